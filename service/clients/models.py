@@ -1,0 +1,18 @@
+"""Who buys."""
+
+from django.conf import settings
+from django.db import models
+
+
+class Client(models.Model):
+    """A company that buys; it has a login user, whose e-mail is the client's."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    company_name = models.CharField(max_length=100)
+    full_address = models.CharField(max_length=200, blank=True, default="")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.company_name

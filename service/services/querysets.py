@@ -1,0 +1,48 @@
+"""Named queries on subscriptions and repricings. An adjective filters, `with_` annotates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+from services.pricing import RulePrice
+
+if TYPE_CHECKING:
+    from services.models import Repricing, Subscription  # noqa: F401
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def active(self) -> Self:
+        """Those that have not ended."""
+        return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))
+
+    def with_rule_price(self) -> Self:
+        """Annotate `rule_price`: what the catalogue says now (joins service and plan)."""
+        return self.annotate(rule_price=RulePrice("service__full_price", "plan__discount_percent"))
+
+    def mispriced(self) -> Self:
+        """Active ones whose price is not the rule's, waiting for a worker or not."""
+        return self.active().with_rule_price().exclude(price=F("rule_price"))
+
+    def waiting(self) -> Self:
+        """Those of a (service, plan) that a catalogue edit has yet to reach."""
+        from services.models import Repricing
+
+        due = Repricing.objects.due()
+        return self.filter(
+            Exists(
+                due.filter(
+                    Q(service=OuterRef("service_id")) | Q(service=None),
+                    Q(plan=OuterRef("plan_id")) | Q(plan=None),
+                )
+            )
+        )
+
+
+class RepricingQuerySet(models.QuerySet["Repricing"]):
+    def due(self) -> Self:
+        """Those with work left."""
+        return self.filter(finished_at=None)
