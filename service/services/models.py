@@ -7,10 +7,11 @@ discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`rep
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 from typing import Any, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -34,37 +35,50 @@ class SavesChanges(models.Model):
     @classmethod
     def from_db(cls, db: str | None, field_names: Iterable[str], values: Iterable[Any]) -> Self:
         instance = super().from_db(db, field_names, values)  # type: ignore[arg-type]
-        instance._remember()
+        instance._loaded = instance._values()
         return instance
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # An instance that was made by hand with a primary key is saved whole, as Django does.
+        known = not self._state.adding and "_loaded" in self.__dict__
+        if known and not args and kwargs.get("update_fields") is None:
+            kwargs["update_fields"] = self.changed_fields()
+        names = kwargs.get("update_fields")
+        super().save(*args, **kwargs)
+
+        # Until the commit these fields count as changed: after a rollback they are.
+        saved = {
+            name: value for name, value in self._values().items() if not names or name in names
+        }
+        loaded = self.__dict__.setdefault("_loaded", {})
+        for name in saved:
+            loaded.pop(name, None)
+        transaction.on_commit(partial(loaded.update, saved), using=self._state.db)
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         super().refresh_from_db(*args, **kwargs)
-        self._remember()
+        names = kwargs.get("fields") or (args[1] if len(args) > 1 else None)
+        values = self._values()
+        self.__dict__.setdefault("_loaded", {}).update(
+            values if names is None else {name: values[name] for name in names if name in values}
+        )
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        whole = args or kwargs.get("force_insert") or kwargs.get("update_fields") is not None
-        if not whole and not self._state.adding and hasattr(self, "_loaded"):
-            kwargs["update_fields"] = self._changed_fields()
-        super().save(*args, **kwargs)
-        self._remember()
+    def changed_fields(self) -> list[str]:
+        """The fields whose value is not the one that was loaded or last committed."""
+        loaded = self.__dict__.get("_loaded", {})
+        return [
+            name
+            for name, value in self._values().items()
+            if name not in loaded or value != loaded[name]
+        ]
 
     def _values(self) -> dict[str, Any]:
         """The values of the fields that are not deferred."""
         return {
             field.attname: self.__dict__[field.attname]
             for field in self._meta.concrete_fields
-            if field.attname in self.__dict__
+            if not field.primary_key and field.attname in self.__dict__
         }
-
-    def _remember(self) -> None:
-        self._loaded = self._values()
-
-    def _changed_fields(self) -> list[str]:
-        return [
-            name
-            for name, value in self._values().items()
-            if name not in self._loaded or value != self._loaded[name]
-        ]
 
 
 class Service(SavesChanges):
@@ -192,14 +206,15 @@ class Subscription(SavesChanges):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and take over the price that the database has set (a query where it may differ)."""
-        before = {} if self._state.adding else self._loaded
-        given = self._state.adding and isinstance(self.price, Decimal | int | float | str)
+        if self._state.adding:
+            # Left out, the price comes back with the insert; given, it may have been put right.
+            repriced = isinstance(self.price, Decimal | int | float | str)
+        else:
+            repriced = not {"service_id", "plan_id", "ended_at", "price"}.isdisjoint(
+                self.changed_fields()
+            )
         super().save(*args, **kwargs)
-        if given or any(
-            before[name] != self._loaded.get(name)
-            for name in ("service_id", "plan_id", "ended_at", "price")
-            if name in before
-        ):
+        if repriced:
             self.refresh_from_db(fields=["price"])
 
 

@@ -46,3 +46,9 @@ class RepricingQuerySet(models.QuerySet["Repricing"]):
     def due(self) -> Self:
         """Those with work left."""
         return self.filter(finished_at=None)
+
+    def concerning(self, service_id: int, plan_id: int) -> Self:
+        """Those that concern the subscriptions of this service and plan."""
+        return self.filter(
+            Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None)
+        )

@@ -1,0 +1,93 @@
+"""What workers do. A message only wakes them: what is due stands in the database.
+
+So a message may be lost, come twice, or come late, and no task keeps a result. Arguments are
+optional and more may come (`**kwargs`), so that old workers survive new publishers.
+"""
+
+import logging
+import time
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from django.db import close_old_connections
+from kombu.exceptions import OperationalError
+
+from services import repricing
+
+logger = logging.getLogger(__name__)
+
+# A dead or hung broker costs one request this much, and then none for as long as PAUSE.
+PUBLISH_TIMEOUT = 0.2
+PAUSE = 5.0
+
+
+class DatabaseTask(Task):
+    """A task that survives a restart of the database: its connection is checked first."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.request.called_directly:
+            close_old_connections()
+        return super().__call__(*args, **kwargs)
+
+
+@shared_task(base=DatabaseTask)
+def set_price(subscription_id: int | None = None, **kwargs: Any) -> None:
+    """Bring the price of one subscription, or all prices that are due, in line with the rule."""
+    if subscription_id is None:
+        repricing.reprice()
+    else:
+        repricing.reprice_one(subscription_id)
+
+
+@shared_task(base=DatabaseTask)
+def set_comment(
+    subscription_id: int | None = None, comment: str | None = None, **kwargs: Any
+) -> None:
+    """Stamp one subscription, or all that are due, with the comment of the catalogue's edit."""
+    if subscription_id is None:
+        repricing.stamp()
+    else:
+        repricing.stamp_one(subscription_id, comment)
+
+
+@shared_task(base=DatabaseTask)
+def fold_total(**kwargs: Any) -> None:
+    """Merge the parts that writers have appended to the total."""
+    from services import total
+
+    total.fold()
+
+
+@shared_task(base=DatabaseTask)
+def check_book(**kwargs: Any) -> None:
+    """Prove price = rule and total = rows; what differs is logged as an error."""
+    from services import book_check
+
+    report = book_check.check()
+    if report.differs:
+        logger.error("The book differs: %s. Mend it: manage check_book --repair", report)
+
+
+_quiet_until = 0.0
+
+
+def wake(*tasks: Task) -> None:
+    """Tell a worker that something is due; never raises, never holds a request up.
+
+    Called after the commit. When the broker doesn't take the message the sweep (beat) finds the
+    work within seconds, so nothing is retried here.
+    """
+    global _quiet_until
+    if time.monotonic() < _quiet_until:
+        return
+    options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_timeout": PUBLISH_TIMEOUT}
+    try:
+        with current_app.connection_for_write(
+            connect_timeout=PUBLISH_TIMEOUT,
+            transport_options={**current_app.conf.broker_transport_options, **options},
+        ) as connection:
+            for task in tasks:
+                task.apply_async(connection=connection, retry=False, expires=60)
+    except (OperationalError, OSError) as error:
+        _quiet_until = time.monotonic() + PAUSE
+        logger.warning("The broker took no message (%s); the sweep will find the work.", error)
