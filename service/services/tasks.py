@@ -80,7 +80,14 @@ def wake(*tasks: Task) -> None:
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
-    options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_timeout": PUBLISH_TIMEOUT}
+    options = {
+        "socket_connect_timeout": PUBLISH_TIMEOUT,
+        "socket_timeout": PUBLISH_TIMEOUT,
+        # Kombu tries to connect again after 2 s unless told otherwise.
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0,
+    }
     try:
         with current_app.connection_for_write(
             connect_timeout=PUBLISH_TIMEOUT,
