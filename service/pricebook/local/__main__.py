@@ -1,0 +1,58 @@
+"""`python -m pricebook.local COMMAND`: what `./pricebook` hands over to."""
+
+import importlib
+import os
+import sys
+
+from pricebook.local.home import Fault, Home
+from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+
+
+def manage(arguments: list[str]) -> int:
+    with Runner(Home.from_environment()) as runner:
+        return runner.foreground([*MANAGE, *arguments])
+
+
+def test(arguments: list[str]) -> int:
+    """pytest, against databases of its own: a running `up` is not disturbed."""
+    browser = "--browser" in arguments
+    arguments = [argument for argument in arguments if argument != "--browser"]
+    selection = [] if browser else ["-m", "not browser"]  # a later -m overrides it
+    command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
+    command += ["-c", str(CHECKOUT / "pyproject.toml"), *selection, *arguments]
+    with Runner(Home.from_environment()) as runner:
+        return runner.foreground(command, runner.environment(broker=8, cache=9))
+
+
+def bench(arguments: list[str]) -> int:
+    with Runner(Home.from_environment()) as runner:
+        environment = runner.environment()
+        environment["PYTHONPATH"] += os.pathsep + str(CHECKOUT)
+        return runner.foreground([*PYTHON, "-m", "benchmarks", *arguments], environment)
+
+
+def main(command: str, *arguments: str) -> int:
+    here = {"manage": manage, "test": test, "bench": bench}
+    elsewhere = {
+        "up": "up:up",
+        "down": "up:down",
+        "doctor": "doctor:main",
+        "check": "check:check",
+        "fix": "check:fix",
+        "demo": "demo:main",
+    }
+    try:
+        if command in here:
+            return here[command](list(arguments))
+        module, _, function = elsewhere[command].partition(":")
+        imported = importlib.import_module(f"pricebook.local.{module}")
+        return int(getattr(imported, function)(list(arguments)) or 0)
+    except Fault as fault:
+        print(f"pricebook: {fault}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        raise SystemExit("Try: ./pricebook --help")
+    raise SystemExit(main(*sys.argv[1:]))

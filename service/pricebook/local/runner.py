@@ -1,0 +1,421 @@
+"""A run of the launcher: the servers it uses, what it starts, and that nothing of it stays."""
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pricebook.local.home import Fault, Home
+from pricebook.local.postgres import DATABASE, ROLE, Postgres, open_log
+from pricebook.local.processes import (
+    MARK,
+    STOPPING,
+    Process,
+    end,
+    exit_code,
+    foreground,
+    held_signals,
+    marked,
+    raise_on_signals,
+    spawn,
+    until,
+)
+from pricebook.local.valkey import Valkey
+
+if TYPE_CHECKING:
+    import psycopg
+
+SERVICE = Path(__file__).resolve().parents[2]
+CHECKOUT = SERVICE.parent
+PYTHON = [sys.executable, "-P"]  # -P: nothing is imported from the caller's directory
+MANAGE = [sys.executable, str(SERVICE / "manage.py")]
+
+# The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
+BROKER, CACHE = 0, 1
+# Options of django-environ in a DATABASE_URL, which libpq doesn't know.
+DJANGO_OPTIONS = {
+    "conn_max_age",
+    "conn_health_checks",
+    "atomic_requests",
+    "autocommit",
+    "disable_server_side_cursors",
+}
+
+
+class Runner:
+    """Servers that run, and an environment in which Django finds them, for a `with` block.
+
+    Whoever is inside holds a lease on the servers of the home; the last one to leave stops them.
+    A guard process does the leaving, so that it happens after a kill -9 just as well.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.postgres = Postgres(home)
+        self.valkey = Valkey(home)
+        self.children: list[Child] = []
+        me = Process.of(os.getpid())
+        self.mark = f"{home.digest}.{os.getpid()}.{me.started if me else 0}"
+
+    # Entering and leaving -----------------------------------------------------------------------
+
+    def __enter__(self) -> "Runner":
+        self.home.make()
+        raise_on_signals()
+        self.lease = self.home.open_lease()
+        self.pipe, self.guard = self.fork_guard()
+        try:
+            self.start_servers()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with held_signals():
+            stop(self.children)
+            os.close(self.pipe)
+            _, status = os.waitpid(self.guard, 0)
+            if status:  # somebody killed the guard
+                self.leave()
+            os.close(self.lease)
+
+    def fork_guard(self) -> tuple[int, int]:
+        """A process that outlives us: when its pipe closes, because we left or died, it leaves.
+
+        It shares our lease, so there is no moment in which nobody holds it.
+        """
+        ours, its = os.pipe()[::-1]
+        if guard := os.fork():
+            os.close(its)
+            return ours, guard
+        status = 1
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+            os.setsid()
+            for descriptor in map(int, os.listdir("/proc/self/fd")):
+                if descriptor not in (its, self.lease):
+                    # The caller's pipes too: whoever reads our output waits for their end.
+                    with contextlib.suppress(OSError):
+                        os.close(descriptor)
+            for standard in range(3):
+                os.open(os.devnull, os.O_RDWR)
+                assert standard not in (its, self.lease)
+            os.read(its, 1)
+            self.leave()
+            status = 0
+        finally:
+            os._exit(status)
+
+    def leave(self) -> None:
+        """End what this run started, and the servers too if nobody else holds a lease."""
+        end(marked(self.mark), 15)
+        with self.home.lock():
+            try:
+                fcntl.flock(self.lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            stop_servers(self.home)
+
+    def start_servers(self) -> None:
+        """Start what isn't given from outside; check once what is."""
+        with held_signals(), self.home.lock():
+            fcntl.flock(self.lease, fcntl.LOCK_SH)
+            servers: list[Postgres | Valkey] = []
+            if not external_database():
+                servers.append(self.postgres)
+            if not (os.environ.get("REDIS_URL") and broker_url()):
+                servers.append(self.valkey)
+            for server in servers:
+                if not server.data.exists():
+                    print(f"pricebook: making {server.name} ready (once)", file=sys.stderr)
+                server.start()
+        check_external_database()
+        check_external_redis()
+
+    # What is run --------------------------------------------------------------------------------
+
+    def environment(
+        self, *, database: str | None = None, broker: int = BROKER, cache: int = CACHE
+    ) -> dict[str, str]:
+        """The environment in which Django finds the servers.
+
+        `database` names another database on the same server, `broker` and `cache` other numbered
+        databases of Valkey; servers given from outside stay, with these names and numbers.
+        """
+        environment = dict(os.environ)
+        environment |= {
+            MARK: self.mark,
+            "PRICEBOOK_HOME": str(self.home.path),
+            "PYTHONPATH": str(SERVICE),
+            "DJANGO_SETTINGS_MODULE": "pricebook.settings",
+        }
+        if not environment.get("SECRET_KEY"):
+            environment["SECRET_KEY"] = self.home.secret_key()
+        if url := environment.get("DATABASE_URL"):
+            if database:
+                environment["DATABASE_URL"] = urlsplit(url)._replace(path=f"/{database}").geturl()
+        elif environment.get("DB_HOST"):
+            if database:
+                environment["DB_NAME"] = database
+        else:
+            for name in list(environment):
+                if re.fullmatch("PG[A-Z]+", name):  # libpq would follow them elsewhere
+                    del environment[name]
+            environment["DB_HOST"] = str(self.home.sockets)
+            environment["DB_NAME"] = database or DATABASE
+            environment["DB_USER"] = ROLE
+            environment["DB_PASS"] = ""
+        if url := environment.get("REDIS_URL"):
+            environment["REDIS_URL"] = numbered(url, cache) if cache != CACHE else url
+        else:
+            environment["REDIS_URL"] = self.valkey.cache_url(cache)
+        if url := broker_url():
+            changed = broker != BROKER and not url.startswith("amqp")
+            environment["CELERY_BROKER_URL"] = numbered(url, broker) if changed else url
+        else:
+            environment["CELERY_BROKER_URL"] = self.valkey.broker_url(broker)
+        return environment
+
+    def connect(self, database: str | None = None) -> "psycopg.Connection[Any]":
+        """A connection of the application's role, in autocommit, to its own or another database."""
+        import psycopg
+
+        return psycopg.connect(conninfo(self, database), autocommit=True)
+
+    def foreground(self, command: list[str], environment: dict[str, str] | None = None) -> int:
+        """Run a command on our own standard input and outputs; its exit code."""
+        return foreground(command, environment or self.environment())
+
+    def manage(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
+        """Run manage.py to its end. Its standard output; Fault with what it said if it fails."""
+        process = spawn(
+            [*MANAGE, *arguments],
+            environment or self.environment(),
+            with_parent=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        output, errors = (text.decode(errors="replace") for text in process.communicate())
+        if process.returncode:
+            raise Fault(f"manage.py {arguments[0]} failed:\n{(output + errors).strip()}")
+        return output
+
+    def wait(self) -> None:
+        """Keep everything running until a signal; ends with Interrupted."""
+        while True:
+            signal.pause()
+
+    def start(
+        self,
+        name: str,
+        environment: dict[str, str] | None = None,
+        *,
+        output: int | None = None,
+        port: int = 8000,
+    ) -> "Child":
+        """Start one of `programs()` in a process group of its own; see Child.
+
+        It writes to log/NAME.log of the home, or to the file descriptor `output`.
+        """
+        return Child(
+            self.home, name, environment or self.environment(), output=output, port=port
+        ).keep_in(self.children)
+
+
+class Child:
+    """One long-running process of Django's."""
+
+    def __init__(
+        self, home: Home, name: str, environment: dict[str, str], *, output: int | None, port: int
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.environment = environment
+        self.log = home.logs / f"{name}.log"
+        command, extra = programs(home, port)[name]
+        log = None if output is not None else open_log(self.log)
+        self.process = spawn(
+            command,
+            {**environment, **extra},
+            with_parent=True,
+            cwd=SERVICE,
+            stdin=subprocess.DEVNULL,
+            stdout=log or output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if log:
+            log.close()
+
+    def keep_in(self, children: "list[Child]") -> "Child":
+        children.append(self)
+        return self
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        status = self.process.poll()
+        return None if status is None else exit_code(status)
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        stop([self])
+
+    def wait_until_answers(self, seconds: float = 60) -> None:
+        """Until the web server answers HTTP, or the worker a ping. Fault if it doesn't."""
+        if self.name == "web":
+            answered = until(
+                lambda: self.exit_code is not None or answers_http(self.port), seconds
+            )
+        else:
+            ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(self.name), str(seconds)]
+            done = subprocess.run(ping, env=self.environment, capture_output=True, cwd=SERVICE)
+            answered = done.returncode == 0
+        if not answered or self.exit_code is not None:
+            raise Fault(f"{self.name} does not answer; its log is {self.log}")
+
+
+def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """What `up` runs: commands, and what they need in the environment beyond the common."""
+    celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app"]
+    schedule = home.run / "celerybeat-schedule"
+
+    def worker(name: str) -> list[str]:
+        options = ["--hostname", worker_name(name), "--concurrency", "2", "--loglevel", "info"]
+        return [*celery, "worker", *options]
+
+    web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
+    web += ["--port", str(port), "--workers", "2", "pricebook.wsgi:application"]
+    flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
+    return {
+        "web": (web, {"DB_POOL": "1"}),
+        "worker": (worker("worker"), {}),
+        "worker2": (worker("worker2"), {}),
+        "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
+        "flower": (flower, {}),
+    }
+
+
+def worker_name(name: str) -> str:
+    return f"{name}@{os.uname().nodename}"
+
+
+def stop(children: list[Child]) -> None:
+    """Ask all of them to finish, and kill those that haven't after 15 seconds."""
+    for child in children:
+        child.signal(signal.SIGTERM)
+        child.signal(signal.SIGCONT)
+    if not until(lambda: all(child.exit_code is not None for child in children), 15):
+        for child in children:
+            child.signal(signal.SIGKILL)
+            child.process.wait()
+    children.clear()
+
+
+def stop_servers(home: Home) -> list[str]:
+    """Only while holding the home's lock. The names of those that ran."""
+    stopped: list[str] = []
+    for server in (Postgres(home), Valkey(home)):
+        if server.stop():
+            stopped.append(server.name)
+    home.remove_sockets()
+    return stopped
+
+
+def answers_http(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+            return True
+    except HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+# Servers given from outside ---------------------------------------------------------------------
+
+
+def external_database() -> str:
+    """The name of the variable that points to a database outside; empty if none does."""
+    return next((name for name in ("DATABASE_URL", "DB_HOST") if os.environ.get(name)), "")
+
+
+def broker_url() -> str:
+    """The broker from outside: its own variable, or database 0 of the server of REDIS_URL."""
+    cache = os.environ.get("REDIS_URL", "")
+    return os.environ.get("CELERY_BROKER_URL") or (numbered(cache, BROKER) if cache else "")
+
+
+def numbered(url: str, number: int) -> str:
+    """The same server's database of that number, in each of the three ways to write it."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        return urlunsplit(parts._replace(query=urlencode({**query, "db": number})))
+    if parts.scheme == "redis+socket":
+        return urlunsplit(parts._replace(query=urlencode({**query, "virtual_host": number})))
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+def conninfo(runner: Runner, database: str | None = None) -> str:
+    """For libpq. DATABASE_URL may say psql:// and hold options that are Django's own."""
+    if url := os.environ.get("DATABASE_URL"):
+        parts = urlsplit(url)
+        options = [pair for pair in parse_qsl(parts.query) if pair[0].lower() not in DJANGO_OPTIONS]
+        parts = parts._replace(scheme="postgresql", query=urlencode(options))
+        return urlunsplit(parts._replace(path=f"/{database}") if database else parts)
+    if host := os.environ.get("DB_HOST"):
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(
+            host=host,
+            dbname=database or os.environ.get("DB_NAME", DATABASE),
+            user=os.environ.get("DB_USER", ROLE),
+            password=os.environ.get("DB_PASS") or None,
+        )
+    return runner.postgres.conninfo(database=database or DATABASE)
+
+
+def check_external_database() -> None:
+    """Connect once and plainly: a pool would hide the reason for half a minute."""
+    if not (variable := external_database()):
+        return
+    import psycopg
+
+    try:
+        psycopg.connect(conninfo(Runner.__new__(Runner)), connect_timeout=5).close()
+    except psycopg.Error as error:
+        raise Fault(
+            f"the database of {variable} can't be used: {str(error).strip()}\n"
+            f"Mend {variable}, or unset it to use the embedded PostgreSQL."
+        ) from None
+
+
+def check_external_redis() -> None:
+    urls = {"REDIS_URL": os.environ.get("REDIS_URL", ""), "CELERY_BROKER_URL": broker_url()}
+    for variable, url in urls.items():
+        url = url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            continue
+        import redis
+
+        try:
+            redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5).ping()
+        except (redis.RedisError, ValueError) as error:
+            raise Fault(
+                f"the server of {variable} can't be used: {error}\n"
+                f"Mend {variable}, or unset it to use the embedded Valkey."
+            ) from None
