@@ -4,8 +4,7 @@ ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    DJANGO_SETTINGS_MODULE=pricebook.settings
+    PYTHONUNBUFFERED=1
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin service-user
 WORKDIR /service
 EXPOSE 8000
