@@ -204,7 +204,7 @@ def _plan(repricing_id: int) -> None:
                 INSERT INTO services_repricingstep
                        (repricing_id, kind, service_id, plan_id, subscriptions, last_id)
                 SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id
-                  FROM pair, unnest(%(kinds)s) kind
+                  FROM pair, unnest(%(kinds)s::text[]) kind
                  ORDER BY kind DESC, service_id, plan_id
             )
             UPDATE services_repricing
