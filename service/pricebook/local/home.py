@@ -64,7 +64,7 @@ class Home:
         ):
             return self.run
         # Not $XDG_RUNTIME_DIR: cron and a login shell must find the same servers.
-        return Path(f"/tmp/pricebook-{os.geteuid()}-{self.digest}")
+        return Path(f"/tmp/pricebook-{os.geteuid()}-{self.digest}")  # noqa: S108 - owner checked below
 
     def make_sockets(self) -> None:
         """Anybody can write to /tmp: believe the directory there only if it is ours alone."""

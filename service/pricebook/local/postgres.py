@@ -7,6 +7,7 @@ one of them kills whoever has the process id of a stale pid file (docs/decisions
 import contextlib
 import functools
 import importlib.util
+import itertools
 import os
 import pwd
 import re
@@ -77,8 +78,7 @@ class Postgres:
         # Only its arguments are readable by everyone; its directory may not be, as nobody's.
         arguments = process.arguments
         return os.path.basename(arguments[0] if arguments else "") == "postgres" and any(
-            pair == ("-D", str(self.data))
-            for pair in zip(arguments, arguments[1:], strict=False)
+            pair == ("-D", str(self.data)) for pair in itertools.pairwise(arguments)
         )
 
     def processes(self) -> list[Process]:

@@ -2,15 +2,14 @@
 
 import contextlib
 import fcntl
+import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pricebook.local.home import Fault, Home
@@ -195,17 +194,20 @@ class Runner:
         """Run a command on our own standard input and outputs; its exit code."""
         return foreground(command, environment or self.environment())
 
-    def manage(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    def manage(
+        self, *arguments: str, environment: dict[str, str] | None = None, input: str = ""
+    ) -> str:
         """Run manage.py to its end. Its standard output; Fault with what it said if it fails."""
         process = spawn(
             [*MANAGE, *arguments],
             environment or self.environment(),
             with_parent=True,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        output, errors = (text.decode(errors="replace") for text in process.communicate())
+        said = process.communicate(input.encode())
+        output, errors = (text.decode(errors="replace") for text in said)
         if process.returncode:
             raise Fault(f"manage.py {arguments[0]} failed:\n{(output + errors).strip()}")
         return output
@@ -277,9 +279,7 @@ class Child:
     def wait_until_answers(self, seconds: float = 60) -> None:
         """Until the web server answers HTTP, or the worker a ping. Fault if it doesn't."""
         if self.name == "web":
-            answered = until(
-                lambda: self.exit_code is not None or answers_http(self.port), seconds
-            )
+            answered = until(lambda: self.exit_code is not None or answers_http(self.port), seconds)
         else:
             ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(self.name), str(seconds)]
             done = subprocess.run(ping, env=self.environment, capture_output=True, cwd=SERVICE)
@@ -293,17 +293,24 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
     celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app"]
     schedule = home.run / "celerybeat-schedule"
 
+    quiet = {}
+    if os.geteuid() == 0:  # all of this is on loopback, and takes JSON only
+        quiet["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
+
     def worker(name: str) -> list[str]:
-        options = ["--hostname", worker_name(name), "--concurrency", "2", "--loglevel", "info"]
+        options = ["--hostname", worker_name(name), "--concurrency", "2"]
+        # Not info: the sweeps would fill the screen with lines, every two seconds.
+        options += ["--loglevel", "warning"]
         return [*celery, "worker", *options]
 
     web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    web += ["--port", str(port), "--workers", "2", "pricebook.wsgi:application"]
+    web += ["--port", str(port), "--workers", "2", "--respawn-failed-workers"]
+    web += ["--workers-kill-timeout", "10", "pricebook.wsgi:application"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
         "web": (web, {"DB_POOL": "1"}),
-        "worker": (worker("worker"), {}),
-        "worker2": (worker("worker2"), {}),
+        "worker": (worker("worker"), quiet),
+        "worker2": (worker("worker2"), quiet),
         "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
         "flower": (flower, {}),
     }
@@ -336,13 +343,15 @@ def stop_servers(home: Home) -> list[str]:
 
 
 def answers_http(port: int) -> bool:
+    # Not urllib: it would ask the proxy of the environment for our own machine.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
-            return True
-    except HTTPError:
-        return True
-    except OSError:
+        connection.request("GET", "/")
+        return bool(connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 # Servers given from outside ---------------------------------------------------------------------

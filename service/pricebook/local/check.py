@@ -1,0 +1,46 @@
+"""`check`: what CI asks of the code, changing nothing; `fix`: what a machine can mend of it."""
+
+import os
+import subprocess
+import sys
+
+from pricebook.local.home import Home
+from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+
+SOURCES = [".", "pricebook"]  # the launcher has no .py by which ruff would find it
+
+
+def check(arguments: list[str]) -> int:
+    """Runs all of them, so that one run shows all there is to mend."""
+    commands = {
+        "ruff check": [*PYTHON, "-m", "ruff", "check", *SOURCES],
+        "ruff format": [*PYTHON, "-m", "ruff", "format", "--check", *SOURCES],
+        "mypy": [*PYTHON, "-m", "mypy"],
+        "import contracts": [
+            *PYTHON,
+            "-c",
+            "from importlinter.cli import lint_imports_command as c; c()",
+        ],
+        "migrations made": [*MANAGE, "makemigrations", "--check", "--dry-run"],
+        "migrations safe": [*MANAGE, "lintmigrations"],
+    }
+    with Runner(Home.from_environment()) as runner:
+        return run(commands, runner.environment())
+
+
+def fix(arguments: list[str]) -> int:
+    commands = {
+        "ruff check --fix": [*PYTHON, "-m", "ruff", "check", "--fix", *SOURCES],
+        "ruff format": [*PYTHON, "-m", "ruff", "format", *SOURCES],
+    }
+    return run(commands, dict(os.environ))
+
+
+def run(commands: dict[str, list[str]], environment: dict[str, str]) -> int:
+    failed = []
+    for name, command in commands.items():
+        print(f"--- {name}", flush=True)
+        if subprocess.run(command, cwd=CHECKOUT, env=environment).returncode:
+            failed.append(name)
+    print(f"--- failed: {', '.join(failed)}" if failed else "--- all well", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,228 @@
+"""`doctor`: a line for each thing that can be wrong, and the mend. It changes nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pricebook.local.home import LONGEST_SOCKET_DIRECTORY, Fault, Home
+from pricebook.local.postgres import Postgres, find_binaries, unprivileged, version_of
+from pricebook.local.processes import Process, marked
+from pricebook.local.runner import (
+    MANAGE,
+    PYTHON,
+    SERVICE,
+    Runner,
+    answers_http,
+    broker_url,
+    check_external_database,
+    check_external_redis,
+    external_database,
+    worker_name,
+)
+from pricebook.local.up import launchers, no_arguments, port_from_environment, port_is_taken, status
+from pricebook.local.valkey import SETTINGS, Valkey, find_binary
+
+ENOUGH_DISK = 1_000_000_000  # bytes: a book of a million subscriptions, and its log
+
+
+class Finding(NamedTuple):
+    """One line: ✓ is well, ✗ is wrong (its text ends with the mend), – is not running."""
+
+    mark: str
+    text: str
+
+
+def main(arguments: list[str]) -> int:
+    no_arguments("doctor", arguments)
+    wrong = 0
+    for mark, text in findings(Home.from_environment()):
+        print(mark, text, flush=True)
+        wrong += mark == "✗"
+    return 1 if wrong else 0
+
+
+def findings(home: Home) -> Iterator[Finding]:
+    yield from environment()
+    yield from directory(home)
+    if external_database():
+        yield checked(check_external_database, f"the database of {external_database()} answers")
+        answers = True
+    else:
+        yield from embedded_postgres(home)
+        answers = Postgres(home).answers()
+    if os.environ.get("REDIS_URL") and broker_url():
+        yield checked(check_external_redis, "the server of REDIS_URL answers")
+    else:
+        yield from embedded_valkey(home)
+    if answers:
+        yield migrations(home)
+    else:
+        yield Finding("–", "migrations: not known while PostgreSQL is not running")
+    yield from supervised(home)
+
+
+def checked(check: object, text: str) -> Finding:
+    assert callable(check)
+    try:
+        check()
+    except Fault as fault:
+        return Finding("✗", str(fault).replace("\n", " "))
+    return Finding("✓", text)
+
+
+# What is installed ------------------------------------------------------------------------------
+
+
+def environment() -> Iterator[Finding]:
+    yield Finding("✓", f"Python {sys.version.split()[0]} in {sys.prefix}")
+    pip = [sys.executable, "-I", "-m", "pip", "check", "--disable-pip-version-check"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        said = "; ".join(done.stdout.splitlines()[:3])
+        yield Finding("✗", f"dependencies: {said}. Mend: rm -r {sys.prefix}, it is made anew")
+    else:
+        yield Finding("✓", "dependencies fit together")
+    if not external_database():
+        try:
+            binaries = find_binaries()
+            prefix, _ = unprivileged()
+        except Fault as fault:
+            yield Finding("✗", str(fault))
+        else:
+            how = f", started by {prefix[0]}" if prefix else ""
+            yield Finding("✓", f"PostgreSQL {version_of(binaries)} in {binaries}{how}")
+    if not os.environ.get("REDIS_URL"):
+        yield checked(find_binary, "Valkey's binary is there")
+
+
+def directory(home: Home) -> Iterator[Finding]:
+    if not home.path.exists():
+        yield Finding("–", f"{home.path} does not exist yet: ./pricebook up makes it")
+        return
+    owner = home.path.stat().st_uid
+    if owner != os.geteuid():
+        yield Finding(
+            "✗", f"{home.path} belongs to user {owner}: run as that user, or use --home DIR"
+        )
+        return
+    yield Finding("✓", f"{home.path} is this user's")
+    if (home.postgres / "PG_VERSION").exists():
+        data = home.postgres.stat()
+        allowed = {os.geteuid(), 65534} if os.geteuid() == 0 else {os.geteuid()}
+        if data.st_uid not in allowed:
+            yield Finding("✗", f"{home.postgres} belongs to user {data.st_uid}: chown -R it back")
+        elif data.st_mode & 0o077:
+            yield Finding("✗", f"others can read {home.postgres}: chmod 700 '{home.postgres}'")
+        else:
+            yield Finding("✓", "the data directory is its owner's alone")
+    for secret in (home.credentials, home.path / "secret_key"):
+        if secret.exists():
+            if secret.stat().st_mode & 0o077:
+                yield Finding("✗", f"others can read {secret}: chmod 600 '{secret}'")
+            else:
+                yield Finding("✓", f"{secret.name} is readable by its owner alone")
+    free = shutil.disk_usage(home.path).free
+    if free < ENOUGH_DISK:
+        yield Finding("✗", f"{free / 1e6:.0f} MB free for {home.path}: make room, 1 GB is needed")
+    else:
+        yield Finding("✓", f"{free / 1e9:.0f} GB free on the disk")
+    sockets = home.sockets
+    if sockets.exists() and (sockets.is_symlink() or sockets.stat().st_uid != os.geteuid()):
+        yield Finding("✗", f"{sockets} is not this user's: remove it, or use a shorter --home DIR")
+    elif sockets.exists() and sockets.stat().st_mode & 0o077:
+        yield Finding("✗", f"others can reach the sockets: chmod 700 '{sockets}'")
+    else:
+        length = len(bytes(sockets))
+        yield Finding("✓", f"sockets in {sockets} ({length} of {LONGEST_SOCKET_DIRECTORY} bytes)")
+
+
+# What runs --------------------------------------------------------------------------------------
+
+
+def embedded_postgres(home: Home) -> Iterator[Finding]:
+    server = Postgres(home)
+    left = server.pid_file()
+    if server.answers():
+        import psycopg
+
+        try:
+            with psycopg.connect(server.conninfo(), connect_timeout=5) as connection:
+                row = connection.execute("SHOW server_version").fetchone()
+        except psycopg.Error as error:
+            yield Finding("✗", f"PostgreSQL refuses: {str(error).strip()}; see {server.log}")
+        else:
+            yield Finding("✓", f"PostgreSQL {row[0] if row else '?'} answers")
+    elif server.running():
+        yield Finding("✗", f"PostgreSQL runs and doesn't answer; see {server.log}, then restart it")
+    elif left:
+        # No fault: every start clears it, and asks nothing of the process of that number.
+        yield Finding("–", f"PostgreSQL was killed (pid file of {left[0]}); a start tidies up")
+    else:
+        yield Finding("–", "PostgreSQL is not running: ./pricebook up starts it")
+
+
+def embedded_valkey(home: Home) -> Iterator[Finding]:
+    server = Valkey(home)
+    if server.answers():
+        yield Finding("✓", "Valkey answers")
+        for name in ("maxmemory-policy", "appendonly"):
+            wanted = SETTINGS[name]
+            if wanted.encode() in server.ask("CONFIG", "GET", name).split(b"\r\n"):
+                yield Finding("✓", f"Valkey's {name} is {wanted}")
+            else:
+                yield Finding("✗", f"Valkey's {name} is not {wanted}: ./pricebook down, then up")
+    elif server.running():
+        yield Finding("✗", f"Valkey runs and doesn't answer; see {server.log}, then restart it")
+    elif server.socket.exists():
+        yield Finding("–", f"Valkey was killed (left {server.socket}); a start tidies up")
+    else:
+        yield Finding("–", "Valkey is not running: ./pricebook up starts it")
+
+
+def migrations(home: Home) -> Finding:
+    done = subprocess.run(
+        [*MANAGE, "migrate", "--check"],
+        env=Runner(home).environment(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        return Finding("✓", "no migration is pending")
+    if "Planned operations" in done.stdout or not done.stderr.strip():
+        return Finding("✗", "migrations are pending: ./pricebook manage migrate")
+    return Finding("✗", f"migrations: {done.stderr.strip().splitlines()[-1]}")
+
+
+def supervised(home: Home) -> Iterator[Finding]:
+    running = status(home)
+    port = int(running["port"]) if running else port_from_environment()
+    if not running:
+        if orphans := [] if launchers(home) else marked(f"{home.digest}."):
+            pids = ", ".join(str(process.pid) for process in orphans)
+            yield Finding("✗", f"orphaned processes {pids}: ./pricebook down")
+        for number in (port, port + 1):
+            if port_is_taken(number):
+                yield Finding("✗", f"port {number} is taken: give `up` another with --port N")
+            else:
+                yield Finding("✓", f"port {number} is free")
+        yield Finding("–", "web, workers, beat and Flower are not running: ./pricebook up")
+        return
+    for name, pid in running["children"].items():
+        if not Process.of(pid):
+            yield Finding("✗", f"{name} has died; `up` starts it again, see what it prints")
+        elif name == "web" and not answers_http(port):
+            yield Finding("✗", f"web doesn't answer on port {port}; see what `up` prints")
+        elif name.startswith("worker") and not pings(home, name):
+            yield Finding("✗", f"{name} doesn't answer a ping; see what `up` prints")
+        else:
+            verb = "lives" if name in ("beat", "flower") else "answers"
+            yield Finding("✓", f"{name} {verb} (process {pid})")
+
+
+def pings(home: Home, name: str) -> bool:
+    ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(name), "3"]
+    environment = Runner(home).environment()
+    return subprocess.run(ping, env=environment, capture_output=True, cwd=SERVICE).returncode == 0

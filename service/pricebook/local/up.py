@@ -1,0 +1,306 @@
+"""`up`: web, two workers, beat and Flower in the foreground; `down`: the end of all of it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pricebook.local.home import Fault, Home, write_secret
+from pricebook.local.processes import Interrupted, Process, end, every_process, marked, until
+from pricebook.local.runner import Child, Runner, answers_http, external_database, stop_servers
+
+NAMES = ("web", "worker", "worker2", "beat", "flower")
+COLOURS = dict(zip(NAMES, (36, 32, 92, 33, 35), strict=True))
+LONGEST_PAUSE = 30  # seconds between two starts of a process that keeps dying
+SETTLED = 60  # seconds after which a death is no longer the last one's fault
+STOP_SECONDS = 15
+
+
+def up(arguments: list[str]) -> int:
+    no_arguments("up", arguments)
+    home = Home.from_environment()
+    home.make()
+    port = port_from_environment()
+    with the_only_one(home):
+        # After a kill -9 of the last one, its guard may still be at it: don't wait for it.
+        end(marked(f"{home.digest}."), STOP_SECONDS)
+        for number in (port, port + 1):
+            if port_is_taken(number):
+                raise Fault(f"port {number} is taken: choose another with --port N (it takes N+1)")
+        with Runner(home) as runner:
+            say("migrating")
+            runner.manage("migrate", "--verbosity=0")
+            credentials = make_credentials(runner)
+            return Supervisor(runner, port, credentials).run()
+
+
+def down(arguments: list[str]) -> int:
+    no_arguments("down", arguments)
+    home = Home.from_environment()
+    did = []
+    if home.path.exists():
+        for launcher in launchers(home):
+            command = " ".join(launcher.arguments[4:]).strip()
+            launcher.signal(signal.SIGTERM)
+            if not until(lambda launcher=launcher: not launcher.alive, 2 * STOP_SECONDS):
+                launcher.signal(signal.SIGKILL)
+            did.append(f"./pricebook {command} (process {launcher.pid})")
+        if orphans := marked(f"{home.digest}."):
+            end(orphans, STOP_SECONDS)
+            did.append(f"{len(orphans)} orphaned processes")
+        home.make()
+        with home.lock():
+            did += stop_servers(home)
+    print(f"stopped: {', '.join(did)}" if did else f"nothing runs for {home.path}")
+    return 0
+
+
+def no_arguments(command: str, arguments: list[str]) -> None:
+    if arguments:
+        print(f"pricebook: {command} takes no {arguments[0]}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def say(message: str) -> None:
+    print(f"pricebook | {message}", flush=True)
+
+
+def port_from_environment() -> int:
+    return int(os.environ.get("PRICEBOOK_PORT") or 8000)
+
+
+def port_is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: the remains of closed connections don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def launchers(home: Home) -> list[Process]:
+    """Other runs of the launcher for this home; their guards go with them."""
+    wanted = b"\0PRICEBOOK_HOME=" + bytes(home.path) + b"\0"
+    return [
+        process
+        for process in every_process()
+        if process.arguments[2:4] == ["-m", "pricebook.local"]
+        and process.arguments[4] not in ("down", "doctor")
+        and wanted in process.environment
+        and process.pid != os.getpid()
+        and os.getsid(process.pid) != process.pid  # a guard leads a session of its own
+    ]
+
+
+# One `up` a home ---------------------------------------------------------------------------------
+
+
+def status_file(home: Home) -> Path:
+    return home.run / "up.json"
+
+
+@contextlib.contextmanager
+def the_only_one(home: Home) -> Iterator[None]:
+    descriptor = os.open(home.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        first = status(home)
+        where = (
+            f"process {first['pid']}, http://127.0.0.1:{first['port']}/"
+            if first
+            else "it is still starting"
+        )
+        raise Fault(
+            f"up runs already for {home.path}: {where}. To stop it: ./pricebook down"
+        ) from None
+    try:
+        yield
+    finally:
+        status_file(home).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def status(home: Home) -> dict:
+    """What the running `up` wrote about itself: pid, port, children; empty if none runs."""
+    try:
+        found: dict = json.loads(status_file(home).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if Process(found["pid"], found["started"]).alive else {}
+
+
+# Credentials -------------------------------------------------------------------------------------
+
+
+def make_credentials(runner: Runner) -> dict[str, str]:
+    """The admin's password, Flower's too, and an API key: made and printed on the first run.
+
+    To get new ones, remove the file.
+    """
+    path = runner.home.credentials
+    with contextlib.suppress(FileNotFoundError):
+        return dict(line.split(": ", 1) for line in path.read_text().splitlines())
+    password = secrets.token_urlsafe(15)
+    # In a database that somebody else keeps, its users are left alone.
+    options = ["--unless-superuser"] if external_database() else []
+    key = runner.manage("create_credentials", *options, input=password).strip()
+    made = {"user": "admin", "password": password, "api key": key or "none made: see the admin"}
+    text = "\n".join(f"{name}: {value}" for name, value in made.items())
+    write_secret(path, text)
+    say(f"made once, and kept in {path}:")
+    for line in text.splitlines():
+        say(f"  {line}")
+    return made
+
+
+# Supervision -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """One of the processes: where its output comes from, and when it may start again."""
+
+    name: str
+    child: Child | None = None
+    output: int = -1
+    text: bytes = b""
+    started: float = 0
+    pause: float = 1
+    due: float = field(default_factory=time.monotonic)
+
+
+class Supervisor:
+    def __init__(self, runner: Runner, port: int, credentials: dict[str, str]) -> None:
+        self.runner = runner
+        self.port = port
+        self.environment = runner.environment() | {
+            "PYTHONUNBUFFERED": "1",
+            # In the environment, because anybody can read arguments with ps.
+            "FLOWER_BASIC_AUTH": f"{credentials['user']}:{credentials['password']}",
+        }
+        self.watched = [Watched(name) for name in NAMES]
+        self.selector = selectors.DefaultSelector()
+        self.colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def run(self) -> int:
+        """Until a signal; its exit code is 128 + the signal, or 0 for Ctrl-C and `down`."""
+        try:
+            self.start_what_is_due()
+            while not answers_http(self.port):
+                self.turn()
+            self.welcome()
+            while True:
+                self.turn()
+        except (Interrupted, BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError):
+                self.stop()
+            return 0
+
+    def turn(self, seconds: float = 0.25) -> None:
+        """Pass on what they print, and start again what has died."""
+        for key, _ in self.selector.select(seconds):
+            self.read(key.data)
+        for watched in self.watched:
+            if watched.child and (code := watched.child.exit_code) is not None:
+                self.bury(watched)
+                if time.monotonic() - watched.started > SETTLED:
+                    watched.pause = 1
+                watched.due = time.monotonic() + watched.pause
+                say(f"{watched.name} ended with {code}; starts again in {watched.pause:.0f} s")
+                watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
+        self.start_what_is_due()
+
+    def start_what_is_due(self) -> None:
+        for watched in self.watched:
+            if not watched.child and time.monotonic() >= watched.due:
+                watched.output, its = os.pipe()
+                os.set_blocking(watched.output, False)
+                watched.started = time.monotonic()
+                watched.child = self.runner.start(
+                    watched.name, self.environment, output=its, port=self.port
+                )
+                os.close(its)
+                self.selector.register(watched.output, selectors.EVENT_READ, watched)
+                self.write_status()
+
+    def write_status(self) -> None:
+        me = Process.of(os.getpid())
+        text = json.dumps(
+            {
+                "pid": os.getpid(),
+                "started": me.started if me else 0,
+                "port": self.port,
+                "children": {
+                    watched.name: watched.child.process.pid
+                    for watched in self.watched
+                    if watched.child
+                },
+            }
+        )
+        path = status_file(self.runner.home)
+        new = path.with_suffix(".new")
+        new.write_text(text)
+        new.replace(path)
+
+    def read(self, watched: Watched) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(watched.output, 65536):
+                *lines, watched.text = (watched.text + chunk).split(b"\n")
+                for line in lines:
+                    self.print(watched.name, line)
+
+    def print(self, name: str, line: bytes) -> None:
+        prefix = f"{name:9} |"
+        if self.colours:
+            prefix = f"\033[{COLOURS[name]}m{prefix}\033[0m"
+        print(prefix, line.decode(errors="replace").rstrip("\r"), flush=True)
+
+    def bury(self, watched: Watched) -> None:
+        """Read its last words, and end what it left in its process group."""
+        assert watched.child
+        watched.child.signal(signal.SIGKILL)
+        self.read(watched)
+        if watched.text:
+            self.print(watched.name, watched.text)
+            watched.text = b""
+        self.selector.unregister(watched.output)
+        os.close(watched.output)
+        self.runner.children.remove(watched.child)
+        watched.child = None
+
+    def stop(self) -> None:
+        """Ask all to finish, still passing on what they print: a full pipe would block them."""
+        say("stopping (Ctrl-C again: at once)")
+        for child in self.runner.children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            while self.runner.children and time.monotonic() < deadline:
+                for key, _ in self.selector.select(0.1):
+                    self.read(key.data)
+                for watched in self.watched:
+                    if watched.child and watched.child.exit_code is not None:
+                        self.bury(watched)
+        except Interrupted:
+            for child in self.runner.children:
+                child.signal(signal.SIGKILL)
+
+    def welcome(self) -> None:
+        address = f"http://127.0.0.1:{self.port}"
+        say(f"web     {address}/  (admin: {address}/admin/, API: {address}/api/subscriptions/)")
+        say(f"flower  http://127.0.0.1:{self.port + 1}/")
+        say(f"user and password, for both, and an API key: {self.runner.home.credentials}")
+        say("Ctrl-C stops all of it.  Next, elsewhere: ./pricebook doctor, ./pricebook manage help")

@@ -1,0 +1,41 @@
+"""`manage.py create_credentials`: what `./pricebook up` gives out on its first run."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from rest_framework_api_key.models import APIKey
+
+USER = "admin"
+KEY_NAME = "local"
+
+
+class Command(BaseCommand):
+    help = (
+        f"Gives the superuser {USER} the password that comes on standard input, makes an API key "
+        "and prints it. An earlier password and earlier keys made here stop working."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--unless-superuser",
+            action="store_true",
+            help="do nothing in a database that has a superuser already",
+        )
+
+    def handle(self, *args: Any, unless_superuser: bool, **options: Any) -> None:
+        users = get_user_model().objects
+        if unless_superuser and users.filter(is_superuser=True, is_active=True).exists():
+            return
+        # On standard input, because anybody can read arguments with ps.
+        if not (password := input().strip()):
+            raise CommandError("Give the password on standard input.")
+        with transaction.atomic():
+            user, _ = users.get_or_create(username=USER)
+            user.is_staff = user.is_superuser = user.is_active = True
+            user.set_password(password)
+            user.save()
+            APIKey.objects.filter(name=KEY_NAME).update(revoked=True)
+            _, key = APIKey.objects.create_key(name=KEY_NAME)
+        self.stdout.write(key)
