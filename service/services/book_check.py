@@ -1,0 +1,180 @@
+"""The book check: proves price = rule and total = rows, and mends what differs.
+
+Who calls it: the command `check_book`, and the task of that name, by beat. Triggers keep both, so
+a difference means that something went around the triggers: a restore, `session_replication_role`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import msgspec
+from django.db import connection, transaction
+
+from services import repricing
+from services.models import Repricing
+
+DIFFERS = "price <> rule_price AND (ended_at IS NULL OR ended_at > now())"
+
+# One statement, so one snapshot, and no writer can raise a false alarm: a catalogue edit becomes
+# visible together with its repricing, a row together with its part of the total. One pass over
+# the subscriptions; examples are read where something differs, by the index on the pair.
+CHECK = f"""
+WITH catalogue AS (
+    SELECT service.id AS service_id, plan.id AS plan_id,
+           price_rule(service.full_price, plan.discount_percent) AS rule_price,
+           EXISTS (SELECT FROM services_repricing repricing
+                    WHERE repricing.finished_at IS NULL
+                      AND coalesce(repricing.service_id, service.id) = service.id
+                      AND coalesce(repricing.plan_id, plan.id) = plan.id) AS waits
+      FROM services_service service CROSS JOIN services_plan plan
+), found AS (
+    SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount,
+           count(*) FILTER (WHERE {DIFFERS}) AS differ
+      FROM services_subscription JOIN catalogue USING (service_id, plan_id)
+     GROUP BY service_id, plan_id
+), counted AS (
+    SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+      FROM services_subtotal GROUP BY service_id, plan_id
+)
+SELECT service_id, plan_id,
+       coalesce(found.subscriptions, 0), coalesce(found.amount, 0),
+       coalesce(counted.subscriptions, 0), coalesce(counted.amount, 0),
+       coalesce(differ, 0), coalesce(waits, false), examples
+  FROM found
+  FULL JOIN counted USING (service_id, plan_id)
+  LEFT JOIN catalogue USING (service_id, plan_id)
+  LEFT JOIN LATERAL (
+       SELECT coalesce(json_agg(example), '[]') AS examples
+         FROM (SELECT subscription.id, company_name AS client, service.name AS service,
+                      format('%%s %%s %%%%', plan_type, discount_percent) AS plan,
+                      price::text, rule_price::text
+                 FROM services_subscription subscription
+                 JOIN clients_client client ON client.id = client_id
+                 JOIN services_service service ON service.id = service_id
+                 JOIN services_plan plan ON plan.id = plan_id
+                WHERE (service_id, plan_id) = (found.service_id, found.plan_id) AND {DIFFERS}
+                ORDER BY subscription.id LIMIT %s) example) example
+       ON differ > 0 AND NOT waits
+ ORDER BY service_id, plan_id
+"""  # noqa: S608 - a constant, no input
+
+# What is missing from the total, in one statement: rows that writers append at the same moment
+# belong to a later snapshot, and the sum takes both.
+MEND_TOTAL = """
+INSERT INTO services_subtotal (service_id, plan_id, subscriptions, amount)
+SELECT service_id, plan_id,
+       coalesce(found.subscriptions, 0) - coalesce(counted.subscriptions, 0),
+       coalesce(found.amount, 0) - coalesce(counted.amount, 0)
+  FROM (SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
+          FROM services_subscription GROUP BY service_id, plan_id) found
+  FULL JOIN (SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+               FROM services_subtotal GROUP BY service_id, plan_id) counted
+       USING (service_id, plan_id)
+ WHERE coalesce(found.subscriptions, 0) <> coalesce(counted.subscriptions, 0)
+    OR coalesce(found.amount, 0) <> coalesce(counted.amount, 0)
+"""
+
+
+@dataclass(frozen=True)
+class Mispriced:
+    """An active subscription whose price is not the rule's, and that no worker will reach."""
+
+    id: int
+    client: str
+    service: str
+    plan: str
+    price: Decimal
+    rule_price: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        return self.price - self.rule_price
+
+
+@dataclass(frozen=True)
+class WrongSubtotal:
+    """A (service, plan) whose part of the total is not what its rows add up to."""
+
+    service_id: int | None
+    plan_id: int | None
+    subscriptions: int
+    amount: Decimal
+    counted_subscriptions: int
+    counted_amount: Decimal
+
+
+@dataclass
+class BookCheck:
+    """What one snapshot of the book holds. `mispriced` has the first rows of each pair."""
+
+    subscriptions: int = 0
+    amount: Decimal = Decimal(0)
+    waiting: int = 0  # prices that a due repricing has yet to reach: late, not wrong
+    differing: int = 0
+    mispriced: list[Mispriced] = field(default_factory=list)
+    wrong_subtotals: list[WrongSubtotal] = field(default_factory=list)
+    mispriced_pairs: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.differing or self.wrong_subtotals)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}; "
+            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker, "
+            f"{len(self.wrong_subtotals):,} subtotals differ from the rows"
+        )
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was mended: prices moved, and pairs whose part of the total was put right."""
+
+    prices: int
+    subtotals: int
+
+
+def check(limit: int = 20) -> BookCheck:
+    """Check the whole book, with up to `limit` examples of wrong prices (1 query)."""
+    book = BookCheck()
+    with connection.cursor() as cursor:
+        cursor.execute(CHECK, [limit])
+        for service_id, plan_id, *found, differing, waits, examples in cursor:
+            subscriptions, amount, counted_subscriptions, counted_amount = found
+            book.subscriptions += subscriptions
+            book.amount += amount
+            if (subscriptions, amount) != (counted_subscriptions, counted_amount):
+                book.wrong_subtotals.append(WrongSubtotal(service_id, plan_id, *found))
+            if waits:
+                book.waiting += differing
+            elif differing:
+                book.differing += differing
+                book.mispriced_pairs.append((service_id, plan_id))
+                book.mispriced += msgspec.convert(examples, list[Mispriced])
+    book.mispriced = sorted(book.mispriced, key=lambda row: row.id)[:limit]
+    return book
+
+
+def repair(seconds: float = 600.0) -> Repair:
+    """Mend every price and subtotal that differs; for at most `seconds`, then workers go on.
+
+    Prices take the way of every repricing: the pairs are recorded to be looked at again, and
+    done at once, in chunks, together with the workers.
+    """
+    pairs = check(limit=0).mispriced_pairs
+    again = Repricing.objects.bulk_create(
+        Repricing(service_id=service_id, plan_id=plan_id, author="check_book")
+        for service_id, plan_id in pairs
+    )
+    if again:
+        repricing.reprice(seconds)
+    moved = Repricing.objects.filter(pk__in=[each.pk for each in again])
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Two repairs at once would each add what is missing.
+        cursor.execute("SELECT pg_advisory_xact_lock('services_subtotal'::regclass::oid::int, 0)")
+        cursor.execute(MEND_TOTAL)
+        subtotals = cursor.rowcount
+    return Repair(sum(moved.values_list("repriced", flat=True)), subtotals)

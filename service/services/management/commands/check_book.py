@@ -1,0 +1,78 @@
+import sys
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from django.core.management.base import BaseCommand
+
+from services import book_check
+from services.book_check import BookCheck
+
+
+class Command(BaseCommand):
+    help = (
+        "Prove price = rule for every active subscription and total = rows, in one snapshot. "
+        "Prints what differs; exits 1 if anything does."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--limit", type=int, default=20, help="wrong prices to print (default: 20)"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--repair", action="store_true", help="mend what differs, check again")
+
+    def handle(self, *, limit: int, json: bool, repair: bool, **options: Any) -> None:
+        self._note("Checking the book…")
+        book = book_check.check(limit=max(0, limit))
+        mended = None
+        if repair and book.differs:
+            if not json:
+                self._print(book)
+            self._note(f"Mending {book.differing:,} prices…")
+            mended = book_check.repair()
+            book = book_check.check(limit=max(0, limit))
+        self._note("")
+
+        if json:
+            report = asdict(book) | {"differs": book.differs, "mended": mended}
+            encoder = msgspec.json.Encoder(decimal_format="number")
+            self.stdout.write(encoder.encode(report).decode())
+        else:
+            if mended:
+                self.stdout.write(
+                    f"Mended {mended.prices:,} prices and {mended.subtotals:,} subtotals."
+                )
+            self._print(book)
+        if book.differs:
+            sys.exit(1)
+
+    def _print(self, book: BookCheck) -> None:
+        if book.mispriced:
+            self.stdout.write(
+                f"{'id':>10}  {'client':<24}  {'service':<24}  {'plan':<14}"
+                f"{'price':>14}{'rule price':>14}{'difference':>14}"
+            )
+            for row in book.mispriced:
+                self.stdout.write(
+                    f"{row.id:>10}  {row.client[:24]:<24}  {row.service[:24]:<24}  {row.plan:<14}"
+                    f"{row.price:>14,.2f}{row.rule_price:>14,.2f}{row.difference:>+14,.2f}"
+                )
+            if book.differing > len(book.mispriced):
+                self.stdout.write(f"… and {book.differing - len(book.mispriced):,} more")
+        for pair in book.wrong_subtotals:
+            self.stdout.write(
+                f"service {pair.service_id}, plan {pair.plan_id}: "
+                f"{pair.subscriptions:,} rows of {pair.amount:,.2f}, but the total counts "
+                f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}"
+            )
+        self.stdout.write(f"{'✗' if book.differs else '✓'} {book}")
+        if book.differs:
+            self.stdout.write("  Mend it: check_book --repair")
+
+    def _note(self, text: str) -> None:
+        """What takes time, on a terminal only; the next note replaces it."""
+        if self.stderr.isatty():
+            self.stderr.write(f"\r\x1b[K{text}", ending="")
+            self.stderr.flush()

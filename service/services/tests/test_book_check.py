@@ -1,0 +1,205 @@
+"""The book check: finds what went around the triggers, mends it, and raises no false alarm."""
+
+import json
+import random
+import threading
+from contextlib import contextmanager
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from services import book_check, repricing
+from services.models import Service, Subscription, Subtotal
+from services.tests.factories import a_book, a_plan, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+
+@contextmanager
+def triggers_off():
+    """What a restore does, or a hand in the database: writes that no trigger sees."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        try:
+            yield cursor
+        finally:
+            cursor.execute("SET session_replication_role = DEFAULT")
+
+
+def check_book(*arguments: str) -> tuple[int, str]:
+    """The exit code and the output of the command."""
+    out = StringIO()
+    try:
+        call_command("check_book", *arguments, stdout=out)
+    except SystemExit as exit:
+        return int(exit.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+class TestCheck:
+    def test_an_empty_book_is_right(self):
+        assert check_book()[0] == 0
+
+    def test_a_book_that_the_triggers_kept_is_right(self, django_assert_num_queries):
+        book = a_book(subscriptions=500)
+        book.filter(external_id__endswith="7").delete()
+        with django_assert_num_queries(1):  # the check is one statement, so one snapshot
+            checked = book_check.check()
+        assert not checked.differs
+        assert checked.subscriptions == 450
+        assert checked.amount == sum(book.values_list("price", flat=True))
+
+    def test_finds_a_price_that_went_around_the_triggers(self):
+        right = a_subscription(service=a_service(200, name="Phone"))
+        with triggers_off():
+            wrong = a_subscription(service=right.service, plan=right.plan, price=Decimal("123.45"))
+        checked = book_check.check()
+        assert [row.id for row in checked.mispriced] == [wrong.pk]
+        assert checked.mispriced[0].difference == Decimal("-76.55")
+
+        code, printed = check_book()
+        assert code == 1
+        for part in (str(wrong.pk), "Phone", "123.45", "200.00", "-76.55", "1 prices differ"):
+            assert part in printed
+
+    def test_names_the_first_and_counts_the_rest(self):
+        a_book(subscriptions=60)
+        with triggers_off():
+            Subscription.objects.update(price=1)
+        checked = book_check.check(limit=4)
+        assert checked.differing == 60
+        assert [row.id for row in checked.mispriced] == list(
+            Subscription.objects.order_by("id").values_list("id", flat=True)[:4]
+        )
+        assert "… and 56 more" in check_book("--limit", "4")[1]
+        assert check_book("--limit", "0")[0] == 1
+
+    def test_finds_a_row_that_the_total_does_not_count(self):
+        with triggers_off():
+            a_subscription(service=a_service(70), price=Decimal(70))
+        (wrong,) = book_check.check().wrong_subtotals
+        assert (wrong.subscriptions, wrong.counted_subscriptions) == (1, 0)
+        assert (wrong.amount, wrong.counted_amount) == (70, 0)
+        assert check_book()[0] == 1
+
+    def test_finds_a_total_without_rows(self):
+        Subtotal.objects.create(service_id=4711, plan_id=4711, subscriptions=1, amount=10)
+        (wrong,) = book_check.check().wrong_subtotals
+        assert (wrong.subscriptions, wrong.counted_subscriptions) == (0, 1)
+
+    def test_a_price_that_waits_for_a_worker_is_late_and_not_wrong(self):
+        subscription = a_subscription(service=a_service(200))
+        a_subscription(service=a_service(200))
+        Service.objects.filter(pk=subscription.service_id).update(full_price=300)
+        checked = book_check.check()
+        assert (checked.waiting, checked.differing) == (1, 0)
+        repricing.reprice()
+        assert book_check.check().waiting == 0
+
+    def test_what_has_ended_keeps_its_price(self):
+        ended = a_subscription(
+            service=a_service(200), started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
+        )
+        Service.objects.filter(pk=ended.service_id).update(full_price=300)
+        repricing.reprice()
+        checked = book_check.check()
+        assert (checked.waiting, checked.differing, checked.amount) == (0, 0, 200)
+
+    def test_speaks_json(self):
+        with triggers_off():
+            a_subscription(service=a_service(200), price=Decimal("0.10"))
+        code, printed = check_book("--json")
+        report = json.loads(printed, parse_float=Decimal)
+        assert code == 1
+        assert report["differs"] is True
+        assert report["amount"] == Decimal("0.10")
+        assert report["mispriced"][0]["rule_price"] == 200
+
+
+class TestRepair:
+    def test_mends_prices_and_total_and_says_so(self):
+        a_book(subscriptions=300)
+        with triggers_off():
+            Subscription.objects.filter(external_id__endswith="3").update(price=1)
+            Subscription.objects.filter(external_id__endswith="4").delete()
+        code, printed = check_book("--repair")
+        assert code == 0
+        assert "Mended 30 prices and" in printed
+        assert not book_check.check().differs
+
+    def test_touches_nothing_that_is_right(self):
+        a_book(subscriptions=30)
+        before = list(Subtotal.objects.values())
+        assert check_book("--repair")[0] == 0
+        assert list(Subtotal.objects.values()) == before
+        assert book_check.repair() == book_check.Repair(prices=0, subtotals=0)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestBesideWriters:
+    """Other connections write, reprice and fold all the time that the checks run."""
+
+    def test_raises_no_false_alarm(self):
+        book = a_book(subscriptions=3_000, services=2, plans=2)
+        services = list(Service.objects.filter(subscriptions__in=book).distinct())
+        done = threading.Event()
+        failures: list[BaseException] = []
+
+        def beside(work):
+            def run():
+                try:
+                    while not done.is_set():
+                        work()
+                except BaseException as error:
+                    failures.append(error)
+                finally:
+                    connection.close()
+
+            return threading.Thread(target=run)
+
+        def edit():
+            service = random.choice(services)
+            Service.objects.filter(pk=service.pk).update(full_price=random.randint(1, 1_000))
+
+        def subscribe():
+            subscription = a_subscription(
+                client=book[0].client, service=random.choice(services), plan=a_plan()
+            )
+            if random.random() < 0.5:
+                subscription.delete()
+
+        threads = [beside(work) for work in (edit, subscribe, repricing.reprice, repricing.reprice)]
+        for thread in threads:
+            thread.start()
+        checks = [book_check.check() for _ in range(20)]
+        done.set()
+        for thread in threads:
+            thread.join()
+
+        assert not failures
+        assert [str(check) for check in checks if check.differs] == []
+        assert len({check.amount for check in checks}) > 1  # the book did move meanwhile
+
+        repricing.reprice()
+        assert book_check.check().waiting == 0
+
+    def test_two_repairs_at_once_mend_once(self):
+        a_book(subscriptions=100)
+        with triggers_off():
+            Subscription.objects.filter(external_id__endswith="4").delete()
+
+        def repair():
+            try:
+                book_check.repair()
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=repair) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not book_check.check().differs
