@@ -107,7 +107,12 @@ class TestServices:
         assert services[name]["restart"] == "unless-stopped"
         assert services[name]["stop_grace_period"] in ("30s", "1m0s")
 
-    def test_publish_two_ports_on_loopback(self, services):
+    @pytest.mark.parametrize("given", ["the example's values", "secrets alone"])
+    def test_publish_two_ports_on_loopback(self, services, secrets, tmp_path, given):
+        if given == "secrets alone":
+            bare = tmp_path / ".env"
+            bare.write_text("\n".join(f"{name}={value}" for name, value in secrets.items()))
+            services = resolved(ON_A_SERVER, bare)["services"]
         published = {
             name: [(port["host_ip"], port["published"]) for port in service["ports"]]
             for name, service in services.items()
@@ -241,10 +246,14 @@ class TestImage:
         result = run("hadolint", "--no-color", "Dockerfile")
         assert (result.returncode, result.stdout) == (0, "")
 
-    def test_runs_as_nobody_in_particular(self):
-        *_, user = instructions("USER")
-        assert user.isdigit()
-        assert int(user) >= 1000
+    def test_starts_from_a_slim_python(self):
+        assert re.fullmatch(r"PYTHON_IMAGE=python:3\.1[1-9]-slim-\w+", *instructions("ARG"))
+
+    @pytest.mark.parametrize("stage", ["development", "runtime"])
+    def test_runs_as_a_user_who_is_not_root(self, stage):
+        [user] = instructions("USER", stage)
+        assert user.isdigit()  # a name would not tell whoever asks that it is not root
+        assert int(user) > 0
 
     def test_installs_what_is_pinned_and_nothing_else(self):
         installs = [line for line in instructions("RUN") if " install " in line]
@@ -267,7 +276,9 @@ def conditions(service):
     return {name: needed["condition"] for name, needed in service["depends_on"].items()}
 
 
-def instructions(name):
-    """The arguments of each such instruction of the Dockerfile, in order, on one line each."""
+def instructions(name, stage=None):
+    """The arguments of each such instruction of the Dockerfile or of one stage, a line each."""
     text = (CHECKOUT / "Dockerfile").read_text().replace("\\\n", " ")
+    if stage:
+        [text] = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.+?)(?=^FROM|\Z)", text)
     return [" ".join(found.split()) for found in re.findall(rf"(?m)^{name} (.+)$", text)]
