@@ -99,6 +99,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEST_RUNNER = "pricebook.test_runner.PytestRunner"
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
@@ -136,13 +137,13 @@ DATABASES = {"default": database}
 REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/1")
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "pricebook.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": env.str("CACHE_PREFIX", "pricebook"),
         "TIMEOUT": 60 * 60,
         "OPTIONS": {
             "serializer": "pricebook.cache.JSONSerializer",
-            # A hung cache may cost a request this much, once in a while; see services/total.py.
+            # What a cache that hangs may cost a request, once in a while; see pricebook/cache.py.
             "socket_timeout": 0.2,
             "socket_connect_timeout": 0.2,
         },
@@ -189,8 +190,38 @@ CELERY_BEAT_SCHEDULE = {
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
-REST_FRAMEWORK: dict[str, object] = {}
-SPECTACULAR_SETTINGS: dict[str, object] = {}
+REST_FRAMEWORK = {
+    # The key first: the first class decides that a refusal is a 401 and not a 403.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "pricebook.access.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["pricebook.access.MayRead"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "pricebook.api.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.api.ContentNegotiation",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "pricebook.api.error_response",
+    # Decimals and instants reach the renderer as they are; it writes both exactly.
+    "COERCE_DECIMAL_TO_STRING": False,
+    "DATETIME_FORMAT": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Pricebook",
+    "DESCRIPTION": "Who pays what for which service, and how much it is all together.",
+    "VERSION": "1",
+    # The schema shows no data, and an integrator reads it before having a key.
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    # From a package, not from a CDN.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
 
 # --- Pages ------------------------------------------------------------------------------------
 
