@@ -1,8 +1,16 @@
-"""How values lie in the cache."""
+"""How values lie in the cache, and what becomes of a request when it is away."""
 
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
+from django.core.cache.backends import redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class JSONSerializer:
@@ -16,3 +24,41 @@ class JSONSerializer:
 
     def loads(self, data: bytes) -> Any:
         return msgspec.json.decode(data)
+
+
+class RedisCache(redis.RedisCache):
+    """Django's, but a cache that is down or hangs is an empty one.
+
+    After a failure this process leaves it alone for some seconds: a cache that hangs costs one
+    request its timeout, not each. Only for values that can be had again: `set` may not happen.
+    """
+
+    PAUSE = 5.0  # seconds
+    away_until: ClassVar[dict[tuple[str, ...], float]] = {}  # by server, for all threads
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        return self._try(lambda: super(RedisCache, self).get(key, default, version), default)
+
+    def set(self, key: str, *args: Any, **kwargs: Any) -> None:
+        self._try(lambda: super(RedisCache, self).set(key, *args, **kwargs), None)
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        return self._try(lambda: super(RedisCache, self).get_many(keys, version), {})
+
+    def set_many(self, data: dict[Any, Any], *args: Any, **kwargs: Any) -> list[Any]:
+        return self._try(
+            lambda: super(RedisCache, self).set_many(data, *args, **kwargs), list(data)
+        )
+
+    def _try(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
+        server = tuple(self._servers)  # type: ignore[attr-defined]
+        if time.monotonic() < self.away_until.get(server, 0.0):
+            return otherwise
+        try:
+            return call()
+        except msgspec.DecodeError:  # another release's value
+            return otherwise
+        except RedisError as error:
+            self.away_until[server] = time.monotonic() + self.PAUSE
+            logger.warning("No cache for %s s: %s: %s", self.PAUSE, type(error).__name__, error)
+            return otherwise

@@ -1,6 +1,29 @@
+"""Which path leads where."""
+
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import DefaultRouter
+
+from pricebook.home import home
+from pricebook.views import UnknownPath, healthz
+from services.views import SubscriptionView
+
+router = DefaultRouter()
+router.include_root_view = False  # the root is the home page
+router.include_format_suffixes = False  # ?format= does it
+router.register("api/subscriptions", SubscriptionView)
 
 urlpatterns = [
+    path("", home, name="home"),
     path("admin/", admin.site.urls),
+    path("healthz", healthz, name="healthz"),
+    *router.urls,
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # Only with a slash at the end, so that /api/subscriptions still finds its own.
+    re_path(r"^api/(?:.*/)?$", UnknownPath.as_view()),
 ]
+
+handler400 = "pricebook.api.bad_request"
+handler500 = "pricebook.api.server_error"

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from services.pricing import RulePrice
 
 if TYPE_CHECKING:
+    from services.filters import BookFilter
     from services.models import Repricing, Subscription  # noqa: F401
 
 
@@ -18,6 +19,27 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def active(self) -> Self:
         """Those that have not ended."""
         return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))
+
+    def matching(self, book_filter: BookFilter) -> Self:
+        """Those that a caller of the API means."""
+        return self.filter(**book_filter.lookups())
+
+    def for_api(self) -> Self:
+        """The columns that the API shows, in one query: every relation is to one, so they join."""
+        return self.select_related("client__user", "service", "plan").only(
+            "client__company_name",
+            "client__user__email",
+            "service__name",
+            "service__full_price",
+            "plan__plan_type",
+            "plan__discount_percent",
+            "price",
+            "comment",
+            "source",
+            "external_id",
+            "started_at",
+            "ended_at",
+        )
 
     def with_rule_price(self) -> Self:
         """Annotate `rule_price`: what the catalogue says now (joins service and plan)."""
@@ -49,6 +71,4 @@ class RepricingQuerySet(models.QuerySet["Repricing"]):
 
     def concerning(self, service_id: int, plan_id: int) -> Self:
         """Those that concern the subscriptions of this service and plan."""
-        return self.filter(
-            Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None)
-        )
+        return self.filter(Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None))

@@ -1,0 +1,199 @@
+"""A page of the book: rows, total, number and version from one statement, hence one snapshot.
+
+    the book's version and kept total ─┐
+                                       ├─ LEFT JOIN ON true: an empty page has a total too
+    one page of subscription ids ──────┘
+        → joined with client, login, service and plan by primary key
+
+The LIMIT comes before the joins: a page costs the same at 300 rows and at ten million, and the
+planner is spared the Memoize nodes, sized for every client, that it puts into the plain join.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Self
+
+from django.db import connection
+
+from services import total
+from services.filters import MAX_BIGINT, BookFilter
+from services.models import Subscription
+from services.total import Book, Total
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place beside a row, and the way to read on from there.
+
+    Written as 16 characters that need no quoting in a URL: way and id (9 bytes) and a check
+    (3 bytes), so that what is not a cursor of ours is known for it. It is no secret.
+    """
+
+    id: int
+    backward: bool = False
+
+    def __str__(self) -> str:
+        place = struct.pack(">?q", self.backward, self.id)
+        return base64.urlsafe_b64encode(place + self._check(place)).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError for what no page has given out."""
+        if len(text) != 16 or not text.isascii():
+            raise ValueError("a cursor has 16 characters")
+        content = base64.b64decode(text, altchars=b"-_", validate=True)
+        place, check = content[:9], content[9:]
+        if check != cls._check(place):
+            raise ValueError("the check does not fit")
+        backward, id = struct.unpack(">?q", place)
+        return cls(id, backward)
+
+    @staticmethod
+    def _check(place: bytes) -> bytes:
+        return blake2b(place, digest_size=3, person=b"cursor").digest()
+
+
+@dataclass(frozen=True)
+class Page:
+    result: list[dict[str, Any]]
+    total: Total
+    next: Cursor | None
+    previous: Cursor | None
+
+
+COLUMNS = (
+    "id",
+    "client_id",
+    "service_id",
+    "plan_id",
+    "price",
+    "comment",
+    "source",
+    "external_id",
+    "started_at",
+    "ended_at",
+)
+
+STATEMENT = """
+SELECT book.version, book.uncommitted, book.amount, book.subscriptions, page.*
+  FROM ({book}) book
+  LEFT JOIN (
+    SELECT subscription.*, client.company_name, login.email, service.name, service.full_price,
+           plan.plan_type, plan.discount_percent
+      FROM ({subscriptions}) subscription ({columns})
+      JOIN clients_client client ON client.id = subscription.client_id
+      JOIN auth_user login ON login.id = client.user_id
+      JOIN services_service service ON service.id = subscription.service_id
+      JOIN services_plan plan ON plan.id = subscription.plan_id
+  ) page ON true
+ ORDER BY page.id
+"""
+
+
+def page(book_filter: BookFilter, cursor: Cursor | None, size: int) -> Page:
+    """Up to `size` subscriptions that match, in the order of their ids.
+
+    One query; two where the total is neither kept for this filter, nor on the page itself, nor
+    in the cache. Rows and total are of the same book in each case.
+    """
+    book, rows = _read(*statement(book_filter, cursor, size, total.kept(book_filter)))
+    amount = book.total or _on_page(rows, cursor, size) or total.cached(book, book_filter)
+    if amount is None:
+        # Rows again, too: the book may have moved on since the first statement.
+        book, rows = _read(*statement(book_filter, cursor, size, total.summed(book_filter)))
+        amount = total.remember(book, book_filter)
+
+    # One row more than asked for was read: it says whether there is a page behind this one.
+    backward = cursor is not None and cursor.backward
+    more = len(rows) > size
+    if backward:
+        rows = rows[-size:]
+        before, after = more, True
+    else:
+        rows = rows[:size]
+        before, after = cursor is not None, more
+    if rows:
+        first, last = rows[0]["id"], rows[-1]["id"]
+    else:  # beyond an end of the book: what was there when the link was made is gone
+        first = min(cursor.id + 1, MAX_BIGINT) if cursor else 0
+        last = max(cursor.id - 1, 0) if cursor else 0
+    return Page(
+        rows,
+        amount,
+        next=Cursor(last) if after else None,
+        previous=Cursor(first, backward=True) if before else None,
+    )
+
+
+def statement(
+    book_filter: BookFilter, cursor: Cursor | None, size: int, book: total.SQL
+) -> total.SQL:
+    """The SQL of a page, one row longer than `size`; `book` is `total.kept` or `total.summed`."""
+    subscriptions = Subscription.objects.matching(book_filter)
+    if cursor is None:
+        subscriptions = subscriptions.order_by("id")
+    elif cursor.backward:
+        subscriptions = subscriptions.filter(id__lt=cursor.id).order_by("-id")
+    else:
+        subscriptions = subscriptions.filter(id__gt=cursor.id).order_by("id")
+    rows = subscriptions.values_list(*COLUMNS)[: size + 1]
+
+    rows_sql, rows_params = rows.query.sql_with_params()
+    book_sql, book_params = book
+    sql = STATEMENT.format(book=book_sql, subscriptions=rows_sql, columns=", ".join(COLUMNS))
+    return sql, (*book_params, *rows_params)
+
+
+def _read(sql: str, params: tuple[Any, ...]) -> tuple[Book, list[dict[str, Any]]]:
+    with connection.cursor() as db:
+        db.execute(sql, params)
+        rows = db.fetchall()
+    return Book(*rows[0][:4]), [_subscription(*row[4:]) for row in rows if row[4] is not None]
+
+
+def _on_page(rows: list[dict[str, Any]], cursor: Cursor | None, size: int) -> Total | None:
+    """The total, where the page holds all that matches: a client's few subscriptions, say."""
+    if cursor is not None or len(rows) > size:
+        return None
+    return Total(sum((row["price"] for row in rows), Decimal(0)), len(rows))
+
+
+def _subscription(
+    id: int,
+    client_id: int,
+    service_id: int,
+    plan_id: int,
+    price: Decimal,
+    comment: str,
+    source: str | None,
+    external_id: str | None,
+    started_at: Any,
+    ended_at: Any,
+    company_name: str,
+    email: str,
+    service_name: str,
+    full_price: Decimal,
+    plan_type: str,
+    discount_percent: int,
+) -> dict[str, Any]:
+    """What `SubscriptionSerializer` makes of it; tests/test_serializers.py compares."""
+    return {
+        "id": id,
+        "plan_id": plan_id,
+        "client_name": company_name,
+        "email": email,
+        "plan": {"id": plan_id, "plan_type": plan_type, "discount_percent": discount_percent},
+        "price": price,
+        "service": {"id": service_id, "name": service_name, "full_price": full_price},
+        "client_id": client_id,
+        "comment": comment,
+        "source": source,
+        "external_id": external_id,
+        "started_at": started_at,
+        "ended_at": ended_at,
+    }
