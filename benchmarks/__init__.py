@@ -1,0 +1,10 @@
+"""What Pricebook claims about its speed, one file a claim.
+
+    ./pricebook bench                              # the claims
+    ./pricebook bench repricing --rows 1000000     # one of them
+    ./pricebook bench all --quick                  # each, small
+
+A claim runs its variants in turn, round after round, with a control among them; asserts that all
+did the same work; and saves the figures with the conditions they were taken under. Each works in
+a database of its own, made for the run and dropped after it. The service imports nothing of this.
+"""

@@ -1,0 +1,62 @@
+"""The README's plots, from the figures of a run: SVG that can be read on light and dark pages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams |= {"svg.hashsalt": "pricebook", "svg.fonttype": "none", "font.size": 11}
+import matplotlib.pyplot as plt  # noqa: E402
+
+INK = "#7d8590"  # a grey with contrast on white and on black
+OTHERS, OURS = "#a0a8b0", "#2f81f7"
+
+
+def bars(
+    path: Path, names: Sequence[str], values: Sequence[float], *, ours: set[str], label: str
+) -> None:
+    """Horizontal bars on a logarithmic axis, the value written at each."""
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(names) + 0.9))
+    colours = [OURS if name in ours else OTHERS for name in names]
+    axes.barh(names, values, color=colours, height=0.62)
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / 3, max(values) * 3)
+    axes.invert_yaxis()
+    axes.set_xlabel(label, color=INK)
+    axes.tick_params(colors=INK, length=0, which="both")
+    for side in ("top", "right", "bottom", "left"):
+        axes.spines[side].set_visible(False)
+    axes.set_xticks([], minor=True)
+    for n, value in enumerate(values):
+        text = f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
+        axes.text(value * 1.08, n, text, va="center", color=INK)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, transparent=True, metadata={"Date": None})
+    plt.close(figure)
+
+
+def repricing(figures: Sequence[dict[str, Any]], directory: Path) -> None:
+    largest = max(row["rows"] for row in figures)
+    shown = [row for row in figures if row["rows"] == largest]
+    bars(
+        directory / "repricing.svg",
+        [row["way"] for row in shown],
+        [row["rows/s"] for row in shown],
+        ours={row["way"] for row in shown if row["way"].startswith("Pricebook")},
+        label=f"subscriptions repriced a second, of {largest:,}",
+    )
+
+
+def list_page(figures: Sequence[dict[str, Any]], directory: Path) -> None:
+    largest = max(row["rows"] for row in figures)
+    shown = [row for row in figures if row["rows"] == largest]
+    bars(
+        directory / "list_page.svg",
+        [row["step"] for row in shown],
+        [row["CPU ms"] for row in shown],
+        ours={row["step"] for row in shown if row["step"].startswith("shipped")},
+        label=f"CPU for a page of 100, ms, of {largest:,} subscriptions",
+    )

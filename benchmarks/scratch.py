@@ -1,0 +1,123 @@
+"""A book for one run: a database made for it beside the user's, filled, and dropped after it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
+os.environ["CACHE_PREFIX"] = "benchmarks"  # keys beside those of the user's book
+os.environ.setdefault("SECRET_KEY", "of a benchmark: it serves nobody " + "-" * 8)
+django.setup()
+
+from django.db import connection  # noqa: E402
+
+
+def shape(subscriptions: int) -> tuple[int, int]:
+    """Services and plans: those of the real book of 29,202 rows, and of a big company's."""
+    return (10, 2) if subscriptions < 100_000 else (50, 8)
+
+
+@contextmanager
+def scratch_book(name: str, subscriptions: int) -> Iterator[None]:
+    """Django's connection leads to a migrated database with so many subscriptions."""
+    before = connection.settings_dict["NAME"]
+    connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
+    # What a killed run has left is dropped; one that still runs keeps its database and ends this.
+    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    try:
+        fill(subscriptions)
+        yield
+    finally:
+        connection.creation.destroy_test_db(before, verbosity=0)
+
+
+@contextmanager
+def copy_of_the_book() -> Iterator[None]:
+    """The same book in files of its own: what a run does to them, the next doesn't find."""
+    original = connection.settings_dict["NAME"]
+    copy = f"{original}_copy"
+    connection.close()
+    on_server(f'DROP DATABASE IF EXISTS "{copy}"')
+    on_server(f'CREATE DATABASE "{copy}" TEMPLATE "{original}" STRATEGY file_copy')
+    connection.settings_dict["NAME"] = copy
+    try:
+        # Dirty pages of the copying are nobody's work here, and its hint bits are set once.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(price) FROM services_subscription")
+            cursor.execute("CHECKPOINT")
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = original
+        on_server(f'DROP DATABASE "{copy}"')
+
+
+def on_server(statement: str) -> None:
+    with connection.creation._nodb_cursor() as cursor:
+        cursor.execute(statement)
+
+
+def fill(subscriptions: int) -> None:
+    """Rows as years of business leave them: client, service and plan in no order.
+
+    Five subscriptions a client, and the same book in each run.
+    """
+    services, plans = shape(subscriptions)
+    say(f"a book of {subscriptions:,} subscriptions to {services} services by {plans} plans…")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setseed(0.5)")
+        cursor.execute(
+            """
+            WITH login AS (
+                INSERT INTO auth_user (username, email, password, first_name, last_name,
+                                       is_superuser, is_staff, is_active, date_joined)
+                SELECT 'client ' || n, 'client-' || n || '@example.com', '!', '', '',
+                       false, false, true, now()
+                  FROM generate_series(1, greatest(1, %s / 5)) n
+                RETURNING id
+            )
+            INSERT INTO clients_client (user_id, company_name, full_address)
+            SELECT id, 'Company ' || id, '' FROM login
+            """,
+            [subscriptions],
+        )
+        cursor.execute(
+            "INSERT INTO services_service (name, full_price)"
+            " SELECT 'Service ' || n, 100 + n FROM generate_series(1, %s) n",
+            [services],
+        )
+        cursor.execute(
+            "INSERT INTO services_plan (plan_type, discount_percent)"
+            " SELECT 'discount', 5 * n FROM generate_series(0, %s) n",
+            [plans - 1],
+        )
+        cursor.execute(
+            """
+            INSERT INTO services_subscription
+                   (client_id, service_id, plan_id, price, comment, source, external_id)
+            SELECT client_id, service.id, plan.id,
+                   price_rule(service.full_price, plan.discount_percent),
+                   'row ' || n, 'benchmark', n
+              FROM (SELECT n,
+                           (SELECT min(id) FROM clients_client)
+                               + floor(random() * greatest(1, %(rows)s / 5))::int AS client_id,
+                           (SELECT min(id) FROM services_service)
+                               + floor(random() * %(services)s)::int AS service_id,
+                           (SELECT min(id) FROM services_plan)
+                               + floor(random() * %(plans)s)::int AS plan_id
+                      FROM generate_series(1, %(rows)s) n) row
+              JOIN services_service service ON service.id = row.service_id
+              JOIN services_plan plan ON plan.id = row.plan_id
+             ORDER BY n
+            """,
+            {"rows": subscriptions, "services": services, "plans": plans},
+        )
+        cursor.execute("VACUUM ANALYZE")
+
+
+def say(message: str) -> None:
+    """Progress, beside the result that goes to standard output."""
+    print(message, file=sys.stderr, flush=True)
