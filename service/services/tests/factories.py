@@ -9,6 +9,7 @@ from itertools import count
 
 from django.contrib.auth.models import User
 from django.db import connection
+from rest_framework.test import APIClient
 
 from clients.models import Client
 from services.models import Plan, Service, Subscription
@@ -48,6 +49,13 @@ def a_subscription(
     return Subscription.objects.create(
         client=client or a_client(), service=service or a_service(), plan=plan or a_plan(), **fields
     )
+
+
+def a_reader() -> APIClient:
+    """Somebody who may read the API. Who they are costs no query, so queries can be counted."""
+    reader = APIClient()
+    reader.force_authenticate(User(username="reader"))
+    return reader
 
 
 def a_book(
