@@ -124,7 +124,7 @@ class Progress:
 
 def progress(repricing: Repricing) -> Progress:
     """The progress of a repricing (1 query, over its remaining steps)."""
-    steps = repricing.steps.filter(kind=PRICE)
+    steps = [step for step in repricing.steps.all() if step.kind == PRICE]  # prefetched in lists
     remaining = sum(max(0, step.subscriptions - step.checked) for step in steps)
     total = repricing.subscriptions
     finished = repricing.finished_at is not None

@@ -1,0 +1,47 @@
+"""Clients in the admin."""
+
+from collections.abc import Collection
+
+from django.contrib import admin
+from django.db import models
+from django.urls import reverse
+from django.utils.html import format_html
+
+from clients.models import Client
+from pricebook.admin import BookAdmin
+
+
+@admin.register(Client)
+class ClientAdmin(BookAdmin):
+    list_display = ["company_name", "email", "full_address"]
+    list_display_links = ["company_name"]
+    list_select_related = ["user"]
+    sortable_by: list[str] = []
+    ordering = ["-id"]
+    search_fields = ["company_name", "user__email"]
+    search_help_text = "Company or e-mail"
+    autocomplete_fields = ["user"]
+    fields = ["company_name", "full_address", "user", "email", "subscriptions"]
+    readonly_fields = ["email", "subscriptions"]
+
+    @admin.display(description="e-mail")
+    def email(self, client: Client) -> str:
+        return client.user.email if client.pk else "The e-mail is the user's."
+
+    @admin.display(description="subscriptions")
+    def subscriptions(self, client: Client) -> str:
+        if not client.pk:
+            return "-"
+        url = reverse("admin:services_subscription_changelist")
+        return format_html(
+            '<a class="text-link" href="{}?client__id__exact={}">Those of this client</a>',
+            url,
+            client.pk,
+        )
+
+    def in_the_way(self, records: Collection[models.Model]) -> list[str]:
+        clients = Client.objects.filter(pk__in=[client.pk for client in records])
+        return [
+            f"the subscriptions of {client}: delete them first"
+            for client in clients.filter(subscriptions__isnull=False).distinct()
+        ]

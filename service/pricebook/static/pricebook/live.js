@@ -1,0 +1,30 @@
+// Replaces each element marked data-live by the one of the same id in a fresh copy of the page,
+// once a second, while the page is looked at and has any.
+"use strict";
+
+const REFRESH_MS = 1000;
+
+async function refresh() {
+  const answer = await fetch(location.href, { credentials: "same-origin" });
+  if (!answer.ok || answer.redirected) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const stale of document.querySelectorAll("[data-live]")) {
+    const fresh = page.getElementById(stale.id);
+    if (fresh) stale.replaceWith(document.adoptNode(fresh));
+    else stale.removeAttribute("data-live");
+  }
+}
+
+async function live() {
+  if (!document.querySelector("[data-live]")) return;
+  if (!document.hidden) {
+    try {
+      await refresh();
+    } catch {
+      // The server is being started again; ask later.
+    }
+  }
+  setTimeout(live, REFRESH_MS);
+}
+
+setTimeout(live, REFRESH_MS);

@@ -1,0 +1,439 @@
+"""The catalogue, subscriptions and repricings in the admin."""
+
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+from django.urls import reverse
+
+from pricebook.tests.pages import OpenedForm, errors_of
+from services.models import Plan, Repricing, Service, Subscription
+from services.repricing import reprice, stamp
+from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+NUL = "\x00"
+
+
+def url(model: str, page: str, *args: object) -> str:
+    return reverse(f"admin:services_{model}_{page}", args=args)
+
+
+def logged_in(name: str) -> Browser:
+    user, _ = User.objects.get_or_create(username=name, is_staff=True, is_superuser=True)
+    browser = Browser()
+    browser.force_login(user)
+    return browser
+
+
+@pytest.fixture
+def ann() -> Browser:
+    return logged_in("ann")
+
+
+@pytest.fixture
+def bob() -> Browser:
+    return logged_in("bob")
+
+
+def messages_of(response) -> str:
+    return " ".join(str(message) for message in response.context["messages"])
+
+
+class TestAdding:
+    def test_a_service_a_plan_and_a_subscription(self, ann):
+        OpenedForm(ann, url("service", "add")).send(name="Fibre", full_price="250.00")
+        OpenedForm(ann, url("plan", "add")).send(plan_type="discount", discount_percent=5)
+        service, plan, client = Service.objects.get(), Plan.objects.get(), a_client()
+
+        OpenedForm(ann, url("subscription", "add")).send(
+            client=client.pk, service=service.pk, plan=plan.pk
+        )
+
+        subscription = Subscription.objects.get()
+        assert subscription.price == Decimal("237.50")
+        assert subscription.source is None  # and not '', of which there could be only one
+
+    def test_leaves_the_price_to_the_rule(self, ann):
+        subscription = a_subscription(service=a_service(250))
+        form = OpenedForm(ann, url("subscription", "change", subscription.pk))
+        assert "price" not in form.fields
+        form.send(price="1.00", comment="mine")
+        subscription.refresh_from_db()
+        assert (subscription.price, subscription.comment) == (Decimal(250), "mine")
+
+    def test_moving_to_another_plan_moves_the_price(self, ann):
+        subscription = a_subscription(service=a_service(250))
+        form = OpenedForm(ann, url("subscription", "change", subscription.pk))
+        form.send(plan=a_plan(20).pk)
+        subscription.refresh_from_db()
+        assert subscription.price == Decimal(200)
+
+
+class TestEditingTheCatalogue:
+    def test_says_what_follows_and_who_did_it(self, ann):
+        service = a_service(250)
+        for _ in range(2):
+            a_subscription(service=service)
+        answer = OpenedForm(ann, url("service", "change", service.pk)).send(
+            full_price="300", stamp="Prices of 2027"
+        )
+
+        repricing = Repricing.objects.get()
+        assert (repricing.author, repricing.comment) == ("ann", "Prices of 2027")
+        assert "2 subscriptions are being repriced" in messages_of(answer)
+        assert url("repricing", "change", repricing.pk) in messages_of(answer)
+
+        reprice()
+        stamp()
+        assert (
+            list(service.subscriptions.values_list("price", "comment"))
+            == [(Decimal(300), "Prices of 2027")] * 2
+        )
+
+    def test_a_discount_too(self, ann):
+        subscription = a_subscription(service=a_service(250), plan=a_plan(5))
+        answer = OpenedForm(ann, url("plan", "change", subscription.plan_id)).send(
+            discount_percent=20
+        )
+        assert "1 subscription is being repriced" in messages_of(answer)
+        assert Repricing.objects.get().author == "ann"
+
+    def test_a_new_name_reprices_nothing(self, ann):
+        service = a_service(250)
+        OpenedForm(ann, url("service", "change", service.pk)).send(name="Glass")
+        assert not Repricing.objects.exists()
+
+    def test_a_comment_without_a_change_is_an_error(self, ann):
+        service = a_service(250)
+        answer = OpenedForm(ann, url("service", "change", service.pk)).send(stamp="For nothing")
+        assert "nothing to stamp" in str(errors_of(answer)["stamp"])
+
+
+class TestFormThatWasOpenWhileOthersWrote:
+    """Each with two sessions: Ann opens, Bob saves, Ann saves."""
+
+    def test_an_untouched_list_price_stays_moved(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(full_price="120.00")
+        anns.send(name="Renamed")
+        service.refresh_from_db()
+        assert (service.name, service.full_price) == ("Renamed", Decimal(120))
+
+    def test_a_touched_list_price_is_asked_about(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(full_price="120.00")
+
+        answer = anns.send(full_price="110.00")
+
+        assert errors_of(answer)["full_price"] == [
+            "The list price moved from 100.00 to 120.00 while this form was open;"
+            " look again and save."
+        ]
+        service.refresh_from_db()
+        assert service.full_price == Decimal(120)
+
+    def test_saving_once_more_is_a_decision(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(name="Renamed", full_price="120.00")
+
+        again = anns.send(full_price="110.00")
+        anns.fields.clear()
+        anns.feed(again.content.decode())
+        assert anns.fields["name"] == "Renamed"
+        anns.send()
+
+        service.refresh_from_db()
+        assert (service.name, service.full_price) == ("Renamed", Decimal(110))
+
+    def test_the_same_new_price_is_no_quarrel(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(full_price="120.00")
+        anns.send(full_price="120")
+        assert Repricing.objects.count() == 1
+
+    def test_an_untouched_discount_stays_moved(self, ann, bob):
+        plan = a_plan(5)
+        page = url("plan", "change", plan.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(discount_percent=20)
+        anns.send(plan_type="student")
+        plan.refresh_from_db()
+        assert (plan.plan_type, plan.discount_percent) == ("student", 20)
+
+    def test_a_touched_discount_is_asked_about(self, ann, bob):
+        plan = a_plan(5)
+        page = url("plan", "change", plan.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(discount_percent=20)
+        answer = anns.send(discount_percent=10)
+        assert "moved from 5 to 20" in str(errors_of(answer)["discount_percent"])
+
+    def test_an_untouched_plan_of_a_subscription_stays_moved(self, ann, bob):
+        subscription = a_subscription(service=a_service(250))
+        page = url("subscription", "change", subscription.pk)
+        anns = OpenedForm(ann, page)
+        student = a_plan(20, "student")
+        OpenedForm(bob, page).send(plan=student.pk, ended_at_0="2099-01-01", ended_at_1="12:00:00")
+        before = Subscription.objects.get()
+
+        anns.send(comment="mine")
+
+        after = Subscription.objects.get()
+        assert (after.plan, after.price, after.comment) == (student, Decimal(200), "mine")
+        assert (after.started_at, after.ended_at) == (before.started_at, before.ended_at)
+
+    def test_a_touched_service_of_a_subscription_is_asked_about(self, ann, bob):
+        subscription = a_subscription(service=a_service(250, "Copper"))
+        page = url("subscription", "change", subscription.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(service=a_service(300, "Fibre").pk)
+        answer = anns.send(service=a_service(300, "Radio").pk)
+        assert "moved from Copper to Fibre" in str(errors_of(answer)["service"])
+
+    def test_a_touched_end_is_asked_about(self, ann, bob):
+        page = url("subscription", "change", a_subscription().pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(ended_at_0="2099-01-01", ended_at_1="12:00:00")
+        answer = anns.send(ended_at_0="2098-01-01", ended_at_1="12:00:00")
+        assert "from nothing to 2099-01-01 12:00:00" in str(errors_of(answer)["ended_at"])
+
+    def test_a_record_that_was_deleted_is_said_to_be(self, ann):
+        service = a_service()
+        form = OpenedForm(ann, url("service", "change", service.pk))
+        service.delete()
+        assert "doesn’t exist" in messages_of(form.send(name="Renamed"))
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("model", "fields", "message"),
+        [
+            ("plan", {"plan_type": "full", "discount_percent": 101}, "less than or equal to 100"),
+            ("plan", {"plan_type": "gold", "discount_percent": 1}, "gold is not one of"),
+            ("service", {"name": "Fibre", "full_price": "-1"}, "greater than or equal to 0"),
+            ("service", {"name": "Fibre", "full_price": "12345678901.00"}, "12 digits"),
+            ("service", {"name": "Fibre", "full_price": "1.005"}, "2 decimal places"),
+            ("service", {"name": "Fibre", "full_price": "NaN"}, "Enter a number"),
+            ("service", {"name": f"Fi{NUL}bre", "full_price": "1"}, "Null characters"),
+        ],
+    )
+    def test_of_the_catalogue(self, ann, model, fields, message):
+        answer = OpenedForm(ann, url(model, "add")).send(**fields)
+        assert message in str(errors_of(answer))
+
+    def test_the_same_plan_twice(self, ann):
+        plan = a_plan(5)
+        answer = OpenedForm(ann, url("plan", "add")).send(
+            plan_type=plan.plan_type, discount_percent=5
+        )
+        assert "already exists" in str(errors_of(answer))
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"external_id": "A-1"}, "belong together"),
+            ({"source": "crm", "external_id": "taken"}, "already exists"),
+            ({"ended_at_0": "1999-01-01", "ended_at_1": "00:00"}, "ends after it has started"),
+            ({"ended_at_0": "yesterday", "ended_at_1": "00:00"}, "Enter a valid date"),
+            ({"service": "9" * 30}, "Select a valid choice"),
+            ({"service": NUL}, "Null characters"),
+            ({"service": "abc"}, "Select a valid choice"),
+            ({"comment": "x" * 51}, "at most 50 characters"),
+        ],
+    )
+    def test_of_a_subscription(self, ann, fields, message):
+        taken = a_subscription(source="crm", external_id="taken")
+        form = OpenedForm(ann, url("subscription", "add"))
+        form.fields |= {
+            "client": str(taken.client_id),
+            "service": str(taken.service_id),
+            "plan": str(taken.plan_id),
+        }
+        assert message in str(errors_of(form.send(**fields)))
+        assert Subscription.objects.count() == 1
+
+    @pytest.mark.parametrize("model", ["service", "plan", "subscription", "repricing"])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"q": NUL},
+            {"q": "a\x00b"},
+            {"comment": NUL},
+            {"service__id__exact": "9" * 30},
+            {"service__id__exact": "abc"},
+            {"service__id__exact": NUL},
+            {"state": "'"},
+            {"p": "9" * 30},
+            {"p": "-1"},
+            {"o": "1.2.3.-99"},
+            {"q": "%_\\'\""},
+            {"q": "9" * 5000},
+        ],
+    )
+    def test_of_a_list(self, ann, model, query):
+        a_subscription()
+        assert ann.get(url(model, "changelist"), query, follow=True).status_code == 200
+
+    @pytest.mark.parametrize("term", [NUL, "%", "'"])
+    def test_of_a_completion(self, ann, term):
+        query = {
+            "app_label": "services",
+            "model_name": "subscription",
+            "field_name": "client",
+            "term": term,
+        }
+        assert ann.get(reverse("admin:autocomplete"), query).status_code == 200
+
+    @pytest.mark.parametrize("model", ["service", "plan", "subscription", "repricing"])
+    @pytest.mark.parametrize("pk", [NUL, "9" * 30, "abc", "1.5"])
+    def test_of_an_address(self, ann, model, pk):
+        assert ann.get(url(model, "change", pk), follow=True).status_code == 200
+
+
+class TestDeleting:
+    def test_a_service_in_use_is_refused_with_the_number_of_its_subscriptions(self, ann):
+        a_book(30, services=1, plans=1)
+        service = Service.objects.get()
+        page = url("service", "delete", service.pk)
+        for answer in (ann.get(page), ann.post(page, {"post": "yes"})):
+            assert f"30 subscriptions of {service}" in answer.content.decode()
+            assert "subscription 1" not in answer.content.decode()
+        assert Service.objects.exists()
+
+    @pytest.mark.parametrize("model", ["service", "plan"])
+    def test_together_with_others_too(self, ann, model):
+        subscription = a_subscription()
+        record = getattr(subscription, model)
+        answer = ann.post(
+            url(model, "changelist"),
+            {"action": "delete_selected", "_selected_action": [record.pk], "post": "yes"},
+            follow=True,
+        )
+        assert answer.status_code == 200
+        assert f"1 subscriptions of {record}" in answer.content.decode()
+        assert type(record).objects.exists()
+
+    def test_a_service_that_nobody_buys_goes_with_its_repricings(self):
+        service = a_service(100)
+        service.full_price = Decimal(120)
+        service.save()
+        keeper = User.objects.create(username="keeper", is_staff=True, is_superuser=True)
+        browser = Browser()
+        browser.force_login(keeper)
+        browser.post(url("service", "delete", service.pk), {"post": "yes"})
+        assert not Service.objects.exists()
+        assert not Repricing.objects.exists()
+
+    def test_a_subscription(self, ann):
+        subscription = a_subscription()
+        ann.post(url("subscription", "delete", subscription.pk), {"post": "yes"})
+        assert not Subscription.objects.exists()
+
+
+class TestLists:
+    @pytest.mark.parametrize(
+        ("model", "queries"),
+        [
+            # Each: * the session * its user * the page
+            ("service", 4),  # * the count; subscriptions and totals are subqueries of the page
+            ("plan", 4),
+            ("subscription", 6),  # * the total * the services and * the plans to filter by
+            ("repricing", 5),  # * the count * the steps of all on the page
+        ],
+    )
+    def test_queries_do_not_grow_with_the_rows(
+        self, ann, model, queries, django_assert_num_queries
+    ):
+        for more in (5, 40):
+            a_book(more, services=more, plans=more)
+            Service.objects.update(full_price=more)
+            with django_assert_num_queries(queries):
+                ann.get(url(model, "changelist"))
+
+    def test_the_total_stands_above_the_list(self, ann):
+        small, big = a_service(100), a_service(1000)
+        for service in (small, big, big):
+            a_subscription(service=service)
+        page = url("subscription", "changelist")
+
+        def total(**query: object) -> tuple[int, Decimal]:
+            shown = ann.get(page, query).context["cl"].paginator.total
+            return shown.subscriptions, shown.amount
+
+        assert total() == (3, Decimal(2100))
+        assert total(service__id__exact=big.pk) == (2, Decimal(2000))
+        assert total(q="Client") == (3, Decimal(2100))
+        assert total(state="ended") == (0, Decimal(0))
+
+    def test_the_total_of_the_catalogues_filters_reads_no_subscriptions(
+        self, ann, django_assert_num_queries
+    ):
+        subscription = a_subscription()
+        with django_assert_num_queries(6) as queries:
+            ann.get(
+                url("subscription", "changelist"),
+                {"service__id__exact": subscription.service_id},
+            )
+        statements = [query["sql"] for query in queries]
+        assert sum("services_subscription" in sql for sql in statements) == 1  # the page
+
+    def test_a_far_page_is_found_without_its_joins(self, ann, django_assert_num_queries):
+        a_book(60)
+        with django_assert_num_queries(7) as queries:  # and * the ids of the page
+            found = ann.get(url("subscription", "changelist"), {"p": 2}).context["cl"]
+        assert len(found.result_list) == 10
+        (skips,) = (query["sql"] for query in queries if "OFFSET 50" in query["sql"])
+        assert "JOIN" not in skips
+
+    def test_search_finds_by_client_mail_and_external_id(self, ann):
+        wanted = a_subscription(
+            client=a_client("Nordwind AG", "info@nordwind.example"),
+            source="crm",
+            external_id="A-17",
+        )
+        a_subscription()
+        for term in ("Nordwind", "wind AG", "info@nordwind.example", "A-17"):
+            found = ann.get(url("subscription", "changelist"), {"q": term}).context["cl"]
+            assert [row.pk for row in found.result_list] == [wanted.pk], term
+
+    def test_the_state_filter(self, ann):
+        active = a_subscription()
+        ended = a_subscription(started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z")
+        for state, row in (("active", active), ("ended", ended)):
+            found = ann.get(url("subscription", "changelist"), {"state": state}).context["cl"]
+            assert [row.pk for row in found.result_list] == [row.pk]
+
+
+class TestRepricingPage:
+    def test_shows_how_far_it_is_and_is_not_to_be_written(self, ann):
+        a_book(30, services=1, plans=1)
+        service = Service.objects.get()
+        service.full_price += 1
+        service.save()
+        repricing = Repricing.objects.get()
+        page = url("repricing", "change", repricing.pk)
+
+        before = ann.get(page).content.decode()
+        assert "Due" in before
+        assert "data-live" in before
+
+        reprice()
+        after = ann.get(page).content.decode()
+        assert "Finished" in after
+        assert "30 of 30 looked at" in after
+        assert "data-live" not in after
+        assert ann.post(page, {"author": "me"}).status_code == 403
+        assert (
+            ann.post(url("repricing", "delete", repricing.pk), {"post": "yes"}).status_code == 403
+        )
