@@ -18,6 +18,7 @@ from pricebook.local.processes import (
     MARK,
     STOPPING,
     Process,
+    call_myself,
     end,
     exit_code,
     foreground,
@@ -36,6 +37,8 @@ SERVICE = Path(__file__).resolve().parents[2]
 CHECKOUT = SERVICE.parent
 PYTHON = [sys.executable, "-P"]  # -P: nothing is imported from the caller's directory
 MANAGE = [sys.executable, str(SERVICE / "manage.py")]
+
+GUARD = "pricebook-guard"
 
 # The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
 BROKER, CACHE = 0, 1
@@ -78,7 +81,7 @@ class Runner:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         with held_signals():
             stop(self.children)
             os.close(self.pipe)
@@ -100,6 +103,7 @@ class Runner:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
             os.setsid()
+            call_myself(GUARD)
             for descriptor in map(int, os.listdir("/proc/self/fd")):
                 if descriptor not in (its, self.lease):
                     # The caller's pipes too: whoever reads our output waits for their end.

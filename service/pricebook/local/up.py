@@ -15,8 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pricebook.local.home import Fault, Home, write_secret
-from pricebook.local.processes import Interrupted, Process, end, every_process, marked, until
-from pricebook.local.runner import Child, Runner, answers_http, external_database, stop_servers
+from pricebook.local.processes import Interrupted, Process, end, every_process, marked
+from pricebook.local.runner import (
+    GUARD,
+    Child,
+    Runner,
+    answers_http,
+    external_database,
+    stop_servers,
+)
 
 NAMES = ("web", "worker", "worker2", "beat", "flower")
 COLOURS = dict(zip(NAMES, (36, 32, 92, 33, 35), strict=True))
@@ -50,9 +57,7 @@ def down(arguments: list[str]) -> int:
     if home.path.exists():
         for launcher in launchers(home):
             command = " ".join(launcher.arguments[4:]).strip()
-            launcher.signal(signal.SIGTERM)
-            if not until(lambda launcher=launcher: not launcher.alive, 2 * STOP_SECONDS):
-                launcher.signal(signal.SIGKILL)
+            end([launcher], 2 * STOP_SECONDS)
             did.append(f"./pricebook {command} (process {launcher.pid})")
         if orphans := marked(f"{home.digest}."):
             end(orphans, STOP_SECONDS)
@@ -99,7 +104,7 @@ def launchers(home: Home) -> list[Process]:
         and process.arguments[4] not in ("down", "doctor")
         and wanted in process.environment
         and process.pid != os.getpid()
-        and os.getsid(process.pid) != process.pid  # a guard leads a session of its own
+        and process.name != GUARD
     ]
 
 
