@@ -8,3 +8,16 @@ A claim runs its variants in turn, round after round, with a control among them;
 did the same work; and saves the figures with the conditions they were taken under. Each works in
 a database of its own, made for the run and dropped after it. The service imports nothing of this.
 """
+
+import os
+import sys
+from pathlib import Path
+
+import django
+
+SERVICE = str(Path(__file__).resolve().parent.parent / "service")
+if SERVICE not in sys.path:
+    sys.path.insert(0, SERVICE)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
+os.environ.setdefault("CACHE_PREFIX", "benchmarks")  # keys beside those of the user's book
+django.setup()

@@ -7,9 +7,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SERVICE = str(HERE.parent / "service")
-if SERVICE not in sys.path:
-    sys.path.insert(0, SERVICE)
 
 
 def claims() -> dict[str, str]:

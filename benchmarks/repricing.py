@@ -1,4 +1,4 @@
-"""A repricing moves more rows a second than one UPDATE of the table, and grows no file.
+"""A repricing keeps up with one UPDATE of the whole table, passes it, and grows no file.
 
 Variants, each on a fresh copy of the same book, with the same tables, indexes and triggers:
 
@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
-from benchmarks.scratch import copy_of_the_book, say, scratch_book  # first: it sets Django up
+from django.db import connection
+from django.db.models import F, Sum
 
-from django.db import connection  # isort: skip
-from django.db.models import F, Sum  # isort: skip
-
-from benchmarks import plots, results, tutorial_variants  # isort: skip
-from services import repricing  # isort: skip
-from services.models import Repricing, Service, Subscription  # isort: skip
+from benchmarks import plots, results, tutorial_variants
+from benchmarks.scratch import copy_of_the_book, say, scratch_book
+from services import repricing
+from services.models import Repricing, Service, Subscription
 
 ONE_UPDATE = """
 UPDATE services_subscription subscription

@@ -1,18 +1,10 @@
 """A book for one run: a database made for it beside the user's, filled, and dropped after it."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import django
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
-os.environ["CACHE_PREFIX"] = "benchmarks"  # keys beside those of the user's book
-os.environ.setdefault("SECRET_KEY", "of a benchmark: it serves nobody " + "-" * 8)
-django.setup()
-
-from django.db import connection  # noqa: E402
+from django.db import connection
 
 
 def shape(subscriptions: int) -> tuple[int, int]:

@@ -1,0 +1,112 @@
+"""The exact total costs the same at ten thousand rows and at a million, without being stale.
+
+Variants, each asked for the same sum in the same database:
+
+- SUM over the rows: the control
+- shipped: `total_amount()`, from the subtotals that triggers keep, folded
+- shipped, unfolded: the same after 5,000 writes that no task has folded yet
+- shipped, any filter, cold and warm: of a comment's prefix that every row here has; summed when
+  the book has a new version, else from the cache under this version
+- GET: one value from the cache and nothing else, the least that any cached total costs
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.core.cache import cache
+from django.db.models import Count, Sum
+
+from benchmarks import results
+from benchmarks.scratch import scratch_book
+from services import total
+from services.filters import BookFilter
+from services.models import Subscription, Subtotal
+
+ALL_BY_COMMENT = BookFilter(comment_prefix="row")
+UNFOLDED = 5_000
+SECONDS = 0.3  # of one variant in one round, three calls at least
+
+
+def main(arguments: list[str]) -> None:
+    parser = results.options(__doc__, rows=[10_000, 1_000_000], quick=[10_000], rounds=7)
+    chosen = results.parse(parser, arguments)
+    under = results.conditions(chosen)
+    figures = []
+    for rows in chosen.rows:
+        with scratch_book("total", rows):
+            figures += measure(rows, chosen.rounds)
+    results.table("The total of all subscriptions", figures)
+    results.save("total", chosen, under, figures)
+
+
+def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+    cache.set("bare", "1", 3600)
+    variants: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "SUM over the rows": (sum_of_rows, nothing),
+        "shipped": (total.total_amount, nothing),
+        "shipped, any filter, cold": (partial(total.total_amount, ALL_BY_COMMENT), new_version),
+        "shipped, any filter, warm": (partial(total.total_amount, ALL_BY_COMMENT), nothing),
+        "GET": (partial(cache.get, "bare"), nothing),
+    }
+    expected = sum_of_rows()
+    for name, (ask, _) in variants.items():
+        if name != "GET" and ask() != expected:
+            raise AssertionError(f"{name}: {ask()}, not {expected}")
+
+    total.fold()
+    times = results.interleaved(
+        {name: partial(milliseconds, *variant) for name, variant in variants.items()}, rounds
+    )
+    # Apart from the others, which read the same table.
+    Subtotal.objects.bulk_create(unfolded())
+    if total.total_amount() != expected:
+        raise AssertionError("unfolded subtotals have another sum")
+    times["shipped, unfolded"] = [milliseconds(total.total_amount, nothing) for _ in range(rounds)]
+    return [
+        {
+            "rows": rows,
+            "total": name,
+            "ms": statistics.median(measured),
+            "× GET": results.ratio_to(times["GET"], measured),
+        }
+        for name, measured in times.items()
+    ]
+
+
+def sum_of_rows() -> total.Total:
+    found = Subscription.objects.aggregate(amount=Sum("price"), rows=Count("pk"))
+    return total.Total(found["amount"], found["rows"])
+
+
+def unfolded() -> list[Subtotal]:
+    """What so many edits of comments leave behind."""
+    pairs = list(Subtotal.objects.exclude(service_id=None).values_list("service_id", "plan_id"))
+    return [
+        Subtotal(service_id=service, plan_id=plan)
+        for service, plan in (pairs * (UNFOLDED // len(pairs) + 1))[:UNFOLDED]
+    ]
+
+
+def new_version() -> None:
+    Subtotal.objects.create()
+    total.fold()
+
+
+def nothing() -> None:
+    pass
+
+
+def milliseconds(ask: Callable[[], object], before_each: Callable[[], object]) -> float:
+    """Median time of a call."""
+    before_each()
+    ask()
+    taken: list[float] = []
+    while sum(taken) < SECONDS or len(taken) < 3:
+        before_each()
+        started = time.perf_counter()
+        ask()
+        taken.append(time.perf_counter() - started)
+    return 1000 * statistics.median(taken)
