@@ -1,0 +1,181 @@
+"""What every test stands on: an empty cache, a broker of the suite's own, and workers on request."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.db import connection
+
+from pricebook.local.valkey import find_binary
+
+SERVICE = Path(__file__).parent
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until `condition()` holds; fail when it doesn't within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.005)
+
+
+class Valkey:
+    """A Valkey server that a test may kill, hang and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "valkey.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def broker_url(self) -> str:
+        return f"redis+socket://{self.socket}?virtual_host=0"
+
+    @property
+    def cache_url(self) -> str:
+        return f"unix://{self.socket}?db=1"
+
+    def start(self, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [find_binary(), "--port", "0", "--unixsocket", self.socket, "--save", "", *options],
+            cwd=self.directory,
+            stdout=subprocess.DEVNULL,
+        )
+        until(self.socket.exists)
+
+    def hang(self) -> None:
+        """Connections are still accepted (the kernel does that), and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+            self.socket.unlink(missing_ok=True)
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+class Worker:
+    """A real Celery worker, in a process group of its own, on the test's database and broker."""
+
+    def __init__(self, name: str, log: Path, broker_url: str) -> None:
+        self.log = log
+        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+        database = connection.settings_dict
+        environment |= {
+            "CELERY_BROKER_URL": broker_url,
+            "DB_HOST": database["HOST"],
+            "DB_NAME": database["NAME"],
+            "DB_USER": database["USER"],
+            "DB_PASS": database["PASSWORD"],
+            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
+            "DEBUG": "1",
+        }
+        arguments = ["-A", "celery_app.app", "worker", "--pool=prefork", "--concurrency=2"]
+        # Alone in the broker: no gossip about workers that a test has killed.
+        arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *arguments, "--loglevel=INFO"],
+                cwd=SERVICE,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return b" ready." in self.log.read_bytes()
+
+    def kill(self) -> None:
+        """kill -9, its children too."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Valkey]]:
+    """Start a Valkey server in a directory of its own; it is killed at the end of the suite."""
+    started = []
+
+    def start(*options: str) -> Valkey:
+        valkey = Valkey(tmp_path_factory.mktemp("valkey"))
+        started.append(valkey)
+        valkey.start(*options)
+        return valkey
+
+    yield start
+    for valkey in started:
+        valkey.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def broker(start_valkey: Callable[..., Valkey]) -> Iterator[Valkey]:
+    """The suite's own broker: what a test publishes wakes no worker of somebody else's.
+
+    Celery asks the environment first, for the publishers here as for workers that are started.
+    """
+    valkey = start_valkey()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELERY_BROKER_URL", valkey.broker_url)
+        yield valkey
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """No value of an earlier test, and nobody else's deleted: only keys with our prefix."""
+    client = cache._cache.get_client(write=True)  # type: ignore[attr-defined]
+    prefix = settings.CACHES["default"]["KEY_PREFIX"]
+    keys = list(client.scan_iter(match=f"{prefix}:*", count=1000))
+    if keys:
+        client.delete(*keys)
+
+
+@pytest.fixture
+def start_workers(
+    transactional_db: None, broker: Valkey, tmp_path: Path
+) -> Iterator[Callable[..., list[Worker]]]:
+    """`start_workers(2)` gives that many Celery workers, ready; killed when the test ends."""
+    started: list[Worker] = []
+
+    def start(count: int, broker_url: str = broker.broker_url) -> list[Worker]:
+        names = [f"worker{len(started) + number}" for number in range(count)]
+        workers = [Worker(name, tmp_path / f"{name}.log", broker_url) for name in names]
+        started.extend(workers)
+        for worker in workers:
+            until(lambda worker=worker: worker.ready, 30)
+        return workers
+
+    yield start
+    for worker in started:
+        worker.kill()
+    # What the killed sessions held is free again before the tables are emptied.
+    until(lambda: other_sessions() == 0)
+
+
+def other_sessions() -> int:
+    """Sessions of this database besides this one's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "   AND backend_type = 'client backend'"
+        )
+        return cursor.fetchone()[0]
