@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from services.pricing import RulePrice
@@ -48,20 +48,6 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def mispriced(self) -> Self:
         """Active ones whose price is not the rule's, waiting for a worker or not."""
         return self.active().with_rule_price().exclude(price=F("rule_price"))
-
-    def waiting(self) -> Self:
-        """Those of a (service, plan) that a catalogue edit has yet to reach."""
-        from services.models import Repricing
-
-        due = Repricing.objects.due()
-        return self.filter(
-            Exists(
-                due.filter(
-                    Q(service=OuterRef("service_id")) | Q(service=None),
-                    Q(plan=OuterRef("plan_id")) | Q(plan=None),
-                )
-            )
-        )
 
 
 class RepricingQuerySet(models.QuerySet["Repricing"]):

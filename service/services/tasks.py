@@ -12,7 +12,7 @@ from celery import Task, current_app, shared_task
 from django.db import close_old_connections
 from kombu.exceptions import OperationalError
 
-from services import repricing
+from services import book_check, repricing, total
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +53,12 @@ def set_comment(
 @shared_task(base=DatabaseTask)
 def fold_total(**kwargs: Any) -> None:
     """Merge the parts that writers have appended to the total."""
-    from services import total
-
     total.fold()
 
 
 @shared_task(base=DatabaseTask)
 def check_book(**kwargs: Any) -> None:
     """Prove price = rule and total = rows; what differs is logged as an error."""
-    from services import book_check
-
     report = book_check.check()
     if report.differs:
         logger.error("The book differs: %s. Mend it: manage check_book --repair", report)
@@ -94,7 +90,7 @@ def wake(*tasks: Task) -> None:
             transport_options={**current_app.conf.broker_transport_options, **options},
         ) as connection:
             for task in tasks:
-                task.apply_async(connection=connection, retry=False, expires=60)
+                task.apply_async(connection=connection, retry=False, expires=60)  # type: ignore[call-arg]
     except (OperationalError, OSError) as error:
         _quiet_until = time.monotonic() + PAUSE
         logger.warning("The broker took no message (%s); the sweep will find the work.", error)
