@@ -10,7 +10,6 @@ from typing import Any
 
 from celery import Task, current_app, shared_task
 from django.db import close_old_connections
-from kombu.exceptions import OperationalError
 
 from services import book_check, repricing, total
 
@@ -91,6 +90,6 @@ def wake(*tasks: Task) -> None:
         ) as connection:
             for task in tasks:
                 task.apply_async(connection=connection, retry=False, expires=60)  # type: ignore[call-arg]
-    except (OperationalError, OSError) as error:
+    except Exception as error:  # each transport has errors of its own
         _quiet_until = time.monotonic() + PAUSE
         logger.warning("The broker took no message (%s); the sweep will find the work.", error)
