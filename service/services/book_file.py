@@ -1,0 +1,245 @@
+"""The file of a book: CSV, a line for each subscription, and what may stand in each column.
+
+Who reads and writes it: `book_import`, `book_export`. docs/data.md describes it for people.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from io import BufferedIOBase
+from typing import NamedTuple, NoReturn
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils import timezone
+
+from services.models import Plan
+
+# No line that makes sense is longer, and a quote that is never closed must not fill the memory.
+LINE_LIMIT = 65_536
+
+UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
+PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
+PERCENT = re.compile(r"[0-9]{1,2}|100")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at one place of a file, and what would be right. Lines count from 1."""
+
+    line: int
+    column: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        value = self.value if len(self.value) <= 60 else f"{self.value[:60]}…"
+        where = f"line {self.line}, {self.column}" if self.column else f"line {self.line}"
+        return f"{where}: {value!r} {self.reason}"
+
+
+@dataclass(eq=False)
+class BadBook(Exception):
+    """A file that can't be read into the book: the first problems, and how many there are."""
+
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
+    LIMIT = 20
+
+    def add(self, problem: Problem) -> None:
+        self.count += 1
+        if len(self.problems) < self.LIMIT:
+            self.problems.append(problem)
+
+    def raise_if_any(self) -> None:
+        if self.count:
+            raise self
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems]
+        if self.count > len(lines):
+            lines.append(f"… and {self.count - len(lines):,} more")
+        return "\n".join(lines)
+
+
+# --- What may stand in a column: each returns what PostgreSQL takes, or says what is allowed ----
+
+
+def text(length: int, required: bool = True) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if len(value) > length:
+            raise ValueError(f"has {len(value):,} characters; at most {length} are allowed")
+        if required and not value:
+            raise ValueError("is empty; this column needs a value")
+        if bad := UNREADABLE.search(value):
+            raise ValueError(
+                "has a NUL character; take it out"
+                if bad[0] == "\0"
+                else f"is not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X}); save the file as UTF-8"
+            )
+        return value
+
+    return parse
+
+
+def email(value: str) -> str:
+    value = text(150)(value)  # it is the login name too, which holds 150
+    try:
+        validate_email(value)
+    except ValidationError:
+        raise ValueError("is not an e-mail address; allowed: name@domain") from None
+    return value
+
+
+def price(value: str) -> str:
+    if not PRICE.fullmatch(value):
+        raise ValueError(
+            "is not a price; allowed: 0 to 9999999999.99, a point and at most two decimals"
+        )
+    return value
+
+
+def percent(value: str) -> str:
+    if not PERCENT.fullmatch(value):
+        raise ValueError("is not a discount; allowed: a whole number from 0 to 100")
+    return value
+
+
+def plan_type(value: str) -> str:
+    if value not in Plan.Type.values:
+        raise ValueError(f"is not a plan type; allowed: {', '.join(Plan.Type.values)}")
+    return value
+
+
+def moment(value: str) -> str:
+    try:
+        when = datetime.fromisoformat(value)
+        if timezone.is_naive(when):
+            when = timezone.make_aware(when, timezone.get_default_timezone())
+        return when.astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "is not a date or a time; allowed: 2026-10-01, 2026-10-01T09:30, 2026-10-01T09:30+02:00"
+        ) from None
+
+
+def or_empty(parse: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda value: parse(value) if value else value
+
+
+class Column(NamedTuple):
+    type: str  # in PostgreSQL
+    parse: Callable[[str], str]
+    required: bool = True
+
+
+COLUMNS = {
+    "company_name": Column("text", text(100)),
+    "email": Column("text", email),
+    "full_address": Column("text", text(200, required=False), required=False),
+    "service": Column("text", text(50)),
+    "full_price": Column("numeric(12, 2)", price),
+    "plan_type": Column("text", plan_type),
+    "discount_percent": Column("integer", percent),
+    "source": Column("text", text(50, required=False), required=False),
+    "external_id": Column("text", text(50, required=False), required=False),
+    "started_at": Column("timestamptz", moment),
+    "ended_at": Column("timestamptz", or_empty(moment), required=False),
+    "comment": Column("text", text(50, required=False), required=False),
+    "stamp": Column("text", text(50, required=False), required=False),
+    "price": Column("numeric(12, 2)", or_empty(price), required=False),
+}
+# Where an empty cell means that there is none; elsewhere it is an empty text.
+NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
+
+
+class BookFile:
+    """A CSV file being read: `columns` after `open`, then `rows` once.
+
+    `line` is the last line that was read. What is wrong with single values goes into `problems`
+    and reading goes on; after what makes the rest unreadable it stops and raises `BadBook`.
+    """
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.line = 0
+        self.problems = BadBook()
+        self._file = file
+        self._reader = csv.reader(self._lines(), strict=True)
+        self.columns = self._header()
+
+    def rows(self) -> Iterator[list[str | int]]:
+        """The good rows: the line that a row begins on, and the values in the file's order."""
+        # Most values of a book come many times: names, prices, dates.
+        parsers = [lru_cache(maxsize=4096)(COLUMNS[column].parse) for column in self.columns]
+        for line, values in self._records():
+            try:
+                yield [line, *[parse(value) for parse, value in zip(parsers, values, strict=True)]]
+            except ValueError:
+                self._explain(line, values)
+
+    def _header(self) -> list[str]:
+        known = ", ".join(
+            name if column.required else f"[{name}]" for name, column in COLUMNS.items()
+        )
+        line, header = next(self._records(), (1, []))
+        if not header:
+            self.problems.add(Problem(line, "", "", f"is empty; the first line names: {known}"))
+        for position, name in enumerate(header):
+            if name not in COLUMNS:
+                self.problems.add(Problem(line, "", name, f"is not a column; known are: {known}"))
+            elif name in header[:position]:
+                self.problems.add(Problem(line, "", name, "is there twice; keep one of them"))
+        for name, column in COLUMNS.items():
+            if header and column.required and name not in header:
+                self.problems.add(Problem(line, "", name, f"is missing; needed are: {known}"))
+        if ("source" in header) != ("external_id" in header):
+            self.problems.add(
+                Problem(line, "", "source, external_id", "belong together; give both or neither")
+            )
+        self.problems.raise_if_any()
+        return header
+
+    def _lines(self) -> Iterator[str]:
+        while raw := self._file.readline(LINE_LIMIT + 1):
+            self.line += 1
+            if len(raw) > LINE_LIMIT:
+                self._stop("", f"is longer than {LINE_LIMIT:,} bytes; is a line break missing?")
+            if self.line == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield raw.decode()
+            except UnicodeDecodeError:
+                yield raw.decode(errors="surrogateescape")  # the column will say that it is bad
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Each record with the line that it begins on: a quoted value may span several."""
+        while True:
+            line = self.line + 1
+            try:
+                values = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self._stop("", f"is not CSV from here on ({error}); is a quote missing?", line)
+            if values:
+                yield line, values
+
+    def _explain(self, line: int, values: list[str]) -> None:
+        if len(values) != len(self.columns):
+            reason = f"but the header names {len(self.columns)} columns"
+            self.problems.add(Problem(line, "", f"{len(values)} values", reason))
+            return
+        for column, value in zip(self.columns, values, strict=True):
+            try:
+                COLUMNS[column].parse(value)
+            except ValueError as error:
+                self.problems.add(Problem(line, column, value, str(error)))
+
+    def _stop(self, value: str, reason: str, line: int = 0) -> NoReturn:
+        self.problems.add(Problem(line or self.line, "", value, reason))
+        raise self.problems

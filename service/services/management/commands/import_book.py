@@ -1,0 +1,81 @@
+import gzip
+import io
+import sys
+import time
+import zlib
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError
+
+from services.book_file import BadBook
+from services.book_import import Imported, import_book
+from services.management.progress import Progress
+
+GZIP = b"\x1f\x8b"
+
+
+class Command(BaseCommand):
+    help = (
+        "Read subscriptions from a CSV file, plain or .gz (docs/data.md), all of them or none. "
+        "Nothing is deleted, and reading a file twice changes nothing."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", help="the file, or - for standard input")
+        parser.add_argument(
+            "--update",
+            action="store_true",
+            help="write what differs from the book, instead of refusing the file",
+        )
+
+    def handle(self, *, file: str, update: bool, **options: Any) -> None:
+        began = time.monotonic()
+        try:
+            with _open(file) as raw:
+                progress = Progress(self.stderr, raw)
+                opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
+                try:
+                    imported = import_book(opened, update=update, progress=progress)
+                finally:
+                    progress.end()
+        except BadBook as bad:
+            hint = ""
+            if not update and any("from the book's" in each.reason for each in bad.problems):
+                hint = "\nTo write what differs into the book: import_book --update"
+            raise CommandError(f"{file} is wrong, nothing was written.\n{bad}{hint}") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CommandError(f"{file} is damaged ({error}), nothing was written.") from None
+        except OSError as error:
+            raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
+        except IntegrityError as error:
+            raise CommandError(
+                f"Somebody wrote the same at this moment, nothing was written: try again. ({error})"
+            ) from None
+        self._print(imported)
+        self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")
+
+    def _print(self, imported: Imported) -> None:
+        counts = asdict(imported)
+        self.stdout.write(f"{'':<16}{'new':>12}{'changed':>12}{'same':>12}")
+        for name in ("subscriptions", "clients", "services", "plans"):
+            cells = [counts.get(f"{name}_{kind}") for kind in ("new", "changed", "same")]
+            self.stdout.write(
+                f"{name:<16}" + "".join(f"{'' if n is None else f'{n:,}':>12}" for n in cells)
+            )
+        self.stdout.write(f"The total is {imported.total:,.2f} {settings.CURRENCY}.")
+        if not any(
+            (
+                imported.subscriptions_new,
+                imported.subscriptions_changed,
+                imported.subscriptions_same,
+            )
+        ):
+            self.stdout.write("The file has no subscriptions: nothing was written.")
+
+
+def _open(file: str) -> io.BufferedReader:
+    return open(sys.stdin.fileno() if file == "-" else file, "rb", closefd=file != "-")

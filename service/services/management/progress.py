@@ -1,0 +1,58 @@
+"""How far a long command is: one line that is rewritten on a terminal, now and then a line else."""
+
+import time
+from typing import IO, Any
+
+
+class Progress:
+    """Writes rows, rows a second and the time left to `stream` (standard error, as a rule).
+
+    Where the number of rows is not known beforehand it is guessed from `file`, which is being
+    read: the part of its bytes that has been read stands for the part of the rows.
+    """
+
+    def __init__(self, stream: Any, file: IO[bytes] | None = None) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._file = file
+        self._size = _size(file) if file else 0
+        self._what = ""
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, what: str, done: int, of: int | None = None) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._said = what, now, now if done else 0.0
+        if now - self._said < (0.1 if self._terminal else 5.0):
+            return
+        self._said = now
+        rate = done / (now - self._began) if now > self._began else 0
+        if of is None and self._size and self._file and done:
+            of = round(done * self._size / max(1, self._file.tell()))
+        line = f"{what} {done:,} rows, {rate:,.0f} rows/s" if done else f"{what}…"
+        if of and rate:
+            part = min(1.0, done / of)
+            left = max(0.0, of - done) / rate
+            bar = f"[{'#' * round(20 * part):.<20}] " if self._terminal else ""
+            line = f"{bar}{line}, {part:.0%}, {left:,.0f} s left"
+        if self._terminal:
+            self._stream.write(f"\r\x1b[K{line}", ending="")
+            self._stream.flush()
+        else:
+            self._stream.write(line)
+
+    def end(self) -> None:
+        """Leave a clean line behind."""
+        if self._terminal:
+            self._stream.write("\r\x1b[K", ending="")
+            self._stream.flush()
+
+
+def _size(file: IO[bytes]) -> int:
+    """Bytes of a file; 0 for a pipe, of which nobody knows."""
+    if not file.seekable():
+        return 0
+    here = file.tell()
+    size = file.seek(0, 2)
+    file.seek(here)
+    return size
