@@ -19,10 +19,19 @@ from hashlib import blake2b
 from typing import Any, Self
 
 from django.db import connection
+from django.db.models import F
+from django.db.models.fields.tuple_lookups import (
+    Tuple,
+    TupleGreaterThan,
+    TupleGreaterThanOrEqual,
+    TupleLessThan,
+    TupleLessThanOrEqual,
+)
 
 from services import total
 from services.filters import MAX_BIGINT, BookFilter
 from services.models import Subscription
+from services.querysets import SubscriptionQuerySet
 from services.total import Book, Total
 
 
@@ -134,19 +143,38 @@ def statement(
     book_filter: BookFilter, cursor: Cursor | None, size: int, book: total.SQL
 ) -> total.SQL:
     """The SQL of a page, one row longer than `size`; `book` is `total.kept` or `total.summed`."""
-    subscriptions = Subscription.objects.matching(book_filter)
-    if cursor is None:
-        subscriptions = subscriptions.order_by("id")
-    elif cursor.backward:
-        subscriptions = subscriptions.filter(id__lt=cursor.id).order_by("-id")
-    else:
-        subscriptions = subscriptions.filter(id__gt=cursor.id).order_by("id")
-    rows = subscriptions.values_list(*COLUMNS)[: size + 1]
-
+    rows = _from(cursor or Cursor(-1), book_filter).values_list(*COLUMNS)[: size + 1]
     rows_sql, rows_params = rows.query.sql_with_params()
     book_sql, book_params = book
     sql = STATEMENT.format(book=book_sql, subscriptions=rows_sql, columns=", ".join(COLUMNS))
     return sql, (*book_params, *rows_params)
+
+
+def _from(cursor: Cursor, book_filter: BookFilter) -> SubscriptionQuerySet:
+    """All that match, on from the cursor and in its way.
+
+    A service's or a plan's are walked along their index, (service_id, plan_id, id), with a range
+    that holds the one pair. For an equality the planner may take the primary key, hoping to meet
+    enough of them soon; those of a new service all stand at the end, and a page read 600,000 rows
+    (129 ms; this way 0.2).
+    """
+    keys: dict[str, int] = {}
+    subscriptions = Subscription.objects.all()
+    if book_filter.by_catalogue:
+        keys = {f"{name}_id": id for name, id in book_filter.lookups().items()}
+    else:
+        subscriptions = subscriptions.matching(book_filter)
+
+    names, place = (*keys, "id"), (*keys.values(), cursor.id)
+    beyond, up_to = (
+        (TupleLessThan, TupleGreaterThanOrEqual)
+        if cursor.backward
+        else (TupleGreaterThan, TupleLessThanOrEqual)
+    )
+    subscriptions = subscriptions.filter(beyond(Tuple(*map(F, names)), place))
+    if keys:
+        subscriptions = subscriptions.filter(up_to(Tuple(*map(F, keys)), place[:-1]))
+    return subscriptions.order_by(*[f"-{name}" if cursor.backward else name for name in names])
 
 
 def _read(sql: str, params: tuple[Any, ...]) -> tuple[Book, list[dict[str, Any]]]:

@@ -38,19 +38,19 @@ class ServicesApiTestCase(APITestCase):
         with CaptureQueriesContext(connection) as queries:
             response = self.client.get(reverse("subscription-list"))
 
-        self.assertEqual(status.HTTP_200_OK, response.status_code)
+        assert response.status_code == status.HTTP_200_OK
         # The tutorial has 3 here, and 4 from chapter 7 on: * the subscriptions * their clients
         # * their plans * the total. Ours: * the page with its total
-        self.assertEqual(1, len(queries))
-        self.assertEqual(serializer_data, response.data["result"])
+        assert len(queries) == 1
+        assert serializer_data == response.data["result"]
 
     def test_02_total_amount(self):
         response = self.client.get(reverse("subscription-list"))
 
         prices = [subscription["price"] for subscription in response.data["result"]]
-        self.assertEqual([Decimal("237.5"), 200], prices)
-        self.assertEqual(Decimal("437.5"), response.data["total_amount"])
-        self.assertEqual(437.5, response.json()["total_amount"])
+        assert prices == [Decimal("237.5"), 200]
+        assert response.data["total_amount"] == Decimal("437.5")
+        assert response.json()["total_amount"] == 437.5
 
 
 @pytest.mark.django_db

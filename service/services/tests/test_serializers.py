@@ -76,7 +76,7 @@ class ServicesSerializerTestCase(TestCase):
 
         data = SubscriptionSerializer(Subscription.objects.for_api(), many=True).data
 
-        self.assertEqual(expected_data, data)
+        assert expected_data == data
 
 
 @pytest.mark.django_db
