@@ -294,7 +294,7 @@ class Child:
 
 def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
     """What `up` runs: commands, and what they need in the environment beyond the common."""
-    celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app"]
+    celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
     schedule = home.run / "celerybeat-schedule"
 
     quiet = {}
@@ -308,15 +308,17 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
         return [*celery, "worker", *options]
 
     web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    web += ["--port", str(port), "--workers", "2", "--respawn-failed-workers"]
-    web += ["--workers-kill-timeout", "10", "pricebook.wsgi:application"]
+    web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
+    # As many threads as the pool of DB_POOL has connections.
+    web += ["--blocking-threads", "8", "--respawn-failed-workers", "pricebook.wsgi:application"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
         "web": (web, {"DB_POOL": "1"}),
         "worker": (worker("worker"), quiet),
         "worker2": (worker("worker2"), quiet),
         "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
-        "flower": (flower, {}),
+        # It warns of every worker that it meets before it has finished starting.
+        "flower": (flower, {"LOG_LEVEL": "ERROR"}),
     }
 
 
@@ -336,14 +338,11 @@ def stop(children: list[Child]) -> None:
     children.clear()
 
 
-def stop_servers(home: Home) -> list[str]:
-    """Only while holding the home's lock. The names of those that ran."""
-    stopped: list[str] = []
-    for server in (Postgres(home), Valkey(home)):
-        if server.stop():
-            stopped.append(server.name)
+def stop_servers(home: Home) -> None:
+    """Only while holding the home's lock."""
+    Postgres(home).stop()
+    Valkey(home).stop()
     home.remove_sockets()
-    return stopped
 
 
 def answers_http(port: int) -> bool:

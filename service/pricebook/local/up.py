@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pricebook.local.home import Fault, Home, write_secret
+from pricebook.local.postgres import Postgres
 from pricebook.local.processes import Interrupted, Process, end, every_process, marked
 from pricebook.local.runner import (
     GUARD,
@@ -24,6 +25,7 @@ from pricebook.local.runner import (
     external_database,
     stop_servers,
 )
+from pricebook.local.valkey import Valkey
 
 NAMES = ("web", "worker", "worker2", "beat", "flower")
 COLOURS = dict(zip(NAMES, (36, 32, 92, 33, 35), strict=True))
@@ -55,16 +57,17 @@ def down(arguments: list[str]) -> int:
     home = Home.from_environment()
     did = []
     if home.path.exists():
-        for launcher in launchers(home):
-            command = " ".join(launcher.arguments[4:]).strip()
+        servers = [server.name for server in (Postgres(home), Valkey(home)) if server.running()]
+        for launcher, command in launchers(home).items():
             end([launcher], 2 * STOP_SECONDS)
             did.append(f"./pricebook {command} (process {launcher.pid})")
         if orphans := marked(f"{home.digest}."):
             end(orphans, STOP_SECONDS)
-            did.append(f"{len(orphans)} orphaned processes")
+            did.append(f"{len(orphans)} orphaned process{'es' if len(orphans) > 1 else ''}")
         home.make()
         with home.lock():
-            did += stop_servers(home)
+            stop_servers(home)
+        did += servers
     print(f"stopped: {', '.join(did)}" if did else f"nothing runs for {home.path}")
     return 0
 
@@ -94,18 +97,17 @@ def port_is_taken(port: int) -> bool:
     return False
 
 
-def launchers(home: Home) -> list[Process]:
-    """Other runs of the launcher for this home; their guards go with them."""
+def launchers(home: Home) -> dict[Process, str]:
+    """Other runs of the launcher for this home, with their commands; guards go with theirs."""
     wanted = b"\0PRICEBOOK_HOME=" + bytes(home.path) + b"\0"
-    return [
-        process
-        for process in every_process()
-        if process.arguments[2:4] == ["-m", "pricebook.local"]
-        and process.arguments[4] not in ("down", "doctor")
-        and wanted in process.environment
-        and process.pid != os.getpid()
-        and process.name != GUARD
-    ]
+    found = {}
+    for process in every_process():
+        match process.arguments:
+            case [_, "-P", "-m", "pricebook.local", command, *_]:
+                running = command not in ("down", "doctor") and process.name != GUARD
+                if running and wanted in process.environment:
+                    found[process] = command
+    return found
 
 
 # One `up` a home ---------------------------------------------------------------------------------

@@ -257,13 +257,24 @@ class TestManage:
         done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=90)
         assert (done.stdout, done.returncode) == (f"{django.get_version()}\n", 0), done.stderr
 
-    def test_forwards_a_signal(self, home):
+    def test_is_stopped_by_down_and_so_are_orphans(self, home):
         code = "import time; print('sleeping', flush=True); time.sleep(60)"
         command = [LAUNCHER, "--home", str(home), "manage", "shell", "-v0", "-c", code]
-        with running(command, clean_environment()) as launcher:
+        mark = f"{Home(home).digest}.1.1"
+        with (
+            running(command, clean_environment()) as launcher,
+            running(["sleep", "60"], clean_environment(PRICEBOOK_RUN=mark)) as orphan,
+        ):
             launcher.until_it_says("sleeping")
-            launcher.process.terminate()
+            down = pricebook(home, "down")
+            assert down.returncode == 0
+            assert f"./pricebook manage (process {launcher.process.pid})" in down.stdout
+            assert "1 orphaned process, PostgreSQL, Valkey" in down.stdout
+            assert remaining(home) == []
+            # It forwarded the signal, and its exit code tells of it.
             assert launcher.leave() == 128 + signal.SIGTERM
+            assert orphan.leave() == -signal.SIGTERM
+        assert pricebook(home, "down").stdout == f"nothing runs for {home}\n"
 
 
 class TestServersFromOutside:
@@ -323,22 +334,13 @@ class TestUp:
             os.kill(before["beat"], signal.SIGKILL)
             assert until(lambda: status(Home(home))["children"] != before, 10)
 
-            # kill -9 of the launcher, and the next one at once
+            # kill -9 of the launcher, and the next one at once; then again, and nobody follows.
             first.process.kill()
             with running(command, environment) as next_one:
-                next_one.until_it_says("Ctrl-C stops all of it")
+                next_one.until_it_says("Listening")
                 assert password not in next_one.said
-                down = pricebook(home, "down")
-                assert down.returncode == 0
-                assert "./pricebook up" in down.stdout
-                assert remaining(home) == []
-        assert pricebook(home, "down").stdout == f"nothing runs for {home}\n"
-
-    def test_leaves_nothing_after_a_kill(self, home, command):
-        with running(command, clean_environment()) as launcher:
-            launcher.until_it_says("Listening")
-            launcher.process.kill()
-            assert nothing_remains(home)
+                next_one.process.kill()
+                assert nothing_remains(home), remaining(home)
 
     def test_says_that_its_port_is_taken(self, home):
         with socket.create_server(("127.0.0.1", PORT)):
