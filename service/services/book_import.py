@@ -462,10 +462,8 @@ class _Import:
         return 0
 
     def _check(self, problems: str) -> None:
-        self._execute(
-            f"SELECT *, count(*) OVER () FROM ({problems}) problem (line) ORDER BY line"
-            f" LIMIT {BadBook.LIMIT}"
-        )
+        first = f"SELECT *, count(*) OVER () FROM ({problems}) problem (line) ORDER BY line"  # noqa: S608
+        self._execute(f"{first} LIMIT {BadBook.LIMIT}")
         found = self.cursor.fetchall()
         for *problem, _ in found:
             self.problems.add(Problem(*problem))

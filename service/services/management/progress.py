@@ -22,7 +22,8 @@ class Progress:
     def __call__(self, what: str, done: int, of: int | None = None) -> None:
         now = time.monotonic()
         if what != self._what:
-            self._what, self._began, self._said = what, now, now if done else 0.0
+            self._what, self._began = what, now
+            self._said = 0.0 if self._terminal else now
         if now - self._said < (0.1 if self._terminal else 5.0):
             return
         self._said = now

@@ -1,0 +1,91 @@
+import gzip
+import os
+import signal
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from services.book_export import Exported, Sink, export_book
+from services.management.progress import Progress
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the book as CSV (docs/data.md), for import_book or a spreadsheet. "
+        "Exits 1 if the book changed on the way, so that the file is of no one moment."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "file", nargs="?", default="-", help="compressed if it ends in .gz (default: stdout)"
+        )
+        parser.add_argument(
+            "--consistent",
+            action="store_true",
+            help="one snapshot: exact beside writers, but slows a repricing while it lasts",
+        )
+
+    def handle(self, *, file: str, consistent: bool, **options: Any) -> None:
+        # A terminal that shows the rows needs no progress between them.
+        progress = None if file == "-" and sys.stdout.isatty() else Progress(self.stderr)
+        try:
+            with _open(file) as sink:
+                exported = export_book(sink, consistent=consistent, progress=progress)
+        except BrokenPipeError:
+            # `export_book | head`: nobody reads on, and nothing is wrong. What Python would
+            # flush at its exit goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        except OSError as error:
+            raise CommandError(f"{file} can't be written: {error.strerror or error}.") from None
+        finally:
+            if progress:
+                progress.end()
+        self._report(exported)
+        if exported.moved:
+            raise CommandError(
+                "The book changed while it was written: the file is of no one moment. "
+                "Export again, or with --consistent."
+            )
+
+    def _report(self, exported: Exported) -> None:
+        say = self.stderr.write
+        say(f"{exported.subscriptions:,} subscriptions written.")
+        if exported.left_out:
+            parts = ", ".join(f"{count:,} {what}" for what, count in exported.left_out.items())
+            say(f"Not in the file, because they have no subscription: {parts}.")
+        if exported.waiting:
+            say(
+                "A repricing is due: import_book will refuse the prices that it has yet to reach. "
+                "Export again when workers have done it (check_book shows none waiting)."
+            )
+        if exported.unnamed_clients:
+            say(
+                f"{exported.unnamed_clients:,} clients have no e-mail of their own: import_book "
+                "knows clients by it, and will refuse them or take them for one."
+            )
+
+
+@contextmanager
+def _open(file: str) -> Iterator[Sink]:
+    """Standard output, or a file that is there only when it is complete."""
+    if file == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = Path(f"{file}.part")
+    try:
+        with part.open("wb") as raw:
+            if file.endswith(".gz"):
+                with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as sink:
+                    yield sink
+            else:
+                yield raw
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
