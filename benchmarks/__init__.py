@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import django
+from django.conf import settings
 
 SERVICE = str(Path(__file__).resolve().parent.parent / "service")
 if SERVICE not in sys.path:
@@ -21,3 +22,4 @@ if SERVICE not in sys.path:
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 os.environ.setdefault("CACHE_PREFIX", "benchmarks")  # keys beside those of the user's book
 django.setup()
+settings.DEBUG = False  # it would keep every query, which costs the variants that have many
