@@ -1,4 +1,4 @@
-"""What every test stands on: an empty cache, a broker of the suite's own, and workers on request."""
+"""What every test stands on: an empty cache, a broker of its own, workers on request."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ class Valkey:
         return f"unix://{self.socket}?db=1"
 
     def start(self, *options: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603
             [find_binary(), "--port", "0", "--unixsocket", self.socket, "--save", "", *options],
             cwd=self.directory,
             stdout=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ class Worker:
         # Alone in the broker: no gossip about workers that a test has killed.
         arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "celery", *arguments, "--loglevel=INFO"],
                 cwd=SERVICE,
                 env=environment,

@@ -5,7 +5,7 @@ or written against the rule, and record a `Repricing` for every change of a list
 discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`repricing.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from functools import partial
 from typing import Any, Self
@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from clients.models import Client
-from services.querysets import RepricingQuerySet, SubscriptionQuerySet
+from services.querysets import ChangesQuerySet, RepricingQuerySet, SubscriptionQuerySet
 
 
 class SavesChanges(models.Model):
@@ -43,25 +43,13 @@ class SavesChanges(models.Model):
         known = not self._state.adding and "_loaded" in self.__dict__
         if known and not args and kwargs.get("update_fields") is None:
             kwargs["update_fields"] = self.changed_fields()
-        names = kwargs.get("update_fields")
         super().save(*args, **kwargs)
-
-        # Until the commit these fields count as changed: after a rollback they are.
-        saved = {
-            name: value for name, value in self._values().items() if not names or name in names
-        }
-        loaded = self.__dict__.setdefault("_loaded", {})
-        for name in saved:
-            loaded.pop(name, None)
-        transaction.on_commit(partial(loaded.update, saved), using=self._state.db)
+        self.mark_saved(kwargs.get("update_fields"))
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         super().refresh_from_db(*args, **kwargs)
         names = kwargs.get("fields") or (args[1] if len(args) > 1 else None)
-        values = self._values()
-        self.__dict__.setdefault("_loaded", {}).update(
-            values if names is None else {name: values[name] for name in names if name in values}
-        )
+        self._mark_loaded(self._values(names))
 
     def changed_fields(self) -> list[str]:
         """The fields whose value is not the one that was loaded or last committed."""
@@ -72,12 +60,26 @@ class SavesChanges(models.Model):
             if name not in loaded or value != loaded[name]
         ]
 
-    def _values(self) -> dict[str, Any]:
-        """The values of the fields that are not deferred."""
+    def mark_saved(self, names: Collection[str] | None = None) -> None:
+        """These fields (all by default) have just been written with the values they have."""
+        saved = self._values(names)
+        # Until the commit they count as changed: after a rollback they are.
+        loaded = self.__dict__.get("_loaded", {})
+        self._loaded = {name: value for name, value in loaded.items() if name not in saved}
+        transaction.on_commit(partial(self._mark_loaded, saved), using=self._state.db)
+
+    def _mark_loaded(self, values: dict[str, Any]) -> None:
+        # A new dict: a copy of the instance shares the old one.
+        self._loaded = {**self.__dict__.get("_loaded", {}), **values}
+
+    def _values(self, names: Collection[str] | None = None) -> dict[str, Any]:
+        """The values of the fields that are not deferred; of these, if any are named."""
         return {
             field.attname: self.__dict__[field.attname]
             for field in self._meta.concrete_fields
-            if not field.primary_key and field.attname in self.__dict__
+            if not field.primary_key
+            and field.attname in self.__dict__
+            and (names is None or field.name in names or field.attname in names)
         }
 
 
@@ -88,6 +90,8 @@ class Service(SavesChanges):
     full_price = models.DecimalField(
         "list price", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
     )
+
+    objects = ChangesQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
@@ -115,6 +119,8 @@ class Plan(SavesChanges):
     discount_percent = models.PositiveSmallIntegerField(
         default=0, validators=[MaxValueValidator(100)]
     )
+
+    objects = ChangesQuerySet.as_manager()
 
     class Meta:
         ordering = ["plan_type", "discount_percent"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -12,10 +13,33 @@ from services.pricing import RulePrice
 
 if TYPE_CHECKING:
     from services.filters import BookFilter
-    from services.models import Repricing, Subscription  # noqa: F401
+    from services.models import Repricing, SavesChanges, Subscription  # noqa: F401
+
+SavedModel = TypeVar("SavedModel", bound="SavesChanges")
 
 
-class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+class ChangesQuerySet(models.QuerySet[SavedModel]):
+    """Of models that save their changes: tells instances what a bulk write has saved of them."""
+
+    def bulk_create(
+        self, objs: Iterable[SavedModel], *args: Any, **kwargs: Any
+    ) -> list[SavedModel]:
+        created = super().bulk_create(objs, *args, **kwargs)
+        for instance in created:
+            instance.mark_saved()
+        return created
+
+    def bulk_update(
+        self, objs: Iterable[SavedModel], fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> int:
+        instances, names = list(objs), list(fields)
+        rows = super().bulk_update(instances, names, *args, **kwargs)
+        for instance in instances:
+            instance.mark_saved(names)
+        return rows
+
+
+class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
     def active(self) -> Self:
         """Those that have not ended."""
         return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))

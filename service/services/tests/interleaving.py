@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from django.db import connection
-
 from conftest import until
+from django.db import connection
 
 
 @contextmanager
