@@ -1,0 +1,108 @@
+"""What the documentation names exists: files, commands, addresses, tests."""
+
+import ast
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+from django.urls import resolve
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+DOCUMENTS = [*sorted(CHECKOUT.glob("*.md")), *sorted(CHECKOUT.glob("docs/**/*.md"))]
+LAUNCHER = runpy.run_path(str(CHECKOUT / "pricebook"))
+
+documents = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=[str(path.relative_to(CHECKOUT)) for path in DOCUMENTS]
+)
+
+
+@documents
+class TestDocument:
+    def test_links_lead_somewhere(self, document):
+        for target in re.findall(
+            r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", read(document)
+        ):
+            path, _, anchor = "".join(target).partition("#")
+            if path.startswith(("http:", "https:")):
+                continue
+            linked = document.parent / path if path else document
+            assert linked.exists(), f"{target}: there is no {linked}"
+            if anchor and linked.suffix == ".md":
+                assert anchor in anchors(linked), f"{linked} has no heading #{anchor}"
+
+    def test_files_exist(self, document):
+        for path in re.findall(
+            r"`((?:\.ci|\.env|benchmarks|docs|requirements|service)[\w.-]*/[\w./*-]+)[` ]",
+            read(document),
+        ):
+            assert path == "service/service/" or list(CHECKOUT.glob(path)), f"there is no {path}"
+
+    def test_commands_are_known(self, document):
+        for line in commands(document):
+            _, command, rest = LAUNCHER["parse"](shlex.split(line, comments=True)[1:])
+            if command == "manage" and rest and rest[0].islower():
+                assert rest[0] in get_commands(), line
+            if command == "bench" and rest and rest[0] != "all" and not rest[0].startswith("-"):
+                assert (CHECKOUT / "benchmarks" / f"{rest[0]}.py").exists(), line
+
+    def test_addresses_are_served(self, document):
+        for path in re.findall(r"(?:127\.0\.0\.1|localhost):8000(/[\w/-]*)", read(document)):
+            resolve(path)
+
+    def test_tests_exist(self, document):
+        known = set(names_of_tests())
+        for name in re.findall(r"`(test_\w+\.py(?:::\w+)*)`", read(document)):
+            assert name in known, f"there is no test {name}"
+
+
+def test_every_decision_is_linked_from_a_document():
+    linked = "".join(read(document) for document in DOCUMENTS)
+    for decision in CHECKOUT.glob("docs/decisions/*.md"):
+        assert f"decisions/{decision.name}" in linked, f"nothing leads to {decision}"
+
+
+def test_the_readme_names_every_command_of_the_launcher():
+    named = {LAUNCHER["parse"](shlex.split(line, comments=True)[1:])[1] for line in readme_lines()}
+    assert named >= {"demo", "test", "up", "manage", "bench"}
+
+
+def readme_lines() -> list[str]:
+    return list(commands(CHECKOUT / "README.md"))
+
+
+def read(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings' anchors, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", read(document), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def commands(document: Path) -> Iterator[str]:
+    """Whole lines of code blocks, and what stands in backticks."""
+    for line in read(document).splitlines():
+        if line.startswith(("    ./pricebook ", "./pricebook ")):
+            yield line.strip()
+        elif not line.startswith("    "):
+            yield from re.findall(r"`(\./pricebook [^`|…]+)`", line)
+
+
+def names_of_tests() -> Iterator[str]:
+    """`test_x.py`, `test_x.py::TestX`, `test_x.py::TestX::test_x` of all apps."""
+    for path in CHECKOUT.glob("service/*/tests/test_*.py"):
+        yield path.name
+        for node in ast.parse(read(path)).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                yield f"{path.name}::{node.name}"
+            if isinstance(node, ast.ClassDef):
+                for function in node.body:
+                    if isinstance(function, ast.FunctionDef):
+                        yield f"{path.name}::{node.name}::{function.name}"
