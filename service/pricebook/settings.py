@@ -97,6 +97,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEST_RUNNER = "pricebook.test_runner.PytestRunner"
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")

@@ -102,7 +102,8 @@ class Demo:
             report = json.loads(
                 self.runner.manage("check_book", "--json", environment=self.environment)
             )
-        self.check("rows that differ from the rule", 0, report["mispriced"])
+        self.check("rows that differ from the rule", 0, report["differing"] + report["waiting"])
+        self.check("totals that differ from their rows", 0, len(report["wrong_subtotals"]))
         self.print_table()
         wrong = [figure.name for figure in self.figures if not figure.right]
         if wrong:
