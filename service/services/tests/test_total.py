@@ -429,8 +429,7 @@ class TestFold:
         assert total_amount() == summed(BookFilter())
 
     def test_is_not_outlived_by_rows_that_a_truncate_should_have_emptied(self):
-        a_book(20)
-        a_book(20)
+        a_book(20).update(comment="another row of each service and plan")
 
         def truncate():
             with connection.cursor() as cursor:
