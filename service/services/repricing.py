@@ -163,26 +163,28 @@ def plan_due() -> None:
     """
     due = Repricing.objects.due()
     without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
-    for repricing in without_steps:
-        if repricing.planned_at is None:
-            _plan(repricing.pk)
-        else:
+    # In the order of the edits: of two that stamp the same rows the later one's comment stays.
+    for repricing in without_steps.order_by("pk"):
+        if repricing.planned_at is not None:
             due.filter(pk=repricing.pk).update(finished_at=Now())
+        elif not _plan(repricing.pk):
+            break  # another worker plans, in the same order
 
 
-def _plan(repricing_id: int) -> None:
+def _plan(repricing_id: int) -> bool:
     """One step for each (service, plan) with subscriptions that the repricing concerns.
 
     `last_id` bounds it: a subscription that came later was priced by the catalogue as it is.
+    False when another worker is at it.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         repricing = (
-            Repricing.objects.filter(pk=repricing_id, planned_at=None)
-            .select_for_update(skip_locked=True)
-            .first()
+            Repricing.objects.filter(pk=repricing_id).select_for_update(skip_locked=True).first()
         )
-        if repricing is None:  # another worker plans it
-            return
+        if repricing is None:
+            return False
+        if repricing.planned_at is not None:
+            return True
         cursor.execute(
             """
             WITH pair AS (
@@ -209,6 +211,7 @@ def _plan(repricing_id: int) -> None:
             )
             UPDATE services_repricing
                SET planned_at = clock_timestamp(),
+                   finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN clock_timestamp() END,
                    subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
              WHERE id = %(repricing)s
             """,
@@ -219,6 +222,7 @@ def _plan(repricing_id: int) -> None:
                 "kinds": [PRICE, COMMENT] if repricing.comment else [PRICE],
             },
         )
+    return True
 
 
 def _take_chunk(kind: str, work: Callable[..., int], blocked: set[int]) -> int | None:
