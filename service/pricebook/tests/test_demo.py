@@ -1,0 +1,83 @@
+"""The demo: what it expects stands on the file alone, and a wrong figure is a failure."""
+
+import os
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+
+from pricebook.local.demo import Errors, Form, read_book, set_discount_of, set_price_of, total
+from pricebook.local.home import Fault
+from pricebook.local.runner import SERVICE
+
+
+def test_the_book_adds_up_to_the_figure_of_its_notice():
+    book = list(read_book())
+
+    assert len(book) == 29_202
+    assert total(book) == Decimal("456360.00")
+
+
+def test_what_is_expected_follows_the_rule():
+    book = list(read_book())
+
+    assert set_price_of(book, "Phone", Decimal("22.00")) == 6_361
+    assert total(book) == Decimal("456360.00") + 2 * 6_361
+    assert set_discount_of(book, "discount", 10) == 14_857
+
+
+def test_a_form_is_sent_as_a_browser_would():
+    html = """
+        <form><input name="q" value="other"></form>
+        <form><input type="hidden" name="token" value="a&amp;b"><input name="full_price" value="20">
+        <input type="checkbox" name="on" checked><input type="checkbox" name="off">
+        <select name="plan"><option value="1"><option value="2" selected></select>
+        <textarea name="note">two words</textarea><input type="submit" name="_save" value="Save">
+        </form>"""
+
+    assert Form(html, having="full_price").data == {
+        "token": "a&b",
+        "full_price": "20",
+        "on": "on",
+        "plan": "2",
+        "note": "two words",
+    }
+    with pytest.raises(Fault, match="no form with a field price"):
+        Form(html, having="price")
+
+
+def test_the_errors_of_a_page_are_read():
+    html = '<ul class="errorlist nonfield"><li>Too <b>low</b></li></ul><p>fine</p>'
+
+    assert Errors(html).text == "Too low"
+
+
+def test_a_figure_that_is_not_as_expected_is_named_and_fails_the_run(tmp_path):
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pricebook.local import demo; demo.TOTAL += 1; sys.exit(demo.main([]))",
+        ],
+        env=own_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "✗ not as expected: total before\n" in run.stdout
+    assert "✓ rows that differ from the rule" in run.stdout
+
+
+def own_environment(home) -> dict[str, str]:
+    """Without the servers of this suite, so that the demo starts its own."""
+    given = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "DB_HOST", "DB_NAME", "DB_USER")
+    environment = {name: value for name, value in os.environ.items() if name not in given}
+    return environment | {
+        "PRICEBOOK_HOME": str(home),
+        "PRICEBOOK_PORT": "18600",
+        "PYTHONPATH": str(SERVICE),
+        "PYTHONUNBUFFERED": "1",
+    }
