@@ -15,11 +15,12 @@ from django.db import connection, transaction
 from services import repricing
 from services.models import Repricing
 
-DIFFERS = "price <> rule_price AND (ended_at IS NULL OR ended_at > now())"
+ACTIVE = "(ended_at IS NULL OR ended_at > now())"
 
 # One statement, so one snapshot, and no writer can raise a false alarm: a catalogue edit becomes
 # visible together with its repricing, a row together with its part of the total. One pass over
-# the subscriptions; examples are read where something differs, by the index on the pair.
+# the subscriptions. Examples are read of pairs that differ, along (service_id, plan_id, id): for
+# an equality and a LIMIT the planner would walk the primary key instead, for each of the pairs.
 CHECK = f"""
 WITH catalogue AS (
     SELECT service.id AS service_id, plan.id AS plan_id,
@@ -29,13 +30,18 @@ WITH catalogue AS (
                       AND coalesce(repricing.service_id, service.id) = service.id
                       AND coalesce(repricing.plan_id, plan.id) = plan.id) AS waits
       FROM services_service service CROSS JOIN services_plan plan
+), priced AS (
+    SELECT service_id, plan_id, price, count(*) AS subscriptions,
+           count(*) FILTER (WHERE {ACTIVE}) AS active
+      FROM services_subscription GROUP BY service_id, plan_id, price
 ), found AS (
-    SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount,
-           count(*) FILTER (WHERE {DIFFERS}) AS differ
-      FROM services_subscription JOIN catalogue USING (service_id, plan_id)
+    SELECT service_id, plan_id, sum(subscriptions)::bigint AS subscriptions,
+           sum(subscriptions * price) AS amount,
+           coalesce(sum(active) FILTER (WHERE price <> rule_price), 0)::bigint AS differ
+      FROM priced JOIN catalogue USING (service_id, plan_id)
      GROUP BY service_id, plan_id
 ), counted AS (
-    SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+    SELECT service_id, plan_id, sum(subscriptions)::bigint AS subscriptions, sum(amount) AS amount
       FROM services_subtotal GROUP BY service_id, plan_id
 )
 SELECT service_id, plan_id,
@@ -45,7 +51,7 @@ SELECT service_id, plan_id,
   FROM found
   FULL JOIN counted USING (service_id, plan_id)
   LEFT JOIN catalogue USING (service_id, plan_id)
-  LEFT JOIN LATERAL (
+ CROSS JOIN LATERAL (
        SELECT coalesce(json_agg(example), '[]') AS examples
          FROM (SELECT subscription.id, company_name AS client, service.name AS service,
                       format('%%s %%s %%%%', plan_type, discount_percent) AS plan,
@@ -54,9 +60,12 @@ SELECT service_id, plan_id,
                  JOIN clients_client client ON client.id = client_id
                  JOIN services_service service ON service.id = service_id
                  JOIN services_plan plan ON plan.id = plan_id
-                WHERE (service_id, plan_id) = (found.service_id, found.plan_id) AND {DIFFERS}
-                ORDER BY subscription.id LIMIT %s) example) example
-       ON differ > 0 AND NOT waits
+                WHERE differ > 0 AND NOT waits
+                  AND (service_id, plan_id, subscription.id)
+                      > (found.service_id, found.plan_id, 0)
+                  AND (service_id, plan_id) <= (found.service_id, found.plan_id)
+                  AND price <> rule_price AND {ACTIVE}
+                ORDER BY service_id, plan_id, subscription.id LIMIT %s) example) example
  ORDER BY service_id, plan_id
 """  # noqa: S608 - a constant, no input
 

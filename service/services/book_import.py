@@ -333,7 +333,10 @@ def import_book(
     if imported.subscriptions_new:
         with connection.cursor() as cursor:
             # The planner knows nothing of the new rows until autovacuum comes by, in a minute.
-            cursor.execute("ANALYZE services_subscription, clients_client, auth_user")
+            cursor.execute(
+                "ANALYZE services_subscription, services_service, services_plan,"
+                " clients_client, auth_user"
+            )
     return imported
 
 

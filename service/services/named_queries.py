@@ -1,0 +1,159 @@
+"""The queries that the service lives on, each with the index that it is meant to take, and why.
+
+Who calls it: the command `explain_queries`, which prints their plans on the book as it is, and
+tests/test_indexes.py, which asserts them on one of a realistic size. The statements are taken
+from where they run, with values that the book has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max, QuerySet
+
+from services import book_check, listing, repricing, total
+from services.filters import BookFilter
+from services.models import Repricing, Subscription
+
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class NamedQuery:
+    """A statement with its parameters; `why` says which index serves it."""
+
+    name: str
+    why: str
+    sql: str
+    params: tuple[Any, ...]
+
+    def explain(self, *options: str) -> list[Any]:
+        """The plan: lines of text, or one document with the option FORMAT JSON.
+
+        ANALYZE among the options runs the statement; it only reads.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN ({', '.join(options) or 'COSTS'}) {self.sql}", self.params)
+            return [line for (line,) in cursor.fetchall()]
+
+
+def named_queries() -> list[NamedQuery]:
+    """All of them, with the values of a subscription from the middle of the book (4 queries)."""
+    subscriptions = Subscription.objects.order_by("id")
+    last = subscriptions.aggregate(last=Max("id"))["last"] or 0
+    middle = subscriptions.filter(id__gte=last // 2).first() or Subscription(
+        client_id=0, service_id=0, plan_id=0
+    )
+    with_key = subscriptions.exclude(source=None).filter(id__gte=last // 2).first() or middle
+    comment = subscriptions.exclude(comment="").values_list("comment", flat=True).first() or "none"
+    source, external_id = with_key.source or "none", with_key.external_id or "none"
+
+    def of(name: str, why: str, queryset: QuerySet[Any, Any]) -> NamedQuery:
+        return NamedQuery(name, why, *queryset.query.sql_with_params())
+
+    def page(name: str, why: str, after: int | None = None, **given: Any) -> NamedQuery:
+        book_filter = BookFilter(**given)
+        cursor = None if after is None else listing.Cursor(after)
+        statement = listing.statement(book_filter, cursor, PAGE, total.kept(book_filter))
+        return NamedQuery(name, why, *statement)
+
+    every = Subscription.objects.order_by()
+    pair = {"service_id": middle.service_id, "plan_id": middle.plan_id}
+    return [
+        of(
+            "comment",
+            "subscription_comment: each comment leads to its rows.",
+            every.filter(comment=comment),
+        ),
+        of(
+            "comment, prefix",
+            "subscription_comment too: varchar_pattern_ops orders by bytes, so that a prefix is "
+            "a range, in any collation.",
+            every.filter(comment__startswith=comment[:5]),
+        ),
+        of(
+            "source and external id",
+            "subscription_unique_external_id: the composite index, one row at the most.",
+            every.filter(source=source, external_id=external_id),
+        ),
+        of(
+            "source alone",
+            "The first column of the same index. The whole table if most rows are of this "
+            "source: reading all of it is cheaper then.",
+            every.filter(source=source),
+        ),
+        of(
+            "external id alone",
+            "Not the first column: the whole table; or, from PostgreSQL 18 on and with few "
+            "sources, the index once for each source. The API asks for the source too.",
+            every.filter(external_id=external_id),
+        ),
+        page(
+            "list, first page",
+            "The primary key gives the order and stops after a page; the joins come after it, "
+            "each by primary key. The total is the sum of the subtotals.",
+        ),
+        page(
+            "list, from the middle",
+            "The same, from the cursor on: as fast as the first page, unlike OFFSET.",
+            after=middle.pk or 0,
+        ),
+        page(
+            "list of a service",
+            "subscription_service: its rows stand there in the order of the page.",
+            after=0,
+            service=middle.service_id,
+        ),
+        page(
+            "list of a plan",
+            "subscription_plan: its rows stand there in the order of the page.",
+            after=0,
+            plan=middle.plan_id,
+        ),
+        page(
+            "list of a service and a plan",
+            "subscription_service_plan: one range of one index, instead of two indexes crossed.",
+            after=0,
+            service=middle.service_id,
+            plan=middle.plan_id,
+        ),
+        page(
+            "list of a client",
+            "The foreign key's index: a client has few subscriptions, so sorting them is cheap.",
+            client=middle.client_id,
+        ),
+        NamedQuery(
+            "total",
+            "No index, and no subscription: a sum over the subtotals, of which there are a few "
+            "for each (service, plan).",
+            *total.kept(BookFilter()),
+        ),
+        NamedQuery(
+            "total of a comment's prefix",
+            "No subtotal knows comments, so its rows are summed, by subscription_comment; then "
+            "the sum is kept in the cache.",
+            *total.summed(BookFilter(comment_prefix=comment)),
+        ),
+        of(
+            "repricings that are due",
+            "repricing_due, a partial index: what has been done is not in it, so the sweep that "
+            "runs every two seconds reads an empty index. (On a small table the table itself.)",
+            Repricing.objects.due(),
+        ),
+        of(
+            "chunk of a repricing",
+            "subscription_service_plan: the next rows of the pair, in the order of the cursor. "
+            "The update itself touches no index, because price is in none (HOT).",
+            Subscription.objects.filter(**pair, id__gt=0, id__lte=last)
+            .order_by("id")
+            .values("id", "price")[: repricing.CHUNK],
+        ),
+        NamedQuery(
+            "book check",
+            "One pass over the whole table, on purpose.",
+            book_check.CHECK,
+            (20,),
+        ),
+    ]
