@@ -1,8 +1,10 @@
 """The Celery application: `celery -A celery_app.app worker`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import celeryd_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
@@ -10,6 +12,13 @@ app = Celery("pricebook")
 # Without the namespace every CELERY_* setting is ignored, and nothing says so.
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+def be_patient(conf: Any, **kwargs: Any) -> None:
+    """Nobody waits for a worker: it keeps to a slow broker, and returns to a lost one."""
+    timeout = conf.broker_transport_options["visibility_timeout"]
+    conf.broker_transport_options = {"visibility_timeout": timeout}
 
 
 @app.task

@@ -161,13 +161,28 @@ CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when its work is done, so a killed worker's is delivered again...
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# ...after this many seconds; no task runs longer (services/tasks.py).
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
+# ...after this many seconds; no task runs longer (services/repricing.py).
+# The timeouts are for whoever publishes: a message only wakes a worker, so a dead or hung broker
+# may cost a request less than half a second. A worker waits longer (celery_app.py).
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,
+    "socket_timeout": 0.15,
+    "socket_connect_timeout": 0.15,
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+}
+# Once more, at once: the connection that was kept may be from before the broker's restart.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE = {
     # The sweep: finds what a lost message, a dead broker or an edit in SQL left. One query that

@@ -8,15 +8,14 @@ import logging
 import time
 from typing import Any
 
-from celery import Task, current_app, shared_task
+from celery import Task, shared_task
 from django.db import close_old_connections
 
 from services import book_check, repricing, total
 
 logger = logging.getLogger(__name__)
 
-# A dead or hung broker costs one request this much, and then none for as long as PAUSE.
-PUBLISH_TIMEOUT = 0.2
+# After a dead or hung broker has cost one request its time-out, the next ones don't try.
 PAUSE = 5.0
 
 
@@ -75,21 +74,9 @@ def wake(*tasks: Task) -> None:
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
-    options = {
-        "socket_connect_timeout": PUBLISH_TIMEOUT,
-        "socket_timeout": PUBLISH_TIMEOUT,
-        # Kombu tries to connect again after 2 s unless told otherwise.
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0,
-    }
     try:
-        with current_app.connection_for_write(
-            connect_timeout=PUBLISH_TIMEOUT,
-            transport_options={**current_app.conf.broker_transport_options, **options},
-        ) as connection:
-            for task in tasks:
-                task.apply_async(connection=connection, retry=False, expires=60)  # type: ignore[call-arg]
+        for task in tasks:
+            task.apply_async(expires=60)
     except Exception as error:  # each transport has errors of its own
         _quiet_until = time.monotonic() + PAUSE
         logger.warning("The broker took no message (%s); the sweep will find the work.", error)
