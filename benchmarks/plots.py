@@ -24,10 +24,11 @@ def bars(
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 3, max(values) * 3)
     axes.invert_yaxis()
-    axes.set_xlabel(label, color=INK)
+    axes.set_xlabel(f"{label} (log)", color=INK)
     axes.tick_params(colors=INK, length=0, which="both")
     for side in ("top", "right", "bottom", "left"):
         axes.spines[side].set_visible(False)
+    axes.set_xticks([])  # each bar bears its value
     axes.set_xticks([], minor=True)
     for n, value in enumerate(values):
         text = f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
