@@ -22,7 +22,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     # Only with a slash at the end, so that /api/subscriptions still finds its own.
-    re_path(r"^api/(?:.*/)?$", UnknownPath.as_view()),
+    re_path(r"^api/(?:[\s\S]*/)?$", UnknownPath.as_view()),
 ]
 
 handler400 = "pricebook.api.bad_request"

@@ -1,0 +1,98 @@
+"""The schema describes the API as it is: complete, valid, and kept to by every answer."""
+
+import re
+from collections import Counter
+
+import hypothesis
+import pytest
+import schemathesis
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client as Browser
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from pricebook.wsgi import application
+from services.filters import FILTERS, PAGING
+from services.tests.factories import a_book
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+class TestSchema:
+    def test_is_valid_and_complete(self, capsys):
+        call_command("spectacular", validate=True, fail_on_warn=True)
+        assert "Warning" not in capsys.readouterr().err
+
+    def test_is_there_for_whoever_has_no_key_yet(self):
+        response = Browser().get("/api/schema/", {"format": "json"})
+        assert response.status_code == 200
+        paths = response.json()["paths"]
+        assert set(paths) == {"/api/subscriptions/", "/api/subscriptions/{id}/"}
+
+    def test_names_every_parameter_and_the_ways_in(self):
+        schema = Browser().get("/api/schema/", {"format": "json"}).json()
+        listing = schema["paths"]["/api/subscriptions/"]["get"]
+        assert {each["name"] for each in listing["parameters"]} == {*FILTERS, *PAGING}
+        assert listing["security"] == [{"ApiKey": []}, {"cookieAuth": []}]
+        assert {"200", "400", "401"} <= set(listing["responses"])
+
+
+class TestDocs:
+    def test_load_nothing_from_elsewhere(self):
+        page = Browser().get("/api/docs/").content.decode()
+
+        addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+        assert len(addresses) >= 3
+        for address in addresses:
+            assert address.startswith("/static/drf_spectacular_sidecar/")
+            assert finders.find(address.removeprefix("/static/"))
+        assert not re.search(r"https?://", page.replace("http://www.w3.org", ""))
+
+
+@pytest.mark.django_db(transaction=True)  # a request's end closes a connection in a transaction
+class TestAnswers:
+    """To requests that follow the schema, and to some that do not, all made up."""
+
+    @pytest.mark.parametrize("mode", GenerationMode)
+    @pytest.mark.parametrize("path", ["/api/subscriptions/", "/api/subscriptions/{id}/"])
+    def test_keep_to_the_schema(self, path, mode, settings):
+        settings.OPEN_READS = True
+        settings.ALLOWED_HOSTS = ["*"]
+        known = a_book(5).first()
+        operation = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)[path][
+            "GET"
+        ]
+        statuses = Counter()
+
+        @given(st.data())
+        @hypothesis.settings(
+            max_examples=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        def ask(data):
+            case = data.draw(operation.as_strategy(generation_mode=mode))
+            if "id" in case.path_parameters and mode == GenerationMode.POSITIVE:
+                case.path_parameters["id"] = data.draw(st.sampled_from([known.pk, known.pk + 999]))
+            statuses[case.call_and_validate(checks=CHECKS).status_code] += 1
+
+        ask()
+
+        if mode == GenerationMode.POSITIVE:
+            assert statuses[200] > 5
+        else:
+            assert statuses[200] < statuses.total()
