@@ -19,7 +19,8 @@ from django.conf import settings
 SERVICE = str(Path(__file__).resolve().parent.parent / "service")
 if SERVICE not in sys.path:
     sys.path.insert(0, SERVICE)
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
-os.environ.setdefault("CACHE_PREFIX", "benchmarks")  # keys beside those of the user's book
-django.setup()
-settings.DEBUG = False  # it would keep every query, which costs the variants that have many
+if not settings.configured:  # under pytest it is
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
+    os.environ.setdefault("CACHE_PREFIX", "benchmarks")  # keys beside those of the user's book
+    django.setup()
+    settings.DEBUG = False  # it would keep every query, which costs the variants that have many

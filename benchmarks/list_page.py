@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.renderers import JSONRenderer
 from rest_framework.test import APIRequestFactory
 
-from benchmarks import plots, results
+from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
 from benchmarks.scratch import scratch_book
 from services import total
@@ -77,6 +77,8 @@ def main(arguments: list[str]) -> None:
     results.table("A page of 100 and the total of all", figures)
     results.save("list_page", chosen, under, figures)
     if chosen.plot:
+        from benchmarks import plots  # matplotlib takes a second
+
         plots.list_page(figures, chosen.plot)
 
 

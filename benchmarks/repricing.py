@@ -23,7 +23,7 @@ from functools import partial
 from django.db import connection
 from django.db.models import F, Sum
 
-from benchmarks import plots, results, tutorial_variants
+from benchmarks import results, tutorial_variants
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from services import repricing
 from services.models import Repricing, Service, Subscription
@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> None:
     results.table("Subscriptions repriced a second", figures)
     results.save("repricing", chosen, under, figures)
     if chosen.plot:
+        from benchmarks import plots  # matplotlib takes a second
+
         plots.repricing(figures, chosen.plot)
 
 
