@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Min, QuerySet
 
 from services import book_check, listing, repricing, total
 from services.filters import BookFilter
@@ -42,12 +42,12 @@ class NamedQuery:
 def named_queries() -> list[NamedQuery]:
     """All of them, with the values of a subscription from the middle of the book (4 queries)."""
     subscriptions = Subscription.objects.order_by("id")
-    last = subscriptions.aggregate(last=Max("id"))["last"] or 0
-    middle = subscriptions.filter(id__gte=last // 2).first() or Subscription(
-        client_id=0, service_id=0, plan_id=0
-    )
-    with_key = subscriptions.exclude(source=None).filter(id__gte=last // 2).first() or middle
-    comment = subscriptions.exclude(comment="").values_list("comment", flat=True).first() or "none"
+    ends = subscriptions.aggregate(first=Min("id", default=0), last=Max("id", default=0))
+    later_half = subscriptions.filter(id__gte=(ends["first"] + ends["last"]) // 2)
+    nothing = Subscription(pk=0, client_id=0, service_id=0, plan_id=0, comment="nothing")
+    middle = later_half.first() or nothing
+    with_key = later_half.exclude(source=None).first() or nothing
+    comment = (later_half.exclude(comment="").first() or nothing).comment
     source, external_id = with_key.source or "none", with_key.external_id or "none"
 
     def of(name: str, why: str, queryset: QuerySet[Any, Any]) -> NamedQuery:
@@ -71,7 +71,7 @@ def named_queries() -> list[NamedQuery]:
             "comment, prefix",
             "subscription_comment too: varchar_pattern_ops orders by bytes, so that a prefix is "
             "a range, in any collation.",
-            every.filter(comment__startswith=comment[:5]),
+            every.filter(comment__startswith=comment[:8]),
         ),
         of(
             "source and external id",
@@ -98,7 +98,7 @@ def named_queries() -> list[NamedQuery]:
         page(
             "list, from the middle",
             "The same, from the cursor on: as fast as the first page, unlike OFFSET.",
-            after=middle.pk or 0,
+            after=middle.pk,
         ),
         page(
             "list of a service",
@@ -146,7 +146,7 @@ def named_queries() -> list[NamedQuery]:
             "chunk of a repricing",
             "subscription_service_plan: the next rows of the pair, in the order of the cursor. "
             "The update itself touches no index, because price is in none (HOT).",
-            Subscription.objects.filter(**pair, id__gt=0, id__lte=last)
+            Subscription.objects.filter(**pair, id__gt=0, id__lte=ends["last"])
             .order_by("id")
             .values("id", "price")[: repricing.CHUNK],
         ),
