@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -235,7 +236,7 @@ class SubscriptionAdmin(BookAdmin):
         "price",
         "comment",
         "external_id",
-        "started_at",
+        "started",
         "state",
     ]
     list_display_links = ["id", "client_shown"]
@@ -258,7 +259,8 @@ class SubscriptionAdmin(BookAdmin):
         "price",
         "comment",
         ("source", "external_id"),
-        ("started_at", "ended_at"),
+        "started_at",
+        "ended_at",
     ]
     readonly_fields = ["price"]
 
@@ -295,6 +297,10 @@ class SubscriptionAdmin(BookAdmin):
     @admin.display(description="client")
     def client_shown(self, subscription: Subscription) -> str:
         return subscription.client.company_name
+
+    @admin.display(description="started")
+    def started(self, subscription: Subscription) -> date:
+        return timezone.localtime(subscription.started_at).date()
 
     @display(description="state", label={"active": "success", "ended": "warning"})
     def state(self, subscription: Subscription) -> str:

@@ -1,0 +1,254 @@
+"""What people do, in a real browser: Debian's Chromium."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from playwright.sync_api import BrowserContext, Page, Request, expect
+
+from services.models import Repricing, Service, Subscription
+from services.repricing import plan_due, reprice, stamp
+from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    # Of the fixture base_url, in one of Playwright's plugins.
+    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
+]
+
+PASSWORD = "correct horse"
+
+# Playwright's loop runs in this thread, and Django takes any loop for asynchronous code.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.fail(
+            "The browser tests need Chromium: apt-get install chromium, or name it in CHROMIUM.",
+            pytrace=False,
+        )
+    return {
+        "executable_path": chromium,
+        "args": [
+            "--no-sandbox",  # which root has not
+            "--no-first-run",
+            "--disable-gpu",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+        ],
+    }
+
+
+class Visit:
+    """One person's browser. What a page asks of other machines, and what goes wrong, is kept."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.address = address
+        self.strangers: list[str] = []
+        self.faults: list[str] = []
+        context.on("request", self._asked)
+        self.page = context.new_page()
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.faults.append(message.text)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+    def log_in(self, name: str) -> "Visit":
+        User.objects.create_superuser(name, f"{name}@example.com", PASSWORD)
+        page = self.open("/admin/login/?next=/")
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(self.address + "/")
+        return self
+
+    def choose(self, field: str, text: str) -> None:
+        """Pick from a completion, by typing."""
+        self.page.locator(f".field-{field} .select2-selection").click()
+        self.page.locator(".select2-search__field").fill(text)
+        self.page.locator(".select2-results__option", has_text=text).first.click()
+
+    def save(self) -> None:
+        self.page.get_by_role("button", name="Save", exact=True).click()
+
+
+@pytest.fixture
+def visit(new_context: Any, live_server: Any, settings: Any) -> Iterator[Any]:
+    """A function that gives a new person's browser; at the end nothing may have gone wrong."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
+    visits: list[Visit] = []
+
+    def _visit(**options: Any) -> Visit:
+        visits.append(Visit(new_context(**options), live_server.url))
+        return visits[-1]
+
+    yield _visit
+    for each in visits:
+        assert not each.strangers, "pages ask nothing of other machines"
+        assert not each.faults
+
+
+class TestKeepingTheBook:
+    def test_a_service_a_plan_a_client_and_a_subscription_are_added(self, visit):
+        ann = visit().log_in("ann")
+
+        page = ann.open("/admin/services/service/add/")
+        page.get_by_label("Name").fill("Fibre")
+        page.get_by_label("List price").fill("250")
+        ann.save()
+        expect(page.get_by_text("was added successfully")).to_be_visible()
+
+        page = ann.open("/admin/services/plan/add/")
+        page.get_by_label("Plan type").select_option("discount")
+        page.get_by_label("Discount percent").fill("5")
+        ann.save()
+        expect(page.get_by_text("was added successfully")).to_be_visible()
+
+        User.objects.create(username="nordwind", email="info@nordwind.example")
+        page = ann.open("/admin/clients/client/add/")
+        page.get_by_label("Company name").fill("Nordwind AG")
+        ann.choose("user", "nordwind")
+        ann.save()
+        expect(page.get_by_text("info@nordwind.example")).to_be_visible()
+
+        page = ann.open("/admin/services/subscription/add/")
+        ann.choose("client", "Nordwind")
+        ann.choose("service", "Fibre")
+        ann.choose("plan", "discount")
+        ann.save()
+        expect(page.locator("#total")).to_contain_text("237.50 USD for 1 subscription")
+        assert Subscription.objects.get().price == Decimal("237.50")
+
+    def test_a_price_change_is_watched_until_it_is_applied(self, visit):
+        a_book(60, services=1, plans=2).update(comment="")
+        service = Service.objects.get()
+        ann = visit().log_in("ann")
+
+        page = ann.open(f"/admin/services/service/{service.pk}/change/")
+        page.get_by_label("List price").fill("300")
+        page.get_by_label("Comment to stamp").fill("Prices of 2027")
+        ann.save()
+        expect(page.get_by_text("60 subscriptions are being repriced")).to_be_visible()
+        page.get_by_role("link", name="Watch it").click()
+        expect(page.get_by_role("status")).to_contain_text("Due")
+
+        plan_due()  # a worker's first step; from here on the page is not touched
+        expect(page.get_by_role("status")).to_contain_text("Running")
+        expect(page.get_by_role("progressbar")).to_have_js_property("value", 0)
+        reprice()
+        stamp()
+        expect(page.get_by_role("status")).to_contain_text("60 comments stamped")
+        expect(page.get_by_role("status")).to_contain_text("Finished")
+        expect(page.get_by_role("progressbar")).to_have_js_property("value", 1)
+
+        repricing = Repricing.objects.get()
+        assert (repricing.author, repricing.comment) == ("ann", "Prices of 2027")
+        assert not Subscription.objects.mispriced().exists()
+
+    def test_the_home_page_shows_what_is_being_repriced_and_that_it_is_done(self, visit):
+        a_book(60, services=1, plans=1)
+        total = sum(Subscription.objects.values_list("price", flat=True))
+        ann = visit().log_in("ann")
+        Service.objects.update(full_price=Decimal(1000))
+
+        page = ann.open("/")
+        expect(page.get_by_role("definition").first).to_have_text(f"{total:,.2f} USD")
+        expect(page.get_by_role("status")).to_contain_text("Due")
+        reprice()
+        expect(page.get_by_text("Nothing is being repriced")).to_be_visible()
+        total = sum(Subscription.objects.values_list("price", flat=True))
+        expect(page.get_by_role("definition").first).to_have_text(f"{total:,.2f} USD")
+
+    def test_the_home_page_keeps_its_figures_from_strangers(self, visit):
+        a_subscription(service=a_service(1234))
+        page = visit().open("/")
+        expect(page.get_by_role("link", name="log in")).to_be_visible()
+        assert "1,234" not in page.content()
+
+    def test_an_open_form_does_not_move_a_price_back(self, visit):
+        service = a_service(100)
+        form = f"/admin/services/service/{service.pk}/change/"
+        ann, bob = visit().log_in("ann"), visit().log_in("bob")
+        anns, bobs = ann.open(form), bob.open(form)
+        bobs.get_by_label("List price").fill("120")
+        bob.save()
+        expect(bobs.get_by_text("was changed successfully")).to_be_visible()
+
+        anns.get_by_label("List price").fill("110")
+        ann.save()
+        expect(anns.get_by_text("moved from 100.00 to 120.00 while this form was")).to_be_visible()
+        service.refresh_from_db()
+        assert service.full_price == Decimal(120)
+
+        ann.open(form).get_by_label("Name").fill("Renamed")
+        Service.objects.update(full_price=130)
+        ann.save()
+        expect(anns.get_by_text("was changed successfully")).to_be_visible()
+        service.refresh_from_db()
+        assert (service.name, service.full_price) == ("Renamed", Decimal(130))
+
+    def test_the_list_is_narrowed_by_its_filters(self, visit):
+        wanted = a_subscription(service=a_service(100, "Fibre"))
+        a_subscription(service=a_service(70, "Copper"))
+        ann = visit().log_in("ann")
+        page = ann.open("/admin/services/subscription/")
+        expect(page.locator("#total")).to_contain_text("170.00 USD for 2 subscriptions")
+        page.locator("a", has_text="Filters").click()
+        page.locator("select[name=service__id__exact]").select_option(str(wanted.service_id))
+        page.get_by_role("button", name="Apply Filters").click()
+        expect(page.locator("#total")).to_contain_text("100.00 USD for 1 subscription found")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+class TestEveryPage:
+    def test_can_be_used_by_everyone_and_fits_its_window(self, visit, scheme, width):
+        subscription = a_subscription(a_client(), a_service(), a_plan(5))
+        Service.objects.update(full_price=Decimal(300))
+        ann = visit(color_scheme=scheme, viewport={"width": width, "height": 844})
+        violations = [*self.violations(ann, "/"), *self.violations(ann, "/admin/login/")]
+        ann.log_in("ann")
+        for path in (
+            "/",
+            "/admin/services/subscription/",
+            f"/admin/services/subscription/{subscription.pk}/change/",
+            f"/admin/services/service/{subscription.service_id}/change/",
+            f"/admin/services/repricing/{Repricing.objects.get().pk}/change/",
+            "/admin/services/repricing/",
+            "/admin/clients/client/",
+        ):
+            violations += self.violations(ann, path)
+        assert not violations
+
+    def violations(self, visit: Visit, path: str) -> list[str]:
+        """What axe holds to be serious or critical, and whether the page is wider than it may."""
+        page = visit.open(path)
+        found = [
+            f"{path}: {violation['id']}: {node['html'][:200]}"
+            for violation in Axe().run(page).response["violations"]
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{path}: wider than its window")
+        return found

@@ -1,0 +1,98 @@
+"""The page at the root, and the admin's pages of users and keys."""
+
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+from django.urls import reverse
+from rest_framework_api_key.models import APIKey
+
+from pricebook.tests.pages import OpenedForm
+from services.models import Service
+from services.repricing import reprice
+from services.tests.factories import a_book, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+
+class TestHome:
+    def test_shows_total_and_count_to_staff(self, admin_client):
+        for price in ("1000.10", "234.40"):
+            a_subscription(service=a_service(price))
+        page = admin_client.get("/").content.decode()
+        assert "1,234.50 USD" in page
+        assert "<dd>2</dd>" in page
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_shows_others_where_to_log_in(self, known):
+        a_subscription(service=a_service("1234.50"))
+        browser = Browser()
+        if known:  # a client's login
+            browser.force_login(User.objects.create(username="client"))
+        page = browser.get("/").content.decode()
+        assert "log in" in page
+        assert "1,234" not in page
+
+    def test_an_empty_book_is_zero(self, admin_client):
+        assert "0.00 USD" in admin_client.get("/").content.decode()
+
+    def test_shows_what_is_being_repriced_until_it_is_done(self, admin_client):
+        a_subscription(service=a_service(100, "Fibre"))
+        Service.objects.update(full_price=Decimal(120))
+        before = admin_client.get("/").content.decode()
+        assert "Fibre: list price 100.00 → 120.00" in before
+        assert "data-live" in before
+        reprice()
+        after = admin_client.get("/").content.decode()
+        assert "Nothing is being repriced" in after
+        assert "data-live" not in after
+
+    def test_queries_do_not_grow_with_the_book(self, admin_client, django_assert_num_queries):
+        for more in (5, 45):
+            a_book(more, services=more, plans=more)
+            Service.objects.update(full_price=more)
+            # * the session * its user * the total * what is being repriced * its steps
+            with django_assert_num_queries(5):
+                admin_client.get("/")
+
+    def test_links_to_flower_where_it_is(self, settings, client):
+        assert "Flower" not in client.get("/").content.decode()
+        settings.FLOWER_URL = "http://localhost:5555"
+        assert 'href="http://localhost:5555"' in client.get("/").content.decode()
+
+    def test_runs_no_script_of_its_own_text(self, client):
+        page = client.get("/").content.decode()
+        assert page.count("<script") == page.count("<script src=")
+        assert "style=" not in page
+
+
+class TestAccess:
+    def test_a_key_is_made_and_shown_once(self, admin_client):
+        page = reverse("admin:rest_framework_api_key_apikey_add")
+        answer = OpenedForm(admin_client, page).send(name="biller")
+        (message, *_) = map(str, answer.context["messages"])
+        key = message.split(" is: ")[1].split(". ")[0]
+        assert APIKey.objects.is_valid(key)
+        again = admin_client.get(reverse("admin:rest_framework_api_key_apikey_changelist"))
+        assert key not in again.content.decode()
+
+    def test_a_key_is_revoked(self, admin_client):
+        key, secret = APIKey.objects.create_key(name="biller")
+        page = reverse("admin:rest_framework_api_key_apikey_change", args=[key.pk])
+        OpenedForm(admin_client, page).send(revoked="on")
+        assert not APIKey.objects.is_valid(secret)
+
+    def test_a_password_is_set(self, admin_client):
+        user = User.objects.create(username="bob")
+        page = reverse("admin:auth_user_password_change", args=[user.pk])
+        OpenedForm(admin_client, page).send(password1="a long secret", password2="a long secret")
+        user.refresh_from_db()
+        assert user.check_password("a long secret")
+
+    @pytest.mark.parametrize("model", ["auth_user", "auth_group", "rest_framework_api_key_apikey"])
+    def test_nul_is_answered(self, admin_client, model):
+        change = reverse(f"admin:{model}_change", args=["\x00"])
+        assert admin_client.get(change, follow=True).status_code == 200
+        search = reverse(f"admin:{model}_changelist")
+        assert admin_client.get(search, {"q": "\x00"}, follow=True).status_code == 200
