@@ -1,4 +1,7 @@
 from django.apps import AppConfig
+from django.conf import settings
+
+from pricebook import sql_log
 
 
 class PricebookConfig(AppConfig):
@@ -8,3 +11,6 @@ class PricebookConfig(AppConfig):
         # `shared_task` binds to the current app: without this import a web process would
         # publish to Celery's default broker instead of ours.
         import celery_app  # noqa: F401
+
+        if settings.LOG_SQL != "off":
+            sql_log.start()

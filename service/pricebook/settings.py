@@ -309,6 +309,7 @@ UNFOLD = {
 
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
 # SQL on the console: off, statements, or statements with their parameters (names, e-mails).
+# See pricebook/sql_log.py.
 LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,
@@ -316,4 +317,9 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "pricebook.sql_log": {"level": "DEBUG"},
+        # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
+        "django.db.backends": {"level": "INFO"},
+    },
 }
