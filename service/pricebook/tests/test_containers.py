@@ -139,16 +139,8 @@ class TestServices:
 
 class TestData:
     def test_is_in_named_volumes(self, server):
-        mounts = {
-            name: {
-                volume["target"]: volume["source"] for volume in server["services"][name]["volumes"]
-            }
-            for name in THEIRS
-        }
-        assert mounts == {
-            "database": {"/var/lib/postgresql": "database"},
-            "redis": {"/data": "redis"},
-        }
+        assert mounts(server["services"]["database"]) == {"/var/lib/postgresql": "database"}
+        assert mounts(server["services"]["redis"]) == {"/data": "redis"}
         assert server["volumes"].keys() == THEIRS
 
     def test_of_the_broker_survives_a_kill_and_a_full_cache(self, services):
@@ -212,8 +204,7 @@ class TestSecrets:
 class TestDevelopment:
     @pytest.mark.parametrize("name", sorted(OURS))
     def test_runs_the_code_of_the_checkout_with_debug(self, development, name):
-        mounts = {volume["target"]: volume["source"] for volume in development[name]["volumes"]}
-        assert mounts["/service"] == str(CHECKOUT / "service")
+        assert mounts(development[name])["/service"] == str(CHECKOUT / "service")
         assert development[name]["build"]["target"] == "development"
         assert development[name]["environment"]["DEBUG"] == "1"
 
@@ -224,14 +215,19 @@ class TestDevelopment:
 
     def test_takes_the_commands_of_the_tutorial(self, development):
         # `run --rm web-app sh -c "python manage.py test"`: an entrypoint would take `sh` for its
-        # argument, and elsewhere neither manage.py nor the suite's settings are found.
-        assert development["web-app"].get("entrypoint") is None
-        working_dir = development["web-app"]["working_dir"]
-        mounts = {
-            volume["target"]: volume["source"] for volume in development["web-app"]["volumes"]
-        }
-        assert working_dir == "/pricebook/service"
-        assert mounts["/pricebook"] == str(CHECKOUT)
+        # argument, and the suite reads files of the checkout that are not in service/.
+        web = development["web-app"]
+        assert web.get("entrypoint") is None
+        assert web["working_dir"] == "/pricebook/service"
+        assert {"/pricebook": str(CHECKOUT)}.items() <= mounts(web).items()
+
+    def test_leaves_out_the_tests_of_the_launcher_alone(self, development):
+        [(option, path)] = re.findall(
+            r"(\S+)=(\S+)", development["web-app"]["environment"]["PYTEST_ADDOPTS"]
+        )
+        assert option == "--ignore"
+        assert path.endswith("test_launcher.py")
+        assert (CHECKOUT / "service" / path).is_file()
 
     def test_is_left_out_on_a_server(self, services):
         for name in OURS:
@@ -260,7 +256,7 @@ class TestImage:
         assert installs
         for line in installs:
             assert "--require-hashes" in line
-            assert re.search(r"--requirement /requirements/(run|test)\.txt$", line)
+            assert re.search(r"--only-binary=:all:( --requirement /requirements/\w+\.txt)+$", line)
 
     def test_is_checked_without_curl(self):
         [check] = instructions("HEALTHCHECK")
@@ -274,6 +270,10 @@ class TestImage:
 
 def conditions(service):
     return {name: needed["condition"] for name, needed in service["depends_on"].items()}
+
+
+def mounts(service):
+    return {volume["target"]: volume["source"] for volume in service["volumes"]}
 
 
 def instructions(name, stage=None):
