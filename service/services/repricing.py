@@ -40,6 +40,10 @@ CHUNK = 5_000
 # and a person who wait for each other it is never the person's transaction that is cancelled.
 LOCK_TIMEOUT = "200ms"
 
+# How often one run comes back to steps that are held up. The sweep comes back anyway; runs that
+# wait would fill all workers, and nothing else would be done.
+TRIES = 3
+
 PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
 
 
@@ -77,13 +81,23 @@ def stamp(seconds: float = 60.0) -> int:
     return _drain(COMMENT, _stamp_rows, seconds)
 
 
-def reprice_one(subscription_id: int) -> bool:
-    """Bring one subscription's price in line with the rule now; tell whether it moved."""
-    with transaction.atomic():
-        subscriptions = Subscription.objects.filter(pk=subscription_id)
-        pair = subscriptions.values_list("service_id", "plan_id").first()
-        # One that moves to another pair meanwhile is priced by its own write.
-        return pair is not None and _reprice_rows(subscriptions, *pair, comment="") > 0
+def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
+    """Bring one subscription's price in line with the rule now; tell whether it moved.
+
+    `LockHeld` when somebody's open transaction is in the way for longer than `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    subscriptions = Subscription.objects.filter(pk=subscription_id)
+    while True:
+        try:
+            with _giving_way():
+                pair = subscriptions.values_list("service_id", "plan_id").first()
+                # One that moves to another pair meanwhile is priced by its own write.
+                return pair is not None and _reprice_rows(subscriptions, *pair, comment="") > 0
+        except LockHeld:
+            if time.monotonic() > deadline:
+                raise
+            _pause()
 
 
 def stamp_one(subscription_id: int, comment: str | None = None) -> bool:
@@ -139,18 +153,43 @@ def progress(repricing: Repricing) -> Progress:
 # --- The work ---------------------------------------------------------------------------------
 
 
+class LockHeld(Exception):
+    """Somebody else holds a lock that we needed, and we gave way."""
+
+
+@contextmanager
+def _giving_way() -> Iterator[None]:
+    """A transaction that waits for no lock longer than LOCK_TIMEOUT; `LockHeld` if it had to."""
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            yield
+    except OperationalError as error:
+        if isinstance(
+            error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
+        ):
+            raise LockHeld(str(error)) from error
+        raise
+
+
+def _pause() -> None:
+    time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - so that workers don't march in step
+
+
 def _drain(kind: str, work: Callable[..., int], seconds: float) -> int:
     deadline = time.monotonic() + seconds
-    moved = 0
+    moved = tries = 0
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
     while time.monotonic() < deadline:
         plan_due()
         chunk = _take_chunk(kind, work, blocked)
         if chunk is not None:
             moved += chunk
-        elif blocked:
+        elif blocked and tries < TRIES:
+            tries += 1
             blocked.clear()
-            time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - so that workers don't march in step
+            _pause()
         else:
             break
     return moved
@@ -232,18 +271,10 @@ def _take_chunk(kind: str, work: Callable[..., int], blocked: set[int]) -> int |
     """
     step = None
     try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        with _giving_way():
             step = _claim(kind, blocked)
-            if step is None:
-                return None
-            return _do_chunk(step, work)
-    except OperationalError as error:
-        if not isinstance(
-            error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
-        ):
-            raise
+            return None if step is None else _do_chunk(step, work)
+    except LockHeld:
         if step is not None:
             blocked.add(step.pk)
         return 0

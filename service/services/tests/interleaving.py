@@ -83,7 +83,7 @@ def in_background(call: Callable[..., Any], *arguments: Any) -> Background:
     return Background(call, *arguments)
 
 
-def execute_in_background(person: psycopg.Connection, sql: str, *arguments: Any) -> Background:
+def execute_in_background(person: psycopg.Connection, sql: str, arguments: Any = ()) -> Background:
     """A statement of a person that may have to wait."""
     return Background(person.execute, sql, arguments, pid=person.info.backend_pid)
 
@@ -113,12 +113,14 @@ class Pause:
 
 
 @contextmanager
-def replaced(function: str, definition: str) -> Iterator[None]:
+def replaced(function: str, mutate: Callable[[str], str]) -> Iterator[None]:
     """Another definition of a database function, for the length of a block."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_functiondef(%s::regproc)", [function])
         original = cursor.fetchone()[0]
-        cursor.execute(definition)
+        mutant = mutate(original)
+        assert mutant != original
+        cursor.execute(mutant)
         try:
             yield
         finally:
@@ -133,8 +135,8 @@ def without_catalogue_locks() -> Iterator[None]:
         " LANGUAGE sql AS 'SELECT'"
     )
     with (
-        replaced("lock_service", nothing.format("lock_service")),
-        replaced("lock_plan", nothing.format("lock_plan")),
+        replaced("lock_service", lambda _: nothing.format("lock_service")),
+        replaced("lock_plan", lambda _: nothing.format("lock_plan")),
     ):
         yield
 

@@ -379,8 +379,9 @@ class TestQueryBudget:
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
         pk = book.filter(service=service).first().pk
-        # 6 queries: * its pair * lock service * lock plan * list price * discount * the update
-        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 6
+        # 7 queries: * lock_timeout * its pair * lock service * lock plan * list price * discount
+        #   * the update
+        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 7
 
 
 def updates_of_subscriptions(cursor):
