@@ -1,10 +1,7 @@
 """The catalogue, subscriptions and repricings in the admin."""
 
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,6 +13,7 @@ from pricebook.tests.pages import OpenedForm, errors_of
 from services.models import Plan, Repricing, Service, Subscription
 from services.repricing import reprice, stamp
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.interleaving import in_background
 
 pytestmark = pytest.mark.django_db
 
@@ -220,70 +218,40 @@ class TestFormThatWasOpenWhileOthersWrote:
         assert "doesn’t exist" in messages_of(form.send(name="Renamed"))
 
 
+@pytest.mark.django_db(transaction=True)
 class TestTwoWhoSaveAtOnce:
-    @pytest.mark.django_db(transaction=True)
-    def test_the_second_is_asked_though_both_forms_were_right_when_checked(self, ann):
+    """Both forms were right when they were checked, or would have been."""
+
+    def test_the_second_price_is_asked_about(self, ann):
         service = a_service(100)
         form = OpenedForm(ann, url("service", "change", service.pk))
-        with ThreadPoolExecutor(1) as thread:
-            with transaction.atomic():
-                Service.objects.filter(pk=service.pk).update(full_price=120)
-                answer = thread.submit(in_own_connection, form.send, full_price="110")
-                wait_for_a_waiter()
-            assert "moved from 100.00 to 120.00" in str(errors_of(answer.result()))
+        with transaction.atomic():
+            Service.objects.filter(pk=service.pk).update(full_price=120)
+            anns = in_background(partial(form.send, full_price="110")).until_it_waits()
+        assert "moved from 100.00 to 120.00" in str(errors_of(anns.result()))
         service.refresh_from_db()
         assert service.full_price == Decimal(120)
 
-    @pytest.mark.django_db(transaction=True)
     def test_the_same_plan_twice_is_said_to_be_there(self, ann):
         form = OpenedForm(ann, url("plan", "add"))
-        with ThreadPoolExecutor(1) as thread:
-            with transaction.atomic():
-                a_plan(5)
-                answer = thread.submit(
-                    in_own_connection, form.send, plan_type="discount", discount_percent=5
-                )
-                wait_for_a_waiter()
-            assert "somebody else has just written the same" in messages_of(answer.result())
+        with transaction.atomic():
+            a_plan(5)
+            send = partial(form.send, plan_type="discount", discount_percent=5)
+            anns = in_background(send).until_it_waits()
+        assert "somebody else has just written the same" in messages_of(anns.result())
         assert Plan.objects.count() == 1
 
-    @pytest.mark.django_db(transaction=True)
     def test_a_service_that_is_just_being_bought_is_not_deleted(self, ann):
         client, service, plan = a_client(), a_service(), a_plan()
-        with ThreadPoolExecutor(1) as thread:
-            with transaction.atomic():
-                a_subscription(client, service, plan)
-                with connection.cursor() as cursor:  # as the commit does
-                    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                page = url("service", "delete", service.pk)
-                answer = thread.submit(
-                    in_own_connection, ann.post, page, {"post": "yes"}, follow=True
-                )
-                wait_for_a_waiter()
-            assert "just been taken into use" in messages_of(answer.result())
+        page = url("service", "delete", service.pk)
+        with transaction.atomic():
+            a_subscription(client, service, plan)
+            with connection.cursor() as cursor:  # as the commit does
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            delete = partial(ann.post, page, {"post": "yes"}, follow=True)
+            anns = in_background(delete).until_it_waits()
+        assert "just been taken into use" in messages_of(anns.result())
         assert Service.objects.exists()
-
-
-def in_own_connection(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return call(*args, **kwargs)
-    finally:
-        connection.close()
-
-
-def wait_for_a_waiter() -> None:
-    """Until a statement of another connection waits for this transaction."""
-    waiting = """
-        SELECT EXISTS (SELECT FROM pg_locks
-                        WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))
-    """
-    for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute(waiting)
-            if cursor.fetchone() == (True,):
-                return
-        time.sleep(0.05)
-    pytest.fail("nobody waits")
 
 
 class TestBadInput:
