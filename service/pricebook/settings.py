@@ -151,6 +151,21 @@ CACHES = {
 }
 PRICE_CACHE_NAME = "price_cache"
 
+# Chapter 13 of the tutorial: query results of the catalogue's tables; docs/cachalot.md.
+CACHALOT = env.bool("CACHALOT", False)
+CACHES["catalogue"] = CACHES["default"] | {
+    "KEY_PREFIX": CACHES["default"]["KEY_PREFIX"] + "-catalogue",
+    "OPTIONS": CACHES["default"]["OPTIONS"]
+    | {"serializer": "services.catalogue_cache.RowsSerializer"},
+}
+CACHALOT_CACHE = "catalogue"
+CACHALOT_ONLY_CACHABLE_TABLES = ["services_service", "services_plan"]
+CACHALOT_QUERY_KEYGEN = "services.catalogue_cache.query_key"
+CACHALOT_TIMEOUT = 10 * 60
+if CACHALOT:
+    INSTALLED_APPS.append("cachalot")
+    SILENCED_SYSTEM_CHECKS = ["cachalot.W001"]  # it does not know that ours is Django's Redis cache
+
 # --- Celery -----------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
