@@ -46,6 +46,7 @@ class Run:
     hot: float
     heap_growth: float
     index_growth: float
+    analyzed: int
     total: Decimal | None
 
     @property
@@ -77,7 +78,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
 
     def run_once(way: str) -> float:
         done = run(ways[way], whole=ways[way] is not one_task_a_row)
-        say(f"  {way}: {done.rate:,.0f} rows/s")
+        say(f"  {way}: {done.rate:,.0f} rows/s, {done.hot:.1f} % HOT, {done.analyzed} autoanalyzed")
         runs[way].append(done)
         return done.rate
 
@@ -97,6 +98,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
             "HOT %": statistics.median(run.hot for run in runs[way]),
             "heap +%": statistics.median(run.heap_growth for run in runs[way]),
             "indexes +%": statistics.median(run.index_growth for run in runs[way]),
+            "autoanalyzed": sum(run.analyzed for run in runs[way]),
         }
         for way in ways
     ]
@@ -105,11 +107,11 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
 def run(way: Callable[[], int], whole: bool) -> Run:
     with copy_of_the_book():
         Service.objects.update(full_price=F("full_price") + 1)
-        heap, indexes, updates, hot = storage()
+        heap, indexes, updates, hot, analyzed = storage()
         started = time.perf_counter()
         moved = way()
         seconds = time.perf_counter() - started
-        heap_after, indexes_after, updates_after, hot_after = storage()
+        heap_after, indexes_after, updates_after, hot_after, analyzed_after = storage()
         total = None
         if whole:
             differ = Subscription.objects.mispriced().count()
@@ -122,17 +124,22 @@ def run(way: Callable[[], int], whole: bool) -> Run:
             hot=100 * (hot_after - hot) / (updates_after - updates),
             heap_growth=100 * (heap_after / heap - 1),
             index_growth=100 * (indexes_after / indexes - 1),
+            analyzed=analyzed_after - analyzed,
             total=total,
         )
 
 
-def storage() -> tuple[int, int, int, int]:
-    """Bytes of heap and of indexes, updates and HOT updates so far."""
+def storage() -> tuple[int, int, int, int, int]:
+    """Bytes of heap and of indexes; updates, HOT updates and autoanalyzes so far.
+
+    An analyze has a snapshot, and while one is open no version of a row before it is reclaimed.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
             """
-            SELECT pg_relation_size(relid), pg_indexes_size(relid), n_tup_upd, n_tup_hot_upd
+            SELECT pg_relation_size(relid), pg_indexes_size(relid), n_tup_upd, n_tup_hot_upd,
+                   autoanalyze_count
               FROM pg_stat_user_tables WHERE relname = 'services_subscription'
             """
         )
