@@ -573,10 +573,11 @@ class TestBesideWriters:
         assert b"row 30" in out.getvalue()
 
     def test_two_imports_of_one_file_go_one_after_another(self):
-        content = lines(*({"email": f"c{n}@example.com"} for n in range(200)))
+        """The second begins when the first is about to write the clients, and finds them there."""
+        content = lines(*({"email": f"c{n}@example.com"} for n in range(20)))
         results: list[object] = []
 
-        def run():
+        def second():
             try:
                 results.append(read(content))
             except Exception as error:
@@ -584,34 +585,44 @@ class TestBesideWriters:
             finally:
                 connection.close()
 
-        threads = [threading.Thread(target=run) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(result.subscriptions_new for result in results) == [0, 200]
+        thread = threading.Thread(target=second)
 
-    def test_a_list_price_that_moves_during_the_import_reaches_what_it_brings(self):
-        """The import holds the service from the comparison to the commit, so the edit waits."""
+        def begin_the_second(execute, sql, params, many, context):
+            if "INSERT INTO clients_client" in sql:
+                thread.start()
+                thread.join(0.5)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(begin_the_second):
+            results.append(read(content))
+        thread.join()
+        assert [result.subscriptions_new for result in results] == [20, 0]
+
+    def test_what_was_compared_stays_true_until_the_commit(self):
+        """An edit between the comparison and the writing waits for the end of the import."""
         service = a_service(20, name="Phone")
-        began, edited = threading.Event(), threading.Event()
+        compared, edited = threading.Event(), threading.Event()
 
         def edit():
-            began.wait()
+            compared.wait()
             Service.objects.filter(pk=service.pk).update(full_price=30)
             edited.set()
             connection.close()
 
+        def stop_before_writing(execute, sql, params, many, context):
+            if "CREATE TEMP TABLE known" in sql:
+                compared.set()
+                assert not edited.wait(0.5)
+            return execute(sql, params, many, context)
+
         thread = threading.Thread(target=edit)
         thread.start()
-
-        def progress(what, done, of):
-            if what == "writing":
-                began.set()
-                assert not edited.wait(0.3)
-
-        import_book(io.BytesIO(as_csv(lines({}, {}))), progress=progress)
-        thread.join()
+        try:
+            with connection.execute_wrapper(stop_before_writing):
+                read(lines({}, {}))
+        finally:
+            compared.set()
+            thread.join()
         repricing.reprice()
         assert set(Subscription.objects.values_list("price", flat=True)) == {30}
 
