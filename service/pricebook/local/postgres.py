@@ -106,7 +106,8 @@ class Postgres:
 
     def start(self) -> bool:
         """Start it unless it answers. Whether it had to be started."""
-        if self.answers():
+        # One that recovers from a crash, started by a launcher that was killed, gets its time.
+        if self.answers() or (self.running() and until(self.answers, 30)):
             return False
         self.home.make_sockets()
         self.stop()

@@ -76,6 +76,8 @@ class Runner:
         self.pipe, self.guard = self.fork_guard()
         try:
             self.start_servers()
+            check_external_database()
+            check_external_redis()
         except BaseException:
             self.__exit__()
             raise
@@ -128,21 +130,23 @@ class Runner:
                 return
             stop_servers(self.home)
 
+    def embedded(self) -> "list[Postgres | Valkey]":
+        """The servers that nobody gave us from outside."""
+        servers: list[Postgres | Valkey] = []
+        if not external_database():
+            servers.append(self.postgres)
+        if not (os.environ.get("REDIS_URL") and broker_url()):
+            servers.append(self.valkey)
+        return servers
+
     def start_servers(self) -> None:
-        """Start what isn't given from outside; check once what is."""
+        """Start those that don't run, whoever started or killed them before."""
         with held_signals(), self.home.lock():
             fcntl.flock(self.lease, fcntl.LOCK_SH)
-            servers: list[Postgres | Valkey] = []
-            if not external_database():
-                servers.append(self.postgres)
-            if not (os.environ.get("REDIS_URL") and broker_url()):
-                servers.append(self.valkey)
-            for server in servers:
+            for server in self.embedded():
                 if not server.data.exists():
                     print(f"pricebook: making {server.name} ready (once)", file=sys.stderr)
                 server.start()
-        check_external_database()
-        check_external_redis()
 
     # What is run --------------------------------------------------------------------------------
 

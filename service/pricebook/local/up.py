@@ -199,6 +199,7 @@ class Supervisor:
             "FLOWER_BASIC_AUTH": f"{credentials['user']}:{credentials['password']}",
         }
         self.watched = [Watched(name) for name in NAMES]
+        self.servers_seen = time.monotonic()
         self.selector = selectors.DefaultSelector()
         self.colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -229,6 +230,12 @@ class Supervisor:
                 say(f"{watched.name} ended with {code}; starts again in {watched.pause:.0f} s")
                 watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
         self.start_what_is_due()
+        if time.monotonic() > self.servers_seen + 2:
+            for server in self.runner.embedded():
+                if not server.running():
+                    say(f"{server.name} is gone; starting it again")
+                    self.runner.start_servers()
+            self.servers_seen = time.monotonic()
 
     def start_what_is_due(self) -> None:
         for watched in self.watched:

@@ -75,13 +75,14 @@ class Valkey:
         return self.ask("PING") == b"+PONG\r\n"
 
     def running(self) -> Process | None:
+        """The live server of this directory, on the word of /proc."""
         return next(iter(self.processes()), None)
 
     # Start and stop: only while holding the home's lock ------------------------------------------
 
     def start(self) -> bool:
         """Start it unless it answers. Whether it had to be started."""
-        if self.answers():
+        if self.answers() or (self.running() and until(self.answers, 10)):
             return False
         self.home.make_sockets()
         self.stop()

@@ -352,6 +352,12 @@ class TestUp:
             os.kill(before["beat"], signal.SIGKILL)
             assert until(lambda: status(Home(home))["children"] != before, 10)
 
+            for server in servers(home):
+                server.signal(signal.SIGKILL)
+            first.until_it_says("is gone; starting it again")
+            assert until(lambda: Valkey(Home(home)).answers(), 30)
+            assert until(lambda: Postgres(Home(home)).answers(), 30)
+
             # kill -9 of the launcher, and the next one at once; then again, and nobody follows.
             first.process.kill()
             with running(command, environment) as next_one:
