@@ -574,6 +574,7 @@ class TestBesideWriters:
 
     def test_two_imports_of_one_file_go_one_after_another(self):
         """The second begins when the first is about to write the clients, and finds them there."""
+        a_service(20, name="Phone"), a_plan()  # a new one would make the second wait by itself
         content = lines(*({"email": f"c{n}@example.com"} for n in range(20)))
         results: list[object] = []
 
