@@ -14,7 +14,7 @@ env = environ.Env()
 
 def one_of(name: str, default: str, *others: str) -> str:
     """The value of a variable that may be one of a few words."""
-    value = env.str(name, default)
+    value: str = env.str(name, default)
     if value not in (default, *others):
         raise ImproperlyConfigured(
             f"{name}={value!r} is not known; it may be {', '.join((default, *others))}."

@@ -33,8 +33,10 @@ class SavesChanges(models.Model):
         abstract = True
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Iterable[str], values: Iterable[Any]) -> Self:
-        instance = super().from_db(db, field_names, values)  # type: ignore[arg-type]
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any]
+    ) -> Self:
+        instance = super().from_db(db, field_names, values)
         instance._loaded = instance._values()
         return instance
 
@@ -161,7 +163,11 @@ class Subscription(SavesChanges):
     # Not indexed, in no index and no predicate: that keeps a repricing HOT (no index is touched).
     # NULL, the default, never reaches the table: a trigger puts the rule's price in its place.
     price = models.DecimalField(
-        max_digits=12, decimal_places=2, db_default=None, editable=False, blank=True
+        max_digits=12,
+        decimal_places=2,
+        db_default=None,  # type: ignore[arg-type]
+        editable=False,
+        blank=True,
     )
     comment = models.CharField(max_length=50, blank=True, default="")
     # The comment that the last catalogue edit stamped here. A comment that differs from it was

@@ -117,7 +117,7 @@ def stamp_one(subscription_id: int, comment: str | None = None) -> bool:
             .values_list("comment", flat=True)
             .first()
         )
-    return bool(comment) and _write_stamp(subscriptions, comment) > 0
+    return _write_stamp(subscriptions, comment) > 0 if comment else False
 
 
 @dataclass(frozen=True)
