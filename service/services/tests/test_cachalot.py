@@ -182,5 +182,5 @@ class TestWrite:
             thread.join()
 
         assert errors == []
-        assert committed[0] > 50
-        assert committed[1] > 50
+        assert committed[0] > 20
+        assert committed[1] > 20
