@@ -145,7 +145,7 @@ class CatalogueAdmin(BookAdmin):
     ) -> tuple[list, dict[str, int], set[str], list[str]]:
         deleted, counts, missing, protected = super().get_deleted_objects(objs, request)
         # Nobody deletes repricings, but those of a thing that nobody buys go with it.
-        return deleted, counts, missing - {Repricing._meta.verbose_name}, protected
+        return deleted, counts, missing - {str(Repricing._meta.verbose_name)}, protected
 
 
 @admin.register(Service)

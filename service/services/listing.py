@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from django.db import connection
 from django.db.models import F
-from django.db.models.fields.tuple_lookups import (
+from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyped]
     Tuple,
     TupleGreaterThan,
     TupleGreaterThanOrEqual,
