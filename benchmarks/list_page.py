@@ -153,7 +153,8 @@ def check(name: str, answer: bytes, expected: dict[str, Any]) -> None:
 
 def timed(call: Callable[[], object], before_each: Callable[[], None]) -> tuple[float, float]:
     """Median seconds of CPU and of the clock that one call takes."""
-    cpu, wall = [], []
+    cpu: list[float] = []
+    wall: list[float] = []
     while sum(wall) < SECONDS or len(wall) < 3:
         before_each()
         cpu_before, wall_before = cpu_seconds(), time.perf_counter()

@@ -143,13 +143,14 @@ def storage() -> tuple[int, int, int, int, int]:
               FROM pg_stat_user_tables WHERE relname = 'services_subscription'
             """
         )
-        return cursor.fetchone()
+        found: tuple[int, int, int, int, int] = cursor.fetchone()
+        return found
 
 
 def one_update() -> int:
     with connection.cursor() as cursor:
         cursor.execute(ONE_UPDATE)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def one_worker() -> int:

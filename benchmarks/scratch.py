@@ -48,7 +48,7 @@ def copy_of_the_book() -> Iterator[None]:
 
 
 def on_server(statement: str) -> None:
-    with connection.creation._nodb_cursor() as cursor:
+    with connection._nodb_cursor() as cursor:
         cursor.execute(statement)
 
 
