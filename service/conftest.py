@@ -1,5 +1,6 @@
 """What every test stands on: an empty cache, a broker of its own, workers on request."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
+from celery_app import app
 from pricebook.local.valkey import find_binary
 
 SERVICE = Path(__file__).parent
@@ -126,6 +128,12 @@ def start_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         valkey.kill()
 
 
+def use_broker(valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
+    """Publish to this broker from now on: pooled connections lead to the one before."""
+    patch.setenv("CELERY_BROKER_URL", valkey.broker_url)
+    app._after_fork()  # forgets the pools
+
+
 @pytest.fixture(scope="session", autouse=True)
 def broker(start_valkey: Callable[..., Valkey]) -> Iterator[Valkey]:
     """The suite's own broker: what a test publishes wakes no worker of somebody else's.
@@ -134,7 +142,7 @@ def broker(start_valkey: Callable[..., Valkey]) -> Iterator[Valkey]:
     """
     valkey = start_valkey()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CELERY_BROKER_URL", valkey.broker_url)
+        use_broker(valkey, patch)
         yield valkey
 
 
@@ -168,6 +176,21 @@ def start_workers(
         worker.kill()
     # What the killed sessions held is free again before the tables are emptied.
     until(lambda: other_sessions() == 0)
+
+
+def sweep_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for the workers until `condition()` holds, and send what beat sends meanwhile."""
+    deadline = time.monotonic() + seconds
+    swept = 0.0
+    while not condition():
+        now = time.monotonic()
+        assert now < deadline, f"not within {seconds} s"
+        if now - swept > 0.5:
+            swept = now
+            with contextlib.suppress(Exception):  # the broker may be gone for now
+                app.send_task("services.tasks.set_price", expires=2)
+                app.send_task("services.tasks.set_comment", expires=2)
+        time.sleep(0.02)
 
 
 def other_sessions() -> int:
