@@ -26,8 +26,8 @@ class OpenedForm(HTMLParser):
         elif tag == "option" and "selected" in attributes:
             self.fields[self._select] = attributes.get("value") or ""
         elif tag == "input" and name and not name.startswith("_"):
-            if attributes.get("type") != "checkbox" or "checked" in attributes:
-                self.fields[name] = attributes.get("value") or ""
+            ticked = attributes.get("type") != "checkbox" or "checked" in attributes
+            self.fields |= {name: attributes.get("value") or ""} if ticked else {}
 
     def send(self, **changes: Any) -> Any:
         """Save with these fields changed; the page that follows."""
