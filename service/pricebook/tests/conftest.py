@@ -1,0 +1,5 @@
+"""What only `./pricebook test --browser` installs is not imported without it."""
+
+from importlib.util import find_spec
+
+collect_ignore = [] if find_spec("axe_playwright_python") else ["test_browser.py"]
