@@ -147,6 +147,26 @@ class TestWrite:
             transaction.set_rollback(True)
         assert price_of(service) == 250
 
+    def test_of_a_transaction_is_not_mistaken_for_another_s(self, outside):
+        """Both make one change, so both see the same version, and not the same catalogue."""
+        service, other = a_service(250), a_service(10)
+
+        def fill():
+            try:
+                price_of(service)
+            finally:
+                connection.close()
+
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            Service.objects.filter(pk=service.pk).update(full_price=300)
+            self.write(outside, other, 11)
+            reader = threading.Thread(target=fill)
+            reader.start()
+            reader.join()
+            assert price_of(service) == 300
+
     def test_is_seen_at_once_by_readers_while_others_write(self):
         """A price that only rises is never read lower than what was committed before the read."""
         service = a_service(0)
