@@ -46,7 +46,6 @@ class Run:
     hot: float
     heap_growth: float
     index_growth: float
-    analyzed: int
     total: Decimal | None
 
     @property
@@ -78,7 +77,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
 
     def run_once(way: str) -> float:
         done = run(ways[way], whole=ways[way] is not one_task_a_row)
-        say(f"  {way}: {done.rate:,.0f} rows/s, {done.hot:.1f} % HOT, {done.analyzed} autoanalyzed")
+        say(f"  {way}: {done.rate:,.0f} rows/s, {done.hot:.1f} % HOT")
         runs[way].append(done)
         return done.rate
 
@@ -98,7 +97,6 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
             "HOT %": statistics.median(run.hot for run in runs[way]),
             "heap +%": statistics.median(run.heap_growth for run in runs[way]),
             "indexes +%": statistics.median(run.index_growth for run in runs[way]),
-            "autoanalyzed": sum(run.analyzed for run in runs[way]),
         }
         for way in ways
     ]
@@ -107,11 +105,11 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
 def run(way: Callable[[], int], whole: bool) -> Run:
     with copy_of_the_book():
         Service.objects.update(full_price=F("full_price") + 1)
-        heap, indexes, updates, hot, analyzed = storage()
+        heap, indexes, updates, hot = storage()
         started = time.perf_counter()
         moved = way()
         seconds = time.perf_counter() - started
-        heap_after, indexes_after, updates_after, hot_after, analyzed_after = storage()
+        heap_after, indexes_after, updates_after, hot_after = storage()
         total = None
         if whole:
             differ = Subscription.objects.mispriced().count()
@@ -124,26 +122,21 @@ def run(way: Callable[[], int], whole: bool) -> Run:
             hot=100 * (hot_after - hot) / (updates_after - updates),
             heap_growth=100 * (heap_after / heap - 1),
             index_growth=100 * (indexes_after / indexes - 1),
-            analyzed=analyzed_after - analyzed,
             total=total,
         )
 
 
-def storage() -> tuple[int, int, int, int, int]:
-    """Bytes of heap and of indexes; updates, HOT updates and autoanalyzes so far.
-
-    An analyze has a snapshot, and while one is open no version of a row before it is reclaimed.
-    """
+def storage() -> tuple[int, int, int, int]:
+    """Bytes of heap and of indexes, updates and HOT updates so far."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
             """
-            SELECT pg_relation_size(relid), pg_indexes_size(relid), n_tup_upd, n_tup_hot_upd,
-                   autoanalyze_count
+            SELECT pg_relation_size(relid), pg_indexes_size(relid), n_tup_upd, n_tup_hot_upd
               FROM pg_stat_user_tables WHERE relname = 'services_subscription'
             """
         )
-        found: tuple[int, int, int, int, int] = cursor.fetchone()
+        found: tuple[int, int, int, int] = cursor.fetchone()
         return found
 
 
