@@ -203,7 +203,7 @@ def set_price(subscription_id: int) -> None:
             for field in Subscription._meta.concrete_fields
             if not field.primary_key
         }
-        fields["price"] = round(subscription.computed, 2)
+        fields["price"] = round(subscription.computed, 2)  # type: ignore[attr-defined]
         Subscription.objects.filter(pk=subscription_id).update(**fields)
 
 

@@ -100,8 +100,7 @@ class Worker:
                 start_new_session=True,
             )
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         return b" ready." in self.log.read_bytes()
 
@@ -131,7 +130,7 @@ def start_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 def use_broker(valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
     """Publish to this broker from now on: pooled connections lead to the one before."""
     patch.setenv("CELERY_BROKER_URL", valkey.broker_url)
-    app._after_fork()  # forgets the pools
+    app._after_fork()  # type: ignore[attr-defined]  # forgets the pools
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -168,7 +167,7 @@ def start_workers(
         workers = [Worker(name, tmp_path / f"{name}.log", broker_url) for name in names]
         started.extend(workers)
         for worker in workers:
-            until(lambda worker=worker: worker.ready, 30)
+            until(worker.is_ready, 30)
         return workers
 
     yield start

@@ -14,7 +14,8 @@ plan, in ascending order, and who changes the catalogue holds it *exclusively*, 
 Advisory locks and not FOR SHARE on the catalogue rows, because they queue fairly: a price edit
 waits for the writers before it, not for every one that comes after. What is read after the lock
 is the newest committed catalogue, since each statement of a VOLATILE function takes a new
-snapshot. In REPEATABLE READ and above it does not: there the pair is recorded to be looked at again.
+snapshot. In REPEATABLE READ and above it does not: there the pair is recorded, to be looked at
+again.
 
 An author and a comment to stamp may be given with the edit, in the same transaction:
 `SET LOCAL pricebook.author = 'Ann'; SET LOCAL pricebook.comment = 'Prices of 2027';`
@@ -29,19 +30,20 @@ RETURN round(full_price * (100 - discount_percent) / 100, 2);
 """
 
 # The first key of the advisory locks is the table's oid: no other user of advisory locks in this
-# database can pick it by accident. Ids beyond 2^31 wrap around and share a lock, which is harmless.
+# database can pick it by accident. The second is one of 1,024 slots, which ids share: the server
+# has one table of locks for all sessions, and an edit of 15,000 services would fill it for all.
 CATALOGUE_LOCKS = """
 CREATE FUNCTION lock_service(id bigint, for_change boolean) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT CASE WHEN for_change
-        THEN pg_advisory_xact_lock('services_service'::regclass::oid::int, (id % 2147483648)::int)
+        THEN pg_advisory_xact_lock('services_service'::regclass::oid::int, (id % 1024)::int)
         ELSE pg_advisory_xact_lock_shared('services_service'::regclass::oid::int,
-                                          (id % 2147483648)::int) END
+                                          (id % 1024)::int) END
 $$;
 CREATE FUNCTION lock_plan(id bigint, for_change boolean) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT CASE WHEN for_change
-        THEN pg_advisory_xact_lock('services_plan'::regclass::oid::int, (id % 2147483648)::int)
+        THEN pg_advisory_xact_lock('services_plan'::regclass::oid::int, (id % 1024)::int)
         ELSE pg_advisory_xact_lock_shared('services_plan'::regclass::oid::int,
-                                          (id % 2147483648)::int) END
+                                          (id % 1024)::int) END
 $$;
 """
 
@@ -87,7 +89,8 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    PERFORM lock_service(id, false) FROM unnest(services) id;  -- array_agg(DISTINCT) has sorted them
+    -- Sorted, by array_agg(DISTINCT).
+    PERFORM lock_service(id, false) FROM unnest(services) id;
     PERFORM lock_plan(id, false) FROM unnest(plans) id;
 
     IF TG_OP = 'INSERT' THEN

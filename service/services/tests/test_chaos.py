@@ -85,7 +85,7 @@ def burst(chance, seconds, fault):
 def test_killed_workers_leave_no_price_behind(book, start_workers, request):
     chance = random.Random(request.node.name)
     workers = start_workers(2)
-    for _ in range(3):
+    for _ in range(2):
         burst(chance, 1.0, fault=workers.pop(chance.randrange(2)).kill)
         workers += start_workers(1)
         sweep_until(drained)
@@ -104,7 +104,7 @@ def test_terminated_sessions_leave_no_price_behind(book, start_workers, request)
                 "   AND backend_type = 'client backend' AND random() < 0.7"
             )
 
-    for _ in range(3):
+    for _ in range(2):
         burst(chance, 0.7, fault=terminate)
         sweep_until(drained)
         assert_the_book_is_right()

@@ -129,6 +129,18 @@ class TestCatalogueEdit:
         reprice()
         assert not book.mispriced().exists()
 
+    def test_of_any_number_of_services_takes_a_bounded_number_of_locks(self, db):
+        # The server has one table of locks for all sessions: 15,000 of ours would fill it.
+        Service.objects.bulk_create(Service(name=f"S{n}", full_price=1) for n in range(2000))
+        Service.objects.update(full_price=2)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks"
+                " WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            )
+            assert cursor.fetchone()[0] == 1024
+        assert Repricing.objects.count() == 2000
+
     def test_that_is_rolled_back_leaves_none(self, service):
         with transaction.atomic():
             Service.objects.update(full_price=777)
