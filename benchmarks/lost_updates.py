@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 
 from benchmarks import SERVICE, results
@@ -186,8 +186,12 @@ def work(queue: Any, stop: threading.Event) -> None:
     while not stop.is_set():
         if message := queue.blpop([QUEUE], timeout=0.2):
             pk = int(message[1])
-            set_price(pk)
-            queue.delete(f"singleton:{pk}")
+            try:
+                set_price(pk)
+            except DatabaseError as error:
+                say(f"  a task failed: {error}")
+            finally:
+                queue.delete(f"singleton:{pk}")
     connection.close()
 
 

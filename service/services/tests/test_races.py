@@ -11,6 +11,7 @@ from contextlib import ExitStack, nullcontext
 
 import psycopg
 import pytest
+from conftest import until
 from django.db import models
 
 from services import repricing
@@ -461,7 +462,8 @@ class TestAPriceEditUnderLoad:
         client = a_client()
         stop = threading.Event()
 
-        def create():
+        def create(number):
+            time.sleep(number / 80)  # so that at each moment some are in their transaction
             with a_person() as creator:
                 while not stop.is_set():
                     creator.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
@@ -472,10 +474,11 @@ class TestAPriceEditUnderLoad:
             while not stop.is_set():
                 reprice(seconds=1)
 
-        running = [in_background(create) for _ in range(8)]
+        running = [in_background(create, number) for number in range(8)]
         running += [in_background(work) for _ in range(2)]
         slowest = 0.0
         try:
+            until(lambda: Subscription.objects.filter(service=service).count() >= 16)
             with a_person() as editor:
                 editor.execute(f"SET statement_timeout = {int(give_up * 1000)}")
                 editor.commit()
