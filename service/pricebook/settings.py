@@ -126,6 +126,11 @@ else:
         "PASSWORD": env.str("DB_PASS", ""),
     }
 database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
+# What queries cost is read from statistics that a fresh book lacks: PostgreSQL would compile many
+# of them, for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
+startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off")
+if startup:
+    database.setdefault("OPTIONS", {})["options"] = startup
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
     database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 5}
 else:

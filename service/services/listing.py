@@ -88,13 +88,16 @@ COLUMNS = (
     "ended_at",
 )
 
+# MATERIALIZED: while the catalogue has no statistics yet, the planner may put the page inside a
+# loop over the services, and would read it as often as there are any.
 STATEMENT = """
+WITH subscription ({columns}) AS MATERIALIZED ({subscriptions})
 SELECT book.version, book.uncommitted, book.amount, book.subscriptions, page.*
   FROM ({book}) book
   LEFT JOIN (
     SELECT subscription.*, client.company_name, login.email, service.name, service.full_price,
            plan.plan_type, plan.discount_percent
-      FROM ({subscriptions}) subscription ({columns})
+      FROM subscription
       JOIN clients_client client ON client.id = subscription.client_id
       JOIN auth_user login ON login.id = client.user_id
       JOIN services_service service ON service.id = subscription.service_id
@@ -147,7 +150,7 @@ def statement(
     rows_sql, rows_params = rows.query.sql_with_params()
     book_sql, book_params = book
     sql = STATEMENT.format(book=book_sql, subscriptions=rows_sql, columns=", ".join(COLUMNS))
-    return sql, (*book_params, *rows_params)
+    return sql, (*rows_params, *book_params)
 
 
 def _from(cursor: Cursor, book_filter: BookFilter) -> SubscriptionQuerySet:

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyped]
+    Tuple,
+    TupleGreaterThan,
+    TupleLessThanOrEqual,
+)
 from django.db.models.functions import Now
 
 from services.pricing import RulePrice
@@ -43,6 +48,18 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
     def active(self) -> Self:
         """Those that have not ended."""
         return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))
+
+    def of_pair(self, service_id: int, plan_id: int, after_id: int, last_id: int) -> Self:
+        """Those of one service and plan with after_id < id <= last_id, in the order of ids.
+
+        As one range of the index (service_id, plan_id, id): for two equalities and an order by id
+        the planner may walk the primary key, through all that belongs to other pairs.
+        """
+        pair = [F("service_id"), F("plan_id"), F("id")]
+        return self.filter(
+            TupleGreaterThan(Tuple(*pair), (service_id, plan_id, after_id)),
+            TupleLessThanOrEqual(Tuple(*pair), (service_id, plan_id, last_id)),
+        ).order_by("service_id", "plan_id", "id")
 
     def matching(self, book_filter: BookFilter) -> Self:
         """Those that a caller of the API means."""

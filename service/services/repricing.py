@@ -303,21 +303,13 @@ def _do_chunk(step: RepricingStep, work: Callable[..., int]) -> int:
         step.delete()
         return 0
 
-    rows = Subscription.objects.filter(
-        service_id=step.service_id,
-        plan_id=step.plan_id,
-        id__gt=step.after_id,
-        id__lte=step.last_id,
-    )
-    ahead = rows.order_by("id")[:CHUNK].aggregate(last=Max("id"), rows=Count("id"))
+    pair = (step.service_id, step.plan_id)
+    rows = Subscription.objects.of_pair(*pair, step.after_id, step.last_id)
+    ahead = rows[:CHUNK].aggregate(last=Max("id"), rows=Count("id"))
     moved = 0
     if ahead["rows"]:
-        moved = work(
-            rows.filter(id__lte=ahead["last"]),
-            step.service_id,
-            step.plan_id,
-            comment=step.repricing.comment,
-        )
+        chunk = Subscription.objects.of_pair(*pair, step.after_id, ahead["last"])
+        moved = work(chunk, *pair, comment=step.repricing.comment)
     if ahead["rows"] < CHUNK:
         step.delete()
     else:

@@ -275,7 +275,9 @@ def unprivileged() -> tuple[list[str], int]:
     # Where that is forbidden: as nobody, still able to reach a home under /root.
     nobody = pwd.getpwnam("nobody").pw_uid
     drop = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
-    drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
+    drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    # Or access(2), by which PostgreSQL looks for its own binaries, would not count the capability.
+    drop += ["--securebits=+no_setuid_fixup", "--"]
     if succeeds([*drop, "true"]):
         return drop, nobody
     raise Fault(

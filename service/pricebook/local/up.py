@@ -195,6 +195,7 @@ class Supervisor:
         self.port = port
         self.environment = runner.environment() | {
             "PYTHONUNBUFFERED": "1",
+            "FLOWER_URL": f"http://127.0.0.1:{port + 1}/",
             # In the environment, because anybody can read arguments with ps.
             "FLOWER_BASIC_AUTH": f"{credentials['user']}:{credentials['password']}",
         }
