@@ -5,7 +5,7 @@ or written against the rule, and record a `Repricing` for every change of a list
 discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`repricing.py`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from decimal import Decimal
 from functools import partial
 from typing import Any, Self
