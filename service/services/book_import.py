@@ -111,7 +111,7 @@ SELECT count(*) FROM incoming_service
 INSERT_SERVICES = """
 INSERT INTO services_service (name, full_price)
 SELECT name, full_price FROM incoming_service ORDER BY line
-ON CONFLICT (name) DO NOTHING
+ON CONFLICT DO NOTHING
 """
 
 PLANS = """
@@ -128,7 +128,7 @@ SELECT count(*) FROM incoming_plan
 INSERT_PLANS = """
 INSERT INTO services_plan (plan_type, discount_percent)
 SELECT plan_type, discount_percent FROM incoming_plan ORDER BY line
-ON CONFLICT (plan_type, discount_percent) DO NOTHING
+ON CONFLICT DO NOTHING
 """
 
 # All locks that the writes below will need, in the order that every writer keeps. What the

@@ -86,7 +86,7 @@ class SavesChanges(models.Model):
 class Service(SavesChanges):
     """A thing sold, with its list price."""
 
-    name = models.CharField(max_length=50, unique=True)
+    name = models.CharField(max_length=50)
     full_price = models.DecimalField(
         "list price", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
     )
@@ -96,6 +96,16 @@ class Service(SavesChanges):
     class Meta:
         ordering = ["name"]
         constraints = [
+            # Its condition always holds, and makes the index one that no foreign key can point to:
+            # an edit of these columns then locks its row FOR NO KEY UPDATE, which the foreign key
+            # checks of writers, at their commit, pass. Else they and an editor, who waits for them
+            # in the advisory lock, would deadlock (test_races.py).
+            models.UniqueConstraint(
+                name="service_unique_name",
+                fields=["name"],
+                condition=Q(full_price__gte=0),
+                violation_error_message="A service of this name already exists.",
+            ),
             models.CheckConstraint(
                 name="service_full_price_not_negative",
                 condition=Q(full_price__gte=0),
@@ -125,8 +135,12 @@ class Plan(SavesChanges):
     class Meta:
         ordering = ["plan_type", "discount_percent"]
         constraints = [
+            # Conditional for the same reason as the service's name.
             models.UniqueConstraint(
-                name="plan_unique_type_and_percent", fields=["plan_type", "discount_percent"]
+                name="plan_unique_type_and_percent",
+                fields=["plan_type", "discount_percent"],
+                condition=Q(discount_percent__gte=0),
+                violation_error_message="A plan of this type and discount already exists.",
             ),
             models.CheckConstraint(
                 name="plan_discount_percent_0_to_100",

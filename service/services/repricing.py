@@ -182,11 +182,11 @@ def _drain(kind: str, work: Callable[..., int], seconds: float) -> int:
     moved = tries = 0
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
     while time.monotonic() < deadline:
-        plan_due()
+        planned = plan_due()
         chunk = _take_chunk(kind, work, blocked)
         if chunk is not None:
             moved += chunk
-        elif blocked and tries < TRIES:
+        elif (blocked or not planned) and tries < TRIES:
             tries += 1
             blocked.clear()
             _pause()
@@ -195,10 +195,11 @@ def _drain(kind: str, work: Callable[..., int], seconds: float) -> int:
     return moved
 
 
-def plan_due() -> None:
+def plan_due() -> bool:
     """Split repricings that are new into steps, and close those whose steps are all done.
 
-    One query when there is nothing of either.
+    One query when there is nothing of either. False when another worker plans for longer than
+    LOCK_TIMEOUT; who took no for an answer would leave steps that nobody has been woken for.
     """
     due = Repricing.objects.due()
     without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
@@ -206,24 +207,24 @@ def plan_due() -> None:
     for repricing in without_steps.order_by("pk"):
         if repricing.planned_at is not None:
             due.filter(pk=repricing.pk).update(finished_at=Now())
-        elif not _plan(repricing.pk):
-            break  # another worker plans, in the same order
+        else:
+            try:
+                _plan(repricing.pk)
+            except LockHeld:
+                return False  # and not the next one: they are planned in order
+    return True
 
 
-def _plan(repricing_id: int) -> bool:
+def _plan(repricing_id: int) -> None:
     """One step for each (service, plan) with subscriptions that the repricing concerns.
 
     `last_id` bounds it: a subscription that came later was priced by the catalogue as it is.
-    False when another worker is at it.
+    `LockHeld` when another worker is at it.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        repricing = (
-            Repricing.objects.filter(pk=repricing_id).select_for_update(skip_locked=True).first()
-        )
-        if repricing is None:
-            return False
-        if repricing.planned_at is not None:
-            return True
+    with _giving_way(), connection.cursor() as cursor:
+        repricing = Repricing.objects.filter(pk=repricing_id).select_for_update().first()
+        if repricing is None or repricing.planned_at is not None:
+            return
         cursor.execute(
             """
             WITH pair AS (
@@ -261,7 +262,6 @@ def _plan(repricing_id: int) -> bool:
                 "kinds": [PRICE, COMMENT] if repricing.comment else [PRICE],
             },
         )
-    return True
 
 
 def _take_chunk(kind: str, work: Callable[..., int], blocked: set[int]) -> int | None:

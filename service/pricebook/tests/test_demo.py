@@ -58,7 +58,8 @@ def test_a_figure_that_is_not_as_expected_is_named_and_fails_the_run(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys; from pricebook.local import demo; demo.TOTAL += 1; sys.exit(demo.main([]))",
+            "import sys; from pricebook.local import demo; demo.TOTAL += 1; "
+            "sys.exit(demo.main([]))",
         ],
         env=own_environment(tmp_path),
         capture_output=True,

@@ -35,19 +35,19 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['plan_type', 'discount_percent'],
-                'constraints': [models.UniqueConstraint(fields=('plan_type', 'discount_percent'), name='plan_unique_type_and_percent'), models.CheckConstraint(condition=models.Q(('discount_percent__gte', 0), ('discount_percent__lte', 100)), name='plan_discount_percent_0_to_100', violation_error_message='A discount is a whole number from 0 to 100.'), models.CheckConstraint(condition=models.Q(('plan_type__in', ['full', 'student', 'discount'])), name='plan_type_known', violation_error_message='A plan type is full, student or discount.')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('discount_percent__gte', 0)), fields=('plan_type', 'discount_percent'), name='plan_unique_type_and_percent', violation_error_message='A plan of this type and discount already exists.'), models.CheckConstraint(condition=models.Q(('discount_percent__gte', 0), ('discount_percent__lte', 100)), name='plan_discount_percent_0_to_100', violation_error_message='A discount is a whole number from 0 to 100.'), models.CheckConstraint(condition=models.Q(('plan_type__in', ['full', 'student', 'discount'])), name='plan_type_known', violation_error_message='A plan type is full, student or discount.')],
             },
         ),
         migrations.CreateModel(
             name='Service',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=50, unique=True)),
+                ('name', models.CharField(max_length=50)),
                 ('full_price', models.DecimalField(decimal_places=2, max_digits=12, validators=[django.core.validators.MinValueValidator(0)], verbose_name='list price')),
             ],
             options={
                 'ordering': ['name'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('full_price__gte', 0)), name='service_full_price_not_negative', violation_error_message="A list price can't be negative.")],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('full_price__gte', 0)), fields=('name',), name='service_unique_name', violation_error_message='A service of this name already exists.'), models.CheckConstraint(condition=models.Q(('full_price__gte', 0)), name='service_full_price_not_negative', violation_error_message="A list price can't be negative.")],
             },
         ),
         migrations.CreateModel(

@@ -63,7 +63,7 @@ class TestConstraints:
 
     def test_names_of_services_are_unique(self):
         a_service(name="Backup")
-        with pytest.raises(IntegrityError, match="services_service_name"), transaction.atomic():
+        with pytest.raises(IntegrityError, match="service_unique_name"), transaction.atomic():
             a_service(name="Backup")
 
     def test_a_negative_price_is_refused_even_where_no_trigger_puts_it_right(self):

@@ -12,7 +12,7 @@ from contextlib import ExitStack, nullcontext
 import psycopg
 import pytest
 from conftest import until
-from django.db import models
+from django.db import connection, models
 
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
@@ -216,6 +216,45 @@ class TestAWriterBesideAPriceEdit:
             assert not self.with_an_old_snapshot(names, "insert", "repeatable read")
 
 
+class TestAnEditorAndAWriterAtItsCommit:
+    """Its foreign keys are checked then, while the editor waits for it and holds his row locked."""
+
+    def deadlocked(self, service, plan, sql):
+        client = a_client()
+        with a_person() as writer, a_person() as editor:
+            writer.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
+            edit = execute_in_background(editor, sql).until_it_waits()
+            try:
+                writer.commit()
+                edit.result()
+                editor.commit()
+            except psycopg.errors.DeadlockDetected:
+                return True
+        assert right()
+        return False
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "UPDATE services_service SET full_price = 2000",
+            "UPDATE services_service SET full_price = 2000, name = 'Renamed'",
+            "UPDATE services_plan SET discount_percent = 50",
+        ],
+    )
+    def test_do_not_wait_for_each_other(self, service, plan, sql):
+        assert not self.deadlocked(service, plan, sql)
+
+    def test_would_if_a_foreign_key_could_point_to_what_is_edited(self, service, plan):
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE UNIQUE INDEX key ON services_plan (plan_type, discount_percent)")
+            try:
+                assert self.deadlocked(
+                    service, plan, "UPDATE services_plan SET discount_percent = 50"
+                )
+            finally:
+                cursor.execute("DROP INDEX key")
+
+
 class TestAnEditorWhoseTransactionStaysOpen:
     def other_prices_moved(self, service, subscription, seconds):
         other = a_subscription(plan=subscription.plan, service=a_service(full_price=10))
@@ -296,6 +335,21 @@ class TestTwoWorkers:
         assert reprice() == 30
         pause.go_on()
         assert first.result() == 10
+        assert right()
+
+    def test_do_what_the_other_one_plans(self, service, subscription):
+        Service.objects.update(full_price=2000)
+        with a_person() as planner:  # a run that stamps, say, and takes no step for prices
+            planner.execute("SELECT FROM services_repricing FOR UPDATE")
+            pricing = in_background(reprice).until_it_waits()
+            planner.commit()
+            assert pricing.result() == 1
+
+    def test_leave_when_the_other_one_plans_for_too_long(self, service, subscription):
+        Service.objects.update(full_price=2000)
+        with a_person() as planner:
+            planner.execute("SELECT FROM services_repricing FOR UPDATE")
+            assert in_background(reprice).result() == 0
         assert right()
 
     def test_on_a_service_and_a_plan_at_once(self, monkeypatch):
