@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils import timezone
 
-from services.models import Plan
+from services.models import FIRST_DAY, LAST_DAY, Plan
 
 # No line that makes sense is longer, and a quote that is never closed must not fill the memory.
 LINE_LIMIT = 65_536
@@ -121,11 +121,14 @@ def moment(value: str) -> str:
         when = datetime.fromisoformat(value)
         if timezone.is_naive(when):
             when = timezone.make_aware(when, timezone.get_default_timezone())
-        return when.astimezone(UTC).isoformat()
+        when = when.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(
             "is not a date or a time; allowed: 2026-10-01, 2026-10-01T09:30, 2026-10-01T09:30+02:00"
         ) from None
+    if not FIRST_DAY <= when <= LAST_DAY:
+        raise ValueError("lies outside of the years 1900 to 9999")
+    return when.isoformat()
 
 
 def or_empty(parse: Callable[[str], str]) -> Callable[[str], str]:

@@ -6,6 +6,7 @@ discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`rep
 """
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Self
@@ -17,6 +18,12 @@ from django.db.models.functions import Now
 
 from clients.models import Client
 from services.querysets import ChangesQuerySet, RepricingQuerySet, SubscriptionQuerySet
+
+# Bounds that PostgreSQL's types lack: NaN is a numeric, greater than every number, and one would
+# make every sum NaN; `infinity` is a time, and no Python can read it.
+HIGHEST_PRICE = Decimal("9999999999.99")
+FIRST_DAY = datetime(1900, 1, 1, tzinfo=UTC)
+LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class SavesChanges(models.Model):
@@ -108,7 +115,7 @@ class Service(SavesChanges):
             ),
             models.CheckConstraint(
                 name="service_full_price_not_negative",
-                condition=Q(full_price__gte=0),
+                condition=Q(full_price__gte=0, full_price__lte=HIGHEST_PRICE),
                 violation_error_message="A list price can't be negative.",
             ),
         ]
@@ -216,12 +223,19 @@ class Subscription(SavesChanges):
                 violation_error_message="Source and external id belong together: give both.",
             ),
             models.CheckConstraint(
-                name="subscription_price_not_negative", condition=Q(price__gte=0)
+                name="subscription_price_not_negative",
+                condition=Q(price__gte=0, price__lte=HIGHEST_PRICE),
             ),
             models.CheckConstraint(
                 name="subscription_ends_after_start",
                 condition=Q(ended_at=None) | Q(ended_at__gt=F("started_at")),
                 violation_error_message="A subscription ends after it has started.",
+            ),
+            models.CheckConstraint(
+                name="subscription_dates_1900_to_9999",
+                condition=Q(started_at__gte=FIRST_DAY, started_at__lte=LAST_DAY)
+                & (Q(ended_at=None) | Q(ended_at__lte=LAST_DAY)),
+                violation_error_message="A start and an end lie in the years 1900 to 9999.",
             ),
         ]
 

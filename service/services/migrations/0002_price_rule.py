@@ -6,7 +6,9 @@ The rule is `services/pricing.py`'s. Two promises:
    the commit of that write. `subscription_priced` fills in a price that was left out; after the
    statement `subscription_keep_rule` compares the rows that it wrote with the catalogue.
 2. A change of a list price or a discount leaves a `services_repricing` row in its own transaction.
-   That row is the work; workers do it chunk by chunk (`services/repricing.py`).
+   That row is the work; workers do it chunk by chunk (`services/repricing.py`). So does a
+   service or a plan that takes the place of another: ids that move, a row deleted and inserted
+   again behind subscriptions that stay (foreign keys are checked at the commit).
 
 Between the two stands a lock, or a subscription written beside a catalogue change would keep the
 old price for ever: who writes prices holds a *shared* advisory lock on the service and then the
@@ -115,7 +117,11 @@ BEGIN
                (old_row.price, old_row.service_id, old_row.plan_id, old_row.ended_at);
     END IF;
 
-    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    -- Foreign keys wait for the commit: a service or a plan may still come, with its price.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted')
+       OR cardinality(services) > (SELECT count(*) FROM services_service WHERE id = ANY (services))
+       OR cardinality(plans) > (SELECT count(*) FROM services_plan WHERE id = ANY (plans))
+    THEN
         INSERT INTO services_repricing (service_id, plan_id)
         SELECT DISTINCT service_id, plan_id FROM new_rows
          WHERE service_id = ANY (services) AND plan_id = ANY (plans);
@@ -136,22 +142,28 @@ CATALOGUE_MOVED = """
 CREATE FUNCTION service_price_moves() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM lock_service(OLD.id, true);
-    RETURN NEW;
+    RETURN coalesce(NEW, OLD);
 END $$;
 
-CREATE TRIGGER service_price_moves BEFORE UPDATE OF full_price ON services_service
-FOR EACH ROW WHEN (OLD.full_price IS DISTINCT FROM NEW.full_price)
+CREATE TRIGGER service_price_moves BEFORE UPDATE OF id, full_price ON services_service
+FOR EACH ROW WHEN ((OLD.id, OLD.full_price) IS DISTINCT FROM (NEW.id, NEW.full_price))
 EXECUTE FUNCTION service_price_moves();
+
+CREATE TRIGGER service_price_leaves BEFORE DELETE ON services_service
+FOR EACH ROW EXECUTE FUNCTION service_price_moves();
 
 CREATE FUNCTION plan_discount_moves() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM lock_plan(OLD.id, true);
-    RETURN NEW;
+    RETURN coalesce(NEW, OLD);
 END $$;
 
-CREATE TRIGGER plan_discount_moves BEFORE UPDATE OF discount_percent ON services_plan
-FOR EACH ROW WHEN (OLD.discount_percent IS DISTINCT FROM NEW.discount_percent)
+CREATE TRIGGER plan_discount_moves BEFORE UPDATE OF id, discount_percent ON services_plan
+FOR EACH ROW WHEN ((OLD.id, OLD.discount_percent) IS DISTINCT FROM (NEW.id, NEW.discount_percent))
 EXECUTE FUNCTION plan_discount_moves();
+
+CREATE TRIGGER plan_discount_leaves BEFORE DELETE ON services_plan
+FOR EACH ROW EXECUTE FUNCTION plan_discount_moves();
 
 CREATE FUNCTION service_price_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -162,9 +174,21 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER service_price_moved AFTER UPDATE OF full_price ON services_service
-FOR EACH ROW WHEN (OLD.full_price IS DISTINCT FROM NEW.full_price)
+CREATE TRIGGER service_price_moved AFTER UPDATE OF id, full_price ON services_service
+FOR EACH ROW WHEN ((OLD.id, OLD.full_price) IS DISTINCT FROM (NEW.id, NEW.full_price))
 EXECUTE FUNCTION service_price_moved();
+
+CREATE FUNCTION service_price_came() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO services_repricing (service_id, new_value, author)
+    SELECT NEW.id, NEW.full_price,
+           coalesce(nullif(current_setting('pricebook.author', true), ''), session_user)
+     WHERE EXISTS (SELECT FROM services_subscription WHERE service_id = NEW.id);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER service_price_came AFTER INSERT ON services_service
+FOR EACH ROW EXECUTE FUNCTION service_price_came();
 
 CREATE FUNCTION plan_discount_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -175,20 +199,37 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER plan_discount_moved AFTER UPDATE OF discount_percent ON services_plan
-FOR EACH ROW WHEN (OLD.discount_percent IS DISTINCT FROM NEW.discount_percent)
+CREATE TRIGGER plan_discount_moved AFTER UPDATE OF id, discount_percent ON services_plan
+FOR EACH ROW WHEN ((OLD.id, OLD.discount_percent) IS DISTINCT FROM (NEW.id, NEW.discount_percent))
 EXECUTE FUNCTION plan_discount_moved();
+
+CREATE FUNCTION plan_discount_came() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO services_repricing (plan_id, new_value, author)
+    SELECT NEW.id, NEW.discount_percent,
+           coalesce(nullif(current_setting('pricebook.author', true), ''), session_user)
+     WHERE EXISTS (SELECT FROM services_subscription WHERE plan_id = NEW.id);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER plan_discount_came AFTER INSERT ON services_plan
+FOR EACH ROW EXECUTE FUNCTION plan_discount_came();
 """
 
 DROP = """
+DROP TRIGGER plan_discount_came ON services_plan;
 DROP TRIGGER plan_discount_moved ON services_plan;
+DROP TRIGGER plan_discount_leaves ON services_plan;
 DROP TRIGGER plan_discount_moves ON services_plan;
+DROP TRIGGER service_price_came ON services_service;
 DROP TRIGGER service_price_moved ON services_service;
+DROP TRIGGER service_price_leaves ON services_service;
 DROP TRIGGER service_price_moves ON services_service;
 DROP TRIGGER subscription_keep_rule_update ON services_subscription;
 DROP TRIGGER subscription_keep_rule_insert ON services_subscription;
 DROP TRIGGER subscription_priced ON services_subscription;
-DROP FUNCTION plan_discount_moved, plan_discount_moves, service_price_moved, service_price_moves,
+DROP FUNCTION plan_discount_came, plan_discount_moved, plan_discount_moves,
+    service_price_came, service_price_moved, service_price_moves,
     subscription_keep_rule, subscription_priced, lock_plan, lock_service, price_rule;
 """
 
