@@ -146,9 +146,9 @@ def named_queries() -> list[NamedQuery]:
             "chunk of a repricing",
             "subscription_service_plan: the next rows of the pair, in the order of the cursor. "
             "The update itself touches no index, because price is in none (HOT).",
-            Subscription.objects.filter(**pair, id__gt=0, id__lte=ends["last"])
-            .order_by("id")
-            .values("id", "price")[: repricing.CHUNK],
+            Subscription.objects.of_pair(**pair, after_id=0, last_id=ends["last"]).values("id")[
+                : repricing.CHUNK
+            ],
         ),
         NamedQuery(
             "book check",

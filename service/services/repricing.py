@@ -304,17 +304,23 @@ def _do_chunk(step: RepricingStep, work: Callable[..., int]) -> int:
         return 0
 
     pair = (step.service_id, step.plan_id)
-    rows = Subscription.objects.of_pair(*pair, step.after_id, step.last_id)
-    ahead = rows[:CHUNK].aggregate(last=Max("id"), rows=Count("id"))
-    moved = 0
-    if ahead["rows"]:
-        chunk = Subscription.objects.of_pair(*pair, step.after_id, ahead["last"])
-        moved = work(chunk, *pair, comment=step.repricing.comment)
-    if ahead["rows"] < CHUNK:
+    last_id, rows, done = step.last_id, step.subscriptions - step.checked, True
+    if rows > CHUNK:
+        ahead = Subscription.objects.of_pair(*pair, step.after_id, step.last_id)[:CHUNK].aggregate(
+            last=Max("id"), rows=Count("id")
+        )
+        last_id, rows = ahead["last"] or step.last_id, ahead["rows"]
+        done = rows < CHUNK
+    # Equalities again: as a range, the planner would read the whole service for one of its plans.
+    chunk = Subscription.objects.filter(
+        service_id=step.service_id, plan_id=step.plan_id, id__gt=step.after_id, id__lte=last_id
+    )
+    moved = work(chunk, *pair, comment=step.repricing.comment)
+    if done:
         step.delete()
     else:
-        step.after_id = ahead["last"]
-        step.checked = F("checked") + ahead["rows"]
+        step.after_id = last_id
+        step.checked = F("checked") + rows
         step.save(update_fields=["after_id", "checked"])
     if moved:
         # Last, because the other worker's chunk of this repricing waits for this row.
