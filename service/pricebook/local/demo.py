@@ -11,6 +11,7 @@ import gzip
 import http.cookiejar
 import json
 import secrets
+import socket
 import sys
 import time
 import urllib.error
@@ -28,7 +29,7 @@ from psycopg import sql
 from pricebook.local.home import Fault, Home
 from pricebook.local.progress import Bar
 from pricebook.local.runner import SERVICE, Runner
-from pricebook.local.up import port_from_environment, port_is_taken
+from pricebook.local.up import port_from_environment, reserve
 
 BOOK = SERVICE / "services" / "data" / "telco_book.csv.gz"
 TOTAL = Decimal("456360.00")  # stated in the NOTICE beside the book
@@ -45,13 +46,37 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--serve"]):
         print(f"pricebook: demo takes --serve and no {' '.join(arguments)}", file=sys.stderr)
         return 2
-    with Runner(Home.from_environment()) as runner:
-        return Demo(runner).run(serve=bool(arguments))
+    serve = bool(arguments)
+    with Runner(Home.from_environment()) as runner, only_demo(runner), a_port(serve) as held:
+        return Demo(runner, held.getsockname()[1]).run(serve=serve)
+
+
+@contextlib.contextmanager
+def only_demo(runner: Runner) -> Iterator[None]:
+    """Fault if another demo uses the same database: each would drop the other's."""
+    with runner.connect() as connection:
+        asked = connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [DATABASE])
+        if asked.fetchone() != (True,):
+            raise Fault("a demo runs already: wait for its end, or stop one that serves (Ctrl-C)")
+        yield
+
+
+def a_port(serve: bool) -> socket.socket:
+    """The port that was asked for; if it is taken, the next free one, unless people are to use it.
+
+    Taken until the socket is closed.
+    """
+    port = port_from_environment()
+    for number in [port] if serve else [port, *range(port + 2, 65535)]:
+        with contextlib.suppress(Fault):
+            return reserve(number)
+    raise Fault(f"port {port} is taken: choose another with --port N")
 
 
 class Demo:
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, port: int) -> None:
         self.runner = runner
+        self.port = port
         self.times: list[tuple[str, float]] = []
         self.figures: list[Figure] = []
         # Queue and cache keys of its own, so that it disturbs nothing on servers from outside.
@@ -61,13 +86,12 @@ class Demo:
         }
 
     def run(self, *, serve: bool) -> int:
-        port = self.choose_port(serve)
         say("Pricebook demo: a real book of 29,202 subscriptions, PostgreSQL, Valkey, two workers")
         with self.step("database and tables"):
             self.make_database()
             self.runner.manage("migrate", "--verbosity=0", environment=self.environment)
         children = [
-            self.runner.start(name, self.environment, port=port)
+            self.runner.start(name, self.environment, port=self.port)
             for name in ("worker", "worker2", "web", *(["beat"] if serve else []))
         ]
         with self.step("import of the book"):
@@ -80,7 +104,7 @@ class Demo:
             for child in children[:3]:
                 child.wait_until_answers()
 
-        person = Person(f"http://127.0.0.1:{port}", key)
+        person = Person(f"http://127.0.0.1:{self.port}", key)
         book = list(read_book())
         self.check("subscriptions", len(book), person.api("?page_size=1")["count"])
         self.check("total before", TOTAL, self.show_list(person))
@@ -122,14 +146,6 @@ class Demo:
         yield
         self.times.append((name, time.monotonic() - started))
         say(f"✓ {name} ({self.times[-1][1]:.1f} s)")
-
-    def choose_port(self, serve: bool) -> int:
-        port = port_from_environment()
-        if not port_is_taken(port):
-            return port
-        if serve:
-            raise Fault(f"port {port} is taken: choose another with --port N")
-        return next(number for number in range(port + 2, 65535) if not port_is_taken(number))
 
     def make_database(self) -> None:
         """A new, empty database; an older one goes, if it is a demo's."""

@@ -45,7 +45,7 @@ def up(arguments: list[str]) -> int:
         for number in (port, port + 1):
             if port_is_taken(number):
                 raise Fault(f"port {number} is taken: choose another with --port N (it takes N+1)")
-        with Runner(home) as runner:
+        with reserve(port), Runner(home) as runner:
             say("migrating")
             runner.manage("migrate", "--verbosity=0")
             credentials = make_credentials(runner)
@@ -86,14 +86,31 @@ def port_from_environment() -> int:
     return int(os.environ.get("PRICEBOOK_PORT") or 8000)
 
 
+def reserve(port: int) -> socket.socket:
+    """A port on loopback for our web server, kept while the socket is open. Fault if it is taken.
+
+    Granian binds it seconds later and shares it with whoever shares (SO_REUSEPORT). In between
+    another launcher would find it free, and one would be answered by the other's server.
+    """
+    held = socket.socket()
+    # As the servers do: the remains of closed connections don't count.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        held.close()
+        raise Fault(f"port {port} is taken: choose another with --port N") from None
+    # Bound alone; from here on it lets granian in, and nobody's probe.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return held
+
+
 def port_is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the servers do: the remains of closed connections don't count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
+    try:
+        reserve(port).close()
+    except Fault:
+        return True
     return False
 
 

@@ -1,15 +1,18 @@
 """The demo: what it expects stands on the file alone, and a wrong figure is a failure."""
 
 import os
+import socket
 import subprocess
 import sys
 from decimal import Decimal
 
 import pytest
 
+from pricebook.local import demo
 from pricebook.local.demo import Errors, Form, read_book, set_discount_of, set_price_of, total
-from pricebook.local.home import Fault
-from pricebook.local.runner import SERVICE
+from pricebook.local.home import Fault, Home
+from pricebook.local.runner import SERVICE, Runner
+from pricebook.local.up import port_is_taken, reserve
 
 
 def test_the_book_adds_up_to_the_figure_of_its_notice():
@@ -70,6 +73,33 @@ def test_a_figure_that_is_not_as_expected_is_named_and_fails_the_run(tmp_path):
     assert run.returncode == 1, run.stdout + run.stderr
     assert "✗ not as expected: total before\n" in run.stdout
     assert "✓ rows that differ from the rule" in run.stdout
+
+
+def test_a_second_demo_on_the_same_server_is_told_of_the_first(monkeypatch):
+    monkeypatch.setattr(demo, "DATABASE", f"demo_{os.getpid()}")
+    runner = Runner(Home.from_environment())
+
+    with (
+        demo.only_demo(runner),
+        pytest.raises(Fault, match="a demo runs already"),
+        demo.only_demo(runner),
+    ):
+        pass
+    with demo.only_demo(runner):
+        pass
+
+
+def test_a_reserved_port_is_taken_for_all_but_a_server_that_shares_it():
+    with reserve(18602), socket.socket() as granian:
+        assert port_is_taken(18602)
+        with pytest.raises(Fault, match="18602"):
+            reserve(18602)
+
+        granian.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        granian.bind(("127.0.0.1", 18602))
+        granian.listen()
+        with socket.create_connection(("127.0.0.1", 18602), 5), granian.accept()[0] as answer:
+            assert answer.getsockname() == ("127.0.0.1", 18602)
 
 
 def own_environment(home) -> dict[str, str]:
