@@ -313,8 +313,10 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
 
     web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
     web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
-    # As many threads as the pool of DB_POOL has connections.
-    web += ["--blocking-threads", "8", "--respawn-failed-workers", "pricebook.wsgi:application"]
+    # At most as many threads as the pool of DB_POOL has connections, and as granian finds sane.
+    threads = min(8, 2 * (os.cpu_count() or 1) + 1)
+    web += ["--blocking-threads", str(threads), "--respawn-failed-workers"]
+    web += ["pricebook.wsgi:application"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
         "web": (web, {"DB_POOL": "1"}),
