@@ -148,7 +148,12 @@ class JSONRenderer(BaseRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Any = None,
     ) -> bytes:
-        return b"" if data is None else self.encoder.encode(data)
+        if data is None:
+            return b""
+        answer = self.encoder.encode(data)
+        # The browsable page asks for it: people read that one.
+        indent = (renderer_context or {}).get("indent")
+        return msgspec.json.format(answer, indent=indent) if indent else answer
 
 
 class ContentNegotiation(DefaultContentNegotiation):
