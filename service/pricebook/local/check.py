@@ -6,6 +6,7 @@ import sys
 
 from pricebook.local.home import Home
 from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+from pricebook.local.up import no_arguments
 
 SOURCES = [".", "pricebook"]  # the launcher has no .py by which ruff would find it
 
@@ -22,6 +23,7 @@ call_command(Command(), include_apps=["clients", "services"], no_cache=True, qui
 
 def check(arguments: list[str]) -> int:
     """Runs all of them, so that one run shows all there is to mend."""
+    no_arguments("check", arguments)
     commands = {
         "ruff check": [*PYTHON, "-m", "ruff", "check", *SOURCES],
         "ruff format": [*PYTHON, "-m", "ruff", "format", "--check", *SOURCES],
