@@ -12,7 +12,7 @@ The rule is `services/pricing.py`'s. Two promises:
 
 Between the two stands a lock, or a subscription written beside a catalogue change would keep the
 old price for ever: who writes prices holds a *shared* advisory lock on the service and then the
-plan, in ascending order, and who changes the catalogue holds it *exclusively*, both until commit.
+plan, and who changes the catalogue holds it *exclusively*, both until commit.
 Advisory locks and not FOR SHARE on the catalogue rows, because they queue fairly: a price edit
 waits for the writers before it, not for every one that comes after. What is read after the lock
 is the newest committed catalogue, since each statement of a VOLATILE function takes a new
@@ -47,6 +47,42 @@ CREATE FUNCTION lock_plan(id bigint, for_change boolean) RETURNS void LANGUAGE s
         ELSE pg_advisory_xact_lock_shared('services_plan'::regclass::oid::int,
                                           (id % 1024)::int) END
 $$;
+"""
+
+# An edit of many services takes its locks in the order in which the table's pages hold them, so
+# no order of ours would keep a writer of several pairs from a deadlock with it. The writer waits
+# for one lock at a time and holds none of the others meanwhile: the block that raises lets go of
+# what it has taken. Who has nothing to wait for passes through once. A try does not overtake an
+# edit that is waiting, so the queue stays fair.
+LOCK_PAIRS = """
+CREATE FUNCTION lock_pairs(services bigint[], plans bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    wanted record;
+    taken record;
+BEGIN
+    LOOP
+        BEGIN
+            IF taken IS NOT NULL THEN
+                PERFORM pg_advisory_xact_lock_shared(taken.class, taken.slot);
+            END IF;
+            FOR wanted IN
+                SELECT 'services_service'::regclass::oid::int AS class, (id % 1024)::int AS slot
+                  FROM unnest(services) id
+                 UNION ALL
+                SELECT 'services_plan'::regclass::oid::int, (id % 1024)::int
+                  FROM unnest(plans) id
+            LOOP
+                IF NOT pg_try_advisory_xact_lock_shared(wanted.class, wanted.slot) THEN
+                    RAISE SQLSTATE 'PB001';
+                END IF;
+            END LOOP;
+            RETURN;
+        EXCEPTION WHEN SQLSTATE 'PB001' THEN
+            taken := wanted;
+        END;
+    END LOOP;
+END $$;
 """
 
 SUBSCRIPTION_PRICED = """
@@ -91,9 +127,7 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- Sorted, by array_agg(DISTINCT).
-    PERFORM lock_service(id, false) FROM unnest(services) id;
-    PERFORM lock_plan(id, false) FROM unnest(plans) id;
+    PERFORM lock_pairs(services, plans);
 
     IF TG_OP = 'INSERT' THEN
         UPDATE services_subscription subscription
@@ -230,7 +264,7 @@ DROP TRIGGER subscription_keep_rule_insert ON services_subscription;
 DROP TRIGGER subscription_priced ON services_subscription;
 DROP FUNCTION plan_discount_came, plan_discount_moved, plan_discount_moves,
     service_price_came, service_price_moved, service_price_moves,
-    subscription_keep_rule, subscription_priced, lock_plan, lock_service, price_rule;
+    subscription_keep_rule, subscription_priced, lock_pairs, lock_plan, lock_service, price_rule;
 """
 
 # Room on each page for the next version of its rows: a price that moves stays on its page and
@@ -247,6 +281,7 @@ class Migration(migrations.Migration):
                 FILLFACTOR,
                 PRICE_RULE,
                 CATALOGUE_LOCKS,
+                LOCK_PAIRS,
                 SUBSCRIPTION_PRICED,
                 SUBSCRIPTION_KEEP_RULE,
                 CATALOGUE_MOVED,

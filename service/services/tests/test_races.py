@@ -12,7 +12,7 @@ from contextlib import ExitStack, nullcontext
 import psycopg
 import pytest
 from conftest import until
-from django.db import connection, models
+from django.db import OperationalError, connection, models
 
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
@@ -253,6 +253,55 @@ class TestAnEditorAndAWriterAtItsCommit:
                 )
             finally:
                 cursor.execute("DROP INDEX key")
+
+
+ONE_BY_ONE = """
+CREATE OR REPLACE FUNCTION lock_pairs(services bigint[], plans bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_service(id, false) FROM unnest(services) id;
+    PERFORM lock_plan(id, false) FROM unnest(plans) id;
+END $$
+"""
+
+
+class TestAnEditorOfManyServices:
+    """His locks come in any order; somebody creates subscriptions of the same services at once."""
+
+    def failed(self, plan):
+        first, last = a_service(full_price=10), a_service(full_price=10)
+        pair = [Subscription(client=a_client(), service=each, plan=plan) for each in (first, last)]
+        with a_person() as editor:
+            editor.execute(MOVE_SERVICE, [20, last.pk])
+            creator = in_background(Subscription.objects.bulk_create, pair)
+            until(lambda: waiting_for_advisory_lock(editor))
+            failed = 0
+            try:
+                editor.execute(MOVE_SERVICE, [20, first.pk])
+                editor.commit()
+            except psycopg.errors.DeadlockDetected:
+                editor.rollback()
+                failed += 1
+            try:
+                creator.result()
+            except OperationalError:
+                failed += 1
+        return failed
+
+    def test_and_the_creator_pass_each_other(self, plan):
+        assert self.failed(plan) == 0
+        assert Subscription.objects.filter(price=20).count() == 2
+
+    def test_without_letting_go_they_would_deadlock(self, plan):
+        with replaced("lock_pairs", lambda _: ONE_BY_ONE):
+            assert self.failed(plan) == 1
+
+
+def waiting_for_advisory_lock(person):
+    """Whether some session waits for an advisory lock."""
+    return person.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+    ).fetchone()[0]
 
 
 class TestAnEditorWhoseTransactionStaysOpen:
@@ -557,6 +606,7 @@ class TestAPriceEditUnderLoad:
     def test_would_starve_behind_share_locks_on_the_catalogue_rows(self, service, plan):
         # New holders of FOR SHARE do not queue behind an update that waits.
         with ExitStack() as mutants:
+            mutants.enter_context(replaced("lock_pairs", lambda _: ONE_BY_ONE))
             for table in ("service", "plan"):
                 definition = self.SHARE_LOCK.format(table)
                 mutants.enter_context(replaced(f"lock_{table}", lambda _, new=definition: new))
