@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
-from services import book_check, listing, repricing, total
+from services import book_check, listing, total
 from services.filters import BookFilter
 from services.models import Repricing, Subscription
 
@@ -144,11 +144,12 @@ def named_queries() -> list[NamedQuery]:
         ),
         of(
             "chunk of a repricing",
-            "subscription_service_plan: the next rows of the pair, in the order of the cursor. "
+            "subscription_service_plan: the rows of the pair, from the cursor to the chunk's end. "
             "The update itself touches no index, because price is in none (HOT).",
-            Subscription.objects.of_pair(**pair, after_id=0, last_id=ends["last"]).values("id")[
-                : repricing.CHUNK
-            ],
+            Subscription.objects.filter(**pair, id__gt=0, id__lte=ends["last"])
+            .active()
+            .exclude(price=1)
+            .values("id", "price"),
         ),
         NamedQuery(
             "book check",

@@ -1,5 +1,6 @@
 """Repricing: whatever moves the catalogue, the prices follow, once and set-wise."""
 
+import re
 from datetime import timedelta
 
 import psycopg
@@ -406,6 +407,20 @@ def updates_of_subscriptions(cursor):
     return cursor.fetchone()
 
 
+def explained(statement):
+    """The plan of a statement, which is run."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {statement}")
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def rows_read(plan):
+    """The most rows that one node of the plan has had in its hands."""
+    kept = [float(rows) for rows in re.findall(r"actual rows=([0-9.]+)", plan)]
+    removed = [float(rows) for rows in re.findall(r"Rows Removed by Filter: ([0-9]+)", plan)]
+    return max(kept + removed)
+
+
 @pytest.mark.django_db(transaction=True)
 class TestRepricingOfManyRows:
     ROWS = 20_000
@@ -431,21 +446,28 @@ class TestRepricingOfManyRows:
         assert updated - updated_before == self.ROWS
         assert (hot - hot_before) / self.ROWS >= 0.9
 
-    def test_walks_the_index_of_the_pair(self):
-        book = a_book(subscriptions=self.ROWS, services=4, plans=5, clients=500)
-        first = book.first()
-        rows = Subscription.objects.filter(
-            service_id=first.service_id, plan_id=first.plan_id, id__gt=0, id__lte=first.pk + 10_000
-        )
-        ahead = rows.order_by("id")[: repricing.CHUNK].values("id").explain()
-        assert "subscription_service_plan" in ahead
-        assert "Seq Scan" not in ahead
-
-        with CaptureQueriesContext(connection) as queries:
-            repricing._reprice_rows(rows, first.service_id, first.plan_id, comment="")
-        [update] = [query["sql"] for query in queries if query["sql"].startswith("UPDATE")]
+    @pytest.mark.parametrize("analysed", [True, False])
+    def test_reads_the_rows_of_the_pair_and_no_others(self, monkeypatch, analysed):
+        """Also where all of them stand at the end of the book."""
+        monkeypatch.setattr(repricing, "CHUNK", 500)
+        a_book(subscriptions=self.ROWS, services=4, plans=5, clients=500)
+        last = a_book(subscriptions=2_000, services=1, plans=1, clients=10).last()
+        pair = {"service_id": last.service_id, "plan_id": last.plan_id}
+        step = RepricingStep(**pair, after_id=0, last_id=last.pk)
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN {update}")
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-        assert "subscription_service_plan" in plan
-        assert "Seq Scan" not in plan
+            if analysed:
+                cursor.execute("ANALYZE services_subscription")
+        with transaction.atomic():
+            with CaptureQueriesContext(connection) as queries:
+                end, rows = repricing._end_of_chunk(step)
+                chunk = Subscription.objects.filter(**pair, id__gt=0, id__lte=end)
+                repricing._reprice_rows(chunk, **pair, comment="")
+            assert rows == chunk.count() == 500
+            statements = [query["sql"] for query in queries]
+            [bound] = [sql for sql in statements if sql.startswith("SELECT MAX")]
+            [update] = [sql for sql in statements if sql.startswith("UPDATE")]
+            for statement in (bound, update):
+                plan = explained(statement)
+                assert "subscription_service_plan" in plan
+                assert "Seq Scan" not in plan
+                assert rows_read(plan) == 500
