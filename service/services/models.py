@@ -162,7 +162,8 @@ class Plan(SavesChanges):
         ]
 
     def __str__(self) -> str:
-        return f"{self.plan_type} -{self.discount_percent} %"
+        sign = "-" if self.discount_percent else ""
+        return f"{self.plan_type} {sign}{self.discount_percent} %"
 
 
 class Subscription(SavesChanges):
