@@ -328,10 +328,6 @@ def _do_chunk(step: RepricingStep, work: Callable[..., int]) -> int:
 
 def _end_of_chunk(step: RepricingStep) -> tuple[int, int]:
     """The last id of the next chunk, and how many rows it has; reads no more than these."""
-    with connection.cursor() as cursor:
-        # What is left are the paths that are in the right order already, and that is one: sorting
-        # all of a pair for the sake of its next rows may look cheaper than it is.
-        cursor.execute("SET LOCAL enable_sort = off")
     ahead = Subscription.objects.of_pair(
         step.service_id, step.plan_id, step.after_id, step.last_id
     )[:CHUNK].aggregate(last=Max("id"), rows=Count("id"))
