@@ -7,6 +7,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from psycopg import IsolationLevel
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -131,6 +132,8 @@ database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": Tr
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
+# The locks of migration 0002_price_rule rely on it, whatever the server's default is.
+database.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
     database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 5}
 else:
