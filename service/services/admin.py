@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -220,6 +219,11 @@ def _id(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
+# What is narrow stays on one line: the table would else break it to make room for what is wide.
+ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
+AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(BookAdmin):
     """Prices are not typed here: the database gives each subscription the rule's."""
@@ -232,8 +236,8 @@ class SubscriptionAdmin(BookAdmin):
         "id",
         "client_shown",
         "service",
-        "plan",
-        "price",
+        "plan_shown",
+        "price_shown",
         "comment",
         "external_id",
         "started",
@@ -298,9 +302,18 @@ class SubscriptionAdmin(BookAdmin):
     def client_shown(self, subscription: Subscription) -> str:
         return subscription.client.company_name
 
+    @admin.display(description="plan")
+    def plan_shown(self, subscription: Subscription) -> str:
+        return format_html(ONE_LINE, subscription.plan)
+
+    @admin.display(description="price")
+    def price_shown(self, subscription: Subscription) -> str:
+        return format_html(AMOUNT, f"{subscription.price:,.2f}")
+
     @admin.display(description="started")
-    def started(self, subscription: Subscription) -> date:
-        return timezone.localtime(subscription.started_at).date()
+    def started(self, subscription: Subscription) -> str:
+        day = timezone.localtime(subscription.started_at).date()
+        return format_html(ONE_LINE, day.isoformat())
 
     @display(description="state", label={"active": "success", "ended": "warning"})
     def state(self, subscription: Subscription) -> str:
