@@ -33,7 +33,7 @@ from services.models import Plan, Repricing, RepricingStep, Service, Subscriptio
 from services.pricing import rule_price
 from services.querysets import SubscriptionQuerySet
 
-# Rows that one transaction looks at: 5,000 take 40-70 ms, the longest that a price edit waits.
+# Rows that one transaction looks at: the longest that a price edit has to wait.
 CHUNK = 5_000
 
 # A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker

@@ -12,7 +12,7 @@ from contextlib import ExitStack, nullcontext
 import psycopg
 import pytest
 from conftest import until
-from django.db import OperationalError, connection, models
+from django.db import OperationalError, connection, models, transaction
 
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
@@ -214,6 +214,24 @@ class TestAWriterBesideAPriceEdit:
 
         with replaced("subscription_keep_rule", mutate):
             assert not self.with_an_old_snapshot(names, "insert", "repeatable read")
+
+
+class TestAServerWithAnotherDefault:
+    def test_has_the_locks_work_all_the_same(self):
+        """What is read after a lock is the newest catalogue in READ COMMITTED alone."""
+        database = connection.ops.quote_name(connection.settings_dict["NAME"])
+        setting = f"ALTER DATABASE {database} {{}} default_transaction_isolation"
+        with connection.cursor() as cursor:
+            cursor.execute(setting.format("SET") + " = 'repeatable read'")
+        try:
+            connection.close()
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SHOW transaction_isolation")
+                assert cursor.fetchone() == ("read committed",)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(setting.format("RESET"))
+            connection.close()
 
 
 class TestAnEditorAndAWriterAtItsCommit:
