@@ -32,7 +32,7 @@ WITH catalogue AS (
       FROM services_service service CROSS JOIN services_plan plan
 ), priced AS (
     SELECT service_id, plan_id, price, count(*) AS subscriptions,
-           count(*) FILTER (WHERE {ACTIVE}) AS active
+           count(*) FILTER (WHERE {ACTIVE} AND price_state = 'follows') AS active
       FROM services_subscription GROUP BY service_id, plan_id, price
 ), found AS (
     SELECT service_id, plan_id, sum(subscriptions)::bigint AS subscriptions,
@@ -64,7 +64,7 @@ SELECT service_id, plan_id,
                   AND (service_id, plan_id, subscription.id)
                       > (found.service_id, found.plan_id, 0)
                   AND (service_id, plan_id) <= (found.service_id, found.plan_id)
-                  AND price <> rule_price AND {ACTIVE}
+                  AND price <> rule_price AND {ACTIVE} AND price_state = 'follows'
                 ORDER BY service_id, plan_id, subscription.id LIMIT %s) example) example
  ORDER BY service_id, plan_id
 """  # noqa: S608 - a constant, no input

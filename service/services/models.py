@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
 from clients.models import Client
@@ -24,6 +24,13 @@ from services.querysets import ChangesQuerySet, RepricingQuerySet, SubscriptionQ
 HIGHEST_PRICE = Decimal("9999999999.99")
 FIRST_DAY = datetime(1900, 1, 1, tzinfo=UTC)
 LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class Clock(Func):
+    """The instant at which a statement runs; `Now()` is that at which its transaction began."""
+
+    function = "clock_timestamp"
+    output_field = models.DateTimeField()
 
 
 class SavesChanges(models.Model):
@@ -170,8 +177,16 @@ class Subscription(SavesChanges):
     """One client, one service, one plan, and the price that is paid.
 
     `price` is stored and kept by the database: leave it out when creating, the insert returns
-    it. While a subscription is active (it has not ended) its price is the rule's.
+    it. While a subscription is active (it has not ended) and follows the catalogue, its price is
+    the rule's. One that is locked keeps its price until `locked_until` (NULL: until it is
+    released); a negotiated one has a price of its own. `price_state.py` has the verbs. A move to
+    another service or plan ends a lock and a negotiated price unless the same write sets one.
     """
+
+    class PriceState(models.TextChoices):
+        FOLLOWS = "follows"
+        LOCKED = "locked"
+        NEGOTIATED = "negotiated"
 
     client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="subscriptions")
     service = models.ForeignKey(
@@ -188,6 +203,14 @@ class Subscription(SavesChanges):
         db_default=None,  # type: ignore[arg-type]
         editable=False,
         blank=True,
+    )
+    # In no index either, for the same reason; when a lock ends stands in `LockEnd`.
+    price_state = models.CharField(
+        max_length=10, choices=PriceState, db_default="follows", editable=False
+    )
+    locked_until = models.DateTimeField(null=True, editable=False)
+    price_reason = models.CharField(
+        "reason of the price state", max_length=200, db_default="", blank=True, editable=False
     )
     comment = models.CharField(max_length=50, blank=True, default="")
     # The comment that the last catalogue edit stamped here. A comment that differs from it was
@@ -228,6 +251,17 @@ class Subscription(SavesChanges):
                 condition=Q(price__gte=0, price__lte=HIGHEST_PRICE),
             ),
             models.CheckConstraint(
+                name="subscription_price_state_known",
+                condition=Q(price_state__in=["follows", "locked", "negotiated"]),
+                violation_error_message="A price follows, is locked or is negotiated.",
+            ),
+            models.CheckConstraint(
+                name="subscription_locked_until_of_locked",
+                condition=Q(locked_until=None)
+                | Q(price_state="locked", locked_until__gte=FIRST_DAY, locked_until__lte=LAST_DAY),
+                violation_error_message="Only a locked price is locked until a time.",
+            ),
+            models.CheckConstraint(
                 name="subscription_ends_after_start",
                 condition=Q(ended_at=None) | Q(ended_at__gt=F("started_at")),
                 violation_error_message="A subscription ends after it has started.",
@@ -249,24 +283,123 @@ class Subscription(SavesChanges):
             # Left out, the price comes back with the insert; given, it may have been put right.
             repriced = isinstance(self.price, Decimal | int | float | str)
         else:
-            repriced = not {"service_id", "plan_id", "ended_at", "price"}.isdisjoint(
-                self.changed_fields()
-            )
+            repriced = not {
+                "service_id", "plan_id", "ended_at", "price", "price_state"
+            }.isdisjoint(self.changed_fields())
         super().save(*args, **kwargs)
         if repriced:
-            self.refresh_from_db(fields=["price"])
+            self.refresh_from_db(fields=["price", "price_state", "locked_until", "price_reason"])
+
+
+class LedgerEntry(models.Model):
+    """One price that a subscription has had, and what decided it. Append-only.
+
+    Triggers write it with each write of a price, of its state, or of whose price it is
+    (migration `0005_ledger`), and the database refuses to change or delete it. `price` is NULL in
+    the entry of a subscription that was deleted. `ledger.py` reads it.
+    """
+
+    # Taken under the row's lock, so of one subscription the later entry has the greater id.
+    # And under the catalogue's locks: see `Repricing.position`.
+    id = models.BigAutoField(primary_key=True)
+    # The transaction that wrote it: the feed's order, since ids are visible out of order.
+    xact = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
+    client_id = models.BigIntegerField()
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
+    locked_until = models.DateTimeField(null=True)
+    # From when the price is in force, and when it was written: a worker may come late.
+    effective_at = models.DateTimeField(db_default=Clock())
+    recorded_at = models.DateTimeField(db_default=Clock())
+    change_id = models.BigIntegerField("price change", null=True)
+    author = models.CharField(max_length=150, db_default="")
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(name="ledger_subscription", fields=["subscription_id", "id"]),
+            models.Index(name="ledger_feed", fields=["xact", "id"]),
+            models.Index(
+                name="ledger_change",
+                fields=["change_id", "subscription_id"],
+                condition=Q(change_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"
+
+
+class LockEnd(models.Model):
+    """When a lock ends, for the sweep: an index on `locked_until` would end HOT updates.
+
+    Written by a trigger with each lock that has an end. A lock that was moved or released leaves
+    its old rows here; who takes one looks at the subscription.
+    """
+
+    subscription_id = models.BigIntegerField()
+    until = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(name="lock_end_until", fields=["until"])]
+
+    def __str__(self) -> str:
+        return f"lock of subscription {self.subscription_id} until {self.until}"
+
+
+class StampedComment(models.Model):
+    """What a price change's stamp has written over, to be put back when the change is reverted."""
+
+    change_id = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
+    comment = models.CharField(max_length=50)
+    stamp = models.CharField(max_length=50, null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="stamped_comment_once", fields=["change_id", "subscription_id"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"comment of subscription {self.subscription_id} before change {self.change_id}"
 
 
 class Repricing(models.Model):
-    """One edit of the catalogue and the work that follows from it.
+    """The application of one price change: the work that follows from it.
 
-    Written by a trigger in the transaction of the edit, so it is there however the edit was made.
-    `service` alone: its list price moved; `plan` alone: its discount; both: the prices of this
-    pair have to be looked at again. `comment` is stamped on the subscriptions it concerns.
+    For an edit of the catalogue it is written by a trigger in the edit's transaction, so it is
+    there however the edit was made. `service` alone: its list price moved; `plan` alone: its
+    discount; both: the prices of this pair have to be looked at again; none: a change of a set
+    of subscriptions. `comment` is stamped on the subscriptions it concerns.
     """
 
+    class Kind(models.TextChoices):
+        CATALOGUE = "catalogue"  # followers move to the rule's price
+        KEEP = "keep"  # followers are locked at the price they have
+        ROWS = "rows"  # the rows of a `price_changes.ChangeRow` list
+
+    kind = models.CharField(max_length=9, choices=Kind, db_default="catalogue")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, null=True, related_name="+")
+    change_id = models.BigIntegerField("price change", null=True)
+    # From when the new value is in force: a plain edit's is when it held the catalogue lock.
+    effective_at = models.DateTimeField(db_default=Clock())
+    # Of the ledger's sequence, taken under the catalogue's lock: an entry with a greater id was
+    # written by somebody who saw the new value, one with a smaller id by somebody who did not.
+    position = models.BigIntegerField(
+        db_default=Func(
+            Value("services_ledgerentry_id_seq"),
+            function="nextval",
+            output_field=models.BigIntegerField(),
+        )
+    )
+    locked_until = models.DateTimeField("followers are locked until", null=True)
+    paused_at = models.DateTimeField(null=True)
     old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     comment = models.CharField(max_length=50, db_default="")
@@ -275,7 +408,9 @@ class Repricing(models.Model):
     planned_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     subscriptions = models.BigIntegerField("subscriptions to look at", db_default=0)
+    checked = models.BigIntegerField("subscriptions looked at", db_default=0)
     repriced = models.BigIntegerField("prices moved", db_default=0)
+    failed = models.BigIntegerField("prices that could not be moved", db_default=0)
     stamped = models.BigIntegerField("comments stamped", db_default=0)
 
     objects = RepricingQuerySet.as_manager()
@@ -284,6 +419,14 @@ class Repricing(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(name="repricing_due", fields=["id"], condition=Q(finished_at=None)),
+            # The catalogue's history.
+            models.Index(name="repricing_of_service", fields=["service", "effective_at"]),
+            models.Index(name="repricing_of_plan", fields=["plan", "effective_at"]),
+            models.Index(
+                name="repricing_of_change",
+                fields=["change_id"],
+                condition=Q(change_id__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -291,7 +434,42 @@ class Repricing(models.Model):
             return f"{self.service}, {self.plan}: look again"
         if self.service_id:
             return f"{self.service}: list price {self.old_value} → {self.new_value}"
-        return f"{self.plan}: discount {self.old_value} → {self.new_value} %"
+        if self.plan_id:
+            return f"{self.plan}: discount {self.old_value} → {self.new_value} %"
+        return f"price change {self.change_id}"
+
+
+class Skip(models.Model):
+    """Subscriptions that a repricing looked at and did not move, and why. Appended, chunk by chunk.
+
+    A reason that follows from what the subscription is (locked, ended) is counted, `rows` of a
+    chunk in one; one that is somebody's business has a row a subscription.
+    """
+
+    class Reason(models.TextChoices):
+        LOCKED = "locked"
+        NEGOTIATED = "negotiated"
+        ENDED = "ended"
+        UNCHANGED = "unchanged"
+        MOVED_SINCE = "moved_since", "moved since the approval"
+        SUPERSEDED = "superseded", "held by a later change"
+        TOUCHED_SINCE = "touched_since", "touched since the change"
+        DELETED = "deleted"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+
+    repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="skips")
+    reason = models.CharField(max_length=13, choices=Reason)
+    rows = models.BigIntegerField(db_default=1)
+    subscription_id = models.BigIntegerField(null=True)
+    by_change_id = models.BigIntegerField("superseded by the price change", null=True)
+    detail = models.CharField(max_length=500, db_default="")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.rows} {self.reason}"
 
 
 class RepricingStep(models.Model):

@@ -61,6 +61,10 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
             TupleLessThanOrEqual(Tuple(*pair), (service_id, plan_id, last_id)),
         ).order_by("service_id", "plan_id", "id")
 
+    def following(self) -> Self:
+        """Active ones that follow the catalogue: their price is to be the rule's."""
+        return self.active().filter(price_state="follows")
+
     def matching(self, book_filter: BookFilter) -> Self:
         """Those that a caller of the API means."""
         return self.filter(**book_filter.lookups())
@@ -87,8 +91,8 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
         return self.annotate(rule_price=RulePrice("service__full_price", "plan__discount_percent"))
 
     def mispriced(self) -> Self:
-        """Active ones whose price is not the rule's, waiting for a worker or not."""
-        return self.active().with_rule_price().exclude(price=F("rule_price"))
+        """Followers whose price is not the rule's, waiting for a worker or not."""
+        return self.following().with_rule_price().exclude(price=F("rule_price"))
 
 
 class RepricingQuerySet(models.QuerySet["Repricing"]):
@@ -97,5 +101,7 @@ class RepricingQuerySet(models.QuerySet["Repricing"]):
         return self.filter(finished_at=None)
 
     def concerning(self, service_id: int, plan_id: int) -> Self:
-        """Those that concern the subscriptions of this service and plan."""
-        return self.filter(Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None))
+        """Those of the catalogue that concern the subscriptions of this service and plan."""
+        return self.exclude(kind="rows").filter(
+            Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None)
+        )

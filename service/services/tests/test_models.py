@@ -390,7 +390,7 @@ class TestSubscriptionPrice:
         subscription.delete()
         Repricing.objects.all().delete()  # to be looked at again, had the service come
 
-    @pytest.mark.parametrize("trigger", ["subscription_keep_rule_update"])
+    @pytest.mark.parametrize("trigger", ["subscription_written_update"])
     def test_without_its_trigger_would_stay_as_written(self, service, trigger):
         subscription = a_subscription(service=service)
         with connection.cursor() as cursor:

@@ -82,7 +82,7 @@ class TestAChunkThatBeganBeforeASecondEdit:
             editor.execute(MOVE_SERVICE, [2000, service.pk])
             editor.commit()
             plan_due()
-            pause = Pause(monkeypatch, repricing, "_reprice_rows")
+            pause = Pause(monkeypatch, repricing, "_move_followers")
             chunk = in_background(work)
             pause.until_reached()  # it has written 2000, and not committed
 
@@ -212,7 +212,7 @@ class TestAWriterBesideAPriceEdit:
         def mutate(definition):
             return definition.replace("IF current_setting(", "IF false AND current_setting(")
 
-        with replaced("subscription_keep_rule", mutate):
+        with replaced("subscription_written", mutate):
             assert not self.with_an_old_snapshot(names, "insert", "repeatable read")
 
 
@@ -395,7 +395,7 @@ class TestTwoWorkers:
     def test_share_the_steps_and_wait_for_nobody(self, monkeypatch):
         book = a_book(subscriptions=40, services=2, plans=2)
         Service.objects.filter(subscriptions__in=book).update(full_price=777)
-        pause = Pause(monkeypatch, repricing, "_reprice_rows")
+        pause = Pause(monkeypatch, repricing, "_move_followers")
         first = in_background(reprice)
         pause.until_reached()
         # All but the chunk that the first one holds, and without waiting for it.
@@ -435,7 +435,7 @@ class TestTwoWorkers:
         with repricing.catalogue_edit(comment="2027"):
             service.full_price = 2000
             service.save()
-        pause = Pause(monkeypatch, repricing, "_reprice_rows")
+        pause = Pause(monkeypatch, repricing, "_move_followers")
         pricing = in_background(reprice)
         pause.until_reached()
         stamping = in_background(stamp)
@@ -477,7 +477,7 @@ class TestAPersonBesideAChunk:
 
     def chunk_first(self, monkeypatch, sql, *arguments):
         with a_person() as person:
-            pause = Pause(monkeypatch, repricing, "_reprice_rows")
+            pause = Pause(monkeypatch, repricing, "_move_followers")
             worker = in_background(reprice)
             pause.until_reached()
             writing = execute_in_background(person, sql, arguments)
@@ -501,7 +501,7 @@ class TestAPersonBesideAChunk:
     def test_without_the_trigger_a_price_by_hand_stays(
         self, monkeypatch, moved_service, subscription
     ):
-        with without_trigger("subscription_keep_rule_update"):
+        with without_trigger("subscription_written_update"):
             self.chunk_first(monkeypatch, self.BY_HAND, subscription.pk)
             assert not right()
 
@@ -523,14 +523,14 @@ class TestAPersonBesideAChunk:
             price = Subscription.objects.with_rule_price().get(pk=chosen[0]).rule_price
             return Subscription.objects.filter(pk__in=chosen).update(price=price)
 
-        monkeypatch.setattr(repricing, "_reprice_rows", reprice_rows)
+        monkeypatch.setattr(repricing, "_move_followers", reprice_rows)
         half = a_plan(50).pk
         with a_person() as person:
             person.execute(self.MOVE, [half, subscription.pk])
             missing = nullcontext()
             if not trigger:
                 person.commit()
-                missing = without_trigger("subscription_keep_rule_update")
+                missing = without_trigger("subscription_written_update")
                 Subscription.objects.filter(pk=subscription.pk).update(plan=subscription.plan)
             with missing:
                 if not trigger:

@@ -188,7 +188,7 @@ class TestReprice:
         Service.objects.update(full_price=777)
         plan_due()
         left = []
-        while repricing._take_chunk("price", repricing._reprice_rows, set()) is not None:
+        while repricing._take_chunk("price", set()) is not None:
             left.append(book.mispriced().count())
         assert left == [7, 2, 0]
 
@@ -214,7 +214,7 @@ class TestReprice:
         Service.objects.update(full_price=777)
         for full_price in (778, 779, 780):
             plan_due()
-            repricing._take_chunk("price", repricing._reprice_rows, set())
+            repricing._take_chunk("price", set())
             Service.objects.update(full_price=full_price)
         assert Repricing.objects.earliest("id").steps.count() == 0
         assert not book.filter(price=100).exists()
@@ -256,7 +256,7 @@ class TestReprice:
 
         assert progress(Repricing.objects.get()).done == 0
         plan_due()
-        repricing._take_chunk("price", repricing._reprice_rows, set())
+        repricing._take_chunk("price", set())
         halfway = progress(Repricing.objects.get())
         assert (halfway.done, halfway.total, halfway.repriced) == (5, 20, 5)
         assert halfway.fraction == 0.25
