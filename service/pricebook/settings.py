@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "pricebook",
     "clients",
     "services",
+    "price_changes",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -223,6 +224,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 60 * 60},
     },
 }
+
+# --- Price changes ----------------------------------------------------------------------------
+
+# Whether who planned a price change may not be who approves it.
+APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
 
 # --- API --------------------------------------------------------------------------------------
 

@@ -1,0 +1,421 @@
+"""Starting a change when it is due, and moving its rows.
+
+Who calls it: every drain of the workers (`services.repricing`), by what `apps.py` registers there.
+
+    start_due()   in the order of (effective instant, approval), one at a time
+      a change of the catalogue: the value is written; its trigger leaves the repricing
+      a change of a set: its rows are listed, judged as of the instant; a repricing with steps
+    move_rows()   a chunk of the list: lock → judge anew → move, or skip with the reason
+
+A change that comes late never overwrites a later instant: the catalogue keeps the later value,
+and a row with a later entry in the ledger is skipped as superseded.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from price_changes.definition import new_price_sql, rows_sql
+from price_changes.models import ChangeRow, PriceChange
+from price_changes.preview import HASH, fingerprint
+from services import repricing
+from services.models import Clock, Plan, Repricing, RepricingStep, Service, Skip
+from services.repricing import Chunk, LockHeld
+
+Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+
+
+def start_due() -> bool:
+    """Start all changes whose instant has come; False if somebody's lock was in the way.
+
+    One query when none has.
+    """
+    while True:
+        due = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__lte=Clock())
+        if not due.exists():
+            return True
+        try:
+            with repricing._giving_way(), connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_try_advisory_xact_lock('price_changes_pricechange'::regclass::oid"
+                    "::int, 0)"
+                )
+                if cursor.fetchone() == (False,):
+                    return False  # another worker starts them, in their order
+                change = due.order_by("effective_at", "approval").select_for_update().first()
+                if change is not None:
+                    _start(change)
+                repricing.at_point("change started")
+        except LockHeld:
+            return False
+
+
+def _start(change: PriceChange) -> None:
+    change.started_at = timezone.now()
+    change.status = Status.APPLYING
+    if change.kind in (Kind.LIST_PRICE, Kind.DISCOUNT):
+        _start_catalogue(change)
+    else:
+        _start_rows(change)
+    if change.reverts is not None and change.status != Status.HELD:
+        undone = change.reverts
+        if undone.status == Status.APPLIED:
+            undone.status = Status.REVERTED
+            undone.save(update_fields=["status"])
+        if undone.reverts is not None and undone.reverts.status == Status.REVERTED:
+            # The revert of a revert: what that one took back is in force again.
+            undone.reverts.status = Status.APPLIED
+            undone.reverts.save(update_fields=["status"])
+    change.save(
+        update_fields=["started_at", "status", "note", "old_value", "new_value", "finished_at"]
+    )
+    if (
+        change.status == Status.APPLYING
+        and not _repricings(change).exclude(finished_at__isnull=False).exists()
+    ):
+        change.status, change.finished_at = Status.APPLIED, timezone.now()
+        change.save(update_fields=["status", "finished_at"])
+
+
+def _repricings(change: PriceChange) -> Any:
+    return Repricing.objects.filter(change_id=change.pk)
+
+
+# --- The catalogue ----------------------------------------------------------------------------
+
+
+def value_without(change: PriceChange) -> Decimal | None:
+    """The list price or the discount that is in force when this change is taken back. 1-2 queries."""
+    others = (
+        PriceChange.objects.filter(
+            kind=change.kind,
+            service=change.service_id,
+            plan=change.plan_id,
+            status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED],
+            for_new_only__in=[True, False],
+            started_at__isnull=False,
+        )
+        .exclude(pk=change.pk)
+        .exclude(reverts__isnull=False)
+        .order_by("-effective_at", "-approval")
+    )
+    newest = others.values_list("new_value", flat=True).first()
+    if newest is not None:
+        return newest
+    name = "list_price_at" if change.kind == Kind.LIST_PRICE else "discount_at"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {name}(%s, '-infinity')",  # noqa: S608 - one of two names
+            [change.service_id or change.plan_id],
+        )
+        (value,) = cursor.fetchone()
+    return None if value is None else Decimal(value)
+
+
+def _start_catalogue(change: PriceChange) -> None:
+    of_service = change.kind == Kind.LIST_PRICE
+    model: type[Service] | type[Plan] = Service if of_service else Plan
+    field, role = ("full_price", "service") if of_service else ("discount_percent", "plan")
+    pk = change.service_id if of_service else change.plan_id
+    with connection.cursor() as cursor:
+        # Exclusive, before anything is read: who wrote before is seen, who comes after sees this.
+        cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
+    now = model._default_manager.filter(pk=pk).values_list(field, flat=True).first()
+    if now is None:
+        change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
+        return
+    if change.reverts is not None:
+        change.new_value = value_without(change.reverts)
+    own = Repricing.objects.filter(**{role: pk, "plan" if of_service else "service": None})
+    later = own.filter(effective_at__gt=change.effective_at).exclude(new_value=None)
+    superseding = later.order_by("effective_at", "pk").first()
+    edit: dict[str, Any] = {
+        role + "_id": pk,
+        "change_id": change.pk,
+        "effective_at": change.effective_at,
+        "comment": change.comment,
+        "author": change.approved_by,
+        "new_value": change.new_value,
+    }
+    if superseding is not None:
+        change.old_value = superseding.old_value
+        change.note = f"Superseded from the start by price change {superseding.change_id}."
+        Repricing.objects.create(
+            **edit,
+            old_value=change.old_value,
+            kind=Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE,
+        )
+    elif now == change.new_value:
+        change.old_value = now
+        change.note = f"The value in force was {now} already."
+        if change.comment:
+            Repricing.objects.create(**edit, old_value=now)
+    else:
+        change.old_value = now
+        with (
+            repricing.ledger_origin(change.pk),
+            repricing.catalogue_edit(change.approved_by, change.comment),
+        ):
+            model._default_manager.filter(pk=pk).update(**{field: change.new_value})
+    undone = change.reverts
+    if undone is not None and undone.for_new_only:
+        _list_rows(change, *_revert_of_kept(change))
+    if undone is not None and undone.comment:
+        if not _repricings(change).filter(kind=Repricing.Kind.CATALOGUE).exists():
+            Repricing.objects.create(**edit, old_value=change.old_value)
+        _repricings(change).filter(kind=Repricing.Kind.CATALOGUE).update(
+            unstamps_change_id=undone.pk
+        )
+
+
+def _revert_of_kept(change: PriceChange) -> tuple[str, list[Any]]:
+    rows = PriceChange(kind=Kind.REVERT, reverts=change.reverts, effective_at=change.effective_at)
+    return rows_sql(rows)
+
+
+# --- Sets -------------------------------------------------------------------------------------
+
+LIST = f"""
+WITH change_row AS MATERIALIZED ({{rows}}), item AS (
+    INSERT INTO price_changes_changerow
+           (change_id, service_id, plan_id, subscription_id, price, price_state, new_price,
+            new_state, new_until)
+    SELECT {{change}}, service_id, plan_id, id, price, price_state, new_price, new_state, new_until
+      FROM change_row WHERE reason IS NULL ORDER BY service_id, plan_id, id
+)
+SELECT reason, count(*), {HASH} FROM change_row GROUP BY reason
+"""  # noqa: S608 - constants
+
+STEPS = """
+INSERT INTO services_repricingstep
+       (repricing_id, kind, service_id, plan_id, subscriptions, last_id)
+SELECT %(repricing)s, kind, service_id, plan_id, count(*), max(subscription_id)
+  FROM price_changes_changerow, unnest(%(kinds)s::text[]) kind
+ WHERE change_id = %(change)s
+ GROUP BY kind, service_id, plan_id
+ ORDER BY kind DESC, service_id, plan_id
+"""
+
+
+def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[str, int], str]:
+    """Keep the rows that move; how many don't, by reason, and the fingerprint. One statement."""
+    sql, params = rows
+    with connection.cursor() as cursor:
+        cursor.execute(LIST.format(rows=sql, change=int(change.pk)), params or None)
+        counts = cursor.fetchall()
+    digest = 0
+    for _, _, hash in counts:
+        digest ^= hash
+    total = sum(count for _, count, _ in counts)
+    moves = sum(count for reason, count, _ in counts if reason is None)
+    stays = {reason: count for reason, count, _ in counts if reason is not None}
+    return stays, fingerprint(change, digest, total, moves)
+
+
+def _start_rows(change: PriceChange) -> None:
+    if change.when_moved == WhenMoved.FROZEN:
+        assert change.preview is not None
+        _make_steps(change, change.preview["stays"])
+        return
+    # An immediate change was previewed without an instant.
+    stays, found = list_rows(change, rows_sql(change))
+    if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
+        ChangeRow.objects.filter(change_id=change.pk).delete()
+        change.status, change.started_at = Status.HELD, None
+        change.note = "Rows have moved since the approval: preview it again, and approve or cancel."
+        return
+    _make_steps(change, stays)
+
+
+def _list_rows(change: PriceChange, sql: str, params: list[Any]) -> None:
+    stays, _ = list_rows(change, (sql, params))
+    _make_steps(change, stays)
+
+
+def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
+    skipped = sum(stays.values())
+    work = Repricing.objects.create(
+        kind=Repricing.Kind.ROWS,
+        change_id=change.pk,
+        effective_at=change.effective_at,
+        author=change.approved_by,
+        checked=skipped,
+        planned_at=timezone.now(),
+        unstamps_change_id=change.reverts_id if change.kind == Kind.REVERT else None,
+    )
+    Skip.objects.bulk_create(
+        Skip(repricing=work, reason=reason, rows=rows) for reason, rows in stays.items() if rows
+    )
+    kinds = [RepricingStep.Kind.PRICE.value]
+    if change.kind == Kind.REVERT and change.reverts is not None and change.reverts.comment:
+        kinds.append(RepricingStep.Kind.COMMENT.value)
+    with connection.cursor() as cursor:
+        cursor.execute(STEPS, {"repricing": work.pk, "change": change.pk, "kinds": kinds})
+    listed = ChangeRow.objects.filter(change_id=change.pk).count()
+    Repricing.objects.filter(pk=work.pk).update(
+        subscriptions=listed + skipped, finished_at=None if listed else Now()
+    )
+
+
+# --- A chunk ----------------------------------------------------------------------------------
+
+MOVE = """
+WITH item AS (
+    DELETE FROM price_changes_changerow
+     WHERE change_id = %(change)s AND service_id = %(service)s AND plan_id = %(plan)s
+       AND subscription_id > %(after)s AND subscription_id <= %(last)s
+    RETURNING *
+), known AS (
+    SELECT item.subscription_id AS item_id, item.service_id AS item_service,
+           item.plan_id AS item_plan, item.price AS item_price, item.price_state AS item_state,
+           item.new_price, item.new_state, item.new_until,
+           subscription.id, subscription.price, subscription.price_state AS state,
+           subscription.service_id, subscription.plan_id, ended_at, comment, stamp,
+           full_price, discount_percent,
+           newest.change_id AS newest_change, newest.effective_at AS newest_at
+      FROM item
+      LEFT JOIN services_subscription subscription ON subscription.id = item.subscription_id
+      LEFT JOIN services_service service ON service.id = subscription.service_id
+      LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
+      LEFT JOIN LATERAL (
+           SELECT change_id, effective_at FROM services_ledgerentry
+            WHERE subscription_id = item.subscription_id ORDER BY id DESC LIMIT 1) newest ON true
+), judged AS (
+    SELECT *, CASE WHEN id IS NULL THEN 'deleted'
+                   WHEN ended_at <= clock_timestamp() THEN 'ended'
+                   {reasons}
+              END AS reason
+      FROM (SELECT *, CASE WHEN new_state = 'follows' THEN price_rule(full_price, discount_percent)
+                           ELSE {target} END AS target FROM known) targeted
+), skipped AS (
+    INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
+    SELECT %(repricing)s, reason, item_id,
+           CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
+      FROM judged WHERE reason IS NOT NULL
+), stamped AS (
+    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp)
+    SELECT %(change)s, id, comment, stamp FROM judged
+     WHERE reason IS NULL AND %(comment)s <> '' AND comment <> %(comment)s
+       AND (comment = '' OR comment = stamp)
+    ON CONFLICT DO NOTHING
+), moved AS (
+    UPDATE services_subscription subscription
+       SET price = target, price_state = new_state, locked_until = new_until,
+           price_reason = CASE WHEN new_state = 'follows' THEN '' ELSE %(why)s END
+           {stamp}
+      FROM judged WHERE subscription.id = judged.id AND reason IS NULL
+    RETURNING subscription.id
+)
+SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM moved)
+"""
+
+STAMP = """,
+           comment = CASE WHEN judged.comment = '' OR judged.comment = judged.stamp
+                          THEN %(comment)s ELSE judged.comment END,
+           stamp = CASE WHEN judged.comment = '' OR judged.comment = judged.stamp
+                        THEN %(comment)s ELSE judged.stamp END
+"""
+
+AS_APPROVED = """
+    WHEN (price, state, service_id, plan_id)
+         IS DISTINCT FROM (item_price, item_state, item_service, item_plan) THEN 'moved_since'
+"""
+SUPERSEDED = """
+    WHEN newest_at > %(effective)s AND newest_change IS NOT NULL THEN 'superseded'
+    WHEN newest_at > %(effective)s THEN 'moved_since'
+"""
+
+
+def move_rows(step: RepricingStep, size: int) -> Chunk:
+    """The next `size` rows of a change's list, of the step's pair."""
+    ids = list(_listed(step)[:size])
+    if not ids:
+        return Chunk(0, step.last_id, 0, True)
+    change = PriceChange.objects.select_related("reverts").get(pk=step.repricing.change_id)
+    repricing.lock_catalogue(step.service_id, step.plan_id)
+    with connection.cursor() as cursor:
+        # In the order of ids, and before they are judged: what is read next is how they stay.
+        cursor.execute(
+            "SELECT FROM services_subscription WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE",
+            [ids],
+        )
+        repricing.at_point("rows locked")
+        with repricing.ledger_origin(change.pk, step.repricing.effective_at):
+            cursor.execute(
+                MOVE.format(
+                    reasons=_reasons(change),
+                    target=_target(change),
+                    stamp=STAMP if change.comment and change.kind == Kind.SET else "",
+                ),
+                {
+                    "change": change.pk,
+                    "service": step.service_id,
+                    "plan": step.plan_id,
+                    "after": step.after_id,
+                    "last": ids[-1],
+                    "repricing": step.repricing_id,
+                    "effective": step.repricing.effective_at,
+                    "reverts": change.reverts_id,
+                    "comment": change.comment if change.kind == Kind.SET else "",
+                    "why": f"Price change {change.pk}: {change}"[:200],
+                },
+            )
+            rows, moved = cursor.fetchone()
+    return Chunk(rows, ids[-1], moved, len(ids) < size)
+
+
+def next_row(step: RepricingStep) -> int | None:
+    """The row that can't be moved leaves the list."""
+    first: int | None = _listed(step).first()
+    if first is not None:
+        ChangeRow.objects.filter(
+            change_id=step.repricing.change_id,
+            service_id=step.service_id,
+            plan_id=step.plan_id,
+            subscription_id=first,
+        ).delete()
+    return first
+
+
+def _listed(step: RepricingStep) -> Any:
+    return (
+        ChangeRow.objects.filter(
+            change_id=step.repricing.change_id,
+            service_id=step.service_id,
+            plan_id=step.plan_id,
+            subscription_id__gt=step.after_id,
+        )
+        .order_by("subscription_id")
+        .values_list("subscription_id", flat=True)
+    )
+
+
+def _reasons(change: PriceChange) -> str:
+    if change.reverts_id is not None:
+        return "WHEN newest_change IS DISTINCT FROM %(reverts)s THEN 'touched_since'"
+    if change.when_moved != WhenMoved.CURRENT:
+        return SUPERSEDED + AS_APPROVED
+    stays = {
+        PriceChange.Adjustment.LOCK: "",
+        PriceChange.Adjustment.RELEASE: "WHEN state <> 'locked' THEN 'unchanged'",
+        PriceChange.Adjustment.FOLLOW: "WHEN state = 'locked' THEN 'locked'"
+        " WHEN state = 'follows' THEN 'unchanged'",
+    }.get(
+        PriceChange.Adjustment(change.adjustment),
+        "WHEN state = 'locked' THEN 'locked' WHEN price = target THEN 'unchanged'",
+    )
+    return SUPERSEDED + stays
+
+
+def _target(change: PriceChange) -> str:
+    moves = {"amount", "add", "percent"}
+    if change.when_moved == WhenMoved.CURRENT and change.adjustment in moves:
+        return new_price_sql(change)
+    if change.adjustment == PriceChange.Adjustment.LOCK:
+        return "price"
+    return "new_price"

@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+
+
+class PriceChangesConfig(AppConfig):
+    name = "price_changes"
+    verbose_name = "Price changes"
+
+    def ready(self) -> None:
+        from price_changes import application
+        from services import repricing
+        from services.models import Repricing
+
+        repricing.MOVERS[Repricing.Kind.ROWS] = application.move_rows
+        repricing.NEXT_ROW[Repricing.Kind.ROWS] = application.next_row
+        repricing.START_DUE.append(application.start_due)

@@ -1,0 +1,553 @@
+"""What a price change says, checked: the values of a plan, and the SQL that follows from them.
+
+    values (API, form, command line) → `plan()` → PriceChange
+    PriceChange → `rows_sql()` → one row a subscription: what it pays, what it is to pay, or why not
+
+Preview, the frozen list and the list old → new all read the same statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from services.models import (
+    FIRST_DAY,
+    HIGHEST_PRICE,
+    LAST_DAY,
+    Plan,
+    Service,
+    Subscription,
+)
+
+Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
+CENT = Decimal("0.01")
+
+# --- Values -----------------------------------------------------------------------------------
+
+
+def money(name: str, value: Any, lowest: Decimal = Decimal(0)) -> Decimal:
+    """An amount with at most two decimals, from `lowest` to the highest price."""
+    amount = number(name, value)
+    if amount != amount.quantize(CENT):
+        raise ChangeError(
+            "too_exact",
+            f"{name} has at most two decimals; {value} has more.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    if not lowest <= amount <= HIGHEST_PRICE:
+        raise ChangeError(
+            "out_of_range",
+            f"{name} lies from {lowest} to {HIGHEST_PRICE}; {value} does not.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    return amount.quantize(CENT)
+
+
+def number(name: str, value: Any) -> Decimal:
+    """A finite number of up to 12 digits before the point and 4 after it."""
+    try:
+        text = str(value)
+        if isinstance(value, bool) or len(text) > 40 or not text.isascii() or "_" in text:
+            raise InvalidOperation
+        amount = Decimal(text)
+        if not amount.is_finite() or abs(amount) >= 10**12:
+            raise InvalidOperation
+        if amount != amount.quantize(Decimal("0.0001")):
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ChangeError(
+            "not_a_number",
+            f"{name} is a number such as 12.50; {str(value)[:100]!r} is not.",
+            parameter=name,
+            value=str(value)[:100],
+        ) from None
+    return amount
+
+
+def instant(name: str, value: Any) -> datetime:
+    """An instant with its time zone."""
+    if isinstance(value, str):
+        try:
+            parsed = parse_datetime(value) if value.isascii() else None
+        except ValueError:
+            parsed = None
+    else:
+        parsed = value
+    if not isinstance(parsed, datetime):
+        raise ChangeError(
+            "not_an_instant",
+            f"{name} is an instant such as 2027-01-01T00:00:00+01:00; {str(value)[:100]!r} is not.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    if timezone.is_naive(parsed):
+        raise ChangeError(
+            "time_zone_missing",
+            f"{name} needs its time zone, such as 2027-01-01T00:00:00+01:00 or …Z; {value} has none.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    if not FIRST_DAY <= parsed <= LAST_DAY:
+        raise ChangeError(
+            "out_of_range",
+            f"{name} lies in the years 1900 to 9999.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    return parsed
+
+
+def in_future(name: str, value: Any) -> datetime:
+    at = instant(name, value)
+    if at <= timezone.now():
+        raise ChangeError(
+            "in_the_past",
+            f"{name} is {at.isoformat()}, which has passed; give a later one, or none for at once.",
+            parameter=name,
+            value=at.isoformat(),
+        )
+    return at
+
+
+def text(name: str, value: Any, length: int) -> str:
+    if not isinstance(value, str) or "\0" in value or len(value) > length:
+        raise ChangeError(
+            "bad_text",
+            f"{name} is a text of up to {length} characters, without NUL.",
+            parameter=name,
+            value=str(value)[:100],
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ChangeError(
+            "bad_text", f"{name} has half of a surrogate pair in it.", parameter=name
+        ) from None
+    return value.strip()
+
+
+def word(name: str, value: Any, words: list[str]) -> str:
+    if value not in words:
+        raise ChangeError(
+            "unknown_value",
+            f"{name} may be {', '.join(words)}; {str(value)[:100]!r} is none.",
+            parameter=name,
+            value=str(value)[:100],
+            allowed=words,
+        )
+    return str(value)
+
+
+def record(name: str, value: Any, model: type[Service] | type[Plan]) -> Any:
+    pk = identifier(name, value)
+    found = model.objects.filter(pk=pk).first()
+    if found is None:
+        raise ChangeError("not_found", f"There is no {name} {pk}.", parameter=name, value=str(pk))
+    return found
+
+
+def identifier(name: str, value: Any) -> int:
+    digits = str(value)
+    if isinstance(value, bool) or not (
+        digits.isascii() and digits.isdigit() and len(digits) <= 19 and 0 < int(digits) < 2**63
+    ):
+        raise ChangeError(
+            "bad_id",
+            f"{name} is an id, a whole number; {digits[:100]!r} is not.",
+            parameter=name,
+            value=digits[:100],
+        )
+    return int(digits)
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ChangeError(
+            "not_a_flag", f"{name} is true or false.", parameter=name, value=str(value)[:100]
+        )
+    return value
+
+
+# What a filter may say, and how each value becomes a condition on subscriptions.
+FILTERS: dict[str, tuple[Any, str]] = {
+    "service": (identifier, "service_id"),
+    "plan": (identifier, "plan_id"),
+    "client": (identifier, "client_id"),
+    "plan_type": (lambda n, v: word(n, v, Plan.Type.values), "plan__plan_type"),
+    "subscription": (identifier, "id"),
+    "source": (lambda n, v: text(n, v, 50), "source"),
+    "external_id": (lambda n, v: text(n, v, 50), "external_id"),
+    "comment": (lambda n, v: text(n, v, 50), "comment"),
+    "comment_prefix": (lambda n, v: text(n, v, 50), "comment__startswith"),
+    "price_state": (lambda n, v: word(n, v, Subscription.PriceState.values), "price_state"),
+    "price_from": (money, "price__gte"),
+    "price_to": (money, "price__lte"),
+    "started_from": (instant, "started_at__gte"),
+    "started_to": (instant, "started_at__lt"),
+    "ended_from": (instant, "ended_at__gte"),
+    "ended_to": (instant, "ended_at__lt"),
+}
+
+
+def row_filter(given: Any) -> dict[str, Any]:
+    """A filter as it is kept: JSON values, checked. An empty one means the whole book."""
+    if not isinstance(given, Mapping):
+        raise ChangeError("bad_filter", "filter is an object of names and values.")
+    kept: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in FILTERS:
+            raise ChangeError(
+                "unknown_filter",
+                f"There is no filter {str(name)[:100]!r}; there are {', '.join(FILTERS)}.",
+                parameter="filter",
+                value=str(name)[:100],
+                allowed=list(FILTERS),
+            )
+        checked = FILTERS[name][0](name, value)
+        if isinstance(checked, datetime):
+            checked = checked.isoformat()
+        kept[name] = str(checked) if isinstance(checked, Decimal) else checked
+    return kept
+
+
+def condition(kept: Mapping[str, Any]) -> Q:
+    return Q(**{FILTERS[name][1]: FILTERS[name][0](name, value) for name, value in kept.items()})
+
+
+# --- The plan ---------------------------------------------------------------------------------
+
+COMMON = ["kind", "title", "reason", "comment", "effective_at"]
+OF_KIND = {
+    Kind.LIST_PRICE: ["service", "new_value", "for_new_only", "locked_until"],
+    Kind.DISCOUNT: ["plan", "new_value", "for_new_only", "locked_until"],
+    Kind.SET: [
+        "filter",
+        "adjustment",
+        "operand",
+        "floor",
+        "ceiling",
+        "rounding_step",
+        "locked_until",
+    ],
+}
+
+
+def plan(values: Mapping[str, Any], author: str) -> PriceChange:
+    """Plan a change; raises ChangeError. Nothing moves before it is approved. 1-2 queries.
+
+    `values`: kind (list_price, discount, set) and what belongs to it (`OF_KIND`), and `COMMON`.
+    """
+    change = PriceChange(planned_by=author, **checked(values))
+    change.save(force_insert=True)
+    change.refresh_from_db()
+    return change
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    kind = word("kind", values.get("kind"), [Kind.LIST_PRICE, Kind.DISCOUNT, Kind.SET])
+    known = [*COMMON, *OF_KIND[Kind(kind)]]
+    for name in values:
+        if name not in known:
+            raise ChangeError(
+                "unknown_field",
+                f"A change of kind {kind} has no {str(name)[:100]!r}; it has {', '.join(known)}.",
+                parameter=str(name)[:100],
+                allowed=known,
+            )
+    given = {name: value for name, value in values.items() if value is not None}
+    fields: dict[str, Any] = {"kind": kind}
+    for name, length in (("title", 100), ("reason", 1000), ("comment", 50)):
+        fields[name] = text(name, given.get(name, ""), length)
+    if "effective_at" in given:
+        fields["effective_at"] = in_future("effective_at", given["effective_at"])
+    if "locked_until" in given:
+        fields["locked_until"] = in_future("locked_until", given["locked_until"])
+    if kind == Kind.SET:
+        return fields | set_fields(given, fields)
+    return fields | catalogue_fields(kind, given, fields)
+
+
+def catalogue_fields(
+    kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    name = "service" if kind == Kind.LIST_PRICE else "plan"
+    for needed in (name, "new_value"):
+        if needed not in given:
+            raise ChangeError("missing", f"{needed} is missing.", parameter=needed)
+    thing = record(name, given[name], Service if name == "service" else Plan)
+    new_value = money("new_value", given["new_value"])
+    if kind == Kind.DISCOUNT and (new_value > 100 or new_value != int(new_value)):
+        raise ChangeError(
+            "out_of_range",
+            f"A discount is a whole number from 0 to 100; {new_value} is not.",
+            parameter="new_value",
+            value=str(new_value),
+        )
+    old_value = thing.full_price if kind == Kind.LIST_PRICE else thing.discount_percent
+    for_new_only = flag("for_new_only", given.get("for_new_only", False))
+    if for_new_only and fields["comment"]:
+        raise ChangeError(
+            "nothing_to_stamp",
+            "A change for new subscriptions only moves none: there is nothing to stamp.",
+            parameter="comment",
+        )
+    if "locked_until" in given and not for_new_only:
+        raise ChangeError(
+            "unknown_field",
+            "locked_until belongs to a change for new subscriptions only.",
+            parameter="locked_until",
+        )
+    return {
+        name: thing,
+        "old_value": old_value,
+        "new_value": new_value,
+        "for_new_only": for_new_only,
+    }
+
+
+def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    adjustment = word("adjustment", given.get("adjustment"), Adjustment.values)
+    moves = adjustment in (Adjustment.AMOUNT, Adjustment.ADD, Adjustment.PERCENT)
+    kept: dict[str, Any] = {
+        "filter": row_filter(given.get("filter", {})),
+        "adjustment": adjustment,
+    }
+    for name in ("operand", "floor", "ceiling", "rounding_step"):
+        if name in given and not moves:
+            raise ChangeError(
+                "unknown_field",
+                f"{name} belongs to amount, add and percent, not to {adjustment}.",
+                parameter=name,
+            )
+    if moves:
+        if "operand" not in given:
+            raise ChangeError("missing", "operand is missing.", parameter="operand")
+        if adjustment == Adjustment.AMOUNT:
+            kept["operand"] = money("operand", given["operand"])
+        elif adjustment == Adjustment.ADD:
+            kept["operand"] = money("operand", given["operand"], lowest=-HIGHEST_PRICE)
+        else:
+            kept["operand"] = number("operand", given["operand"])
+            if not -100 <= kept["operand"] <= 10_000:
+                raise ChangeError(
+                    "out_of_range",
+                    "A percentage lies from -100 to 10000.",
+                    parameter="operand",
+                    value=str(given["operand"])[:100],
+                )
+        for name in ("floor", "ceiling"):
+            if name in given:
+                kept[name] = money(name, given[name])
+        if "rounding_step" in given:
+            kept["rounding_step"] = money("rounding_step", given["rounding_step"], lowest=CENT)
+        if kept.get("floor", 0) > kept.get("ceiling", HIGHEST_PRICE):
+            raise ChangeError(
+                "out_of_range",
+                "The floor lies above the ceiling.",
+                parameter="floor",
+                value=str(kept["floor"]),
+            )
+    if "locked_until" in given and adjustment != Adjustment.LOCK:
+        raise ChangeError(
+            "unknown_field",
+            "locked_until belongs to the adjustment lock.",
+            parameter="locked_until",
+        )
+    return kept
+
+
+# --- The rows ---------------------------------------------------------------------------------
+
+# One row a subscription that the change is about. `reason` is NULL where it is to become
+# (new_price, new_state, new_until). Rows are judged as they stand at the effective instant: a lock
+# that has ended by then is none, and its price is the rule's.
+STANDING = """
+SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
+       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
+        END AS state,
+       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
+            discount_percent) ELSE price END AS price,
+       price_state, locked_until, coalesce(ended_at <= {at}, false) AS ended,
+       full_price, discount_percent
+  FROM services_subscription subscription
+  JOIN services_service service ON service.id = subscription.service_id
+  JOIN services_plan plan ON plan.id = subscription.plan_id
+ WHERE {where}
+"""
+
+CATALOGUE_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+       CASE WHEN moves THEN target ELSE price END AS new_price,
+       CASE WHEN moves THEN 'follows' ELSE state END AS new_state, NULL::timestamptz AS new_until,
+       CASE WHEN moves THEN NULL WHEN ended THEN 'ended' WHEN state <> 'follows' THEN state
+            ELSE 'unchanged' END AS reason
+  FROM (SELECT *, NOT ended AND state = 'follows' AND price <> target AS moves
+          FROM (SELECT *, price_rule({full_price}, {discount_percent}) AS target
+                  FROM ({standing}) standing) targeted) judged
+"""
+
+KEPT_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+       price AS new_price, CASE WHEN keeps THEN 'locked' ELSE state END AS new_state,
+       CASE WHEN keeps THEN {until}::timestamptz END AS new_until,
+       CASE WHEN keeps THEN NULL WHEN ended THEN 'ended' ELSE state END AS reason
+  FROM (SELECT *, NOT ended AND state = 'follows' AS keeps FROM ({standing}) standing) judged
+"""
+
+SET_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
+       CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
+       CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
+  FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN {stays} THEN {stays_because}
+                       WHEN {unchanged} THEN 'unchanged' END AS reason
+          FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
+                       {until}::timestamptz AS new_until
+                  FROM ({standing}) standing) targeted) judged
+"""
+
+# What a change of a set has moved, and what each of these rows was before it.
+REVERT_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, price_state,
+       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
+       CASE WHEN reason IS NULL THEN before_state ELSE price_state END AS new_state,
+       CASE WHEN reason IS NULL THEN before_until END AS new_until, reason
+  FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
+                       ELSE before_price END AS target,
+               CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
+                    WHEN newest_change IS DISTINCT FROM {change} THEN 'touched_since' END AS reason
+          FROM (SELECT moved.subscription_id AS id,
+                       coalesce(subscription.client_id, last.client_id) AS client_id,
+                       coalesce(subscription.service_id, last.service_id) AS service_id,
+                       coalesce(subscription.plan_id, last.plan_id) AS plan_id,
+                       coalesce(subscription.price, 0) AS price,
+                       coalesce(subscription.price_state, 'follows') AS price_state,
+                       subscription.locked_until, subscription.id IS NULL AS gone,
+                       coalesce(ended_at <= {at}, false) AS ended,
+                       last.change_id AS newest_change, before.price AS before_price,
+                       CASE WHEN before.locked_until <= {at} THEN 'follows'
+                            ELSE coalesce(before.price_state, 'follows') END AS before_state,
+                       CASE WHEN before.locked_until > {at} THEN before.locked_until
+                        END AS before_until,
+                       full_price, discount_percent
+                  FROM (SELECT subscription_id, min(id) AS first_id
+                          FROM services_ledgerentry WHERE change_id = {change}
+                         GROUP BY subscription_id) moved
+                  LEFT JOIN services_subscription subscription
+                    ON subscription.id = moved.subscription_id
+                  LEFT JOIN services_service service ON service.id = subscription.service_id
+                  LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
+                 CROSS JOIN LATERAL (
+                       SELECT change_id, client_id, service_id, plan_id FROM services_ledgerentry
+                        WHERE subscription_id = moved.subscription_id
+                        ORDER BY id DESC LIMIT 1) last
+                  LEFT JOIN LATERAL (
+                       SELECT price, price_state, locked_until FROM services_ledgerentry
+                        WHERE subscription_id = moved.subscription_id AND id < first_id
+                        ORDER BY id DESC LIMIT 1) before ON true) known) judged
+"""
+
+SQL = tuple[str, list[Any]]
+
+
+def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
+    """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
+    at = at or change.effective_at or timezone.now()
+    if change.kind == Kind.REVERT:
+        assert change.reverts_id is not None
+        return REVERT_ROWS.format(at=literal(at), change=int(change.reverts_id)), []
+    if change.kind == Kind.SET:
+        return _set_rows(change, at)
+    if change.kind == Kind.LIST_PRICE:
+        where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
+    else:
+        where, full_price, discount = f"plan.id = {int(change.plan_id or 0)}", None, "{}"
+    standing = STANDING.format(at=literal(at), where=where)
+    if change.for_new_only:
+        return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
+    value = literal(change.new_value)
+    return CATALOGUE_ROWS.format(
+        standing=standing,
+        full_price=value if full_price else "full_price",
+        discount_percent=f"{value}::integer" if discount else "discount_percent",
+    ), []
+
+
+def _set_rows(change: PriceChange, at: datetime) -> SQL:
+    query = Subscription.objects.filter(condition(change.filter or {})).order_by()
+    ids, params = query.values("pk").query.sql_with_params()
+    whole = not change.filter
+    where = "true" if whole else f"subscription.id IN ({ids})"
+    standing = STANDING.format(at=literal(at), where=where.replace("{", "{{").replace("}", "}}"))
+    adjustment = change.adjustment
+    rule = "price_rule(full_price, discount_percent)"
+    locked = "state = 'locked'"
+    if adjustment == Adjustment.LOCK:
+        shape = (
+            "price",
+            "locked",
+            "false",
+            "NULL",
+            f"{locked} AND locked_until IS NOT DISTINCT FROM new_until",
+        )
+    elif adjustment == Adjustment.RELEASE:
+        shape = (rule, "follows", "state <> 'locked'", "'unchanged'", "false")
+    elif adjustment == Adjustment.FOLLOW:
+        shape = (rule, "follows", locked, "'locked'", "state = 'follows'")
+    else:
+        shape = (new_price_sql(change), "negotiated", locked, "'locked'", "price = target")
+    target, new_state, stays, because, unchanged = shape
+    return SET_ROWS.format(
+        standing=standing,
+        target=target,
+        new_state=new_state,
+        stays=stays,
+        stays_because=because,
+        unchanged=unchanged,
+        until=literal(change.locked_until),
+    ), list(params) if not whole else []
+
+
+def new_price_sql(change: PriceChange) -> str:
+    """The new price of a row as an expression over its `price`: adjust, round to the step, bound."""
+    operand = literal(change.operand)
+    price = {
+        Adjustment.AMOUNT: f"{operand}::numeric",
+        Adjustment.ADD: f"price + {operand}",
+        Adjustment.PERCENT: f"price * (100 + {operand}) / 100",
+    }[Adjustment(change.adjustment)]
+    if change.rounding_step is not None:
+        step = literal(change.rounding_step)
+        price = f"round(({price}) / {step}) * {step}"
+    if change.floor is not None:
+        price = f"greatest({price}, {literal(change.floor)})"
+    if change.ceiling is not None:
+        price = f"least({price}, {literal(change.ceiling)})"
+    return f"round({price}, 2)"
+
+
+def literal(value: Decimal | datetime | None) -> str:
+    """A checked value as SQL: numbers and instants only, which have no quotes in them."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, datetime):
+        return f"'{value.isoformat()}'::timestamptz"
+    return f"({value})"
+
+
+def fetch(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params or None)
+        return cursor.fetchall()

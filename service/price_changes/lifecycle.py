@@ -1,0 +1,322 @@
+"""What people do with a price change: approve, pause, resume, cancel, revert.
+
+Each verb is one transaction that locks the change, checks that its state allows the verb (else
+`wrong_state`, with the states that do), and writes down who did it. So of two that come at once
+the second one is told what the first has done. The planning is in `definition`, the preview in
+`preview`, the moving in `application`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from price_changes import application
+from price_changes import preview as previews
+from price_changes.definition import in_future, rows_sql
+from price_changes.errors import ChangeError
+from price_changes.models import ChangeRow, PriceChange
+from services.models import Clock, Repricing, RepricingStep, Skip
+
+Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
+
+# The states that allow each verb.
+ALLOWED = {
+    "preview": [Status.PLANNED, Status.HELD],
+    "approve": [Status.PLANNED, Status.HELD],
+    "pause": [Status.APPLYING],
+    "resume": [Status.PAUSED],
+    "cancel": [
+        Status.PLANNED,
+        Status.SCHEDULED,
+        Status.HELD,
+        Status.APPLYING,
+        Status.PAUSED,
+    ],
+    "revert": [Status.APPLIED],
+}
+
+
+def allowed(change: PriceChange) -> list[str]:
+    """The verbs that the state of a change allows."""
+    return [verb for verb, states in ALLOWED.items() if change.status in states]
+
+
+@contextmanager
+def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is None:
+            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        if change.status not in ALLOWED[verb]:
+            raise wrong_state(change, verb)
+        yield change
+
+
+def wrong_state(change: PriceChange, verb: str) -> ChangeError:
+    states = [state.value for state in ALLOWED[verb]]
+    return ChangeError(
+        "wrong_state",
+        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
+        f" {' or '.join(states)}.",
+        409,
+        state=change.status,
+        allowed=states,
+    )
+
+
+def approve(
+    change_id: int,
+    fingerprint: str,
+    author: str,
+    when_moved: str | None = None,
+    effective_at: Any = None,
+) -> PriceChange:
+    """Approve what the latest preview showed; the change falls due at its instant, or at once.
+
+    `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
+    catalogue and a revert are always current). `effective_at` is for one that was held, whose
+    instant has passed. Raises ChangeError. `frozen` lists the rows now, in one statement.
+    """
+    with _held(change_id, "approve") as change:
+        if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
+            raise ChangeError(
+                "needs_another_person",
+                f"{author} planned price change {change_id}; somebody else has to approve it.",
+                403,
+            )
+        if not change.fingerprint:
+            raise ChangeError(
+                "not_previewed",
+                f"Price change {change_id} has no preview yet: preview it first.",
+                409,
+            )
+        if fingerprint != change.fingerprint:
+            raise ChangeError(
+                "stale_fingerprint",
+                f"{str(fingerprint)[:40]!r} is not the fingerprint of the latest preview of price"
+                f" change {change_id}: look at it again, and approve that one.",
+                409,
+                parameter="fingerprint",
+                value=str(fingerprint)[:100],
+            )
+        change.when_moved = _when_moved(change, when_moved)
+        if change.kind not in CATALOGUE and not (change.preview or {}).get("moves"):
+            raise ChangeError(
+                "nothing_moves", "No subscription would move; there is nothing to approve.", 409
+            )
+        if effective_at is not None:
+            change.effective_at = in_future("effective_at", effective_at)
+        _order(change)
+        change.status = Status.SCHEDULED
+        change.approved_by, change.approved_at = author, timezone.now()
+        change.note = ""
+        change.save()
+        if change.when_moved == WhenMoved.FROZEN:
+            _freeze(change)
+    return change
+
+
+def _when_moved(change: PriceChange, given: str | None) -> str:
+    if change.kind != Kind.SET:
+        if given not in (None, "", WhenMoved.CURRENT):
+            raise ChangeError(
+                "always_current",
+                "A change of the catalogue and a revert move what is there at their instant:"
+                " when_moved is current.",
+                parameter="when_moved",
+                value=str(given)[:100],
+                allowed=[WhenMoved.CURRENT.value],
+            )
+        return WhenMoved.CURRENT
+    if given in (None, ""):
+        return WhenMoved.HOLD
+    if given not in WhenMoved.values:
+        raise ChangeError(
+            "unknown_value",
+            f"when_moved may be {', '.join(WhenMoved.values)}.",
+            parameter="when_moved",
+            value=str(given)[:100],
+            allowed=WhenMoved.values,
+        )
+    return str(given)
+
+
+def _order(change: PriceChange) -> None:
+    """Its place among all changes: the instant, then the order of approvals."""
+    role = {Kind.LIST_PRICE: "service", Kind.DISCOUNT: "plan"}.get(Kind(change.kind))
+    with connection.cursor() as cursor:
+        if role is not None:
+            # An edit of the same thing waits for this commit, so it knows of this change; and
+            # the instant is read after those that came before.
+            cursor.execute(
+                f"SELECT lock_{role}(%s, true)",  # noqa: S608 - one of two names
+                [change.service_id or change.plan_id],
+            )
+        cursor.execute("SELECT nextval('price_changes_approval'), clock_timestamp()")
+        change.approval, now = cursor.fetchone()
+    if change.status == Status.HELD and (change.effective_at or now) <= now:
+        change.effective_at = now
+    elif change.effective_at is None:
+        change.effective_at = now
+    elif change.effective_at <= now:
+        raise ChangeError(
+            "in_the_past",
+            f"Its instant, {change.effective_at.isoformat()}, has passed: plan another change.",
+            409,
+            parameter="effective_at",
+            value=change.effective_at.isoformat(),
+        )
+
+
+def _freeze(change: PriceChange) -> None:
+    ChangeRow.objects.filter(change_id=change.pk).delete()
+    _, found = application.list_rows(change, rows_sql(change))
+    if found != change.fingerprint:
+        raise ChangeError(
+            "moved_since_preview",
+            "Rows have moved since the preview: preview it again, and approve that one.",
+            409,
+        )
+
+
+def pause(change_id: int, author: str) -> PriceChange:
+    """Leave the remaining rows alone until somebody resumes. Waits for no chunk."""
+    with _held(change_id, "pause") as change:
+        Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
+        change.status, change.note = Status.PAUSED, f"Paused by {author}."
+        change.save(update_fields=["status", "note"])
+    return change
+
+
+def resume(change_id: int, author: str) -> PriceChange:
+    with _held(change_id, "resume") as change:
+        Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
+        change.status, change.note = Status.APPLYING, ""
+        if not Repricing.objects.due().filter(change_id=change_id).exists():
+            change.status, change.finished_at = Status.APPLIED, timezone.now()
+        change.save(update_fields=["status", "note", "finished_at"])
+    return change
+
+
+def cancel(change_id: int, author: str) -> PriceChange:
+    """Before the instant nothing happens; during the apply nothing more moves, and what was
+    applied is reverted (by a change of its own, approved by `author`). Waits for chunks in hand.
+    """
+    with _held(change_id, "cancel") as change:
+        began = change.status in (Status.APPLYING, Status.PAUSED)
+        if began:
+            _stop(change)
+        ChangeRow.objects.filter(change_id=change_id).delete()
+        change.status, change.cancelled_by = Status.CANCELLED, author
+        change.finished_at = timezone.now()
+        change.save(update_fields=["status", "cancelled_by", "finished_at"])
+        if began:
+            back = _plan_revert(change, author)
+            back.title = f"Cancelled: {change}"[:100]
+            back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
+            back.approved_by, back.approved_at = author, timezone.now()
+            _order(back)
+            back.save()
+    return change
+
+
+def _stop(change: PriceChange) -> None:
+    for work in Repricing.objects.due().filter(change_id=change.pk).order_by("pk"):
+        # A chunk in hand holds its step, and ends first.
+        steps = work.steps.select_for_update().order_by("pk")
+        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
+        work.steps.all().delete()
+        work.refresh_from_db()
+        if work.kind == Repricing.Kind.ROWS:
+            rows = ChangeRow.objects.filter(change_id=change.pk).count()
+        else:
+            rows = sum(step.subscriptions - step.checked for step in left)
+        if rows > 0:
+            Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
+        Repricing.objects.filter(pk=work.pk).update(
+            finished_at=Clock(), paused_at=None, checked=work.checked + max(0, rows)
+        )
+
+
+def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
+    """Plan the change that takes this one back, with its own preview.
+
+    It restores the price, the price state and the stamped comment of every row that nobody
+    touched since, and lists the others. With `approve_too` it is approved in the same transaction.
+    """
+    try:
+        with _held(change_id, "revert") as change:
+            back = _plan_revert(change, author)
+            back = previews.preview(back.pk)
+            if approve_too:
+                back = approve(back.pk, back.fingerprint, author)
+    except IntegrityError as error:
+        if "price_change_reverted_once" not in str(error):
+            raise
+        raise ChangeError(
+            "reverted_already", f"Price change {change_id} is being reverted already.", 409
+        ) from error
+    return back
+
+
+def _plan_revert(change: PriceChange, author: str) -> PriceChange:
+    back = PriceChange(
+        kind=change.kind if change.kind in CATALOGUE else Kind.REVERT,
+        title=f"Revert: {change}"[:100],
+        planned_by=author,
+        reverts=change,
+        service_id=change.service_id,
+        plan_id=change.plan_id,
+    )
+    if change.kind in CATALOGUE:
+        back.old_value = change.new_value
+        back.new_value = application.value_without(change)
+    back.save(force_insert=True)
+    back.refresh_from_db()
+    return back
+
+
+def outcome(change: PriceChange) -> dict[str, Any]:
+    """What became of the rows: applied + skipped + failed = rows, when it is finished. 3 queries."""
+    works = Repricing.objects.filter(change_id=change.pk)
+    sums = works.aggregate(
+        rows=Sum("checked", default=0),
+        applied=Sum("repriced", default=0),
+        failed=Sum("failed", default=0),
+        stamped=Sum("stamped", default=0),
+    )
+    skipped = dict(
+        Skip.objects.filter(repricing__change_id=change.pk)
+        .exclude(reason=Skip.Reason.FAILED)
+        .order_by()
+        .values_list("reason")
+        .annotate(rows=Sum("rows"))
+    )
+    superseded = Skip.objects.filter(by_change_id=change.pk).aggregate(rows=Sum("rows", default=0))
+    return {
+        **sums,
+        "skipped": skipped,
+        "superseded": superseded["rows"],  # rows of others that this one holds
+    }
+
+
+def pending(subscription_id: int) -> list[PriceChange]:
+    """Changes that are scheduled and would move this subscription. 1 + one a scheduled change."""
+    found = []
+    for change in PriceChange.objects.filter(status=Status.SCHEDULED).order_by(
+        "effective_at", "approval"
+    ):
+        if any(
+            row["subscription"] == subscription_id and row["reason"] is None
+            for row in previews.listed(change, after=subscription_id - 1, limit=1)
+        ):
+            found.append(change)
+    return found

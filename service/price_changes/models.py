@@ -1,0 +1,158 @@
+"""Price changes: decisions to move prices, from the plan to the outcome.
+
+      plan ──▶ planned ──approve──▶ scheduled ──instant──▶ applying ──▶ applied ──▶ reverted
+                  │                  │   ▲                  │    ▲                 (by another
+                  │                  │   └─approve─ held ◀──┤    │                  change)
+                  │                  │               │  pause  resume
+                  ▼                  ▼               ▼      ▼    │
+              cancelled          cancelled      cancelled  paused┘──cancel──▶ cancelled, reverted
+
+`services` knows nothing of them but their number (`change_id`).
+"""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from services.models import Plan, Service, Subscription
+
+
+class PriceChange(models.Model):
+    """One decision to move prices.
+
+    Of the catalogue: `service` or `plan` with its old and new value. Of a set of subscriptions:
+    `filter`, and an `adjustment` with its `operand`. A plain edit of the catalogue leaves one
+    too, approved by its author at the instant of the edit (a trigger writes it).
+    """
+
+    class Kind(models.TextChoices):
+        LIST_PRICE = "list_price", "list price"
+        DISCOUNT = "discount", "discount"
+        SET = "set", "set of subscriptions"
+        REVERT = "revert", "revert of a set"
+
+    class Adjustment(models.TextChoices):
+        AMOUNT = "amount", "a new amount"
+        ADD = "add", "plus or minus an amount"
+        PERCENT = "percent", "plus or minus a percentage"
+        LOCK = "lock", "lock at the price it has"
+        RELEASE = "release", "release the lock"
+        FOLLOW = "follow", "follow the catalogue"
+
+    class Status(models.TextChoices):
+        PLANNED = "planned"
+        SCHEDULED = "scheduled"
+        HELD = "held"
+        APPLYING = "applying"
+        PAUSED = "paused"
+        APPLIED = "applied"
+        CANCELLED = "cancelled"
+        REVERTED = "reverted"
+
+    class WhenMoved(models.TextChoices):
+        HOLD = "hold", "hold the change and ask again"
+        FROZEN = "frozen", "move the approved rows that nobody moved"
+        CURRENT = "current", "move what matches then"
+
+    title = models.CharField(max_length=100, db_default="")
+    reason = models.CharField(max_length=1000, db_default="")
+    comment = models.CharField("comment to stamp", max_length=50, db_default="")
+    kind = models.CharField(max_length=10, choices=Kind)
+    # No constraints: what became of a price outlives the service and the plan.
+    service = models.ForeignKey(
+        Service, models.DO_NOTHING, null=True, related_name="+", db_constraint=False
+    )
+    plan = models.ForeignKey(
+        Plan, models.DO_NOTHING, null=True, related_name="+", db_constraint=False
+    )
+    old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    for_new_only = models.BooleanField("for new subscriptions only", db_default=False)
+    filter = models.JSONField(null=True)
+    adjustment = models.CharField(max_length=7, choices=Adjustment, db_default="")
+    operand = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    floor = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    ceiling = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    rounding_step = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    locked_until = models.DateTimeField(null=True)
+    reverts = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="reverted_by", db_index=False
+    )
+
+    status = models.CharField(max_length=9, choices=Status, db_default="planned")
+    # NULL until the approval: at the instant of the approval.
+    effective_at = models.DateTimeField(null=True)
+    when_moved = models.CharField(max_length=7, choices=WhenMoved, db_default="")
+    planned_by = models.CharField(max_length=150)
+    planned_at = models.DateTimeField(db_default=Now())
+    preview = models.JSONField(null=True)
+    fingerprint = models.CharField(max_length=32, db_default="")
+    previewed_at = models.DateTimeField(null=True)
+    approved_by = models.CharField(max_length=150, db_default="")
+    approved_at = models.DateTimeField(null=True)
+    # The order of approvals, which decides between changes of one instant.
+    approval = models.BigIntegerField(null=True)
+    note = models.CharField(max_length=500, db_default="")  # why it is held, what drifted
+    cancelled_by = models.CharField(max_length=150, db_default="")
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [("approve_pricechange", "Can approve price changes")]
+        indexes = [
+            models.Index(
+                name="price_change_due",
+                fields=["effective_at", "approval"],
+                condition=Q(status="scheduled"),
+            ),
+            models.Index(name="price_change_of_service", fields=["service", "effective_at"]),
+            models.Index(name="price_change_of_plan", fields=["plan", "effective_at"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="price_change_reverted_once",
+                fields=["reverts"],
+                condition=~Q(status="cancelled") & ~Q(status="reverted"),
+                violation_error_message="This change is being reverted already.",
+            ),
+            models.CheckConstraint(
+                name="price_change_status_known",
+                condition=Q(
+                    status__in=[
+                        "planned",
+                        "scheduled",
+                        "held",
+                        "applying",
+                        "paused",
+                        "applied",
+                        "cancelled",
+                        "reverted",
+                    ]
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or f"price change {self.pk}"
+
+
+class ChangeRow(models.Model):
+    """A subscription that a change of a set is to move: as it stood, and what it is to become.
+
+    Made at the approval (`frozen`) or at the effective instant; deleted by the chunk that moves it.
+    """
+
+    pk = models.CompositePrimaryKey("change_id", "service_id", "plan_id", "subscription_id")
+    change_id = models.BigIntegerField()
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
+    price = models.DecimalField(max_digits=12, decimal_places=2)
+    price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
+    new_price = models.DecimalField(max_digits=12, decimal_places=2)
+    new_state = models.CharField(max_length=10, choices=Subscription.PriceState)
+    new_until = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id}: {self.price} → {self.new_price}"

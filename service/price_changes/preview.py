@@ -1,0 +1,258 @@
+"""What a price change would do: counts, totals, groups, and its fingerprint, in one pass.
+
+The fingerprint stands for the definition of the change and for each row of it: what it pays, what
+it is to pay, or why it does not move. Who approves it approves these rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from clients.models import Client
+from price_changes.definition import fetch, rows_sql
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from services.models import HIGHEST_PRICE, Plan, Service
+
+EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
+LARGEST = 10  # movers among the clients
+
+# Of each row all that decides; XOR, so that no order is needed.
+HASH = (
+    "bit_xor(hash_record_extended("
+    "ROW(id, service_id, plan_id, price, price_state, new_price, new_state, new_until, reason), 0))"
+)
+
+PREVIEW = f"""
+WITH change_row AS ({{rows}}), counted AS (
+    SELECT grouping(service_id, client_id, bucket) AS of, service_id, plan_id, reason, client_id,
+           bucket, count(*) AS rows, count(*) FILTER (WHERE reason IS NULL) AS moves,
+           sum(price) AS before, sum(new_price) AS after,
+           count(*) FILTER (WHERE reason IS NULL AND price_state = 'follows'
+                                  AND new_state <> 'follows') AS stop_following,
+           min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
+      FROM (SELECT *, CASE WHEN reason IS NULL THEN
+                   width_bucket(new_price - price, '{{{{{", ".join(map(str, EDGES))}}}}}'::numeric[])
+                   END AS bucket
+              FROM change_row) bucketed
+     GROUP BY GROUPING SETS ((service_id, plan_id, reason), (client_id), (bucket))
+)
+SELECT of, service_id, plan_id, reason, client_id, bucket, rows, moves, before, after,
+       stop_following, lowest, highest, hash
+  FROM (SELECT *, row_number() OVER (PARTITION BY of ORDER BY abs(after - before) DESC, client_id)
+                  AS rank
+          FROM counted) ranked
+ WHERE of <> {{clients}} OR (rank <= {LARGEST} AND after <> before)
+"""  # noqa: S608 - constants
+PAIRS, CLIENTS, BUCKETS = 0b011, 0b101, 0b110  # bits of grouping(): what is not grouped by
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one pass over the rows has found."""
+
+    rows: int
+    moves: int
+    fingerprint: str
+    preview: dict[str, Any]
+
+
+def count(change: PriceChange, at: datetime | None = None) -> Counted:
+    """The preview of a change, as of `at`; nothing is kept. Two or three queries.
+
+    ChangeError for a change that has no rows, or that would make a price negative or too high.
+    """
+    at = at or change.effective_at or timezone.now()
+    sql, params = rows_sql(change, at)
+    groups = defaultdict(list)
+    for of, *group in fetch(PREVIEW.format(rows=sql, clients=CLIENTS), params):
+        groups[of].append(group)
+
+    pairs: dict[tuple[int, int], dict[str, Any]] = {}
+    stays: dict[str, int] = defaultdict(int)
+    rows = moves = stop_following = digest = 0
+    before = after = Decimal(0)
+    for service_id, plan_id, reason, _, _, n, moving, was, becomes, stop, low, high, hash in groups[
+        PAIRS
+    ]:
+        pair = pairs.setdefault(
+            (service_id, plan_id),
+            {
+                "service": service_id,
+                "plan": plan_id,
+                "rows": 0,
+                "moves": 0,
+                "before": Decimal(0),
+                "after": Decimal(0),
+            },
+        )
+        for name, value in (("rows", n), ("moves", moving), ("before", was), ("after", becomes)):
+            pair[name] += value
+        rows, moves, digest = rows + n, moves + moving, digest ^ hash
+        before, after, stop_following = before + was, after + becomes, stop_following + stop
+        if reason is not None:
+            stays[reason] += n
+        elif low < 0 or high > HIGHEST_PRICE:
+            raise _out_of_range(change, at)
+    preview = {
+        "as_of": at.isoformat(),
+        "rows": rows,
+        "moves": moves,
+        "stays": dict(sorted(stays.items())),
+        "stop_following": stop_following,
+        "total_before": before,
+        "total_after": after,
+        "by_service_and_plan": _named_pairs(list(pairs.values())),
+        "largest_movers": _named_clients(groups[CLIENTS]),
+        "distribution": [
+            {
+                "from": EDGES[bucket - 1] if bucket else None,
+                "to": EDGES[bucket] if bucket < len(EDGES) else None,
+                "rows": n,
+            }
+            for _, _, _, _, bucket, n, *_ in sorted(
+                (group for group in groups[BUCKETS] if group[4] is not None),
+                key=lambda group: group[4],
+            )
+        ],
+        "scheduled_before": list(
+            PriceChange.objects.filter(status="scheduled", effective_at__lte=at)
+            .exclude(pk=change.pk)
+            .values_list("pk", flat=True)[:100]
+        ),
+    }
+    return Counted(rows, moves, fingerprint(change, digest, rows, moves), preview)
+
+
+def fingerprint(change: PriceChange, digest: int, rows: int, moves: int) -> str:
+    """32 hexadecimal digits for the definition and the rows."""
+    definition = [
+        change.kind,
+        change.service_id,
+        change.plan_id,
+        change.new_value,
+        change.for_new_only,
+        change.filter,
+        change.adjustment,
+        change.operand,
+        change.floor,
+        change.ceiling,
+        change.rounding_step,
+        change.locked_until,
+        change.comment,
+        change.reverts_id,
+        digest,
+        rows,
+        moves,
+    ]
+    plain = [str(each.normalize()) if isinstance(each, Decimal) else each for each in definition]
+    return blake2b(msgspec.json.encode(plain), digest_size=16).hexdigest()
+
+
+def preview(change_id: int) -> PriceChange:
+    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is None:
+            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        if change.status not in ("planned", "held"):
+            raise ChangeError(
+                "wrong_state",
+                f"Price change {change_id} is {change.status}; a preview is of one that is"
+                " planned or held.",
+                409,
+                state=change.status,
+                allowed=["planned", "held"],
+            )
+        counted = count(change, at=timezone.now() if change.status == "held" else None)
+        if change.kind == PriceChange.Kind.SET and not counted.rows:
+            raise ChangeError(
+                "empty_set",
+                "No subscription matches the filter: there is nothing to change.",
+                parameter="filter",
+            )
+        change.preview = msgspec.to_builtins(counted.preview)
+        change.fingerprint = counted.fingerprint
+        change.previewed_at = timezone.now()
+        change.save(update_fields=["preview", "fingerprint", "previewed_at"])
+    return change
+
+
+def listed(
+    change: PriceChange, after: int = 0, limit: int = 100, reason: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows old → new in the order of their ids, on from `after`; of one reason if given.
+
+    `reason` "moves" means those that move. Computed anew: what would happen if it happened now.
+    """
+    sql, params = rows_sql(change)
+    where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
+    more = [reason] if where.endswith("%s") else []
+    names = [
+        "subscription",
+        "client",
+        "service",
+        "plan",
+        "old_price",
+        "price_state",
+        "new_price",
+        "new_state",
+        "locked_until",
+        "reason",
+    ]
+    found = fetch(
+        f"SELECT * FROM ({sql}) change_row WHERE id > %s AND {where} ORDER BY id LIMIT %s",  # noqa: S608
+        [*params, after, *more, limit],
+    )
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
+    sql, params = rows_sql(change, at)
+    [(pk, price, new_price)] = fetch(
+        f"SELECT id, price, new_price FROM ({sql}) change_row WHERE reason IS NULL"  # noqa: S608
+        " AND (new_price < 0 OR new_price > %s) ORDER BY id LIMIT 1",
+        [*params, HIGHEST_PRICE],
+    )
+    return ChangeError(
+        "price_out_of_range",
+        f"Subscription {pk} would move from {price} to {new_price}; a price lies from 0 to"
+        f" {HIGHEST_PRICE}. Set a floor or a ceiling, or take it out of the filter.",
+        409,
+        parameter="operand",
+        value=str(new_price),
+        subscription=pk,
+    )
+
+
+def _named_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    services = dict(Service.objects.values_list("pk", "name"))
+    plans = {plan.pk: str(plan) for plan in Plan.objects.all()}
+    for pair in pairs:
+        pair["service_name"] = services.get(pair["service"], "")
+        pair["plan_name"] = plans.get(pair["plan"], "")
+    return sorted(pairs, key=lambda pair: -abs(pair["after"] - pair["before"]))
+
+
+def _named_clients(groups: list[list[Any]]) -> list[dict[str, Any]]:
+    ids = [group[3] for group in groups]
+    names = dict(Client.objects.filter(pk__in=ids).values_list("pk", "company_name"))
+    return [
+        {
+            "client": client_id,
+            "client_name": names.get(client_id, ""),
+            "rows": rows,
+            "before": before,
+            "after": after,
+        }
+        for _, _, _, client_id, _, rows, _, before, after, *_ in groups
+    ]
