@@ -283,9 +283,9 @@ class Subscription(SavesChanges):
             # Left out, the price comes back with the insert; given, it may have been put right.
             repriced = isinstance(self.price, Decimal | int | float | str)
         else:
-            repriced = not {
-                "service_id", "plan_id", "ended_at", "price", "price_state"
-            }.isdisjoint(self.changed_fields())
+            repriced = not {"service_id", "plan_id", "ended_at", "price", "price_state"}.isdisjoint(
+                self.changed_fields()
+            )
         super().save(*args, **kwargs)
         if repriced:
             self.refresh_from_db(fields=["price", "price_state", "locked_until", "price_reason"])
@@ -399,6 +399,8 @@ class Repricing(models.Model):
         )
     )
     locked_until = models.DateTimeField("followers are locked until", null=True)
+    # The revert of a change puts back the comments that its stamp has written over.
+    unstamps_change_id = models.BigIntegerField(null=True)
     paused_at = models.DateTimeField(null=True)
     old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)

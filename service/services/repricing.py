@@ -203,7 +203,8 @@ def _drain(lane: str, seconds: float) -> int:
     moved = tries = 0
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
     while time.monotonic() < deadline:
-        planned = all([look() for look in START_DUE]) and plan_due()
+        started = [look() for look in START_DUE]  # each, though one gives way
+        planned = all(started) and plan_due()
         chunk = _take_chunk(lane, blocked)
         if chunk is not None:
             moved += chunk
@@ -280,7 +281,9 @@ def _plan(repricing_id: int) -> None:
                 "repricing": repricing_id,
                 "service": repricing.service_id,
                 "plan": repricing.plan_id,
-                "kinds": [PRICE, COMMENT] if repricing.comment else [PRICE],
+                "kinds": [PRICE, COMMENT]
+                if repricing.comment or repricing.unstamps_change_id
+                else [PRICE],
             },
         )
 
@@ -387,9 +390,7 @@ def _leave_out_next(step: RepricingStep, reason: str) -> None:
 
 
 def _next_of_pair(step: RepricingStep) -> int | None:
-    rows = Subscription.objects.of_pair(
-        step.service_id, step.plan_id, step.after_id, step.last_id
-    )
+    rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, step.last_id)
     return rows.values_list("pk", flat=True).first()
 
 
@@ -454,9 +455,7 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
     return Chunk(count, last_id, moved, done)
 
 
-def _count_skips(
-    step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int
-) -> None:
+def _count_skips(step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int) -> None:
     if moved == count:
         return
     ended = Q(ended_at__lte=Now())
@@ -519,7 +518,7 @@ def _events(service_id: int, plan_id: int) -> list[tuple[int, int | None, dateti
 # A subscription owes an entry for each due change that its newest entry does not know of, and for
 # each later one again, since the price in force from then on is another: a worker may come late.
 THROUGH = """
-WITH subscription AS ({rows} FOR NO KEY UPDATE), event AS (
+WITH event AS (
     SELECT position, change_id, effective_at, due, number
       FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::boolean[])
            WITH ORDINALITY event (position, change_id, effective_at, due, number)
@@ -528,10 +527,11 @@ WITH subscription AS ({rows} FOR NO KEY UPDATE), event AS (
            (SELECT min(effective_at) FROM event
              WHERE due AND position > (SELECT max(entry.id) FROM services_ledgerentry entry
                                         WHERE entry.subscription_id = subscription.id)) AS since
-      FROM subscription
+      FROM services_subscription subscription WHERE id = ANY (%s)
 )
 INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at, change_id)
+       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
+        change_id)
 SELECT owing.id, client_id, service_id, plan_id,
        price_rule_at(service_id, plan_id, event.effective_at), 'follows', event.effective_at,
        event.change_id
@@ -546,16 +546,11 @@ def _move_through(
     followers: SubscriptionQuerySet,
     price: Decimal,
 ) -> int:
-    sql, params = (
-        followers.order_by()
-        .values_list("id", "client_id", "service_id", "plan_id")
-        .query.sql_with_params()
-    )
+    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
+    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(
-            THROUGH.format(rows=sql),
-            [*params, *([list(column) for column in zip(*events, strict=True)])],
-        )
+        columns = [list(column) for column in zip(*events, strict=True)]
+        cursor.execute(THROUGH, [*columns, locked])
         written = {id for (id,) in cursor.fetchall()}
     with ledger_origin(kept=True):
         moved = followers.filter(pk__in=written).exclude(price=price).update(price=price)
@@ -591,7 +586,10 @@ def stamp_pair(step: RepricingStep, size: int) -> Chunk:
     """The repricing's comment on the followers of the step's pair."""
     rows, count, last_id, done = _next_rows(step, size)
     repricing = step.repricing
-    moved = write_stamp(rows.following(), repricing.comment, repricing.change_id)
+    if repricing.unstamps_change_id is None:
+        moved = write_stamp(rows.following(), repricing.comment, repricing.change_id)
+    else:
+        moved = _unstamp(rows, repricing.unstamps_change_id)
     return Chunk(count, last_id, moved, done)
 
 
@@ -602,9 +600,7 @@ def write_stamp(rows: SubscriptionQuerySet, comment: str, change_id: int | None 
     """
     stamped = rows.filter(Q(comment="") | Q(comment=F("stamp"))).exclude(comment=comment)
     if change_id is not None:
-        before = list(
-            stamped.select_for_update(no_key=True).values_list("pk", "comment", "stamp")
-        )
+        before = list(stamped.select_for_update(no_key=True).values_list("pk", "comment", "stamp"))
         StampedComment.objects.bulk_create(
             (
                 StampedComment(change_id=change_id, subscription_id=pk, comment=was, stamp=stamp)
@@ -614,6 +610,17 @@ def write_stamp(rows: SubscriptionQuerySet, comment: str, change_id: int | None 
         )
         stamped = stamped.filter(pk__in=[pk for pk, _, _ in before])
     return stamped.update(comment=comment, stamp=comment)
+
+
+def _unstamp(rows: SubscriptionQuerySet, change_id: int) -> int:
+    """Put back what the change's stamp wrote over, where the stamp still stands."""
+    before = StampedComment.objects.filter(change_id=change_id, subscription_id=OuterRef("pk"))
+    repricing = Repricing.objects.filter(change_id=change_id).exclude(comment="")
+    comment = repricing.values_list("comment", flat=True).first()
+    stamped = rows.filter(Exists(before), comment=comment, stamp=comment)
+    return stamped.update(
+        comment=Subquery(before.values("comment")), stamp=Subquery(before.values("stamp"))
+    )
 
 
 def release_ended_locks() -> bool:
@@ -645,10 +652,11 @@ def release_ended_locks() -> bool:
 # From the end of the lock on, what the rule said at each instant that the catalogue moved.
 RELEASED = """
 INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at, change_id)
+       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
+        change_id)
 SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
-       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at), 'follows',
-       event.effective_at, event.change_id
+       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
+       'follows', event.effective_at, event.change_id
   FROM services_subscription subscription
  CROSS JOIN LATERAL (
        SELECT effective_at, change_id, id FROM services_repricing repricing
@@ -678,11 +686,23 @@ def _release(until: datetime, subscription_ids: list[int]) -> None:
     for plan_id in sorted({plan_id for _, plan_id in pairs}):
         with connection.cursor() as cursor:
             cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
-    ids = list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
+    found = list(rows.select_for_update(no_key=True).values_list("pk", "service_id", "plan_id"))
+    if not {tuple(pair) for _, *pair in found} <= set(pairs):
+        raise LockHeld("A subscription moved to a pair that is not locked.")
+    release_rows(until, [pk for pk, *_ in found])
+
+
+def release_rows(until: datetime, subscription_ids: list[int]) -> None:
+    """Let locked rows follow since `until`, with the entries of all that they have missed.
+
+    Two queries and the settings'. Wants the locks of the rows and of their catalogue.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(RELEASED, {"until": until, "ids": ids})
+        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
     with ledger_origin(kept=True):
-        Subscription.objects.filter(pk__in=ids).update(price_state="follows", price=None)
+        Subscription.objects.filter(pk__in=subscription_ids).update(
+            price_state=Subscription.PriceState.FOLLOWS, price=None
+        )
 
 
 # What a step of each kind of repricing does, and where its next row is found. `price_changes` adds
