@@ -13,14 +13,16 @@ def shape(subscriptions: int) -> tuple[int, int]:
 
 
 @contextmanager
-def scratch_book(name: str, subscriptions: int) -> Iterator[None]:
+def scratch_book(
+    name: str, subscriptions: int, services_and_plans: tuple[int, int] | None = None
+) -> Iterator[None]:
     """Django's connection leads to a migrated database with so many subscriptions."""
     before = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
     # What a killed run has left is dropped; one that still runs keeps its database and ends this.
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
-        fill(subscriptions)
+        fill(subscriptions, services_and_plans)
         yield
     finally:
         connection.creation.destroy_test_db(before, verbosity=0)
@@ -51,12 +53,12 @@ def on_server(statement: str) -> None:
         cursor.execute(statement)
 
 
-def fill(subscriptions: int) -> None:
+def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) -> None:
     """Rows as years of business leave them: client, service and plan in no order.
 
     Five subscriptions a client, and the same book in each run.
     """
-    services, plans = shape(subscriptions)
+    services, plans = services_and_plans or shape(subscriptions)
     say(f"a book of {subscriptions:,} subscriptions to {services} services by {plans} plans…")
     with connection.cursor() as cursor:
         cursor.execute("SELECT setseed(0.5)")
