@@ -193,8 +193,8 @@ SELECT reason, count(*), {HASH} FROM change_row GROUP BY reason
 
 STEPS = """
 INSERT INTO services_repricingstep
-       (repricing_id, kind, service_id, plan_id, subscriptions, last_id)
-SELECT %(repricing)s, kind, service_id, plan_id, count(*), max(subscription_id)
+       (repricing_id, kind, service_id, plan_id, subscriptions, last_id, effective_at)
+SELECT %(repricing)s, kind, service_id, plan_id, count(*), max(subscription_id), %(effective_at)s
   FROM price_changes_changerow, unnest(%(kinds)s::text[]) kind
  WHERE change_id = %(change)s
  GROUP BY kind, service_id, plan_id
@@ -255,7 +255,15 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     if change.kind == Kind.REVERT and change.reverts is not None and change.reverts.comment:
         kinds.append(RepricingStep.Kind.COMMENT.value)
     with connection.cursor() as cursor:
-        cursor.execute(STEPS, {"repricing": work.pk, "change": change.pk, "kinds": kinds})
+        cursor.execute(
+            STEPS,
+            {
+                "repricing": work.pk,
+                "change": change.pk,
+                "kinds": kinds,
+                "effective_at": change.effective_at,
+            },
+        )
     listed = ChangeRow.objects.filter(change_id=change.pk).count()
     Repricing.objects.filter(pk=work.pk).update(
         subscriptions=listed + skipped, finished_at=None if listed else Now()

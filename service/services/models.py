@@ -487,6 +487,8 @@ class RepricingStep(models.Model):
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
     kind = models.CharField(max_length=7, choices=Kind)
+    # The repricing's: steps of a pair are done in the order of instants, whoever came first.
+    effective_at = models.DateTimeField(db_default=Clock())
     service_id = models.BigIntegerField()
     plan_id = models.BigIntegerField()
     subscriptions = models.BigIntegerField()
@@ -498,8 +500,10 @@ class RepricingStep(models.Model):
         ordering = ["id"]
         indexes = [
             models.Index(
-                name="repricing_step_pair", fields=["kind", "service_id", "plan_id", "id"]
+                name="repricing_step_pair",
+                fields=["kind", "service_id", "plan_id", "effective_at", "id"],
             ),
+            models.Index(name="repricing_step_next", fields=["kind", "effective_at", "id"]),
         ]
 
     def __str__(self) -> str:

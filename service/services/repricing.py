@@ -266,8 +266,10 @@ def _plan(repricing_id: int) -> None:
                    AND (%(plan)s::bigint IS NULL OR plan.id = %(plan)s)
             ), step AS (
                 INSERT INTO services_repricingstep
-                       (repricing_id, kind, service_id, plan_id, subscriptions, last_id)
-                SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id
+                       (repricing_id, kind, service_id, plan_id, subscriptions, last_id,
+                        effective_at)
+                SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id,
+                       %(effective_at)s
                   FROM pair, unnest(%(kinds)s::text[]) kind
                  ORDER BY kind DESC, service_id, plan_id
             )
@@ -281,6 +283,7 @@ def _plan(repricing_id: int) -> None:
                 "repricing": repricing_id,
                 "service": repricing.service_id,
                 "plan": repricing.plan_id,
+                "effective_at": repricing.effective_at,
                 "kinds": [PRICE, COMMENT]
                 if repricing.comment or repricing.unstamps_change_id
                 else [PRICE],
@@ -320,17 +323,21 @@ def _take_chunk(lane: str, blocked: set[int]) -> int | None:
 
 
 def _claim(lane: str, blocked: set[int]) -> RepricingStep | None:
-    """The oldest step that no other worker holds, locked; of one pair only ever the first.
+    """The first step that no other worker holds, locked; of one pair only ever its first.
 
-    What is paused holds nobody up.
+    First is what has the earliest instant, then what was planned first. What is paused holds
+    nobody up.
     """
     going = RepricingStep.objects.filter(kind=lane, repricing__paused_at=None)
     siblings = going.filter(service_id=OuterRef("service_id"), plan_id=OuterRef("plan_id"))
+    earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
+        effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
+    )
     return (
         going.exclude(pk__in=blocked)
-        .exclude(Exists(siblings.filter(pk__lt=OuterRef("pk"))))
+        .exclude(Exists(siblings.filter(earlier)))
         .select_related("repricing")
-        .order_by("pk")
+        .order_by("effective_at", "pk")
         .select_for_update(skip_locked=True, of=("self",))
         .first()
     )

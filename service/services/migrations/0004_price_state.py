@@ -281,4 +281,21 @@ class Migration(migrations.Migration):
                 fields=("change_id", "subscription_id"), name="stamped_comment_once"
             ),
         ),
+        migrations.AddField(
+            model_name="repricingstep",
+            name="effective_at",
+            field=models.DateTimeField(db_default=services.models.Clock()),
+        ),
+        migrations.RemoveIndex(model_name="repricingstep", name="repricing_step_pair"),
+        migrations.AddIndex(
+            model_name="repricingstep",
+            index=models.Index(
+                fields=["kind", "service_id", "plan_id", "effective_at", "id"],
+                name="repricing_step_pair",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="repricingstep",
+            index=models.Index(fields=["kind", "effective_at", "id"], name="repricing_step_next"),
+        ),
     ]
