@@ -376,25 +376,29 @@ class TestQueryBudget:
         ]
 
     def test_nothing_due(self, book):
-        # 3 queries: * repricings to plan or close * lock_timeout * a step to claim
-        assert len(self.queries(reprice)) == 3
+        # 4 queries: * locks that have ended * repricings to plan or close * lock_timeout
+        #   * a step to claim
+        assert len(self.queries(reprice)) == 4
 
     @pytest.mark.parametrize("rows", [10, 1000])
     def test_does_not_grow_with_the_rows(self, db, rows):
         a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
-        # 17 queries: * 2 plan: claim the repricing, insert its steps
-        #   * 3 rounds (a chunk, closing, nothing left) of: what to plan, lock_timeout, claim
-        #   * 8 the chunk: successor? rows ahead, lock service, lock plan, list price, discount,
-        #     the update, delete the step, count on the repricing  * 1 close the repricing
-        assert len(self.queries(reprice)) <= 20
+        # 24 queries: * 2 rounds (a chunk, closing) of 4: locks that have ended, what to plan,
+        #     lock_timeout, claim
+        #   * 3 plan: lock_timeout, claim the repricing, insert its steps
+        #   * 12 the chunk: lock service, lock plan, rows ahead, list price, discount, what fell due
+        #     first, what came since, say the entries' origin, the update, unsay it,
+        #     delete the step, count on the repricing
+        #   * 1 close the repricing
+        assert len(self.queries(reprice)) == 24
 
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
         pk = book.filter(service=service).first().pk
-        # 7 queries: * lock_timeout * its pair * lock service * lock plan * list price * discount
-        #   * the update
-        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 7
+        # 11 queries: * lock_timeout * its pair * lock service * lock plan * list price * discount
+        #   * what fell due first * what came since * say the entry's origin * the update * unsay it
+        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 11
 
 
 def updates_of_subscriptions(cursor):
@@ -462,10 +466,10 @@ class TestRepricingOfManyRows:
         step = RepricingStep(**pair, after_id=0, last_id=last.pk)
         with transaction.atomic():
             with CaptureQueriesContext(connection) as queries:
-                end, rows = repricing._end_of_chunk(step)
-                chunk = Subscription.objects.filter(**pair, id__gt=0, id__lte=end)
-                repricing._reprice_rows(chunk, **pair, comment="")
+                chunk, rows, last_id, done = repricing._next_rows(step, repricing.CHUNK)
+                repricing._move_followers(chunk, **pair)
             assert rows == chunk.count() == 900
+            assert (last_id, done) == (chunk.last().pk, False)
             statements = [query["sql"] for query in queries]
             [bound] = [sql for sql in statements if sql.startswith("SELECT MAX")]
             [update] = [sql for sql in statements if sql.startswith("UPDATE")]

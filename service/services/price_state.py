@@ -1,0 +1,215 @@
+"""What somebody decides about one subscription's price: lock it, negotiate one, let it follow.
+
+Each verb is one transaction. It locks the row as any writer does, first the row and then (in the
+trigger, or here) its catalogue, and appends what it did to the ledger under its author's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils.timezone import is_aware
+
+from services.models import HIGHEST_PRICE, LAST_DAY, Subscription
+from services.pricing import CENT
+from services.repricing import release_rows
+
+FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
+
+LONGEST_REASON = 200
+LONGEST_AUTHOR = 150
+
+
+class PriceStateError(Exception):
+    """A verb that can't be done: `detail` says why, and what to do; nothing was written.
+
+    `status_code` is HTTP's: 400 for input that can't be used, 404 for a subscription that is not
+    there, 409 for what its state does not allow.
+    """
+
+    def __init__(self, code: str, detail: str, status_code: int = 400, **about: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.status_code = status_code
+        self.about = about
+
+
+def lock(subscription_id: int, until: datetime | None, reason: str, author: str) -> Subscription:
+    """Keep the price that it has now, [now, `until`), or until it is released if that is None.
+
+    A catalogue change that has not reached it yet will not. A lock that is there gets this end
+    and reason. `PriceStateError` for an end that is not in the future, a missing or too long
+    reason, a subscription that has ended or is not there. Five queries.
+    """
+    _check_text("reason", reason, LONGEST_REASON, required=True)
+    _check_text("author", author, LONGEST_AUTHOR)
+    if until is not None:
+        if not isinstance(until, datetime) or not is_aware(until):
+            raise _bad_until(until, "Give the lock's end as a time with its offset from UTC.")
+        if until > LAST_DAY:
+            raise _bad_until(until, "A lock ends in year 9999 at the latest; or leave out its end.")
+    with _changing(subscription_id, author) as (subscription, now):
+        if until is not None and until <= now:
+            raise _bad_until(until, "A lock's end has to be in the future.")
+        return _write(subscription, price_state=LOCKED, locked_until=until, price_reason=reason)
+
+
+def release(subscription_id: int, author: str) -> Subscription:
+    """End a lock now: it follows the catalogue again, at the rule's price.
+
+    `PriceStateError` for one that is not locked, that has ended or is not there. Five queries.
+    """
+    _check_text("author", author, LONGEST_AUTHOR)
+    with _changing(subscription_id, author) as (subscription, _):
+        if subscription.price_state != LOCKED:
+            raise PriceStateError(
+                "not_locked",
+                f"Subscription {subscription_id} is not locked, so there is nothing to release:"
+                f" its price {_said(subscription)}.",
+                409,
+                price_state=subscription.price_state,
+            )
+        return _write(subscription, price_state=FOLLOWS, price=None)
+
+
+def negotiate(
+    subscription_id: int, price: Decimal | int | str, reason: str, author: str
+) -> Subscription:
+    """Give it a price of its own from now on, in the deployment's currency, exact to the cent.
+
+    `PriceStateError` for a price that is no number, negative, too high or finer than a cent, for
+    a missing or too long reason, for a subscription that has ended or is not there. Five queries.
+    """
+    price = _checked_price(price)
+    _check_text("reason", reason, LONGEST_REASON, required=True)
+    _check_text("author", author, LONGEST_AUTHOR)
+    with _changing(subscription_id, author) as (subscription, _):
+        return _write(
+            subscription,
+            price_state=NEGOTIATED,
+            price=price,
+            locked_until=None,
+            price_reason=reason,
+        )
+
+
+def follow(subscription_id: int, author: str) -> Subscription:
+    """Let it follow the catalogue from now on, at the rule's price, whatever its state was.
+
+    `PriceStateError` for one that has ended or is not there. Five queries, three if it follows.
+    """
+    _check_text("author", author, LONGEST_AUTHOR)
+    with _changing(subscription_id, author) as (subscription, _):
+        if subscription.price_state == FOLLOWS:
+            return subscription
+        return _write(subscription, price_state=FOLLOWS, price=None)
+
+
+# --- One row, its lock and its author -----------------------------------------------------------
+
+
+@contextmanager
+def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription, datetime]]:
+    """The subscription, locked, and the database's time; the block's entries have this author."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        subscription = (
+            Subscription.objects.select_for_update(no_key=True).filter(pk=subscription_id).first()
+        )
+        if subscription is None:
+            raise PriceStateError(
+                "unknown_subscription", f"There is no subscription {subscription_id}.", 404
+            )
+        # Read after the lock, which may have been waited for.
+        cursor.execute(
+            "SELECT clock_timestamp(), set_config('pricebook.author', %s, true)", [author]
+        )
+        now = cursor.fetchone()[0]
+        if subscription.ended_at is not None and subscription.ended_at <= now:
+            raise PriceStateError(
+                "subscription_ended",
+                f"Subscription {subscription_id} ended at {subscription.ended_at.isoformat()};"
+                " what it pays is history.",
+                409,
+            )
+        if subscription.locked_until is not None and subscription.locked_until <= now:
+            _release_ended_lock(subscription)
+        yield subscription, now
+        # Local to the transaction; an outer one that goes on is not this author's.
+        cursor.execute("SELECT set_config('pricebook.author', '', true)")
+
+
+def _release_ended_lock(subscription: Subscription) -> None:
+    """As the sweep does, which has not come yet: since its lock's end it has followed.
+
+    Else what is decided now would hide what it paid between the two.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT lock_pairs(%s::bigint[], %s::bigint[])",
+            [[subscription.service_id], [subscription.plan_id]],
+        )
+    assert subscription.locked_until is not None
+    release_rows(subscription.locked_until, [subscription.pk])
+    subscription.refresh_from_db()
+
+
+def _write(subscription: Subscription, **values: Any) -> Subscription:
+    # Not save(): it writes what differs from what was loaded, and this states the whole.
+    Subscription.objects.filter(pk=subscription.pk).update(**values)
+    # What triggers have made of it: the rule's price, no end and no reason for who follows.
+    subscription.refresh_from_db()
+    return subscription
+
+
+def _said(subscription: Subscription) -> str:
+    return "is negotiated" if subscription.price_state == NEGOTIATED else "follows the catalogue"
+
+
+# --- What may be asked for ----------------------------------------------------------------------
+
+
+def _bad_until(until: object, detail: str) -> PriceStateError:
+    value = until.isoformat() if isinstance(until, datetime) else str(until)[:100]
+    return PriceStateError("bad_until", f"{detail} This is {value!r}.", parameter="until")
+
+
+def _check_text(name: str, text: str, longest: int, required: bool = False) -> None:
+    def bad(detail: str) -> PriceStateError:
+        return PriceStateError(f"bad_{name}", detail, parameter=name)
+
+    if not isinstance(text, str):
+        raise bad(f"The {name} has to be text.")
+    if required and not text.strip():
+        raise bad(f"Give a {name}, in up to {longest} characters.")
+    if len(text) > longest:
+        raise bad(f"The {name} has {len(text):,} characters; up to {longest} fit.")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise bad(f"The {name} has a character that no database can store.")
+
+
+def _checked_price(given: Decimal | int | str) -> Decimal:
+    def bad(detail: str) -> PriceStateError:
+        return PriceStateError("bad_price", detail, parameter="price", value=str(given)[:100])
+
+    # A float is not exact, and True is an int.
+    if isinstance(given, bool) or not isinstance(given, Decimal | int | str):
+        raise bad("Give the price as a decimal number.")
+    try:
+        price = Decimal(given)
+    except (InvalidOperation, ValueError):
+        raise bad(f"{str(given)[:100]!r} is not a decimal number.") from None
+    if not price.is_finite():
+        raise bad(f"A price is a finite number; {price} is not.")
+    if price < 0:
+        raise bad("A price can't be negative.")
+    if price > HIGHEST_PRICE:
+        raise bad(f"A price can't be higher than {HIGHEST_PRICE}.")
+    if price != price.quantize(CENT):
+        raise bad("A price has at most 2 decimals.")
+    return price.quantize(CENT)
