@@ -227,13 +227,15 @@ def plan_due() -> bool:
     without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
     # In the order of the edits: of two that stamp the same rows the later one's comment stays.
     for repricing in without_steps.filter(paused_at=None).order_by("pk"):
-        if repricing.planned_at is not None:
-            due.filter(pk=repricing.pk).update(finished_at=Now())
-        else:
-            try:
+        try:
+            if repricing.planned_at is None:
                 _plan(repricing.pk)
-            except LockHeld:
-                return False  # and not the next one: they are planned in order
+            else:
+                # Somebody who pauses or cancels the change holds it, and wants this row.
+                with _giving_way():
+                    due.filter(pk=repricing.pk).update(finished_at=Now())
+        except LockHeld:
+            return False  # and not the next one: they are planned in order
     return True
 
 
