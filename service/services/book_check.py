@@ -1,6 +1,6 @@
-"""The book check: proves price = rule and total = rows, and mends what differs.
+"""The book check: proves price = rule, total = rows and ledger = rows, and mends the first two.
 
-Who calls it: the command `check_book`, and the task of that name, by beat. Triggers keep both, so
+Who calls it: the command `check_book`, and the task of that name, by beat. Triggers keep all, so
 a difference means that something went around the triggers: a restore, `session_replication_role`.
 """
 
@@ -17,12 +17,40 @@ from services.models import Repricing
 
 ACTIVE = "(ended_at IS NULL OR ended_at > now())"
 
+# Beside each subscription what its last entry says; NULL where there is none, or no row any more.
+# The greatest ids come of one walk along `ledger_subscription`, however long the histories are.
+LEDGER = """
+    SELECT coalesce(subscription.id, entry.subscription_id) AS id,
+           subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
+           subscription.price, subscription.price_state, subscription.locked_until,
+           entry.price AS recorded_price, entry.price_state AS recorded_price_state,
+           entry.locked_until AS recorded_locked_until
+      FROM (SELECT max(id) AS id FROM services_ledgerentry GROUP BY subscription_id) last
+      JOIN services_ledgerentry entry USING (id)
+      FULL JOIN services_subscription subscription ON subscription.id = entry.subscription_id
+"""
+# Who is gone has a last entry without a price; what state it was in does not matter.
+UNRECORDED = """(
+    CASE WHEN is_there
+         THEN NOT is_known OR (price, price_state, locked_until) IS DISTINCT FROM
+                              (recorded_price, recorded_price_state, recorded_locked_until)
+         ELSE recorded_price IS NOT NULL END
+)"""
+
 # One statement, so one snapshot, and no writer can raise a false alarm: a catalogue edit becomes
 # visible together with its repricing, a row together with its part of the total. One pass over
 # the subscriptions. Examples are read of pairs that differ, along (service_id, plan_id, id): for
 # an equality and a LIMIT the planner would walk the primary key instead, for each of the pairs.
 CHECK = f"""
-WITH catalogue AS (
+WITH unrecorded AS MATERIALIZED (
+    SELECT * FROM ({LEDGER}) compared WHERE {UNRECORDED}
+), ledger AS (
+    SELECT (SELECT count(*) FROM unrecorded) AS unrecorded,
+           (SELECT coalesce(json_agg(example), '[]')
+              FROM (SELECT id, price::text, price_state,
+                           recorded_price::text, recorded_price_state
+                      FROM unrecorded ORDER BY id LIMIT %s) example) AS unrecorded_examples
+), catalogue AS (
     SELECT service.id AS service_id, plan.id AS plan_id,
            price_rule(service.full_price, plan.discount_percent) AS rule_price,
            EXISTS (SELECT FROM services_repricing repricing
@@ -47,7 +75,8 @@ WITH catalogue AS (
 SELECT service_id, plan_id,
        coalesce(found.subscriptions, 0), coalesce(found.amount, 0),
        coalesce(counted.subscriptions, 0), coalesce(counted.amount, 0),
-       coalesce(differ, 0), coalesce(waits, false), examples
+       coalesce(differ, 0), coalesce(waits, false), examples,
+       unrecorded, unrecorded_examples
   FROM found
   FULL JOIN counted USING (service_id, plan_id)
   LEFT JOIN catalogue USING (service_id, plan_id)
@@ -66,6 +95,7 @@ SELECT service_id, plan_id,
                   AND (service_id, plan_id) <= (found.service_id, found.plan_id)
                   AND price <> rule_price AND {ACTIVE} AND price_state = 'follows'
                 ORDER BY service_id, plan_id, subscription.id LIMIT %s) example) example
+ RIGHT JOIN ledger ON true
  ORDER BY service_id, plan_id
 """  # noqa: S608 - a constant, no input
 
@@ -85,6 +115,28 @@ SELECT service_id, plan_id,
     OR coalesce(found.amount, 0) <> coalesce(counted.amount, 0)
 """
 
+# Of those of these ids that still differ. Of who is gone the last entry tells whose price it was.
+MEND_LEDGER = f"""
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, author)
+SELECT id, client_id, service_id, plan_id, price, coalesce(price_state, recorded_price_state),
+       locked_until, 'check_book'
+  FROM (SELECT wanted.id, subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
+               coalesce(subscription.client_id, entry.client_id) AS client_id,
+               coalesce(subscription.service_id, entry.service_id) AS service_id,
+               coalesce(subscription.plan_id, entry.plan_id) AS plan_id,
+               subscription.price, subscription.price_state, subscription.locked_until,
+               entry.price AS recorded_price, entry.price_state AS recorded_price_state,
+               entry.locked_until AS recorded_locked_until
+          FROM unnest(%s::bigint[]) wanted (id)
+          LEFT JOIN services_subscription subscription ON subscription.id = wanted.id
+          LEFT JOIN LATERAL (SELECT * FROM services_ledgerentry
+                              WHERE subscription_id = wanted.id
+                              ORDER BY subscription_id DESC, id DESC LIMIT 1) entry ON true
+       ) compared
+ WHERE {UNRECORDED} AND (is_there OR is_known)
+"""  # noqa: S608 - a constant, no input
+
 
 @dataclass(frozen=True)
 class Mispriced:
@@ -103,6 +155,20 @@ class Mispriced:
 
 
 @dataclass(frozen=True)
+class Unrecorded:
+    """A subscription of which the ledger's last entry says something else than the row.
+
+    `price` is None of one that is gone, `recorded_price_state` of one that the ledger never knew.
+    """
+
+    id: int
+    price: Decimal | None
+    price_state: str | None
+    recorded_price: Decimal | None
+    recorded_price_state: str | None
+
+
+@dataclass(frozen=True)
 class WrongSubtotal:
     """A (service, plan) whose part of the total is not what its rows add up to."""
 
@@ -116,7 +182,7 @@ class WrongSubtotal:
 
 @dataclass
 class BookCheck:
-    """What one snapshot of the book holds. `mispriced` has the first rows of each pair."""
+    """What one snapshot of the book holds. `mispriced` and `unrecorded` have the first rows."""
 
     subscriptions: int = 0
     amount: Decimal = Decimal(0)
@@ -125,33 +191,42 @@ class BookCheck:
     mispriced: list[Mispriced] = field(default_factory=list)
     wrong_subtotals: list[WrongSubtotal] = field(default_factory=list)
     mispriced_pairs: list[tuple[int, int]] = field(default_factory=list)
+    differing_from_ledger: int = 0
+    unrecorded: list[Unrecorded] = field(default_factory=list)
 
     @property
     def differs(self) -> bool:
-        return bool(self.differing or self.wrong_subtotals)
+        return bool(self.differing or self.wrong_subtotals or self.differing_from_ledger)
 
     def __str__(self) -> str:
         return (
             f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}; "
             f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker, "
-            f"{len(self.wrong_subtotals):,} subtotals differ from the rows"
+            f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "
+            f"{self.differing_from_ledger:,} rows from the ledger's last entry"
         )
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What was mended: prices moved, and pairs whose part of the total was put right."""
+    """What was mended: prices moved, pairs whose part of the total was put right, and
+    subscriptions of which the ledger got an entry that says what the row says.
+    """
 
     prices: int
     subtotals: int
+    entries: int
 
 
 def check(limit: int = 20) -> BookCheck:
-    """Check the whole book, with up to `limit` examples of wrong prices (1 query)."""
+    """Check the whole book, with up to `limit` examples of each kind (1 query)."""
     book = BookCheck()
     with connection.cursor() as cursor:
-        cursor.execute(CHECK, [limit])
-        for service_id, plan_id, *found, differing, waits, examples in cursor:
+        cursor.execute(CHECK, [limit, limit])
+        for service_id, plan_id, *found, differing, waits, examples, count, unrecorded in cursor:
+            if not book.differing_from_ledger:  # the same in each line
+                book.differing_from_ledger = count
+                book.unrecorded = msgspec.convert(unrecorded, list[Unrecorded])
             subscriptions, amount, counted_subscriptions, counted_amount = found
             book.subscriptions += subscriptions
             book.amount += amount
@@ -168,10 +243,11 @@ def check(limit: int = 20) -> BookCheck:
 
 
 def repair(seconds: float = 600.0) -> Repair:
-    """Mend every price and subtotal that differs; for at most `seconds`, then workers go on.
+    """Mend all that differs; prices for at most `seconds`, then workers go on.
 
     Prices take the way of every repricing: the pairs are recorded to be looked at again, and
-    done at once, in chunks, together with the workers.
+    done at once, in chunks, together with the workers. The ledger gets another entry, in force
+    from now on: what was paid since the price went around it, nobody knows.
     """
     pairs = check(limit=0).mispriced_pairs
     again = Repricing.objects.bulk_create(
@@ -186,4 +262,27 @@ def repair(seconds: float = 600.0) -> Repair:
         cursor.execute("SELECT pg_advisory_xact_lock('services_subtotal'::regclass::oid::int, 0)")
         cursor.execute(MEND_TOTAL)
         subtotals = cursor.rowcount
-    return Repair(sum(moved.values_list("repriced", flat=True)), subtotals)
+    return Repair(sum(moved.values_list("repriced", flat=True)), subtotals, _mend_ledger())
+
+
+def _mend_ledger() -> int:
+    mended = 0
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM ({LEDGER}) compared WHERE {UNRECORDED} ORDER BY id")  # noqa: S608
+        ids = [id for (id,) in cursor.fetchall()]
+        for first in range(0, len(ids), repricing.CHUNK):
+            chunk = ids[first : first + repricing.CHUNK]
+            with transaction.atomic():
+                # In a statement of its own: what their writers left is seen by the next one.
+                cursor.execute(
+                    "SELECT FROM services_subscription WHERE id = ANY (%s)"
+                    " ORDER BY id FOR NO KEY UPDATE",
+                    [chunk],
+                )
+                # Of who is gone no row can be locked, and two repairs would each add an entry.
+                cursor.execute(
+                    "SELECT pg_advisory_xact_lock('services_ledgerentry'::regclass::oid::int, 0)"
+                )
+                cursor.execute(MEND_LEDGER, [chunk])
+                mended += cursor.rowcount
+    return mended

@@ -155,6 +155,6 @@ def named_queries() -> list[NamedQuery]:
             "book check",
             "One pass over the whole table, on purpose.",
             book_check.CHECK,
-            (20,),
+            (20, 20),
         ),
     ]

@@ -11,8 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from services import book_check, repricing
-from services.models import Service, Subscription, Subtotal
+from services import book_check, price_state, repricing
+from services.models import LedgerEntry, Service, Subscription, Subtotal
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +111,62 @@ class TestCheck:
         checked = book_check.check()
         assert (checked.waiting, checked.differing, checked.amount) == (0, 0, 200)
 
+    def test_finds_a_row_that_the_ledger_does_not_know_of(self):
+        with triggers_off():
+            unknown = a_subscription(service=a_service(200), price=200)
+        checked = book_check.check()
+        assert checked.differing_from_ledger == 1
+        assert checked.unrecorded == [
+            book_check.Unrecorded(unknown.pk, Decimal(200), "follows", None, None)
+        ]
+        assert f"subscription {unknown.pk}: 200.00, follows" in check_book()[1]
+
+    @pytest.mark.parametrize(
+        "around",
+        [
+            {"price": 1},
+            {"price_state": "negotiated"},
+            {"price_state": "locked", "locked_until": "2999-01-01T00:00Z"},
+        ],
+    )
+    def test_finds_a_price_or_a_state_that_went_around_the_ledger(self, around):
+        other, changed = a_subscription(), a_subscription(service=a_service(200))
+        with triggers_off():
+            Subscription.objects.filter(pk=changed.pk).update(**around)
+        checked = book_check.check()
+        assert checked.differs
+        assert [row.id for row in checked.unrecorded] == [changed.pk]
+        assert (checked.unrecorded[0].recorded_price, checked.differing_from_ledger) == (200, 1)
+        assert other.pk not in [row.id for row in checked.unrecorded]
+
+    def test_finds_one_that_is_gone_and_left_no_last_entry(self):
+        stays, goes = a_subscription(), a_subscription(service=a_service(200))
+        stays.delete()  # with its triggers: the ledger says so
+        pk = goes.pk
+        with triggers_off():
+            goes.delete()
+        checked = book_check.check()
+        assert checked.unrecorded == [
+            book_check.Unrecorded(pk, None, None, Decimal(200), "follows")
+        ]
+
+    def test_names_the_first_that_the_ledger_does_not_know_and_counts_the_rest(self):
+        book = a_book(subscriptions=30)
+        with triggers_off():
+            book.update(price_state="negotiated")
+        checked = book_check.check(limit=4)
+        assert (checked.differing_from_ledger, len(checked.unrecorded)) == (30, 4)
+        assert "… and 26 more" in check_book("--limit", "4")[1]
+        assert book_check.check(limit=0).differs
+
+    def test_locked_and_negotiated_prices_are_not_the_rules_and_not_wrong(self):
+        locked, negotiated = a_subscription(), a_subscription(service=a_service(200))
+        price_state.lock(locked.pk, None, "a promise", "Ann")
+        price_state.negotiate(negotiated.pk, 1, "a friend", "Ann")
+        Service.objects.update(full_price=300)
+        repricing.reprice()
+        assert not book_check.check().differs
+
     def test_speaks_json(self):
         with triggers_off():
             a_subscription(service=a_service(200), price=Decimal("0.10"))
@@ -133,12 +189,25 @@ class TestRepair:
         assert "Mended 30 prices and" in printed
         assert not book_check.check().differs
 
+    def test_appends_to_the_ledger_what_the_rows_say(self):
+        book = a_book(subscriptions=30, services=1)
+        with triggers_off():
+            book.filter(external_id__endswith="3").update(price_state="negotiated", price=1)
+            gone = set(book.filter(external_id__endswith="4").values_list("pk", flat=True))
+            book.filter(pk__in=gone).delete()
+        assert book_check.repair().entries == 6
+        assert not book_check.check().differs
+        appended = LedgerEntry.objects.filter(author="check_book").exclude(price=1)
+        assert {(entry.subscription_id, entry.price) for entry in appended} == {
+            (pk, None) for pk in gone
+        }
+
     def test_touches_nothing_that_is_right(self):
         a_book(subscriptions=30)
         before = list(Subtotal.objects.values())
         assert check_book("--repair")[0] == 0
         assert list(Subtotal.objects.values()) == before
-        assert book_check.repair() == book_check.Repair(prices=0, subtotals=0)
+        assert book_check.repair() == book_check.Repair(prices=0, subtotals=0, entries=0)
 
 
 @pytest.mark.django_db(transaction=True)

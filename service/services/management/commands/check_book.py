@@ -1,6 +1,7 @@
 import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ from services.book_check import BookCheck
 
 class Command(BaseCommand):
     help = (
-        "Prove price = rule for every active subscription and total = rows, in one snapshot. "
+        "Prove price = rule for every active subscription that follows the catalogue, "
+        "total = rows, and that the ledger's last entries are the rows, in one snapshot. "
         "Prints what differs; exits 1 if anything does."
     )
 
@@ -42,7 +44,8 @@ class Command(BaseCommand):
         else:
             if mended:
                 self.stdout.write(
-                    f"Mended {mended.prices:,} prices and {mended.subtotals:,} subtotals."
+                    f"Mended {mended.prices:,} prices and {mended.subtotals:,} subtotals, "
+                    f"and appended {mended.entries:,} entries to the ledger."
                 )
             self._print(book)
         if book.differs:
@@ -67,6 +70,13 @@ class Command(BaseCommand):
                 f"{pair.subscriptions:,} rows of {pair.amount:,.2f}, but the total counts "
                 f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}"
             )
+        for row in book.unrecorded:
+            self.stdout.write(
+                f"subscription {row.id}: {_words(row.price, row.price_state)}, but the ledger's "
+                f"last entry says: {_words(row.recorded_price, row.recorded_price_state)}"
+            )
+        if book.differing_from_ledger > len(book.unrecorded):
+            self.stdout.write(f"… and {book.differing_from_ledger - len(book.unrecorded):,} more")
         self.stdout.write(f"{'✗' if book.differs else '✓'} {book}")
         if book.differs:
             self.stdout.write("  Mend it: check_book --repair")
@@ -76,3 +86,9 @@ class Command(BaseCommand):
         if self.stderr.isatty():
             self.stderr.write(f"\r\x1b[K{text}", ending="")
             self.stderr.flush()
+
+
+def _words(price: Decimal | None, price_state: str | None) -> str:
+    if price is None:
+        return "nothing" if price_state is None else "gone"
+    return f"{price:,.2f}, {price_state}"
