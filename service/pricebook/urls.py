@@ -7,7 +7,7 @@ from rest_framework.routers import DefaultRouter
 
 from pricebook.home import home
 from pricebook.views import UnknownPath, healthz
-from services.views import SubscriptionView
+from services.views import LedgerView, SubscriptionView
 
 router = DefaultRouter()
 router.include_root_view = False  # the root is the home page
@@ -19,6 +19,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     *router.urls,
+    path("api/ledger/", LedgerView.as_view(), name="ledger"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     # Only with a slash at the end, so that /api/subscriptions still finds its own.

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from django.http import QueryDict
 
 from pricebook.api import BadParameter
+from services.models import FIRST_DAY
 
 MAX_BIGINT = 2**63 - 1
 DEFAULT_PAGE_SIZE = 100
@@ -71,16 +73,55 @@ def book_filter(query: QueryDict) -> BookFilter:
     )
 
 
-def page_size(query: QueryDict) -> int:
-    value = value_of(query, "page_size")
+def page_size(query: QueryDict, name: str = "page_size") -> int:
+    value = value_of(query, name)
     if value is None:
         return DEFAULT_PAGE_SIZE
     size = whole_number(value)
     if size is None or not 1 <= size <= MAX_PAGE_SIZE:
-        raise BadParameter(
-            "page_size", value, f"page_size is a whole number from 1 to {MAX_PAGE_SIZE}."
-        )
+        raise BadParameter(name, value, f"{name} is a whole number from 1 to {MAX_PAGE_SIZE}.")
     return size
+
+
+INSTANT = re.compile(
+    r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
+    # A + that was not quoted in the address has become a blank.
+    r"(?P<zone>[Zz]|[+ -][0-9]{2}:[0-9]{2})?"
+)
+
+
+def past_instant(query: QueryDict, name: str) -> datetime | None:
+    """An instant from 1900 up to now, as ISO 8601 with a time zone; raises BadParameter."""
+    value = value_of(query, name)
+    if value is None:
+        return None
+    match = INSTANT.fullmatch(value)
+    if match is None:
+        raise BadParameter(
+            name, value, f"{name} is a time in ISO 8601, as 2026-01-31T12:00:00Z.", "bad_instant"
+        )
+    if match["zone"] is None:
+        raise BadParameter(
+            name,
+            value,
+            f"{name} has no time zone: add Z or an offset, as in 2026-01-31T12:00:00+02:00"
+            " (in an address a + is written %2B).",
+            "instant_without_zone",
+        )
+    zone = match["zone"].upper().replace(" ", "+")
+    try:
+        instant = datetime.fromisoformat(match["time"].upper() + zone)
+    except ValueError:
+        raise BadParameter(
+            name, value, f"{name} is no time that there is.", "bad_instant"
+        ) from None
+    if instant < FIRST_DAY:
+        raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
+    if instant > datetime.now(UTC):
+        raise BadParameter(
+            name, value, f"{name} lies in the future, and nobody knows that.", "instant_in_future"
+        )
+    return instant
 
 
 def refuse_unknown(query: QueryDict, known: list[str]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import struct
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Self
@@ -28,7 +29,7 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
     TupleLessThanOrEqual,
 )
 
-from services import total
+from services import ledger, total
 from services.filters import MAX_BIGINT, BookFilter
 from services.models import Subscription
 from services.querysets import SubscriptionQuerySet
@@ -81,6 +82,9 @@ COLUMNS = (
     "service_id",
     "plan_id",
     "price",
+    "price_state",
+    "locked_until",
+    "price_reason",
     "comment",
     "source",
     "external_id",
@@ -120,7 +124,11 @@ def page(book_filter: BookFilter, cursor: Cursor | None, size: int) -> Page:
         book, rows = _read(*statement(book_filter, cursor, size, total.summed(book_filter)))
         amount = total.remember(book, book_filter)
 
-    # One row more than asked for was read: it says whether there is a page behind this one.
+    return _page(rows, amount, cursor, size)
+
+
+def _page(rows: list[dict[str, Any]], amount: Total, cursor: Cursor | None, size: int) -> Page:
+    """Of the rows that were read, one more than asked for if there is a page behind this one."""
     backward = cursor is not None and cursor.backward
     more = len(rows) > size
     if backward:
@@ -140,6 +148,82 @@ def page(book_filter: BookFilter, cursor: Cursor | None, size: int) -> Page:
         next=Cursor(last) if after else None,
         previous=Cursor(first, backward=True) if before else None,
     )
+
+
+# The name of what is sold and of who pays it, its comment and its dates are those of today. One
+# that was deleted since began with its first entry and ended with its last. Joined before the
+# total, so that it stays the sum of the rows: what is gone from the catalogue has no row.
+AS_OF = """
+WITH entry AS MATERIALIZED (
+    SELECT entry.*
+      FROM ({entries}) entry
+      JOIN clients_client client ON client.id = entry.client_id
+      JOIN services_service service ON service.id = entry.service_id
+      JOIN services_plan plan ON plan.id = entry.plan_id
+), page AS MATERIALIZED (
+    SELECT * FROM entry WHERE subscription_id {beyond} %s
+     ORDER BY subscription_id {way} LIMIT %s
+)
+SELECT total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id, page.price,
+       page.price_state, page.locked_until,
+       CASE WHEN ends.last_id = page.entry_id THEN coalesce(subscription.price_reason, '')
+            ELSE '' END,
+       coalesce(subscription.comment, ''), subscription.source, subscription.external_id,
+       coalesce(subscription.started_at,
+                (SELECT effective_at FROM services_ledgerentry WHERE id = ends.first_id)),
+       CASE WHEN subscription.id IS NULL
+            THEN (SELECT effective_at FROM services_ledgerentry WHERE id = ends.last_id)
+            ELSE subscription.ended_at END,
+       client.company_name, login.email, service.name, service.full_price,
+       plan.plan_type, plan.discount_percent
+  FROM (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
+  LEFT JOIN (page
+       JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id FROM services_ledgerentry
+                      WHERE subscription_id = page.subscription_id) ends ON true
+       JOIN clients_client client ON client.id = page.client_id
+       JOIN auth_user login ON login.id = client.user_id
+       JOIN services_service service ON service.id = page.service_id
+       JOIN services_plan plan ON plan.id = page.plan_id
+       LEFT JOIN services_subscription subscription ON subscription.id = page.subscription_id)
+    ON true
+ ORDER BY page.subscription_id
+"""
+
+
+def page_as_of(
+    instant: datetime, book_filter: BookFilter, cursor: Cursor | None, size: int
+) -> Page:
+    """Up to `size` subscriptions that matched at `instant`, with what they paid then, and a total.
+
+    Rows have the shape of `page()`'s. Deleted ones are there, with the comment empty, unless their
+    client, service or plan is gone too. One query, which reads what `ledger.as_of` reads.
+    """
+    amount, rows = _read_as_of(ledger.as_of(instant, book_filter), cursor, size)
+    return _page(rows, amount, cursor, size)
+
+
+def one_as_of(instant: datetime, subscription_id: int) -> dict[str, Any] | None:
+    """One subscription as `page_as_of` has it; None if it was not there then. One query."""
+    _, rows = _read_as_of(ledger.as_of(instant, subscription_id=subscription_id), None, 1)
+    return rows[0] if rows else None
+
+
+def _read_as_of(
+    entries: total.SQL, cursor: Cursor | None, size: int
+) -> tuple[Total, list[dict[str, Any]]]:
+    sql, params = statement_as_of(entries, cursor, size)
+    with connection.cursor() as db:
+        db.execute(sql, params)
+        rows = db.fetchall()
+    return Total(*rows[0][:2]), [_subscription(*row[2:]) for row in rows if row[2] is not None]
+
+
+def statement_as_of(entries: total.SQL, cursor: Cursor | None, size: int) -> total.SQL:
+    """The SQL of a page of `entries`, one row longer than `size`."""
+    entries_sql, params = entries
+    cursor = cursor or Cursor(-1)
+    beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
+    return AS_OF.format(entries=entries_sql, beyond=beyond, way=way), (*params, cursor.id, size + 1)
 
 
 def statement(
@@ -200,6 +284,9 @@ def _subscription(
     service_id: int,
     plan_id: int,
     price: Decimal,
+    price_state: str,
+    locked_until: Any,
+    price_reason: str,
     comment: str,
     source: str | None,
     external_id: str | None,
@@ -220,6 +307,9 @@ def _subscription(
         "email": email,
         "plan": {"id": plan_id, "plan_type": plan_type, "discount_percent": discount_percent},
         "price": price,
+        "price_state": price_state,
+        "locked_until": locked_until,
+        "price_reason": price_reason,
         "service": {"id": service_id, "name": service_name, "full_price": full_price},
         "client_id": client_id,
         "comment": comment,

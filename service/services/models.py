@@ -322,6 +322,13 @@ class LedgerEntry(models.Model):
         indexes = [
             models.Index(name="ledger_subscription", fields=["subscription_id", "id"]),
             models.Index(name="ledger_feed", fields=["xact", "id"]),
+            # Who was ever a client's: no price change gives a subscription to another client, so
+            # this one knows all of them, and a repricing leaves it alone.
+            models.Index(
+                name="ledger_client",
+                fields=["client_id", "subscription_id"],
+                condition=Q(change_id=None),
+            ),
             models.Index(
                 name="ledger_change",
                 fields=["change_id", "subscription_id"],

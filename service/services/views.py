@@ -1,16 +1,29 @@
-"""The API: subscriptions, read only."""
+"""The API: subscriptions and the ledger, read only."""
+
+from dataclasses import asdict
+from datetime import datetime
 
 from django.conf import settings
 from django.http import QueryDict
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from pricebook.api import BadParameter, ErrorSerializer
-from services import filters, listing
+from services import filters, ledger, listing
+from services.filters import BookFilter
 from services.models import Subscription
-from services.serializers import PageSerializer, SubscriptionSerializer
+from services.serializers import (
+    ExplanationSerializer,
+    FeedSerializer,
+    HistorySerializer,
+    PageSerializer,
+    SubscriptionSerializer,
+)
 
 ERRORS = {
     400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
@@ -20,6 +33,17 @@ ERRORS = {
 }
 
 ID = {"type": "integer", "minimum": 1, "maximum": filters.MAX_BIGINT}
+INSTANT = {"type": "string", "format": "date-time"}
+SIZE = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": filters.MAX_PAGE_SIZE,
+    "default": filters.DEFAULT_PAGE_SIZE,
+}
+PAGE_SIZE = OpenApiParameter("page_size", SIZE)
+CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
+PATH_ID = OpenApiParameter("id", ID, OpenApiParameter.PATH)
+UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such subscription.")}
 PARAMETERS = [
     OpenApiParameter("service", ID, description="Only those of this service (its id)."),
     OpenApiParameter("plan", ID, description="Only those of this plan (its id)."),
@@ -28,16 +52,14 @@ PARAMETERS = [
     OpenApiParameter("external_id", str, description="Their id in `source`, which is needed too."),
     OpenApiParameter("comment", str, description="Only those with exactly this comment."),
     OpenApiParameter("comment_prefix", str, description="Only those whose comment begins so."),
-    OpenApiParameter("cursor", str, description="As `next` or `previous` have it."),
     OpenApiParameter(
-        "page_size",
-        {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": filters.MAX_PAGE_SIZE,
-            "default": filters.DEFAULT_PAGE_SIZE,
-        },
+        "as_of",
+        INSTANT,
+        description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
+        " service, plan and client, as they were then. Names, comment and dates are today's.",
     ),
+    CURSOR,
+    PAGE_SIZE,
 ]
 
 
@@ -52,8 +74,15 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def list(self, request: Request) -> Response:
         """A page of subscriptions in the order of their ids, and the total of all that match."""
         query = request.query_params
-        filters.refuse_unknown(query, [*filters.FILTERS, *filters.PAGING])
-        page = listing.page(filters.book_filter(query), cursor_of(query), filters.page_size(query))
+        filters.refuse_unknown(query, [*filters.FILTERS, "as_of", *filters.PAGING])
+        wanted = filters.book_filter(query)
+        paging = cursor_of(query), filters.page_size(query)
+        instant = filters.past_instant(query, "as_of")
+        if instant is None:
+            page = listing.page(wanted, *paging)
+        else:
+            refuse_with_as_of(wanted)
+            page = listing.page_as_of(instant, wanted, *paging)
         return Response(
             {
                 "result": page.result,
@@ -66,17 +95,57 @@ class SubscriptionView(ReadOnlyModelViewSet):
         )
 
     @extend_schema(
-        parameters=[OpenApiParameter("id", ID, OpenApiParameter.PATH)],
-        responses={
-            200: SubscriptionSerializer,
-            **ERRORS,
-            404: OpenApiResponse(ErrorSerializer, "There is no such subscription."),
-        },
+        parameters=[
+            PATH_ID,
+            OpenApiParameter("as_of", INSTANT, description="What it paid then; as in the list."),
+        ],
+        responses={200: SubscriptionSerializer, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
-        filters.refuse_unknown(request.query_params, [])
-        return super().retrieve(request, pk=pk)
+        filters.refuse_unknown(request.query_params, ["as_of"])
+        instant = filters.past_instant(request.query_params, "as_of")
+        if instant is None:
+            return super().retrieve(request, pk=pk)
+        found = listing.one_as_of(instant, known_id(pk))
+        if found is None:
+            raise nothing_then(pk, instant)
+        return Response(found)
+
+    @extend_schema(
+        parameters=[PATH_ID, CURSOR, PAGE_SIZE],
+        responses={200: HistorySerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True, url_path="ledger")
+    def history(self, request: Request, pk: str) -> Response:
+        """Every price that a subscription has had, newest last; of a deleted one too."""
+        query = request.query_params
+        filters.refuse_unknown(query, filters.PAGING)
+        cursor, size = cursor_of(query), filters.page_size(query)
+        if cursor is not None and cursor.backward:
+            raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
+        entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
+        if not entries and not ledger.history(known_id(pk), limit=1):
+            raise NotFound(f"There is no subscription {pk}, and never was.")
+        more = listing.Cursor(entries[size - 1]["id"]) if len(entries) > size else None
+        return Response({"result": entries[:size], "next": self.link(request, more)})
+
+    @extend_schema(
+        parameters=[
+            PATH_ID,
+            OpenApiParameter("at", INSTANT, description="The instant; now, if left out."),
+        ],
+        responses={200: ExplanationSerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True)
+    def explain(self, request: Request, pk: str) -> Response:
+        """Why a subscription pays what it pays, or paid what it paid."""
+        filters.refuse_unknown(request.query_params, ["at"])
+        instant = filters.past_instant(request.query_params, "at")
+        explanation = ledger.explain(known_id(pk), instant)
+        if explanation is None:
+            raise nothing_then(pk, instant)
+        return Response(asdict(explanation))
 
     def link(self, request: Request, cursor: listing.Cursor | None) -> str | None:
         """This request's address with another cursor."""
@@ -85,6 +154,76 @@ class SubscriptionView(ReadOnlyModelViewSet):
         query: QueryDict = request.query_params.copy()
         query["cursor"] = str(cursor)
         return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+class LedgerView(APIView):
+    """What has been written to the ledger."""
+
+    @extend_schema(
+        operation_id="ledger_feed",
+        parameters=[
+            OpenApiParameter("after", str, description="As `next` has it; from the beginning."),
+            OpenApiParameter("limit", SIZE),
+        ],
+        responses={200: FeedSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Entries in the order of their transactions, each once: to be polled with `next`.
+
+        An entry comes when no transaction that began before its own is open any more.
+        """
+        query = request.query_params
+        filters.refuse_unknown(query, ["after", "limit"])
+        after, limit = place_of(query), filters.page_size(query, "limit")
+        try:
+            feed = ledger.feed(after, limit)
+        except ledger.PlaceAhead as error:
+            raise BadParameter(
+                "after",
+                str(after),
+                "This place lies ahead of the ledger: it was given out by another server, or this"
+                " one was restored. Read from the beginning: leave it out.",
+                code="place_ahead",
+            ) from error
+        return Response({"result": feed.entries, "next": str(feed.next)})
+
+
+def refuse_with_as_of(wanted: BookFilter) -> None:
+    for name in filters.FILTERS:
+        value = getattr(wanted, name)
+        if value is not None and name not in ledger.AS_OF_FILTERS:
+            raise BadParameter(
+                name,
+                value,
+                f"The ledger doesn't know {name}; as_of goes with"
+                f" {', '.join(ledger.AS_OF_FILTERS)}.",
+                code="not_with_as_of",
+                allowed=list(ledger.AS_OF_FILTERS),
+            )
+
+
+def known_id(pk: str) -> int:
+    id = filters.whole_number(pk)
+    if id is None or id > filters.MAX_BIGINT:
+        raise NotFound(f"There is no subscription {pk[:100]}.")
+    return id
+
+
+def nothing_then(pk: str, instant: datetime | None) -> NotFound:
+    when = f" at {instant.isoformat()}" if instant else ""
+    return NotFound(f"There was no subscription {pk}{when}.")
+
+
+def place_of(query: QueryDict) -> ledger.Place | None:
+    value = filters.value_of(query, "after")
+    if value is None:
+        return None
+    try:
+        return ledger.Place.parse(value)
+    except ValueError as error:
+        raise BadParameter(
+            "after", value, "This is no place in the ledger; take one from next, or leave it out."
+        ) from error
 
 
 def cursor_of(query: QueryDict) -> listing.Cursor | None:

@@ -82,6 +82,9 @@ class TestSubscriptionList:
                         "discount_percent": 5,
                     },
                     "price": 237.5,
+                    "price_state": "follows",
+                    "locked_until": None,
+                    "price_reason": "",
                     "service": {
                         "id": subscription.service_id,
                         "name": "Fibre 300",

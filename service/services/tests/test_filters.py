@@ -141,11 +141,11 @@ class TestRefusals:
     def test_tell_which_parameters_there_are(self):
         body = a_reader().get("/api/subscriptions/?order=price").json()
         assert body["code"] == "unknown_parameter"
-        assert body["allowed"] == [*filters.FILTERS, *filters.PAGING, "format"]
+        assert body["allowed"] == [*filters.FILTERS, "as_of", *filters.PAGING, "format"]
 
     def test_are_the_detail_s_too(self):
         body = a_reader().get("/api/subscriptions/1/?fields=price").json()
-        assert (body["code"], body["allowed"]) == ("unknown_parameter", ["format"])
+        assert (body["code"], body["allowed"]) == ("unknown_parameter", ["as_of", "format"])
 
     @given(st.text(max_size=40))
     def test_meet_any_text_that_is_no_cursor(self, text):

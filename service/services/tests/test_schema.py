@@ -29,6 +29,13 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
+PATHS = [
+    "/api/ledger/",
+    "/api/subscriptions/",
+    "/api/subscriptions/{id}/",
+    "/api/subscriptions/{id}/explain/",
+    "/api/subscriptions/{id}/ledger/",
+]
 
 
 class TestSchema:
@@ -40,12 +47,16 @@ class TestSchema:
         response = Browser().get("/api/schema/", {"format": "json"})
         assert response.status_code == 200
         paths = response.json()["paths"]
-        assert set(paths) == {"/api/subscriptions/", "/api/subscriptions/{id}/"}
+        assert set(paths) == set(PATHS)
 
     def test_names_every_parameter_and_the_ways_in(self):
         schema = Browser().get("/api/schema/", {"format": "json"}).json()
         listing = schema["paths"]["/api/subscriptions/"]["get"]
-        assert {each["name"] for each in listing["parameters"]} == {*FILTERS, *PAGING}
+        assert {each["name"] for each in listing["parameters"]} == {
+            *FILTERS,
+            *PAGING,
+            "as_of",
+        }
         assert listing["security"] == [{"ApiKey": []}, {"cookieAuth": []}]
         assert {"200", "400", "401"} <= set(listing["responses"])
 
@@ -67,7 +78,7 @@ class TestAnswers:
     """To requests that follow the schema, and to some that do not, all made up."""
 
     @pytest.mark.parametrize("mode", GenerationMode)
-    @pytest.mark.parametrize("path", ["/api/subscriptions/", "/api/subscriptions/{id}/"])
+    @pytest.mark.parametrize("path", PATHS)
     def test_keep_to_the_schema(self, path, mode, settings):
         settings.OPEN_READS = True
         settings.ALLOWED_HOSTS = ["*"]

@@ -45,6 +45,9 @@ class ServicesSerializerTestCase(TestCase):
                     "discount_percent": 0,
                 },
                 "price": Decimal("250.00"),
+                "price_state": "follows",
+                "locked_until": None,
+                "price_reason": "",
                 "service": {"id": service.id, "name": "Test service", "full_price": 250},
                 "client_id": subscription_1.client_id,
                 "comment": "",
@@ -64,6 +67,9 @@ class ServicesSerializerTestCase(TestCase):
                     "discount_percent": 5,
                 },
                 "price": Decimal("237.50"),
+                "price_state": "follows",
+                "locked_until": None,
+                "price_reason": "",
                 "service": {"id": service.id, "name": "Test service", "full_price": 250},
                 "client_id": subscription_2.client_id,
                 "comment": "",
@@ -95,7 +101,12 @@ class TestPage:
         a_book(20)
         now = datetime.now(UTC)
         a_subscription(ended_at=now + timedelta(days=1), comment="Ünïcode € \\ \"quoted\" 'so'")
-        a_subscription(source="crm", external_id="x-1", started_at=now - timedelta(days=400))
+        locked = a_subscription(
+            source="crm", external_id="x-1", started_at=now - timedelta(days=400)
+        )
+        Subscription.objects.filter(pk=locked.pk).update(
+            price_state="locked", locked_until=now + timedelta(days=1), price_reason="as agreed"
+        )
 
         page = listing.page(BookFilter(), None, 100)
 
