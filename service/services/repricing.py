@@ -33,7 +33,17 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    Subquery,
+)
 from django.db.models.functions import Now
 
 from services.models import (
@@ -520,7 +530,12 @@ def _events(service_id: int, plan_id: int) -> list[tuple[int, int | None, dateti
     return list(
         of_pair.filter(effective_at__gte=first)
         .order_by("effective_at", "pk")
-        .values_list("position", "change_id", "effective_at", Q(finished_at=None))
+        .values_list(
+            "position",
+            "change_id",
+            "effective_at",
+            ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
+        )
     )
 
 

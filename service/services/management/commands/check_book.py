@@ -70,10 +70,11 @@ class Command(BaseCommand):
                 f"{pair.subscriptions:,} rows of {pair.amount:,.2f}, but the total counts "
                 f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}"
             )
-        for row in book.unrecorded:
+        for unknown in book.unrecorded:
+            now = _words(unknown.price, unknown.price_state)
+            entry = _words(unknown.recorded_price, unknown.recorded_price_state)
             self.stdout.write(
-                f"subscription {row.id}: {_words(row.price, row.price_state)}, but the ledger's "
-                f"last entry says: {_words(row.recorded_price, row.recorded_price_state)}"
+                f"subscription {unknown.id}: {now}; the ledger's last entry says: {entry}"
             )
         if book.differing_from_ledger > len(book.unrecorded):
             self.stdout.write(f"… and {book.differing_from_ledger - len(book.unrecorded):,} more")
