@@ -376,22 +376,22 @@ class TestQueryBudget:
         ]
 
     def test_nothing_due(self, book):
-        # 4 queries: * locks that have ended * repricings to plan or close * lock_timeout
-        #   * a step to claim
-        assert len(self.queries(reprice)) == 4
+        # 5 queries: * locks that have ended * price changes whose instant has come
+        #   * repricings to plan or close * lock_timeout * a step to claim
+        assert len(self.queries(reprice)) == 5
 
     @pytest.mark.parametrize("rows", [10, 1000])
     def test_does_not_grow_with_the_rows(self, db, rows):
         a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
-        # 24 queries: * 2 rounds (a chunk, closing) of 4: locks that have ended, what to plan,
-        #     lock_timeout, claim
+        # 27 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
+        #     instant has come, what to plan, lock_timeout, claim
         #   * 3 plan: lock_timeout, claim the repricing, insert its steps
         #   * 12 the chunk: lock service, lock plan, rows ahead, list price, discount, what fell due
         #     first, what came since, say the entries' origin, the update, unsay it,
         #     delete the step, count on the repricing
-        #   * 1 close the repricing
-        assert len(self.queries(reprice)) == 24
+        #   * 2 close the repricing: lock_timeout, the update
+        assert len(self.queries(reprice)) == 27
 
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
