@@ -28,12 +28,12 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
-from price_changes import definition, lifecycle, preview
-from price_changes.models import PriceChange
 
 from benchmarks import results
 from benchmarks.repricing import storage
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
+from price_changes import definition, lifecycle, preview
+from price_changes.models import PriceChange
 from services import filters, listing, repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
 

@@ -90,14 +90,13 @@ def _repricings(change: PriceChange) -> Any:
 
 
 def value_without(change: PriceChange) -> Decimal | None:
-    """The list price or the discount that is in force when this change is taken back. 1-2 queries."""
+    """What is in force when this change is taken back: list price or discount. 1-2 queries."""
     others = (
         PriceChange.objects.filter(
             kind=change.kind,
             service=change.service_id,
             plan=change.plan_id,
             status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED],
-            for_new_only__in=[True, False],
             started_at__isnull=False,
         )
         .exclude(pk=change.pk)
@@ -110,7 +109,7 @@ def value_without(change: PriceChange) -> Decimal | None:
     name = "list_price_at" if change.kind == Kind.LIST_PRICE else "discount_at"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {name}(%s, '-infinity')",  # noqa: S608 - one of two names
+            f"SELECT {name}(%s, '-infinity')",
             [change.service_id or change.plan_id],
         )
         (value,) = cursor.fetchone()
@@ -239,6 +238,7 @@ def _list_rows(change: PriceChange, sql: str, params: list[Any]) -> None:
 
 def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     skipped = sum(stays.values())
+    assert change.effective_at is not None
     work = Repricing.objects.create(
         kind=Repricing.Kind.ROWS,
         change_id=change.pk,
@@ -344,7 +344,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     ids = list(_listed(step)[:size])
     if not ids:
         return Chunk(0, step.last_id, 0, True)
-    change = PriceChange.objects.select_related("reverts").get(pk=step.repricing.change_id)
+    change = PriceChange.objects.select_related("reverts").get(pk=_change_id(step))
     repricing.lock_catalogue(step.service_id, step.plan_id)
     with connection.cursor() as cursor:
         # In the order of ids, and before they are judged: what is read next is how they stay.
@@ -382,7 +382,7 @@ def next_row(step: RepricingStep) -> int | None:
     first: int | None = _listed(step).first()
     if first is not None:
         ChangeRow.objects.filter(
-            change_id=step.repricing.change_id,
+            change_id=_change_id(step),
             service_id=step.service_id,
             plan_id=step.plan_id,
             subscription_id=first,
@@ -390,10 +390,16 @@ def next_row(step: RepricingStep) -> int | None:
     return first
 
 
+def _change_id(step: RepricingStep) -> int:
+    change_id = step.repricing.change_id
+    assert change_id is not None
+    return change_id
+
+
 def _listed(step: RepricingStep) -> Any:
     return (
         ChangeRow.objects.filter(
-            change_id=step.repricing.change_id,
+            change_id=_change_id(step),
             service_id=step.service_id,
             plan_id=step.plan_id,
             subscription_id__gt=step.after_id,

@@ -95,7 +95,7 @@ def instant(name: str, value: Any) -> datetime:
     if timezone.is_naive(parsed):
         raise ChangeError(
             "time_zone_missing",
-            f"{name} needs its time zone, such as 2027-01-01T00:00:00+01:00 or …Z; {value} has none.",
+            f"{name} needs its time zone, as in 2027-01-01T00:00:00Z; {value} has none.",
             parameter=name,
             value=str(value)[:100],
         )
@@ -521,7 +521,7 @@ def _set_rows(change: PriceChange, at: datetime) -> SQL:
 
 
 def new_price_sql(change: PriceChange) -> str:
-    """The new price of a row as an expression over its `price`: adjust, round to the step, bound."""
+    """The new price as an expression over `price`: adjusted, rounded to the step, bounded."""
     operand = literal(change.operand)
     price = {
         Adjustment.AMOUNT: f"{operand}::numeric",
@@ -550,4 +550,5 @@ def literal(value: Decimal | datetime | None) -> str:
 def fetch(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
-        return cursor.fetchall()
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found

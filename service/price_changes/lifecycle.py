@@ -157,14 +157,13 @@ def _order(change: PriceChange) -> None:
             # An edit of the same thing waits for this commit, so it knows of this change; and
             # the instant is read after those that came before.
             cursor.execute(
-                f"SELECT lock_{role}(%s, true)",  # noqa: S608 - one of two names
+                f"SELECT lock_{role}(%s, true)",
                 [change.service_id or change.plan_id],
             )
         cursor.execute("SELECT nextval('price_changes_approval'), clock_timestamp()")
         change.approval, now = cursor.fetchone()
-    if change.status == Status.HELD and (change.effective_at or now) <= now:
-        change.effective_at = now
-    elif change.effective_at is None:
+    of_held = change.status == Status.HELD and (change.effective_at or now) <= now
+    if change.effective_at is None or of_held:
         change.effective_at = now
     elif change.effective_at <= now:
         raise ChangeError(
@@ -285,7 +284,7 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
 
 
 def outcome(change: PriceChange) -> dict[str, Any]:
-    """What became of the rows: applied + skipped + failed = rows, when it is finished. 3 queries."""
+    """What became of the rows: applied + skipped + failed = rows when it is finished. 3 queries."""
     works = Repricing.objects.filter(change_id=change.pk)
     sums = works.aggregate(
         rows=Sum("checked", default=0),

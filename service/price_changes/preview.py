@@ -41,7 +41,7 @@ WITH change_row AS ({{rows}}), counted AS (
                                   AND new_state <> 'follows') AS stop_following,
            min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
       FROM (SELECT *, CASE WHEN reason IS NULL THEN
-                   width_bucket(new_price - price, '{{{{{", ".join(map(str, EDGES))}}}}}'::numeric[])
+                   width_bucket(new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])
                    END AS bucket
               FROM change_row) bucketed
      GROUP BY GROUPING SETS ((service_id, plan_id, reason), (client_id), (bucket))

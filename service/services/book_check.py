@@ -18,8 +18,8 @@ from services.models import Repricing
 ACTIVE = "(ended_at IS NULL OR ended_at > now())"
 
 # Beside each subscription what its last entry says; NULL where there is none, or no row any more.
-# Each table is read once or twice and joined by hashes: of a million rows and three million entries
-# that takes seconds.
+# Each table is read once or twice and joined by hashes: of a million rows and three million
+# entries that takes seconds.
 LEDGER = """
     SELECT coalesce(subscription.id, entry.subscription_id) AS id,
            subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,

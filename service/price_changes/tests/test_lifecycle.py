@@ -44,9 +44,9 @@ def prices(book):
 
 def accounted(change):
     outcome = lifecycle.outcome(change)
-    return outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"] == outcome[
-        "rows"
-    ]
+    return (
+        outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"] == outcome["rows"]
+    )
 
 
 def ledger_says(book):
@@ -99,9 +99,7 @@ class TestAListPrice:
         assert change.preview["stop_following"] == book.filter(service=service).count()
         applied(change)
         assert prices(book) == before
-        assert set(
-            book.filter(service=service).values_list("price_state", flat=True)
-        ) == {"locked"}
+        assert set(book.filter(service=service).values_list("price_state", flat=True)) == {"locked"}
         assert a_subscription(service=service).price == 150
         assert accounted(change)
         back = lifecycle.revert(change.pk, "ann", approve_too=True)
@@ -136,7 +134,10 @@ class TestASet:
         service = Service.objects.first()
         before = dict(book.values_list("pk", "price"))
         change = planned(
-            kind="set", filter={"service": service.pk}, adjustment="percent", operand=10,
+            kind="set",
+            filter={"service": service.pk},
+            adjustment="percent",
+            operand=10,
             comment="thank you",
         )
         rows = book.filter(service=service)

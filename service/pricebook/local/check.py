@@ -17,7 +17,12 @@ import django
 from django.core.management import call_command
 from django_migration_linter.management.commands.lintmigrations import Command
 django.setup()
-call_command(Command(), include_apps=["clients", "services"], no_cache=True, quiet=["ok", "ignore"])
+call_command(
+    Command(),
+    include_apps=["clients", "services", "price_changes"],
+    no_cache=True,
+    quiet=["ok", "ignore"],
+)
 """
 
 
