@@ -5,6 +5,7 @@ import random
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -156,7 +157,7 @@ class AWriter:
         self.random.choice(self.ways)()
         repricing.reprice()
 
-    def a_pair(self) -> dict[str, object]:
+    def a_pair(self) -> dict[str, Any]:
         return {
             "service": self.random.choice(self.services),
             "plan": self.random.choice(self.plans),
@@ -578,7 +579,9 @@ class Poller:
     """Reads the feed as an integrator does, from place to place."""
 
     def __init__(self, limit: int = 100) -> None:
-        self.place, self.limit, self.seen = None, limit, []
+        self.place: Place | None = None
+        self.limit = limit
+        self.seen: list[int] = []
 
     def poll(self) -> list[int]:
         found = ledger.feed(self.place, self.limit)
@@ -592,7 +595,8 @@ class PollerByID:
     """The reader that one would write first."""
 
     def __init__(self) -> None:
-        self.last, self.seen = 0, []
+        self.last = 0
+        self.seen: list[int] = []
 
     def poll(self) -> list[int]:
         ids = list(

@@ -1,0 +1,137 @@
+"""What the ledger costs to write, and what an instant, a client and the feed cost to read.
+
+Every list price moves three times, so each subscription has four entries. Then, each way in turn:
+what the whole book paid at an instant (before the first move, and now), by the ledger and by the
+catalogue's history, which can tell only of subscriptions that follow and have never moved; the
+page of one client; the feed; and why. Both ways to a total must find the same one. The write is
+one UPDATE of all prices, with its entries and (the control) with the trigger told to keep still.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection, transaction
+
+from benchmarks import results
+from benchmarks.scratch import say, scratch_book
+from services import ledger, listing, repricing
+from services.filters import BookFilter
+from services.models import LedgerEntry, Subscription
+
+MOVES = 3
+
+# The other design: no entries for followers, their price of then is the rule's of then.
+BY_HISTORY = """
+WITH pair AS MATERIALIZED (
+    SELECT service.id AS service_id, plan.id AS plan_id,
+           price_rule_at(service.id, plan.id, %(at)s) AS price
+      FROM services_service service, services_plan plan
+)
+SELECT coalesce(sum(pair.price), 0), count(*)
+  FROM services_subscription JOIN pair USING (service_id, plan_id)
+"""
+
+
+def main(arguments: list[str]) -> None:
+    parser = results.options(__doc__, rows=[250_000], quick=[10_000], rounds=5)
+    chosen = results.parse(parser, arguments)
+    under = results.conditions(chosen)
+    figures = []
+    for rows in chosen.rows:
+        with scratch_book("ledger", rows):
+            figures += measure(chosen.rounds)
+    results.table("The ledger", figures)
+    results.save("ledger", chosen, under, figures)
+
+
+def measure(rounds: int) -> list[dict[str, Any]]:
+    write = results.interleaved(
+        {"one UPDATE, no entries": lambda: update(kept=True), "one UPDATE": update}, rounds
+    )
+    before = clock()
+    for number in range(MOVES):
+        say(f"  every list price moves, {number + 1} of {MOVES}")
+        execute("UPDATE services_service SET full_price = full_price + 1")
+        repricing.reprice(600)
+    now = clock()
+    execute("VACUUM ANALYZE services_ledgerentry")
+    execute("VACUUM ANALYZE services_subscription")
+    entries = LedgerEntry.objects.count()
+
+    for instant in (before, now):
+        by_history = execute(BY_HISTORY, {"at": instant})[0]
+        found = ledger.total_as_of(instant)
+        if (found.amount, found.subscriptions) != by_history:
+            raise AssertionError(f"{found} is not {by_history}")
+
+    middle = Subscription.objects.order_by("id")[Subscription.objects.count() // 2]
+    of_client = BookFilter(client=middle.client_id)
+    (place,) = execute(
+        "SELECT xact, id FROM services_ledgerentry ORDER BY xact, id OFFSET %s LIMIT 1",
+        [entries // 2],
+    )
+    read = results.interleaved(
+        {
+            name: lambda call=call: milliseconds(call)
+            for name, call in {
+                "total of then, by the catalogue": lambda: execute(BY_HISTORY, {"at": before}),
+                "total of then": lambda: ledger.total_as_of(before),
+                "total as of now": lambda: ledger.total_as_of(now),
+                "list of then, 100 rows and total": lambda: listing.page_as_of(
+                    before, BookFilter(), None, 100
+                ),
+                "a client's list of then": lambda: listing.page_as_of(before, of_client, None, 100),
+                "one of then": lambda: listing.one_as_of(before, middle.pk),
+                "history of one": lambda: ledger.history(middle.pk),
+                "why": lambda: ledger.explain(middle.pk, before),
+                "feed, 1,000 from the middle": lambda: ledger.feed(ledger.Place(*place), 1000),
+            }.items()
+        },
+        rounds,
+    )
+    (sizes,) = execute(
+        "SELECT pg_relation_size('services_ledgerentry'), pg_indexes_size('services_ledgerentry')"
+    )
+    say(f"  {sizes[0] / entries:.0f} bytes an entry, {sizes[1] / entries:.0f} in indexes")
+    return [
+        {"entries": entries, "what": name, "ms": statistics.median(times)}
+        for name, times in {**write, **read}.items()
+    ]
+
+
+def update(kept: bool = False) -> float:
+    """Milliseconds of one UPDATE of every price, rolled back."""
+    with transaction.atomic():
+        if kept:
+            execute("SELECT set_config('pricebook.kept', 'on', true)")
+        else:
+            # So that the trigger has nothing to put right, and appends only.
+            execute("UPDATE services_service SET full_price = full_price + 1")
+        sql = (
+            "UPDATE services_subscription SET price = price_rule(full_price + %s, discount_percent)"
+            "  FROM services_service service, services_plan plan"
+            " WHERE service.id = service_id AND plan.id = plan_id"
+        )
+        taken = milliseconds(lambda: execute(sql, [1 if kept else 0]))
+        transaction.set_rollback(True)
+    execute("VACUUM services_subscription")
+    execute("VACUUM services_ledgerentry")
+    return taken
+
+
+def clock() -> Any:
+    return execute("SELECT clock_timestamp()")[0][0]
+
+
+def milliseconds(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
+
+
+def execute(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall()) if cursor.description else []
