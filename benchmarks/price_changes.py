@@ -36,6 +36,7 @@ from price_changes import definition, lifecycle, preview
 from price_changes.models import PriceChange
 from services import filters, listing, repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
+from services.price_writes import ledger_origin
 
 SET = {"kind": "set", "adjustment": "percent", "operand": 10}
 
@@ -180,7 +181,7 @@ def position() -> int:
 
 
 def one_statement(update: str, moves_the_catalogue: bool, kept: bool) -> float:
-    with transaction.atomic(), repricing.ledger_origin(kept=kept), connection.cursor() as cursor:
+    with transaction.atomic(), ledger_origin(kept=kept), connection.cursor() as cursor:
         if moves_the_catalogue:
             Service.objects.update(full_price=F("full_price") + 1)
         cursor.execute(WITH_LEDGER.format(update=update) if kept else update)

@@ -25,7 +25,8 @@ from price_changes.models import ChangeRow, PriceChange
 from price_changes.preview import HASH, fingerprint
 from services import repricing
 from services.models import Clock, Plan, Repricing, RepricingStep, Service, Skip
-from services.repricing import Chunk, LockHeld
+from services.price_writes import LockHeld, giving_way, ledger_origin, lock_catalogue
+from services.repricing import Chunk
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
@@ -40,7 +41,7 @@ def start_due() -> bool:
         if not due.exists():
             return True
         try:
-            with repricing._giving_way(), connection.cursor() as cursor:
+            with giving_way(), connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_try_advisory_xact_lock('price_changes_pricechange'::regclass::oid"
                     "::int, 0)"
@@ -157,7 +158,7 @@ def _start_catalogue(change: PriceChange) -> None:
     else:
         change.old_value = now
         with (
-            repricing.ledger_origin(change.pk),
+            ledger_origin(change.pk),
             repricing.catalogue_edit(change.approved_by, change.comment),
         ):
             model._default_manager.filter(pk=pk).update(**{field: change.new_value})
@@ -345,7 +346,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     if not ids:
         return Chunk(0, step.last_id, 0, True)
     change = PriceChange.objects.select_related("reverts").get(pk=_change_id(step))
-    repricing.lock_catalogue(step.service_id, step.plan_id)
+    lock_catalogue(step.service_id, step.plan_id)
     with connection.cursor() as cursor:
         # In the order of ids, and before they are judged: what is read next is how they stay.
         cursor.execute(
@@ -353,7 +354,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
             [ids],
         )
         repricing.at_point("rows locked")
-        with repricing.ledger_origin(change.pk, step.repricing.effective_at):
+        with ledger_origin(change.pk, step.repricing.effective_at):
             cursor.execute(
                 MOVE.format(
                     reasons=_reasons(change),

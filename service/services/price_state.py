@@ -15,9 +15,9 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils.timezone import is_aware
 
+from services import lock_ends
 from services.models import HIGHEST_PRICE, LAST_DAY, Subscription
 from services.pricing import CENT
-from services.repricing import release_rows
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 
@@ -155,7 +155,7 @@ def _release_ended_lock(subscription: Subscription) -> None:
             [[subscription.service_id], [subscription.plan_id]],
         )
     assert subscription.locked_until is not None
-    release_rows(subscription.locked_until, [subscription.pk])
+    lock_ends.follow_since(subscription.locked_until, [subscription.pk])
     subscription.refresh_from_db()
 
 

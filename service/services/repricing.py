@@ -23,9 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
-import psycopg.errors
 from django.db import (
     DatabaseError,
     InterfaceError,
@@ -33,40 +31,16 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.models import (
-    BooleanField,
-    Count,
-    Exists,
-    ExpressionWrapper,
-    F,
-    Max,
-    OuterRef,
-    Q,
-    Subquery,
-)
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
 
-from services.models import (
-    Clock,
-    LedgerEntry,
-    LockEnd,
-    Plan,
-    Repricing,
-    RepricingStep,
-    Service,
-    Skip,
-    StampedComment,
-    Subscription,
-)
-from services.pricing import rule_price
+from services import followers, lock_ends, stamping
+from services.models import Repricing, RepricingStep, Skip, Subscription
+from services.price_writes import LockHeld, giving_way, lock_catalogue
 from services.querysets import SubscriptionQuerySet
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
 CHUNK = 5_000
-
-# A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
-# and a person who wait for each other it is never the person's transaction that is cancelled.
-LOCK_TIMEOUT = "200ms"
 
 # How often one run comes back to steps that are held up. The sweep comes back anyway; runs that
 # wait would fill all workers, and nothing else would be done.
@@ -118,13 +92,13 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
     subscriptions = Subscription.objects.filter(pk=subscription_id)
     while True:
         try:
-            with _giving_way():
+            with giving_way():
                 pair = subscriptions.values_list("service_id", "plan_id").first()
                 if pair is None:
                     return False
                 lock_catalogue(*pair)
                 # One that moves to another pair meanwhile is priced by its own write.
-                return _move_followers(subscriptions, *pair) > 0
+                return followers.move(subscriptions, *pair) > 0
         except LockHeld:
             if time.monotonic() > deadline:
                 raise
@@ -148,7 +122,7 @@ def stamp_one(subscription_id: int, comment: str | None = None) -> bool:
             .values_list("comment", flat=True)
             .first()
         )
-    return write_stamp(subscriptions, comment) > 0 if comment else False
+    return stamping.write(subscriptions, comment) > 0 if comment else False
 
 
 @dataclass(frozen=True)
@@ -182,26 +156,6 @@ def progress(repricing: Repricing) -> Progress:
 
 
 # --- The work ---------------------------------------------------------------------------------
-
-
-class LockHeld(Exception):
-    """Somebody else holds a lock that we needed, and we gave way."""
-
-
-@contextmanager
-def _giving_way() -> Iterator[None]:
-    """A transaction that waits for no lock longer than LOCK_TIMEOUT; `LockHeld` if it had to."""
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            yield
-    except OperationalError as error:
-        if isinstance(
-            error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
-        ):
-            raise LockHeld(str(error)) from error
-        raise
 
 
 def _pause() -> None:
@@ -242,7 +196,7 @@ def plan_due() -> bool:
                 _plan(repricing.pk)
             else:
                 # Somebody who pauses or cancels the change holds it, and wants this row.
-                with _giving_way():
+                with giving_way():
                     due.filter(pk=repricing.pk).update(finished_at=Now())
         except LockHeld:
             return False  # and not the next one: they are planned in order
@@ -255,7 +209,7 @@ def _plan(repricing_id: int) -> None:
     `last_id` bounds it: a subscription that came later was priced by the catalogue as it is.
     `LockHeld` when another worker is at it.
     """
-    with _giving_way(), connection.cursor() as cursor:
+    with giving_way(), connection.cursor() as cursor:
         repricing = Repricing.objects.filter(pk=repricing_id).select_for_update().first()
         if repricing is None or repricing.planned_at is not None:
             return
@@ -313,7 +267,7 @@ def _take_chunk(lane: str, blocked: set[int]) -> int | None:
     while True:
         step = None
         try:
-            with _giving_way():
+            with giving_way():
                 step = _claim(lane, blocked)
                 if step is None:
                     return None
@@ -430,46 +384,13 @@ def _next_rows(step: RepricingStep, size: int) -> tuple[SubscriptionQuerySet, in
     return chunk, rows, last_id, done
 
 
-def lock_catalogue(service_id: int, plan_id: int) -> None:
-    """Shared locks until the commit: what the next statements read of the catalogue stays true.
-
-    In a statement of its own and before all others. Without it a chunk that began before a second
-    edit would finish after it, with the first one's price.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT lock_service(%s, false)", [service_id])
-        cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
-
-
-@contextmanager
-def ledger_origin(
-    change_id: int | None = None, effective_at: datetime | None = None, kept: bool = False
-) -> Iterator[None]:
-    """What the ledger's entries of the block's writes say of their origin.
-
-    With `kept` the writer sees to the rule and the ledger itself. Two queries; within a
-    transaction only.
-    """
-    names = ("pricebook.change", "pricebook.effective_at", "pricebook.kept")
-    values = (
-        "" if change_id is None else str(change_id),
-        "" if effective_at is None else effective_at.isoformat(),
-        "on" if kept else "",
-    )
-    setting = "SELECT set_config(%s, %s, true), set_config(%s, %s, true), set_config(%s, %s, true)"
-    with connection.cursor() as cursor:
-        cursor.execute(setting, [part for pair in zip(names, values, strict=True) for part in pair])
-        yield
-        cursor.execute(setting, [part for name in names for part in (name, "")])
-
-
 def move_pair(step: RepricingStep, size: int) -> Chunk:
     """Followers of the step's pair to the rule's price."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
     if not count:
         return Chunk(0, last_id, 0, True)
-    moved = _move_followers(rows, step.service_id, step.plan_id)
+    moved = followers.move(rows, step.service_id, step.plan_id)
     _count_skips(step, rows, count, moved)
     return Chunk(count, last_id, moved, done)
 
@@ -494,114 +415,12 @@ def _count_skips(step: RepricingStep, rows: SubscriptionQuerySet, count: int, mo
     )
 
 
-def _move_followers(rows: SubscriptionQuerySet, service_id: int, plan_id: int) -> int:
-    """Write the rule's price where another one stands, among rows of one (service, plan).
-
-    Wants the catalogue's locks. One entry of the ledger for each change that fell due, though the
-    row is written once.
-    """
-    price = rule_price(
-        Service.objects.values_list("full_price", flat=True).get(pk=service_id),
-        Plan.objects.values_list("discount_percent", flat=True).get(pk=plan_id),
-    )
-    # One table and a constant: a row that somebody else has just written is judged anew by all
-    # of these conditions when its lock is free.
-    followers = rows.filter(service_id=service_id, plan_id=plan_id).following()
-    differing = followers.exclude(price=price)
-    events = _events(service_id, plan_id)
-    if len(events) > 1:
-        return _move_through(events, followers, price)
-    with ledger_origin(*(events[0][1:3] if events else ())):
-        return differing.update(price=price)
-
-
-def _events(service_id: int, plan_id: int) -> list[tuple[int, int | None, datetime, bool]]:
-    """Changes of the catalogue for this pair from the first one that is due on, in order."""
-    of_pair = Repricing.objects.concerning(service_id, plan_id).exclude(new_value=None)
-    first = (
-        of_pair.due()
-        .filter(paused_at=None)
-        .order_by("effective_at", "pk")
-        .values_list("effective_at", flat=True)
-        .first()
-    )
-    if first is None:
-        return []
-    return list(
-        of_pair.filter(effective_at__gte=first)
-        .order_by("effective_at", "pk")
-        .values_list(
-            "position",
-            "change_id",
-            "effective_at",
-            ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
-        )
-    )
-
-
-# A subscription owes an entry for each due change that its newest entry does not know of, and for
-# each later one again, since the price in force from then on is another: a worker may come late.
-THROUGH = """
-WITH event AS (
-    SELECT position, change_id, effective_at, due, number
-      FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::boolean[])
-           WITH ORDINALITY event (position, change_id, effective_at, due, number)
-), owing AS (
-    SELECT subscription.*,
-           (SELECT min(effective_at) FROM event
-             WHERE due AND position > (SELECT max(entry.id) FROM services_ledgerentry entry
-                                        WHERE entry.subscription_id = subscription.id)) AS since
-      FROM services_subscription subscription WHERE id = ANY (%s)
-)
-INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        change_id)
-SELECT owing.id, client_id, service_id, plan_id,
-       price_rule_at(service_id, plan_id, event.effective_at), 'follows', event.effective_at,
-       event.change_id
-  FROM owing JOIN event ON event.effective_at >= owing.since
- ORDER BY owing.id, number
-RETURNING subscription_id
-"""
-
-
-def _move_through(
-    events: list[tuple[int, int | None, datetime, bool]],
-    followers: SubscriptionQuerySet,
-    price: Decimal,
-) -> int:
-    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
-    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
-    with connection.cursor() as cursor:
-        columns = [list(column) for column in zip(*events, strict=True)]
-        cursor.execute(THROUGH, [*columns, locked])
-        written = {id for (id,) in cursor.fetchall()}
-    with ledger_origin(kept=True):
-        moved = followers.filter(pk__in=written).exclude(price=price).update(price=price)
-    with ledger_origin(*events[-1][1:3]):
-        return moved + followers.exclude(price=price).update(price=price)
-
-
 def keep_pair(step: RepricingStep, size: int) -> Chunk:
     """Lock followers at the price that they had before the change, which is for new ones only."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
     repricing = step.repricing
-    newest = (
-        LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id").values("id")[:1]
-    )
-    with ledger_origin(repricing.change_id, repricing.effective_at):
-        moved = (
-            rows.following()
-            # Who came, or came to this pair, after the change has seen its price.
-            .alias(newest=Subquery(newest))
-            .filter(newest__lt=repricing.position)
-            .update(
-                price_state=Subscription.PriceState.LOCKED,
-                locked_until=repricing.locked_until,
-                price_reason=f"Price change {repricing.change_id} is for new subscriptions only",
-            )
-        )
+    moved = followers.keep(rows, repricing)
     _count_skips(step, rows, count, moved)
     return Chunk(count, last_id, moved, done)
 
@@ -611,122 +430,10 @@ def stamp_pair(step: RepricingStep, size: int) -> Chunk:
     rows, count, last_id, done = _next_rows(step, size)
     repricing = step.repricing
     if repricing.unstamps_change_id is None:
-        moved = write_stamp(rows.following(), repricing.comment, repricing.change_id)
+        moved = stamping.write(rows.following(), repricing.comment, repricing.change_id)
     else:
-        moved = _unstamp(rows, repricing.unstamps_change_id)
+        moved = stamping.take_back(rows, repricing.unstamps_change_id)
     return Chunk(count, last_id, moved, done)
-
-
-def write_stamp(rows: SubscriptionQuerySet, comment: str, change_id: int | None = None) -> int:
-    """Stamp where there is no comment, or an earlier stamp; what a person wrote stays.
-
-    What a price change's stamp writes over is kept for its revert.
-    """
-    stamped = rows.filter(Q(comment="") | Q(comment=F("stamp"))).exclude(comment=comment)
-    if change_id is not None:
-        before = list(stamped.select_for_update(no_key=True).values_list("pk", "comment", "stamp"))
-        StampedComment.objects.bulk_create(
-            (
-                StampedComment(change_id=change_id, subscription_id=pk, comment=was, stamp=stamp)
-                for pk, was, stamp in before
-            ),
-            ignore_conflicts=True,
-        )
-        stamped = stamped.filter(pk__in=[pk for pk, _, _ in before])
-    return stamped.update(comment=comment, stamp=comment)
-
-
-def _unstamp(rows: SubscriptionQuerySet, change_id: int) -> int:
-    """Put back what the change's stamp wrote over, where the stamp still stands."""
-    before = StampedComment.objects.filter(change_id=change_id, subscription_id=OuterRef("pk"))
-    repricing = Repricing.objects.filter(change_id=change_id).exclude(comment="")
-    comment = repricing.values_list("comment", flat=True).first()
-    stamped = rows.filter(Exists(before), comment=comment, stamp=comment)
-    return stamped.update(
-        comment=Subquery(before.values("comment")), stamp=Subquery(before.values("stamp"))
-    )
-
-
-def release_ended_locks() -> bool:
-    """Followers again, from the instant at which their lock ended; False if somebody is in the way.
-
-    One query when no lock has ended.
-    """
-    while True:
-        ended = LockEnd.objects.filter(until__lte=Clock()).order_by("until", "subscription_id")
-        until = ended.values_list("until", flat=True).first()
-        if until is None:
-            return True
-        try:
-            with _giving_way():
-                taken = list(
-                    LockEnd.objects.filter(until=until)
-                    .order_by("subscription_id")
-                    .select_for_update(skip_locked=True)
-                    .values_list("pk", "subscription_id")[:CHUNK]
-                )
-                if not taken:
-                    return True  # another worker has them
-                _release(until, [subscription_id for _, subscription_id in taken])
-                LockEnd.objects.filter(pk__in=[pk for pk, _ in taken]).delete()
-        except LockHeld:
-            return False
-
-
-# From the end of the lock on, what the rule said at each instant that the catalogue moved.
-RELEASED = """
-INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        change_id)
-SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
-       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
-       'follows', event.effective_at, event.change_id
-  FROM services_subscription subscription
- CROSS JOIN LATERAL (
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
-          AND (service_id, coalesce(plan_id, 0)) = (subscription.service_id, 0)
-       UNION ALL
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
-          AND (coalesce(service_id, 0), plan_id) = (0, subscription.plan_id)
-       UNION ALL
-       SELECT %(until)s, NULL, 0) event
- WHERE subscription.id = ANY (%(ids)s)
- ORDER BY subscription.id, event.effective_at, event.id
-"""
-
-
-def _release(until: datetime, subscription_ids: list[int]) -> None:
-    rows = (
-        Subscription.objects.filter(pk__in=subscription_ids)
-        .active()
-        .filter(price_state=Subscription.PriceState.LOCKED, locked_until=until)
-    )
-    pairs = list(rows.order_by().values_list("service_id", "plan_id").distinct())
-    for service_id in sorted({service_id for service_id, _ in pairs}):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT lock_service(%s, false)", [service_id])
-    for plan_id in sorted({plan_id for _, plan_id in pairs}):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
-    found = list(rows.select_for_update(no_key=True).values_list("pk", "service_id", "plan_id"))
-    if not {tuple(pair) for _, *pair in found} <= set(pairs):
-        raise LockHeld("A subscription moved to a pair that is not locked.")
-    release_rows(until, [pk for pk, *_ in found])
-
-
-def release_rows(until: datetime, subscription_ids: list[int]) -> None:
-    """Let locked rows follow since `until`, with the entries of all that they have missed.
-
-    Two queries and the settings'. Wants the locks of the rows and of their catalogue.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
-    with ledger_origin(kept=True):
-        Subscription.objects.filter(pk__in=subscription_ids).update(
-            price_state=Subscription.PriceState.FOLLOWS, price=None
-        )
 
 
 # What a step of each kind of repricing does, and where its next row is found. `price_changes` adds
@@ -737,7 +444,7 @@ MOVERS: dict[str, Callable[[RepricingStep, int], Chunk]] = {
 }
 NEXT_ROW: dict[str, Callable[[RepricingStep], int | None]] = {}
 # What may have fallen due by the clock; each starts it, and is False where it had to give way.
-START_DUE: list[Callable[[], bool]] = [release_ended_locks]
+START_DUE: list[Callable[[], bool]] = [lock_ends.release_ended]
 
 
 def at_point(name: str) -> None:

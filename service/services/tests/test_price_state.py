@@ -9,9 +9,10 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from services import price_state, repricing
+from services.lock_ends import release_ended
 from services.models import LedgerEntry, LockEnd, Plan, Service, Subscription
 from services.price_state import PriceStateError
-from services.repricing import release_ended_locks, reprice
+from services.repricing import reprice
 from services.tests.factories import a_plan, a_service, a_subscription
 from services.tests.interleaving import a_person, in_background, without_trigger
 
@@ -146,7 +147,7 @@ class TestRelease:
         price_state.release(subscription.pk, "Ann")
         known = entries(subscription)
         LockEnd.objects.update(until=timezone.now())  # its end has come
-        assert release_ended_locks()
+        assert release_ended()
         assert entries(subscription) == known
         assert not LockEnd.objects.exists()
 
@@ -303,10 +304,10 @@ class TestALockThatEnds:
         end = timezone.now() + timedelta(seconds=0.1)
         price_state.lock(subscription.pk, end, "a moment", "Ann")
         catalogue_moves_to(200, subscription)
-        assert release_ended_locks()
+        assert release_ended()
         assert state(subscription) == ("locked", 100)  # not yet
         until(lambda: timezone.now() > end)
-        assert release_ended_locks()
+        assert release_ended()
         assert price_at(subscription, end - timedelta(microseconds=1)) == 100
         assert price_at(subscription, end) == 200
 
@@ -318,7 +319,7 @@ class TestALockThatEnds:
         end = a_lock_that_ends(subscription)
         known = len(entries(subscription))
         catalogue_moves_to(300, subscription)
-        assert release_ended_locks()
+        assert release_ended()
 
         written = LedgerEntry.objects.filter(subscription_id=subscription.pk).order_by("id")[known:]
         edited = repricing.Repricing.objects.latest("id").effective_at
@@ -335,7 +336,7 @@ class TestALockThatEnds:
         end = a_lock_that_ends(subscription)
         Plan.objects.filter(pk=subscription.plan_id).update(discount_percent=25)
         catalogue_moves_to(200, subscription)
-        assert release_ended_locks()
+        assert release_ended()
         written = LedgerEntry.objects.filter(effective_at__gte=end).order_by("id")
         assert [entry.price for entry in written] == [100, 75, 150]
         assert state(subscription) == ("follows", 150)
@@ -346,7 +347,7 @@ class TestALockThatEnds:
         price_state.lock(locked.pk, soon(), "a promise", "Ann")
         price_state.negotiate(negotiated.pk, 70, "a friend", "Ann")
         a_lock_that_ends(subscription)
-        assert release_ended_locks()
+        assert release_ended()
         assert [state(each)[0] for each in (subscription, locked, negotiated)] == [
             "follows", "locked", "negotiated",
         ]  # fmt: skip
@@ -357,7 +358,7 @@ class TestALockThatEnds:
         price_state.lock(subscription.pk, end, "a moment", "Ann")
         price_state.lock(subscription.pk, soon(), "a promise", "Ann")
         until(lambda: timezone.now() > end)
-        assert release_ended_locks()
+        assert release_ended()
         assert state(subscription) == ("locked", 100)
 
     @pytest.mark.parametrize("verb", ["lock", "negotiate", "follow"])
@@ -368,7 +369,7 @@ class TestALockThatEnds:
         VERBS[verb](subscription.pk)
         assert price_at(subscription, edited) == 200
         assert price_at(subscription, end) == 100
-        assert release_ended_locks()
+        assert release_ended()
         expected = {"lock": ("locked", 200), "negotiate": ("negotiated", 1)}
         assert state(subscription) == expected.get(verb, ("follows", 200))
         assert entries(subscription)[-1] == state(subscription)
@@ -387,7 +388,7 @@ class TestALockThatEnds:
         Subscription.objects.filter(pk=subscription.pk).update(
             started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
         )
-        assert release_ended_locks()
+        assert release_ended()
         assert not LockEnd.objects.exists()
         assert state(subscription) == ("locked", 100)  # what it paid to its end
 
@@ -398,9 +399,9 @@ class TestALockThatEnds:
             person.execute(
                 "UPDATE services_subscription SET comment = 'mine' WHERE id = %s", [subscription.pk]
             )
-            assert in_background(release_ended_locks).result() is False
+            assert in_background(release_ended).result() is False
             person.commit()
-        assert release_ended_locks()
+        assert release_ended()
         assert state(subscription)[0] == "follows"
 
 

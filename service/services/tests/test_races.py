@@ -14,7 +14,7 @@ import pytest
 from conftest import until
 from django.db import OperationalError, connection, models, transaction
 
-from services import repricing
+from services import followers, price_writes, repricing, stamping
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
 from services.repricing import plan_due, reprice, reprice_one, stamp
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
@@ -78,7 +78,7 @@ def only_the_last_edit(patch):
     """Of several edits that are due a worker knows the last one; rows that have its price already
     are not locked, as they are to write an entry for each edit.
     """
-    patch.setattr(repricing, "_events", lambda service_id, plan_id: [])
+    patch.setattr(followers, "_events", lambda service_id, plan_id: [])
 
 
 class TestAChunkThatBeganBeforeASecondEdit:
@@ -89,7 +89,7 @@ class TestAChunkThatBeganBeforeASecondEdit:
             editor.execute(MOVE_SERVICE, [2000, service.pk])
             editor.commit()
             plan_due()
-            pause = Pause(monkeypatch, repricing, "_move_followers")
+            pause = Pause(monkeypatch, followers, "move")
             chunk = in_background(work)
             pause.until_reached()  # it has written 2000, and not committed
 
@@ -364,7 +364,7 @@ class TestAnEditorWhoseTransactionStaysOpen:
     def test_holds_up_all_of_a_worker_that_does_not_give_way(
         self, monkeypatch, service, subscription
     ):
-        monkeypatch.setattr(repricing, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "0")
         assert not self.other_prices_moved(service, subscription, seconds=1)
         assert right()
 
@@ -404,7 +404,7 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
         assert right()
 
     def test_without_giving_way_the_person_is_the_victim(self, monkeypatch, service, subscription):
-        monkeypatch.setattr(repricing, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "0")
         assert self.victim(service, subscription, lambda: reprice(seconds=3)) == "person"
 
 
@@ -412,7 +412,7 @@ class TestTwoWorkers:
     def test_share_the_steps_and_wait_for_nobody(self, monkeypatch):
         book = a_book(subscriptions=40, services=2, plans=2)
         Service.objects.filter(subscriptions__in=book).update(full_price=777)
-        pause = Pause(monkeypatch, repricing, "_move_followers")
+        pause = Pause(monkeypatch, followers, "move")
         first = in_background(reprice)
         pause.until_reached()
         # All but the chunk that the first one holds, and without waiting for it.
@@ -452,7 +452,7 @@ class TestTwoWorkers:
         with repricing.catalogue_edit(comment="2027"):
             service.full_price = 2000
             service.save()
-        pause = Pause(monkeypatch, repricing, "_move_followers")
+        pause = Pause(monkeypatch, followers, "move")
         pricing = in_background(reprice)
         pause.until_reached()
         stamping = in_background(stamp)
@@ -494,7 +494,7 @@ class TestAPersonBesideAChunk:
 
     def chunk_first(self, monkeypatch, sql, *arguments):
         with a_person() as person:
-            pause = Pause(monkeypatch, repricing, "_move_followers")
+            pause = Pause(monkeypatch, followers, "move")
             worker = in_background(reprice)
             pause.until_reached()
             writing = execute_in_background(person, sql, arguments)
@@ -540,7 +540,7 @@ class TestAPersonBesideAChunk:
             price = Subscription.objects.with_rule_price().get(pk=chosen[0]).rule_price
             return Subscription.objects.filter(pk__in=chosen).update(price=price)
 
-        monkeypatch.setattr(repricing, "_move_followers", move_followers)
+        monkeypatch.setattr(followers, "move", move_followers)
         half = a_plan(50).pk
         with a_person() as person:
             person.execute(self.MOVE, [half, subscription.pk])
@@ -574,7 +574,7 @@ class TestAPersonBesideAChunk:
             empty = list(rows.filter(comment="").values_list("pk", flat=True))
             return Subscription.objects.filter(pk__in=empty).update(comment=comment)
 
-        monkeypatch.setattr(repricing, "write_stamp", write_stamp)
+        monkeypatch.setattr(stamping, "write", write_stamp)
         with repricing.catalogue_edit(comment="2027"):
             service.full_price = 2000
             service.save()

@@ -9,7 +9,7 @@ from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from services import repricing
+from services import followers, repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
 from services.repricing import catalogue_edit, plan_due, progress, reprice, stamp
 from services.tests.factories import a_book, a_service, a_subscription
@@ -467,7 +467,7 @@ class TestRepricingOfManyRows:
         with transaction.atomic():
             with CaptureQueriesContext(connection) as queries:
                 chunk, rows, last_id, done = repricing._next_rows(step, repricing.CHUNK)
-                repricing._move_followers(chunk, **pair)
+                followers.move(chunk, **pair)
             assert rows == chunk.count() == 900
             assert (last_id, done) == (chunk.last().pk, False)
             statements = [query["sql"] for query in queries]

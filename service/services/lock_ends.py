@@ -1,0 +1,95 @@
+"""Locks that have come to their end: the subscription follows the catalogue again, from then on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+
+from services.models import Clock, LockEnd, Subscription
+from services.price_writes import LockHeld, giving_way, ledger_origin
+
+# Rows that one transaction releases.
+ROWS = 5_000
+
+
+def release_ended() -> bool:
+    """Followers again, from the instant at which their lock ended; False if somebody is in the way.
+
+    One query when no lock has ended.
+    """
+    while True:
+        ended = LockEnd.objects.filter(until__lte=Clock()).order_by("until", "subscription_id")
+        until = ended.values_list("until", flat=True).first()
+        if until is None:
+            return True
+        try:
+            with giving_way():
+                taken = list(
+                    LockEnd.objects.filter(until=until)
+                    .order_by("subscription_id")
+                    .select_for_update(skip_locked=True)
+                    .values_list("pk", "subscription_id")[:ROWS]
+                )
+                if not taken:
+                    return True  # another worker has them
+                _release_pairs(until, [subscription_id for _, subscription_id in taken])
+                LockEnd.objects.filter(pk__in=[pk for pk, _ in taken]).delete()
+        except LockHeld:
+            return False
+
+
+# From the end of the lock on, what the rule said at each instant that the catalogue moved.
+RELEASED = """
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
+        change_id)
+SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
+       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
+       'follows', event.effective_at, event.change_id
+  FROM services_subscription subscription
+ CROSS JOIN LATERAL (
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
+          AND (service_id, coalesce(plan_id, 0)) = (subscription.service_id, 0)
+       UNION ALL
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
+          AND (coalesce(service_id, 0), plan_id) = (0, subscription.plan_id)
+       UNION ALL
+       SELECT %(until)s, NULL, 0) event
+ WHERE subscription.id = ANY (%(ids)s)
+ ORDER BY subscription.id, event.effective_at, event.id
+"""
+
+
+def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
+    rows = (
+        Subscription.objects.filter(pk__in=subscription_ids)
+        .active()
+        .filter(price_state=Subscription.PriceState.LOCKED, locked_until=until)
+    )
+    pairs = list(rows.order_by().values_list("service_id", "plan_id").distinct())
+    for service_id in sorted({service_id for service_id, _ in pairs}):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT lock_service(%s, false)", [service_id])
+    for plan_id in sorted({plan_id for _, plan_id in pairs}):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
+    found = list(rows.select_for_update(no_key=True).values_list("pk", "service_id", "plan_id"))
+    if not {tuple(pair) for _, *pair in found} <= set(pairs):
+        raise LockHeld("A subscription moved to a pair that is not locked.")
+    follow_since(until, [pk for pk, *_ in found])
+
+
+def follow_since(until: datetime, subscription_ids: list[int]) -> None:
+    """Let locked rows follow since `until`, with the entries of all that they have missed.
+
+    Two queries and the settings'. Wants the locks of the rows and of their catalogue.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
+    with ledger_origin(kept=True):
+        Subscription.objects.filter(pk__in=subscription_ids).update(
+            price_state=Subscription.PriceState.FOLLOWS, price=None
+        )
