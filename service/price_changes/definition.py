@@ -8,105 +8,48 @@ Preview, the frozen list and the list old → new all read the same statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from services.models import (
-    FIRST_DAY,
-    HIGHEST_PRICE,
-    LAST_DAY,
-    Plan,
-    Service,
-    Subscription,
-)
+from services import values
+from services.filters import BookFilter
+from services.models import HIGHEST_PRICE, Plan, Service, Subscription
+from services.values import CENT, BadValue
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
-CENT = Decimal("0.01")
+Given = ParamSpec("Given")
+Value = TypeVar("Value")
 
 # --- Values -----------------------------------------------------------------------------------
 
 
-def money(name: str, value: Any, lowest: Decimal = Decimal(0)) -> Decimal:
-    """An amount with at most two decimals, from `lowest` to the highest price."""
-    amount = number(name, value)
-    if amount != amount.quantize(CENT):
-        raise ChangeError(
-            "too_exact",
-            f"{name} has at most two decimals; {value} has more.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    if not lowest <= amount <= HIGHEST_PRICE:
-        raise ChangeError(
-            "out_of_range",
-            f"{name} lies from {lowest} to {HIGHEST_PRICE}; {value} does not.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    return amount.quantize(CENT)
+def refusing(parse: Callable[Given, Value]) -> Callable[Given, Value]:
+    """The same function, with a ChangeError where the value can't be used."""
 
-
-def number(name: str, value: Any) -> Decimal:
-    """A finite number of up to 12 digits before the point and 4 after it."""
-    try:
-        text = str(value)
-        if isinstance(value, bool) or len(text) > 40 or not text.isascii() or "_" in text:
-            raise InvalidOperation
-        amount = Decimal(text)
-        if not amount.is_finite() or abs(amount) >= 10**12:
-            raise InvalidOperation
-        if amount != amount.quantize(Decimal("0.0001")):
-            raise InvalidOperation
-    except InvalidOperation:
-        raise ChangeError(
-            "not_a_number",
-            f"{name} is a number such as 12.50; {str(value)[:100]!r} is not.",
-            parameter=name,
-            value=str(value)[:100],
-        ) from None
-    return amount
-
-
-def instant(name: str, value: Any) -> datetime:
-    """An instant with its time zone."""
-    if isinstance(value, str):
+    @wraps(parse)
+    def checked(*args: Given.args, **kwargs: Given.kwargs) -> Value:
         try:
-            parsed = parse_datetime(value) if value.isascii() else None
-        except ValueError:
-            parsed = None
-    else:
-        parsed = value
-    if not isinstance(parsed, datetime):
-        raise ChangeError(
-            "not_an_instant",
-            f"{name} is an instant such as 2027-01-01T00:00:00+01:00; {str(value)[:100]!r} is not.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    if timezone.is_naive(parsed):
-        raise ChangeError(
-            "time_zone_missing",
-            f"{name} needs its time zone, as in 2027-01-01T00:00:00Z; {value} has none.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    if not FIRST_DAY <= parsed <= LAST_DAY:
-        raise ChangeError(
-            "out_of_range",
-            f"{name} lies in the years 1900 to 9999.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    return parsed
+            return parse(*args, **kwargs)
+        except BadValue as error:
+            raise ChangeError(error.code, error.detail, **error.about) from None
+
+    return checked
+
+
+money = refusing(values.money)
+number = refusing(values.number)
+instant = refusing(values.instant)
+word = refusing(values.word)
+identifier = refusing(values.identifier)
 
 
 def in_future(name: str, value: Any) -> datetime:
@@ -122,32 +65,7 @@ def in_future(name: str, value: Any) -> datetime:
 
 
 def text(name: str, value: Any, length: int) -> str:
-    if not isinstance(value, str) or "\0" in value or len(value) > length:
-        raise ChangeError(
-            "bad_text",
-            f"{name} is a text of up to {length} characters, without NUL.",
-            parameter=name,
-            value=str(value)[:100],
-        )
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ChangeError(
-            "bad_text", f"{name} has half of a surrogate pair in it.", parameter=name
-        ) from None
-    return value.strip()
-
-
-def word(name: str, value: Any, words: list[str]) -> str:
-    if value not in words:
-        raise ChangeError(
-            "unknown_value",
-            f"{name} may be {', '.join(words)}; {str(value)[:100]!r} is none.",
-            parameter=name,
-            value=str(value)[:100],
-            allowed=words,
-        )
-    return str(value)
+    return refusing(values.text)(name, value, length).strip()
 
 
 def record(name: str, value: Any, model: type[Service] | type[Plan]) -> Any:
@@ -158,20 +76,6 @@ def record(name: str, value: Any, model: type[Service] | type[Plan]) -> Any:
     return found
 
 
-def identifier(name: str, value: Any) -> int:
-    digits = str(value)
-    if isinstance(value, bool) or not (
-        digits.isascii() and digits.isdigit() and len(digits) <= 19 and 0 < int(digits) < 2**63
-    ):
-        raise ChangeError(
-            "bad_id",
-            f"{name} is an id, a whole number; {digits[:100]!r} is not.",
-            parameter=name,
-            value=digits[:100],
-        )
-    return int(digits)
-
-
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ChangeError(
@@ -180,50 +84,18 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-# What a filter may say, and how each value becomes a condition on subscriptions.
-FILTERS: dict[str, tuple[Any, str]] = {
-    "service": (identifier, "service_id"),
-    "plan": (identifier, "plan_id"),
-    "client": (identifier, "client_id"),
-    "plan_type": (lambda n, v: word(n, v, Plan.Type.values), "plan__plan_type"),
-    "subscription": (identifier, "id"),
-    "source": (lambda n, v: text(n, v, 50), "source"),
-    "external_id": (lambda n, v: text(n, v, 50), "external_id"),
-    "comment": (lambda n, v: text(n, v, 50), "comment"),
-    "comment_prefix": (lambda n, v: text(n, v, 50), "comment__startswith"),
-    "price_state": (lambda n, v: word(n, v, Subscription.PriceState.values), "price_state"),
-    "price_from": (money, "price__gte"),
-    "price_to": (money, "price__lte"),
-    "started_from": (instant, "started_at__gte"),
-    "started_to": (instant, "started_at__lt"),
-    "ended_from": (instant, "ended_at__gte"),
-    "ended_to": (instant, "ended_at__lt"),
-}
-
-
 def row_filter(given: Any) -> dict[str, Any]:
-    """A filter as it is kept: JSON values, checked. An empty one means the whole book."""
+    """A filter as it is kept: JSON values, checked. An empty one means the whole book.
+
+    It takes the filters that the list takes, and means the same by them.
+    """
     if not isinstance(given, Mapping):
         raise ChangeError("bad_filter", "filter is an object of names and values.")
-    kept: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in FILTERS:
-            raise ChangeError(
-                "unknown_filter",
-                f"There is no filter {str(name)[:100]!r}; there are {', '.join(FILTERS)}.",
-                parameter="filter",
-                value=str(name)[:100],
-                allowed=list(FILTERS),
-            )
-        checked = FILTERS[name][0](name, value)
-        if isinstance(checked, datetime):
-            checked = checked.isoformat()
-        kept[name] = str(checked) if isinstance(checked, Decimal) else checked
-    return kept
+    return refusing(BookFilter.of)(given).kept()
 
 
 def condition(kept: Mapping[str, Any]) -> Q:
-    return Q(**{FILTERS[name][1]: FILTERS[name][0](name, value) for name, value in kept.items()})
+    return refusing(BookFilter.of)(kept).condition()
 
 
 # --- The plan ---------------------------------------------------------------------------------

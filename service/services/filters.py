@@ -1,18 +1,79 @@
-"""Which subscriptions a caller means: the query parameters of the list, checked."""
+"""Which subscriptions a caller means: the one vocabulary of filters.
+
+The list, the totals and changes of a set of subscriptions take the same names with the same
+meaning, from a query string or from JSON. A new filter is one line of `BookFilter`: parsing, the
+condition, the schema of the API and its words follow from it.
+"""
+
+# ruff: noqa: RUF009 - what stands behind a filter's name is its metadata: nothing mutable
+
+from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from functools import partial
+from typing import Any, Self
 
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.http import QueryDict
 
 from pricebook.api import BadParameter
-from services.models import FIRST_DAY
+from services import values
+from services.models import FIRST_DAY, Plan, Subscription
+from services.values import MAX_BIGINT, BadValue
 
-MAX_BIGINT = 2**63 - 1
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+
+# --- The vocabulary ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the values of a filter are: how they are read, and how the API's schema has them."""
+
+    parse: Callable[[str, Any], Any]
+    schema: dict[str, Any]
+
+
+ID = Kind(values.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
+PRICE = Kind(values.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"})
+INSTANT = Kind(values.instant, {"type": "string", "format": "date-time"})
+
+
+def text(length: int) -> Kind:
+    return Kind(partial(values.text, length=length), {"type": "string", "maxLength": length})
+
+
+def one_of(*words: str) -> Kind:
+    return Kind(partial(values.word, words=words), {"type": "string", "enum": list(words)})
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q."""
+
+    kind: Kind
+    condition: str | Callable[[Any], Q]
+    help: str
+
+    def q(self, value: Any) -> Q:
+        if callable(self.condition):
+            return self.condition(value)
+        return Q(**{self.condition: value})
+
+
+def _filter(kind: Kind, condition: str | Callable[[Any], Q], help: str) -> Any:
+    return field(default=None, metadata={"filter": Filter(kind, condition, help)})
+
+
+def _active_or_ended(state: str) -> Q:
+    active = Q(ended_at=None) | Q(ended_at__gt=Now())
+    return active if state == "active" else Q(ended_at__lte=Now())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,54 +83,129 @@ class BookFilter:
     Ids that do not exist match nothing, as any other value that no subscription has.
     """
 
-    service: int | None = None
-    plan: int | None = None
-    client: int | None = None
-    source: str | None = None
-    external_id: str | None = None
-    comment: str | None = None
-    comment_prefix: str | None = None
+    service: int | None = _filter(ID, "service_id", "Only those of this service (its id).")
+    plan: int | None = _filter(ID, "plan_id", "Only those of this plan (its id).")
+    plan_type: str | None = _filter(
+        one_of(*Plan.Type.values), "plan__plan_type", "Only those of plans of this type."
+    )
+    client: int | None = _filter(ID, "client_id", "Only those of this client (its id).")
+    email: str | None = _filter(
+        text(254), "client__user__email__iexact", "Only those of the client of this e-mail."
+    )
+    subscription: int | None = _filter(ID, "id", "Only the subscription of this id.")
+    source: str | None = _filter(text(50), "source", "Only those that came from this system.")
+    external_id: str | None = _filter(
+        text(50), "external_id", "Their id in `source`, which is needed too."
+    )
+    comment: str | None = _filter(text(50), "comment", "Only those with exactly this comment.")
+    comment_prefix: str | None = _filter(
+        text(50), "comment__startswith", "Only those whose comment begins so."
+    )
+    state: str | None = _filter(
+        one_of("active", "ended"), _active_or_ended, "Only those that are active, or have ended."
+    )
+    price_state: str | None = _filter(
+        one_of(*Subscription.PriceState.values), "price_state", "Only those in this price state."
+    )
+    price_from: Decimal | None = _filter(PRICE, "price__gte", "Only those that pay this or more.")
+    price_to: Decimal | None = _filter(PRICE, "price__lte", "Only those that pay this or less.")
+    started_from: datetime | None = _filter(
+        INSTANT, "started_at__gte", "Only those that started then or later."
+    )
+    started_to: datetime | None = _filter(
+        INSTANT, "started_at__lt", "Only those that started before then."
+    )
+    ended_from: datetime | None = _filter(
+        INSTANT, "ended_at__gte", "Only those that ended then or later."
+    )
+    ended_to: datetime | None = _filter(
+        INSTANT, "ended_at__lt", "Only those that ended before then."
+    )
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The filter of values as JSON, a query string or a command line has them.
+
+        Raises BadValue for an unknown name and for a value that can't be used.
+        """
+        for name in given:
+            if name not in FILTERS:
+                raise BadValue(
+                    "unknown_filter",
+                    f"There is no filter {str(name)[:100]!r}; there are {', '.join(FILTERS)}.",
+                    "filter",
+                    name,
+                    allowed=list(FILTERS),
+                )
+        parsed = {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+        if "external_id" in parsed and "source" not in parsed:
+            raise BadValue(
+                "source_missing",
+                "external_id is unique within a source: give source too.",
+                "external_id",
+                parsed["external_id"],
+            )
+        if parsed.get("comment_prefix") == "":
+            del parsed["comment_prefix"]  # every comment begins with nothing
+        return cls(**parsed)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The values that are given, by their names."""
+        return {name: value for name in FILTERS if (value := getattr(self, name, None)) is not None}
+
+    def kept(self) -> dict[str, Any]:
+        """The same as JSON has it; `of()` makes the filter of it again."""
+        return {
+            name: value.isoformat()
+            if isinstance(value, datetime)
+            else str(value)
+            if isinstance(value, Decimal)
+            else value
+            for name, value in self.given.items()
+        }
+
+    def condition(self) -> Q:
+        """The same as a condition on subscriptions."""
+        return Q(*[FILTERS[name].q(value) for name, value in self.given.items()])
 
     @property
     def by_catalogue(self) -> bool:
         """Whether it cuts along (service, plan), of which the totals are kept."""
-        return self.lookups().keys() <= {"service", "plan"}
-
-    def lookups(self) -> dict[str, Any]:
-        """Keyword arguments for `QuerySet.filter()`."""
-        given = {
-            field.name: value
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
-        if "comment_prefix" in given:
-            given["comment__startswith"] = given.pop("comment_prefix")
-        return given
+        return self.given.keys() <= {"service", "plan"}
 
 
-FILTERS = [field.name for field in fields(BookFilter)]
+FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
 PAGING = ["cursor", "page_size"]
+
+# --- Query strings ----------------------------------------------------------------------------
 
 
 def book_filter(query: QueryDict) -> BookFilter:
     """The filter that a query string describes; raises BadParameter."""
-    source, external_id = value_of(query, "source"), value_of(query, "external_id")
-    if external_id is not None and source is None:
-        raise BadParameter(
-            "external_id",
-            external_id,
-            "external_id is unique within a source: give source too.",
-            code="source_missing",
-        )
-    return BookFilter(
-        service=id_of(query, "service"),
-        plan=id_of(query, "plan"),
-        client=id_of(query, "client"),
-        source=source,
-        external_id=external_id,
-        comment=value_of(query, "comment"),
-        # Every comment begins with nothing.
-        comment_prefix=value_of(query, "comment_prefix") or None,
+    given = {name: value for name in FILTERS if (value := value_of(query, name)) is not None}
+    try:
+        return BookFilter.of(given)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+# What the API calls them; every other value that can't be used is a bad_parameter.
+CODES = {
+    "source_missing": "source_missing",
+    "not_an_instant": "bad_instant",
+    "time_zone_missing": "instant_without_zone",
+}
+
+
+def bad_parameter(error: BadValue) -> BadParameter:
+    about = error.about
+    return BadParameter(
+        about["parameter"],
+        about["value"],
+        error.detail,
+        CODES.get(error.code, "bad_parameter"),
+        about.get("allowed"),
     )
 
 
@@ -83,38 +219,15 @@ def page_size(query: QueryDict, name: str = "page_size") -> int:
     return size
 
 
-INSTANT = re.compile(
-    r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
-    # A + that was not quoted in the address has become a blank.
-    r"(?P<zone>[Zz]|[+ -][0-9]{2}:[0-9]{2})?"
-)
-
-
 def past_instant(query: QueryDict, name: str) -> datetime | None:
     """An instant from 1900 up to now, as ISO 8601 with a time zone; raises BadParameter."""
     value = value_of(query, name)
     if value is None:
         return None
-    match = INSTANT.fullmatch(value)
-    if match is None:
-        raise BadParameter(
-            name, value, f"{name} is a time in ISO 8601, as 2026-01-31T12:00:00Z.", "bad_instant"
-        )
-    if match["zone"] is None:
-        raise BadParameter(
-            name,
-            value,
-            f"{name} has no time zone: add Z or an offset, as in 2026-01-31T12:00:00+02:00"
-            " (in an address a + is written %2B).",
-            "instant_without_zone",
-        )
-    zone = match["zone"].upper().replace(" ", "+")
     try:
-        instant = datetime.fromisoformat(match["time"].upper() + zone)
-    except ValueError:
-        raise BadParameter(
-            name, value, f"{name} is no time that there is.", "bad_instant"
-        ) from None
+        instant = values.unbounded_instant(name, value)
+    except BadValue as error:
+        raise bad_parameter(error) from None
     if instant < FIRST_DAY:
         raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
     if instant > datetime.now(UTC):
@@ -138,31 +251,21 @@ def refuse_unknown(query: QueryDict, known: list[str]) -> None:
             )
 
 
-def id_of(query: QueryDict, name: str) -> int | None:
-    value = value_of(query, name)
-    if value is None:
-        return None
-    id = whole_number(value)
-    if id is None or not 0 < id <= MAX_BIGINT:
-        raise BadParameter(name, value, f"{name} is an id: a whole number from 1 to {MAX_BIGINT}.")
-    return id
-
-
 def value_of(query: QueryDict, name: str) -> str | None:
     """The value of a parameter that may be given once."""
-    values = query.getlist(name)
-    if not values:
+    given = query.getlist(name)
+    if not given:
         return None
-    if len(values) > 1:
+    if len(given) > 1:
         raise BadParameter(
             name,
-            ", ".join(values),
-            f"{name} is given {len(values)} times; give it once.",
+            ", ".join(given),
+            f"{name} is given {len(given)} times; give it once.",
             code="repeated_parameter",
         )
-    if "\0" in values[0]:
-        raise BadParameter(name, values[0], f"{name} has a NUL in it; leave it out.")
-    return values[0]
+    if "\0" in given[0]:
+        raise BadParameter(name, given[0], f"{name} has a NUL in it; leave it out.")
+    return given[0]
 
 
 def whole_number(text: str) -> int | None:

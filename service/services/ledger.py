@@ -93,20 +93,20 @@ def as_of(
     anything but service, plan and client, which the ledger doesn't know, are a ValueError.
     Reads the entries of all subscriptions unless there is one or a client. No query.
     """
-    lookups = book_filter.lookups()
-    if unknown := lookups.keys() - set(AS_OF_FILTERS):
+    given = book_filter.given
+    if unknown := given.keys() - set(AS_OF_FILTERS):
         raise ValueError(f"The ledger can't tell by {', '.join(sorted(unknown))}.")
     candidates = ""
     params: list[Any] = [instant]
     if subscription_id is not None:
         candidates += "AND subscription_id = %s"
         params.append(subscription_id)
-    if "client" in lookups:
+    if "client" in given:
         candidates += OF_CLIENT
-        params.append(lookups["client"])
-    conditions = "".join(f" AND {name}_id = %s" for name in lookups)
+        params.append(given["client"])
+    conditions = "".join(f" AND {name}_id = %s" for name in given)
     sql = AS_OF.format(candidates=candidates, conditions=conditions)
-    return sql, (*params, *lookups.values())
+    return sql, (*params, *given.values())
 
 
 def total_as_of(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Total:

@@ -30,10 +30,11 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
 )
 
 from services import ledger, total
-from services.filters import MAX_BIGINT, BookFilter
+from services.filters import BookFilter
 from services.models import Subscription
 from services.querysets import SubscriptionQuerySet
 from services.total import Book, Total
+from services.values import MAX_BIGINT
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _from(cursor: Cursor, book_filter: BookFilter) -> SubscriptionQuerySet:
     keys: dict[str, int] = {}
     subscriptions = Subscription.objects.all()
     if book_filter.by_catalogue:
-        keys = {f"{name}_id": id for name, id in book_filter.lookups().items()}
+        keys = {f"{name}_id": id for name, id in book_filter.given.items()}
     else:
         subscriptions = subscriptions.matching(book_filter)
 

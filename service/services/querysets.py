@@ -67,7 +67,7 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
 
     def matching(self, book_filter: BookFilter) -> Self:
         """Those that a caller of the API means."""
-        return self.filter(**book_filter.lookups())
+        return self.filter(book_filter.condition())
 
     def for_api(self) -> Self:
         """The columns that the API shows, in one query: every relation is to one, so they join."""

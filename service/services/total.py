@@ -98,9 +98,9 @@ def kept(book_filter: BookFilter) -> SQL:
     """One `Book` row from the subtotals; its total is NULL for a filter they can't answer."""
     if not book_filter.by_catalogue:
         return NOT_KEPT.format(version=VERSION), ()
-    lookups = book_filter.lookups()
-    where = " AND ".join([f"{name}_id = %s" for name in lookups]) or "true"
-    return KEPT.format(version=VERSION, where=where), (*lookups.values(), *lookups.values())
+    given = book_filter.given
+    where = " AND ".join([f"{name}_id = %s" for name in given]) or "true"
+    return KEPT.format(version=VERSION, where=where), (*given.values(), *given.values())
 
 
 def summed(book_filter: BookFilter) -> SQL:

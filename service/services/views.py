@@ -24,6 +24,7 @@ from services.serializers import (
     PageSerializer,
     SubscriptionSerializer,
 )
+from services.values import MAX_BIGINT
 
 ERRORS = {
     400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
@@ -32,8 +33,6 @@ ERRORS = {
     503: OpenApiResponse(ErrorSerializer, "The database does not answer."),
 }
 
-ID = {"type": "integer", "minimum": 1, "maximum": filters.MAX_BIGINT}
-INSTANT = {"type": "string", "format": "date-time"}
 SIZE = {
     "type": "integer",
     "minimum": 1,
@@ -42,19 +41,16 @@ SIZE = {
 }
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
-PATH_ID = OpenApiParameter("id", ID, OpenApiParameter.PATH)
+PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such subscription.")}
 PARAMETERS = [
-    OpenApiParameter("service", ID, description="Only those of this service (its id)."),
-    OpenApiParameter("plan", ID, description="Only those of this plan (its id)."),
-    OpenApiParameter("client", ID, description="Only those of this client (its id)."),
-    OpenApiParameter("source", str, description="Only those that came from this system."),
-    OpenApiParameter("external_id", str, description="Their id in `source`, which is needed too."),
-    OpenApiParameter("comment", str, description="Only those with exactly this comment."),
-    OpenApiParameter("comment_prefix", str, description="Only those whose comment begins so."),
+    *[
+        OpenApiParameter(name, each.kind.schema, description=each.help)
+        for name, each in filters.FILTERS.items()
+    ],
     OpenApiParameter(
         "as_of",
-        INSTANT,
+        filters.INSTANT.schema,
         description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
         " service, plan and client, as they were then. Names, comment and dates are today's.",
     ),
@@ -97,7 +93,9 @@ class SubscriptionView(ReadOnlyModelViewSet):
     @extend_schema(
         parameters=[
             PATH_ID,
-            OpenApiParameter("as_of", INSTANT, description="What it paid then; as in the list."),
+            OpenApiParameter(
+                "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
+            ),
         ],
         responses={200: SubscriptionSerializer, **ERRORS, **UNKNOWN},
     )
@@ -133,7 +131,9 @@ class SubscriptionView(ReadOnlyModelViewSet):
     @extend_schema(
         parameters=[
             PATH_ID,
-            OpenApiParameter("at", INSTANT, description="The instant; now, if left out."),
+            OpenApiParameter(
+                "at", filters.INSTANT.schema, description="The instant; now, if left out."
+            ),
         ],
         responses={200: ExplanationSerializer, **ERRORS, **UNKNOWN},
     )
@@ -189,12 +189,11 @@ class LedgerView(APIView):
 
 
 def refuse_with_as_of(wanted: BookFilter) -> None:
-    for name in filters.FILTERS:
-        value = getattr(wanted, name)
-        if value is not None and name not in ledger.AS_OF_FILTERS:
+    for name, value in wanted.given.items():
+        if name not in ledger.AS_OF_FILTERS:
             raise BadParameter(
                 name,
-                value,
+                str(value),
                 f"The ledger doesn't know {name}; as_of goes with"
                 f" {', '.join(ledger.AS_OF_FILTERS)}.",
                 code="not_with_as_of",
@@ -204,7 +203,7 @@ def refuse_with_as_of(wanted: BookFilter) -> None:
 
 def known_id(pk: str) -> int:
     id = filters.whole_number(pk)
-    if id is None or id > filters.MAX_BIGINT:
+    if id is None or id > MAX_BIGINT:
         raise NotFound(f"There is no subscription {pk[:100]}.")
     return id
 

@@ -1,6 +1,8 @@
 """What a query string may say, and what it is told when it says something else."""
 
 import base64
+from datetime import UTC, datetime
+from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
@@ -8,15 +10,89 @@ from django.http import QueryDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from price_changes.definition import row_filter
+from price_changes.errors import ChangeError
 from pricebook.api import BadParameter
-from services import filters
+from services import filters, price_state
 from services.filters import BookFilter, book_filter
 from services.listing import Cursor
 from services.models import Subscription
-from services.tests.factories import a_book, a_reader, a_subscription
+from services.tests.factories import (
+    a_book,
+    a_client,
+    a_plan,
+    a_reader,
+    a_service,
+    a_subscription,
+)
 from services.views import cursor_of
 
 BIGGEST = 2**63 - 1
+
+# Of each filter a value as an address has it, and the value as JSON keeps it.
+EXAMPLES = {
+    "service": ("1", 1),
+    "plan": ("02", 2),
+    "plan_type": ("student", "student"),
+    "client": ("3", 3),
+    "email": ("Ada@example.com", "Ada@example.com"),
+    "subscription": (str(BIGGEST), BIGGEST),
+    "source": ("crm", "crm"),
+    "external_id": ("7", "7"),
+    "comment": (" a ", " a "),
+    "comment_prefix": ("100%", "100%"),
+    "state": ("active", "active"),
+    "price_state": ("locked", "locked"),
+    "price_from": ("1e1", "10.00"),
+    "price_to": ("12.5", "12.50"),
+    "started_from": ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00+00:00"),
+    "started_to": ("2026-01-31T12:00+02:00", "2026-01-31T12:00:00+02:00"),
+    "ended_from": ("2026-01-31 12:00:00.5z", "2026-01-31T12:00:00.500000+00:00"),
+    "ended_to": ("2026-01-31T12:00:00-0330", "2026-01-31T12:00:00-03:30"),
+}
+
+
+class TestVocabulary:
+    """One list of names, for query strings, JSON and changes of a set of subscriptions."""
+
+    @pytest.mark.parametrize("name", EXAMPLES)
+    def test_means_the_same_in_an_address_and_in_json(self, name):
+        value, kept = EXAMPLES[name]
+        query = QueryDict(mutable=True)
+        query[name] = value
+        values = {name: value} | ({"source": "crm"} if name == "external_id" else {})
+        query.update({"source": "crm"} if name == "external_id" else {})
+
+        wanted = book_filter(query)
+
+        assert wanted == BookFilter.of(values)
+        assert wanted.kept() == {**values, name: kept}
+        # What a change of a set has kept is read again later, and stands in its fingerprint.
+        assert BookFilter.of(wanted.kept()).kept() == wanted.kept()
+        assert row_filter(values) == wanted.kept()
+
+    def test_has_an_example_for_each_name(self):
+        assert list(EXAMPLES) == list(filters.FILTERS)
+
+    def test_is_refused_to_a_set_change_with_its_own_codes(self):
+        for wanted, code in [
+            ({"servise": 1}, "unknown_filter"),
+            ({"service": True}, "bad_id"),
+            ({"service": None}, "bad_id"),
+            ({"price_from": 1.005}, "too_exact"),
+            ({"price_from": "NaN"}, "not_a_number"),
+            ({"price_to": -1}, "out_of_range"),
+            ({"started_from": "2026-01-01T00:00:00"}, "time_zone_missing"),
+            ({"started_from": 5}, "not_an_instant"),
+            ({"state": "asleep"}, "unknown_value"),
+            ({"comment": "\ud800"}, "bad_text"),
+            ({"comment": "x" * 51}, "bad_text"),
+            ({"external_id": "7"}, "source_missing"),
+            ([], "bad_filter"),
+        ]:
+            with pytest.raises(ChangeError) as refused:
+                row_filter(wanted)
+            assert refused.value.code == code
 
 
 class TestBookFilter:
@@ -71,6 +147,58 @@ class TestMatching:
         )
         assert [row["id"] for row in response.data["result"]] == [subscription.pk]
 
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ({"state": "active"}, ["follows", "negotiated", "ends later"]),
+            ({"state": "ended"}, ["ended"]),
+            ({"price_state": "negotiated"}, ["negotiated"]),
+            ({"price_from": "100.00", "price_to": "100.00"}, ["follows", "ends later"]),
+            ({"price_from": "100.01"}, ["negotiated"]),
+            ({"price_to": "99.99"}, ["ended"]),
+            ({"plan_type": "student"}, ["ended"]),
+            ({"email": "ADA@Example.com"}, ["negotiated"]),
+            (
+                {"started_from": "2020-01-01T00:00:00Z", "started_to": "2020-01-02T00:00:00Z"},
+                ["ended"],
+            ),
+            (
+                {
+                    "started_from": "2020-01-01T00:00:00.000001Z",
+                    "started_to": "2020-01-02T00:00:00Z",
+                },
+                [],
+            ),
+            ({"started_to": "2020-01-01T00:00:00Z"}, []),
+            ({"ended_from": "2021-01-01T00:00:00Z", "ended_to": "2022-01-01T00:00:00Z"}, ["ended"]),
+            ({"ended_to": "2021-01-01T00:00:00+00:00"}, []),
+            ({"ended_from": "2021-01-01T03:00:00 03:00"}, ["ended", "ends later"]),
+            ({"state": "active", "price_to": "100"}, ["follows", "ends later"]),
+        ],
+    )
+    def test_finds_what_the_words_say(self, query, expected):
+        service = a_service(100)
+        new_year = datetime(2020, 1, 1, tzinfo=UTC)
+        a_subscription(service=service, comment="follows")
+        negotiated = a_subscription(
+            client=a_client(email="ada@example.com"), service=service, comment="negotiated"
+        )
+        price_state.negotiate(negotiated.pk, Decimal("120"), "a friend", "ada")
+        a_subscription(
+            service=service,
+            plan=a_plan(50, "student"),
+            started_at=new_year,
+            ended_at=new_year.replace(year=2021),
+            comment="ended",
+        )
+        a_subscription(service=service, ended_at=new_year.replace(year=2999), comment="ends later")
+
+        page = a_reader().get("/api/subscriptions/", query).data
+
+        assert [row["comment"] for row in page["result"]] == expected
+        assert page["count"] == len(expected)
+        assert page["total_amount"] == sum(row["price"] for row in page["result"])
+
     def test_finds_nothing_for_an_id_that_does_not_exist(self):
         a_subscription()
         for name in ("service", "plan", "client"):
@@ -80,7 +208,7 @@ class TestMatching:
 
 # What is refused, with the parameter that the answer names and a word of its mend.
 REFUSED = [
-    ("servise=1", "servise", "service, plan, client"),
+    ("servise=1", "servise", "service, plan, plan_type"),
     ("service=1&service=2", "service", "once"),
     ("service=", "service", "from 1"),
     ("service=abc", "service", "from 1"),
@@ -101,6 +229,28 @@ REFUSED = [
     ("comment_prefix=%00", "comment_prefix", "NUL"),
     ("source=%00", "source", "NUL"),
     ("external_id=7", "external_id", "give source"),
+    ("subscription=1e400", "subscription", "from 1"),
+    ("plan_type=Full", "plan_type", "full, student, discount"),
+    ("plan_type=", "plan_type", "full, student, discount"),
+    ("price_state=free", "price_state", "follows, locked, negotiated"),
+    ("state=asleep", "state", "active, ended"),
+    ("price_from=", "price_from", "such as 12.50"),
+    ("price_from=NaN", "price_from", "such as 12.50"),
+    ("price_from=-Infinity", "price_from", "such as 12.50"),
+    ("price_from=1e400", "price_from", "such as 12.50"),
+    ("price_from=1e-400", "price_from", "such as 12.50"),
+    ("price_from=-0.01", "price_from", "0 to 9999999999.99"),
+    ("price_from=10000000000", "price_from", "0 to 9999999999.99"),
+    ("price_to=0.005", "price_to", "two decimals"),
+    (f"price_to={quote('١٠')}", "price_to", "such as 12.50"),
+    (f"price_to={'9' * 5000}", "price_to", "such as 12.50"),
+    ("started_from=2026-01-01", "started_from", "ISO 8601"),
+    ("started_to=2026-01-01T00:00:00", "started_to", "no time zone"),
+    ("ended_from=0001-01-01T00:00:00Z", "ended_from", "1900 to 9999"),
+    ("ended_to=9999-12-31T23:59:59-14:00", "ended_to", "1900 to 9999"),
+    ("email=%00", "email", "NUL"),
+    (f"email={'a' * 255}", "email", "254"),
+    (f"comment={'a' * 51}", "comment", "50"),
     ("page_size=0", "page_size", "from 1 to 1000"),
     ("page_size=-1", "page_size", "from 1 to 1000"),
     ("page_size=1001", "page_size", "from 1 to 1000"),
@@ -130,12 +280,15 @@ class TestRefusals:
         assert response.status_code == 400, body
         assert body["parameter"] == parameter
         assert body["value"] in QueryDict(query)[parameter] or "," in body["value"]
+        assert len(body["value"]) <= 100
         assert mend in body["detail"]
         assert body["code"] in (
             "bad_parameter",
             "unknown_parameter",
             "repeated_parameter",
             "source_missing",
+            "bad_instant",
+            "instant_without_zone",
         )
 
     def test_tell_which_parameters_there_are(self):
@@ -159,7 +312,7 @@ class TestRefusals:
         query = QueryDict(mutable=True)
         query["plan"] = text
         try:
-            found = filters.id_of(query, "plan")
+            found = book_filter(query).plan
         except BadParameter:
             assert not (text.isascii() and text.isdigit() and 0 < int(text) <= BIGGEST)
         else:

@@ -14,6 +14,7 @@ from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from services import repricing
+from services.filters import FILTERS
 from services.management.progress import Progress
 from services.models import Plan, Repricing, Service
 
@@ -41,7 +42,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help=f"a set of subscriptions; NAME: {', '.join(definition.FILTERS)}",
+            help=f"a set of subscriptions; NAME: {', '.join(FILTERS)}",
         )
         plan.add_argument("--all", action="store_true", help="the set of all subscriptions")
         how = plan.add_mutually_exclusive_group()
