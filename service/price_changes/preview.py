@@ -32,28 +32,28 @@ HASH = (
     "ROW(id, service_id, plan_id, price, price_state, new_price, new_state, new_until, reason), 0))"
 )
 
+# Two groupings in one statement, hence of one snapshot. As GROUPING SETS they would be one scan, on
+# one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""
-WITH change_row AS ({{rows}}), counted AS (
-    SELECT grouping(service_id, client_id, bucket) AS of, service_id, plan_id, reason, client_id,
-           bucket, count(*) AS rows, count(*) FILTER (WHERE reason IS NULL) AS moves,
-           sum(price) AS before, sum(new_price) AS after,
-           count(*) FILTER (WHERE reason IS NULL AND price_state = 'follows'
-                                  AND new_state <> 'follows') AS stop_following,
-           min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
-      FROM (SELECT *, CASE WHEN reason IS NULL THEN
-                   width_bucket(new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])
-                   END AS bucket
-              FROM change_row) bucketed
-     GROUP BY GROUPING SETS ((service_id, plan_id, reason), (client_id), (bucket))
-)
-SELECT of, service_id, plan_id, reason, client_id, bucket, rows, moves, before, after,
-       stop_following, lowest, highest, hash
-  FROM (SELECT *, row_number() OVER (PARTITION BY of ORDER BY abs(after - before) DESC, client_id)
-                  AS rank
-          FROM counted) ranked
- WHERE of <> {{clients}} OR (rank <= {LARGEST} AND after <> before)
+SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, stop_following,
+       lowest, highest, hash
+  FROM (SELECT service_id, plan_id, reason, bucket, count(*) AS rows, sum(price) AS before,
+               sum(new_price) AS after, count(*) FILTER (
+                   WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
+               ) AS stop_following,
+               min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
+          FROM (SELECT *, CASE WHEN reason IS NULL THEN width_bucket(
+                       new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[]) END
+                       AS bucket
+                  FROM ({{rows}}) change_row) bucketed
+         GROUP BY service_id, plan_id, reason, bucket) pair
+ UNION ALL
+SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL
+  FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
+          FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
+        HAVING sum(price) <> sum(new_price)
+         ORDER BY abs(sum(new_price) - sum(price)) DESC, client_id LIMIT {LARGEST}) mover
 """  # noqa: S608 - constants
-PAIRS, CLIENTS, BUCKETS = 0b011, 0b101, 0b110  # bits of grouping(): what is not grouped by
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,30 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
     """
     at = at or change.effective_at or timezone.now()
     sql, params = rows_sql(change, at)
-    groups = defaultdict(list)
-    for of, *group in fetch(PREVIEW.format(rows=sql, clients=CLIENTS), params):
-        groups[of].append(group)
-
     pairs: dict[tuple[int, int], dict[str, Any]] = {}
     stays: dict[str, int] = defaultdict(int)
+    buckets: dict[int, int] = defaultdict(int)
+    movers = []
     rows = moves = stop_following = digest = 0
     before = after = Decimal(0)
-    for service_id, plan_id, reason, _, _, n, moving, was, becomes, stop, low, high, hash in groups[
-        PAIRS
-    ]:
+    found = fetch(PREVIEW.format(rows=sql), [*params, *params])
+    for (
+        service_id,
+        plan_id,
+        reason,
+        bucket,
+        client_id,
+        n,
+        was,
+        becomes,
+        stop,
+        low,
+        high,
+        hash,
+    ) in found:
+        if client_id is not None:
+            movers.append((client_id, n, was, becomes))
+            continue
         pair = pairs.setdefault(
             (service_id, plan_id),
             {
@@ -95,6 +108,7 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
                 "after": Decimal(0),
             },
         )
+        moving = n if reason is None else 0
         for name, value in (("rows", n), ("moves", moving), ("before", was), ("after", becomes)):
             pair[name] += value
         rows, moves, digest = rows + n, moves + moving, digest ^ hash
@@ -103,6 +117,8 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
             stays[reason] += n
         elif low < 0 or high > HIGHEST_PRICE:
             raise _out_of_range(change, at)
+        else:
+            buckets[bucket] += n
     preview = {
         "as_of": at.isoformat(),
         "rows": rows,
@@ -112,17 +128,14 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
         "total_before": before,
         "total_after": after,
         "by_service_and_plan": _named_pairs(list(pairs.values())),
-        "largest_movers": _named_clients(groups[CLIENTS]),
+        "largest_movers": _named_clients(movers),
         "distribution": [
             {
                 "from": EDGES[bucket - 1] if bucket else None,
                 "to": EDGES[bucket] if bucket < len(EDGES) else None,
                 "rows": n,
             }
-            for _, _, _, _, bucket, n, *_ in sorted(
-                (group for group in groups[BUCKETS] if group[4] is not None),
-                key=lambda group: group[4],
-            )
+            for bucket, n in sorted(buckets.items())
         ],
         "scheduled_before": list(
             PriceChange.objects.filter(status="scheduled", effective_at__lte=at)
@@ -243,8 +256,8 @@ def _named_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(pairs, key=lambda pair: -abs(pair["after"] - pair["before"]))
 
 
-def _named_clients(groups: list[list[Any]]) -> list[dict[str, Any]]:
-    ids = [group[3] for group in groups]
+def _named_clients(movers: list[tuple[int, int, Decimal, Decimal]]) -> list[dict[str, Any]]:
+    ids = [client_id for client_id, *_ in movers]
     names = dict(Client.objects.filter(pk__in=ids).values_list("pk", "company_name"))
     return [
         {
@@ -254,5 +267,5 @@ def _named_clients(groups: list[list[Any]]) -> list[dict[str, Any]]:
             "before": before,
             "after": after,
         }
-        for _, _, _, client_id, _, rows, _, before, after, *_ in groups
+        for client_id, rows, before, after in movers
     ]
