@@ -16,19 +16,30 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from price_changes.definition import new_price_sql, rows_sql
 from price_changes.models import ChangeRow, PriceChange
-from price_changes.preview import HASH, fingerprint
-from services import repricing
-from services.models import Clock, Plan, Repricing, RepricingStep, Service, Skip
+from price_changes.preview import HASH, drift, fingerprint
+from services import lock_ends, repricing
+from services.models import (
+    HIGHEST_PRICE,
+    Clock,
+    Plan,
+    Repricing,
+    RepricingStep,
+    Service,
+    Skip,
+)
 from services.price_writes import LockHeld, giving_way, ledger_origin, lock_catalogue
+from services.querysets import RepricingQuerySet
 from services.repricing import Chunk
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 
 def start_due() -> bool:
@@ -41,6 +52,7 @@ def start_due() -> bool:
         if not due.exists():
             return True
         try:
+            _report_drift(due)
             with giving_way(), connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_try_advisory_xact_lock('price_changes_pricechange'::regclass::oid"
@@ -50,40 +62,64 @@ def start_due() -> bool:
                     return False  # another worker starts them, in their order
                 change = due.order_by("effective_at", "approval").select_for_update().first()
                 if change is not None:
-                    _start(change)
+                    _start_or_hold(change)
                 repricing.at_point("change started")
         except LockHeld:
             return False
 
 
+def _report_drift(due: QuerySet[PriceChange]) -> None:
+    """Not in the start's transaction: that holds the catalogue's lock, and others wait for it."""
+    change = due.filter(kind__in=CATALOGUE).order_by("effective_at", "approval").first()
+    if change is not None and change.drift is None:
+        PriceChange.objects.filter(pk=change.pk, status=Status.SCHEDULED).update(
+            drift=drift(change)
+        )
+
+
+def _start_or_hold(change: PriceChange) -> None:
+    """One that the database refuses to start is held, with the reason: others wait behind it."""
+    try:
+        with transaction.atomic():
+            _start(change)
+    except (OperationalError, InterfaceError):
+        raise
+    except DatabaseError as error:
+        reason = str(error).partition("\n")[0]
+        PriceChange.objects.filter(pk=change.pk).update(
+            status=Status.HELD, note=f"It could not be started: {reason}"[:500]
+        )
+
+
 def _start(change: PriceChange) -> None:
     change.started_at = timezone.now()
     change.status = Status.APPLYING
-    if change.kind in (Kind.LIST_PRICE, Kind.DISCOUNT):
+    if change.kind in CATALOGUE:
         _start_catalogue(change)
     else:
         _start_rows(change)
-    if change.reverts is not None and change.status != Status.HELD:
-        undone = change.reverts
-        if undone.status == Status.APPLIED:
-            undone.status = Status.REVERTED
-            undone.save(update_fields=["status"])
-        if undone.reverts is not None and undone.reverts.status == Status.REVERTED:
-            # The revert of a revert: what that one took back is in force again.
-            undone.reverts.status = Status.APPLIED
-            undone.reverts.save(update_fields=["status"])
+    if change.status == Status.APPLYING and change.reverts is not None:
+        _take_turns(change.reverts)
     change.save(
         update_fields=["started_at", "status", "note", "old_value", "new_value", "finished_at"]
     )
-    if (
-        change.status == Status.APPLYING
-        and not _repricings(change).exclude(finished_at__isnull=False).exists()
-    ):
+    if change.status == Status.APPLYING and not _repricings(change).due().exists():
         change.status, change.finished_at = Status.APPLIED, timezone.now()
         change.save(update_fields=["status", "finished_at"])
 
 
-def _repricings(change: PriceChange) -> Any:
+def _take_turns(undone: PriceChange | None) -> None:
+    """What is taken back is reverted; what that one had taken back is in force again; and so on."""
+    status = Status.REVERTED
+    while undone is not None:
+        if undone.status in (Status.APPLIED, Status.REVERTED):
+            undone.status = status
+            undone.save(update_fields=["status"])
+        status = Status.APPLIED if status == Status.REVERTED else Status.REVERTED
+        undone = undone.reverts
+
+
+def _repricings(change: PriceChange) -> RepricingQuerySet:
     return Repricing.objects.filter(change_id=change.pk)
 
 
@@ -91,22 +127,42 @@ def _repricings(change: PriceChange) -> Any:
 
 
 def value_without(change: PriceChange) -> Decimal | None:
-    """What is in force when this change is taken back: list price or discount. 1-2 queries."""
-    others = (
+    """What is in force when this change is taken back: list price or discount. 2-4 queries.
+
+    That is the value of the greatest (instant, approval) that is neither cancelled nor taken back.
+    When a revert is taken back, what it had taken back counts again.
+    """
+    first = change.first
+    in_force = Q(status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED]) & ~Q(pk=first.pk)
+    if first.status == Status.REVERTED:
+        in_force |= Q(pk=first.pk)
+    newest = (
         PriceChange.objects.filter(
+            in_force,
             kind=change.kind,
             service=change.service_id,
             plan=change.plan_id,
-            status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED],
+            reverts=None,
             started_at__isnull=False,
         )
-        .exclude(pk=change.pk)
-        .exclude(reverts__isnull=False)
         .order_by("-effective_at", "-approval")
+        .first()
     )
-    newest = others.values_list("new_value", flat=True).first()
+    # Of a service or a plan that came behind its subscriptions, or was edited before there were
+    # price changes.
+    unowned = (
+        Repricing.objects.filter(
+            service=change.service_id, plan=change.plan_id, change_id=None, new_value__isnull=False
+        )
+        .order_by("-effective_at", "-pk")
+        .first()
+    )
     if newest is not None:
-        return newest
+        assert newest.effective_at is not None
+        if unowned is None or unowned.effective_at <= newest.effective_at:
+            return newest.new_value
+    if unowned is not None:
+        return unowned.new_value
     name = "list_price_at" if change.kind == Kind.LIST_PRICE else "discount_at"
     with connection.cursor() as cursor:
         cursor.execute(
@@ -129,8 +185,17 @@ def _start_catalogue(change: PriceChange) -> None:
     if now is None:
         change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
         return
+    notes = []
+    if change.drift:
+        notes.append(
+            f"{change.drift} of its subscriptions were written between the preview and the start."
+        )
     if change.reverts is not None:
-        change.new_value = value_without(change.reverts)
+        expected, change.new_value = change.new_value, value_without(change.reverts)
+        if change.new_value != expected:
+            notes.append(f"The value in force without it is {change.new_value}, not {expected}.")
+    elif now != change.old_value:
+        notes.append(f"The value before it was {now}, not {change.old_value}.")
     own = Repricing.objects.filter(**{role: pk, "plan" if of_service else "service": None})
     later = own.filter(effective_at__gt=change.effective_at).exclude(new_value=None)
     superseding = later.order_by("effective_at", "pk").first()
@@ -144,7 +209,7 @@ def _start_catalogue(change: PriceChange) -> None:
     }
     if superseding is not None:
         change.old_value = superseding.old_value
-        change.note = f"Superseded from the start by price change {superseding.change_id}."
+        notes.append(f"Superseded from the start by price change {superseding.change_id}.")
         Repricing.objects.create(
             **edit,
             old_value=change.old_value,
@@ -152,7 +217,7 @@ def _start_catalogue(change: PriceChange) -> None:
         )
     elif now == change.new_value:
         change.old_value = now
-        change.note = f"The value in force was {now} already."
+        notes.append(f"The value in force was {now} already.")
         if change.comment:
             Repricing.objects.create(**edit, old_value=now)
     else:
@@ -162,20 +227,22 @@ def _start_catalogue(change: PriceChange) -> None:
             repricing.catalogue_edit(change.approved_by, change.comment),
         ):
             model._default_manager.filter(pk=pk).update(**{field: change.new_value})
-    undone = change.reverts
-    if undone is not None and undone.for_new_only:
-        _list_rows(change, *_revert_of_kept(change))
-    if undone is not None and undone.comment:
-        if not _repricings(change).filter(kind=Repricing.Kind.CATALOGUE).exists():
-            Repricing.objects.create(**edit, old_value=change.old_value)
-        _repricings(change).filter(kind=Repricing.Kind.CATALOGUE).update(
-            unstamps_change_id=undone.pk
-        )
+    change.note = " ".join(notes)[:500]
+    if change.reverts is not None:
+        _put_back_beside_the_value(change, change.reverts, edit)
 
 
-def _revert_of_kept(change: PriceChange) -> tuple[str, list[Any]]:
-    rows = PriceChange(kind=Kind.REVERT, reverts=change.reverts, effective_at=change.effective_at)
-    return rows_sql(rows)
+def _put_back_beside_the_value(
+    change: PriceChange, undone: PriceChange, edit: dict[str, Any]
+) -> None:
+    """The comments that the undone change has stamped, and the price states that it has written."""
+    unstamps = undone.pk if undone.comment else None
+    unkeeps = undone.pk if undone.first.for_new_only else None
+    if unstamps is None and unkeeps is None:
+        return
+    if not _repricings(change).exists():
+        Repricing.objects.create(**edit, old_value=change.old_value)
+    _repricings(change).update(unstamps_change_id=unstamps, unkeeps_change_id=unkeeps)
 
 
 # --- Sets -------------------------------------------------------------------------------------
@@ -185,7 +252,10 @@ WITH change_row AS MATERIALIZED ({{rows}}), item AS (
     INSERT INTO price_changes_changerow
            (change_id, service_id, plan_id, subscription_id, price, price_state, new_price,
             new_state, new_until)
-    SELECT {{change}}, service_id, plan_id, id, price, price_state, new_price, new_state, new_until
+    -- What does not fit counts as it is in the fingerprint, and as failed when it is moved.
+    SELECT {{change}}, service_id, plan_id, id, price, price_state,
+           CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price ELSE price END,
+           new_state, new_until
       FROM change_row WHERE reason IS NULL ORDER BY service_id, plan_id, id
 )
 SELECT reason, count(*), {HASH} FROM change_row GROUP BY reason
@@ -194,11 +264,12 @@ SELECT reason, count(*), {HASH} FROM change_row GROUP BY reason
 STEPS = """
 INSERT INTO services_repricingstep
        (repricing_id, kind, service_id, plan_id, subscriptions, last_id, effective_at)
-SELECT %(repricing)s, kind, service_id, plan_id, count(*), max(subscription_id), %(effective_at)s
-  FROM price_changes_changerow, unnest(%(kinds)s::text[]) kind
+SELECT %(repricing)s, 'price', service_id, plan_id, count(*), max(subscription_id),
+       %(effective_at)s
+  FROM price_changes_changerow
  WHERE change_id = %(change)s
- GROUP BY kind, service_id, plan_id
- ORDER BY kind DESC, service_id, plan_id
+ GROUP BY service_id, plan_id
+ ORDER BY service_id, plan_id
 """
 
 
@@ -232,11 +303,6 @@ def _start_rows(change: PriceChange) -> None:
     _make_steps(change, stays)
 
 
-def _list_rows(change: PriceChange, sql: str, params: list[Any]) -> None:
-    stays, _ = list_rows(change, (sql, params))
-    _make_steps(change, stays)
-
-
 def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     skipped = sum(stays.values())
     assert change.effective_at is not None
@@ -247,21 +313,16 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
         author=change.approved_by,
         checked=skipped,
         planned_at=timezone.now(),
-        unstamps_change_id=change.reverts_id if change.kind == Kind.REVERT else None,
     )
     Skip.objects.bulk_create(
         Skip(repricing=work, reason=reason, rows=rows) for reason, rows in stays.items() if rows
     )
-    kinds = [RepricingStep.Kind.PRICE.value]
-    if change.kind == Kind.REVERT and change.reverts is not None and change.reverts.comment:
-        kinds.append(RepricingStep.Kind.COMMENT.value)
     with connection.cursor() as cursor:
         cursor.execute(
             STEPS,
             {
                 "repricing": work.pk,
                 "change": change.pk,
-                "kinds": kinds,
                 "effective_at": change.effective_at,
             },
         )
@@ -284,9 +345,11 @@ WITH item AS (
            item.plan_id AS item_plan, item.price AS item_price, item.price_state AS item_state,
            item.new_price, item.new_state, item.new_until,
            subscription.id, subscription.price, subscription.price_state AS state,
-           subscription.service_id, subscription.plan_id, ended_at, comment, stamp,
-           full_price, discount_percent,
-           newest.change_id AS newest_change, newest.effective_at AS newest_at
+           subscription.service_id, subscription.plan_id, ended_at, subscription.comment,
+           subscription.stamp, subscription.price_reason, full_price, discount_percent,
+           newest.change_id AS newest_change, newest.effective_at AS newest_at,
+           written_over.comment AS comment_before, written_over.stamp AS stamp_before,
+           coalesce(written_over.price_reason, '') AS reason_before
       FROM item
       LEFT JOIN services_subscription subscription ON subscription.id = item.subscription_id
       LEFT JOIN services_service service ON service.id = subscription.service_id
@@ -294,8 +357,13 @@ WITH item AS (
       LEFT JOIN LATERAL (
            SELECT change_id, effective_at FROM services_ledgerentry
             WHERE subscription_id = item.subscription_id ORDER BY id DESC LIMIT 1) newest ON true
+      LEFT JOIN services_stampedcomment written_over
+        ON written_over.change_id = %(reverts)s
+       AND written_over.subscription_id = item.subscription_id
 ), judged AS (
-    SELECT *, CASE WHEN id IS NULL THEN 'deleted'
+    SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
+              CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
+              CASE WHEN id IS NULL THEN 'deleted'
                    WHEN ended_at <= clock_timestamp() THEN 'ended'
                    {reasons}
               END AS reason
@@ -306,38 +374,40 @@ WITH item AS (
     SELECT %(repricing)s, reason, item_id,
            CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
       FROM judged WHERE reason IS NOT NULL
-), stamped AS (
-    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp)
-    SELECT %(change)s, id, comment, stamp FROM judged
-     WHERE reason IS NULL AND %(comment)s <> '' AND comment <> %(comment)s
-       AND (comment = '' OR comment = stamp)
+), written_over AS (
+    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
+    SELECT %(change)s, id, comment, stamp, price_reason FROM judged
+     WHERE reason IS NULL AND (new_comment <> comment OR price_reason <> '')
     ON CONFLICT DO NOTHING
 ), moved AS (
     UPDATE services_subscription subscription
        SET price = target, price_state = new_state, locked_until = new_until,
-           price_reason = CASE WHEN new_state = 'follows' THEN '' ELSE %(why)s END
-           {stamp}
+           price_reason = new_reason {set_comment}
       FROM judged WHERE subscription.id = judged.id AND reason IS NULL
     RETURNING subscription.id
 )
-SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM moved)
+SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM moved),
+       (SELECT count(*) FROM judged WHERE reason IS NULL AND new_comment <> comment)
 """
 
-STAMP = """,
-           comment = CASE WHEN judged.comment = '' OR judged.comment = judged.stamp
-                          THEN %(comment)s ELSE judged.comment END,
-           stamp = CASE WHEN judged.comment = '' OR judged.comment = judged.stamp
-                        THEN %(comment)s ELSE judged.stamp END
-"""
+# Over no comment of a person's, and back only what the stamp has written over.
+STAMPS = "CASE WHEN comment = '' OR comment = stamp THEN %(stamp)s ELSE {0} END"
+UNSTAMPS = "CASE WHEN (comment, stamp) = (%(stamp)s, %(stamp)s) THEN {0}_before ELSE {0} END"
 
 AS_APPROVED = """
     WHEN (price, state, service_id, plan_id)
          IS DISTINCT FROM (item_price, item_state, item_service, item_plan) THEN 'moved_since'
 """
+# Of changes of one instant the later approval holds the row.
 SUPERSEDED = """
     WHEN newest_at > %(effective)s AND newest_change IS NOT NULL THEN 'superseded'
+    WHEN newest_at = %(effective)s AND %(approval)s < (
+         SELECT approval FROM price_changes_pricechange WHERE id = newest_change)
+         THEN 'superseded'
     WHEN newest_at > %(effective)s THEN 'moved_since'
 """
+TOUCHED_SINCE = "WHEN newest_change IS DISTINCT FROM %(reverts)s THEN 'touched_since'"
+GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s THEN 'touched_since'"
 
 
 def move_rows(step: RepricingStep, size: int) -> Chunk:
@@ -349,18 +419,14 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     lock_catalogue(step.service_id, step.plan_id)
     with connection.cursor() as cursor:
         # In the order of ids, and before they are judged: what is read next is how they stay.
-        cursor.execute(
-            "SELECT FROM services_subscription WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE",
-            [ids],
-        )
+        cursor.execute(LOCK, {"ids": ids, "service": step.service_id, "plan": step.plan_id})
+        for until, ended in cursor.fetchall():
+            lock_ends.follow_since(until, ended)
         repricing.at_point("rows locked")
+        stamp, written = _stamp(change)
         with ledger_origin(change.pk, step.repricing.effective_at):
             cursor.execute(
-                MOVE.format(
-                    reasons=_reasons(change),
-                    target=_target(change),
-                    stamp=STAMP if change.comment and change.kind == Kind.SET else "",
-                ),
+                MOVE.format(reasons=_reasons(change), target=_target(change), **written),
                 {
                     "change": change.pk,
                     "service": step.service_id,
@@ -369,13 +435,46 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
                     "last": ids[-1],
                     "repricing": step.repricing_id,
                     "effective": step.repricing.effective_at,
+                    "approval": change.approval,
                     "reverts": change.reverts_id,
-                    "comment": change.comment if change.kind == Kind.SET else "",
-                    "why": f"Price change {change.pk}: {change}"[:200],
+                    "stamp": stamp,
+                    "why": change.why,
+                    "undone_why": change.reverts.why if change.reverts is not None else "",
                 },
             )
-            rows, moved = cursor.fetchone()
-    return Chunk(rows, ids[-1], moved, len(ids) < size)
+            rows, moved, stamped = cursor.fetchone()
+    return Chunk(rows, ids[-1], moved, len(ids) < size, stamped)
+
+
+# Whose lock has ended, and no sweep has come yet, follows since then: it is judged as it stands.
+LOCK = """
+WITH locked AS MATERIALIZED (
+    SELECT id, service_id, plan_id, price_state, locked_until, ended_at
+      FROM services_subscription WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT locked_until, array_agg(id ORDER BY id) FROM locked
+ WHERE price_state = 'locked' AND locked_until <= clock_timestamp()
+   AND (service_id, plan_id) = (%(service)s, %(plan)s)
+   AND (ended_at IS NULL OR ended_at > clock_timestamp())
+ GROUP BY locked_until ORDER BY locked_until
+"""
+
+
+def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
+    """The comment that is stamped or taken back, and the expressions of what is written then."""
+    why = "%(why)s" if change.reverts is None else "reason_before"
+    if change.comment:
+        stamp, new = change.comment, STAMPS
+    elif change.reverts is not None and change.reverts.comment:
+        stamp, new = change.reverts.comment, UNSTAMPS
+    else:
+        return "", {"why": why, "comment": "comment", "stamp": "stamp", "set_comment": ""}
+    return stamp, {
+        "why": why,
+        "comment": new.format("comment"),
+        "stamp": new.format("stamp"),
+        "set_comment": ", comment = new_comment, stamp = new_stamp",
+    }
 
 
 def next_row(step: RepricingStep) -> int | None:
@@ -411,8 +510,8 @@ def _listed(step: RepricingStep) -> Any:
 
 
 def _reasons(change: PriceChange) -> str:
-    if change.reverts_id is not None:
-        return "WHEN newest_change IS DISTINCT FROM %(reverts)s THEN 'touched_since'"
+    if change.reverts is not None:
+        return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
     if change.when_moved != WhenMoved.CURRENT:
         return SUPERSEDED + AS_APPROVED
     stays = {

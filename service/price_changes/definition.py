@@ -22,6 +22,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from services import values
 from services.filters import BookFilter
+from services.followers import BACK
 from services.models import HIGHEST_PRICE, Plan, Service, Subscription
 from services.values import CENT, BadValue
 
@@ -167,6 +168,8 @@ def catalogue_fields(
             parameter="new_value",
             value=str(new_value),
         )
+    if kind == Kind.DISCOUNT:
+        refuse_second_plan(thing, int(new_value))
     old_value = thing.full_price if kind == Kind.LIST_PRICE else thing.discount_percent
     for_new_only = flag("for_new_only", given.get("for_new_only", False))
     if for_new_only and fields["comment"]:
@@ -187,6 +190,20 @@ def catalogue_fields(
         "new_value": new_value,
         "for_new_only": for_new_only,
     }
+
+
+def refuse_second_plan(plan: Plan, discount_percent: int) -> None:
+    same = Plan.objects.filter(plan_type=plan.plan_type, discount_percent=discount_percent)
+    other = same.exclude(pk=plan.pk).first()
+    if other is not None:
+        raise ChangeError(
+            "plan_exists",
+            f"Plan {other.pk} is {other} already, and there can't be two: move the subscriptions"
+            " of one to the other.",
+            409,
+            parameter="new_value",
+            value=str(discount_percent),
+        )
 
 
 def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,6 +287,23 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state,
                   FROM ({standing}) standing) targeted) judged
 """
 
+# The revert of a change for new subscriptions only, or the revert of that: those whose state it
+# puts back, and the followers.
+BACK_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
+       CASE WHEN reason IS NULL THEN coalesce(back_state, state) ELSE state END AS new_state,
+       CASE WHEN reason IS NULL THEN back_until END AS new_until, reason
+  FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN back_state IS NOT NULL THEN NULL
+                       WHEN state <> 'follows' THEN state WHEN price = target THEN 'unchanged'
+                   END AS reason
+          FROM (SELECT standing.*, back_state, back_until,
+                       CASE WHEN back_state <> 'follows' THEN back.price
+                            ELSE price_rule({full_price}, {discount_percent}) END AS target
+                  FROM ({standing}) standing
+                  LEFT JOIN ({back}) back ON back.id = standing.id) targeted) judged
+"""
+
 KEPT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state,
        price AS new_price, CASE WHEN keeps THEN 'locked' ELSE state END AS new_state,
@@ -299,14 +333,15 @@ SELECT id, client_id, service_id, plan_id, price, price_state,
   FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
                        ELSE before_price END AS target,
                CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
-                    WHEN newest_change IS DISTINCT FROM {change} THEN 'touched_since' END AS reason
+                    WHEN newest_change IS DISTINCT FROM {change} OR {reason_is_anothers}
+                    THEN 'touched_since' END AS reason
           FROM (SELECT moved.subscription_id AS id,
                        coalesce(subscription.client_id, last.client_id) AS client_id,
                        coalesce(subscription.service_id, last.service_id) AS service_id,
                        coalesce(subscription.plan_id, last.plan_id) AS plan_id,
                        coalesce(subscription.price, 0) AS price,
                        coalesce(subscription.price_state, 'follows') AS price_state,
-                       subscription.locked_until, subscription.id IS NULL AS gone,
+                       subscription.locked_until, price_reason, subscription.id IS NULL AS gone,
                        coalesce(ended_at <= {at}, false) AS ended,
                        last.change_id AS newest_change, before.price AS before_price,
                        CASE WHEN before.locked_until <= {at} THEN 'follows'
@@ -338,8 +373,11 @@ def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
     at = at or change.effective_at or timezone.now()
     if change.kind == Kind.REVERT:
-        assert change.reverts_id is not None
-        return REVERT_ROWS.format(at=literal(at), change=int(change.reverts_id)), []
+        assert change.reverts is not None
+        anothers, params = reason_is_anothers(change.reverts)
+        return REVERT_ROWS.format(
+            at=literal(at), change=int(change.reverts.pk), reason_is_anothers=anothers
+        ), params
     if change.kind == Kind.SET:
         return _set_rows(change, at)
     if change.kind == Kind.LIST_PRICE:
@@ -350,11 +388,25 @@ def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
     if change.for_new_only:
         return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
     value = literal(change.new_value)
-    return CATALOGUE_ROWS.format(
-        standing=standing,
-        full_price=value if full_price else "full_price",
-        discount_percent=f"{value}::integer" if discount else "discount_percent",
-    ), []
+    shape = {
+        "standing": standing,
+        "full_price": value if full_price else "full_price",
+        "discount_percent": f"{value}::integer" if discount else "discount_percent",
+    }
+    if change.first.for_new_only:
+        back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), of="")
+        return BACK_ROWS.format(back=back, **shape), []
+    return CATALOGUE_ROWS.format(**shape), []
+
+
+def reason_is_anothers(undone: PriceChange) -> SQL:
+    """The condition that somebody has given a price state his reason, at the price that it had.
+
+    That leaves no entry in the ledger.
+    """
+    if undone.reverts_id is not None:
+        return "false", []
+    return "(price_state <> 'follows' AND price_reason <> %s)", [undone.why]
 
 
 def _set_rows(change: PriceChange, at: datetime) -> SQL:
@@ -398,11 +450,14 @@ def new_price_sql(change: PriceChange) -> str:
     price = {
         Adjustment.AMOUNT: f"{operand}::numeric",
         Adjustment.ADD: f"price + {operand}",
-        Adjustment.PERCENT: f"price * (100 + {operand}) / 100",
+        # Multiplied and not divided: of a high price the quotient would have six digits, and be
+        # rounded twice.
+        Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
     }[Adjustment(change.adjustment)]
     if change.rounding_step is not None:
         step = literal(change.rounding_step)
-        price = f"round(({price}) / {step}) * {step}"
+        # The whole steps in it and a half, for the same reason: div() is exact.
+        price = f"sign({price}) * div(abs({price}) + {step} * 0.5, {step}) * {step}"
     if change.floor is not None:
         price = f"greatest({price}, {literal(change.floor)})"
     if change.ceiling is not None:

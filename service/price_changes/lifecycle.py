@@ -19,13 +19,13 @@ from django.utils import timezone
 
 from price_changes import application
 from price_changes import preview as previews
+from price_changes.application import CATALOGUE
 from price_changes.definition import in_future, rows_sql
 from price_changes.errors import ChangeError
 from price_changes.models import ChangeRow, PriceChange
 from services.models import Clock, Repricing, RepricingStep, Skip
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
-CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 # The states that allow each verb.
 ALLOWED = {
@@ -228,7 +228,10 @@ def cancel(change_id: int, author: str) -> PriceChange:
 
 
 def _stop(change: PriceChange) -> None:
-    for work in Repricing.objects.due().filter(change_id=change.pk).order_by("pk"):
+    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
+    # Who is planning one ends first, so that its steps are found; who comes later finds it done.
+    list(due.filter(planned_at=None).select_for_update())
+    for work in due:
         # A chunk in hand holds its step, and ends first.
         steps = work.steps.select_for_update().order_by("pk")
         left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
@@ -253,6 +256,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     """
     try:
         with _held(change_id, "revert") as change:
+            _refuse_to_revert(change)
             back = _plan_revert(change, author)
             back = previews.preview(back.pk)
             if approve_too:
@@ -266,6 +270,32 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     return back
 
 
+def _refuse_to_revert(change: PriceChange) -> None:
+    if change.first.status == Status.CANCELLED:
+        raise ChangeError(
+            "was_cancelled",
+            f"Price change {change.pk} took back what price change {change.first.pk} had applied"
+            " before it was cancelled; plan another one instead.",
+            409,
+        )
+    last = change
+    while (
+        back := last.reverted_by.exclude(status=Status.CANCELLED)
+        .filter(started_at__isnull=False)
+        .order_by("-pk")
+        .first()
+    ) is not None:
+        last = back
+    if last != change:
+        raise ChangeError(
+            "revert_the_last",
+            f"Price change {change.pk} was reverted, and is in force by price change {last.pk}:"
+            " revert that one.",
+            409,
+            allowed=[last.pk],
+        )
+
+
 def _plan_revert(change: PriceChange, author: str) -> PriceChange:
     back = PriceChange(
         kind=change.kind if change.kind in CATALOGUE else Kind.REVERT,
@@ -275,6 +305,9 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
         service_id=change.service_id,
         plan_id=change.plan_id,
     )
+    first = change.first
+    if first.status == Status.REVERTED:
+        back.comment = first.comment  # it is in force again, with its stamp
     if change.kind in CATALOGUE:
         back.old_value = change.new_value
         back.new_value = application.value_without(change)
@@ -299,23 +332,22 @@ def outcome(change: PriceChange) -> dict[str, Any]:
         .values_list("reason")
         .annotate(rows=Sum("rows"))
     )
+    not_stamped = skipped.pop(Skip.Reason.NOT_STAMPED, 0)
     superseded = Skip.objects.filter(by_change_id=change.pk).aggregate(rows=Sum("rows", default=0))
     return {
         **sums,
+        "not_stamped": not_stamped,  # of the applied: their comment could not be written
         "skipped": skipped,
+        "drift": change.drift,
         "superseded": superseded["rows"],  # rows of others that this one holds
     }
 
 
 def pending(subscription_id: int) -> list[PriceChange]:
     """Changes that are scheduled and would move this subscription. 1 + one a scheduled change."""
-    found = []
-    for change in PriceChange.objects.filter(status=Status.SCHEDULED).order_by(
-        "effective_at", "approval"
-    ):
-        if any(
-            row["subscription"] == subscription_id and row["reason"] is None
-            for row in previews.listed(change, after=subscription_id - 1, limit=1)
-        ):
-            found.append(change)
-    return found
+    scheduled = PriceChange.objects.filter(status=Status.SCHEDULED).select_related("reverts")
+    return [
+        change
+        for change in scheduled.order_by("effective_at", "approval")
+        if previews.moves_one(change, subscription_id)
+    ]

@@ -88,6 +88,10 @@ class PriceChange(models.Model):
     preview = models.JSONField(null=True)
     fingerprint = models.CharField(max_length=32, db_default="")
     previewed_at = models.DateTimeField(null=True)
+    # What the preview has seen; and of a change of the catalogue, how many subscriptions somebody
+    # has written between it and the start.
+    preview_snapshot = models.TextField(null=True)
+    drift = models.BigIntegerField(null=True)
     approved_by = models.CharField(max_length=150, db_default="")
     approved_at = models.DateTimeField(null=True)
     # The order of approvals, which decides between changes of one instant.
@@ -135,6 +139,19 @@ class PriceChange(models.Model):
 
     def __str__(self) -> str:
         return self.title or f"price change {self.pk}"
+
+    @property
+    def why(self) -> str:
+        """The reason that it gives the price states which it writes."""
+        return f"Price change {self.pk}: {self}"[:200]
+
+    @property
+    def first(self) -> "PriceChange":
+        """The change that this one takes back, or brings back; itself if it does neither.
+
+        One query for each revert between the two.
+        """
+        return self if self.reverts is None else self.reverts.first
 
 
 class ChangeRow(models.Model):

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from clients.models import Client
@@ -186,6 +186,9 @@ def preview(change_id: int) -> PriceChange:
                 state=change.status,
                 allowed=["planned", "held"],
             )
+        # Before the count, so that what it does not see has not been counted either; what is
+        # committed between the two is counted, and called drift.
+        [(snapshot,)] = fetch("SELECT pg_current_snapshot()::text", [])
         counted = count(change, at=timezone.now() if change.status == "held" else None)
         if change.kind == PriceChange.Kind.SET and not counted.rows:
             raise ChangeError(
@@ -196,8 +199,46 @@ def preview(change_id: int) -> PriceChange:
         change.preview = msgspec.to_builtins(counted.preview)
         change.fingerprint = counted.fingerprint
         change.previewed_at = timezone.now()
-        change.save(update_fields=["preview", "fingerprint", "previewed_at"])
+        change.preview_snapshot = snapshot
+        change.save(update_fields=["preview", "fingerprint", "previewed_at", "preview_snapshot"])
     return change
+
+
+# Entries that the preview has not seen, by the transactions that it could see. Who has left has
+# an entry elsewhere, which somebody's own move has written.
+DRIFT = """
+SELECT count(DISTINCT subscription_id) FROM services_ledgerentry entry
+ WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
+   AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
+   AND ({of} = %(id)s OR change_id IS NULL AND EXISTS (
+        SELECT FROM services_ledgerentry before
+         WHERE before.subscription_id = entry.subscription_id AND before.id < entry.id
+           AND before.{of} = %(id)s AND before.price IS NOT NULL))
+"""
+
+
+def drift(change: PriceChange) -> int | None:
+    """How many subscriptions of a catalogue's change have been written since its preview.
+
+    None for one without a preview, and for a change of a set. One query, over the entries since.
+    """
+    of, pk = ("service_id", change.service_id) if change.service_id else ("plan_id", change.plan_id)
+    if change.preview_snapshot is None or pk is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(DRIFT.format(of=of), {"seen": change.preview_snapshot, "id": pk})
+        (rows,) = cursor.fetchone()
+    return int(rows)
+
+
+def moves_one(change: PriceChange, subscription_id: int) -> bool:
+    """Whether the change would move this subscription, if it happened now. One query, by its id."""
+    sql, params = rows_sql(change)
+    found = fetch(
+        f"SELECT FROM ({sql}) change_row WHERE id = %s AND reason IS NULL",
+        [*params, subscription_id],
+    )
+    return bool(found)
 
 
 def listed(

@@ -55,9 +55,14 @@ WITH unrecorded AS MATERIALIZED (
     SELECT service.id AS service_id, plan.id AS plan_id,
            price_rule(service.full_price, plan.discount_percent) AS rule_price,
            EXISTS (SELECT FROM services_repricing repricing
-                    WHERE repricing.finished_at IS NULL
+                    WHERE repricing.finished_at IS NULL AND repricing.kind <> 'rows'
                       AND coalesce(repricing.service_id, service.id) = service.id
-                      AND coalesce(repricing.plan_id, plan.id) = plan.id) AS waits
+                      AND coalesce(repricing.plan_id, plan.id) = plan.id) AS waits,
+           EXISTS (SELECT FROM services_repricing repricing
+                    WHERE repricing.finished_at IS NULL AND repricing.kind <> 'rows'
+                      AND repricing.paused_at IS NOT NULL
+                      AND coalesce(repricing.service_id, service.id) = service.id
+                      AND coalesce(repricing.plan_id, plan.id) = plan.id) AS paused
       FROM services_service service CROSS JOIN services_plan plan
 ), priced AS (
     SELECT service_id, plan_id, price, count(*) AS subscriptions,
@@ -76,7 +81,7 @@ WITH unrecorded AS MATERIALIZED (
 SELECT service_id, plan_id,
        coalesce(found.subscriptions, 0), coalesce(found.amount, 0),
        coalesce(counted.subscriptions, 0), coalesce(counted.amount, 0),
-       coalesce(differ, 0), coalesce(waits, false), examples,
+       coalesce(differ, 0), coalesce(waits, false), coalesce(paused, false), examples,
        unrecorded, unrecorded_examples
   FROM found
   FULL JOIN counted USING (service_id, plan_id)
@@ -188,6 +193,7 @@ class BookCheck:
     subscriptions: int = 0
     amount: Decimal = Decimal(0)
     waiting: int = 0  # prices that a due repricing has yet to reach: late, not wrong
+    paused: int = 0  # of these, where somebody has paused the price change
     differing: int = 0
     mispriced: list[Mispriced] = field(default_factory=list)
     wrong_subtotals: list[WrongSubtotal] = field(default_factory=list)
@@ -200,9 +206,11 @@ class BookCheck:
         return bool(self.differing or self.wrong_subtotals or self.differing_from_ledger)
 
     def __str__(self) -> str:
+        paused = f" ({self.paused:,} of them for a price change that is paused)"
         return (
             f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}; "
-            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker, "
+            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker"
+            f"{paused if self.paused else ''}, "
             f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "
             f"{self.differing_from_ledger:,} rows from the ledger's last entry"
         )
@@ -224,7 +232,17 @@ def check(limit: int = 20) -> BookCheck:
     book = BookCheck()
     with connection.cursor() as cursor:
         cursor.execute(CHECK, [limit, limit])
-        for service_id, plan_id, *found, differing, waits, examples, count, unrecorded in cursor:
+        for (
+            service_id,
+            plan_id,
+            *found,
+            differing,
+            waits,
+            paused,
+            examples,
+            count,
+            unrecorded,
+        ) in cursor:
             if not book.differing_from_ledger:  # the same in each line
                 book.differing_from_ledger = count
                 book.unrecorded = msgspec.convert(unrecorded, list[Unrecorded])
@@ -235,6 +253,7 @@ def check(limit: int = 20) -> BookCheck:
                 book.wrong_subtotals.append(WrongSubtotal(service_id, plan_id, *found))
             if waits:
                 book.waiting += differing
+                book.paused += differing if paused else 0
             elif differing:
                 book.differing += differing
                 book.mispriced_pairs.append((service_id, plan_id))

@@ -358,12 +358,16 @@ class LockEnd(models.Model):
 
 
 class StampedComment(models.Model):
-    """What a price change's stamp has written over, to be put back when the change is reverted."""
+    """What a price change has written over beside the price, to be put back by its revert.
+
+    The comment under its stamp, and the reason of the price state if there was one.
+    """
 
     change_id = models.BigIntegerField()
     subscription_id = models.BigIntegerField()
     comment = models.CharField(max_length=50)
     stamp = models.CharField(max_length=50, null=True)
+    price_reason = models.CharField(max_length=200, db_default="")
 
     class Meta:
         constraints = [
@@ -408,6 +412,8 @@ class Repricing(models.Model):
     locked_until = models.DateTimeField("followers are locked until", null=True)
     # The revert of a change puts back the comments that its stamp has written over.
     unstamps_change_id = models.BigIntegerField(null=True)
+    # And the price states, where that one was for new subscriptions only.
+    unkeeps_change_id = models.BigIntegerField(null=True)
     paused_at = models.DateTimeField(null=True)
     old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
@@ -466,6 +472,7 @@ class Skip(models.Model):
         DELETED = "deleted"
         CANCELLED = "cancelled"
         FAILED = "failed"
+        NOT_STAMPED = "not_stamped", "the comment could not be stamped"
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="skips")
     reason = models.CharField(max_length=13, choices=Reason)

@@ -86,6 +86,7 @@ def stamp(seconds: float = 60.0) -> int:
 def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
     """Bring one subscription's price in line with the rule now; tell whether it moved.
 
+    One that waits for a paused change, or for one that is to keep its price, is left to them.
     `LockHeld` when somebody's open transaction is in the way for longer than `seconds`.
     """
     deadline = time.monotonic() + seconds
@@ -97,6 +98,9 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
                 if pair is None:
                     return False
                 lock_catalogue(*pair)
+                due = Repricing.objects.due().concerning(*pair)
+                if due.filter(Q(paused_at__isnull=False) | Q(kind=Repricing.Kind.KEEP)).exists():
+                    return False
                 # One that moves to another pair meanwhile is priced by its own write.
                 return followers.move(subscriptions, *pair) > 0
         except LockHeld:
@@ -166,10 +170,11 @@ def _drain(lane: str, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     moved = tries = 0
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
+    sizes: dict[int, int] = {}  # of the next chunk of a step that has a row that can't be written
     while time.monotonic() < deadline:
         started = [look() for look in START_DUE]  # each, though one gives way
         planned = all(started) and plan_due()
-        chunk = _take_chunk(lane, blocked)
+        chunk = _take_chunk(lane, blocked, sizes)
         if chunk is not None:
             moved += chunk
         elif (blocked or not planned) and tries < TRIES:
@@ -190,14 +195,17 @@ def plan_due() -> bool:
     due = Repricing.objects.due()
     without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
     # In the order of the edits: of two that stamp the same rows the later one's comment stays.
-    for repricing in without_steps.filter(paused_at=None).order_by("pk"):
+    # A paused one too: its steps hold up those of others, which would move its rows.
+    for repricing in without_steps.exclude(
+        paused_at__isnull=False, planned_at__isnull=False
+    ).order_by("pk"):
         try:
             if repricing.planned_at is None:
                 _plan(repricing.pk)
             else:
                 # Somebody who pauses or cancels the change holds it, and wants this row.
                 with giving_way():
-                    due.filter(pk=repricing.pk).update(finished_at=Now())
+                    due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Now())
         except LockHeld:
             return False  # and not the next one: they are planned in order
     return True
@@ -210,8 +218,10 @@ def _plan(repricing_id: int) -> None:
     `LockHeld` when another worker is at it.
     """
     with giving_way(), connection.cursor() as cursor:
-        repricing = Repricing.objects.filter(pk=repricing_id).select_for_update().first()
-        if repricing is None or repricing.planned_at is not None:
+        # One that has been cancelled meanwhile is due no more.
+        due = Repricing.objects.due().filter(pk=repricing_id, planned_at=None)
+        repricing = due.select_for_update().first()
+        if repricing is None:
             return
         cursor.execute(
             """
@@ -257,24 +267,28 @@ def _plan(repricing_id: int) -> None:
         )
 
 
-def _take_chunk(lane: str, blocked: set[int]) -> int | None:
+def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
     """Do the next chunk of a step in one transaction; None when there is no step to take.
 
     A step that waits for a lock too long is put into `blocked`. A chunk that fails is halved
-    until the row that can't be written stands alone; it is left out, with the reason.
+    until the row that can't be written stands alone; it is left out, with the reason, and the
+    step goes on by small chunks that grow (`sizes`).
     """
-    size, failed, reason = CHUNK, None, ""
+    sizes = {} if sizes is None else sizes
+    failed, reason = None, ""
     while True:
-        step = None
+        step, alone = None, False
         try:
             with giving_way():
                 step = _claim(lane, blocked)
                 if step is None:
                     return None
-                if failed == (step.pk, step.after_id) and size == 0:
-                    _leave_out_next(step, reason)
-                    return 0
-                return _do_chunk(step, size or 1)
+                size = sizes.get(step.pk, CHUNK)
+                alone = size == 0 and failed == (step.pk, step.after_id)
+                moved = _leave_out_next(step, reason) if alone else _do_chunk(step, size or 1)
+            if size < CHUNK:
+                sizes[step.pk] = min(CHUNK, 2 * size or 1)
+            return moved
         except LockHeld:
             if step is not None:
                 blocked.add(step.pk)
@@ -282,26 +296,32 @@ def _take_chunk(lane: str, blocked: set[int]) -> int | None:
         except (OperationalError, InterfaceError):
             raise
         except DatabaseError as error:
-            if step is None:
+            if step is None or alone:
                 raise
             reason = str(error).partition("\n")[0]
-            failed, size = (step.pk, step.after_id), size // 2
+            failed = (step.pk, step.after_id)
+            sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
 
 
 def _claim(lane: str, blocked: set[int]) -> RepricingStep | None:
     """The first step that no other worker holds, locked; of one pair only ever its first.
 
-    First is what has the earliest instant, then what was planned first. What is paused holds
-    nobody up.
+    First is what has the earliest instant, then what was planned first. What is paused holds up
+    those of the catalogue only, which would move its rows to the rule's price.
     """
     going = RepricingStep.objects.filter(kind=lane, repricing__paused_at=None)
-    siblings = going.filter(service_id=OuterRef("service_id"), plan_id=OuterRef("plan_id"))
+    of_pair = RepricingStep.objects.filter(
+        kind=lane, service_id=OuterRef("service_id"), plan_id=OuterRef("plan_id")
+    )
     earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
         effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
     )
+    of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
+    paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
     return (
         going.exclude(pk__in=blocked)
-        .exclude(Exists(siblings.filter(earlier)))
+        .exclude(Exists(of_pair.filter(earlier, repricing__paused_at=None)))
+        .filter(of_rows | ~Exists(paused))
         .select_related("repricing")
         .order_by("effective_at", "pk")
         .select_for_update(skip_locked=True, of=("self",))
@@ -317,6 +337,7 @@ class Chunk:
     last_id: int
     moved: int
     done: bool  # nothing of the step is left behind `last_id`
+    stamped: int = 0  # comments that were written beside the prices
 
 
 def _do_chunk(step: RepricingStep, size: int) -> int:
@@ -333,7 +354,9 @@ def _do_chunk(step: RepricingStep, size: int) -> int:
     # Last, because the other worker's chunk of this repricing waits for this row.
     if step.kind == PRICE and chunk.rows:
         Repricing.objects.filter(pk=step.repricing_id).update(
-            repriced=F("repriced") + chunk.moved, checked=F("checked") + chunk.rows
+            repriced=F("repriced") + chunk.moved,
+            checked=F("checked") + chunk.rows,
+            stamped=F("stamped") + chunk.stamped,
         )
     elif chunk.moved:
         Repricing.objects.filter(pk=step.repricing_id).update(stamped=F("stamped") + chunk.moved)
@@ -341,25 +364,28 @@ def _do_chunk(step: RepricingStep, size: int) -> int:
     return chunk.moved
 
 
-def _leave_out_next(step: RepricingStep, reason: str) -> None:
-    """Pass over the next row of a step, which can't be written, and say so."""
-    subscription_id = NEXT_ROW.get(step.repricing.kind, _next_of_pair)(step)
+def _leave_out_next(step: RepricingStep, reason: str) -> int:
+    """Pass over the next row of a step, which can't be written, and say so; none has moved."""
+    of_prices = step.kind == PRICE
+    next_row = NEXT_ROW.get(step.repricing.kind, _next_of_pair) if of_prices else _next_of_pair
+    subscription_id = next_row(step)
     if subscription_id is None:
         step.delete()
-        return
+        return 0
     step.after_id = subscription_id
     step.checked = F("checked") + 1
     step.save(update_fields=["after_id", "checked"])
-    if step.kind == PRICE:
-        Skip.objects.create(
-            repricing_id=step.repricing_id,
-            reason=Skip.Reason.FAILED,
-            subscription_id=subscription_id,
-            detail=reason[:500],
-        )
+    Skip.objects.create(
+        repricing_id=step.repricing_id,
+        reason=Skip.Reason.FAILED if of_prices else Skip.Reason.NOT_STAMPED,
+        subscription_id=subscription_id,
+        detail=reason[:500],
+    )
+    if of_prices:
         Repricing.objects.filter(pk=step.repricing_id).update(
             failed=F("failed") + 1, checked=F("checked") + 1
         )
+    return 0
 
 
 def _next_of_pair(step: RepricingStep) -> int | None:
@@ -390,39 +416,50 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
     rows, count, last_id, done = _next_rows(step, size)
     if not count:
         return Chunk(0, last_id, 0, True)
-    moved = followers.move(rows, step.service_id, step.plan_id)
-    _count_skips(step, rows, count, moved)
+    moved = locked = 0
+    if step.repricing.unkeeps_change_id is not None:
+        moved, locked = followers.give_back(rows, step.repricing)
+    moved += followers.move(rows, step.service_id, step.plan_id)
+    count = _count_skips(step, rows, count, moved, locked)
     return Chunk(count, last_id, moved, done)
-
-
-def _count_skips(step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int) -> None:
-    if moved == count:
-        return
-    ended = Q(ended_at__lte=Now())
-    found = rows.aggregate(
-        ended=Count("pk", filter=ended),
-        locked=Count("pk", filter=Q(price_state="locked") & ~ended),
-        negotiated=Count("pk", filter=Q(price_state="negotiated") & ~ended),
-    )
-    # A kept lock is both moved and locked now.
-    if step.repricing.kind == Repricing.Kind.KEEP:
-        found["locked"] = max(0, found["locked"] - moved)
-    found["unchanged"] = max(0, count - moved - sum(found.values()))
-    Skip.objects.bulk_create(
-        Skip(repricing_id=step.repricing_id, reason=reason, rows=rows)
-        for reason, rows in found.items()
-        if rows
-    )
 
 
 def keep_pair(step: RepricingStep, size: int) -> Chunk:
     """Lock followers at the price that they had before the change, which is for new ones only."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
-    repricing = step.repricing
-    moved = followers.keep(rows, repricing)
-    _count_skips(step, rows, count, moved)
+    kept = followers.keep(rows, step.repricing, step.service_id, step.plan_id)
+    # Who came between the instant and the start has yet to see the new price.
+    moved = kept + followers.move(rows, step.service_id, step.plan_id)
+    count = _count_skips(step, rows, count, moved, kept)
     return Chunk(count, last_id, moved, done)
+
+
+def _count_skips(
+    step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int, locked: int
+) -> int:
+    """Why the others did not move; how many rows there are. `locked` of the moved are so now.
+
+    Counted in one snapshot, which sees what was moved: a row may have come or gone meanwhile.
+    """
+    if moved == count:
+        return count
+    ended = Q(ended_at__lte=Now())
+    found = rows.aggregate(
+        rows=Count("pk"),
+        ended=Count("pk", filter=ended),
+        locked=Count("pk", filter=Q(price_state="locked") & ~ended),
+        negotiated=Count("pk", filter=Q(price_state="negotiated") & ~ended),
+    )
+    count = found.pop("rows")
+    found["locked"] -= locked
+    found["unchanged"] = count - moved - sum(found.values())
+    Skip.objects.bulk_create(
+        Skip(repricing_id=step.repricing_id, reason=reason, rows=rows)
+        for reason, rows in found.items()
+        if rows
+    )
+    return count
 
 
 def stamp_pair(step: RepricingStep, size: int) -> Chunk:

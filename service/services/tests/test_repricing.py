@@ -396,9 +396,10 @@ class TestQueryBudget:
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
         pk = book.filter(service=service).first().pk
-        # 11 queries: * lock_timeout * its pair * lock service * lock plan * list price * discount
-        #   * what fell due first * what came since * say the entry's origin * the update * unsay it
-        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 11
+        # 12 queries: * lock_timeout * its pair * lock service * lock plan
+        #   * whether it waits for a paused change * list price * discount * what fell due first
+        #   * what came since * say the entry's origin * the update * unsay it
+        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 12
 
 
 def updates_of_subscriptions(cursor):

@@ -1,0 +1,86 @@
+"""A change from its plan to its outcome, by the functions that people and workers call."""
+
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from price_changes import application, definition, lifecycle
+from price_changes.models import PriceChange
+from price_changes.preview import preview
+from services import repricing
+from services.models import LedgerEntry, Subscription
+
+SECOND = timedelta(seconds=1)
+
+
+def planned(**values) -> PriceChange:
+    return preview(definition.plan(values, "ann").pk)
+
+
+def approved(change: PriceChange, when_moved: str | None = None) -> PriceChange:
+    return lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved)
+
+
+def scheduled(at: datetime, when_moved: str | None = None, **values) -> PriceChange:
+    """A change that fell due at an instant of the past: no worker has come since.
+
+    Planned for the future, as it has to be; then the clock has moved on.
+    """
+    change = approved(planned(**values, effective_at=clock() + 3600 * SECOND), when_moved)
+    PriceChange.objects.filter(pk=change.pk).update(effective_at=at)
+    change.refresh_from_db()
+    return change
+
+
+def drained() -> None:
+    """What two sweeps do."""
+    repricing.reprice()
+    repricing.stamp()
+    repricing.reprice()
+
+
+def applied(change: PriceChange, when_moved: str | None = None) -> PriceChange:
+    approved(change, when_moved)
+    drained()
+    change.refresh_from_db()
+    return change
+
+
+def reverted(change: PriceChange) -> PriceChange:
+    """Its revert, applied."""
+    back = lifecycle.revert(change.pk, "carl", approve_too=True)
+    drained()
+    change.refresh_from_db()
+    back.refresh_from_db()
+    return back
+
+
+def started() -> bool:
+    return application.start_due()
+
+
+def clock() -> datetime:
+    """The database's time; what is written next is later."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return now
+
+
+def accounted(change: PriceChange) -> bool:
+    outcome = lifecycle.outcome(change)
+    skipped = sum(outcome["skipped"].values())
+    return outcome["applied"] + skipped + outcome["failed"] == outcome["rows"]
+
+
+def stands(subscription: Subscription) -> tuple[object, ...]:
+    """All that a price change may write: price, state, end, reason, comment, stamp."""
+    return Subscription.objects.values_list(
+        "price", "price_state", "locked_until", "price_reason", "comment", "stamp"
+    ).get(pk=subscription.pk)
+
+
+def paid(subscription: Subscription, at: datetime) -> object:
+    """The last word on an instant; None if it was not there."""
+    entries = LedgerEntry.objects.filter(subscription_id=subscription.pk, effective_at__lte=at)
+    return entries.order_by("-id").values_list("price", flat=True).first()

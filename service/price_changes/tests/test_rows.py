@@ -1,0 +1,850 @@
+"""What becomes of each row: which price is in force, what is left alone, what is put back."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from price_changes import lifecycle
+from price_changes.errors import ChangeError
+from price_changes.models import ChangeRow, PriceChange
+from price_changes.preview import listed
+from price_changes.tests.changes import (
+    SECOND,
+    accounted,
+    applied,
+    approved,
+    clock,
+    drained,
+    paid,
+    planned,
+    reverted,
+    scheduled,
+    stands,
+    started,
+)
+from services import book_check, price_state, repricing
+from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
+from services.tests.factories import a_book, a_plan, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def service():
+    return a_service(full_price=100)
+
+
+@pytest.fixture
+def plan():
+    return a_plan(0)
+
+
+@pytest.fixture
+def subscription(service, plan):
+    return a_subscription(service=service, plan=plan)
+
+
+@pytest.fixture(autouse=True)
+def the_book_is_right(db):
+    yield
+    drained()
+    report = book_check.check()
+    assert not report.differs, report
+    for change in PriceChange.objects.filter(status__in=["applied", "cancelled", "reverted"]):
+        assert accounted(change), (change, lifecycle.outcome(change))
+
+
+def list_price(service, value, **more):
+    return {"kind": "list_price", "service": service.pk, "new_value": value, **more}
+
+
+def price(subscription):
+    return Subscription.objects.values_list("price", flat=True).get(pk=subscription.pk)
+
+
+def full_price(service):
+    return Service.objects.values_list("full_price", flat=True).get(pk=service.pk)
+
+
+def outcome(change):
+    found = lifecycle.outcome(change)
+    return found["applied"], found["skipped"], found["failed"]
+
+
+def entries(subscription):
+    return list(
+        LedgerEntry.objects.filter(subscription_id=subscription.pk)
+        .order_by("id")
+        .values_list("price", "price_state")
+    )
+
+
+class TestThePriceInForce:
+    def test_is_of_the_later_instant_though_the_worker_comes_late(self, service, subscription):
+        start = clock()
+        early = scheduled(start + SECOND / 1000, **list_price(service, 150))
+        Service.objects.filter(pk=service.pk).update(full_price=160)  # later, and by hand
+        drained()
+        assert (full_price(service), price(subscription)) == (160, 160)
+        early.refresh_from_db()
+        assert "Superseded from the start" in early.note
+        # Between the two it was the early one's.
+        edit = PriceChange.objects.get(new_value=160)
+        assert paid(subscription, edit.effective_at - SECOND / 1_000_000) == 150
+        assert paid(subscription, clock()) == 160
+
+    def test_several_that_are_due_at_once_move_a_row_once_and_leave_an_entry_each(
+        self, service, subscription
+    ):
+        start = clock()
+        changes = [
+            scheduled(start + n * SECOND / 1000, **list_price(service, 110 + n)) for n in (1, 2, 3)
+        ]
+        drained()
+        assert [price for price, _ in entries(subscription)] == [100, 111, 112, 113]
+        assert [lifecycle.outcome(change)["applied"] for change in changes] == [1, 0, 0]
+        assert [accounted(change) for change in changes] == [True] * 3
+
+    def test_of_two_at_one_instant_is_that_of_the_later_approval(self, service, subscription):
+        at = clock()
+        scheduled(at, **list_price(service, 150))
+        scheduled(at, **list_price(service, 140))
+        drained()
+        assert (full_price(service), price(subscription)) == (140, 140)
+
+    def test_of_two_sets_at_one_instant_too_though_the_first_one_was_paused(self, subscription):
+        at = clock()
+        first = scheduled(at, "current", kind="set", adjustment="amount", operand=5)
+        second = scheduled(at, "current", kind="set", adjustment="amount", operand=7)
+        started()
+        lifecycle.pause(first.pk, "ann")
+        drained()
+        assert price(subscription) == 7
+        lifecycle.resume(first.pk, "ann")
+        drained()
+        assert price(subscription) == 7
+        assert outcome(first) == (0, {"superseded": 1}, 0)
+        assert lifecycle.outcome(second)["superseded"] == 1
+        assert Skip.objects.get(reason="superseded").by_change_id == second.pk
+
+    def test_of_who_came_after_the_instant_is_the_new_one_since_it_came(self, service, plan):
+        scheduled(clock(), **list_price(service, 150))
+        late = a_subscription(service=service, plan=plan)
+        came = LedgerEntry.objects.get(subscription_id=late.pk).effective_at
+        assert late.price == 100  # no worker has come
+        drained()
+        assert price(late) == 150
+        assert paid(late, came - SECOND / 1_000_000) is None
+        assert paid(late, came) == 150
+
+    def test_of_who_followed_again_after_the_instant_is_the_new_one_since_then(
+        self, service, subscription
+    ):
+        price_state.negotiate(subscription.pk, 70, "a friend", "ann")
+        at = clock()
+        scheduled(at, **list_price(service, 150))
+        price_state.follow(subscription.pk, "ann")
+        followed = LedgerEntry.objects.latest("id").effective_at
+        drained()
+        assert price(subscription) == 150
+        assert paid(subscription, followed - SECOND / 1_000_000) == 70
+        assert paid(subscription, followed) == 150
+
+    def test_of_who_came_between_two_late_ones_has_both(self, service, plan):
+        scheduled(clock(), **list_price(service, 150))
+        late = a_subscription(service=service, plan=plan)
+        came = LedgerEntry.objects.get(subscription_id=late.pk).effective_at
+        second = scheduled(clock(), **list_price(service, 170))
+        drained()
+        assert [
+            paid(late, came - SECOND / 1_000_000),
+            paid(late, came),
+            paid(late, second.effective_at),
+        ] == [None, 150, 170]
+
+    def test_a_change_to_the_value_that_is_there_moves_nothing(self, service, subscription):
+        change = applied(planned(**list_price(service, 100)))
+        assert change.status == "applied"
+        assert "was 100.00 already" in change.note
+        assert outcome(change) == (0, {}, 0)
+
+    def test_of_a_service_without_subscriptions_is_applied_at_once(self, service):
+        change = applied(planned(**list_price(service, 120)))
+        assert (change.status, full_price(service)) == ("applied", 120)
+
+
+class TestTakingBack:
+    def test_one_in_the_middle_leaves_the_last(self, service, subscription):
+        first, middle, last = (
+            applied(planned(**list_price(service, value))) for value in (110, 120, 130)
+        )
+        reverted(middle)
+        assert (full_price(service), price(subscription)) == (130, 130)
+        reverted(last)
+        assert (full_price(service), price(subscription)) == (110, 110)
+        reverted(first)
+        assert (full_price(service), price(subscription)) == (100, 100)
+
+    def test_and_back_and_back_again(self, service, subscription):
+        change = applied(planned(**list_price(service, 150)))
+        back = reverted(change)
+        assert price(subscription) == 100
+        again = reverted(back)
+        assert (again.new_value, price(subscription)) == (150, 150)
+        change.refresh_from_db()
+        back.refresh_from_db()
+        assert (change.status, back.status) == ("applied", "reverted")
+        last = reverted(again)
+        assert (last.new_value, price(subscription)) == (100, 100)
+        change.refresh_from_db()
+        assert change.status == "reverted"
+
+    def test_of_a_set_and_back_and_back_again(self, subscription):
+        before = stands(subscription)
+        change = applied(planned(kind="set", adjustment="amount", operand=5, comment="5 a month"))
+        moved = stands(subscription)
+        assert moved[:2] == (5, "negotiated")
+        assert moved[4:] == ("5 a month", "5 a month")
+        back = reverted(change)
+        assert stands(subscription) == before
+        again = reverted(back)
+        assert stands(subscription) == moved
+        reverted(again)
+        assert stands(subscription) == before
+
+    def test_names_the_last_of_a_chain(self, service, subscription):
+        change = applied(planned(**list_price(service, 150)))
+        again = reverted(reverted(change))
+        with pytest.raises(ChangeError) as refused:
+            lifecycle.revert(change.pk, "ann")
+        assert refused.value.code == "revert_the_last"
+        assert refused.value.about["allowed"] == [again.pk]
+
+    def test_of_a_cancelled_one_is_no_change_to_take_back(self, monkeypatch, service, plan):
+        monkeypatch.setattr(repricing, "CHUNK", 1)
+        for _ in range(2):
+            a_subscription(service=service, plan=plan)
+        change = approved(planned(**list_price(service, 150)))
+        started()
+        assert repricing.plan_due()
+        repricing._take_chunk("price", set())
+        lifecycle.cancel(change.pk, "ann")
+        drained()
+        assert full_price(service) == 100
+        assert set(Subscription.objects.values_list("price", flat=True)) == {100}
+        change.refresh_from_db()
+        assert change.status == "cancelled"
+        with pytest.raises(ChangeError) as refused:
+            lifecycle.revert(PriceChange.objects.get(reverts=change).pk, "ann")
+        assert refused.value.code == "was_cancelled"
+
+    def test_gives_the_value_of_before_there_were_price_changes(self, service, subscription):
+        Service.objects.filter(pk=service.pk).update(full_price=200)
+        drained()
+        Repricing.objects.update(change_id=None)
+        PriceChange.objects.all().delete()
+        change = applied(planned(**list_price(service, 300)))
+        reverted(change)
+        assert (full_price(service), price(subscription)) == (200, 200)
+
+    def test_past_instants_keep_what_was_paid_then(self, service, subscription):
+        change = applied(planned(**list_price(service, 150)))
+        between = clock()
+        back = reverted(change)
+        assert paid(subscription, between) == 150
+        assert paid(subscription, change.effective_at - SECOND / 1_000_000) == 100
+        assert paid(subscription, back.effective_at) == 100
+
+    def test_restores_price_state_end_reason_and_stamped_comment(self, service, plan):
+        until = clock() + timedelta(days=30)
+        follows, negotiated, locked, typed = (
+            a_subscription(service=service, plan=plan) for _ in range(4)
+        )
+        price_state.negotiate(negotiated.pk, "70.25", "a friend", "ann")
+        price_state.lock(locked.pk, until, "promised", "ann")
+        Subscription.objects.filter(pk=typed.pk).update(comment="typed")
+        subscriptions = (follows, negotiated, locked, typed)
+        before = [stands(each) for each in subscriptions]
+        raised = applied(planned(kind="set", adjustment="percent", operand=10, comment="thank you"))
+        assert lifecycle.outcome(raised)["stamped"] == 2
+        reverted(raised)
+        assert [stands(each) for each in subscriptions] == before
+        released = applied(planned(kind="set", adjustment="release"))
+        assert stands(locked)[1:4] == ("follows", None, "")
+        reverted(released)
+        assert [stands(each) for each in subscriptions] == before
+        relocked = applied(planned(kind="set", adjustment="lock", comment="kept"))
+        reverted(relocked)
+        assert [stands(each) for each in subscriptions] == before
+
+    def test_one_that_followed_has_the_rules_price_of_now(self, service, subscription):
+        change = applied(planned(kind="set", adjustment="amount", operand=5))
+        Service.objects.filter(pk=service.pk).update(full_price=300)
+        drained()
+        reverted(change)
+        assert stands(subscription)[:2] == (300, "follows")
+
+    def test_lists_those_that_were_touched(self, service, plan):
+        names = ["left alone", "negotiated", "moved", "deleted", "ended", "commented on"]
+        rows = {name: a_subscription(service=service, plan=plan) for name in names}
+        change = applied(planned(kind="set", adjustment="amount", operand=5, comment="stamped"))
+        price_state.negotiate(rows["negotiated"].pk, 5, "again", "ann")
+        Subscription.objects.filter(pk=rows["moved"].pk).update(plan=a_plan(50))
+        Subscription.objects.filter(pk=rows["moved"].pk).update(plan=plan)
+        Subscription.objects.filter(pk=rows["deleted"].pk).delete()
+        Subscription.objects.filter(pk=rows["ended"].pk).update(
+            started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
+        )
+        Subscription.objects.filter(pk=rows["commented on"].pk).update(comment="mine")
+        back = lifecycle.revert(change.pk, "ann", approve_too=True)
+        expected = {"touched_since": 2, "deleted": 1, "ended": 1}
+        assert (back.preview["moves"], back.preview["stays"]) == (2, dict(sorted(expected.items())))
+        why = {row["subscription"]: row["reason"] for row in listed(back)}
+        assert why == {
+            rows["left alone"].pk: None,
+            rows["negotiated"].pk: "touched_since",
+            rows["moved"].pk: "touched_since",
+            rows["deleted"].pk: "deleted",
+            rows["ended"].pk: "ended",
+            rows["commented on"].pk: None,
+        }
+        drained()
+        assert outcome(back) == (2, expected, 0)
+        assert stands(rows["left alone"])[:2] == (100, "follows")
+        assert stands(rows["left alone"])[4:] == ("", None)
+        # A comment is a person's: it stays, and the price goes back.
+        assert stands(rows["commented on"])[:2] == (100, "follows")
+        assert stands(rows["commented on"])[4] == "mine"
+        assert stands(rows["ended"])[4] == "stamped"
+
+    def test_one_that_a_later_catalogue_change_moved_is_touched(self, service, subscription):
+        price_state.lock(subscription.pk, None, "promised", "ann")
+        change = applied(planned(kind="set", adjustment="release"))
+        Service.objects.filter(pk=service.pk).update(full_price=130)
+        drained()
+        back = lifecycle.revert(change.pk, "ann")
+        assert (back.preview["moves"], back.preview["stays"]) == (0, {"touched_since": 1})
+        with pytest.raises(ChangeError) as refused:
+            approved(back)
+        assert refused.value.code == "nothing_moves"
+
+
+class TestForNewOnesOnly:
+    @pytest.fixture
+    def kept(self, service, subscription):
+        def keep(**more):
+            return planned(**list_price(service, 150, for_new_only=True, **more))
+
+        return keep
+
+    def test_keeps_followers_until_the_end(self, kept, service, subscription):
+        until = clock() + timedelta(days=1)
+        change = applied(kept(locked_until=until))
+        assert change.preview["stop_following"] == 1
+        assert stands(subscription)[:3] == (100, "locked", until)
+        assert a_subscription(service=service, plan=subscription.plan).price == 150
+
+    def test_its_revert_previews_what_it_does(self, kept, service, plan, subscription):
+        change = applied(kept())
+        new = a_subscription(service=service, plan=plan)
+        touched = a_subscription(service=service, plan=plan)
+        price_state.lock(touched.pk, None, "promised", "ann")
+        before = stands(touched)
+        back = lifecycle.revert(change.pk, "ann", approve_too=True)
+        assert (back.preview["moves"], back.preview["stays"]) == (2, {"locked": 1})
+        drained()
+        assert outcome(back) == (2, {"locked": 1}, 0)
+        assert [stands(each)[:2] for each in (subscription, new)] == [(100, "follows")] * 2
+        assert stands(touched) == before
+
+    def test_and_back_again(self, kept, service, plan, subscription):
+        change = applied(kept())
+        new = a_subscription(service=service, plan=plan)
+        locked = stands(subscription)
+        back = reverted(change)
+        again = lifecycle.revert(back.pk, "ann", approve_too=True)
+        assert (again.preview["moves"], again.preview["stays"]) == (2, {})
+        drained()
+        assert outcome(again) == (2, {}, 0)
+        assert stands(subscription) == locked
+        assert stands(new)[:2] == (150, "follows")
+        reverted(PriceChange.objects.get(pk=again.pk))
+        assert [stands(each)[:2] for each in (subscription, new)] == [(100, "follows")] * 2
+
+    def test_late_keeps_who_was_there_and_not_who_came_after(self, service, plan, subscription):
+        change = scheduled(clock(), **list_price(service, 150, for_new_only=True))
+        late = a_subscription(service=service, plan=plan)
+        drained()
+        assert stands(subscription)[:2] == (100, "locked")
+        assert stands(late)[:2] == (150, "follows")
+        assert outcome(change) == (2, {}, 0)
+
+    def test_late_keeps_at_the_price_of_its_instant(self, service, plan, subscription):
+        change = scheduled(clock(), **list_price(service, 150, for_new_only=True))
+        Service.objects.filter(pk=service.pk).update(full_price=160)
+        repricing.plan_due()
+        while repricing._take_chunk("price", set()) is not None:
+            pass
+        assert price(subscription) == 160  # by a worker that has not seen what fell due
+        drained()
+        assert stands(subscription)[:2] == (100, "locked")
+        assert full_price(service) == 160
+        assert paid(subscription, change.effective_at) == 100
+
+    def test_set_price_of_one_leaves_it_to_be_kept(self, kept, subscription):
+        approved(kept())
+        started()
+        assert not repricing.reprice_one(subscription.pk)
+        drained()
+        assert stands(subscription)[:2] == (100, "locked")
+
+
+class TestLocks:
+    def test_one_that_ends_at_the_instant_is_none_by_then(self, service, subscription):
+        at = clock() + timedelta(hours=1)
+        price_state.lock(subscription.pk, at, "promised", "ann")
+        ends = planned(**list_price(service, 150), effective_at=at)
+        assert (ends.preview["moves"], ends.preview["stays"]) == (1, {})
+        before = planned(**list_price(service, 150), effective_at=at - SECOND / 1_000_000)
+        assert (before.preview["moves"], before.preview["stays"]) == (0, {"locked": 1})
+
+    def test_one_that_has_ended_unnoticed_is_judged_as_it_stands(self, subscription):
+        Subscription.objects.update(
+            price_state="locked", locked_until=clock() - SECOND, price_reason="was"
+        )
+        change = planned(kind="set", adjustment="add", operand=5)
+        approved(change)
+        started()  # and no sweep has looked for ends of locks
+        while repricing._take_chunk("price", set()) is not None:
+            pass
+        assert stands(subscription)[:2] == (105, "negotiated")
+        assert [state for _, state in entries(subscription)] == [
+            "follows",
+            "locked",
+            "follows",
+            "negotiated",
+        ]
+
+    def test_a_set_change_never_moves_a_locked_one(self, service, plan):
+        follows, negotiated, locked = (a_subscription(service=service, plan=plan) for _ in "123")
+        price_state.negotiate(negotiated.pk, 70, "a friend", "ann")
+        price_state.lock(locked.pk, None, "promised", "ann")
+        change = applied(planned(kind="set", adjustment="add", operand=5))
+        assert [stands(each)[:2] for each in (follows, negotiated, locked)] == [
+            (105, "negotiated"),
+            (75, "negotiated"),
+            (100, "locked"),
+        ]
+        assert outcome(change) == (2, {"locked": 1}, 0)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "UPDATE services_subscription SET plan_id = {plan}",
+            "UPDATE services_subscription SET service_id = {service}",
+        ],
+    )
+    def test_a_move_ends_a_lock_by_any_path(self, service, subscription, sql):
+        price_state.lock(subscription.pk, None, "promised", "ann")
+        with connection.cursor() as cursor:
+            cursor.execute(sql.format(plan=a_plan(50).pk, service=a_service(full_price=40).pk))
+        assert stands(subscription)[1:4] == ("follows", None, "")
+        assert price(subscription) in (40, 50)
+
+    def test_a_move_that_sets_a_price_keeps_it(self, subscription):
+        price_state.lock(subscription.pk, None, "promised", "ann")
+        Subscription.objects.update(plan=a_plan(50), price=33, price_state="negotiated")
+        assert stands(subscription)[:2] == (33, "negotiated")
+
+
+class TestPaused:
+    @pytest.fixture
+    def book(self, monkeypatch):
+        monkeypatch.setattr(repricing, "CHUNK", 5)
+        return a_book(subscriptions=12, services=1, plans=1)
+
+    def paused(self, book, **values):
+        change = approved(planned(**list_price(book.first().service, 200, **values)))
+        started()
+        repricing.plan_due()
+        repricing._take_chunk("price", set())
+        lifecycle.pause(change.pk, "ann")
+        return change
+
+    def test_its_rows_stay_though_the_plan_moves_too(self, book):
+        change = self.paused(book)
+        Plan.objects.filter(pk=book.first().plan_id).update(discount_percent=40)
+        drained()
+        prices = list(book.order_by("pk").values_list("price", flat=True))
+        assert prices == [200] * 5 + [100] * 7
+        report = book_check.check()
+        assert (report.differing, report.waiting, report.paused) == (0, 12, 12)
+        assert "paused" in str(report)
+        assert not repricing.reprice_one(book.last().pk)
+        lifecycle.resume(change.pk, "ann")
+        drained()
+        assert set(book.values_list("price", flat=True)) == {120}
+        last = book.last()
+        assert [price for price, _ in entries(last)] == [100, 200, 120]
+
+    def test_before_it_was_split_into_steps_too(self, book):
+        change = approved(planned(**list_price(book.first().service, 200)))
+        started()
+        lifecycle.pause(change.pk, "ann")
+        Plan.objects.filter(pk=book.first().plan_id).update(discount_percent=50)
+        drained()
+        assert set(book.values_list("price", flat=True)) == {100}
+        lifecycle.resume(change.pk, "ann")
+        drained()
+        assert set(book.values_list("price", flat=True)) == {100}
+        assert [price for price, _ in entries(book.last())] == [100, 200, 100]
+
+    def test_for_new_ones_only_keeps_the_others_as_they_were(self, book):
+        change = self.paused(book, for_new_only=True)
+        Plan.objects.filter(pk=book.first().plan_id).update(discount_percent=50)
+        drained()
+        lifecycle.resume(change.pk, "ann")
+        drained()
+        assert set(book.values_list("price", "price_state")) == {(100, "locked")}
+
+    def test_and_cancelled_lets_the_others_go_on(self, book):
+        change = self.paused(book)
+        Plan.objects.filter(pk=book.first().plan_id).update(discount_percent=50)
+        drained()
+        lifecycle.cancel(change.pk, "ann")
+        drained()
+        assert set(book.values_list("price", flat=True)) == {50}
+        assert outcome(change)[0] == 5
+        assert outcome(change)[1] == {"cancelled": 7}
+
+    def test_a_set_hides_no_wrong_price_from_the_book_check(self, book):
+        change = approved(planned(kind="set", adjustment="add", operand=1))
+        started()
+        lifecycle.pause(change.pk, "ann")
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL pricebook.kept = 'on'")
+            cursor.execute("UPDATE services_subscription SET price = 1")
+            cursor.execute("SET LOCAL pricebook.kept = ''")
+        assert book_check.check().differing == 12
+        book_check.repair()
+        lifecycle.cancel(change.pk, "ann")
+
+
+class TestWhatTheDatabaseRefuses:
+    """A constraint of the test's own: what can't be written stands alone, and the rest goes on."""
+
+    @pytest.fixture
+    def book(self, monkeypatch):
+        monkeypatch.setattr(repricing, "CHUNK", 8)
+        return a_book(subscriptions=20, services=1, plans=1)
+
+    def refuse(self, condition):
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # of the rows just written
+            cursor.execute(
+                f"ALTER TABLE services_subscription ADD CONSTRAINT unlucky CHECK ({condition})"
+                " NOT VALID"
+            )
+
+    @pytest.mark.parametrize("unlucky", [[0], [7, 8], [3, 4, 5, 19], list(range(20))])
+    @pytest.mark.parametrize("of", ["list price", "set", "for new ones only", "revert"])
+    def test_counts_as_failed_with_its_reason(self, book, unlucky, of):
+        ids = list(book.values_list("pk", flat=True))
+        these = [ids[n] for n in unlucky]
+        service = book.first().service
+        more = {"for_new_only": True} if of == "for new ones only" else {}
+        change = planned(**list_price(service, 200, **more))
+        if of in ("set", "revert"):
+            change = planned(kind="set", adjustment="add", operand=1)
+        if of == "revert":
+            change = lifecycle.revert(applied(change).pk, "ann")
+        condition = {
+            "list price": "price <> 200",
+            "set": "price_state = 'follows'",
+            "for new ones only": "price_state = 'follows'",
+            "revert": "price_state = 'negotiated'",
+        }[of]
+        self.refuse(f"{condition} OR NOT id = ANY (ARRAY{these})")
+        applied(change)
+        assert change.status == "applied"
+        assert outcome(change) == (20 - len(these), {}, len(these))
+        failed = Skip.objects.filter(repricing__change_id=change.pk, reason="failed")
+        assert sorted(failed.values_list("subscription_id", flat=True)) == these
+        assert all("unlucky" in skip.detail for skip in failed)
+        assert not ChangeRow.objects.exists()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT unlucky")
+        book_check.repair()
+
+    def test_a_comment_is_not_stamped_and_the_others_are(self, book):
+        book.update(comment="")
+        ids = list(book.values_list("pk", flat=True))
+        change = planned(**list_price(book.first().service, 200), comment="2027")
+        self.refuse(f"comment = '' OR id NOT IN ({ids[3]}, {ids[11]})")
+        applied(change)
+        found = lifecycle.outcome(change)
+        assert (found["applied"], found["stamped"], found["not_stamped"]) == (20, 18, 2)
+        assert found["failed"] == 0
+        assert change.status == "applied"
+
+    @pytest.mark.parametrize("when_moved", ["hold", "current"])
+    def test_a_price_that_a_write_has_made_too_high(self, book, when_moved):
+        change = planned(kind="set", adjustment="percent", operand=100)
+        price_state.negotiate(book.first().pk, "9999999999.99", "a lot", "ann")
+        applied(change, when_moved)
+        if when_moved == "hold":
+            assert change.status == "held"
+        else:
+            assert outcome(change) == (19, {}, 1)
+
+    def test_a_change_that_cant_be_started_is_held_and_blocks_nobody(self, book):
+        plan, service = book.first().plan, book.first().service
+        at = clock()
+        change = scheduled(at, kind="discount", plan=plan.pk, new_value=10)
+        Plan.objects.create(plan_type=plan.plan_type, discount_percent=10)
+        behind = scheduled(at, **list_price(service, 200))
+        drained()
+        change.refresh_from_db()
+        assert change.status == "held"
+        assert "plan_unique_type_and_percent" in change.note
+        behind.refresh_from_db()
+        assert behind.status == "applied"
+        with pytest.raises(ChangeError) as refused:
+            planned(kind="discount", plan=plan.pk, new_value=10)
+        assert refused.value.code == "plan_exists"
+
+
+class TestRowsThatComeAndGo:
+    @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
+    def test_while_a_set_is_applied(self, monkeypatch, when_moved):
+        monkeypatch.setattr(repricing, "CHUNK", 5)
+        book = a_book(subscriptions=20, services=1, plans=1)
+        change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
+        started()
+        repricing._take_chunk("price", set())
+        rows = list(book.order_by("-pk"))
+        rows[0].delete()
+        Subscription.objects.filter(pk=rows[1].pk).update(
+            started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
+        )
+        price_state.lock(rows[2].pk, None, "promised", "ann")
+        price_state.negotiate(rows[3].pk, 1, "a friend", "ann")
+        a_subscription(service=rows[0].service, plan=rows[0].plan)
+        drained()
+        assert outcome(change) == (16, {"deleted": 1, "ended": 1, "moved_since": 2}, 0)
+
+    def test_while_a_list_price_is_applied(self, monkeypatch):
+        monkeypatch.setattr(repricing, "CHUNK", 5)
+        book = a_book(subscriptions=20, services=1, plans=1)
+        service = book.first().service
+        change = approved(planned(**list_price(service, 200)))
+        started()
+        repricing.plan_due()
+        repricing._take_chunk("price", set())
+        rows = list(book.order_by("-pk"))
+        rows[0].delete()
+        price_state.lock(rows[2].pk, None, "promised", "ann")
+        a_subscription(service=service, plan=rows[0].plan)
+        drained()
+        assert outcome(change) == (18, {"locked": 1}, 0)
+
+    @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
+    def test_and_cancelled_meanwhile(self, monkeypatch, when_moved):
+        monkeypatch.setattr(repricing, "CHUNK", 5)
+        book = a_book(subscriptions=20, services=2, plans=1)
+        before = dict(book.values_list("pk", "price"))
+        change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
+        started()
+        repricing._take_chunk("price", set())
+        lifecycle.cancel(change.pk, "ann")
+        drained()
+        assert outcome(change) == (5, {"cancelled": 15}, 0)
+        assert dict(book.values_list("pk", "price")) == before
+        assert set(book.values_list("price_state", flat=True)) == {"follows"}
+
+
+class TestDeletedMeanwhile:
+    def test_a_service_cancels_what_was_scheduled_for_it(self, service):
+        change = scheduled(clock(), **list_price(service, 150))
+        service.delete()
+        drained()
+        change.refresh_from_db()
+        assert (change.status, change.note) == ("cancelled", "The service was deleted.")
+
+    def test_a_service_leaves_what_its_revert_would_have_undone(self, service):
+        change = applied(planned(**list_price(service, 150)))
+        back = lifecycle.revert(change.pk, "ann", approve_too=True)
+        service.delete()
+        drained()
+        back.refresh_from_db()
+        change.refresh_from_db()
+        assert (back.status, change.status) == ("cancelled", "applied")
+
+    def test_a_set_whose_rows_are_gone_is_held(self, subscription):
+        change = approved(planned(kind="set", adjustment="add", operand=5))
+        subscription.delete()
+        drained()
+        change.refresh_from_db()
+        assert change.status == "held"
+
+    def test_frozen_rows_that_are_gone_are_skipped(self, subscription):
+        change = approved(planned(kind="set", adjustment="add", operand=5), "frozen")
+        subscription.delete()
+        drained()
+        change.refresh_from_db()
+        assert change.status == "applied"
+        assert outcome(change) == (0, {"deleted": 1}, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestDrift:
+    def test_is_how_many_were_written_since_the_preview(self, service, plan):
+        _stays, moves, leaves = (a_subscription(service=service, plan=plan) for _ in range(3))
+        other = a_service(full_price=10)
+        change = planned(**list_price(service, 150))
+        a_subscription(service=service, plan=plan)
+        a_subscription(service=other, plan=plan)
+        Subscription.objects.filter(pk=leaves.pk).update(service=other)
+        price_state.lock(moves.pk, None, "promised", "ann")
+        applied(change)
+        assert lifecycle.outcome(change)["drift"] == 3
+        assert "3 of its subscriptions were written" in change.note
+
+    def test_is_nothing_where_nobody_wrote(self, service, subscription):
+        change = applied(planned(**list_price(service, 150)))
+        assert (lifecycle.outcome(change)["drift"], change.note) == (0, "")
+
+    def test_says_that_the_value_before_it_was_another(self, service, subscription):
+        change = planned(**list_price(service, 150))
+        Service.objects.filter(pk=service.pk).update(full_price=120)
+        applied(change)
+        assert "The value before it was 120.00, not 100.00." in change.note
+
+
+class TestTheNewPrice:
+    @pytest.mark.parametrize(
+        ("before", "adjustment", "expected"),
+        [
+            ("0.05", {"adjustment": "percent", "operand": "10"}, "0.06"),  # 0.055
+            ("10.01", {"adjustment": "percent", "operand": "50"}, "15.02"),  # 15.015
+            ("9999999999.99", {"adjustment": "percent", "operand": "-100"}, "0.00"),
+            # 12.5 steps of 8: half a step goes up, not to the even one.
+            ("100.00", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "104.00"),
+            ("99.99", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "104.00"),
+            ("99.98", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "96.00"),
+            ("99.99", {"adjustment": "percent", "operand": 10, "rounding_step": "0.05"}, "110.00"),
+            # Bounds are the last word, also where they are no whole step.
+            (
+                "10.00",
+                {"adjustment": "add", "operand": 1, "rounding_step": "5", "floor": "12.34"},
+                "12.34",
+            ),
+            (
+                "10.00",
+                {"adjustment": "add", "operand": 9, "rounding_step": "5", "ceiling": "17.77"},
+                "17.77",
+            ),
+            # Of a high price the quotient has too few digits: it would be rounded twice.
+            ("4999900009.99", {"adjustment": "percent", "operand": "0.0049"}, None),
+            (
+                "9876543210.12",
+                {"adjustment": "percent", "operand": "-99.9999", "rounding_step": "0.01"},
+                None,
+            ),
+        ],
+    )
+    def test_is_exact_and_half_up(self, subscription, before, adjustment, expected):
+        price_state.negotiate(subscription.pk, before, "as given", "ann")
+        change = planned(kind="set", **adjustment)
+        if expected is None:
+            exact = Decimal(before) * (100 + Decimal(adjustment["operand"])) / 100
+            expected = exact.quantize(Decimal("0.01"), "ROUND_HALF_UP")
+        assert Decimal(change.preview["total_after"]) == Decimal(expected)
+        applied(change, "current")
+        assert price(subscription) == Decimal(expected)
+
+
+class TestThePreview:
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"kind": "list_price", "new_value": "150.10"},
+            {"kind": "list_price", "new_value": 150, "for_new_only": True},
+            {"kind": "discount", "new_value": 33},
+            {"kind": "set", "adjustment": "percent", "operand": 7, "filter": {"price_from": 60}},
+            {"kind": "set", "adjustment": "lock", "filter": {"price_state": "follows"}},
+            {"kind": "set", "adjustment": "release"},
+            {"kind": "set", "adjustment": "follow"},
+        ],
+    )
+    def test_counts_lists_and_does_the_same(self, values):
+        book = a_book(subscriptions=30, services=2, plans=2)
+        rows = list(book)
+        Subscription.objects.filter(pk=rows[0].pk).update(
+            started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
+        )
+        for row in rows[1:5]:
+            price_state.lock(row.pk, clock() + timedelta(days=1), "promised", "ann")
+        for row in rows[5:9]:
+            price_state.negotiate(row.pk, 44, "a friend", "ann")
+        if values["kind"] == "list_price":
+            values["service"] = rows[0].service_id
+        if values["kind"] == "discount":
+            values["plan"] = rows[0].plan_id
+        change = planned(**values)
+        shown = listed(change, limit=1000)
+        assert len(shown) == change.preview["rows"]
+        moves = [row for row in shown if row["reason"] is None]
+        assert len(moves) == change.preview["moves"]
+        stays = [row["reason"] for row in shown if row["reason"] is not None]
+        assert {reason: stays.count(reason) for reason in set(stays)} == change.preview["stays"]
+        assert sum(row["new_price"] for row in shown) == Decimal(change.preview["total_after"])
+        expected = {row["subscription"]: (row["new_price"], row["new_state"]) for row in shown}
+        applied(change)
+        assert change.status == "applied", change.note
+        found = Subscription.objects.filter(pk__in=expected).values_list(
+            "pk", "price", "price_state"
+        )
+        assert {pk: (price, state) for pk, price, state in found} == expected
+        assert outcome(change) == (len(moves), change.preview["stays"], 0)
+
+
+class TestPending:
+    def test_are_those_that_would_move_it(self, service, plan, subscription):
+        at = clock() + timedelta(hours=1)
+        other = a_subscription(service=a_service(full_price=5), plan=plan)
+        of_service = approved(planned(**list_price(service, 150), effective_at=at))
+        of_all = approved(
+            planned(kind="set", adjustment="add", operand=1, effective_at=at + SECOND)
+        )
+        approved(planned(**list_price(service, 100), effective_at=at))
+        assert lifecycle.pending(subscription.pk) == [of_service, of_all]
+        assert lifecycle.pending(other.pk) == [of_all]
+
+    def test_reads_the_row_and_not_the_book(self, django_assert_num_queries):
+        book = a_book(subscriptions=3000, services=1, plans=1)
+        at = clock() + timedelta(hours=1)
+        approved(planned(kind="set", adjustment="add", operand=1, effective_at=at))
+        approved(planned(**list_price(book.first().service, 150), effective_at=at))
+        back = planned(kind="set", adjustment="add", operand=2)
+        back = lifecycle.revert(applied(back).pk, "ann")
+        lifecycle.approve(back.pk, back.fingerprint, "ann", effective_at=at)
+        one = book.last().pk
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE services_subscription, services_ledgerentry")
+        # 4 queries: * the scheduled changes * one for each of them
+        with django_assert_num_queries(4) as asked:
+            assert len(lifecycle.pending(one)) == 2
+        for query in asked.captured_queries[1:]:
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query['sql']}")
+                [(explained,)] = cursor.fetchall()
+            assert most_rows(explained[0]["Plan"]) < 10
+
+
+def most_rows(node):
+    """The most rows that a node of a plan has read."""
+    here = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return max([here, *map(most_rows, node.get("Plans", []))])
