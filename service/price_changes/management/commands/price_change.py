@@ -1,137 +1,176 @@
-"""`manage price_change plan|list|show|preview|rows|approve|watch|pause|resume|cancel|revert`."""
+"""`manage price_change plan|list|show|preview|rows|skips|approve|watch|pause|resume|cancel|revert`.
 
-import getpass
-import sys
+docs/price-changes.md is its guide.
+"""
+
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.db.models import OuterRef, Subquery, TextField, Value
+from django.utils import timezone
 
 from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
+from price_changes.management import plan_options, report
 from price_changes.models import PriceChange
 from services import repricing
-from services.filters import FILTERS
+from services.management import arguments
 from services.management.progress import Progress
-from services.models import Plan, Repricing, Service
+from services.management.table import moment, money, table
+from services.models import LedgerEntry, Repricing, Skip
+from services.tasks import set_comment, set_price, wake
 
-VERBS = ("approve", "pause", "resume", "cancel", "revert", "preview", "show", "rows", "watch")
-# Options of `plan` that are the plan's own fields.
-FIELDS = ("title", "reason", "comment", "floor", "ceiling")
+Status = PriceChange.Status
+VERBS = {
+    "show": "what it is, what it would do or has done",
+    "preview": "count anew what it would do",
+    "rows": "its subscriptions one by one, old → new",
+    "skips": "the subscriptions that it did not move, and why",
+    "approve": "approve what the preview showed",
+    "watch": "follow the workers until it is applied",
+    "pause": "leave its remaining rows alone",
+    "resume": "go on with one that was paused",
+    "cancel": "it will not happen; what it moved goes back",
+    "revert": "plan the change that takes it back",
+}
+UNDER_WAY = (Status.SCHEDULED, Status.APPLYING)
+QUIET = 10.0  # seconds without progress, after which a watcher is told what may be wrong
 
 
 class Command(BaseCommand):
     help = (
         "Plan a price change, look at what it would do, approve it, watch it being applied, take "
-        "it back. Each verb prints what to type next."
+        "it back. Each verb prints what to type next. The guide: docs/price-changes.md"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-        plan = verbs.add_parser("plan", help="plan a change, and preview it")
-        plan.add_argument("--service", help="its list price moves (name or id)")
-        plan.add_argument("--plan", help='its discount moves (id, or as "student 10")')
-        plan.add_argument("--to", help="the new list price or discount")
-        plan.add_argument("--new-only", action="store_true", help="followers keep their price")
-        plan.add_argument("--until", help="until when they keep it, or a lock holds")
-        plan.add_argument(
-            "--filter",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help=f"a set of subscriptions; NAME: {', '.join(FILTERS)}",
+        plan_options.add_to(verbs.add_parser("plan", help="plan a change, and preview it"))
+        listed = verbs.add_parser("list", help="changes, the newest first")
+        listed.add_argument("--status", choices=Status.values)
+        listed.add_argument(
+            "--subscription",
+            type=arguments.number,
+            metavar="ID",
+            help="the scheduled ones that would move it, the next one first",
         )
-        plan.add_argument("--all", action="store_true", help="the set of all subscriptions")
-        how = plan.add_mutually_exclusive_group()
-        how.add_argument("--amount", help="a new amount for the set")
-        how.add_argument("--add", help="plus or minus an amount")
-        how.add_argument("--percent", help="plus or minus a percentage")
-        for word in ("lock", "release", "follow"):
-            how.add_argument(f"--{word}", action="store_true", help=f"{word} the prices of the set")
-        plan.add_argument("--step", help="round to multiples of it")
-        plan.add_argument("--at", help="effective instant with time zone (else: the approval's)")
-        for name in FIELDS:
-            plan.add_argument(f"--{name}")
-        listed = verbs.add_parser("list", help="the newest changes")
-        listed.add_argument("--status", choices=PriceChange.Status.values)
-        listed.add_argument("--limit", type=int, default=20)
-        for verb in VERBS:
-            one = verbs.add_parser(verb)
-            one.add_argument("number", type=int)
-            if verb == "approve":
-                one.add_argument("fingerprint", help="as the preview printed it")
-                one.add_argument("--when-moved", choices=PriceChange.WhenMoved.values)
-                one.add_argument("--at", help="another instant, for one that was held")
-            if verb == "rows":
-                one.add_argument("--after", type=int, default=0, metavar="ID")
-                one.add_argument("--limit", type=int, default=50)
-                one.add_argument("--only", help="moves, or a reason")
-            if verb == "revert":
-                one.add_argument("--yes", action="store_true", help="approve the revert too")
-            if verb in ("approve", "revert", "resume", "cancel"):
-                one.add_argument("--wait", action="store_true", help="apply it here, and watch")
-        for verb_parser in verbs.choices.values():
-            verb_parser.add_argument("--author", default=None, help="default: the login name")
+        listed.add_argument("--limit", type=arguments.count, default=20)
+        one = {verb: verbs.add_parser(verb, help=help) for verb, help in VERBS.items()}
+        for verb_parser in one.values():
+            verb_parser.add_argument("number", type=arguments.number, help="of the price change")
+        approve = one["approve"]
+        approve.add_argument("fingerprint", help="as the preview printed it")
+        approve.add_argument(
+            "--when-moved",
+            choices=PriceChange.WhenMoved.values,
+            help="if rows of the set have moved by its instant: hold it (default), move the"
+            " approved rows that nobody moved (frozen), or what the filter finds then (current)",
+        )
+        approve.add_argument(
+            "--at",
+            dest="effective_at",
+            metavar="INSTANT",
+            help="another one, for one that was held",
+        )
+        for verb in ("rows", "skips"):
+            one[verb].add_argument("--after", type=int, default=0, metavar="ID")
+            one[verb].add_argument("--limit", type=arguments.count, default=50)
+        one["rows"].add_argument(
+            "--only", choices=["moves", *Skip.Reason.values], help="those that move, or of a reason"
+        )
+        one["revert"].add_argument("--yes", action="store_true", help="approve it at once")
+        for verb in ("approve", "resume", "cancel", "revert"):
+            one[verb].add_argument(
+                "--wait", action="store_true", help="apply it here and now, beside the workers"
+            )
+        for verb, verb_parser in verbs.choices.items():
+            if verb in ("plan", "approve", "pause", "resume", "cancel", "revert"):
+                arguments.add_author(verb_parser)
             verb_parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, verb: str, **options: Any) -> None:
-        options["author"] = options["author"] or getpass.getuser()
+        if "author" in options:
+            options["author"] = arguments.author_of(options["author"])
         try:
             getattr(self, verb)(**options)
         except ChangeError as error:
-            raise CommandError(f"{error.detail} ({error.code})") from error
+            raise CommandError(f"{plan_options.in_options(error)} ({error.code})") from error
 
     # --- Verbs ----------------------------------------------------------------------------
 
     def plan(self, *, author: str, json: bool, **options: Any) -> None:
-        change = definition.plan(_values(options), author)
-        try:
+        values = plan_options.values(options)
+        with transaction.atomic():  # one whose preview is refused leaves nothing
+            change = definition.plan(values, author)
             change = preview.preview(change.pk)
-        except ChangeError:
-            change.delete()  # nobody could do anything with it
-            raise
         self.tell(change, json)
 
     def preview(self, *, number: int, json: bool, **options: Any) -> None:
-        self.tell(preview.preview(number), json)
+        self.tell(preview.preview(number), json, previewed=True)
 
     def show(self, *, number: int, json: bool, **options: Any) -> None:
         self.tell(_get(number), json)
 
-    def list(self, *, status: str | None, limit: int, json: bool, **options: Any) -> None:
-        changes = PriceChange.objects.all()
-        if status:
-            changes = changes.filter(status=status)
-        for change in changes[: max(0, limit)]:
-            if json:
-                self.write_json(change)
-            else:
-                at = (
-                    change.effective_at.isoformat(timespec="seconds") if change.effective_at else ""
-                )
-                self.stdout.write(
-                    f"{change.pk:>8}  {change.status:<10} {at:<26} {change.planned_by:<12}"
-                    f" {_words(change)}"
-                )
+    def list(
+        self, *, status: str | None, subscription: int | None, limit: int, json: bool, **_: Any
+    ) -> None:
+        if subscription is not None:
+            changes = lifecycle.pending(subscription)[:limit]
+        else:
+            found = PriceChange.objects.select_related("service", "plan")
+            changes = [*(found.filter(status=status) if status else found)[:limit]]
+        if json:
+            return self.write_json(map(_record, changes))
+        rows = [
+            (str(change.pk), change.status, moment(change.effective_at), change.planned_by,
+             change.title or report.does(change))
+            for change in changes
+        ]  # fmt: skip
+        self.write(table("><<<<", [("", "state", "from", "by", "what"), *rows]))
 
     def rows(
         self, *, number: int, after: int, limit: int, only: str | None, json: bool, **options: Any
     ) -> None:
-        found = preview.listed(_get(number), after, max(1, limit), only)
-        for row in found:
-            if json:
-                self.stdout.write(_encoder.encode(row).decode())
-            else:
-                self.stdout.write(
-                    f"{row['subscription']:>10} {row['old_price']:>14,.2f} →"
-                    f" {row['new_price']:>14,.2f}  {row['reason'] or ''}"
-                )
-        if len(found) == limit and not json:
-            last = found[-1]["subscription"]
-            self.next(f"rows {number} --after {last}")
+        change = _get(number)
+        if change.started_at is None:
+            found = preview.listed(change, after, limit, only)
+        elif only in (None, "moves"):
+            found = _moved(change, after, limit)
+        else:
+            raise CommandError(f"It has been applied: price_change skips {number} has the others.")
+        if json:
+            return self.write_json(found)
+        lines = [
+            (str(row["subscription"]), money(row["old_price"]), "→", money(row["new_price"]),
+             row["new_state"], report.REASONS.get(row["reason"], row["reason"] or ""))
+            for row in found
+        ]  # fmt: skip
+        head = ("subscription", "old", "", "new", "state", "stays because")
+        self.write(table(">>>><<", [head, *lines]))
+        if len(found) == limit:
+            more = f" --only {only}" if only else ""
+            self.next(f"rows {number} --after {found[-1]['subscription']}{more}")
+
+    def skips(self, *, number: int, after: int, limit: int, json: bool, **options: Any) -> None:
+        names = ("id", "reason", "rows", "subscription_id", "by_change_id", "detail")
+        skips = Skip.objects.filter(repricing__change_id=_get(number).pk, id__gt=after)
+        found = [*skips.order_by("id").values(*names)[:limit]]
+        if json:
+            return self.write_json(found)
+        lines = [
+            (str(skip["id"]), str(skip["subscription_id"] or f"{skip['rows']:,} rows"),
+             report.why(skip["reason"], skip["by_change_id"]), skip["detail"])
+            for skip in found
+        ]  # fmt: skip
+        self.write(table(">><<", [("", "subscription", "why", ""), *lines]))
+        if len(found) == limit:
+            self.next(f"skips {number} --after {found[-1]['id']}")
 
     def approve(
         self,
@@ -140,121 +179,129 @@ class Command(BaseCommand):
         fingerprint: str,
         author: str,
         when_moved: str | None,
-        at: str | None,
+        effective_at: str | None,
         wait: bool,
         json: bool,
         **options: Any,
     ) -> None:
-        change = lifecycle.approve(number, fingerprint, author, when_moved, at)
-        self.after_moving(change, wait, json)
+        change = lifecycle.approve(number, fingerprint, author, when_moved, effective_at)
+        self.go_on(change, wait, json)
+
+    def watch(self, *, number: int, json: bool, **options: Any) -> None:
+        self.follow(_get(number), lambda: time.sleep(0.2), json)
 
     def pause(self, *, number: int, author: str, json: bool, **options: Any) -> None:
         self.tell(lifecycle.pause(number, author), json)
 
     def resume(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
-        self.after_moving(lifecycle.resume(number, author), wait, json)
+        self.go_on(lifecycle.resume(number, author), wait, json)
 
     def cancel(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
-        self.after_moving(lifecycle.cancel(number, author), wait, json)
+        change = lifecycle.cancel(number, author)
+        back = change.reverted_by.filter(status=Status.SCHEDULED).first()
+        if back is None:
+            return self.tell(change, json)
+        if not json:
+            self.stdout.write(f"Price change {number} is cancelled; what it moved goes back.")
+        self.go_on(back, wait, json)
 
     def revert(
         self, *, number: int, author: str, yes: bool, wait: bool, json: bool, **options: Any
     ) -> None:
-        self.after_moving(lifecycle.revert(number, author, approve_too=yes), wait and yes, json)
+        if wait and not yes:
+            raise CommandError("--wait needs --yes: look at it first, or apply it.", returncode=2)
+        back = lifecycle.revert(number, author, approve_too=yes)
+        if yes:
+            self.go_on(back, wait, json)
+        else:
+            self.tell(back, json)
 
-    def watch(self, *, number: int, json: bool, **options: Any) -> None:
-        change = _get(number)
+    # --- Moving ---------------------------------------------------------------------------
+
+    def go_on(self, change: PriceChange, wait: bool, json: bool) -> None:
+        """What is due is the workers', or is done here."""
+        if wait:
+            self.follow(change, _work, json)
+        else:
+            wake(set_price, set_comment)
+            self.tell(change, json)
+
+    def follow(self, change: PriceChange, work: Callable[[], None], json: bool) -> None:
+        """Until it is applied, with a line of progress; exit status 1 if it is not."""
         show = Progress(self.stderr)
-        while change.status in ("scheduled", "applying"):
-            self.progress(change, show)
-            time.sleep(0.2)
-            change.refresh_from_db()
+        try:
+            self.until_it_ends(change, work, show)
+        except KeyboardInterrupt:
+            show.end()
+            self.interrupted(change)
         show.end()
+        change = _get(change.pk)
         self.tell(change, json)
+        if change.status in (Status.HELD, Status.PAUSED, Status.CANCELLED):
+            note = f" {change.note}" if change.note else ""
+            raise CommandError(f"Price change {change.pk} is {change.status}.{note}")
+
+    def until_it_ends(self, change: PriceChange, work: Callable[[], None], show: Progress) -> None:
+        waiting_said = False
+        seen, seen_at = -1, time.monotonic()
+        while change.status in UNDER_WAY:
+            assert change.effective_at is not None
+            left = (change.effective_at - timezone.now()).total_seconds()
+            if change.status == Status.SCHEDULED and left > 0:
+                if not waiting_said:
+                    waiting_said = True
+                    self.note(
+                        f"Price change {change.pk} is scheduled for {moment(change.effective_at)};"
+                        " waiting for it. Ctrl-C leaves it scheduled."
+                    )
+                time.sleep(min(left, 0.5))
+            else:
+                work()
+                done, rows = _progress(change)
+                show(f"{change.status}:", done, rows)
+                if done != seen:
+                    seen, seen_at = done, time.monotonic()
+                elif time.monotonic() - seen_at > QUIET:
+                    seen_at = time.monotonic()
+                    self.note(
+                        "Nothing moves. The workers are those of ./pricebook up: do they run?"
+                    )
+            change.refresh_from_db()
+
+    def interrupted(self, change: PriceChange) -> NoReturn:
+        change.refresh_from_db()
+        if change.status == Status.SCHEDULED:
+            rest = f"stays scheduled for {moment(change.effective_at)}"
+        else:
+            rest = f"is {change.status}"
+        raise CommandError(
+            f"Price change {change.pk} {rest}; the workers of ./pricebook up go on with it.",
+            returncode=130,
+        ) from None
 
     # --- What is printed ------------------------------------------------------------------
 
-    def after_moving(self, change: PriceChange, wait: bool, json: bool) -> None:
-        if wait:
-            show = Progress(self.stderr)
-            busy = ("scheduled", "applying")
-            # Short turns, so that the progress is seen. The workers may take part.
-            while _due(change) or repricing.reprice(0.3) or repricing.stamp(0.3):
-                repricing.reprice(0.3)
-                self.progress(change, show)
-                change.refresh_from_db()
-                if change.status not in busy and not _due(change):
-                    break
-            repricing.stamp()
-            show.end()
-            change.refresh_from_db()
-        self.tell(change, json)
-
-    def progress(self, change: PriceChange, show: Progress) -> None:
-        works = list(Repricing.objects.filter(change_id=change.pk))
-        show(
-            f"{change.status}:", sum(w.checked for w in works), sum(w.subscriptions for w in works)
-        )
-
-    def tell(self, change: PriceChange, json: bool) -> None:
+    def tell(self, change: PriceChange, json: bool, previewed: bool = False) -> None:
         if json:
-            self.write_json(change)
-            return
-        write = self.stdout.write
-        write(f"Price change {change.pk}: {_words(change)}")
-        write(
-            f"  {change.status}, planned by {change.planned_by}"
-            + (f", approved by {change.approved_by}" if change.approved_by else "")
-            + (f", in force from {change.effective_at.isoformat()}" if change.effective_at else "")
-        )
-        if change.note:
-            write(f"  {change.note}")
-        if change.status in ("planned", "held") and change.preview:
-            self.tell_preview(change)
-        if change.started_at:
-            done = lifecycle.outcome(change)
-            skipped = "".join(f", {rows:,} {reason}" for reason, rows in done["skipped"].items())
-            write(
-                f"  {done['rows']:,} rows: {done['applied']:,} moved{skipped},"
-                f" {done['failed']:,} failed"
-            )
-            if done["superseded"]:
-                write(f"  {done['superseded']:,} rows of earlier changes are held by this one")
-        verbs = lifecycle.allowed(change)
-        if "approve" in verbs and change.fingerprint:
-            self.next(f"approve {change.pk} {change.fingerprint} --wait")
-        elif verbs:
-            self.next(f"{verbs[0]} {change.pk}")
-
-    def tell_preview(self, change: PriceChange) -> None:
-        seen, write = change.preview or {}, self.stdout.write
-        stays = "".join(f", {rows:,} {reason}" for reason, rows in seen["stays"].items())
-        write(
-            f"  {seen['rows']:,} rows: {seen['moves']:,} would move{stays};"
-            f" {seen['stop_following']:,} would stop following the catalogue"
-        )
-        write(f"  total {_money(seen['total_before'])} → {_money(seen['total_after'])}")
-        for pair in [pair for pair in seen["by_service_and_plan"] if pair["moves"]][:10]:
-            name = f"{pair['service_name']}, {pair['plan_name']}"
-            write(
-                f"    {name:<40} {pair['moves']:>9,} rows {_money(pair['before']):>16} →"
-                f" {_money(pair['after']):>16}"
-            )
-        if seen["scheduled_before"]:
-            numbers = ", ".join(map(str, seen["scheduled_before"]))
-            write(f"  scheduled before it, and not in these figures: {numbers}")
+            return self.write_json([_record(change)])
+        change = _get(change.pk)
+        self.write(report.lines(change, preview=previewed))
+        self.next(_next(change, previewed))
 
     def next(self, words: str) -> None:
-        if self.stdout.isatty() or not sys.stdin.isatty():
-            self.stdout.write(f"  next: ./pricebook manage price_change {words}")
+        if words:
+            self.stdout.write(f"\n  next: ./pricebook manage price_change {words}")
 
-    def write_json(self, change: PriceChange) -> None:
-        fields = {
-            field.attname: getattr(change, field.attname) for field in change._meta.concrete_fields
-        }
-        outcome = lifecycle.outcome(change) if change.started_at else None
-        record = fields | {"allowed": lifecycle.allowed(change), "outcome": outcome}
-        self.stdout.write(_encoder.encode(record).decode())
+    def note(self, text: str) -> None:
+        self.stderr.write(text)
+
+    def write(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+    def write_json(self, records: Iterable[dict[str, Any]]) -> None:
+        for record in records:
+            self.stdout.write(_encoder.encode(record).decode())
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -267,104 +314,87 @@ def _get(number: int) -> PriceChange:
     return change
 
 
-def _due(change: PriceChange) -> bool:
-    """Whether something of it, or of the change that takes it back, is left to do now."""
-    numbers = [change.pk, *change.reverted_by.values_list("pk", flat=True)]
-    changes = PriceChange.objects.filter(pk__in=numbers)
-    return (
-        changes.filter(status="scheduled", effective_at__lte=definition.timezone.now()).exists()
-        or Repricing.objects.due().filter(change_id__in=numbers, paused_at=None).exists()
+def _work() -> None:
+    """A turn at all that is due, short enough for the progress to be seen between two."""
+    if not repricing.reprice(0.3) + repricing.stamp(0.3):
+        time.sleep(0.1)  # others have the rest in hand
+
+
+def _progress(change: PriceChange) -> tuple[int, int]:
+    works = Repricing.objects.filter(change_id=change.pk).prefetch_related("steps")
+    found = [repricing.progress(work) for work in works]
+    return sum(each.done for each in found), sum(each.total for each in found)
+
+
+def _next(change: PriceChange, previewed: bool) -> str:
+    match change.status:
+        case Status.PLANNED:
+            return f"approve {change.pk} {change.fingerprint} --wait" if change.fingerprint else ""
+        case Status.HELD if previewed:
+            return f"approve {change.pk} {change.fingerprint} --wait"
+        case Status.HELD:
+            return f"preview {change.pk}"
+        case Status.SCHEDULED if change.effective_at and change.effective_at > timezone.now():
+            return f"cancel {change.pk}"
+        case Status.SCHEDULED | Status.APPLYING:
+            return f"watch {change.pk}"
+        case Status.PAUSED:
+            return f"resume {change.pk}"
+        case Status.APPLIED:
+            return f"revert {change.pk}"
+    return ""
+
+
+def _moved(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
+    before = LedgerEntry.objects.filter(
+        subscription_id=OuterRef("subscription_id"), id__lt=OuterRef("id")
+    ).order_by("-id")
+    entries = (
+        LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
+        .order_by("subscription_id", "id")
+        .distinct("subscription_id")
+        .annotate(
+            old_price=Subquery(before.values("price")[:1]),
+            old_state=Subquery(before.values("price_state")[:1]),
+            reason=Value(None, TextField()),
+        )
     )
-
-
-def _money(text: str) -> str:
-    return f"{Decimal(text):,.2f}"
-
-
-def _words(change: PriceChange) -> str:
-    if change.kind == PriceChange.Kind.SET:
-        amount = f" {change.operand.normalize():f}" if change.operand is not None else ""
-        where = ", ".join(f"{name} {value}" for name, value in (change.filter or {}).items())
-        does = f"{where or 'all subscriptions'}: {change.get_adjustment_display()}{amount}"
-    elif change.kind == PriceChange.Kind.REVERT:
-        does = f"what change {change.reverts_id} moved goes back"
-    else:
-        thing = (Service if change.service_id else Plan).objects.filter(
-            pk=change.service_id or change.plan_id
-        )
-        does = f"{thing.first() or 'deleted'}: {change.get_kind_display()} → {change.new_value}"
-        if change.for_new_only:
-            does += " for new subscriptions"
-    return f"{change.title} ({does})" if change.title else does
-
-
-def _values(options: dict[str, Any]) -> dict[str, Any]:
-    values = {name: options[name] for name in FIELDS if options[name] is not None}
-    if options["at"]:
-        values["effective_at"] = options["at"]
-    if options["until"]:
-        values["locked_until"] = options["until"]
-    adjustments = {
-        name: options[name]
-        for name in ("amount", "add", "percent", "lock", "release", "follow")
-        if options[name]
+    columns = {
+        "subscription": "subscription_id",
+        "client": "client_id",
+        "service": "service_id",
+        "plan": "plan_id",
+        "old_price": "old_price",
+        "price_state": "old_state",
+        "new_price": "price",
+        "new_state": "price_state",
+        "locked_until": "locked_until",
+        "reason": "reason",
     }
-    if adjustments:
-        [(adjustment, operand)] = adjustments.items()
-        kept = dict(_pair(text) for text in options["filter"])
-        if options["service"]:
-            kept["service"] = _service(options["service"]).pk
-        if options["plan"]:
-            kept["plan"] = _plan(options["plan"]).pk
-        if not kept and not options["all"]:
-            raise CommandError("Which subscriptions? Give --filter NAME=VALUE, or --all.")
-        values |= {"kind": "set", "adjustment": adjustment, "filter": kept}
-        if operand is not True:
-            values["operand"] = operand
-        if options["step"]:
-            values["rounding_step"] = options["step"]
-        return values
-    if bool(options["service"]) == bool(options["plan"]) or not options["to"]:
-        raise CommandError(
-            "Give --service or --plan with --to, or a set: --filter with --amount, --add, --percent,"
-            " --lock, --release or --follow."
-        )
-    if options["service"]:
-        values |= {"kind": "list_price", "service": _service(options["service"]).pk}
-    else:
-        values |= {"kind": "discount", "plan": _plan(options["plan"]).pk}
-    values["new_value"] = options["to"]
-    if options["new_only"]:
-        values["for_new_only"] = True
-    return values
+    rows = entries.values_list(*columns.values())[:limit]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise CommandError(f"--filter {text!r} is not NAME=VALUE.")
-    return name, value
+AMOUNTS = {"total_before", "total_after", "before", "after"}
 
 
-def _service(text: str) -> Service:
-    found = Service.objects.filter(name=text).first()
-    if found is None and text.isascii() and text.isdigit() and len(text) < 19:
-        found = Service.objects.filter(pk=int(text)).first()
-    if found is None:
-        names = ", ".join(Service.objects.values_list("name", flat=True)[:20])
-        raise CommandError(f"There is no service {text!r}; there are {names}.")
-    return found
+def _record(change: PriceChange) -> dict[str, Any]:
+    """As programs read it: its fields, the verbs that its state allows, and what became of it."""
+    fields = {
+        field.attname: getattr(change, field.attname) for field in change._meta.concrete_fields
+    }
+    return fields | {
+        "preview": _exact(change.preview),
+        "allowed": lifecycle.allowed(change),
+        "outcome": lifecycle.outcome(change) if change.started_at else None,
+    }
 
 
-def _plan(text: str) -> Plan:
-    plan_type, _, percent = text.partition(" ")
-    plans = Plan.objects.none()
-    if percent.isascii() and percent.isdigit() and len(percent) <= 3:
-        plans = Plan.objects.filter(plan_type=plan_type, discount_percent=int(percent))
-    elif text.isascii() and text.isdigit() and len(text) < 19:
-        plans = Plan.objects.filter(pk=int(text))
-    found = plans.first()
-    if found is None:
-        names = ", ".join(f"{p.plan_type} {p.discount_percent}" for p in Plan.objects.all()[:20])
-        raise CommandError(f"There is no plan {text!r}; there are {names}.")
-    return found
+def _exact(value: Any) -> Any:
+    """The preview with its amounts as numbers: it is kept as JSON, where they are texts."""
+    if isinstance(value, dict):
+        return {
+            name: Decimal(each) if name in AMOUNTS else _exact(each) for name, each in value.items()
+        }
+    return [_exact(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,60 @@
+"""What several commands take: numbers and instants that are refused at the door, an author."""
+
+import getpass
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from django.core.management.base import CommandError
+
+from services import values
+from services.values import BadValue
+
+Value = TypeVar("Value")
+
+
+def number(text: str) -> int:
+    """The id of something."""
+    return _checked(values.identifier, text)
+
+
+def count(text: str) -> int:
+    """How many to print at most."""
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text)):
+        raise ArgumentTypeError(f"a whole number from 1 to 999999; {text[:100]!r} is not")
+    return int(text)
+
+
+def instant(text: str) -> datetime:
+    """A time with its time zone."""
+    return _checked(values.instant, text)
+
+
+def add_author(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--author", metavar="NAME", help="who decides it (default: your login name)"
+    )
+
+
+def author_of(given: str | None) -> str:
+    """Who is at the keyboard, unless they say for whom they write."""
+    if given is None:
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            raise CommandError("Your login has no name: give --author NAME.") from None
+    try:
+        name = values.text("--author", given, 150).strip()
+    except BadValue as error:
+        raise CommandError(error.detail) from None
+    if not name:
+        raise CommandError("--author is empty: give a name, or leave it out.")
+    return name
+
+
+def _checked(parse: Callable[[str, str], Value], text: str) -> Value:
+    try:
+        return parse("it", text)
+    except BadValue as error:
+        raise ArgumentTypeError(f"{error.detail} This is {text[:100]!r}.") from None

@@ -1,0 +1,244 @@
+"""`manage price_state lock|release|negotiate|follow|explain|history|as_of`.
+
+docs/price-changes.md is its guide.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from services import ledger, price_state
+from services.filters import BookFilter
+from services.management import arguments
+from services.management.table import moment, money, table
+from services.models import Subscription
+from services.price_state import PriceStateError
+
+VERBS = {
+    "lock": "keep the price that it has",
+    "release": "end its lock: it follows the catalogue again",
+    "negotiate": "give it a price of its own",
+    "follow": "let it follow the catalogue, whatever it did",
+    "explain": "why it pays what it pays",
+    "history": "every price that it ever had",
+}
+FIELDS = (
+    "id", "client_id", "service_id", "plan_id", "price", "price_state", "locked_until",
+    "price_reason",
+)  # fmt: skip
+
+
+class Command(BaseCommand):
+    help = (
+        "Decide about the price of one subscription (lock, release, negotiate, follow), and read "
+        "its past (explain, history) or everybody's (as_of). The guide: docs/price-changes.md"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        one = {verb: verbs.add_parser(verb, help=help) for verb, help in VERBS.items()}
+        one["negotiate"].add_argument("price", help="in the currency of the book")
+        for verb_parser in one.values():
+            verb_parser.add_argument(
+                "subscription", type=arguments.number, nargs="?", help="its id; or --external-id"
+            )
+            verb_parser.add_argument("--source", help="the system that it comes from")
+            verb_parser.add_argument("--external-id", help="its id there")
+        for verb in ("lock", "negotiate"):
+            one[verb].add_argument("--reason", required=True)
+        one["lock"].add_argument(
+            "--until",
+            type=arguments.instant,
+            metavar="INSTANT",
+            help="with time zone (default: until it is released)",
+        )
+        one["explain"].add_argument("--at", type=arguments.instant, metavar="INSTANT")
+        one["history"].add_argument(
+            "--after", type=arguments.number, default=0, metavar="ENTRY", help="read on behind it"
+        )
+        one["history"].add_argument("--limit", type=arguments.count)
+        as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
+        as_of.add_argument("instant", type=arguments.instant, help="with time zone")
+        for name in ("subscription", *ledger.AS_OF_FILTERS):
+            as_of.add_argument(f"--{name}", type=arguments.number, metavar="ID")
+        as_of.add_argument("--limit", type=arguments.count, default=20, help="rows to print")
+        for verb in ("lock", "release", "negotiate", "follow"):
+            arguments.add_author(one[verb])
+        for verb_parser in verbs.choices.values():
+            verb_parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *, verb: str, **options: Any) -> None:
+        if "author" in options:
+            options["author"] = arguments.author_of(options["author"])
+        if verb != "as_of":
+            options["subscription"] = _subscription(options)
+        try:
+            getattr(self, verb)(**options)
+        except PriceStateError as error:
+            raise CommandError(f"{error.detail} ({error.code})") from error
+
+    # --- Deciding -------------------------------------------------------------------------
+
+    def lock(
+        self,
+        *,
+        subscription: int,
+        until: datetime | None,
+        reason: str,
+        author: str,
+        json: bool,
+        **_: Any,
+    ) -> None:
+        self.tell(price_state.lock(subscription, until, reason, author), json)
+
+    def release(self, *, subscription: int, author: str, json: bool, **_: Any) -> None:
+        self.tell(price_state.release(subscription, author), json)
+
+    def negotiate(
+        self, *, subscription: int, price: str, reason: str, author: str, json: bool, **_: Any
+    ) -> None:
+        self.tell(price_state.negotiate(subscription, price, reason, author), json)
+
+    def follow(self, *, subscription: int, author: str, json: bool, **_: Any) -> None:
+        self.tell(price_state.follow(subscription, author), json)
+
+    def tell(self, subscription: Subscription, json: bool) -> None:
+        if json:
+            return self.write_json([{name: getattr(subscription, name) for name in FIELDS}])
+        self.explain(subscription=subscription.pk, at=None, json=False)
+
+    # --- Reading --------------------------------------------------------------------------
+
+    def explain(self, *, subscription: int, at: datetime | None, json: bool, **_: Any) -> None:
+        why = ledger.explain(subscription, at)
+        if why is None:
+            then = "" if at is None else f" at {moment(at)}"
+            raise CommandError(
+                f"There was no subscription {subscription}{then}."
+                if at
+                else f"There is no subscription {subscription}."
+            )
+        if json:
+            return self.write_json([asdict(why)])
+        state = why.price_state if why.price is not None else "deleted"
+        if why.locked_until:
+            state += f" until {moment(why.locked_until)}"
+        facts = [
+            ("price", f"{money(why.price)} {settings.CURRENCY}" if why.price is not None else ""),
+            ("state", state),
+            ("reason", why.price_reason),
+            ("rule", why.rule.arithmetic if why.rule else ""),
+            ("since", moment(why.since)),
+            ("by", why.author),
+            ("price change", str(why.change.id) if why.change else ""),
+        ]
+        self.stdout.write(f"Subscription {subscription}: {why.text}")
+        self.write(table("<<", [(name, value) for name, value in facts if value]))
+
+    def history(
+        self, *, subscription: int, after: int, limit: int | None, json: bool, **_: Any
+    ) -> None:
+        entries = ledger.history(subscription, after, limit)
+        if not entries and not after:
+            raise CommandError(f"There was never a subscription {subscription}.")
+        if json:
+            return self.write_json(entries)
+        head = ("entry", "in force from", "price", "state", "change", "by", "recorded")
+        self.write(table("><><><<", [head, *map(_entry, entries)]))
+
+    def as_of(
+        self,
+        *,
+        instant: datetime,
+        subscription: int | None,
+        limit: int,
+        json: bool,
+        **options: Any,
+    ) -> None:
+        given = {name: options[name] for name in ledger.AS_OF_FILTERS if options[name]}
+        sql, params = ledger.as_of(instant, BookFilter.of(given), subscription)
+        with connection.cursor() as cursor:
+            # Of one snapshot: what is printed, and what all are together.
+            cursor.execute(
+                "SELECT row.*, count(*) OVER () AS subscriptions, sum(price) OVER () AS total"  # noqa: S608 - ours
+                f"  FROM ({sql}) row ORDER BY subscription_id LIMIT %s",
+                [*params, limit],
+            )
+            names = [column.name for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        if json:
+            return self.write_json(rows)
+        if not rows:
+            self.stdout.write(f"Nobody paid anything at {moment(instant)}.")
+            return
+        head = ("subscription", "client", "service", "plan", "price", "state")
+        lines = [
+            (str(row["subscription_id"]), str(row["client_id"]), str(row["service_id"]),
+             str(row["plan_id"]), money(row["price"]), _state(row))
+            for row in rows
+        ]  # fmt: skip
+        self.write(table(">>>>><", [head, *lines]))
+        subscriptions, total = rows[0]["subscriptions"], rows[0]["total"]
+        if subscriptions > len(rows):
+            self.stdout.write(f"  … and {subscriptions - len(rows):,} more (--limit)")
+        self.stdout.write(
+            f"At {moment(instant)}: {subscriptions:,} subscriptions,"
+            f" {money(total)} {settings.CURRENCY} together."
+        )
+
+    # --- What is printed ------------------------------------------------------------------
+
+    def write(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+    def write_json(self, records: Iterable[dict[str, Any]]) -> None:
+        encoder = msgspec.json.Encoder(decimal_format="number")
+        for record in records:
+            self.stdout.write(encoder.encode(record).decode())
+
+
+def _subscription(options: dict[str, Any]) -> int:
+    source, external_id = options.pop("source"), options.pop("external_id")
+    given: int | None = options["subscription"]
+    if (source is None) != (external_id is None):
+        raise CommandError("--source and --external-id belong together.", returncode=2)
+    if (given is None) == (source is None):
+        raise CommandError(
+            "Which subscription? Give its id, or --source and --external-id.", returncode=2
+        )
+    if given is not None:
+        return given
+    try:
+        found = Subscription.objects.filter(source=source, external_id=external_id)
+        pk = found.values_list("pk", flat=True).first()
+    except UnicodeEncodeError:
+        pk = None
+    if pk is None:
+        raise CommandError(f"There is no subscription {external_id!r} of source {source!r}.")
+    return int(pk)
+
+
+def _entry(entry: ledger.Entry) -> tuple[str, ...]:
+    late = (entry["recorded_at"] - entry["effective_at"]).total_seconds() >= 1
+    return (
+        str(entry["id"]),
+        moment(entry["effective_at"]),
+        money(entry["price"]),
+        "deleted" if entry["price"] is None else _state(entry),
+        "" if entry["change_id"] is None else str(entry["change_id"]),
+        entry["author"],
+        moment(entry["recorded_at"]) if late else "",
+    )
+
+
+def _state(row: ledger.Entry) -> str:
+    end = f" until {moment(row['locked_until'])}" if row["locked_until"] else ""
+    return f"{row['price_state']}{end}"

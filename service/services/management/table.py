@@ -1,0 +1,35 @@
+"""Columns that people read: text to the left, numbers to the right, as wide as they need."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils import timezone
+
+WIDEST = 40
+
+
+def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterator[str]:
+    """A line a row. `align` has a `<` or a `>` for each column; a cell is cut after WIDEST."""
+    cells = [[_cut(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
+        ]
+        yield (" " * indent + "  ".join(padded)).rstrip()
+
+
+def money(amount: Decimal | str | None) -> str:
+    return "" if amount is None else f"{Decimal(amount):,.2f}"
+
+
+def moment(instant: datetime | None) -> str:
+    """In the deployment's time zone, which stands with it."""
+    if instant is None:
+        return ""
+    return timezone.localtime(instant).isoformat(" ", "seconds").replace("+00:00", "Z")
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= WIDEST else f"{cell[: WIDEST - 1]}…"
