@@ -144,7 +144,7 @@ def _filter(options: dict[str, Any]) -> dict[str, Any]:
 def in_options(error: ChangeError) -> str:
     """What is wrong with a plan, in the words of whoever typed it."""
     field = str(error.about.get("parameter", ""))
-    if error.code == "unknown_field":
+    if error.code == "unknown_field" and "allowed" in error.about:
         return f"{OPTIONS.get(field, field)} does not belong to this kind of change: leave it out."
     option = OPTIONS.get(field)
     if option and error.detail.startswith(f"{field} "):

@@ -9,20 +9,20 @@ from django.db.models import Sum
 from price_changes import lifecycle
 from price_changes.models import PriceChange
 from services.management.table import moment, money, table
-from services.models import Skip
+from services.models import Plan, Service, Skip
 
 Kind = PriceChange.Kind
-REASONS = dict(Skip.Reason.choices)
-PAIRS = 12  # lines of (service, plan), largest difference first
+REASONS = {value: str(label).lower() for value, label in Skip.Reason.choices}
+PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 
 
-def lines(change: PriceChange, preview: bool = False) -> Iterator[str]:
-    """All that there is to say; the preview too if nothing was approved yet, or on request."""
+def lines(change: PriceChange, preview: bool) -> Iterator[str]:
+    """All that there is to say of it, with its preview or without."""
     yield f"Price change {change.pk}: {change.title or does(change)}"
     yield from table("<<", facts(change))
-    if change.preview and (preview or change.status in ("planned", "scheduled", "held")):
+    if change.preview and preview:
         yield ""
-        yield from preview_lines(change.preview)
+        yield from preview_lines(change, change.preview)
         yield ""
         yield f"  fingerprint {change.fingerprint}"
     if change.started_at:
@@ -43,7 +43,7 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
     elif change.status == PriceChange.Status.PLANNED:
         yield "in force from", "its approval"
     if change.approved_by and change.kind in (Kind.SET, Kind.REVERT):
-        yield "rows moved by then", change.when_moved
+        yield "if rows have moved", change.when_moved
     yield "planned by", f"{change.planned_by or 'nobody known'}, {moment(change.planned_at)}"
     if change.approved_by:
         yield "approved by", f"{change.approved_by}, {moment(change.approved_at)}"
@@ -66,7 +66,7 @@ def does(change: PriceChange) -> str:
         name = change.service.name if change.service else f"service {change.service_id}, deleted"
     else:
         thing, old, new = "discount", _percent(change.old_value), _percent(change.new_value)
-        name = str(change.plan) if change.plan else f"plan {change.plan_id}, deleted"
+        name = f"plan {change.plan or change.plan_id}:"
     whom = " for new subscriptions only" if change.for_new_only else ""
     if change.locked_until:
         whom += f", the others locked until {moment(change.locked_until)}"
@@ -74,7 +74,15 @@ def does(change: PriceChange) -> str:
 
 
 def _set(kept: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in kept.items()) or "all subscriptions"
+    """As it was typed: services and plans by name."""
+    said = []
+    for name, value in kept.items():
+        if name == "service":
+            value = Service.objects.filter(pk=value).first() or value
+        elif name == "plan":
+            value = Plan.objects.filter(pk=value).first() or value
+        said.append(f"{name} {value}")
+    return ", ".join(said) or "all subscriptions"
 
 
 def _adjustment(change: PriceChange) -> str:
@@ -105,9 +113,10 @@ def _percent(value: Decimal | None) -> str:
 # --- The preview ------------------------------------------------------------------------------
 
 
-def preview_lines(seen: dict[str, Any]) -> Iterator[str]:
+def preview_lines(change: PriceChange, seen: dict[str, Any]) -> Iterator[str]:
     before, after = Decimal(seen["total_before"]), Decimal(seen["total_after"])
-    counts = [("would move", f"{seen['moves']:,}")]
+    locks = change.for_new_only or change.adjustment == PriceChange.Adjustment.LOCK
+    counts = [("would be locked" if locks else "would move", f"{seen['moves']:,}")]
     counts += [(f"stays: {REASONS.get(why, why)}", f"{n:,}") for why, n in seen["stays"].items()]
     counts.append(("rows", f"{seen['rows']:,}"))
     if seen["stop_following"]:
@@ -116,7 +125,8 @@ def preview_lines(seen: dict[str, Any]) -> Iterator[str]:
     yield f"  total {money(before)} → {money(after)}  ({_difference(before, after)})"
     yield from _pairs([pair for pair in seen["by_service_and_plan"] if pair["moves"]])
     yield from _movers(seen["largest_movers"])
-    yield from _distribution(seen["distribution"])
+    if not locks:
+        yield from _distribution(seen["distribution"])
     if seen["scheduled_before"]:
         numbers = ", ".join(map(str, seen["scheduled_before"]))
         yield ""
@@ -140,7 +150,7 @@ def _movers(movers: list[dict[str, Any]]) -> Iterator[str]:
     if not movers:
         return
     rows = [("largest movers", "rows", "before", "after", "difference")]
-    for mover in movers:
+    for mover in movers[:MOVERS]:
         name = mover["client_name"] or f"client {mover['client']}"
         rows.append((name, f"{mover['rows']:,}", *_amounts(mover)))
     yield ""
@@ -204,7 +214,7 @@ def _skipped(change: PriceChange) -> Iterator[tuple[str, int]]:
 
 def why(reason: str, by_change: int | None) -> str:
     if by_change is None:
-        return str(REASONS.get(reason, reason))
+        return REASONS.get(reason, reason)
     if reason == Skip.Reason.SUPERSEDED:
         return f"superseded by {by_change}"
     return f"{REASONS[reason]} (price change {by_change})"

@@ -10,8 +10,11 @@ WIDEST = 40
 
 
 def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterator[str]:
-    """A line a row. `align` has a `<` or a `>` for each column; a cell is cut after WIDEST."""
-    cells = [[_cut(cell) for cell in row] for row in rows]
+    """A line a row. `align` has a `<` or a `>` for each column.
+
+    A cell is cut after WIDEST, where others stand behind it.
+    """
+    cells = [[*map(_cut, row[:-1]), row[-1]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = [

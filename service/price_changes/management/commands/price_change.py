@@ -109,13 +109,15 @@ class Command(BaseCommand):
         with transaction.atomic():  # one whose preview is refused leaves nothing
             change = definition.plan(values, author)
             change = preview.preview(change.pk)
-        self.tell(change, json)
+        self.tell(change, json, preview=True)
 
     def preview(self, *, number: int, json: bool, **options: Any) -> None:
-        self.tell(preview.preview(number), json, previewed=True)
+        self.tell(preview.preview(number), json, preview=True)
 
     def show(self, *, number: int, json: bool, **options: Any) -> None:
-        self.tell(_get(number), json)
+        change = _get(number)
+        # Of one that is held it is of what was there before.
+        self.tell(change, json, preview=change.status in (Status.PLANNED, Status.SCHEDULED))
 
     def list(
         self, *, status: str | None, subscription: int | None, limit: int, json: bool, **_: Any
@@ -214,7 +216,7 @@ class Command(BaseCommand):
         if yes:
             self.go_on(back, wait, json)
         else:
-            self.tell(back, json)
+            self.tell(back, json, preview=True)
 
     # --- Moving ---------------------------------------------------------------------------
 
@@ -281,12 +283,12 @@ class Command(BaseCommand):
 
     # --- What is printed ------------------------------------------------------------------
 
-    def tell(self, change: PriceChange, json: bool, previewed: bool = False) -> None:
+    def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
         if json:
             return self.write_json([_record(change)])
         change = _get(change.pk)
-        self.write(report.lines(change, preview=previewed))
-        self.next(_next(change, previewed))
+        self.write(report.lines(change, preview))
+        self.next(_next(change, preview))
 
     def next(self, words: str) -> None:
         if words:
@@ -327,20 +329,21 @@ def _progress(change: PriceChange) -> tuple[int, int]:
 
 
 def _next(change: PriceChange, previewed: bool) -> str:
+    wait = "" if change.effective_at and change.effective_at > timezone.now() else " --wait"
     match change.status:
         case Status.PLANNED:
-            return f"approve {change.pk} {change.fingerprint} --wait" if change.fingerprint else ""
+            return f"approve {change.pk} {change.fingerprint}{wait}" if change.fingerprint else ""
         case Status.HELD if previewed:
-            return f"approve {change.pk} {change.fingerprint} --wait"
+            return f"approve {change.pk} {change.fingerprint}{wait}"
         case Status.HELD:
             return f"preview {change.pk}"
-        case Status.SCHEDULED if change.effective_at and change.effective_at > timezone.now():
+        case Status.SCHEDULED if not wait:
             return f"cancel {change.pk}"
         case Status.SCHEDULED | Status.APPLYING:
             return f"watch {change.pk}"
         case Status.PAUSED:
             return f"resume {change.pk}"
-        case Status.APPLIED:
+        case Status.APPLIED if change.reverts_id is None:
             return f"revert {change.pk}"
     return ""
 
