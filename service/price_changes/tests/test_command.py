@@ -248,7 +248,7 @@ class TestApprove:
         printed = price_change("approve", number, fingerprint, "--wait", author="bob")
 
         assert prices() == {"Alpha": 22, "Beta": 22, "Gamma": 22, "Delta": 20, "Epsilon": 15}
-        assert re.search(r"state +applied\n", printed)
+        assert re.search(r"state +applied\b", printed)
         assert re.search(r"approved by +bob, ", printed)
         assert re.search(r"moved +3\n", printed)
         assert re.search(r"skipped: locked +1\n", printed)
