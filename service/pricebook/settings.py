@@ -294,7 +294,10 @@ UNFOLD = {
             "href": lambda request: static("pricebook/icon.svg"),
         }
     ],
-    "STYLES": [lambda request: static("pricebook/progress.css")],
+    "STYLES": [
+        lambda request: static("pricebook/progress.css"),
+        lambda request: static("price_changes/changes.css"),
+    ],
     "COLORS": {
         "primary": {
             "50": "oklch(98.4% .014 180.72)",
@@ -316,6 +319,7 @@ UNFOLD = {
                 "title": "Book",
                 "items": [
                     page("Subscriptions", "receipt_long", "services.subscription"),
+                    page("Price changes", "price_change", "price_changes.pricechange"),
                     page("Clients", "business_center", "clients.client"),
                     page("Services", "sell", "services.service"),
                     page("Plans", "percent", "services.plan"),

@@ -10,8 +10,9 @@ async function refresh() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const stale of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(stale.id);
-    if (fresh) stale.replaceWith(document.adoptNode(fresh));
-    else stale.removeAttribute("data-live");
+    if (!fresh) stale.removeAttribute("data-live");
+    // What has not changed stays, with the focus in it.
+    else if (!fresh.isEqualNode(stale)) stale.replaceWith(document.adoptNode(fresh));
   }
 }
 

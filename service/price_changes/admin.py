@@ -1,0 +1,487 @@
+"""Price changes in the admin: the list, one change with its preview and outcome, and the verbs.
+
+What a verb does is `lifecycle`'s; here it is asked about (GET) and done (POST). The pages of a
+change read its stored preview, its counters and a page of rows by keyset, never all its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+
+from price_changes import lifecycle
+from price_changes import preview as previews
+from price_changes.errors import ChangeError
+from price_changes.forms import FORMS, ApproveForm
+from price_changes.models import PriceChange
+from price_changes.progress import progress_of
+from price_changes.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
+from price_changes.wording import Names, sentence
+from pricebook.admin import BookAdmin
+from services.models import Skip
+from services.tasks import set_comment, set_price, wake
+
+Kind, Status = PriceChange.Kind, PriceChange.Status
+
+# The colour of each status's label, in the list and on the page.
+COLOURS = {
+    Status.PLANNED: "info",
+    Status.SCHEDULED: "primary",
+    Status.HELD: "danger",
+    Status.APPLYING: "warning",
+    Status.PAUSED: "danger",
+    Status.APPLIED: "success",
+    Status.CANCELLED: "default",
+    Status.REVERTED: "default",
+}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing to do with a change: its button, what the page before it says, what does it."""
+
+    name: str
+    label: str
+    says: str
+    does: Callable[[PriceChange, str, dict[str, Any]], PriceChange]
+    done: str
+    permission: str = "approve"
+    danger: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether a page asks first: not for what moves nothing."""
+        return self.name != "preview"
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "approve",
+            "Approve",
+            "Approve what the preview shows.",
+            lambda change, author, given: lifecycle.approve(change.pk, author=author, **given),
+            "Approved.",
+        ),
+        Verb(
+            "preview",
+            "Preview again",
+            "Count anew what it would do.",
+            lambda change, author, given: previews.preview(change.pk),
+            "Previewed again: this is what it would do now.",
+            permission="add",
+        ),
+        Verb(
+            "pause",
+            "Pause",
+            "Rows that have moved stay moved; the rest waits until somebody resumes. Chunks in"
+            " hand are finished first.",
+            lambda change, author, given: lifecycle.pause(change.pk, author),
+            "Paused.",
+        ),
+        Verb(
+            "resume",
+            "Resume",
+            "The rows that are left are moved.",
+            lambda change, author, given: lifecycle.resume(change.pk, author),
+            "Resumed.",
+        ),
+        Verb(
+            "revert",
+            "Take back",
+            "A change is planned that takes this one back. It has a preview of its own, and moves"
+            " nothing before it is approved.",
+            lambda change, author, given: lifecycle.revert(change.pk, author),
+            "Planned. It takes the change back once it is approved.",
+        ),
+        Verb(
+            "cancel",
+            "Cancel",
+            "Nothing of it will happen.",
+            lambda change, author, given: lifecycle.cancel(change.pk, author),
+            "Cancelled.",
+            danger=True,
+        ),
+    )
+}
+# While rows are moving, to cancel is more than not to begin.
+CANCEL_BEGUN = (
+    "Nothing more moves, and the rows that have moved are taken back, by a change of its own that"
+    " you approve with this."
+)
+
+
+def url_of(change_id: int, page: str = "change") -> str:
+    return reverse(f"admin:price_changes_pricechange_{page}", args=[change_id])
+
+
+class WithProgress(ChangeList):
+    """A page of changes with what each says and how far it is: up to five queries for all."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        changes = list(self.result_list)
+        names, progress = Names.of_changes(changes), progress_of(changes)
+        for change in changes:
+            change.says = sentence(change, names)
+            change.progress = progress.get(change.pk)
+        self.result_list = changes
+
+
+@admin.register(PriceChange)
+class PriceChangeAdmin(BookAdmin):
+    list_display = ["what", "status_shown", "effective", "bar", "rows_shown", "people"]
+    list_display_links = ["what"]
+    list_filter = [("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter)]
+    search_fields = ["title"]
+    search_help_text = "Title"
+    sortable_by: list[str] = []
+    actions = None
+
+    # --- The list -------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return WithProgress
+
+    @admin.display(description="price change")
+    def what(self, change: Any) -> str:
+        if not change.title:
+            return format_html('<span class="change-what">{}</span>', change.says)
+        return format_html(
+            '<span class="change-what">{}</span> <span class="change-says">{}</span>',
+            change.title,
+            change.says,
+        )
+
+    @display(description="status", label={status.label: COLOURS[status] for status in Status})
+    def status_shown(self, change: PriceChange) -> str:
+        return change.get_status_display()
+
+    @admin.display(description="in force from")
+    def effective(self, change: PriceChange) -> Any:
+        return change.effective_at or "at its approval"
+
+    @admin.display(description="done")
+    def bar(self, change: Any) -> str:
+        if change.progress is None:
+            return ""
+        return format_html(
+            '<progress max="1" value="{}" aria-label="Done"></progress>',
+            f"{change.progress.fraction:.4f}",
+        )
+
+    @admin.display(description="rows")
+    def rows_shown(self, change: Any) -> str:
+        if change.progress is not None:
+            return format_html(
+                '<span class="whitespace-nowrap">{} of {}</span>',
+                f"{change.progress.done:,}",
+                f"{change.progress.total:,}",
+            )
+        moves = (change.preview or {}).get("moves")
+        return "" if moves is None else f"{moves:,} would move"
+
+    @admin.display(description="planned, approved by")
+    def people(self, change: PriceChange) -> str:
+        both = dict.fromkeys(name for name in (change.planned_by, change.approved_by) if name)
+        return ", ".join(both)
+
+    # --- Permissions ----------------------------------------------------------------------
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def may(self, request: HttpRequest, permission: str) -> bool:
+        return request.user.has_perm(f"price_changes.{permission}_pricechange")
+
+    def verbs(self, request: HttpRequest, change: PriceChange) -> list[Verb]:
+        """What this person may do with the change now."""
+        return [
+            verb
+            for verb in map(VERBS.__getitem__, _in_order(lifecycle.allowed(change)))
+            if self.may(request, verb.permission) and not self.needs_another(request, verb, change)
+        ]
+
+    def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
+        return (
+            verb.name == "approve"
+            and settings.APPROVAL_BY_ANOTHER
+            and change.planned_by == request.user.get_username()
+        )
+
+    # --- Pages ----------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(route: str, view: Any, name: str) -> URLPattern:
+            return path(
+                route,
+                self.admin_site.admin_view(view),
+                name=f"price_changes_pricechange_{name}",
+            )
+
+        return [
+            page("plan/<slug:kind>/", self.plan_view, "plan"),
+            page("<int:object_id>/rows/", self.rows_view, "rows"),
+            *(
+                page(f"<int:object_id>/{name}/", partial(self.verb_view, verb=verb), name)
+                for name, verb in VERBS.items()
+            ),
+            *super().get_urls(),
+        ]
+
+    def page(
+        self, request: HttpRequest, template: str, title: str, **context: Any
+    ) -> TemplateResponse:
+        return TemplateResponse(
+            request,
+            f"price_changes/{template}.html",
+            {**self.admin_site.each_context(request), "opts": self.opts, "title": title, **context},
+        )
+
+    def change_or_404(self, object_id: int) -> PriceChange:
+        change = PriceChange.objects.filter(pk=object_id).first()
+        if change is None:
+            raise Http404(f"There is no price change {object_id}.")
+        return change
+
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Which kind of change?"""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return self.page(request, "kinds", "Plan a price change", forms=FORMS.values())
+
+    def plan_view(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """A plan of this kind; its fields may come with the address. On to its preview."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if kind not in FORMS:
+            raise Http404(f"There is no price change of the kind {kind!r}.")
+        made = FORMS[kind]
+        if request.method == "POST":
+            form = made(request.POST)
+            if form.is_valid() and (change := form.planned_by(request.user.get_username())):
+                messages.success(
+                    request, "Planned. Nothing has moved: look at the preview, and approve it."
+                )
+                return HttpResponseRedirect(url_of(change.pk))
+        else:
+            form = made(initial=made.asked_for(request.GET))
+        return self.page(request, "plan", made.heading, form=form, media=self.media + form.media)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        change: Any = self.get_object(request, unquote(object_id))
+        if change is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        preview = Preview(change.preview) if change.preview else None
+        outcome = Outcome(change) if change.started_at else None
+        others = _others(change, preview, outcome)
+        names = Names.of_changes([change, *others.values()])
+        return self.page(
+            request,
+            "change",
+            str(change),
+            change=change,
+            says=sentence(change, names),
+            colour=COLOURS[Status(change.status)],
+            verbs=self.verbs(request, change),
+            needs_another=self.may(request, "approve")
+            and "approve" in lifecycle.allowed(change)
+            and self.needs_another(request, VERBS["approve"], change),
+            live=_moves_soon(change),
+            currency=settings.CURRENCY,
+            preview=preview,
+            progress=progress_of([change]).get(change.pk),
+            outcome=outcome,
+            back=[each for each in others.values() if each.reverts_id == change.pk],
+            others={pk: each.title or sentence(each, names) for pk, each in others.items()},
+        )
+
+    def rows_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The rows old → new, a page of them, all or of one reason."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        change = self.change_or_404(object_id)
+        kinds = kinds_of_rows(change)
+        only = request.GET.get("only") or next(iter(kinds), "")
+        after = request.GET.get("after", "0")
+        if only not in kinds or not (after.isascii() and after.isdigit() and len(after) < 19):
+            messages.error(request, "There is no such list of rows; this is the first one.")
+            return HttpResponseRedirect(url_of(change.pk, "rows") if kinds else url_of(change.pk))
+        found = page_of_rows(change, only, int(after))
+        names = Names.of(
+            [row.service for row in found],
+            [row.plan for row in found],
+            [row.client for row in found],
+        )
+        return self.page(
+            request,
+            "rows",
+            f"Rows of {change}",
+            change=change,
+            kinds=kinds,
+            only=only,
+            rows=[
+                (row, names.client(row.client), names.service(row.service), names.plan(row.plan))
+                for row in found
+            ],
+            next=found[-1].place if len(found) == PAGE else None,
+            first=after == "0",
+        )
+
+    def verb_view(self, request: HttpRequest, object_id: int, verb: Verb) -> HttpResponse:
+        """GET asks, POST does it. Who comes second is told what the first has done."""
+        if not self.may(request, verb.permission):
+            raise PermissionDenied
+        change = self.change_or_404(object_id)
+        form = None
+        if verb.name == "approve":
+            form = ApproveForm(change, request.POST if request.method == "POST" else None)
+        if request.method == "POST" and (form is None or form.is_valid()):
+            return self.do(request, change, verb, form.cleaned_data if form else {})
+        if verb.name not in lifecycle.allowed(change):
+            messages.error(request, lifecycle.wrong_state(change, verb.name).detail)
+            return HttpResponseRedirect(url_of(change.pk))
+        says = verb.says
+        if verb.name == "cancel" and change.status in (Status.APPLYING, Status.PAUSED):
+            says = CANCEL_BEGUN
+        return self.page(
+            request,
+            "ask",
+            f"{verb.label}: {change}",
+            change=change,
+            verb=verb,
+            says=says,
+            sentence=sentence(change, Names.of_changes([change])),
+            form=form,
+            preview=change.preview and Preview(change.preview),
+            media=self.media + (form.media if form else self.media),
+        )
+
+    def do(
+        self, request: HttpRequest, change: PriceChange, verb: Verb, given: dict[str, Any]
+    ) -> HttpResponse:
+        try:
+            after = verb.does(change, request.user.get_username(), given)
+        except ChangeError as error:
+            messages.error(request, f"Nothing was done. {error.detail}")
+            return HttpResponseRedirect(url_of(change.pk))
+        transaction.on_commit(_wake, robust=True)
+        messages.success(request, verb.done)
+        return HttpResponseRedirect(url_of(after.pk))
+
+
+def _wake() -> None:
+    wake(set_price, set_comment)
+
+
+def _in_order(verbs: Iterable[str]) -> list[str]:
+    return [name for name in VERBS if name in verbs]
+
+
+def _moves_soon(change: PriceChange) -> bool:
+    """Whether its page is worth asking for every second."""
+    if change.status != Status.SCHEDULED or change.effective_at is None:
+        return change.status == Status.APPLYING
+    return change.effective_at < timezone.now() + timedelta(minutes=1)
+
+
+class Preview:
+    """A stored preview as the page shows it: JSON has no decimals."""
+
+    def __init__(self, kept: dict[str, Any]) -> None:
+        self.rows, self.moves = kept["rows"], kept["moves"]
+        self.stop_following = kept["stop_following"]
+        self.as_of = parse_datetime(kept["as_of"])
+        self.before, self.after = Decimal(kept["total_before"]), Decimal(kept["total_after"])
+        self.stays = [(_reason(reason), rows) for reason, rows in kept["stays"].items()]
+        self.pairs = [_moving(pair) for pair in kept["by_service_and_plan"] if pair["moves"]]
+        self.clients = [_moving(client) for client in kept["largest_movers"]]
+        self.scheduled_before: list[int] = kept["scheduled_before"]
+        most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
+        self.distribution = [
+            {
+                "label": _bucket(bucket["from"], bucket["to"]),
+                "rows": bucket["rows"],
+                "width": max(1, round(100 * bucket["rows"] / most)),
+                "falls": (bucket["to"] or 1) <= 0,
+            }
+            for bucket in kept["distribution"]
+        ]
+
+    @property
+    def difference(self) -> Decimal:
+        return self.after - self.before
+
+
+def _moving(group: dict[str, Any]) -> dict[str, Any]:
+    before, after = Decimal(group["before"]), Decimal(group["after"])
+    return {**group, "before": before, "after": after, "difference": after - before}
+
+
+def _reason(reason: str) -> str:
+    return str(Skip.Reason(reason).label)
+
+
+def _bucket(low: int | None, high: int | None) -> str:
+    if low is None:
+        return f"below {high:,}"
+    return f"{low:,} and more" if high is None else f"{low:,} to {high:,}"
+
+
+class Outcome:
+    """What became of a change that has begun. Five queries, over counters."""
+
+    def __init__(self, change: PriceChange) -> None:
+        counted = lifecycle.outcome(change)
+        self.rows, self.applied = counted["rows"], counted["applied"]
+        self.failed, self.stamped = counted["failed"], counted["stamped"]
+        self.skipped = [
+            {
+                "reason": reason,
+                "label": _reason(reason),
+                "rows": rows,
+                "listed": reason not in COUNTED,
+            }
+            for reason, rows in sorted(counted["skipped"].items())
+        ]
+        self.held_by, self.holds = held_by(change), holds(change)
+
+
+def _others(change: PriceChange, preview: Preview | None, outcome: Outcome | None) -> Any:
+    """The changes that this one's page names. One query."""
+    ids = {change.reverts_id, *(preview.scheduled_before if preview else ())}
+    if outcome:
+        ids |= {*outcome.held_by, *outcome.holds}
+    named = models.Q(pk__in=ids - {None}) | models.Q(reverts=change.pk)
+    return {each.pk: each for each in PriceChange.objects.filter(named)}

@@ -1,0 +1,329 @@
+"""Forms that plan and approve price changes. What they ask is checked by `definition` alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db import transaction
+from django.http import QueryDict
+from django.utils import timezone
+from unfold.widgets import (
+    RADIO_CLASSES,
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from price_changes import definition
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.preview import preview
+from services.models import Plan, Service, Subscription
+
+Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
+
+
+def line(label: str, length: int, required: bool = False, help_text: str = "") -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        max_length=length,
+        required=required,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=help_text,
+    )
+
+
+def number(label: str, required: bool = False, help_text: str = "") -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label,
+        required=required,
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
+        help_text=help_text,
+    )
+
+
+def choice(label: str, choices: list[tuple[str, str]], required: bool = False) -> forms.ChoiceField:
+    if not required:
+        choices = [("", "any"), *choices]
+    return forms.ChoiceField(
+        label=label, choices=choices, required=required, widget=UnfoldAdminSelectWidget
+    )
+
+
+def instant(label: str, help_text: str = "") -> forms.SplitDateTimeField:
+    zone = timezone.get_current_timezone_name()
+    widget = UnfoldAdminSplitDateTimeWidget()
+    for part, name in zip(widget.widgets, ("date", "time"), strict=True):
+        part.attrs["aria-label"] = f"{label}: {name}"
+    return forms.SplitDateTimeField(
+        label=label,
+        required=False,
+        widget=widget,
+        help_text=f"{help_text} Time zone: {zone}.".strip(),
+    )
+
+
+def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
+    """A service, a plan or a client, found by typing."""
+    field = Subscription._meta.get_field(relation)
+    return forms.ModelChoiceField(
+        label=relation.capitalize(),
+        queryset=field.related_model._default_manager.all(),  # type: ignore[union-attr]
+        required=required,
+        widget=AutocompleteSelect(field, admin.site),
+    )
+
+
+class PlanForm(forms.Form):
+    """What every plan says. `planned_by()` makes the change, or shows what is wrong where it is."""
+
+    data: Any  # a QueryDict
+
+    kind: str
+    heading: str
+    about: str
+    sections: list[tuple[str, list[str]]]
+    WHEN = ("When and why", ["effective_at", "title", "reason"])
+
+    title = line("Title", 100, help_text="What people will call it.")
+    reason = forms.CharField(
+        label="Reason",
+        max_length=1000,
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    comment = line(
+        "Comment to stamp", 50, help_text="On what it moves; never over a person's comment."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Made with the form, because the time zone is the request's.
+        self.fields["effective_at"] = instant(
+            "In force from", "Empty: at once, when it is approved."
+        )
+        self.fields["locked_until"] = instant("Until", self.until_means)
+
+    until_means = ""
+
+    def shown(self) -> list[tuple[str, list[forms.BoundField]]]:
+        """The sections with their fields."""
+        return [(title, [self[name] for name in names]) for title, names in self.sections]
+
+    def values(self) -> dict[str, Any]:
+        """What `definition.plan()` takes."""
+        given = self.cleaned_data
+        values = {"kind": self.kind}
+        for name in (*definition.COMMON, *definition.OF_KIND[Kind(self.kind)]):
+            if name in given and given[name] not in (None, ""):
+                values[name] = _plain(given[name])
+        return values
+
+    def planned_by(self, author: str) -> PriceChange | None:
+        """The change with its preview; None, with an error at its field, if it can't be."""
+        try:
+            with transaction.atomic():
+                return preview(definition.plan(self.values(), author).pk)
+        except ChangeError as error:
+            self.refuse(error)
+            return None
+
+    def refuse(self, error: ChangeError) -> None:
+        name = self.field_about(str(error.about.get("parameter")))
+        if name not in self.fields:
+            self.add_error(None, error.detail)
+            return
+        # The names of the API are not those on the page.
+        self.add_error(name, re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail))
+
+    def field_about(self, parameter: str) -> str:
+        return parameter
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in self.errors:
+            if isinstance(self.fields.get(name), forms.ModelChoiceField):
+                # The completion's widget fails on what is no id when the form is shown again.
+                self.data = self.data.copy()
+                self.data[name] = ""
+        return cleaned
+
+    @classmethod
+    def asked_for(cls, query: QueryDict) -> dict[str, Any]:
+        """Initial values from an address; what can't be one is left out."""
+        known, initial = cls().fields, {}
+        for name, value in query.dict().items():
+            assert isinstance(value, str)
+            field = known.get(name)
+            if isinstance(field, forms.ModelChoiceField):
+                if value.isascii() and value.isdigit() and len(value) < 19:
+                    initial[name] = value
+            elif field is not None and not isinstance(field, forms.SplitDateTimeField):
+                initial[name] = value[:200]
+        return initial
+
+
+def _plain(value: Any) -> Any:
+    return value.pk if isinstance(value, Service | Plan) else value
+
+
+class CatalogueForm(PlanForm):
+    until_means = "They keep their price until then; empty: until they are released."
+
+    for_new_only = forms.BooleanField(
+        label="For new subscriptions only",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Those that follow the catalogue now are locked at the price they pay.",
+    )
+
+
+class ListPriceForm(CatalogueForm):
+    kind = Kind.LIST_PRICE
+    heading = "New list price"
+    about = "Of one service. Moves the subscriptions that follow the catalogue, or only new ones."
+
+    service = one_of("service", required=True)
+    new_value = number("New list price", required=True)
+
+    sections = [
+        ("What", ["service", "new_value"]),
+        ("Whom it moves", ["for_new_only", "locked_until", "comment"]),
+        PlanForm.WHEN,
+    ]
+
+
+class DiscountForm(CatalogueForm):
+    kind = Kind.DISCOUNT
+    heading = "New discount"
+    about = "Of one plan. Moves the subscriptions that follow the catalogue, or only new ones."
+
+    plan = one_of("plan", required=True)
+    new_value = number("New discount, in per cent", required=True)
+
+    sections = [
+        ("What", ["plan", "new_value"]),
+        ("Whom it moves", ["for_new_only", "locked_until", "comment"]),
+        PlanForm.WHEN,
+    ]
+
+
+# Each filter's field, by the filter's name; one that has none here is a line of text.
+WHERE: dict[str, Callable[[], forms.Field]] = {
+    "service": lambda: one_of("service"),
+    "plan": lambda: one_of("plan"),
+    "client": lambda: one_of("client"),
+    "plan_type": lambda: choice("Plan type", Plan.Type.choices),
+    "price_state": lambda: choice("Price state", Subscription.PriceState.choices),
+    "price_from": lambda: number("Price from", help_text="This price too."),
+    "price_to": lambda: number("Price to", help_text="This price too."),
+    "subscription": lambda: forms.IntegerField(
+        label="Subscription", required=False, widget=UnfoldAdminIntegerFieldWidget
+    ),
+    "started_from": lambda: instant("Started from"),
+    "started_to": lambda: instant("Started before"),
+    "ended_from": lambda: instant("Ended from"),
+    "ended_to": lambda: instant("Ended before"),
+    "comment_prefix": lambda: line("Comment begins with", 50),
+}
+
+
+class SetForm(PlanForm):
+    kind = Kind.SET
+    heading = "Set of subscriptions"
+    about = (
+        "Those that a filter finds: a new amount, plus or minus an amount or per cent, locked,"
+        " released, or following the catalogue again."
+    )
+    until_means = "For locks alone; empty: until they are released."
+
+    whole_book = forms.BooleanField(
+        label="The whole book",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Every subscription that there is, where no filter is set.",
+    )
+    adjustment = choice("What becomes of their price", Adjustment.choices, required=True)
+    operand = number(
+        "By how much", help_text="The new amount, or plus or minus (-5) an amount or per cent."
+    )
+    rounding_step = number("Round to", help_text="0.50, say. Empty: to the cent.")
+    floor = number("At least")
+    ceiling = number("At most")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in definition.FILTERS:
+            made = WHERE[name]() if name in WHERE else line(name.replace("_", " ").capitalize(), 50)
+            self.fields[f"where_{name}"] = made
+        self.sections = [
+            (
+                "Which subscriptions",
+                [*(f"where_{name}" for name in definition.FILTERS), "whole_book"],
+            ),
+            (
+                "Their price",
+                ["adjustment", "operand", "rounding_step", "floor", "ceiling", "locked_until"],
+            ),
+            ("When and why", ["effective_at", "title", "reason", "comment"]),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if not self.errors and not self.where() and not cleaned.get("whole_book"):
+            self.add_error(
+                "whole_book",
+                "No filter is set: that is every subscription. Say so here, or set one.",
+            )
+        return cleaned
+
+    def where(self) -> dict[str, Any]:
+        given = {name: self.cleaned_data.get(f"where_{name}") for name in definition.FILTERS}
+        return {name: _plain(value) for name, value in given.items() if value not in (None, "")}
+
+    def values(self) -> dict[str, Any]:
+        return super().values() | {"filter": self.where()}
+
+    def field_about(self, parameter: str) -> str:
+        return parameter if parameter in self.fields else f"where_{parameter}"
+
+
+FORMS: dict[str, type[PlanForm]] = {
+    form.kind: form for form in (ListPriceForm, DiscountForm, SetForm)
+}
+
+
+class ApproveForm(forms.Form):
+    """The fingerprint that was looked at, and what is to happen if rows have moved by then."""
+
+    MEANS = {
+        WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
+        " asked again.",
+        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then; the"
+        " others are skipped, with the reason.",
+        WhenMoved.CURRENT: "Current: whatever matches then, at the price that it has then.",
+    }
+
+    fingerprint = forms.CharField(max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, change: PriceChange, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["fingerprint"] = change.fingerprint
+        if change.kind == Kind.SET:
+            self.fields["when_moved"] = forms.ChoiceField(
+                label="If rows have moved by then",
+                choices=list(self.MEANS.items()),
+                initial=change.when_moved or WhenMoved.HOLD,
+                widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
+            )
+        if change.status == PriceChange.Status.HELD:
+            self.fields["effective_at"] = instant("In force from", "Empty: at once.")

@@ -1,0 +1,146 @@
+"""What a price change says, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Self
+
+from django.conf import settings
+from django.utils import timezone
+
+from clients.models import Client
+from price_changes.models import PriceChange
+from services.models import Plan, Service, Subscription
+
+Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
+
+
+@dataclass(frozen=True)
+class Names:
+    """Of services, plans and clients by their ids; those that are gone are said to be."""
+
+    services: dict[int, str]
+    plans: dict[int, str]
+    clients: dict[int, str]
+
+    @classmethod
+    def of(
+        cls,
+        services: Iterable[int | None] = (),
+        plans: Iterable[int | None] = (),
+        clients: Iterable[int | None] = (),
+    ) -> Self:
+        """Up to three queries, whatever the number of ids."""
+        return cls(
+            services={each.pk: each.name for each in _those(Service, services)},
+            plans={each.pk: str(each) for each in _those(Plan, plans)},
+            clients={each.pk: each.company_name for each in _those(Client, clients)},
+        )
+
+    @classmethod
+    def of_changes(cls, changes: Iterable[PriceChange]) -> Self:
+        changes = list(changes)
+        filters = [change.filter or {} for change in changes]
+        return cls.of(
+            [*(each.service_id for each in changes), *(kept.get("service") for kept in filters)],
+            [*(each.plan_id for each in changes), *(kept.get("plan") for kept in filters)],
+            [kept.get("client") for kept in filters],
+        )
+
+    def service(self, pk: int | None) -> str:
+        return self.services.get(pk or 0, f"deleted service {pk}")
+
+    def plan(self, pk: int | None) -> str:
+        return self.plans.get(pk or 0, f"deleted plan {pk}")
+
+    def client(self, pk: int | None) -> str:
+        return self.clients.get(pk or 0, f"deleted client {pk}")
+
+
+def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:
+    wanted = {pk for pk in ids if pk}
+    return model.objects.filter(pk__in=wanted) if wanted else ()
+
+
+def sentence(change: PriceChange, names: Names) -> str:
+    """What it does, without its title: "List price of Fibre: 250.00 → 260.00 USD"."""
+    if change.kind == Kind.SET:
+        return f"{_set(change.filter or {}, names)}: {_adjustment(change)}"
+    if change.kind == Kind.REVERT:
+        return f"What price change {change.reverts_id} has moved goes back"
+    if change.kind == Kind.LIST_PRICE:
+        says = f"List price of {names.service(change.service_id)}"
+        says += f": {_amount(change.old_value)} → {_amount(change.new_value)} {settings.CURRENCY}"
+    else:
+        says = f"Discount of {names.plan(change.plan_id)}"
+        says += f": {_percent(change.old_value)} → {_percent(change.new_value)} %"
+    if change.for_new_only:
+        until = f" until {_instant(change.locked_until)}" if change.locked_until else ""
+        says += f", for new subscriptions only; those that are there keep their price{until}"
+    return says
+
+
+def _set(kept: dict[str, Any], names: Names) -> str:
+    if not kept:
+        return "All subscriptions"
+    said = []
+    for name, value in kept.items():
+        if name in ("service", "plan", "client"):
+            said.append(f"{name} {getattr(names, name)(value)}")
+        elif isinstance(value, str) and name.endswith(("_from", "_to")) and "T" in value:
+            said.append(f"{_label(name)} {_instant(datetime.fromisoformat(value))}")
+        elif name == "price_state":
+            said.append({"follows": "following the catalogue"}.get(value, value))
+        else:
+            said.append(f"{_label(name)} {value}")
+    return f"Subscriptions of {', '.join(said)}"
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _adjustment(change: PriceChange) -> str:
+    operand = change.operand or Decimal(0)
+    sign = "minus" if operand < 0 else "plus"
+    says = {
+        Adjustment.AMOUNT: f"a price of {_amount(operand)} {settings.CURRENCY}",
+        Adjustment.ADD: f"{sign} {_amount(abs(operand))} {settings.CURRENCY}",
+        Adjustment.PERCENT: f"{sign} {_percent(abs(operand))} %",
+        Adjustment.LOCK: "locked at the price they have",
+        Adjustment.RELEASE: "released from their lock",
+        Adjustment.FOLLOW: "to follow the catalogue",
+    }[Adjustment(change.adjustment)]
+    if change.adjustment == Adjustment.LOCK and change.locked_until:
+        says += f" until {_instant(change.locked_until)}"
+    if change.rounding_step is not None:
+        says += f", rounded to {_amount(change.rounding_step)}"
+    if change.floor is not None:
+        says += f", at least {_amount(change.floor)}"
+    if change.ceiling is not None:
+        says += f", at most {_amount(change.ceiling)}"
+    return says
+
+
+def _amount(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value:,.2f}"
+
+
+def _percent(value: Decimal | None) -> str:
+    return "?" if value is None else f"{value.normalize():f}"
+
+
+def _instant(at: datetime | None) -> str:
+    """In the deployment's time zone, which is named."""
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}" if at else ""
+
+
+# The states of a subscription's price.
+PRICE_STATES = {
+    Subscription.PriceState.FOLLOWS: "follows the catalogue",
+    Subscription.PriceState.LOCKED: "locked",
+    Subscription.PriceState.NEGOTIATED: "negotiated",
+}
