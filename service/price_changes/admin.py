@@ -37,7 +37,9 @@ from price_changes.progress import progress_of
 from price_changes.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
 from price_changes.wording import Names, sentence
 from pricebook.admin import BookAdmin
+from pricebook.templatetags.pricebook import instant
 from services.models import Skip
+from services.subscription_price import PENDING, Pending
 from services.tasks import set_comment, set_price, wake
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
@@ -53,6 +55,10 @@ COLOURS = {
     Status.CANCELLED: "default",
     Status.REVERTED: "default",
 }
+
+
+# What is narrow stays on one line: the table would else break it to make room for what is wide.
+ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 
 
 @dataclass(frozen=True)
@@ -178,8 +184,8 @@ class PriceChangeAdmin(BookAdmin):
         return change.get_status_display()
 
     @admin.display(description="in force from")
-    def effective(self, change: PriceChange) -> Any:
-        return change.effective_at or "at its approval"
+    def effective(self, change: PriceChange) -> str:
+        return format_html(ONE_LINE, instant(change.effective_at) or "its approval")
 
     @admin.display(description="done")
     def bar(self, change: Any) -> str:
@@ -193,13 +199,10 @@ class PriceChangeAdmin(BookAdmin):
     @admin.display(description="rows")
     def rows_shown(self, change: Any) -> str:
         if change.progress is not None:
-            return format_html(
-                '<span class="whitespace-nowrap">{} of {}</span>',
-                f"{change.progress.done:,}",
-                f"{change.progress.total:,}",
-            )
+            done, total = change.progress.done, change.progress.total
+            return format_html(ONE_LINE, f"{done:,} of {total:,}")
         moves = (change.preview or {}).get("moves")
-        return "" if moves is None else f"{moves:,} would move"
+        return "" if moves is None else format_html(ONE_LINE, f"{moves:,} would move")
 
     @admin.display(description="planned, approved by")
     def people(self, change: PriceChange) -> str:
@@ -258,7 +261,13 @@ class PriceChangeAdmin(BookAdmin):
         return TemplateResponse(
             request,
             f"price_changes/{template}.html",
-            {**self.admin_site.each_context(request), "opts": self.opts, "title": title, **context},
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": title,
+                "heading": title,
+                **context,
+            },
         )
 
     def change_or_404(self, object_id: int) -> PriceChange:
@@ -312,6 +321,8 @@ class PriceChangeAdmin(BookAdmin):
             "change",
             str(change),
             change=change,
+            original=change,
+            heading=change.title,
             says=sentence(change, names),
             colour=COLOURS[Status(change.status)],
             verbs=self.verbs(request, change),
@@ -349,6 +360,7 @@ class PriceChangeAdmin(BookAdmin):
             "rows",
             f"Rows of {change}",
             change=change,
+            original=change,
             kinds=kinds,
             only=only,
             rows=[
@@ -380,6 +392,7 @@ class PriceChangeAdmin(BookAdmin):
             "ask",
             f"{verb.label}: {change}",
             change=change,
+            original=change,
             verb=verb,
             says=says,
             sentence=sentence(change, Names.of_changes([change])),
@@ -399,6 +412,19 @@ class PriceChangeAdmin(BookAdmin):
         transaction.on_commit(_wake, robust=True)
         messages.success(request, verb.done)
         return HttpResponseRedirect(url_of(after.pk))
+
+
+def pending(subscription_id: int) -> list[Pending]:
+    """For the page of a subscription. What `lifecycle.pending` asks, and up to three for names."""
+    changes = lifecycle.pending(subscription_id)
+    names = Names.of_changes(changes)
+    return [
+        Pending(change.pk, change.title or sentence(change, names), change.effective_at)
+        for change in changes
+    ]
+
+
+PENDING.append(pending)
 
 
 def _wake() -> None:
@@ -450,13 +476,14 @@ def _moving(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(reason: str) -> str:
-    return str(Skip.Reason(reason).label)
+    return str(Skip.Reason(reason).label).lower()
 
 
 def _bucket(low: int | None, high: int | None) -> str:
+    said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
     if low is None:
-        return f"below {high:,}"
-    return f"{low:,} and more" if high is None else f"{low:,} to {high:,}"
+        return f"below {said[1]}"
+    return f"{said[0]} and more" if high is None else f"{said[0]} to {said[1]}"
 
 
 class Outcome:

@@ -27,6 +27,7 @@ from price_changes import definition
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.preview import preview
+from services.filters import FILTERS
 from services.models import Plan, Service, Subscription
 
 Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
@@ -72,6 +73,22 @@ def instant(label: str, help_text: str = "") -> forms.SplitDateTimeField:
     )
 
 
+class Completion(AutocompleteSelect):
+    """One that says its name while it is empty, to those who see it and those who don't."""
+
+    def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        what = f"{'Which' if self.is_required else 'Any'} {self.field.name}"
+        return {**super().build_attrs(*args, **kwargs), "data-placeholder": what}
+
+    class Media:
+        # In one list with what it comes after, which fixes the order.
+        js = [
+            "admin/js/jquery.init.js",
+            "admin/js/autocomplete.js",
+            "pricebook/completions.js",
+        ]
+
+
 def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
     """A service, a plan or a client, found by typing."""
     field = Subscription._meta.get_field(relation)
@@ -79,7 +96,7 @@ def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
         label=relation.capitalize(),
         queryset=field.related_model._default_manager.all(),  # type: ignore[union-attr]
         required=required,
-        widget=AutocompleteSelect(field, admin.site),
+        widget=Completion(field, admin.site),
     )
 
 
@@ -222,7 +239,9 @@ WHERE: dict[str, Callable[[], forms.Field]] = {
     "service": lambda: one_of("service"),
     "plan": lambda: one_of("plan"),
     "client": lambda: one_of("client"),
+    "email": lambda: line("E-mail of the client", 254),
     "plan_type": lambda: choice("Plan type", Plan.Type.choices),
+    "state": lambda: choice("State", [("active", "active"), ("ended", "ended")]),
     "price_state": lambda: choice("Price state", Subscription.PriceState.choices),
     "price_from": lambda: number("Price from", help_text="This price too."),
     "price_to": lambda: number("Price to", help_text="This price too."),
@@ -233,6 +252,7 @@ WHERE: dict[str, Callable[[], forms.Field]] = {
     "started_to": lambda: instant("Started before"),
     "ended_from": lambda: instant("Ended from"),
     "ended_to": lambda: instant("Ended before"),
+    "external_id": lambda: line("External id", 50, help_text="Give its source too."),
     "comment_prefix": lambda: line("Comment begins with", 50),
 }
 
@@ -262,13 +282,13 @@ class SetForm(PlanForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in definition.FILTERS:
+        for name in FILTERS:
             made = WHERE[name]() if name in WHERE else line(name.replace("_", " ").capitalize(), 50)
             self.fields[f"where_{name}"] = made
         self.sections = [
             (
                 "Which subscriptions",
-                [*(f"where_{name}" for name in definition.FILTERS), "whole_book"],
+                [*(f"where_{name}" for name in FILTERS), "whole_book"],
             ),
             (
                 "Their price",
@@ -287,7 +307,7 @@ class SetForm(PlanForm):
         return cleaned
 
     def where(self) -> dict[str, Any]:
-        given = {name: self.cleaned_data.get(f"where_{name}") for name in definition.FILTERS}
+        given = {name: self.cleaned_data.get(f"where_{name}") for name in FILTERS}
         return {name: _plain(value) for name, value in given.items() if value not in (None, "")}
 
     def values(self) -> dict[str, Any]:

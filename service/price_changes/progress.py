@@ -13,14 +13,21 @@ from services.repricing import Progress
 
 
 def progress_of(changes: Iterable[PriceChange]) -> dict[int, Progress]:
-    """By the id of the change, for those that have begun. Two queries, over steps and not rows."""
+    """By the id of the change, for those whose rows are counted.
+
+    A worker counts them when it begins. Two queries, over steps and not rows.
+    """
     begun = {change.pk for change in changes if change.started_at}
     if not begun:
         return {}
     works = defaultdict(list)
     for work in Repricing.objects.filter(change_id__in=begun).prefetch_related("steps"):
         works[work.change_id].append(work)
-    return {pk: _added_up(of_change) for pk, of_change in works.items() if pk is not None}
+    return {
+        pk: _added_up(of_change)
+        for pk, of_change in works.items()
+        if pk is not None and all(work.planned_at or work.finished_at for work in of_change)
+    }
 
 
 def _added_up(works: list[Repricing]) -> Progress:

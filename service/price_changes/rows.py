@@ -47,7 +47,7 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
             return {}
         return {
             "moves": ("Would move", seen["moves"]),
-            **{reason: (Skip.Reason(reason).label, n) for reason, n in seen["stays"].items()},
+            **{reason: (_title(reason), rows) for reason, rows in seen["stays"].items()},
         }
     skipped = (
         Skip.objects.filter(repricing__change_id=change.pk, subscription_id__isnull=False)
@@ -57,8 +57,12 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
     )
     moved = LedgerEntry.objects.filter(change_id=change.pk).exists()
     return ({"moved": ("Moved", -1)} if moved else {}) | {
-        reason: (str(Skip.Reason(reason).label).capitalize(), n) for reason, n in sorted(skipped)
+        reason: (_title(reason), rows) for reason, rows in sorted(skipped)
     }
+
+
+def _title(reason: str) -> str:
+    return str(Skip.Reason(reason).label).capitalize()
 
 
 def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:

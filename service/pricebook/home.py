@@ -1,5 +1,7 @@
 """The page at the root: what the book adds up to, what is moving, where to go."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse
@@ -7,28 +9,60 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from price_changes.models import PriceChange
+from price_changes.progress import progress_of
+from price_changes.wording import Names, sentence
 from services.models import Repricing
 from services.repricing import progress
 from services.total import total_amount
 
-SHOWN = 10  # repricings
+SHOWN = 10  # of each kind
+
+Status = PriceChange.Status
+# What somebody looks at or waits for. Those that are planned wait for nobody but their planner.
+OPEN = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
 
 
 @never_cache
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Figures are for staff; everyone else sees where to log in. Three queries, for staff."""
-    context = {"flower_url": settings.FLOWER_URL}
+    """Figures are for staff; everyone else sees where to log in.
+
+    For staff up to nine queries, whatever the book's size: see `open_changes`.
+    """
+    context: dict[str, Any] = {"flower_url": settings.FLOWER_URL}
     if may_see_figures(request.user):
-        due = Repricing.objects.due().select_related("service", "plan").prefetch_related("steps")
+        # A repricing without a change looks at a pair again; nobody has decided it.
+        due = Repricing.objects.due().filter(change_id=None)
+        due = due.select_related("service", "plan").prefetch_related("steps")
+        changes = open_changes()
         context |= {
             "total": total_amount(),
+            "changes": changes,
             "repricings": [
                 {"repricing": repricing, "progress": progress(repricing)}
                 for repricing in due.order_by("id")[:SHOWN]
             ],
         }
+        context["live"] = bool(context["repricings"]) or any(
+            change.status == Status.APPLYING for change in changes
+        )
     return render(request, "pricebook/home.html", context)
+
+
+def open_changes() -> list[PriceChange]:
+    """Price changes that are running, paused, held or scheduled, with what they say and how far.
+
+    Up to six queries: * the changes * their repricings * their steps * names of services, plans
+    and clients.
+    """
+    changes = PriceChange.objects.filter(status__in=OPEN).order_by("effective_at", "approval")
+    found: list[Any] = list(changes[:SHOWN])
+    names, progress = Names.of_changes(found), progress_of(found)
+    for change in found:
+        change.says = sentence(change, names)
+        change.progress = progress.get(change.pk)
+    return found
 
 
 def may_see_figures(user: User | AnonymousUser) -> bool:

@@ -296,7 +296,7 @@ UNFOLD = {
     ],
     "STYLES": [
         lambda request: static("pricebook/progress.css"),
-        lambda request: static("price_changes/changes.css"),
+        lambda request: static("pricebook/price_changes.css"),
     ],
     "COLORS": {
         "primary": {

@@ -12,11 +12,12 @@ from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -24,9 +25,11 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from clients.models import Client
 from pricebook.admin import NUL, BookAdmin, LateJoinPaginator
 from pricebook.open_forms import OpenForm
+from pricebook.templatetags.pricebook import PRICE_STATE_COLOURS
 from services.filters import BookFilter
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.repricing import catalogue_edit, progress
+from services.subscription_price import PricePages
 from services.total import Total, total_amount
 
 # --- The catalogue ----------------------------------------------------------------------------
@@ -70,6 +73,8 @@ class CatalogueAdmin(BookAdmin):
     """What services and plans have in common: what their subscriptions add up to, and moving it."""
 
     role: str  # "service" or "plan": the name of the relation
+    plans: str  # the kind of price change that moves it
+    change_form_outer_before_template = "pricebook/catalogue_price.html"
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
         subtotals = Subtotal.objects.filter(**{f"{self.role}_id": OuterRef("pk")}).values(
@@ -121,7 +126,7 @@ class CatalogueAdmin(BookAdmin):
                 "1 subscription is"
                 if total.subscriptions == 1
                 else f"{total.subscriptions:,} subscriptions are",
-                reverse("admin:services_repricing_change", args=[repricing.pk]),
+                reverse("admin:price_changes_pricechange_change", args=[repricing.change_id]),
             ),
         )
 
@@ -150,6 +155,7 @@ class CatalogueAdmin(BookAdmin):
 @admin.register(Service)
 class ServiceAdmin(CatalogueAdmin):
     role = "service"
+    plans = "list_price"
     form = ServiceForm
     list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
     search_fields = ["name"]
@@ -160,6 +166,7 @@ class ServiceAdmin(CatalogueAdmin):
 @admin.register(Plan)
 class PlanAdmin(CatalogueAdmin):
     role = "plan"
+    plans = "discount"
     form = PlanForm
     list_display = [
         "__str__",
@@ -215,6 +222,40 @@ class StateFilter(DropdownFilter):
         return queryset
 
 
+class PriceStateFilter(DropdownFilter):
+    title = "price state"
+    parameter_name = "price_state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Subscription.PriceState.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() in Subscription.PriceState.values:
+            return queryset.filter(price_state=self.value())
+        return queryset
+
+
+# How the list's filters are called in a change of a set of subscriptions.
+FILTERS_OF_SET = {
+    "service__id__exact": "service",
+    "plan__id__exact": "plan",
+    "client__id__exact": "client",
+    "state": "state",
+    "price_state": "price_state",
+}
+
+
+def set_query(query: QueryDict) -> str | None:
+    """The list's filters for the form that plans a change; None where it can't say the same."""
+    asked = {name: values for name, values in query.lists() if values != [""]}
+    kept = {}
+    for name in [name for name in asked if name not in ("p", "o", "e")]:
+        if name not in FILTERS_OF_SET or len(asked[name]) != 1:
+            return None
+        kept[f"where_{FILTERS_OF_SET[name]}"] = asked[name][0]
+    return f"?{urlencode(kept)}" if kept else ""
+
+
 def _id(value: Any) -> int | None:
     return None if value is None else int(value)
 
@@ -225,8 +266,8 @@ AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(BookAdmin):
-    """Prices are not typed here: the database gives each subscription the rule's."""
+class SubscriptionAdmin(PricePages, BookAdmin):
+    """Prices are not typed here: the rule gives them, or somebody's decision with a reason."""
 
     # More clients than this with the same piece of a name are no answer to a search.
     SEARCHED_CLIENTS = 1_000
@@ -238,9 +279,9 @@ class SubscriptionAdmin(BookAdmin):
         "service",
         "plan_shown",
         "price_shown",
+        "price_state_shown",
         "comment",
         "external_id",
-        "started",
         "state",
     ]
     list_display_links = ["id", "client_shown"]
@@ -249,6 +290,7 @@ class SubscriptionAdmin(BookAdmin):
         ("service", CatalogueFilter),
         ("plan", CatalogueFilter),
         StateFilter,
+        PriceStateFilter,
     ]
     list_before_template = "pricebook/subscriptions_total.html"
     list_disable_select_all = True
@@ -273,6 +315,12 @@ class SubscriptionAdmin(BookAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": timezone.now()} | super().get_changeform_initial_data(request)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        query = {"set_query": set_query(request.GET)}
+        return super().changelist_view(request, query | (extra_context or {}))
 
     def get_paginator(
         self, request: HttpRequest, queryset: models.QuerySet, *args: Any, **kwargs: Any
@@ -310,10 +358,12 @@ class SubscriptionAdmin(BookAdmin):
     def price_shown(self, subscription: Subscription) -> str:
         return format_html(AMOUNT, f"{subscription.price:,.2f}")
 
-    @admin.display(description="started")
-    def started(self, subscription: Subscription) -> str:
-        day = timezone.localtime(subscription.started_at).date()
-        return format_html(ONE_LINE, day.isoformat())
+    @display(
+        description="price state",
+        label={str(state.label): PRICE_STATE_COLOURS[state] for state in Subscription.PriceState},
+    )
+    def price_state_shown(self, subscription: Subscription) -> str:
+        return subscription.get_price_state_display()
 
     @display(description="state", label={"active": "success", "ended": "warning"})
     def state(self, subscription: Subscription) -> str:

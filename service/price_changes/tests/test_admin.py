@@ -18,6 +18,7 @@ from price_changes.models import PriceChange
 from price_changes.preview import preview
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
+from services.filters import FILTERS
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import in_background
@@ -55,7 +56,7 @@ def planned(**values: Any) -> PriceChange:
 
 
 def of_list_price(**values: Any) -> PriceChange:
-    service = Service.objects.order_by("pk").first()
+    service = Service.objects.earliest("pk")
     return planned(kind="list_price", service=service.pk, new_value=777, **values)
 
 
@@ -93,7 +94,7 @@ class TestPlanning:
             assert url("plan", kind) in page
 
     def test_a_list_price_lands_on_its_preview(self, ann, book):
-        service = Service.objects.order_by("pk").first()
+        service = Service.objects.earliest("pk")
         form = OpenedForm(ann, url("plan", "list_price") + f"?service={service.pk}")
         assert form.fields["service"] == str(service.pk)
         answer = form.send(new_value="123", title="Prices of 2027", reason="Costs", comment="2027")
@@ -143,7 +144,7 @@ class TestPlanning:
 
     def test_every_filter_that_there_is_has_a_field(self, ann):
         fields = ann.get(url("plan", "set")).context["form"].fields
-        assert {f"where_{name}" for name in definition.FILTERS} <= fields.keys()
+        assert {f"where_{name}" for name in FILTERS} <= fields.keys()
 
     def test_the_whole_book_has_to_be_meant(self, ann, book):
         form = OpenedForm(ann, url("plan", "set"))
@@ -232,7 +233,7 @@ class TestThePage:
         assert "All subscriptions: plus 5.00 USD" in page
         assert "Because" in page
         assert "<dt>Would move</dt><dd>11</dd>" in page
-        assert "<dt>Stay: Locked</dt><dd>1</dd>" in page
+        assert "<dt>Stay: locked</dt><dd>1</dd>" in page
         assert "<dt>Stop following the catalogue</dt><dd>11</dd>" in page
         assert "+55.00" in page
         assert "1 to 10" in page  # the distribution
@@ -260,12 +261,12 @@ class TestThePage:
         assert not any("services_subscription" in query["sql"] for query in queries)
 
     def test_shows_the_outcome_and_its_people(self, ann, book):
-        locked = book.filter(service=Service.objects.order_by("pk").first()).first()
+        locked = book.filter(service=Service.objects.earliest("pk")).first()
         Subscription.objects.filter(pk=locked.pk).update(price_state="locked")
         change = applied(of_list_price())
         page = text_of(ann.get(url("change", change.pk)))
         assert "<dt>Moved</dt><dd>5</dd>" in page
-        assert "<dt>Skipped: Locked</dt><dd>1</dd>" in page
+        assert "<dt>Skipped: locked</dt><dd>1</dd>" in page
         assert "Planned by ann" in page
         assert "Approved by ann" in page
 

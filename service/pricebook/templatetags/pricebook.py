@@ -11,6 +11,8 @@ from django.utils import timezone
 
 register = template.Library()
 
+PRICE_STATE_COLOURS = {"follows": "default", "locked": "warning", "negotiated": "info"}
+
 
 @register.filter
 def grouped(number: int | float) -> str:
@@ -41,6 +43,11 @@ def difference(amount: Decimal) -> str:
 def instant(at: datetime | None) -> str:
     """2026-01-31 12:00 UTC: in the deployment's time zone, which is named."""
     return "" if at is None else f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"
+
+
+@register.filter
+def price_state_colour(state: str) -> str:
+    return PRICE_STATE_COLOURS[state]
 
 
 @register.filter

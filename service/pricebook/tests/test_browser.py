@@ -11,6 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
+from price_changes import definition, lifecycle
+from price_changes.models import PriceChange
+from price_changes.preview import preview
+from services import repricing
 from services.models import Repricing, Service, Subscription
 from services.repricing import plan_due, reprice, stamp
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
@@ -139,7 +143,7 @@ class TestKeepingTheBook:
         expect(page.locator("#total")).to_contain_text("237.50 USD for 1 subscription")
         assert Subscription.objects.get().price == Decimal("237.50")
 
-    def test_a_price_change_is_watched_until_it_is_applied(self, visit):
+    def test_an_edit_of_the_catalogue_is_watched_until_it_is_applied(self, visit):
         a_book(60, services=1, plans=2).update(comment="")
         service = Service.objects.get()
         ann = visit().log_in("ann")
@@ -150,15 +154,14 @@ class TestKeepingTheBook:
         ann.save()
         expect(page.get_by_text("60 subscriptions are being repriced")).to_be_visible()
         page.get_by_role("link", name="Watch it").click()
-        expect(page.get_by_role("status")).to_contain_text("Due")
+        expect(page.get_by_role("status")).to_contain_text("Applying")
 
         plan_due()  # a worker's first step; from here on the page is not touched
-        expect(page.get_by_role("status")).to_contain_text("Running")
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 0)
         reprice()
         stamp()
-        expect(page.get_by_role("status")).to_contain_text("60 comments stamped")
-        expect(page.get_by_role("status")).to_contain_text("Finished")
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+        expect(page.get_by_text("60 of 60 rows done")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 1)
 
         repricing = Repricing.objects.get()
@@ -173,7 +176,7 @@ class TestKeepingTheBook:
 
         page = ann.open("/")
         expect(page.get_by_role("definition").first).to_have_text(f"{total:,.2f} USD")
-        expect(page.get_by_role("status")).to_contain_text("Due")
+        expect(page.get_by_role("status")).to_contain_text("Applying")
         reprice()
         expect(page.get_by_text("Nothing is being repriced")).to_be_visible()
         total = sum(Subscription.objects.values_list("price", flat=True))
@@ -219,12 +222,128 @@ class TestKeepingTheBook:
         expect(page.locator("#total")).to_contain_text("100.00 USD for 1 subscription found")
 
 
+def a_raise(**values: Any) -> PriceChange:
+    """Of all prices by 5, planned and previewed."""
+    values = {"kind": "set", "adjustment": "add", "operand": 5} | values
+    return preview(definition.plan(values, "ann").pk)
+
+
+class TestPriceChanges:
+    def test_one_is_planned_approved_applied_and_taken_back(self, visit):
+        book = a_book(60, services=1, plans=2)
+        before = dict(book.values_list("pk", "price"))
+        ann = visit().log_in("ann")
+
+        page = ann.open(f"/admin/services/service/{Service.objects.get().pk}/change/")
+        page.get_by_role("link", name="Plan a change of this price").click()
+        expect(page.locator("#select2-id_service-container")).to_contain_text("Service")
+        page.get_by_label("New list price").fill("120")
+        page.get_by_label("Title").fill("Prices of 2027")
+        page.get_by_role("button", name="Plan and preview").click()
+
+        expect(page.get_by_role("status")).to_contain_text("Planned")
+        expect(page.locator("#content")).to_contain_text("100.00 → 120.00 USD")
+        page.get_by_role("link", name="All rows").click()
+        expect(page.get_by_role("row")).to_have_count(51)
+        page.get_by_role("link", name="Next page").click()
+        expect(page.get_by_role("row")).to_have_count(11)
+        page.get_by_role("link", name="Prices of 2027").last.click()
+
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Approved.")).to_be_visible()
+        assert dict(book.values_list("pk", "price")) == before
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+        expect(page.get_by_text("60 of 60 rows done")).to_be_visible()
+        assert book.filter(price=Decimal(120)).exists()
+
+        page.get_by_role("link", name="Take back").click()
+        page.get_by_role("button", name="Take back").click()
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_role("button", name="Approve").click()
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+        assert dict(book.values_list("pk", "price")) == before
+        page.get_by_role("link", name="Prices of 2027", exact=True).click()
+        expect(page.get_by_role("status")).to_contain_text("Reverted")
+
+    def test_a_set_is_paused_resumed_and_what_moved_meanwhile_holds_the_next(
+        self, visit, monkeypatch
+    ):
+        a_book(60, services=1, plans=1)
+        monkeypatch.setattr(repricing, "CHUNK", 20)
+        ann = visit().log_in("ann")
+        page = ann.open("/admin/services/subscription/")
+        page.get_by_role("link", name="Plan a change for").click()
+        page.get_by_label("The whole book").check()
+        page.get_by_label("What becomes of their price").select_option("percent")
+        page.get_by_label("By how much").fill("10")
+        page.get_by_role("button", name="Plan and preview").click()
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_label("Hold").check()
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("status")).to_contain_text("Scheduled")
+        for look in repricing.START_DUE:
+            look()
+        repricing._take_chunk("price", set())
+
+        expect(page.get_by_role("progressbar")).not_to_have_js_property("value", 0)
+        page.get_by_role("link", name="Pause").click()
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("Paused by ann.")).to_be_visible()
+        late = a_raise()
+        lifecycle.approve(late.pk, late.fingerprint, "ann", "hold")
+        page.get_by_role("link", name="Resume").click()
+        page.get_by_role("button", name="Resume").click()
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+
+    def test_who_looks_at_an_old_preview_is_told_and_nothing_happens(self, visit):
+        a_book(12, services=1, plans=1)
+        change = a_raise()
+        ann = visit().log_in("ann")
+        page = ann.open(f"/admin/price_changes/pricechange/{change.pk}/approve/")
+        Service.objects.update(full_price=999)
+        reprice()
+        preview(change.pk)
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("is not the fingerprint of the latest preview")).to_be_visible()
+
+        Service.objects.update(full_price=1000)
+        reprice()
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_role("button", name="Approve").click()
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Held")
+        expect(page.get_by_text("Rows have moved since the approval")).to_be_visible()
+        page.get_by_role("button", name="Preview again").click()
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_role("button", name="Approve").click()
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+
+    def test_one_price_is_locked_with_a_reason(self, visit):
+        subscription = a_subscription(service=a_service(100))
+        ann = visit().log_in("ann")
+        page = ann.open(f"/admin/services/subscription/{subscription.pk}/change/")
+        page.get_by_role("link", name="Lock").click()
+        page.get_by_label("Reason").fill("Contract of 2024")
+        page.get_by_role("button", name="Lock").click()
+        expect(page.locator("#price")).to_contain_text(
+            "locked until it is released (Contract of 2024)"
+        )
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 class TestEveryPage:
     def test_can_be_used_by_everyone_and_fits_its_window(self, visit, scheme, width):
         subscription = a_subscription(a_client(), a_service(), a_plan(5))
         Service.objects.update(full_price=Decimal(300))
+        changes = "/admin/price_changes/pricechange"
+        reprice()
+        applied, planned = PriceChange.objects.get(), a_raise()
         ann = visit(color_scheme=scheme, viewport={"width": width, "height": 844})
         violations = [*self.violations(ann, "/"), *self.violations(ann, "/admin/login/")]
         ann.log_in("ann")
@@ -236,6 +355,15 @@ class TestEveryPage:
             f"/admin/services/repricing/{Repricing.objects.get().pk}/change/",
             "/admin/services/repricing/",
             "/admin/clients/client/",
+            f"/admin/services/subscription/{subscription.pk}/price/lock/",
+            f"{changes}/",
+            f"{changes}/add/",
+            f"{changes}/plan/list_price/",
+            f"{changes}/plan/set/",
+            f"{changes}/{planned.pk}/change/",
+            f"{changes}/{planned.pk}/rows/",
+            f"{changes}/{planned.pk}/approve/",
+            f"{changes}/{applied.pk}/change/",
         ):
             violations += self.violations(ann, path)
         assert not violations

@@ -1,16 +1,22 @@
 """The page at the root, and the admin's pages of users and keys."""
 
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework_api_key.models import APIKey
 
+from price_changes import definition, lifecycle
+from price_changes.models import PriceChange
+from price_changes.preview import preview
 from pricebook.tests.pages import OpenedForm
 from services.models import Service
-from services.repricing import reprice
+from services.repricing import START_DUE, reprice
 from services.tests.factories import a_book, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +47,7 @@ class TestHome:
         a_subscription(service=a_service(100, "Fibre"))
         Service.objects.update(full_price=Decimal(120))
         before = admin_client.get("/").content.decode()
-        assert "Fibre: list price 100.00 → 120.00" in before
+        assert "List price of Fibre: 100.00 → 120.00 USD" in before
         assert "data-live" in before
         reprice()
         after = admin_client.get("/").content.decode()
@@ -52,9 +58,34 @@ class TestHome:
         for more in (5, 45):
             a_book(more, services=more, plans=more)
             Service.objects.update(full_price=more)
-            # * the session * its user * the total * what is being repriced * its steps
-            with django_assert_num_queries(5):
+            # * the session * its user * the total * repricings that nobody has decided
+            # * price changes * their repricings * their steps * names of services
+            with django_assert_num_queries(8):
                 admin_client.get("/")
+
+    def test_shows_changes_that_are_scheduled_paused_or_held(self, admin_client):
+        a_book(4, services=1, plans=1)
+
+        def planned(title: str, **values: Any) -> PriceChange:
+            values |= {"kind": "set", "adjustment": "add", "operand": 1, "title": title}
+            return preview(definition.plan(values, "ann").pk)
+
+        coming = planned("Coming", effective_at=timezone.now() + timedelta(days=3))
+        lifecycle.approve(coming.pk, coming.fingerprint, "ann")
+        paused = planned("Paused one")
+        lifecycle.approve(paused.pk, paused.fingerprint, "ann")
+        for look in START_DUE:
+            look()
+        lifecycle.pause(paused.pk, "bob")
+        planned("Nobody's business yet")
+
+        page = admin_client.get("/").content.decode()
+
+        assert "Coming: All subscriptions: plus 1.00 USD" in page
+        assert "Paused by bob." in page
+        assert "0 of 4 rows done" in page
+        assert "business yet" not in page
+        assert "data-live" not in page
 
     def test_links_to_flower_where_it_is(self, settings, client):
         assert "Flower" not in client.get("/").content.decode()

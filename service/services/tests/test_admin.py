@@ -1,17 +1,21 @@
 """The catalogue, subscriptions and repricings in the admin."""
 
+import html
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection, transaction
 from django.test import Client as Browser
 from django.urls import reverse
+from django.utils import timezone
 
 from pricebook.tests.pages import OpenedForm, errors_of
-from services.models import Plan, Repricing, Service, Subscription
+from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.repricing import reprice, stamp
+from services.subscription_price import PENDING, Pending
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import in_background
 
@@ -87,7 +91,8 @@ class TestEditingTheCatalogue:
         repricing = Repricing.objects.get()
         assert (repricing.author, repricing.comment) == ("ann", "Prices of 2027")
         assert "2 subscriptions are being repriced" in messages_of(answer)
-        assert url("repricing", "change", repricing.pk) in messages_of(answer)
+        change = reverse("admin:price_changes_pricechange_change", args=[repricing.change_id])
+        assert change in messages_of(answer)
 
         reprice()
         stamp()
@@ -452,6 +457,158 @@ class TestLists:
         for state, row in (("active", active), ("ended", ended)):
             found = ann.get(url("subscription", "changelist"), {"state": state}).context["cl"]
             assert [row.pk for row in found.result_list] == [row.pk]
+
+
+class TestThePriceOfASubscription:
+    """Its page says why it pays what it pays, what it paid, and takes decisions about it."""
+
+    def page(self, ann: Browser, subscription: Subscription, **query: str) -> str:
+        answer = ann.get(url("subscription", "change", subscription.pk), query)
+        return html.unescape(" ".join(answer.content.decode().split()))
+
+    def decide(self, ann: Browser, subscription: Subscription, name: str, **given: object):
+        form = OpenedForm(ann, url("subscription", "price", subscription.pk, name))
+        answer = form.send(**given)
+        subscription.refresh_from_db()
+        return answer
+
+    def test_says_why(self, ann):
+        page = self.page(ann, a_subscription(service=a_service(250), plan=a_plan(5)))
+        assert "237.50 USD" in page
+        assert "250.00 × (100 − 5) / 100 = 237.50" in page
+
+    def test_is_locked_and_released(self, ann):
+        subscription = a_subscription(service=a_service(250))
+        answer = self.decide(
+            ann,
+            subscription,
+            "lock",
+            until_0="2099-01-01",
+            until_1="00:00:00",
+            reason="Contract of 2024",
+        )
+        assert "Locked at its price." in messages_of(answer)
+        assert (subscription.price_state, subscription.locked_until.year) == ("locked", 2099)
+        assert "(Contract of 2024)" in self.page(ann, subscription)
+        self.decide(ann, subscription, "release")
+        assert subscription.price_state == "follows"
+
+    def test_is_negotiated_and_follows_again(self, ann):
+        subscription = a_subscription(service=a_service(250))
+        self.decide(ann, subscription, "negotiate", price="99.50", reason="Asked for it")
+        assert (subscription.price_state, subscription.price) == ("negotiated", Decimal("99.50"))
+        self.decide(ann, subscription, "follow")
+        assert (subscription.price_state, subscription.price) == ("follows", Decimal(250))
+        assert LedgerEntry.objects.filter(author="ann").count() == 2
+
+    @pytest.mark.parametrize(
+        ("name", "given", "field"),
+        [
+            ("lock", {}, "reason"),
+            (
+                "lock",
+                {"until_0": "2001-01-01", "until_1": "00:00", "reason": "x"},
+                "until",
+            ),
+            ("negotiate", {"price": "1.005", "reason": "x"}, "price"),
+            ("negotiate", {"price": "-1", "reason": "x"}, "price"),
+            ("negotiate", {"price": "NaN", "reason": "x"}, "price"),
+            ("negotiate", {"price": "1e400", "reason": "x"}, "price"),
+            ("negotiate", {"price": "1", "reason": NUL}, "reason"),
+            ("negotiate", {"price": "1", "reason": "x" * 201}, "reason"),
+        ],
+    )
+    def test_what_is_wrong_is_said_at_its_field(self, ann, name, given, field):
+        subscription = a_subscription(service=a_service(250))
+        answer = self.decide(ann, subscription, name, **given)
+        assert answer.context["form"].errors[field]
+        assert subscription.price_state == "follows"
+
+    def test_what_its_state_does_not_allow_is_said(self, ann):
+        subscription = a_subscription()
+        answer = self.decide(ann, subscription, "release")
+        assert "is not locked" in messages_of(answer)
+
+    def test_is_only_decided_by_those_who_may_write_it(self, ann):
+        subscription = a_subscription()
+        page = url("subscription", "price", subscription.pk, "release")
+        eve = User.objects.create(username="eve", is_staff=True)
+        eve.user_permissions.set(Permission.objects.filter(codename="view_subscription"))
+        browser = Browser()
+        browser.force_login(eve)
+        assert browser.get(page).status_code == browser.post(page).status_code == 403
+        assert "Negotiate" not in self.page(browser, subscription)
+        assert ann.get(url("subscription", "price", 999, "lock")).status_code == 404
+        assert ann.get(url("subscription", "price", subscription.pk, "gild")).status_code == 404
+
+    def test_an_ended_one_has_nothing_to_decide(self, ann):
+        ended = a_subscription(started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z")
+        assert "Negotiate" not in self.page(ann, ended)
+
+    def test_its_history_has_pages_newest_first(self, ann, django_assert_num_queries):
+        subscription = a_subscription(service=a_service(100))
+        for price in range(101, 113):
+            Service.objects.update(full_price=price)
+            reprice()
+        answer = ann.get(url("subscription", "change", subscription.pk))
+        prices = [entry.price for entry in answer.context["history"]]
+        assert prices == list(range(112, 102, -1))
+        assert "price change" in answer.content.decode()
+        older = answer.context["older"]
+        answer = ann.get(url("subscription", "change", subscription.pk), {"before": older})
+        assert [entry.price for entry in answer.context["history"]] == [102, 101, 100]
+        assert answer.context["older"] is None
+
+    @pytest.mark.parametrize("before", [NUL, "9" * 30, "x", "-1"])
+    def test_any_place_in_the_history_is_answered(self, ann, before):
+        assert self.page(ann, a_subscription(), before=before)
+
+    def test_what_is_coming_is_named(self, ann):
+        subscription = a_subscription()
+        PENDING.append(lambda pk: [Pending(pk, "Something new", timezone.now())])
+        try:
+            assert "Something new" in self.page(ann, subscription)
+        finally:
+            PENDING.pop()
+
+    def test_queries_of_its_page(self, ann, django_assert_num_queries):
+        subscription = a_subscription()
+        # * the session * its user * the subscription * client, * service and * plan in its form
+        # * its entry with the rule, * the edits of list price and * of discount: why
+        # * changes that are scheduled * a page of its history
+        with django_assert_num_queries(11):
+            ann.get(url("subscription", "change", subscription.pk))
+
+
+class TestFromTheCatalogueAndTheListToAPlan:
+    @pytest.mark.parametrize(("model", "kind"), [("service", "list_price"), ("plan", "discount")])
+    def test_a_change_of_this_price_is_planned(self, ann, model, kind):
+        record = getattr(a_subscription(), model)
+        page = ann.get(url(model, "change", record.pk)).content.decode()
+        form = reverse("admin:price_changes_pricechange_plan", args=[kind])
+        assert f"{form}?{model}={record.pk}" in page
+
+    def test_the_lists_filters_go_with_it(self, ann):
+        subscription = a_subscription()
+        form = reverse("admin:price_changes_pricechange_plan", args=["set"])
+
+        def page(**query: Any) -> str:
+            answer = ann.get(url("subscription", "changelist"), query)
+            return html.unescape(answer.content.decode())
+
+        assert f'href="{form}"' in page()
+        found = page(service__id__exact=subscription.service_id, price_state="locked", p=1)
+        assert f"{form}?where_service={subscription.service_id}&where_price_state=locked" in found
+        # A search is no filter of a change: it would be one for more than was found.
+        assert form not in page(q="Client")
+
+    def test_the_price_state_filter(self, ann):
+        locked, other = a_subscription(), a_subscription()
+        Subscription.objects.filter(pk=locked.pk).update(price_state="locked")
+        found = ann.get(url("subscription", "changelist"), {"price_state": "locked"})
+        assert [row.pk for row in found.context["cl"].result_list] == [locked.pk]
+        assert "locked" in found.content.decode().lower()
+        assert other.price_state == "follows"
 
 
 class TestRepricingPage:
