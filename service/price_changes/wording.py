@@ -84,19 +84,25 @@ def sentence(change: PriceChange, names: Names) -> str:
 
 
 def _set(kept: dict[str, Any], names: Names) -> str:
+    """Active, locked subscriptions of service Fibre, price from 100.00"""
     if not kept:
         return "All subscriptions"
+    adjectives = [kept[name] for name in ("state", "price_state") if name in kept]
     said = []
     for name, value in kept.items():
         if name in ("service", "plan", "client"):
             said.append(f"{name} {getattr(names, name)(value)}")
-        elif isinstance(value, str) and name.endswith(("_from", "_to")) and "T" in value:
+        elif name in ("started_from", "started_to", "ended_from", "ended_to"):
             said.append(f"{_label(name)} {_instant(datetime.fromisoformat(value))}")
-        elif name == "price_state":
-            said.append({"follows": "following the catalogue"}.get(value, value))
-        else:
+        elif name not in ("state", "price_state"):
             said.append(f"{_label(name)} {value}")
-    return f"Subscriptions of {', '.join(said)}"
+    subject = " ".join([*_comma_separated(adjectives), "subscriptions"]).capitalize()
+    return f"{subject} of {', '.join(said)}" if said else subject
+
+
+def _comma_separated(adjectives: list[str]) -> list[str]:
+    said = ["following" if word == "follows" else word for word in adjectives]
+    return [", ".join(said)] if said else []
 
 
 def _label(name: str) -> str:

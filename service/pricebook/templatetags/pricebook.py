@@ -57,6 +57,6 @@ def item(mapping: Mapping[Any, Any], key: Any) -> Any:
 
 @register.filter
 def left(time: timedelta) -> str:
-    """The time that is left, in whole seconds or minutes."""
-    seconds = round(time.total_seconds())
+    """The time that is left, in whole seconds or minutes; something is left, so never none."""
+    seconds = max(1, round(time.total_seconds()))
     return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
