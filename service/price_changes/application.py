@@ -17,12 +17,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from price_changes.definition import new_price_sql, rows_sql
-from price_changes.models import ChangeRow, PriceChange
+from price_changes.models import ListedRows, PriceChange
 from price_changes.preview import HASH, drift, fingerprint
 from services import lock_ends, repricing
 from services.models import (
@@ -247,26 +247,46 @@ def _put_back_beside_the_value(
 
 # --- Sets -------------------------------------------------------------------------------------
 
+# In one pass, aggregated by hashes: the rows of a pair are cut where their ids pass a multiple of
+# `width`, which needs no order. A price that does not fit counts as it is in the fingerprint, and
+# as failed when it is moved.
 LIST = f"""
-WITH change_row AS MATERIALIZED ({{rows}}), item AS (
-    INSERT INTO price_changes_changerow
-           (change_id, service_id, plan_id, subscription_id, price, price_state, new_price,
-            new_state, new_until)
-    -- What does not fit counts as it is in the fingerprint, and as failed when it is moved.
-    SELECT {{change}}, service_id, plan_id, id, price, price_state,
-           CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price ELSE price END,
-           new_state, new_until
-      FROM change_row WHERE reason IS NULL ORDER BY service_id, plan_id, id
+WITH part AS MATERIALIZED (
+    SELECT service_id, plan_id, reason, count(*) AS rows, {HASH} AS hash,
+           min(id) AS first_id, max(id) AS last_id,
+           array_agg(id) FILTER (WHERE reason IS NULL) AS ids,
+           array_agg(price) FILTER (WHERE reason IS NULL) AS prices,
+           array_agg(price_state) FILTER (WHERE reason IS NULL) AS price_states,
+           array_agg(CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price ELSE price END)
+               FILTER (WHERE reason IS NULL) AS new_prices,
+           array_agg(new_state) FILTER (WHERE reason IS NULL) AS new_states,
+           array_agg(new_until) FILTER (WHERE reason IS NULL) AS new_untils
+      FROM ({{rows}}) change_row
+     GROUP BY service_id, plan_id, id / {{width}}, reason
+), listed AS (
+    INSERT INTO price_changes_listedrows
+           (change_id, service_id, plan_id, first_id, last_id, rows, ids, prices, price_states,
+            new_prices, new_states, new_untils)
+    SELECT {{change}}, service_id, plan_id, first_id, last_id, rows, ids, prices, price_states,
+           new_prices, new_states, new_untils
+      FROM part WHERE reason IS NULL ORDER BY service_id, plan_id, first_id
 )
-SELECT reason, count(*), {HASH} FROM change_row GROUP BY reason
+SELECT reason, sum(rows)::bigint, bit_xor(hash) FROM part GROUP BY reason
 """  # noqa: S608 - constants
+
+# So many ids hold about a chunk's rows of the pair that has most of them.
+WIDTH = """
+SELECT greatest(1, %s * max(last.id) / greatest(1, max(pair.subscriptions)))::bigint
+  FROM (SELECT sum(subscriptions) AS subscriptions
+          FROM services_subtotal GROUP BY service_id, plan_id) pair,
+       (SELECT max(id) AS id FROM services_subscription) last
+"""
 
 STEPS = """
 INSERT INTO services_repricingstep
        (repricing_id, kind, service_id, plan_id, subscriptions, last_id, effective_at)
-SELECT %(repricing)s, 'price', service_id, plan_id, count(*), max(subscription_id),
-       %(effective_at)s
-  FROM price_changes_changerow
+SELECT %(repricing)s, 'price', service_id, plan_id, sum(rows), max(last_id), %(effective_at)s
+  FROM price_changes_listedrows
  WHERE change_id = %(change)s
  GROUP BY service_id, plan_id
  ORDER BY service_id, plan_id
@@ -277,7 +297,9 @@ def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[st
     """Keep the rows that move; how many don't, by reason, and the fingerprint. One statement."""
     sql, params = rows
     with connection.cursor() as cursor:
-        cursor.execute(LIST.format(rows=sql, change=int(change.pk)), params or None)
+        cursor.execute(WIDTH, [repricing.CHUNK])
+        width = cursor.fetchone()[0] or 1
+        cursor.execute(LIST.format(rows=sql, change=int(change.pk), width=width), params or None)
         counts = cursor.fetchall()
     digest = 0
     for _, _, hash in counts:
@@ -296,7 +318,7 @@ def _start_rows(change: PriceChange) -> None:
     # An immediate change was previewed without an instant.
     stays, found = list_rows(change, rows_sql(change))
     if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
-        ChangeRow.objects.filter(change_id=change.pk).delete()
+        ListedRows.objects.filter(change_id=change.pk).delete()
         change.status, change.started_at = Status.HELD, None
         change.note = "Rows have moved since the approval: preview it again, and approve or cancel."
         return
@@ -326,7 +348,8 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
                 "effective_at": change.effective_at,
             },
         )
-    listed = ChangeRow.objects.filter(change_id=change.pk).count()
+    of_change = ListedRows.objects.filter(change_id=change.pk)
+    listed = of_change.aggregate(rows=Sum("rows", default=0))["rows"]
     Repricing.objects.filter(pk=work.pk).update(
         subscriptions=listed + skipped, finished_at=None if listed else Now()
     )
@@ -334,60 +357,92 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
 
 # --- A chunk ----------------------------------------------------------------------------------
 
+# Where the next chunk ends: no further than the stretch of the list that it begins in.
+NEXT = """
+SELECT stretch.id, max(next.id), count(next.id)
+  FROM (SELECT id, ids FROM price_changes_listedrows
+         WHERE change_id = %(change)s AND service_id = %(service)s AND plan_id = %(plan)s
+           AND last_id > %(after)s
+         ORDER BY first_id LIMIT 1) stretch
+ CROSS JOIN LATERAL (
+       SELECT id FROM unnest(ids) id WHERE id > %(after)s ORDER BY id LIMIT %(size)s) next
+ GROUP BY stretch.id
+"""
+
+# Judged by what this statement sees and without a lock, which would write each row once more. A
+# row that somebody has written since is another version when the update has its lock: it stays,
+# and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
 MOVE = """
-WITH item AS (
-    DELETE FROM price_changes_changerow
-     WHERE change_id = %(change)s AND service_id = %(service)s AND plan_id = %(plan)s
-       AND subscription_id > %(after)s AND subscription_id <= %(last)s
-    RETURNING *
+WITH item AS MATERIALIZED (
+    SELECT item.*, service_id AS item_service, plan_id AS item_plan
+      FROM price_changes_listedrows,
+           unnest(ids, prices, price_states, new_prices, new_states, new_untils)
+           AS item (item_id, item_price, item_state, new_price, new_state, new_until)
+     WHERE id = %(stretch)s AND item_id > %(after)s AND item_id <= %(last)s
+       AND (%(only)s::bigint[] IS NULL OR item_id = ANY (%(only)s::bigint[]))
+     ORDER BY item_id
 ), known AS (
-    SELECT item.subscription_id AS item_id, item.service_id AS item_service,
-           item.plan_id AS item_plan, item.price AS item_price, item.price_state AS item_state,
-           item.new_price, item.new_state, item.new_until,
-           subscription.id, subscription.price, subscription.price_state AS state,
+    SELECT item.*, subscription.ctid AS version,
+           subscription.id, subscription.price, subscription.price_state AS state, locked_until,
            subscription.service_id, subscription.plan_id, ended_at, subscription.comment,
            subscription.stamp, subscription.price_reason, full_price, discount_percent,
            newest.change_id AS newest_change, newest.effective_at AS newest_at,
            written_over.comment AS comment_before, written_over.stamp AS stamp_before,
            coalesce(written_over.price_reason, '') AS reason_before
       FROM item
-      LEFT JOIN services_subscription subscription ON subscription.id = item.subscription_id
+      LEFT JOIN services_subscription subscription ON subscription.id = item_id
       LEFT JOIN services_service service ON service.id = subscription.service_id
       LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
       LEFT JOIN LATERAL (
            SELECT change_id, effective_at FROM services_ledgerentry
-            WHERE subscription_id = item.subscription_id ORDER BY id DESC LIMIT 1) newest ON true
+            WHERE subscription_id = item_id ORDER BY id DESC LIMIT 1) newest ON true
       LEFT JOIN services_stampedcomment written_over
-        ON written_over.change_id = %(reverts)s
-       AND written_over.subscription_id = item.subscription_id
-), judged AS (
+        ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
+), judged AS MATERIALIZED (
     SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
               CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
               CASE WHEN id IS NULL THEN 'deleted'
                    WHEN ended_at <= clock_timestamp() THEN 'ended'
+                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= clock_timestamp()
+                   THEN 'again'
                    {reasons}
               END AS reason
       FROM (SELECT *, CASE WHEN new_state = 'follows' THEN price_rule(full_price, discount_percent)
                            ELSE {target} END AS target FROM known) targeted
-), skipped AS (
-    INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
-    SELECT %(repricing)s, reason, item_id,
-           CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
-      FROM judged WHERE reason IS NOT NULL
-), written_over AS (
-    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
-    SELECT %(change)s, id, comment, stamp, price_reason FROM judged
-     WHERE reason IS NULL AND (new_comment <> comment OR price_reason <> '')
-    ON CONFLICT DO NOTHING
 ), moved AS (
     UPDATE services_subscription subscription
        SET price = target, price_state = new_state, locked_until = new_until,
            price_reason = new_reason {set_comment}
-      FROM judged WHERE subscription.id = judged.id AND reason IS NULL
-    RETURNING subscription.id
+      FROM judged
+     WHERE subscription.id = judged.id AND subscription.ctid = version AND reason IS NULL
+    RETURNING subscription.id, client_id
+), entered AS (
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+            effective_at, change_id)
+    SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
+           %(effective)s, %(change)s
+      FROM moved JOIN judged USING (id)
+     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+     ORDER BY id
+), ending AS (
+    INSERT INTO services_lockend (subscription_id, until)
+    SELECT id, new_until FROM moved JOIN judged USING (id) WHERE new_until IS NOT NULL
+), written_over AS (
+    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
+    SELECT %(change)s, id, comment, stamp, price_reason FROM moved JOIN judged USING (id)
+     WHERE new_comment <> comment OR price_reason <> ''
+    ON CONFLICT DO NOTHING
+), skipped AS (
+    INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
+    SELECT %(repricing)s, reason, item_id,
+           CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
+      FROM judged WHERE reason <> 'again'
 )
-SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM moved),
-       (SELECT count(*) FROM judged WHERE reason IS NULL AND new_comment <> comment)
+SELECT (SELECT count(*) FROM moved),
+       (SELECT count(*) FROM moved JOIN judged USING (id) WHERE new_comment <> comment),
+       ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
+             EXCEPT SELECT id FROM moved)
 """
 
 # Over no comment of a person's, and back only what the stamp has written over.
@@ -412,38 +467,45 @@ GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s TH
 
 def move_rows(step: RepricingStep, size: int) -> Chunk:
     """The next `size` rows of a change's list, of the step's pair."""
-    ids = list(_listed(step)[:size])
-    if not ids:
+    found = _next(step, size)
+    if found is None:
         return Chunk(0, step.last_id, 0, True)
+    stretch, last, rows = found
     change = PriceChange.objects.select_related("reverts").get(pk=_change_id(step))
     lock_catalogue(step.service_id, step.plan_id)
-    with connection.cursor() as cursor:
+    stamp, written = _stamp(change)
+    move = MOVE.format(reasons=_reasons(change), target=_target(change), **written)
+    values: dict[str, Any] = {
+        "change": change.pk,
+        "stretch": stretch,
+        "after": step.after_id,
+        "last": last,
+        "only": None,
+        "repricing": step.repricing_id,
+        "effective": step.repricing.effective_at,
+        "approval": change.approval,
+        "reverts": change.reverts_id,
+        "stamp": stamp,
+        "why": change.why,
+        "undone_why": change.reverts.why if change.reverts is not None else "",
+    }
+    with connection.cursor() as cursor, ledger_origin(kept=True):
+        cursor.execute(move, values)
+        moved, stamped, left = cursor.fetchone()
+        repricing.at_point("rows judged")
+    if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.
-        cursor.execute(LOCK, {"ids": ids, "service": step.service_id, "plan": step.plan_id})
-        for until, ended in cursor.fetchall():
-            lock_ends.follow_since(until, ended)
-        repricing.at_point("rows locked")
-        stamp, written = _stamp(change)
-        with ledger_origin(change.pk, step.repricing.effective_at):
-            cursor.execute(
-                MOVE.format(reasons=_reasons(change), target=_target(change), **written),
-                {
-                    "change": change.pk,
-                    "service": step.service_id,
-                    "plan": step.plan_id,
-                    "after": step.after_id,
-                    "last": ids[-1],
-                    "repricing": step.repricing_id,
-                    "effective": step.repricing.effective_at,
-                    "approval": change.approval,
-                    "reverts": change.reverts_id,
-                    "stamp": stamp,
-                    "why": change.why,
-                    "undone_why": change.reverts.why if change.reverts is not None else "",
-                },
-            )
-            rows, moved, stamped = cursor.fetchone()
-    return Chunk(rows, ids[-1], moved, len(ids) < size, stamped)
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK, {"ids": left, "service": step.service_id, "plan": step.plan_id})
+            for until, ended in cursor.fetchall():
+                lock_ends.follow_since(until, ended)
+        with connection.cursor() as cursor, ledger_origin(kept=True):
+            cursor.execute(move, values | {"only": left})
+            moved_now, stamped_now, left = cursor.fetchone()
+        assert not left, "a row that is locked was written"
+        moved, stamped = moved + moved_now, stamped + stamped_now
+    _forget(step, last)
+    return Chunk(rows, last, moved, last == step.last_id, stamped)
 
 
 # Whose lock has ended, and no sweep has come yet, follows since then: it is judged as it stands.
@@ -479,34 +541,45 @@ def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
 
 def next_row(step: RepricingStep) -> int | None:
     """The row that can't be moved leaves the list."""
-    first: int | None = _listed(step).first()
-    if first is not None:
-        ChangeRow.objects.filter(
-            change_id=_change_id(step),
-            service_id=step.service_id,
-            plan_id=step.plan_id,
-            subscription_id=first,
-        ).delete()
+    found = _next(step, 1)
+    if found is None:
+        return None
+    _, first, _ = found
+    _forget(step, first)
     return first
+
+
+def _next(step: RepricingStep, size: int) -> tuple[int, int, int] | None:
+    """Of the next chunk the stretch of the list that has it, its last id, and its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            NEXT,
+            {
+                "change": _change_id(step),
+                "service": step.service_id,
+                "plan": step.plan_id,
+                "after": step.after_id,
+                "size": size,
+            },
+        )
+        found: tuple[int, int, int] | None = cursor.fetchone()
+        return found
+
+
+def _forget(step: RepricingStep, last: int) -> None:
+    """Take off the list the stretches that end here."""
+    ListedRows.objects.filter(
+        change_id=_change_id(step),
+        service_id=step.service_id,
+        plan_id=step.plan_id,
+        last_id__lte=last,
+    ).delete()
 
 
 def _change_id(step: RepricingStep) -> int:
     change_id = step.repricing.change_id
     assert change_id is not None
     return change_id
-
-
-def _listed(step: RepricingStep) -> Any:
-    return (
-        ChangeRow.objects.filter(
-            change_id=_change_id(step),
-            service_id=step.service_id,
-            plan_id=step.plan_id,
-            subscription_id__gt=step.after_id,
-        )
-        .order_by("subscription_id")
-        .values_list("subscription_id", flat=True)
-    )
 
 
 def _reasons(change: PriceChange) -> str:

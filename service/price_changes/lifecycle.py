@@ -22,7 +22,7 @@ from price_changes import preview as previews
 from price_changes.application import CATALOGUE
 from price_changes.definition import in_future, rows_sql
 from price_changes.errors import ChangeError
-from price_changes.models import ChangeRow, PriceChange
+from price_changes.models import ListedRows, PriceChange
 from services.models import Clock, Repricing, RepricingStep, Skip
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
@@ -176,7 +176,7 @@ def _order(change: PriceChange) -> None:
 
 
 def _freeze(change: PriceChange) -> None:
-    ChangeRow.objects.filter(change_id=change.pk).delete()
+    ListedRows.objects.filter(change_id=change.pk).delete()
     _, found = application.list_rows(change, rows_sql(change))
     if found != change.fingerprint:
         raise ChangeError(
@@ -213,7 +213,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if began:
             _stop(change)
-        ChangeRow.objects.filter(change_id=change_id).delete()
+        ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
         change.finished_at = timezone.now()
         change.save(update_fields=["status", "cancelled_by", "finished_at"])
@@ -237,10 +237,7 @@ def _stop(change: PriceChange) -> None:
         left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
         work.steps.all().delete()
         work.refresh_from_db()
-        if work.kind == Repricing.Kind.ROWS:
-            rows = ChangeRow.objects.filter(change_id=change.pk).count()
-        else:
-            rows = sum(step.subscriptions - step.checked for step in left)
+        rows = sum(step.subscriptions - step.checked for step in left)
         if rows > 0:
             Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
         Repricing.objects.filter(pk=work.pk).update(

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, OuterRef, Q, Subquery
 
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
-from services.price_writes import ledger_origin
+from services.price_writes import ledger_origin, write_price
 from services.pricing import rule_price
 from services.querysets import SubscriptionQuerySet
 
@@ -43,10 +43,11 @@ class Event(NamedTuple):
     late: bool  # it has an instant before its start
 
 
-def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int) -> int:
+def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True) -> int:
     """Write the rule's price where another one stands.
 
     One entry of the ledger for each change that fell due, though the row is written once.
+    `alone`: no step of the pair is done at the same time.
     """
     price = rule_price(
         Service.objects.values_list("full_price", flat=True).get(pk=service_id),
@@ -58,9 +59,8 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int) -> int:
     differing = followers.exclude(price=price)
     events = _events(service_id, plan_id)
     if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
-        return _move_through(events, followers, price)
-    with ledger_origin(*(events[0][1:3] if events else ())):
-        return differing.update(price=price)
+        return _move_through(events, followers, price, alone)
+    return write_price(differing, price, *(events[0][1:3] if events else ()))
 
 
 def _events(service_id: int, plan_id: int) -> list[Event]:
@@ -157,7 +157,9 @@ RETURNING subscription_id
 """  # noqa: S608 - constants
 
 
-def _move_through(events: list[Event], followers: SubscriptionQuerySet, price: Decimal) -> int:
+def _move_through(
+    events: list[Event], followers: SubscriptionQuerySet, price: Decimal, alone: bool
+) -> int:
     # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
     locked = list(
         followers.order_by()
@@ -180,10 +182,11 @@ def _move_through(events: list[Event], followers: SubscriptionQuerySet, price: D
         )
         written = {id for (id,) in cursor.fetchall()}
     with ledger_origin(kept=True):
-        moved = followers.filter(pk__in=written).exclude(price=price).update(price=price)
+        owing = followers.filter(pk__in=written)
+        # A change of a set that judges the row beside us has to see another version of it.
+        moved = (owing.exclude(price=price) if alone else owing).update(price=price)
     # What is left went around the ledger: nobody knows since when.
-    with ledger_origin(events[-1].change_id):
-        return moved + followers.exclude(price=price).update(price=price)
+    return moved + write_price(followers.exclude(price=price), price, events[-1].change_id)
 
 
 # --- For new subscriptions only -----------------------------------------------------------------

@@ -392,7 +392,7 @@ class Repricing(models.Model):
     class Kind(models.TextChoices):
         CATALOGUE = "catalogue"  # followers move to the rule's price
         KEEP = "keep"  # followers are locked at the price they have
-        ROWS = "rows"  # the rows of a `price_changes.ChangeRow` list
+        ROWS = "rows"  # the rows of a list: `price_changes.ListedRows`
 
     kind = models.CharField(max_length=9, choices=Kind, db_default="catalogue")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 
 import psycopg.errors
 from django.db import OperationalError, connection, transaction
+from django.db.models.sql import UpdateQuery
+
+from services.querysets import SubscriptionQuerySet
 
 # A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
 # and a person who wait for each other it is never the person's transaction that is cancelled.
@@ -68,3 +72,38 @@ def ledger_origin(
         cursor.execute(setting, [part for pair in zip(names, values, strict=True) for part in pair])
         yield
         cursor.execute(setting, [part for name in names for part in (name, "")])
+
+
+# In the order of ids, which are spread over the whole index of the ledger otherwise.
+WITH_ENTRIES = """
+WITH moved AS (
+    {update} RETURNING id, client_id, service_id, plan_id, price, price_state, locked_until
+)
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+        effective_at, change_id, author)
+SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+       (SELECT ledger_effective_at()), ledger_change(), ledger_author()
+  FROM moved ORDER BY id
+"""
+
+
+def write_price(
+    rows: SubscriptionQuerySet,
+    price: Decimal,
+    change_id: int | None = None,
+    effective_at: datetime | None = None,
+) -> int:
+    """Write a price, and the ledger's entries of it, in one statement; return how many rows.
+
+    What `ledger_origin(…): rows.update(price=price)` does, in half of the time: the trigger that
+    writes the ledger for everybody would compare each row with what it was. Wants prices that
+    differ from `price`, rows of followers, and the locks of their catalogue, for nobody else
+    compares them with the rule.
+    """
+    update = rows.query.chain(UpdateQuery)
+    update.add_update_values({"price": price})
+    sql, params = update.get_compiler(connection=connection).as_sql()
+    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
+        cursor.execute(WITH_ENTRIES.format(update=sql), params)
+        return cursor.rowcount

@@ -102,7 +102,7 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
                 if due.filter(Q(paused_at__isnull=False) | Q(kind=Repricing.Kind.KEEP)).exists():
                     return False
                 # One that moves to another pair meanwhile is priced by its own write.
-                return followers.move(subscriptions, *pair) > 0
+                return followers.move(subscriptions, *pair, alone=False) > 0
         except LockHeld:
             if time.monotonic() > deadline:
                 raise

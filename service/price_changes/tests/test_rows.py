@@ -8,7 +8,7 @@ from django.db import connection
 
 from price_changes import lifecycle
 from price_changes.errors import ChangeError
-from price_changes.models import ChangeRow, PriceChange
+from price_changes.models import ListedRows, PriceChange
 from price_changes.preview import listed
 from price_changes.tests.changes import (
     SECOND,
@@ -573,7 +573,7 @@ class TestWhatTheDatabaseRefuses:
         failed = Skip.objects.filter(repricing__change_id=change.pk, reason="failed")
         assert sorted(failed.values_list("subscription_id", flat=True)) == these
         assert all("unlucky" in skip.detail for skip in failed)
-        assert not ChangeRow.objects.exists()
+        assert not ListedRows.objects.exists()
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT unlucky")
         book_check.repair()

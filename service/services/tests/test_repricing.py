@@ -473,7 +473,7 @@ class TestRepricingOfManyRows:
             assert (last_id, done) == (chunk.last().pk, False)
             statements = [query["sql"] for query in queries]
             [bound] = [sql for sql in statements if sql.startswith("SELECT MAX")]
-            [update] = [sql for sql in statements if sql.startswith("UPDATE")]
+            [update] = [sql for sql in statements if "WITH moved" in sql]
             for statement in (bound, update):
                 plan = explained(statement)
                 assert "subscription_service_plan" in plan

@@ -1,0 +1,72 @@
+"""A chunk of a set's list judges its rows without a lock: what somebody writes meanwhile counts."""
+
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from price_changes import application
+from price_changes.tests.changes import approved, planned
+from services import price_writes, repricing
+from services.models import LedgerEntry, Skip, Subscription
+from services.tests.factories import a_book
+from services.tests.interleaving import a_person, in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def book():
+    return a_book(subscriptions=20, services=2, plans=2)
+
+
+class TestARowThatAPersonIsWriting:
+    @pytest.fixture(autouse=True)
+    def a_patient_worker(self, monkeypatch):
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "15s")
+
+    def beside_a_person(self, book):
+        """The row's price when a chunk has met a person's open transaction, who had 9.00 in mind."""
+        change = planned(kind="set", adjustment="percent", operand=10)
+        approved(change, "current")
+        assert application.start_due()
+        row = book.first()
+        with a_person() as person:
+            person.execute(
+                "UPDATE services_subscription SET price_state = 'negotiated', price = 9"
+                " WHERE id = %s",
+                [row.pk],
+            )
+            chunk = in_background(repricing.reprice, 10).until_it_waits()
+            person.commit()
+            chunk.result()
+        row.refresh_from_db()
+        return row
+
+    def test_keeps_the_persons_price_and_is_skipped_with_the_reason(self, book):
+        row = self.beside_a_person(book)
+        assert row.price == Decimal(9)
+        [skip] = Skip.objects.filter(subscription_id=row.pk)
+        assert skip.reason == Skip.Reason.MOVED_SINCE
+        assert LedgerEntry.objects.filter(subscription_id=row.pk).latest("id").price == 9
+
+    def test_would_be_overwritten_by_a_chunk_that_trusts_what_it_has_read(self, monkeypatch, book):
+        monkeypatch.setattr(
+            application, "MOVE", application.MOVE.replace("AND subscription.ctid = version", "")
+        )
+        assert self.beside_a_person(book).price != Decimal(9)
+
+
+def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, book):
+    before = dict(book.values_list("pk", "price"))
+    change = planned(kind="set", adjustment="percent", operand=10)
+    approved(change, "current")
+    assert application.start_due()
+    monkeypatch.setattr(repricing, "CHUNK", 2)
+    repricing.reprice()
+    after = dict(book.values_list("pk", "price"))
+    assert all(after[pk] == round(price * Decimal("1.1"), 2) for pk, price in before.items())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM price_changes_listedrows")
+        assert cursor.fetchone() == (0,)
+    assert Subscription.objects.filter(price_state="negotiated").count() == len(before)
