@@ -257,8 +257,8 @@ WITH part AS MATERIALIZED (
            array_agg(id) FILTER (WHERE reason IS NULL) AS ids,
            array_agg(price) FILTER (WHERE reason IS NULL) AS prices,
            array_agg(price_state) FILTER (WHERE reason IS NULL) AS price_states,
-           array_agg(CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price ELSE price END)
-               FILTER (WHERE reason IS NULL) AS new_prices,
+           array_agg(CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price
+                          ELSE price END) FILTER (WHERE reason IS NULL) AS new_prices,
            array_agg(new_state) FILTER (WHERE reason IS NULL) AS new_states,
            array_agg(new_until) FILTER (WHERE reason IS NULL) AS new_untils
       FROM ({{rows}}) change_row

@@ -101,9 +101,9 @@ def write_price(
     differ from `price`, rows of followers, and the locks of their catalogue, for nobody else
     compares them with the rule.
     """
-    update = rows.query.chain(UpdateQuery)
+    update: UpdateQuery = rows.query.chain(UpdateQuery)  # type: ignore[assignment]
     update.add_update_values({"price": price})
     sql, params = update.get_compiler(connection=connection).as_sql()
     with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
         cursor.execute(WITH_ENTRIES.format(update=sql), params)
-        return cursor.rowcount
+        return int(cursor.rowcount)

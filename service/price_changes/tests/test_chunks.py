@@ -26,7 +26,7 @@ class TestARowThatAPersonIsWriting:
         monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "15s")
 
     def beside_a_person(self, book):
-        """The row's price when a chunk has met a person's open transaction, who had 9.00 in mind."""
+        """The row after a chunk that has waited for a person's transaction, who wrote 9.00."""
         change = planned(kind="set", adjustment="percent", operand=10)
         approved(change, "current")
         assert application.start_due()
