@@ -1,9 +1,14 @@
-"""Who may read: people with a session, programs with an API key."""
+"""Who may do what: people with a session, programs with an API key.
+
+People have Django's permissions. A key reads, and has the rights that were given to it
+(`ApiKeyRights`); a right stands for the permission of the same verb.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -15,15 +20,19 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework_api_key.models import APIKey
 
+from pricebook.api import Refused
+from pricebook.models import ApiKeyRights
+
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
 @dataclass(frozen=True)
 class Program:
-    """Who reads with an API key; stands where a person's user stands."""
+    """Who comes with an API key; stands where a person's user stands."""
 
     username: str
+    key_id: str | None = None
     is_authenticated = True
     is_active = True
     is_staff = False
@@ -31,6 +40,15 @@ class Program:
 
     def __str__(self) -> str:
         return self.username
+
+    @cached_property
+    def rights(self) -> frozenset[str]:
+        """The permissions that the key's rights stand for. One query, the first time."""
+        rights = ApiKeyRights.objects.filter(api_key=self.key_id).first()
+        return rights.permissions() if rights else frozenset()
+
+    def has_perm(self, permission: str, obj: Any = None) -> bool:
+        return permission in self.rights
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -56,7 +74,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise exceptions.AuthenticationFailed("This API key was revoked.", "revoked_key")
         if api_key.expiry_date and api_key.expiry_date <= timezone.now():
             raise exceptions.AuthenticationFailed("This API key has expired.", "expired_key")
-        return Program(api_key.name), api_key
+        return Program(api_key.name, api_key.pk), api_key
 
     def authenticate_header(self, request: Request) -> str:
         return self.keyword
@@ -71,6 +89,33 @@ class MayRead(BasePermission):
         if settings.OPEN_READS or request.user.is_authenticated:
             return True
         raise exceptions.NotAuthenticated(self.message)
+
+
+class MayWrite(MayRead):
+    """Reading is as ever; an action in the view's `needs` wants one of the permissions there."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = getattr(view, "needs", {}).get(getattr(view, "action", None))
+        if needed is None:
+            return super().has_permission(request, view)
+        if not request.user.is_authenticated:
+            raise exceptions.NotAuthenticated(self.message)
+        if not any(request.user.has_perm(permission) for permission in needed):
+            missing = " or ".join(needed)
+            raise Refused(
+                "permission_denied",
+                f"{request.user} may not do this: the permission {missing} is missing. Whoever"
+                " looks after the users and the API keys can give it.",
+                403,
+                missing=missing,
+            )
+        return True
+
+
+def identity(request: Request) -> str:
+    """Who it is, whatever they are called: a person's number, or a key's."""
+    user = request.user
+    return f"key {user.key_id}" if isinstance(user, Program) else f"user {user.pk}"
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -14,9 +14,10 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from pricebook.models import ApiKeyRights
 from pricebook.open_forms import OpenForm
 
 NUL = "\x00"  # PostgreSQL's text has no such character
@@ -134,8 +135,14 @@ class GroupAdmin(DjangoGroupAdmin, BookAdmin):  # type: ignore[misc]
     pass
 
 
+class ApiKeyRightsInline(StackedInline):
+    model = ApiKeyRights
+    can_delete = False
+
+
 @admin.register(APIKey)
 class APIKeyAdmin(APIKeyModelAdmin, BookAdmin):  # type: ignore[misc]
-    """Keys for programs. A key is shown once, when it is made."""
+    """Keys for programs. A key is shown once, when it is made; it reads, and what is ticked."""
 
     list_display = ("name", "prefix", "created", "expiry_date", "_has_expired", "revoked")
+    inlines = (ApiKeyRightsInline,)

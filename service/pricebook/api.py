@@ -6,9 +6,11 @@ nothing here may import that before it is called.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
@@ -17,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework import exceptions, serializers, status
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
 
@@ -30,11 +33,15 @@ class ErrorSerializer(serializers.Serializer):
 
     code = serializers.CharField(help_text="What is wrong, for programs.")
     detail = serializers.CharField(help_text="What is wrong and how to mend it, for people.")
-    parameter = serializers.CharField(required=False, help_text="The query parameter it is about.")
+    parameter = serializers.CharField(
+        required=False, help_text="The parameter or field it is about."
+    )
     value = serializers.CharField(required=False, help_text="Its value, up to 100 characters.")
     allowed = serializers.ListField(
         child=serializers.CharField(), required=False, help_text="What it may be instead."
     )
+    state = serializers.CharField(required=False, help_text="The state that does not allow it.")
+    missing = serializers.CharField(required=False, help_text="The right that is missing.")
 
 
 class BadParameter(exceptions.APIException):
@@ -65,6 +72,26 @@ class BadRequest(exceptions.APIException):
     default_detail = "The request can't be understood."
 
 
+@runtime_checkable
+class Refusal(Protocol):
+    """An error of a subject's own module, which names its HTTP status if it is not 400."""
+
+    code: str
+    detail: str
+    about: dict[str, Any]
+
+
+class Refused(exceptions.APIException):
+    """A refusal as an answer: its code, its detail, its status, and what it is about."""
+
+    def __init__(
+        self, code: str, detail: str, status_code: int = status.HTTP_400_BAD_REQUEST, **about: Any
+    ) -> None:
+        super().__init__(detail, code)
+        self.status_code = status_code
+        self.about = about
+
+
 class DatabaseUnavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "database_unavailable"
@@ -87,6 +114,9 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
         error = BadRequest("There are too many parameters.", "too_many_parameters")
     elif isinstance(error, SuspiciousOperation):
         error = BadRequest()
+    elif isinstance(error, Refusal) and not isinstance(error, exceptions.APIException):
+        status_code = getattr(error, "status_code", status.HTTP_400_BAD_REQUEST)
+        error = Refused(error.code, error.detail, status_code, **error.about)
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer.", exc_info=error)
         error = DatabaseUnavailable()
@@ -154,6 +184,117 @@ class JSONRenderer(BaseRenderer):
         # The browsable page asks for it: people read that one.
         indent = (renderer_context or {}).get("indent")
         return msgspec.json.format(answer, indent=indent) if indent else answer
+
+
+class ExactJSONParser(BaseParser):
+    """JSON with exact numbers: 0.1 is a tenth, not a float.
+
+    What no endpoint has a use for is refused here, so that none of them meets it: NaN, a name
+    given twice (which of the two is meant?), text that can't be encoded, hundreds of levels.
+    """
+
+    media_type = "application/json"
+    longest = 1_000_000  # bytes
+    deepest = 20  # levels
+    digits = 40  # of a number
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        content = stream.read(self.longest + 1)
+        if len(content) > self.longest:
+            raise self.too_long()
+        try:
+            parsed = json.loads(
+                content.decode(),
+                parse_int=self._integer,
+                parse_float=self._decimal,
+                parse_constant=self._constant,
+                object_pairs_hook=self._object,
+            )
+        except RecursionError:
+            raise self._too_deep() from None
+        except ValueError as error:  # of the encoding, too
+            raise Refused("bad_json", f"The body is not JSON in UTF-8: {error}.") from None
+        self._check(parsed)
+        return parsed
+
+    @classmethod
+    def too_long(cls) -> Refused:
+        return Refused("body_too_long", f"A body has up to {cls.longest:,} bytes; send less.", 413)
+
+    def _integer(self, digits: str) -> int:
+        if len(digits) > self.digits:
+            raise self._too_many_digits(digits)
+        return int(digits)
+
+    def _decimal(self, digits: str) -> Decimal:
+        if len(digits) > self.digits:
+            raise self._too_many_digits(digits)
+        try:
+            return Decimal(digits)
+        except InvalidOperation:
+            raise self._too_many_digits(digits) from None
+
+    def _constant(self, word: str) -> None:
+        raise Refused("bad_json", f"{word} is no number in JSON.", value=word)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                shown = _shown(name)
+                raise Refused(
+                    "repeated_field", f"{shown!r} is given twice; give it once.", parameter=shown
+                )
+            found[name] = value
+        return found
+
+    def _check(self, value: Any, level: int = 1) -> None:
+        if level > self.deepest:
+            raise self._too_deep()
+        if isinstance(value, dict):
+            for name, each in value.items():
+                self._check(name, level)
+                self._check(each, level + 1)
+        elif isinstance(value, list):
+            for each in value:
+                self._check(each, level + 1)
+        elif isinstance(value, str) and ("\0" in value or value != _shown(value, len(value))):
+            raise Refused(
+                "bad_text",
+                "A text has a NUL or half of a surrogate pair in it; leave it out.",
+                value=_shown(value),
+            )
+
+    def _too_deep(self) -> Refused:
+        return Refused("too_deep", f"The body nests deeper than {self.deepest} levels.")
+
+    def _too_many_digits(self, digits: str) -> Refused:
+        return Refused(
+            "bad_number", f"A number has up to {self.digits} digits.", value=digits[:100]
+        )
+
+
+def _shown(text: str, length: int = 100) -> str:
+    """As much of it as can be encoded."""
+    return text[:length].encode(errors="replace").decode()
+
+
+def object_of(body: Any, known: Iterable[str] | None = None) -> dict[str, Any]:
+    """The body of a request, which is a JSON object with known names; raises Refused."""
+    if not isinstance(body, dict):
+        raise Refused("not_an_object", 'The body is a JSON object: {"name": value}.')
+    if known is not None:
+        known = list(known)
+        for name in body:
+            if name not in known:
+                has = ", ".join(known) or "none"
+                raise Refused(
+                    "unknown_field",
+                    f"There is no field {name[:100]!r} here; there are: {has}.",
+                    parameter=name[:100],
+                    allowed=known,
+                )
+    return body
 
 
 class ContentNegotiation(DefaultContentNegotiation):

@@ -218,6 +218,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "forget old answers": {
+        "task": "pricebook.tasks.forget_answers",
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
     "check the book": {
         "task": "services.tasks.check_book",
         "schedule": 60.0 * 60,
@@ -240,12 +245,12 @@ REST_FRAMEWORK = {
         "pricebook.access.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["pricebook.access.MayRead"],
+    "DEFAULT_PERMISSION_CLASSES": ["pricebook.access.MayWrite"],
     "DEFAULT_RENDERER_CLASSES": [
         "pricebook.api.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["pricebook.api.ExactJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.api.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "pricebook.api.error_response",
@@ -262,6 +267,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SERVE_INCLUDE_SCHEMA": False,
+    # Two enums of one name, and one of two names, in words.
+    "ENUM_NAME_OVERRIDES": {
+        "PriceChangeKind": "price_changes.models.PriceChange.Kind",
+        "PriceChangeKindToPlan": "price_changes.serializers.KINDS_TO_PLAN",
+        "PriceState": "services.models.Subscription.PriceState",
+    },
     # From a package, not from a CDN.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

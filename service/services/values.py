@@ -74,7 +74,7 @@ def number(name: str, value: Any) -> Decimal:
             raise InvalidOperation
         if amount != amount.quantize(Decimal("0.0001")):
             raise InvalidOperation
-    except InvalidOperation:
+    except ArithmeticError:  # InvalidOperation, and Overflow for an exponent of 16 digits
         raise BadValue(
             "not_a_number",
             f"{name} is a number such as 12.50; {str(value)[:100]!r} is not.",
