@@ -231,14 +231,17 @@ def drift(change: PriceChange) -> int | None:
     return int(rows)
 
 
-def moves_one(change: PriceChange, subscription_id: int) -> bool:
-    """Whether the change would move this subscription, if it happened now. One query, by its id."""
+def new_price_of(change: PriceChange, subscription_id: int) -> Decimal | None:
+    """What the change makes of a subscription, as of its instant; None: it would not move it.
+
+    One query, by its id.
+    """
     sql, params = rows_sql(change)
     found = fetch(
-        f"SELECT FROM ({sql}) change_row WHERE id = %s AND reason IS NULL",
+        f"SELECT new_price FROM ({sql}) change_row WHERE id = %s AND reason IS NULL",  # noqa: S608
         [*params, subscription_id],
     )
-    return bool(found)
+    return found[0][0] if found else None
 
 
 def listed(

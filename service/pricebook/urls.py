@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import DefaultRouter
 
+from price_changes.views import PriceChangeView
 from pricebook.home import home
 from pricebook.views import UnknownPath, healthz
 from services.views import LedgerView, SubscriptionView
@@ -13,6 +14,7 @@ router = DefaultRouter()
 router.include_root_view = False  # the root is the home page
 router.include_format_suffixes = False  # ?format= does it
 router.register("api/subscriptions", SubscriptionView)
+router.register("api/price-changes", PriceChangeView, basename="price-change")
 
 urlpatterns = [
     path("", home, name="home"),

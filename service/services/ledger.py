@@ -141,6 +141,20 @@ DESCRIBE_CHANGE: list[Callable[[int], Change | None]] = []
 
 
 @dataclass(frozen=True)
+class PendingChange:
+    """A price change that is scheduled and will move a subscription."""
+
+    id: int
+    title: str
+    effective_at: datetime
+    new_price: Decimal
+
+
+# Who knows what is scheduled for a subscription, by its id; `price_changes` adds its own.
+PENDING_CHANGES: list[Callable[[int], list[PendingChange]]] = []
+
+
+@dataclass(frozen=True)
 class Edit:
     """An edit of the catalogue: a list price, or a discount in per cent, and from when."""
 
@@ -272,6 +286,11 @@ def describe_change(change_id: int) -> Change:
             return change
     authors = Repricing.objects.filter(change_id=change_id).exclude(author="").order_by("id")
     return Change(change_id, authors.values_list("author", flat=True).first() or "")
+
+
+def pending_changes(subscription_id: int) -> list[PendingChange]:
+    """What is scheduled for a subscription, in the order of its coming. Queries: see the hooks."""
+    return [change for pending in PENDING_CHANGES for change in pending(subscription_id)]
 
 
 def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> str:

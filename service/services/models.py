@@ -225,6 +225,7 @@ class Subscription(SavesChanges):
 
     class Meta:
         ordering = ["id"]
+        permissions = [("set_price_state", "Can lock, release and negotiate prices")]
         indexes = [
             # Pages of one service, of one plan, of both; the last is also what a repricing walks.
             models.Index(name="subscription_service", fields=["service", "id"]),

@@ -1,9 +1,12 @@
 """What the API shows of a subscription."""
 
-from drf_spectacular.utils import extend_schema_serializer
+from dataclasses import asdict
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from services import ledger
+from services import ledger, price_state
 from services.models import LedgerEntry, Plan, Service, Subscription
 
 
@@ -53,6 +56,49 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "ended_at",
         )
         read_only_fields = fields
+
+
+class PendingChangeSerializer(serializers.Serializer):
+    """A price change that is scheduled and will move the subscription."""
+
+    id = serializers.IntegerField()
+    title = serializers.CharField()
+    effective_at = serializers.DateTimeField()
+    new_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+
+
+class OneSubscriptionSerializer(SubscriptionSerializer):
+    """A subscription, and what is scheduled for it."""
+
+    pending_changes = serializers.SerializerMethodField(
+        required=False, help_text="What is scheduled, in the order of its coming; not with as_of."
+    )
+
+    class Meta(SubscriptionSerializer.Meta):
+        fields = (*SubscriptionSerializer.Meta.fields, "pending_changes")  # type: ignore[assignment]
+        read_only_fields = fields  # type: ignore[assignment]
+
+    @extend_schema_field(PendingChangeSerializer(many=True))
+    def get_pending_changes(self, subscription: Subscription) -> list[dict[str, Any]]:
+        return [asdict(change) for change in ledger.pending_changes(subscription.pk)]
+
+
+class LockSerializer(serializers.Serializer):
+    """A lock: the price stays until its end, or until it is released."""
+
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="With a time zone, in the future."
+    )
+    reason = serializers.CharField(max_length=price_state.LONGEST_REASON)
+
+
+class NegotiateSerializer(serializers.Serializer):
+    """A price of its own."""
+
+    price = serializers.DecimalField(
+        max_digits=12, decimal_places=2, min_value=0, help_text="A number, or its digits as text."
+    )
+    reason = serializers.CharField(max_length=price_state.LONGEST_REASON)
 
 
 @extend_schema_serializer(many=False)

@@ -1,7 +1,9 @@
-"""The API: subscriptions and the ledger, read only."""
+"""The API of subscriptions and the ledger: reading, and the verbs of the price state."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.http import QueryDict
@@ -10,19 +12,25 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from pricebook.api import BadParameter, ErrorSerializer
-from services import filters, ledger, listing
+from pricebook import idempotency
+from pricebook.api import BadParameter, ErrorSerializer, object_of
+from pricebook.idempotency import idempotent
+from pricebook.models import SET_PRICE_STATE
+from services import filters, ledger, listing, price_state, values
 from services.filters import BookFilter
 from services.models import Subscription
 from services.serializers import (
     ExplanationSerializer,
     FeedSerializer,
     HistorySerializer,
+    LockSerializer,
+    NegotiateSerializer,
+    OneSubscriptionSerializer,
     PageSerializer,
-    SubscriptionSerializer,
 )
 from services.values import MAX_BIGINT
 
@@ -58,13 +66,37 @@ PARAMETERS = [
     PAGE_SIZE,
 ]
 
+# What a request that wants something done may be refused with, besides `ERRORS`.
+REFUSALS = {
+    403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
+    409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the states that do."),
+    413: OpenApiResponse(ErrorSerializer, "The body is too long."),
+    415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),
+    422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
+}
+
+
+def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
+    """`POST /api/subscriptions/{id}/<name>/`, once for each Idempotency-Key."""
+
+    def decorated(method: Any) -> Any:
+        described = extend_schema(
+            parameters=[PATH_ID, idempotency.PARAMETER],
+            request=body,
+            responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+        )
+        return described(action(detail=True, methods=["post"])(idempotent(method)))
+
+    return decorated
+
 
 class SubscriptionView(ReadOnlyModelViewSet):
     """Who pays what, and how much it is all together."""
 
     queryset = Subscription.objects.for_api()
-    serializer_class = SubscriptionSerializer
+    serializer_class = OneSubscriptionSerializer
     lookup_value_regex = "[0-9]+"
+    needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))
 
     @extend_schema(parameters=PARAMETERS, responses={200: PageSerializer, **ERRORS}, filters=False)
     def list(self, request: Request) -> Response:
@@ -85,8 +117,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "total_amount": page.total.amount,
                 "count": page.total.subscriptions,
                 "currency": settings.CURRENCY,
-                "next": self.link(request, page.next),
-                "previous": self.link(request, page.previous),
+                "next": link(request, page.next),
+                "previous": link(request, page.previous),
             }
         )
 
@@ -97,7 +129,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
             ),
         ],
-        responses={200: SubscriptionSerializer, **ERRORS, **UNKNOWN},
+        responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
@@ -126,7 +158,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         if not entries and not ledger.history(known_id(pk), limit=1):
             raise NotFound(f"There is no subscription {pk}, and never was.")
         more = listing.Cursor(entries[size - 1]["id"]) if len(entries) > size else None
-        return Response({"result": entries[:size], "next": self.link(request, more)})
+        return Response({"result": entries[:size], "next": link(request, more)})
 
     @extend_schema(
         parameters=[
@@ -147,13 +179,47 @@ class SubscriptionView(ReadOnlyModelViewSet):
             raise nothing_then(pk, instant)
         return Response(asdict(explanation))
 
-    def link(self, request: Request, cursor: listing.Cursor | None) -> str | None:
-        """This request's address with another cursor."""
-        if cursor is None:
-            return None
-        query: QueryDict = request.query_params.copy()
-        query["cursor"] = str(cursor)
-        return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+    @verb(LockSerializer)
+    def lock(self, request: Request, pk: str) -> Response:
+        """Keep the price that it has, until an instant or until it is released."""
+        given = object_of(request.data, ["until", "reason"])
+        until = given.get("until")
+        return self.decided(
+            price_state.lock(
+                known_id(pk),
+                until=None if until is None else values.instant("until", until),
+                reason=given.get("reason", ""),
+                author=str(request.user),
+            )
+        )
+
+    @verb(None)
+    def release(self, request: Request, pk: str) -> Response:
+        """End a lock: it follows the catalogue again."""
+        object_of(request.data, [])
+        return self.decided(price_state.release(known_id(pk), author=str(request.user)))
+
+    @verb(NegotiateSerializer)
+    def negotiate(self, request: Request, pk: str) -> Response:
+        """Give it a price of its own."""
+        given = object_of(request.data, ["price", "reason"])
+        return self.decided(
+            price_state.negotiate(
+                known_id(pk),
+                price=values.money("price", given.get("price", "")),
+                reason=given.get("reason", ""),
+                author=str(request.user),
+            )
+        )
+
+    @verb(None)
+    def follow(self, request: Request, pk: str) -> Response:
+        """Let it follow the catalogue, whatever its state was."""
+        object_of(request.data, [])
+        return self.decided(price_state.follow(known_id(pk), author=str(request.user)))
+
+    def decided(self, subscription: Subscription) -> Response:
+        return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
 
 
 class LedgerView(APIView):
@@ -186,6 +252,15 @@ class LedgerView(APIView):
                 code="place_ahead",
             ) from error
         return Response({"result": feed.entries, "next": str(feed.next)})
+
+
+def link(request: Request, cursor: listing.Cursor | None) -> str | None:
+    """This request's address with another cursor."""
+    if cursor is None:
+        return None
+    query: QueryDict = request.query_params.copy()
+    query["cursor"] = str(cursor)
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
 def refuse_with_as_of(wanted: BookFilter) -> None:

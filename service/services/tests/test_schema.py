@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client as Browser
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from rest_framework_api_key.models import APIKey
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -19,6 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from price_changes import definition
+from price_changes.preview import preview
+from pricebook.models import ApiKeyRights
 from pricebook.wsgi import application
 from services.filters import FILTERS, PAGING
 from services.tests.factories import a_book
@@ -31,10 +35,30 @@ CHECKS = [
 ]
 PATHS = [
     "/api/ledger/",
+    "/api/price-changes/",
+    "/api/price-changes/{id}/",
+    "/api/price-changes/{id}/rows/",
+    "/api/price-changes/{id}/skips/",
     "/api/subscriptions/",
     "/api/subscriptions/{id}/",
     "/api/subscriptions/{id}/explain/",
     "/api/subscriptions/{id}/ledger/",
+]
+VERBS = [
+    *[
+        f"/api/price-changes/{{id}}/{verb}/"
+        for verb in ("preview", "approve", "pause", "resume", "cancel", "revert")
+    ],
+    *[f"/api/subscriptions/{{id}}/{verb}/" for verb in ("lock", "release", "negotiate", "follow")],
+]
+# One of each kind of body; each costs seconds.
+WRITES = [
+    "/api/price-changes/",
+    "/api/price-changes/{id}/approve/",
+    "/api/price-changes/{id}/revert/",
+    "/api/price-changes/{id}/preview/",
+    "/api/subscriptions/{id}/lock/",
+    "/api/subscriptions/{id}/negotiate/",
 ]
 
 
@@ -47,7 +71,7 @@ class TestSchema:
         response = Browser().get("/api/schema/", {"format": "json"})
         assert response.status_code == 200
         paths = response.json()["paths"]
-        assert set(paths) == set(PATHS)
+        assert set(paths) == {*PATHS, *VERBS}
 
     def test_names_every_parameter_and_the_ways_in(self):
         schema = Browser().get("/api/schema/", {"format": "json"}).json()
@@ -73,6 +97,11 @@ class TestDocs:
         assert not re.search(r"https?://", page.replace("http://www.w3.org", ""))
 
 
+def a_change():
+    planned = definition.plan({"kind": "set", "adjustment": "percent", "operand": 5}, "ann")
+    return preview(planned.pk)
+
+
 @pytest.mark.django_db(transaction=True)  # a request's end closes a connection in a transaction
 class TestAnswers:
     """To requests that follow the schema, and to some that do not, all made up."""
@@ -83,6 +112,8 @@ class TestAnswers:
         settings.OPEN_READS = True
         settings.ALLOWED_HOSTS = ["*"]
         known = a_book(5).first()
+        if "price-changes" in path:
+            known = a_change()
         operation = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)[path][
             "GET"
         ]
@@ -107,3 +138,39 @@ class TestAnswers:
             assert statuses[200] > 5
         else:
             assert statuses[200] < statuses.total()
+
+    @pytest.mark.parametrize("mode", GenerationMode)
+    @pytest.mark.parametrize("path", WRITES)
+    def test_to_writes_keep_to_the_schema(self, path, mode, settings):
+        settings.ALLOWED_HOSTS = ["*"]
+        known = a_book(5).first()
+        if "price-changes" in path:
+            known = a_change()
+        api_key, key = APIKey.objects.create_key(name="erp")
+        ApiKeyRights.objects.create(
+            api_key=api_key, may_plan=True, may_approve=True, may_set_price_states=True
+        )
+        operation = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)[path][
+            "POST"
+        ]
+        statuses = Counter()
+
+        @given(st.data())
+        @hypothesis.settings(
+            max_examples=15,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        def ask(data):
+            case = data.draw(operation.as_strategy(generation_mode=mode))
+            if "id" in case.path_parameters and mode == GenerationMode.POSITIVE:
+                case.path_parameters["id"] = data.draw(st.sampled_from([known.pk, known.pk + 999]))
+            answer = case.call_and_validate(
+                checks=CHECKS, headers={"Authorization": f"Api-Key {key}"}
+            )
+            statuses[answer.status_code] += 1
+
+        ask()
+
+        assert not {401, 403, 405} & statuses.keys(), statuses

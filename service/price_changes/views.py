@@ -1,0 +1,317 @@
+"""The API of price changes: plan, look, approve, watch, take back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import ViewSet
+
+from price_changes import definition, lifecycle, preview
+from price_changes.models import PriceChange
+from price_changes.serializers import (
+    ApprovalSerializer,
+    NewPriceChangeSerializer,
+    OnePriceChangeSerializer,
+    PriceChangePageSerializer,
+    PriceChangeSerializer,
+    RevertSerializer,
+    RowPageSerializer,
+    SkipPageSerializer,
+    SkipSerializer,
+)
+from pricebook import idempotency
+from pricebook.api import BadParameter, ErrorSerializer, Refused, object_of
+from pricebook.idempotency import idempotent
+from pricebook.models import APPROVE, PLAN
+from services import filters, values
+from services.listing import Cursor
+from services.models import Skip
+from services.tasks import set_comment, set_price, wake
+from services.values import MAX_BIGINT, BadValue
+from services.views import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS, cursor_of, link
+
+UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
+REASONS = [reason.value for reason in Skip.Reason]
+STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
+FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
+    "status": (
+        "status",
+        lambda name, value: values.word(name, value, STATUSES),
+        {"type": "string", "enum": STATUSES},
+    ),
+    "kind": (
+        "kind",
+        lambda name, value: values.word(name, value, KINDS),
+        {"type": "string", "enum": KINDS},
+    ),
+    "service": ("service_id", values.identifier, filters.ID.schema),
+    "plan": ("plan_id", values.identifier, filters.ID.schema),
+}
+
+
+def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
+    """`POST /api/price-changes/{id}/<name>/`, once for each Idempotency-Key."""
+
+    def decorated(method: Any) -> Any:
+        described = extend_schema(
+            parameters=[PATH_ID, idempotency.PARAMETER],
+            request=body,
+            responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+        )
+        return described(action(detail=True, methods=["post"])(idempotent(method)))
+
+    return decorated
+
+
+class PriceChangeView(ViewSet):
+    """Decisions to move prices."""
+
+    lookup_value_regex = "[0-9]+"
+    needs = {
+        "create": (PLAN,),
+        # Who approves one that was held has to see it anew.
+        "preview": (PLAN, APPROVE),
+        **{key: [APPROVE] for key in ("approve", "pause", "resume", "cancel", "revert")},
+    }
+
+    @extend_schema(
+        operation_id="price_changes_list",
+        parameters=[
+            *[OpenApiParameter(name, schema) for name, (_, _, schema) in FILTERS.items()],
+            CURSOR,
+            PAGE_SIZE,
+        ],
+        responses={200: PriceChangePageSerializer, **ERRORS},
+    )
+    def list(self, request: Request) -> Response:
+        """Price changes, newest first; plain edits of the catalogue are among them."""
+        query = request.query_params
+        filters.refuse_unknown(query, [*FILTERS, *filters.PAGING])
+        changes = PriceChange.objects.all()
+        for name, (column, parse, _) in FILTERS.items():
+            if (value := filters.value_of(query, name)) is not None:
+                try:
+                    changes = changes.filter(**{column: parse(name, value)})
+                except BadValue as error:
+                    raise filters.bad_parameter(error) from None
+        cursor, size = cursor_of(query), filters.page_size(query)
+        page, next, previous = newest_first(changes, cursor, size)
+        return Response(
+            {
+                "result": PriceChangeSerializer(page, many=True).data,
+                "next": link(request, next),
+                "previous": link(request, previous),
+            }
+        )
+
+    @extend_schema(
+        operation_id="price_changes_retrieve",
+        parameters=[PATH_ID],
+        responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN},
+    )
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """A price change: what it says, how far it is, what became of it."""
+        filters.refuse_unknown(request.query_params, [])
+        return answer(change_of(pk))
+
+    @extend_schema(
+        operation_id="price_changes_create",
+        parameters=[idempotency.PARAMETER],
+        request=NewPriceChangeSerializer,
+        responses={201: OnePriceChangeSerializer, **ERRORS, **REFUSALS},
+    )
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Plan a change and preview it. Nothing moves before it is approved."""
+        planned = definition.plan(object_of(request.data), str(request.user))
+        change = preview.preview(planned.pk)
+        return answer(change, 201)
+
+    @verb(None)
+    def preview(self, request: Request, pk: str) -> Response:
+        """Count anew what a change would do; it gets a new fingerprint if rows have moved."""
+        object_of(request.data, [])
+        return answer(preview.preview(known_id(pk)))
+
+    @verb(ApprovalSerializer)
+    def approve(self, request: Request, pk: str) -> Response:
+        """Approve what the latest preview showed. It is applied at its instant, or at once."""
+        given = object_of(request.data, ["fingerprint", "when_moved", "effective_at"])
+        if not isinstance(fingerprint := given.get("fingerprint"), str):
+            raise Refused(
+                "missing",
+                "Give the fingerprint of the preview that you approve, as text.",
+                parameter="fingerprint",
+            )
+        change = lifecycle.approve(
+            known_id(pk),
+            fingerprint,
+            str(request.user),
+            given.get("when_moved"),
+            given.get("effective_at"),
+        )
+        return moving(change)
+
+    @verb(None)
+    def pause(self, request: Request, pk: str) -> Response:
+        """Leave the remaining rows alone until it is resumed."""
+        object_of(request.data, [])
+        return answer(lifecycle.pause(known_id(pk), str(request.user)))
+
+    @verb(None)
+    def resume(self, request: Request, pk: str) -> Response:
+        """Go on with one that was paused."""
+        object_of(request.data, [])
+        return moving(lifecycle.resume(known_id(pk), str(request.user)))
+
+    @verb(None)
+    def cancel(self, request: Request, pk: str) -> Response:
+        """Before its instant nothing happens; while it runs, what it has moved goes back."""
+        object_of(request.data, [])
+        return moving(lifecycle.cancel(known_id(pk), str(request.user)))
+
+    @verb(RevertSerializer)
+    def revert(self, request: Request, pk: str) -> Response:
+        """Plan the change that takes this one back; the answer is that change, with its preview."""
+        given = object_of(request.data, ["approve"])
+        approve = definition.flag("approve", given.get("approve", False))
+        return moving(lifecycle.revert(known_id(pk), str(request.user), approve))
+
+    @extend_schema(
+        parameters=[
+            PATH_ID,
+            OpenApiParameter(
+                "reason",
+                {"type": "string", "enum": ["moves", *REASONS]},
+                description="Only those that move, or that stay for this reason.",
+            ),
+            CURSOR,
+            PAGE_SIZE,
+        ],
+        responses={
+            200: RowPageSerializer,
+            **ERRORS,
+            **UNKNOWN,
+            409: OpenApiResponse(ErrorSerializer, "It has begun: see its outcome and its skips."),
+        },
+    )
+    @action(detail=True)
+    def rows(self, request: Request, pk: str) -> Response:
+        """What the change would make of each subscription, as the book is now."""
+        query = request.query_params
+        filters.refuse_unknown(query, ["reason", *filters.PAGING])
+        reason = reason_of(query, ["moves", *REASONS])
+        after, size = after_of(query), filters.page_size(query)
+        change = change_of(pk)
+        waiting = ["planned", "held", "scheduled"]
+        if change.status not in waiting:
+            raise Refused(
+                "wrong_state",
+                f"Price change {pk} is {change.status}: its rows can be foreseen no more. See its"
+                " outcome, its skips, and the ledger.",
+                409,
+                state=change.status,
+                allowed=waiting,
+            )
+        found = preview.listed(change, after, size + 1, reason)
+        more = Cursor(found[size - 1]["subscription"]) if len(found) > size else None
+        return Response({"result": found[:size], "next": link(request, more)})
+
+    @extend_schema(
+        parameters=[
+            PATH_ID,
+            OpenApiParameter("reason", {"type": "string", "enum": REASONS}),
+            CURSOR,
+            PAGE_SIZE,
+        ],
+        responses={200: SkipPageSerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True)
+    def skips(self, request: Request, pk: str) -> Response:
+        """What the change has looked at and not moved, and why."""
+        query = request.query_params
+        filters.refuse_unknown(query, ["reason", *filters.PAGING])
+        reason = reason_of(query, REASONS)
+        after, size = after_of(query), filters.page_size(query)
+        skips = Skip.objects.filter(repricing__change_id=change_of(pk).pk, pk__gt=after)
+        if reason is not None:
+            skips = skips.filter(reason=reason)
+        found = list(skips.order_by("pk")[: size + 1])
+        more = Cursor(found[size - 1].pk) if len(found) > size else None
+        return Response(
+            {
+                "result": SkipSerializer(found[:size], many=True).data,
+                "next": link(request, more),
+            }
+        )
+
+
+def answer(change: PriceChange, status_code: int = 200) -> Response:
+    return Response(OnePriceChangeSerializer(change).data, status=status_code)
+
+
+def moving(change: PriceChange) -> Response:
+    """The answer, and a worker that is woken after the commit."""
+    transaction.on_commit(lambda: wake(set_price, set_comment), robust=True)
+    return answer(change)
+
+
+def known_id(pk: str) -> int:
+    id = filters.whole_number(pk)
+    if id is None or id > MAX_BIGINT:
+        raise NotFound(f"There is no price change {pk[:100]}.")
+    return id
+
+
+def change_of(pk: str) -> PriceChange:
+    change = PriceChange.objects.select_related("reverts").filter(pk=known_id(pk)).first()
+    if change is None:
+        raise NotFound(f"There is no price change {pk}.")
+    return change
+
+
+def reason_of(query: Any, words: list[str]) -> str | None:
+    value = filters.value_of(query, "reason")
+    if value is None:
+        return None
+    try:
+        return values.word("reason", value, words)
+    except BadValue as error:
+        raise filters.bad_parameter(error) from None
+
+
+def after_of(query: Any) -> int:
+    cursor = cursor_of(query)
+    if cursor is None:
+        return 0
+    if cursor.backward:
+        raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
+    return cursor.id
+
+
+def newest_first(
+    changes: QuerySet[PriceChange], cursor: Cursor | None, size: int
+) -> tuple[list[PriceChange], Cursor | None, Cursor | None]:
+    """A page and the cursors of the next one (older) and the previous one (newer). One query."""
+    backward = cursor is not None and cursor.backward
+    if cursor is not None:
+        place = {"pk__gt" if backward else "pk__lt": cursor.id}
+        changes = changes.filter(**place)
+    found = list(changes.order_by("pk" if backward else "-pk")[: size + 1])
+    more, page = len(found) > size, found[:size]
+    if backward:
+        page.reverse()
+    if not page:
+        return [], None, None
+    older = Cursor(page[-1].pk) if more or backward else None
+    newer = Cursor(page[0].pk, backward=True) if (more if backward else cursor) else None
+    return page, older, newer
