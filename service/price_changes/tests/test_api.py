@@ -453,3 +453,24 @@ class TestHostileBodies:
         for value in ("yes", 1, [], {}):
             response = erp.post(f"{URL}{change['id']}/revert/", {"approve": value})
             assert (response.status_code, response.json()["code"]) == (400, "not_a_flag")
+
+    def test_that_name_a_field_twice_are_not_guessed_at(self, erp, book):
+        body = '{"kind": "set", "adjustment": "add", "operand": 1, "operand": 2}'
+        response = erp.generic("POST", URL, body, content_type="application/json")
+        assert (response.status_code, response.json()["code"]) == (400, "repeated_field")
+        assert response.json()["parameter"] == "operand"
+
+
+class TestInABrowser:
+    def test_is_a_page(self, erp, book):
+        change = planned(erp, kind="set", adjustment="percent", operand=10)
+        for path in ("", f"{change['id']}/", f"{change['id']}/rows/", f"{change['id']}/skips/"):
+            response = erp.get(f"{URL}{path}", headers={"Accept": "text/html"})
+            assert response.status_code == 200
+            assert response.headers["Content-Type"].startswith("text/html")
+
+    def test_is_never_written_to_otherwise(self, erp, book):
+        change = planned(erp, kind="set", adjustment="percent", operand=10)
+        for method in (erp.put, erp.patch, erp.delete):
+            response = method(f"{URL}{change['id']}/", {})
+            assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
