@@ -39,7 +39,6 @@ from price_changes.wording import Names, sentence
 from pricebook.admin import BookAdmin
 from pricebook.templatetags.pricebook import instant
 from services.models import Skip
-from services.subscription_price import PENDING, Pending
 from services.tasks import set_comment, set_price, wake
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
@@ -412,19 +411,6 @@ class PriceChangeAdmin(BookAdmin):
         transaction.on_commit(_wake, robust=True)
         messages.success(request, verb.done)
         return HttpResponseRedirect(url_of(after.pk))
-
-
-def pending(subscription_id: int) -> list[Pending]:
-    """For the page of a subscription. What `lifecycle.pending` asks, and up to three for names."""
-    changes = lifecycle.pending(subscription_id)
-    names = Names.of_changes(changes)
-    return [
-        Pending(change.pk, change.title or sentence(change, names), change.effective_at)
-        for change in changes
-    ]
-
-
-PENDING.append(pending)
 
 
 def _wake() -> None:

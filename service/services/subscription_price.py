@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -30,20 +29,6 @@ from services.models import LedgerEntry, Subscription
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 
 HISTORY = 10  # entries on a page
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A change of the price that is coming."""
-
-    change_id: int
-    text: str
-    effective_at: datetime | None
-
-
-# Who knows what is coming for a subscription, by its id. `price_changes` adds its own: it stands on
-# top of this.
-PENDING: list[Callable[[int], list[Pending]]] = []
 
 
 @dataclass(frozen=True)
@@ -145,7 +130,7 @@ class PricePages:
                 "price_verbs": _verbs(subscription)
                 if self.has_change_permission(request, subscription)  # type: ignore[attr-defined]
                 else {},
-                "pending": [each for look in PENDING for each in look(subscription.pk)],
+                "pending": ledger.pending_changes(subscription.pk),
                 **_history(subscription.pk, request.GET.get("before", "")),
             }
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]

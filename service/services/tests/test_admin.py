@@ -1,6 +1,7 @@
 """The catalogue, subscriptions and repricings in the admin."""
 
 import html
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -12,10 +13,11 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
+from price_changes import definition, lifecycle
+from price_changes.preview import preview
 from pricebook.tests.pages import OpenedForm, errors_of
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.repricing import reprice, stamp
-from services.subscription_price import PENDING, Pending
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import in_background
 
@@ -564,12 +566,19 @@ class TestThePriceOfASubscription:
         assert self.page(ann, a_subscription(), before=before)
 
     def test_what_is_coming_is_named(self, ann):
-        subscription = a_subscription()
-        PENDING.append(lambda pk: [Pending(pk, "Something new", timezone.now())])
-        try:
-            assert "Something new" in self.page(ann, subscription)
-        finally:
-            PENDING.pop()
+        subscription = a_subscription(service=a_service(100))
+        values = {
+            "kind": "list_price",
+            "service": subscription.service_id,
+            "new_value": 120,
+            "effective_at": timezone.now() + timedelta(days=2),
+            "title": "Prices of 2027",
+        }
+        change = preview(definition.plan(values, "ann").pk)
+        lifecycle.approve(change.pk, change.fingerprint, "ann")
+        page = self.page(ann, subscription)
+        assert "120.00 USD from" in page
+        assert "Prices of 2027</a>" in page
 
     def test_queries_of_its_page(self, ann, django_assert_num_queries):
         subscription = a_subscription()
