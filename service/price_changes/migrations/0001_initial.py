@@ -15,21 +15,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ChangeRow',
-            fields=[
-                ('pk', models.CompositePrimaryKey('change_id', 'service_id', 'plan_id', 'subscription_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('change_id', models.BigIntegerField()),
-                ('service_id', models.BigIntegerField()),
-                ('plan_id', models.BigIntegerField()),
-                ('subscription_id', models.BigIntegerField()),
-                ('price', models.DecimalField(decimal_places=2, max_digits=12)),
-                ('price_state', models.CharField(choices=[('follows', 'Follows'), ('locked', 'Locked'), ('negotiated', 'Negotiated')], max_length=10)),
-                ('new_price', models.DecimalField(decimal_places=2, max_digits=12)),
-                ('new_state', models.CharField(choices=[('follows', 'Follows'), ('locked', 'Locked'), ('negotiated', 'Negotiated')], max_length=10)),
-                ('new_until', models.DateTimeField(null=True)),
-            ],
-        ),
-        migrations.CreateModel(
             name='PriceChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

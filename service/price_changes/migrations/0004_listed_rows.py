@@ -74,9 +74,6 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.DeleteModel(
-            name="ChangeRow",
-        ),
         migrations.AddIndex(
             model_name="listedrows",
             index=models.Index(

@@ -19,7 +19,7 @@ from django_migration_linter.management.commands.lintmigrations import Command
 django.setup()
 call_command(
     Command(),
-    include_apps=["clients", "services", "price_changes"],
+    include_apps=["pricebook", "clients", "services", "price_changes"],
     no_cache=True,
     quiet=["ok", "ignore"],
 )

@@ -9,6 +9,9 @@ What an entry says of its origin comes from the transaction's settings, which wo
 `pricebook.change` (id), `pricebook.effective_at` (else the clock), `pricebook.author` (else the
 database's user). With `pricebook.kept` on, the writer has done both itself.
 
+Old and new rows are compared by EXCEPT and never joined: a session keeps the plans of its first
+call, and one that began with single rows would join the 20,000 of a later statement row by row.
+
 The ledger is append-only: the database refuses to change, delete or truncate it.
 """
 
@@ -109,18 +112,17 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id)
           INTO services, plans
-          FROM (SELECT DISTINCT service_id, plan_id FROM new_rows) pair;
+          FROM new_rows;
     ELSE
         SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id)
           INTO services, plans
-          FROM (SELECT DISTINCT new_row.service_id, new_row.plan_id
-                  FROM new_rows new_row LEFT JOIN old_rows old_row USING (id)
-                 WHERE (new_row.price, new_row.service_id, new_row.plan_id, new_row.ended_at,
-                        new_row.price_state, new_row.locked_until, new_row.client_id)
-                       IS DISTINCT FROM
-                       (old_row.price, old_row.service_id, old_row.plan_id, old_row.ended_at,
-                        old_row.price_state, old_row.locked_until, old_row.client_id)
-               ) pair;
+          FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+                       ended_at
+                  FROM new_rows
+                EXCEPT
+                SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+                       ended_at
+                  FROM old_rows) changed;
     END IF;
     IF services IS NULL THEN
         RETURN NULL;
@@ -143,43 +145,49 @@ BEGIN
                AND service.id = new_row.service_id AND plan.id = new_row.plan_id
                AND (new_row.ended_at IS NULL OR new_row.ended_at > now())
                AND new_row.price <> price_rule(service.full_price, plan.discount_percent)
-            RETURNING subscription.id, subscription.price
+            RETURNING subscription.*
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 effective_at, change_id, author)
-        SELECT id, client_id, service_id, plan_id, coalesce(kept.price, new_row.price),
-               price_state, locked_until, since, change, writer
-          FROM new_rows new_row LEFT JOIN kept USING (id);
+        SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+               since, change, writer
+          FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                  FROM kept
+                UNION ALL
+                SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                  FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
+         ORDER BY id;
     ELSE
-        WITH kept AS (
+        WITH moved AS (
+            SELECT id, service_id, plan_id, price, price_state, ended_at FROM new_rows
+            EXCEPT
+            SELECT id, service_id, plan_id, price, price_state, ended_at FROM old_rows
+        ), kept AS (
             UPDATE services_subscription subscription
                SET price = price_rule(service.full_price, plan.discount_percent)
-              FROM new_rows new_row LEFT JOIN old_rows old_row USING (id),
-                   services_service service, services_plan plan
-             WHERE subscription.id = new_row.id AND new_row.price_state = 'follows'
-               AND service.id = new_row.service_id AND plan.id = new_row.plan_id
-               AND (new_row.ended_at IS NULL OR new_row.ended_at > now())
-               AND new_row.price <> price_rule(service.full_price, plan.discount_percent)
-               AND (new_row.price, new_row.service_id, new_row.plan_id, new_row.ended_at,
-                    new_row.price_state)
-                   IS DISTINCT FROM
-                   (old_row.price, old_row.service_id, old_row.plan_id, old_row.ended_at,
-                    old_row.price_state)
-            RETURNING subscription.id, subscription.price
+              FROM moved, services_service service, services_plan plan
+             WHERE subscription.id = moved.id AND moved.price_state = 'follows'
+               AND service.id = moved.service_id AND plan.id = moved.plan_id
+               AND (moved.ended_at IS NULL OR moved.ended_at > now())
+               AND moved.price <> price_rule(service.full_price, plan.discount_percent)
+            RETURNING subscription.*
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 effective_at, change_id, author)
-        SELECT id, new_row.client_id, new_row.service_id, new_row.plan_id,
-               coalesce(kept.price, new_row.price), new_row.price_state, new_row.locked_until,
+        SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                since, change, writer
-          FROM new_rows new_row LEFT JOIN old_rows old_row USING (id) LEFT JOIN kept USING (id)
-         WHERE (coalesce(kept.price, new_row.price), new_row.price_state, new_row.locked_until,
-                new_row.client_id, new_row.service_id, new_row.plan_id)
-               IS DISTINCT FROM
-               (old_row.price, old_row.price_state, old_row.locked_until,
-                old_row.client_id, old_row.service_id, old_row.plan_id);
+          FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                  FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                          FROM kept
+                        UNION ALL
+                        SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                          FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
+                EXCEPT
+                SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                  FROM old_rows) changed
+         ORDER BY id;
     END IF;
     PERFORM set_config('pricebook.kept', '', true);
 

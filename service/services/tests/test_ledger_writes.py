@@ -1,12 +1,14 @@
 """The ledger: whoever writes, its last entry of a subscription is what the row says."""
 
 import io
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from services import repricing
@@ -552,3 +554,25 @@ class TestARowThatCanNotBeWritten:
             assert reprice() == 4
         assert prices(refused) == [100]
         assert folds()
+
+
+class TestAStatementOfManyRows:
+    def test_costs_the_same_in_a_session_that_began_with_single_ones(self):
+        """Its triggers keep the plans of their first call, made for as many rows as that had."""
+        book = a_book(subscriptions=6_000, services=2, plans=2)
+
+        def seconds(*before):
+            with connection.cursor() as cursor:
+                cursor.execute("DISCARD PLANS")
+            for write in before:
+                write()
+            began = time.perf_counter()
+            book.update(price_state="negotiated", price=F("price") + 1)
+            return time.perf_counter() - began
+
+        def one():
+            book.filter(pk=book.first().pk).update(price_state="negotiated", price=F("price") + 1)
+
+        seconds()
+        first = seconds()
+        assert seconds(one) < 5 * first  # row by row it would be fifty times as long
