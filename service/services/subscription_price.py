@@ -127,9 +127,7 @@ class PricePages:
             context |= {
                 "subscription": subscription,
                 "why": ledger.explain(subscription.pk),
-                "price_verbs": _verbs(subscription)
-                if self.has_change_permission(request, subscription)  # type: ignore[attr-defined]
-                else {},
+                "price_verbs": _verbs(subscription) if _may(request) else {},
                 "pending": ledger.pending_changes(subscription.pk),
                 **_history(subscription.pk, request.GET.get("before", "")),
             }
@@ -140,7 +138,7 @@ class PricePages:
         verb = VERBS.get(name)
         if subscription is None or verb is None:
             raise Http404("There is no such subscription, or nothing of the kind to do with it.")
-        if not self.has_change_permission(request, subscription):  # type: ignore[attr-defined]
+        if not _may(request):
             raise PermissionDenied
         page = reverse("admin:services_subscription_change", args=[object_id])
         form = PriceForm(verb, request.POST if request.method == "POST" else None)
@@ -170,6 +168,10 @@ class PricePages:
                 "media": self.media + form.media,  # type: ignore[attr-defined]
             },
         )
+
+
+def _may(request: HttpRequest) -> bool:
+    return request.user.has_perm("services.set_price_state")  # as for the API
 
 
 def _verbs(subscription: Subscription) -> dict[str, Verb]:

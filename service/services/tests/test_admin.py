@@ -531,11 +531,14 @@ class TestThePriceOfASubscription:
         answer = self.decide(ann, subscription, "release")
         assert "is not locked" in messages_of(answer)
 
-    def test_is_only_decided_by_those_who_may_write_it(self, ann):
+    def test_is_only_decided_by_those_who_may(self, ann):
         subscription = a_subscription()
-        page = url("subscription", "price", subscription.pk, "release")
+        page = url("subscription", "price", subscription.pk, "lock")
         eve = User.objects.create(username="eve", is_staff=True)
-        eve.user_permissions.set(Permission.objects.filter(codename="view_subscription"))
+        # To write a subscription is not to decide its price.
+        eve.user_permissions.set(
+            Permission.objects.filter(codename__in=["view_subscription", "change_subscription"])
+        )
         browser = Browser()
         browser.force_login(eve)
         assert browser.get(page).status_code == browser.post(page).status_code == 403
