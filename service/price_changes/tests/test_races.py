@@ -1,0 +1,535 @@
+"""Every race about price changes that is known, each played by two real connections.
+
+The order is the test's: a call is held at a chosen place, or waits for a lock. Next to each race
+stands the same play with its protection taken out, and it ends wrong.
+"""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from conftest import until
+from django.db import connection, transaction
+
+from price_changes import application, lifecycle
+from price_changes import preview as previews
+from price_changes.errors import ChangeError
+from price_changes.models import ChangeRow, PriceChange
+from price_changes.tests.changes import (
+    accounted,
+    applied,
+    approved,
+    clock,
+    drained,
+    planned,
+    scheduled,
+    stands,
+    started,
+)
+from services import book_check, repricing
+from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
+from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.interleaving import (
+    Pause,
+    a_person,
+    in_background,
+    without_catalogue_locks,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
+CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment)"
+
+
+@pytest.fixture
+def service():
+    return a_service(full_price=100)
+
+
+@pytest.fixture
+def plan():
+    return a_plan(0)
+
+
+@pytest.fixture
+def subscription(service, plan):
+    return a_subscription(service=service, plan=plan)
+
+
+@pytest.fixture
+def book(monkeypatch):
+    """Ten rows of one pair, in chunks of five."""
+    monkeypatch.setattr(repricing, "CHUNK", 5)
+    return a_book(subscriptions=10, services=1, plans=1)
+
+
+def raised(**more):
+    """A set change of five more for everybody."""
+    return planned(kind="set", adjustment="add", operand=5, **more)
+
+
+def right():
+    """Whether, with everything drained, book and changes agree."""
+    drained()
+    ended = PriceChange.objects.filter(status__in=["applied", "cancelled", "reverted"])
+    return (
+        not book_check.check().differs
+        and all(accounted(change) for change in ended)
+        and not ChangeRow.objects.exists()
+        and not Repricing.objects.due().exists()
+    )
+
+
+def refusal(background):
+    """The code with which a call was refused; None if it was done."""
+    try:
+        background.result()
+    except ChangeError as refused:
+        return refused.code
+    return None
+
+
+@contextmanager
+def _held_without_a_lock(change_id, verb):
+    """As lifecycle._held, but who reads the state does not hold it."""
+    with transaction.atomic():
+        change = PriceChange.objects.get(pk=change_id)
+        if change.status not in lifecycle.ALLOWED[verb]:
+            raise lifecycle.wrong_state(change, verb)
+        yield change
+
+
+class TestTwoApprovals:
+    def second(self, monkeypatch):
+        change = raised()
+        pause = Pause(monkeypatch, lifecycle, "_order")
+        first = in_background(lifecycle.approve, change.pk, change.fingerprint, "bob")
+        pause.until_reached()  # it is approved, and not committed
+        second = in_background(lifecycle.approve, change.pk, change.fingerprint, "carl")
+        second.until_it_waits_or_ends()
+        pause.go_on()
+        first.result()
+        return refusal(second)
+
+    def test_have_one_effect(self, monkeypatch, subscription):
+        assert self.second(monkeypatch) == "wrong_state"
+        assert PriceChange.objects.get().approved_by == "bob"
+        assert right()
+        assert stands(subscription)[0] == 105
+
+    def test_without_the_lock_would_both_be_done(self, monkeypatch, subscription):
+        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        assert self.second(monkeypatch) is None
+
+
+class TestAnApprovalBesideAPreview:
+    def approval(self, monkeypatch, subscription):
+        change = raised()
+        Subscription.objects.update(price=70, price_state="negotiated")
+        pause = Pause(monkeypatch, previews, "count")
+        preview = in_background(previews.preview, change.pk)
+        pause.until_reached()
+        approval = in_background(lifecycle.approve, change.pk, change.fingerprint, "bob", "current")
+        approval.until_it_waits_or_ends()
+        pause.go_on()
+        preview.result()
+        return refusal(approval)
+
+    def test_is_of_the_fingerprint_that_the_preview_leaves(self, monkeypatch, subscription):
+        assert self.approval(monkeypatch, subscription) == "stale_fingerprint"
+
+    def test_without_the_lock_would_be_of_the_one_before(self, monkeypatch, subscription):
+        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        assert self.approval(monkeypatch, subscription) is None
+
+
+class TestTwoReverts:
+    def second(self, monkeypatch):
+        change = applied(raised())
+        pause = Pause(monkeypatch, lifecycle, "_plan_revert")
+        first = in_background(lifecycle.revert, change.pk, "bob", True)
+        pause.until_reached()
+        second = in_background(lifecycle.revert, change.pk, "carl", True)
+        second.until_it_waits_or_ends()
+        pause.go_on()
+        first.result()
+        return refusal(second)
+
+    def test_have_one_effect(self, monkeypatch, subscription):
+        assert self.second(monkeypatch) in ("reverted_already", "wrong_state")
+        assert right()
+        assert stands(subscription)[:2] == (100, "follows")
+
+    def test_have_one_without_the_lock_too(self, monkeypatch, subscription):
+        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        assert self.second(monkeypatch) == "reverted_already"  # by the constraint
+
+    def test_without_lock_and_constraint_there_would_be_two(self, monkeypatch, subscription):
+        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX price_change_reverted_once")
+        try:
+            assert self.second(monkeypatch) is None
+            assert PriceChange.objects.exclude(reverts=None).count() == 2
+        finally:
+            PriceChange.objects.exclude(reverts=None).delete()
+            constraint = next(
+                each
+                for each in PriceChange._meta.constraints
+                if each.name == "price_change_reverted_once"
+            )
+            with connection.schema_editor() as editor:
+                editor.add_constraint(PriceChange, constraint)
+
+
+class TestAChunkInHand:
+    """A worker has moved rows and not committed, and somebody wants the change to stop."""
+
+    def chunk(self, monkeypatch, change):
+        approved(change)
+        started()
+        repricing.plan_due()
+        pause = Pause(monkeypatch, application, "move_rows")
+        monkeypatch.setitem(repricing.MOVERS, "rows", application.move_rows)
+        chunk = in_background(repricing._take_chunk, "price", set())
+        pause.until_reached()
+        return pause, chunk
+
+    def test_is_not_waited_for_by_who_pauses(self, monkeypatch, book):
+        change = raised()
+        pause, chunk = self.chunk(monkeypatch, change)
+        lifecycle.pause(change.pk, "ann")
+        pause.go_on()
+        assert chunk.result() == 5
+        assert repricing.reprice() == 0
+        assert book.filter(price_state="negotiated").count() == 5
+        lifecycle.resume(change.pk, "ann")
+        assert right()
+        assert book.filter(price_state="negotiated").count() == 10
+
+    def test_would_go_on_if_nobody_looked_whether_it_is_paused(self, monkeypatch, book):
+        def claim(lane, blocked):
+            return (
+                RepricingStep.objects.filter(kind=lane)
+                .exclude(pk__in=blocked)
+                .select_related("repricing")
+                .order_by("pk")
+                .select_for_update(skip_locked=True, of=("self",))
+                .first()
+            )
+
+        change = raised()
+        pause, chunk = self.chunk(monkeypatch, change)
+        lifecycle.pause(change.pk, "ann")
+        pause.go_on()
+        chunk.result()
+        monkeypatch.setattr(repricing, "_claim", claim)
+        assert repricing.reprice() == 5
+
+    def test_is_taken_back_by_who_cancels(self, monkeypatch, book):
+        before = dict(book.values_list("pk", "price"))
+        change = raised()
+        pause, chunk = self.chunk(monkeypatch, change)
+        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+        pause.go_on()
+        assert chunk.result() == 5
+        cancel.result()
+        assert right()
+        assert dict(book.values_list("pk", "price")) == before
+        found = lifecycle.outcome(change)
+        assert (found["applied"], found["skipped"]) == (5, {"cancelled": 5})
+
+    def test_gives_way_to_who_cancels_and_does_not_wait_for_it(self, monkeypatch, book):
+        def stop(change):
+            work = Repricing.objects.due().get(change_id=change.pk)
+            rows = ChangeRow.objects.filter(change_id=change.pk).count()
+            Skip.objects.create(repricing=work, reason="cancelled", rows=rows)
+            Repricing.objects.filter(pk=work.pk).update(finished_at=clock(), checked=rows)
+
+        monkeypatch.setattr(lifecycle, "_stop", stop)
+        change = raised()
+        pause, chunk = self.chunk(monkeypatch, change)
+        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+        pause.go_on()
+        assert chunk.result() == 0  # its work is lost, and the count is right
+        cancel.result()
+        assert lifecycle.outcome(change)["skipped"] == {"cancelled": 10}
+        assert accounted(change)
+
+
+class TestWhoCancelsBesideAPlanner:
+    """A worker splits the repricing into steps, and has not committed them."""
+
+    def steps_left(self, monkeypatch, service):
+        change = approved(planned(kind="list_price", service=service.pk, new_value=150))
+        started()
+        with a_person() as planner:
+            [work] = Repricing.objects.filter(change_id=change.pk)
+            planner.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [work.pk])
+            planner.execute(
+                "INSERT INTO services_repricingstep (repricing_id, kind, service_id, plan_id,"
+                " subscriptions, last_id) SELECT %s, 'price', service_id, plan_id, 1, id"
+                " FROM services_subscription",
+                [work.pk],
+            )
+            planner.execute(
+                "UPDATE services_repricing SET planned_at = now() WHERE id = %s", [work.pk]
+            )
+            cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+            planner.commit()
+            cancel.result()
+        return RepricingStep.objects.filter(repricing=work).count()
+
+    def test_leaves_no_step(self, monkeypatch, service, subscription):
+        assert self.steps_left(monkeypatch, service) == 0
+        assert right()
+        assert stands(subscription)[0] == 100
+
+    def test_would_leave_them_without_waiting_for_him_first(
+        self, monkeypatch, service, subscription
+    ):
+        def stop(change):
+            for work in Repricing.objects.due().filter(change_id=change.pk):
+                list(work.steps.select_for_update())
+                work.steps.all().delete()
+                Repricing.objects.filter(pk=work.pk).update(finished_at=clock())
+
+        monkeypatch.setattr(lifecycle, "_stop", stop)
+        assert self.steps_left(monkeypatch, service) == 1
+
+    def test_and_who_plans_after_him_plans_nothing(self, monkeypatch, service, subscription):
+        change = approved(planned(kind="list_price", service=service.pk, new_value=150))
+        started()
+        [work] = Repricing.objects.filter(change_id=change.pk)
+        lifecycle.cancel(change.pk, "ann")
+        repricing._plan(work.pk)
+        assert not RepricingStep.objects.exists()
+
+
+class TestTwoWorkers:
+    def test_start_each_change_once_and_in_order(self, monkeypatch, service, subscription):
+        at = clock()
+        for value in (150, 140):
+            scheduled(at, kind="list_price", service=service.pk, new_value=value)
+        pause = Pause(monkeypatch, application, "_start")
+        first = in_background(application.start_due)
+        pause.until_reached()
+        assert application.start_due() is False  # and does not start the second one meanwhile
+        pause.go_on()
+        assert first.result() is True
+        assert right()
+        assert stands(subscription)[0] == 140
+        assert Repricing.objects.count() == 2
+
+    def test_would_start_them_in_any_order_without_the_lock(
+        self, monkeypatch, service, subscription
+    ):
+        def start_next():
+            with transaction.atomic():
+                due = PriceChange.objects.filter(status="scheduled").order_by(
+                    "effective_at", "approval"
+                )
+                change = due.select_for_update(skip_locked=True).first()
+                if change is not None:
+                    application._start(change)
+                return change
+
+        other = a_service(full_price=10)
+        at = clock()
+        scheduled(at, kind="list_price", service=service.pk, new_value=150)
+        scheduled(at, kind="list_price", service=other.pk, new_value=20)
+        pause = Pause(monkeypatch, application, "_start")
+        first = in_background(start_next)
+        pause.until_reached()
+        assert start_next().service_id == other.pk  # before the one that was approved first
+        pause.go_on()
+        first.result()
+
+    def test_move_the_rows_of_a_set_once(self, monkeypatch):
+        monkeypatch.setattr(repricing, "CHUNK", 5)
+        book = a_book(subscriptions=40, services=2, plans=2)
+        change = approved(raised())
+        started()
+        workers = [in_background(repricing.reprice) for _ in range(2)]
+        assert sum(worker.result() for worker in workers) == 40
+        assert right()
+        entries = LedgerEntry.objects.filter(change_id=change.pk)
+        assert entries.count() == entries.values("subscription_id").distinct().count() == 40
+        assert set(book.values_list("price_state", flat=True)) == {"negotiated"}
+
+
+class TestASetBeside:
+    """A chunk of a set meets somebody who has written one of its rows and not committed."""
+
+    def beside(self, subscription, sql, *arguments, when_moved="current"):
+        change = approved(raised(), when_moved)
+        started()
+        with a_person() as person:
+            person.execute(sql, arguments)
+            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            person.commit()
+            chunk.result()
+        return change
+
+    BY_HAND = "UPDATE services_subscription SET price = 70, price_state = 'negotiated'"
+
+    def test_a_person_leaves_what_he_wrote(self, subscription):
+        change = self.beside(subscription, self.BY_HAND)
+        assert right()
+        assert stands(subscription)[:2] == (70, "negotiated")
+        assert lifecycle.outcome(change)["skipped"] == {"moved_since": 1}
+
+    def test_a_person_would_be_overwritten_by_who_judges_before_he_locks(
+        self, monkeypatch, subscription
+    ):
+        """The rows are locked in a statement of its own; the next one sees what it waited for."""
+        monkeypatch.setattr(
+            application,
+            "LOCK",
+            "SELECT now(), ARRAY[]::bigint[] WHERE false AND %(ids)s IS NULL"
+            " AND %(service)s = %(plan)s",
+        )
+        self.beside(subscription, self.BY_HAND)
+        assert stands(subscription)[0] != 70
+
+    def test_a_catalogue_edit_has_both(self, service, subscription):
+        change = approved(raised(), "current")
+        started()
+        with a_person() as editor:
+            editor.execute(MOVE_SERVICE, [300, service.pk])
+            chunk = in_background(repricing.reprice, 1).until_it_waits()
+            editor.commit()
+            chunk.result()
+        assert right()
+        # The set came first by its instant, and moved the price that stood there then.
+        assert stands(subscription)[:2] == (105, "negotiated")
+        assert lifecycle.outcome(change)["applied"] == 1
+
+    def test_a_later_set_leaves_the_row_to_it(self, monkeypatch, subscription):
+        early = approved(raised(), "current")
+        started()
+        lifecycle.pause(early.pk, "ann")
+        late = approved(planned(kind="set", adjustment="amount", operand=7), "current")
+        started()
+        pause = Pause(monkeypatch, application, "move_rows")
+        monkeypatch.setitem(repricing.MOVERS, "rows", application.move_rows)
+        chunk = in_background(repricing._take_chunk, "price", set())
+        pause.until_reached()  # the later one has moved it, and not committed
+        lifecycle.resume(early.pk, "ann")
+        first = in_background(repricing.reprice, 5)
+        first.until_it_waits_or_ends()
+        pause.go_on()
+        chunk.result()
+        first.result()
+        assert right()
+        assert stands(subscription)[0] == 7
+        assert lifecycle.outcome(early)["skipped"] == {"superseded": 1}
+        assert lifecycle.outcome(late)["superseded"] == 1
+
+    def test_who_deletes_frozen_rows_has_them_skipped(self, subscription):
+        change = self.beside(subscription, "DELETE FROM services_subscription", when_moved="frozen")
+        assert right()
+        assert lifecycle.outcome(change)["skipped"] == {"deleted": 1}
+
+
+class TestACreatorBesideAChangeForNewOnesOnly:
+    def created(self, service, plan):
+        client = a_client()
+        change = planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)
+        with a_person() as creator:
+            creator.execute(f"{CREATE} VALUES (%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
+            approval = in_background(
+                lifecycle.approve, change.pk, change.fingerprint, "bob"
+            ).until_it_waits_or_ends()
+            if not approval.running:
+                drained()
+            creator.commit()
+            approval.result()
+        drained()
+        return stands(Subscription.objects.get(client=client))[:2]
+
+    def test_who_was_first_is_kept(self, service, plan, subscription):
+        assert self.created(service, plan) == (100, "locked")
+        assert right()
+        assert stands(subscription)[:2] == (100, "locked")
+
+    def test_without_the_locks_would_be_forgotten(self, service, plan, subscription):
+        with without_catalogue_locks():
+            assert self.created(service, plan) == (100, "follows")  # neither new nor kept
+
+
+class TestResumeBesideCancel:
+    def resumed(self, monkeypatch, book):
+        change = approved(raised())
+        started()
+        repricing._take_chunk("price", set())
+        lifecycle.pause(change.pk, "ann")
+        pause = Pause(monkeypatch, lifecycle, "_stop")
+        cancel = in_background(lifecycle.cancel, change.pk, "ann")
+        pause.until_reached()
+        resume = in_background(lifecycle.resume, change.pk, "bob").until_it_waits_or_ends()
+        pause.go_on()
+        cancel.result()
+        return refusal(resume), change
+
+    def test_is_refused(self, monkeypatch, book):
+        before = dict(book.values_list("pk", "price"))
+        code, change = self.resumed(monkeypatch, book)
+        assert code == "wrong_state"
+        assert right()
+        change.refresh_from_db()
+        assert change.status == "cancelled"
+        assert dict(book.values_list("pk", "price")) == before
+
+    def test_without_the_lock_would_bring_back_a_cancelled_one(self, monkeypatch, book):
+        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        code, change = self.resumed(monkeypatch, book)
+        change.refresh_from_db()
+        assert code is None
+        assert change.status != "cancelled"
+
+
+class TestAPriceChangeUnderLoad:
+    """I8: eight connections create subscriptions of a service, two workers reprice it."""
+
+    def test_is_approved_within_a_second_and_ends_right(self, service, plan, subscription):
+        client = a_client()
+        stop = threading.Event()
+
+        def create(number):
+            time.sleep(number / 80)  # so that at each moment some are in their transaction
+            with a_person() as creator:
+                while not stop.is_set():
+                    creator.execute(
+                        f"{CREATE} VALUES (%s, %s, %s, '')", [client.pk, service.pk, plan.pk]
+                    )
+                    time.sleep(0.1)  # its transaction has other things to do
+                    creator.commit()
+
+        def work():
+            while not stop.is_set():
+                repricing.reprice(seconds=1)
+
+        running = [in_background(create, number) for number in range(8)]
+        running += [in_background(work) for _ in range(2)]
+        slowest = 0.0
+        changes = []
+        try:
+            until(lambda: Subscription.objects.filter(service=service).count() >= 16)
+            for value in range(200, 206):
+                change = planned(kind="list_price", service=service.pk, new_value=value)
+                began = time.monotonic()
+                changes.append(approved(change))
+                slowest = max(slowest, time.monotonic() - began)
+            until(lambda: not PriceChange.objects.filter(status="scheduled").exists())
+        finally:
+            stop.set()
+            for each in running:
+                each.result()
+        assert slowest < 1
+        assert right()
+        assert Service.objects.get(pk=service.pk).full_price == 205
+        assert set(Subscription.objects.values_list("price", flat=True)) == {205}
+        assert set(PriceChange.objects.values_list("status", flat=True)) == {"applied"}
