@@ -372,6 +372,8 @@ SELECT stretch.id, max(next.id), count(next.id)
 # Judged by what this statement sees and without a lock, which would write each row once more. A
 # row that somebody has written since is another version when the update has its lock: it stays,
 # and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
+# Not by "=": that may become a TID scan, and older minor versions of PostgreSQL do not compare its
+# ctid again when the lock is there.
 MOVE = """
 WITH item AS MATERIALIZED (
     SELECT item.*, service_id AS item_service, plan_id AS item_plan
@@ -414,7 +416,8 @@ WITH item AS MATERIALIZED (
        SET price = target, price_state = new_state, locked_until = new_until,
            price_reason = new_reason {set_comment}
       FROM judged
-     WHERE subscription.id = judged.id AND subscription.ctid = version AND reason IS NULL
+     WHERE subscription.id = judged.id AND reason IS NULL
+       AND subscription.ctid IS NOT DISTINCT FROM version
     RETURNING subscription.id, client_id
 ), entered AS (
     INSERT INTO services_ledgerentry
