@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models import F
 
 from price_changes import application, definition, lifecycle
 from price_changes.models import PriceChange
 from price_changes.preview import preview
 from services import repricing
-from services.models import LedgerEntry, Subscription
+from services.models import LedgerEntry, Repricing, Subscription
 
 SECOND = timedelta(seconds=1)
 
@@ -68,9 +69,15 @@ def clock() -> datetime:
 
 
 def accounted(change: PriceChange) -> bool:
+    """Applied + skipped + failed = rows; and of a set, so many as were listed."""
     outcome = lifecycle.outcome(change)
     skipped = sum(outcome["skipped"].values())
-    return outcome["applied"] + skipped + outcome["failed"] == outcome["rows"]
+    of_lists = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS)
+    finished = of_lists.filter(finished_at__isnull=False)
+    return (
+        outcome["applied"] + skipped + outcome["failed"] == outcome["rows"]
+        and not finished.exclude(checked=F("subscriptions")).exists()
+    )
 
 
 def stands(subscription: Subscription) -> tuple[object, ...]:
