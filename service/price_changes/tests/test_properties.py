@@ -514,7 +514,7 @@ def raise_all(book, operand=5, later=False):
 
 
 def without_the_rule(definition):
-    return definition.replace("new_row.price_state = 'follows'", "false")
+    return definition.replace("moved.price_state = 'follows'", "false")
 
 
 class TestTheMachineCatches:
