@@ -13,6 +13,10 @@ class Client(models.Model):
 
     class Meta:
         ordering = ["id"]
+        indexes = [
+            # Lists in the order of the names: of clients, and of their subscriptions.
+            models.Index(name="client_company_name", fields=["company_name", "id"])
+        ]
 
     def __str__(self) -> str:
         return self.company_name

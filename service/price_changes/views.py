@@ -33,8 +33,8 @@ from pricebook.api import BadParameter, ErrorSerializer, Refused, object_of
 from pricebook.idempotency import idempotent
 from pricebook.models import APPROVE, PLAN
 from services import filters, values
-from services.listing import Cursor
 from services.models import Skip
+from services.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
 from services.values import MAX_BIGINT, BadValue
 from services.views import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS, cursor_of, link

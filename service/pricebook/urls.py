@@ -8,19 +8,30 @@ from rest_framework.routers import DefaultRouter
 from price_changes.views import PriceChangeView
 from pricebook.home import home
 from pricebook.views import UnknownPath, healthz
-from services.views import LedgerView, SubscriptionView
+from services.views import (
+    ClientView,
+    LedgerView,
+    PlanView,
+    ServiceView,
+    SubscriptionView,
+    TotalsView,
+)
 
 router = DefaultRouter()
 router.include_root_view = False  # the root is the home page
 router.include_format_suffixes = False  # ?format= does it
 router.register("api/subscriptions", SubscriptionView)
 router.register("api/price-changes", PriceChangeView, basename="price-change")
+router.register("api/clients", ClientView, "client")
+router.register("api/services", ServiceView, "service")
+router.register("api/plans", PlanView, "plan")
 
 urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     *router.urls,
+    path("api/totals/", TotalsView.as_view(), name="totals"),
     path("api/ledger/", LedgerView.as_view(), name="ledger"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -171,8 +171,13 @@ class BookFilter:
 
     @property
     def by_catalogue(self) -> bool:
-        """Whether it cuts along (service, plan), of which the totals are kept."""
-        return self.given.keys() <= {"service", "plan"}
+        """Whether it cuts along services and plans, of which the totals are kept."""
+        return self.given.keys() <= {"service", "plan", "plan_type"}
+
+    @property
+    def timeless(self) -> bool:
+        """Whether what matches moves only when the book does, and not with the clock."""
+        return self.state is None
 
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}

@@ -1,23 +1,22 @@
 """A page of the book: rows, total, number and version from one statement, hence one snapshot.
 
-    the book's version and kept total ─┐
+    the book's version and total ──────┐
                                        ├─ LEFT JOIN ON true: an empty page has a total too
     one page of subscription ids ──────┘
         → joined with client, login, service and plan by primary key
 
 The LIMIT comes before the joins: a page costs the same at 300 rows and at ten million, and the
 planner is spared the Memoize nodes, sized for every client, that it puts into the plain join.
+`serving.py` says which way a page is read, and which one is not.
 """
 
 from __future__ import annotations
 
-import base64
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from hashlib import blake2b
-from typing import Any, Self
+from hashlib import sha256
+from typing import Any
 
 from django.db import connection
 from django.db.models import F
@@ -29,44 +28,14 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
     TupleLessThanOrEqual,
 )
 
-from services import ledger, total
+from services import ledger, serving, total
 from services.filters import BookFilter
 from services.models import Subscription
+from services.ordering import BY_ID, Cursor, Ordering, marked
 from services.querysets import SubscriptionQuerySet
-from services.total import Book, Total
+from services.serving import NotServed, Way
+from services.total import SQL, Book, Known, Total
 from services.values import MAX_BIGINT
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """A place beside a row, and the way to read on from there.
-
-    Written as 16 characters that need no quoting in a URL: way and id (9 bytes) and a check
-    (3 bytes), so that what is not a cursor of ours is known for it. It is no secret.
-    """
-
-    id: int
-    backward: bool = False
-
-    def __str__(self) -> str:
-        place = struct.pack(">?q", self.backward, self.id)
-        return base64.urlsafe_b64encode(place + self._check(place)).decode()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Raises ValueError for what no page has given out."""
-        if len(text) != 16 or not text.isascii():
-            raise ValueError("a cursor has 16 characters")
-        content = base64.b64decode(text, altchars=b"-_", validate=True)
-        place, check = content[:9], content[9:]
-        if check != cls._check(place):
-            raise ValueError("the check does not fit")
-        backward, id = struct.unpack(">?q", place)
-        return cls(id, backward)
-
-    @staticmethod
-    def _check(place: bytes) -> bytes:
-        return blake2b(place, digest_size=3, person=b"cursor").digest()
 
 
 @dataclass(frozen=True)
@@ -75,6 +44,29 @@ class Page:
     total: Total
     next: Cursor | None
     previous: Cursor | None
+    # Of the book that it shows; None if no other reader will ever see that one.
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Digests that a caller holds of answers that it has seen, and what they were answers to."""
+
+    to: str
+    digests: list[str]
+
+
+def digest(version: str, to: str) -> str:
+    """What tells the answer `to` a request, from this version of the book, from any other."""
+    return sha256(f"{version}{to}".encode()).hexdigest()[:32]
+
+
+class Unchanged(Exception):
+    """The caller has this answer already."""
+
+    def __init__(self, version: str | None) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 COLUMNS = (
@@ -96,9 +88,14 @@ COLUMNS = (
 # MATERIALIZED: while the catalogue has no statistics yet, the planner may put the page inside a
 # loop over the services, and would read it as often as there are any.
 STATEMENT = """
-WITH subscription ({columns}) AS MATERIALIZED ({subscriptions})
-SELECT book.version, book.uncommitted, book.amount, book.subscriptions, page.*
-  FROM ({book}) book
+WITH passed AS MATERIALIZED (SELECT *, {seen} AS seen FROM ({passed}) limited),
+     subscription ({columns}) AS MATERIALIZED (
+         SELECT * FROM ({subscriptions}) read_on WHERE {reads}
+     )
+SELECT passed.allowed, passed.seen,
+       book.version, book.uncommitted, book.amount, book.subscriptions, page.*
+  FROM passed
+ CROSS JOIN ({book}) book
   LEFT JOIN (
     SELECT subscription.*, client.company_name, login.email, service.name, service.full_price,
            plan.plan_type, plan.discount_percent
@@ -108,27 +105,60 @@ SELECT book.version, book.uncommitted, book.amount, book.subscriptions, page.*
       JOIN services_service service ON service.id = subscription.service_id
       JOIN services_plan plan ON plan.id = subscription.plan_id
   ) page ON true
- ORDER BY page.id
+ ORDER BY {order}
 """
+READS = "(SELECT allowed AND NOT seen FROM passed)"
+# `Seen` in SQL: the digest is what `Page.digest` makes of the same version.
+SEEN = """
+(SELECT coalesce(NOT uncommitted
+        AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)
+   FROM (SELECT {version} FROM services_subtotal) book)
+"""
+NO_PASS = "SELECT true AS allowed"
+PASS = "SELECT rows <= %s AS allowed FROM ({rows}) left_over (rows)"
+ROWS_OF_CATALOGUE = """
+SELECT coalesce(sum(subscriptions), 0) FROM services_subtotal WHERE {where}
+"""
+ROWS_UP_TO = "SELECT count(*) FROM ({matching} LIMIT %s) matching"
 
 
-def page(book_filter: BookFilter, cursor: Cursor | None, size: int) -> Page:
-    """Up to `size` subscriptions that match, in the order of their ids.
+def page(
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    size: int,
+    ordering: Ordering = BY_ID,
+    seen: Seen | None = None,
+) -> Page:
+    """Up to `size` subscriptions that match, in their order, and the total of all that match.
 
-    One query; two where the total is neither kept for this filter, nor on the page itself, nor
-    in the cache. Rows and total are of the same book in each case.
+    One query. NotServed for a combination of filter and ordering that would read too much.
+    Unchanged, which has no rows and no total, where the caller has `seen` this very book.
     """
-    book, rows = _read(*statement(book_filter, cursor, size, total.kept(book_filter)))
-    amount = book.total or _on_page(rows, cursor, size) or total.cached(book, book_filter)
-    if amount is None:
-        # Rows again, too: the book may have moved on since the first statement.
-        book, rows = _read(*statement(book_filter, cursor, size, total.summed(book_filter)))
-        amount = total.remember(book, book_filter)
+    known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
+    sql, params = statement(book_filter, cursor, size, ordering, known, seen)
+    with connection.cursor() as db:
+        db.execute(sql, params)
+        rows = db.fetchall()
+    if not rows[0][0]:
+        raise NotServed(ordering)
+    book = Book(*rows[0][2:6])
+    if rows[0][1]:
+        raise Unchanged(book.version)
+    amount = book.total if book_filter.by_catalogue else total.settle(book, book_filter, known)
+    found = [_subscription(*row[6:]) for row in rows if row[6] is not None]
+    page = _page(found, amount, cursor, size, ordering, marked(book_filter, ordering))
+    # What a clock moves, too, no version of the book tells apart.
+    return replace(page, version=book.version if book.cacheable and book_filter.timeless else None)
 
-    return _page(rows, amount, cursor, size)
 
-
-def _page(rows: list[dict[str, Any]], amount: Total, cursor: Cursor | None, size: int) -> Page:
+def _page(
+    rows: list[dict[str, Any]],
+    amount: Total,
+    cursor: Cursor | None,
+    size: int,
+    ordering: Ordering,
+    mark: bytes,
+) -> Page:
     """Of the rows that were read, one more than asked for if there is a page behind this one."""
     backward = cursor is not None and cursor.backward
     more = len(rows) > size
@@ -139,15 +169,19 @@ def _page(rows: list[dict[str, Any]], amount: Total, cursor: Cursor | None, size
         rows = rows[:size]
         before, after = cursor is not None, more
     if rows:
-        first, last = rows[0]["id"], rows[-1]["id"]
+        first, last = (
+            Cursor(row["id"], value=ordering.value_of(row)) for row in (rows[0], rows[-1])
+        )
     else:  # beyond an end of the book: what was there when the link was made is gone
-        first = min(cursor.id + 1, MAX_BIGINT) if cursor else 0
-        last = max(cursor.id - 1, 0) if cursor else 0
+        step = -1 if ordering.descending else 1
+        place = cursor or Cursor(0)
+        first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))
+        last = replace(place, id=min(max(place.id - step, 0), MAX_BIGINT))
     return Page(
         rows,
         amount,
-        next=Cursor(last) if after else None,
-        previous=Cursor(first, backward=True) if before else None,
+        next=replace(last, backward=False, of=mark) if after else None,
+        previous=replace(first, backward=True, of=mark) if before else None,
     )
 
 
@@ -200,7 +234,7 @@ def page_as_of(
     client, service or plan is gone too. One query, which reads what `ledger.as_of` reads.
     """
     amount, rows = _read_as_of(ledger.as_of(instant, book_filter), cursor, size)
-    return _page(rows, amount, cursor, size)
+    return _page(rows, amount, cursor, size, BY_ID, marked(book_filter, BY_ID, instant))
 
 
 def one_as_of(instant: datetime, subscription_id: int) -> dict[str, Any] | None:
@@ -210,7 +244,7 @@ def one_as_of(instant: datetime, subscription_id: int) -> dict[str, Any] | None:
 
 
 def _read_as_of(
-    entries: total.SQL, cursor: Cursor | None, size: int
+    entries: SQL, cursor: Cursor | None, size: int
 ) -> tuple[Total, list[dict[str, Any]]]:
     sql, params = statement_as_of(entries, cursor, size)
     with connection.cursor() as db:
@@ -219,7 +253,7 @@ def _read_as_of(
     return Total(*rows[0][:2]), [_subscription(*row[2:]) for row in rows if row[2] is not None]
 
 
-def statement_as_of(entries: total.SQL, cursor: Cursor | None, size: int) -> total.SQL:
+def statement_as_of(entries: SQL, cursor: Cursor | None, size: int) -> SQL:
     """The SQL of a page of `entries`, one row longer than `size`."""
     entries_sql, params = entries
     cursor = cursor or Cursor(-1)
@@ -228,55 +262,233 @@ def statement_as_of(entries: total.SQL, cursor: Cursor | None, size: int) -> tot
 
 
 def statement(
-    book_filter: BookFilter, cursor: Cursor | None, size: int, book: total.SQL
-) -> total.SQL:
-    """The SQL of a page, one row longer than `size`; `book` is `total.kept` or `total.summed`."""
-    rows = _from(cursor or Cursor(-1), book_filter).values_list(*COLUMNS)[: size + 1]
-    rows_sql, rows_params = rows.query.sql_with_params()
-    book_sql, book_params = book
-    sql = STATEMENT.format(book=book_sql, subscriptions=rows_sql, columns=", ".join(COLUMNS))
-    return sql, (*rows_params, *book_params)
-
-
-def _from(cursor: Cursor, book_filter: BookFilter) -> SubscriptionQuerySet:
-    """All that match, on from the cursor and in its way.
-
-    A service's or a plan's are walked along their index, (service_id, plan_id, id), with a range
-    that holds the one pair. For an equality the planner may take the primary key, hoping to meet
-    enough of them soon; those of a new service all stand at the end, and a page read 600,000 rows
-    (129 ms; this way 0.2).
-    """
-    keys: dict[str, int] = {}
-    subscriptions = Subscription.objects.all()
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    size: int,
+    ordering: Ordering = BY_ID,
+    known: Known = total.NOTHING_KNOWN,
+    seen: Seen | None = None,
+) -> SQL:
+    """The SQL of a page, one row longer than `size`."""
+    passes = serving.way(book_filter, ordering) == Way.PASSED
+    passed, passed_params = _pass(book_filter, ordering) if passes else (NO_PASS, ())
+    rows, rows_params = _rows(book_filter, cursor, size + 1, ordering)
     if book_filter.by_catalogue:
-        keys = {f"{name}_id": id for name, id in book_filter.given.items()}
+        book, book_params = total.kept(book_filter)
     else:
-        subscriptions = subscriptions.matching(book_filter)
+        book, book_params = total.summed(book_filter, known, READS)
+    seen_sql: str = "false"
+    seen_params: tuple[Any, ...] = ()
+    if seen is not None and book_filter.timeless:
+        seen_sql, seen_params = SEEN.format(version=total.VERSION), (seen.to, seen.digests)
+    order = [f"page.{name}" for name in ([] if ordering.by_id else [COLUMN[ordering.name]])]
+    sql = STATEMENT.format(
+        passed=passed,
+        seen=seen_sql,
+        reads=READS,
+        columns=", ".join(COLUMNS),
+        subscriptions=rows,
+        book=book,
+        order=_by([*order, "page.id"], ordering.descending),
+    )
+    return sql, (*seen_params, *passed_params, *rows_params, *book_params)
 
-    names, place = (*keys, "id"), (*keys.values(), cursor.id)
+
+def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
+    """Whether what a pass has to read is within its limit."""
+    limit = serving.PASS_ROWS[ordering.name]
+    read = {
+        name: value
+        for name, value in book_filter.given.items()
+        if name in serving.INDEXED | serving.CATALOGUE
+    }
+    if read.keys() & serving.INDEXED:
+        matching = Subscription.objects.matching(BookFilter(**read)).order_by().values_list("id")
+        sql, params = matching.query.sql_with_params()
+        return PASS.format(rows=ROWS_UP_TO.format(matching=sql)), (limit, *params, limit + 1)
+    where, params = total.of_subtotals(book_filter)
+    return PASS.format(rows=ROWS_OF_CATALOGUE.format(where=where)), (limit, *params)
+
+
+QUALIFIED = ", ".join(f"subscription.{name}" for name in COLUMNS)
+COLUMN = {"price": "price", "client_name": "company_name", "started_at": "started_at"}
+
+
+def _by(names: list[str], descending: bool) -> str:
+    return ", ".join(f"{name} DESC" if descending else name for name in names)
+
+
+def _rows(book_filter: BookFilter, cursor: Cursor | None, limit: int, ordering: Ordering) -> SQL:
+    """All that match, on from the cursor and in its way."""
+    way = serving.way(book_filter, ordering)
+    names = book_filter.given.keys()
+    descending = ordering.descending != (cursor is not None and cursor.backward)
+    if ordering.by_id and way != Way.FOUND:
+        if "plan_type" in names:
+            return _merged(book_filter, cursor, limit, descending)
+        rows = _walked_by_id(book_filter, cursor, descending)
+    elif ordering.by_id and not names & serving.FEW:
+        # Few or most of the book, and the planner's statistics know which.
+        rows = _beyond(Subscription.objects.matching(book_filter), ["id"], cursor, descending)
+    elif ordering.name == "started_at" and way == Way.WALKED:
+        rows = Subscription.objects.matching(book_filter)
+        rows = _beyond(rows, ["started_at", "id"], cursor, descending)
+    elif ordering.name == "client_name" and way == Way.WALKED:
+        return _walked_by_client(cursor, limit, descending)
+    else:
+        return _sorted(book_filter, cursor, limit, ordering, descending)
+    return rows.values_list(*COLUMNS)[:limit].query.sql_with_params()
+
+
+def _place(cursor: Cursor, columns: int) -> tuple[Any, ...]:
+    return (cursor.id,) if columns == 1 else (cursor.value, cursor.id)
+
+
+def _beyond(
+    rows: SubscriptionQuerySet, names: list[str], cursor: Cursor | None, descending: bool
+) -> SubscriptionQuerySet:
+    """Those beyond the cursor, in the order of these columns, compared as a row."""
+    if cursor is not None:
+        beyond = TupleLessThan if descending else TupleGreaterThan
+        rows = rows.filter(beyond(Tuple(*map(F, names)), _place(cursor, len(names))))
+    return rows.order_by(*[f"-{name}" if descending else name for name in names])
+
+
+def _walked_by_id(
+    book_filter: BookFilter, cursor: Cursor | None, descending: bool
+) -> SubscriptionQuerySet:
+    """Along the primary key, or along the index of a service, of a plan, of both.
+
+    These, (service_id, plan_id, id), with a range that holds the one pair. For an equality the
+    planner may take the primary key, hoping to meet enough of them soon; those of a new service
+    all stand at the end, and a page read 600,000 rows (129 ms; this way 0.2).
+    """
+    given = book_filter.given
+    keys = {f"{name}_id": given.pop(name) for name in ("service", "plan") if name in given}
+    rows = Subscription.objects.matching(BookFilter(**given))
+    end = MAX_BIGINT if descending else -1
+    place = (*keys.values(), end if cursor is None else cursor.id)
     beyond, up_to = (
         (TupleLessThan, TupleGreaterThanOrEqual)
-        if cursor.backward
+        if descending
         else (TupleGreaterThan, TupleLessThanOrEqual)
     )
-    subscriptions = subscriptions.filter(beyond(Tuple(*map(F, names)), place))
+    names = [*keys, "id"]
+    rows = rows.filter(beyond(Tuple(*map(F, names)), place))
     if keys:
-        subscriptions = subscriptions.filter(up_to(Tuple(*map(F, keys)), place[:-1]))
-    return subscriptions.order_by(*[f"-{name}" if cursor.backward else name for name in names])
+        rows = rows.filter(up_to(Tuple(*map(F, keys)), place[:-1]))
+    return rows.order_by(*[f"-{name}" if descending else name for name in names])
 
 
-def _read(sql: str, params: tuple[Any, ...]) -> tuple[Book, list[dict[str, Any]]]:
-    with connection.cursor() as db:
-        db.execute(sql, params)
-        rows = db.fetchall()
-    return Book(*rows[0][:4]), [_subscription(*row[4:]) for row in rows if row[4] is not None]
+# Each part is in order, and no longer than a page; so is what they make together.
+MERGED = """
+SELECT part.*
+  FROM (SELECT id FROM services_plan WHERE plan_type = %s {plan}) plan_of_type
+ CROSS JOIN LATERAL ({part}) part ({columns})
+ ORDER BY {order} LIMIT %s
+"""
+PLAN = 2**63 - 2  # an id that stands for the plan at hand until the SQL is made
 
 
-def _on_page(rows: list[dict[str, Any]], cursor: Cursor | None, size: int) -> Total | None:
-    """The total, where the page holds all that matches: a client's few subscriptions, say."""
-    if cursor is not None or len(rows) > size:
-        return None
-    return Total(sum((row["price"] for row in rows), Decimal(0)), len(rows))
+def _merged(book_filter: BookFilter, cursor: Cursor | None, limit: int, descending: bool) -> SQL:
+    """Along the index of each plan of the type (there are 101 at the most), merged."""
+    given = book_filter.given
+    plan_type, plan = given.pop("plan_type"), given.pop("plan", None)
+    part = _walked_by_id(BookFilter(**given, plan=PLAN), cursor, descending)
+    sql, params = part.values_list(*COLUMNS)[:limit].query.sql_with_params()
+    pieces = sql.split("%s")
+    assert len(pieces) == len(params) + 1
+    with_plan = pieces[0]
+    for value, piece in zip(params, pieces[1:], strict=True):
+        with_plan += ("plan_of_type.id" if value == PLAN else "%s") + piece
+    return MERGED.format(
+        part=with_plan,
+        plan="" if plan is None else "AND id = %s",
+        columns=", ".join(COLUMNS),
+        order=_by(["part.id"], descending),
+    ), (
+        plan_type,
+        *([] if plan is None else [plan]),
+        *(value for value in params if value != PLAN),
+        limit,
+    )
+
+
+# The clients in the order of their names, of each the first of its subscriptions; those of one
+# name together are put in order by id (an incremental sort). A client's own are read by its index.
+BY_CLIENT = """
+SELECT {qualified}
+  FROM clients_client client
+ CROSS JOIN LATERAL (
+    SELECT {columns} FROM services_subscription
+     WHERE client_id = client.id {beyond} ORDER BY {order_inside} LIMIT %s
+  ) subscription
+ {on_from}
+ ORDER BY {order} LIMIT %s
+"""
+
+
+def _walked_by_client(cursor: Cursor | None, limit: int, descending: bool) -> SQL:
+    sign = "<" if descending else ">"
+    beyond, on_from = "", ""
+    inside: list[Any] = []
+    outside: list[Any] = []
+    if cursor is not None:
+        beyond = f"AND (client.company_name, id) {sign} (%s, %s)"
+        on_from = f"WHERE client.company_name {sign}= %s"
+        inside, outside = [cursor.value, cursor.id], [cursor.value]
+    sql = BY_CLIENT.format(
+        columns=", ".join(COLUMNS),
+        qualified=QUALIFIED,
+        beyond=beyond,
+        on_from=on_from,
+        order_inside=_by(["id"], descending),
+        order=_by(["client.company_name", "subscription.id"], descending),
+    )
+    return sql, (*inside, limit, *outside, limit)
+
+
+# OFFSET 0 keeps the planner from walking the order's index in the hope of meeting matches soon:
+# what matches is read by the index that leads to it, and then put in order.
+SORTED = """
+SELECT {qualified}
+  FROM (SELECT * FROM ({matching}) matching ({columns}) OFFSET 0) subscription {client}
+ {beyond}
+ ORDER BY {order} LIMIT %s
+"""
+
+
+def _sorted(
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    limit: int,
+    ordering: Ordering,
+    descending: bool,
+) -> SQL:
+    matching = Subscription.objects.matching(book_filter).order_by().values_list(*COLUMNS)
+    sql, params = matching.query.sql_with_params()
+    names = ["subscription.id"]
+    client = ""
+    if ordering.name == "client_name":
+        client = "JOIN clients_client client ON client.id = subscription.client_id"
+        names.insert(0, "client.company_name")
+    elif not ordering.by_id:
+        names.insert(0, f"subscription.{ordering.name}")
+    beyond: str = ""
+    place: tuple[Any, ...] = ()
+    if cursor is not None:
+        place = _place(cursor, len(names))
+        marks = ", ".join(["%s"] * len(place))
+        beyond = f"WHERE ({', '.join(names)}) {'<' if descending else '>'} ({marks})"
+    statement = SORTED.format(
+        columns=", ".join(COLUMNS),
+        qualified=QUALIFIED,
+        matching=sql,
+        client=client,
+        beyond=beyond,
+        order=_by(names, descending),
+    )
+    return statement, (*params, *place, limit)
 
 
 def _subscription(

@@ -231,6 +231,14 @@ class Subscription(SavesChanges):
             models.Index(name="subscription_service", fields=["service", "id"]),
             models.Index(name="subscription_plan", fields=["plan", "id"]),
             models.Index(name="subscription_service_plan", fields=["service", "plan", "id"]),
+            # The list in the order of the start; ranges of starts.
+            models.Index(name="subscription_started", fields=["started_at", "id"]),
+            # Those that have ended, or will; most never do, and those are not in it.
+            models.Index(
+                name="subscription_ended",
+                fields=["ended_at", "id"],
+                condition=Q(ended_at__isnull=False),
+            ),
             # One index for the exact search and for the prefix, in any collation.
             models.Index(
                 name="subscription_comment", fields=["comment"], opclasses=["varchar_pattern_ops"]

@@ -8,14 +8,17 @@ from where they run, with values that the book has.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
+from clients.models import Client
 from services import book_check, listing, total
 from services.filters import BookFilter
-from services.models import Repricing, Subscription
+from services.models import FIRST_DAY, Repricing, Subscription
+from services.ordering import ORDERINGS, Cursor
 
 PAGE = 100
 
@@ -40,23 +43,34 @@ class NamedQuery:
 
 
 def named_queries() -> list[NamedQuery]:
-    """All of them, with the values of a subscription from the middle of the book (4 queries)."""
+    """All of them, with the values of a subscription from the middle of the book (5 queries)."""
     subscriptions = Subscription.objects.order_by("id")
     ends = subscriptions.aggregate(first=Min("id", default=0), last=Max("id", default=0))
     later_half = subscriptions.filter(id__gte=(ends["first"] + ends["last"]) // 2)
-    nothing = Subscription(pk=0, client_id=0, service_id=0, plan_id=0, comment="nothing")
+    nothing = Subscription(
+        pk=0, client_id=0, service_id=0, plan_id=0, comment="nothing", started_at=FIRST_DAY
+    )
     middle = later_half.first() or nothing
     with_key = later_half.exclude(source=None).first() or nothing
     comment = (later_half.exclude(comment="").first() or nothing).comment
     source, external_id = with_key.source or "none", with_key.external_id or "none"
 
+    client = Client.objects.select_related("user").filter(pk=middle.client_id).first()
+    client_name, email = (client.company_name, client.user.email) if client else ("", "nobody")
+
     def of(name: str, why: str, queryset: QuerySet[Any, Any]) -> NamedQuery:
         return NamedQuery(name, why, *queryset.query.sql_with_params())
 
-    def page(name: str, why: str, after: int | None = None, **given: Any) -> NamedQuery:
-        book_filter = BookFilter(**given)
-        cursor = None if after is None else listing.Cursor(after)
-        statement = listing.statement(book_filter, cursor, PAGE, total.kept(book_filter))
+    def page(
+        name: str,
+        why: str,
+        after: int | None = None,
+        order: str = "id",
+        value: str = "",
+        **given: Any,
+    ) -> NamedQuery:
+        cursor = None if after is None else Cursor(after, value=value)
+        statement = listing.statement(BookFilter(**given), cursor, PAGE, ORDERINGS[order])
         return NamedQuery(name, why, *statement)
 
     every = Subscription.objects.order_by()
@@ -123,6 +137,50 @@ def named_queries() -> list[NamedQuery]:
             "list of a client",
             "The foreign key's index: a client has few subscriptions, so sorting them is cheap.",
             client=middle.client_id,
+        ),
+        page(
+            "list of a plan type",
+            "subscription_plan, once for each plan of the type, merged: each part is in order.",
+            after=0,
+            plan_type="student",
+        ),
+        page(
+            "list of a client's e-mail",
+            "auth_user_email_upper, one login; then the client's foreign key, as above.",
+            email=email,
+        ),
+        page(
+            "list by start, newest first",
+            "subscription_started gives the order, and stops after a page.",
+            order="-started_at",
+        ),
+        page(
+            "list by start, from the middle",
+            "The same, from the cursor on: both columns are compared as one row.",
+            after=middle.pk,
+            order="started_at",
+            value=middle.started_at.isoformat(),
+        ),
+        page(
+            "list of those that have ended",
+            "subscription_ended, a partial index: only those with an end stand in it.",
+            ended_from=datetime(2020, 1, 1, tzinfo=UTC),
+            ended_to=datetime(2020, 1, 2, tzinfo=UTC),
+        ),
+        page(
+            "list by client, from the middle",
+            "client_company_name gives the order; the subscriptions of each client come by the "
+            "foreign key, until the page is full.",
+            after=middle.pk,
+            order="client_name",
+            value=client_name,
+        ),
+        page(
+            "list of a service by price",
+            "subscription_service finds what is put in order: price is in no index (HOT), and "
+            "the subtotals have said that the service's rows are few enough to be read.",
+            order="-price",
+            service=middle.service_id,
         ),
         NamedQuery(
             "total",

@@ -117,6 +117,72 @@ class PageSerializer(serializers.Serializer):
     previous = serializers.URLField(allow_null=True)
 
 
+class PaysSerializer(serializers.Serializer):
+    """What the subscriptions of something pay."""
+
+    count = serializers.IntegerField(help_text="How many subscriptions.")
+    total_amount = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="The sum of their prices."
+    )
+
+
+class ClientPaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    company_name = serializers.CharField()
+    email = serializers.CharField()
+    full_address = serializers.CharField()
+
+
+class ServicePaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    full_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+
+
+class PlanPaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    plan_type = serializers.ChoiceField(Plan.Type.choices)
+    discount_percent = serializers.IntegerField()
+
+
+class ForwardPageSerializer(serializers.Serializer):
+    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+    next = serializers.URLField(allow_null=True)
+
+
+@extend_schema_serializer(many=False)
+class ClientPageSerializer(ForwardPageSerializer):
+    result = ClientPaySerializer(many=True)
+
+
+@extend_schema_serializer(many=False)
+class ServicePageSerializer(ForwardPageSerializer):
+    result = ServicePaySerializer(many=True)
+
+
+@extend_schema_serializer(many=False)
+class PlanPageSerializer(ForwardPageSerializer):
+    result = PlanPaySerializer(many=True)
+
+
+class GroupSerializer(PaysSerializer):
+    """A group, with the names that `by` asks for."""
+
+    service_id = serializers.IntegerField(required=False)
+    service_name = serializers.CharField(required=False)
+    plan_id = serializers.IntegerField(required=False)
+    plan_type = serializers.ChoiceField(Plan.Type.choices, required=False)
+    discount_percent = serializers.IntegerField(required=False)
+
+
+@extend_schema_serializer(many=False)
+class TotalsSerializer(PaysSerializer):
+    """Groups, and all of them together."""
+
+    result = GroupSerializer(many=True)
+    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+
+
 class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
     """One price that a subscription has had: from when, written when, by which change, by whom."""
 

@@ -4,17 +4,17 @@ Who calls it: the list (`listing.page`), whoever wants a number alone (`total_am
 task that folds the subtotals (`fold`).
 
 Triggers keep subtotals for each (service, plan) (migration `0003_total`), so a total that is cut
-along services and plans is a sum over a few hundred of their rows. Any other total (of a client,
-of a source, of a comment) needs the subscriptions, so it is summed once and kept in the cache:
+along services, plans and plan types is a sum over a few hundred of their rows. Any other total (of
+a client, of a source, of a comment) needs the subscriptions, so it is summed once and kept in the
+cache with the version of the book that it is of:
 
-    PRICE_CACHE_NAME : version of the book : filter  →  amount, number of subscriptions
+    PRICE_CACHE_NAME : filter  →  version of the book, amount, number of subscriptions
 
-**Why a cached total can't be stale.** Reader sums, writer commits and deletes the key, reader
-stores its old sum: that is how a cache beside a database goes wrong, and it can't happen here,
-because nothing is ever deleted or replaced. The statement that sums reads the version in the same
-snapshot, and the sum is kept under that version; who reads asks for the version of its own
-snapshot. Snapshots of one server are ordered, each commit that changes the book moves the version
-on, so equal versions mean equal books. An old sum is not wrong, it is only never asked for again.
+**Why a cached total can't be stale.** Who reads hands the version that the cache has to the
+database, and the statement that reads the book's version sums the rows unless it is the same, in
+one snapshot. So the cache never says what is current, it only spares the sum. Snapshots of one
+server are ordered, each commit that changes the book moves the version on, so equal versions mean
+equal books. A reader that was overtaken, and stores its old sum last, costs the next one a sum.
 """
 
 from dataclasses import dataclass
@@ -45,13 +45,11 @@ class Book(NamedTuple):
 
     version: str | None
     uncommitted: bool
-    amount: Decimal | None
-    subscriptions: int | None
+    amount: Decimal
+    subscriptions: int
 
     @property
-    def total(self) -> Total | None:
-        if self.amount is None or self.subscriptions is None:
-            return None
+    def total(self) -> Total:
         return Total(self.amount, self.subscriptions)
 
     @property
@@ -82,45 +80,66 @@ SELECT {version},
        coalesce(sum(subscriptions) FILTER (WHERE {where}), 0)::bigint AS subscriptions
   FROM services_subtotal
 """
-NOT_KEPT = """
-SELECT {version}, NULL::numeric AS amount, NULL::bigint AS subscriptions
-  FROM services_subtotal
-"""
+# The condition on the book needs no row, so the planner asks it once, and reads no subscription
+# where it does not hold: amount and number are 0 then, and the known total is the one.
 SUMMED = """
-SELECT *
-  FROM (SELECT {version} FROM services_subtotal) book,
-       (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions
-          FROM ({subscriptions}) subscription (price)) total
+SELECT book.version, book.uncommitted, total.amount, total.subscriptions
+  FROM (SELECT {version} FROM services_subtotal) book
+  LEFT JOIN LATERAL (
+    SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions
+      FROM ({subscriptions}) subscription (price)
+     WHERE (book.uncommitted OR book.version IS DISTINCT FROM %s) {condition}
+  ) total ON true
 """
+
+
+@dataclass(frozen=True)
+class Known:
+    """A total that somebody has summed, and the version of the book that it is of."""
+
+    version: str
+    total: Total
+
+
+NOTHING_KNOWN = Known("", Total(Decimal(0), 0))  # no book has this version
 
 
 def kept(book_filter: BookFilter) -> SQL:
-    """One `Book` row from the subtotals; its total is NULL for a filter they can't answer."""
-    if not book_filter.by_catalogue:
-        return NOT_KEPT.format(version=VERSION), ()
-    given = book_filter.given
-    where = " AND ".join([f"{name}_id = %s" for name in given]) or "true"
-    return KEPT.format(version=VERSION, where=where), (*given.values(), *given.values())
+    """One `Book` row from the subtotals; for a filter that is `by_catalogue`."""
+    where, params = of_subtotals(book_filter)
+    return KEPT.format(version=VERSION, where=where), (*params, *params)
 
 
-def summed(book_filter: BookFilter) -> SQL:
-    """One `Book` row with the total of the subscriptions themselves, in the same snapshot."""
+def of_subtotals(book_filter: BookFilter) -> SQL:
+    """The condition on subtotals of what a filter says about service, plan and plan type."""
+    conditions = {
+        "service": "service_id = %s",
+        "plan": "plan_id = %s",
+        "plan_type": "plan_id IN (SELECT id FROM services_plan WHERE plan_type = %s)",
+    }
+    given = {name: value for name, value in book_filter.given.items() if name in conditions}
+    where = " AND ".join(conditions[name] for name in given) or "true"
+    return where, tuple(given.values())
+
+
+def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str = "true") -> SQL:
+    """One `Book` row with the total of the subscriptions themselves, in the same snapshot.
+
+    Reads none of them where the book is still of the known version, or the condition, which is
+    one without parameters, does not hold.
+    """
     prices = Subscription.objects.matching(book_filter).order_by().values_list("price")
     sql, params = prices.query.sql_with_params()
-    return SUMMED.format(version=VERSION, subscriptions=sql), params
+    statement = SUMMED.format(version=VERSION, subscriptions=sql, condition=f"AND {condition}")
+    return statement, (*params, known.version)
 
 
 def total_amount(book_filter: BookFilter = EVERYTHING) -> Total:
-    """The total of all subscriptions that match, as of now.
-
-    One query by service and plan, or with the total in the cache; else two.
-    """
-    book = _read(*kept(book_filter))
-    total = book.total or cached(book, book_filter)
-    if total is None:
-        book = _read(*summed(book_filter))
-        total = remember(book, book_filter)
-    return total
+    """The total of all subscriptions that match, as of now. One query."""
+    if book_filter.by_catalogue:
+        return _read(*kept(book_filter)).total
+    known = cached(book_filter)
+    return settle(_read(*summed(book_filter, known)), book_filter, known)
 
 
 def _read(sql: str, params: tuple[Any, ...]) -> Book:
@@ -129,26 +148,37 @@ def _read(sql: str, params: tuple[Any, ...]) -> Book:
         return Book(*cursor.fetchone())
 
 
-def cached(book: Book, book_filter: BookFilter) -> Total | None:
-    """The total that somebody has summed of this very book. No query."""
-    value = cache.get(_key(book, book_filter)) if book.cacheable else None
-    return None if value is None else Total(Decimal(value["amount"]), value["subscriptions"])
+def settle(book: Book, book_filter: BookFilter, known: Known) -> Total:
+    """The total of a `summed` book; what had to be summed is kept for the next reader. No query."""
+    if book.version == known.version and not book.uncommitted:
+        return known.total
+    remember(book, book_filter)
+    return book.total
 
 
-def remember(book: Book, book_filter: BookFilter) -> Total:
+def cached(book_filter: BookFilter) -> Known:
+    """What the cache has; whether it is of this book is for the database to say. No query."""
+    value = cache.get(_key(book_filter)) if book_filter.timeless else None
+    if value is None:
+        return NOTHING_KNOWN
+    return Known(value["version"], Total(Decimal(value["amount"]), value["subscriptions"]))
+
+
+def remember(book: Book, book_filter: BookFilter) -> None:
     """Keep the total of a `summed` book for those who read the same one. No query."""
-    total = book.total
-    assert total is not None
-    if book.cacheable:
-        value = {"amount": str(total.amount), "subscriptions": total.subscriptions}
-        cache.set(_key(book, book_filter), value, TIMEOUT)
-    return total
+    if book.cacheable and book_filter.timeless:
+        value = {
+            "version": book.version,
+            "amount": str(book.amount),
+            "subscriptions": book.subscriptions,
+        }
+        cache.set(_key(book_filter), value, TIMEOUT)
 
 
-def _key(book: Book, book_filter: BookFilter) -> str:
+def _key(book_filter: BookFilter) -> str:
     # A digest: filters hold text of any length and kind, and people's comments.
     digest = blake2b(msgspec.json.encode(book_filter), digest_size=16).hexdigest()
-    return f"{settings.PRICE_CACHE_NAME}:{book.version}:{digest}"
+    return f"{settings.PRICE_CACHE_NAME}:{digest}"
 
 
 FOLD = """

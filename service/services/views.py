@@ -1,29 +1,39 @@
 """The API of subscriptions and the ledger: reading, and the verbs of the price state."""
 
+import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.http import QueryDict
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from django.utils.http import parse_etags
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.viewsets import ReadOnlyModelViewSet, ViewSet
 
 from pricebook import idempotency
 from pricebook.api import BadParameter, ErrorSerializer, object_of
 from pricebook.idempotency import idempotent
 from pricebook.models import SET_PRICE_STATE
-from services import filters, ledger, listing, price_state, values
+from services import breakdown, filters, ledger, listing, price_state, values
 from services.filters import BookFilter
 from services.models import Subscription
+from services.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
 from services.serializers import (
+    ClientPageSerializer,
+    ClientPaySerializer,
     ExplanationSerializer,
     FeedSerializer,
     HistorySerializer,
@@ -31,7 +41,13 @@ from services.serializers import (
     NegotiateSerializer,
     OneSubscriptionSerializer,
     PageSerializer,
+    PlanPageSerializer,
+    PlanPaySerializer,
+    ServicePageSerializer,
+    ServicePaySerializer,
+    TotalsSerializer,
 )
+from services.serving import NotServed, served
 from services.values import MAX_BIGINT
 
 ERRORS = {
@@ -50,17 +66,24 @@ SIZE = {
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
 PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such subscription.")}
+UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none of this id.")}
+FILTER_PARAMETERS = [
+    OpenApiParameter(name, each.kind.schema, description=each.help)
+    for name, each in filters.FILTERS.items()
+]
+BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
 PARAMETERS = [
-    *[
-        OpenApiParameter(name, each.kind.schema, description=each.help)
-        for name, each in filters.FILTERS.items()
-    ],
+    *FILTER_PARAMETERS,
     OpenApiParameter(
         "as_of",
         filters.INSTANT.schema,
         description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
         " service, plan and client, as they were then. Names, comment and dates are today's.",
+    ),
+    OpenApiParameter(
+        "ordering",
+        {"type": "string", "enum": list(ORDERINGS), "default": "id"},
+        description="The order; a minus turns it round. Equal ones go by their ids, likewise.",
     ),
     CURSOR,
     PAGE_SIZE,
@@ -98,19 +121,36 @@ class SubscriptionView(ReadOnlyModelViewSet):
     lookup_value_regex = "[0-9]+"
     needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))
 
-    @extend_schema(parameters=PARAMETERS, responses={200: PageSerializer, **ERRORS}, filters=False)
+    @extend_schema(
+        parameters=PARAMETERS,
+        responses={
+            200: PageSerializer,
+            304: OpenApiResponse(description="The book is as it was when the ETag was given out."),
+            **ERRORS,
+        },
+        filters=False,
+        description=f"A page of subscriptions, and the total of all that match.\n\n{served()}",
+    )
     def list(self, request: Request) -> Response:
-        """A page of subscriptions in the order of their ids, and the total of all that match."""
+        """A page of subscriptions, and the total of all that match."""
         query = request.query_params
-        filters.refuse_unknown(query, [*filters.FILTERS, "as_of", *filters.PAGING])
-        wanted = filters.book_filter(query)
-        paging = cursor_of(query), filters.page_size(query)
+        filters.refuse_unknown(query, [*filters.FILTERS, "as_of", "ordering", *filters.PAGING])
+        wanted, ordering = filters.book_filter(query), ordering_of(query)
         instant = filters.past_instant(query, "as_of")
+        cursor = cursor_of(query, marked(wanted, ordering, instant), ordering)
+        size = filters.page_size(query)
         if instant is None:
-            page = listing.page(wanted, *paging)
+            to = answer_to(request)
+            try:
+                page = listing.page(wanted, cursor, size, ordering, seen_by(request, to))
+            except NotServed as error:
+                raise not_served(error) from error
+            except listing.Unchanged as error:
+                return Response(status=304, headers=validator(error.version, to))
         else:
-            refuse_with_as_of(wanted)
-            page = listing.page_as_of(instant, wanted, *paging)
+            to = None
+            refuse_with_as_of(wanted, ordering)
+            page = listing.page_as_of(instant, wanted, cursor, size)
         return Response(
             {
                 "result": page.result,
@@ -119,7 +159,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "currency": settings.CURRENCY,
                 "next": link(request, page.next),
                 "previous": link(request, page.previous),
-            }
+            },
+            headers=validator(page.version, to),
         )
 
     @extend_schema(
@@ -151,13 +192,14 @@ class SubscriptionView(ReadOnlyModelViewSet):
         """Every price that a subscription has had, newest last; of a deleted one too."""
         query = request.query_params
         filters.refuse_unknown(query, filters.PAGING)
-        cursor, size = cursor_of(query), filters.page_size(query)
+        mark = list_of("ledger", known_id(pk))
+        cursor, size = cursor_of(query, mark), filters.page_size(query)
         if cursor is not None and cursor.backward:
             raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
         entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
         if not entries and not ledger.history(known_id(pk), limit=1):
             raise NotFound(f"There is no subscription {pk}, and never was.")
-        more = listing.Cursor(entries[size - 1]["id"]) if len(entries) > size else None
+        more = Cursor(entries[size - 1]["id"], of=mark) if len(entries) > size else None
         return Response({"result": entries[:size], "next": link(request, more)})
 
     @extend_schema(
@@ -222,6 +264,172 @@ class SubscriptionView(ReadOnlyModelViewSet):
         return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
 
 
+# To be raised when an answer from the same book comes to look otherwise.
+REPRESENTATION = 1
+
+
+def answer_to(request: Request) -> str | None:
+    """What an answer's ETag stands for, beside the version of the book: address and settings.
+
+    None for the page that a browser is shown: it says who is logged in.
+    """
+    if request.accepted_renderer.format != "json":
+        return None
+    return f" {REPRESENTATION} {settings.CURRENCY} {request.build_absolute_uri()}"
+
+
+def seen_by(request: Request, to: str | None) -> listing.Seen | None:
+    etags = parse_etags(request.headers.get("If-None-Match", "")[:2000])
+    digests = [etag.removeprefix("W/").strip('"') for etag in etags]
+    digests = [each for each in digests if re.fullmatch("[0-9a-f]{32}", each)]
+    return listing.Seen(to, digests) if to is not None and digests else None
+
+
+def validator(version: str | None, to: str | None) -> dict[str, str]:
+    """The headers with which a client may ask again whether an answer still holds."""
+    if version is None or to is None:
+        return {"Cache-Control": "private, no-cache"}
+    return {
+        "ETag": f'W/"{listing.digest(version, to)}"',
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization, Cookie",
+    }
+
+
+def link(request: Request, cursor: Cursor | None) -> str | None:
+    """This request's address with another cursor."""
+    if cursor is None:
+        return None
+    query: QueryDict = request.query_params.copy()
+    query["cursor"] = str(cursor)
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+class BreakdownView(ViewSet):
+    """Clients, services or plans, each with the number of its subscriptions and what they pay."""
+
+    kind: str
+    lookup_value_regex = "[0-9]+"
+
+    def list(self, request: Request) -> Response:
+        query = request.query_params
+        filters.refuse_unknown(query, filters.PAGING)
+        mark = list_of(self.kind)
+        cursor, size = cursor_of(query, mark), filters.page_size(query)
+        if cursor is not None and cursor.backward:
+            raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
+        rows, more = breakdown.page(self.kind, cursor, size)
+        return Response(
+            {
+                "result": rows,
+                "currency": settings.CURRENCY,
+                "next": link(request, replace(more, of=mark) if more else None),
+            }
+        )
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        filters.refuse_unknown(request.query_params, [])
+        row = breakdown.one(self.kind, known_id(pk, self.kind))
+        if row is None:
+            raise NotFound(f"There is no {self.kind} {pk}.")
+        return Response(row)
+
+
+def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
+    """The schema of a BreakdownView."""
+    return extend_schema_view(
+        list=extend_schema(
+            summary=f"A page of {kind}s by their ids.",
+            parameters=[CURSOR, PAGE_SIZE],
+            responses={200: page, **ERRORS},
+        ),
+        retrieve=extend_schema(
+            summary=f"One {kind}.",
+            parameters=[PATH_ID],
+            responses={200: shown, **ERRORS, **UNKNOWN},
+        ),
+    )
+
+
+@described("client", ClientPaySerializer, ClientPageSerializer)
+class ClientView(BreakdownView):
+    """Clients, each with the number of its subscriptions and what they pay together."""
+
+    kind = "client"
+
+
+@described("service", ServicePaySerializer, ServicePageSerializer)
+class ServiceView(BreakdownView):
+    """Services, each with the number of its subscriptions and what they pay together."""
+
+    kind = "service"
+
+
+@described("plan", PlanPaySerializer, PlanPageSerializer)
+class PlanView(BreakdownView):
+    """Plans, each with the number of their subscriptions and what they pay together."""
+
+    kind = "plan"
+
+
+class TotalsView(APIView):
+    """What subscriptions pay together."""
+
+    @extend_schema(
+        operation_id="totals",
+        parameters=[
+            OpenApiParameter(
+                "by",
+                {"type": "string", "pattern": BY_PATTERN},
+                description="What to group by, with commas: service, plan, plan_type.",
+            ),
+            *FILTER_PARAMETERS,
+        ],
+        responses={200: TotalsSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Totals by service, plan and plan type, and of all together, in one snapshot.
+
+        With filters by service, plan and plan type alone it costs the same at any size of the book.
+        """
+        query = request.query_params
+        filters.refuse_unknown(query, [*filters.FILTERS, "by"])
+        wanted, by = filters.book_filter(query), groups_of(query)
+        try:
+            rows, together = breakdown.totals(wanted, by)
+        except breakdown.TooManyGroups as error:
+            raise BadParameter(
+                "by",
+                ",".join(by),
+                f"These are more than {breakdown.MOST_GROUPS:,} groups; filter by service, plan or"
+                " plan_type, or group by less.",
+                "too_many_groups",
+            ) from error
+        return Response(
+            {
+                "result": rows if by else [],
+                "total_amount": together.amount,
+                "count": together.subscriptions,
+                "currency": settings.CURRENCY,
+            }
+        )
+
+
+def groups_of(query: QueryDict) -> list[str]:
+    value = filters.value_of(query, "by")
+    if value is None:
+        return []
+    by, allowed = value.split(","), list(breakdown.GROUPS)
+    if len(set(by)) != len(by) or not set(by) <= set(allowed):
+        raise BadParameter(
+            "by",
+            value,
+            f"by is one or more of {', '.join(allowed)}, each once, with commas between.",
+            allowed=allowed,
+        )
+    return by
+
+
 class LedgerView(APIView):
     """What has been written to the ledger."""
 
@@ -254,32 +462,44 @@ class LedgerView(APIView):
         return Response({"result": feed.entries, "next": str(feed.next)})
 
 
-def link(request: Request, cursor: listing.Cursor | None) -> str | None:
-    """This request's address with another cursor."""
-    if cursor is None:
-        return None
-    query: QueryDict = request.query_params.copy()
-    query["cursor"] = str(cursor)
-    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+def ordering_of(query: QueryDict) -> Ordering:
+    value = filters.value_of(query, "ordering")
+    if value is None:
+        return BY_ID
+    if value not in ORDERINGS:
+        allowed = list(ORDERINGS)
+        raise BadParameter(
+            "ordering", value, f"ordering may be {', '.join(allowed)}.", allowed=allowed
+        )
+    return ORDERINGS[value]
 
 
-def refuse_with_as_of(wanted: BookFilter) -> None:
-    for name, value in wanted.given.items():
+def not_served(error: NotServed) -> BadParameter:
+    return BadParameter(
+        "ordering", str(error.ordering), str(error), "not_served_at_size", list(ORDERINGS)
+    )
+
+
+def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
+    others = {name: str(value) for name, value in wanted.given.items()}
+    if ordering != BY_ID:
+        others["ordering"] = str(ordering)
+    for name, value in others.items():
         if name not in ledger.AS_OF_FILTERS:
             raise BadParameter(
                 name,
-                str(value),
+                value,
                 f"The ledger doesn't know {name}; as_of goes with"
-                f" {', '.join(ledger.AS_OF_FILTERS)}.",
+                f" {', '.join(ledger.AS_OF_FILTERS)}, in the order of the ids.",
                 code="not_with_as_of",
                 allowed=list(ledger.AS_OF_FILTERS),
             )
 
 
-def known_id(pk: str) -> int:
+def known_id(pk: str, kind: str = "subscription") -> int:
     id = filters.whole_number(pk)
     if id is None or id > MAX_BIGINT:
-        raise NotFound(f"There is no subscription {pk[:100]}.")
+        raise NotFound(f"There is no {kind} {pk[:100]}.")
     return id
 
 
@@ -300,13 +520,27 @@ def place_of(query: QueryDict) -> ledger.Place | None:
         ) from error
 
 
-def cursor_of(query: QueryDict) -> listing.Cursor | None:
+def cursor_of(query: QueryDict, of: bytes = Cursor.of, ordering: Ordering = BY_ID) -> Cursor | None:
+    """The cursor of this very list; raises BadParameter."""
     value = filters.value_of(query, "cursor")
     if value is None:
         return None
     try:
-        return listing.Cursor.parse(value)
+        cursor = Cursor.parse(value)
     except ValueError as error:
         raise BadParameter(
             "cursor", value, "This is no cursor; take one from next or previous, or leave it out."
         ) from error
+    try:
+        if cursor.of != of:
+            raise ValueError("another list gave it out")
+        ordering.check(cursor.value)
+    except ValueError as error:
+        raise BadParameter(
+            "cursor",
+            value,
+            "This cursor is of a list with other filters or in another order; take one from next"
+            " or previous of this one, or leave it out.",
+            code="cursor_of_another_list",
+        ) from error
+    return cursor

@@ -15,8 +15,8 @@ from price_changes.errors import ChangeError
 from pricebook.api import BadParameter
 from services import filters, price_state
 from services.filters import BookFilter, book_filter
-from services.listing import Cursor
 from services.models import Subscription
+from services.ordering import ORDERINGS, Cursor, marked
 from services.tests.factories import (
     a_book,
     a_client,
@@ -251,6 +251,9 @@ REFUSED = [
     ("email=%00", "email", "NUL"),
     (f"email={'a' * 255}", "email", "254"),
     (f"comment={'a' * 51}", "comment", "50"),
+    ("ordering=", "ordering", "id, -id, price, -price"),
+    ("ordering=random", "ordering", "id, -id, price, -price"),
+    ("ordering=id%2Cprice", "ordering", "id, -id, price, -price"),
     ("page_size=0", "page_size", "from 1 to 1000"),
     ("page_size=-1", "page_size", "from 1 to 1000"),
     ("page_size=1001", "page_size", "from 1 to 1000"),
@@ -292,9 +295,15 @@ class TestRefusals:
         )
 
     def test_tell_which_parameters_there_are(self):
-        body = a_reader().get("/api/subscriptions/?order=price").json()
+        body = a_reader().get("/api/subscriptions/?order_by=price").json()
         assert body["code"] == "unknown_parameter"
-        assert body["allowed"] == [*filters.FILTERS, "as_of", *filters.PAGING, "format"]
+        assert body["allowed"] == [
+            *filters.FILTERS,
+            "as_of",
+            "ordering",
+            *filters.PAGING,
+            "format",
+        ]
 
     def test_are_the_detail_s_too(self):
         body = a_reader().get("/api/subscriptions/1/?fields=price").json()
@@ -305,7 +314,7 @@ class TestRefusals:
         query = QueryDict(mutable=True)
         query["cursor"] = text
         with pytest.raises(BadParameter):
-            cursor_of(query)
+            cursor_of(query, b"")
 
     @given(st.text(max_size=40))
     def test_meet_any_text_that_is_no_id(self, text):
@@ -320,16 +329,59 @@ class TestRefusals:
 
 
 class TestCursor:
-    @given(st.integers(0, BIGGEST), st.booleans())
-    def test_comes_back_as_it_went_out(self, id, backward):
-        text = str(Cursor(id, backward))
-        assert Cursor.parse(text) == Cursor(id, backward)
-        assert quote(text, safe="") == text
+    cursors = st.builds(
+        Cursor,
+        st.integers(0, BIGGEST),
+        st.booleans(),
+        st.text(max_size=100).filter(lambda text: text.isprintable()),
+        st.binary(min_size=6, max_size=6),
+    )
 
-    @given(st.integers(0, BIGGEST), st.integers(0, 15), st.sampled_from("ABCDwxyz0189-_"))
-    def test_is_known_for_false_when_one_letter_is_another(self, id, place, letter):
-        text = str(Cursor(id))
+    @given(cursors)
+    def test_comes_back_as_it_went_out(self, cursor):
+        assert Cursor.parse(str(cursor)) == cursor
+        assert quote(str(cursor), safe="") == str(cursor)
+
+    @given(cursors, st.integers(0, 23), st.sampled_from("ABCDwxyz0189-_"))
+    def test_is_known_for_false_when_one_letter_is_another(self, cursor, place, letter):
+        text = str(cursor)
         other = text[:place] + letter + text[place + 1 :]
         if other != text:
             with pytest.raises(ValueError, match="check"):
                 Cursor.parse(other)
+
+    def test_of_another_list_is_refused(self):
+        wanted = BookFilter(client=1)
+        mark = marked(wanted, ORDERINGS["price"])
+        cursor = Cursor(5, value="1.00", of=mark)
+        accepted = cursor_of(QueryDict(f"cursor={cursor}"), mark, ORDERINGS["price"])
+        assert accepted == cursor
+        for query in (
+            "client=1&ordering=-price",
+            "client=2&ordering=price",
+            "ordering=price",
+            "client=1",
+            "client=1&as_of=2026-01-01T00:00:00Z",
+        ):
+            body = a_reader().get(f"/api/subscriptions/?{query}&cursor={cursor}").json()
+            assert (body["code"], body["parameter"]) == ("cursor_of_another_list", "cursor")
+
+    @pytest.mark.parametrize(
+        ("ordering", "value"),
+        [
+            ("price", "NaN"),
+            ("price", "1e400"),
+            ("price", ""),
+            ("started_at", "infinity"),
+            ("started_at", "2026-01-01T00:00:00"),
+            ("client_name", "a\0b"),
+            ("client_name", "x" * 101),
+            ("id", "5"),
+        ],
+    )
+    def test_forged_with_a_value_that_no_row_has_is_refused(self, ordering, value):
+        mark = marked(BookFilter(), ORDERINGS[ordering])
+        cursor = Cursor(5, value=value, of=mark)
+        response = a_reader().get(f"/api/subscriptions/?ordering={ordering}&cursor={cursor}")
+        assert response.status_code == 400
+        assert response.json()["parameter"] == "cursor"

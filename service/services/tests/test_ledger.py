@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from services import ledger, listing, price_state, repricing
 from services.filters import BookFilter
 from services.ledger import Place
-from services.listing import Cursor
 from services.models import LedgerEntry, Plan, Service, Subscription
+from services.ordering import Cursor, list_of
 from services.tests.factories import (
     a_book,
     a_client,
@@ -908,7 +908,7 @@ class TestRefusals:
         assert (response.status_code, response.json()["parameter"]) == (400, query.split("=")[0])
 
     def test_of_a_history_read_backward_say_so(self):
-        cursor = Cursor(5, backward=True)
+        cursor = Cursor(5, backward=True, of=list_of("ledger", 1))
         response = a_reader().get(f"/api/subscriptions/1/ledger/?cursor={cursor}")
         assert (response.status_code, response.json()["code"]) == (400, "bad_parameter")
 

@@ -1,17 +1,27 @@
 """Pages: nothing twice, nothing left out, and at a cost that does not grow with the book."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
 
-from services import listing, total
-from services.filters import BookFilter
-from services.listing import Cursor
+from services import listing, serving, total
+from services.filters import FILTERS, BookFilter
 from services.models import Subscription
-from services.tests.factories import a_book, a_plan, a_reader
+from services.ordering import BY_ID, ORDERINGS, Cursor
+from services.serving import NotServed, Way
+from services.tests.factories import (
+    a_book,
+    a_client,
+    a_plan,
+    a_reader,
+    a_service,
+    a_subscription,
+)
 
 
 def ids_of(response):
@@ -127,6 +137,7 @@ class TestTotalOfAPage:
 
 
 ROWS = 30_000
+CLIENT_INDEX = "services_subscription_client_id"  # and what Django adds to it
 
 
 @pytest.mark.django_db
@@ -139,9 +150,9 @@ class TestPlan:
             ROWS // 2
         ]
 
-    def nodes(self, book_filter, cursor, size=100):
+    def nodes(self, book_filter, cursor, size=100, ordering=BY_ID):
         """The nodes of the plan that read the subscriptions, and how many rows each has read."""
-        sql, params = listing.statement(book_filter, cursor, size, total.kept(book_filter))
+        sql, params = listing.statement(book_filter, cursor, size, ordering)
         with connection.cursor() as db:
             db.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
             (plan,) = db.fetchone()
@@ -222,6 +233,201 @@ class TestPlan:
 
     def test_of_a_source_that_is_half_of_the_book_reads_just_the_page(self):
         a_book(ROWS, services=1, plans=1, clients=1)
-        nodes = self.nodes(BookFilter(source=self.subscription.source), None)
-        assert [kind for kind, _, _ in nodes] == ["Index Scan"]
-        assert nodes[0][2] == 101
+        page, total = self.nodes(BookFilter(source=self.subscription.source), None)
+        assert (page[0], page[2]) == ("Index Scan", 101)
+        assert total[0] == "Seq Scan"  # once; then the cache has it
+
+    @pytest.mark.parametrize("order", ["started_at", "-started_at", "client_name", "-client_name"])
+    @pytest.mark.parametrize("backward", [False, True])
+    def test_in_another_order_reads_little_more_than_the_page(self, order, backward):
+        row = listing.page(BookFilter(subscription=self.subscription.pk), None, 1).result[0]
+        ordering = ORDERINGS[order]
+        middle = Cursor(row["id"], backward, ordering.value_of(row))
+        for cursor in (None, middle):
+            nodes = self.nodes(BookFilter(), cursor, ordering=ordering)
+            index = "subscription_started" if "started" in order else CLIENT_INDEX
+            self.assert_only(index, nodes)
+            assert max(rows for _, _, rows in nodes) <= 250
+
+    def assert_only(self, index, nodes):
+        # A bitmap heap scan reads what the bitmap index scan below it has found.
+        assert all(
+            kind == "Bitmap Heap Scan" or str(name).startswith(index) for kind, name, _ in nodes
+        )
+
+    def nodes_of(self, order, **given):
+        return self.nodes(BookFilter(**given), None, ordering=ORDERINGS[order])
+
+    def test_of_a_client_is_read_by_its_index_in_any_order(self):
+        """A client whose rows all stand at the end: walking the order would read everything."""
+        last = a_book(10, services=1, plans=1, clients=1).last()
+        for order in ORDERINGS:
+            for given in ({"client": last.client_id}, {"email": last.client.user.email}):
+                nodes = self.nodes_of(order, **given)
+                self.assert_only(CLIENT_INDEX, nodes)
+                assert max(rows for _, _, rows in nodes) == 10
+
+    def test_of_a_plan_type_reads_a_page_of_each_of_its_plans(self):
+        for given in ({}, {"service": self.subscription.service_id}):
+            nodes = self.nodes(BookFilter(plan_type="discount", **given), None)
+            assert [rows for _, _, rows in nodes if rows] == [303]  # three plans, 101 each
+
+    def test_of_what_is_not_served_reads_nothing(self, monkeypatch):
+        for order in ("id", "price", "client_name", "started_at"):
+            monkeypatch.setitem(serving.PASS_ROWS, order, ROWS - 1)
+            nodes = self.nodes_of(order, price_state="locked")
+            assert [rows for _, _, rows in nodes if rows] == []
+            with pytest.raises(NotServed):
+                listing.page(BookFilter(price_state="locked"), None, 100, ORDERINGS[order])
+
+    def test_of_an_indexed_filter_in_another_order_counts_no_further_than_the_limit(
+        self, monkeypatch
+    ):
+        monkeypatch.setitem(serving.PASS_ROWS, "price", 500)
+        nodes = self.nodes_of("price", source=self.subscription.source)
+        assert [rows for _, _, rows in nodes if rows] == [501]
+        monkeypatch.setitem(serving.PASS_ROWS, "price", 1111)
+        assert (
+            listing.page(
+                BookFilter(comment_prefix="row 12"), None, 5, ORDERINGS["price"]
+            ).total.subscriptions
+            == 1111
+        )
+
+
+def a_tied_book():
+    """60 subscriptions with many equal prices, names and starts, and clients of equal names."""
+    services = [a_service(price) for price in (10, 10, 20)]
+    clients = [a_client(name) for name in ("Ёлка", "alpha", "Alpha", "alpha", "Zoë", "", "бета")]
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 1, 2, 3)]
+    for number in range(60):
+        a_subscription(
+            client=clients[number * 5 % 7],
+            service=services[number % 3],
+            plan=a_plan(50 * (number % 2)) if number % 4 else a_plan(50, "student"),
+            started_at=days[number * 3 % 4],
+            source="tied",
+            external_id=str(number),
+            comment=f"row {number}",
+        )
+    return Subscription.objects.filter(source="tied")
+
+
+WHOLE_ORDER = {"id": ["id"], "price": ["price", "id"], "started_at": ["started_at", "id"]}
+WHOLE_ORDER["client_name"] = ["client__company_name", "id"]
+
+
+@pytest.mark.django_db
+class TestOrdering:
+    """Pages one after another are the whole, sorted: in each order, there and back."""
+
+    FILTERS: tuple[dict[str, Any], ...] = (
+        {},
+        {"source": "tied"},
+        {"comment_prefix": "row 1"},
+        {"service": 0},
+        {"plan_type": "student"},
+        {"plan_type": "discount", "service": 0},
+        {"client": 1},
+        {"price_to": "10"},
+        {"started_from": "2026-01-01T00:00:00Z", "started_to": "2026-01-03T00:00:00Z"},
+    )
+
+    def whole(self, book_filter, ordering):
+        names = WHOLE_ORDER[ordering.name]
+        rows = Subscription.objects.filter(book_filter.condition()).order_by(
+            *[f"-{name}" if ordering.descending else name for name in names]
+        )
+        return list(rows.values_list("pk", flat=True))
+
+    def walk(self, book_filter, ordering, size, way, cursor=None):
+        found = []
+        while True:
+            page = listing.page(book_filter, cursor, size, ordering)
+            ids = [row["id"] for row in page.result]
+            found = found + ids if way == "next" else ids + found
+            cursor = getattr(page, way)
+            if cursor is None:
+                return found, page
+            cursor = Cursor.parse(str(cursor))
+
+    @pytest.mark.parametrize("order", ORDERINGS)
+    def test_of_pages_is_that_of_the_whole(self, order):
+        subscription = a_tied_book().first()
+        ordering = ORDERINGS[order]
+        for given in self.FILTERS:
+            for name in ("service", "client"):
+                if name in given:
+                    given = given | {name: getattr(subscription, f"{name}_id")}
+            book_filter = BookFilter.of(given)
+            expected = self.whole(book_filter, ordering)
+            assert len(expected) > 3, given
+            for size in (1, 7) if not given else (4,):
+                there, last = self.walk(book_filter, ordering, size, "next")
+                assert there == expected, given
+                assert last.total.subscriptions == len(expected)
+                if last.previous:
+                    back, _ = self.walk(book_filter, ordering, size, "previous", last.previous)
+                    assert back + [row["id"] for row in last.result] == expected, given
+
+    @pytest.mark.parametrize("order", ORDERINGS)
+    def test_repeats_and_skips_nothing_while_rows_come_and_go(self, order):
+        subscription = a_tied_book().first()
+        ordering, cursor, seen = ORDERINGS[order], None, []
+        there_before = set(self.whole(BookFilter(), ordering))
+        gone = set()
+        while True:
+            page = listing.page(BookFilter(), cursor, 7, ordering)
+            seen += [row["id"] for row in page.result]
+            if page.next is None:
+                break
+            cursor = page.next
+            a_subscription(
+                client=subscription.client, service=subscription.service, plan=subscription.plan
+            )
+            gone.add(page.result[-1]["id"])  # the very row that the cursor stands beside
+            Subscription.objects.filter(pk=page.result[-1]["id"]).delete()
+
+        assert len(seen) == len(set(seen))
+        assert there_before <= set(seen)
+
+
+@pytest.mark.django_db
+class TestServed:
+    def test_by_rule_and_not_by_the_clock(self):
+        for order, names, way in [
+            ("id", [], Way.WALKED),
+            ("-id", ["service", "plan_type"], Way.WALKED),
+            ("id", ["source", "price_state"], Way.FOUND),
+            ("id", ["price_state"], Way.PASSED),
+            ("price", [], Way.PASSED),
+            ("price", ["client", "state"], Way.FOUND),
+            ("-price", ["service"], Way.PASSED),
+            ("price", ["source"], Way.PASSED),
+            ("started_at", ["started_to"], Way.WALKED),
+            ("started_at", ["started_to", "service"], Way.PASSED),
+            ("client_name", [], Way.WALKED),
+            ("client_name", ["service"], Way.PASSED),
+            ("client_name", ["email"], Way.FOUND),
+        ]:
+            assert serving.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
+
+    def test_knows_of_each_filter_how_it_is_served(self):
+        residual = {"state", "price_state", "price_from", "price_to"}
+        assert set(FILTERS) == serving.CATALOGUE | serving.FEW | serving.INDEXED | residual
+
+    def test_is_what_the_refusal_names_and_the_document_says(self, monkeypatch, settings):
+        a_book(12)
+        monkeypatch.setitem(serving.PASS_ROWS, "price", 10)
+        response = a_reader().get("/api/subscriptions/?ordering=-price")
+        body = response.json()
+        assert (response.status_code, body["code"]) == (400, "not_served_at_size")
+        assert (body["parameter"], body["value"]) == ("ordering", "-price")
+        assert serving.served() in body["detail"]
+
+        service = Subscription.objects.first().service_id
+        response = a_reader().get(f"/api/subscriptions/?ordering=-price&service={service}")
+        assert response.status_code == 200
+        monkeypatch.undo()
+        document = (settings.BASE_DIR.parent / "docs/reads.md").read_text()
+        assert serving.served() in " ".join(document.split())

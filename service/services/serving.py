@@ -1,0 +1,87 @@
+"""Which combinations of filters and ordering the list serves at size, and how.
+
+A page is served in one of three ways:
+
+- **walked**: an index has the rows in the order of the page. It costs what the page costs.
+- **found**: an index leads to the few that match, or the planner chooses between that and walking.
+- **passed over**: neither. What service, plan and plan type leave, or a filter with an index of
+  its own, is read and put in order: up to `PASS_ROWS` rows. The subtotals know the number, or it
+  is counted along the index as far as the limit, in the same snapshot, before anything is read.
+
+So the answer depends on the book and never on the clock. docs/reads.md has the same for readers,
+and a test compares it; docs/decisions/0010-served-combinations.md has the reasons.
+"""
+
+from enum import StrEnum
+
+from services.filters import BookFilter
+from services.ordering import Ordering
+
+# Of these the subtotals know how many subscriptions they leave.
+CATALOGUE = {"service", "plan", "plan_type"}
+# An index leads to the few that they leave, whatever else is asked for.
+FEW = {"subscription", "client", "email", "external_id"}
+# An index leads to what they leave, which may be much.
+INDEXED = {
+    "source",
+    "comment",
+    "comment_prefix",
+    "started_from",
+    "started_to",
+    "ended_from",
+    "ended_to",
+}
+
+# What one pass may read, by ordering: each takes less than 250 ms (docs/reads.md has the figures).
+PASS_ROWS = {
+    "id": 1_000_000,
+    "price": 500_000,
+    "started_at": 500_000,
+    "client_name": 200_000,
+}
+
+
+class Way(StrEnum):
+    WALKED = "walked"
+    FOUND = "found"
+    PASSED = "passed over"
+
+
+def way(book_filter: BookFilter, ordering: Ordering) -> Way:
+    """How a page of this combination is served."""
+    names = book_filter.given.keys()
+    if names & FEW:
+        return Way.FOUND
+    if ordering.by_id and names <= CATALOGUE:
+        return Way.WALKED
+    if ordering.name == "started_at" and names <= {"started_from", "started_to"}:
+        return Way.WALKED
+    if ordering.name == "client_name" and not names:
+        return Way.WALKED
+    if names & INDEXED and ordering.by_id:
+        return Way.FOUND
+    return Way.PASSED
+
+
+class NotServed(Exception):
+    """A pass would read more rows than `PASS_ROWS` allows."""
+
+    def __init__(self, ordering: Ordering) -> None:
+        self.ordering = ordering
+        super().__init__(
+            f"In the order of {ordering.name} this would have to read more than"
+            f" {PASS_ROWS[ordering.name]:,} subscriptions one by one. {served()}"
+        )
+
+
+def served() -> str:
+    """The combinations that are served whatever the size of the book, in words."""
+    catalogue, few, indexed = (", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED))
+    limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in PASS_ROWS.items())
+    return (
+        f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
+        f" of {indexed}, whatever else is given; ordering=started_at without a filter or with"
+        " started_from and started_to; ordering=client_name without a filter; every ordering with"
+        f" any of {few}, whatever else is given. Anything else is served where {catalogue} or"
+        f" {indexed} leave few enough: {limits}."
+    )
