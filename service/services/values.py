@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -84,6 +84,7 @@ def number(name: str, value: Any) -> Decimal:
     return amount
 
 
+FARTHEST_ZONE = timedelta(hours=16)  # PostgreSQL's; Python's are up to a day
 ISO_8601 = re.compile(
     r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
     # A + that was not quoted in an address has become a blank.
@@ -124,6 +125,10 @@ def unbounded_instant(name: str, value: Any) -> datetime:
             " (in an address a + is written %2B).",
             name,
             value,
+        )
+    if abs(parsed.utcoffset() or timedelta()) >= FARTHEST_ZONE:
+        raise BadValue(
+            "not_an_instant", f"{name} is 16 hours or more away from UTC; no zone is.", name, value
         )
     return parsed
 

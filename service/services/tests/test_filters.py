@@ -246,6 +246,7 @@ REFUSED = [
     (f"price_to={'9' * 5000}", "price_to", "such as 12.50"),
     ("started_from=2026-01-01", "started_from", "ISO 8601"),
     ("started_to=2026-01-01T00:00:00", "started_to", "no time zone"),
+    ("started_to=2026-01-01T00:00:00-16:00", "started_to", "16 hours"),
     ("ended_from=0001-01-01T00:00:00Z", "ended_from", "1900 to 9999"),
     ("ended_to=9999-12-31T23:59:59-14:00", "ended_to", "1900 to 9999"),
     ("email=%00", "email", "NUL"),
