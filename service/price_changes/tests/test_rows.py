@@ -30,6 +30,8 @@ from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
 
+DAY = timedelta(days=1)
+
 
 @pytest.fixture
 def service():
@@ -505,6 +507,14 @@ class TestPaused:
         change = self.paused(book, for_new_only=True)
         Plan.objects.filter(pk=book.first().plan_id).update(discount_percent=50)
         drained()
+        lifecycle.resume(change.pk, "ann")
+        drained()
+        assert set(book.values_list("price", "price_state")) == {(100, "locked")}
+
+    def test_for_new_ones_only_keeps_one_that_is_given_an_end_meanwhile(self, book):
+        change = self.paused(book, for_new_only=True)
+        Subscription.objects.filter(pk=book.last().pk).update(ended_at=clock() + 30 * DAY)
+        assert price(book.last()) == 100
         lifecycle.resume(change.pk, "ann")
         drained()
         assert set(book.values_list("price", "price_state")) == {(100, "locked")}

@@ -159,17 +159,21 @@ BEGIN
                   FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
          ORDER BY id;
     ELSE
+        -- One that is given an end, or another one, waits for its change like all that have none.
         WITH moved AS (
-            SELECT id, service_id, plan_id, price, price_state, ended_at FROM new_rows
+            SELECT id, service_id, plan_id, price, price_state,
+                   coalesce(ended_at <= now(), false) AS ended
+              FROM new_rows
             EXCEPT
-            SELECT id, service_id, plan_id, price, price_state, ended_at FROM old_rows
+            SELECT id, service_id, plan_id, price, price_state, coalesce(ended_at <= now(), false)
+              FROM old_rows
         ), kept AS (
             UPDATE services_subscription subscription
                SET price = price_rule(service.full_price, plan.discount_percent)
               FROM moved, services_service service, services_plan plan
              WHERE subscription.id = moved.id AND moved.price_state = 'follows'
                AND service.id = moved.service_id AND plan.id = moved.plan_id
-               AND (moved.ended_at IS NULL OR moved.ended_at > now())
+               AND NOT moved.ended
                AND moved.price <> price_rule(service.full_price, plan.discount_percent)
             RETURNING subscription.*
         )
