@@ -492,6 +492,14 @@ class Skip(models.Model):
 
     class Meta:
         ordering = ["id"]
+        indexes = [
+            # What a later change holds of others; few skips have one.
+            models.Index(
+                name="skip_by_change",
+                fields=["by_change_id"],
+                condition=Q(by_change_id__isnull=False),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.rows} {self.reason}"
