@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 from django.utils.timezone import is_aware
 
 from services import lock_ends
-from services.models import HIGHEST_PRICE, LAST_DAY, Subscription
-from services.pricing import CENT
+from services.models import LAST_DAY, Subscription
+from services.values import BadValue, money
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 
@@ -197,19 +197,9 @@ def _checked_price(given: Decimal | int | str) -> Decimal:
     def bad(detail: str) -> PriceStateError:
         return PriceStateError("bad_price", detail, parameter="price", value=str(given)[:100])
 
-    # A float is not exact, and True is an int.
-    if isinstance(given, bool) or not isinstance(given, Decimal | int | str):
-        raise bad("Give the price as a decimal number.")
+    if isinstance(given, float):
+        raise bad("Give the price as a decimal number: a float is not exact.")
     try:
-        price = Decimal(given)
-    except (InvalidOperation, ValueError):
-        raise bad(f"{str(given)[:100]!r} is not a decimal number.") from None
-    if not price.is_finite():
-        raise bad(f"A price is a finite number; {price} is not.")
-    if price < 0:
-        raise bad("A price can't be negative.")
-    if price > HIGHEST_PRICE:
-        raise bad(f"A price can't be higher than {HIGHEST_PRICE}.")
-    if price != price.quantize(CENT):
-        raise bad("A price has at most 2 decimals.")
-    return price.quantize(CENT)
+        return money("price", given)
+    except BadValue as error:
+        raise bad(error.detail) from None

@@ -181,7 +181,7 @@ class TestNegotiate:
         "price",
         [
             "-0.01", "NaN", "sNaN", "Infinity", "1e10", "10000000000", "0.001", "1e-999999",
-            "1e999999", "", "cheap", "1\0", 0.1, True, None, [],
+            "1e999999", "", "cheap", "1\0", "1_000", "١٢", 0.1, True, None, [],
         ],
     )  # fmt: skip
     def test_refuses_what_is_no_price(self, subscription, price):
