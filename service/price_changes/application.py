@@ -34,7 +34,13 @@ from services.models import (
     Service,
     Skip,
 )
-from services.price_writes import LockHeld, giving_way, ledger_origin, lock_catalogue
+from services.price_writes import (
+    LockHeld,
+    at_point,
+    giving_way,
+    ledger_origin,
+    lock_catalogue,
+)
 from services.querysets import RepricingQuerySet
 from services.repricing import Chunk
 
@@ -63,7 +69,7 @@ def start_due() -> bool:
                 change = due.order_by("effective_at", "approval").select_for_update().first()
                 if change is not None:
                     _start_or_hold(change)
-                repricing.at_point("change started")
+                at_point("change started")
         except LockHeld:
             return False
 
@@ -100,6 +106,7 @@ def _start(change: PriceChange) -> None:
         _start_rows(change)
     if change.status == Status.APPLYING and change.reverts is not None:
         _take_turns(change.reverts)
+        at_point("revert started")
     change.save(
         update_fields=["started_at", "status", "note", "old_value", "new_value", "finished_at"]
     )
@@ -301,6 +308,7 @@ def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[st
         width = cursor.fetchone()[0] or 1
         cursor.execute(LIST.format(rows=sql, change=int(change.pk), width=width), params or None)
         counts = cursor.fetchall()
+    at_point("rows listed")
     digest = 0
     for _, _, hash in counts:
         digest ^= hash
@@ -495,11 +503,12 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
         moved, stamped, left = cursor.fetchone()
-        repricing.at_point("rows judged")
+        at_point("rows judged")
     if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.
         with connection.cursor() as cursor:
             cursor.execute(LOCK, {"ids": left, "service": step.service_id, "plan": step.plan_id})
+            at_point("rows locked")
             for until, ended in cursor.fetchall():
                 lock_ends.follow_since(until, ended)
         with connection.cursor() as cursor, ledger_origin(kept=True):

@@ -25,6 +25,7 @@ from price_changes.definition import in_future, rows_sql
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from services.models import Clock, Repricing, RepricingStep, Skip
+from services.price_writes import at_point
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
@@ -122,6 +123,7 @@ def approve(
         change.save()
         if change.when_moved == WhenMoved.FROZEN:
             _freeze(change)
+        at_point("approved")
     return change
 
 
@@ -193,6 +195,7 @@ def pause(change_id: int, author: str) -> PriceChange:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
         change.status, change.note = Status.PAUSED, f"Paused by {author}."
         change.save(update_fields=["status", "note"])
+        at_point("paused")
     return change
 
 
@@ -203,6 +206,7 @@ def resume(change_id: int, author: str) -> PriceChange:
         if not Repricing.objects.due().filter(change_id=change_id).exists():
             change.status, change.finished_at = Status.APPLIED, timezone.now()
         change.save(update_fields=["status", "note", "finished_at"])
+        at_point("resumed")
     return change
 
 
@@ -214,6 +218,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if began:
             _stop(change)
+            at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
         change.finished_at = timezone.now()
@@ -257,6 +262,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             _refuse_to_revert(change)
             back = _plan_revert(change, author)
             back = previews.preview(back.pk)
+            at_point("revert planned")
             if approve_too:
                 back = approve(back.pk, back.fingerprint, author)
     except IntegrityError as error:

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import connection
 
 from services.models import Clock, LockEnd, Subscription
-from services.price_writes import LockHeld, giving_way, ledger_origin
+from services.price_writes import LockHeld, at_point, giving_way, ledger_origin
 
 # Rows that one transaction releases.
 ROWS = 5_000
@@ -35,6 +35,7 @@ def release_ended() -> bool:
                     return True  # another worker has them
                 _release_pairs(until, [subscription_id for _, subscription_id in taken])
                 LockEnd.objects.filter(pk__in=[pk for pk, _ in taken]).delete()
+                at_point("locks ended")
         except LockHeld:
             return False
 

@@ -36,7 +36,7 @@ from django.db.models.functions import Now
 
 from services import followers, lock_ends, stamping
 from services.models import Repricing, RepricingStep, Skip, Subscription
-from services.price_writes import LockHeld, giving_way, lock_catalogue
+from services.price_writes import LockHeld, at_point, giving_way, lock_catalogue
 from services.querysets import SubscriptionQuerySet
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
@@ -177,6 +177,7 @@ def _drain(lane: str, seconds: float) -> int:
         chunk = _take_chunk(lane, blocked, sizes)
         if chunk is not None:
             moved += chunk
+            at_point("chunk committed")
         elif (blocked or not planned) and tries < TRIES:
             tries += 1
             blocked.clear()
@@ -206,6 +207,7 @@ def plan_due() -> bool:
                 # Somebody who pauses or cancels the change holds it, and wants this row.
                 with giving_way():
                     due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Now())
+                    at_point("repricing finished")
         except LockHeld:
             return False  # and not the next one: they are planned in order
     return True
@@ -265,6 +267,7 @@ def _plan(repricing_id: int) -> None:
                 else [PRICE],
             },
         )
+        at_point("steps planned")
 
 
 def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
@@ -347,6 +350,7 @@ def _do_chunk(step: RepricingStep, size: int) -> int:
     at_point("chunk moved")
     if chunk.done:
         step.delete()
+        at_point("step finished")
     else:
         step.after_id = chunk.last_id
         step.checked = F("checked") + chunk.rows
@@ -482,12 +486,3 @@ MOVERS: dict[str, Callable[[RepricingStep, int], Chunk]] = {
 NEXT_ROW: dict[str, Callable[[RepricingStep], int | None]] = {}
 # What may have fallen due by the clock; each starts it, and is False where it had to give way.
 START_DUE: list[Callable[[], bool]] = [lock_ends.release_ended]
-
-
-def at_point(name: str) -> None:
-    """A named point of an apply. Does nothing; the kill harness has it wait here, to be killed."""
-    if POINT is not None:
-        POINT(name)
-
-
-POINT: Callable[[str], None] | None = None

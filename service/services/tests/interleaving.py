@@ -121,9 +121,10 @@ def replaced(function: str, mutate: Callable[[str], str]) -> Iterator[None]:
         mutant = mutate(original)
         assert mutant != original
         cursor.execute(mutant)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:  # the block may have closed the connection
             cursor.execute(original)
 
 

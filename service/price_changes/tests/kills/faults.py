@@ -1,0 +1,99 @@
+"""Faults that the rounds have to see, or they would prove nothing. Sown here, never found there.
+
+Each says which interleaving shows it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F
+
+from price_changes import application
+from services import followers, repricing
+from services.models import Repricing
+from services.price_writes import at_point, giving_way
+from services.tests.interleaving import replaced, without_catalogue_locks
+
+
+@dataclass(frozen=True)
+class Fault:
+    says: str
+    in_worker: Callable[[], None] = lambda: None
+    in_database: Callable[[], AbstractContextManager[Any]] = nullcontext
+    point: str | None = None  # where a worker has to die for it; else any round shows it
+
+
+@contextmanager
+def locks_after_the_update() -> Iterator[None]:
+    lock = "PERFORM lock_pairs(services, plans);"
+
+    def mutate(definition: str) -> str:
+        before, found, after = definition.partition(lock)
+        assert found
+        head, end, tail = after.rpartition("RETURN NULL;")
+        return f"{before}{head}{lock}\n    {end}{tail}"
+
+    with replaced("subscription_written", mutate):
+        yield
+
+
+def saves_the_cursor_first() -> None:
+    def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
+        with giving_way():
+            step = repricing._claim(lane, blocked)
+            if step is None:
+                return None
+            if step.repricing.kind != Repricing.Kind.CATALOGUE or lane != "price":
+                return repricing._do_chunk(step, repricing.CHUNK)
+            pair, repricing_id = (step.service_id, step.plan_id), step.repricing_id
+            rows, count, last_id, done = repricing._next_rows(step, repricing.CHUNK)
+            if done:
+                step.delete()
+            else:
+                step.after_id = last_id
+                step.save(update_fields=["after_id"])
+        at_point("cursor saved")
+        with giving_way():
+            repricing.lock_catalogue(*pair)
+            moved = followers.move(rows, *pair)
+            repricing._count_skips(step, rows, count, moved, 0)
+            at_point("chunk moved")
+            Repricing.objects.filter(pk=repricing_id).update(
+                repriced=F("repriced") + moved, checked=F("checked") + count
+            )
+            at_point("chunk counted")
+        return moved
+
+    repricing._take_chunk = take_chunk
+
+
+def writes_what_was_listed() -> None:
+    application._reasons = lambda change: ""
+    application._target = lambda change: "new_price"
+
+
+FAULTS = {
+    "no lock": Fault(
+        "Somebody's new row is not committed yet when its list price moves. The edit does not wait"
+        " for it, the repricing does not see it, and it keeps the old price for ever.",
+        in_database=without_catalogue_locks,
+    ),
+    "lock after the update": Fault(
+        "A list price has moved and is not committed; a row is created at the old one, and only"
+        " then waits for the edit. It commits after the repricing has been there.",
+        in_database=locks_after_the_update,
+    ),
+    "cursor outside the transaction": Fault(
+        "A worker dies between the COMMIT of the cursor and that of the rows: the next one goes on"
+        " behind rows that nobody has moved.",
+        in_worker=saves_the_cursor_first,
+        point="cursor saved",
+    ),
+    "blind write": Fault(
+        "Somebody locks or negotiates a listed row before its chunk comes: the chunk writes what"
+        " the list says.",
+        in_worker=writes_what_was_listed,
+    ),
+}

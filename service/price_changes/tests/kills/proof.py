@@ -1,0 +1,253 @@
+"""What has to hold after a drain, whatever was killed: each finding in one line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+from price_changes import lifecycle
+from price_changes.definition import new_price_sql
+from price_changes.models import ListedRows, PriceChange
+from services import book_check
+from services.models import LedgerEntry, LockEnd, Repricing, RepricingStep
+
+Kind, Status = PriceChange.Kind, PriceChange.Status
+FINISHED = [Status.APPLIED, Status.REVERTED, Status.CANCELLED]
+
+
+@dataclass
+class Proof:
+    """Counts of what is wrong, and a line for each kind of it."""
+
+    wrong_rows: int = 0
+    double_entries: int = 0
+    not_accounted: int = 0
+    lost_actions: int = 0
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return not self.findings
+
+
+def prove(acknowledged: list[tuple[str, dict[str, Any]]], moves: int) -> Proof:
+    """Judge the book as it stands. Everything due has to be done.
+
+    `moves`: so many subscriptions at most went to another pair meanwhile.
+    """
+    proof = Proof()
+    for kind, findings in (
+        ("wrong_rows", wrong_rows()),
+        ("double_entries", double_entries()),
+        ("not_accounted", not_accounted(moves)),
+        ("lost_actions", lost(acknowledged)),
+    ):
+        for count, finding in findings:
+            if count:
+                setattr(proof, kind, getattr(proof, kind) + count)
+                proof.findings.append(f"{count} {finding}")
+    return proof
+
+
+def one(sql: str, *parameters: Any) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters or None)
+        return cursor.fetchone()[0]
+
+
+# --- Rows ---------------------------------------------------------------------------------------
+
+
+def wrong_rows() -> Iterator[tuple[int, str]]:
+    book = book_check.check()
+    examples = [(row.id, str(row.price), str(row.rule_price)) for row in book.mispriced[:3]]
+    yield book.differing + book.waiting, f"prices are not the rule's: {examples}"
+    yield len(book.wrong_subtotals), f"totals are not those of the rows: {book.wrong_subtotals[:2]}"
+    yield book.differing_from_ledger, f"rows are not the ledger's: {book.unrecorded[:2]}"
+    yield from wrong_catalogue()
+    for change in PriceChange.objects.filter(kind=Kind.SET).exclude(adjustment=""):
+        yield from wrong_rows_of_set(change)
+
+
+def wrong_catalogue() -> Iterator[tuple[int, str]]:
+    """The stored value is that of the greatest (instant, approval) which is in force."""
+    for kind, table, column, role in (
+        (Kind.LIST_PRICE, "services_service", "full_price", "service_id"),
+        (Kind.DISCOUNT, "services_plan", "discount_percent", "plan_id"),
+    ):
+        yield (
+            one(
+                f"""
+                SELECT count(*) FROM {table} thing
+                  JOIN LATERAL (
+                       SELECT new_value FROM price_changes_pricechange change
+                        WHERE change.{role} = thing.id AND kind = %s AND status = 'applied'
+                          AND reverts_id IS NULL
+                        ORDER BY effective_at DESC, approval DESC LIMIT 1) newest ON true
+                 WHERE {column} <> new_value""",
+                kind.value,
+            ),
+            f"values of {table} are not those of the last change in force",
+        )
+
+
+# Beside each entry of a change what its subscription was before.
+ENTRIES = """
+SELECT entry.*, before.price AS price_before, before.price_state AS state_before
+  FROM services_ledgerentry entry
+  JOIN LATERAL (
+       SELECT price, price_state FROM services_ledgerentry
+        WHERE subscription_id = entry.subscription_id AND id < entry.id
+        ORDER BY id DESC LIMIT 1) before ON true
+ WHERE entry.change_id = %s
+"""
+
+
+def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
+    """Each row that it moved has the price that its definition gives, from what stood there."""
+    if change.adjustment not in (
+        PriceChange.Adjustment.AMOUNT,
+        PriceChange.Adjustment.ADD,
+        PriceChange.Adjustment.PERCENT,
+    ):
+        return
+    yield (
+        one(
+            f"SELECT count(*) FROM ({ENTRIES}) entry"
+            f" WHERE price <> (SELECT {new_price_sql(change)}"
+            "                   FROM (SELECT price_before AS price) known)"
+            "    OR price_state <> 'negotiated'",
+            change.pk,
+        ),
+        f"rows have not what change {change.pk} ({change.adjustment} {change.operand}) gives",
+    )
+    yield (
+        one(f"SELECT count(*) FROM ({ENTRIES}) entry WHERE state_before = 'locked'", change.pk),
+        f"locked rows were moved by change {change.pk}",
+    )
+
+
+# --- History ------------------------------------------------------------------------------------
+
+SAME = "subscription_id, client_id, service_id, plan_id, price, price_state, locked_until"
+
+
+def double_entries() -> Iterator[tuple[int, str]]:
+    # Of another price there may be two: a change that was late moves also what a later one gave.
+    yield (
+        one(
+            f"SELECT coalesce(sum(times - 1), 0)::int FROM (SELECT count(*) AS times"
+            f"  FROM services_ledgerentry WHERE change_id IS NOT NULL"
+            f" GROUP BY {SAME}, change_id, effective_at) same WHERE times > 1"
+        ),
+        "entries say the same of one (subscription, change, instant)",
+    )
+    yield (
+        one(
+            f"""
+            SELECT count(*) FROM (
+                SELECT ROW({SAME}, change_id)::text AS says,
+                       lag(ROW({SAME}, change_id)::text)
+                       OVER (PARTITION BY subscription_id ORDER BY id) AS said
+                  FROM services_ledgerentry) entry
+             WHERE says = said"""
+        ),
+        "entries repeat the one before them",
+    )
+
+
+# --- Accounts -----------------------------------------------------------------------------------
+
+
+def not_accounted(moves: int) -> Iterator[tuple[int, str]]:
+    yield RepricingStep.objects.count(), "steps are left"
+    yield Repricing.objects.due().count(), "repricings are not finished"
+    yield (
+        PriceChange.objects.filter(
+            status__in=[Status.SCHEDULED, Status.APPLYING, Status.PAUSED]
+        ).count(),
+        "changes are not finished",
+    )
+    finished = PriceChange.objects.filter(status__in=[*FINISHED, Status.HELD])
+    yield (
+        ListedRows.objects.filter(change_id__in=finished.values("pk")).count(),
+        "rows are left of finished changes",
+    )
+    yield LockEnd.objects.filter(until__lte=one("SELECT clock_timestamp()")).count(), "locks ended"
+    for change in finished:
+        yield from accounts_of(change, moves)
+
+
+def accounts_of(change: PriceChange, moves: int) -> Iterator[tuple[int, str]]:
+    outcome = lifecycle.outcome(change)
+    told = f"of change {change.pk} ({change.kind} {change.adjustment}, {change.status}): {outcome}"
+    parts = outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"]
+    yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
+    yield outcome["failed"], f"rows failed {told}"
+    for work in Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS):
+        # Who has left a pair before its chunk came was priced by that write.
+        missed = work.subscriptions - work.checked - moves
+        yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
+    of_rows = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS).first()
+    if of_rows is None:
+        return
+    yield (
+        abs(of_rows.subscriptions - of_rows.checked),
+        f"rows of {of_rows.subscriptions} in the list were forgotten or met twice {told}",
+    )
+    # Who was locked by a person before the chunk is locked once more, at the same price.
+    if change.kind == Kind.SET and change.adjustment != PriceChange.Adjustment.LOCK:
+        moved = LedgerEntry.objects.filter(change_id=change.pk).count()
+        yield abs(moved - of_rows.repriced), f"entries of {moved} are not moved rows {told}"
+    if change.status == Status.CANCELLED and change.kind == Kind.SET:
+        yield from still_there(change)
+
+
+def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
+    """Of a change that was cancelled during the apply no row may still have its price."""
+    if change.reverted_by.filter(status__in=[Status.APPLIED]).count() != 1:
+        yield 1, f"change {change.pk} was cancelled and not taken back"
+    yield (
+        one(
+            """
+            SELECT count(*) FROM (
+                SELECT DISTINCT ON (subscription_id) subscription_id, change_id
+                  FROM services_ledgerentry ORDER BY subscription_id, id DESC) last
+              JOIN services_subscription subscription ON subscription.id = subscription_id
+             WHERE change_id = %s AND ended_at IS NULL""",
+            change.pk,
+        ),
+        f"rows still have the price of change {change.pk}, which was cancelled",
+    )
+
+
+# --- What somebody was told ---------------------------------------------------------------------
+
+
+def lost(acknowledged: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, str]]:
+    """Whoever was told that something is done finds it done."""
+    for what, about in acknowledged:
+        found = one(STANDS[what], *about.values())
+        yield int(not found), f"{what} was acknowledged and is not there: {about}"
+
+
+ENTRY = "SELECT EXISTS (SELECT FROM services_ledgerentry WHERE subscription_id = %s AND {})"
+CHANGE = "SELECT EXISTS (SELECT FROM price_changes_pricechange WHERE id = %s AND {})"
+STANDS = {
+    "create": ENTRY.format("true"),
+    "move": ENTRY.format("plan_id = %s"),
+    "negotiate": ENTRY.format("price_state = 'negotiated' AND price = %s"),
+    "lock": ENTRY.format("price_state = 'locked'"),
+    "follow": ENTRY.format("price_state = 'follows'"),
+    "end": "SELECT EXISTS (SELECT FROM services_subscription"
+    " WHERE id = %s AND ended_at IS NOT NULL)",
+    "edit": "SELECT EXISTS (SELECT FROM services_repricing WHERE service_id = %s"
+    " AND new_value = %s)",
+    "approve": CHANGE.format("approval IS NOT NULL AND status <> 'planned'"),
+    "cancel": CHANGE.format("status = 'cancelled'"),
+    "revert": "SELECT EXISTS (SELECT FROM price_changes_pricechange WHERE reverts_id = %s"
+    " AND approval IS NOT NULL)",
+    "pause": CHANGE.format("true"),
+    "resume": CHANGE.format("status <> 'paused'"),
+}

@@ -1,0 +1,53 @@
+"""`python -m price_changes.tests.kills.servers ROUNDS SEED [FAULT...]`: servers, and rounds.
+
+Prints a line of JSON for each round: so many of them, then some with each fault sown. Its home is
+PRICEBOOK_HOME, and nobody else's.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import psycopg
+
+from pricebook.local.home import Home
+from pricebook.local.postgres import DATABASE, SUPERUSER
+from pricebook.local.runner import Runner
+
+
+def main(rounds: int, seed: int, *faults: str) -> None:
+    home = Home.from_environment()
+    for left in home.run.glob("ready.*"):
+        left.unlink()
+    with Runner(home) as runner:
+        prepare(runner)
+        os.environ.update(runner.environment())
+        import django
+
+        django.setup()
+        from price_changes.tests.kills.rounds import Rounds
+
+        played = Rounds(runner, home.path)
+        seeds = range(seed, seed + rounds)
+        for outcomes in (
+            played.play(seeds),
+            *(played.play_until_seen(each, seed) for each in faults),
+        ):
+            for outcome in outcomes:
+                print(json.dumps(asdict(outcome)), flush=True)
+
+
+def prepare(runner: Runner) -> None:
+    info = runner.postgres.conninfo(SUPERUSER, DATABASE)
+    with psycopg.connect(info, autocommit=True) as connection:
+        # What is written survives the death of a process without it; the machine does not die.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    runner.manage("migrate", "--verbosity=0")
+    with psycopg.connect(info, autocommit=True) as connection:
+        connection.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,128 @@
+"""The processes that are killed: workers, and people's calls, each with an ambush in it.
+
+Preloaded into a fork server, so that another victim costs a fork and not a start of Django. No
+production code leads here: `POINT` is set by `waiting_at_points()` alone, in these processes.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import django
+from django.apps import apps
+
+if not apps.ready:
+    django.setup()
+
+from celery.signals import task_postrun, worker_ready
+from django.db import connection
+
+from celery_app import app
+from price_changes import lifecycle
+from price_changes.tests.kills.faults import FAULTS
+from services import price_writes, repricing
+
+CHUNK = 20  # rows: a book of some hundred has many chunks
+
+
+class Ambush:
+    """A file that names a point: the first process to come there waits to be killed.
+
+    `armed` holds "point number": at which passing of it. `reached` is who waits there; `go_on`
+    lets it go, where it was not the one that died.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.armed = directory / "armed"
+        self.reached = directory / "reached"
+        self.go_on = directory / "go_on"
+
+    def arm(self, point: str, number: int) -> None:
+        self.go_on.unlink(missing_ok=True)
+        self.reached.unlink(missing_ok=True)
+        new = self.armed.with_suffix(".new")
+        new.write_text(f"{number} {point}")
+        new.replace(self.armed)
+
+    def disarm(self) -> None:
+        self.armed.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        self.disarm()
+        self.go_on.touch()
+
+    def is_ready(self, worker: str) -> bool:
+        return self.ready(worker).exists()
+
+    def ready(self, worker: str) -> Path:
+        return self.reached.with_name(f"ready.{worker}")
+
+    def prey(self) -> str | None:
+        """The name of the process that waits."""
+        try:
+            return self.reached.read_text()
+        except FileNotFoundError:
+            return None
+
+
+def waiting_at_points(name: str, ambush: Ambush) -> Callable[[str], None]:
+    passed: dict[tuple[int, str], int] = {}
+
+    def at_point(point: str) -> None:
+        try:
+            stamp = ambush.armed.stat().st_mtime_ns
+            number, _, wanted = ambush.armed.read_text().partition(" ")
+        except FileNotFoundError:
+            return
+        if point != wanted:
+            return
+        passed[stamp, point] = passed.get((stamp, point), 0) + 1
+        if passed[stamp, point] < int(number):
+            return
+        mine = ambush.reached.with_suffix(f".{name}")
+        mine.write_text(name)
+        try:
+            os.link(mine, ambush.reached)
+        except FileExistsError:
+            return  # the other one waits already
+        finally:
+            mine.unlink()
+        while not ambush.go_on.exists():
+            time.sleep(0.005)
+
+    return at_point
+
+
+def become(name: str, ambush: Ambush, log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    # Found by this name in pg_stat_activity, to be killed there.
+    connection.settings_dict["OPTIONS"] = connection.settings_dict["OPTIONS"] | {
+        "application_name": name
+    }
+    price_writes.POINT = waiting_at_points(name, ambush)
+
+
+def work(name: str, ambush: Ambush, log: Path, fault: str | None) -> None:
+    """A Celery worker until it is killed."""
+    become(name, ambush, log)
+    repricing.CHUNK = CHUNK
+    if fault is not None:
+        FAULTS[fault].in_worker()
+    # After the COMMIT, before the message is acknowledged.
+    task_postrun.connect(
+        lambda **kwargs: price_writes.at_point("message not acknowledged"), weak=False
+    )
+    worker_ready.connect(lambda **kwargs: ambush.ready(name).touch(), weak=False)
+    options = ["--pool=solo", f"--hostname={name}@kills", "--loglevel=WARNING"]
+    options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(["--quiet", "worker", *options])
+
+
+def decide(name: str, ambush: Ambush, log: Path, verb: str, arguments: tuple[object, ...]) -> None:
+    """One call of somebody's, as a request makes it: it may die before or after its COMMIT."""
+    become(name, ambush, log)
+    getattr(lifecycle, verb)(*arguments)
+    price_writes.at_point("answer not sent")
