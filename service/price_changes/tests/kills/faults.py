@@ -13,7 +13,7 @@ from django.db.models import F
 from price_changes import application
 from services import followers, repricing
 from services.models import Repricing
-from services.price_writes import at_point, giving_way
+from services.price_writes import at_point, giving_way, lock_catalogue
 from services.tests.interleaving import replaced, without_catalogue_locks
 
 
@@ -56,7 +56,7 @@ def saves_the_cursor_first() -> None:
                 step.save(update_fields=["after_id"])
         at_point("cursor saved")
         with giving_way():
-            repricing.lock_catalogue(*pair)
+            lock_catalogue(*pair)
             moved = followers.move(rows, *pair)
             repricing._count_skips(step, rows, count, moved, 0)
             at_point("chunk moved")

@@ -139,8 +139,8 @@ class Rounds:
     def round(self, seed: int) -> Round:
         began = time.monotonic()
         kind, point = plan_of(seed)
-        if self.fault is not None and FAULTS[self.fault].point is not None:
-            kind, point = "worker", FAULTS[self.fault].point
+        if self.fault is not None and (needed := FAULTS[self.fault].point):
+            kind, point = "worker", needed
         outcome = Round(seed, kind, point)
         chance = random.Random(seed)
         self.new_book(chance)
