@@ -131,15 +131,21 @@ def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
 # --- History ------------------------------------------------------------------------------------
 
 SAME = "subscription_id, client_id, service_id, plan_id, price, price_state, locked_until"
+SAME_OF_CHANGE = "subscription_id, change_id, effective_at, price, price_state"
 
 
 def double_entries() -> Iterator[tuple[int, str]]:
-    # Of another price there may be two: a change that was late moves also what a later one gave.
+    # A change that was late puts its entry behind those of later instants, and these again.
     yield (
         one(
-            f"SELECT coalesce(sum(times - 1), 0)::int FROM (SELECT count(*) AS times"
-            f"  FROM services_ledgerentry WHERE change_id IS NOT NULL"
-            f" GROUP BY {SAME}, change_id, effective_at) same WHERE times > 1"
+            f"""
+            SELECT count(*) FROM services_ledgerentry again
+              JOIN services_ledgerentry once USING ({SAME_OF_CHANGE})
+             WHERE once.id < again.id AND NOT EXISTS (
+                   SELECT FROM services_ledgerentry late
+                    WHERE late.subscription_id = once.subscription_id
+                      AND late.id > once.id AND late.id < again.id
+                      AND late.effective_at < again.effective_at)"""
         ),
         "entries say the same of one (subscription, change, instant)",
     )
