@@ -20,7 +20,7 @@ from services.tests.interleaving import replaced, without_catalogue_locks
 @dataclass(frozen=True)
 class Fault:
     says: str
-    in_worker: Callable[[], None] = lambda: None
+    in_worker: Callable[[], None] | None = None
     in_database: Callable[[], AbstractContextManager[Any]] = nullcontext
     point: str | None = None  # where a worker has to die for it; else any round shows it
 

@@ -117,22 +117,25 @@ class Rounds:
         self.workers: dict[str, Any] = {}
 
     def play(self, seeds: Iterable[int]) -> Iterator[Round]:
-        try:
-            for seed in seeds:
-                yield self.round(seed)
-        finally:
-            self.end_workers()
+        for seed in seeds:
+            yield self.round(seed)
 
     def play_until_seen(self, fault: str, seed: int) -> Iterator[Round]:
         """With a fault that was sown; ends with the round that shows it."""
-        self.fault = fault
+        self.sow(fault)
         with FAULTS[fault].in_database():
             for outcome in self.play(range(seed, seed + ROUNDS_OF_FAULT)):
                 outcome.fault = fault
                 yield outcome
                 if outcome.findings:
                     break
-        self.fault = None
+        self.sow(None)
+
+    def sow(self, fault: str | None) -> None:
+        sown = [FAULTS[each].in_worker for each in (fault, self.fault) if each is not None]
+        if any(sown):
+            self.end_workers()  # others start with it, or without
+        self.fault = fault
 
     # One round ----------------------------------------------------------------------------------
 

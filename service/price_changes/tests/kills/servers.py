@@ -4,6 +4,7 @@ Prints a line of JSON for each round: so many of them, then some with each fault
 PRICEBOOK_HOME, and nobody else's.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -29,13 +30,14 @@ def main(rounds: int, seed: int, *faults: str) -> None:
         from price_changes.tests.kills.rounds import Rounds
 
         played = Rounds(runner, home.path)
-        seeds = range(seed, seed + rounds)
-        for outcomes in (
-            played.play(seeds),
-            *(played.play_until_seen(each, seed) for each in faults),
-        ):
-            for outcome in outcomes:
+        try:
+            for outcome in itertools.chain(
+                played.play(range(seed, seed + rounds)),
+                *(played.play_until_seen(fault, seed) for fault in faults),
+            ):
                 print(json.dumps(asdict(outcome)), flush=True)
+        finally:
+            played.end_workers()
 
 
 def prepare(runner: Runner) -> None:

@@ -109,8 +109,8 @@ def work(name: str, ambush: Ambush, log: Path, fault: str | None) -> None:
     """A Celery worker until it is killed."""
     become(name, ambush, log)
     repricing.CHUNK = CHUNK
-    if fault is not None:
-        FAULTS[fault].in_worker()
+    if fault is not None and (sow := FAULTS[fault].in_worker):
+        sow()
     # After the COMMIT, before the message is acknowledged.
     task_postrun.connect(
         lambda **kwargs: price_writes.at_point("message not acknowledged"), weak=False
