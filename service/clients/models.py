@@ -1,6 +1,7 @@
 """Who buys."""
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 
@@ -15,7 +16,11 @@ class Client(models.Model):
         ordering = ["id"]
         indexes = [
             # Lists in the order of the names: of clients, and of their subscriptions.
-            models.Index(name="client_company_name", fields=["company_name", "id"])
+            models.Index(name="client_company_name", fields=["company_name", "id"]),
+            # The search.
+            GinIndex(
+                name="client_name_trigrams", fields=["company_name"], opclasses=["gin_trgm_ops"]
+            ),
         ]
 
     def __str__(self) -> str:

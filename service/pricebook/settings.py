@@ -132,7 +132,8 @@ else:
 database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
 # What queries cost is read from statistics that a fresh book lacks: PostgreSQL would compile many
 # of them, for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
-startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off")
+# The threshold is how much a typo may cost a word in the search, of 1; the server's own is 0.6.
+startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.35")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.

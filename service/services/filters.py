@@ -17,7 +17,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Self
 
-from django.db.models import Q
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.http import QueryDict
 
@@ -53,6 +54,16 @@ def one_of(*words: str) -> Kind:
     return Kind(partial(values.word, words=words), {"type": "string", "enum": list(words)})
 
 
+def _searched(name: str, value: Any) -> str:
+    words = values.text(name, value, 100)
+    if len(words.strip()) < 3:
+        raise BadValue("too_short", f"{name} has three letters or more.", name, value)
+    return words
+
+
+SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
+
+
 @dataclass(frozen=True)
 class Filter:
     """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q."""
@@ -74,6 +85,21 @@ def _filter(kind: Kind, condition: str | Callable[[Any], Q], help: str) -> Any:
 def _active_or_ended(state: str) -> Q:
     active = Q(ended_at=None) | Q(ended_at__gt=Now())
     return active if state == "active" else Q(ended_at__lte=Now())
+
+
+# The few clients and services first, each by its trigram index, then their subscriptions by theirs.
+# `%>` finds a name with a word like the one that is asked for, whatever its case: a typo is
+# forgiven up to pg_trgm.word_similarity_threshold (settings.py).
+NAMED_LIKE = """
+(services_subscription.client_id = ANY (
+    ARRAY(SELECT id FROM clients_client WHERE company_name %%> %s))
+ OR services_subscription.service_id = ANY (
+    ARRAY(SELECT id FROM services_service WHERE name %%> %s)))
+"""
+
+
+def _named_like(words: str) -> Q:
+    return Q(RawSQL(NAMED_LIKE, (words, words), output_field=BooleanField()))  # noqa: S611 - ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +146,11 @@ class BookFilter:
     )
     ended_to: datetime | None = _filter(
         INSTANT, "ended_at__lt", "Only those that ended before then."
+    )
+    q: str | None = _filter(
+        SEARCH,
+        _named_like,
+        "Only those of clients and services with a word like this in their name; forgives a typo.",
     )
 
     @classmethod

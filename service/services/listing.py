@@ -114,8 +114,8 @@ SEEN = """
         AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)
    FROM (SELECT {version} FROM services_subtotal) book)
 """
-NO_PASS = "SELECT true AS allowed"
-PASS = "SELECT rows <= %s AS allowed FROM ({rows}) left_over (rows)"
+UNLIMITED = "SELECT true AS allowed"
+LIMITED = "SELECT rows <= %s AS allowed FROM ({rows}) left_over (rows)"
 ROWS_OF_CATALOGUE = """
 SELECT coalesce(sum(subscriptions), 0) FROM services_subtotal WHERE {where}
 """
@@ -140,7 +140,7 @@ def page(
         db.execute(sql, params)
         rows = db.fetchall()
     if not rows[0][0]:
-        raise NotServed(ordering)
+        raise NotServed(book_filter, ordering)
     book = Book(*rows[0][2:6])
     if rows[0][1]:
         raise Unchanged(book.version)
@@ -271,7 +271,7 @@ def statement(
 ) -> SQL:
     """The SQL of a page, one row longer than `size`."""
     passes = serving.way(book_filter, ordering) == Way.PASSED
-    passed, passed_params = _pass(book_filter, ordering) if passes else (NO_PASS, ())
+    passed, passed_params = _pass(book_filter, ordering) if passes else (UNLIMITED, ())
     rows, rows_params = _rows(book_filter, cursor, size + 1, ordering)
     if book_filter.by_catalogue:
         book, book_params = total.kept(book_filter)
@@ -296,18 +296,18 @@ def statement(
 
 def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
     """Whether what a pass has to read is within its limit."""
-    limit = serving.PASS_ROWS[ordering.name]
+    limit = serving.limit(book_filter, ordering)
     read = {
         name: value
         for name, value in book_filter.given.items()
-        if name in serving.INDEXED | serving.CATALOGUE
+        if name in serving.INDEXED | serving.SEARCHED | serving.CATALOGUE
     }
-    if read.keys() & serving.INDEXED:
+    if not read.keys() <= serving.CATALOGUE:
         matching = Subscription.objects.matching(BookFilter(**read)).order_by().values_list("id")
         sql, params = matching.query.sql_with_params()
-        return PASS.format(rows=ROWS_UP_TO.format(matching=sql)), (limit, *params, limit + 1)
+        return LIMITED.format(rows=ROWS_UP_TO.format(matching=sql)), (limit, *params, limit + 1)
     where, params = total.of_subtotals(book_filter)
-    return PASS.format(rows=ROWS_OF_CATALOGUE.format(where=where)), (limit, *params)
+    return LIMITED.format(rows=ROWS_OF_CATALOGUE.format(where=where)), (limit, *params)
 
 
 QUALIFIED = ", ".join(f"subscription.{name}" for name in COLUMNS)
@@ -323,6 +323,8 @@ def _rows(book_filter: BookFilter, cursor: Cursor | None, limit: int, ordering: 
     way = serving.way(book_filter, ordering)
     names = book_filter.given.keys()
     descending = ordering.descending != (cursor is not None and cursor.backward)
+    if names & serving.SEARCHED:
+        return _sorted(book_filter, cursor, limit, ordering, descending)
     if ordering.by_id and way != Way.FOUND:
         if "plan_type" in names:
             return _merged(book_filter, cursor, limit, descending)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Self
 
+from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import F, Func, Q, Value
@@ -109,6 +110,10 @@ class Service(SavesChanges):
 
     class Meta:
         ordering = ["name"]
+        indexes = [
+            # The search.
+            GinIndex(name="service_name_trigrams", fields=["name"], opclasses=["gin_trgm_ops"])
+        ]
         constraints = [
             # Its condition always holds, and makes the index one that no foreign key can point to:
             # an edit of these columns then locks its row FOR NO KEY UPDATE, which the foreign key

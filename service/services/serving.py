@@ -31,6 +31,8 @@ INDEXED = {
     "ended_from",
     "ended_to",
 }
+# An index each for clients and services leads to what they leave; the planner can't tell how much.
+SEARCHED = {"q"}
 
 # What one pass may read, by ordering: each takes less than 250 ms (docs/reads.md has the figures).
 PASS_ROWS = {
@@ -58,30 +60,43 @@ def way(book_filter: BookFilter, ordering: Ordering) -> Way:
         return Way.WALKED
     if ordering.name == "client_name" and not names:
         return Way.WALKED
-    if names & INDEXED and ordering.by_id:
+    if names & INDEXED and ordering.by_id and not names & SEARCHED:
         return Way.FOUND
     return Way.PASSED
 
 
-class NotServed(Exception):
-    """A pass would read more rows than `PASS_ROWS` allows."""
+# What a search may lead to: each row is fetched by an index of its own.
+SEARCH_ROWS = 100_000
 
-    def __init__(self, ordering: Ordering) -> None:
+
+def limit(book_filter: BookFilter, ordering: Ordering) -> int:
+    """How many rows a pass of this combination may read."""
+    rows = PASS_ROWS[ordering.name]
+    return min(rows, SEARCH_ROWS) if book_filter.given.keys() & SEARCHED else rows
+
+
+class NotServed(Exception):
+    """A pass would read more rows than its `limit` allows."""
+
+    def __init__(self, book_filter: BookFilter, ordering: Ordering) -> None:
         self.ordering = ordering
         super().__init__(
             f"In the order of {ordering.name} this would have to read more than"
-            f" {PASS_ROWS[ordering.name]:,} subscriptions one by one. {served()}"
+            f" {limit(book_filter, ordering):,} subscriptions one by one. {served()}"
         )
 
 
 def served() -> str:
     """The combinations that are served whatever the size of the book, in words."""
-    catalogue, few, indexed = (", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED))
+    catalogue, few, indexed, searched = (
+        ", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED, SEARCHED)
+    )
     limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in PASS_ROWS.items())
     return (
         f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
-        f" of {indexed}, whatever else is given; ordering=started_at without a filter or with"
-        " started_from and started_to; ordering=client_name without a filter; every ordering with"
-        f" any of {few}, whatever else is given. Anything else is served where {catalogue} or"
-        f" {indexed} leave few enough: {limits}."
+        f" of {indexed}, whatever but {searched} is given too; ordering=started_at without a filter"
+        " or with started_from and started_to; ordering=client_name without a filter; every"
+        f" ordering with any of {few}, whatever else is given. Anything else is served where"
+        f" {catalogue}, {indexed} or {searched} leave few enough: {limits}, and at most"
+        f" {SEARCH_ROWS:,} with {searched}."
     )

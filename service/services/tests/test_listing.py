@@ -400,6 +400,7 @@ class TestServed:
             ("-id", ["service", "plan_type"], Way.WALKED),
             ("id", ["source", "price_state"], Way.FOUND),
             ("id", ["price_state"], Way.PASSED),
+            ("id", ["q", "source"], Way.PASSED),
             ("price", [], Way.PASSED),
             ("price", ["client", "state"], Way.FOUND),
             ("-price", ["service"], Way.PASSED),
@@ -414,7 +415,9 @@ class TestServed:
 
     def test_knows_of_each_filter_how_it_is_served(self):
         residual = {"state", "price_state", "price_from", "price_to"}
-        assert set(FILTERS) == serving.CATALOGUE | serving.FEW | serving.INDEXED | residual
+        assert set(FILTERS) == (
+            serving.CATALOGUE | serving.FEW | serving.INDEXED | serving.SEARCHED | residual
+        )
 
     def test_is_what_the_refusal_names_and_the_document_says(self, monkeypatch, settings):
         a_book(12)
