@@ -18,13 +18,14 @@ leave of HOT, WAL and file sizes; and the time of a list page beside an apply.
 """
 
 import multiprocessing
+import resource
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -62,11 +63,19 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until, 'be
 """
 
 
+class Worked(NamedTuple):
+    """Of workers, the longest transaction of a chunk in seconds, and by how many MB one grew."""
+
+    longest_chunk: float
+    memory: float
+
+
 @dataclass
 class Run:
     seconds: float
     hot: float
     longest_chunk: float
+    memory: float
     wal_bytes_a_row: float
     heap_growth: float
 
@@ -120,7 +129,7 @@ def approve(values: dict[str, Any]) -> None:
 def measure(
     work: str, rows: int, rounds: int, decide: Callable[[], None], update: str
 ) -> list[dict[str, Any]]:
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], Worked]] = {
         "UPDATE": partial(one_statement, update, update is FOLLOW, kept=False),
         "UPDATE … RETURNING → INSERT": partial(one_statement, update, update is FOLLOW, kept=True),
         "Pricebook": partial(by_workers, decide, 1),
@@ -145,6 +154,7 @@ def measure(
             "× best statement": results.ratio_to(rates[best], rates[way]),
             "HOT %": statistics.median(run.hot for run in runs[way]),
             "longest chunk, ms": 1000 * max(run.longest_chunk for run in runs[way]),
+            "worker +MB": max(run.memory for run in runs[way]),
             "WAL bytes a row": statistics.median(run.wal_bytes_a_row for run in runs[way]),
             "heap +%": statistics.median(run.heap_growth for run in runs[way]),
         }
@@ -152,12 +162,12 @@ def measure(
     ]
 
 
-def run(way: Callable[[], float], rows: int) -> Run:
+def run(way: Callable[[], Worked], rows: int) -> Run:
     with copy_of_the_book():
         heap, _, updates, hot = storage()
         entries, wal = LedgerEntry.objects.count(), position()
         started = time.perf_counter()
-        longest = way()
+        worked = way()
         seconds = time.perf_counter() - started
         written = position() - wal
         heap_after, _, updates_after, hot_after = storage()
@@ -168,7 +178,7 @@ def run(way: Callable[[], float], rows: int) -> Run:
         return Run(
             seconds,
             100 * (hot_after - hot) / max(1, updates_after - updates),
-            longest,
+            *worked,
             written / rows,
             100 * (heap_after / heap - 1),
         )
@@ -180,32 +190,33 @@ def position() -> int:
         return int(cursor.fetchone()[0])
 
 
-def one_statement(update: str, moves_the_catalogue: bool, kept: bool) -> float:
+def one_statement(update: str, moves_the_catalogue: bool, kept: bool) -> Worked:
     with transaction.atomic(), ledger_origin(kept=kept), connection.cursor() as cursor:
         if moves_the_catalogue:
             Service.objects.update(full_price=F("full_price") + 1)
         cursor.execute(WITH_LEDGER.format(update=update) if kept else update)
-    return 0.0
+    return Worked(0, 0)
 
 
-def by_workers(decide: Callable[[], None], workers: int) -> float:
-    """The longest transaction of a chunk, in seconds. The decision is part of the time."""
+def by_workers(decide: Callable[[], None], workers: int) -> Worked:
+    """The decision is part of the time."""
     decide()
     if workers == 1:
-        longest = worker(0)
+        worked = [worker(0)]
     else:
         connection.close()  # a connection isn't shared with a child
         with multiprocessing.get_context("fork").Pool(workers) as pool:
-            longest = max(pool.map(worker, range(workers), chunksize=1))
+            worked = pool.map(worker, range(workers), chunksize=1)
             pool.close()
             pool.join()
     if Repricing.objects.due().exists():
         raise AssertionError("a repricing is still due")
-    return longest
+    return Worked(*map(max, zip(*worked, strict=True)))
 
 
-def worker(number: int) -> float:
+def worker(number: int) -> Worked:
     take, longest = repricing._take_chunk, 0.0
+    before = peak_memory()
 
     def timed(*arguments: Any) -> int | None:
         nonlocal longest
@@ -220,7 +231,12 @@ def worker(number: int) -> float:
     finally:
         repricing._take_chunk = take
         connection.close()  # what it counted is reported with the end of its session
-    return longest
+    return Worked(longest, peak_memory() - before)
+
+
+def peak_memory() -> float:
+    """The most that this process has ever held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- Beside it --------------------------------------------------------------------------------
