@@ -242,6 +242,8 @@ APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
+# How many whole books a web process sends at once; each keeps a thread until its reader has it.
+STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [

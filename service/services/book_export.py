@@ -1,7 +1,6 @@
 """Writing the book to a file that `import_book` reads: an empty book becomes equal to this one.
 
-By keyset chunks, a statement each: constant memory, and no long snapshot, which would keep dead
-rows alive and quadruple the cost of a repricing that runs beside it (docs/decisions/0003).
+The lines are those of `book_stream`, which the API sends too.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from django.db import connection, transaction
-from django.db.models import Sum
 
-from services.book_file import COLUMNS
-from services.models import Repricing, Subscription, Subtotal
-
-CHUNK = 10_000
+from services.book_lines import CSV
+from services.book_stream import Walk
+from services.models import Repricing
+from services.total import total_amount
 
 
 class Sink(Protocol):
@@ -35,23 +33,6 @@ class Exported:
     unnamed_clients: int  # clients of no e-mail, or of one that they share
     left_out: dict[str, int]  # clients, services and plans without a subscription
 
-
-COPY = """
-COPY (
-    SELECT company_name, email, full_address, service.name, full_price, plan_type,
-           discount_percent, source, external_id,
-           to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS.USOF'),
-           to_char(ended_at, 'YYYY-MM-DD"T"HH24:MI:SS.USOF'),
-           comment, stamp, price
-      FROM services_subscription subscription
-      JOIN services_service service ON service.id = service_id
-      JOIN services_plan plan ON plan.id = plan_id
-      JOIN clients_client client ON client.id = client_id
-      JOIN auth_user login ON login.id = user_id
-     WHERE subscription.id > {after} AND subscription.id <= {last}
-     ORDER BY subscription.id
-) TO STDOUT (FORMAT csv)
-"""
 
 UNNAMED_CLIENTS = """
 SELECT coalesce(sum(clients), 0)
@@ -92,36 +73,22 @@ def export_book(
 
 
 def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None = None) -> Exported:
-    version, of = _version_and_size()
-    file.write((",".join(COLUMNS) + "\n").encode())
-    done = after = 0
-    subscriptions = Subscription.objects.order_by("id").values_list("id", flat=True)
-    while ids := list(subscriptions.filter(id__gt=after)[:CHUNK]):
-        with connection.cursor() as cursor:
-            with cursor.copy(COPY.format(after=after, last=ids[-1])) as copy:
-                for piece in copy:
-                    file.write(piece)
-            done += cursor.rowcount
-        after = ids[-1]
+    of = total_amount().subscriptions
+    walk = Walk(CSV)
+    file.write(CSV.header)
+    for text in walk:
+        file.write(text)
         if progress:
-            progress("writing", done, of)
+            progress("writing", walk.count, of)
     with connection.cursor() as cursor:
         cursor.execute(UNNAMED_CLIENTS)
         (unnamed,) = cursor.fetchone()
         cursor.execute(LEFT_OUT)
         left_out = {what: count for what, count in cursor.fetchall() if count}
     return Exported(
-        subscriptions=done,
+        subscriptions=walk.count,
         waiting=Repricing.objects.due().count(),
         unnamed_clients=int(unnamed),
         left_out=left_out,
-        moved=_version_and_size()[0] != version,
+        moved=walk.changed,
     )
-
-
-def _version_and_size() -> tuple[int, int]:
-    """The version of the book and its number of subscriptions, of one snapshot."""
-    book = Subtotal.objects.aggregate(
-        version=Sum("changes", default=0), subscriptions=Sum("subscriptions", default=0)
-    )
-    return book["version"], book["subscriptions"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from io import BufferedIOBase
 from typing import NamedTuple, NoReturn
@@ -160,6 +161,14 @@ COLUMNS = {
 # Where an empty cell means that there is none; elsewhere it is an empty text.
 NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
 
+# The last line of what the API sends (book_lines.py), which may break off. Files do without.
+END = re.compile(r"# end: version=\S+ changed=(?:true|false) count=([0-9]+) total_amount=\S+")
+
+
+def end_line(version: str, changed: bool, count: int, total_amount: Decimal) -> bytes:
+    said = f"version={version} changed={str(changed).lower()}"
+    return f"# end: {said} count={count} total_amount={total_amount}\n".encode()
+
 
 class BookFile:
     """A CSV file being read: `columns` after `open`, then `rows` once.
@@ -179,7 +188,7 @@ class BookFile:
         """The good rows: the line that a row begins on, and the values in the file's order."""
         # Most values of a book come many times: names, prices, dates.
         parsers = [lru_cache(maxsize=4096)(COLUMNS[column].parse) for column in self.columns]
-        for line, values in self._records():
+        for line, values in self._rows_up_to_the_end():
             try:
                 yield [line, *[parse(value) for parse, value in zip(parsers, values, strict=True)]]
             except ValueError:
@@ -231,6 +240,23 @@ class BookFile:
                 self._stop("", f"is not CSV from here on ({error}); is a quote missing?", line)
             if values:
                 yield line, values
+
+    def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
+        """Records, up to the line that says how many there are, if there is one."""
+        for count, (line, values) in enumerate(self._records()):
+            if len(values) > 1 or not values[0].startswith("#"):
+                yield line, values
+                continue
+            self._end(line, values[0], count)
+            for beyond, more in self._records():
+                self._stop(more[0], "comes after the last line; cut the file there", beyond)
+
+    def _end(self, line: int, text: str, count: int) -> None:
+        end = END.fullmatch(text)
+        if end is None:
+            self._stop(text, "is no subscription: the file is not complete; ask for it again", line)
+        if int(end[1]) != count:
+            self._stop(text, f"but {count:,} lines came before it; ask for the file again", line)
 
     def _explain(self, line: int, values: list[str]) -> None:
         if len(values) != len(self.columns):

@@ -310,24 +310,38 @@ def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
     return LIMITED.format(rows=ROWS_OF_CATALOGUE.format(where=where)), (limit, *params)
 
 
-QUALIFIED = ", ".join(f"subscription.{name}" for name in COLUMNS)
 COLUMN = {"price": "price", "client_name": "company_name", "started_at": "started_at"}
+
+
+def _qualified(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"subscription.{name}" for name in columns)
 
 
 def _by(names: list[str], descending: bool) -> str:
     return ", ".join(f"{name} DESC" if descending else name for name in names)
 
 
-def _rows(book_filter: BookFilter, cursor: Cursor | None, limit: int, ordering: Ordering) -> SQL:
+def stretch(book_filter: BookFilter, after: int, limit: int, columns: tuple[str, ...]) -> SQL:
+    """The SQL of columns of up to `limit` subscriptions that match, by their ids, beyond one."""
+    return _rows(book_filter, Cursor(after), limit, BY_ID, columns)
+
+
+def _rows(
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    limit: int,
+    ordering: Ordering,
+    columns: tuple[str, ...] = COLUMNS,
+) -> SQL:
     """All that match, on from the cursor and in its way."""
     way = serving.way(book_filter, ordering)
     names = book_filter.given.keys()
     descending = ordering.descending != (cursor is not None and cursor.backward)
     if names & serving.SEARCHED:
-        return _sorted(book_filter, cursor, limit, ordering, descending)
+        return _sorted(book_filter, cursor, limit, ordering, descending, columns)
     if ordering.by_id and way != Way.FOUND:
         if "plan_type" in names:
-            return _merged(book_filter, cursor, limit, descending)
+            return _merged(book_filter, cursor, limit, descending, columns)
         rows = _walked_by_id(book_filter, cursor, descending)
     elif ordering.by_id and not names & serving.FEW:
         # Few or most of the book, and the planner's statistics know which.
@@ -338,8 +352,8 @@ def _rows(book_filter: BookFilter, cursor: Cursor | None, limit: int, ordering: 
     elif ordering.name == "client_name" and way == Way.WALKED:
         return _walked_by_client(cursor, limit, descending)
     else:
-        return _sorted(book_filter, cursor, limit, ordering, descending)
-    return rows.values_list(*COLUMNS)[:limit].query.sql_with_params()
+        return _sorted(book_filter, cursor, limit, ordering, descending, columns)
+    return rows.values_list(*columns)[:limit].query.sql_with_params()
 
 
 def _place(cursor: Cursor, columns: int) -> tuple[Any, ...]:
@@ -392,12 +406,18 @@ SELECT part.*
 PLAN = 2**63 - 2  # an id that stands for the plan at hand until the SQL is made
 
 
-def _merged(book_filter: BookFilter, cursor: Cursor | None, limit: int, descending: bool) -> SQL:
+def _merged(
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    limit: int,
+    descending: bool,
+    columns: tuple[str, ...],
+) -> SQL:
     """Along the index of each plan of the type (there are 101 at the most), merged."""
     given = book_filter.given
     plan_type, plan = given.pop("plan_type"), given.pop("plan", None)
     part = _walked_by_id(BookFilter(**given, plan=PLAN), cursor, descending)
-    sql, params = part.values_list(*COLUMNS)[:limit].query.sql_with_params()
+    sql, params = part.values_list(*columns)[:limit].query.sql_with_params()
     pieces = sql.split("%s")
     assert len(pieces) == len(params) + 1
     with_plan = pieces[0]
@@ -406,7 +426,7 @@ def _merged(book_filter: BookFilter, cursor: Cursor | None, limit: int, descendi
     return MERGED.format(
         part=with_plan,
         plan="" if plan is None else "AND id = %s",
-        columns=", ".join(COLUMNS),
+        columns=", ".join(columns),
         order=_by(["part.id"], descending),
     ), (
         plan_type,
@@ -441,7 +461,7 @@ def _walked_by_client(cursor: Cursor | None, limit: int, descending: bool) -> SQ
         inside, outside = [cursor.value, cursor.id], [cursor.value]
     sql = BY_CLIENT.format(
         columns=", ".join(COLUMNS),
-        qualified=QUALIFIED,
+        qualified=_qualified(COLUMNS),
         beyond=beyond,
         on_from=on_from,
         order_inside=_by(["id"], descending),
@@ -466,8 +486,9 @@ def _sorted(
     limit: int,
     ordering: Ordering,
     descending: bool,
+    columns: tuple[str, ...],
 ) -> SQL:
-    matching = Subscription.objects.matching(book_filter).order_by().values_list(*COLUMNS)
+    matching = Subscription.objects.matching(book_filter).order_by().values_list(*columns)
     sql, params = matching.query.sql_with_params()
     names = ["subscription.id"]
     client = ""
@@ -483,8 +504,8 @@ def _sorted(
         marks = ", ".join(["%s"] * len(place))
         beyond = f"WHERE ({', '.join(names)}) {'<' if descending else '>'} ({marks})"
     statement = SORTED.format(
-        columns=", ".join(COLUMNS),
-        qualified=QUALIFIED,
+        columns=", ".join(columns),
+        qualified=_qualified(columns),
         matching=sql,
         client=client,
         beyond=beyond,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import QueryDict, StreamingHttpResponse
 from django.utils.http import parse_etags
 from drf_spectacular.utils import (
     OpenApiParameter,
@@ -17,6 +17,7 @@ from drf_spectacular.utils import (
 )
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -27,7 +28,7 @@ from pricebook import idempotency
 from pricebook.api import BadParameter, ErrorSerializer, object_of
 from pricebook.idempotency import idempotent
 from pricebook.models import SET_PRICE_STATE
-from services import breakdown, filters, ledger, listing, price_state, values
+from services import breakdown, filters, ledger, listing, price_state, streaming, values
 from services.filters import BookFilter
 from services.models import Subscription
 from services.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
@@ -121,18 +122,34 @@ class SubscriptionView(ReadOnlyModelViewSet):
     lookup_value_regex = "[0-9]+"
     needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))
 
+    def get_renderers(self) -> list[BaseRenderer]:
+        whole = streaming.RENDERERS if self.action == "list" else ()
+        return [*super().get_renderers(), *[renderer() for renderer in whole]]
+
+    def handle_exception(self, exc: Exception) -> Response:
+        streaming.errors_are_json(self.request)
+        return super().handle_exception(exc)
+
     @extend_schema(
         parameters=PARAMETERS,
         responses={
-            200: PageSerializer,
+            (200, "application/json"): PageSerializer,
+            **streaming.RESPONSES,
             304: OpenApiResponse(description="The book is as it was when the ETag was given out."),
-            **ERRORS,
+            **{(status, "application/json"): answer for status, answer in ERRORS.items()},
         },
         filters=False,
-        description=f"A page of subscriptions, and the total of all that match.\n\n{served()}",
+        description=(
+            "A page of subscriptions, and the total of all that match."
+            f"\n\n{served()}\n\n{streaming.DESCRIPTION}"
+        ),
     )
-    def list(self, request: Request) -> Response:
+    def list(  # type: ignore[override]
+        self, request: Request
+    ) -> Response | StreamingHttpResponse:
         """A page of subscriptions, and the total of all that match."""
+        if streaming.is_wanted(request):
+            return streaming.answer(request)
         query = request.query_params
         filters.refuse_unknown(query, [*filters.FILTERS, "as_of", "ordering", *filters.PAGING])
         wanted, ordering = filters.book_filter(query), ordering_of(query)

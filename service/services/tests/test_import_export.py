@@ -22,12 +22,20 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from clients.models import Client
-from services import book_check, repricing
+from services import book_check, book_lines, repricing
 from services.book_export import Exported, export_book
 from services.book_file import LINE_LIMIT, BadBook, Problem
 from services.book_import import Imported, import_book
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
-from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.factories import (
+    a_book,
+    a_client,
+    a_plan,
+    a_reader,
+    a_service,
+    a_subscription,
+)
+from services.tests.interleaving import a_person
 
 pytestmark = pytest.mark.django_db
 
@@ -453,6 +461,45 @@ class TestBadFile:
         assert "'somebody@example.com'" in the_problem(lines({})).reason
 
 
+class TestOfTheApi:
+    """What the API streams can be read, and is known not to be whole if it isn't."""
+
+    def streamed(self) -> list[bytes]:
+        a_book(subscriptions=8)
+        response = a_reader().get("/api/subscriptions/", {"format": "csv"})
+        return response.getvalue().splitlines(keepends=True)
+
+    def test_gives_an_equal_book(self):
+        content = b"".join(self.streamed())
+        before = everything()
+        assert read(content).subscriptions_same == 8
+        empty_the_book()
+        read(content)
+        assert everything() == before
+
+    def test_lines_that_are_missing_are_missed(self):
+        header, *lines, end = self.streamed()
+        problem = the_problem(b"".join([header, *lines[1:], end]))
+        assert problem.reason == "but 7 lines came before it; ask for the file again"
+        assert problem.value.startswith("# end: ")
+
+    def test_a_text_that_broke_off_is_refused(self):
+        header, *lines, _ = self.streamed()
+        problem = the_problem(b"".join([header, *lines, book_lines.CSV.broken]))
+        assert (problem.line, problem.value[:19]) == (10, "# error: broken_off")
+        assert "not complete" in problem.reason
+
+    def test_nothing_comes_after_the_end(self):
+        header, *lines, end = self.streamed()
+        problem = the_problem(b"".join([header, *lines, end, lines[0]]))
+        assert problem.line == 11
+        assert "comes after the last line" in problem.reason
+
+    def test_a_name_may_look_like_an_end(self):
+        read(lines({"company_name": "# end: version=1 changed=false count=9 total_amount=1"}))
+        assert Client.objects.get().company_name.startswith("# end")
+
+
 class TestThereAndBack:
     def export(self, **options) -> tuple[bytes, Exported]:
         out = io.BytesIO()
@@ -529,7 +576,7 @@ class TestThereAndBack:
             transaction.set_rollback(True)
 
     def test_writes_more_than_a_chunk(self, monkeypatch):
-        monkeypatch.setattr("services.book_export.CHUNK", 7)
+        monkeypatch.setattr("services.book_stream.CHUNK", 7)
         a_book(subscriptions=30)
         before = everything()
         content, exported = self.export()
@@ -555,7 +602,7 @@ class TestThereAndBack:
 @pytest.mark.django_db(transaction=True)
 class TestBesideWriters:
     def test_says_that_the_book_moved(self, monkeypatch):
-        monkeypatch.setattr("services.book_export.CHUNK", 10)
+        monkeypatch.setattr("services.book_stream.CHUNK", 10)
         a_book(subscriptions=30)
 
         def elsewhere(*_):
@@ -572,6 +619,29 @@ class TestBesideWriters:
         out = io.BytesIO()
         assert not export_book(out, consistent=True, progress=elsewhere).moved
         assert b"row 30" in out.getvalue()
+
+    def test_the_command_then_exits_with_1_and_leaves_the_file(self, monkeypatch, tmp_path):
+        monkeypatch.setattr("services.book_stream.CHUNK", 10)
+        a_book(subscriptions=30)
+
+        def write_meanwhile(execute, sql, params, many, context):
+            if "to_char" in sql:
+                with a_person() as person:
+                    person.execute("UPDATE services_subscription SET comment = comment || '.'")
+                    person.commit()
+            return execute(sql, params, many, context)
+
+        file = tmp_path / "book.csv"
+        with (
+            connection.execute_wrapper(write_meanwhile),
+            pytest.raises(CommandError, match="of no one moment") as error,
+        ):
+            call_command("export_book", file, stderr=io.StringIO())
+        assert error.value.returncode == 1
+        assert len(file.read_bytes().splitlines()) == 31
+
+        with connection.execute_wrapper(write_meanwhile):
+            call_command("export_book", file, "--consistent", stderr=io.StringIO())
 
     def test_two_imports_of_one_file_go_one_after_another(self):
         """The second begins when the first is about to write the clients, and finds them there."""

@@ -89,9 +89,22 @@ class TestSchema:
             *PAGING,
             "as_of",
             "ordering",
+            "format",
         }
         assert listing["security"] == [{"ApiKey": []}, {"cookieAuth": []}]
         assert {"200", "400", "401"} <= set(listing["responses"])
+
+    def test_shows_the_forms_of_the_whole_book(self):
+        schema = Browser().get("/api/schema/", {"format": "json"}).json()
+        listing = schema["paths"]["/api/subscriptions/"]["get"]
+        forms = next(each for each in listing["parameters"] if each["name"] == "format")
+        assert set(forms["schema"]["enum"]) == {"json", "csv", "ndjson"}
+        assert set(listing["responses"]["200"]["content"]) == {
+            "application/json",
+            "text/csv",
+            "application/x-ndjson",
+        }
+        assert set(listing["responses"]["400"]["content"]) == {"application/json"}
 
 
 class TestDocs:
