@@ -7,16 +7,16 @@ repricing's updates that touched no index. All variants must end with the same b
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django.db import connection
 
 from benchmarks import results
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
+from benchmarks.stopwatch import session_seconds
 from services import repricing, total
 from services.models import Service
 
@@ -69,10 +69,16 @@ def main(arguments: list[str]) -> None:
     results.save("index_cost", chosen, under, figures)
 
 
-def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    rows: int, rounds: int, without: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Figures of the book as shipped, without each of these indexes (None: of any), and with one
+    more."""
     changes = {SHIPPED: ""}
     runs = {SHIPPED: Runs()}
     for index, constraint, size in execute(INDEXES):
+        if without is not None and index not in without:
+            continue
         name = f"without {index}"
         changes[name] = (
             f"ALTER TABLE services_subscription DROP CONSTRAINT {constraint}"
@@ -156,9 +162,3 @@ def execute(sql: str) -> list[tuple[Any, ...]]:
 def statistics_of_updates() -> list[tuple[Any, ...]]:
     execute("SELECT pg_stat_force_next_flush()")
     return execute(UPDATES)
-
-
-def session_seconds() -> float:
-    """CPU of this connection's PostgreSQL session, which must be on this machine."""
-    session = connection.connection.info.backend_pid
-    return int(Path(f"/proc/{session}/schedstat").read_text().split()[0]) / 1e9

@@ -8,11 +8,9 @@ has to give the values of the shipped page, as far as it shows them.
 
 import json
 import statistics
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -24,13 +22,13 @@ from rest_framework.test import APIRequestFactory
 
 from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
-from benchmarks.scratch import scratch_book
+from benchmarks.scratch import say, scratch_book
+from benchmarks.stopwatch import timed
 from services import total
 from services.models import Subtotal
 from services.views import SubscriptionView
 
 SHIPPED = "shipped"
-SECONDS = 0.3  # of one variant in one round, three calls at least
 
 
 def nothing() -> None:
@@ -149,23 +147,3 @@ def check(name: str, answer: bytes, expected: dict[str, Any]) -> None:
     amount = found.get("total_amount")
     if amount is not None and Decimal(amount) != expected["total_amount"]:
         raise AssertionError(f"{name}: total {amount}, not {expected['total_amount']}")
-
-
-def timed(call: Callable[[], object], before_each: Callable[[], None]) -> tuple[float, float]:
-    """Median seconds of CPU and of the clock that one call takes."""
-    cpu: list[float] = []
-    wall: list[float] = []
-    while sum(wall) < SECONDS or len(wall) < 3:
-        before_each()
-        cpu_before, wall_before = cpu_seconds(), time.perf_counter()
-        call()
-        wall.append(time.perf_counter() - wall_before)
-        cpu.append(cpu_seconds() - cpu_before)
-    return statistics.median(cpu), statistics.median(wall)
-
-
-def cpu_seconds() -> float:
-    """CPU of this process and of its PostgreSQL session, which must be on this machine."""
-    session = connection.connection.info.backend_pid
-    nanoseconds = int(Path(f"/proc/{session}/schedstat").read_text().split()[0])
-    return time.process_time() + nanoseconds / 1e9

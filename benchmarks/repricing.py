@@ -14,7 +14,6 @@ must have moved every row and come to the same total.
 
 import multiprocessing
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +24,7 @@ from django.db.models import F, Sum
 
 from benchmarks import results, tutorial_variants
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
+from benchmarks.stopwatch import once
 from services import repricing
 from services.models import Repricing, Service, Subscription
 
@@ -42,6 +42,7 @@ SAMPLE = 500
 @dataclass
 class Run:
     seconds: float
+    cpu: float
     moved: int
     hot: float
     heap_growth: float
@@ -57,7 +58,10 @@ def main(arguments: list[str]) -> None:
     parser = results.options(__doc__, rows=[29_202, 1_000_000], quick=[29_202], rounds=3)
     chosen = results.parse(parser, arguments)
     under = results.conditions(chosen)
-    figures = [row for rows in chosen.rows for row in measure(rows, chosen.rounds)]
+    figures = []
+    for rows in chosen.rows:
+        with scratch_book("repricing", rows):
+            figures += measure(rows, chosen.rounds)
     results.table("Subscriptions repriced a second", figures)
     results.save("repricing", chosen, under, figures)
     if chosen.plot:
@@ -81,9 +85,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
         runs[way].append(done)
         return done.rate
 
-    with scratch_book("repricing", rows):
-        rates = results.interleaved({way: partial(run_once, way) for way in ways}, rounds)
-
+    rates = results.interleaved({way: partial(run_once, way) for way in ways}, rounds)
     whole = [run for way in ways if ways[way] is not one_task_a_row for run in runs[way]]
     if {run.moved for run in whole} != {rows} or len({run.total for run in whole}) != 1:
         raise AssertionError(f"not the same work: {whole}")
@@ -94,6 +96,10 @@ def measure(rows: int, rounds: int) -> list[dict[str, object]]:
             "rows/s": statistics.median(rates[way]),
             "× one UPDATE": results.ratio_to(rates["one UPDATE"], rates[way]),
             "whole book, s": rows / statistics.median(rates[way]),
+            # Of two workers it is spent in four other processes.
+            "CPU µs a row": None
+            if ways[way] is two_workers
+            else 1e6 * statistics.median(run.cpu / run.moved for run in runs[way]),
             "HOT %": statistics.median(run.hot for run in runs[way]),
             "heap +%": statistics.median(run.heap_growth for run in runs[way]),
             "indexes +%": statistics.median(run.index_growth for run in runs[way]),
@@ -106,9 +112,7 @@ def run(way: Callable[[], int], whole: bool) -> Run:
     with copy_of_the_book():
         Service.objects.update(full_price=F("full_price") + 1)
         heap, indexes, updates, hot = storage()
-        started = time.perf_counter()
-        moved = way()
-        seconds = time.perf_counter() - started
+        moved, cpu, seconds = once(way)
         heap_after, indexes_after, updates_after, hot_after = storage()
         total = None
         if whole:
@@ -118,6 +122,7 @@ def run(way: Callable[[], int], whole: bool) -> Run:
             total = Subscription.objects.aggregate(total=Sum("price"))["total"]
         return Run(
             seconds=seconds,
+            cpu=cpu,
             moved=moved,
             hot=100 * (hot_after - hot) / (updates_after - updates),
             heap_growth=100 * (heap_after / heap - 1),

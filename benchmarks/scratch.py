@@ -17,12 +17,19 @@ def scratch_book(
     name: str, subscriptions: int, services_and_plans: tuple[int, int] | None = None
 ) -> Iterator[None]:
     """Django's connection leads to a migrated database with so many subscriptions."""
+    with scratch_database(name):
+        fill(subscriptions, services_and_plans)
+        yield
+
+
+@contextmanager
+def scratch_database(name: str) -> Iterator[None]:
+    """Django's connection leads to a migrated database without rows."""
     before = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
     # What a killed run has left is dropped; one that still runs keeps its database and ends this.
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
-        fill(subscriptions, services_and_plans)
         yield
     finally:
         connection.creation.destroy_test_db(before, verbosity=0)
@@ -34,7 +41,7 @@ def copy_of_the_book() -> Iterator[None]:
     original = connection.settings_dict["NAME"]
     copy = f"{original}_copy"
     connection.close()
-    on_server(f'DROP DATABASE IF EXISTS "{copy}"')
+    on_server(f'DROP DATABASE IF EXISTS "{copy}" WITH (FORCE)')
     on_server(f'CREATE DATABASE "{copy}" TEMPLATE "{original}" STRATEGY file_copy')
     connection.settings_dict["NAME"] = copy
     try:
@@ -45,7 +52,8 @@ def copy_of_the_book() -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = original
-        on_server(f'DROP DATABASE "{copy}"')
+        # FORCE: the session of a worker that was killed may not have noticed yet.
+        on_server(f'DROP DATABASE "{copy}" WITH (FORCE)')
 
 
 def on_server(statement: str) -> None:
@@ -56,7 +64,7 @@ def on_server(statement: str) -> None:
 def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) -> None:
     """Rows as years of business leave them: client, service and plan in no order.
 
-    Five subscriptions a client, and the same book in each run.
+    Five subscriptions a client, four of each source, and the same book in each run.
     """
     services, plans = services_and_plans or shape(subscriptions)
     say(f"a book of {subscriptions:,} subscriptions to {services} services by {plans} plans…")
@@ -93,7 +101,7 @@ def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) 
                    (client_id, service_id, plan_id, price, comment, source, external_id)
             SELECT client_id, service.id, plan.id,
                    price_rule(service.full_price, plan.discount_percent),
-                   'row ' || n, 'benchmark', n
+                   'row ' || n, 'source ' || n %% greatest(1, %(rows)s / 4), n
               FROM (SELECT n,
                            (SELECT min(id) FROM clients_client)
                                + floor(random() * greatest(1, %(rows)s / 5))::int AS client_id,
