@@ -103,23 +103,28 @@ def rounds_of(
 
 
 def pricebook(service: Service, rounds: int, socket: Path) -> tuple[list[int], float]:
-    os.environ["CELERY_BROKER_URL"] = f"redis+socket://{socket}?virtual_host=0"
-    workers = [start_worker(number) for number in range(2)]
+    url = f"redis+socket://{socket}?virtual_host=0"
+    broker = app.connection_for_write(url)  # the pool's may lead to the one of the user's book
+    workers = [start_worker(number, url) for number in range(2)]
+
+    def wake() -> None:
+        with contextlib.suppress(Exception):  # a message may be lost: beat sends the next
+            app.send_task("services.tasks.set_price", expires=2, connection=broker)
 
     def change(full_price: int) -> None:
         service.full_price = full_price
         service.save()
+        wake()
 
     def kill_one() -> None:
         number = random.randrange(2)
         os.killpg(workers[number].pid, signal.SIGKILL)
         workers[number].wait()
-        workers[number] = start_worker(number)
+        workers[number] = start_worker(number, url)
 
     def drain() -> None:
         while Repricing.objects.due().exists():
-            with contextlib.suppress(Exception):  # a message may be lost: beat sends the next
-                app.send_task("services.tasks.set_price", expires=2)
+            wake()
             time.sleep(0.2)
 
     try:
@@ -128,12 +133,14 @@ def pricebook(service: Service, rounds: int, socket: Path) -> tuple[list[int], f
         for worker in workers:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
+        broker.close()
 
 
-def start_worker(number: int) -> subprocess.Popen[bytes]:
+def start_worker(number: int, broker: str) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in os.environ if name != "DATABASE_URL"}
     database = connection.settings_dict
     environment |= {
+        "CELERY_BROKER_URL": broker,
         "DB_HOST": database["HOST"],
         "DB_NAME": database["NAME"],
         "DB_USER": database["USER"],

@@ -1,4 +1,4 @@
-"""A total that is deleted and computed again stays wrong after most bursts; ours after none.
+"""A total that is deleted and computed again stays wrong after some bursts; ours after none.
 
 One price moves a few times in a burst while two readers ask for the total of all. After each burst
 readers and writer have ended, and the total is asked once more and compared with the sum of the

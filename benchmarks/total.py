@@ -12,7 +12,7 @@ Variants, each asked for the same sum in the same database:
 """
 
 import statistics
-import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,13 +22,14 @@ from django.db.models import Count, Sum
 
 from benchmarks import results
 from benchmarks.scratch import scratch_book
+from benchmarks.stopwatch import timed
 from services import total
 from services.filters import BookFilter
 from services.models import Service, Subscription, Subtotal
 
 ALL_BY_COMMENT = BookFilter(comment_prefix="row")
 UNFOLDED = 5_000
-SECONDS = 0.3  # of one variant in one round, three calls at least
+UNFOLDED_TOTAL = "shipped, unfolded"
 
 
 def main(arguments: list[str]) -> None:
@@ -60,18 +61,28 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
             raise AssertionError(f"{name}: {ask()}, not {right}")
 
     total.fold()
-    times = results.interleaved(
-        {name: partial(milliseconds, *variant) for name, variant in variants.items()}, rounds
-    )
+    cpu: dict[str, list[float]] = defaultdict(list)
+
+    def milliseconds(name: str) -> float:
+        ask, before_each = variants[name]
+        before_each()
+        ask()
+        cpu_taken, taken = timed(ask, before_each)
+        cpu[name].append(1000 * cpu_taken)
+        return 1000 * taken
+
+    times = results.interleaved({name: partial(milliseconds, name) for name in variants}, rounds)
     # Apart from the others, which read the same table.
     Subtotal.objects.bulk_create(unfolded())
     if total.total_amount() != expected:
         raise AssertionError("unfolded subtotals have another sum")
-    times["shipped, unfolded"] = [milliseconds(total.total_amount, nothing) for _ in range(rounds)]
+    variants[UNFOLDED_TOTAL] = variants["shipped"]
+    times[UNFOLDED_TOTAL] = [milliseconds(UNFOLDED_TOTAL) for _ in range(rounds)]
     return [
         {
             "rows": rows,
             "total": name,
+            "CPU ms": statistics.median(cpu[name]),
             "ms": statistics.median(measured),
             "× GET": results.ratio_to(times["GET"], measured),
         }
@@ -104,16 +115,3 @@ def new_version() -> None:
 
 def nothing() -> None:
     pass
-
-
-def milliseconds(ask: Callable[[], object], before_each: Callable[[], object]) -> float:
-    """Median time of a call."""
-    before_each()
-    ask()
-    taken: list[float] = []
-    while sum(taken) < SECONDS or len(taken) < 3:
-        before_each()
-        started = time.perf_counter()
-        ask()
-        taken.append(time.perf_counter() - started)
-    return 1000 * statistics.median(taken)
