@@ -1,5 +1,6 @@
 """What Pricebook claims about its speed, one file a claim.
 
+    ./pricebook bench --quick                      # the tutorial's ladder and our goals, small
     ./pricebook bench                              # the claims
     ./pricebook bench repricing --rows 1000000     # one of them
     ./pricebook bench all --quick                  # each, small

@@ -16,17 +16,15 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import psycopg
 from cachalot.settings import cachalot_settings
 from cachalot.utils import get_query_cache_key
 from django.conf import settings
 from django.core.cache import caches
-from django.db import connection
 
 from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
 from benchmarks.list_page import call_of, check
-from benchmarks.scratch import say, scratch_book
+from benchmarks.scratch import outside, say, scratch_book
 from benchmarks.stopwatch import once
 from clients.models import Client
 from services.models import Subscription
@@ -126,12 +124,3 @@ def all_of_cachalot() -> Iterator[None]:
         cachalot_settings.unload()
         # Of this thread; the next one has another prefix.
         del caches["cachalot"]
-
-
-def outside() -> psycopg.Connection[Any]:
-    """A connection that Django knows nothing of: psql, say."""
-    parameters = connection.get_connection_params()
-    names = ("dbname", "user", "password", "host", "port")
-    return psycopg.connect(
-        **{name: parameters[name] for name in names if name in parameters}, autocommit=True
-    )

@@ -69,9 +69,7 @@ def main(arguments: list[str]) -> None:
     results.save("index_cost", chosen, under, figures)
 
 
-def measure(
-    rows: int, rounds: int, without: Collection[str] | None = None
-) -> list[dict[str, Any]]:
+def measure(rows: int, rounds: int, without: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Figures of the book as shipped, without each of these indexes (None: of any), and with one
     more."""
     changes = {SHIPPED: ""}

@@ -42,7 +42,10 @@ from services.models import Subscription
 
 LIST = "test_docs.py::TestLadder::test_queries_are_as_documented"
 LIST_GROWS = "test_benchmarks.py::TestList::test_grows_with_the_page_only_where_it_is_naive"
-PLAN = "test_indexes.py"
+COMMENTS = "test_indexes.py::TestComment"
+COMPOSITES = "test_indexes.py::TestCompositeIndex"
+HOT = "test_indexes.py::TestHot"
+OWN = "test_benchmarks.py"
 
 # Each rung, in the order of the chapters, and the test that holds what its figures show.
 RUNGS = {
@@ -62,22 +65,20 @@ RUNGS = {
     "  ours, two workers": "test_races.py::TestTwoWorkers::"
     "test_share_the_steps_and_wait_for_nobody",
     "ch. 11 total cached, cold": LIST,
-    "ch. 11 total cached, warm": "test_benchmarks.py::TestCachedTotal::test_is_stale_when_overtaken",
-    "  total: SUM over the rows": "test_benchmarks.py::TestTotal::test_a_sum_reads_every_row",
-    "  total: a value in the cache": "test_benchmarks.py::TestTotal::test_a_sum_reads_every_row",
-    "  total: ours, exact": "test_benchmarks.py::TestTotal::test_ours_reads_no_subscription",
-    "ch. 12 comment, no index": f"{PLAN}::TestComment::test_without_the_index_reads_the_whole_table",
-    "ch. 12 comment, index": f"{PLAN}::TestComment::test_with_it_reads_the_index",
-    "ch. 12 both columns, no index": f"{PLAN}::TestCompositeIndex::"
-    "test_without_it_each_reads_the_whole_table",
-    "ch. 12 both columns, composite": f"{PLAN}::TestCompositeIndex::test_serves_both_columns",
-    "ch. 12 its first column": f"{PLAN}::TestCompositeIndex::test_serves_its_first_column",
-    "ch. 12 its second column": f"{PLAN}::TestCompositeIndex::test_does_not_serve_its_second_column",
-    "ch. 12 a comment, as shipped": "test_benchmarks.py::TestIndexes::test_end_hot_for_what_they_name",
-    "ch. 12 a comment, no index on it": "test_benchmarks.py::TestIndexes::"
-    "test_end_hot_for_what_they_name",
-    "ch. 12 a price, as shipped": f"{PLAN}::TestHot::test_no_index_names_the_price",
-    "ch. 12 a price, index on it": f"{PLAN}::TestHot::test_an_index_on_the_price_would_end_it",
+    "ch. 11 total cached, warm": f"{OWN}::TestTotal::test_cached_is_stale_when_overtaken",
+    "  total: SUM over the rows": f"{OWN}::TestTotal::test_a_sum_reads_every_row",
+    "  total: a value in the cache": f"{OWN}::TestTotal::test_a_sum_reads_every_row",
+    "  total: ours, exact": f"{OWN}::TestTotal::test_ours_reads_no_subscription",
+    "ch. 12 comment, no index": f"{COMMENTS}::test_without_the_index_reads_the_whole_table",
+    "ch. 12 comment, index": f"{COMMENTS}::test_with_it_reads_the_index",
+    "ch. 12 both columns, no index": f"{COMPOSITES}::test_without_it_each_reads_the_whole_table",
+    "ch. 12 both columns, composite": f"{COMPOSITES}::test_serves_both_columns",
+    "ch. 12 its first column": f"{COMPOSITES}::test_serves_its_first_column",
+    "ch. 12 its second column": f"{COMPOSITES}::test_does_not_serve_its_second_column",
+    "ch. 12 a comment, as shipped": f"{OWN}::TestComment::test_is_hot_without_its_index",
+    "ch. 12 a comment, no index on it": f"{OWN}::TestComment::test_is_hot_without_its_index",
+    "ch. 12 a price, as shipped": f"{HOT}::test_no_index_names_the_price",
+    "ch. 12 a price, index on it": f"{HOT}::test_an_index_on_the_price_would_end_it",
     "ch. 13 cachalot, read-heavy": "test_benchmarks.py::TestCachalot::"
     "test_spares_all_queries_until_a_write",
     "ch. 13 cachalot, write-heavy": "test_benchmarks.py::TestCachalot::"
@@ -96,9 +97,7 @@ Figures = list[dict[str, Any]]
 
 
 def main(arguments: list[str]) -> None:
-    parser = results.options(
-        __doc__, rows=[300, 10_000, 1_000_000], quick=[300, 10_000], rounds=3
-    )
+    parser = results.options(__doc__, rows=[300, 10_000, 1_000_000], quick=[300, 10_000], rounds=3)
     parser.add_argument("--large", action="store_true", help="10,000,000 too: hours")
     parser.add_argument("--only", choices=list(PARTS), help="one part of the ladder")
     chosen = results.parse(parser, arguments)
@@ -271,7 +270,9 @@ def the_indexes(rows: int, rounds: int) -> Figures:
         {rung: partial(run_once, rung, *query) for rung, query in queries.items()}, rounds
     )
     for rung, ids in found.items():
-        expected = found["ch. 12 its first column"] if rung == "ch. 12 its first column" else {one.pk}
+        expected = (
+            found["ch. 12 its first column"] if rung == "ch. 12 its first column" else {one.pk}
+        )
         if one.pk not in ids or ids != expected:
             raise AssertionError(f"{rung}: {ids}, not {expected}")
     return [

@@ -22,7 +22,7 @@ from rest_framework.test import APIRequestFactory
 
 from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
-from benchmarks.scratch import say, scratch_book
+from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import timed
 from services import total
 from services.models import Subtotal

@@ -31,7 +31,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 
 from benchmarks import SERVICE, results
-from benchmarks.scratch import copy_of_the_book, say, scratch_book
+from benchmarks.scratch import copy_of_the_book, environment_of_the_book, say, scratch_book
 from celery_app import app
 from pricebook.local.valkey import find_binary
 from services.models import Repricing, Service, Subscription
@@ -137,16 +137,7 @@ def pricebook(service: Service, rounds: int, socket: Path) -> tuple[list[int], f
 
 
 def start_worker(number: int, broker: str) -> subprocess.Popen[bytes]:
-    environment = {name: os.environ[name] for name in os.environ if name != "DATABASE_URL"}
-    database = connection.settings_dict
-    environment |= {
-        "CELERY_BROKER_URL": broker,
-        "DB_HOST": database["HOST"],
-        "DB_NAME": database["NAME"],
-        "DB_USER": database["USER"],
-        "DB_PASS": database["PASSWORD"],
-        "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-    }
+    environment = environment_of_the_book() | {"CELERY_BROKER_URL": broker}
     command = [sys.executable, "-m", "celery", "-A", "celery_app.app", "worker"]
     command += ["--concurrency=2", f"--hostname=worker{number}@benchmark", "--loglevel=ERROR"]
     return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The road not taken: one price a (service, plan) moves at once, and is the only price there can be.
+"""The road not taken: one price a (service, plan) moves at once, and allows no other price.
 
 No price on subscriptions; a small table has one for each service and plan, and the list and the
 total join it. A catalogue change then writes that table alone. The control writes the stored

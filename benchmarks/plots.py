@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 INK = "#7d8590"  # a grey with contrast on white and on black
 OTHERS, OURS = "#a0a8b0", "#2f81f7"
+MARKERS = "osD^"  # a size each, from the smallest
 
 
 def bars(
@@ -33,6 +34,10 @@ def bars(
     for n, value in enumerate(values):
         text = f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
         axes.text(value * 1.08, n, text, va="center", color=INK)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, transparent=True, metadata={"Date": None})
@@ -61,3 +66,47 @@ def list_page(figures: Sequence[dict[str, Any]], directory: Path) -> None:
         ours={row["step"] for row in shown if row["step"].startswith("shipped")},
         label=f"CPU for a page of 100, ms, of {largest:,} subscriptions",
     )
+
+
+def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
+    """CPU of each rung, a mark for each size: how far apart they lie is how it grows."""
+    from benchmarks.ladder import OURS as OUR_RUNGS
+
+    sizes = sorted({row["rows"] for row in figures if row.get("CPU ms")})
+    cpu: dict[str, dict[int, float]] = {}
+    for row in figures:
+        if row.get("CPU ms"):
+            cpu.setdefault(row["rung"], {})[row["rows"]] = row["CPU ms"]
+    figure, axes = plt.subplots(figsize=(9, 0.3 * len(cpu) + 1.4))
+    for n, (rung, by_size) in enumerate(cpu.items()):
+        colour = OURS if rung in OUR_RUNGS else OTHERS
+        axes.plot(by_size.values(), [n] * len(by_size), color=colour, linewidth=2, alpha=0.6)
+        for rows, value in by_size.items():
+            axes.plot(
+                value, n, MARKERS[sizes.index(rows)], color=colour, markersize=7, clip_on=False
+            )
+    axes.set_yticks(range(len(cpu)), [rung.strip() for rung in cpu])
+    for label, rung in zip(axes.get_yticklabels(), cpu, strict=True):
+        label.set_color(OURS if rung in OUR_RUNGS else INK)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.invert_yaxis()
+    axes.set_xlabel("CPU of Python and PostgreSQL, ms (log)", color=INK)
+    axes.tick_params(axis="x", colors=INK, length=0, which="both")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=INK, alpha=0.2)
+    for side in ("top", "right", "bottom", "left"):
+        axes.spines[side].set_visible(False)
+    handles = [
+        axes.plot([], [], MARKERS[n], color=INK, label=f"{rows:,} subscriptions")[0]
+        for n, rows in enumerate(sizes)
+    ]
+    axes.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(sizes),
+        frameon=False,
+        labelcolor=INK,
+    )
+    save(figure, directory / "ladder.svg")

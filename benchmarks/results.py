@@ -60,13 +60,17 @@ def conditions(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def directory() -> Path:
+    """HOME/bench: where figures go."""
+    return Path(os.environ.get("PRICEBOOK_HOME", CHECKOUT / ".pricebook")) / "bench"
+
+
 def save(
     name: str, chosen: argparse.Namespace, under: dict[str, Any], figures: list[dict[str, Any]]
 ) -> None:
-    home = Path(os.environ.get("PRICEBOOK_HOME", CHECKOUT / ".pricebook"))
-    directory = chosen.out or home / "bench"
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.json"
+    place = chosen.out or directory()
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{name}.json"
     path.write_text(
         json.dumps({"conditions": under, "figures": figures}, indent=1, ensure_ascii=False) + "\n"
     )

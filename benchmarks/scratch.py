@@ -1,9 +1,12 @@
 """A book for one run: a database made for it beside the user's, filled, and dropped after it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg
 from django.db import connection
 
 
@@ -54,6 +57,27 @@ def copy_of_the_book() -> Iterator[None]:
         connection.settings_dict["NAME"] = original
         # FORCE: the session of a worker that was killed may not have noticed yet.
         on_server(f'DROP DATABASE "{copy}" WITH (FORCE)')
+
+
+def outside() -> psycopg.Connection[Any]:
+    """A connection to it that Django knows nothing of: psql, say."""
+    parameters = connection.get_connection_params()
+    names = ("dbname", "user", "password", "host", "port")
+    return psycopg.connect(
+        **{name: parameters[name] for name in names if name in parameters}, autocommit=True
+    )
+
+
+def environment_of_the_book() -> dict[str, str]:
+    """What another process of ours needs to find the database of this connection."""
+    database = connection.settings_dict
+    return {name: os.environ[name] for name in os.environ if name != "DATABASE_URL"} | {
+        "DB_HOST": database["HOST"],
+        "DB_NAME": database["NAME"],
+        "DB_USER": database["USER"],
+        "DB_PASS": database["PASSWORD"],
+        "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
+    }
 
 
 def on_server(statement: str) -> None:

@@ -88,9 +88,7 @@ def burst(number: int, ask: Callable[[], Decimal], forget: Callable[[], object])
         reader.start()
     moved = Subscription.objects.order_by("pk")[number : number + 1].get().pk
     for _ in range(WRITES):
-        Subscription.objects.filter(pk=moved).update(
-            price=F("price") + 1, price_state="negotiated"
-        )
+        Subscription.objects.filter(pk=moved).update(price=F("price") + 1, price_state="negotiated")
         forget()
         time.sleep(chance.random() / 200)
     over.set()

@@ -1,0 +1,582 @@
+"""How good it is to be, and whether it is: each goal measured in this one run, as a ratio.
+
+Every goal is a ratio of two things that ran in turn, round after round, on the same book; its
+figure is the median over the rounds. What is compared with what stands above each function here.
+Sizes are the run's (`--rows`); the goals are meant for a million rows and more, and 100,000
+subscriptions to one service, which is what a run without options takes.
+"""
+
+import csv
+import http.client
+import io
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import msgspec
+from django.contrib.auth.models import User
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.db.models import Sum
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework_api_key.models import APIKey
+
+from benchmarks import SERVICE, list_page, repricing, results, total
+from benchmarks.scratch import (
+    copy_of_the_book,
+    environment_of_the_book,
+    fill,
+    outside,
+    say,
+    scratch_book,
+    scratch_database,
+)
+from benchmarks.stopwatch import once, timed
+from clients.models import Client
+from services import listing
+from services.book_import import import_book
+from services.models import Plan, Service, Subscription
+from services.serializers import SubscriptionSerializer
+
+Figures = list[dict[str, Any]]
+CONNECTIONS = 8
+PAGE = "/api/subscriptions/?page_size=100"
+
+
+def main(arguments: list[str]) -> None:
+    parser = results.options(__doc__, rows=[1_000_000], quick=[10_000], rounds=5)
+    parser.add_argument("--only", choices=list(PARTS), help="the goals of one part")
+    chosen = results.parse(parser, arguments)
+    under = results.conditions(chosen)
+    parts = {chosen.only: PARTS[chosen.only]} if chosen.only else PARTS
+    figures: Figures = []
+    with scratch_database("goals"):
+        for rows in chosen.rows:
+            for name, part in parts.items():
+                say(f"{rows:,} subscriptions: {name}")
+                with copy_of_the_book():
+                    figures += [{"rows": rows, **figure} for figure in part(rows, chosen.rounds)]
+    results.table("Goals", [{key: figure[key] for key in HEADS} for figure in figures])
+    results.save("goals", chosen, under, figures)
+
+
+HEADS = ("rows", "work", "measured", "goal", "met")
+
+
+def goal(
+    work: str, measured: float, *, at_most: float | None = None, at_least: float | None = None
+) -> dict[str, Any]:
+    if at_most is not None:
+        wanted, met = f"at most {at_most:g} ×", measured <= at_most
+    else:
+        assert at_least is not None
+        wanted, met = f"at least {at_least:g} ×", measured >= at_least
+    return {"work": work, "measured": measured, "goal": wanted, "met": "yes" if met else "NO"}
+
+
+# --- The list page ------------------------------------------------------------------------------
+
+# The first page as one would write it by hand, for this one question: ids limited first, joined
+# late, the total from the subtotals, rows to bytes without a framework.
+BY_HAND = """
+SELECT (SELECT sum(amount) FROM services_subtotal),
+       (SELECT sum(subscriptions)::bigint FROM services_subtotal),
+       page.id, page.plan_id, company_name, email, plan_type, discount_percent, price, price_state,
+       locked_until, price_reason, service_id, service.name, full_price, client_id, comment,
+       source, external_id, started_at, ended_at
+  FROM (SELECT * FROM services_subscription ORDER BY id LIMIT 101) page
+  JOIN clients_client client ON client.id = client_id
+  JOIN auth_user login ON login.id = user_id
+  JOIN services_service service ON service.id = service_id
+  JOIN services_plan plan ON plan.id = plan_id
+ ORDER BY page.id
+"""
+encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def by_hand() -> bytes:
+    rows = connection.connection.execute(BY_HAND).fetchall()
+    return encoder.encode(
+        {
+            "result": [
+                {
+                    "id": row[2],
+                    "plan_id": row[3],
+                    "client_name": row[4],
+                    "email": row[5],
+                    "plan": {"id": row[3], "plan_type": row[6], "discount_percent": row[7]},
+                    "price": row[8],
+                    "price_state": row[9],
+                    "locked_until": row[10],
+                    "price_reason": row[11],
+                    "service": {"id": row[12], "name": row[13], "full_price": row[14]},
+                    "client_id": row[15],
+                    "comment": row[16],
+                    "source": row[17],
+                    "external_id": row[18],
+                    "started_at": row[19],
+                    "ended_at": row[20],
+                }
+                for row in rows[:100]
+            ],
+            "total_amount": rows[0][0],
+            "count": rows[0][1],
+        }
+    )
+
+
+class Numbered(PageNumberPagination):
+    page_size = 100
+
+
+class Stock(ReadOnlyModelViewSet):
+    """DRF as one takes it: a ModelSerializer, select_related, pages with numbers."""
+
+    queryset = Subscription.objects.select_related("client__user", "plan", "service").order_by("id")
+    serializer_class = SubscriptionSerializer
+    pagination_class = Numbered
+
+
+def request_of(address: str) -> Callable[[], bytes]:
+    """A request with an API key through all that ships: middleware, authentication, view, JSON."""
+    _, key = APIKey.objects.create_key(name="benchmark")
+    path, _, query = address.partition("?")
+    factory = RequestFactory(SERVER_NAME="localhost", HTTP_AUTHORIZATION=f"Api-Key {key}")
+    environ = factory.get(path).environ | {"QUERY_STRING": query}
+    site = WSGIHandler()
+
+    def call() -> bytes:
+        statuses: list[str] = []
+        response = site(
+            environ | {"wsgi.input": io.BytesIO()}, lambda status, headers: statuses.append(status)
+        )
+        body = b"".join(response)
+        response.close()
+        if not statuses[0].startswith("200"):
+            raise AssertionError(f"{address}: {statuses[0]} {body[:500]!r}")
+        return body
+
+    return call
+
+
+def cpu_of(call: Callable[[], object]) -> Callable[[], float]:
+    def measured() -> float:
+        call()
+        return timed(call)[0]
+
+    return measured
+
+
+def list_pages(rows: int, rounds: int) -> Figures:
+    """All that ships against the page by hand, and DRF's own (no middleware, no key) against it."""
+    fill(rows)
+    call = request_of(PAGE)
+    stock = list_page.call_of(Stock, "")
+    call()
+    with CaptureQueriesContext(connection) as queries:
+        answer = json.loads(call(), parse_float=Decimal)
+    asked = len(queries)  # before the next request empties the log
+    written = json.loads(by_hand(), parse_float=Decimal)
+    if any(answer[key] != written[key] for key in written):
+        raise AssertionError(f"not the same page: {written}, not {answer}")
+    if [row["id"] for row in json.loads(stock())["results"]] != [
+        row["id"] for row in answer["result"]
+    ]:
+        raise AssertionError("DRF's own page has other rows")
+    ways = {"ours": call, "by hand": by_hand, "stock": stock}
+    cpu = results.interleaved({name: cpu_of(way) for name, way in ways.items()}, rounds)
+    say("  " + ", ".join(f"{way} {1000 * statistics.median(cpu[way]):.2f} ms" for way in cpu))
+    return [
+        goal(
+            "list page, CPU against the page by hand",
+            results.ratio_to(cpu["by hand"], cpu["ours"]),
+            at_most=1.6,
+        ),
+        goal(
+            "ModelSerializer with page numbers against it",
+            results.ratio_to(cpu["ours"], cpu["stock"]),
+            at_least=8,
+        ),
+        {
+            "work": "queries of the list page, the key's too",
+            "measured": asked,
+            "goal": "at most 2",
+            "met": "yes" if asked <= 2 else "NO",
+        },
+    ]
+
+
+def middle(rows: int, rounds: int) -> Figures:
+    """The page in the middle of this book against the first page of one of 10,000."""
+    fill(rows)
+    big = connection.settings_dict["NAME"]
+    half = Subscription.objects.order_by("pk")[rows // 2].pk
+    in_the_middle = request_of(f"{PAGE}&cursor={listing.Cursor(half)}")
+    with scratch_book("goals_small", 10_000):
+        small = connection.settings_dict["NAME"]
+        first = request_of(PAGE)
+
+        def in_book(name: str, call: Callable[[], bytes]) -> float:
+            connection.close()
+            connection.settings_dict["NAME"] = name
+            for _ in range(5):
+                call()
+            return timed(call)[0]
+
+        cpu = results.interleaved(
+            {
+                "first": partial(in_book, small, first),
+                "middle": partial(in_book, big, in_the_middle),
+            },
+            rounds,
+        )
+        connection.close()
+        connection.settings_dict["NAME"] = small
+    connection.close()
+    connection.settings_dict["NAME"] = big
+    return [
+        goal(
+            "page in the middle against the first of 10,000",
+            results.ratio_to(cpu["first"], cpu["middle"]),
+            at_most=1.3,
+        )
+    ]
+
+
+def totals(rows: int, rounds: int) -> Figures:
+    """The exact total against a GET of one value from Valkey, by the clock."""
+    fill(rows)
+    ratios = {figure["total"]: figure["× GET"] for figure in total.measure(rows, rounds)}
+    return [
+        goal("total of all against a bare GET", ratios["shipped"], at_most=3),
+        goal("total of a service against a bare GET", ratios["shipped, of a service"], at_most=3),
+    ]
+
+
+# --- Writes -------------------------------------------------------------------------------------
+
+# In the server, so that no client's time dilutes the ratio.
+INSERTS = """
+DO $$
+BEGIN
+    FOR n IN 1..{number} LOOP
+        INSERT INTO services_subscription (client_id, service_id, plan_id, comment)
+        VALUES ({client}, {service}, {plan}, '');
+        COMMIT;
+    END LOOP;
+END $$
+"""
+
+
+def inserts(rows: int, rounds: int) -> Figures:
+    """Eight connections insert into one service and plan, against the same without subtotals."""
+    fill(min(rows, 10_000))
+    one = Subscription.objects.earliest("pk")
+    each = 50 if rows <= 10_000 else 500
+    statement = INSERTS.format(
+        number=each, client=one.client_id, service=one.service_id, plan=one.plan_id
+    )
+
+    def insert(kept: bool) -> float:
+        state = "ENABLE" if kept else "DISABLE"
+        execute(f"ALTER TABLE services_subscription {state} TRIGGER subtotal_of_insert")
+        connections = [outside() for _ in range(CONNECTIONS)]
+        threads = [
+            threading.Thread(target=other.execute, args=(statement,)) for other in connections
+        ]
+        began = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        taken = time.perf_counter() - began
+        for other in connections:
+            other.close()
+        return CONNECTIONS * each / taken
+
+    before = Subscription.objects.count()
+    rates = results.interleaved(
+        {"without": partial(insert, False), "kept": partial(insert, True)}, max(rounds, 3)
+    )
+    expected = before + 2 * CONNECTIONS * each * len(rates["kept"])
+    if Subscription.objects.count() != expected:
+        raise AssertionError("not all rows were inserted")
+    return [
+        goal(
+            "inserts/s of eight connections, total kept",
+            results.ratio_to(rates["without"], rates["kept"]),
+            at_least=0.8,
+        )
+    ]
+
+
+def list_price(rows: int, rounds: int) -> Figures:
+    """The save of a list price that 100,000 subscriptions follow against one that 100 follow."""
+    many = min(rows, 100_000)
+    fill(many, (1, 8))
+    few = Service.objects.create(name="A service of few", full_price=100)
+    execute(
+        "INSERT INTO services_subscription (client_id, service_id, plan_id, comment)"
+        f" SELECT client_id, {few.pk}, plan_id, '' FROM services_subscription ORDER BY id LIMIT 100"
+    )
+
+    def save(service: Service) -> float:
+        taken = []
+        for _ in range(5):
+            service.full_price += 1
+            taken.append(once(service.save)[2])
+        return statistics.median(taken)
+
+    services = {"many": Service.objects.earliest("pk"), "few": few}
+    times = results.interleaved(
+        {name: partial(save, service) for name, service in services.items()}, max(rounds, 5)
+    )
+    return [
+        goal(
+            f"list price: {many:,} affected against 100",
+            results.ratio_to(times["few"], times["many"]),
+            at_most=1.2,
+        )
+    ]
+
+
+def repricings(rows: int, rounds: int) -> Figures:
+    """One worker over all services against one UPDATE of the same rows."""
+    fill(rows)
+    ways = {figure["way"]: figure for figure in repricing.measure(rows, rounds)}
+    ours = ways["Pricebook"]
+    growth = max(ours["heap +%"], ours["indexes +%"])
+    return [
+        goal("repricing against one UPDATE", ours["× one UPDATE"], at_least=1.3),
+        {
+            "work": "heap and indexes grow",
+            "measured": growth,
+            "goal": "at most 15 %",
+            "met": "yes" if growth <= 15 else "NO",
+        },
+        goal(
+            "repricing against one task a row",
+            ours["rows/s"] / ways["one task a row"]["rows/s"],
+            at_least=500,
+        ),
+    ]
+
+
+def imports(rows: int, rounds: int) -> Figures:
+    """`import_book` into an empty book against `bulk_create` of the same, triggers and all."""
+    file = a_file(rows)
+    sums = set()
+
+    def load(way: Callable[[bytes], object]) -> float:
+        with copy_of_the_book():
+            seconds = once(partial(way, file))[2]
+            sums.add(Subscription.objects.aggregate(total=Sum("price"))["total"])
+        return rows / seconds
+
+    rates = results.interleaved(
+        {
+            "import": partial(load, lambda content: import_book(io.BytesIO(content))),  # type: ignore[arg-type]
+            "bulk_create": partial(load, bulk_create),
+        },
+        rounds,
+    )
+    if len(sums) != 1:
+        raise AssertionError(f"not the same book: {sums}")
+    return [
+        goal(
+            "import_book against bulk_create",
+            results.ratio_to(rates["bulk_create"], rates["import"]),
+            at_least=5,
+        )
+    ]
+
+
+COLUMNS = (
+    *("company_name", "email", "service", "full_price", "plan_type", "discount_percent"),
+    *("source", "external_id", "started_at", "comment"),
+)
+
+
+def a_file(rows: int) -> bytes:
+    """Five subscriptions a client, to fifty services by eight plans."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for n in range(rows):
+        client, service, plan = n % max(1, rows // 5), n * 7 % 50, n * 3 % 8
+        writer.writerow(
+            [
+                f"Company {client}",
+                f"client-{client}@example.com",
+                f"Service {service}",
+                100 + service,
+                "discount",
+                5 * plan,
+                "crm",
+                n,
+                "2024-01-01T00:00:00Z",
+                f"row {n}",
+            ]
+        )
+    return text.getvalue().encode()
+
+
+def bulk_create(content: bytes) -> None:
+    """As one would write it with the ORM: a table after the other, two thousand rows at a time."""
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    by_email = {row["email"]: row["company_name"] for row in rows}
+    users = User.objects.bulk_create(
+        [User(username=email, email=email, password="!") for email in by_email], batch_size=2_000
+    )
+    clients = Client.objects.bulk_create(
+        [Client(user=user, company_name=by_email[user.email]) for user in users], batch_size=2_000
+    )
+    services = Service.objects.bulk_create(
+        [
+            Service(name=name, full_price=Decimal(price))
+            for name, price in {row["service"]: row["full_price"] for row in rows}.items()
+        ]
+    )
+    plans = Plan.objects.bulk_create(
+        [
+            Plan(plan_type=plan_type, discount_percent=int(percent))
+            for plan_type, percent in {(row["plan_type"], row["discount_percent"]) for row in rows}
+        ]
+    )
+    client_of = dict(zip(by_email, clients, strict=True))
+    service_of = {service.name: service for service in services}
+    plan_of = {(plan.plan_type, str(plan.discount_percent)): plan for plan in plans}
+    Subscription.objects.bulk_create(
+        [
+            Subscription(
+                client=client_of[row["email"]],
+                service=service_of[row["service"]],
+                plan=plan_of[row["plan_type"], row["discount_percent"]],
+                source=row["source"],
+                external_id=row["external_id"],
+                started_at=row["started_at"],
+                comment=row["comment"],
+            )
+            for row in rows
+        ],
+        batch_size=2_000,
+    )
+
+
+# --- Requests a second --------------------------------------------------------------------------
+
+
+def requests(rows: int, rounds: int) -> Figures:
+    """The shipped site against the tutorial's last chapter, each under granian with two workers.
+
+    The client, a loop on four open connections, runs on the same cores as they do.
+    """
+    fill(rows)
+    _, key = APIKey.objects.create_key(name="benchmark")
+    seconds = 1.0 if rows <= 10_000 else 5.0
+    with (
+        a_site("pricebook.wsgi:application") as ours,
+        a_site("benchmarks.tutorial_site:application") as theirs,
+    ):
+        rates = results.interleaved(
+            {
+                "ours": partial(rate, ours, PAGE, {"Authorization": f"Api-Key {key}"}, seconds),
+                "theirs": partial(rate, theirs, "/api/subscriptions/", {}, seconds),
+            },
+            rounds,
+        )
+    for way, measured in rates.items():
+        say(f"  {way}: {statistics.median(measured):,.0f} requests/s")
+    return [
+        goal(
+            "requests/s against the tutorial's last chapter",
+            results.ratio_to(rates["theirs"], rates["ours"]),
+            at_least=4,
+        )
+    ]
+
+
+@contextmanager
+def a_site(application: str) -> Iterator[int]:
+    """Served by granian with two workers, as `./pricebook up` does; its port."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = int(held.getsockname()[1])
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "2", "--blocking-threads", "4", application]
+    environment = environment_of_the_book() | {"DB_POOL": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([SERVICE, str(results.CHECKOUT)])
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"{application} does not start") from None
+                time.sleep(0.1)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def rate(port: int, address: str, headers: dict[str, str], seconds: float) -> float:
+    """Answers a second to four clients that ask again as soon as they are answered."""
+    ends = time.perf_counter() + seconds
+    answered = [0] * 4
+    wrong: list[str] = []
+
+    def ask(number: int) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while time.perf_counter() < ends and not wrong:
+            client.request("GET", address, headers=headers)
+            response = client.getresponse()
+            body = response.read()
+            if response.status != 200:
+                wrong.append(f"{response.status} {body[:300]!r}")
+            answered[number] += 1
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(answered))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if wrong:
+        raise AssertionError(f"{address}: {wrong[0]}")
+    return sum(answered) / seconds
+
+
+def execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+PARTS: dict[str, Callable[[int, int], Figures]] = {
+    "page": list_pages,
+    "middle": middle,
+    "total": totals,
+    "inserts": inserts,
+    "list price": list_price,
+    "repricing": repricings,
+    "import": imports,
+    "requests": requests,
+}
