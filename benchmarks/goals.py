@@ -44,7 +44,7 @@ from benchmarks.scratch import (
     scratch_book,
     scratch_database,
 )
-from benchmarks.stopwatch import once, timed
+from benchmarks.stopwatch import once, one_session, timed
 from clients.models import Client
 from services import listing
 from services.book_import import import_book
@@ -76,15 +76,26 @@ def main(arguments: list[str]) -> None:
 HEADS = ("rows", "work", "measured", "goal", "met")
 
 
+BIG = 1_000_000  # what some of the goals are about
+
+
 def goal(
-    work: str, measured: float, *, at_most: float | None = None, at_least: float | None = None
+    work: str,
+    measured: float,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    of: str = "×",
+    small: bool = False,
 ) -> dict[str, Any]:
+    """A line of the table; `small` says that the book is smaller than the goal is about."""
     if at_most is not None:
-        wanted, met = f"at most {at_most:g} ×", measured <= at_most
+        wanted, met = f"at most {at_most:g} {of}".rstrip(), measured <= at_most
     else:
         assert at_least is not None
-        wanted, met = f"at least {at_least:g} ×", measured >= at_least
-    return {"work": work, "measured": measured, "goal": wanted, "met": "yes" if met else "NO"}
+        wanted, met = f"at least {at_least:g} {of}".rstrip(), measured >= at_least
+    missed = f"not with so few rows; it is about {BIG:,}" if small else "NO"
+    return {"work": work, "measured": measured, "goal": wanted, "met": "yes" if met else missed}
 
 
 # --- The list page ------------------------------------------------------------------------------
@@ -160,9 +171,12 @@ def request_of(address: str) -> Callable[[], bytes]:
 
     def call() -> bytes:
         statuses: list[str] = []
-        response = site(
-            environ | {"wsgi.input": io.BytesIO()}, lambda status, headers: statuses.append(status)
-        )
+
+        def start(status: str, headers: Any, error: Any = None, /) -> Callable[[bytes], object]:
+            statuses.append(status)
+            return lambda written: None
+
+        response = site(environ | {"wsgi.input": io.BytesIO()}, start)
         body = b"".join(response)
         response.close()
         if not statuses[0].startswith("200"):
@@ -183,6 +197,7 @@ def cpu_of(call: Callable[[], object]) -> Callable[[], float]:
 def list_pages(rows: int, rounds: int) -> Figures:
     """All that ships against the page by hand, and DRF's own (no middleware, no key) against it."""
     fill(rows)
+    one_session()
     call = request_of(PAGE)
     stock = list_page.call_of(Stock, "")
     call()
@@ -209,13 +224,9 @@ def list_pages(rows: int, rounds: int) -> Figures:
             "ModelSerializer with page numbers against it",
             results.ratio_to(cpu["ours"], cpu["stock"]),
             at_least=8,
+            small=rows < BIG,
         ),
-        {
-            "work": "queries of the list page, the key's too",
-            "measured": asked,
-            "goal": "at most 2",
-            "met": "yes" if asked <= 2 else "NO",
-        },
+        goal("queries of the list page, the key's too", asked, at_most=2, of=""),
     ]
 
 
@@ -360,17 +371,13 @@ def repricings(rows: int, rounds: int) -> Figures:
     ours = ways["Pricebook"]
     growth = max(ours["heap +%"], ours["indexes +%"])
     return [
-        goal("repricing against one UPDATE", ours["× one UPDATE"], at_least=1.3),
-        {
-            "work": "heap and indexes grow",
-            "measured": growth,
-            "goal": "at most 15 %",
-            "met": "yes" if growth <= 15 else "NO",
-        },
+        goal("repricing against one UPDATE", ours["× one UPDATE"], at_least=1.3, small=rows < BIG),
+        goal("heap and indexes grow by a repricing, %", growth, at_most=15, of="%"),
         goal(
             "repricing against one task a row",
             ours["rows/s"] / ways["one task a row"]["rows/s"],
             at_least=500,
+            small=rows < BIG,
         ),
     ]
 
@@ -388,7 +395,7 @@ def imports(rows: int, rounds: int) -> Figures:
 
     rates = results.interleaved(
         {
-            "import": partial(load, lambda content: import_book(io.BytesIO(content))),  # type: ignore[arg-type]
+            "import": partial(load, lambda content: import_book(io.BytesIO(content))),
             "bulk_create": partial(load, bulk_create),
         },
         rounds,
@@ -540,7 +547,8 @@ def a_site(application: str) -> Iterator[int]:
 
 def rate(port: int, address: str, headers: dict[str, str], seconds: float) -> float:
     """Answers a second to four clients that ask again as soon as they are answered."""
-    ends = time.perf_counter() + seconds
+    began = time.perf_counter()
+    ends = began + seconds
     answered = [0] * 4
     wrong: list[str] = []
 
@@ -562,7 +570,7 @@ def rate(port: int, address: str, headers: dict[str, str], seconds: float) -> fl
         thread.join()
     if wrong:
         raise AssertionError(f"{address}: {wrong[0]}")
-    return sum(answered) / seconds
+    return sum(answered) / (time.perf_counter() - began)
 
 
 def execute(statement: str) -> None:

@@ -23,7 +23,7 @@ from rest_framework.test import APIRequestFactory
 from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
 from benchmarks.scratch import scratch_book
-from benchmarks.stopwatch import timed
+from benchmarks.stopwatch import one_session, timed
 from services import total
 from services.models import Subtotal
 from services.views import SubscriptionView
@@ -81,8 +81,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute("SET max_parallel_workers_per_gather = 0")  # all CPU in one session
+    one_session()
     calls = {name: call_of(view, query) for name, view, query, _ in STEPS}
     queries = {}
     expected = json.loads(calls[SHIPPED](), parse_float=Decimal, parse_int=Decimal)

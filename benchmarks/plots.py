@@ -80,7 +80,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(cpu) + 1.4))
     for n, (rung, by_size) in enumerate(cpu.items()):
         colour = OURS if rung in OUR_RUNGS else OTHERS
-        axes.plot(by_size.values(), [n] * len(by_size), color=colour, linewidth=2, alpha=0.6)
+        axes.plot(list(by_size.values()), [n] * len(by_size), color=colour, linewidth=2, alpha=0.6)
         for rows, value in by_size.items():
             axes.plot(
                 value, n, MARKERS[sizes.index(rows)], color=colour, markersize=7, clip_on=False
@@ -90,6 +90,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
         label.set_color(OURS if rung in OUR_RUNGS else INK)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("CPU of Python and PostgreSQL, ms (log)", color=INK)
     axes.tick_params(axis="x", colors=INK, length=0, which="both")

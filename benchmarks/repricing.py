@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from django.db import connection
 from django.db.models import F, Sum
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> None:
         plots.repricing(figures, chosen.plot)
 
 
-def measure(rows: int, rounds: int) -> list[dict[str, object]]:
+def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     ways: dict[str, Callable[[], int]] = {
         "one task a row": one_task_a_row,
         "one UPDATE": one_update,

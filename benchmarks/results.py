@@ -8,11 +8,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import django
 from django.db import connection
 
+Name = TypeVar("Name")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -106,9 +107,9 @@ def ratio_to(control: Sequence[float], variant: Sequence[float]) -> float:
     return statistics.median(v / c for c, v in zip(control, variant, strict=True))
 
 
-def interleaved(variants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleaved(variants: dict[Name, Callable[[], float]], rounds: int) -> dict[Name, list[float]]:
     """Run every variant once a round, the order turned around in each; what they returned."""
-    measured: dict[str, list[float]] = {name: [] for name in variants}
+    measured: dict[Name, list[float]] = {name: [] for name in variants}
     for number in range(rounds):
         for name in list(variants)[:: -1 if number % 2 else 1]:
             measured[name].append(variants[name]())

@@ -94,4 +94,4 @@ def burst(number: int, ask: Callable[[], Decimal], forget: Callable[[], object])
     over.set()
     for reader in readers:
         reader.join()
-    return ask() != Subscription.objects.aggregate(total=Sum("price"))["total"]
+    return bool(ask() != Subscription.objects.aggregate(total=Sum("price"))["total"])

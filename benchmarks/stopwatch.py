@@ -22,6 +22,12 @@ def session_seconds() -> float:
     return int(Path(f"/proc/{session}/schedstat").read_text().split()[0]) / 1e9
 
 
+def one_session() -> None:
+    """No parallel workers for this connection: their CPU would be nobody's."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+
+
 def cpu_seconds() -> float:
     """CPU of this process and of that session."""
     return time.process_time() + session_seconds()

@@ -2,7 +2,7 @@
 
 Variants, each asked for the same sum in the same database:
 
-- SUM over the rows: the control
+- SUM over the rows: the control (in one session, without parallel workers)
 - shipped: `total_amount()`, from the subtotals that triggers keep, folded
 - shipped, of a service: the same for one of them, whose sum has a control of its own
 - shipped, unfolded: the same after 5,000 writes that no task has folded yet
@@ -22,7 +22,7 @@ from django.db.models import Count, Sum
 
 from benchmarks import results
 from benchmarks.scratch import scratch_book
-from benchmarks.stopwatch import timed
+from benchmarks.stopwatch import one_session, timed
 from services import total
 from services.filters import BookFilter
 from services.models import Service, Subscription, Subtotal
@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+    one_session()
     cache.set("bare", "1", 3600)
     variants: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "SUM over the rows": (sum_of_rows, nothing),
