@@ -472,7 +472,10 @@ SUPERSEDED = """
          THEN 'superseded'
     WHEN newest_at > %(effective)s THEN 'moved_since'
 """
-TOUCHED_SINCE = "WHEN newest_change IS DISTINCT FROM %(reverts)s THEN 'touched_since'"
+TOUCHED_SINCE = """
+    WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
+         THEN 'touched_since'
+"""
 GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s THEN 'touched_since'"
 
 

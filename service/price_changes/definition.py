@@ -333,8 +333,8 @@ SELECT id, client_id, service_id, plan_id, price, price_state,
   FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
                        ELSE before_price END AS target,
                CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
-                    WHEN newest_change IS DISTINCT FROM {change} OR {reason_is_anothers}
-                    THEN 'touched_since' END AS reason
+                    WHEN newest_change IS DISTINCT FROM {change} AND NOT has_last_word({change}, id)
+                      OR {reason_is_anothers} THEN 'touched_since' END AS reason
           FROM (SELECT moved.subscription_id AS id,
                        coalesce(subscription.client_id, last.client_id) AS client_id,
                        coalesce(subscription.service_id, last.service_id) AS service_id,

@@ -275,10 +275,10 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
 
 
 def _refuse_to_revert(change: PriceChange) -> None:
-    if change.first.status == Status.CANCELLED:
+    if change.reverts is not None and change.reverts.status == Status.CANCELLED:
         raise ChangeError(
             "was_cancelled",
-            f"Price change {change.pk} took back what price change {change.first.pk} had applied"
+            f"Price change {change.pk} took back what price change {change.reverts_id} had applied"
             " before it was cancelled; plan another one instead.",
             409,
         )

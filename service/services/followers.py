@@ -264,7 +264,7 @@ SELECT * FROM (
            SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
             WHERE subscription_id = moved.subscription_id AND id < first_id
             ORDER BY id DESC LIMIT 1) before
-     WHERE newest.change_id = {change}) known
+     WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
  WHERE back_state <> price_state
 """
 

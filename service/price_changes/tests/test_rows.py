@@ -242,6 +242,53 @@ class TestTakingBack:
             lifecycle.revert(PriceChange.objects.get(reverts=change).pk, "ann")
         assert refused.value.code == "was_cancelled"
 
+    def test_of_the_last_one_leaves_the_one_before_it_to_be_taken_back(self, subscription):
+        before = stands(subscription)
+        first = applied(planned(kind="set", adjustment="lock", comment="kept"))
+        after_first = stands(subscription)
+        second = applied(planned(kind="set", adjustment="release", comment="free"))
+        reverted(second)
+        assert stands(subscription) == after_first
+        back = reverted(first)
+        assert stands(subscription) == before
+        reverted(back)
+        assert stands(subscription) == after_first
+
+    def test_of_the_last_one_does_so_for_a_change_for_new_ones_only(self, service, subscription):
+        first = applied(planned(**list_price(service, 120), for_new_only=True))
+        second = applied(planned(kind="set", adjustment="release"))
+        reverted(second)
+        assert stands(subscription)[:2] == (100, "locked")
+        back = lifecycle.revert(first.pk, "carl")
+        assert back.preview["moves"] == 1
+        approved(back)
+        drained()
+        assert stands(subscription)[:2] == (100, "follows")
+
+    def test_of_what_somebody_touched_before_that_stays(self, subscription):
+        first = applied(planned(kind="set", adjustment="amount", operand=5))
+        price_state.negotiate(subscription.pk, 6, "agreed", "ann")
+        reverted(applied(planned(kind="set", adjustment="amount", operand=7)))
+        assert lifecycle.revert(first.pk, "carl").preview["stays"] == {"touched_since": 1}
+
+    def test_that_was_cancelled_can_be_begun_again(self, monkeypatch, service, plan):
+        monkeypatch.setattr(repricing, "CHUNK", 2)
+        for _ in range(6):
+            a_subscription(service=service, plan=plan)
+        change = applied(planned(kind="set", adjustment="amount", operand=5))
+        cancelled = lifecycle.revert(change.pk, "carl", approve_too=True)
+        started()
+        repricing._take_chunk("price", set())
+        lifecycle.cancel(cancelled.pk, "carl")
+        drained()
+        assert set(Subscription.objects.values_list("price", flat=True)) == {5}
+        with pytest.raises(ChangeError) as refused:
+            lifecycle.revert(PriceChange.objects.get(reverts=cancelled).pk, "ann")
+        assert refused.value.code == "was_cancelled"
+        reverted(change)
+        assert set(Subscription.objects.values_list("price", flat=True)) == {100}
+        assert change.status == "reverted"
+
     def test_gives_the_value_of_before_there_were_price_changes(self, service, subscription):
         Service.objects.filter(pk=service.pk).update(full_price=200)
         drained()
