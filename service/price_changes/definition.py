@@ -65,6 +65,17 @@ def in_future(name: str, value: Any) -> datetime:
     return at
 
 
+def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> None:
+    if until is not None and at is not None and until <= at:
+        raise ChangeError(
+            "lock_ends_too_early",
+            f"The locks would end at {until.isoformat()}, and not be there when the change comes"
+            f" into force, at {at.isoformat()}; let them end later.",
+            parameter="locked_until",
+            value=until.isoformat(),
+        )
+
+
 def text(name: str, value: Any, length: int) -> str:
     return refusing(values.text)(name, value, length).strip()
 
@@ -147,6 +158,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         fields["effective_at"] = in_future("effective_at", given["effective_at"])
     if "locked_until" in given:
         fields["locked_until"] = in_future("locked_until", given["locked_until"])
+        refuse_lock_that_has_ended(fields["locked_until"], fields.get("effective_at"))
     if kind == Kind.SET:
         return fields | set_fields(given, fields)
     return fields | catalogue_fields(kind, given, fields)

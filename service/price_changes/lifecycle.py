@@ -21,7 +21,7 @@ from django.utils import timezone
 from price_changes import application
 from price_changes import preview as previews
 from price_changes.application import CATALOGUE
-from price_changes.definition import in_future, rows_sql
+from price_changes.definition import in_future, refuse_lock_that_has_ended, rows_sql
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from services.models import Clock, Repricing, RepricingStep, Skip
@@ -176,6 +176,7 @@ def _order(change: PriceChange) -> None:
             parameter="effective_at",
             value=change.effective_at.isoformat(),
         )
+    refuse_lock_that_has_ended(change.locked_until, change.effective_at)
 
 
 def _freeze(change: PriceChange) -> None:

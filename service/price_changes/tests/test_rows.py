@@ -9,7 +9,7 @@ from django.db import connection
 from price_changes import lifecycle
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
-from price_changes.preview import listed
+from price_changes.preview import listed, preview
 from price_changes.tests.changes import (
     SECOND,
     accounted,
@@ -506,6 +506,20 @@ class TestLocks:
         price_state.lock(subscription.pk, None, "promised", "ann")
         Subscription.objects.update(plan=a_plan(50), price=33, price_state="negotiated")
         assert stands(subscription)[:2] == (33, "negotiated")
+
+    @pytest.mark.parametrize(
+        "values", [{"for_new_only": True}, {"kind": "set", "adjustment": "lock"}]
+    )
+    def test_that_would_end_before_they_begin_are_refused(self, service, subscription, values):
+        values = {**list_price(service, 150), **values} if "kind" not in values else values
+        with pytest.raises(ChangeError) as refused:
+            planned(**values, effective_at=clock() + 2 * DAY, locked_until=clock() + DAY)
+        assert refused.value.code == "lock_ends_too_early"
+        change = planned(**values, locked_until=clock() + DAY)
+        PriceChange.objects.update(locked_until=clock() - SECOND)  # the clock has moved on
+        with pytest.raises(ChangeError) as refused:
+            approved(preview(change.pk))
+        assert refused.value.code == "lock_ends_too_early"
 
 
 class TestPaused:
