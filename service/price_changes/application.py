@@ -319,18 +319,57 @@ def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[st
 
 
 def _start_rows(change: PriceChange) -> None:
+    # Steps of one instant are done in the order of their making, and this makes its own at once.
+    if not repricing.plan_due():
+        raise LockHeld("Another worker plans what was started before.")
     if change.when_moved == WhenMoved.FROZEN:
         assert change.preview is not None
         _make_steps(change, change.preview["stays"])
         return
     # An immediate change was previewed without an instant.
     stays, found = list_rows(change, rows_sql(change))
-    if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
+    if change.when_moved == WhenMoved.HOLD and (why := _moved(change, found)):
         ListedRows.objects.filter(change_id=change.pk).delete()
         change.status, change.started_at = Status.HELD, None
-        change.note = "Rows have moved since the approval: preview it again, and approve or cancel."
+        change.note = f"{why}: preview it again, and approve or cancel."
         return
     _make_steps(change, stays)
+
+
+def _moved(change: PriceChange, found: str) -> str:
+    """Why its rows are not, or are about not to be, as they were approved; empty if they are."""
+    if found != change.fingerprint:
+        return "Rows have moved since the approval"
+    with connection.cursor() as cursor:
+        cursor.execute(ABOUT_TO_MOVE, {"change": change.pk})
+        (about_to_move,) = cursor.fetchone()
+    return "Changes that came before it have yet to move rows of it" if about_to_move else ""
+
+
+# What is started is not all done: followers wait to be repriced, rows stand on another list. What
+# is paused stays as it is.
+ABOUT_TO_MOVE = """
+WITH step AS MATERIALIZED (
+    SELECT work.kind, change_id, step.service_id, step.plan_id, after_id, last_id
+      FROM services_repricingstep step JOIN services_repricing work ON work.id = repricing_id
+     WHERE step.kind = 'price' AND paused_at IS NULL
+), item AS MATERIALIZED (
+    SELECT service_id, plan_id, item.*
+      FROM price_changes_listedrows, unnest(ids, prices, price_states) AS item (id, price, state)
+     WHERE change_id = %(change)s
+       AND (service_id, plan_id) IN (SELECT service_id, plan_id FROM step)
+)
+SELECT EXISTS (
+       SELECT FROM item JOIN step USING (service_id, plan_id)
+         JOIN services_service service ON service.id = service_id
+         JOIN services_plan plan ON plan.id = plan_id
+        WHERE kind <> 'rows' AND state = 'follows' AND item.id > after_id AND item.id <= last_id
+          AND (kind = 'keep' OR price <> price_rule(full_price, discount_percent)))
+    OR EXISTS (
+       SELECT FROM step JOIN price_changes_listedrows other USING (change_id, service_id, plan_id)
+        CROSS JOIN unnest(other.ids) moving (id) JOIN item ON item.id = moving.id
+        WHERE kind = 'rows' AND moving.id > after_id)
+"""
 
 
 def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:

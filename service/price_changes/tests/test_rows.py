@@ -131,6 +131,15 @@ class TestThePriceInForce:
         assert lifecycle.outcome(second)["superseded"] == 1
         assert Skip.objects.get(reason="superseded").by_change_id == second.pk
 
+    def test_of_a_list_price_and_a_set_at_one_instant_is_counted_in_their_order(
+        self, service, subscription
+    ):
+        at = clock()
+        scheduled(at, **list_price(service, 200))
+        scheduled(at, "current", kind="set", adjustment="percent", operand=20)
+        drained()
+        assert price(subscription) == 240
+
     def test_of_who_came_after_the_instant_is_the_new_one_since_it_came(self, service, plan):
         scheduled(clock(), **list_price(service, 150))
         late = a_subscription(service=service, plan=plan)
@@ -520,6 +529,44 @@ class TestLocks:
         with pytest.raises(ChangeError) as refused:
             approved(preview(change.pk))
         assert refused.value.code == "lock_ends_too_early"
+
+
+class TestHeld:
+    """Rows are not as they were approved where an earlier change is only about to move them."""
+
+    @pytest.mark.parametrize(
+        "values",
+        [{}, {"for_new_only": True}, {"kind": "set", "adjustment": "amount", "operand": 7}],
+        ids=["list price", "for new ones only", "set"],
+    )
+    def test_when_it_is_due_with_what_moves_its_rows(self, service, subscription, values):
+        values = {**list_price(service, 150), **values} if "kind" not in values else values
+        at = clock()
+        first = scheduled(at, **values)
+        second = scheduled(at, kind="set", adjustment="percent", operand=10)
+        drained()
+        second.refresh_from_db()
+        assert (second.status, lifecycle.outcome(first)["applied"]) == ("held", 1)
+        assert second.note.startswith("Changes that came before it have yet to move rows")
+        assert stands(subscription)[0] == {"set": 7}.get(first.kind, 150 - 50 * first.for_new_only)
+
+    def test_not_when_others_are_moved(self, service, plan, subscription):
+        other = a_subscription(service=service, plan=plan)
+        at = clock()
+        for one, amount in ((subscription, 7), (other, 8)):
+            kept = {"client": one.client_id}
+            scheduled(at, kind="set", filter=kept, adjustment="amount", operand=amount)
+        drained()
+        assert (price(subscription), price(other)) == (7, 8)
+
+    def test_not_by_one_that_is_paused(self, subscription):
+        at = clock()
+        first = scheduled(at, kind="set", adjustment="amount", operand=7)
+        started()
+        lifecycle.pause(first.pk, "ann")
+        scheduled(at, kind="set", adjustment="amount", operand=8)
+        drained()
+        assert price(subscription) == 8
 
 
 class TestPaused:
