@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     names = []
     while arguments and not arguments[0].startswith("-"):
         names.append(arguments.pop(0))
-    if not names and not arguments:
+    if not names and (not arguments or arguments[0] in ("-h", "--help")):
         width = max(map(len, known))
         print("\n".join(f"{name:{width}}  {claim}" for name, claim in known.items()))
         print(HINT.format(first=next(iter(known))))
