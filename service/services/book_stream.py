@@ -30,7 +30,7 @@ from services.filters import BookFilter
 from services.models import Subscription
 from services.total import EVERYTHING, SQL
 
-CHUNK = 4_000  # rows; of text 1 to 2 MB as a rule
+CHUNK = 2_000  # rows; up to 1 MB of text as a rule, and a few times that while it is fetched
 
 # What the lines take from a subscription, and the filters too, but for those that lead the walk.
 COLUMNS = (*listing.COLUMNS, "stamp")

@@ -15,7 +15,8 @@ from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
 from clients.models import Client
-from services import book_check, listing, total
+from services import book_check, book_stream, listing, total
+from services.book_lines import NDJSON
 from services.filters import BookFilter
 from services.models import FIRST_DAY, Repricing, Subscription
 from services.ordering import ORDERINGS, Cursor
@@ -148,6 +149,23 @@ def named_queries() -> list[NamedQuery]:
             "list of a client's e-mail",
             "auth_user_email_upper, one login; then the client's foreign key, as above.",
             email=email,
+        ),
+        NamedQuery(
+            "chunk of the whole book",
+            "The primary key, from the last chunk on; the joins each by primary key or, where a "
+            "table is small, by a hash of it. So the book is read in one pass, in short snapshots.",
+            *book_stream.statement(NDJSON, BookFilter(), middle.pk, book_stream.CHUNK),
+        ),
+        NamedQuery(
+            "chunk of those of a service that are locked",
+            "subscription_service: no index knows who is locked, so the service's rows are gone "
+            "through a chunk at a time, whether they match or not.",
+            *book_stream.statement(
+                NDJSON,
+                BookFilter(service=middle.service_id, price_state="locked"),
+                0,
+                book_stream.CHUNK,
+            ),
         ),
         page(
             "list by start, newest first",

@@ -139,6 +139,8 @@ class TestNamedQueries:
         "list of a client": "services_subscription_client_id",
         "list of a plan type": "subscription_plan",
         "list of a client's e-mail": "services_subscription_client_id",
+        "chunk of the whole book": "services_subscription_pkey",
+        "chunk of those of a service that are locked": "subscription_service",
         "list by start, newest first": "subscription_started",
         "list by start, from the middle": "subscription_started",
         "list of those that have ended": "subscription_ended",

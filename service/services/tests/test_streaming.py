@@ -381,6 +381,17 @@ class TestBesideOthers:
         assert held == 0
         assert b'"end"' in b"".join(pieces)
 
+    def test_gives_its_connection_back_between_chunks(self, monkeypatch):
+        """With a pool Django keeps a connection for no time at all."""
+        a_book(30)
+        connection.close()
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+        pieces = iter(asked())
+        for _ in range(3):
+            next(pieces)
+            assert connection.connection is None
+        assert b'"end"' in b"".join(pieces)
+
     def test_goes_on_when_its_session_was_ended_in_between(self):
         a_book(30)
         pieces = iter(asked())
