@@ -17,11 +17,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -48,10 +49,13 @@ from benchmarks.scratch import (
 from benchmarks.stopwatch import once, one_session, timed
 from clients.models import Client
 from services.book_import import import_book
+from services.book_lines import CSV
+from services.book_stream import Walk
 from services.filters import BookFilter
 from services.models import Plan, Service, Subscription
 from services.ordering import BY_ID, Cursor, marked
 from services.serializers import SubscriptionSerializer
+from services.streaming import FIRST_CHUNK
 
 Figures = list[dict[str, Any]]
 CONNECTIONS = 8
@@ -494,6 +498,66 @@ def bulk_create(content: bytes) -> None:
         Subscription.objects.bulk_create(batch)
 
 
+# --- Everything at once -------------------------------------------------------------------------
+
+COPY = f"""
+COPY (SELECT rtrim({CSV.line}, E'\\n')
+        FROM services_subscription subscription
+        JOIN clients_client client ON client.id = subscription.client_id
+        JOIN auth_user login ON login.id = client.user_id
+        JOIN services_service service ON service.id = subscription.service_id
+        JOIN services_plan plan ON plan.id = subscription.plan_id
+       ORDER BY subscription.id) TO STDOUT
+"""
+
+
+def stream(rows: int, rounds: int) -> Figures:
+    """The lines of the whole book by chunks against one COPY of the same text."""
+    fill(rows)
+    one_session()
+    sizes: set[tuple[int, int]] = set()
+
+    def copy() -> Iterator[bytes]:
+        with connection.connection.cursor().copy(COPY) as found:
+            yield from map(bytes, found)
+
+    def read(texts: Callable[[], Iterable[bytes]]) -> float:
+        began, lines, size = time.perf_counter(), 0, 0
+        for text in texts():
+            lines += text.count(b"\n")
+            size += len(text)
+        sizes.add((lines, size))
+        return rows / (time.perf_counter() - began)
+
+    def walk() -> Walk:
+        return Walk(CSV, first_chunk=FIRST_CHUNK)
+
+    rates = results.interleaved(
+        {"COPY": partial(read, copy), "ours": partial(read, walk)}, max(rounds, 3)
+    )
+    if len(sizes) != 1:
+        raise AssertionError(f"not the same text: {sizes}")
+    first = statistics.median(once(lambda: next(iter(walk())))[2] for _ in range(5))
+    before = resident_kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
+    read(walk)
+    grown = (resident_kilobytes("VmHWM") - before) / 1024
+    return [
+        goal(
+            "rows/s streamed against COPY",
+            results.ratio_to(rates["COPY"], rates["ours"]),
+            at_least=0.5,
+        ),
+        goal("memory that streaming adds, MB", grown, at_most=10, of="MB"),
+        goal("first text of the stream, ms", 1000 * first, at_most=100, of="ms"),
+    ]
+
+
+def resident_kilobytes(of: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{of}:")[2].split()[0])
+
+
 # --- Requests a second --------------------------------------------------------------------------
 
 
@@ -608,5 +672,6 @@ PARTS: dict[str, Callable[[int, int], Figures]] = {
     "list price": list_price,
     "repricing": repricings,
     "import": imports,
+    "stream": stream,
     "requests": requests,
 }

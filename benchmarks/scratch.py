@@ -29,13 +29,17 @@ def scratch_book(
 def scratch_database(name: str) -> Iterator[None]:
     """Django's connection leads to a migrated database without rows."""
     before = connection.settings_dict["NAME"]
-    connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
-    # What a killed run has left is dropped; one that still runs keeps its database and ends this.
-    connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    try:
-        yield
-    finally:
-        connection.creation.destroy_test_db(before, verbosity=0)
+    with connection._nodb_cursor() as guard:
+        # What a killed run has left is dropped; one that still runs keeps what is its own.
+        guard.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [f"bench_{name}"])
+        if guard.fetchone() != (True,):
+            sys.exit(f"pricebook bench: {name} runs already on this server; let it end first.")
+        connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        try:
+            yield
+        finally:
+            connection.creation.destroy_test_db(before, verbosity=0)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TypeVar
 from django.db import connection
 
 Result = TypeVar("Result")
-SECONDS = 0.3  # of one variant in one round, three calls at least
+SECONDS = 0.3  # of one variant in one round, three calls at least; with --quick a third
 
 
 def session_seconds() -> float:
@@ -44,11 +44,12 @@ def once(call: Callable[[], Result]) -> tuple[Result, float, float]:
 def timed(
     call: Callable[[], object],
     before_each: Callable[[], object] | None = None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> tuple[float, float]:
     """Median seconds of CPU and of the clock that one call takes."""
     cpu: list[float] = []
     wall: list[float] = []
+    seconds = SECONDS if seconds is None else seconds
     while sum(wall) < seconds or len(wall) < 3:
         if before_each is not None:
             before_each()
