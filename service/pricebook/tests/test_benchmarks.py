@@ -22,6 +22,7 @@ from benchmarks import (
     pair_prices,
     plots,
     results,
+    scratch,
     stale_totals,
 )
 from benchmarks import tutorial_variants as tutorial
@@ -83,6 +84,23 @@ class TestCommand:
         assert bench.main(["--quick"]) == 0
         plot = ["--plot", str(tmp_path / "bench")]
         assert ran == [(name, ["--quick", *plot]) for name in ("ladder", "goals")]
+
+
+class TestScratchBook:
+    def test_is_not_taken_from_a_run_that_goes_on(self, monkeypatch):
+        for what in ("create_test_db", "destroy_test_db"):
+            monkeypatch.setattr(connection.creation, what, lambda *given, **options: None)
+        monkeypatch.setitem(connection.settings_dict["TEST"], "NAME", None)
+        with scratch.scratch_database("of_two"):
+            with (
+                pytest.raises(SystemExit, match="of_two runs already"),
+                scratch.scratch_database("of_two"),
+            ):
+                pass
+            with scratch.scratch_database("another"):
+                pass
+        with scratch.scratch_database("of_two"):
+            pass
 
 
 class TestRungs:
@@ -240,6 +258,10 @@ class TestGoals:
         assert goals.goal("", 1.3, at_most=1.2)["met"] == "NO"
         assert goals.goal("", 4.0, at_least=4)["met"] == "yes"
         assert goals.goal("", 3.9, at_least=4)["met"] == "NO"
+        assert goals.goal("", 0.0, at_most=15, of="%")["met"] == "yes"
+
+    def test_about_a_big_book_are_not_judged_by_a_small_one(self):
+        assert "1,000,000" in goals.goal("", 3.9, at_least=4, small=True)["met"]
 
     @pytest.fixture
     def one_connection(self):
