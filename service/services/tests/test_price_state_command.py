@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -159,8 +160,12 @@ class TestReading:
         printed = run("as_of", instant)
         assert re.search(rf"\n +{subscription.pk} .* 18.00  follows\n", printed)
         assert "2 subscriptions, 38.00 USD together." in printed
-        assert "2 subscriptions, 1,020.50 USD together." in run("as_of", "2999-01-01T00:00Z")
+        assert "2 subscriptions, 1,020.50 USD together." in run(
+            "as_of", datetime.now(UTC).isoformat()
+        )
         assert "… and 1 more (--limit)" in run("as_of", instant, "--limit", "1")
         [row] = records("as_of", instant, "--client", other.client_id)
         assert (row["subscription_id"], row["price"]) == (other.pk, 20)
         assert "Nobody paid anything" in run("as_of", "2000-01-01T00:00Z")
+        for words in (["as_of", "2999-01-01T00:00Z"], ["explain", 1, "--at", "2999-01-01T00:00Z"]):
+            assert "in the future, and nobody knows that" in str(refused(*words))

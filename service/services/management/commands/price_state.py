@@ -59,13 +59,13 @@ class Command(BaseCommand):
             metavar="INSTANT",
             help="with time zone (default: until it is released)",
         )
-        one["explain"].add_argument("--at", type=arguments.instant, metavar="INSTANT")
+        one["explain"].add_argument("--at", type=arguments.past_instant, metavar="INSTANT")
         one["history"].add_argument(
             "--after", type=arguments.number, default=0, metavar="ENTRY", help="read on behind it"
         )
         one["history"].add_argument("--limit", type=arguments.count)
         as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
-        as_of.add_argument("instant", type=arguments.instant, help="with time zone")
+        as_of.add_argument("instant", type=arguments.past_instant, help="with time zone")
         for name in ("subscription", *ledger.AS_OF_FILTERS):
             as_of.add_argument(f"--{name}", type=arguments.number, metavar="ID")
         as_of.add_argument("--limit", type=arguments.count, default=20, help="rows to print")
