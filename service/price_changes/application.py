@@ -416,6 +416,10 @@ SELECT stretch.id, max(next.id), count(next.id)
  GROUP BY stretch.id
 """
 
+MOVED_SINCE = lock_ends.MOVED_SINCE.format(
+    since="%(effective)s", service="%(service)s", plan="%(plan)s"
+)
+
 # Judged by what this statement sees and without a lock, which would write each row once more. A
 # row that somebody has written since is another version when the update has its lock: it stays,
 # and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
@@ -470,11 +474,7 @@ WITH item AS MATERIALIZED (
     INSERT INTO services_ledgerentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
             effective_at, change_id)
-    SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
-           %(effective)s, %(change)s
-      FROM moved JOIN judged USING (id)
-     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
-     ORDER BY id
+    {entries}
 ), ending AS (
     INSERT INTO services_lockend (subscription_id, until)
     SELECT id, new_until FROM moved JOIN judged USING (id) WHERE new_until IS NOT NULL
@@ -494,6 +494,30 @@ SELECT (SELECT count(*) FROM moved),
        ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
              EXCEPT SELECT id FROM moved)
 """
+
+ENTRY = """
+    SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
+           %(effective)s, %(change)s
+      FROM moved JOIN judged USING (id)
+     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+     ORDER BY id
+"""
+
+# The worker comes late, and the catalogue has moved since the instant: who follows again has had
+# the rule's price of each instant since.
+ENTRIES = f"""
+    SELECT id, client_id, service_id, plan_id,
+           CASE WHEN new_state = 'follows'
+                THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE target END,
+           new_state, new_until, event.effective_at, event.change_id
+      FROM moved JOIN judged USING (id)
+      JOIN (SELECT %(effective)s::timestamptz AS effective_at, %(change)s::bigint AS change_id,
+                   0 AS position
+             UNION ALL
+            {MOVED_SINCE}) event ON new_state = 'follows' OR position = 0
+     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+     ORDER BY id, event.effective_at, position
+"""  # noqa: S608 - constants
 
 # Over no comment of a person's, and back only what the stamp has written over.
 STAMPS = "CASE WHEN comment = '' OR comment = stamp THEN %(stamp)s ELSE {0} END"
@@ -527,9 +551,10 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     change = PriceChange.objects.select_related("reverts").get(pk=_change_id(step))
     lock_catalogue(step.service_id, step.plan_id)
     stamp, written = _stamp(change)
-    move = MOVE.format(reasons=_reasons(change), target=_target(change), **written)
     values: dict[str, Any] = {
         "change": change.pk,
+        "service": step.service_id,
+        "plan": step.plan_id,
         "stretch": stretch,
         "after": step.after_id,
         "last": last,
@@ -542,6 +567,10 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         "why": change.why,
         "undone_why": change.reverts.why if change.reverts is not None else "",
     }
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS ({MOVED_SINCE})", values)
+        entries = ENTRIES if cursor.fetchone() == (True,) else ENTRY
+    move = MOVE.format(reasons=_reasons(change), target=_target(change), entries=entries, **written)
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
         moved, stamped, left = cursor.fetchone()
@@ -549,7 +578,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.
         with connection.cursor() as cursor:
-            cursor.execute(LOCK, {"ids": left, "service": step.service_id, "plan": step.plan_id})
+            cursor.execute(LOCK, values | {"ids": left})
             at_point("rows locked")
             for until, ended in cursor.fetchall():
                 lock_ends.follow_since(until, ended)

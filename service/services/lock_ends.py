@@ -40,8 +40,19 @@ def release_ended() -> bool:
             return False
 
 
+# When the catalogue has moved for a (service, plan) since an instant, and by which change.
+MOVED_SINCE = """
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
+          AND (service_id, coalesce(plan_id, 0)) = ({service}, 0)
+       UNION ALL
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
+          AND (coalesce(service_id, 0), plan_id) = (0, {plan})
+"""
+
 # From the end of the lock on, what the rule said at each instant that the catalogue moved.
-RELEASED = """
+RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
         change_id)
@@ -50,18 +61,16 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        'follows', event.effective_at, event.change_id
   FROM services_subscription subscription
  CROSS JOIN LATERAL (
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
-          AND (service_id, coalesce(plan_id, 0)) = (subscription.service_id, 0)
-       UNION ALL
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > %(until)s
-          AND (coalesce(service_id, 0), plan_id) = (0, subscription.plan_id)
+       {
+    MOVED_SINCE.format(
+        since="%(until)s", service="subscription.service_id", plan="subscription.plan_id"
+    )
+}
        UNION ALL
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
  ORDER BY subscription.id, event.effective_at, event.id
-"""
+"""  # noqa: S608 - constants
 
 
 def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:

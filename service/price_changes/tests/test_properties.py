@@ -551,10 +551,9 @@ class TestTheMachineCatches:
 
     def test_a_mover_that_forgets_the_ledger(self, monkeypatch, book):
         entered = "WHERE (target, new_state"
-        assert entered in application.MOVE
-        monkeypatch.setattr(
-            application, "MOVE", application.MOVE.replace(entered, f"WHERE false AND {entered[6:]}")
-        )
+        assert entered in application.ENTRY
+        nothing = application.ENTRY.replace(entered, f"WHERE false AND {entered[6:]}")
+        monkeypatch.setattr(application, "ENTRY", nothing)
         raise_all(book)
         with pytest.raises(AssertionError, match="4 rows from the ledger"):
             book.drain()

@@ -163,6 +163,27 @@ class TestThePriceInForce:
         assert paid(subscription, followed - SECOND / 1_000_000) == 70
         assert paid(subscription, followed) == 150
 
+    @pytest.mark.parametrize("of", ["follow", "release", "revert"])
+    def test_of_who_is_let_follow_late_is_the_rules_of_each_instant(
+        self, service, subscription, of
+    ):
+        if of == "revert":
+            change = applied(planned(kind="set", adjustment="amount", operand=5))
+            at = lifecycle.revert(change.pk, "carl", approve_too=True).effective_at
+        else:
+            price_state.negotiate(subscription.pk, 5, "agreed", "ann")
+            if of == "release":
+                price_state.lock(subscription.pk, None, "agreed", "ann")
+            at = clock()
+            scheduled(at, "current", kind="set", adjustment=of)
+        Service.objects.filter(pk=service.pk).update(full_price=150)
+        between = clock()
+        Service.objects.filter(pk=service.pk).update(full_price=160)
+        drained()
+        found = [paid(subscription, instant) for instant in (at, between, clock())]
+        assert found == [100, 150, 160]
+        assert price(subscription) == 160
+
     def test_of_who_came_between_two_late_ones_has_both(self, service, plan):
         scheduled(clock(), **list_price(service, 150))
         late = a_subscription(service=service, plan=plan)
