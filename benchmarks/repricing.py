@@ -37,7 +37,7 @@ UPDATE services_subscription subscription
    AND (subscription.ended_at IS NULL OR subscription.ended_at > now())
    AND subscription.price <> price_rule(service.full_price, plan.discount_percent)
 """
-SAMPLE = 500
+SAMPLE = 200
 
 
 @dataclass

@@ -48,7 +48,7 @@ def copy_of_the_book() -> Iterator[None]:
     original = connection.settings_dict["NAME"]
     copy = f"{original}_copy"
     connection.close()
-    on_server(f'DROP DATABASE IF EXISTS "{copy}" WITH (FORCE)')
+    on_server(f'DROP DATABASE IF EXISTS "{copy}"')
     on_server(f'CREATE DATABASE "{copy}" TEMPLATE "{original}" STRATEGY file_copy')
     connection.settings_dict["NAME"] = copy
     try:
@@ -59,8 +59,9 @@ def copy_of_the_book() -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = original
-        # FORCE: the session of a worker that was killed may not have noticed yet.
-        on_server(f'DROP DATABASE "{copy}" WITH (FORCE)')
+        # Waits for the session of a worker that was killed. (WITH (FORCE) doesn't, but may not end
+        # an autovacuum, which the plain one may.)
+        on_server(f'DROP DATABASE "{copy}"')
 
 
 def outside() -> psycopg.Connection[Any]:
