@@ -103,7 +103,7 @@ def goal(
 ) -> dict[str, Any]:
     """A line of the table; `small` says that the book is smaller than the goal is about."""
     if at_most is not None:
-        wanted, margin = f"at most {at_most:g} {of}".rstrip(), at_most / max(measured, 0.01)
+        wanted, margin = f"at most {at_most:g} {of}".rstrip(), at_most / max(measured, at_most / 10)
     else:
         assert at_least is not None
         wanted, margin = f"at least {at_least:g} {of}".rstrip(), measured / at_least
