@@ -535,6 +535,9 @@ SUPERSEDED = """
          THEN 'superseded'
     WHEN newest_at > %(effective)s THEN 'moved_since'
 """
+LOCKED_SO = """
+    WHEN state = 'locked' AND locked_until IS NOT DISTINCT FROM new_until THEN 'unchanged'
+"""
 TOUCHED_SINCE = """
     WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
          THEN 'touched_since'
@@ -669,9 +672,11 @@ def _reasons(change: PriceChange) -> str:
     if change.reverts is not None:
         return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
     if change.when_moved != WhenMoved.CURRENT:
-        return SUPERSEDED + AS_APPROVED
+        # The end of a lock is not among what was approved: it may be what is asked for by now.
+        lock = change.adjustment == PriceChange.Adjustment.LOCK
+        return SUPERSEDED + AS_APPROVED + (LOCKED_SO if lock else "")
     stays = {
-        PriceChange.Adjustment.LOCK: "",
+        PriceChange.Adjustment.LOCK: LOCKED_SO,
         PriceChange.Adjustment.RELEASE: "WHEN state <> 'locked' THEN 'unchanged'",
         PriceChange.Adjustment.FOLLOW: "WHEN state = 'locked' THEN 'locked'"
         " WHEN state = 'follows' THEN 'unchanged'",

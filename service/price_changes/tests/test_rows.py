@@ -26,6 +26,7 @@ from price_changes.tests.changes import (
 )
 from services import book_check, price_state, repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
+from services.price_writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -517,6 +518,21 @@ class TestLocks:
             (100, "locked"),
         ]
         assert outcome(change) == (2, {"locked": 1}, 0)
+
+    @pytest.mark.parametrize("when_moved", ["current", "frozen"])
+    def test_of_a_set_leaves_one_that_somebody_has_locked_so_already(
+        self, subscription, when_moved
+    ):
+        # With an end, so that it is on the list, and stands as it was approved.
+        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
+        change = approved(planned(kind="set", adjustment="lock"), when_moved)
+        started()
+        with ledger_origin(effective_at=change.effective_at - SECOND):
+            Subscription.objects.update(locked_until=None, price_reason="promised again")
+        drained()
+        assert outcome(change) == (0, {"unchanged": 1}, 0)
+        assert stands(subscription)[3] == "promised again"
+        assert not LedgerEntry.objects.filter(change_id=change.pk).exists()
 
     @pytest.mark.parametrize(
         "sql",
