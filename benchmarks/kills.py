@@ -25,6 +25,7 @@ COUNTS = {
     "double history rows": "double_entries",
     "changes not accounted": "not_accounted",
     "acknowledged and lost": "lost_actions",
+    "wrong answers": "wrong_answers",
 }
 
 

@@ -24,6 +24,7 @@ from services import values
 from services.filters import BookFilter
 from services.followers import BACK
 from services.models import HIGHEST_PRICE, Plan, Service, Subscription
+from services.price_writes import at_point
 from services.values import CENT, BadValue
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
@@ -136,6 +137,7 @@ def plan(values: Mapping[str, Any], author: str) -> PriceChange:
     change = PriceChange(planned_by=author, **checked(values))
     change.save(force_insert=True)
     change.refresh_from_db()
+    at_point("change planned")
     return change
 
 

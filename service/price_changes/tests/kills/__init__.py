@@ -22,7 +22,7 @@ def run(
 ) -> Iterator[dict[str, Any]]:
     """The outcome of each round (`rounds.Round`), as it ends. The same seed, the same round.
 
-    After them, of each fault in `faults` (names of `faults.FAULTS`), rounds until one shows it.
+    After them, of each fault in `faults` (names of `faults.FAULTS`), the round that shows it.
     """
     environment = {name: os.environ[name] for name in os.environ if name not in OTHERS}
     environment |= {"PRICEBOOK_HOME": str(directory), "PYTHONPATH": str(SERVICE)}

@@ -22,7 +22,11 @@ class Fault:
     says: str
     in_worker: Callable[[], None] | None = None
     in_database: Callable[[], AbstractContextManager[Any]] = nullcontext
-    point: str | None = None  # where a worker has to die for it; else any round shows it
+    point: str | None = None  # where a worker has to die for it
+
+    @property
+    def killed(self) -> str:
+        return "worker" if self.point else "nobody"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What has to hold after a drain, whatever was killed: each finding in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Proof:
     double_entries: int = 0
     not_accounted: int = 0
     lost_actions: int = 0
+    wrong_answers: int = 0
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -31,18 +32,20 @@ class Proof:
         return not self.findings
 
 
-def prove(acknowledged: list[tuple[str, dict[str, Any]]], moves: int) -> Proof:
-    """Judge the book as it stands. Everything due has to be done.
+Findings = Iterable[tuple[int, str]]
 
-    `moves`: so many subscriptions at most went to another pair meanwhile.
-    """
+
+def prove(acknowledged: list[tuple[str, dict[str, Any]]], wrong_answers: Findings) -> Proof:
+    """Judge the book as it stands. Everything due has to be done."""
     proof = Proof()
-    for kind, findings in (
-        ("wrong_rows", wrong_rows()),
-        ("double_entries", double_entries()),
-        ("not_accounted", not_accounted(moves)),
-        ("lost_actions", lost(acknowledged)),
-    ):
+    found: dict[str, Findings] = {
+        "wrong_rows": wrong_rows(),
+        "double_entries": double_entries(),
+        "not_accounted": not_accounted(),
+        "lost_actions": lost(acknowledged),
+        "wrong_answers": wrong_answers,
+    }
+    for kind, findings in found.items():
         for count, finding in findings:
             if count:
                 setattr(proof, kind, getattr(proof, kind) + count)
@@ -166,7 +169,7 @@ def double_entries() -> Iterator[tuple[int, str]]:
 # --- Accounts -----------------------------------------------------------------------------------
 
 
-def not_accounted(moves: int) -> Iterator[tuple[int, str]]:
+def not_accounted() -> Iterator[tuple[int, str]]:
     yield RepricingStep.objects.count(), "steps are left"
     yield Repricing.objects.due().count(), "repricings are not finished"
     yield (
@@ -182,19 +185,20 @@ def not_accounted(moves: int) -> Iterator[tuple[int, str]]:
     )
     yield LockEnd.objects.filter(until__lte=one("SELECT clock_timestamp()")).count(), "locks ended"
     for change in finished:
-        yield from accounts_of(change, moves)
+        yield from accounts_of(change)
 
 
-def accounts_of(change: PriceChange, moves: int) -> Iterator[tuple[int, str]]:
+def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     outcome = lifecycle.outcome(change)
     told = f"of change {change.pk} ({change.kind} {change.adjustment}, {change.status}): {outcome}"
     parts = outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"]
     yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
     yield outcome["failed"], f"rows failed {told}"
     for work in Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS):
-        # Who has left a pair before its chunk came was priced by that write.
-        missed = work.subscriptions - work.checked - moves
+        came, left = come_and_gone(work)
+        missed, surplus = work.subscriptions - work.checked - left, work.checked - came
         yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
+        yield max(0, surplus - work.subscriptions), f"rows were met twice by {work.pk} {told}"
     of_rows = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS).first()
     if of_rows is None:
         return
@@ -202,12 +206,43 @@ def accounts_of(change: PriceChange, moves: int) -> Iterator[tuple[int, str]]:
         abs(of_rows.subscriptions - of_rows.checked),
         f"rows of {of_rows.subscriptions} in the list were forgotten or met twice {told}",
     )
-    # Who was locked by a person before the chunk is locked once more, at the same price.
-    if change.kind == Kind.SET and change.adjustment != PriceChange.Adjustment.LOCK:
-        moved = LedgerEntry.objects.filter(change_id=change.pk).count()
-        yield abs(moved - of_rows.repriced), f"entries of {moved} are not moved rows {told}"
+    moved = LedgerEntry.objects.filter(change_id=change.pk).count()
+    yield abs(moved - of_rows.repriced), f"entries of {moved} are not moved rows {told}"
     if change.status == Status.CANCELLED and change.kind == Kind.SET:
         yield from still_there(change)
+
+
+# Who comes or goes after the catalogue's lock has an entry behind the repricing's position.
+COME_AND_GONE = """
+WITH entry AS (
+    SELECT id, recorded_at, service_id, plan_id,
+           lag(service_id) OVER written AS service_before, lag(plan_id) OVER written AS plan_before
+      FROM services_ledgerentry WINDOW written AS (PARTITION BY subscription_id ORDER BY id)
+), moved AS (
+    SELECT * FROM entry, (SELECT %s::bigint AS service, %s::bigint AS plan) concerned
+     WHERE id > %s AND recorded_at < %s
+       AND (service_id, plan_id) IS DISTINCT FROM (service_before, plan_before)
+)
+SELECT count(*) FILTER (WHERE service_id = coalesce(service, service_id)
+                          AND plan_id = coalesce(plan, plan_id)),
+       count(*) FILTER (WHERE service_before = coalesce(service, service_before)
+                          AND plan_before = coalesce(plan, plan_before))
+  FROM moved
+"""
+
+
+def come_and_gone(work: Repricing) -> tuple[int, int]:
+    """So many rows came to the repricing's pairs while it was under way, or left one of them.
+
+    One that comes may be met or not, and twice if it was before; one that leaves was priced by
+    that write. All others are met once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            COME_AND_GONE, [work.service_id, work.plan_id, work.position, work.finished_at]
+        )
+        came, left = cursor.fetchone()
+    return came, left
 
 
 def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:

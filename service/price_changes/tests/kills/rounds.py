@@ -1,7 +1,6 @@
 """A round: a fresh book, a burst of work, a kill at a named point, a restart, the drain, the proof.
 
-Bursts are short, with heavy-tailed pauses: long hot runs heal themselves and prove nothing. All
-of a round follows from its seed, except what the scheduler of the machine decides.
+All of a round follows from its seed, except what the scheduler of the machine decides.
 """
 
 import contextlib
@@ -10,7 +9,6 @@ import multiprocessing
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,24 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import apps
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from celery_app import app
-from price_changes import application, definition, lifecycle
-from price_changes.errors import ChangeError
-from price_changes.models import ListedRows, PriceChange
-from price_changes.preview import preview
+from price_changes.models import PriceChange
 from price_changes.tests.kills import victims
+from price_changes.tests.kills.burst import Burst, pause
 from price_changes.tests.kills.faults import FAULTS
-from price_changes.tests.kills.proof import one, prove
+from price_changes.tests.kills.proof import Proof, one, prove
+from price_changes.tests.kills.web import Asked, Web
 from pricebook.local.postgres import Postgres
 from pricebook.local.processes import Process, until
 from pricebook.local.runner import Runner
 from pricebook.local.valkey import Valkey
-from services import price_state, repricing, tasks
-from services.models import LockEnd, Plan, Repricing, Service, Subscription
-from services.price_state import PriceStateError
+from services.models import LockEnd, Repricing, Service, Subscription
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, execute_in_background, in_background
 
@@ -58,22 +53,23 @@ POINTS_OF_WORKERS = [
     "locks ended",
     "message not acknowledged",
 ]
-# Of somebody's call: the verb in which it lies.
+# Of somebody's request: the verb in which it lies. An answer may fail to be sent of each.
 POINTS_OF_PEOPLE = {
-    "approved": "approve",
-    "paused": "pause",
-    "resumed": "resume",
-    "change stopped": "cancel",
-    "revert planned": "revert",
-    "answer not sent": "approve",
+    "change planned": ["plan"],
+    "approved": ["approve"],
+    "paused": ["pause"],
+    "resumed": ["resume"],
+    "change stopped": ["cancel"],
+    "revert planned": ["revert"],
+    "answer not sent": ["plan", "approve", "cancel", "revert"],
 }
-# Who is killed there. A worker pauses at the point; what dies is it, its session, or a server.
+# Passed once or twice in a round: the others wait for the first, second or fourth passing.
+RARE = {"change started", "rows listed", "revert started", "locks ended", "repricing finished"}
+# What is killed. A worker pauses at the point; what dies is it, its session, or a server.
 KINDS = ["worker", "database session", "PostgreSQL", "Valkey", "web"]
 
-SUBSCRIPTIONS, SERVICES, PLANS = 240, 3, 2
+SUBSCRIPTIONS, SERVICES, PLANS = 120, 3, 2
 DRAIN_SECONDS = 45.0
-# Rounds of each fault that are enough to see it.
-ROUNDS_OF_FAULT = 6
 
 
 @dataclass
@@ -92,6 +88,7 @@ class Round:
     double_entries: int = 0
     not_accounted: int = 0
     lost_actions: int = 0
+    wrong_answers: int = 0
     seconds: float = 0.0
     findings: list[str] = field(default_factory=list)
 
@@ -110,77 +107,83 @@ class Rounds:
         self.runner = runner
         self.logs = directory / "log"
         self.ambush = victims.Ambush(directory / "run")
-        self.fault: str | None = None
         self.names = (f"victim {number}" for number in itertools.count(1))
         self.forks = multiprocessing.get_context("forkserver")
         self.forks.set_forkserver_preload([victims.__name__])
         self.workers: dict[str, Any] = {}
+        self.web = Web(runner)
 
     def play(self, seeds: Iterable[int]) -> Iterator[Round]:
         for seed in seeds:
+            self.web.start()  # where it does not run; it is ready by the first round that asks
             yield self.round(seed)
-
-    def play_until_seen(self, fault: str, seed: int) -> Iterator[Round]:
-        """With a fault that was sown; ends with the round that shows it."""
-        self.sow(fault)
-        with FAULTS[fault].in_database():
-            for outcome in self.play(range(seed, seed + ROUNDS_OF_FAULT)):
-                outcome.fault = fault
-                yield outcome
-                if outcome.findings:
-                    break
-        self.sow(None)
-
-    def sow(self, fault: str | None) -> None:
-        sown = [FAULTS[each].in_worker for each in (fault, self.fault) if each is not None]
-        if any(sown):
-            self.end_workers()  # others start with it, or without
-        self.fault = fault
 
     # One round ----------------------------------------------------------------------------------
 
     def round(self, seed: int) -> Round:
         began = time.monotonic()
         kind, point = plan_of(seed)
-        if self.fault is not None and (needed := FAULTS[self.fault].point):
-            kind, point = "worker", needed
         outcome = Round(seed, kind, point)
         chance = random.Random(seed)
+        verb = chance.choice(POINTS_OF_PEOPLE[point]) if kind == "web" else None
         self.new_book(chance)
-        while len(self.workers) < 2:
-            self.start_worker()
-        until(lambda: all(map(self.ambush.is_ready, self.workers)), 60)
-        burst = Burst(chance)
-        burst.prepare(point)
-        number = (
-            1 if kind == "web" or point in {*RARE, "cursor saved"} else chance.choice([1, 1, 2, 4])
-        )
-        self.ambush.arm(point, number)
-        victim = self.start_call(POINTS_OF_PEOPLE[point], burst) if kind == "web" else None
+        self.start_workers()
+        burst = Burst(chance, verb)
+        burst.prepare()
+        if kind == "web":
+            self.web.until_it_answers()
+        rare = kind == "web" or point in RARE
+        self.ambush.arm(point, 1 if rare else chance.choice([1, 1, 2, 4]))
+        asked = self.web.ask(Asked.by(verb, burst, seed)) if verb else None
+        if asked is not None:
+            until(lambda: self.ambush.prey() is not None or not asked.running, 30)
         burst.start()
         outcome.hit = self.wait_for_prey(burst)
         prey = self.ambush.prey()
         if outcome.hit:
             burst.touch_listed_rows()
             pause(chance)
-        self.kill(kind, prey, victim)
+        self.kill(kind, prey)
         self.ambush.release()
+        self.web.start()  # where it has died
         burst.join()
-        if victim is not None:
-            burst.again()
+        again = [] if asked is None else list(asked.again(self.web))
         burst.finish()
         drained = self.drained() and collide(self.drained)
-        proof = prove(burst.acknowledged, burst.moves)
-        if not drained:
-            proof.findings.append(f"not drained within {DRAIN_SECONDS} s")
-        outcome.findings = proof.findings
-        outcome.wrong_rows, outcome.double_entries = proof.wrong_rows, proof.double_entries
-        outcome.not_accounted = proof.not_accounted + (not drained)
-        outcome.lost_actions = proof.lost_actions
         outcome.actions, outcome.refused = len(burst.acknowledged), burst.refused
-        outcome.changes = PriceChange.objects.count()
-        outcome.seconds = round(time.monotonic() - began, 2)
-        return outcome
+        return judged(outcome, began, drained, prove(burst.acknowledged, again))
+
+    def show(self, fault: str) -> Round:
+        """The one interleaving that shows a fault, and no burst that could heal it."""
+        began = time.monotonic()
+        sown = FAULTS[fault]
+        outcome = Round(0, sown.killed, sown.point or "", fault)
+        self.new_book(random.Random(0))
+        self.start_workers()
+        burst = Burst(random.Random(0), None)
+        burst.prepare()
+        if sown.in_worker is not None:
+            outcome.hit = self.let_a_faulty_worker_drain(fault, burst)
+        with sown.in_database():
+            burst.finish()
+            drained = self.drained() and collide(self.drained)
+        return judged(outcome, began, drained, prove(burst.acknowledged, []))
+
+    def let_a_faulty_worker_drain(self, fault: str, burst: Burst) -> bool:
+        """The right ones sleep: nobody sweeps. Dies at the fault's point, if it has one."""
+        move_list_price(Service.objects.latest("pk"))
+        burst.touch_listed_rows()
+        if point := FAULTS[fault].point:
+            self.ambush.arm(point, 1)
+        arguments = (next(self.names), self.ambush, self.logs / "workers.log", fault)
+        worker = self.forks.Process(target=victims.drain, args=arguments)
+        worker.start()
+        until(lambda: self.ambush.prey() is not None or not worker.is_alive(), 60)
+        hit = worker.is_alive()
+        worker.kill()
+        worker.join()
+        self.ambush.release()
+        return hit
 
     def new_book(self, chance: random.Random) -> None:
         tables = [
@@ -199,26 +202,24 @@ class Rounds:
         rows.filter(pk__endswith="3").update(price_state="negotiated", price=77, **reason)
         rows.filter(pk__endswith="04").update(ended_at=timezone.now())
 
-    def end_workers(self) -> None:
-        for worker in self.workers.values():
-            worker.kill()
-            worker.join()
-        self.workers.clear()
-
     # Who is killed ------------------------------------------------------------------------------
+
+    def start_workers(self) -> None:
+        while len(self.workers) < 2:
+            self.start_worker()
+        until(lambda: all(map(self.ambush.is_ready, self.workers)), 60)
 
     def start_worker(self) -> None:
         name = next(self.names)
-        arguments = (name, self.ambush, self.logs / "workers.log", self.fault)
+        arguments = (name, self.ambush, self.logs / "workers.log")
         self.workers[name] = self.forks.Process(target=victims.work, args=arguments)
         self.workers[name].start()
 
-    def start_call(self, verb: str, burst: "Burst") -> Any:
-        call = (verb, burst.call_of(verb))
-        arguments = (next(self.names), self.ambush, self.logs / "calls.log", *call)
-        victim = self.forks.Process(target=victims.decide, args=arguments)
-        victim.start()
-        return victim
+    def end(self) -> None:
+        for worker in self.workers.values():
+            worker.kill()
+            worker.join()
+        self.web.kill()
 
     def wait_for_prey(self, burst: "Burst") -> bool:
         """Whether somebody came to the point, at the latest a moment after the burst."""
@@ -233,10 +234,9 @@ class Rounds:
                 return self.ambush.prey() is not None
             time.sleep(0.02)
 
-    def kill(self, kind: str, prey: str | None, victim: Any) -> None:
+    def kill(self, kind: str, prey: str | None) -> None:
         if kind == "web":
-            victim.kill()
-            victim.join()
+            self.web.kill()
         elif kind == "worker":
             name = prey if prey in self.workers else min(self.workers)
             worker = self.workers.pop(name)
@@ -289,7 +289,16 @@ class Rounds:
         return False
 
 
-RARE = {"change started", "rows listed", "revert started", "locks ended", "repricing finished"}
+def judged(outcome: Round, began: float, drained: bool, proof: Proof) -> Round:
+    if not drained:
+        proof.findings.append(f"not drained within {DRAIN_SECONDS} s")
+    outcome.findings = proof.findings
+    outcome.wrong_rows, outcome.double_entries = proof.wrong_rows, proof.double_entries
+    outcome.not_accounted = proof.not_accounted + (not drained)
+    outcome.lost_actions, outcome.wrong_answers = proof.lost_actions, proof.wrong_answers
+    outcome.changes = PriceChange.objects.count()
+    outcome.seconds = round(time.monotonic() - began, 2)
+    return outcome
 
 
 def strike(processes: list[Process]) -> None:
@@ -318,10 +327,6 @@ def sweep() -> None:
         with contextlib.suppress(Exception):
             app.send_task("services.tasks.set_price", expires=2, retry=False)
             app.send_task("services.tasks.set_comment", expires=2, retry=False)
-
-
-def pause(chance: random.Random, longest: float = 0.3) -> None:
-    time.sleep(min(0.01 * chance.paretovariate(1.1), longest))
 
 
 def collide(drained: Callable[[], bool]) -> bool:
@@ -357,267 +362,3 @@ EDIT = "UPDATE services_service SET full_price = full_price + 1 WHERE id = %s"
 
 def move_list_price(service: Service) -> None:
     Service.objects.filter(pk=service.pk).update(full_price=service.full_price + 1)
-
-
-# --- The burst ----------------------------------------------------------------------------------
-
-
-class Burst:
-    """What people do meanwhile, on three connections. `acknowledged` is what they were told."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
-        self.acknowledged: list[tuple[str, dict[str, Any]]] = []
-        self.refused = 0
-        self.moves = 0  # asked for, done or not
-        self.services = list(Service.objects.order_by("pk").values_list("pk", flat=True))
-        self.plans = list(Plan.objects.order_by("pk").values_list("pk", flat=True))
-        self.clients = list(
-            Subscription.objects.order_by("client_id")
-            .values_list("client_id", flat=True)
-            .distinct()
-        )
-        self.rows = list(Subscription.objects.order_by("pk").values_list("pk", flat=True))
-        self.threads: list[threading.Thread] = []
-        self.applied = self.half_done = self.asked = 0
-        self.call: tuple[str, tuple[object, ...]] = ("", ())
-
-    # Before: one change applied, one half done, one to be approved
-
-    def prepare(self, point: str) -> None:
-        tasks._quiet_until = time.monotonic() + 3600  # the sweep alone wakes workers
-        self.applied = self.approved(kind="set", filter={}, adjustment="add", operand="1.50")
-        repricing.reprice()
-        chunk, repricing.CHUNK = repricing.CHUNK, victims.CHUNK
-        try:
-            values = {"adjustment": "percent", "operand": "5", "comment": "five more"}
-            self.half_done = self.approved(kind="set", filter={}, **values)
-            application.start_due()
-            for _ in range(3):
-                repricing._take_chunk("price", set())
-        finally:
-            repricing.CHUNK = chunk
-        self.asked = self.planned(kind="set", filter={}, adjustment="add", operand="2").pk
-        if point == "resumed":
-            lifecycle.pause(self.half_done, "ann")
-
-    def call_of(self, verb: str) -> tuple[object, ...]:
-        if verb == "approve":
-            fingerprint = PriceChange.objects.get(pk=self.asked).fingerprint
-            arguments: tuple[object, ...] = (self.asked, fingerprint, "bob", "current")
-        elif verb == "revert":
-            arguments = (self.applied, "bob", True)
-        else:
-            arguments = (self.half_done, "bob")
-        self.call = (verb, arguments)
-        return arguments
-
-    def again(self) -> None:
-        """Who got no answer asks again. It is done now, or refused: done already, or too late."""
-        verb, arguments = self.call
-        try:
-            getattr(lifecycle, verb)(*arguments)
-        except ChangeError as error:
-            if error.code not in ("wrong_state", "reverted_already", "moved_since_preview"):
-                raise
-        else:
-            self.told(verb, change=arguments[0])
-
-    def finish(self) -> None:
-        """Nobody leaves a change paused or planned."""
-        for change in PriceChange.objects.filter(status=Status.PAUSED):
-            lifecycle.resume(change.pk, "ann")
-        for change in PriceChange.objects.filter(status__in=[Status.PLANNED, Status.HELD]):
-            lifecycle.cancel(change.pk, "ann")
-
-    # During -------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        for person in (self.planner, self.desk, self.editor, self.creator):
-            chance = random.Random(self.chance.random())
-            thread = threading.Thread(target=self.person, args=(person(chance), chance))
-            thread.start()
-            self.threads.append(thread)
-
-    def running(self) -> bool:
-        return any(thread.is_alive() for thread in self.threads)
-
-    def join(self) -> None:
-        for thread in self.threads:
-            thread.join(60)
-            assert not thread.is_alive(), "somebody's call hangs"
-
-    def person(self, actions: Iterator[Callable[[], None]], chance: random.Random) -> None:
-        try:
-            for action in actions:
-                try:
-                    action()
-                except (ChangeError, PriceStateError):
-                    self.refused += 1
-                except DatabaseError:
-                    # The server died under it: nobody knows what became of it.
-                    connection.close()
-                    time.sleep(0.05)
-                except InterfaceError:
-                    connection.close()
-                pause(chance)
-        finally:
-            connection.close()
-
-    def told(self, what: str, **about: Any) -> None:
-        self.acknowledged.append((what, about))
-
-    def planned(self, **values: Any) -> PriceChange:
-        return preview(definition.plan(values, "ann").pk)
-
-    def approved(self, when_moved: str = "", **values: Any) -> int:
-        change = self.planned(**values)
-        lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved or None)
-        self.told("approve", change=change.pk)
-        return int(change.pk)
-
-    def planner(self, chance: random.Random) -> Iterator[Callable[[], None]]:
-        """Price changes of all kinds."""
-        made: list[int] = []
-
-        def soon() -> str:
-            return (timezone.now() + timedelta(seconds=chance.uniform(0.1, 0.5))).isoformat()
-
-        def catalogue() -> None:
-            values: dict[str, Any] = {"kind": "list_price", "service": chance.choice(self.services)}
-            values["new_value"] = str(chance.randrange(50, 500))
-            if chance.random() < 0.4:
-                values = {"kind": "discount", "plan": chance.choice(self.plans)}
-                values["new_value"] = str(chance.randrange(1, 90))
-            values["for_new_only"] = chance.random() < 0.3
-            if chance.random() < 0.5:
-                values["effective_at"] = soon()
-            made.append(self.approved(**values))
-
-        def of_set() -> None:
-            adjustment = chance.choice(["amount", "add", "percent", "lock", "release", "follow"])
-            values: dict[str, Any] = {"kind": "set", "adjustment": adjustment}
-            values["filter"] = chance.choice(
-                [{}, {"service": chance.choice(self.services)}, {"plan": chance.choice(self.plans)}]
-            )
-            if adjustment in ("amount", "add", "percent"):
-                values["operand"] = str(chance.randrange(1, 60))
-            if chance.random() < 0.5:
-                values["effective_at"] = soon()
-            when = chance.choice(["hold", "frozen", "current", "frozen", "current"])
-            made.append(self.approved(when, **values))
-
-        def take_back() -> None:
-            change = chance.choice([self.applied, self.half_done, *made])
-            lifecycle.revert(change, "bob", True)
-            self.told("revert", change=change)
-
-        def cancel() -> None:
-            change = chance.choice([self.half_done, *made])
-            lifecycle.cancel(change, "bob")
-            self.told("cancel", change=change)
-
-        def hold_up() -> None:
-            change = chance.choice([self.half_done, *made])
-            lifecycle.pause(change, "bob")
-            self.told("pause", change=change)
-            pause(chance)
-            lifecycle.resume(change, "bob")
-            self.told("resume", change=change)
-
-        yield of_set
-        yield take_back
-        yield catalogue
-        for _ in range(5):
-            yield chance.choice([catalogue, of_set, of_set, take_back, cancel, hold_up])
-
-    def desk(self, chance: random.Random) -> Iterator[Callable[[], None]]:
-        """Decisions on single subscriptions."""
-
-        def negotiate() -> None:
-            row, price = chance.choice(self.rows), f"{chance.randrange(1, 900)}.25"
-            price_state.negotiate(row, price, "asked for it", "carl")
-            self.told("negotiate", row=row, price=price)
-
-        def lock() -> None:
-            row, until = chance.choice(self.rows), None
-            if chance.random() < 0.5:
-                until = timezone.now() + timedelta(seconds=chance.uniform(0.1, 0.6))
-            price_state.lock(row, until, "asked for it", "carl")
-            self.told("lock", row=row)
-
-        def follow() -> None:
-            row = chance.choice(self.rows)
-            price_state.follow(row, "carl")
-            self.told("follow", row=row)
-
-        def move() -> None:
-            row, plan = chance.choice(self.rows), chance.choice(self.plans)
-            self.moves += 1
-            if Subscription.objects.filter(pk=row).update(plan_id=plan):
-                self.told("move", row=row, plan=plan)
-
-        def end() -> None:
-            row = chance.choice(self.rows)
-            if Subscription.objects.filter(pk=row, ended_at=None).update(ended_at=timezone.now()):
-                self.told("end", row=row)
-
-        def price_by_sql() -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "UPDATE services_subscription SET price = price + 1 WHERE id = %s",
-                    [chance.choice(self.rows)],
-                )
-
-        for _ in range(16):
-            yield chance.choice([negotiate, negotiate, lock, lock, follow, move, end, price_by_sql])
-
-    def editor(self, chance: random.Random) -> Iterator[Callable[[], None]]:
-        """Plain edits of list prices, by SQL; some stay open for a while."""
-
-        def edit() -> None:
-            service, value = chance.choice(self.services), chance.randrange(50, 500)
-            with transaction.atomic():
-                if not Service.objects.filter(pk=service).update(full_price=value):
-                    return
-                pause(chance)
-                if chance.random() < 0.3:
-                    time.sleep(0.1)
-            moved = Repricing.objects.filter(service_id=service, new_value=value).exists()
-            if moved:
-                self.told("edit", service=service, value=value)
-
-        for _ in range(6):
-            yield edit
-
-    def creator(self, chance: random.Random) -> Iterator[Callable[[], None]]:
-        """New subscriptions; some are not committed for a while."""
-
-        def create() -> None:
-            with transaction.atomic():
-                row = Subscription.objects.create(
-                    client_id=chance.choice(self.clients),
-                    service_id=chance.choice(self.services),
-                    plan_id=chance.choice(self.plans),
-                )
-                pause(chance)
-                if chance.random() < 0.4:
-                    time.sleep(0.15)
-            self.told("create", row=row.pk)
-
-        for _ in range(8):
-            yield create
-
-    def touch_listed_rows(self) -> None:
-        """Somebody gets in before a chunk: rows that a list says stand otherwise now."""
-        listed = sorted(
-            {row for ids in ListedRows.objects.values_list("ids", flat=True) for row in ids}
-        )
-        for row in self.chance.sample(listed, min(6, len(listed))):
-            with contextlib.suppress(PriceStateError, OperationalError), transaction.atomic():
-                with connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = '50ms'")
-                if self.chance.random() < 0.5:
-                    price_state.lock(row, None, "before the chunk", "dora")
-                else:
-                    price_state.negotiate(row, "3.33", "before the chunk", "dora")

@@ -1,6 +1,6 @@
 """`python -m price_changes.tests.kills.servers ROUNDS SEED [FAULT...]`: servers, and rounds.
 
-Prints a line of JSON for each round: so many of them, then some with each fault sown. Its home is
+Prints a line of JSON for each round: so many of them, then one with each fault sown. Its home is
 PRICEBOOK_HOME, and nobody else's.
 """
 
@@ -33,11 +33,11 @@ def main(rounds: int, seed: int, *faults: str) -> None:
         try:
             for outcome in itertools.chain(
                 played.play(range(seed, seed + rounds)),
-                *(played.play_until_seen(fault, seed) for fault in faults),
+                map(played.show, faults),
             ):
                 print(json.dumps(asdict(outcome)), flush=True)
         finally:
-            played.end_workers()
+            played.end()
 
 
 def prepare(runner: Runner) -> None:

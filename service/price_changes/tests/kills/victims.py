@@ -1,4 +1,4 @@
-"""The processes that are killed: workers, and people's calls, each with an ambush in it.
+"""The workers that are killed, each with an ambush in it; the web server is in `web.py`.
 
 Preloaded into a fork server, so that another victim costs a fork and not a start of Django. No
 production code leads here: `POINT` is set by `waiting_at_points()` alone, in these processes.
@@ -15,15 +15,21 @@ from django.apps import apps
 if not apps.ready:
     django.setup()
 
+# What a worker needs, imported once for all of them.
+import celery.apps.worker
+import celery.bin.celery
+import celery.concurrency.solo
+import celery.worker.components
+import celery.worker.consumer
+import celery.worker.strategy  # noqa: F401
 from celery.signals import task_postrun, worker_ready
 from django.db import connection
 
 from celery_app import app
-from price_changes import lifecycle
 from price_changes.tests.kills.faults import FAULTS
 from services import price_writes, repricing
 
-CHUNK = 20  # rows: a book of some hundred has many chunks
+CHUNK = 9  # rows: a book of a hundred has many chunks
 
 
 class Ambush:
@@ -45,11 +51,9 @@ class Ambush:
         new.write_text(f"{number} {point}")
         new.replace(self.armed)
 
-    def disarm(self) -> None:
-        self.armed.unlink(missing_ok=True)
-
     def release(self) -> None:
-        self.disarm()
+        self.armed.unlink(missing_ok=True)
+        self.reached.unlink(missing_ok=True)
         self.go_on.touch()
 
     def is_ready(self, worker: str) -> bool:
@@ -103,26 +107,27 @@ def become(name: str, ambush: Ambush, log: Path) -> None:
         "application_name": name
     }
     price_writes.POINT = waiting_at_points(name, ambush)
+    repricing.CHUNK = CHUNK
 
 
-def work(name: str, ambush: Ambush, log: Path, fault: str | None) -> None:
+def work(name: str, ambush: Ambush, log: Path) -> None:
     """A Celery worker until it is killed."""
     become(name, ambush, log)
-    repricing.CHUNK = CHUNK
-    if fault is not None and (sow := FAULTS[fault].in_worker):
-        sow()
     # After the COMMIT, before the message is acknowledged.
     task_postrun.connect(
         lambda **kwargs: price_writes.at_point("message not acknowledged"), weak=False
     )
     worker_ready.connect(lambda **kwargs: ambush.ready(name).touch(), weak=False)
+    os.environ["CELERY_SKIP_CHECKS"] = "1"  # Django's, of views and admin: seconds
     options = ["--pool=solo", f"--hostname={name}@kills", "--loglevel=WARNING"]
     options += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(["--quiet", "worker", *options])
 
 
-def decide(name: str, ambush: Ambush, log: Path, verb: str, arguments: tuple[object, ...]) -> None:
-    """One call of somebody's, as a request makes it: it may die before or after its COMMIT."""
+def drain(name: str, ambush: Ambush, log: Path, fault: str) -> None:
+    """A worker with a fault, which does what is due and ends."""
     become(name, ambush, log)
-    getattr(lifecycle, verb)(*arguments)
-    price_writes.at_point("answer not sent")
+    sow = FAULTS[fault].in_worker
+    assert sow is not None
+    sow()
+    repricing.reprice()

@@ -1,0 +1,173 @@
+"""The web server that is killed, and whoever asks it and asks again with the same Idempotency-Key.
+
+It is granian as `up` starts it, with `wsgi.py` in the place of the project's own.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from rest_framework_api_key.models import APIKey
+
+from price_changes.models import PriceChange
+from price_changes.tests.kills.burst import Burst
+from pricebook.local.postgres import open_log
+from pricebook.local.processes import spawn, until
+from pricebook.local.runner import SERVICE, Runner, answers_http, programs
+from pricebook.local.up import reserve
+from pricebook.models import AnsweredRequest, ApiKeyRights
+from services.tests.interleaving import Background, in_background
+
+PROGRAM = "the biller"
+Status = PriceChange.Status
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    replayed: bool = False
+
+    @property
+    def done(self) -> bool:
+        return self.status in (200, 201)
+
+
+class Web:
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.held = reserve(0)
+        self.port: int = self.held.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+        key, self.api_key = APIKey.objects.create_key(name=PROGRAM)
+        ApiKeyRights.objects.create(api_key_id=key.pk, may_plan=True, may_approve=True)
+
+    def start(self) -> None:
+        """Unless it runs. It answers some seconds later."""
+        if self.process is not None:
+            return
+        command, extra = programs(self.runner.home, self.port)["web"]
+        with open_log(self.runner.home.logs / "web.log") as log:
+            self.process = spawn(
+                [*command[:-1], "--workers", "1", "price_changes.tests.kills.wsgi:application"],
+                self.runner.environment() | extra,
+                with_parent=True,
+                cwd=SERVICE,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """All of its processes, in one moment."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def until_it_answers(self) -> None:
+        assert until(lambda: answers_http(self.port), 60), "the web server does not answer"
+
+    def post(self, asked: "Asked") -> Answer:
+        """Raises OSError or HTTPException where no answer comes."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {
+            "Authorization": f"Api-Key {self.api_key}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": asked.key,
+        }
+        try:
+            connection.request("POST", asked.path, json.dumps(asked.body), headers)
+            response = connection.getresponse()
+            replayed = response.headers.get("Idempotency-Replayed") == "true"
+            return Answer(response.status, json.loads(response.read()), replayed)
+        finally:
+            connection.close()
+
+    def ask(self, asked: "Asked") -> "Asked":
+        asked.waits = in_background(self.post, asked)
+        return asked
+
+
+@dataclass
+class Asked:
+    """One request of a program's."""
+
+    verb: str
+    change_id: int
+    body: dict[str, Any]
+    key: str
+    waits: Background | None = None
+
+    @classmethod
+    def by(cls, verb: str, burst: Burst, seed: int) -> Self:
+        key = f"seed-{seed}"
+        bodies: dict[str, dict[str, Any]] = {
+            "plan": {
+                "kind": "set",
+                "filter": {},
+                "adjustment": "add",
+                "operand": "3",
+                "title": key,
+            },
+            "approve": {
+                "fingerprint": PriceChange.objects.get(pk=burst.asked).fingerprint,
+                "when_moved": "current",
+            },
+            "revert": {"approve": True},
+        }
+        changes = {"plan": 0, "approve": burst.asked, "revert": burst.applied}
+        return cls(verb, changes.get(verb, burst.half_done), bodies.get(verb, {}), key)
+
+    @property
+    def path(self) -> str:
+        if self.verb == "plan":
+            return "/api/price-changes/"
+        return f"/api/price-changes/{self.change_id}/{self.verb}/"
+
+    @property
+    def running(self) -> bool:
+        return self.waits is not None and self.waits.running
+
+    def again(self, web: Web) -> Iterator[tuple[int, str]]:
+        """What is wrong: asked again and once more, it is done once and answered the same."""
+        web.until_it_answers()
+        kept = AnsweredRequest.objects.filter(key=self.key).first()
+        answer, same = web.post(self), web.post(self)
+        told = f"{self.verb} {self.change_id}, answered {answer.status} {answer.body}"
+        if kept is not None:
+            assert kept.answer is not None
+            first = Answer(kept.status_code or 0, json.loads(bytes(kept.answer)), replayed=True)
+            yield int(answer != first), f"repeated answers are not the kept one: {told}"
+        else:
+            yield int(answer.replayed), f"answers are repeated of what was never done: {told}"
+        if answer.done:
+            again = Answer(answer.status, answer.body, replayed=True)
+            yield int(same != again), f"answers change: {same.status} {same.body} after {told}"
+        else:
+            # The change was finished by the workers, between the kill and the second request.
+            late = self.verb in ("pause", "cancel") and answer.body["code"] == "wrong_state"
+            yield int(not late), f"requests were refused: {told}"
+        effects = self.effects(answer) if answer.done else 0
+        yield abs(effects - answer.done), f"effects too many or too few: {told}"
+
+    def effects(self, answer: Answer) -> int:
+        changes = PriceChange.objects
+        return {
+            "plan": changes.filter(title=self.key, planned_by=PROGRAM),
+            "approve": changes.filter(
+                pk=self.change_id,
+                approved_by=PROGRAM,
+                approved_at=answer.body.get("approved_at"),
+            ),
+            "pause": changes.filter(pk=self.change_id, status=Status.PAUSED),
+            "resume": changes.filter(pk=self.change_id).exclude(status=Status.PAUSED),
+            "cancel": changes.filter(reverts=self.change_id, reverts__cancelled_by=PROGRAM),
+            "revert": changes.filter(reverts=self.change_id, approved_by=PROGRAM),
+        }[self.verb].count()
