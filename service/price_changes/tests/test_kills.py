@@ -4,15 +4,23 @@
 """
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from price_changes.tests import kills
+from price_changes.tests.changes import clock, drained, scheduled
 from price_changes.tests.kills.faults import FAULTS
+from price_changes.tests.kills.proof import double_entries
+from services.models import LedgerEntry
+from services.tests.factories import a_plan, a_service, a_subscription
 
-pytestmark = [pytest.mark.kills, pytest.mark.timeout(400)]
+# All rounds are played in the set-up of the first test.
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 
 ROUNDS = 20
+MOMENT = timedelta(milliseconds=1)
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +50,46 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(outcomes):
 def test_a_fault_that_was_sown_is_seen(outcomes, fault):
     last = [outcome for outcome in outcomes if outcome["fault"] == fault][-1]
     assert last["findings"], FAULTS[fault].says
+
+
+@pytest.mark.django_db
+class TestDoubleEntries:
+    """Who judges the rounds takes an entry for double only where nobody had to say it again."""
+
+    @pytest.fixture
+    def subscription(self):
+        """A change has come late: what a later instant said is said again behind its entry."""
+        subscription = a_subscription(service=a_service(full_price=100), plan=a_plan(0))
+        start = clock()
+        prices = {"kind": "list_price", "service": subscription.service_id}
+        scheduled(start + 2 * MOMENT, **prices, new_value=300)
+        drained()
+        scheduled(start + MOMENT, **prices, new_value=200)
+        drained()
+        return subscription
+
+    def entries(self, subscription):
+        of_it = LedgerEntry.objects.filter(subscription_id=subscription.pk)
+        return list(of_it.order_by("id").values_list("price", flat=True))
+
+    def double(self):
+        return sum(count for count, _ in double_entries())
+
+    def test_are_not_those_behind_a_late_change(self, subscription):
+        assert self.entries(subscription) == [100, 300, 200, 300]
+        assert self.double() == 0
+
+    @pytest.mark.parametrize("price", [100, 200, 300])
+    def test_are_those_that_come_once_more(self, subscription, price):
+        with connection.cursor() as cursor:
+            cursor.execute(AGAIN, [price])
+        assert self.double() > 0
+
+
+COLUMNS = (
+    "subscription_id, client_id, service_id, plan_id, price, price_state, effective_at, change_id"
+)
+AGAIN = f"""
+INSERT INTO services_ledgerentry ({COLUMNS})
+SELECT {COLUMNS} FROM services_ledgerentry WHERE price = %s ORDER BY id DESC LIMIT 1
+"""

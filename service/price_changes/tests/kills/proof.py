@@ -134,7 +134,7 @@ def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
 # --- History ------------------------------------------------------------------------------------
 
 SAME = "subscription_id, client_id, service_id, plan_id, price, price_state, locked_until"
-SAME_OF_CHANGE = "subscription_id, change_id, effective_at, price, price_state"
+SAME_OF_CHANGE = "subscription_id, effective_at, price, price_state"
 
 
 def double_entries() -> Iterator[tuple[int, str]]:
@@ -144,7 +144,8 @@ def double_entries() -> Iterator[tuple[int, str]]:
             f"""
             SELECT count(*) FROM services_ledgerentry again
               JOIN services_ledgerentry once USING ({SAME_OF_CHANGE})
-             WHERE once.id < again.id AND NOT EXISTS (
+             WHERE once.id < again.id
+               AND once.change_id IS NOT DISTINCT FROM again.change_id AND NOT EXISTS (
                    SELECT FROM services_ledgerentry late
                     WHERE late.subscription_id = once.subscription_id
                       AND late.id > once.id AND late.id < again.id
