@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from conftest import until
 from django.db import connection
 
 from price_changes import lifecycle
@@ -358,6 +359,16 @@ class TestTakingBack:
         relocked = applied(planned(kind="set", adjustment="lock", comment="kept"))
         reverted(relocked)
         assert [stands(each) for each in subscriptions] == before
+
+    def test_takes_the_comment_back_of_one_whose_lock_has_ended_anyway(self, subscription):
+        price_state.lock(subscription.pk, clock() + SECOND / 2, "promised", "ann")
+        released = applied(planned(kind="set", adjustment="release", comment="free now"))
+        assert stands(subscription)[1:] == ("follows", None, "", "free now", "free now")
+        until(lambda: clock() > released.finished_at + SECOND / 2)
+        back = reverted(released)
+        assert outcome(back) == (1, {}, 0)
+        assert stands(subscription)[1:] == ("follows", None, "", "", None)
+        assert not LedgerEntry.objects.filter(change_id=back.pk).exists()
 
     def test_one_that_followed_has_the_rules_price_of_now(self, service, subscription):
         change = applied(planned(kind="set", adjustment="amount", operand=5))
