@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 
@@ -90,11 +91,15 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
     return _moved(change, after) if kind == "moved" else _skipped(change, kind, after)
 
 
-def _moved(change: PriceChange, after: int) -> list[Row]:
+def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
+    """Of each subscription that it has moved its entry, with `old_price` and `old_state`.
+
+    In the order of their ids, on from `after`.
+    """
     before = LedgerEntry.objects.filter(
         subscription_id=OuterRef("subscription_id"), pk__lt=OuterRef("pk")
     ).order_by("-id")
-    entries = (
+    return (
         LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
         .order_by("subscription_id", "id")
         .distinct("subscription_id")
@@ -103,6 +108,9 @@ def _moved(change: PriceChange, after: int) -> list[Row]:
             old_state=Subquery(before.values("price_state")[:1]),
         )
     )
+
+
+def _moved(change: PriceChange, after: int) -> list[Row]:
     return [
         Row(
             place=entry.subscription_id,
@@ -115,7 +123,7 @@ def _moved(change: PriceChange, after: int) -> list[Row]:
             old_state=entry.old_state or "",
             new_state=entry.price_state,
         )
-        for entry in entries[:PAGE]
+        for entry in moved_entries(change, after)[:PAGE]
     ]
 
 

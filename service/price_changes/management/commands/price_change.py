@@ -12,18 +12,19 @@ from typing import Any, NoReturn
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.db.models import OuterRef, Subquery, TextField, Value
+from django.db.models import TextField, Value
 from django.utils import timezone
 
 from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
 from price_changes.management import plan_options, report
 from price_changes.models import PriceChange
+from price_changes.rows import moved_entries
 from services import repricing
 from services.management import arguments
 from services.management.progress import Progress
 from services.management.table import moment, money, table
-from services.models import LedgerEntry, Repricing, Skip
+from services.models import Repricing, Skip
 from services.tasks import set_comment, set_price, wake
 
 Status = PriceChange.Status
@@ -76,7 +77,7 @@ class Command(BaseCommand):
             "--at",
             dest="effective_at",
             metavar="INSTANT",
-            help="another one, for one that was held",
+            help="in the future; for one that was planned without, or that was held",
         )
         for verb in ("rows", "skips"):
             one[verb].add_argument("--after", type=int, default=0, metavar="ID")
@@ -350,19 +351,7 @@ def _next(change: PriceChange, previewed: bool) -> str:
 
 def _moved(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
     """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
-    before = LedgerEntry.objects.filter(
-        subscription_id=OuterRef("subscription_id"), id__lt=OuterRef("id")
-    ).order_by("-id")
-    entries = (
-        LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
-        .order_by("subscription_id", "id")
-        .distinct("subscription_id")
-        .annotate(
-            old_price=Subquery(before.values("price")[:1]),
-            old_state=Subquery(before.values("price_state")[:1]),
-            reason=Value(None, TextField()),
-        )
-    )
+    entries = moved_entries(change, after).annotate(reason=Value(None, TextField()))
     columns = {
         "subscription": "subscription_id",
         "client": "client_id",
