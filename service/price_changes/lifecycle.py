@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -85,7 +86,8 @@ def approve(
 
     `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
     catalogue and a revert are always current). `effective_at` is for one that was held, whose
-    instant has passed. Raises ChangeError. `frozen` lists the rows now, in one statement.
+    instant has passed, and for one that was planned without an instant. Raises ChangeError.
+    `frozen` lists the rows now, in one statement.
     """
     with _held(change_id, "approve") as change:
         if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
@@ -115,7 +117,7 @@ def approve(
                 "nothing_moves", "No subscription would move; there is nothing to approve.", 409
             )
         if effective_at is not None:
-            change.effective_at = in_future("effective_at", effective_at)
+            change.effective_at = _other_instant(change, effective_at)
         _order(change)
         change.status = Status.SCHEDULED
         change.approved_by, change.approved_at = author, timezone.now()
@@ -125,6 +127,21 @@ def approve(
             _freeze(change)
         at_point("approved")
     return change
+
+
+def _other_instant(change: PriceChange, given: Any) -> datetime:
+    at = in_future("effective_at", given)
+    if change.status == Status.PLANNED and change.effective_at not in (None, at):
+        assert change.effective_at is not None
+        raise ChangeError(
+            "instant_is_planned",
+            f"It was planned and previewed for {change.effective_at.isoformat()}: leave"
+            " effective_at out, or plan another change.",
+            409,
+            parameter="effective_at",
+            value=at.isoformat(),
+        )
+    return at
 
 
 def _when_moved(change: PriceChange, given: str | None) -> str:

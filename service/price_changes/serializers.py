@@ -292,7 +292,8 @@ class ApprovalSerializer(serializers.Serializer):
         help_text="What happens if rows have moved by its instant.",
     )
     effective_at = serializers.DateTimeField(
-        required=False, help_text="Another instant, in the future."
+        required=False,
+        help_text="An instant in the future, for one that was planned without, or that was held.",
     )
 
 

@@ -257,6 +257,18 @@ def test_actions_that_the_state_does_not_allow_name_those_that_do(book):
     assert refused.value.code == "stale_fingerprint"
 
 
+def test_who_approves_a_planned_instant_does_not_move_it(book):
+    values = {"kind": "list_price", "service": Service.objects.first().pk, "new_value": "150"}
+    change = planned(**values, effective_at="2999-01-01T00:00:00Z")
+    with pytest.raises(ChangeError) as refused:
+        lifecycle.approve(change.pk, change.fingerprint, "bob", effective_at="2999-01-02T00:00:00Z")
+    assert refused.value.code == "instant_is_planned"
+    change = planned(**values)
+    lifecycle.approve(change.pk, change.fingerprint, "bob", effective_at="2999-01-02T00:00:00Z")
+    change.refresh_from_db()
+    assert (change.status, change.effective_at.day) == ("scheduled", 2)
+
+
 def test_a_discount_moves_its_plan(book):
     plan = Plan.objects.order_by("discount_percent").last()
     change = applied(planned(kind="discount", plan=plan.pk, new_value=50))
