@@ -34,7 +34,7 @@ INDEXED = {
 # An index each for clients and services leads to what they leave; the planner can't tell how much.
 SEARCHED = {"q"}
 
-# What one pass may read, by ordering: meant to take less than 250 ms on a machine with nothing else.
+# What one pass may read, by ordering: meant to take less than 250 ms on an idle machine.
 PASS_ROWS = {
     "id": 1_000_000,
     "price": 500_000,
