@@ -185,7 +185,7 @@ def start_workers(
     until(lambda: other_sessions() == 0)
 
 
-def sweep_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
     """Wait for the workers until `condition()` holds, and send what beat sends meanwhile."""
     deadline = time.monotonic() + seconds
     swept = 0.0

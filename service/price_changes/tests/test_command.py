@@ -531,7 +531,10 @@ class TestProcess:
             assert run.stderr.read() == ""
             assert run.wait(60) == 128 + signal.SIGPIPE
 
-    def test_interrupted_leaves_it_scheduled_and_says_so(self):
+    def test_interrupted_leaves_it_scheduled_and_says_so(self, request):
+        # As at a terminal: a shell has what it runs in the background ignore Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
         a_subscription(service=a_service(20, name="Phone"))
         number, fingerprint = planned(
             "--service", "Phone", "--to", "22", "--at", "2999-01-01T00:00Z"
