@@ -423,6 +423,8 @@ MOVED_SINCE = lock_ends.MOVED_SINCE.format(
 # Judged by what this statement sees and without a lock, which would write each row once more. A
 # row that somebody has written since is another version when the update has its lock: it stays,
 # and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
+# What is returned of the judgement is not joined to it again: the planner takes both for one row
+# and would compare each with each.
 # Not by "=": that may become a TID scan, and older minor versions of PostgreSQL do not compare its
 # ctid again when the lock is there.
 MOVE = """
@@ -469,7 +471,7 @@ WITH item AS MATERIALIZED (
       FROM judged
      WHERE subscription.id = judged.id AND reason IS NULL
        AND subscription.ctid IS NOT DISTINCT FROM version
-    RETURNING subscription.id, client_id
+    RETURNING client_id, judged.*
 ), entered AS (
     INSERT INTO services_ledgerentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
@@ -477,10 +479,10 @@ WITH item AS MATERIALIZED (
     {entries}
 ), ending AS (
     INSERT INTO services_lockend (subscription_id, until)
-    SELECT id, new_until FROM moved JOIN judged USING (id) WHERE new_until IS NOT NULL
+    SELECT id, new_until FROM moved WHERE new_until IS NOT NULL
 ), written_over AS (
     INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
-    SELECT %(change)s, id, comment, stamp, price_reason FROM moved JOIN judged USING (id)
+    SELECT %(change)s, id, comment, stamp, price_reason FROM moved
      WHERE new_comment <> comment OR price_reason <> ''
     ON CONFLICT DO NOTHING
 ), skipped AS (
@@ -490,7 +492,7 @@ WITH item AS MATERIALIZED (
       FROM judged WHERE reason <> 'again'
 )
 SELECT (SELECT count(*) FROM moved),
-       (SELECT count(*) FROM moved JOIN judged USING (id) WHERE new_comment <> comment),
+       (SELECT count(*) FROM moved WHERE new_comment <> comment),
        ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
              EXCEPT SELECT id FROM moved)
 """
@@ -498,7 +500,7 @@ SELECT (SELECT count(*) FROM moved),
 ENTRY = """
     SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
            %(effective)s, %(change)s
-      FROM moved JOIN judged USING (id)
+      FROM moved
      WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
      ORDER BY id
 """
@@ -510,7 +512,7 @@ ENTRIES = f"""
            CASE WHEN new_state = 'follows'
                 THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE target END,
            new_state, new_until, event.effective_at, event.change_id
-      FROM moved JOIN judged USING (id)
+      FROM moved
       JOIN (SELECT %(effective)s::timestamptz AS effective_at, %(change)s::bigint AS change_id,
                    0 AS position
              UNION ALL
@@ -551,7 +553,11 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     if found is None:
         return Chunk(0, step.last_id, 0, True)
     stretch, last, rows = found
-    change = PriceChange.objects.select_related("reverts").get(pk=_change_id(step))
+    change = (
+        PriceChange.objects.select_related("reverts")
+        .defer("preview", "reverts__preview")
+        .get(pk=_change_id(step))
+    )
     lock_catalogue(step.service_id, step.plan_id)
     stamp, written = _stamp(change)
     values: dict[str, Any] = {

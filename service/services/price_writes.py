@@ -26,12 +26,15 @@ class LockHeld(Exception):
 
 
 @contextmanager
-def giving_way() -> Iterator[None]:
-    """A transaction that waits for no lock longer than LOCK_TIMEOUT; `LockHeld` if it had to."""
+def giving_way(at_once: bool = False) -> Iterator[None]:
+    """A transaction, or a part of one, that waits for no lock longer than LOCK_TIMEOUT.
+
+    `LockHeld` if it had to; `at_once` if it had to wait at all, more or less.
+    """
     try:
         with transaction.atomic():
             with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+                cursor.execute("SET LOCAL lock_timeout = %s", ["10ms" if at_once else LOCK_TIMEOUT])
             yield
     except OperationalError as error:
         if isinstance(
@@ -48,8 +51,7 @@ def lock_catalogue(service_id: int, plan_id: int) -> None:
     edit would finish after it, with the first one's price.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT lock_service(%s, false)", [service_id])
-        cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
+        cursor.execute("SELECT lock_service(%s, false), lock_plan(%s, false)", [service_id, plan_id])
 
 
 @contextmanager

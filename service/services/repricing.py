@@ -9,6 +9,7 @@ subscriptions. Workers take steps chunk by chunk:
 
     one transaction: claim a step → lock service and plan (shared) → read the catalogue
                      → move the prices of the next 5,000 rows that differ → save the cursor
+                     … and so the next steps, while there is room → count what was done
 
 It looks at the state and does not trust the message: what is moved is what differs from the rule
 *now*, so doing a step twice changes nothing, and of two edits that overlap the later one's price
@@ -41,6 +42,11 @@ from services.querysets import SubscriptionQuerySet
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
 CHUNK = 5_000
+
+# Where steps are small one transaction takes several, for its end costs what a hundred rows do:
+# so many at most, and begins none after so many seconds.
+STEPS = 20
+SECONDS = 0.1
 
 # How often one run comes back to steps that are held up. The sweep comes back anyway; runs that
 # wait would fill all workers, and nothing else would be done.
@@ -271,11 +277,11 @@ def _plan(repricing_id: int) -> None:
 
 
 def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
-    """Do the next chunk of a step in one transaction; None when there is no step to take.
+    """Do the next chunk in one transaction; None when there is no step to take.
 
-    A step that waits for a lock too long is put into `blocked`. A chunk that fails is halved
-    until the row that can't be written stands alone; it is left out, with the reason, and the
-    step goes on by small chunks that grow (`sizes`).
+    It is of one step, or of several that are small. A step that waits for a lock too long is put
+    into `blocked`. A chunk that fails is halved until the row that can't be written stands alone;
+    it is left out, with the reason, and the step goes on by small chunks that grow (`sizes`).
     """
     sizes = {} if sizes is None else sizes
     failed, reason = None, ""
@@ -283,12 +289,22 @@ def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = Non
         step, alone = None, False
         try:
             with giving_way():
-                step = _claim(lane, blocked)
-                if step is None:
+                claimed = _claim(lane, blocked)
+                if not claimed:
                     return None
+                step, *others = claimed
                 size = sizes.get(step.pk, CHUNK)
                 alone = size == 0 and failed == (step.pk, step.after_id)
-                moved = _leave_out_next(step, reason) if alone else _do_chunk(step, size or 1)
+                if alone:
+                    _leave_out_next(step, reason)
+                    moved = 0
+                else:
+                    deadline = time.monotonic() + SECONDS
+                    done = [(step, _do_chunk(step, size or 1))]
+                    if others and size == CHUNK:
+                        done += _fill_up(others, _room() - done[0][1].rows, deadline)
+                    _save(lane, done)
+                    moved = sum(chunk.moved for _, chunk in done)
             if size < CHUNK:
                 sizes[step.pk] = min(CHUNK, 2 * size or 1)
             return moved
@@ -306,8 +322,43 @@ def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = Non
             sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
 
 
-def _claim(lane: str, blocked: set[int]) -> RepricingStep | None:
-    """The first step that no other worker holds, locked; of one pair only ever its first.
+def _fill_up(
+    steps: list[RepricingStep], room: int, deadline: float
+) -> list[tuple[RepricingStep, Chunk]]:
+    """So many more rows in this transaction, until the deadline.
+
+    A step that can't be done at once is left: the next transaction takes it first.
+    """
+    done = []
+    for step in steps:
+        if room <= 0 or time.monotonic() > deadline:
+            break
+        try:
+            with giving_way(at_once=True):
+                chunk = _do_chunk(step, room)
+        except LockHeld:
+            break
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError:
+            break
+        done.append((step, chunk))
+        room -= chunk.rows
+    return done
+
+
+def _room() -> int:
+    """Rows that one transaction may move of several pairs, which lie side by side in the pages.
+
+    What it has moved keeps its room until the end, and a page has room for a seventh of its rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'services_subscription'::regclass")
+        return min(CHUNK, int(cursor.fetchone()[0]) // 20)
+
+
+def _claim(lane: str, blocked: set[int]) -> list[RepricingStep]:
+    """The first steps that no other worker holds, locked; of one pair only ever its first.
 
     First is what has the earliest instant, then what was planned first. What is paused holds up
     those of the catalogue only, which would move its rows to the rule's price.
@@ -321,14 +372,13 @@ def _claim(lane: str, blocked: set[int]) -> RepricingStep | None:
     )
     of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
     paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
-    return (
+    return list(
         going.exclude(pk__in=blocked)
         .exclude(Exists(of_pair.filter(earlier, repricing__paused_at=None)))
         .filter(of_rows | ~Exists(paused))
         .select_related("repricing")
         .order_by("effective_at", "pk")
-        .select_for_update(skip_locked=True, of=("self",))
-        .first()
+        .select_for_update(skip_locked=True, of=("self",))[:STEPS]
     )
 
 
@@ -343,39 +393,50 @@ class Chunk:
     stamped: int = 0  # comments that were written beside the prices
 
 
-def _do_chunk(step: RepricingStep, size: int) -> int:
+def _do_chunk(step: RepricingStep, size: int) -> Chunk:
     at_point("chunk begun")
     mover = stamp_pair if step.kind == COMMENT else MOVERS[step.repricing.kind]
     chunk = mover(step, size)
     at_point("chunk moved")
-    if chunk.done:
-        step.delete()
-        at_point("step finished")
-    else:
-        step.after_id = chunk.last_id
-        step.checked = F("checked") + chunk.rows
-        step.save(update_fields=["after_id", "checked"])
-    # Last, because the other worker's chunk of this repricing waits for this row.
-    if step.kind == PRICE and chunk.rows:
-        Repricing.objects.filter(pk=step.repricing_id).update(
-            repriced=F("repriced") + chunk.moved,
-            checked=F("checked") + chunk.rows,
-            stamped=F("stamped") + chunk.stamped,
-        )
-    elif chunk.moved:
-        Repricing.objects.filter(pk=step.repricing_id).update(stamped=F("stamped") + chunk.moved)
+    return chunk
+
+
+def _save(lane: str, done: list[tuple[RepricingStep, Chunk]]) -> None:
+    """The cursors, and then what was done: other workers' chunks wait for a repricing's row."""
+    of_repricing: dict[int, list[Chunk]] = {}
+    for step, chunk in done:
+        of_repricing.setdefault(step.repricing_id, []).append(chunk)
+        if not chunk.done:
+            RepricingStep.objects.filter(pk=step.pk).update(
+                after_id=chunk.last_id, checked=F("checked") + chunk.rows
+            )
+    RepricingStep.objects.filter(pk__in=[step.pk for step, chunk in done if chunk.done]).delete()
+    at_point("steps saved")
+    for repricing_id, chunks in sorted(of_repricing.items()):
+        moved = sum(chunk.moved for chunk in chunks)
+        if lane == COMMENT:
+            counts = {"stamped": moved}
+        else:
+            counts = {
+                "repriced": moved,
+                "checked": sum(chunk.rows for chunk in chunks),
+                "stamped": sum(chunk.stamped for chunk in chunks),
+            }
+        if any(counts.values()):
+            Repricing.objects.filter(pk=repricing_id).update(
+                **{name: F(name) + count for name, count in counts.items()}
+            )
     at_point("chunk counted")
-    return chunk.moved
 
 
-def _leave_out_next(step: RepricingStep, reason: str) -> int:
-    """Pass over the next row of a step, which can't be written, and say so; none has moved."""
+def _leave_out_next(step: RepricingStep, reason: str) -> None:
+    """Pass over the next row of a step, which can't be written, and say so."""
     of_prices = step.kind == PRICE
     next_row = NEXT_ROW.get(step.repricing.kind, _next_of_pair) if of_prices else _next_of_pair
     subscription_id = next_row(step)
     if subscription_id is None:
         step.delete()
-        return 0
+        return
     step.after_id = subscription_id
     step.checked = F("checked") + 1
     step.save(update_fields=["after_id", "checked"])
@@ -389,7 +450,6 @@ def _leave_out_next(step: RepricingStep, reason: str) -> int:
         Repricing.objects.filter(pk=step.repricing_id).update(
             failed=F("failed") + 1, checked=F("checked") + 1
         )
-    return 0
 
 
 def _next_of_pair(step: RepricingStep) -> int | None:

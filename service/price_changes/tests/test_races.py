@@ -211,13 +211,12 @@ class TestAChunkInHand:
 
     def test_would_go_on_if_nobody_looked_whether_it_is_paused(self, monkeypatch, book):
         def claim(lane, blocked):
-            return (
+            return list(
                 RepricingStep.objects.filter(kind=lane)
                 .exclude(pk__in=blocked)
                 .select_related("repricing")
                 .order_by("pk")
                 .select_for_update(skip_locked=True, of=("self",))
-                .first()
             )
 
         change = raised()

@@ -46,11 +46,14 @@ def locks_after_the_update() -> Iterator[None]:
 def saves_the_cursor_first() -> None:
     def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
         with giving_way():
-            step = repricing._claim(lane, blocked)
-            if step is None:
+            claimed = repricing._claim(lane, blocked)
+            if not claimed:
                 return None
+            step = claimed[0]
             if step.repricing.kind != Repricing.Kind.CATALOGUE or lane != "price":
-                return repricing._do_chunk(step, repricing.CHUNK)
+                chunk = repricing._do_chunk(step, repricing.CHUNK)
+                repricing._save(lane, [(step, chunk)])
+                return chunk.moved
             pair, repricing_id = (step.service_id, step.plan_id), step.repricing_id
             rows, count, last_id, done = repricing._next_rows(step, repricing.CHUNK)
             if done:

@@ -46,7 +46,7 @@ POINTS_OF_WORKERS = [
     "rows judged",
     "rows locked",
     "chunk moved",
-    "step finished",
+    "steps saved",
     "chunk counted",
     "chunk committed",
     "repricing finished",
