@@ -264,6 +264,7 @@ WITH part AS MATERIALIZED (
            array_agg(id) FILTER (WHERE reason IS NULL) AS ids,
            array_agg(price) FILTER (WHERE reason IS NULL) AS prices,
            array_agg(price_state) FILTER (WHERE reason IS NULL) AS price_states,
+           array_agg(locked_until) FILTER (WHERE reason IS NULL) AS untils,
            array_agg(CASE WHEN new_price BETWEEN 0 AND {HIGHEST_PRICE} THEN new_price
                           ELSE price END) FILTER (WHERE reason IS NULL) AS new_prices,
            array_agg(new_state) FILTER (WHERE reason IS NULL) AS new_states,
@@ -273,9 +274,9 @@ WITH part AS MATERIALIZED (
 ), listed AS (
     INSERT INTO price_changes_listedrows
            (change_id, service_id, plan_id, first_id, last_id, rows, ids, prices, price_states,
-            new_prices, new_states, new_untils)
+            untils, new_prices, new_states, new_untils)
     SELECT {{change}}, service_id, plan_id, first_id, last_id, rows, ids, prices, price_states,
-           new_prices, new_states, new_untils
+           untils, new_prices, new_states, new_untils
       FROM part WHERE reason IS NULL ORDER BY service_id, plan_id, first_id
 )
 SELECT reason, sum(rows)::bigint, bit_xor(hash) FROM part GROUP BY reason
@@ -431,8 +432,8 @@ MOVE = """
 WITH item AS MATERIALIZED (
     SELECT item.*, service_id AS item_service, plan_id AS item_plan
       FROM price_changes_listedrows,
-           unnest(ids, prices, price_states, new_prices, new_states, new_untils)
-           AS item (item_id, item_price, item_state, new_price, new_state, new_until)
+           unnest(ids, prices, price_states, untils, new_prices, new_states, new_untils)
+           AS item (item_id, item_price, item_state, item_until, new_price, new_state, new_until)
      WHERE id = %(stretch)s AND item_id > %(after)s AND item_id <= %(last)s
        AND (%(only)s::bigint[] IS NULL OR item_id = ANY (%(only)s::bigint[]))
      ORDER BY item_id
@@ -526,8 +527,8 @@ STAMPS = "CASE WHEN comment = '' OR comment = stamp THEN %(stamp)s ELSE {0} END"
 UNSTAMPS = "CASE WHEN (comment, stamp) = (%(stamp)s, %(stamp)s) THEN {0}_before ELSE {0} END"
 
 AS_APPROVED = """
-    WHEN (price, state, service_id, plan_id)
-         IS DISTINCT FROM (item_price, item_state, item_service, item_plan) THEN 'moved_since'
+    WHEN (price, state, locked_until, service_id, plan_id) IS DISTINCT FROM
+         (item_price, item_state, item_until, item_service, item_plan) THEN 'moved_since'
 """
 # Of changes of one instant the later approval holds the row.
 SUPERSEDED = """
@@ -678,9 +679,9 @@ def _reasons(change: PriceChange) -> str:
     if change.reverts is not None:
         return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
     if change.when_moved != WhenMoved.CURRENT:
-        # The end of a lock is not among what was approved: it may be what is asked for by now.
+        # What is locked as it was asked for has been moved since, and to where it should be.
         lock = change.adjustment == PriceChange.Adjustment.LOCK
-        return SUPERSEDED + AS_APPROVED + (LOCKED_SO if lock else "")
+        return SUPERSEDED + (LOCKED_SO if lock else "") + AS_APPROVED
     stays = {
         PriceChange.Adjustment.LOCK: LOCKED_SO,
         PriceChange.Adjustment.RELEASE: "WHEN state <> 'locked' THEN 'unchanged'",

@@ -282,7 +282,8 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
         END AS state,
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
             discount_percent) ELSE price END AS price,
-       price_state, locked_until, coalesce(ended_at <= {at}, false) AS ended,
+       price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
+       coalesce(ended_at <= {at}, false) AS ended,
        full_price, discount_percent
   FROM services_subscription subscription
   JOIN services_service service ON service.id = subscription.service_id
@@ -291,7 +292,7 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
 """
 
 CATALOGUE_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN moves THEN target ELSE price END AS new_price,
        CASE WHEN moves THEN 'follows' ELSE state END AS new_state, NULL::timestamptz AS new_until,
        CASE WHEN moves THEN NULL WHEN ended THEN 'ended' WHEN state <> 'follows' THEN state
@@ -304,7 +305,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state,
 # The revert of a change for new subscriptions only, or the revert of that: those whose state it
 # puts back, and the followers.
 BACK_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN coalesce(back_state, state) ELSE state END AS new_state,
        CASE WHEN reason IS NULL THEN back_until END AS new_until, reason
@@ -319,7 +320,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state,
 """
 
 KEPT_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        price AS new_price, CASE WHEN keeps THEN 'locked' ELSE state END AS new_state,
        CASE WHEN keeps THEN {until}::timestamptz END AS new_until,
        CASE WHEN keeps THEN NULL WHEN ended THEN 'ended' ELSE state END AS reason
@@ -327,7 +328,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state,
 """
 
 SET_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state,
+SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
        CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
@@ -340,7 +341,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state,
 
 # What a change of a set has moved, and what each of these rows was before it.
 REVERT_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, price_state,
+SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN before_state ELSE price_state END AS new_state,
        CASE WHEN reason IS NULL THEN before_until END AS new_until, reason

@@ -176,6 +176,8 @@ class ListedRows(models.Model):
     ids = ArrayField(models.BigIntegerField())
     prices = ArrayField(models.DecimalField(max_digits=12, decimal_places=2))
     price_states = ArrayField(models.CharField(max_length=10))
+    # NULL in a list that was made before it had them.
+    untils = ArrayField(models.DateTimeField(null=True), null=True)
     new_prices = ArrayField(models.DecimalField(max_digits=12, decimal_places=2))
     new_states = ArrayField(models.CharField(max_length=10))
     new_untils = ArrayField(models.DateTimeField(null=True))

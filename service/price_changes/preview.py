@@ -28,8 +28,8 @@ LARGEST = 10  # movers among the clients
 
 # Of each row all that decides; XOR, so that no order is needed.
 HASH = (
-    "bit_xor(hash_record_extended("
-    "ROW(id, service_id, plan_id, price, price_state, new_price, new_state, new_until, reason), 0))"
+    "bit_xor(hash_record_extended(ROW(id, service_id, plan_id, price, price_state, locked_until,"
+    " new_price, new_state, new_until, reason), 0))"
 )
 
 # Two groupings in one statement, hence of one snapshot. As GROUPING SETS they would be one scan, on
@@ -255,27 +255,28 @@ def listed(
     sql, params = rows_sql(change)
     where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
     more = [reason] if where.endswith("%s") else []
-    names = [
-        "subscription",
-        "client",
-        "service",
-        "plan",
-        "old_price",
-        "price_state",
-        "new_price",
-        "new_state",
-        "locked_until",
-        "reason",
-    ]
+    columns = {
+        "subscription": "id",
+        "client": "client_id",
+        "service": "service_id",
+        "plan": "plan_id",
+        "old_price": "price",
+        "price_state": "price_state",
+        "new_price": "new_price",
+        "new_state": "new_state",
+        "locked_until": "new_until",
+        "reason": "reason",
+    }
     # OFFSET 0 keeps the reason out of the walk along the ids. The planner takes a condition on an
     # expression for one that hardly any row fulfils, and would judge and sort all rows first; it
     # would too if the order, which is the walk's, were asked for once more outside.
     walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s ORDER BY id OFFSET 0"  # noqa: S608
     found = fetch(
-        f"SELECT * FROM ({walk}) change_row WHERE {where} LIMIT %s",  # noqa: S608
+        f"SELECT {', '.join(columns.values())} FROM ({walk}) change_row"  # noqa: S608
+        f" WHERE {where} LIMIT %s",
         [*params, after, *more, limit],
     )
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(columns, row, strict=True)) for row in found]
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:

@@ -545,6 +545,36 @@ class TestLocks:
         assert stands(subscription)[3] == "promised again"
         assert not LedgerEntry.objects.filter(change_id=change.pk).exists()
 
+    @pytest.mark.parametrize("adjustment", ["lock", "release"])
+    def test_of_a_frozen_set_leaves_one_whose_end_somebody_has_changed(
+        self, subscription, adjustment
+    ):
+        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
+        more = {"locked_until": clock() + 9 * DAY} if adjustment == "lock" else {}
+        change = approved(planned(kind="set", adjustment=adjustment, **more), "frozen")
+        until = clock() + 2 * DAY
+        with ledger_origin(effective_at=change.effective_at - SECOND):
+            Subscription.objects.update(locked_until=until)
+        drained()
+        assert outcome(change) == (0, {"moved_since": 1}, 0)
+        assert stands(subscription)[1:3] == ("locked", until)
+
+    def test_of_a_frozen_set_replaces_one_that_stands_as_it_was_approved(self, subscription):
+        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
+        until = clock() + 9 * DAY
+        change = planned(kind="set", adjustment="lock", locked_until=until)
+        applied(change, "frozen")
+        assert outcome(change) == (1, {}, 0)
+        assert stands(subscription)[1:3] == ("locked", until)
+
+    def test_of_a_set_is_held_when_somebody_has_changed_an_end(self, subscription):
+        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
+        change = approved(planned(kind="set", adjustment="release"), "hold")
+        Subscription.objects.update(locked_until=clock() + 2 * DAY)
+        started()
+        change.refresh_from_db()
+        assert change.status == "held"
+
     @pytest.mark.parametrize(
         "sql",
         [
