@@ -1,9 +1,11 @@
 """A chunk of a set's list judges its rows without a lock: what somebody writes meanwhile counts."""
 
+import re
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from price_changes import application
 from price_changes.tests.changes import approved, planned
@@ -72,3 +74,54 @@ def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, b
         cursor.execute("SELECT count(*) FROM price_changes_listedrows")
         assert cursor.fetchone() == (0,)
     assert Subscription.objects.filter(price_state="negotiated").count() == len(before)
+
+
+def explained(statement):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {statement}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        transaction.set_rollback(True)
+    return plan
+
+
+class TestTheStatementOfAChunk:
+    """The planner takes what a CTE returns for a row or two, and may compare each with each."""
+
+    ROWS = 500
+
+    def plan(self):
+        a_book(subscriptions=self.ROWS, services=1, plans=1)
+        change = planned(kind="set", adjustment="percent", operand=10)
+        approved(change, "current")
+        assert application.start_due()
+        with CaptureQueriesContext(connection) as queries:
+            with transaction.atomic():
+                repricing._take_chunk("price", set())
+                transaction.set_rollback(True)
+        [move] = [query["sql"] for query in queries if "WITH item AS" in query["sql"]]
+        return explained("WITH item" + move.partition("WITH item")[2])
+
+    def most_compared(self, plan):
+        removed = re.findall(r"Rows Removed by Join Filter: (\d+)", plan)
+        return max(map(int, removed), default=0)
+
+    def test_compares_no_row_with_each_other(self):
+        plan = self.plan()
+        assert self.most_compared(plan) <= self.ROWS
+
+    def test_would_if_what_was_moved_were_joined_to_what_was_judged(self, monkeypatch):
+        joined = "SELECT %(change)s, id, comment, stamp, price_reason FROM moved"
+        assert joined in application.MOVE
+        monkeypatch.setattr(
+            application,
+            "MOVE",
+            application.MOVE.replace(
+                joined,
+                "SELECT %(change)s, judged.id, judged.comment, judged.stamp, judged.price_reason"
+                " FROM moved JOIN judged USING (id)",
+            ).replace(
+                "WHERE new_comment <> comment OR price_reason <> ''",
+                "WHERE judged.new_comment <> judged.comment OR judged.price_reason <> '-'",
+            ),
+        )
+        assert self.most_compared(self.plan()) > self.ROWS

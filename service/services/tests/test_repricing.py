@@ -10,9 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from services import followers, repricing
-from services.models import Plan, Repricing, RepricingStep, Service, Subscription
+from services.models import Plan, Repricing, RepricingStep, Service, Skip, Subscription
 from services.repricing import catalogue_edit, plan_due, progress, reprice, stamp
 from services.tests.factories import a_book, a_service, a_subscription
+from services.tests.interleaving import a_person
 
 
 def by_save(service, plan):
@@ -267,6 +268,74 @@ class TestReprice:
         reprice()
         done = progress(Repricing.objects.get())
         assert (done.done, done.fraction, done.finished, done.left) == (20, 1.0, True, None)
+
+
+class TestSmallSteps:
+    """Steps of a few rows share a transaction, as far as the room of the pages goes."""
+
+    @pytest.fixture(autouse=True)
+    def room_for_all(self, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 1000)
+
+    @pytest.fixture
+    def book(self, transactional_db):
+        """Four pairs of five rows, all of them to be moved."""
+        book = a_book(subscriptions=20, services=2, plans=2)
+        Service.objects.update(full_price=777)
+        plan_due()
+        return book
+
+    def test_are_done_together(self, book):
+        assert repricing._take_chunk("price", set()) == 20
+        assert not RepricingStep.objects.exists()
+        assert sum(Repricing.objects.values_list("repriced", flat=True)) == 20
+        assert sum(Repricing.objects.values_list("checked", flat=True)) == 20
+
+    def test_are_counted_each_on_its_own_repricing(self, book):
+        repricing._take_chunk("price", set())
+        assert list(Repricing.objects.values_list("repriced", flat=True)) == [10, 10]
+
+    def test_no_more_than_there_is_room_for(self, book, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 7)
+        assert repricing._take_chunk("price", set()) == 7
+        assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0, 2]
+        assert reprice() == 13
+
+    def test_one_after_the_other_in_a_small_book(self, book, monkeypatch):
+        monkeypatch.undo()
+        assert repricing._take_chunk("price", set()) == 5
+
+    def test_none_is_begun_late(self, book, monkeypatch):
+        monkeypatch.setattr(repricing, "SECONDS", -1)
+        assert repricing._take_chunk("price", set()) == 5
+
+    def test_one_that_fails_takes_nothing_of_the_others_with_it(self, book):
+        refused = RepricingStep.objects.order_by("pk")[2]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "ALTER TABLE services_subscription ADD CONSTRAINT refused CHECK"
+                f" (price <> 777 OR (service_id, plan_id) <> ({refused.service_id},"
+                f" {refused.plan_id})) NOT VALID"
+            )
+        try:
+            discounted = Plan.objects.get(pk=refused.plan_id).discount_percent
+            assert discounted == 0, "its price would not be 777"
+            assert repricing._take_chunk("price", set()) == 10
+            assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0]
+            assert reprice() == 5
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT refused")
+        assert Skip.objects.filter(reason=Skip.Reason.FAILED).count() == 5
+        assert sum(Repricing.objects.values_list("failed", flat=True)) == 5
+
+    def test_one_that_somebody_holds_up_is_left_and_the_others_are_kept(self, book):
+        held = RepricingStep.objects.order_by("pk")[2]
+        with a_person() as person:
+            person.execute("SELECT lock_service(%s, true)", [held.service_id])
+            assert repricing._take_chunk("price", set()) == 10
+            person.rollback()
+        assert reprice() == 10
 
 
 class TestRepriceOne:
