@@ -226,8 +226,12 @@ def worker(number: int) -> Worked:
         return done
 
     repricing._take_chunk = timed
+    going = PriceChange.objects.filter(status__in=["scheduled", "applying"])
     try:
-        repricing.reprice(seconds=3600)
+        # As the sweep does it: who finds nothing to do while another lists rows comes back.
+        while going.exists() or Repricing.objects.due().exists():
+            repricing.reprice(seconds=3600)
+            time.sleep(0.01)
     finally:
         repricing._take_chunk = take
         connection.close()  # what it counted is reported with the end of its session

@@ -6,12 +6,12 @@ class PriceChangesConfig(AppConfig):
     verbose_name = "Price changes"
 
     def ready(self) -> None:
-        from price_changes import application, explaining
+        from price_changes import explaining, moving, starting
         from services import ledger, repricing
         from services.models import Repricing
 
-        repricing.MOVERS[Repricing.Kind.ROWS] = application.move_rows
-        repricing.NEXT_ROW[Repricing.Kind.ROWS] = application.next_row
-        repricing.START_DUE.append(application.start_due)
+        repricing.MOVERS[Repricing.Kind.ROWS] = moving.move_rows
+        repricing.NEXT_ROW[Repricing.Kind.ROWS] = moving.next_row
+        repricing.START_DUE.append(starting.start_due)
         ledger.DESCRIBE_CHANGE.append(explaining.describe)
         ledger.PENDING_CHANGES.append(explaining.pending)

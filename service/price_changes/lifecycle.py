@@ -3,7 +3,7 @@
 Each verb is one transaction that locks the change, checks that its state allows the verb (else
 `wrong_state`, with the states that do), and writes down who did it. So of two that come at once
 the second one is told what the first has done. The planning is in `definition`, the preview in
-`preview`, the moving in `application`.
+`preview`, the start in `starting`, the rows in `moving`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from price_changes import application
 from price_changes import preview as previews
-from price_changes.application import CATALOGUE
+from price_changes import starting
 from price_changes.definition import in_future, refuse_lock_that_has_ended, rows_sql
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
+from price_changes.starting import CATALOGUE
 from services.models import Clock, Repricing, RepricingStep, Skip
 from services.price_writes import at_point
 
@@ -198,7 +198,7 @@ def _order(change: PriceChange) -> None:
 
 def _freeze(change: PriceChange) -> None:
     ListedRows.objects.filter(change_id=change.pk).delete()
-    _, found = application.list_rows(change, rows_sql(change))
+    _, found = starting.list_rows(change, rows_sql(change))
     if found != change.fingerprint:
         raise ChangeError(
             "moved_since_preview",
@@ -332,7 +332,7 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
         back.comment = first.comment  # it is in force again, with its stamp
     if change.kind in CATALOGUE:
         back.old_value = change.new_value
-        back.new_value = application.value_without(change)
+        back.new_value = starting.value_without(change)
     back.save(force_insert=True)
     back.refresh_from_db()
     return back

@@ -51,7 +51,9 @@ def lock_catalogue(service_id: int, plan_id: int) -> None:
     edit would finish after it, with the first one's price.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT lock_service(%s, false), lock_plan(%s, false)", [service_id, plan_id])
+        cursor.execute(
+            "SELECT lock_service(%s, false), lock_plan(%s, false)", [service_id, plan_id]
+        )
 
 
 @contextmanager

@@ -353,7 +353,9 @@ def _room() -> int:
     What it has moved keeps its room until the end, and a page has room for a seventh of its rows.
     """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT reltuples FROM pg_class WHERE oid = 'services_subscription'::regclass")
+        cursor.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = 'services_subscription'::regclass"
+        )
         return min(CHUNK, int(cursor.fetchone()[0]) // 20)
 
 

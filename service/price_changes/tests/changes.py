@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.db.models import F
 
-from price_changes import application, definition, lifecycle
+from price_changes import definition, lifecycle, starting
 from price_changes.models import PriceChange
 from price_changes.preview import preview
 from services import repricing
@@ -57,7 +57,7 @@ def reverted(change: PriceChange) -> PriceChange:
 
 
 def started() -> bool:
-    return application.start_due()
+    return starting.start_due()
 
 
 def clock() -> datetime:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from price_changes import application
+from price_changes import starting
 from price_changes.models import PriceChange
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from services import repricing
@@ -95,7 +95,7 @@ class TestVerbs:
         monkeypatch.setattr(repricing, "CHUNK", 5)
         change = planned(erp, kind="set", adjustment="percent", operand=10)
         approve(erp, change)
-        application.start_due()
+        starting.start_due()
         assert PriceChange.objects.get().status == "applying"
         paused = erp.post(f"{URL}{change['id']}/pause/").json()
         assert (paused["status"], paused["allowed"]) == ("paused", ["resume", "cancel"])

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from price_changes import application
+from price_changes import moving, starting
 from price_changes.tests.changes import approved, planned
 from services import price_writes, repricing
 from services.models import LedgerEntry, Skip, Subscription
@@ -31,7 +31,7 @@ class TestARowThatAPersonIsWriting:
         """The row after a chunk that has waited for a person's transaction, who wrote 9.00."""
         change = planned(kind="set", adjustment="percent", operand=10)
         approved(change, "current")
-        assert application.start_due()
+        assert starting.start_due()
         row = book.first()
         with a_person() as person:
             person.execute(
@@ -54,9 +54,9 @@ class TestARowThatAPersonIsWriting:
 
     def test_would_be_overwritten_by_a_chunk_that_trusts_what_it_has_read(self, monkeypatch, book):
         monkeypatch.setattr(
-            application,
+            moving,
             "MOVE",
-            application.MOVE.replace("AND subscription.ctid IS NOT DISTINCT FROM version", ""),
+            moving.MOVE.replace("AND subscription.ctid IS NOT DISTINCT FROM version", ""),
         )
         assert self.beside_a_person(book).price != Decimal(9)
 
@@ -65,7 +65,7 @@ def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, b
     before = dict(book.values_list("pk", "price"))
     change = planned(kind="set", adjustment="percent", operand=10)
     approved(change, "current")
-    assert application.start_due()
+    assert starting.start_due()
     monkeypatch.setattr(repricing, "CHUNK", 2)
     repricing.reprice()
     after = dict(book.values_list("pk", "price"))
@@ -93,11 +93,10 @@ class TestTheStatementOfAChunk:
         a_book(subscriptions=self.ROWS, services=1, plans=1)
         change = planned(kind="set", adjustment="percent", operand=10)
         approved(change, "current")
-        assert application.start_due()
-        with CaptureQueriesContext(connection) as queries:
-            with transaction.atomic():
-                repricing._take_chunk("price", set())
-                transaction.set_rollback(True)
+        assert starting.start_due()
+        with CaptureQueriesContext(connection) as queries, transaction.atomic():
+            repricing._take_chunk("price", set())
+            transaction.set_rollback(True)
         [move] = [query["sql"] for query in queries if "WITH item AS" in query["sql"]]
         return explained("WITH item" + move.partition("WITH item")[2])
 
@@ -111,11 +110,11 @@ class TestTheStatementOfAChunk:
 
     def test_would_if_what_was_moved_were_joined_to_what_was_judged(self, monkeypatch):
         joined = "SELECT %(change)s, id, comment, stamp, price_reason FROM moved"
-        assert joined in application.MOVE
+        assert joined in moving.MOVE
         monkeypatch.setattr(
-            application,
+            moving,
             "MOVE",
-            application.MOVE.replace(
+            moving.MOVE.replace(
                 joined,
                 "SELECT %(change)s, judged.id, judged.comment, judged.stamp, judged.price_reason"
                 " FROM moved JOIN judged USING (id)",

@@ -22,7 +22,7 @@ from django.core.management import (
     load_command_class,
 )
 
-from price_changes import application
+from price_changes import starting
 from price_changes.models import PriceChange
 from services import price_state, repricing
 from services.models import Service, Subscription
@@ -559,7 +559,7 @@ def begun(*words, when_moved="hold"):
     """A change that is applying and has moved nothing yet."""
     number, fingerprint = planned(*words)
     price_change("approve", number, fingerprint, "--when-moved", when_moved)
-    assert application.start_due()
+    assert starting.start_due()
     return number
 
 

@@ -227,9 +227,9 @@ class TestPauseAndCancel:
 
 
 def application_started():
-    from price_changes import application
+    from price_changes import starting
 
-    return application.start_due()
+    return starting.start_due()
 
 
 def test_of_two_that_overlap_the_later_instant_decides(book):

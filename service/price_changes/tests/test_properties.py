@@ -30,7 +30,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from price_changes import application, definition, lifecycle
+from price_changes import definition, lifecycle, moving, starting
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.preview import preview
@@ -307,7 +307,7 @@ class Book(RuleBasedStateMachine):
     def approve_again(self, n, when_moved):
         change = self.change(n, "held")
         if change is not None:
-            catalogue = change.kind in application.CATALOGUE
+            catalogue = change.kind in starting.CATALOGUE
 
             def do():
                 again = preview(change.pk)
@@ -331,7 +331,7 @@ class Book(RuleBasedStateMachine):
 
     @rule()
     def something_starts(self):
-        application.start_due()
+        starting.start_due()
 
     @rule(lane=st.sampled_from(["price", "price", "comment"]))
     def a_worker_does_a_chunk(self, lane):
@@ -530,7 +530,7 @@ class TestTheMachineCatches:
 
     def overlapping(self, book):
         raise_all(book)
-        application.start_due()
+        starting.start_due()
         book.stop(-1, "pause")
         raise_all(book, 7)
         book.drain()
@@ -551,21 +551,21 @@ class TestTheMachineCatches:
 
     def test_a_mover_that_forgets_the_ledger(self, monkeypatch, book):
         entered = "WHERE (target, new_state"
-        assert entered in application.ENTRY
-        nothing = application.ENTRY.replace(entered, f"WHERE false AND {entered[6:]}")
-        monkeypatch.setattr(application, "ENTRY", nothing)
+        assert entered in moving.ENTRY
+        nothing = moving.ENTRY.replace(entered, f"WHERE false AND {entered[6:]}")
+        monkeypatch.setattr(moving, "ENTRY", nothing)
         raise_all(book)
         with pytest.raises(AssertionError, match="4 rows from the ledger"):
             book.drain()
 
     def test_a_mover_that_goes_over_a_later_change(self, monkeypatch, book):
-        monkeypatch.setattr(application, "SUPERSEDED", "")
+        monkeypatch.setattr(moving, "SUPERSEDED", "")
         self.overlapping(book)
         with pytest.raises(AssertionError):
             book.drain()
 
     def test_a_value_that_is_restored_and_not_what_is_in_force(self, monkeypatch, book):
-        monkeypatch.setattr(application, "value_without", lambda change: change.old_value)
+        monkeypatch.setattr(starting, "value_without", lambda change: change.old_value)
         self.back_in_the_middle(book)
         with pytest.raises(AssertionError):
             book.drain()
@@ -586,9 +586,9 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_set_that_is_rounded_down(self, monkeypatch, book):
-        new_price = application.new_price_sql
+        new_price = moving.new_price_sql
         monkeypatch.setattr(
-            application, "new_price_sql", lambda change: f"trunc({new_price(change)}, 0)"
+            moving, "new_price_sql", lambda change: f"trunc({new_price(change)}, 0)"
         )
         raise_all(book)
         with pytest.raises(AssertionError):

@@ -12,7 +12,7 @@ import pytest
 from conftest import until
 from django.db import connection, transaction
 
-from price_changes import application, lifecycle
+from price_changes import lifecycle, moving, starting
 from price_changes import preview as previews
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
@@ -191,8 +191,8 @@ class TestAChunkInHand:
         approved(change)
         started()
         repricing.plan_due()
-        pause = Pause(monkeypatch, application, "move_rows")
-        monkeypatch.setitem(repricing.MOVERS, "rows", application.move_rows)
+        pause = Pause(monkeypatch, moving, "move_rows")
+        monkeypatch.setitem(repricing.MOVERS, "rows", moving.move_rows)
         chunk = in_background(repricing._take_chunk, "price", set())
         pause.until_reached()
         return pause, chunk
@@ -311,10 +311,10 @@ class TestTwoWorkers:
         at = clock()
         for value in (150, 140):
             scheduled(at, kind="list_price", service=service.pk, new_value=value)
-        pause = Pause(monkeypatch, application, "_start")
-        first = in_background(application.start_due)
+        pause = Pause(monkeypatch, starting, "_start")
+        first = in_background(starting.start_due)
         pause.until_reached()
-        assert application.start_due() is False  # and does not start the second one meanwhile
+        assert starting.start_due() is False  # and does not start the second one meanwhile
         pause.go_on()
         assert first.result() is True
         assert right()
@@ -331,14 +331,14 @@ class TestTwoWorkers:
                 )
                 change = due.select_for_update(skip_locked=True).first()
                 if change is not None:
-                    application._start(change)
+                    starting._start(change)
                 return change
 
         other = a_service(full_price=10)
         at = clock()
         scheduled(at, kind="list_price", service=service.pk, new_value=150)
         scheduled(at, kind="list_price", service=other.pk, new_value=20)
-        pause = Pause(monkeypatch, application, "_start")
+        pause = Pause(monkeypatch, starting, "_start")
         first = in_background(start_next)
         pause.until_reached()
         assert start_next().service_id == other.pk  # before the one that was approved first
@@ -383,8 +383,8 @@ class TestASetBeside:
         self, monkeypatch, subscription
     ):
         by_version = "AND subscription.ctid IS NOT DISTINCT FROM version"
-        assert by_version in application.MOVE
-        monkeypatch.setattr(application, "MOVE", application.MOVE.replace(by_version, ""))
+        assert by_version in moving.MOVE
+        monkeypatch.setattr(moving, "MOVE", moving.MOVE.replace(by_version, ""))
         self.beside(subscription, self.BY_HAND)
         assert stands(subscription)[0] == 105
 
@@ -407,8 +407,8 @@ class TestASetBeside:
         lifecycle.pause(early.pk, "ann")
         late = approved(planned(kind="set", adjustment="amount", operand=7), "current")
         started()
-        pause = Pause(monkeypatch, application, "move_rows")
-        monkeypatch.setitem(repricing.MOVERS, "rows", application.move_rows)
+        pause = Pause(monkeypatch, moving, "move_rows")
+        monkeypatch.setitem(repricing.MOVERS, "rows", moving.move_rows)
         chunk = in_background(repricing._take_chunk, "price", set())
         pause.until_reached()  # the later one has moved it, and not committed
         lifecycle.resume(early.pk, "ann")

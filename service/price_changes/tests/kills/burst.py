@@ -15,7 +15,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from price_changes import application, definition, lifecycle
+from price_changes import definition, lifecycle, starting
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.preview import preview
@@ -64,7 +64,7 @@ class Burst:
             values = {"adjustment": "percent", "operand": "5", "comment": "five more"}
             plan = {"plan": self.plans[-1]}
             self.half_done = self.approved(kind="set", filter=plan, **values)
-            application.start_due()
+            starting.start_due()
             for _ in range(3):
                 repricing._take_chunk("price", set())
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import F
 
-from price_changes import application
+from price_changes import moving
 from services import followers, repricing
 from services.models import Repricing
 from services.price_writes import at_point, giving_way, lock_catalogue
@@ -77,8 +77,8 @@ def saves_the_cursor_first() -> None:
 
 
 def writes_what_was_listed() -> None:
-    application._reasons = lambda change: ""
-    application._target = lambda change: "new_price"
+    moving._reasons = lambda change: ""
+    moving._target = lambda change: "new_price"
 
 
 FAULTS = {
