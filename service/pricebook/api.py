@@ -23,6 +23,8 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
 
+from pricebook.read_timeout import SAFE, timed_out
+
 logger = logging.getLogger(__name__)
 
 # --- Errors -----------------------------------------------------------------------------------
@@ -99,6 +101,19 @@ class DatabaseUnavailable(exceptions.APIException):
     wait = 5  # becomes Retry-After
 
 
+class ReadTimedOut(exceptions.APIException):
+    """It has no Retry-After: asked at once again, the same takes as long."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "read_timed_out"
+    default_detail = (
+        "This took too long to read, and was ended. Ask for less: one service or plan, a shorter"
+        " range of dates, a filter that is served at any size (/api/docs/ names them), or a"
+        " stream (format=ndjson). If it is fast as a rule, the server is busy: try again in a"
+        " minute."
+    )
+
+
 def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """The answer to an exception in a view: `code`, `detail`, and what it is about.
 
@@ -117,6 +132,9 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(error, Refusal) and not isinstance(error, exceptions.APIException):
         status_code = getattr(error, "status_code", status.HTTP_400_BAD_REQUEST)
         error = Refused(error.code, error.detail, status_code, **error.about)
+    elif timed_out(error) and context["request"].method in SAFE:
+        logger.warning("%s took too long to read.", context["request"].path)
+        error = ReadTimedOut()
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer.", exc_info=error)
         error = DatabaseUnavailable()

@@ -23,6 +23,14 @@ def one_of(name: str, default: str, *others: str) -> str:
     return value
 
 
+def seconds(name: str, default: float) -> float:
+    """The value of a variable that is a time: from 0 to a day."""
+    value: float = env.float(name, default)
+    if not 0 <= value <= 86_400:
+        raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
+    return value
+
+
 # --- Safety -----------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
@@ -67,6 +75,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "pricebook.server_timing.ApiGZipMiddleware",
     "pricebook.server_timing.ServerTimingMiddleware",
+    "pricebook.read_timeout.ReadTimeoutMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -143,6 +152,10 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
+# Seconds that a statement of the web server may read; 0: any. See pricebook/read_timeout.py.
+READ_TIMEOUT = seconds("READ_TIMEOUT", 10)
+# The same where much is asked for: the whole book as of an instant, a chunk of a stream.
+LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 
 # --- Cache ------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from django.db import connection
 from psycopg.adapt import Loader
 
+from pricebook.read_timeout import long_read
 from services import listing, serving, total
 from services.book_lines import Form, Written
 from services.filters import BookFilter
@@ -142,7 +143,7 @@ class _AsBytes(Loader):
 
 
 def _read(sql: SQL) -> Chunk:
-    with connection.cursor() as cursor:
+    with long_read(), connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("text", _AsBytes)
         cursor.execute(*sql)
         version, *rest = cursor.fetchone()

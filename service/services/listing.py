@@ -28,6 +28,7 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
     TupleLessThanOrEqual,
 )
 
+from pricebook.read_timeout import long_read
 from services import ledger, serving, total
 from services.filters import BookFilter
 from services.models import Subscription
@@ -247,7 +248,7 @@ def _read_as_of(
     entries: SQL, cursor: Cursor | None, size: int
 ) -> tuple[Total, list[dict[str, Any]]]:
     sql, params = statement_as_of(entries, cursor, size)
-    with connection.cursor() as db:
+    with long_read(), connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
     return Total(*rows[0][:2]), [_subscription(*row[2:]) for row in rows if row[2] is not None]

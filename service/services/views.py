@@ -55,7 +55,7 @@ ERRORS = {
     400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
     401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
     406: OpenApiResponse(ErrorSerializer, "No such content type."),
-    503: OpenApiResponse(ErrorSerializer, "The database does not answer."),
+    503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
 }
 
 SIZE = {
