@@ -1,12 +1,19 @@
-"""Locks that have come to their end: the subscription follows the catalogue again, from then on."""
+"""Locks that have come to their end: the subscription follows the catalogue again, from then on.
+
+One that has ended meanwhile, too: between the two it followed, to the price that it paid last. One
+that had ended before its lock did has paid the locked price to its end, and stays as it was then.
+Whoever writes another end to it, or none, has its lock noted anew by the trigger, so the next
+sweep releases it, since the lock's end.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import Case, OuterRef, Q, Subquery, When
 
-from services.models import Clock, LockEnd, Subscription
+from services.models import Clock, LedgerEntry, LockEnd, Subscription
 from services.price_writes import LockHeld, at_point, giving_way, ledger_origin
 
 # Rows that one transaction releases.
@@ -51,7 +58,8 @@ MOVED_SINCE = """
           AND (coalesce(service_id, 0), plan_id) = (0, {plan})
 """
 
-# From the end of the lock on, what the rule said at each instant that the catalogue moved.
+# From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
+# end of the subscription.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
@@ -69,15 +77,17 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        UNION ALL
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
+   AND (ended_at IS NULL OR event.effective_at < ended_at)
  ORDER BY subscription.id, event.effective_at, event.id
 """  # noqa: S608 - constants
 
 
 def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
-    rows = (
-        Subscription.objects.filter(pk__in=subscription_ids)
-        .active()
-        .filter(price_state=Subscription.PriceState.LOCKED, locked_until=until)
+    rows = Subscription.objects.filter(
+        Q(ended_at=None) | Q(ended_at__gt=until),
+        pk__in=subscription_ids,
+        price_state=Subscription.PriceState.LOCKED,
+        locked_until=until,
     )
     pairs = list(rows.order_by().values_list("service_id", "plan_id").distinct())
     for service_id in sorted({service_id for service_id, _ in pairs}):
@@ -99,7 +109,10 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
+    newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(
-            price_state=Subscription.PriceState.FOLLOWS, price=None
+            price_state=Subscription.PriceState.FOLLOWS,
+            # NULL is the rule's price now, which a trigger fills in.
+            price=Case(When(ended_at__lte=Clock(), then=Subquery(newest.values("price")[:1]))),
         )

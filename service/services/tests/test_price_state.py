@@ -8,7 +8,7 @@ from conftest import until
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from services import price_state, repricing
+from services import book_check, price_state, repricing
 from services.lock_ends import release_ended
 from services.models import LedgerEntry, LockEnd, Plan, Service, Subscription
 from services.price_state import PriceStateError
@@ -379,6 +379,34 @@ class TestALockThatEnds:
         with pytest.raises(PriceStateError) as refused:
             price_state.release(subscription.pk, "Ann")
         assert refused.value.code == "not_locked"
+
+    def test_returns_one_that_ended_after_it_to_what_it_paid_last(self, subscription):
+        end = a_lock_that_ends(subscription)
+        catalogue_moves_to(200, subscription)
+        ended = timezone.now()
+        Subscription.objects.filter(pk=subscription.pk).update(ended_at=ended)
+        catalogue_moves_to(300, subscription)
+        assert release_ended()
+        assert not LockEnd.objects.exists()
+        assert state(subscription) == ("follows", 200)
+        assert entries(subscription)[-2:] == [("follows", 100), ("follows", 200)]
+        assert price_at(subscription, end) == 100
+        assert price_at(subscription, ended) == 200
+        assert not book_check.check().differs
+
+    def test_releases_one_that_had_ended_before_it_when_that_goes_on(self, subscription):
+        end = a_lock_that_ends(subscription)
+        ended = {"started_at": end - 2 * HOUR, "ended_at": end - HOUR}
+        Subscription.objects.filter(pk=subscription.pk).update(**ended)
+        catalogue_moves_to(200, subscription)
+        assert release_ended()
+        assert state(subscription) == ("locked", 100)
+        Subscription.objects.filter(pk=subscription.pk).update(ended_at=None)
+        assert release_ended()
+        assert state(subscription) == ("follows", 200)
+        assert not LockEnd.objects.exists()
+        reprice()
+        assert not book_check.check().differs
 
     def test_of_one_that_has_ended_or_is_gone_is_forgotten(self, subscription):
         gone = a_subscription(service=subscription.service, plan=subscription.plan)
