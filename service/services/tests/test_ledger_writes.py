@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from services import repricing
+from services import book_check, repricing
 from services.book_import import import_book
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
 from services.repricing import catalogue_edit, reprice
@@ -317,6 +317,27 @@ class TestAppendOnly:
         with without_trigger("ledger_append_only", "services_ledgerentry"):
             execute("UPDATE services_ledgerentry SET price = 1")
         assert prices(subscription) == [1]
+
+
+class TestAnIdStays:
+    """The ledger knows a subscription by its id, and would go on under the old one."""
+
+    MOVE = "UPDATE services_subscription SET id = id + 1000"
+
+    def test_can_not_be_changed(self, subscription):
+        with pytest.raises(IntegrityError, match="keeps its id"), transaction.atomic():
+            execute(self.MOVE)
+        assert not book_check.check().differs
+
+    def test_may_be_named_in_an_update(self, subscription):
+        execute("UPDATE services_subscription SET id = id, comment = 'the same'")
+        assert Subscription.objects.get().comment == "the same"
+
+    def test_without_its_trigger_would_leave_its_history_behind(self, subscription):
+        execute("SET CONSTRAINTS ALL IMMEDIATE")  # no table is altered before its checks
+        with without_trigger("subscription_keeps_id"):
+            execute(self.MOVE)
+        assert book_check.check().differs
 
 
 # --- What an entry says of its origin -----------------------------------------------------------
