@@ -20,6 +20,10 @@ from pricebook.local.valkey import find_binary
 
 SERVICE = Path(__file__).parent
 
+# Who imports what the web server serves (live_server, the schema's tests) would bound the reads of
+# the whole suite; tests of the bound set it themselves.
+settings.READ_TIMEOUT = 0
+
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until `condition()` holds; fail when it doesn't within `seconds`."""

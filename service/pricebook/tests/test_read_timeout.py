@@ -151,7 +151,8 @@ class TestProcess:
             ("-c jit=off", "-c jit=off -c statement_timeout=10000"),
         ],
     )
-    def test_of_other_options(self, startup, expected):
+    def test_of_other_options(self, settings, startup, expected):
+        settings.READ_TIMEOUT = 10
         database = {"OPTIONS": {"options": startup}}
         bound_reads(database)
         assert database["OPTIONS"]["options"] == expected
