@@ -39,7 +39,7 @@ from services import filters, listing, repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
 from services.price_writes import ledger_origin
 
-SET = {"kind": "set", "adjustment": "percent", "operand": 10}
+SET = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
 
 FOLLOW = """
 UPDATE services_subscription subscription

@@ -77,6 +77,13 @@ def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> N
         )
 
 
+def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
+    """The value; refused with the hint where there is none."""
+    if given.get(name) is None:
+        raise ChangeError("missing", f"{name} is missing{hint}.", parameter=name)
+    return given[name]
+
+
 def text(name: str, value: Any, length: int) -> str:
     return refusing(values.text)(name, value, length).strip()
 
@@ -142,7 +149,8 @@ def plan(values: Mapping[str, Any], author: str) -> PriceChange:
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    kind = word("kind", values.get("kind"), [Kind.LIST_PRICE, Kind.DISCOUNT, Kind.SET])
+    kinds = [Kind.LIST_PRICE, Kind.DISCOUNT, Kind.SET]
+    kind = word("kind", required("kind", values, f"; it may be {', '.join(kinds)}"), kinds)
     known = [*COMMON, *OF_KIND[Kind(kind)]]
     for name in values:
         if name not in known:
@@ -170,11 +178,8 @@ def catalogue_fields(
     kind: str, given: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> dict[str, Any]:
     name = "service" if kind == Kind.LIST_PRICE else "plan"
-    for needed in (name, "new_value"):
-        if needed not in given:
-            raise ChangeError("missing", f"{needed} is missing.", parameter=needed)
-    thing = record(name, given[name], Service if name == "service" else Plan)
-    new_value = money("new_value", given["new_value"])
+    thing = record(name, required(name, given), Service if name == "service" else Plan)
+    new_value = money("new_value", required("new_value", given))
     if kind == Kind.DISCOUNT and (new_value > 100 or new_value != int(new_value)):
         raise ChangeError(
             "out_of_range",
@@ -221,12 +226,16 @@ def refuse_second_plan(plan: Plan, discount_percent: int) -> None:
 
 
 def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    adjustment = word("adjustment", given.get("adjustment"), Adjustment.values)
+    kept_filter = row_filter(
+        required("filter", given, ": say which subscriptions; {} means the whole book")
+    )
+    adjustment = word(
+        "adjustment",
+        required("adjustment", given, f"; it may be {', '.join(Adjustment.values)}"),
+        Adjustment.values,
+    )
     moves = adjustment in (Adjustment.AMOUNT, Adjustment.ADD, Adjustment.PERCENT)
-    kept: dict[str, Any] = {
-        "filter": row_filter(given.get("filter", {})),
-        "adjustment": adjustment,
-    }
+    kept: dict[str, Any] = {"filter": kept_filter, "adjustment": adjustment}
     for name in ("operand", "floor", "ceiling", "rounding_step"):
         if name in given and not moves:
             raise ChangeError(
@@ -235,8 +244,7 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
                 parameter=name,
             )
     if moves:
-        if "operand" not in given:
-            raise ChangeError("missing", "operand is missing.", parameter="operand")
+        required("operand", given)
         if adjustment == Adjustment.AMOUNT:
             kept["operand"] = money("operand", given["operand"])
         elif adjustment == Adjustment.ADD:

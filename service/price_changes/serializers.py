@@ -271,7 +271,8 @@ class NewPriceChangeSerializer(serializers.Serializer):
     )
     filter = serializers.DictField(
         required=False,
-        help_text=f"Which subscriptions; all, if empty. Names: {', '.join(FILTERS)}.",
+        help_text="Of a set: which subscriptions; an empty one means all, and has to be given."
+        f" Names: {', '.join(FILTERS)}.",
     )
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, required=False)
     operand = serializers.DecimalField(

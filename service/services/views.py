@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet, ViewSet
 
 from pricebook import idempotency
-from pricebook.api import BadParameter, ErrorSerializer, object_of
+from pricebook.api import BadParameter, ErrorSerializer, Refused, object_of
 from pricebook.idempotency import idempotent
 from pricebook.models import SET_PRICE_STATE
 from services import breakdown, filters, ledger, listing, price_state, streaming, values
@@ -262,10 +262,12 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def negotiate(self, request: Request, pk: str) -> Response:
         """Give it a price of its own."""
         given = object_of(request.data, ["price", "reason"])
+        if given.get("price") is None:
+            raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
         return self.decided(
             price_state.negotiate(
                 known_id(pk),
-                price=values.money("price", given.get("price", "")),
+                price=values.money("price", given["price"]),
                 reason=given.get("reason", ""),
                 author=str(request.user),
             )

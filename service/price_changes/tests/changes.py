@@ -15,6 +15,9 @@ SECOND = timedelta(seconds=1)
 
 
 def planned(**values) -> PriceChange:
+    """With its preview; a set is the whole book unless it is given a filter."""
+    if values.get("kind") == "set":
+        values.setdefault("filter", {})
     return preview(definition.plan(values, "ann").pk)
 
 

@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from price_changes import definition, lifecycle
+from price_changes import lifecycle
 from price_changes.models import PriceChange
 from price_changes.preview import preview
+from price_changes.tests.changes import planned
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
 from services.filters import FILTERS
@@ -51,10 +52,6 @@ def ann() -> Browser:
 @pytest.fixture
 def book() -> Any:
     return a_book(12, services=2, plans=2)
-
-
-def planned(**values: Any) -> PriceChange:
-    return preview(definition.plan(values, "ann").pk)
 
 
 def of_list_price(**values: Any) -> PriceChange:

@@ -53,18 +53,23 @@ class TestPlanning:
         assert exact(erp.get(f"{URL}{change['id']}/")) == change
 
     def test_leaves_nothing_where_the_preview_refuses(self, erp, book):
-        response = erp.post(URL, {"kind": "set", "adjustment": "add", "operand": -9999})
+        response = erp.post(
+            URL, {"kind": "set", "filter": {}, "adjustment": "add", "operand": -9999}
+        )
         assert (response.status_code, response.json()["code"]) == (409, "price_out_of_range")
         assert not PriceChange.objects.exists()
 
     def test_takes_numbers_exactly(self, erp, book):
-        body = '{"kind": "set", "adjustment": "percent", "operand": 0.1, "rounding_step": 0.05}'
+        body = (
+            '{"kind": "set", "filter": {}, "adjustment": "percent", "operand": 0.1,'
+            ' "rounding_step": 0.05}'
+        )
         response = erp.generic("POST", URL, body, content_type="application/json")
         change = PriceChange.objects.get(pk=response.json()["id"])
         assert change.operand == Decimal("0.1")
         assert change.rounding_step == Decimal("0.05")
         # A float of it would be 150.10499999999998977, and this is refused for its length.
-        body = '{"kind": "set", "adjustment": "amount", "operand": 150.105}'
+        body = '{"kind": "set", "filter": {}, "adjustment": "amount", "operand": 150.105}'
         response = erp.generic("POST", URL, body, content_type="application/json")
         assert (response.status_code, response.json()["code"]) == (400, "too_exact")
         assert response.json()["value"] == "150.105"
@@ -280,7 +285,7 @@ class TestPriceState:
             ("lock", {"reason": "x", "until": "2020-01-01T00:00:00Z"}, "bad_until"),
             ("lock", {"reason": "x", "until": "2050-01-01T00:00:00"}, "time_zone_missing"),
             ("lock", {"reason": "x", "until": 5}, "not_an_instant"),
-            ("negotiate", {"reason": "x"}, "not_a_number"),
+            ("negotiate", {"reason": "x"}, "missing"),
             ("negotiate", {"reason": "x", "price": "٣"}, "not_a_number"),
             ("negotiate", {"reason": "x", "price": "1e400"}, "not_a_number"),
             ("negotiate", {"reason": "x", "price": True}, "not_a_number"),
@@ -338,6 +343,9 @@ class TestASubscription:
         assert f"price change {change['id']} “2027”, decided by boss" in explained["text"]
 
 
+# To be gone on with the operand and a brace.
+A_SET = '{"kind": "set", "filter": {}, "adjustment": "add", "operand": '
+
 HOSTILE = {
     "nested": "[" * 5000 + "]" * 5000,
     "nested object": '{"filter":' * 5000 + "1" + "}" * 5000,
@@ -350,22 +358,22 @@ HOSTILE = {
     "string": '"set"',
     "null": "null",
     "number": "1e400",
-    "NaN": '{"kind": "set", "adjustment": "add", "operand": NaN}',
-    "infinity": '{"kind": "set", "adjustment": "add", "operand": -Infinity}',
-    "1e400": '{"kind": "set", "adjustment": "add", "operand": 1e400}',
-    "1e-400": '{"kind": "set", "adjustment": "add", "operand": 1e-400}',
-    "1e99999999999999999999": '{"kind": "set", "adjustment": "add", "operand": 1e9999999999999999}',
-    "digits": '{"kind": "set", "adjustment": "add", "operand": ' + "9" * 5000 + "}",
-    "digits in text": '{"kind": "set", "adjustment": "add", "operand": "' + "9" * 5000 + '"}',
-    "Arabic digits": '{"kind": "set", "adjustment": "add", "operand": "٣"}',
-    "NUL": '{"kind": "set", "adjustment": "add", "operand": 1, "title": "\\u0000"}',
+    "NaN": A_SET + "NaN}",
+    "infinity": A_SET + "-Infinity}",
+    "1e400": A_SET + "1e400}",
+    "1e-400": A_SET + "1e-400}",
+    "1e99999999999999999999": A_SET + "1e9999999999999999}",
+    "digits": A_SET + "9" * 5000 + "}",
+    "digits in text": A_SET + '"' + "9" * 5000 + '"}',
+    "Arabic digits": A_SET + '"٣"}',
+    "NUL": A_SET + '1, "title": "\\u0000"}',
     "NUL in a name": '{"kind": "set", "\\u0000": 1}',
-    "half a surrogate": '{"kind": "set", "adjustment": "add", "operand": 1, "title": "\\ud800"}',
+    "half a surrogate": A_SET + '1, "title": "\\ud800"}',
     "half a surrogate in a name": '{"\\udfff": 1}',
     "half a surrogate in a filter": '{"kind": "set", "filter": {"\\udfff": "\\ud800"}}',
     "a name twice": '{"kind": "set", "kind": "list_price"}',
     "a name twice that is none": '{"\\ud800": 1, "\\ud800": 2}',
-    "unknown field": '{"kind": "set", "adjustment": "add", "operand": 1, "price": 1}',
+    "unknown field": A_SET + '1, "price": 1}',
     "no kind": "{}",
     "kind of another type": '{"kind": {"set": 1}}',
     "revert": '{"kind": "revert"}',
@@ -373,13 +381,13 @@ HOSTILE = {
         {name: [] for name in ("kind", "filter", "adjustment", "operand", "title")}
     ),
     "types": '{"kind": "set", "adjustment": ["add"], "operand": {"a": 1}, "filter": 5}',
-    "operand is true": '{"kind": "set", "adjustment": "add", "operand": true}',
-    "operand is an object": '{"kind": "set", "adjustment": "add", "operand": {}}',
-    "title is a number": '{"kind": "set", "adjustment": "add", "operand": 1, "title": 1}',
+    "operand is true": A_SET + "true}",
+    "operand is an object": A_SET + "{}}",
+    "title is a number": A_SET + '1, "title": 1}',
     "service is 1.5": '{"kind": "list_price", "service": 1.5, "new_value": 1}',
     "service is 1e400": '{"kind": "list_price", "service": 1e400, "new_value": 1}',
     "service is nobody": '{"kind": "list_price", "service": 9223372036854775807, "new_value": 1}',
-    "filter is unknown": '{"kind": "set", "adjustment": "add", "operand": 1, "filter": {"x": 1}}',
+    "filter is unknown": A_SET + '1, "filter": {"x": 1}}',
     "filter is long": json.dumps(
         {
             "kind": "set",
@@ -396,8 +404,8 @@ HOSTILE = {
             "filter": {"subscription": list(range(20_000))},
         }
     ),
-    "past": '{"kind": "set", "adjustment": "lock", "effective_at": "2020-01-01T00:00Z"}',
-    "no zone": '{"kind": "set", "adjustment": "add", "operand": 1, "effective_at": "2090-01-01"}',
+    "past": A_SET + '1, "effective_at": "2020-01-01T00:00Z"}',
+    "no zone": A_SET + '1, "effective_at": "2090-01-01"}',
     "long": '{"title": "' + "x" * 1_000_001 + '"}',
 }
 
@@ -454,8 +462,41 @@ class TestHostileBodies:
             response = erp.post(f"{URL}{change['id']}/revert/", {"approve": value})
             assert (response.status_code, response.json()["code"]) == (400, "not_a_flag")
 
+    @pytest.mark.parametrize("body", ["", "{}", '{"kind": null}'])
+    def test_of_a_plan_that_say_nothing_are_told_what_is_missing(self, body, erp):
+        response = erp.generic("POST", URL, body, content_type="application/json")
+        answer = response.json()
+        assert (response.status_code, answer["code"]) == (400, "missing")
+        assert answer["detail"] == "kind is missing; it may be list_price, discount, set."
+        assert answer["parameter"] == "kind"
+
+    @pytest.mark.parametrize("given", [{}, {"filter": None}])
+    def test_of_a_set_that_name_no_filter_do_not_mean_the_whole_book(self, given, erp, book):
+        body = {"kind": "set", "adjustment": "add", "operand": 1, **given}
+        response = erp.post(URL, body)
+        answer = response.json()
+        assert (response.status_code, answer["code"]) == (400, "missing")
+        assert answer["parameter"] == "filter"
+        assert "{} means the whole book" in answer["detail"]
+        assert not PriceChange.objects.exists()
+        assert erp.post(URL, body | {"filter": {}}).json()["preview"]["rows"] == book.count()
+
+    @pytest.mark.parametrize(
+        ("verb", "missing"),
+        [("lock", "reason"), ("negotiate", "price"), ("approve", "fingerprint")],
+    )
+    def test_of_a_verb_that_are_empty_are_told_what_is_missing(self, verb, missing, erp, book):
+        of = f"/api/subscriptions/{book.first().pk}/"
+        if verb == "approve":
+            of = f"{URL}{planned(erp, kind='set', adjustment='add', operand=1)['id']}/"
+        for body in ("", "{}"):
+            response = erp.generic("POST", f"{of}{verb}/", body, content_type="application/json")
+            answer = response.json()
+            assert (response.status_code, answer["parameter"]) == (400, missing)
+            assert answer["code"] in ("missing", "bad_reason")
+
     def test_that_name_a_field_twice_are_not_guessed_at(self, erp, book):
-        body = '{"kind": "set", "adjustment": "add", "operand": 1, "operand": 2}'
+        body = '{"kind": "set", "filter": {}, "adjustment": "add", "operand": 1, "operand": 2}'
         response = erp.generic("POST", URL, body, content_type="application/json")
         assert (response.status_code, response.json()["code"]) == (400, "repeated_field")
         assert response.json()["parameter"] == "operand"

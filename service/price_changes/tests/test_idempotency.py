@@ -15,7 +15,7 @@ from pricebook.tasks import forget_answers
 from services.tests.factories import a_book
 from services.tests.interleaving import Pause, in_background
 
-BODY = {"kind": "set", "adjustment": "percent", "operand": 10}
+BODY = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
 
 
 def plan(program, key, **more):

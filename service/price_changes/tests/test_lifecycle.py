@@ -6,10 +6,11 @@ import pytest
 from django.db import connection
 from django.db.models import Count, Sum
 
-from price_changes import definition, lifecycle
+from price_changes import lifecycle
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.preview import preview
+from price_changes.tests.changes import accounted, applied, approved, planned
 from services import repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
@@ -22,31 +23,8 @@ def book():
     return a_book(subscriptions=60, services=3, plans=2)
 
 
-def planned(**values):
-    return preview(definition.plan(values, "ann").pk)
-
-
-def approved(change, when_moved=None):
-    return lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved)
-
-
-def applied(change, when_moved=None):
-    approved(change, when_moved)
-    repricing.reprice()
-    repricing.stamp()
-    change.refresh_from_db()
-    return change
-
-
 def prices(book):
     return dict(book.values_list("pk", "price"))
-
-
-def accounted(change):
-    outcome = lifecycle.outcome(change)
-    return (
-        outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"] == outcome["rows"]
-    )
 
 
 def ledger_says(book):

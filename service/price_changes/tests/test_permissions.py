@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 ADD = "price_changes.add_pricechange"
 MAY_APPROVE = "price_changes.approve_pricechange"
 SET_STATE = "services.set_price_state"
-BODY = {"kind": "set", "adjustment": "percent", "operand": 10}
+BODY = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
 APPROVERS_VERBS = ["approve", "pause", "resume", "cancel", "revert"]
 
 

@@ -279,7 +279,9 @@ class Book(RuleBasedStateMachine):
     )
     def change_states(self, adjustment, later, when_moved, until):
         more = {"locked_until": clock() + 2 * HOUR} if until and adjustment == "lock" else {}
-        self.plan_and_approve(later, when_moved, kind="set", adjustment=adjustment, **more)
+        self.plan_and_approve(
+            later, when_moved, kind="set", filter={}, adjustment=adjustment, **more
+        )
 
     def plan_and_approve(self, later, when_moved=None, **values):
         if later:

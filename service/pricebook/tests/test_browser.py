@@ -224,7 +224,7 @@ class TestKeepingTheBook:
 
 def a_raise(**values: Any) -> PriceChange:
     """Of all prices by 5, planned and previewed."""
-    values = {"kind": "set", "adjustment": "add", "operand": 5} | values
+    values = {"kind": "set", "filter": {}, "adjustment": "add", "operand": 5} | values
     return preview(definition.plan(values, "ann").pk)
 
 

@@ -67,7 +67,13 @@ class TestHome:
         a_book(4, services=1, plans=1)
 
         def planned(title: str, **values: Any) -> PriceChange:
-            values |= {"kind": "set", "adjustment": "add", "operand": 1, "title": title}
+            values |= {
+                "kind": "set",
+                "filter": {},
+                "adjustment": "add",
+                "operand": 1,
+                "title": title,
+            }
             return preview(definition.plan(values, "ann").pk)
 
         coming = planned("Coming", effective_at=timezone.now() + timedelta(days=3))

@@ -120,7 +120,9 @@ class TestDocs:
 
 
 def a_change():
-    planned = definition.plan({"kind": "set", "adjustment": "percent", "operand": 5}, "ann")
+    planned = definition.plan(
+        {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 5}, "ann"
+    )
     return preview(planned.pk)
 
 
