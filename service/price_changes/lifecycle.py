@@ -211,8 +211,10 @@ def pause(change_id: int, author: str) -> PriceChange:
     """Leave the remaining rows alone until somebody resumes. Waits for no chunk."""
     with _held(change_id, "pause") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
-        change.status, change.note = Status.PAUSED, f"Paused by {author}."
-        change.save(update_fields=["status", "note"])
+        change.status = Status.PAUSED
+        change.paused_by, change.paused_at = author, timezone.now()
+        change.resumed_by, change.resumed_at = "", None
+        change.save(update_fields=["status", "paused_by", "paused_at", "resumed_by", "resumed_at"])
         at_point("paused")
     return change
 
@@ -220,10 +222,11 @@ def pause(change_id: int, author: str) -> PriceChange:
 def resume(change_id: int, author: str) -> PriceChange:
     with _held(change_id, "resume") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
-        change.status, change.note = Status.APPLYING, ""
+        change.status = Status.APPLYING
+        change.resumed_by, change.resumed_at = author, timezone.now()
         if not Repricing.objects.due().filter(change_id=change_id).exists():
             change.status, change.finished_at = Status.APPLIED, timezone.now()
-        change.save(update_fields=["status", "note", "finished_at"])
+        change.save(update_fields=["status", "resumed_by", "resumed_at", "finished_at"])
         at_point("resumed")
     return change
 

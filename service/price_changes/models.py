@@ -98,6 +98,11 @@ class PriceChange(models.Model):
     # The order of approvals, which decides between changes of one instant.
     approval = models.BigIntegerField(null=True)
     note = models.CharField(max_length=500, db_default="")  # why it is held, what drifted
+    # The last pause, and its end.
+    paused_by = models.CharField(max_length=150, db_default="")
+    paused_at = models.DateTimeField(null=True)
+    resumed_by = models.CharField(max_length=150, db_default="")
+    resumed_at = models.DateTimeField(null=True)
     cancelled_by = models.CharField(max_length=150, db_default="")
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -140,6 +145,12 @@ class PriceChange(models.Model):
 
     def __str__(self) -> str:
         return self.title or f"price change {self.pk}"
+
+    @property
+    def remark(self) -> str:
+        """What there is to know of its state: who has paused it, and the note."""
+        paused = self.status == self.Status.PAUSED and self.paused_by
+        return " ".join(filter(None, [f"Paused by {self.paused_by}." if paused else "", self.note]))
 
     @property
     def why(self) -> str:

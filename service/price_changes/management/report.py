@@ -37,7 +37,7 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
         yield "reason", change.reason
     if change.comment:
         yield "stamps", change.comment
-    yield "state", f"{change.status}{f': {change.note}' if change.note else ''}"
+    yield "state", f"{change.status}{f': {change.remark}' if change.remark else ''}"
     if change.effective_at:
         yield "in force from", moment(change.effective_at)
     elif change.status == PriceChange.Status.PLANNED:
@@ -47,6 +47,10 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
     yield "planned by", f"{change.planned_by or 'nobody known'}, {moment(change.planned_at)}"
     if change.approved_by:
         yield "approved by", f"{change.approved_by}, {moment(change.approved_at)}"
+    if change.paused_at:
+        yield "paused by", f"{change.paused_by}, {moment(change.paused_at)}"
+    if change.resumed_at:
+        yield "resumed by", f"{change.resumed_by}, {moment(change.resumed_at)}"
     if change.cancelled_by:
         yield "cancelled by", change.cancelled_by
     if change.reverts_id:

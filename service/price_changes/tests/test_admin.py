@@ -420,8 +420,10 @@ class TestVerbs:
 
         assert "Paused." in do("pause")
         assert change.status == "paused"
+        assert "Paused by ann" in text_of(ann.get(url("change", change.pk)))
         assert "Resumed." in do("resume")
         assert change.status == "applying"
+        assert "Resumed by ann" in text_of(ann.get(url("change", change.pk)))
         assert "are taken back" in text_of(ann.get(url("cancel", change.pk)))
         assert "Cancelled." in do("cancel")
         assert change.status == "cancelled"

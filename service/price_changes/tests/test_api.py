@@ -105,6 +105,12 @@ class TestVerbs:
         paused = erp.post(f"{URL}{change['id']}/pause/").json()
         assert (paused["status"], paused["allowed"]) == ("paused", ["resume", "cancel"])
         assert paused["progress"]["total"] == 30
+        assert (paused["paused_by"], paused["resumed_by"], paused["resumed_at"]) == (
+            "erp",
+            "",
+            None,
+        )
+        assert paused["paused_at"] > paused["started_at"]
         assert repricing.reprice() == 0
         assert erp.post(f"{URL}{change['id']}/resume/").json()["status"] == "applying"
         response = erp.post(f"{URL}{change['id']}/cancel/")

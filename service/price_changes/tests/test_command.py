@@ -423,7 +423,9 @@ class TestPauseResumeCancel:
         repricing.reprice()
         assert prices()["Alpha"] == 20
 
-        assert re.search(r"state +applied\n", price_change("resume", number, "--wait"))
+        printed = price_change("resume", number, "--wait")
+        assert re.search(r"state +applied\n", printed)
+        assert re.search(r"paused by +ann, 20.*\n *resumed by +ann, 20", printed)
         assert prices()["Alpha"] == 21
 
     def test_wait_ends_with_an_error_when_somebody_pauses(self, phone):

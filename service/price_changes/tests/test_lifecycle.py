@@ -183,13 +183,18 @@ class TestPauseAndCancel:
     def test_paused_leaves_the_rest_alone_and_goes_on(self, monkeypatch, book):
         before = prices(book)
         change = self.begun(monkeypatch, book)
-        lifecycle.pause(change.pk, "ann")
+        PriceChange.objects.update(note="What the start has noted.")
+        paused = lifecycle.pause(change.pk, "ann")
+        assert paused.remark == "Paused by ann. What the start has noted."
         repricing.reprice()
         assert sum(1 for pk, price in prices(book).items() if price != before[pk]) == 5
-        lifecycle.resume(change.pk, "ann")
+        lifecycle.resume(change.pk, "bob")
         repricing.reprice()
         change.refresh_from_db()
         assert change.status == "applied"
+        assert (change.paused_by, change.resumed_by) == ("ann", "bob")
+        assert change.started_at < change.paused_at < change.resumed_at
+        assert change.remark == change.note == "What the start has noted."
         assert accounted(change)
 
     def test_cancelled_takes_back_what_was_applied(self, monkeypatch, book):

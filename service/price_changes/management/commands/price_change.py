@@ -241,8 +241,8 @@ class Command(BaseCommand):
         change = _get(change.pk)
         self.tell(change, json)
         if change.status in (Status.HELD, Status.PAUSED, Status.CANCELLED):
-            note = f" {change.note}" if change.note else ""
-            raise CommandError(f"Price change {change.pk} is {change.status}.{note}")
+            remark = f" {change.remark}" if change.remark else ""
+            raise CommandError(f"Price change {change.pk} is {change.status}.{remark}")
 
     def until_it_ends(self, change: PriceChange, work: Callable[[], None], show: Progress) -> None:
         waiting_said = False
