@@ -30,7 +30,7 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
 
 from pricebook.read_timeout import long_read
 from services import ledger, serving, total
-from services.filters import BookFilter
+from services.filters import BookFilter, names_like
 from services.models import Subscription
 from services.ordering import BY_ID, Cursor, Ordering, marked
 from services.querysets import SubscriptionQuerySet
@@ -117,6 +117,11 @@ SEEN = """
 """
 UNLIMITED = "SELECT true AS allowed"
 LIMITED = "SELECT rows <= %s AS allowed FROM ({rows}) left_over (rows)"
+# Nothing is read where the first is false, and no name that is beyond the limit.
+OF_FEW_NAMES = """
+SELECT CASE WHEN (SELECT count(*) FROM ({names} LIMIT %s) name) <= %s
+            THEN ({limited}) ELSE false END AS allowed
+"""
 ROWS_OF_CATALOGUE = """
 SELECT coalesce(sum(subscriptions), 0) FROM services_subtotal WHERE {where}
 """
@@ -271,8 +276,7 @@ def statement(
     seen: Seen | None = None,
 ) -> SQL:
     """The SQL of a page, one row longer than `size`."""
-    passes = serving.way(book_filter, ordering) == Way.PASSED
-    passed, passed_params = _pass(book_filter, ordering) if passes else (UNLIMITED, ())
+    passed, passed_params = _pass(book_filter, ordering)
     rows, rows_params = _rows(book_filter, cursor, size + 1, ordering)
     if book_filter.by_catalogue:
         book, book_params = total.kept(book_filter)
@@ -296,7 +300,22 @@ def statement(
 
 
 def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
-    """Whether what a pass has to read is within its limit."""
+    """Whether what a pass has to read is within its limit, and what a search has to compare."""
+    passed = UNLIMITED, ()
+    if serving.way(book_filter, ordering) == Way.PASSED:
+        passed = _rows_within_limit(book_filter, ordering)
+    if book_filter.q is None:
+        return passed
+    found = names_like(book_filter.q).values()
+    names = " UNION ALL ".join(sql for sql, _ in found)
+    words = [word for _, each in found for word in each]
+    return (
+        OF_FEW_NAMES.format(names=names, limited=passed[0]),
+        (*words, serving.SEARCH_NAMES + 1, serving.SEARCH_NAMES, *passed[1]),
+    )
+
+
+def _rows_within_limit(book_filter: BookFilter, ordering: Ordering) -> SQL:
     limit = serving.limit(book_filter, ordering)
     read = {
         name: value

@@ -1,6 +1,7 @@
 """What a query string may say, and what it is told when it says something else."""
 
 import base64
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from price_changes.definition import row_filter
 from price_changes.errors import ChangeError
 from pricebook.api import BadParameter
-from services import filters, listing, price_state
+from services import filters, listing, price_state, serving
 from services.filters import BookFilter, book_filter
 from services.models import Subscription
 from services.ordering import ORDERINGS, Cursor, marked
@@ -222,6 +223,9 @@ class TestSearch:
             ("ромшка", ["romashka"]),
             ("Acme", ["acme"]),
             ("Amce Corp", ["acme"]),
+            ("Corporation Acme", ["acme"]),
+            ("ООО Ромашка", ["romashka"]),
+            ("ООО Ромшка", ["romashka"]),
             ("телефония", ["romashka"]),
             ("nothing like it", []),
             ("100%", []),
@@ -235,6 +239,7 @@ class TestSearch:
         a_subscription(a_client("ООО Ромашка"), phone, comment="romashka")
         a_subscription(a_client("Acme Corporation"), fibre, comment="acme")
         a_subscription(a_client("Zebra"), a_service(name="Hosting"), comment="neither")
+        a_subscription(a_client("ООО Луч"), a_service(name="Хостинг"), comment="ray")
 
         for ordering in ("id", "price", "client_name"):
             page = (
@@ -244,6 +249,22 @@ class TestSearch:
             )
             assert {row["comment"] for row in page["result"]} == set(expected)
             assert page["count"] == len(expected)
+
+    def test_of_too_many_names_is_refused_and_compares_no_more_of_them(self, monkeypatch):
+        a_book(subscriptions=600, clients=300)
+        monkeypatch.setattr(serving, "SEARCH_NAMES", 20)
+        few = a_subscription(a_client("Ромашка"))
+        assert a_reader().get("/api/subscriptions/?q=ромашка").json()["count"] == 1
+        for further in ("", f"&email={few.client.user.email}", "&ordering=price"):
+            response = a_reader().get(f"/api/subscriptions/?q=company{further}")
+            assert (response.status_code, response.json()["code"]) == (400, "not_served_at_size")
+            assert "20 names like 'company'" in response.json()["detail"]
+        sql, params = listing.statement(BookFilter(q="company"), None, 100)
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {sql}", params)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        read = re.findall(r"on clients_client .*actual rows=([0-9.]+)", plan)
+        assert max(map(float, read)) <= 21
 
     def test_finds_the_clients_by_their_trigrams(self):
         subscription = a_book(5_000, clients=30_000).first()
