@@ -36,6 +36,10 @@ def giving_way(at_once: bool = False) -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = %s", ["10ms" if at_once else LOCK_TIMEOUT])
             yield
+            if at_once:
+                # It outlives its savepoint, and what comes next is to wait as long as before.
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
     except OperationalError as error:
         if isinstance(
             error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected

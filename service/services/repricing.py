@@ -287,29 +287,29 @@ def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = Non
     failed, reason = None, ""
     while True:
         step, alone = None, False
+        done: list[tuple[RepricingStep, Chunk]] = []
         try:
             with giving_way():
-                claimed = _claim(lane, blocked)
-                if not claimed:
+                step = next(iter(_claim(lane, blocked)), None)
+                if step is None:
                     return None
-                step, *others = claimed
                 size = sizes.get(step.pk, CHUNK)
                 alone = size == 0 and failed == (step.pk, step.after_id)
                 if alone:
                     _leave_out_next(step, reason)
-                    moved = 0
                 else:
                     deadline = time.monotonic() + SECONDS
-                    done = [(step, _do_chunk(step, size or 1))]
-                    if others and size == CHUNK:
-                        done += _fill_up(others, _room() - done[0][1].rows, deadline)
+                    done.append((step, _do_chunk(step, size or 1)))
+                    if size == CHUNK:
+                        _fill_up(lane, done, blocked, deadline)
                     _save(lane, done)
-                    moved = sum(chunk.moved for _, chunk in done)
             if size < CHUNK:
                 sizes[step.pk] = min(CHUNK, 2 * size or 1)
-            return moved
+            return sum(chunk.moved for _, chunk in done)
         except LockHeld:
-            if step is not None:
+            if len(done) > 1:
+                _part(done, sizes)
+            elif step is not None:
                 blocked.add(step.pk)
             return 0
         except (OperationalError, InterfaceError):
@@ -317,34 +317,49 @@ def _take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = Non
         except DatabaseError as error:
             if step is None or alone:
                 raise
+            if len(done) > 1:
+                _part(done, sizes)
+                continue
             reason = str(error).partition("\n")[0]
             failed = (step.pk, step.after_id)
             sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
 
 
 def _fill_up(
-    steps: list[RepricingStep], room: int, deadline: float
-) -> list[tuple[RepricingStep, Chunk]]:
-    """So many more rows in this transaction, until the deadline.
+    lane: str, done: list[tuple[RepricingStep, Chunk]], blocked: set[int], deadline: float
+) -> None:
+    """Do small steps in this transaction too, while there is room and until the deadline.
 
-    A step that can't be done at once is left: the next transaction takes it first.
+    Adds to `done`. One that can't be done at once is left: the next transaction takes it first.
     """
-    done = []
-    for step in steps:
+    [(first, chunk)] = done
+    room = _room() - chunk.rows
+    # No more than will be done, if they are like the first: another worker may take the others.
+    few = min(STEPS - 1, room // max(1, chunk.rows))
+    if few <= 0 or time.monotonic() > deadline:
+        return
+    for step in _claim(lane, blocked | {first.pk}, few, room):
         if room <= 0 or time.monotonic() > deadline:
-            break
+            return
         try:
             with giving_way(at_once=True):
                 chunk = _do_chunk(step, room)
         except LockHeld:
-            break
+            return
         except (OperationalError, InterfaceError):
             raise
         except DatabaseError:
-            break
+            return
         done.append((step, chunk))
         room -= chunk.rows
-    return done
+
+
+def _part(done: list[tuple[RepricingStep, Chunk]], sizes: dict[int, int]) -> None:
+    """Have each done by itself: whose fault it was that they failed together is not known.
+
+    A counter that somebody holds, or a constraint that is checked at the commit.
+    """
+    sizes.update((step.pk, CHUNK // 2) for step, _ in done)
 
 
 def _room() -> int:
@@ -359,8 +374,12 @@ def _room() -> int:
         return min(CHUNK, int(cursor.fetchone()[0]) // 20)
 
 
-def _claim(lane: str, blocked: set[int]) -> list[RepricingStep]:
+def _claim(
+    lane: str, blocked: set[int], number: int = 1, rows: int | None = None
+) -> list[RepricingStep]:
     """The first steps that no other worker holds, locked; of one pair only ever its first.
+
+    Those with more than `rows` left are passed over.
 
     First is what has the earliest instant, then what was planned first. What is paused holds up
     those of the catalogue only, which would move its rows to the rule's price.
@@ -374,13 +393,15 @@ def _claim(lane: str, blocked: set[int]) -> list[RepricingStep]:
     )
     of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
     paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
+    if rows is not None:
+        going = going.filter(subscriptions__lte=F("checked") + rows)
     return list(
         going.exclude(pk__in=blocked)
         .exclude(Exists(of_pair.filter(earlier, repricing__paused_at=None)))
         .filter(of_rows | ~Exists(paused))
         .select_related("repricing")
         .order_by("effective_at", "pk")
-        .select_for_update(skip_locked=True, of=("self",))[:STEPS]
+        .select_for_update(skip_locked=True, of=("self",))[:number]
     )
 
 

@@ -210,13 +210,13 @@ class TestAChunkInHand:
         assert book.filter(price_state="negotiated").count() == 10
 
     def test_would_go_on_if_nobody_looked_whether_it_is_paused(self, monkeypatch, book):
-        def claim(lane, blocked):
+        def claim(lane, blocked, number=1, rows=None):
             return list(
                 RepricingStep.objects.filter(kind=lane)
                 .exclude(pk__in=blocked)
                 .select_related("repricing")
                 .order_by("pk")
-                .select_for_update(skip_locked=True, of=("self",))
+                .select_for_update(skip_locked=True, of=("self",))[:number]
             )
 
         change = raised()

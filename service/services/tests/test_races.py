@@ -61,13 +61,13 @@ def right():
 def not_one_after_the_other(patch):
     """A worker may take a step while another is at an earlier one of the same pair."""
 
-    def claim(lane, blocked):
+    def claim(lane, blocked, number=1, rows=None):
         return list(
             RepricingStep.objects.filter(kind=lane)
             .exclude(pk__in=blocked)
             .select_related("repricing")
             .order_by("pk")
-            .select_for_update(skip_locked=True, of=("self",))
+            .select_for_update(skip_locked=True, of=("self",))[:number]
         )
 
     patch.setattr(repricing, "_claim", claim)
@@ -409,7 +409,6 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
 
 class TestTwoWorkers:
     def test_share_the_steps_and_wait_for_nobody(self, monkeypatch):
-        monkeypatch.setattr(repricing, "STEPS", 1)
         book = a_book(subscriptions=40, services=2, plans=2)
         Service.objects.filter(subscriptions__in=book).update(full_price=777)
         pause = Pause(monkeypatch, followers, "move")

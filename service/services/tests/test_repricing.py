@@ -1,6 +1,7 @@
 """Repricing: whatever moves the catalogue, the prices follow, once and set-wise."""
 
 import re
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -9,11 +10,11 @@ from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from services import followers, repricing
+from services import followers, price_writes, repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Skip, Subscription
 from services.repricing import catalogue_edit, plan_due, progress, reprice, stamp
 from services.tests.factories import a_book, a_service, a_subscription
-from services.tests.interleaving import a_person
+from services.tests.interleaving import Pause, a_person, in_background
 
 
 def by_save(service, plan):
@@ -276,6 +277,7 @@ class TestSmallSteps:
     @pytest.fixture(autouse=True)
     def room_for_all(self, monkeypatch):
         monkeypatch.setattr(repricing, "_room", lambda: 1000)
+        monkeypatch.setattr(repricing, "SECONDS", 60)
 
     @pytest.fixture
     def book(self, transactional_db):
@@ -296,10 +298,34 @@ class TestSmallSteps:
         assert list(Repricing.objects.values_list("repriced", flat=True)) == [10, 10]
 
     def test_no_more_than_there_is_room_for(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 7)
-        assert repricing._take_chunk("price", set()) == 7
-        assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0, 2]
-        assert reprice() == 13
+        monkeypatch.setattr(repricing, "_room", lambda: 12)
+        assert repricing._take_chunk("price", set()) == 10
+        assert list(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0]
+
+    def test_none_that_has_grown_past_the_room(self, book, monkeypatch):
+        """It was counted when it was planned."""
+        monkeypatch.setattr(repricing, "_room", lambda: 12)
+        RepricingStep.objects.update(subscriptions=1)
+        monkeypatch.setattr(repricing, "CHUNK", 3)
+        assert repricing._take_chunk("price", set()) == 12
+        assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 3, 4]
+        assert reprice() == 8
+
+    def test_a_large_one_is_left_to_a_transaction_of_its_own(self, book, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 25)
+        large = RepricingStep.objects.order_by("pk")[1]
+        RepricingStep.objects.filter(pk=large.pk).update(subscriptions=5_000)
+        assert repricing._take_chunk("price", set()) == 15
+        assert list(RepricingStep.objects.all()) == [large]
+
+    def test_what_one_worker_has_no_room_for_another_takes(self, book, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 12)
+        pause = Pause(monkeypatch, repricing, "_fill_up")
+        first = in_background(repricing._take_chunk, "price", set())
+        pause.until_reached()
+        assert repricing._take_chunk("price", set()) == 10
+        pause.go_on()
+        assert first.result() == 10
 
     def test_one_after_the_other_in_a_small_book(self, book, monkeypatch):
         monkeypatch.undo()
@@ -329,13 +355,88 @@ class TestSmallSteps:
         assert Skip.objects.filter(reason=Skip.Reason.FAILED).count() == 5
         assert sum(Repricing.objects.values_list("failed", flat=True)) == 5
 
-    def test_one_that_somebody_holds_up_is_left_and_the_others_are_kept(self, book):
+    def test_one_that_somebody_holds_up_is_left_at_once_and_the_others_are_kept(
+        self, book, monkeypatch
+    ):
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
         held = RepricingStep.objects.order_by("pk")[2]
         with a_person() as person:
             person.execute("SELECT lock_service(%s, true)", [held.service_id])
-            assert repricing._take_chunk("price", set()) == 10
+            assert in_background(repricing._take_chunk, "price", set()).result() == 10
             person.rollback()
         assert reprice() == 10
+
+    def test_wait_at_the_end_for_a_counter_as_long_as_one_alone(self, book, monkeypatch):
+        """What another worker holds until its COMMIT is on the disk: that may take 10 ms."""
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
+        with a_person() as person:
+            person.execute("SELECT FROM services_repricing FOR NO KEY UPDATE")
+            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            person.commit()
+            assert chunk.result() == 20
+
+    def test_lock_the_counters_in_one_order(self, book, monkeypatch):
+        """Whatever the order of the steps: of two workers none waits for the other."""
+        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
+        low, high = Repricing.objects.order_by("pk")
+        low.steps.update(effective_at=timezone.now())
+        with a_person() as person:
+            person.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [low.pk])
+            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            person.execute(
+                "SELECT FROM services_repricing WHERE id = %s FOR UPDATE NOWAIT", [high.pk]
+            )
+            person.commit()
+            assert chunk.result() == 20
+
+    def test_are_not_held_up_by_a_counter_of_one_of_them(self, book, monkeypatch):
+        monkeypatch.setattr(repricing, "TRIES", 0)
+        held = RepricingStep.objects.order_by("pk")[2].repricing_id
+        with a_person() as person:
+            person.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [held])
+            assert reprice() == 10
+        assert reprice() == 10
+
+    def test_part_when_one_of_them_fails_at_the_commit(self, book, monkeypatch):
+        """Whose row it is the error does not say."""
+        refused = RepricingStep.objects.order_by("pk")[2]
+        rows = Subscription.objects.filter(service=refused.service_id, plan=refused.plan_id)
+        refused_id = rows.order_by("pk")[1].pk
+        together = []
+        fill_up = repricing._fill_up
+        monkeypatch.setattr(
+            repricing, "_fill_up", lambda *arguments: together.append(fill_up(*arguments))
+        )
+        with refused_at_the_commit(refused_id):
+            assert repricing._take_chunk("price", set(), sizes := {}) == 5
+            assert repricing._take_chunk("price", set(), sizes) == 5
+            assert len(together) == 1
+            assert reprice() == 9
+        [skip] = Skip.objects.filter(reason=Skip.Reason.FAILED)
+        assert skip.subscription_id == refused_id
+        assert sum(Repricing.objects.values_list("repriced", flat=True)) == 19
+        assert sum(Repricing.objects.values_list("failed", flat=True)) == 1
+        assert sum(Repricing.objects.values_list("checked", flat=True)) == 20
+
+
+@contextmanager
+def refused_at_the_commit(subscription_id):
+    """A constraint of somebody's that is deferred, and refuses this row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RAISE check_violation USING MESSAGE = 'refused'; END$$"
+        )
+        cursor.execute(
+            "CREATE CONSTRAINT TRIGGER refused AFTER UPDATE ON services_subscription"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+            f" WHEN (NEW.id = {subscription_id}) EXECUTE FUNCTION refuse()"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
 
 
 class TestRepriceOne:
@@ -453,14 +554,14 @@ class TestQueryBudget:
     def test_does_not_grow_with_the_rows(self, db, rows):
         a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
-        # 26 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
+        # 27 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
         #     instant has come, what to plan, lock_timeout, claim
         #   * 3 plan: lock_timeout, claim the repricing, insert its steps
-        #   * 11 the chunk: lock service and plan, rows ahead, list price, discount, what fell due
+        #   * 12 the chunk: lock service and plan, rows ahead, list price, discount, what fell due
         #     first, what came since, say the entries' origin, the update, unsay it,
-        #     delete the step, count on the repricing
+        #     room for another step, delete the step, count on the repricing
         #   * 2 close the repricing: lock_timeout, the update
-        assert len(self.queries(reprice)) == 26
+        assert len(self.queries(reprice)) == 27
 
     def test_of_one_subscription(self, book, service):
         by_update(service, None)

@@ -30,6 +30,7 @@ from price_changes.tests.kills.faults import FAULTS
 from services import price_writes, repricing
 
 CHUNK = 9  # rows: a book of a hundred has many chunks
+ROOM = 40  # rows: and two or three of them share a transaction
 
 
 class Ambush:
@@ -108,6 +109,7 @@ def become(name: str, ambush: Ambush, log: Path) -> None:
     }
     price_writes.POINT = waiting_at_points(name, ambush)
     repricing.CHUNK = CHUNK
+    repricing._room = lambda: ROOM
 
 
 def work(name: str, ambush: Ambush, log: Path) -> None:
