@@ -145,6 +145,8 @@ database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": Tr
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.35")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
+# pricebook/prepared.py. An older PgBouncer would hand out a session that knows nothing of them.
+PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
 database.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each

@@ -23,11 +23,10 @@ from django.db.models import F
 from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyped]
     Tuple,
     TupleGreaterThan,
-    TupleGreaterThanOrEqual,
     TupleLessThan,
-    TupleLessThanOrEqual,
 )
 
+from pricebook.prepared import prepared_cursor
 from pricebook.read_timeout import long_read
 from services import ledger, serving, total
 from services.filters import BookFilter, names_like
@@ -142,7 +141,8 @@ def page(
     """
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
     sql, params = statement(book_filter, cursor, size, ordering, known, seen)
-    with connection.cursor() as db:
+    prepared = planned_once(book_filter, ordering)
+    with prepared_cursor() if prepared else connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
     if not rows[0][0]:
@@ -155,6 +155,11 @@ def page(
     page = _page(found, amount, cursor, size, ordering, marked(book_filter, ordering))
     # What a clock moves, too, no version of the book tells apart.
     return replace(page, version=book.version if book.cacheable and book_filter.timeless else None)
+
+
+def planned_once(book_filter: BookFilter, ordering: Ordering) -> bool:
+    """Whether one plan is the best for all values: along an index, and the total is kept."""
+    return book_filter.by_catalogue and serving.way(book_filter, ordering) == Way.WALKED
 
 
 def _page(
@@ -362,8 +367,8 @@ def _rows(
     if ordering.by_id and way != Way.FOUND:
         if "plan_type" in names:
             return _merged(book_filter, cursor, limit, descending, columns)
-        rows = _walked_by_id(book_filter, cursor, descending)
-    elif ordering.by_id and not names & serving.FEW:
+        return _walked_by_id(book_filter, cursor, limit, descending, columns)
+    if ordering.by_id and not names & serving.FEW:
         # Few or most of the book, and the planner's statistics know which.
         rows = _beyond(Subscription.objects.matching(book_filter), ["id"], cursor, descending)
     elif ordering.name == "started_at" and way == Way.WALKED:
@@ -390,30 +395,62 @@ def _beyond(
     return rows.order_by(*[f"-{name}" if descending else name for name in names])
 
 
+# Text, not a query of Django's: this is the page that is asked for most, and Django took as long to
+# write it as PostgreSQL to read it.
+WALKED = """
+SELECT {columns} FROM services_subscription
+ WHERE ({key}) {beyond} ({place}) {within}
+ ORDER BY {order} LIMIT {limit}
+"""
+
+
 def _walked_by_id(
-    book_filter: BookFilter, cursor: Cursor | None, descending: bool
-) -> SubscriptionQuerySet:
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    limit: int,
+    descending: bool,
+    columns: tuple[str, ...],
+    plan: str | None = None,
+) -> SQL:
     """Along the primary key, or along the index of a service, of a plan, of both.
 
     These, (service_id, plan_id, id), with a range that holds the one pair. For an equality the
     planner may take the primary key, hoping to meet enough of them soon; those of a new service
     all stand at the end, and a page read 600,000 rows (129 ms; this way 0.2).
+
+    `plan`: SQL that stands for the id of the plan.
     """
     given = book_filter.given
-    keys = {f"{name}_id": given.pop(name) for name in ("service", "plan") if name in given}
-    rows = Subscription.objects.matching(BookFilter(**given))
+    values = {f"{name}_id": given.pop(name) for name in ("service", "plan") if name in given}
+    marks = dict.fromkeys(values, "%s") | ({} if plan is None else {"plan_id": plan})
+    pair, place = ", ".join(marks), ", ".join([*marks.values(), "%s"])
     end = MAX_BIGINT if descending else -1
-    place = (*keys.values(), end if cursor is None else cursor.id)
-    beyond, up_to = (
-        (TupleLessThan, TupleGreaterThanOrEqual)
-        if descending
-        else (TupleGreaterThan, TupleLessThanOrEqual)
-    )
-    names = [*keys, "id"]
-    rows = rows.filter(beyond(Tuple(*map(F, names)), place))
-    if keys:
-        rows = rows.filter(up_to(Tuple(*map(F, keys)), place[:-1]))
-    return rows.order_by(*[f"-{name}" if descending else name for name in names])
+    params = (*values.values(), end if cursor is None else cursor.id)
+    within = ""
+    if marks:
+        within = f"AND ({pair}) {'>' if descending else '<'}= ({', '.join(marks.values())})"
+        params += (*values.values(),)
+    if given:
+        others, others_params = _condition(BookFilter(**given))
+        within += f" AND {others}"
+        params += others_params
+    names = [*marks, "id"]
+    return WALKED.format(
+        columns=", ".join(columns),
+        key=", ".join(names),
+        beyond="<" if descending else ">",
+        place=place,
+        within=within,
+        order=_by(names, descending),
+        limit=limit,
+    ), params
+
+
+def _condition(book_filter: BookFilter) -> SQL:
+    """What a filter asks of columns of the subscription itself."""
+    query = Subscription.objects.matching(book_filter).query
+    sql, params = query.get_compiler(connection=connection).compile(query.where)
+    return sql, tuple(params)
 
 
 # Each part is in order, and no longer than a page; so is what they make together.
@@ -421,9 +458,8 @@ MERGED = """
 SELECT part.*
   FROM (SELECT id FROM services_plan WHERE plan_type = %s {plan}) plan_of_type
  CROSS JOIN LATERAL ({part}) part ({columns})
- ORDER BY {order} LIMIT %s
+ ORDER BY {order} LIMIT {limit}
 """
-PLAN = 2**63 - 2  # an id that stands for the plan at hand until the SQL is made
 
 
 def _merged(
@@ -436,24 +472,15 @@ def _merged(
     """Along the index of each plan of the type (there are 101 at the most), merged."""
     given = book_filter.given
     plan_type, plan = given.pop("plan_type"), given.pop("plan", None)
-    part = _walked_by_id(BookFilter(**given, plan=PLAN), cursor, descending)
-    sql, params = part.values_list(*columns)[:limit].query.sql_with_params()
-    pieces = sql.split("%s")
-    assert len(pieces) == len(params) + 1
-    with_plan = pieces[0]
-    for value, piece in zip(params, pieces[1:], strict=True):
-        with_plan += ("plan_of_type.id" if value == PLAN else "%s") + piece
+    rest = BookFilter(**given)
+    part, params = _walked_by_id(rest, cursor, limit, descending, columns, "plan_of_type.id")
     return MERGED.format(
-        part=with_plan,
+        part=part,
         plan="" if plan is None else "AND id = %s",
         columns=", ".join(columns),
         order=_by(["part.id"], descending),
-    ), (
-        plan_type,
-        *([] if plan is None else [plan]),
-        *(value for value in params if value != PLAN),
-        limit,
-    )
+        limit=limit,
+    ), (plan_type, *([] if plan is None else [plan]), *params)
 
 
 # The clients in the order of their names, of each the first of its subscriptions; those of one
@@ -463,10 +490,10 @@ SELECT {qualified}
   FROM clients_client client
  CROSS JOIN LATERAL (
     SELECT {columns} FROM services_subscription
-     WHERE client_id = client.id {beyond} ORDER BY {order_inside} LIMIT %s
+     WHERE client_id = client.id {beyond} ORDER BY {order_inside} LIMIT {limit}
   ) subscription
  {on_from}
- ORDER BY {order} LIMIT %s
+ ORDER BY {order} LIMIT {limit}
 """
 
 
@@ -486,8 +513,9 @@ def _walked_by_client(cursor: Cursor | None, limit: int, descending: bool) -> SQ
         on_from=on_from,
         order_inside=_by(["id"], descending),
         order=_by(["client.company_name", "subscription.id"], descending),
+        limit=limit,
     )
-    return sql, (*inside, limit, *outside, limit)
+    return sql, (*inside, *outside)
 
 
 # OFFSET 0 keeps the planner from walking the order's index in the hope of meeting matches soon:

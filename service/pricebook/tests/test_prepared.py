@@ -1,0 +1,92 @@
+"""Statements that are planned once a connection: what is kept, and what becomes of it."""
+
+from datetime import UTC
+
+import pytest
+from django.db import DatabaseError, connection
+
+from pricebook.prepared import prepared_cursor
+from services.models import Service, Subscription
+from services.tests.factories import a_reader, a_service, a_subscription
+
+NAME = "SELECT name FROM services_service WHERE id = %s"
+
+
+def read(statement, *params):
+    with prepared_cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchall()
+
+
+def kept():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        return [statement for (statement,) in cursor.fetchall()]
+
+
+@pytest.mark.django_db
+class TestPreparedCursor:
+    def test_keeps_one_plan_for_all_values(self):
+        services = [a_service(), a_service()]
+        names = [read(NAME, service.pk) for service in services]
+        assert names == [[(service.name,)] for service in services]
+        assert kept() == [NAME.replace("%s", "$1")]
+
+    def test_leaves_other_statements_alone(self):
+        read(NAME, 1)
+        for _ in range(10):
+            list(Service.objects.filter(pk=1))
+        assert len(kept()) == 1
+
+    def test_keeps_nothing_where_the_server_behind_may_change(self, settings):
+        settings.PREPARED_STATEMENTS = False
+        service = a_service()
+        assert read(NAME, service.pk) == [(service.name,)]
+        assert kept() == []
+
+    def test_reads_instants_as_django_does(self):
+        a_subscription()
+        [(instant,)] = Subscription.objects.values_list("started_at")
+        [(read_here,)] = read("SELECT started_at FROM services_subscription")
+        assert read_here == instant
+        assert read_here.tzinfo is instant.tzinfo is UTC
+
+    def test_passes_on_in_a_transaction_that_a_column_was_altered(self):
+        """It has failed with the statement; whoever began it is to know."""
+        read(NAME, 1)
+        altered(Service, "name")
+        with pytest.raises(DatabaseError, match="cached plan must not change result type"):
+            read(NAME, 1)
+
+
+def altered(model, name, longer=1):
+    """As by a migration in another session: psycopg forgets its plans at an ALTER that it sees."""
+    length = model._meta.get_field(name).max_length + longer
+    alter = f"ALTER TABLE {model._meta.db_table} ALTER {name} TYPE varchar({length})"
+    result = connection.connection.pgconn.exec_(alter.encode())
+    assert not result.error_message
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAlteredColumn:
+    """A migration while the web server runs."""
+
+    @pytest.fixture(autouse=True)
+    def as_before(self):
+        yield
+        altered(Service, "name", longer=0)
+
+    def test_is_planned_for_anew(self):
+        service = a_service()
+        assert read(NAME, service.pk) == [(service.name,)]
+        altered(Service, "name")
+        assert read(NAME, service.pk) == [(service.name,)]
+        assert len(kept()) == 1
+
+    def test_is_no_error_of_the_list(self):
+        subscription = a_subscription()
+        reader = a_reader()
+        for _ in range(2):
+            answer = reader.get("/api/subscriptions/")
+            assert [row["id"] for row in answer.data["result"]] == [subscription.pk]
+            altered(Service, "name")
