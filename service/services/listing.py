@@ -158,8 +158,11 @@ def page(
 
 
 def planned_once(book_filter: BookFilter, ordering: Ordering) -> bool:
-    """Whether one plan is the best for all values: along an index, and the total is kept."""
-    return book_filter.by_catalogue and serving.way(book_filter, ordering) == Way.WALKED
+    """Whether one plan is the best for all values: the whole book along an index.
+
+    (Knowing no values, the planner takes a service or a plan for a third of the book.)
+    """
+    return not book_filter.given and serving.way(book_filter, ordering) == Way.WALKED
 
 
 def _page(
