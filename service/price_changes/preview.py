@@ -244,6 +244,21 @@ def new_price_of(change: PriceChange, subscription_id: int) -> Decimal | None:
     return found[0][0] if found else None
 
 
+# What a row is called where it is listed, and in the statements of `definition`.
+COLUMNS = {
+    "subscription": "id",
+    "client": "client_id",
+    "service": "service_id",
+    "plan": "plan_id",
+    "old_price": "price",
+    "price_state": "price_state",
+    "new_price": "new_price",
+    "new_state": "new_state",
+    "locked_until": "new_until",
+    "reason": "reason",
+}
+
+
 def listed(
     change: PriceChange, after: int = 0, limit: int = 100, reason: str | None = None
 ) -> list[dict[str, Any]]:
@@ -255,28 +270,16 @@ def listed(
     sql, params = rows_sql(change)
     where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
     more = [reason] if where.endswith("%s") else []
-    columns = {
-        "subscription": "id",
-        "client": "client_id",
-        "service": "service_id",
-        "plan": "plan_id",
-        "old_price": "price",
-        "price_state": "price_state",
-        "new_price": "new_price",
-        "new_state": "new_state",
-        "locked_until": "new_until",
-        "reason": "reason",
-    }
     # OFFSET 0 keeps the reason out of the walk along the ids. The planner takes a condition on an
     # expression for one that hardly any row fulfils, and would judge and sort all rows first; it
     # would too if the order, which is the walk's, were asked for once more outside.
     walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s ORDER BY id OFFSET 0"  # noqa: S608
     found = fetch(
-        f"SELECT {', '.join(columns.values())} FROM ({walk}) change_row"  # noqa: S608
+        f"SELECT {', '.join(COLUMNS.values())} FROM ({walk}) change_row"  # noqa: S608
         f" WHERE {where} LIMIT %s",
         [*params, after, *more, limit],
     )
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:

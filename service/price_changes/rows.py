@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db import connection
+from django.db.models import OuterRef, QuerySet, Subquery, Sum, TextField, Value
 
 from price_changes import preview
 from price_changes.models import PriceChange
@@ -108,6 +109,119 @@ def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
             old_state=Subquery(before.values("price_state")[:1]),
         )
     )
+
+
+def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
+    columns = {
+        "subscription": "subscription_id",
+        "client": "client_id",
+        "service": "service_id",
+        "plan": "plan_id",
+        "old_price": "old_price",
+        "price_state": "old_state",
+        "new_price": "price",
+        "new_state": "price_state",
+        "locked_until": "locked_until",
+        "reason": "reason",
+    }
+    entries = moved_entries(change, after).annotate(reason=Value(None, TextField()))
+    rows = entries.values_list(*columns.values())[:limit]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def rows_of(
+    change: PriceChange, after: int, limit: int, reason: str | None = None
+) -> list[dict[str, Any]]:
+    """Up to `limit` rows on from `after`, in the order of the subscriptions' ids.
+
+    The shape of `preview.listed`, with `moved` and `by_change`. Before the change begins they are
+    what it would do. Afterwards, those that it has moved; of a set, those that wait on its list;
+    those that were skipped or failed, with the reason. Of one reason if given; "moves" means all
+    that have none. Up to four queries.
+    """
+    if change.started_at is None:
+        if change.status == PriceChange.Status.CANCELLED:
+            return []
+        foreseen = preview.listed(change, after, limit, reason)
+        return [row | {"moved": False, "by_change": None} for row in foreseen]
+    # A row that a worker moves meanwhile is found twice rather than not at all: the later word
+    # is the one that counts.
+    known: dict[int, dict[str, Any]] = {}
+    if reason in (None, "moves"):
+        waiting = _waiting(change, after, limit)
+        known |= {row["subscription"]: row | {"moved": False} for row in waiting}
+        moved = moved_rows(change, after, limit)
+        known |= {row["subscription"]: row | {"moved": True} for row in moved}
+    if reason != "moves":
+        known |= {row["subscription"]: row for row in _left(change, after, limit, reason)}
+    return [{"by_change": None, **known[pk]} for pk in sorted(known)[:limit]]
+
+
+# In each stretch one row at least is still to come, its last one; so the first `limit` rows stand
+# no further on than the ends of as many stretches.
+WAITING = """
+WITH stretch AS MATERIALIZED (
+    SELECT listed.id, first_id, listed.last_id, greatest(%(after)s, after_id) AS after_id
+      FROM price_changes_listedrows listed
+      JOIN services_repricing work USING (change_id)
+      JOIN services_repricingstep step
+        ON repricing_id = work.id AND step.kind = 'price'
+       AND (step.service_id, step.plan_id) = (listed.service_id, listed.plan_id)
+     WHERE change_id = %(change)s AND listed.last_id > greatest(%(after)s, after_id)
+), item AS (
+    SELECT item.*, service_id, plan_id
+      FROM stretch JOIN price_changes_listedrows listed USING (id)
+     CROSS JOIN unnest(ids, prices, price_states, new_prices, new_states, new_untils)
+        AS item (item_id, old_price, price_state, new_price, new_state, new_until)
+     WHERE item_id > after_id AND stretch.first_id <= (
+           SELECT max(last_id)
+             FROM (SELECT last_id FROM stretch ORDER BY last_id LIMIT %(limit)s) nearest)
+     ORDER BY item_id LIMIT %(limit)s
+)
+SELECT item_id, client_id, item.service_id, item.plan_id, old_price, item.price_state, new_price,
+       new_state, new_until, NULL
+  FROM item LEFT JOIN services_subscription subscription ON subscription.id = item_id
+ ORDER BY item_id
+"""
+
+
+def _waiting(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+    """What stands on its list and no worker has come to."""
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING, {"change": change.pk, "after": after, "limit": limit})
+        return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[dict[str, Any]]:
+    """Skipped and failed ones, as they stand now."""
+    skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__gt=after)
+    if reason is None:
+        skips = skips.exclude(reason=Skip.Reason.NOT_STAMPED)  # it was moved
+    else:
+        skips = skips.filter(reason=reason)
+    found = list(skips.order_by("subscription_id")[:limit])
+    known = Subscription.objects.in_bulk([skip.subscription_id for skip in found])
+    rows = []
+    for skip in found:
+        now = known.get(skip.subscription_id or 0)
+        rows.append(
+            {
+                "subscription": skip.subscription_id,
+                "client": now and now.client_id,
+                "service": now and now.service_id,
+                "plan": now and now.plan_id,
+                "old_price": now and now.price,
+                "price_state": now and now.price_state,
+                "new_price": None,
+                "new_state": None,
+                "locked_until": now and now.locked_until,
+                "reason": skip.reason,
+                "moved": skip.reason == Skip.Reason.NOT_STAMPED,
+                "by_change": skip.by_change_id,
+            }
+        )
+    return rows
 
 
 def _moved(change: PriceChange, after: int) -> list[Row]:

@@ -198,18 +198,25 @@ class PriceChangePageSerializer(serializers.Serializer):
 
 
 class RowSerializer(serializers.Serializer):
-    """A subscription that a change is about: what it pays, and what it would pay."""
+    """A subscription that a change is about: what it paid, and what it (is to) pay.
+
+    Null is what is not known of one that was deleted, and what one that stays would have paid.
+    """
 
     subscription = serializers.IntegerField()
-    client = serializers.IntegerField()
-    service = serializers.IntegerField()
-    plan = serializers.IntegerField()
-    old_price = money()
-    price_state = serializers.ChoiceField(Subscription.PriceState.choices)
-    new_price = money()
-    new_state = serializers.ChoiceField(Subscription.PriceState.choices)
+    client = serializers.IntegerField(allow_null=True)
+    service = serializers.IntegerField(allow_null=True)
+    plan = serializers.IntegerField(allow_null=True)
+    old_price = money(allow_null=True)
+    price_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
+    new_price = money(allow_null=True)
+    new_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
     locked_until = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(allow_null=True, help_text="Why it stays; null: it moves.")
+    moved = serializers.BooleanField(help_text="Whether it has been.")
+    by_change = serializers.IntegerField(
+        allow_null=True, help_text="The later change that holds it."
+    )
 
 
 @extend_schema_serializer(many=False)

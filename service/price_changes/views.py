@@ -17,6 +17,7 @@ from rest_framework.viewsets import ViewSet
 
 from price_changes import definition, lifecycle, preview
 from price_changes.models import PriceChange
+from price_changes.rows import rows_of
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -197,32 +198,21 @@ class PriceChangeView(ViewSet):
             CURSOR,
             PAGE_SIZE,
         ],
-        responses={
-            200: RowPageSerializer,
-            **ERRORS,
-            **UNKNOWN,
-            409: OpenApiResponse(ErrorSerializer, "It has begun: see its outcome and its skips."),
-        },
+        responses={200: RowPageSerializer, **ERRORS, **UNKNOWN},
     )
     @action(detail=True)
     def rows(self, request: Request, pk: str) -> Response:
-        """What the change would make of each subscription, as the book is now."""
+        """What the change would make of each subscription, as the book is now.
+
+        Once it has begun: those that it has moved, those that stand on the list of a set, and
+        those that were skipped or failed and are somebody's business; `outcome` counts the others.
+        """
         query = request.query_params
         filters.refuse_unknown(query, ["reason", *filters.PAGING])
         reason = reason_of(query, ["moves", *REASONS])
         after, size = after_of(query), filters.page_size(query)
         change = change_of(pk)
-        waiting = ["planned", "held", "scheduled"]
-        if change.status not in waiting:
-            raise Refused(
-                "wrong_state",
-                f"Price change {pk} is {change.status}: its rows can be foreseen no more. See its"
-                " outcome, its skips, and the ledger.",
-                409,
-                state=change.status,
-                allowed=waiting,
-            )
-        found = preview.listed(change, after, size + 1, reason)
+        found = rows_of(change, after, size + 1, reason)
         more = Cursor(found[size - 1]["subscription"]) if len(found) > size else None
         return Response({"result": found[:size], "next": link(request, more)})
 

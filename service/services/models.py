@@ -498,12 +498,18 @@ class Skip(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [
+            # Those that are named, a page at a time.
+            models.Index(
+                name="skip_named",
+                fields=["repricing", "subscription_id"],
+                condition=Q(subscription_id__isnull=False),
+            ),
             # What a later change holds of others; few skips have one.
             models.Index(
                 name="skip_by_change",
                 fields=["by_change_id"],
                 condition=Q(by_change_id__isnull=False),
-            )
+            ),
         ]
 
     def __str__(self) -> str:

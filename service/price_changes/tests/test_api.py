@@ -238,12 +238,76 @@ class TestRows:
         [stays] = erp.get(f"{URL}{change['id']}/rows/?reason=locked").json()["result"]
         assert stays["subscription"] == locked.pk
 
-    def test_are_foreseen_no_more_once_it_has_begun(self, erp, book):
-        change = planned(erp, kind="set", adjustment="percent", operand=10)
+    def test_of_one_that_has_begun_are_what_is_known(
+        self, erp, book, monkeypatch, django_assert_num_queries
+    ):
+        monkeypatch.setattr(repricing, "CHUNK", 4)
+        change = planned(erp, kind="set", adjustment="add", operand=10)
+        approve(erp, change, when_moved="frozen")
+        prices = dict(book.values_list("pk", "price"))
+        gone, touched = book.first(), book.last()
+        book.filter(pk=gone.pk).delete()
+        book.filter(pk=touched.pk).update(price_state="negotiated", price=9)
+        starting.start_due()
+        waits = self.all_of(erp, change)
+        assert [row["subscription"] for row in waits] == sorted(prices)
+        assert not any(row["moved"] or row["reason"] for row in waits)
+        repricing._take_chunk("price", set())
+
+        # 4 queries: * the change * its list * what it moved * what it skipped, which is nobody yet
+        with django_assert_num_queries(4):
+            a_reader().get(f"{URL}{change['id']}/rows/")
+        begun = self.all_of(erp, change)
+        moved = [row["subscription"] for row in begun if row["moved"]]
+        assert [row["subscription"] for row in begun] == sorted(prices)
+        assert 0 < len(moved) < 30
+        assert moved == list(
+            book.filter(price_state="negotiated")
+            .exclude(pk=touched.pk)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+        assert all(
+            (row["old_price"], row["new_price"])
+            == (prices[row["subscription"]], prices[row["subscription"]] + 10)
+            for row in begun
+            if not row["reason"]
+        )
+
+        repricing.reprice()
+        ended = {row["subscription"]: row for row in self.all_of(erp, change)}
+        assert sorted(ended) == sorted(prices)
+        assert (ended[gone.pk]["reason"], ended[gone.pk]["old_price"]) == ("deleted", None)
+        assert (ended[touched.pk]["reason"], ended[touched.pk]["moved"]) == ("moved_since", False)
+        assert sum(row["moved"] for row in ended.values()) == 28
+        assert len(self.all_of(erp, change, reason="moves")) == 28
+        [skipped] = self.all_of(erp, change, reason="moved_since")
+        assert skipped["subscription"] == touched.pk
+
+    def test_of_one_of_the_catalogue_that_has_begun_are_what_it_moved(self, erp, book):
+        service = book.first().service
+        change = planned(erp, kind="list_price", service=service.pk, new_value=150)
         approve(erp, change)
         repricing.reprice()
-        response = erp.get(f"{URL}{change['id']}/rows/")
-        assert (response.status_code, response.json()["state"]) == (409, "applied")
+        rows = self.all_of(erp, change)
+        assert len(rows) == book.filter(service=service).count()
+        assert all(row["moved"] and row["new_state"] == "follows" for row in rows)
+
+    def test_of_one_that_was_cancelled_before_its_instant_are_none(self, erp, book):
+        change = planned(erp, kind="set", adjustment="percent", operand=10)
+        erp.post(f"{URL}{change['id']}/cancel/")
+        assert self.all_of(erp, change) == []
+
+    def all_of(self, erp, change, page_size=7, **query):
+        """Every row, a page at a time."""
+        words = "".join(f"&{name}={value}" for name, value in query.items())
+        url, seen = f"{URL}{change['id']}/rows/?page_size={page_size}{words}", []
+        while url:
+            page = exact(erp.get(url))
+            assert len(page["result"]) == page_size or page["next"] is None
+            seen += page["result"]
+            url = page["next"]
+        return seen
 
 
 class TestSkips:

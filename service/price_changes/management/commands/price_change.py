@@ -12,14 +12,13 @@ from typing import Any, NoReturn
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.db.models import TextField, Value
 from django.utils import timezone
 
 from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
 from price_changes.management import plan_options, report
 from price_changes.models import PriceChange
-from price_changes.rows import moved_entries
+from price_changes.rows import moved_rows
 from services import repricing
 from services.management import arguments
 from services.management.progress import Progress
@@ -144,7 +143,7 @@ class Command(BaseCommand):
         if change.started_at is None:
             found = preview.listed(change, after, limit, only)
         elif only in (None, "moves"):
-            found = _moved(change, after, limit)
+            found = moved_rows(change, after, limit)
         else:
             raise CommandError(f"It has been applied: price_change skips {number} has the others.")
         if json:
@@ -347,25 +346,6 @@ def _next(change: PriceChange, previewed: bool) -> str:
         case Status.APPLIED if change.reverts_id is None:
             return f"revert {change.pk}"
     return ""
-
-
-def _moved(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
-    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
-    entries = moved_entries(change, after).annotate(reason=Value(None, TextField()))
-    columns = {
-        "subscription": "subscription_id",
-        "client": "client_id",
-        "service": "service_id",
-        "plan": "plan_id",
-        "old_price": "old_price",
-        "price_state": "old_state",
-        "new_price": "price",
-        "new_state": "price_state",
-        "locked_until": "locked_until",
-        "reason": "reason",
-    }
-    rows = entries.values_list(*columns.values())[:limit]
-    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 AMOUNTS = {"total_before", "total_after", "before", "after"}
