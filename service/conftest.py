@@ -118,9 +118,29 @@ class Worker:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own empty all tables after them, the ledger too."""
+    """Tests with transactions of their own empty all tables after them, the ledger too.
+
+    Statistics are those that a test asks for. Autovacuum would come at any moment and count what
+    is committed: nothing, of a table that a test has filled, and its plan would follow from that.
+    """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+
+
+@pytest.fixture
+def empty_files(db: None) -> None:
+    """For a test of plans or of many rows: not the pages that rolled-back tests have left.
+
+    The planner counts them, and has counts of them. The files of this test go with it, as nobody
+    vacuums here.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
+            " services_ledgerentry CASCADE"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1019,7 +1019,7 @@ class TestPending:
         assert lifecycle.pending(subscription.pk) == [of_service, of_all]
         assert lifecycle.pending(other.pk) == [of_all]
 
-    def test_reads_the_row_and_not_the_book(self, django_assert_num_queries):
+    def test_reads_the_row_and_not_the_book(self, empty_files, django_assert_num_queries):
         book = a_book(subscriptions=3000, services=1, plans=1)
         at = clock() + timedelta(hours=1)
         approved(planned(kind="set", adjustment="add", operand=1, effective_at=at))

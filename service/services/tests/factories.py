@@ -64,7 +64,8 @@ def a_book(
     """Many subscriptions, spread evenly over new services, plans and clients, and no two alike.
 
     Comments are "row 1", "row 2"…, external ids likewise, of one source for each call. Made by a
-    few statements whatever the number, and analysed, so that plans are those of a live book.
+    few statements whatever the number, and analysed, so that plans are those of a live book
+    (with the fixture `empty_files`: of this one alone).
     """
     number = next(numbers)
     made_services = [a_service(full_price=100 + 10 * n) for n in range(services)]
@@ -113,5 +114,8 @@ def a_book(
                 "subscriptions": subscriptions,
             },
         )
-        cursor.execute("ANALYZE services_subscription, clients_client, auth_user")
+        cursor.execute(
+            "ANALYZE services_subscription, services_service, services_plan, services_subtotal,"
+            " services_ledgerentry, clients_client, auth_user"
+        )
     return Subscription.objects.filter(source=f"book {number}")

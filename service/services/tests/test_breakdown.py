@@ -58,7 +58,7 @@ class TestEach:
             assert response.status_code == 404
             assert response.json()["code"] == "not_found"
 
-    def test_of_the_clients_reads_their_subscriptions_and_no_others(self):
+    def test_of_the_clients_reads_their_subscriptions_and_no_others(self, empty_files):
         a_book(20_000, clients=4_000)
         sql = breakdown.statement("client", "client.id > %s")
         with connection.cursor() as cursor:

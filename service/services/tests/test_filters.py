@@ -266,7 +266,7 @@ class TestSearch:
         read = re.findall(r"on clients_client .*actual rows=([0-9.]+)", plan)
         assert max(map(float, read)) <= 21
 
-    def test_finds_the_clients_by_their_trigrams(self):
+    def test_finds_the_clients_by_their_trigrams(self, empty_files):
         subscription = a_book(5_000, clients=30_000).first()
         name = "Ромашка и сыновья"
         subscription.client.company_name = name

@@ -132,7 +132,7 @@ def empty_the_book() -> None:
 
 
 class TestRealBook:
-    def test_gives_the_total_that_nobody_made_up(self):
+    def test_gives_the_total_that_nobody_made_up(self, empty_files):
         with gzip.open(TELCO) as file:
             imported = import_book(file)
         assert imported == Imported(

@@ -17,7 +17,7 @@ from services.models import Service, Subscription
 from services.named_queries import NamedQuery, named_queries
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_files")]
 
 ROWS = 20_000
 
@@ -26,12 +26,6 @@ PREFIX = Subscription.objects.filter(comment__startswith="row 123").order_by()
 BOTH = Subscription.objects.filter(source="crm 3", external_id="123").order_by()
 SOURCE = Subscription.objects.filter(source="crm 3").order_by()
 EXTERNAL_ID = Subscription.objects.filter(external_id="123").order_by()
-
-
-@pytest.fixture(autouse=True)
-def empty_files(db):
-    """Not the pages that rolled-back tests have left: the planner counts pages."""
-    execute("TRUNCATE services_subscription")
 
 
 @pytest.fixture

@@ -769,7 +769,7 @@ class TestPlans:
     """At a size at which PostgreSQL has a choice."""
 
     @pytest.fixture(autouse=True)
-    def book(self):
+    def book(self, empty_files):
         book = a_book(ROWS, services=5, plans=2, clients=2_000)
         with connection.cursor() as cursor:
             cursor.execute(

@@ -578,7 +578,7 @@ class TestARowThatCanNotBeWritten:
 
 
 class TestAStatementOfManyRows:
-    def test_costs_the_same_in_a_session_that_began_with_single_ones(self):
+    def test_costs_the_same_in_a_session_that_began_with_single_ones(self, empty_files):
         """Its triggers keep the plans of their first call, made for as many rows as that had."""
         book = a_book(subscriptions=6_000, services=2, plans=2)
 

@@ -147,7 +147,7 @@ class TestPlan:
     """What PostgreSQL does for a page, at a size at which it has a choice."""
 
     @pytest.fixture(autouse=True)
-    def book(self):
+    def book(self, empty_files):
         self.subscription = a_book(ROWS, services=10, plans=4, clients=3000).order_by("id")[
             ROWS // 2
         ]

@@ -621,7 +621,7 @@ class TestRepricingOfManyRows:
         assert updated - updated_before == self.ROWS
         assert (hot - hot_before) / self.ROWS >= 0.9
 
-    def test_reads_the_rows_of_the_pair_and_no_others(self, monkeypatch):
+    def test_reads_the_rows_of_the_pair_and_no_others(self, monkeypatch, empty_files):
         """Also where the statistics know of a few, and many came after them."""
         monkeypatch.setattr(repricing, "CHUNK", 900)
         a_book(subscriptions=self.ROWS, services=4, plans=5, clients=500)
