@@ -13,6 +13,7 @@ from price_changes.tests import kills
 from price_changes.tests.changes import clock, drained, scheduled
 from price_changes.tests.kills.faults import FAULTS
 from price_changes.tests.kills.proof import double_entries
+from price_changes.tests.kills.rounds import POINTS_OF_PEOPLE, POINTS_OF_WORKERS, plan_of
 from services.models import LedgerEntry
 from services.tests.factories import a_plan, a_service, a_subscription
 
@@ -28,6 +29,13 @@ def outcomes(tmp_path_factory):
     """All rounds in one run, since servers and workers take longer to start than a round."""
     home = tmp_path_factory.mktemp("kills")
     return list(kills.run(home, ROUNDS, faults=FAULTS))
+
+
+def test_two_hundred_rounds_bring_each_kind_to_each_of_its_points():
+    met = {plan_of(seed) for seed in range(200)}
+    workers = {(kind, point) for kind, point in met if kind != "web"}
+    assert {point for kind, point in met - workers} == set(POINTS_OF_PEOPLE)
+    assert len(workers) == 4 * len(POINTS_OF_WORKERS)
 
 
 def test_nothing_is_lost_or_done_twice_whatever_is_killed(outcomes):

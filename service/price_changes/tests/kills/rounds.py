@@ -66,7 +66,9 @@ POINTS_OF_PEOPLE = {
 # Passed once or twice in a round: the others wait for the first, second or fourth passing.
 RARE = {"change started", "rows listed", "revert started", "locks ended", "repricing finished"}
 # What is killed. A worker pauses at the point; what dies is it, its session, or a server.
-KINDS = ["worker", "database session", "PostgreSQL", "Valkey", "web"]
+CHEAP = ["worker", "database session", "PostgreSQL", "Valkey"]
+# The web server takes longer to start again than a round of the others.
+TURN = [*CHEAP, "web", *CHEAP, "worker"]
 
 SUBSCRIPTIONS, SERVICES, PLANS = 120, 3, 2
 DRAIN_SECONDS = 45.0
@@ -95,9 +97,11 @@ class Round:
 
 def plan_of(seed: int) -> tuple[str, str]:
     """Kinds take turns, and each goes through its points, so 200 rounds meet all of them."""
-    turn, kind = divmod(seed, len(KINDS))
-    points = list(POINTS_OF_PEOPLE) if KINDS[kind] == "web" else POINTS_OF_WORKERS
-    return KINDS[kind], points[(turn + 3 * kind) % len(points)]
+    turn, place = divmod(seed, len(TURN))
+    kind = TURN[place]
+    number = turn * TURN.count(kind) + TURN[:place].count(kind)
+    points = list(POINTS_OF_PEOPLE) if kind == "web" else POINTS_OF_WORKERS
+    return kind, points[(number + 3 * TURN.index(kind)) % len(points)]
 
 
 class Rounds:
