@@ -332,10 +332,11 @@ def import_book(
         imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
     if imported.subscriptions_new:
         with connection.cursor() as cursor:
-            # The planner knows nothing of the new rows until autovacuum comes by, in a minute.
+            # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or
+            # that there are none, where it came by before the commit.
             cursor.execute(
                 "ANALYZE services_subscription, services_service, services_plan,"
-                " clients_client, auth_user"
+                " services_ledgerentry, clients_client, auth_user"
             )
     return imported
 
