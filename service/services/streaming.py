@@ -36,10 +36,7 @@ ONLY_OF_PAGES = ("as_of", "ordering", "cursor", "page_size")
 
 
 class _Streamed(BaseRenderer):
-    """Stands for a form where DRF chooses; the answer itself doesn't go through it."""
-
-    def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
-        raise NotImplementedError
+    """Stands for a form where DRF chooses; the answer itself goes through no renderer."""
 
 
 class CSVRenderer(_Streamed):
