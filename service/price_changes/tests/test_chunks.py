@@ -7,10 +7,11 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from price_changes import moving, starting
+from price_changes import lifecycle, moving, starting
+from price_changes.models import ListedRows
 from price_changes.tests.changes import approved, planned
-from services import price_writes, repricing
-from services.models import LedgerEntry, Skip, Subscription
+from services import price_state, price_writes, repricing
+from services.models import LedgerEntry, RepricingStep, Skip, Subscription
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
 
@@ -74,6 +75,50 @@ def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, b
         cursor.execute("SELECT count(*) FROM price_changes_listedrows")
         assert cursor.fetchone() == (0,)
     assert Subscription.objects.filter(price_state="negotiated").count() == len(before)
+
+
+class TestSmallStepsOfASet:
+    """They share a transaction, and nothing of one that fails is left of it."""
+
+    @pytest.fixture(autouse=True)
+    def room_for_all(self, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 1000)
+        monkeypatch.setattr(repricing, "SECONDS", 60)
+
+    @pytest.fixture
+    def change(self, book):
+        change = planned(kind="set", adjustment="percent", operand=10)
+        approved(change, "frozen")
+        assert starting.start_due()
+        return change
+
+    def test_are_done_together(self, change):
+        assert repricing._take_chunk("price", set()) == 20
+        assert not ListedRows.objects.exists()
+        assert lifecycle.outcome(change)["applied"] == 20
+        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 20
+
+    def test_a_failing_one_is_skipped_and_counted_once(self, change, book):
+        third = RepricingStep.objects.order_by("pk")[2]
+        rows = book.filter(service=third.service_id, plan=third.plan_id).order_by("pk")
+        touched, _, refused, *_ = rows
+        price_state.negotiate(touched.pk, 9, "by hand", "ann")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "ALTER TABLE services_subscription ADD CONSTRAINT refused CHECK"
+                f" (id <> {refused.pk} OR price_state = 'follows') NOT VALID"
+            )
+        try:
+            assert repricing._take_chunk("price", set()) == 10
+            assert not Skip.objects.exists()
+            assert repricing.reprice() == 8
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT refused")
+        found = lifecycle.outcome(change)
+        assert (found["rows"], found["applied"], found["failed"]) == (20, 18, 1)
+        assert found["skipped"] == {"moved_since": 1}
+        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 18
 
 
 def explained(statement):

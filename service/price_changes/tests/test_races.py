@@ -240,6 +240,26 @@ class TestAChunkInHand:
         found = lifecycle.outcome(change)
         assert (found["applied"], found["skipped"]) == (5, {"cancelled": 5})
 
+    def test_of_several_steps_is_taken_back_as_a_whole(self, monkeypatch):
+        monkeypatch.setattr(repricing, "_room", lambda: 1000)
+        monkeypatch.setattr(repricing, "SECONDS", 60)
+        book = a_book(subscriptions=10, services=1, plans=2)
+        before = dict(book.values_list("pk", "price"))
+        change = raised()
+        approved(change)
+        started()
+        pause = Pause(monkeypatch, repricing, "_fill_up")
+        chunk = in_background(repricing._take_chunk, "price", set())
+        pause.until_reached()
+        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+        pause.go_on()
+        assert chunk.result() == 10
+        cancel.result()
+        assert right()
+        assert dict(book.values_list("pk", "price")) == before
+        found = lifecycle.outcome(change)
+        assert (found["applied"], found["skipped"]) == (10, {})
+
     def test_would_be_counted_twice_by_who_does_not_wait_for_it(self, monkeypatch, book):
         def stop(change):
             work = Repricing.objects.due().get(change_id=change.pk)

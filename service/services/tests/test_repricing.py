@@ -1,6 +1,7 @@
 """Repricing: whatever moves the catalogue, the prices follow, once and set-wise."""
 
 import re
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -297,6 +298,15 @@ class TestSmallSteps:
         repricing._take_chunk("price", set())
         assert list(Repricing.objects.values_list("repriced", flat=True)) == [10, 10]
 
+    def test_are_stamped_together(self, book):
+        book.update(comment="")
+        with catalogue_edit(comment="2027"):
+            Service.objects.update(full_price=778)
+        reprice()
+        assert repricing._take_chunk("comment", set()) == 20
+        assert book.filter(comment="2027").count() == 20
+        assert list(Repricing.objects.values_list("stamped", flat=True)) == [10, 10, 0, 0]
+
     def test_no_more_than_there_is_room_for(self, book, monkeypatch):
         monkeypatch.setattr(repricing, "_room", lambda: 12)
         assert repricing._take_chunk("price", set()) == 10
@@ -372,6 +382,8 @@ class TestSmallSteps:
         with a_person() as person:
             person.execute("SELECT FROM services_repricing FOR NO KEY UPDATE")
             chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            time.sleep(0.1)
+            assert chunk.waits_for_a_lock()
             person.commit()
             assert chunk.result() == 20
 
