@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 from django.db.models import BooleanField, Q
@@ -210,7 +210,11 @@ class BookFilter:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The values that are given, by their names."""
+        """The values that are given, by their names; the caller's own."""
+        return self._given.copy()
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
         return {name: value for name in FILTERS if (value := getattr(self, name, None)) is not None}
 
     def kept(self) -> dict[str, Any]:
