@@ -37,6 +37,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from rest_framework_api_key.models import APIKey
 
 from benchmarks import SERVICE, list_page, repricing, results, total
+from benchmarks.progress import step
 from benchmarks.scratch import (
     copy_of_the_book,
     environment_of_the_book,
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> None:
     with scratch_database("goals"):
         for rows in chosen.rows:
             for name, part in parts.items():
-                say(f"{rows:,} subscriptions: {name}")
+                step(f"goals, {rows:,}: {name}")
                 with copy_of_the_book():
                     figures += [{"rows": rows, **figure} for figure in part(rows, chosen.rounds)]
     results.table("Goals", [{key: figure[key] for key in HEADS} for figure in figures])

@@ -31,7 +31,8 @@ def prepared_cursor() -> Iterator[CursorWrapper]:
         cursor.cursor = _Cursor(session)
         # Sessions are in UTC. Django's loader, in Python, says so anew to each instant it reads.
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-        if not settings.PREPARED_STATEMENTS:
+        # (Of a prepared one Django's log of queries would have no text.)
+        if not settings.PREPARED_STATEMENTS or connection.queries_logged:
             yield cursor
             return
         # Only meanwhile: psycopg keeps the text of each statement that it may come to prepare.

@@ -26,7 +26,9 @@ import msgspec
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
+from pricebook.prepared import prepared_cursor
 from services.filters import BookFilter
 from services.models import Subscription
 
@@ -137,15 +139,17 @@ def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str
 def total_amount(book_filter: BookFilter = EVERYTHING) -> Total:
     """The total of all subscriptions that match, as of now. One query."""
     if book_filter.by_catalogue:
-        return _read(*kept(book_filter)).total
+        # However they are planned: the subtotals are few.
+        with prepared_cursor() as cursor:
+            return _read(cursor, kept(book_filter)).total
     known = cached(book_filter)
-    return settle(_read(*summed(book_filter, known)), book_filter, known)
-
-
-def _read(sql: str, params: tuple[Any, ...]) -> Book:
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return Book(*cursor.fetchone())
+        return settle(_read(cursor, summed(book_filter, known)), book_filter, known)
+
+
+def _read(cursor: CursorWrapper, statement: SQL) -> Book:
+    cursor.execute(*statement)
+    return Book(*cursor.fetchone())
 
 
 def settle(book: Book, book_filter: BookFilter, known: Known) -> Total:

@@ -1,0 +1,49 @@
+"""How far `./pricebook bench --quick` is, and about how long it still takes."""
+
+import os
+import time
+
+from benchmarks.scratch import say
+
+BEGAN = "PRICEBOOK_BENCH_BEGAN"  # when the run did, on the clock that all processes share
+
+# Its steps in their order, with their seconds on two quiet cores. Elsewhere they are shares.
+QUICK = {
+    "ladder, 300: list": 6,
+    "ladder, 300: total": 3,
+    "ladder, 300: indexes": 1,
+    "ladder, 300: cachalot": 3,
+    "ladder, 300: pairs": 1,
+    "ladder, 10,000: list": 7,
+    "ladder, 10,000: repricing": 14,
+    "ladder, 10,000: total": 3,
+    "ladder, 10,000: indexes": 2,
+    "ladder, 10,000: updates": 6,
+    "ladder, 10,000: cachalot": 3,
+    "ladder, 10,000: pairs": 2,
+    "ladder: what stays wrong": 25,
+    "goals, 10,000: page": 6,
+    "goals, 10,000: middle": 6,
+    "goals, 10,000: total": 4,
+    "goals, 10,000: inserts": 4,
+    "goals, 10,000: list price": 4,
+    "goals, 10,000: import": 15,
+    "goals, 10,000: stream": 4,
+    "goals, 10,000: requests": 12,
+}
+
+
+def step(name: str) -> None:
+    """Say what begins now, and in the quick proof what is left: "ladder, 300: list"."""
+    began = float(os.environ.get(BEGAN, 0))
+    if not began or name not in QUICK:
+        say(name)
+        return
+    names = list(QUICK)
+    done, left = (
+        sum(QUICK[each] for each in part)
+        for part in (names[: names.index(name)], names[names.index(name) :])
+    )
+    elapsed = time.monotonic() - began
+    slower = max(1, elapsed / done) if done > 10 else 1
+    say(f"[{elapsed:.0f} s, about {left * slower:.0f} s left] {name}")
