@@ -21,6 +21,7 @@ from benchmarks import (
     list_page,
     pair_prices,
     plots,
+    progress,
     results,
     scratch,
     stale_totals,
@@ -80,6 +81,7 @@ class TestCommand:
     def test_the_quick_one_runs_the_ladder_and_the_goals_and_draws(self, monkeypatch, tmp_path):
         ran = []
         monkeypatch.setenv("PRICEBOOK_HOME", str(tmp_path))
+        monkeypatch.setenv(progress.BEGAN, "0")
         monkeypatch.setattr(bench, "in_a_process", lambda *given: ran.append(given) or 0)
         assert bench.main(["--quick"]) == 0
         plot = ["--plot", str(tmp_path / "bench")]

@@ -1,0 +1,92 @@
+"""Where the CPU of a list page of 100 goes, in Python and in PostgreSQL, beside the page by hand.
+
+The parts are called apart, in turn with the whole: what they leave of it is Django's handler, its
+middleware and signals, and DRF's view around the list.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.http import QueryDict
+from rest_framework_api_key.models import APIKey
+
+from benchmarks import results
+from benchmarks.goals import PAGE, by_hand, request_of
+from benchmarks.scratch import scratch_book
+from benchmarks.stopwatch import one_session, session_seconds
+from pricebook.access import key_of
+from pricebook.api import JSONRenderer
+from services import filters, listing
+from services.filters import BookFilter
+
+WHOLE, BY_HAND = "the whole request", "the page by hand"
+CALLS = 50  # of each part in a round
+
+
+def main(arguments: list[str]) -> None:
+    parser = results.options(__doc__, rows=[10_000], quick=[10_000], rounds=7)
+    chosen = results.parse(parser, arguments)
+    under = results.conditions(chosen)
+    figures = []
+    for rows in chosen.rows:
+        with scratch_book("page_parts", rows):
+            figures += measure(rows, chosen.rounds)
+    results.table("CPU of a page of 100, ms", figures)
+    results.save("page_parts", chosen, under, figures)
+
+
+def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+    one_session()
+    query = QueryDict(PAGE.partition("?")[2])
+    key, secret = APIKey.objects.create_key(name="parts")
+    everything = BookFilter()
+    shown = {"result": listing.page(everything, None, 100).result}
+
+    def read_and_verify_the_key() -> bool:
+        found = key_of(key.prefix)
+        return found is not None and found.is_valid(secret)
+
+    def read_the_parameters() -> None:
+        filters.refuse_unknown(query, [*filters.FILTERS, "as_of", "ordering", *filters.PAGING])
+        filters.book_filter(query)
+        filters.page_size(query)
+
+    parts: dict[str, Callable[[], object]] = {
+        WHOLE: request_of(PAGE),
+        "  is the session alive?": connection.is_usable,
+        "  the key, read and verified": read_and_verify_the_key,
+        "  the parameters": read_the_parameters,
+        "  the statement, written": lambda: listing.statement(everything, None, 100),
+        "  the page, with its statement": lambda: listing.page(everything, None, 100),
+        "  rows to bytes": lambda: JSONRenderer.encoder.encode(shown),
+        BY_HAND: by_hand,
+    }
+    database: dict[str, list[float]] = {name: [] for name in parts}
+
+    def python(name: str) -> float:
+        """CPU of this process; that of the session goes into `database`."""
+        call = parts[name]
+        for _ in range(10):
+            call()
+        process, session = time.process_time(), session_seconds()
+        for _ in range(CALLS):
+            call()
+        database[name].append((session_seconds() - session) / CALLS)
+        return (time.process_time() - process) / CALLS
+
+    measured = results.interleaved({name: lambda name=name: python(name) for name in parts}, rounds)  # type: ignore[misc]
+    both = {name: [*map(sum, zip(measured[name], database[name], strict=True))] for name in parts}
+    return [
+        {
+            "rows": rows,
+            "part": name,
+            "Python": 1000 * statistics.median(measured[name]),
+            "PostgreSQL": 1000 * statistics.median(database[name]),
+            "together": 1000 * statistics.median(both[name]),
+            "× by hand": results.ratio_to(both[BY_HAND], both[name]),
+        }
+        for name in parts
+    ]
