@@ -6,8 +6,8 @@ class PriceChangesConfig(AppConfig):
     verbose_name = "Price changes"
 
     def ready(self) -> None:
-        from price_changes import explaining, moving, starting
-        from services import ledger, repricing
+        from price_changes import explaining, moving, pending, starting
+        from services import filters, ledger, repricing
         from services.models import Repricing
 
         repricing.MOVERS[Repricing.Kind.ROWS] = moving.move_rows
@@ -15,3 +15,4 @@ class PriceChangesConfig(AppConfig):
         repricing.START_DUE.append(starting.start_due)
         ledger.DESCRIBE_CHANGE.append(explaining.describe)
         ledger.PENDING_CHANGES.append(explaining.pending)
+        filters.MOVED_BY_SCHEDULED.append(pending.moved_by)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from services import values
-from services.filters import BookFilter
+from services.filters import FILTERS, LASTING, BookFilter
 from services.followers import BACK
 from services.models import HIGHEST_PRICE, Plan, Service, Subscription
 from services.price_writes import at_point
@@ -107,10 +107,19 @@ def flag(name: str, value: Any) -> bool:
 def row_filter(given: Any) -> dict[str, Any]:
     """A filter as it is kept: JSON values, checked. An empty one means the whole book.
 
-    It takes the filters that the list takes, and means the same by them.
+    It takes the filters that the list takes, but for `pending`, and means the same by them.
     """
     if not isinstance(given, Mapping):
         raise ChangeError("bad_filter", "filter is an object of names and values.")
+    for name in given:
+        if name in FILTERS and name not in LASTING:
+            raise ChangeError(
+                "not_for_a_change",
+                f"{name} moves with what is scheduled, so a price change can't be for that: name"
+                " the subscriptions in another way.",
+                parameter=name,
+                allowed=LASTING,
+            )
     return refusing(BookFilter.of)(given).kept()
 
 

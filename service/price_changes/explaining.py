@@ -1,7 +1,7 @@
 """What price changes say of themselves to whoever asks about a subscription."""
 
-from price_changes import lifecycle
 from price_changes.models import PriceChange
+from price_changes.pending import pending_of
 from services.ledger import Change, PendingChange
 
 
@@ -15,9 +15,9 @@ def describe(change_id: int) -> Change | None:
 
 
 def pending(subscription_id: int) -> list[PendingChange]:
-    """What is scheduled for a subscription. One query, and one a scheduled change."""
+    """What is scheduled for a subscription. Two queries."""
     found = []
-    for change, new_price in lifecycle.pending_prices(subscription_id):
+    for change, new_price in pending_of(subscription_id):
         assert change.effective_at is not None  # it is scheduled
         found.append(PendingChange(change.pk, change.title, change.effective_at, new_price))
     return found

@@ -27,7 +27,7 @@ from price_changes import definition
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.preview import preview
-from services.filters import FILTERS
+from services.filters import LASTING
 from services.models import Plan, Service, Subscription
 
 Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
@@ -282,13 +282,13 @@ class SetForm(PlanForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in FILTERS:
+        for name in LASTING:
             made = WHERE[name]() if name in WHERE else line(name.replace("_", " ").capitalize(), 50)
             self.fields[f"where_{name}"] = made
         self.sections = [
             (
                 "Which subscriptions",
-                [*(f"where_{name}" for name in FILTERS), "whole_book"],
+                [*(f"where_{name}" for name in LASTING), "whole_book"],
             ),
             (
                 "Their price",
@@ -307,7 +307,7 @@ class SetForm(PlanForm):
         return cleaned
 
     def where(self) -> dict[str, Any]:
-        given = {name: self.cleaned_data.get(f"where_{name}") for name in FILTERS}
+        given = {name: self.cleaned_data.get(f"where_{name}") for name in LASTING}
         return {name: _plain(value) for name, value in given.items() if value not in (None, "")}
 
     def values(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -366,18 +365,3 @@ def outcome(change: PriceChange) -> dict[str, Any]:
         "drift": change.drift,
         "superseded": superseded["rows"],  # rows of others that this one holds
     }
-
-
-def pending(subscription_id: int) -> list[PriceChange]:
-    """Changes that are scheduled and would move this subscription. 1 + one a scheduled change."""
-    return [change for change, _ in pending_prices(subscription_id)]
-
-
-def pending_prices(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
-    """The same with what each would make of the price as it is now."""
-    scheduled = PriceChange.objects.filter(status=Status.SCHEDULED).select_related("reverts")
-    return [
-        (change, new_price)
-        for change in scheduled.order_by("effective_at", "approval")
-        if (new_price := previews.new_price_of(change, subscription_id)) is not None
-    ]

@@ -231,19 +231,6 @@ def drift(change: PriceChange) -> int | None:
     return int(rows)
 
 
-def new_price_of(change: PriceChange, subscription_id: int) -> Decimal | None:
-    """What the change makes of a subscription, as of its instant; None: it would not move it.
-
-    One query, by its id.
-    """
-    sql, params = rows_sql(change)
-    found = fetch(
-        f"SELECT new_price FROM ({sql}) change_row WHERE id = %s AND reason IS NULL",  # noqa: S608
-        [*params, subscription_id],
-    )
-    return found[0][0] if found else None
-
-
 # What a row is called where it is listed, and in the statements of `definition`.
 COLUMNS = {
     "subscription": "id",

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from price_changes import lifecycle
 from price_changes.models import PriceChange
 from price_changes.progress import progress_of
-from services.filters import FILTERS
+from services.filters import LASTING
 from services.models import Skip, Subscription
 
 
@@ -283,7 +283,7 @@ class NewPriceChangeSerializer(serializers.Serializer):
     filter = serializers.DictField(
         required=False,
         help_text="Of a set: which subscriptions; an empty one means all, and has to be given."
-        f" Names: {', '.join(FILTERS)}.",
+        f" Names: {', '.join(LASTING)}.",
     )
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, required=False)
     operand = serializers.DecimalField(

@@ -235,6 +235,19 @@ class PriceStateFilter(DropdownFilter):
         return queryset
 
 
+class PendingFilter(DropdownFilter):
+    title = "scheduled change"
+    parameter_name = "pending"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("true", "Would move it"), ("false", "None would move it")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() in ("true", "false"):
+            return queryset.matching(BookFilter.of({"pending": self.value()}))
+        return queryset
+
+
 # How the list's filters are called in a change of a set of subscriptions.
 FILTERS_OF_SET = {
     "service__id__exact": "service",
@@ -291,6 +304,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         ("plan", CatalogueFilter),
         StateFilter,
         PriceStateFilter,
+        PendingFilter,
     ]
     list_before_template = "pricebook/subscriptions_total.html"
     list_disable_select_all = True

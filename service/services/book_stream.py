@@ -110,8 +110,12 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
     """The SQL of a chunk: of up to `size` rows of the walk, those that match."""
     walked, rest = _split(book_filter)
     stretch, stretch_params = listing.stretch(walked, after, size, COLUMNS)
-    matching = Subscription.objects.matching(rest).order_by().values_list(*COLUMNS)
-    matching_sql, matching_params = matching.query.sql_with_params()
+    matching = Subscription.objects.matching(rest)
+    if book_filter.pending is not None:
+        matching = matching.filter(book_filter.pending.condition_in_stretch())
+    matching_sql, matching_params = (
+        matching.order_by().values_list(*COLUMNS).query.sql_with_params()
+    )
     sql = STATEMENT.format(
         columns=", ".join(COLUMNS),
         stretch=stretch,
@@ -123,14 +127,15 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
 
 
 def _split(book_filter: BookFilter) -> tuple[BookFilter, BookFilter]:
-    """What an index finds, and what is looked for in a stretch.
+    """What an index finds, and what is looked for in a stretch; without `pending`.
 
     A filter without an index may match nothing in millions of rows: as part of the walk it would
     read them all in one statement.
     """
     given = book_filter.given
+    given.pop("pending", None)
     if given.keys() & (serving.FEW | serving.INDEXED):
-        return book_filter, EVERYTHING
+        return BookFilter(**given), EVERYTHING
     by_index = {name: given.pop(name) for name in serving.CATALOGUE if name in given}
     return BookFilter(**by_index), BookFilter(**given)
 

@@ -64,13 +64,93 @@ def _searched(name: str, value: Any) -> str:
 SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
 
 
+SQL = tuple[str, tuple[Any, ...]]
+
+# Who knows which subscriptions scheduled price changes would move: a statement of ids for each of
+# all that are scheduled (None), or for one of this id. `price_changes` adds its own: it stands on
+# top of this.
+MOVED_BY_SCHEDULED: list[Callable[[int | None], list[SQL]]] = []
+MOST_SCHEDULED = 50
+MOVED = "EXISTS (SELECT FROM ({sql}) moved (id) WHERE moved.id = services_subscription.id)"
+# OFFSET 0: else the planner may make a hash of all that a change moves, for a few rows of it.
+MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The value of `pending`: "true", "false", or the id of a scheduled price change.
+
+    What is scheduled is looked up once, when it is needed, and stays: so the rows of a page and
+    their total, or the chunks of a stream, mean the same by it.
+    """
+
+    word: str
+
+    def __str__(self) -> str:
+        return self.word
+
+    @cached_property
+    def moved(self) -> list[SQL]:
+        """Statements of the ids of those that would be moved. One query, the first time."""
+        change_id = int(self.word) if self.word.isdigit() else None
+        found = [sql for moved_by in MOVED_BY_SCHEDULED for sql in moved_by(change_id)]
+        if len(found) > MOST_SCHEDULED:
+            raise BadValue(
+                "too_many_scheduled",
+                f"{len(found)} price changes are scheduled, more than can be asked for at once:"
+                " name one by its id (/api/price-changes/?status=scheduled has them).",
+                "pending",
+                self.word,
+            )
+        return found
+
+    def condition(self) -> Q:
+        """Of rows of the table: each is asked for by itself, along its primary key."""
+        return self._condition(MOVED_ONE)
+
+    def condition_in_stretch(self) -> Q:
+        """Of rows of a stretch under the table's name: as it has no index, all at once."""
+        return self._condition(MOVED)
+
+    def _condition(self, moved: str) -> Q:
+        exists = [moved.format(sql=sql) for sql, _ in self.moved]
+        sql = f"({' OR '.join([*exists, 'false'])})"
+        params = tuple(value for _, given in self.moved for value in given)
+        if self.word == "false":
+            sql = f"NOT {sql}"
+        return Q(RawSQL(sql, params, output_field=BooleanField()))  # noqa: S611 - ours
+
+
+def _pending(name: str, value: Any) -> Pending:
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if value in ("true", "false"):
+        return Pending(value)
+    try:
+        return Pending(str(values.identifier(name, value)))
+    except BadValue:
+        raise BadValue(
+            "unknown_value",
+            f"{name} is true, false, or the id of a price change that is scheduled.",
+            name,
+            value,
+        ) from None
+
+
+PENDING = Kind(_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
+
+
 @dataclass(frozen=True)
 class Filter:
-    """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q."""
+    """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q.
+
+    `lasting`: it can be part of a price change. One by what is scheduled would look at itself.
+    """
 
     kind: Kind
     condition: str | Callable[[Any], Q]
     help: str
+    lasting: bool = True
 
     def q(self, value: Any) -> Q:
         if callable(self.condition):
@@ -78,8 +158,10 @@ class Filter:
         return Q(**{self.condition: value})
 
 
-def _filter(kind: Kind, condition: str | Callable[[Any], Q], help: str) -> Any:
-    return field(default=None, metadata={"filter": Filter(kind, condition, help)})
+def _filter(
+    kind: Kind, condition: str | Callable[[Any], Q], help: str, lasting: bool = True
+) -> Any:
+    return field(default=None, metadata={"filter": Filter(kind, condition, help, lasting)})
 
 
 def _active_or_ended(state: str) -> Q:
@@ -180,6 +262,13 @@ class BookFilter:
         _named_like,
         "Only those of clients and services with a word like this in their name; forgives a typo.",
     )
+    pending: Pending | None = _filter(
+        PENDING,
+        Pending.condition,
+        "Only those that a scheduled price change would move (true), that none would (false), or"
+        " that the one of this id would.",
+        lasting=False,
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -223,7 +312,7 @@ class BookFilter:
             name: value.isoformat()
             if isinstance(value, datetime)
             else str(value)
-            if isinstance(value, Decimal)
+            if isinstance(value, Decimal | Pending)
             else value
             for name, value in self.given.items()
         }
@@ -239,11 +328,16 @@ class BookFilter:
 
     @property
     def timeless(self) -> bool:
-        """Whether what matches moves only when the book does, and not with the clock."""
-        return self.state is None
+        """Whether what matches moves only when the book does.
+
+        And not with the clock, or with what is scheduled.
+        """
+        return self.state is None and self.pending is None
 
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
+# Of a price change of a set of subscriptions.
+LASTING = [name for name, each in FILTERS.items() if each.lasting]
 PAGING = ["cursor", "page_size"]
 
 # --- Query strings ----------------------------------------------------------------------------

@@ -365,7 +365,7 @@ def _rows(
     way = serving.way(book_filter, ordering)
     names = book_filter.given.keys()
     descending = ordering.descending != (cursor is not None and cursor.backward)
-    if names & serving.SEARCHED:
+    if names & serving.SEARCHED or (names & serving.JUDGED and names & serving.INDEXED):
         return _sorted(book_filter, cursor, limit, ordering, descending, columns)
     if ordering.by_id and way != Way.FOUND:
         if "plan_type" in names:

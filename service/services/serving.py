@@ -33,6 +33,8 @@ INDEXED = {
 }
 # An index each for clients and services leads to what they leave; the planner can't tell how much.
 SEARCHED = {"q"}
+# Each row is judged by each scheduled change, for which no index helps.
+JUDGED = {"pending"}
 
 # What one pass may read, by ordering: less than 250 ms on an idle machine, the sum of the total
 # included (`./pricebook bench served`).
@@ -61,7 +63,7 @@ def way(book_filter: BookFilter, ordering: Ordering) -> Way:
         return Way.WALKED
     if ordering.name == "client_name" and not names:
         return Way.WALKED
-    if names & INDEXED and ordering.by_id and not names & SEARCHED:
+    if names & INDEXED and ordering.by_id and not names & (SEARCHED | JUDGED):
         return Way.FOUND
     return Way.PASSED
 
@@ -70,12 +72,18 @@ def way(book_filter: BookFilter, ordering: Ordering) -> Way:
 # its own.
 SEARCH_NAMES = 1_000
 SEARCH_ROWS = 100_000
+# What may be judged: rows times scheduled changes.
+JUDGED_ROWS = 100_000
 
 
 def limit(book_filter: BookFilter, ordering: Ordering) -> int:
     """How many rows a pass of this combination may read."""
     rows = PASS_ROWS[ordering.name]
-    return min(rows, SEARCH_ROWS) if book_filter.given.keys() & SEARCHED else rows
+    if book_filter.given.keys() & SEARCHED:
+        rows = min(rows, SEARCH_ROWS)
+    if book_filter.pending is not None:
+        rows = min(rows, JUDGED_ROWS // max(1, len(book_filter.pending.moved)))
+    return rows
 
 
 class NotServed(Exception):
@@ -93,15 +101,16 @@ class NotServed(Exception):
 
 def served() -> str:
     """The combinations that are served whatever the size of the book, in words."""
-    catalogue, few, indexed, searched = (
-        ", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED, SEARCHED)
+    catalogue, few, indexed, searched, judged = (
+        ", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED, SEARCHED, JUDGED)
     )
     limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in PASS_ROWS.items())
     return (
         f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
-        f" of {indexed}, whatever but {searched} is given too; ordering=started_at without a filter"
-        " or with started_from and started_to; ordering=client_name without a filter; every"
-        f" ordering with any of {few}, whatever else is given. Anything else is served where"
-        f" {catalogue}, {indexed} or {searched} leave few enough: {limits}, and at most"
-        f" {SEARCH_ROWS:,} with {searched}, of at most {SEARCH_NAMES:,} clients and services."
+        f" of {indexed}, whatever but {searched} and {judged} is given too; ordering=started_at"
+        " without a filter or with started_from and started_to; ordering=client_name without a"
+        f" filter; every ordering with any of {few}, whatever else is given. Anything else is"
+        f" served where {catalogue}, {indexed} or {searched} leave few enough: {limits}, at most"
+        f" {SEARCH_ROWS:,} with {searched}, of at most {SEARCH_NAMES:,} clients and services, and"
+        f" at most {JUDGED_ROWS:,} with {judged}, divided by the number of scheduled changes."
     )

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from price_changes.errors import ChangeError
-from services.filters import FILTERS
+from services.filters import LASTING
 from services.models import Plan, Service
 
 # The plan's fields, as `definition` names them, and the options that give them.
@@ -60,7 +60,7 @@ def add_to(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help=f"a set of subscriptions; all that are given hold. NAME: {', '.join(FILTERS)}",
+        help=f"a set of subscriptions; all that are given hold. NAME: {', '.join(LASTING)}",
     )
     parser.add_argument("--all", action="store_true", help="the set of all subscriptions")
     how = parser.add_mutually_exclusive_group()

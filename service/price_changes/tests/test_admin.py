@@ -21,7 +21,7 @@ from price_changes.preview import preview
 from price_changes.tests.changes import planned
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
-from services.filters import FILTERS
+from services.filters import LASTING
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import in_background
@@ -143,7 +143,7 @@ class TestPlanning:
 
     def test_every_filter_that_there_is_has_a_field(self, ann):
         fields = ann.get(url("plan", "set")).context["form"].fields
-        assert {f"where_{name}" for name in FILTERS} <= fields.keys()
+        assert {f"where_{name}" for name in LASTING} <= fields.keys()
 
     def test_the_whole_book_has_to_be_meant(self, ann, book):
         form = OpenedForm(ann, url("plan", "set"))

@@ -52,6 +52,7 @@ EXAMPLES = {
     "ended_from": ("2026-01-31 12:00:00.5z", "2026-01-31T12:00:00.500000+00:00"),
     "ended_to": ("2026-01-31T12:00:00-0330", "2026-01-31T12:00:00-03:30"),
     "q": ("Ромашка", "Ромашка"),
+    "pending": ("true", "true"),
 }
 
 
@@ -72,7 +73,8 @@ class TestVocabulary:
         assert wanted.kept() == {**values, name: kept}
         # What a change of a set has kept is read again later, and stands in its fingerprint.
         assert BookFilter.of(wanted.kept()).kept() == wanted.kept()
-        assert row_filter(values) == wanted.kept()
+        if name in filters.LASTING:
+            assert row_filter(values) == wanted.kept()
 
     def test_has_an_example_for_each_name(self):
         assert list(EXAMPLES) == list(filters.FILTERS)

@@ -430,13 +430,21 @@ class TestServed:
             ("client_name", [], Way.WALKED),
             ("client_name", ["service"], Way.PASSED),
             ("client_name", ["email"], Way.FOUND),
+            ("id", ["pending"], Way.PASSED),
+            ("id", ["pending", "source"], Way.PASSED),
+            ("price", ["pending", "client"], Way.FOUND),
         ]:
             assert serving.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
 
     def test_knows_of_each_filter_how_it_is_served(self):
         residual = {"state", "price_state", "price_from", "price_to"}
         assert set(FILTERS) == (
-            serving.CATALOGUE | serving.FEW | serving.INDEXED | serving.SEARCHED | residual
+            serving.CATALOGUE
+            | serving.FEW
+            | serving.INDEXED
+            | serving.SEARCHED
+            | serving.JUDGED
+            | residual
         )
 
     def test_is_what_the_refusal_names_and_the_document_says(self, monkeypatch, settings):

@@ -18,6 +18,7 @@ from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
 from price_changes.management import plan_options, report
 from price_changes.models import PriceChange
+from price_changes.pending import pending_of
 from price_changes.rows import moved_rows
 from services import repricing
 from services.management import arguments
@@ -123,7 +124,7 @@ class Command(BaseCommand):
         self, *, status: str | None, subscription: int | None, limit: int, json: bool, **_: Any
     ) -> None:
         if subscription is not None:
-            changes = lifecycle.pending(subscription)[:limit]
+            changes = [change for change, _ in pending_of(subscription)[:limit]]
         else:
             found = PriceChange.objects.select_related("service", "plan")
             changes = [*(found.filter(status=status) if status else found)[:limit]]
