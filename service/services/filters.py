@@ -10,7 +10,7 @@ condition, the schema of the API and its words follow from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -348,6 +348,15 @@ def book_filter(query: QueryDict) -> BookFilter:
     given = {name: value for name in FILTERS if (value := value_of(query, name)) is not None}
     try:
         return BookFilter.of(given)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some filters that a query string gives; raises BadParameter."""
+    given = {name: value for name in names if (value := value_of(query, name)) is not None}
+    try:
+        return {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
     except BadValue as error:
         raise bad_parameter(error) from None
 

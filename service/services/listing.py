@@ -69,6 +69,30 @@ class Unchanged(Exception):
         self.version = version
 
 
+# One row of the book: what a statement reads only where not `seen` costs nothing to ask again.
+BOOK = """
+SELECT version, uncommitted, {seen} AS seen FROM (SELECT {version} FROM services_subtotal) book
+"""
+SEEN_BY_BOOK = """
+coalesce(NOT uncommitted
+    AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)
+"""
+
+
+def book_as_seen(seen: Seen | None) -> SQL:
+    """The SQL of (version, uncommitted, seen): of the book, and whether the caller has seen it."""
+    if seen is None:
+        return BOOK.format(version=total.VERSION, seen="false"), ()
+    return BOOK.format(version=total.VERSION, seen=SEEN_BY_BOOK), (seen.to, seen.digests)
+
+
+def version_of(version: str | None, uncommitted: bool, seen: bool) -> str | None:
+    """Of a row of `book_as_seen`; None if no other reader will ever see it. Raises Unchanged."""
+    if seen:
+        raise Unchanged(version)
+    return None if uncommitted else version
+
+
 COLUMNS = (
     "id",
     "client_id",
@@ -203,18 +227,19 @@ def _page(
 # that was deleted since began with its first entry and ended with its last. Joined before the
 # total, so that it stays the sum of the rows: what is gone from the catalogue has no row.
 AS_OF = """
-WITH entry AS MATERIALIZED (
+WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
     SELECT entry.*
       FROM ({entries}) entry
       JOIN clients_client client ON client.id = entry.client_id
       JOIN services_service service ON service.id = entry.service_id
       JOIN services_plan plan ON plan.id = entry.plan_id
+     WHERE (SELECT NOT seen FROM book)
 ), page AS MATERIALIZED (
     SELECT * FROM entry WHERE subscription_id {beyond} %s
      ORDER BY subscription_id {way} LIMIT %s
 )
-SELECT total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id, page.price,
-       page.price_state, page.locked_until,
+SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
+       page.price, page.price_state, page.locked_until,
        CASE WHEN ends.last_id = page.entry_id THEN coalesce(subscription.price_reason, '')
             ELSE '' END,
        coalesce(subscription.comment, ''), subscription.source, subscription.external_id,
@@ -225,7 +250,8 @@ SELECT total.*, page.subscription_id, page.client_id, page.service_id, page.plan
             ELSE subscription.ended_at END,
        client.company_name, login.email, service.name, service.full_price,
        plan.plan_type, plan.discount_percent
-  FROM (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
+  FROM book
+ CROSS JOIN (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
   LEFT JOIN (page
        JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id FROM services_ledgerentry
                       WHERE subscription_id = page.subscription_id) ends ON true
@@ -240,39 +266,58 @@ SELECT total.*, page.subscription_id, page.client_id, page.service_id, page.plan
 
 
 def page_as_of(
-    instant: datetime, book_filter: BookFilter, cursor: Cursor | None, size: int
+    instant: datetime,
+    book_filter: BookFilter,
+    cursor: Cursor | None,
+    size: int,
+    seen: Seen | None = None,
 ) -> Page:
     """Up to `size` subscriptions that matched at `instant`, with what they paid then, and a total.
 
     Rows have the shape of `page()`'s. Deleted ones are there, with the comment empty, unless their
     client, service or plan is gone too. One query, which reads what `ledger.as_of` reads.
+    Unchanged where the caller has `seen` this very book: what is written late moves its version.
     """
-    amount, rows = _read_as_of(ledger.as_of(instant, book_filter), cursor, size)
-    return _page(rows, amount, cursor, size, BY_ID, marked(book_filter, BY_ID, instant))
+    entries = ledger.as_of(instant, book_filter)
+    version, amount, rows = _read_as_of(entries, cursor, size, seen)
+    page = _page(rows, amount, cursor, size, BY_ID, marked(book_filter, BY_ID, instant))
+    return replace(page, version=version)
 
 
-def one_as_of(instant: datetime, subscription_id: int) -> dict[str, Any] | None:
-    """One subscription as `page_as_of` has it; None if it was not there then. One query."""
-    _, rows = _read_as_of(ledger.as_of(instant, subscription_id=subscription_id), None, 1)
-    return rows[0] if rows else None
+def one_as_of(
+    instant: datetime, subscription_id: int, seen: Seen | None = None
+) -> tuple[dict[str, Any] | None, str | None]:
+    """One subscription as `page_as_of` has it (None if it was not there then), and the version.
+
+    One query. Unchanged as there.
+    """
+    entries = ledger.as_of(instant, subscription_id=subscription_id)
+    version, _, rows = _read_as_of(entries, None, 1, seen)
+    return rows[0] if rows else None, version
 
 
 def _read_as_of(
-    entries: SQL, cursor: Cursor | None, size: int
-) -> tuple[Total, list[dict[str, Any]]]:
-    sql, params = statement_as_of(entries, cursor, size)
+    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None
+) -> tuple[str | None, Total, list[dict[str, Any]]]:
+    sql, params = statement_as_of(entries, cursor, size, seen)
     with long_read(), connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
-    return Total(*rows[0][:2]), [_subscription(*row[2:]) for row in rows if row[2] is not None]
+    version = version_of(*rows[0][:3])
+    found = [_subscription(*row[5:]) for row in rows if row[5] is not None]
+    return version, Total(*rows[0][3:5]), found
 
 
-def statement_as_of(entries: SQL, cursor: Cursor | None, size: int) -> SQL:
+def statement_as_of(
+    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None = None
+) -> SQL:
     """The SQL of a page of `entries`, one row longer than `size`."""
     entries_sql, params = entries
+    book_sql, book_params = book_as_seen(seen)
     cursor = cursor or Cursor(-1)
     beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
-    return AS_OF.format(entries=entries_sql, beyond=beyond, way=way), (*params, cursor.id, size + 1)
+    sql = AS_OF.format(book=book_sql, entries=entries_sql, beyond=beyond, way=way)
+    return sql, (*book_params, *params, cursor.id, size + 1)
 
 
 def statement(

@@ -145,23 +145,24 @@ class PlanPaySerializer(PaysSerializer):
     discount_percent = serializers.IntegerField()
 
 
-class ForwardPageSerializer(serializers.Serializer):
+class PaysPageSerializer(serializers.Serializer):
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
     next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
 
 
 @extend_schema_serializer(many=False)
-class ClientPageSerializer(ForwardPageSerializer):
+class ClientPageSerializer(PaysPageSerializer):
     result = ClientPaySerializer(many=True)
 
 
 @extend_schema_serializer(many=False)
-class ServicePageSerializer(ForwardPageSerializer):
+class ServicePageSerializer(PaysPageSerializer):
     result = ServicePaySerializer(many=True)
 
 
 @extend_schema_serializer(many=False)
-class PlanPageSerializer(ForwardPageSerializer):
+class PlanPageSerializer(PaysPageSerializer):
     result = PlanPaySerializer(many=True)
 
 

@@ -1,7 +1,7 @@
 """The API of subscriptions and the ledger: reading, and the verbs of the price state."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -48,7 +48,7 @@ from services.serializers import (
     ServicePaySerializer,
     TotalsSerializer,
 )
-from services.serving import NotServed, served
+from services.serving import SEARCH_NAMES, NotServed, served
 from services.values import MAX_BIGINT
 
 ERRORS = {
@@ -67,6 +67,7 @@ SIZE = {
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
 PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
+UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none of this id.")}
 FILTER_PARAMETERS = [
     OpenApiParameter(name, each.kind.schema, description=each.help)
@@ -135,7 +136,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         responses={
             (200, "application/json"): PageSerializer,
             **streaming.RESPONSES,
-            304: OpenApiResponse(description="The book is as it was when the ETag was given out."),
+            304: UNCHANGED,
             **{(status, "application/json"): answer for status, answer in ERRORS.items()},
         },
         filters=False,
@@ -165,9 +166,12 @@ class SubscriptionView(ReadOnlyModelViewSet):
             except listing.Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
         else:
-            to = None
+            to = answer_to(request)
             refuse_with_as_of(wanted, ordering)
-            page = listing.page_as_of(instant, wanted, cursor, size)
+            try:
+                page = listing.page_as_of(instant, wanted, cursor, size, seen_by(request, to))
+            except listing.Unchanged as error:
+                return Response(status=304, headers=validator(error.version, to))
         return Response(
             {
                 "result": page.result,
@@ -187,7 +191,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
             ),
         ],
-        responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN},
+        responses={200: OneSubscriptionSerializer, 304: UNCHANGED, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
@@ -195,10 +199,14 @@ class SubscriptionView(ReadOnlyModelViewSet):
         instant = filters.past_instant(request.query_params, "as_of")
         if instant is None:
             return super().retrieve(request, pk=pk)
-        found = listing.one_as_of(instant, known_id(pk))
+        to = answer_to(request)
+        try:
+            found, version = listing.one_as_of(instant, known_id(pk), seen_by(request, to))
+        except listing.Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
         if found is None:
             raise nothing_then(pk, instant)
-        return Response(found)
+        return Response(found, headers=validator(version, to))
 
     @extend_schema(
         parameters=[PATH_ID, CURSOR, PAGE_SIZE],
@@ -332,26 +340,38 @@ class BreakdownView(ViewSet):
 
     def list(self, request: Request) -> Response:
         query = request.query_params
-        filters.refuse_unknown(query, filters.PAGING)
-        mark = list_of(self.kind)
+        names = breakdown.FILTERS[self.kind]
+        filters.refuse_unknown(query, [*names, *filters.PAGING])
+        given = filters.values_of(query, names)
+        mark = list_of(self.kind, given)
         cursor, size = cursor_of(query, mark), filters.page_size(query)
-        if cursor is not None and cursor.backward:
-            raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
-        rows, more = breakdown.page(self.kind, cursor, size)
+        to = answer_to(request)
+        try:
+            page = breakdown.page(self.kind, given, cursor, size, seen_by(request, to))
+        except listing.Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
+        except breakdown.TooManyFound as error:
+            raise too_many_found(given) from error
         return Response(
             {
-                "result": rows,
+                "result": page.result,
                 "currency": settings.CURRENCY,
-                "next": link(request, replace(more, of=mark) if more else None),
-            }
+                "next": link(request, page.next and replace(page.next, of=mark)),
+                "previous": link(request, page.previous and replace(page.previous, of=mark)),
+            },
+            headers=validator(page.version, to),
         )
 
     def retrieve(self, request: Request, pk: str) -> Response:
         filters.refuse_unknown(request.query_params, [])
-        row = breakdown.one(self.kind, known_id(pk, self.kind))
+        to = answer_to(request)
+        try:
+            row, version = breakdown.one(self.kind, known_id(pk, self.kind), seen_by(request, to))
+        except listing.Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
         if row is None:
             raise NotFound(f"There is no {self.kind} {pk}.")
-        return Response(row)
+        return Response(row, headers=validator(version, to))
 
 
 def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
@@ -359,13 +379,17 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
     return extend_schema_view(
         list=extend_schema(
             summary=f"A page of {kind}s by their ids.",
-            parameters=[CURSOR, PAGE_SIZE],
-            responses={200: page, **ERRORS},
+            parameters=[
+                *[each for each in FILTER_PARAMETERS if each.name in breakdown.FILTERS[kind]],
+                CURSOR,
+                PAGE_SIZE,
+            ],
+            responses={200: page, 304: UNCHANGED, **ERRORS},
         ),
         retrieve=extend_schema(
             summary=f"One {kind}.",
             parameters=[PATH_ID],
-            responses={200: shown, **ERRORS, **UNKNOWN},
+            responses={200: shown, 304: UNCHANGED, **ERRORS, **UNKNOWN},
         ),
     )
 
@@ -404,7 +428,7 @@ class TotalsView(APIView):
             ),
             *FILTER_PARAMETERS,
         ],
-        responses={200: TotalsSerializer, **ERRORS},
+        responses={200: TotalsSerializer, 304: UNCHANGED, **ERRORS},
     )
     def get(self, request: Request) -> Response:
         """Totals by service, plan and plan type, and of all together, in one snapshot.
@@ -414,8 +438,11 @@ class TotalsView(APIView):
         query = request.query_params
         filters.refuse_unknown(query, [*filters.FILTERS, "by"])
         wanted, by = filters.book_filter(query), groups_of(query)
+        to = answer_to(request)
         try:
-            rows, together = breakdown.totals(wanted, by)
+            rows, together, version = breakdown.totals(wanted, by, seen_by(request, to))
+        except listing.Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
         except breakdown.TooManyGroups as error:
             raise BadParameter(
                 "by",
@@ -430,7 +457,8 @@ class TotalsView(APIView):
                 "total_amount": together.amount,
                 "count": together.subscriptions,
                 "currency": settings.CURRENCY,
-            }
+            },
+            headers=validator(version, to),
         )
 
 
@@ -496,6 +524,16 @@ def ordering_of(query: QueryDict) -> Ordering:
 def not_served(error: NotServed) -> BadParameter:
     return BadParameter(
         "ordering", str(error.ordering), str(error), "not_served_at_size", list(ORDERINGS)
+    )
+
+
+def too_many_found(given: Mapping[str, str]) -> BadParameter:
+    name = "q" if "q" in given else next(iter(given))
+    return BadParameter(
+        name,
+        given[name],
+        f"More than {SEARCH_NAMES:,} are like this: give more of the name.",
+        "not_served_at_size",
     )
 
 

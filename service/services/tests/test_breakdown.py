@@ -60,14 +60,105 @@ class TestEach:
 
     def test_of_the_clients_reads_their_subscriptions_and_no_others(self, empty_files):
         a_book(20_000, clients=4_000)
-        sql = breakdown.statement("client", "client.id > %s")
+        sql, params = breakdown.statement("client", {}, None, 100)
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", (0, 101))
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
             (plan,) = cursor.fetchone()
         text = plan if isinstance(plan, str) else json.dumps(plan)
         assert "services_subscription_client_id" in text
         for relation in ("services_subscription", "clients_client"):
             assert f'"Seq Scan", "Relation Name": "{relation}"' not in text
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_leads_back_to_the_first(self, kind):
+        a_book(60, services=5, plans=5, clients=5)
+        url, pages = f"/api/{kind}s/?page_size=2", []
+        while url:
+            page = a_reader().get(url).json()
+            pages.append([row["id"] for row in page["result"]])
+            url, back = page["next"], page["previous"]
+        for expected in reversed(pages[:-1]):
+            page = a_reader().get(back).json()
+            assert [row["id"] for row in page["result"]] == expected
+            assert page["next"]
+            back = page["previous"]
+        assert back is None
+
+    def test_that_is_beyond_an_end_leads_back(self):
+        a_book(20, clients=3)
+        last = a_client()
+        after = a_reader().get("/api/clients/?page_size=3").json()["next"]
+        last.delete()
+        beyond = a_reader().get(after).json()
+        assert (beyond["result"], beyond["next"]) == ([], None)
+        back = a_reader().get(beyond["previous"]).json()
+        assert len(back["result"]) == 3
+
+    def test_is_found_by_a_name_with_a_typo_and_by_its_email(self):
+        wanted = a_client("ООО Ромашка", "Olga@Example.com")
+        a_client("ООО Лютик")
+        fibre, _ = a_service(name="Fibre 300"), a_service(name="Copper")
+        a_plan(10, "student")
+        for path, expected in (
+            ("clients/?q=ромашко", [wanted.pk]),
+            ("clients/?q=ООО Ромашка", [wanted.pk]),
+            ("clients/?email=olga@example.com", [wanted.pk]),
+            ("clients/?email=olga@example.com&q=Ромашка", [wanted.pk]),
+            ("clients/?email=olga@example.com&q=Лютик", []),
+            ("clients/?email=nobody@example.com", []),
+            ("services/?q=Fiber", [fibre.pk]),
+        ):
+            with CaptureQueriesContext(connection) as queries:
+                page = a_reader().get(f"/api/{path}").json()
+            assert [row["id"] for row in page["result"]] == expected, path
+            assert len(queries) == 1
+        types = {row["plan_type"] for row in
+                 a_reader().get("/api/plans/?plan_type=student").json()["result"]}  # fmt: skip
+        assert types == {"student"}
+
+    def test_leads_on_in_what_was_found_and_nowhere_else(self):
+        for number in range(5):
+            a_client(f"Ромашка {number}")
+            a_client(f"Other {number}")
+        url, found = "/api/clients/?q=Ромашка&page_size=2", []
+        while url:
+            page = a_reader().get(url).json()
+            found += [row["company_name"] for row in page["result"]]
+            url, last = page["next"], url
+        assert found == [f"Ромашка {number}" for number in range(5)]
+        elsewhere = last.replace("q=%D0%A0", "x=").split("&cursor")[0].split("?")[0]
+        cursor = last.partition("cursor=")[2].partition("&")[0]
+        refused = a_reader().get(f"{elsewhere}?cursor={cursor}").json()
+        assert refused["code"] == "cursor_of_another_list"
+
+    def test_by_a_word_that_is_like_too_many_is_refused(self, monkeypatch):
+        for number in range(4):
+            a_client(f"Ромашка {number}")
+        monkeypatch.setattr(breakdown, "SEARCH_NAMES", 3)
+        refused = a_reader().get("/api/clients/?q=Ромашка")
+        assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
+        assert a_reader().get("/api/clients/?q=Ромашка&page_size=1000").status_code == 400
+        assert a_reader().get("/api/clients/").status_code == 200
+
+    @pytest.mark.parametrize(
+        "query", ["clients/?q=ab", "clients/?plan_type=full", "plans/?q=abc", "plans/?plan_type=x"]
+    )
+    def test_by_what_it_does_not_take_is_refused(self, query):
+        assert a_reader().get(f"/api/{query}").status_code == 400
+
+    def test_by_a_name_reads_the_trigrams_and_no_other_client(self):
+        a_book(8_000, clients=8_000)
+        a_client("Ромашка")
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE clients_client, auth_user")
+            for given in ({"q": "Ромашка"}, {"email": "nobody@example.com"}):
+                sql, params = breakdown.statement("client", given, None, 100)
+                cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+                (plan,) = cursor.fetchone()
+                text = plan if isinstance(plan, str) else json.dumps(plan)
+                for relation in ("clients_client", "services_subscription", "auth_user"):
+                    assert f'"Seq Scan", "Parallel Aware": false, "Async Capable": false,' \
+                        f' "Relation Name": "{relation}"' not in text  # fmt: skip
 
     def test_cursor_of_another_list_is_refused(self):
         a_book(20, services=3, clients=3)

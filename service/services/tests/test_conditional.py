@@ -2,15 +2,18 @@
 
 import gzip
 import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from services import listing, price_state
+from services import breakdown, ledger, listing, price_state
 from services.filters import BookFilter
 from services.models import Subscription
+from services.price_writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_reader, a_subscription
 
 URL = "/api/subscriptions/?page_size=5"
@@ -61,6 +64,78 @@ class TestETag:
             etags.append(fresh["ETag"])
         assert len(set(etags)) == len(etags)
 
+    PATHS = (
+        "/api/clients/?page_size=5",
+        "/api/clients/?q=Company",
+        "/api/services/",
+        "/api/plans/",
+        "/api/totals/?by=service,plan",
+        "/api/totals/",
+        "/api/totals/?by=plan&comment_prefix=row",
+        "/api/subscriptions/?as_of=2026-06-01T00:00:00Z",
+    )
+
+    def paths(self):
+        subscription = Subscription.objects.first()
+        now = timezone.now().isoformat().replace("+00:00", "Z")
+        return [
+            *self.PATHS,
+            f"/api/clients/{subscription.client_id}/",
+            f"/api/services/{subscription.service_id}/",
+            f"/api/plans/{subscription.plan_id}/",
+            f"/api/subscriptions/?as_of={now}",
+            f"/api/subscriptions/?as_of={now}&client={subscription.client_id}",
+            f"/api/subscriptions/{subscription.pk}/?as_of={now}",
+        ]
+
+    def test_of_other_paths_is_confirmed_until_the_book_changes(self):
+        subscription = a_book(12).first()
+        etags = {}
+        for path in self.paths():
+            answer = ask(path)
+            assert answer.status_code == 200, path
+            etags[path] = answer["ETag"]
+        for path, etag in etags.items():
+            with CaptureQueriesContext(connection) as queries:
+                again = ask(path, etag)
+            assert (again.status_code, again.content, again["ETag"]) == (304, b"", etag), path
+            assert len(queries) == 1  # * the version
+        subscription.client.__class__.objects.update(company_name="renamed")
+        for path, etag in etags.items():
+            fresh = ask(path, etag)
+            assert (fresh.status_code, fresh["ETag"] != etag) == (200, True), path
+
+    def test_of_an_instant_moves_when_a_price_of_then_is_written_late(self):
+        subscription = a_book(12).first()
+        then = timezone.now()
+        url = f"/api/subscriptions/?as_of={then.isoformat().replace('+00:00', 'Z')}"
+        before = ask(url)
+        with transaction.atomic(), ledger_origin(effective_at=then - timedelta(seconds=1)):
+            price_state.negotiate(subscription.pk, Decimal("1"), "a friend", "ada")
+        after = ask(url, before["ETag"])
+        assert after.status_code == 200
+
+    def test_of_other_paths_reads_no_row(self):
+        a_book(12)
+        seen_to = "x"
+        now = timezone.now()
+        version = listing.page(BookFilter(), None, 5).version
+        seen = listing.Seen(seen_to, [listing.digest(version, seen_to)])
+        for sql, params in (
+            breakdown.statement("client", {}, None, 5, seen),
+            breakdown.statement("client", {"q": "Company"}, None, 5, seen),
+            breakdown.statement("service", {}, None, 5, seen),
+            breakdown.totals_statement(BookFilter(comment_prefix="row"), ["plan"], seen),
+            listing.statement_as_of(ledger.as_of(now), None, 5, seen),
+        ):
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)
+                plan = [line for (line,) in cursor.fetchall()]
+            for table in ("services_subscription", "services_ledgerentry"):
+                lines = [line for line in plan if f" on {table}" in line]
+                executed = [line for line in lines if "never executed" not in line]
+                assert [line for line in executed if not re.search(r"rows=0(\.00)? ", line)] == []
+
     def test_is_of_one_address_and_one_currency(self, settings):
         a_book(12)
         etag = ask()["ETag"]
@@ -74,6 +149,8 @@ class TestETag:
         # The clock moves what has ended; a browser's page says who is logged in.
         assert "ETag" not in ask(URL + "&state=active")
         assert "ETag" not in ask(URL, Accept="text/html")
+        assert "ETag" not in ask("/api/totals/?state=active")
+        assert "ETag" not in ask("/api/clients/", Accept="text/html")
         with transaction.atomic():
             subscription.delete()
             assert "ETag" not in ask()

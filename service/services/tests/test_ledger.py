@@ -326,7 +326,7 @@ class TestListAsOf:
         price_state.negotiate(subscription.pk, 6, "the second", "ann")
 
         def reason(instant):
-            return listing.one_as_of(instant, subscription.pk)["price_reason"]
+            return listing.one_as_of(instant, subscription.pk)[0]["price_reason"]
 
         assert (reason(then), reason(now())) == ("", "the second")
 
