@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from price_changes.models import PriceChange
 from price_changes.progress import progress_of
 from price_changes.wording import Names, sentence
+from services import book_check
 from services.models import Repricing
 from services.repricing import progress
 from services.total import total_amount
@@ -38,6 +39,7 @@ def home(request: HttpRequest) -> HttpResponse:
         changes = open_changes()
         context |= {
             "total": total_amount(),
+            "checked": book_check.last(),
             "changes": changes,
             "repricings": [
                 {"repricing": repricing, "progress": progress(repricing)}

@@ -7,10 +7,13 @@ a difference means that something went around the triggers: a restore, `session_
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
+from django.core.cache import cache
 from django.db import connection, transaction
+from django.utils import timezone
 
 from services import repricing
 from services.models import Repricing
@@ -225,6 +228,33 @@ class Repair:
     prices: int
     subtotals: int
     entries: int
+
+
+LAST = "last_book_check"
+KEPT_FOR = 7 * 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class LastCheck:
+    """What the last book check has found, when, and in words."""
+
+    at: datetime
+    differs: bool
+    says: str
+
+
+def remember(report: BookCheck) -> None:
+    """Keep what a check has found for `last()`: in the cache, for it can be had again."""
+    found = {"at": timezone.now().isoformat(), "differs": report.differs, "says": str(report)}
+    cache.set(LAST, found, KEPT_FOR)
+
+
+def last() -> LastCheck | None:
+    """The last check of this week, if the cache still knows it. No query."""
+    kept = cache.get(LAST)
+    if kept is None:
+        return None
+    return LastCheck(datetime.fromisoformat(kept["at"]), kept["differs"], kept["says"])
 
 
 def check(limit: int = 20) -> BookCheck:

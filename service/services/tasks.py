@@ -56,8 +56,12 @@ def fold_total(**kwargs: Any) -> None:
 
 @shared_task(base=DatabaseTask)
 def check_book(**kwargs: Any) -> None:
-    """Prove price = rule and total = rows; what differs is logged as an error."""
+    """Prove price = rule and total = rows; what differs is logged as an error.
+
+    The home page shows what it has found.
+    """
     report = book_check.check()
+    book_check.remember(report)
     if report.differs:
         logger.error("The book differs: %s. Mend it: manage check_book --repair", report)
 

@@ -1,11 +1,14 @@
 """The page at the root, and the admin's pages of users and keys."""
 
+import io
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
@@ -17,6 +20,7 @@ from price_changes.preview import preview
 from pricebook.tests.pages import OpenedForm
 from services.models import Service
 from services.repricing import START_DUE, reprice
+from services.tasks import check_book
 from services.tests.factories import a_book, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +96,22 @@ class TestHome:
         assert "0 of 4 rows done" in page
         assert "business yet" not in page
         assert "data-live" not in page
+
+    def test_shows_what_the_last_book_check_has_found(self, admin_client):
+        assert "None has been made" in admin_client.get("/").content.decode()
+        a_subscription(service=a_service("1234.50"))
+        check_book()
+        page = admin_client.get("/").content.decode()
+        assert "✓ In order" in page
+        assert "1 subscriptions, total 1,234.50; 0 prices differ" in page
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE services_subtotal SET amount = amount + 1")
+        with pytest.raises(SystemExit):
+            call_command("check_book", stdout=io.StringIO())
+        page = admin_client.get("/").content.decode()
+        assert "✗ The book differs" in page
+        assert "check_book --repair" in page
+        assert "The book differs" not in Browser().get("/").content.decode()
 
     def test_links_to_flower_where_it_is(self, settings, client):
         assert "Flower" not in client.get("/").content.decode()

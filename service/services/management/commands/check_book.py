@@ -35,6 +35,7 @@ class Command(BaseCommand):
             self._note(f"Mending {book.differing:,} prices…")
             mended = book_check.repair()
             book = book_check.check(limit=max(0, limit))
+        book_check.remember(book)
         self._note("")
 
         if json:
