@@ -86,8 +86,8 @@ class Postgres:
         return [
             process
             for process in every_process()
-            if process.arguments[:1]
-            and process.arguments[0].rpartition("/")[2].startswith("postgres")
+            # Read once: it may end at any moment, and then it has none.
+            if os.path.basename((process.arguments or [""])[0]).startswith("postgres")
             and (process.works_in(self.data) or self.is_postmaster(process))
         ]
 

@@ -16,6 +16,7 @@ import django
 import psycopg
 import pytest
 
+from pricebook.local import postgres
 from pricebook.local.home import Home
 from pricebook.local.postgres import SUPERUSER, Postgres
 from pricebook.local.processes import Process, every_process, marked, until
@@ -133,6 +134,16 @@ def query(home: Path, statement: str, user: str = SUPERUSER) -> str:
         return (
             ", ".join(str(value) for row in cursor for value in row) if cursor.description else ""
         )
+
+
+class TestProcesses:
+    def test_one_may_end_while_it_is_looked_at(self, monkeypatch, tmp_path):
+        """Its arguments are there once, and not when they are read again."""
+        once = {pid: [["postgres: walwriter"]] for pid in (1, 2)}
+        arguments = property(lambda process: once[process.pid].pop() if once[process.pid] else [])
+        monkeypatch.setattr(Process, "arguments", arguments)
+        monkeypatch.setattr(postgres, "every_process", lambda: [Process(1, 1), Process(2, 2)])
+        assert Postgres(Home(tmp_path)).processes() == []
 
 
 class TestServers:
