@@ -265,7 +265,9 @@ class TestSearch:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {sql}", params)
             plan = "\n".join(line for (line,) in cursor.fetchall())
-        read = re.findall(r"on clients_client .*actual rows=([0-9.]+)", plan)
+        # Where names are compared; the page's own join has another name for the table.
+        compared = r"on clients_client(?: clients_client_\d+)? \(.*actual rows=([0-9.]+)"
+        read = re.findall(compared, plan)
         assert max(map(float, read)) <= 21
 
     def test_finds_the_clients_by_their_trigrams(self, empty_files):
