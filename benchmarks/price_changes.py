@@ -20,7 +20,6 @@ leave of HOT, WAL and file sizes; and the time of a list page beside an apply.
 import multiprocessing
 import resource
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -295,10 +294,14 @@ def seconds_of(call: Callable[[], object]) -> float:
 def read_beside_an_apply(rows: int, seconds: float = 5.0) -> dict[str, Any]:
     idle = pages_until(lambda: None, seconds)
     list_prices()
-    applying = threading.Thread(target=worker, args=(0,))
+    connection.close()  # a connection isn't shared with a child
+    # A process: a thread would make the reader wait for Python's lock, as no web server does.
+    applying = multiprocessing.get_context("fork").Process(target=worker, args=(0,))
     applying.start()
     beside = pages_until(applying.is_alive, 3600)
     applying.join()
+    if applying.exitcode:
+        raise AssertionError(f"the worker ended with {applying.exitcode}")
     return {
         "rows": rows,
         "what": "list page beside an apply, p99 ms",

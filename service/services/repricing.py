@@ -8,7 +8,7 @@ edit's own transaction). `plan_due()` splits it into steps, one for each (servic
 subscriptions. Workers take steps chunk by chunk:
 
     one transaction: claim a step → lock service and plan (shared) → read the catalogue
-                     → move the prices of the next 5,000 rows that differ → save the cursor
+                     → move the prices of the next 4,000 rows that differ → save the cursor
                      … and so the next steps, while there is room → count what was done
 
 It looks at the state and does not trust the message: what is moved is what differs from the rule
@@ -41,7 +41,7 @@ from services.price_writes import LockHeld, at_point, giving_way, lock_catalogue
 from services.querysets import SubscriptionQuerySet
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
-CHUNK = 5_000
+CHUNK = 4_000
 
 # Where steps are small one transaction takes several, for its end costs what a hundred rows do:
 # so many at most, and begins none after so many seconds.
