@@ -266,7 +266,7 @@ class TestSearch:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {sql}", params)
             plan = "\n".join(line for (line,) in cursor.fetchall())
         # Where names are compared; the page's own join has another name for the table.
-        compared = r"on clients_client(?: clients_client_\d+)? \(.*actual rows=([0-9.]+)"
+        compared = r"on clients_client(?: clients_client_\d+)? +\(.*actual rows=([0-9.]+)"
         read = re.findall(compared, plan)
         assert max(map(float, read)) <= 21
 
