@@ -5,10 +5,17 @@ import sys
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
+    import psycopg.errors
     from django.core.management import execute_from_command_line
+    from django.db import ProgrammingError
 
     try:
         execute_from_command_line(sys.argv)
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+            raise
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"The database is not ready ({reason}). First: ./pricebook manage migrate")
     except BrokenPipeError:
         # `… | head`: nobody reads on, and nothing is wrong. What Python would flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -286,6 +286,12 @@ class TestManage:
         done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=90)
         assert (done.stdout, done.returncode) == (f"{django.get_version()}\n", 0), done.stderr
 
+    def test_says_that_the_tables_are_not_there_yet(self, home):
+        done = pricebook(home, "manage", "check_book")
+        assert done.returncode == 1
+        assert "First: ./pricebook manage migrate" in done.stderr
+        assert "Traceback" not in done.stderr
+
     def test_is_stopped_by_down_and_so_are_orphans(self, home):
         code = "import time; print('sleeping', flush=True); time.sleep(60)"
         command = [LAUNCHER, "--home", str(home), "manage", "shell", "-v0", "-c", code]
