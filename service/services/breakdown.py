@@ -3,6 +3,15 @@
 Each answer is one statement. What is cut along services and plans is added up from the subtotals,
 of which there are a few for each (service, plan), so it costs the same however many subscriptions
 there are; a page of clients reads the subscriptions of these clients, by the foreign key.
+
+With each page goes what all that match come to, from the snapshot of the rows:
+
+- **services, plans**: all of them are read, so these are put in any order;
+- **clients that a filter finds**, up to `SEARCH_NAMES`: likewise, with their subscriptions;
+- **all clients**: walked along an index, a page at a time. What they pay is the total of the book,
+  which the subtotals know. How many they are, a count of 200,000 rows, is kept in the cache with
+  the version of the names that it is of, as a total is (`total.py`): the statement counts them
+  only if some client or name was written since.
 """
 
 from __future__ import annotations
@@ -12,39 +21,29 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 
+from services import total
 from services.filters import BookFilter, names_like
 from services.listing import Seen, book_as_seen, version_of
 from services.models import Subscription
-from services.ordering import Cursor
+from services.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
 from services.serving import SEARCH_NAMES
 from services.total import SQL, Total, of_subtotals
-from services.values import MAX_BIGINT
 
 Row = dict[str, Any]
 
 # --- Clients, services, plans -----------------------------------------------------------------
 
-# `found` are the ids that filters lead to, if there are any. What is read is read only where the
-# caller has not seen the answer of this very book.
-STATEMENT = """
-WITH book AS MATERIALIZED ({book}),
-     found (id) AS MATERIALIZED (
-         SELECT id FROM ({found}) named (id) WHERE (SELECT NOT seen FROM book) LIMIT %s
-     )
-SELECT book.*, (SELECT count(*) FROM found) AS found, page.*
-  FROM book LEFT JOIN ({page}) page ON true
- ORDER BY page.id
-"""
-EVERYBODY = "SELECT 0 WHERE false"
-AMONG_FOUND = "AND {kind}.id = ANY (ARRAY(SELECT id FROM found))"
+# Of some ids, a row each. (The e-mail is no join: for one, the planner read all logins of a book
+# of 20,000 clients.)
 CLIENTS = """
-SELECT client.id, client.company_name, login.email, client.full_address,
+SELECT client.id, client.company_name,
+       (SELECT email FROM auth_user WHERE id = client.user_id) AS email, client.full_address,
        paid.subscriptions AS count, paid.amount AS total_amount
-  FROM (SELECT client.* FROM clients_client client WHERE {where}
-         ORDER BY {order} LIMIT %s) client
-  JOIN auth_user login ON login.id = client.user_id
+  FROM ({ids}) client
  CROSS JOIN LATERAL (
     SELECT count(*) AS subscriptions, coalesce(sum(price), 0) AS amount
       FROM services_subscription WHERE client_id = client.id
@@ -53,28 +52,34 @@ SELECT client.id, client.company_name, login.email, client.full_address,
 SERVICES = """
 SELECT service.id, service.name, service.full_price,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
-  FROM (SELECT service.* FROM services_service service WHERE {where}
-         ORDER BY {order} LIMIT %s) service
+  FROM ({ids}) service
   LEFT JOIN (SELECT service_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
                FROM services_subtotal GROUP BY service_id) paid ON paid.service_id = service.id
 """
 PLANS = """
 SELECT plan.id, plan.plan_type, plan.discount_percent,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
-  FROM (SELECT plan.* FROM services_plan plan WHERE {where}
-         ORDER BY {order} LIMIT %s) plan
+  FROM ({ids}) plan
   LEFT JOIN (SELECT plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
                FROM services_subtotal GROUP BY plan_id) paid ON paid.plan_id = plan.id
 """
-PAGES = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
+EACH = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
+TABLE = {"client": "clients_client", "service": "services_service", "plan": "services_plan"}
 
 # Which filters each list takes; they mean the same in the list of subscriptions.
 FILTERS = {"client": ("q", "email"), "service": ("q",), "plan": ("plan_type",)}
+# And its orders. No index has the clients in that of their numbers and totals.
+ORDERINGS = {
+    "client": orderings("id", "company_name"),
+    "service": orderings("id", "name", "full_price", "count", "total_amount"),
+    "plan": orderings("id", "plan_type", "discount_percent", "count", "total_amount"),
+}
 OF_EMAIL = """
 SELECT client.id FROM clients_client client JOIN auth_user login ON login.id = client.user_id
  WHERE upper(login.email::text) = upper(%s)
 """
 OF_PLAN_TYPE = "SELECT id FROM services_plan WHERE plan_type = %s"
+NOBODY: SQL = "SELECT 0 WHERE false", ()
 
 
 class TooManyFound(Exception):
@@ -84,9 +89,26 @@ class TooManyFound(Exception):
 @dataclass(frozen=True)
 class Page:
     result: list[Row]
+    count: int  # of all that match, not of this page
+    total: Total  # of all their subscriptions
     next: Cursor | None
     previous: Cursor | None
     version: str | None  # of the book that it shows; None if no other reader will ever see it
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many clients there are, and the version of the names that this is of."""
+
+    version: str
+    count: int
+
+
+NOT_COUNTED = Counted("", 0)  # no book has this version
+
+
+def marked(kind: str, given: Mapping[str, str], ordering: Ordering) -> bytes:
+    return list_of(kind, given, ordering)
 
 
 def page(
@@ -94,35 +116,104 @@ def page(
     given: Mapping[str, str],
     cursor: Cursor | None,
     size: int,
+    ordering: Ordering = BY_ID,
     seen: Seen | None = None,
 ) -> Page:
-    """Up to `size` clients, services or plans by their ids, with what each of them pays.
+    """Up to `size` clients, services or plans in their order, with what each of them pays.
 
-    `given`: values of the filters of the kind. One query. Unchanged where the caller has `seen`
-    this very book; TooManyFound where a search leads to more names than it may compare.
+    And how many match, and what these pay together. `given`: values of the filters of the kind;
+    `ordering`: one of the kind. One query. Unchanged where the caller has `seen` this very book;
+    TooManyFound where a search leads to more names than it may compare.
     """
-    backward = cursor is not None and cursor.backward
-    rows, version = _read(statement(kind, given, cursor, size, seen))
-    more = len(rows) > size
-    rows = rows[-size:] if backward else rows[:size]
-    before, after = (more, True) if backward else (cursor is not None, more)
-    if rows:
-        first, last = rows[0]["id"], rows[-1]["id"]
-    else:  # beyond an end: what was there when the link was made is gone
-        place = cursor.id if cursor else 0
-        first, last = min(place + 1, MAX_BIGINT), max(place - 1, 0)
-    return Page(
-        rows,
-        Cursor(last) if after else None,
-        Cursor(first, backward=True) if before else None,
-        version,
-    )
+    walked = kind == "client" and not given
+    counted = _cached() if walked else NOT_COUNTED
+    rows, names = _fetch(*statement(kind, given, cursor, size, ordering, seen, counted))
+    version = version_of(*rows[0][:3])
+    found, count, subscriptions, amount, version_of_names = rows[0][3:8]
+    if found > SEARCH_NAMES:
+        raise TooManyFound
+    if count is None:
+        count = counted.count
+    elif walked and version is not None and version_of_names is not None:
+        _remember(Counted(version_of_names, count))
+    each = [_row(names[8:], row[8:]) for row in rows if row[8] is not None]
+    mark = marked(kind, given, ordering)
+    result, following, previous = paged(each, cursor, size, ordering, mark)
+    return Page(result, count, Total(amount, subscriptions), following, previous, version)
+
+
+def _cached() -> Counted:
+    """What the cache has; whether it is of this book is for the database to say. No query."""
+    return Counted(**cache.get(_key(), {"version": "", "count": 0}))
+
+
+def _remember(counted: Counted) -> None:
+    cache.set(_key(), {"version": counted.version, "count": counted.count}, total.TIMEOUT)
+
+
+def _key() -> str:
+    return f"{settings.PRICE_CACHE_NAME}:clients"
+
+
+ONE = """
+WITH book AS MATERIALIZED ({book})
+SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
+"""
 
 
 def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str | None]:
     """One of them, as `page` has it, and the version of the book. One query."""
-    rows, version = _read(statement(kind, {}, Cursor(id - 1), 0, seen))
-    return (rows[0] if rows and rows[0]["id"] == id else None), version
+    book, book_params = book_as_seen(seen)
+    ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
+    sql = ONE.format(book=book, one=EACH[kind].format(ids=ids))
+    (row,), names = _fetch(sql, (*book_params, id))
+    version = version_of(*row[:3])
+    return None if row[3] is None else _row(names[3:], row[3:]), version
+
+
+# What is read is read only where the caller has not seen the answer of this very book.
+ALL_READ = """
+WITH book AS MATERIALIZED ({book}),
+     found (id) AS MATERIALIZED (
+         SELECT id FROM ({found}) named (id) WHERE (SELECT NOT seen FROM book) LIMIT %s
+     ),
+     item AS MATERIALIZED ({each})
+SELECT book.*, (SELECT count(*) FROM found) AS found, together.*, NULL AS version_of_names, page.*
+  FROM book
+ CROSS JOIN (SELECT count(*) AS items, coalesce(sum(count), 0)::bigint AS subscriptions,
+                    coalesce(sum(total_amount), 0) AS amount FROM item) together
+  LEFT JOIN (SELECT item.* FROM item WHERE {beyond} ORDER BY {order} LIMIT %s) page ON true
+ ORDER BY {shown}
+"""
+FOUND = """
+SELECT * FROM {table}
+ WHERE id = ANY (ARRAY(SELECT id FROM found)) AND (SELECT count(*) <= %s FROM found)
+"""
+EVERY = "SELECT * FROM {table} WHERE (SELECT NOT seen FROM book)"
+# The condition on the version needs no row: where it says so, no client is counted.
+WALKED = """
+WITH book AS MATERIALIZED ({book}),
+     together AS MATERIALIZED (
+         SELECT CASE WHEN uncommitted OR version IS DISTINCT FROM %s
+                     THEN (SELECT count(*) FROM clients_client) END AS items,
+                subscriptions, amount, version AS version_of_names
+           FROM (SELECT {version_of_names},
+                        coalesce(sum(subscriptions), 0)::bigint AS subscriptions,
+                        coalesce(sum(amount), 0) AS amount
+                   FROM services_subtotal) names
+          WHERE (SELECT NOT seen FROM book)
+     )
+SELECT book.*, 0 AS found, together.*, page.*
+  FROM book
+  LEFT JOIN together ON true
+  LEFT JOIN ({each}) page ON true
+ ORDER BY {shown}
+"""
+CLIENTS_BEYOND = """
+SELECT client.* FROM clients_client client
+ WHERE (SELECT NOT seen FROM book) AND {beyond}
+ ORDER BY {order} LIMIT %s
+"""
 
 
 def statement(
@@ -130,20 +221,50 @@ def statement(
     given: Mapping[str, str],
     cursor: Cursor | None,
     size: int,
+    ordering: Ordering = BY_ID,
     seen: Seen | None = None,
+    counted: Counted = NOT_COUNTED,
 ) -> SQL:
-    """The SQL of a page, one row longer than `size`."""
-    cursor = cursor or Cursor(-1)
-    beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
+    """The SQL of a page, one row longer than `size`: a row of book, found, together and item."""
     book, book_params = book_as_seen(seen)
-    found, found_params = _found(kind, given)
-    among = AMONG_FOUND.format(kind=kind) if given else ""
-    where = f"(SELECT NOT seen FROM book) AND {kind}.id {beyond} %s {among}"  # noqa: S608 - ours
-    page = PAGES[kind].format(where=where, order=f"{kind}.id {way}")
-    return (
-        STATEMENT.format(book=book, found=found, page=page),
-        (*book_params, *found_params, SEARCH_NAMES + 1, cursor.id, size + 1),
+    shown = _by("page", ordering, ordering.descending)
+    if kind == "client" and not given:
+        beyond, order, place = _on("client", cursor, ordering)
+        ids = CLIENTS_BEYOND.format(beyond=beyond, order=order)
+        each = CLIENTS.format(ids=ids)
+        sql = WALKED.format(
+            book=book, version_of_names=total.VERSION_OF_NAMES, each=each, shown=shown
+        )
+        return sql, (*book_params, counted.version, *place, size + 1)
+    beyond, order, place = _on("item", cursor, ordering)
+    found, found_params = _found(kind, given) if given else NOBODY
+    ids, ids_params = (FOUND, (SEARCH_NAMES,)) if given else (EVERY, ())
+    each = EACH[kind].format(ids=ids.format(table=TABLE[kind]))
+    sql = ALL_READ.format(
+        book=book, found=found, each=each, beyond=beyond, order=order, shown=shown
     )
+    return sql, (*book_params, *found_params, SEARCH_NAMES + 1, *ids_params, *place, size + 1)
+
+
+def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str, tuple[Any, ...]]:
+    """The condition on rows on from the cursor, their order, and the condition's parameters."""
+    descending = ordering.descending != (cursor is not None and cursor.backward)
+    order = _by(table, ordering, descending)
+    if cursor is None:
+        return "true", order, ()
+    place = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
+    columns = ", ".join(_columns(table, ordering))
+    marks = ", ".join(["%s"] * len(place))
+    return f"({columns}) {'<' if descending else '>'} ({marks})", order, place
+
+
+def _columns(table: str, ordering: Ordering) -> list[str]:
+    return [f"{table}.{name}" for name in dict.fromkeys((ordering.name, "id"))]
+
+
+def _by(table: str, ordering: Ordering, descending: bool) -> str:
+    way = " DESC" if descending else ""
+    return ", ".join(column + way for column in _columns(table, ordering))
 
 
 def _found(kind: str, given: Mapping[str, str]) -> SQL:
@@ -155,22 +276,9 @@ def _found(kind: str, given: Mapping[str, str]) -> SQL:
             parts.append((ids, tuple(words)))
         else:
             parts.append((OF_EMAIL if name == "email" else OF_PLAN_TYPE, (value,)))
-    if not parts:
-        return EVERYBODY, ()
     return " INTERSECT ".join(f"({sql})" for sql, _ in parts), tuple(
         value for _, params in parts for value in params
     )
-
-
-def _read(sql: SQL) -> tuple[list[Row], str | None]:
-    rows = _fetch(*sql)
-    version = version_of(*(rows[0].pop(name) for name in ("version", "uncommitted", "seen")))
-    if rows[0]["found"] > SEARCH_NAMES:
-        raise TooManyFound
-    for row in rows:
-        for name in ("version", "uncommitted", "seen", "found"):
-            row.pop(name, None)
-    return [row for row in rows if row["id"] is not None], version
 
 
 # --- Totals by ... ----------------------------------------------------------------------------
@@ -224,18 +332,17 @@ def totals(
     type reads the rows that match. Unchanged where the caller has `seen` this very book.
     """
     seen = seen if book_filter.timeless else None
-    rows = _fetch(*totals_statement(book_filter, by, seen))
-    version = version_of(*[rows[0][name] for name in ("version", "uncommitted", "seen")])
+    rows, names = _fetch(*totals_statement(book_filter, by, seen))
+    version = version_of(*rows[0][:3])
     if len(rows) > MOST_GROUPS:
         raise TooManyGroups
-    for row in rows:
-        for name in ("version", "uncommitted", "seen"):
-            del row[name]
-    rows = [row for row in rows if row["count"]]
+    groups = [_row(names[3:], row[3:]) for row in rows]
+    groups = [group for group in groups if group["count"]]
     together = Total(
-        sum((row["total_amount"] for row in rows), Decimal(0)), sum(row["count"] for row in rows)
+        sum((group["total_amount"] for group in groups), Decimal(0)),
+        sum(group["count"] for group in groups),
     )
-    return rows, together, version if book_filter.timeless else None
+    return groups, together, version if book_filter.timeless else None
 
 
 def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None = None) -> SQL:
@@ -261,8 +368,12 @@ def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None =
     return sql, (*book_params, *params, MOST_GROUPS + 1)
 
 
-def _fetch(sql: str, params: tuple[Any, ...]) -> list[Row]:
+def _fetch(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """The rows, and the names of their columns."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return cursor.fetchall(), [column.name for column in cursor.description]
+
+
+def _row(names: list[str], values: tuple[Any, ...]) -> Row:
+    return dict(zip(names, values, strict=True))

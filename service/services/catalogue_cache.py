@@ -17,15 +17,9 @@ from typing import Any
 from cachalot.utils import UncachableQuery, _get_tables, check_parameter_types
 from django.db.models.sql.compiler import SQLCompiler
 
-from services.total import VERSION
+from services.total import VERSION_OF_NAMES
 
-# Edits of the catalogue (and of names) are counted in rows without service and plan, so that the
-# many changes of subscriptions leave it alone.
-CATALOGUE_VERSION = (
-    "SELECT"
-    + VERSION.replace("sum(changes)", "sum(changes) FILTER (WHERE service_id IS NULL)")
-    + " FROM services_subtotal"
-)
+CATALOGUE_VERSION = "SELECT" + VERSION_OF_NAMES + "FROM services_subtotal"
 
 
 def query_key(compiler: SQLCompiler) -> str:

@@ -12,7 +12,7 @@ planner is spared the Memoize nodes, sized for every client, that it puts into t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -31,7 +31,7 @@ from pricebook.read_timeout import long_read
 from services import ledger, serving, total
 from services.filters import BookFilter, names_like
 from services.models import Subscription
-from services.ordering import BY_ID, Cursor, Ordering, marked
+from services.ordering import BY_ID, Cursor, Ordering, marked, paged
 from services.querysets import SubscriptionQuerySet
 from services.serving import NotServed, Way
 from services.total import SQL, Book, Known, Total
@@ -45,7 +45,7 @@ class Page:
     next: Cursor | None
     previous: Cursor | None
     # Of the book that it shows; None if no other reader will ever see that one.
-    version: str | None = None
+    version: str | None
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,11 @@ def page(
         raise Unchanged(book.version)
     amount = book.total if book_filter.by_catalogue else total.settle(book, book_filter, known)
     found = [_subscription(*row[6:]) for row in rows if row[6] is not None]
-    page = _page(found, amount, cursor, size, ordering, marked(book_filter, ordering))
+    mark = marked(book_filter, ordering)
+    result, following, previous = paged(found, cursor, size, ordering, mark)
     # What a clock moves, too, no version of the book tells apart.
-    return replace(page, version=book.version if book.cacheable and book_filter.timeless else None)
+    version = book.version if book.cacheable and book_filter.timeless else None
+    return Page(result, amount, following, previous, version)
 
 
 def planned_once(book_filter: BookFilter, ordering: Ordering) -> bool:
@@ -187,40 +189,6 @@ def planned_once(book_filter: BookFilter, ordering: Ordering) -> bool:
     (Knowing no values, the planner takes a service or a plan for a third of the book.)
     """
     return not book_filter.given and serving.way(book_filter, ordering) == Way.WALKED
-
-
-def _page(
-    rows: list[dict[str, Any]],
-    amount: Total,
-    cursor: Cursor | None,
-    size: int,
-    ordering: Ordering,
-    mark: bytes,
-) -> Page:
-    """Of the rows that were read, one more than asked for if there is a page behind this one."""
-    backward = cursor is not None and cursor.backward
-    more = len(rows) > size
-    if backward:
-        rows = rows[-size:]
-        before, after = more, True
-    else:
-        rows = rows[:size]
-        before, after = cursor is not None, more
-    if rows:
-        first, last = (
-            Cursor(row["id"], value=ordering.value_of(row)) for row in (rows[0], rows[-1])
-        )
-    else:  # beyond an end of the book: what was there when the link was made is gone
-        step = -1 if ordering.descending else 1
-        place = cursor or Cursor(0)
-        first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))
-        last = replace(place, id=min(max(place.id - step, 0), MAX_BIGINT))
-    return Page(
-        rows,
-        amount,
-        next=replace(last, backward=False, of=mark) if after else None,
-        previous=replace(first, backward=True, of=mark) if before else None,
-    )
 
 
 # The name of what is sold and of who pays it, its comment and its dates are those of today. One
@@ -280,8 +248,9 @@ def page_as_of(
     """
     entries = ledger.as_of(instant, book_filter)
     version, amount, rows = _read_as_of(entries, cursor, size, seen)
-    page = _page(rows, amount, cursor, size, BY_ID, marked(book_filter, BY_ID, instant))
-    return replace(page, version=version)
+    mark = marked(book_filter, BY_ID, instant)
+    result, following, previous = paged(rows, cursor, size, BY_ID, mark)
+    return Page(result, amount, following, previous, version)
 
 
 def one_as_of(

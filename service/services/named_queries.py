@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Max, Min, QuerySet
 
 from clients.models import Client
-from services import book_check, book_stream, listing, total
+from services import book_check, book_stream, breakdown, listing, total
 from services.book_lines import NDJSON
 from services.filters import BookFilter
 from services.models import FIRST_DAY, Repricing, Subscription
@@ -199,6 +199,19 @@ def named_queries() -> list[NamedQuery]:
             "the subtotals have said that the service's rows are few enough to be read.",
             order="-price",
             service=middle.service_id,
+        ),
+        NamedQuery(
+            "clients by name, from the middle",
+            "client_company_name gives the order and stops after a page; the subscriptions of each "
+            "come by the foreign key. What all pay is the sum of the subtotals; how many they are "
+            "is counted only if the cache does not know it.",
+            *breakdown.statement(
+                "client",
+                {},
+                Cursor(middle.client_id, value=client_name),
+                PAGE,
+                breakdown.ORDERINGS["client"]["company_name"],
+            ),
         ),
         NamedQuery(
             "total",

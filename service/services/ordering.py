@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -15,6 +16,7 @@ import msgspec
 
 from services import values
 from services.filters import BookFilter
+from services.values import MAX_BIGINT
 
 OF_LENGTH, CHECK_LENGTH = 6, 3
 # A name of 100 characters, of 4 bytes each, beside the rest.
@@ -23,7 +25,7 @@ LONGEST_CURSOR = 600
 
 @dataclass(frozen=True)
 class Ordering:
-    """An order of subscriptions. Ties are broken by the id, in the same direction."""
+    """An order of a list. Ties are broken by the id, in the same direction."""
 
     name: str
     descending: bool = False
@@ -47,18 +49,38 @@ class Ordering:
         PARSE[self.name]("cursor", value)
 
 
+def _digits(pattern: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: str) -> None:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{name} has no such number in it")
+
+    return check
+
+
+# By the name of an order: what a row's value in it may be, as the database takes it.
 PARSE: dict[str, Callable[[str, Any], Any]] = {
     "id": partial(values.text, length=0),
     "price": values.money,
     "client_name": partial(values.text, length=100),
     "started_at": values.instant,
+    "company_name": partial(values.text, length=100),
+    "name": partial(values.text, length=50),
+    "full_price": values.money,
+    "plan_type": partial(values.text, length=10),
+    "discount_percent": _digits("[0-9]{1,3}"),
+    "count": _digits("[0-9]{1,18}"),
+    "total_amount": _digits(r"[0-9]{1,30}(\.[0-9]{1,2})?"),
 }
 BY_ID = Ordering("id")
-ORDERINGS = {
-    str(ordering): ordering
-    for name in PARSE
-    for ordering in (Ordering(name), Ordering(name, descending=True))
-}
+
+
+def orderings(*names: str) -> dict[str, Ordering]:
+    """By how a request calls them: the orders of these names, both ways."""
+    both = [Ordering(name, descending) for name in names for descending in (False, True)]
+    return {str(ordering): ordering for ordering in both}
+
+
+ORDERINGS = orderings("id", "price", "client_name", "started_at")
 
 
 @dataclass(frozen=True)
@@ -107,3 +129,39 @@ def list_of(*what: object) -> bytes:
 
 def marked(book_filter: BookFilter, ordering: Ordering, as_of: datetime | None = None) -> bytes:
     return list_of("subscriptions", book_filter.kept(), ordering, as_of)
+
+
+def paged(
+    rows: list[dict[str, Any]],
+    cursor: Cursor | None,
+    size: int,
+    ordering: Ordering,
+    mark: bytes,
+) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
+    """A page of a list, and the cursors of the next and the previous one (None: there is none).
+
+    `rows` are what was read on from the cursor, in the list's order: one more than `size` if there
+    is a page behind this one.
+    """
+    backward = cursor is not None and cursor.backward
+    more = len(rows) > size
+    if backward:
+        rows = rows[-size:]
+        before, after = more, True
+    else:
+        rows = rows[:size]
+        before, after = cursor is not None, more
+    if rows:
+        first, last = (
+            Cursor(row["id"], value=ordering.value_of(row)) for row in (rows[0], rows[-1])
+        )
+    else:  # beyond an end of the list: what was there when the link was made is gone
+        step = -1 if ordering.descending else 1
+        place = cursor or Cursor(0)
+        first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))
+        last = replace(place, id=min(max(place.id - step, 0), MAX_BIGINT))
+    return (
+        rows,
+        replace(last, backward=False, of=mark) if after else None,
+        replace(first, backward=True, of=mark) if before else None,
+    )

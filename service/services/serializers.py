@@ -146,6 +146,11 @@ class PlanPaySerializer(PaysSerializer):
 
 
 class PaysPageSerializer(serializers.Serializer):
+    count = serializers.IntegerField(help_text="How many match, not of this page alone.")
+    subscriptions = serializers.IntegerField(help_text="How many subscriptions they all have.")
+    total_amount = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="The sum of the prices of these subscriptions."
+    )
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +69,16 @@ CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` ha
 PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
 UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none of this id.")}
+
+
+def ordering_parameter(orderings: Mapping[str, Ordering]) -> OpenApiParameter:
+    return OpenApiParameter(
+        "ordering",
+        {"type": "string", "enum": list(orderings), "default": "id"},
+        description="The order; a minus turns it round. Equal ones go by their ids, likewise.",
+    )
+
+
 FILTER_PARAMETERS = [
     OpenApiParameter(name, each.kind.schema, description=each.help)
     for name, each in filters.FILTERS.items()
@@ -82,11 +92,7 @@ PARAMETERS = [
         description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
         " service, plan and client, as they were then. Names, comment and dates are today's.",
     ),
-    OpenApiParameter(
-        "ordering",
-        {"type": "string", "enum": list(ORDERINGS), "default": "id"},
-        description="The order; a minus turns it round. Equal ones go by their ids, likewise.",
-    ),
+    ordering_parameter(ORDERINGS),
     CURSOR,
     PAGE_SIZE,
 ]
@@ -292,7 +298,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
 
 
 # To be raised when an answer from the same book comes to look otherwise.
-REPRESENTATION = 1
+REPRESENTATION = 2
 
 
 def answer_to(request: Request) -> str | None:
@@ -341,13 +347,14 @@ class BreakdownView(ViewSet):
     def list(self, request: Request) -> Response:
         query = request.query_params
         names = breakdown.FILTERS[self.kind]
-        filters.refuse_unknown(query, [*names, *filters.PAGING])
+        filters.refuse_unknown(query, [*names, "ordering", *filters.PAGING])
         given = filters.values_of(query, names)
-        mark = list_of(self.kind, given)
-        cursor, size = cursor_of(query, mark), filters.page_size(query)
+        ordering = ordering_of(query, breakdown.ORDERINGS[self.kind])
+        cursor = cursor_of(query, breakdown.marked(self.kind, given, ordering), ordering)
+        size = filters.page_size(query)
         to = answer_to(request)
         try:
-            page = breakdown.page(self.kind, given, cursor, size, seen_by(request, to))
+            page = breakdown.page(self.kind, given, cursor, size, ordering, seen_by(request, to))
         except listing.Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))
         except breakdown.TooManyFound as error:
@@ -355,9 +362,12 @@ class BreakdownView(ViewSet):
         return Response(
             {
                 "result": page.result,
+                "count": page.count,
+                "subscriptions": page.total.subscriptions,
+                "total_amount": page.total.amount,
                 "currency": settings.CURRENCY,
-                "next": link(request, page.next and replace(page.next, of=mark)),
-                "previous": link(request, page.previous and replace(page.previous, of=mark)),
+                "next": link(request, page.next),
+                "previous": link(request, page.previous),
             },
             headers=validator(page.version, to),
         )
@@ -378,9 +388,10 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
     """The schema of a BreakdownView."""
     return extend_schema_view(
         list=extend_schema(
-            summary=f"A page of {kind}s by their ids.",
+            summary=f"A page of {kind}s, and what all that match pay together.",
             parameters=[
                 *[each for each in FILTER_PARAMETERS if each.name in breakdown.FILTERS[kind]],
+                ordering_parameter(breakdown.ORDERINGS[kind]),
                 CURSOR,
                 PAGE_SIZE,
             ],
@@ -509,16 +520,16 @@ class LedgerView(APIView):
         return Response({"result": feed.entries, "next": str(feed.next)})
 
 
-def ordering_of(query: QueryDict) -> Ordering:
+def ordering_of(query: QueryDict, orderings: Mapping[str, Ordering] = ORDERINGS) -> Ordering:
     value = filters.value_of(query, "ordering")
     if value is None:
         return BY_ID
-    if value not in ORDERINGS:
-        allowed = list(ORDERINGS)
+    if value not in orderings:
+        allowed = list(orderings)
         raise BadParameter(
             "ordering", value, f"ordering may be {', '.join(allowed)}.", allowed=allowed
         )
-    return ORDERINGS[value]
+    return orderings[value]
 
 
 def not_served(error: NotServed) -> BadParameter:

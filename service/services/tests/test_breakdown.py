@@ -1,26 +1,71 @@
 """Clients, services, plans and totals by them: exact, and at a cost that does not grow."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from django.db import connection
-from django.db.models import Count, Sum
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models import Count, DecimalField, Sum
+from django.db.models.functions import Coalesce
 from django.test.utils import CaptureQueriesContext
 
-from services import breakdown
+from clients.models import Client
+from services import breakdown, total
 from services.filters import BookFilter
-from services.models import Service, Subscription
-from services.tests.factories import a_book, a_client, a_plan, a_reader, a_service
+from services.models import Plan, Service, Subscription
+from services.tests.factories import (
+    a_book,
+    a_client,
+    a_plan,
+    a_reader,
+    a_service,
+    a_subscription,
+)
 
 pytestmark = pytest.mark.django_db
 
 KINDS = ["client", "service", "plan"]
+ORDERS = [(kind, order) for kind in KINDS for order in breakdown.ORDERINGS[kind]]
 
 
 def expected_of(kind):
     rows = Subscription.objects.order_by().values_list(kind).annotate(Count("pk"), Sum("price"))
     return {pk: (count, amount) for pk, count, amount in rows}
+
+
+def all_of(url):
+    """The pages of a list, from the first to the last."""
+    pages = []
+    while url:
+        pages.append(a_reader().get(url).json())
+        url = pages[-1]["next"]
+    return pages
+
+
+def ids_of(pages):
+    return [row["id"] for page in pages for row in page["result"]]
+
+
+def rows_read(sql, params):
+    """How many rows a statement reads, by table or index."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
+        (document,) = cursor.fetchone()
+    found = Counter()
+
+    def walk(node):
+        name = node.get("Index Name") or node.get("Relation Name")
+        if name:
+            found[name] += round(node["Actual Rows"] * node["Actual Loops"])
+        for inner in node.get("Plans", []):
+            walk(inner)
+
+    walk((json.loads(document) if isinstance(document, str) else document)[0]["Plan"])
+    return found
 
 
 class TestEach:
@@ -57,17 +102,6 @@ class TestEach:
             response = a_reader().get(f"/api/{kind}s/{pk}/")
             assert response.status_code == 404
             assert response.json()["code"] == "not_found"
-
-    def test_of_the_clients_reads_their_subscriptions_and_no_others(self, empty_files):
-        a_book(20_000, clients=4_000)
-        sql, params = breakdown.statement("client", {}, None, 100)
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
-            (plan,) = cursor.fetchone()
-        text = plan if isinstance(plan, str) else json.dumps(plan)
-        assert "services_subscription_client_id" in text
-        for relation in ("services_subscription", "clients_client"):
-            assert f'"Seq Scan", "Relation Name": "{relation}"' not in text
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_leads_back_to_the_first(self, kind):
@@ -166,6 +200,186 @@ class TestEach:
         cursor = following.rpartition("cursor=")[2].partition("&")[0]
         body = a_reader().get(f"/api/services/?cursor={cursor}").json()
         assert body["code"] == "cursor_of_another_list"
+
+
+class TestAll:
+    """How many match, and what they pay together."""
+
+    @pytest.mark.parametrize(
+        ("kind", "given"),
+        [
+            *[(kind, {}) for kind in KINDS],
+            ("client", {"q": "company"}),
+            ("client", {"email": "Company@example.com"}),
+            ("client", {"q": "nobody"}),
+            ("service", {"q": "service"}),
+            ("plan", {"plan_type": "discount"}),
+        ],
+        ids=str,
+    )
+    def test_are_the_rows_of_all_pages(self, kind, given):
+        a_book(60, services=5, plans=4, clients=7)
+        a_subscription(a_client("Company", "company@example.com"))
+        idle = [a_client(), a_service(), a_plan(99)]
+        pages = all_of(f"/api/{kind}s/?{urlencode({**given, 'page_size': 2})}")
+        rows = [row for page in pages for row in page["result"]]
+        assert {(page["count"], page["subscriptions"], page["total_amount"]) for page in pages} == {
+            (
+                len(rows),
+                sum(row["count"] for row in rows),
+                sum(row["total_amount"] for row in rows),
+            )
+        }
+        if not given:
+            assert idle[KINDS.index(kind)].pk in ids_of(pages)
+            assert pages[0]["subscriptions"] == Subscription.objects.count()
+
+    def test_of_the_catalogue_read_no_subscription(self):
+        for kind, given in (("service", {}), ("service", {"q": "x"}), ("plan", {})):
+            sql, _ = breakdown.statement(kind, given, None, 100)
+            assert "services_subscription" not in sql
+
+    def test_of_more_services_than_a_search_may_find_are_shown(self, monkeypatch):
+        a_book(12, services=4)
+        monkeypatch.setattr(breakdown, "SEARCH_NAMES", 3)
+        assert a_reader().get("/api/services/").json()["count"] == 4
+
+
+@pytest.mark.django_db(transaction=True)
+class TestNumberOfClients:
+    """Kept in the cache with the version of the names: exact after every commit."""
+
+    def count(self):
+        return a_reader().get("/api/clients/?page_size=1").json()["count"]
+
+    def counted(self):
+        """Whether the next page counts clients."""
+        sql = breakdown.statement("client", {}, None, 1, counted=breakdown._cached())
+        (row, *_), names = breakdown._fetch(*sql)
+        return row[names.index("items")] is not None
+
+    def test_is_that_of_now_whoever_wrote_them(self):
+        for number in range(1, 4):
+            newest = a_client()
+            assert self.count() == number
+        Client.objects.bulk_create(
+            Client(user=User.objects.create(username=name), company_name=name) for name in "ab"
+        )
+        assert self.count() == 5
+        newest.delete()
+        assert self.count() == 4
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE clients_client CASCADE")
+        assert self.count() == 0
+
+    def test_is_counted_once_until_a_client_is_written(self):
+        subscription = a_book(12).first()
+        assert self.counted()
+        self.count()
+        assert not self.counted()
+        Subscription.objects.filter(pk=subscription.pk).update(comment="new")
+        a_subscription(subscription.client, subscription.service, subscription.plan)
+        Subscription.objects.filter(pk=subscription.pk).delete()
+        total.fold()
+        assert not self.counted()
+        a_client()
+        assert self.counted()
+
+    def test_known_a_page_reads_its_clients_and_their_subscriptions_alone(self):
+        a_book(20_000, clients=20_000)
+        self.count()
+        counted = breakdown._cached()
+        for order, ordering in breakdown.ORDERINGS["client"].items():
+            middle = breakdown.page("client", {}, None, 1000, ordering).next
+            for cursor in (None, middle, replace(middle, backward=True)):
+                read = rows_read(
+                    *breakdown.statement("client", {}, cursor, 100, ordering, counted=counted)
+                )
+                index = "clients_client_pkey" if "id" in order else "client_company_name"
+                assert read.pop("services_subtotal") < 100
+                assert (read[index], read["clients_client"]) == (101, 0), order
+                assert max(read.values()) <= 101, order
+
+    def test_of_a_transaction_that_is_open_is_nobody_else_s(self):
+        client = a_client()
+        assert self.count() == 1
+        with transaction.atomic():
+            a_client()
+            assert self.count() == 2
+            transaction.set_rollback(True)
+        # Its version is given out again, for another book.
+        Client.objects.filter(pk=client.pk).update(company_name="renamed")
+        assert self.count() == 1
+        with transaction.atomic():
+            a_client()
+            (row, *_), names = breakdown._fetch(*breakdown.statement("client", {}, None, 1))
+            version = row[names.index("version_of_names")]
+            breakdown._remember(breakdown.Counted(version, 99))
+            assert self.count() == 2
+            transaction.set_rollback(True)
+
+
+class TestOrder:
+    def in_order(self, kind, order):
+        """What Django makes of it."""
+        name = order.removeprefix("-")
+        model = {"client": Client, "service": Service, "plan": Plan}[kind]
+        each = model.objects.annotate(
+            count=Count("subscriptions"), total_amount=Coalesce(Sum("subscriptions__price"), 0,
+                                                                output_field=DecimalField()),
+        )  # fmt: skip
+        way = "-" if order.startswith("-") else ""
+        return list(each.order_by(f"{way}{name}", f"{way}id").values_list("id", flat=True))
+
+    @pytest.mark.parametrize(("kind", "order"), ORDERS)
+    def test_holds_through_all_pages_and_back(self, kind, order):
+        a_book(61, services=5, plans=5, clients=5)
+        for number in range(3):  # ties, in pages of two
+            a_client("Same"), a_service(), a_plan(7 + number, "student")
+        expected = self.in_order(kind, order)
+
+        pages = all_of(f"/api/{kind}s/?ordering={order}&page_size=2")
+
+        assert ids_of(pages) == expected
+        back, url = [], pages[-1]["previous"]
+        while url:
+            with CaptureQueriesContext(connection) as queries:
+                page = a_reader().get(url).json()
+            # 1 query: * the page, and what all come to
+            assert len(queries) == 1
+            back.insert(0, page)
+            url = page["previous"]
+        assert ids_of(back) == ids_of(pages[:-1])
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_holds_in_what_a_filter_finds(self, kind):
+        given = {"client": "q=company", "service": "q=service", "plan": "plan_type=discount"}[kind]
+        a_book(30, services=4, plans=4, clients=4)
+        found = ids_of(all_of(f"/api/{kind}s/?{given}"))
+        for order in breakdown.ORDERINGS[kind]:
+            pages = all_of(f"/api/{kind}s/?{given}&ordering={order}&page_size=3")
+            expected = [pk for pk in self.in_order(kind, order) if pk in found]
+            assert ids_of(pages) == expected
+
+    def test_that_no_index_serves_is_refused(self):
+        for kind, order in (
+            ("client", "count"), ("client", "total_amount"), ("client", "email"),
+            ("service", "company_name"), ("plan", "--id"), ("plan", ""),
+        ):  # fmt: skip
+            refused = a_reader().get(f"/api/{kind}s/?ordering={order}")
+            body = refused.json()
+            assert (refused.status_code, body["code"]) == (400, "bad_parameter")
+            assert (body["parameter"], body["value"]) == ("ordering", order)
+            assert body["allowed"] == list(breakdown.ORDERINGS[kind])
+
+    def test_of_a_cursor_is_that_of_its_list(self):
+        a_book(20, services=3)
+        cursor = parse_qs(urlsplit(
+            a_reader().get("/api/services/?page_size=1&ordering=name").json()["next"]
+        ).query)["cursor"][0]  # fmt: skip
+        for order in ("id", "-name", "full_price"):
+            refused = a_reader().get(f"/api/services/?ordering={order}&cursor={cursor}").json()
+            assert refused["code"] == "cursor_of_another_list"
 
 
 class TestTotals:

@@ -66,6 +66,7 @@ class TestETag:
 
     PATHS = (
         "/api/clients/?page_size=5",
+        "/api/clients/?ordering=-company_name",
         "/api/clients/?q=Company",
         "/api/services/",
         "/api/plans/",
@@ -122,9 +123,9 @@ class TestETag:
         version = listing.page(BookFilter(), None, 5).version
         seen = listing.Seen(seen_to, [listing.digest(version, seen_to)])
         for sql, params in (
-            breakdown.statement("client", {}, None, 5, seen),
-            breakdown.statement("client", {"q": "Company"}, None, 5, seen),
-            breakdown.statement("service", {}, None, 5, seen),
+            breakdown.statement("client", {}, None, 5, seen=seen),
+            breakdown.statement("client", {"q": "Company"}, None, 5, seen=seen),
+            breakdown.statement("service", {}, None, 5, seen=seen),
             breakdown.totals_statement(BookFilter(comment_prefix="row"), ["plan"], seen),
             listing.statement_as_of(ledger.as_of(now), None, 5, seen),
         ):

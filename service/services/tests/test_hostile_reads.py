@@ -5,6 +5,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from services import breakdown
 from services.filters import FILTERS, PAGING
 from services.ordering import ORDERINGS, Cursor
 from services.tests.factories import a_book, a_reader
@@ -80,6 +81,17 @@ class TestHostileReads:
             cursor = Cursor(id, backward, value)
             url = f"/api/subscriptions/?ordering={ordering}&cursor={cursor}"
             assert refused_or_answered(a_reader().get(url)) == 400  # of no list
+
+    @pytest.mark.parametrize("kind", breakdown.ORDERINGS)
+    def test_of_cursors_whose_check_somebody_has_made(self, kind):
+        a_book(3)
+        values = ("", "0", "1.00", "-1", "NaN", "9" * 30, "1e5", "٣", "1_0", "x" * 100, "\0")
+        for ordering in breakdown.ORDERINGS[kind].values():
+            mark = breakdown.marked(kind, {}, ordering)
+            for value, id in itertools.product(values, (0, 2**63 - 1, -(2**63))):
+                cursor = Cursor(id, value=value, of=mark)
+                url = f"/api/{kind}s/?ordering={ordering}&cursor={cursor}"
+                assert refused_or_answered(a_reader().get(url)) in (200, 400)
 
     @pytest.mark.parametrize("path", ["subscriptions", "clients", "services", "plans"])
     @pytest.mark.parametrize("pk", ["0", "9" * 400, "-1", "1.0", "٣", "%00", "%FF", "a/b"])

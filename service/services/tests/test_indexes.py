@@ -140,6 +140,7 @@ class TestNamedQueries:
         "list of those that have ended": "subscription_ended",
         "list by client, from the middle": "client_company_name",
         "list of a service by price": "subscription_service",
+        "clients by name, from the middle": "client_company_name",
         "total": "services_subtotal",
         "total of a comment's prefix": "subscription_comment",
         "chunk of a repricing": "subscription_service_plan",
