@@ -1,14 +1,14 @@
 """What every test stands on: an empty cache, a broker of its own, workers on request."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.conf import settings
@@ -17,6 +17,7 @@ from django.db import connection
 
 from celery_app import app
 from pricebook.local.valkey import find_binary
+from pricebook.tests.scene import Part, scene
 
 SERVICE = Path(__file__).parent
 
@@ -26,11 +27,18 @@ settings.READ_TIMEOUT = 0
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until `condition()` holds; fail when it doesn't within `seconds`."""
+    """Wait until `condition()` holds; fail, and show the scene, when it doesn't in `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
+        if time.monotonic() > deadline:
+            raise out_of_time(seconds)
         time.sleep(0.005)
+
+
+def out_of_time(seconds: float, *parts: Part) -> AssertionError:
+    """What to raise: says who was there and what each did last."""
+    workers = [(str(worker), worker.last_words) for worker in Worker.of_this_test]
+    return AssertionError(f"not within {seconds} s\n\n{scene([*parts, *workers])}")
 
 
 class Valkey:
@@ -79,7 +87,10 @@ class Valkey:
 class Worker:
     """A real Celery worker, in a process group of its own, on the test's database and broker."""
 
+    of_this_test: ClassVar[list["Worker"]] = []
+
     def __init__(self, name: str, log: Path, broker_url: str) -> None:
+        self.of_this_test.append(self)
         self.log = log
         environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
         database = connection.settings_dict
@@ -105,9 +116,20 @@ class Worker:
                 start_new_session=True,
             )
 
+    def __str__(self) -> str:
+        status = self.process.poll()
+        return f"{self.log.stem}, " + ("alive" if status is None else f"exit status {status}")
+
     def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        return b" ready." in self.log.read_bytes()
+        return self.says(" ready.") > 0
+
+    def says(self, words: str) -> int:
+        """How often the log has these words; fails when the worker is dead."""
+        assert self.process.poll() is None, self.last_words()
+        return self.log.read_text().count(words)
+
+    def last_words(self, lines: int = 60) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def kill(self) -> None:
         """kill -9, its children too."""
@@ -192,12 +214,11 @@ def start_workers(
     transactional_db: None, broker: Valkey, tmp_path: Path
 ) -> Iterator[Callable[..., list[Worker]]]:
     """`start_workers(2)` gives that many Celery workers, ready; killed when the test ends."""
-    started: list[Worker] = []
+    started = Worker.of_this_test
 
     def start(count: int, broker_url: str = broker.broker_url) -> list[Worker]:
         names = [f"worker{len(started) + number}" for number in range(count)]
         workers = [Worker(name, tmp_path / f"{name}.log", broker_url) for name in names]
-        started.extend(workers)
         for worker in workers:
             until(worker.is_ready, 30)
         return workers
@@ -205,6 +226,7 @@ def start_workers(
     yield start
     for worker in started:
         worker.kill()
+    started.clear()
     # What the killed sessions held is free again before the tables are emptied.
     until(lambda: other_sessions() == 0)
 
@@ -213,14 +235,20 @@ def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
     """Wait for the workers until `condition()` holds, and send what beat sends meanwhile."""
     deadline = time.monotonic() + seconds
     swept = 0.0
+    answers: Counter[str] = Counter()
     while not condition():
         now = time.monotonic()
-        assert now < deadline, f"not within {seconds} s"
+        if now > deadline:
+            raise out_of_time(seconds, ("sweeps", lambda: str(dict(answers))))
         if now - swept > 0.5:
             swept = now
-            with contextlib.suppress(Exception):  # the broker may be gone for now
+            try:
                 app.send_task("services.tasks.set_price", expires=2)
                 app.send_task("services.tasks.set_comment", expires=2)
+            except Exception as error:  # the broker may be gone for now
+                answers[repr(error)] += 1
+            else:
+                answers["sent"] += 1
         time.sleep(0.02)
 
 

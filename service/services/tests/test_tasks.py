@@ -195,11 +195,11 @@ class TestWorker:
                 declare=[Queue(app.conf.task_default_queue)],
                 headers={"task": "celery_app.debug_task", "id": "pickled", "lang": "py"},
             )
-        until(lambda: "pickle" in worker.log.read_text())
-        assert "Hello form debug_task" not in worker.log.read_text()
+        until(lambda: worker.says("pickle"))
+        assert not worker.says("Hello form debug_task")
 
         debug_task.delay()
-        until(lambda: "Hello form debug_task" in worker.log.read_text())
+        until(lambda: worker.says("Hello form debug_task"))
 
         service = subscription.service
         service.full_price = 200
