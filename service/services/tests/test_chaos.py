@@ -8,14 +8,14 @@ import random
 import time
 
 import pytest
-from conftest import sweep_until
+from conftest import sweep_until, until
 from django.db import connection
 from django.db.models import Count, Sum
 
 from services import tasks
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.tests.factories import a_book
-from services.tests.interleaving import replaced
+from services.tests.interleaving import a_person, replaced
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,6 +129,28 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
         assert took < 1  # of which half is the machine's; test_tasks.py measures the message
         sweep_until(drained)
         assert_the_book_is_right()
+
+
+def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_workers, broker):
+    [worker] = start_workers(1)
+    subscription = Subscription.objects.first()
+    with a_person() as person:
+        # Holds the task up for as long as the test wants.
+        person.execute(
+            "UPDATE services_service SET full_price = 2000 WHERE id = %s",
+            [subscription.service_id],
+        )
+        tasks.set_price.delay(subscription.pk)
+        until(lambda: worker.says("received"))
+        broker.kill()
+        broker.start()
+        until(lambda: worker.says("Connected to") == 2)
+        person.commit()
+    until(lambda: worker.says("succeeded"))
+    # The same one, as there is no other.
+    Service.objects.update(full_price=3000)
+    sweep_until(drained)
+    assert_the_book_is_right()
 
 
 def test_the_harness_catches_a_fault_that_was_sown(book, start_workers, request):

@@ -1,0 +1,28 @@
+"""What a worker does when its broker is lost: it finishes what it does, and comes back."""
+
+from typing import Any
+
+from celery.worker import consumer
+from celery.worker.state import reserved_requests
+
+
+class Consumer(consumer.Consumer):
+    """Celery's, and it outlives a broker that dies while a task runs.
+
+    The channel of a lost connection can neither acknowledge a message nor give it back. Celery 5.7
+    tries both, on a channel whose transport it has taken away (`Connection.collect()`, and then
+    `close()`), and the AttributeError of it ends the worker: at once, or when the task is done.
+    """
+
+    task_consumer: Any  # None until the first connection
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Leave the messages that were taken to the broker, and close the connection.
+
+        It delivers them again when their `visibility_timeout` is over. Their tasks go on here.
+        """
+        for request in tuple(reserved_requests):
+            request.acknowledged = True
+        if self.task_consumer is not None:
+            self.task_consumer.channel.qos.restore_at_shutdown = False
+        super().on_connection_error_after_connected(exc)
