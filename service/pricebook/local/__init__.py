@@ -18,6 +18,7 @@
 - `postgres`, `valkey`: the embedded servers
 - `runner`: a run of the launcher: lease, guard, environment, children
 - `up`: the supervisor of web, workers, beat and Flower; `doctor`: what is wrong, and the mend
+- `suite`: the test suite, one run at a time
 - `__main__`: the commands, dispatched by `./pricebook`
 
 Nothing else of the service imports it, and it imports nothing of the service.

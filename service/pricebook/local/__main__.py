@@ -1,27 +1,20 @@
 """`python -m pricebook.local COMMAND`: what `./pricebook` hands over to."""
 
+import contextlib
 import importlib
 import os
 import sys
 
 from pricebook.local.home import Fault, Home
 from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+from pricebook.local.suite import only_suite, test
 
 
 def manage(arguments: list[str]) -> int:
-    with Runner(Home.from_environment()) as runner:
+    home = Home.from_environment()
+    suite = arguments[:1] == ["test"]
+    with only_suite(home) if suite else contextlib.nullcontext(), Runner(home) as runner:
         return runner.foreground([*MANAGE, *arguments])
-
-
-def test(arguments: list[str]) -> int:
-    """pytest, against databases of its own: a running `up` is not disturbed."""
-    browser = "--browser" in arguments
-    arguments = [argument for argument in arguments if argument != "--browser"]
-    selection = [] if browser else ["-m", "not browser"]  # a later -m overrides it
-    command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
-    command += ["-c", str(CHECKOUT / "pyproject.toml"), *selection, *arguments]
-    with Runner(Home.from_environment()) as runner:
-        return runner.foreground(command, runner.environment(broker=8, cache=9))
 
 
 def bench(arguments: list[str]) -> int:

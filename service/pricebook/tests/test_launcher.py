@@ -312,6 +312,46 @@ class TestManage:
         assert pricebook(home, "down").stdout == f"nothing runs for {home}\n"
 
 
+class TestSuite:
+    """Two at once in one home would drop each other's test database."""
+
+    RUNNING = """
+import os, signal, sys, time
+
+def ends(*_):
+    time.sleep(1)
+    open({ended!r}, "w").close()
+    os._exit(0)
+
+def test_runs():
+    signal.signal(signal.SIGTERM, ends)
+    print("running", flush=True)
+    sys.stdin.read()
+"""
+
+    def test_runs_once_at_a_time_and_again_after_a_kill(self, home, tmp_path):
+        ended = tmp_path / "ended"
+        first, following = tmp_path / "test_first.py", tmp_path / "test_next.py"
+        first.write_text(self.RUNNING.format(ended=str(ended)))
+        following.write_text("def test_runs(): pass")
+        command = [LAUNCHER, "--home", str(home), "test", "-s", str(first)]
+        with running(command, clean_environment()) as launcher:
+            launcher.until_it_says("running")
+            for again in (["test"], ["manage", "test"]):
+                refused = pricebook(home, *again, str(following))
+                assert refused.returncode == 1
+                assert f"runs already for {home} (process {launcher.process.pid})" in refused.stderr
+                assert "wait for its end" in refused.stderr
+                assert "--home DIR" in refused.stderr
+                assert refused.stdout == ""
+
+            launcher.process.kill()  # and not its pytest, which takes a second to end
+            after = pricebook(home, "test", str(following))
+            assert "1 passed" in after.stdout, after.stdout + after.stderr
+            began = (home / "test.lock").stat().st_mtime_ns
+            assert ended.stat().st_mtime_ns <= began
+
+
 class TestServersFromOutside:
     def test_are_used_instead_of_embedded_ones(self, home, tmp_path):
         with held(home):
