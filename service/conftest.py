@@ -18,6 +18,9 @@ from django.db import connection
 from celery_app import app
 from pricebook.local.valkey import find_binary
 from pricebook.tests.scene import Part, scene
+from services import repricing
+from services.models import Plan, Service, Subscription
+from services.tests.factories import a_plan, a_service, a_subscription
 
 SERVICE = Path(__file__).parent
 
@@ -163,6 +166,28 @@ def empty_files(db: None) -> None:
             "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
             " services_ledgerentry CASCADE"
         )
+
+
+@pytest.fixture
+def service(db: None) -> Service:
+    return a_service(full_price=100)
+
+
+@pytest.fixture
+def plan(db: None) -> Plan:
+    return a_plan(0)
+
+
+@pytest.fixture
+def subscription(service: Service, plan: Plan) -> Subscription:
+    return a_subscription(service=service, plan=plan)
+
+
+@pytest.fixture
+def small_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk takes small steps up to the room that its pages have, and the time: here, all."""
+    monkeypatch.setattr(repricing, "_room", lambda: 1000)
+    monkeypatch.setattr(repricing, "SECONDS", 60)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
@@ -24,6 +24,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
 
 from pricebook.read_timeout import SAFE, timed_out
+from pricebook.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -74,15 +75,6 @@ class BadRequest(exceptions.APIException):
     default_detail = "The request can't be understood."
 
 
-@runtime_checkable
-class Refusal(Protocol):
-    """An error of a subject's own module, which names its HTTP status if it is not 400."""
-
-    code: str
-    detail: str
-    about: dict[str, Any]
-
-
 class Refused(exceptions.APIException):
     """A refusal as an answer: its code, its detail, its status, and what it is about."""
 
@@ -129,9 +121,8 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
         error = BadRequest("There are too many parameters.", "too_many_parameters")
     elif isinstance(error, SuspiciousOperation):
         error = BadRequest()
-    elif isinstance(error, Refusal) and not isinstance(error, exceptions.APIException):
-        status_code = getattr(error, "status_code", status.HTTP_400_BAD_REQUEST)
-        error = Refused(error.code, error.detail, status_code, **error.about)
+    elif isinstance(error, Refusal):
+        error = Refused(error.code, error.detail, error.status_code, **error.about)
     elif timed_out(error) and context["request"].method in SAFE:
         logger.warning("%s took too long to read.", context["request"].path)
         error = ReadTimedOut()

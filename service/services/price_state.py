@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils.timezone import is_aware
 
+from pricebook.refusal import Refusal
 from services import lock_ends
 from services.models import LAST_DAY, Subscription
 from services.values import BadValue, money
@@ -25,19 +26,8 @@ LONGEST_REASON = 200
 LONGEST_AUTHOR = 150
 
 
-class PriceStateError(Exception):
-    """A verb that can't be done: `detail` says why, and what to do; nothing was written.
-
-    `status_code` is HTTP's: 400 for input that can't be used, 404 for a subscription that is not
-    there, 409 for what its state does not allow.
-    """
-
-    def __init__(self, code: str, detail: str, status_code: int = 400, **about: Any) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.status_code = status_code
-        self.about = about
+class PriceStateError(Refusal):
+    """A verb that can't be done."""
 
 
 def lock(subscription_id: int, until: datetime | None, reason: str, author: str) -> Subscription:

@@ -14,20 +14,18 @@ from typing import Any
 
 from django.utils import timezone
 
+from pricebook.refusal import Refusal
 from services.models import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 
 MAX_BIGINT = 2**63 - 1
 CENT = Decimal("0.01")
 
 
-class BadValue(ValueError):
-    """`detail` says what is wrong and how to mend it; `about` names parameter, value, allowed."""
+class BadValue(Refusal, ValueError):
+    """A value can't be used; `about` names parameter, value, and what is allowed."""
 
     def __init__(self, code: str, detail: str, parameter: str, value: Any, **about: Any) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.about = {"parameter": parameter, "value": str(value)[:100], **about}
+        super().__init__(code, detail, parameter=parameter, value=str(value)[:100], **about)
 
 
 def identifier(name: str, value: Any) -> int:

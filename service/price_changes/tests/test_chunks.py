@@ -14,6 +14,7 @@ from services import price_state, price_writes, repricing
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
+from services.tests.plans import explained
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,13 +78,9 @@ def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, b
     assert Subscription.objects.filter(price_state="negotiated").count() == len(before)
 
 
+@pytest.mark.usefixtures("small_steps_together")
 class TestSmallStepsOfASet:
     """They share a transaction, and nothing of one that fails is left of it."""
-
-    @pytest.fixture(autouse=True)
-    def room_for_all(self, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 1000)
-        monkeypatch.setattr(repricing, "SECONDS", 60)
 
     @pytest.fixture
     def change(self, book):
@@ -119,14 +116,6 @@ class TestSmallStepsOfASet:
         assert (found["rows"], found["applied"], found["failed"]) == (20, 18, 1)
         assert found["skipped"] == {"moved_since": 1}
         assert LedgerEntry.objects.filter(change_id=change.pk).count() == 18
-
-
-def explained(statement):
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {statement}")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-        transaction.set_rollback(True)
-    return plan
 
 
 class TestTheStatementOfAChunk:

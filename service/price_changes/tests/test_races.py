@@ -29,8 +29,10 @@ from price_changes.tests.changes import (
 )
 from services import book_check, repricing
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
-from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
+    CREATE,
+    MOVE_SERVICE,
     Pause,
     a_person,
     in_background,
@@ -38,24 +40,6 @@ from services.tests.interleaving import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
-CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment)"
-
-
-@pytest.fixture
-def service():
-    return a_service(full_price=100)
-
-
-@pytest.fixture
-def plan():
-    return a_plan(0)
-
-
-@pytest.fixture
-def subscription(service, plan):
-    return a_subscription(service=service, plan=plan)
 
 
 @pytest.fixture
@@ -453,7 +437,7 @@ class TestACreatorBesideAChangeForNewOnesOnly:
         client = a_client()
         change = planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)
         with a_person() as creator:
-            creator.execute(f"{CREATE} VALUES (%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
+            creator.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
             approval = in_background(
                 lifecycle.approve, change.pk, change.fingerprint, "bob"
             ).until_it_waits_or_ends()
@@ -516,9 +500,7 @@ class TestAPriceChangeUnderLoad:
             time.sleep(number / 80)  # so that at each moment some are in their transaction
             with a_person() as creator:
                 while not stop.is_set():
-                    creator.execute(
-                        f"{CREATE} VALUES (%s, %s, %s, '')", [client.pk, service.pk, plan.pk]
-                    )
+                    creator.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
                     time.sleep(0.1)  # its transaction has other things to do
                     creator.commit()
 

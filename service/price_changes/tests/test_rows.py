@@ -35,21 +35,6 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def service():
-    return a_service(full_price=100)
-
-
-@pytest.fixture
-def plan():
-    return a_plan(0)
-
-
-@pytest.fixture
-def subscription(service, plan):
-    return a_subscription(service=service, plan=plan)
-
-
 @pytest.fixture(autouse=True)
 def the_book_is_right(db):
     yield

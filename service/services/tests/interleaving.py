@@ -16,6 +16,10 @@ import psycopg
 from conftest import until
 from django.db import connection
 
+# What a person types.
+MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
+CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment) VALUES "
+
 
 @contextmanager
 def a_person(isolation: str = "read committed") -> Iterator[psycopg.Connection]:

@@ -1,7 +1,6 @@
 """Clients, services, plans and totals by them: exact, and at a cost that does not grow."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -25,6 +24,7 @@ from services.tests.factories import (
     a_service,
     a_subscription,
 )
+from services.tests.plans import rows_by_relation
 
 pytestmark = pytest.mark.django_db
 
@@ -48,24 +48,6 @@ def all_of(url):
 
 def ids_of(pages):
     return [row["id"] for page in pages for row in page["result"]]
-
-
-def rows_read(sql, params):
-    """How many rows a statement reads, by table or index."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
-        (document,) = cursor.fetchone()
-    found = Counter()
-
-    def walk(node):
-        name = node.get("Index Name") or node.get("Relation Name")
-        if name:
-            found[name] += round(node["Actual Rows"] * node["Actual Loops"])
-        for inner in node.get("Plans", []):
-            walk(inner)
-
-    walk((json.loads(document) if isinstance(document, str) else document)[0]["Plan"])
-    return found
 
 
 class TestEach:
@@ -292,7 +274,7 @@ class TestNumberOfClients:
         for order, ordering in breakdown.ORDERINGS["client"].items():
             middle = breakdown.page("client", {}, None, 1000, ordering).next
             for cursor in (None, middle, replace(middle, backward=True)):
-                read = rows_read(
+                read = rows_by_relation(
                     *breakdown.statement("client", {}, cursor, 100, ordering, counted=counted)
                 )
                 index = "clients_client_pkey" if "id" in order else "client_company_name"

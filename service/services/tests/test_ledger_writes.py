@@ -66,11 +66,6 @@ def execute(sql, arguments=None):
 
 
 @pytest.fixture
-def subscription(db):
-    return a_subscription(service=a_service(full_price=100), plan=a_plan(0))
-
-
-@pytest.fixture
 def book(db):
     """Twelve subscriptions of three services and two plans."""
     return a_book(subscriptions=12)

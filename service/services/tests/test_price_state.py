@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def subscription(db):
-    return a_subscription(service=a_service(full_price=100), plan=a_plan(0))
-
-
 def soon():
     return timezone.now() + HOUR
 

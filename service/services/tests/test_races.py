@@ -19,6 +19,8 @@ from services.models import Plan, Repricing, RepricingStep, Service, Subscriptio
 from services.repricing import plan_due, reprice, reprice_one, stamp
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
+    CREATE,
+    MOVE_SERVICE,
     Pause,
     a_person,
     execute_in_background,
@@ -29,25 +31,6 @@ from services.tests.interleaving import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
-MOVE_PLAN = "UPDATE services_plan SET discount_percent = %s WHERE id = %s"
-CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment) VALUES "
-
-
-@pytest.fixture
-def service():
-    return a_service(full_price=1000)
-
-
-@pytest.fixture
-def plan():
-    return a_plan(0)
-
-
-@pytest.fixture
-def subscription(service, plan):
-    return a_subscription(service=service, plan=plan)
 
 
 def right():
@@ -81,22 +64,22 @@ def only_the_last_edit(patch):
 
 
 class TestAChunkThatBeganBeforeASecondEdit:
-    """1000 → 2000 → 1000: the chunk of the first edit must not end after the second's."""
+    """100 → 200 → 100: the chunk of the first edit must not end after the second's."""
 
     def there_and_back(self, monkeypatch, service, subscription, work):
         with a_person() as editor:
-            editor.execute(MOVE_SERVICE, [2000, service.pk])
+            editor.execute(MOVE_SERVICE, [200, service.pk])
             editor.commit()
             plan_due()
             pause = Pause(monkeypatch, followers, "move")
             chunk = in_background(work)
-            pause.until_reached()  # it has written 2000, and not committed
+            pause.until_reached()  # it has written 200, and not committed
 
-            edit = execute_in_background(editor, MOVE_SERVICE, [1000, service.pk])
+            edit = execute_in_background(editor, MOVE_SERVICE, [100, service.pk])
             edit.until_it_waits_or_ends()
             if not edit.running:
                 editor.commit()
-                reprice()  # another worker, which sees 1000 everywhere
+                reprice()  # another worker, which sees 100 everywhere
             pause.go_on()
             chunk.result()
             edit.result()
@@ -147,7 +130,7 @@ WRITES = {
     + "(%(client)s, %(service)s, %(plan)s, ''), (%(client)s, %(service)s, %(plan)s, '')",
     "insert with a price": "INSERT INTO services_subscription"
     " (client_id, service_id, plan_id, comment, price)"
-    " VALUES (%(client)s, %(service)s, %(plan)s, '', 1000)",
+    " VALUES (%(client)s, %(service)s, %(plan)s, '', 100)",
     "move to the service": "UPDATE services_subscription SET service_id = %(service)s"
     " WHERE id = %(elsewhere)s",
     "reactivate": "UPDATE services_subscription SET ended_at = NULL WHERE id = %(ended)s",
@@ -172,7 +155,7 @@ class TestAWriterBesideAPriceEdit:
     def writer_first(self, names, write):
         with a_person() as writer, a_person() as editor:
             writer.execute(WRITES[write], names)
-            edit = execute_in_background(editor, MOVE_SERVICE, [2000, names["service"]])
+            edit = execute_in_background(editor, MOVE_SERVICE, [200, names["service"]])
             edit.until_it_waits_or_ends()
             if not edit.running:
                 editor.commit()
@@ -184,7 +167,7 @@ class TestAWriterBesideAPriceEdit:
 
     def editor_first(self, names, write):
         with a_person() as writer, a_person() as editor:
-            editor.execute(MOVE_SERVICE, [2000, names["service"]])
+            editor.execute(MOVE_SERVICE, [200, names["service"]])
             writing = execute_in_background(writer, WRITES[write], names)
             writing.until_it_waits_or_ends()
             editor.commit()
@@ -192,7 +175,7 @@ class TestAWriterBesideAPriceEdit:
                 reprice()
             writing.result()
             writer.commit()
-        stale = Subscription.objects.filter(service=names["service"], ended_at=None, price=1000)
+        stale = Subscription.objects.filter(service=names["service"], ended_at=None, price=100)
         return not stale.exists() and right()
 
     @pytest.mark.parametrize("write", WRITES)
@@ -212,7 +195,7 @@ class TestAWriterBesideAPriceEdit:
     def with_an_old_snapshot(self, names, write, isolation):
         with a_person(isolation) as writer, a_person() as editor:
             writer.execute("SELECT count(*) FROM services_service")  # takes the snapshot
-            editor.execute(MOVE_SERVICE, [2000, names["service"]])
+            editor.execute(MOVE_SERVICE, [200, names["service"]])
             editor.commit()
             reprice()
             writer.execute(WRITES[write], names)
@@ -270,8 +253,8 @@ class TestAnEditorAndAWriterAtItsCommit:
     @pytest.mark.parametrize(
         "sql",
         [
-            "UPDATE services_service SET full_price = 2000",
-            "UPDATE services_service SET full_price = 2000, name = 'Renamed'",
+            "UPDATE services_service SET full_price = 200",
+            "UPDATE services_service SET full_price = 200, name = 'Renamed'",
             "UPDATE services_plan SET discount_percent = 50",
         ],
     )
@@ -341,12 +324,12 @@ def waiting_for_advisory_lock(person):
 class TestAnEditorWhoseTransactionStaysOpen:
     def other_prices_moved(self, service, subscription, seconds):
         other = a_subscription(plan=subscription.plan, service=a_service(full_price=10))
-        Service.objects.update(full_price=2000)
+        Service.objects.update(full_price=200)
         with a_person() as editor:
-            editor.execute(MOVE_SERVICE, [3000, service.pk])
+            editor.execute(MOVE_SERVICE, [300, service.pk])
             worker = in_background(reprice, seconds)
             try:
-                repricing_of_other = Subscription.objects.filter(pk=other.pk, price=2000)
+                repricing_of_other = Subscription.objects.filter(pk=other.pk, price=200)
                 deadline = time.monotonic() + 2
                 while not repricing_of_other.exists() and time.monotonic() < deadline:
                     time.sleep(0.01)
@@ -373,7 +356,7 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
 
     def victim(self, service, subscription, work):
         with a_person() as editor, a_person() as person:
-            editor.execute(MOVE_SERVICE, [2000, service.pk])
+            editor.execute(MOVE_SERVICE, [200, service.pk])
             editor.commit()
             person.execute(
                 "UPDATE services_subscription SET comment = 'mine' WHERE id = %s", [subscription.pk]
@@ -383,7 +366,7 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
             # Past the worker's own look for a deadlock (deadlock_timeout): the next is his.
             if worker.running:
                 time.sleep(1.2)
-            edit = execute_in_background(person, MOVE_SERVICE, [3000, service.pk])
+            edit = execute_in_background(person, MOVE_SERVICE, [300, service.pk])
             try:
                 edit.result()
                 person.commit()
@@ -421,7 +404,7 @@ class TestTwoWorkers:
         assert right()
 
     def test_do_what_the_other_one_plans(self, service, subscription):
-        Service.objects.update(full_price=2000)
+        Service.objects.update(full_price=200)
         with a_person() as planner:  # a run that stamps, say, and takes no step for prices
             planner.execute("SELECT FROM services_repricing FOR UPDATE")
             pricing = in_background(reprice).until_it_waits()
@@ -429,7 +412,7 @@ class TestTwoWorkers:
             assert pricing.result() == 1
 
     def test_leave_when_the_other_one_plans_for_too_long(self, service, subscription):
-        Service.objects.update(full_price=2000)
+        Service.objects.update(full_price=200)
         with a_person() as planner:
             planner.execute("SELECT FROM services_repricing FOR UPDATE")
             assert in_background(reprice).result() == 0
@@ -449,7 +432,7 @@ class TestTwoWorkers:
 
     def test_that_price_and_stamp_the_same_rows_keep_both(self, monkeypatch, service, subscription):
         with repricing.catalogue_edit(comment="2027"):
-            service.full_price = 2000
+            service.full_price = 200
             service.save()
         pause = Pause(monkeypatch, followers, "move")
         pricing = in_background(reprice)
@@ -460,7 +443,7 @@ class TestTwoWorkers:
         pricing.result()
         stamping.result()
         subscription.refresh_from_db()
-        assert (subscription.price, subscription.comment) == (2000, "2027")
+        assert (subscription.price, subscription.comment) == (200, "2027")
 
     @pytest.mark.parametrize("whole", [False, True])
     def test_that_save_the_same_row_keep_both_unless_they_write_it_whole(
@@ -481,7 +464,7 @@ class TestAPersonBesideAChunk:
 
     @pytest.fixture
     def moved_service(self, service, subscription):
-        Service.objects.filter(pk=service.pk).update(full_price=2000)
+        Service.objects.filter(pk=service.pk).update(full_price=200)
         return service
 
     def chunk_waits_for(self, work, sql, *arguments):
@@ -510,7 +493,7 @@ class TestAPersonBesideAChunk:
     def test_a_price_by_hand_is_put_right(self, monkeypatch, moved_service, subscription):
         self.chunk_waits_for(reprice, self.BY_HAND, subscription.pk)
         assert right()
-        Service.objects.update(full_price=3000)
+        Service.objects.update(full_price=300)
         self.chunk_first(monkeypatch, self.BY_HAND, subscription.pk)
         assert right()
 
@@ -526,7 +509,7 @@ class TestAPersonBesideAChunk:
     ):
         self.chunk_waits_for(reprice, self.MOVE, a_plan(50).pk, subscription.pk)
         assert right()
-        Service.objects.update(full_price=3000)
+        Service.objects.update(full_price=300)
         self.chunk_first(monkeypatch, self.MOVE, a_plan(20).pk, subscription.pk)
         assert right()
 
@@ -552,18 +535,18 @@ class TestAPersonBesideAChunk:
                 if not trigger:
                     person.execute(self.MOVE, [half, subscription.pk])
                     person.execute(
-                        "UPDATE services_subscription SET price = 1000 WHERE id = %s",
+                        "UPDATE services_subscription SET price = 100 WHERE id = %s",
                         [subscription.pk],
                     )
                 worker = in_background(reprice).until_it_waits()
                 person.commit()
                 worker.result()
         found = Subscription.objects.get(pk=subscription.pk)
-        assert (found.plan_id, found.price) == (half, 1000 if trigger else 2000)
+        assert (found.plan_id, found.price) == (half, 100 if trigger else 200)
 
     def test_a_comment_typed_while_it_is_stamped_stays(self, service, subscription):
         with repricing.catalogue_edit(comment="2027"):
-            service.full_price = 2000
+            service.full_price = 200
             service.save()
         self.chunk_waits_for(stamp, self.TYPE, subscription.pk)
         assert Subscription.objects.get(pk=subscription.pk).comment == "mine"
@@ -575,7 +558,7 @@ class TestAPersonBesideAChunk:
 
         monkeypatch.setattr(stamping, "write", write_stamp)
         with repricing.catalogue_edit(comment="2027"):
-            service.full_price = 2000
+            service.full_price = 200
             service.save()
         self.chunk_waits_for(stamp, self.TYPE, subscription.pk)
         assert Subscription.objects.get(pk=subscription.pk).comment == "2027"
@@ -619,7 +602,7 @@ class TestAPriceEditUnderLoad:
             with a_person() as editor:
                 editor.execute(f"SET statement_timeout = {int(give_up * 1000)}")
                 editor.commit()
-                for full_price in range(2000, 2000 + edits):
+                for full_price in range(200, 200 + edits):
                     began = time.monotonic()
                     editor.execute(MOVE_SERVICE, [full_price, service.pk])
                     editor.commit()

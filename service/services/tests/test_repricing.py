@@ -16,6 +16,7 @@ from services.models import Plan, Repricing, RepricingStep, Service, Skip, Subsc
 from services.repricing import catalogue_edit, plan_due, progress, reprice, stamp
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import Pause, a_person, in_background
+from services.tests.plans import explained
 
 
 def by_save(service, plan):
@@ -272,13 +273,9 @@ class TestReprice:
         assert (done.done, done.fraction, done.finished, done.left) == (20, 1.0, True, None)
 
 
+@pytest.mark.usefixtures("small_steps_together")
 class TestSmallSteps:
     """Steps of a few rows share a transaction, as far as the room of the pages goes."""
-
-    @pytest.fixture(autouse=True)
-    def room_for_all(self, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 1000)
-        monkeypatch.setattr(repricing, "SECONDS", 60)
 
     @pytest.fixture
     def book(self, transactional_db):
@@ -592,13 +589,6 @@ def updates_of_subscriptions(cursor):
         " WHERE relname = 'services_subscription'"
     )
     return cursor.fetchone()
-
-
-def explained(statement):
-    """The plan of a statement, which is run."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {statement}")
-        return "\n".join(line for (line,) in cursor.fetchall())
 
 
 def rows_read(plan):
