@@ -131,6 +131,16 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
         assert_the_book_is_right()
 
 
+def waits_for(person):
+    """Whether a session waits for a lock of this person's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_or(%s = ANY (pg_blocking_pids(pid))) FROM pg_stat_activity",
+            [person.info.backend_pid],
+        )
+        return cursor.fetchone()[0]
+
+
 def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_workers, broker):
     [worker] = start_workers(1)
     subscription = Subscription.objects.first()
@@ -140,13 +150,13 @@ def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_work
             "UPDATE services_service SET full_price = 2000 WHERE id = %s",
             [subscription.service_id],
         )
-        tasks.set_price.delay(subscription.pk)
-        until(lambda: worker.says("received"))
+        task = tasks.set_price.delay(subscription.pk)
+        until(lambda: waits_for(person))
         broker.kill()
         broker.start()
         until(lambda: worker.says("Connected to") == 2)
         person.commit()
-    until(lambda: worker.says("succeeded"))
+    until(lambda: worker.says(f"[{task.id}] succeeded"))
     # The same one, as there is no other.
     Service.objects.update(full_price=3000)
     sweep_until(drained)
