@@ -251,9 +251,13 @@ def list_pages(rows: int, rounds: int) -> Figures:
     ]
 
 
+def whatever_the_size(rows: int, rounds: int) -> Figures:
+    fill(rows)
+    return [*middle(rows, rounds), *totals(rows, rounds)]
+
+
 def middle(rows: int, rounds: int) -> Figures:
     """The page in the middle of this book against the first page of one of 10,000."""
-    fill(rows)
     big = connection.settings_dict["NAME"]
     half = Subscription.objects.order_by("pk")[rows // 2].pk
     in_the_middle = request_of(f"{PAGE}&cursor={Cursor(half, of=marked(BookFilter(), BY_ID))}")
@@ -290,7 +294,6 @@ def middle(rows: int, rounds: int) -> Figures:
 
 def totals(rows: int, rounds: int) -> Figures:
     """The exact total against a GET of one value from Valkey, by the clock."""
-    fill(rows)
     ratios = {figure["total"]: figure["× GET"] for figure in total.measure(rows, rounds)}
     return [
         goal("total of all against a bare GET", ratios["shipped"], at_most=3),
@@ -386,17 +389,20 @@ def list_price(rows: int, rounds: int) -> Figures:
 
 
 def repricings(rows: int, rounds: int) -> Figures:
-    """One worker over all services against one UPDATE of the same rows."""
+    """All services: one worker against one UPDATE; two, as the tutorial's takes all cores, with it.
+
+    Its way is a task for each subscription through its queue; see benchmarks/repricing.py.
+    """
     fill(rows)
     ways = {figure["way"]: figure for figure in repricing.measure(rows, rounds)}
-    ours = ways["Pricebook"]
+    ours, two = ways["Pricebook"], ways["Pricebook, two workers"]
     growth = max(ours["heap +%"], ours["indexes +%"])
     return [
         goal("repricing against one UPDATE", ours["× one UPDATE"], at_least=1.3, small=rows < BIG),
         goal("heap and indexes grow by a repricing, %", growth, at_most=15, of="%"),
         goal(
-            "repricing against one task a row",
-            ours["rows/s"] / ways["one task a row"]["rows/s"],
+            "repricing by two workers against one task a row",
+            two["rows/s"] / ways["one task a row"]["rows/s"],
             at_least=500,
             small=rows < BIG,
         ),
@@ -683,8 +689,7 @@ def execute(statement: str) -> None:
 
 PARTS: dict[str, Callable[[int, int], Figures]] = {
     "page": list_pages,
-    "middle": middle,
-    "total": totals,
+    "size": whatever_the_size,
     "inserts": inserts,
     "list price": list_price,
     "repricing": repricings,

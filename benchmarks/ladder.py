@@ -61,6 +61,7 @@ RUNGS = {
     "ch. 9 price stored": LIST,
     "ch. 9 by select_related": LIST,
     "ch. 9 one task a row": "test_benchmarks.py::TestRepricing::test_by_tasks_costs_each_row",
+    "  the task's body alone": "test_benchmarks.py::TestRepricing::test_by_tasks_costs_each_row",
     "  one UPDATE": "test_indexes.py::TestHot::test_so_would_full_pages",
     "  ours, set-wise": "test_repricing.py::TestQueryBudget::test_does_not_grow_with_the_rows",
     "  ours, two workers": "test_races.py::TestTwoWorkers::"
@@ -161,6 +162,7 @@ def the_list(rows: int, rounds: int) -> Figures:
 def the_repricing(rows: int, rounds: int) -> Figures:
     names = {
         "one task a row": "ch. 9 one task a row",
+        "its body alone": "  the task's body alone",
         "one UPDATE": "  one UPDATE",
         "Pricebook": "  ours, set-wise",
         "Pricebook, two workers": "  ours, two workers",

@@ -5,8 +5,9 @@ Variants, each on a fresh copy of the same book, with the same tables, indexes a
 - one UPDATE: `UPDATE … FROM service, plan` of the whole table, in one transaction
 - Pricebook: `services.repricing.reprice()`, one worker
 - Pricebook, two workers: two processes of it
-- one task a row: the body of the tutorial's task, called row by row on a sample and extrapolated;
-  its queue, which costs more than the body, is left out
+- one task a row: the tutorial's way: a task for each subscription into the queue, a worker of
+  Celery's with as many processes as there are cores; on a sample, and extrapolated
+- its body alone: what that task does, called row by row, without a queue
 
 Every list price moves before each. Afterwards no price may differ from the rule, and all variants
 must have moved every row and come to the same total.
@@ -15,6 +16,7 @@ must have moved every row and come to the same total.
 import multiprocessing
 import statistics
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -23,7 +25,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F, Sum
 
-from benchmarks import results, tutorial_variants
+from benchmarks import results, tutorial_queue, tutorial_variants
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from benchmarks.stopwatch import once
 from services import repricing
@@ -37,7 +39,6 @@ UPDATE services_subscription subscription
    AND (subscription.ended_at IS NULL OR subscription.ended_at > now())
    AND subscription.price <> price_rule(service.full_price, plan.discount_percent)
 """
-SAMPLE = 200
 
 
 @dataclass
@@ -72,51 +73,46 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
-    ways: dict[str, Callable[[], int]] = {
-        "one task a row": one_task_a_row,
-        "one UPDATE": one_update,
-        "Pricebook": one_worker,
-        "Pricebook, two workers": two_workers,
-    }
-    runs: dict[str, list[Run]] = {way: [] for way in ways}
+    runs: dict[Way, list[Run]] = {way: [] for way in WAYS}
 
-    def run_once(way: str) -> float:
-        done = run(ways[way], whole=ways[way] is not one_task_a_row)
-        say(f"  {way}: {done.rate:,.0f} rows/s, {done.hot:.1f} % HOT")
+    def run_once(way: "Way") -> float:
+        done = run(way)
+        say(f"  {way.name}: {done.rate:,.0f} rows/s, {done.hot:.1f} % HOT")
         runs[way].append(done)
         return done.rate
 
-    rates = results.interleaved({way: partial(run_once, way) for way in ways}, rounds)
-    whole = [run for way in ways if ways[way] is not one_task_a_row for run in runs[way]]
+    rates = results.interleaved({way: partial(run_once, way) for way in WAYS}, rounds)
+    whole = [run for way in WAYS if way.whole for run in runs[way]]
     if {run.moved for run in whole} != {rows} or len({run.total for run in whole}) != 1:
         raise AssertionError(f"not the same work: {whole}")
+    one_update = next(rates[way] for way in WAYS if way.name == "one UPDATE")
     return [
         {
             "rows": rows,
-            "way": way,
+            "way": way.name,
             "rows/s": statistics.median(rates[way]),
-            "× one UPDATE": results.ratio_to(rates["one UPDATE"], rates[way]),
+            "× one UPDATE": results.ratio_to(one_update, rates[way]),
             "whole book, s": rows / statistics.median(rates[way]),
-            # Of two workers it is spent in four other processes.
-            "CPU µs a row": None
-            if ways[way] is two_workers
-            else 1e6 * statistics.median(run.cpu / run.moved for run in runs[way]),
+            "CPU µs a row": 1e6 * statistics.median(run.cpu / run.moved for run in runs[way])
+            if way.here
+            else None,
             "HOT %": statistics.median(run.hot for run in runs[way]),
             "heap +%": statistics.median(run.heap_growth for run in runs[way]),
             "indexes +%": statistics.median(run.index_growth for run in runs[way]),
         }
-        for way in ways
+        for way in WAYS
     ]
 
 
-def run(way: Callable[[], int], whole: bool) -> Run:
+def run(way: "Way") -> Run:
     with copy_of_the_book():
         Service.objects.update(full_price=F("full_price") + 1)
-        heap, indexes, updates, hot = storage()
-        moved, cpu, seconds = once(way)
+        with way.beside():
+            heap, indexes, updates, hot = storage()
+            moved, cpu, seconds = once(way.work)
         heap_after, indexes_after, updates_after, hot_after = storage()
         total = None
-        if whole:
+        if way.whole:
             differ = Subscription.objects.mispriced().count()
             if differ:
                 raise AssertionError(f"{differ} prices differ from the rule")
@@ -176,7 +172,43 @@ def worker(number: int) -> int:
 
 
 def one_task_a_row() -> int:
-    ids = list(Subscription.objects.order_by("?").values_list("pk", flat=True)[:SAMPLE])
+    ids = a_sample(300)
+    tutorial_queue.reprice(ids)
+    if Subscription.objects.filter(pk__in=ids).mispriced().exists():
+        raise AssertionError("a price of the sample differs from the rule")
+    return len(ids)
+
+
+def its_body() -> int:
+    ids = a_sample(200)
     for subscription_id in ids:
         tutorial_variants.set_price(subscription_id)
     return len(ids)
+
+
+def a_sample(size: int) -> list[int]:
+    return list(Subscription.objects.order_by("?").values_list("pk", flat=True)[:size])
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    work: Callable[[], int]  # gives the rows that it has moved
+    whole: bool = True  # all that is due; the others take a sample
+    here: bool = True  # in this process and its session, where the CPU is counted
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext  # what has to run meanwhile
+
+
+WAYS = (
+    Way(
+        "one task a row",
+        one_task_a_row,
+        whole=False,
+        here=False,
+        beside=tutorial_queue.a_worker,
+    ),
+    Way("its body alone", its_body, whole=False),
+    Way("one UPDATE", one_update),
+    Way("Pricebook", one_worker),
+    Way("Pricebook, two workers", two_workers, here=False),
+)
