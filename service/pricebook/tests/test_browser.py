@@ -1,5 +1,6 @@
 """What people do, in a real browser: Debian's Chromium."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from conftest import until
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from price_changes import definition, lifecycle
@@ -17,7 +21,9 @@ from price_changes.preview import preview
 from services import repricing
 from services.models import Repricing, Service, Subscription
 from services.repricing import plan_due, reprice, stamp
+from services.tasks import check_book
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.interleaving import a_person, in_background
 
 pytestmark = [
     pytest.mark.browser,
@@ -110,6 +116,16 @@ def visit(new_context: Any, live_server: Any, settings: Any) -> Iterator[Any]:
     for each in visits:
         assert not each.strangers, "pages ask nothing of other machines"
         assert not each.faults
+
+
+def cancelled_who_waits() -> bool:
+    """End a statement that waits for a lock, as PostgreSQL ends one that takes too long."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchall())
 
 
 class TestKeepingTheBook:
@@ -366,6 +382,27 @@ class TestEveryPage:
             f"{changes}/{applied.pk}/change/",
         ):
             violations += self.violations(ann, path)
+        assert not violations
+
+    def test_that_says_what_is_wrong_can_be_too(self, visit, scheme, width):
+        a_subscription()
+        ann = visit(color_scheme=scheme, viewport={"width": width, "height": 844}).log_in("ann")
+        check_book()
+        violations = self.violations(ann, "/")
+        expect(ann.page.get_by_text("In order")).to_be_visible()
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE services_subtotal SET amount = amount + 1")
+        with pytest.raises(SystemExit):
+            call_command("check_book", stdout=io.StringIO())
+        violations += self.violations(ann, "/")
+        expect(ann.page.get_by_text("The book differs")).to_be_visible()
+        with a_person() as person:
+            person.execute("LOCK TABLE services_subscription IN ACCESS EXCLUSIVE MODE")
+            timeout = in_background(until, cancelled_who_waits)
+            violations += self.violations(ann, "/admin/services/subscription/")
+            timeout.result()
+        expect(ann.page.get_by_role("heading", name="This took too long")).to_be_visible()
+        assert "503" in ann.faults.pop()  # what a browser says of the status
         assert not violations
 
     def violations(self, visit: Visit, path: str) -> list[str]:
