@@ -70,7 +70,7 @@ TABLE = {"client": "clients_client", "service": "services_service", "plan": "ser
 FILTERS = {"client": ("q", "email"), "service": ("q",), "plan": ("plan_type",)}
 # And its orders. No index has the clients in that of their numbers and totals.
 ORDERINGS = {
-    "client": orderings("id", "company_name"),
+    "client": orderings("id", "company_name", "email"),
     "service": orderings("id", "name", "full_price", "count", "total_amount"),
     "plan": orderings("id", "plan_type", "discount_percent", "count", "total_amount"),
 }
@@ -210,9 +210,15 @@ SELECT book.*, 0 AS found, together.*, page.*
  ORDER BY {shown}
 """
 CLIENTS_BEYOND = """
-SELECT client.* FROM clients_client client
+SELECT client.* FROM {clients} client
  WHERE (SELECT NOT seen FROM book) AND {beyond}
  ORDER BY {order} LIMIT %s
+"""
+
+
+WITH_EMAIL = """
+(SELECT client.*, login.email
+   FROM auth_user login JOIN clients_client client ON client.user_id = login.id)
 """
 
 
@@ -230,7 +236,8 @@ def statement(
     shown = _by("page", ordering, ordering.descending)
     if kind == "client" and not given:
         beyond, order, place = _on("client", cursor, ordering)
-        ids = CLIENTS_BEYOND.format(beyond=beyond, order=order)
+        clients = WITH_EMAIL if ordering.name == "email" else TABLE[kind]
+        ids = CLIENTS_BEYOND.format(clients=clients, beyond=beyond, order=order)
         each = CLIENTS.format(ids=ids)
         sql = WALKED.format(
             book=book, version_of_names=total.VERSION_OF_NAMES, each=each, shown=shown
@@ -246,6 +253,13 @@ def statement(
     return sql, (*book_params, *found_params, SEARCH_NAMES + 1, *ids_params, *place, size + 1)
 
 
+# E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a row
+# looks to the planner as if it left nothing.
+BEYOND_EMAIL = """
+{email} {sign}= upper(%s) AND NOT ({email} = upper(%s) AND {id} {back}= %s)
+"""
+
+
 def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str, tuple[Any, ...]]:
     """The condition on rows on from the cursor, their order, and the condition's parameters."""
     descending = ordering.descending != (cursor is not None and cursor.backward)
@@ -253,12 +267,19 @@ def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str
     if cursor is None:
         return "true", order, ()
     place = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
-    columns = ", ".join(_columns(table, ordering))
+    columns = _columns(table, ordering)
+    sign = "<" if descending else ">"
+    if ordering.name == "email":
+        email, id = columns
+        beyond = BEYOND_EMAIL.format(email=email, id=id, sign=sign, back="><"[sign == ">"])
+        return beyond, order, (cursor.value, *place)
     marks = ", ".join(["%s"] * len(place))
-    return f"({columns}) {'<' if descending else '>'} ({marks})", order, place
+    return f"({', '.join(columns)}) {sign} ({marks})", order, place
 
 
 def _columns(table: str, ordering: Ordering) -> list[str]:
+    if ordering.name == "email":  # as e-mails are compared, and as their index has them
+        return [f"upper({table}.email::text)", f"{table}.id"]
     return [f"{table}.{name}" for name in dict.fromkeys((ordering.name, "id"))]
 
 

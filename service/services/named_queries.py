@@ -201,6 +201,18 @@ def named_queries() -> list[NamedQuery]:
             service=middle.service_id,
         ),
         NamedQuery(
+            "clients by e-mail, from the middle",
+            "auth_user_email_upper gives the order; each login leads to its client by the unique "
+            "index of that. Clients of one e-mail are put in order by their ids.",
+            *breakdown.statement(
+                "client",
+                {},
+                Cursor(middle.client_id, value=email),
+                PAGE,
+                breakdown.ORDERINGS["client"]["email"],
+            ),
+        ),
+        NamedQuery(
             "clients by name, from the middle",
             "client_company_name gives the order and stops after a page; the subscriptions of each "
             "come by the foreign key. What all pay is the sum of the subtotals; how many they are "

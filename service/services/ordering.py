@@ -64,6 +64,7 @@ PARSE: dict[str, Callable[[str, Any], Any]] = {
     "client_name": partial(values.text, length=100),
     "started_at": values.instant,
     "company_name": partial(values.text, length=100),
+    "email": partial(values.text, length=254),
     "name": partial(values.text, length=50),
     "full_price": values.money,
     "plan_type": partial(values.text, length=10),

@@ -141,6 +141,7 @@ class TestNamedQueries:
         "list by client, from the middle": "client_company_name",
         "list of a service by price": "subscription_service",
         "clients by name, from the middle": "client_company_name",
+        "clients by e-mail, from the middle": "auth_user_email_upper",
         "total": "services_subtotal",
         "total of a comment's prefix": "subscription_comment",
         "chunk of a repricing": "subscription_service_plan",
