@@ -8,7 +8,8 @@ text, for three fifths of the CPU that it takes to fetch the rows and encode the
 up in the same pass. (`COPY` of a chunk costs the same, but can't say what it has copied.)
 
     the stretch: the next rows of the walk, found by an index, in the order of their ids
-        → those of them that match → joined by primary key → a line each → one text
+        → those of them that match → joined by primary key, client after client → a line each
+        → one text, in the order of their ids again
     beside it the book's version
 
 Between chunks nothing is held: no transaction, no cursor, and with a pool no connection, so that
@@ -31,19 +32,24 @@ from services.filters import BookFilter
 from services.models import Subscription
 from services.total import EVERYTHING, SQL
 
-CHUNK = 2_000  # rows; up to 1 MB of text as a rule, and a few times that while it is fetched
+CHUNK = 4_000  # rows; up to 2 MB of text as a rule, and three times that while it is fetched
 
 # What the lines take from a subscription, and the filters too, but for those that lead the walk.
 COLUMNS = (*listing.COLUMNS, "stamp")
 
 # The stretch stands under the table's name, so that a filter that Django wrote for the table picks
 # from the stretch. MATERIALIZED: its rows are counted, whether they match or not.
+#
+# Of a big book most of the work is to find a client and a login for each row: they lie all over
+# tables and indexes that no processor's cache holds. In the order of the clients one lies near the
+# last, the nearer the more rows there are: for a million of 200,000 clients PostgreSQL took 11 s
+# of CPU in chunks of 2,000 as they come, 8.4 in chunks of 4,000 in that order. (`COPY`: 4.5.)
 STATEMENT = """
 WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
      subscription ({columns}) AS ({matching}),
      line AS (
         SELECT subscription.id, subscription.price, {line} AS text
-          FROM subscription
+          FROM (SELECT * FROM subscription ORDER BY client_id) subscription
           JOIN clients_client client ON client.id = subscription.client_id
           JOIN auth_user login ON login.id = client.user_id
           JOIN services_service service ON service.id = subscription.service_id
@@ -104,6 +110,7 @@ class Walk:
             if chunk.last_id is None or chunk.passed < size:
                 return
             after, size = chunk.last_id, CHUNK
+            del chunk  # or its text would be kept until the next one is there
 
 
 def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL:

@@ -164,3 +164,4 @@ def in_pieces(texts: Iterator[bytes]) -> Iterator[bytes]:
     for text in texts:
         for start in range(0, len(text), PIECE):
             yield text[start : start + PIECE]
+        del text  # or it would be kept until the next one is there

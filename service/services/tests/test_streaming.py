@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -241,9 +242,10 @@ class TestHowItSends:
         assert len(queries) == 3
 
     def test_in_memory_that_does_not_grow(self, monkeypatch):
-        monkeypatch.setattr(book_stream, "CHUNK", 500)
+        """Nor is there a text of a chunk while the next one is fetched."""
+        monkeypatch.setattr(book_stream, "CHUNK", 2_000)
         peaks = []
-        for rows in (2_000, 18_000):
+        for rows in (2_500, 17_500):
             a_book(rows)
             asked().getvalue()  # what is loaded once
             tracemalloc.start()
@@ -253,6 +255,26 @@ class TestHowItSends:
             tracemalloc.stop()
         assert Subscription.objects.count() == 20_000
         assert peaks[1] < 1.2 * peaks[0] + 50_000
+
+    @pytest.mark.parametrize("filters", [{}, {"state": "active", "price_state": "follows"}])
+    def test_with_what_it_looks_up_in_the_order_of_the_clients(self, filters):
+        """As a big book is read: one row after the other, by primary key."""
+        a_book(500, clients=100)
+        sql, params = book_stream.statement(
+            book_lines.CSV, BookFilter(**filters), -1, book_stream.CHUNK
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+                " SET LOCAL enable_material = off; SET LOCAL enable_seqscan = off"
+            )
+            cursor.execute(f"EXPLAIN (COSTS OFF) {sql}", params)
+            plan = [line for (line,) in cursor.fetchall()]
+        nodes = [node.strip().removeprefix("->  ") for node in plan]
+        loop = next(n for n, node in enumerate(nodes) if node.endswith(".client_id")) - 2
+        assert nodes[loop : loop + 2] == ["Nested Loop", "Sort"]
+        assert re.fullmatch(r"Sort Key: \S+\.client_id", nodes[loop + 2])
+        assert "Index Scan using clients_client_pkey on clients_client client" in nodes[loop:]
 
     def test_compressed_as_it_goes(self):
         a_book(200)
