@@ -253,8 +253,8 @@ def statement(
     return sql, (*book_params, *found_params, SEARCH_NAMES + 1, *ids_params, *place, size + 1)
 
 
-# E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a row
-# looks to the planner as if it left nothing.
+# E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a
+# row looks to the planner as if it left nothing.
 BEYOND_EMAIL = """
 {email} {sign}= upper(%s) AND NOT ({email} = upper(%s) AND {id} {back}= %s)
 """
