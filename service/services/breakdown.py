@@ -214,8 +214,6 @@ SELECT client.* FROM {clients} client
  WHERE (SELECT NOT seen FROM book) AND {beyond}
  ORDER BY {order} LIMIT %s
 """
-
-
 WITH_EMAIL = """
 (SELECT client.*, login.email
    FROM auth_user login JOIN clients_client client ON client.user_id = login.id)
@@ -268,10 +266,10 @@ def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str
         return "true", order, ()
     place = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
     columns = _columns(table, ordering)
-    sign = "<" if descending else ">"
+    sign, back = ("<", ">") if descending else (">", "<")
     if ordering.name == "email":
         email, id = columns
-        beyond = BEYOND_EMAIL.format(email=email, id=id, sign=sign, back="><"[sign == ">"])
+        beyond = BEYOND_EMAIL.format(email=email, id=id, sign=sign, back=back)
         return beyond, order, (cursor.value, *place)
     marks = ", ".join(["%s"] * len(place))
     return f"({', '.join(columns)}) {sign} ({marks})", order, place
