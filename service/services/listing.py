@@ -536,10 +536,12 @@ def _walked_by_client(cursor: Cursor | None, limit: int, descending: bool) -> SQ
 
 
 # OFFSET 0 keeps the planner from walking the order's index in the hope of meeting matches soon:
-# what matches is read by the index that leads to it, and then put in order.
+# what matches is read by the index that leads to it, has its client's name put to it, and is then
+# put in order. (The last client of all names has its rows at the end of such a walk.)
 SORTED = """
 SELECT {qualified}
-  FROM (SELECT * FROM ({matching}) matching ({columns}) OFFSET 0) subscription {client}
+  FROM (SELECT matching.*{name} FROM ({matching}) matching ({columns}) {client} OFFSET 0)
+       subscription
  {beyond}
  ORDER BY {order} LIMIT %s
 """
@@ -556,12 +558,12 @@ def _sorted(
     matching = Subscription.objects.matching(book_filter).order_by().values_list(*columns)
     sql, params = matching.query.sql_with_params()
     names = ["subscription.id"]
-    client = ""
+    name, client = "", ""
     if ordering.name == "client_name":
-        client = "JOIN clients_client client ON client.id = subscription.client_id"
-        names.insert(0, "client.company_name")
-    elif not ordering.by_id:
-        names.insert(0, f"subscription.{ordering.name}")
+        name = ", client.company_name"
+        client = "JOIN clients_client client ON client.id = matching.client_id"
+    if not ordering.by_id:
+        names.insert(0, f"subscription.{COLUMN[ordering.name]}")
     beyond: str = ""
     place: tuple[Any, ...] = ()
     if cursor is not None:
@@ -571,6 +573,7 @@ def _sorted(
     statement = SORTED.format(
         columns=", ".join(columns),
         qualified=_qualified(columns),
+        name=name,
         matching=sql,
         client=client,
         beyond=beyond,

@@ -16,19 +16,29 @@ def explained(statement: str) -> str:
     return plan
 
 
-def rows_by_relation(sql: str, params: tuple[Any, ...]) -> Counter[str]:
-    """How many rows a statement, which is run, reads from each index, and from tables at large."""
+def nodes(sql: str, params: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """The nodes of the plan of a statement, which is run."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
         (document,) = cursor.fetchone()
-    found: Counter[str] = Counter()
-
-    def walk(node: dict[str, Any]) -> None:
-        name = node.get("Index Name") or node.get("Relation Name")
-        if name:
-            found[name] += round(node["Actual Rows"] * node["Actual Loops"])
-        for inner in node.get("Plans", []):
-            walk(inner)
-
-    walk((json.loads(document) if isinstance(document, str) else document)[0]["Plan"])
+    found = [(json.loads(document) if isinstance(document, str) else document)[0]["Plan"]]
+    for node in found:
+        found.extend(node.get("Plans", []))
     return found
+
+
+def rows_by_relation(sql: str, params: tuple[Any, ...]) -> Counter[str]:
+    """How many rows a statement, which is run, reads from each index, and from tables at large."""
+    found: Counter[str] = Counter()
+    for node in nodes(sql, params):
+        if name := node.get("Index Name") or node.get("Relation Name"):
+            found[name] += round(node["Actual Rows"] * node["Actual Loops"])
+    return found
+
+
+def compared_in_vain(sql: str, params: tuple[Any, ...]) -> int:
+    """How many pairs of rows a statement, which is run, puts side by side that don't belong."""
+    return sum(
+        round(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"])
+        for node in nodes(sql, params)
+    )

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.db import connection
 
+from clients.models import Client
 from services import listing, serving, total
 from services.filters import FILTERS, BookFilter
 from services.models import Subscription
@@ -24,6 +25,7 @@ from services.tests.factories import (
     a_service,
     a_subscription,
 )
+from services.tests.plans import compared_in_vain
 
 
 def ids_of(response):
@@ -286,6 +288,18 @@ class TestPlan:
                 nodes = self.nodes_of(order, **given)
                 self.assert_only(CLIENT_INDEX, nodes)
                 assert max(rows for _, _, rows in nodes) == 10
+
+    def test_of_a_client_of_many_in_the_order_of_names_compares_none_with_others(self):
+        """The last of all names: a walk by names would compare each client with each row."""
+        many = a_book(ROWS // 10, services=1, plans=1, clients=1).last()
+        Client.objects.filter(pk=many.client_id).update(company_name="Яблоко")
+        for given in ({"client": many.client_id}, {"email": many.client.user.email}):
+            for size in (1, 10, 100):
+                sql, params = listing.statement(
+                    BookFilter(**given), None, size, ORDERINGS["client_name"]
+                )
+                # The few services and plans, to the rows of the page.
+                assert compared_in_vain(sql, params) <= 10 * (size + 1)
 
     def test_of_a_plan_type_reads_a_page_of_each_of_its_plans(self):
         for given in ({}, {"service": self.subscription.service_id}):
