@@ -14,11 +14,21 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
+# Seconds that a worker waits for an answer of its broker. Without a limit it would wait for ever
+# where none is to come and nobody says so: the host is gone, or the server hung and was replaced.
+PATIENCE = 5
+
+
 @celeryd_init.connect
 def be_patient(conf: Any, **kwargs: Any) -> None:
     """Nobody waits for a worker: it keeps to a slow broker, and returns to a lost one."""
-    timeout = conf.broker_transport_options["visibility_timeout"]
-    conf.broker_transport_options = {"visibility_timeout": timeout}
+    conf.broker_transport_options = {
+        "visibility_timeout": conf.broker_transport_options["visibility_timeout"],
+        "socket_timeout": PATIENCE,
+        "socket_connect_timeout": PATIENCE,
+        # Of the connection that waits for messages: it is polled, so that no timeout ends it.
+        "health_check_interval": PATIENCE,
+    }
 
 
 @app.task

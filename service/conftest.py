@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,6 +82,23 @@ class Valkey:
             self.process.wait()
             self.process = None
             self.socket.unlink(missing_ok=True)
+
+    @contextmanager
+    def replaced_in_silence(self) -> Iterator[None]:
+        """Another one in its place, while this one holds its connections and answers no more.
+
+        That is what a client sees of a host that is gone: nothing.
+        """
+        silent = self.process
+        assert silent is not None
+        self.hang()
+        self.socket.unlink()
+        self.start()
+        try:
+            yield
+        finally:
+            silent.kill()
+            silent.wait()
 
     def _signal(self, number: int) -> None:
         assert self.process is not None

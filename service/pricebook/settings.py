@@ -223,6 +223,8 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Or workers and beat would end when the broker has been away for three quarters of an hour.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -163,6 +163,14 @@ def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_work
     assert_the_book_is_right()
 
 
+def test_a_worker_leaves_a_broker_that_answers_no_more(book, start_workers, broker):
+    start_workers(1)
+    with broker.replaced_in_silence():
+        Service.objects.update(full_price=2000)
+        sweep_until(drained)
+    assert_the_book_is_right()
+
+
 def test_the_harness_catches_a_fault_that_was_sown(book, start_workers, request):
     def forgets(definition):
         return definition.replace("BEGIN", "BEGIN RETURN NULL;")

@@ -75,6 +75,9 @@ class TestSettings:
         longest = 60  # seconds of one run: reprice() stops by itself
         assert 2 * longest < visibility < 3600
 
+    def test_no_number_of_failures_makes_a_worker_or_beat_give_its_broker_up(self):
+        assert app.conf.broker_connection_max_retries is None
+
     def test_the_schedule_names_tasks_that_exist(self):
         app.loader.import_default_modules()
         scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
