@@ -136,7 +136,7 @@ def named_queries() -> list[NamedQuery]:
         ),
         page(
             "list of a client",
-            "The foreign key's index: a client has few subscriptions, so sorting them is cheap.",
+            "The foreign key's index: this client has few subscriptions, so sorting them is cheap.",
             client=middle.client_id,
         ),
         page(

@@ -20,9 +20,11 @@ from services.ordering import Ordering
 # Of these the subtotals know how many subscriptions they leave.
 CATALOGUE = {"service", "plan", "plan_type"}
 # An index leads to the few that they leave, whatever else is asked for.
-FEW = {"subscription", "client", "email", "external_id"}
-# An index leads to what they leave, which may be much.
+FEW = {"subscription", "external_id"}
+# An index leads to what they leave, which may be much: one client may have half of the book.
 INDEXED = {
+    "client",
+    "email",
     "source",
     "comment",
     "comment_prefix",

@@ -259,6 +259,11 @@ class TestPlan:
         assert (page[0], page[2]) == ("Index Scan", 101)
         assert total[0] == "Seq Scan"  # once; then the cache has it
 
+    def test_of_a_client_that_has_half_of_the_book_reads_just_the_page(self):
+        client = a_book(ROWS, services=1, plans=1, clients=1).last().client_id
+        page, _ = self.nodes(BookFilter(client=client), Cursor(self.subscription.pk + ROWS))
+        assert (page[0], page[2]) == ("Index Scan", 101)
+
     @pytest.mark.parametrize("order", ["started_at", "-started_at", "client_name", "-client_name"])
     @pytest.mark.parametrize("backward", [False, True])
     def test_in_another_order_reads_little_more_than_the_page(self, order, backward):
@@ -313,6 +318,16 @@ class TestPlan:
             assert [rows for _, _, rows in nodes if rows] == []
             with pytest.raises(NotServed):
                 listing.page(BookFilter(price_state="locked"), None, 100, ORDERINGS[order])
+
+    def test_of_a_client_in_another_order_counts_no_further_than_the_limit(self, monkeypatch):
+        client = Subscription.objects.get(pk=self.subscription.pk).client
+        for order in ("price", "client_name", "started_at"):
+            monkeypatch.setitem(serving.PASS_ROWS, order, 9)
+            for given in ({"client": client.pk}, {"email": client.user.email}):
+                nodes = self.nodes_of(order, **given)
+                assert max(rows for _, _, rows in nodes) == 10
+                with pytest.raises(NotServed):
+                    listing.page(BookFilter(**given), None, 5, ORDERINGS[order])
 
     def test_of_an_indexed_filter_in_another_order_counts_no_further_than_the_limit(
         self, monkeypatch
@@ -436,17 +451,20 @@ class TestServed:
             ("id", ["price_state"], Way.PASSED),
             ("id", ["q", "source"], Way.PASSED),
             ("price", [], Way.PASSED),
-            ("price", ["client", "state"], Way.FOUND),
+            ("price", ["client", "state"], Way.PASSED),
             ("-price", ["service"], Way.PASSED),
             ("price", ["source"], Way.PASSED),
             ("started_at", ["started_to"], Way.WALKED),
             ("started_at", ["started_to", "service"], Way.PASSED),
             ("client_name", [], Way.WALKED),
             ("client_name", ["service"], Way.PASSED),
-            ("client_name", ["email"], Way.FOUND),
+            ("client_name", ["email"], Way.PASSED),
+            ("id", ["client", "state"], Way.FOUND),
+            ("price", ["external_id", "source"], Way.FOUND),
             ("id", ["pending"], Way.PASSED),
             ("id", ["pending", "source"], Way.PASSED),
-            ("price", ["pending", "client"], Way.FOUND),
+            ("price", ["pending", "client"], Way.PASSED),
+            ("price", ["pending", "subscription"], Way.FOUND),
         ]:
             assert serving.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
 
