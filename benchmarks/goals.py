@@ -7,18 +7,12 @@ subscriptions to one service, which is what a run without options takes.
 """
 
 import csv
-import http.client
 import io
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from itertools import islice
@@ -36,11 +30,10 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.viewsets import ReadOnlyModelViewSet
 from rest_framework_api_key.models import APIKey
 
-from benchmarks import SERVICE, list_page, repricing, results, total
+from benchmarks import list_page, repricing, results, total
 from benchmarks.progress import step
 from benchmarks.scratch import (
     copy_of_the_book,
-    environment_of_the_book,
     fill,
     outside,
     say,
@@ -48,6 +41,7 @@ from benchmarks.scratch import (
     scratch_database,
 )
 from benchmarks.stopwatch import once, one_session, timed
+from benchmarks.web_server import a_site, get, rate
 from clients.models import Client
 from services.book_import import import_book
 from services.book_lines import CSV, FORMS, Form
@@ -610,83 +604,6 @@ def requests(rows: int, rounds: int) -> Figures:
             at_least=4,
         )
     ]
-
-
-@contextmanager
-def a_site(application: str) -> Iterator[int]:
-    """Served by granian with two workers, as `./pricebook up` does; its port."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = int(held.getsockname()[1])
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "2", "--blocking-threads", "4", application]
-    environment = environment_of_the_book() | {"DB_POOL": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([SERVICE, str(results.CHECKOUT)])
-    server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"{application} does not start") from None
-                time.sleep(0.1)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def get(port: int, address: str, headers: dict[str, str]) -> bytes:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    client.request("GET", address, headers=headers)
-    body = client.getresponse().read()
-    client.close()
-    return body
-
-
-def rate(port: int, address: str, headers: dict[str, str], seconds: float) -> float:
-    """Answers a second to four clients that ask again as soon as they are answered.
-
-    On bare sockets: what the clients take of the cores, they take from the servers.
-    """
-    lines = [f"GET {address} HTTP/1.1", "Host: localhost"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    request = "\r\n".join([*lines, "", ""]).encode()
-    began = time.perf_counter()
-    ends = began + seconds
-    answered = [0] * 4
-    wrong: list[str] = []
-
-    def ask(number: int) -> None:
-        with (
-            socket.create_connection(("127.0.0.1", port), 30) as client,
-            client.makefile("rb", 65_536) as answers,
-        ):
-            while time.perf_counter() < ends and not wrong:
-                client.sendall(request)
-                status, length = answers.readline(), 0
-                while (line := answers.readline().strip()) != b"":
-                    name, _, value = line.partition(b":")
-                    if name.lower() == b"content-length":
-                        length = int(value)
-                body = answers.read(length)
-                if b" 200 " not in status or not body:
-                    wrong.append(f"{status!r} {body[:300]!r}")
-                answered[number] += 1
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(answered))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if wrong:
-        raise AssertionError(f"{address}: {wrong[0]}")
-    return sum(answered) / (time.perf_counter() - began)
 
 
 def execute(statement: str) -> None:
