@@ -252,6 +252,22 @@ class TestSearch:
             assert {row["comment"] for row in page["result"]} == set(expected)
             assert page["count"] == len(expected)
 
+    @pytest.mark.parametrize("name", ["Fibre 300", "ООО Почта", "Ромашка"])
+    def test_forgives_a_letter_wherever_it_stands(self, name):
+        a_client(name)
+        word = max(name.split(), key=len)
+        letters = range(len(word))
+        wrong = [word[:place] + "ж" + word[place + 1 :] for place in letters]
+        missing = [word[:place] + word[place + 1 :] for place in letters]
+        too_many = [word[:place] + "ж" + word[place:] for place in letters]
+        swapped = [
+            word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+            for place in letters[:-1]
+            if len(word) > 6
+        ]
+        for mistyped in [*wrong, *missing, *too_many, *swapped]:
+            assert a_reader().get("/api/clients/", {"q": mistyped}).data["count"] == 1, mistyped
+
     def test_of_too_many_names_is_refused_and_compares_no_more_of_them(self, monkeypatch):
         a_book(subscriptions=600, clients=300)
         monkeypatch.setattr(serving, "SEARCH_NAMES", 20)
