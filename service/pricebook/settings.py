@@ -141,8 +141,8 @@ else:
 database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
 # What queries cost is read from statistics that a fresh book lacks: PostgreSQL would compile many
 # of them, for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
-# The threshold is how like a word has to be in the search, of 1: a wrong letter in the middle of five
-# leaves a third, and so do two swapped ones in the middle of seven. The server's own is 0.6.
+# The threshold is how like a word has to be in the search, of 1: a wrong letter in the middle of
+# five leaves a third, and so do two swapped ones in the middle of seven. The server's own is 0.6.
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
