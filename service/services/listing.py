@@ -501,13 +501,15 @@ def _merged(
 
 
 # The clients in the order of their names, of each the first of its subscriptions; those of one
-# name together are put in order by id (an incremental sort). A client's own are read by its index.
+# name together are put in order by id (an incremental sort). A client's own are read by its index:
+# OFFSET 0 as in SORTED, for a client that has none would be looked for in the whole book.
 BY_CLIENT = """
 SELECT {qualified}
   FROM clients_client client
  CROSS JOIN LATERAL (
-    SELECT {columns} FROM services_subscription
-     WHERE client_id = client.id {beyond} ORDER BY {order_inside} LIMIT {limit}
+    SELECT * FROM (SELECT {columns} FROM services_subscription
+                    WHERE client_id = client.id {beyond} OFFSET 0) own
+     ORDER BY {order_inside} LIMIT {limit}
   ) subscription
  {on_from}
  ORDER BY {order} LIMIT {limit}

@@ -25,7 +25,7 @@ from services.tests.factories import (
     a_service,
     a_subscription,
 )
-from services.tests.plans import compared_in_vain
+from services.tests.plans import compared_in_vain, rows_by_relation
 
 
 def ids_of(response):
@@ -342,6 +342,20 @@ class TestPlan:
             ).total.subscriptions
             == 1111
         )
+
+
+@pytest.mark.django_db
+class TestPlanByClient:
+    def test_looks_for_the_rows_of_a_client_that_has_none_by_their_index(self, empty_files):
+        """Clients have a thousand each: the planner hoped to meet the first of them soon."""
+        a_book(1, clients=100)
+        a_book(10_000, clients=10)
+        for size in (1, 10, 100):
+            sql, params = listing.statement(BookFilter(), None, size, ORDERINGS["client_name"])
+            read = rows_by_relation(sql, params)
+            assert read["services_subscription_pkey"] == 0
+            by_client = sum(n for name, n in read.items() if name.startswith(CLIENT_INDEX))
+            assert 1000 <= by_client <= 2001  # of one or two clients
 
 
 def a_tied_book():
