@@ -388,7 +388,9 @@ def repricings(rows: int, rounds: int) -> Figures:
     Its way is a task for each subscription through its queue; see benchmarks/repricing.py.
     """
     fill(rows)
-    ways = {figure["way"]: figure for figure in repricing.measure(rows, rounds)}
+    measured = repricing.measure(rows, rounds)
+    results.table("Subscriptions repriced a second", measured)
+    ways = {figure["way"]: figure for figure in measured}
     ours, two = ways["Pricebook"], ways["Pricebook, two workers"]
     growth = max(ours["heap +%"], ours["indexes +%"])
     return [
