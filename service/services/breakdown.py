@@ -27,7 +27,7 @@ from django.db import connection
 
 from services import total
 from services.filters import BookFilter, names_like
-from services.listing import Seen, book_as_seen, version_of
+from services.listing import Seen, book_as_seen, of_few_names, version_of
 from services.models import Subscription
 from services.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
 from services.serving import SEARCH_NAMES
@@ -315,13 +315,15 @@ SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS 
 SUMMED_PAIRS = """
 SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
   FROM ({matching}) subscription (service_id, plan_id, price)
- WHERE (SELECT NOT seen FROM book)
+ WHERE (SELECT NOT seen FROM book) AND (SELECT allowed FROM passed)
  GROUP BY service_id, plan_id
 """
 TOTALS = """
-WITH book AS MATERIALIZED ({book})
-SELECT book.*, groups.*
+WITH book AS MATERIALIZED ({book}),
+     passed AS MATERIALIZED (SELECT seen OR ({allowed}) AS allowed FROM book)
+SELECT book.*, passed.allowed, groups.*
   FROM book
+ CROSS JOIN passed
   LEFT JOIN ({groups}) groups ON true
 {order}
 """
@@ -348,14 +350,17 @@ def totals(
 
     And the version of the book, if it alone tells what this is. One query, hence one snapshot;
     groups without a subscription are left out. A filter by anything but service, plan and plan
-    type reads the rows that match. Unchanged where the caller has `seen` this very book.
+    type reads the rows that match. Unchanged where the caller has `seen` this very book;
+    TooManyFound where a search leads to more names than it may compare.
     """
     seen = seen if book_filter.timeless else None
     rows, names = _fetch(*totals_statement(book_filter, by, seen))
     version = version_of(*rows[0][:3])
+    if not rows[0][3]:
+        raise TooManyFound
     if len(rows) > MOST_GROUPS:
         raise TooManyGroups
-    groups = [_row(names[3:], row[3:]) for row in rows]
+    groups = [_row(names[4:], row[4:]) for row in rows]
     groups = [group for group in groups if group["count"]]
     together = Total(
         sum((group["total_amount"] for group in groups), Decimal(0)),
@@ -382,9 +387,10 @@ def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None =
         grouped=f"GROUP BY {named} ORDER BY {named}" if columns else "",
     )
     book, book_params = book_as_seen(seen)
+    allowed, allowed_params = of_few_names(book_filter.q) if book_filter.q else ("true", ())
     order = f"ORDER BY {named}" if columns else ""
-    sql = TOTALS.format(book=book, groups=groups, order=order)
-    return sql, (*book_params, *params, MOST_GROUPS + 1)
+    sql = TOTALS.format(book=book, allowed=allowed, groups=groups, order=order)
+    return sql, (*book_params, *allowed_params, *params, MOST_GROUPS + 1)
 
 
 def _fetch(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:

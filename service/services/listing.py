@@ -326,14 +326,21 @@ def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
     passed = UNLIMITED, ()
     if serving.way(book_filter, ordering) == Way.PASSED:
         passed = _rows_within_limit(book_filter, ordering)
-    if book_filter.q is None:
-        return passed
-    found = names_like(book_filter.q).values()
+    return passed if book_filter.q is None else of_few_names(book_filter.q, passed)
+
+
+def of_few_names(words: str, limited: SQL = (UNLIMITED, ())) -> SQL:
+    """The SQL of `allowed`: whether a search is of so few names that each may be compared.
+
+    And whether `limited`, the SQL of another `allowed`, says so too.
+    """
+    found = names_like(words).values()
     names = " UNION ALL ".join(sql for sql, _ in found)
-    words = [word for _, each in found for word in each]
+    each = [word for _, words_of in found for word in words_of]
+    limited_sql, limited_params = limited
     return (
-        OF_FEW_NAMES.format(names=names, limited=passed[0]),
-        (*words, serving.SEARCH_NAMES + 1, serving.SEARCH_NAMES, *passed[1]),
+        OF_FEW_NAMES.format(names=names, limited=limited_sql),
+        (*each, serving.SEARCH_NAMES + 1, serving.SEARCH_NAMES, *limited_params),
     )
 
 

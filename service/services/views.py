@@ -454,6 +454,8 @@ class TotalsView(APIView):
             rows, together, version = breakdown.totals(wanted, by, seen_by(request, to))
         except listing.Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))
+        except breakdown.TooManyFound as error:
+            raise too_many_found({"q": query["q"]}) from error
         except breakdown.TooManyGroups as error:
             raise BadParameter(
                 "by",

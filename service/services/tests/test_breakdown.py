@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce, Upper
 from django.test.utils import CaptureQueriesContext
 
 from clients.models import Client
-from services import breakdown, total
+from services import breakdown, serving, total
 from services.filters import BookFilter
 from services.models import Plan, Service, Subscription
 from services.tests.factories import (
@@ -425,6 +425,18 @@ class TestTotals:
         response = a_reader().get("/api/totals/", {"by": by})
         assert response.status_code == 400
         assert response.json()["allowed"] == ["service", "plan", "plan_type"]
+
+    def test_of_too_many_names_are_refused_before_a_subscription_is_read(self, monkeypatch):
+        a_book(30, clients=8)
+        monkeypatch.setattr(serving, "SEARCH_NAMES", 5)
+        for by in ("", "&by=service", "&client=1"):
+            refused = a_reader().get(f"/api/totals/?q=company{by}")
+            assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
+            assert (refused.json()["parameter"], refused.json()["value"]) == ("q", "company")
+        read = rows_by_relation(*breakdown.totals_statement(BookFilter(q="company"), []))
+        assert not any("subscription" in name for name in read if read[name])
+        monkeypatch.setattr(serving, "SEARCH_NAMES", 8)
+        assert a_reader().get("/api/totals/?q=company").json()["count"] == 30
 
     def test_of_too_many_groups_are_refused(self, monkeypatch):
         a_book(12, services=4)
