@@ -1,5 +1,6 @@
 """What the database took of a request, in its answer."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.gzip import GZipMiddleware
+from django.utils.cache import patch_vary_headers
 
 from pricebook.api import is_api
 
@@ -45,6 +47,10 @@ class ServerTimingMiddleware:
         return response
 
 
+# `gzip;q=0` says that it is not taken; Django's middleware sees the word alone.
+REFUSES_GZIP = re.compile(r"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
 class ApiGZipMiddleware(GZipMiddleware):
     """Compresses the API's answers, for who takes that; they hold no secret to be guessed (BREACH).
 
@@ -52,4 +58,9 @@ class ApiGZipMiddleware(GZipMiddleware):
     """
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
-        return super().process_response(request, response) if is_api(request) else response
+        if not is_api(request):
+            return response
+        if REFUSES_GZIP.search(request.headers.get("Accept-Encoding", "")):
+            patch_vary_headers(response, ("Accept-Encoding",))
+            return response
+        return super().process_response(request, response)

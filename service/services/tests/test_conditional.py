@@ -183,6 +183,21 @@ class TestAnswer:
         assert gzip.decompress(packed.content) == plain.content
         assert len(packed.content) < len(plain.content) / 3
 
+    @pytest.mark.parametrize(
+        "accepted", ["identity", "gzip;q=0", "br, gzip; q=0.000, *;q=0.1", "GZIP;q=0, identity"]
+    )
+    def test_is_not_compressed_for_who_refuses_that(self, accepted):
+        a_book(40)
+        answer = ask("/api/subscriptions/", **{"Accept-Encoding": accepted})
+        assert "Content-Encoding" not in answer
+        assert "Accept-Encoding" in answer["Vary"]
+
+    def test_is_compressed_for_who_takes_that_among_others(self):
+        a_book(40)
+        for accepted in ("br, gzip;q=0.5", "gzip;q=0.01, deflate;q=0"):
+            answer = ask("/api/subscriptions/", **{"Accept-Encoding": accepted})
+            assert answer["Content-Encoding"] == "gzip"
+
     def test_with_a_form_is_not_compressed(self, client):
         page = client.get("/admin/login/", headers={"Accept-Encoding": "gzip"})
         assert "Content-Encoding" not in page
