@@ -411,6 +411,7 @@ def past_instant(query: QueryDict, name: str) -> datetime | None:
 def refuse_unknown(query: QueryDict, known: list[str]) -> None:
     """A misspelt filter would be a list of everything: raise BadParameter for it."""
     known = [*known, "format"]
+    value_of(query, "format")  # of two, one would be passed over without a word
     for name in query:
         if name not in known:
             raise BadParameter(

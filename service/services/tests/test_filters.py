@@ -370,6 +370,8 @@ REFUSED = [
     (f"cursor={base64.urlsafe_b64encode(b'twelve bytes').decode()}", "cursor", "next or previous"),
     (f"cursor={base64.b64encode(b'p=abc').decode()}", "cursor", "next or previous"),
     ("format=xml", "format", "json"),
+    ("format=csv&format=json", "format", "once"),
+    ("format=json&format=csv", "format", "once"),
 ]
 
 
