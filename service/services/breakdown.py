@@ -27,10 +27,10 @@ from django.db import connection
 
 from services import total
 from services.filters import BookFilter, names_like
-from services.listing import Seen, book_as_seen, of_few_names, version_of
+from services.listing import Seen, book_as_seen, version_of, within_limits
 from services.models import Subscription
 from services.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
-from services.serving import SEARCH_NAMES
+from services.serving import SEARCH_NAMES, NotServed
 from services.total import SQL, Total, of_subtotals
 
 Row = dict[str, Any]
@@ -350,14 +350,14 @@ def totals(
 
     And the version of the book, if it alone tells what this is. One query, hence one snapshot;
     groups without a subscription are left out. A filter by anything but service, plan and plan
-    type reads the rows that match. Unchanged where the caller has `seen` this very book;
-    TooManyFound where a search leads to more names than it may compare.
+    type reads the rows that match. Unchanged where the caller has `seen` this very book; NotServed
+    where the list of them, in the order of ids, is not served either.
     """
     seen = seen if book_filter.timeless else None
     rows, names = _fetch(*totals_statement(book_filter, by, seen))
     version = version_of(*rows[0][:3])
     if not rows[0][3]:
-        raise TooManyFound
+        raise NotServed(book_filter, BY_ID)
     if len(rows) > MOST_GROUPS:
         raise TooManyGroups
     groups = [_row(names[4:], row[4:]) for row in rows]
@@ -387,7 +387,7 @@ def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None =
         grouped=f"GROUP BY {named} ORDER BY {named}" if columns else "",
     )
     book, book_params = book_as_seen(seen)
-    allowed, allowed_params = of_few_names(book_filter.q) if book_filter.q else ("true", ())
+    allowed, allowed_params = within_limits(book_filter, BY_ID)
     order = f"ORDER BY {named}" if columns else ""
     sql = TOTALS.format(book=book, allowed=allowed, groups=groups, order=order)
     return sql, (*book_params, *allowed_params, *params, MOST_GROUPS + 1)

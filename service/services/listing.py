@@ -298,7 +298,7 @@ def statement(
     seen: Seen | None = None,
 ) -> SQL:
     """The SQL of a page, one row longer than `size`."""
-    passed, passed_params = _pass(book_filter, ordering)
+    passed, passed_params = within_limits(book_filter, ordering)
     rows, rows_params = _rows(book_filter, cursor, size + 1, ordering)
     if book_filter.by_catalogue:
         book, book_params = total.kept(book_filter)
@@ -321,26 +321,20 @@ def statement(
     return sql, (*seen_params, *passed_params, *rows_params, *book_params)
 
 
-def _pass(book_filter: BookFilter, ordering: Ordering) -> SQL:
+def within_limits(book_filter: BookFilter, ordering: Ordering) -> SQL:
     """Whether what a pass has to read is within its limit, and what a search has to compare."""
-    passed = UNLIMITED, ()
+    passed: SQL = UNLIMITED, ()
     if serving.way(book_filter, ordering) == Way.PASSED:
         passed = _rows_within_limit(book_filter, ordering)
-    return passed if book_filter.q is None else of_few_names(book_filter.q, passed)
-
-
-def of_few_names(words: str, limited: SQL = (UNLIMITED, ())) -> SQL:
-    """The SQL of `allowed`: whether a search is of so few names that each may be compared.
-
-    And whether `limited`, the SQL of another `allowed`, says so too.
-    """
-    found = names_like(words).values()
+    if book_filter.q is None:
+        return passed
+    found = names_like(book_filter.q).values()
     names = " UNION ALL ".join(sql for sql, _ in found)
-    each = [word for _, words_of in found for word in words_of]
-    limited_sql, limited_params = limited
+    words = [word for _, each in found for word in each]
+    limited, limited_params = passed
     return (
-        OF_FEW_NAMES.format(names=names, limited=limited_sql),
-        (*each, serving.SEARCH_NAMES + 1, serving.SEARCH_NAMES, *limited_params),
+        OF_FEW_NAMES.format(names=names, limited=limited),
+        (*words, serving.SEARCH_NAMES + 1, serving.SEARCH_NAMES, *limited_params),
     )
 
 

@@ -96,9 +96,8 @@ class NotServed(Exception):
         reads = f"{limit(book_filter, ordering):,} subscriptions one by one"
         if book_filter.given.keys() & SEARCHED:
             reads = f"{SEARCH_NAMES:,} names like {book_filter.q!r}, or {reads}"
-        super().__init__(
-            f"In the order of {ordering.name} this would have to read more than {reads}. {served()}"
-        )
+        order = "This" if ordering.by_id else f"In the order of {ordering.name} this"
+        super().__init__(f"{order} would have to read more than {reads}. {served()}")
 
 
 def served() -> str:

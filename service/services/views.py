@@ -28,7 +28,7 @@ from pricebook import idempotency
 from pricebook.api import BadParameter, ErrorSerializer, Refused, object_of
 from pricebook.idempotency import idempotent
 from pricebook.models import SET_PRICE_STATE
-from services import breakdown, filters, ledger, listing, price_state, streaming, values
+from services import breakdown, filters, ledger, listing, price_state, serving, streaming, values
 from services.filters import BookFilter
 from services.models import Subscription
 from services.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
@@ -454,8 +454,8 @@ class TotalsView(APIView):
             rows, together, version = breakdown.totals(wanted, by, seen_by(request, to))
         except listing.Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))
-        except breakdown.TooManyFound as error:
-            raise too_many_found({"q": query["q"]}) from error
+        except NotServed as error:
+            raise too_much_summed(error, wanted) from error
         except breakdown.TooManyGroups as error:
             raise BadParameter(
                 "by",
@@ -538,6 +538,13 @@ def not_served(error: NotServed) -> BadParameter:
     return BadParameter(
         "ordering", str(error.ordering), str(error), "not_served_at_size", list(ORDERINGS)
     )
+
+
+def too_much_summed(error: NotServed, wanted: BookFilter) -> BadParameter:
+    """Names the filter that makes it too much: what an index or a subtotal knows never does."""
+    given = [name for name in wanted.given if name not in serving.CATALOGUE | serving.INDEXED]
+    name = next((name for name in ("q", "pending") if name in given), given[0])
+    return BadParameter(name, str(wanted.given[name]), str(error), "not_served_at_size")
 
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:

@@ -193,10 +193,14 @@ class TestServedAtSize:
             answer = a_reader().get(LIST, {"pending": "true", **given})
             assert (answer.status_code, answer.data["code"]) == (400, "not_served_at_size")
             assert "59 with pending" in answer.data["detail"]
+        together = a_reader().get("/api/totals/?pending=true")
+        assert (together.status_code, together.data["code"]) == (400, "not_served_at_size")
+        assert (together.data["parameter"], together.data["value"]) == ("pending", "true")
         for given in ({"service": one.service_id}, {"client": one.client_id}):
             assert a_reader().get(LIST, {"pending": "true", **given}).status_code == 200
         monkeypatch.setattr(serving, "JUDGED_ROWS", 60)
-        assert a_reader().get(f"{LIST}?pending=true").status_code == 200
+        for path in (LIST, "/api/totals/"):
+            assert a_reader().get(f"{path}?pending=true").status_code == 200
 
     def test_of_more_changes_than_can_be_asked_for_says_so(self, monkeypatch):
         a_subscription()

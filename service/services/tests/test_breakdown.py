@@ -438,6 +438,17 @@ class TestTotals:
         monkeypatch.setattr(serving, "SEARCH_NAMES", 8)
         assert a_reader().get("/api/totals/?q=company").json()["count"] == 30
 
+    def test_of_more_rows_than_a_list_may_read_are_refused(self, monkeypatch):
+        one = a_book(30, services=2).first()
+        monkeypatch.setitem(serving.PASS_ROWS, "id", 29)
+        refused = a_reader().get("/api/totals/?state=active&by=plan")
+        assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
+        assert (refused.json()["parameter"], refused.json()["value"]) == ("state", "active")
+        read = rows_by_relation(*breakdown.totals_statement(BookFilter(state="active"), []))
+        assert not any("subscription" in name for name in read if read[name])
+        for served in (f"state=active&service={one.service_id}", f"source={one.source}", ""):
+            assert a_reader().get(f"/api/totals/?{served}").status_code == 200
+
     def test_of_too_many_groups_are_refused(self, monkeypatch):
         a_book(12, services=4)
         monkeypatch.setattr(breakdown, "MOST_GROUPS", 3)

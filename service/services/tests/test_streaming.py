@@ -257,7 +257,7 @@ class TestHowItSends:
         assert peaks[1] < 1.2 * peaks[0] + 50_000
 
     @pytest.mark.parametrize("filters", [{}, {"state": "active", "price_state": "follows"}])
-    def test_with_what_it_looks_up_in_the_order_of_the_clients(self, filters):
+    def test_with_what_it_looks_up_in_the_order_of_the_clients(self, filters, empty_files):
         """As a big book is read: one row after the other, by primary key."""
         a_book(500, clients=100)
         sql, params = book_stream.statement(
@@ -266,7 +266,8 @@ class TestHowItSends:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
-                " SET LOCAL enable_material = off; SET LOCAL enable_seqscan = off"
+                " SET LOCAL enable_material = off; SET LOCAL enable_seqscan = off;"
+                " SET LOCAL enable_bitmapscan = off"
             )
             cursor.execute(f"EXPLAIN (COSTS OFF) {sql}", params)
             plan = [line for (line,) in cursor.fetchall()]
