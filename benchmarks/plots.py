@@ -98,7 +98,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
     for label, rung in zip(axes.get_yticklabels(), cpu, strict=True):
         label.set_color(OURS if rung in OUR_RUNGS else INK)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.margins(y=0.02)
     axes.invert_yaxis()
     axes.set_xlabel("CPU of Python and PostgreSQL, ms (log)", color=INK)
@@ -108,7 +108,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
     for side in ("top", "right", "bottom", "left"):
         axes.spines[side].set_visible(False)
     handles = [
-        axes.plot([], [], MARKERS[n], color=INK, label=f"{rows:,} subscriptions")[0]
+        axes.plot([], [], MARKERS[n], color=INK, label=f"{rows:,}")[0]
         for n, rows in enumerate(sizes)
     ]
     axes.legend(
@@ -118,7 +118,8 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
         ncols=len(sizes),
         frameon=False,
         labelcolor=INK,
-    )
+        title="subscriptions",
+    ).get_title().set_color(INK)
     save(figure, directory / "ladder.svg")
 
 

@@ -27,7 +27,7 @@ QUICK = {
     "goals, 10,000: inserts": 3,
     "goals, 10,000: list price": 2,
     "goals, 10,000: import": 14,
-    "goals, 10,000: stream": 2,
+    "goals, 10,000: stream": 5,
     "goals, 10,000: requests": 14,
 }
 

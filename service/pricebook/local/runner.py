@@ -38,6 +38,9 @@ CHECKOUT = SERVICE.parent
 PYTHON = [sys.executable, "-P"]  # -P: nothing is imported from the caller's directory
 MANAGE = [sys.executable, str(SERVICE / "manage.py")]
 
+# Of a web process: at most as many as the pool of DB_POOL has connections, as granian finds sane,
+# and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
+WEB_THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
 GUARD = "pricebook-guard"
 
 # The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
@@ -313,9 +316,7 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
 
     web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
     web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
-    # At most as many threads as the pool of DB_POOL has connections, and as granian finds sane.
-    threads = min(8, 2 * (os.cpu_count() or 1) + 1)
-    web += ["--blocking-threads", str(threads), "--respawn-failed-workers"]
+    web += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
     web += ["pricebook.wsgi:application"]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
