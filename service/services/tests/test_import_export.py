@@ -655,13 +655,13 @@ class TestBesideWriters:
         """The second begins when the first is about to write the clients, and finds them there."""
         a_service(20, name="Phone"), a_plan()  # a new one would make the second wait by itself
         content = lines(*({"email": f"c{n}@example.com"} for n in range(20)))
-        results: list[object] = []
+        results: dict[str, object] = {}  # the second may be back before the first has noted its own
 
         def second():
             try:
-                results.append(read(content))
+                results["second"] = read(content)
             except Exception as error:
-                results.append(error)
+                results["second"] = error
             finally:
                 connection.close()
 
@@ -674,9 +674,9 @@ class TestBesideWriters:
             return execute(sql, params, many, context)
 
         with connection.execute_wrapper(begin_the_second):
-            results.append(read(content))
+            results["first"] = read(content)
         thread.join()
-        assert [result.subscriptions_new for result in results] == [20, 0]
+        assert [results[one].subscriptions_new for one in ("first", "second")] == [20, 0]
 
     def test_what_was_compared_stays_true_until_the_commit(self):
         """An edit between the comparison and the writing waits for the end of the import."""
