@@ -11,8 +11,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 bound_reads(settings.DATABASES["default"])  # of the web server, and nobody else
 application = get_wsgi_application()
 
-# A page is a thousand objects without a cycle: collecting after every 700, and going through all of
-# Django each time that a generation is full, took some 8 % of the CPU of a request.
+# A page is a thousand objects without a cycle: the collector is not to come after every 700 of
+# them, nor to go through all of Django each time that a generation is full.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000)
