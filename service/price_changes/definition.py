@@ -21,9 +21,10 @@ from django.utils import timezone
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from services import values
+from services.bounds import HIGHEST_PRICE
 from services.filters import FILTERS, LASTING, BookFilter
 from services.followers import BACK
-from services.models import HIGHEST_PRICE, Plan, Service, Subscription
+from services.models import Plan, Service, Subscription
 from services.price_writes import at_point
 from services.values import CENT, BadValue
 

@@ -21,7 +21,8 @@ from clients.models import Client
 from price_changes.definition import fetch, rows_sql
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from services.models import HIGHEST_PRICE, Plan, Service
+from services.bounds import HIGHEST_PRICE
+from services.models import Plan, Service
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
 LARGEST = 10  # movers among the clients

@@ -24,21 +24,14 @@ from price_changes.definition import rows_sql
 from price_changes.models import ListedRows, PriceChange
 from price_changes.preview import HASH, drift, fingerprint
 from services import repricing
-from services.models import (
-    HIGHEST_PRICE,
-    Clock,
-    Plan,
-    Repricing,
-    Service,
-    Skip,
-)
+from services.bounds import HIGHEST_PRICE
+from services.models import Clock, Plan, Repricing, RepricingQuerySet, Service, Skip
 from services.price_writes import (
     LockHeld,
     at_point,
     giving_way,
     ledger_origin,
 )
-from services.querysets import RepricingQuerySet
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)

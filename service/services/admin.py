@@ -244,7 +244,7 @@ class PendingFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() in ("true", "false"):
-            return queryset.matching(BookFilter.of({"pending": self.value()}))
+            return queryset.filter(BookFilter.of({"pending": self.value()}).condition())
         return queryset
 
 

@@ -19,7 +19,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils import timezone
 
-from services.models import FIRST_DAY, LAST_DAY, Plan
+from services.bounds import FIRST_DAY, LAST_DAY
+from services.models import Plan
 
 # No line that makes sense is longer, and a quote that is never closed must not fill the memory.
 LINE_LIMIT = 65_536

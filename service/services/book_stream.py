@@ -29,7 +29,6 @@ from pricebook.read_timeout import long_read
 from services import listing, serving, total
 from services.book_lines import Form, Written
 from services.filters import BookFilter
-from services.models import Subscription
 from services.total import EVERYTHING, SQL
 
 CHUNK = 4_000  # rows; up to 2 MB of text as a rule, and three times that while it is fetched
@@ -117,7 +116,7 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
     """The SQL of a chunk: of up to `size` rows of the walk, those that match."""
     walked, rest = _split(book_filter)
     stretch, stretch_params = listing.stretch(walked, after, size, COLUMNS)
-    matching = Subscription.objects.matching(rest)
+    matching = rest.subscriptions()
     if book_filter.pending is not None:
         matching = matching.filter(book_filter.pending.condition_in_stretch())
     matching_sql, matching_params = (

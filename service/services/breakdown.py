@@ -28,7 +28,6 @@ from django.db import connection
 from services import total
 from services.filters import BookFilter, names_like
 from services.listing import Seen, book_as_seen, version_of, within_limits
-from services.models import Subscription
 from services.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
 from services.serving import SEARCH_NAMES, NotServed
 from services.total import SQL, Total, of_subtotals
@@ -374,7 +373,7 @@ def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None =
         where, params = of_subtotals(book_filter)
         pairs = KEPT_PAIRS.format(where=where)
     else:
-        matching = Subscription.objects.matching(book_filter).order_by()
+        matching = book_filter.subscriptions().order_by()
         matching_sql, params = matching.values_list(
             "service_id", "plan_id", "price"
         ).query.sql_with_params()

@@ -24,7 +24,8 @@ from django.http import QueryDict
 
 from pricebook.api import BadParameter
 from services import values
-from services.models import FIRST_DAY, Plan, Subscription
+from services.bounds import FIRST_DAY
+from services.models import Plan, Subscription, SubscriptionQuerySet
 from services.values import MAX_BIGINT, BadValue
 
 DEFAULT_PAGE_SIZE = 100
@@ -320,6 +321,10 @@ class BookFilter:
     def condition(self) -> Q:
         """The same as a condition on subscriptions."""
         return Q(*[FILTERS[name].q(value) for name, value in self.given.items()])
+
+    def subscriptions(self) -> SubscriptionQuerySet:
+        """The subscriptions that match."""
+        return Subscription.objects.filter(self.condition())
 
     @property
     def by_catalogue(self) -> bool:

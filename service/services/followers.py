@@ -14,10 +14,16 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, OuterRef, Q, Subquery
 
-from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
+from services.models import (
+    LedgerEntry,
+    Plan,
+    Repricing,
+    Service,
+    Subscription,
+    SubscriptionQuerySet,
+)
 from services.price_writes import ledger_origin, write_price
 from services.pricing import rule_price
-from services.querysets import SubscriptionQuerySet
 
 LOCKED = Subscription.PriceState.LOCKED
 

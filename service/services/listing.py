@@ -30,9 +30,8 @@ from pricebook.prepared import prepared_cursor
 from pricebook.read_timeout import long_read
 from services import ledger, serving, total
 from services.filters import BookFilter, names_like
-from services.models import Subscription
+from services.models import SubscriptionQuerySet
 from services.ordering import BY_ID, Cursor, Ordering, marked, paged
-from services.querysets import SubscriptionQuerySet
 from services.serving import NotServed, Way
 from services.total import SQL, Book, Known, Total
 from services.values import MAX_BIGINT
@@ -346,7 +345,7 @@ def _rows_within_limit(book_filter: BookFilter, ordering: Ordering) -> SQL:
         if name in serving.INDEXED | serving.SEARCHED | serving.CATALOGUE
     }
     if not read.keys() <= serving.CATALOGUE:
-        matching = Subscription.objects.matching(BookFilter(**read)).order_by().values_list("id")
+        matching = BookFilter(**read).subscriptions().order_by().values_list("id")
         sql, params = matching.query.sql_with_params()
         return LIMITED.format(rows=ROWS_UP_TO.format(matching=sql)), (limit, *params, limit + 1)
     where, params = total.of_subtotals(book_filter)
@@ -388,9 +387,9 @@ def _rows(
         return _walked_by_id(book_filter, cursor, limit, descending, columns)
     if ordering.by_id and not names & serving.FEW:
         # Few or most of the book, and the planner's statistics know which.
-        rows = _beyond(Subscription.objects.matching(book_filter), ["id"], cursor, descending)
+        rows = _beyond(book_filter.subscriptions(), ["id"], cursor, descending)
     elif ordering.name == "started_at" and way == Way.WALKED:
-        rows = Subscription.objects.matching(book_filter)
+        rows = book_filter.subscriptions()
         rows = _beyond(rows, ["started_at", "id"], cursor, descending)
     elif ordering.name == "client_name" and way == Way.WALKED:
         return _walked_by_client(cursor, limit, descending)
@@ -466,7 +465,7 @@ def _walked_by_id(
 
 def _condition(book_filter: BookFilter) -> SQL:
     """What a filter asks of columns of the subscription itself."""
-    query = Subscription.objects.matching(book_filter).query
+    query = book_filter.subscriptions().query
     sql, params = query.get_compiler(connection=connection).compile(query.where)
     return sql, tuple(params)
 
@@ -558,7 +557,7 @@ def _sorted(
     descending: bool,
     columns: tuple[str, ...],
 ) -> SQL:
-    matching = Subscription.objects.matching(book_filter).order_by().values_list(*columns)
+    matching = book_filter.subscriptions().order_by().values_list(*columns)
     sql, params = matching.query.sql_with_params()
     names = ["subscription.id"]
     name, client = "", ""

@@ -17,8 +17,9 @@ from django.db.models import Max, Min, QuerySet
 from clients.models import Client
 from services import book_check, book_stream, breakdown, listing, total
 from services.book_lines import NDJSON
+from services.bounds import FIRST_DAY
 from services.filters import BookFilter
-from services.models import FIRST_DAY, Repricing, Subscription
+from services.models import Repricing, Subscription
 from services.ordering import ORDERINGS, Cursor
 
 PAGE = 100

@@ -17,7 +17,8 @@ from django.utils.timezone import is_aware
 
 from pricebook.refusal import Refusal
 from services import lock_ends
-from services.models import LAST_DAY, Subscription
+from services.bounds import LAST_DAY
+from services.models import Subscription
 from services.values import BadValue, money
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState

@@ -14,7 +14,7 @@ import psycopg.errors
 from django.db import OperationalError, connection, transaction
 from django.db.models.sql import UpdateQuery
 
-from services.querysets import SubscriptionQuerySet
+from services.models import SubscriptionQuerySet
 
 # A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
 # and a person who wait for each other it is never the person's transaction that is cancelled.

@@ -36,9 +36,8 @@ from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
 
 from services import followers, lock_ends, stamping
-from services.models import Repricing, RepricingStep, Skip, Subscription
+from services.models import Repricing, RepricingStep, Skip, Subscription, SubscriptionQuerySet
 from services.price_writes import LockHeld, at_point, giving_way, lock_catalogue
-from services.querysets import SubscriptionQuerySet
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
 CHUNK = 4_000

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 
-from services.models import Repricing, StampedComment
-from services.querysets import SubscriptionQuerySet
+from services.models import Repricing, StampedComment, SubscriptionQuerySet
 
 
 def write(rows: SubscriptionQuerySet, comment: str, change_id: int | None = None) -> int:

@@ -30,7 +30,6 @@ from django.db.backends.utils import CursorWrapper
 
 from pricebook.prepared import prepared_cursor
 from services.filters import BookFilter
-from services.models import Subscription
 
 EVERYTHING = BookFilter()
 TIMEOUT = 60 * 60
@@ -133,7 +132,7 @@ def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str
     Reads none of them where the book is still of the known version, or the condition, which is
     one without parameters, does not hold.
     """
-    prices = Subscription.objects.matching(book_filter).order_by().values_list("price")
+    prices = book_filter.subscriptions().order_by().values_list("price")
     sql, params = prices.query.sql_with_params()
     statement = SUMMED.format(version=VERSION, subscriptions=sql, condition=f"AND {condition}")
     return statement, (*params, known.version)

@@ -15,7 +15,7 @@ from typing import Any
 from django.utils import timezone
 
 from pricebook.refusal import Refusal
-from services.models import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
+from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 
 MAX_BIGINT = 2**63 - 1
 CENT = Decimal("0.01")

@@ -111,7 +111,7 @@ class TestFilter:
             {"price_from": "50", "price_state": "follows"},
         ):
             for word in ("true", "false"):
-                matching = Subscription.objects.matching(BookFilter.of(given))
+                matching = BookFilter.of(given).subscriptions()
                 ids = set(matching.values_list("pk", flat=True))
                 assert found(pending=word, **given) == (
                     ids & some if word == "true" else ids - some

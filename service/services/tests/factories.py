@@ -12,8 +12,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from clients.models import Client
-from services.models import Plan, Service, Subscription
-from services.querysets import SubscriptionQuerySet
+from services.models import Plan, Service, Subscription, SubscriptionQuerySet
 
 numbers = count(1)
 

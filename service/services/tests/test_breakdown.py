@@ -387,7 +387,7 @@ class TestTotals:
             "comment_prefix": "row 1",
         }
         given = {name: given[name]} if name else {}
-        matching = Subscription.objects.matching(BookFilter(**given)).order_by()
+        matching = BookFilter(**given).subscriptions().order_by()
         expected = {
             tuple(row[:-2]): tuple(row[-2:])
             for row in matching.values_list(*(self.NAMES[each] for each in by.split(","))).annotate(

@@ -120,7 +120,7 @@ class TestMatching:
             a_subscription(comment=comment)
 
         def comments(prefix):
-            found = Subscription.objects.matching(BookFilter(comment_prefix=prefix))
+            found = BookFilter(comment_prefix=prefix).subscriptions()
             return [subscription.comment for subscription in found]
 
         assert comments("100%") == ["100% off"]

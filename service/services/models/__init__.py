@@ -1,0 +1,38 @@
+"""What is sold, at what price, to whom.
+
+A price is never written by these modules: triggers price every subscription that is created, moved
+or written against the rule, and record a `Repricing` for every change of a list price or a
+discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`repricing.py`).
+"""
+
+from services.models.catalogue import Plan, Service
+from services.models.clock import Clock
+from services.models.ledger import LedgerEntry
+from services.models.repricing import (
+    Repricing,
+    RepricingQuerySet,
+    RepricingStep,
+    Skip,
+    StampedComment,
+)
+from services.models.saved_changes import ChangesQuerySet, SavesChanges
+from services.models.subscription import LockEnd, Subscription, SubscriptionQuerySet
+from services.models.subtotal import Subtotal
+
+__all__ = [
+    "ChangesQuerySet",
+    "Clock",
+    "LedgerEntry",
+    "LockEnd",
+    "Plan",
+    "Repricing",
+    "RepricingQuerySet",
+    "RepricingStep",
+    "SavesChanges",
+    "Service",
+    "Skip",
+    "StampedComment",
+    "Subscription",
+    "SubscriptionQuerySet",
+    "Subtotal",
+]

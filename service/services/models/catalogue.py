@@ -1,0 +1,89 @@
+"""The catalogue: what is sold, at which list price, and which discounts there are."""
+
+from django.contrib.postgres.indexes import GinIndex
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from services.bounds import HIGHEST_PRICE
+from services.models.saved_changes import ChangesQuerySet, SavesChanges
+
+
+class Service(SavesChanges):
+    """A thing sold, with its list price."""
+
+    name = models.CharField(max_length=50)
+    full_price = models.DecimalField(
+        "list price", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
+    )
+
+    objects = ChangesQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        indexes = [
+            # The search.
+            GinIndex(name="service_name_trigrams", fields=["name"], opclasses=["gin_trgm_ops"])
+        ]
+        constraints = [
+            # Its condition always holds, and makes the index one that no foreign key can point to:
+            # an edit of these columns then locks its row FOR NO KEY UPDATE, which the foreign key
+            # checks of writers, at their commit, pass. Else they and an editor, who waits for them
+            # in the advisory lock, would deadlock (test_races.py).
+            models.UniqueConstraint(
+                name="service_unique_name",
+                fields=["name"],
+                condition=Q(full_price__gte=0),
+                violation_error_message="A service of this name already exists.",
+            ),
+            models.CheckConstraint(
+                name="service_full_price_not_negative",
+                condition=Q(full_price__gte=0, full_price__lte=HIGHEST_PRICE),
+                violation_error_message="A list price can't be negative.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Plan(SavesChanges):
+    """A percentage discount: of its type, on any service."""
+
+    class Type(models.TextChoices):
+        FULL = "full"
+        STUDENT = "student"
+        DISCOUNT = "discount"
+
+    plan_type = models.CharField(max_length=10, choices=Type)
+    discount_percent = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(100)]
+    )
+
+    objects = ChangesQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["plan_type", "discount_percent"]
+        constraints = [
+            # Conditional for the same reason as the service's name.
+            models.UniqueConstraint(
+                name="plan_unique_type_and_percent",
+                fields=["plan_type", "discount_percent"],
+                condition=Q(discount_percent__gte=0),
+                violation_error_message="A plan of this type and discount already exists.",
+            ),
+            models.CheckConstraint(
+                name="plan_discount_percent_0_to_100",
+                condition=Q(discount_percent__gte=0, discount_percent__lte=100),
+                violation_error_message="A discount is a whole number from 0 to 100.",
+            ),
+            models.CheckConstraint(
+                name="plan_type_known",
+                condition=Q(plan_type__in=["full", "student", "discount"]),
+                violation_error_message="A plan type is full, student or discount.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        sign = "-" if self.discount_percent else ""
+        return f"{self.plan_type} {sign}{self.discount_percent} %"

@@ -1,0 +1,56 @@
+"""The ledger: every price that a subscription has had."""
+
+from django.db import models
+from django.db.models import Q
+
+from services.models.clock import Clock
+from services.models.subscription import Subscription
+
+
+class LedgerEntry(models.Model):
+    """One price that a subscription has had, and what decided it. Append-only.
+
+    Triggers write it with each write of a price, of its state, or of whose price it is
+    (migration `0005_ledger`), and the database refuses to change or delete it. `price` is NULL in
+    the entry of a subscription that was deleted. `ledger.py` reads it.
+    """
+
+    # Taken under the row's lock, so of one subscription the later entry has the greater id.
+    # And under the catalogue's locks: see `Repricing.position`.
+    id = models.BigAutoField(primary_key=True)
+    # The transaction that wrote it: the feed's order, since ids are visible out of order.
+    xact = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
+    client_id = models.BigIntegerField()
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
+    locked_until = models.DateTimeField(null=True)
+    # From when the price is in force, and when it was written: a worker may come late.
+    effective_at = models.DateTimeField(db_default=Clock())
+    recorded_at = models.DateTimeField(db_default=Clock())
+    change_id = models.BigIntegerField("price change", null=True)
+    author = models.CharField(max_length=150, db_default="")
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(name="ledger_subscription", fields=["subscription_id", "id"]),
+            models.Index(name="ledger_feed", fields=["xact", "id"]),
+            # Who was ever a client's: no price change gives a subscription to another client, so
+            # this one knows all of them, and a repricing leaves it alone.
+            models.Index(
+                name="ledger_client",
+                fields=["client_id", "subscription_id"],
+                condition=Q(change_id=None),
+            ),
+            models.Index(
+                name="ledger_change",
+                fields=["change_id", "subscription_id"],
+                condition=Q(change_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"

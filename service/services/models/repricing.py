@@ -1,0 +1,205 @@
+"""The work that follows from a price change: its steps, what was left out, what was stamped."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Func, Q, Value
+from django.db.models.functions import Now
+
+from services.models.catalogue import Plan, Service
+from services.models.clock import Clock
+
+
+class RepricingQuerySet(models.QuerySet["Repricing"]):
+    def due(self) -> Self:
+        """Those with work left."""
+        return self.filter(finished_at=None)
+
+    def concerning(self, service_id: int, plan_id: int) -> Self:
+        """Those of the catalogue that concern the subscriptions of this service and plan."""
+        return self.exclude(kind="rows").filter(
+            Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None)
+        )
+
+
+class Repricing(models.Model):
+    """The application of one price change: the work that follows from it.
+
+    For an edit of the catalogue it is written by a trigger in the edit's transaction, so it is
+    there however the edit was made. `service` alone: its list price moved; `plan` alone: its
+    discount; both: the prices of this pair have to be looked at again; none: a change of a set
+    of subscriptions. `comment` is stamped on the subscriptions it concerns.
+    """
+
+    class Kind(models.TextChoices):
+        CATALOGUE = "catalogue"  # followers move to the rule's price
+        KEEP = "keep"  # followers are locked at the price they have
+        ROWS = "rows"  # the rows of a list: `price_changes.ListedRows`
+
+    kind = models.CharField(max_length=9, choices=Kind, db_default="catalogue")
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, null=True, related_name="+")
+    change_id = models.BigIntegerField("price change", null=True)
+    # From when the new value is in force: a plain edit's is when it held the catalogue lock.
+    effective_at = models.DateTimeField(db_default=Clock())
+    # Of the ledger's sequence, taken under the catalogue's lock: an entry with a greater id was
+    # written by somebody who saw the new value, one with a smaller id by somebody who did not.
+    position = models.BigIntegerField(
+        db_default=Func(
+            Value("services_ledgerentry_id_seq"),
+            function="nextval",
+            output_field=models.BigIntegerField(),
+        )
+    )
+    locked_until = models.DateTimeField("followers are locked until", null=True)
+    # The revert of a change puts back the comments that its stamp has written over.
+    unstamps_change_id = models.BigIntegerField(null=True)
+    # And the price states, where that one was for new subscriptions only.
+    unkeeps_change_id = models.BigIntegerField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    comment = models.CharField(max_length=50, db_default="")
+    author = models.CharField(max_length=150, db_default="")
+    requested_at = models.DateTimeField(db_default=Now())
+    planned_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    subscriptions = models.BigIntegerField("subscriptions to look at", db_default=0)
+    checked = models.BigIntegerField("subscriptions looked at", db_default=0)
+    repriced = models.BigIntegerField("prices moved", db_default=0)
+    failed = models.BigIntegerField("prices that could not be moved", db_default=0)
+    stamped = models.BigIntegerField("comments stamped", db_default=0)
+
+    objects = RepricingQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(name="repricing_due", fields=["id"], condition=Q(finished_at=None)),
+            # The catalogue's history.
+            models.Index(name="repricing_of_service", fields=["service", "effective_at"]),
+            models.Index(name="repricing_of_plan", fields=["plan", "effective_at"]),
+            models.Index(
+                name="repricing_of_change",
+                fields=["change_id"],
+                condition=Q(change_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        if self.service_id and self.plan_id:
+            return f"{self.service}, {self.plan}: look again"
+        if self.service_id:
+            return f"{self.service}: list price {self.old_value} → {self.new_value}"
+        if self.plan_id:
+            return f"{self.plan}: discount {self.old_value} → {self.new_value} %"
+        return f"price change {self.change_id}"
+
+
+class Skip(models.Model):
+    """Subscriptions that a repricing looked at and did not move, and why. Appended, chunk by chunk.
+
+    A reason that follows from what the subscription is (locked, ended) is counted, `rows` of a
+    chunk in one; one that is somebody's business has a row a subscription.
+    """
+
+    class Reason(models.TextChoices):
+        LOCKED = "locked"
+        NEGOTIATED = "negotiated"
+        ENDED = "ended"
+        UNCHANGED = "unchanged"
+        MOVED_SINCE = "moved_since", "moved since the approval"
+        SUPERSEDED = "superseded", "held by a later change"
+        TOUCHED_SINCE = "touched_since", "touched since the change"
+        DELETED = "deleted"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+        NOT_STAMPED = "not_stamped", "the comment could not be stamped"
+
+    repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="skips")
+    reason = models.CharField(max_length=13, choices=Reason)
+    rows = models.BigIntegerField(db_default=1)
+    subscription_id = models.BigIntegerField(null=True)
+    by_change_id = models.BigIntegerField("superseded by the price change", null=True)
+    detail = models.CharField(max_length=500, db_default="")
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # Those that are named, a page at a time.
+            models.Index(
+                name="skip_named",
+                fields=["repricing", "subscription_id"],
+                condition=Q(subscription_id__isnull=False),
+            ),
+            # What a later change holds of others; few skips have one.
+            models.Index(
+                name="skip_by_change",
+                fields=["by_change_id"],
+                condition=Q(by_change_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rows} {self.reason}"
+
+
+class RepricingStep(models.Model):
+    """The part of a repricing that concerns one (service, plan): what a worker takes at a time.
+
+    One rule price holds for the whole pair, and walking a table pair by pair keeps updates HOT.
+    Deleted when done; `after_id` is the cursor of the chunks, `checked` counts rows behind it.
+    """
+
+    class Kind(models.TextChoices):
+        PRICE = "price"
+        COMMENT = "comment"
+
+    repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
+    kind = models.CharField(max_length=7, choices=Kind)
+    # The repricing's: steps of a pair are done in the order of instants, whoever came first.
+    effective_at = models.DateTimeField(db_default=Clock())
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    subscriptions = models.BigIntegerField()
+    checked = models.BigIntegerField(db_default=0)
+    after_id = models.BigIntegerField(db_default=0)
+    last_id = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            models.Index(
+                name="repricing_step_pair",
+                fields=["kind", "service_id", "plan_id", "effective_at", "id"],
+            ),
+            models.Index(name="repricing_step_next", fields=["kind", "effective_at", "id"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of service {self.service_id}, plan {self.plan_id}"
+
+
+class StampedComment(models.Model):
+    """What a price change has written over beside the price, to be put back by its revert.
+
+    The comment under its stamp, and the reason of the price state if there was one.
+    """
+
+    change_id = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
+    comment = models.CharField(max_length=50)
+    stamp = models.CharField(max_length=50, null=True)
+    price_reason = models.CharField(max_length=200, db_default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="stamped_comment_once", fields=["change_id", "subscription_id"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"comment of subscription {self.subscription_id} before change {self.change_id}"

@@ -1,0 +1,215 @@
+"""A subscription: who pays what for which service; and when its lock ends."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyped]
+    Tuple,
+    TupleGreaterThan,
+    TupleLessThanOrEqual,
+)
+from django.db.models.functions import Now
+
+from clients.models import Client
+from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
+from services.models.catalogue import Plan, Service
+from services.models.saved_changes import ChangesQuerySet, SavesChanges
+from services.pricing import RulePrice
+
+
+class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
+    def active(self) -> Self:
+        """Those that have not ended."""
+        return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))
+
+    def of_pair(self, service_id: int, plan_id: int, after_id: int, last_id: int) -> Self:
+        """Those of one service and plan with after_id < id <= last_id, in the order of ids.
+
+        As one range of the index (service_id, plan_id, id): for two equalities and an order by id
+        the planner may walk the primary key, through all that belongs to other pairs.
+        """
+        pair = [F("service_id"), F("plan_id"), F("id")]
+        return self.filter(
+            TupleGreaterThan(Tuple(*pair), (service_id, plan_id, after_id)),
+            TupleLessThanOrEqual(Tuple(*pair), (service_id, plan_id, last_id)),
+        ).order_by("service_id", "plan_id", "id")
+
+    def following(self) -> Self:
+        """Active ones that follow the catalogue: their price is to be the rule's."""
+        return self.active().filter(price_state="follows")
+
+    def for_api(self) -> Self:
+        """The columns that the API shows, in one query: every relation is to one, so they join."""
+        return self.select_related("client__user", "service", "plan").only(
+            "client__company_name",
+            "client__user__email",
+            "service__name",
+            "service__full_price",
+            "plan__plan_type",
+            "plan__discount_percent",
+            "price",
+            "price_state",
+            "locked_until",
+            "price_reason",
+            "comment",
+            "source",
+            "external_id",
+            "started_at",
+            "ended_at",
+        )
+
+    def with_rule_price(self) -> Self:
+        """Annotate `rule_price`: what the catalogue says now (joins service and plan)."""
+        return self.annotate(rule_price=RulePrice("service__full_price", "plan__discount_percent"))
+
+    def mispriced(self) -> Self:
+        """Followers whose price is not the rule's, waiting for a worker or not."""
+        return self.following().with_rule_price().exclude(price=F("rule_price"))
+
+
+class Subscription(SavesChanges):
+    """One client, one service, one plan, and the price that is paid.
+
+    `price` is stored and kept by the database: leave it out when creating, the insert returns
+    it. While a subscription is active (it has not ended) and follows the catalogue, its price is
+    the rule's. One that is locked keeps its price until `locked_until` (NULL: until it is
+    released); a negotiated one has a price of its own. `price_state.py` has the verbs. A move to
+    another service or plan ends a lock and a negotiated price unless the same write sets one.
+    """
+
+    class PriceState(models.TextChoices):
+        FOLLOWS = "follows"
+        LOCKED = "locked"
+        NEGOTIATED = "negotiated"
+
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="subscriptions")
+    service = models.ForeignKey(
+        Service, on_delete=models.PROTECT, related_name="subscriptions", db_index=False
+    )
+    plan = models.ForeignKey(
+        Plan, on_delete=models.PROTECT, related_name="subscriptions", db_index=False
+    )
+    # Not indexed, in no index and no predicate: that keeps a repricing HOT (no index is touched).
+    # NULL, the default, never reaches the table: a trigger puts the rule's price in its place.
+    price = models.DecimalField(
+        max_digits=12,
+        decimal_places=2,
+        db_default=None,  # type: ignore[arg-type]
+        editable=False,
+        blank=True,
+    )
+    # In no index either, for the same reason; when a lock ends stands in `LockEnd`.
+    price_state = models.CharField(
+        max_length=10, choices=PriceState, db_default="follows", editable=False
+    )
+    locked_until = models.DateTimeField(null=True, editable=False)
+    price_reason = models.CharField(
+        "reason of the price state", max_length=200, db_default="", blank=True, editable=False
+    )
+    comment = models.CharField(max_length=50, blank=True, default="")
+    # The comment that the last catalogue edit stamped here. A comment that differs from it was
+    # written by a person, and nothing stamps over that.
+    stamp = models.CharField(max_length=50, null=True, editable=False)
+    source = models.CharField(max_length=50, null=True, blank=True)
+    external_id = models.CharField(max_length=50, null=True, blank=True)
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        permissions = [("set_price_state", "Can lock, release and negotiate prices")]
+        indexes = [
+            # Pages of one service, of one plan, of both; the last is also what a repricing walks.
+            models.Index(name="subscription_service", fields=["service", "id"]),
+            models.Index(name="subscription_plan", fields=["plan", "id"]),
+            models.Index(name="subscription_service_plan", fields=["service", "plan", "id"]),
+            # The list in the order of the start; ranges of starts.
+            models.Index(name="subscription_started", fields=["started_at", "id"]),
+            # Those that have ended, or will; most never do, and those are not in it.
+            models.Index(
+                name="subscription_ended",
+                fields=["ended_at", "id"],
+                condition=Q(ended_at__isnull=False),
+            ),
+            # One index for the exact search and for the prefix, in any collation.
+            models.Index(
+                name="subscription_comment", fields=["comment"], opclasses=["varchar_pattern_ops"]
+            ),
+        ]
+        constraints = [
+            # The composite index of the tutorial's chapter 12 too: it serves source alone.
+            models.UniqueConstraint(
+                name="subscription_unique_external_id", fields=["source", "external_id"]
+            ),
+            models.CheckConstraint(
+                name="subscription_external_id_has_source",
+                condition=Q(source=None, external_id=None)
+                | Q(source__isnull=False, external_id__isnull=False),
+                violation_error_message="Source and external id belong together: give both.",
+            ),
+            models.CheckConstraint(
+                name="subscription_price_not_negative",
+                condition=Q(price__gte=0, price__lte=HIGHEST_PRICE),
+            ),
+            models.CheckConstraint(
+                name="subscription_price_state_known",
+                condition=Q(price_state__in=["follows", "locked", "negotiated"]),
+                violation_error_message="A price follows, is locked or is negotiated.",
+            ),
+            models.CheckConstraint(
+                name="subscription_locked_until_of_locked",
+                condition=Q(locked_until=None)
+                | Q(price_state="locked", locked_until__gte=FIRST_DAY, locked_until__lte=LAST_DAY),
+                violation_error_message="Only a locked price is locked until a time.",
+            ),
+            models.CheckConstraint(
+                name="subscription_ends_after_start",
+                condition=Q(ended_at=None) | Q(ended_at__gt=F("started_at")),
+                violation_error_message="A subscription ends after it has started.",
+            ),
+            models.CheckConstraint(
+                name="subscription_dates_1900_to_9999",
+                condition=Q(started_at__gte=FIRST_DAY, started_at__lte=LAST_DAY)
+                & (Q(ended_at=None) | Q(ended_at__lte=LAST_DAY)),
+                violation_error_message="A start and an end lie in the years 1900 to 9999.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"subscription {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and take over the price that the database has set (a query where it may differ)."""
+        if self._state.adding:
+            # Left out, the price comes back with the insert; given, it may have been put right.
+            repriced = isinstance(self.price, Decimal | int | float | str)
+        else:
+            repriced = not {"service_id", "plan_id", "ended_at", "price", "price_state"}.isdisjoint(
+                self.changed_fields()
+            )
+        super().save(*args, **kwargs)
+        if repriced:
+            self.refresh_from_db(fields=["price", "price_state", "locked_until", "price_reason"])
+
+
+class LockEnd(models.Model):
+    """When a lock ends, for the sweep: an index on `locked_until` would end HOT updates.
+
+    Written by a trigger with each lock that has an end. A lock that was moved or released leaves
+    its old rows here; who takes one looks at the subscription.
+    """
+
+    subscription_id = models.BigIntegerField()
+    until = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(name="lock_end_until", fields=["until"])]
+
+    def __str__(self) -> str:
+        return f"lock of subscription {self.subscription_id} until {self.until}"
