@@ -47,14 +47,14 @@ from benchmarks.scratch import (
 from benchmarks.stopwatch import once, one_session, timed
 from benchmarks.web_server import a_site, get, rate
 from clients.models import Client
-from services.book_import import import_book
-from services.book_lines import CSV, FORMS
-from services.book_stream import Walk
-from services.filters import BookFilter
 from services.models import Plan, Service, Subscription
-from services.ordering import BY_ID, Cursor, marked
+from services.reading.filters import BookFilter
+from services.reading.ordering import BY_ID, Cursor, marked
 from services.serializers import SubscriptionSerializer
-from services.streaming import FIRST_CHUNK, in_pieces
+from services.transfer.chunks import Walk
+from services.transfer.formats import CSV, FORMS
+from services.transfer.importing import import_book
+from services.transfer.streaming import FIRST_CHUNK, in_pieces
 
 Figures = list[dict[str, Any]]
 CONNECTIONS = 8

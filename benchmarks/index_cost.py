@@ -17,8 +17,9 @@ from django.db import connection
 from benchmarks import results
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from benchmarks.stopwatch import session_seconds
-from services import repricing, total
+from services import repricing
 from services.models import Service
+from services.reading import total
 
 SHIPPED = "as shipped"
 ON_PRICE = "one more, on price"

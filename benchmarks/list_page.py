@@ -24,8 +24,8 @@ from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, timed
-from services import total
 from services.models import Subtotal
+from services.reading import total
 from services.views import SubscriptionView
 
 SHIPPED = "shipped"

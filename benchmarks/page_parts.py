@@ -17,10 +17,10 @@ from benchmarks import results
 from benchmarks.goals import PAGE, by_hand, request_of
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
-from pricebook.access import key_of
-from pricebook.api import JSONRenderer
-from services import filters, listing
-from services.filters import BookFilter
+from pricebook.kit.access import key_of
+from pricebook.kit.api import JSONRenderer
+from services.reading import filters, pages
+from services.reading.filters import BookFilter
 
 WHOLE, BY_HAND = "the whole request", "the page by hand"
 CALLS = 50  # of each part in a round
@@ -43,7 +43,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     query = QueryDict(PAGE.partition("?")[2])
     key, secret = APIKey.objects.create_key(name="parts")
     everything = BookFilter()
-    shown = {"result": listing.page(everything, None, 100).result}
+    shown = {"result": pages.page(everything, None, 100).result}
 
     def read_and_verify_the_key() -> bool:
         found = key_of(key.prefix)
@@ -59,8 +59,8 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         "  is the session alive?": connection.is_usable,
         "  the key, read and verified": read_and_verify_the_key,
         "  the parameters": read_the_parameters,
-        "  the statement, written": lambda: listing.statement(everything, None, 100),
-        "  the page, with its statement": lambda: listing.page(everything, None, 100),
+        "  the statement, written": lambda: pages.statement(everything, None, 100),
+        "  the page, with its statement": lambda: pages.page(everything, None, 100),
         "  rows to bytes": lambda: JSONRenderer.encoder.encode(shown),
         BY_HAND: by_hand,
     }

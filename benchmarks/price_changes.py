@@ -32,11 +32,13 @@ from django.db.models import F
 from benchmarks import results
 from benchmarks.repricing import storage
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
-from price_changes import definition, lifecycle, preview
 from price_changes.models import PriceChange
-from services import filters, listing, repricing
+from price_changes.planning import definition, preview
+from price_changes.running import lifecycle
+from services import repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
-from services.price_writes import ledger_origin
+from services.reading import filters, pages
+from services.repricing.writes import ledger_origin
 
 SET = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
 
@@ -315,7 +317,7 @@ def pages_until(goes_on: Callable[[], bool | None], seconds: float) -> list[floa
     """Times of list pages, sorted; for as long as `goes_on()` isn't False."""
     times, ends = [], time.perf_counter() + seconds
     while goes_on() is not False and time.perf_counter() < ends:
-        times.append(seconds_of(lambda: listing.page(filters.BookFilter(), None, 100)))
+        times.append(seconds_of(lambda: pages.page(filters.BookFilter(), None, 100)))
     return sorted(times)
 
 

@@ -17,10 +17,10 @@ from django.db import connection
 from benchmarks import results
 from benchmarks.scratch import say, scratch_book
 from benchmarks.stopwatch import timed
-from services import listing, serving
-from services.filters import BookFilter
 from services.models import Plan, Service, Subscription
-from services.ordering import BY_ID, ORDERINGS
+from services.reading import access_paths, pages
+from services.reading.filters import BookFilter
+from services.reading.ordering import BY_ID, ORDERINGS
 
 LONGEST = 250.0  # ms
 FIRST, DAYS = datetime(2023, 1, 1, tzinfo=UTC), 1_000
@@ -70,7 +70,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
                 },
                 rounds,
             )
-            way = serving.way(book_filter, ordering).value if call() else "refused"
+            way = access_paths.way(book_filter, ordering).value if call() else "refused"
             figures.append(
                 {
                     "rows": rows,
@@ -94,8 +94,8 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 def page(book_filter: BookFilter, ordering: Any = BY_ID) -> bool:
     """Whether it is served."""
     try:
-        listing.page(book_filter, None, 100, ordering)
-    except serving.NotServed:
+        pages.page(book_filter, None, 100, ordering)
+    except access_paths.NotServed:
         return False
     return True
 
@@ -110,7 +110,7 @@ def cases(rows: int) -> list[dict[str, Any]]:
     assert plan is not None
     past = {
         name: (FIRST + timedelta(days=DAYS * max(0.0, 1 - limit / rows))).isoformat()
-        for name, limit in serving.PASS_ROWS.items()
+        for name, limit in access_paths.PASS_ROWS.items()
     }
     few: list[dict[str, Any]] = [
         {"client": middle.client_id},
@@ -128,7 +128,7 @@ def cases(rows: int) -> list[dict[str, Any]]:
         {"ordering": "started_at", "started_from": past["price"]},
         {"ordering": "client_name"},
         # found
-        *(asked | {"ordering": ordering} for asked in few for ordering in serving.PASS_ROWS),
+        *(asked | {"ordering": ordering} for asked in few for ordering in access_paths.PASS_ROWS),
         {"source": middle.source},
         {"comment_prefix": "row 1"},
         {"started_from": past["price"]},

@@ -26,8 +26,8 @@ from django.db.models import F, Sum
 from benchmarks import results
 from benchmarks import tutorial_variants as tutorial
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
-from services import total
 from services.models import Subscription
+from services.reading import total
 
 THEIRS, OURS = "the tutorial's way", "Pricebook"
 WRITES = 5  # in a burst

@@ -23,9 +23,9 @@ from django.db.models import Count, Sum
 from benchmarks import results
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, timed
-from services import total
-from services.filters import BookFilter
 from services.models import Service, Subtotal
+from services.reading import total
+from services.reading.filters import BookFilter
 
 ALL_BY_COMMENT = BookFilter(comment_prefix="row")
 UNFOLDED = 5_000

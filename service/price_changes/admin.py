@@ -28,14 +28,14 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from price_changes import lifecycle
-from price_changes import preview as previews
 from price_changes.errors import ChangeError
 from price_changes.forms import FORMS, ApproveForm
 from price_changes.models import PriceChange
-from price_changes.progress import progress_of
-from price_changes.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
-from price_changes.wording import Names, sentence
+from price_changes.planning import preview as previews
+from price_changes.running import lifecycle
+from price_changes.showing.progress import progress_of
+from price_changes.showing.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
+from price_changes.showing.sentences import Names, sentence
 from pricebook.admin import BookAdmin
 from pricebook.templatetags.pricebook import instant
 from services.models import Skip

@@ -6,9 +6,12 @@ class PriceChangesConfig(AppConfig):
     verbose_name = "Price changes"
 
     def ready(self) -> None:
-        from price_changes import explaining, moving, pending, starting
-        from services import filters, ledger, repricing
+        from price_changes.planning import pending
+        from price_changes.running import moving, starting
+        from price_changes.showing import explaining
+        from services import ledger, repricing
         from services.models import Repricing
+        from services.reading import filters
 
         repricing.MOVERS[Repricing.Kind.ROWS] = moving.move_rows
         repricing.NEXT_ROW[Repricing.Kind.ROWS] = moving.next_row

@@ -1,6 +1,6 @@
 """What a caller of price changes did wrong."""
 
-from pricebook.refusal import Refusal
+from pricebook.kit.refusal import Refusal
 
 
 class ChangeError(Refusal):

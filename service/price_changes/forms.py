@@ -23,12 +23,12 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from price_changes import definition
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from price_changes.preview import preview
-from services.filters import LASTING
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
 from services.models import Plan, Service, Subscription
+from services.reading.filters import LASTING
 
 Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
 

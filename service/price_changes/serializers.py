@@ -7,11 +7,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from price_changes import lifecycle
 from price_changes.models import PriceChange
-from price_changes.progress import progress_of
-from services.filters import LASTING
+from price_changes.running import lifecycle
+from price_changes.showing.progress import progress_of
 from services.models import Skip, Subscription
+from services.reading.filters import LASTING
 
 
 def money(**options: Any) -> serializers.DecimalField:

@@ -15,9 +15,9 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
-from price_changes import definition, lifecycle, preview
 from price_changes.models import PriceChange
-from price_changes.rows import rows_of
+from price_changes.planning import definition, preview
+from price_changes.running import lifecycle
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -29,15 +29,17 @@ from price_changes.serializers import (
     SkipPageSerializer,
     SkipSerializer,
 )
-from pricebook import idempotency
-from pricebook.api import BadParameter, ErrorSerializer, Refused, object_of
-from pricebook.idempotency import idempotent
+from price_changes.showing.rows import rows_of
+from pricebook.kit import idempotency
+from pricebook.kit.api import BadParameter, ErrorSerializer, Refused, object_of
+from pricebook.kit.idempotency import idempotent
 from pricebook.models import APPROVE, PLAN
-from services import filters, values
+from services import parsing
 from services.models import Skip
-from services.ordering import Cursor
+from services.parsing import MAX_BIGINT, BadValue
+from services.reading import filters
+from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
-from services.values import MAX_BIGINT, BadValue
 from services.views import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS, cursor_of, link
 
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
@@ -46,16 +48,16 @@ STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
     "status": (
         "status",
-        lambda name, value: values.word(name, value, STATUSES),
+        lambda name, value: parsing.word(name, value, STATUSES),
         {"type": "string", "enum": STATUSES},
     ),
     "kind": (
         "kind",
-        lambda name, value: values.word(name, value, KINDS),
+        lambda name, value: parsing.word(name, value, KINDS),
         {"type": "string", "enum": KINDS},
     ),
-    "service": ("service_id", values.identifier, filters.ID.schema),
-    "plan": ("plan_id", values.identifier, filters.ID.schema),
+    "service": ("service_id", parsing.identifier, filters.ID.schema),
+    "plan": ("plan_id", parsing.identifier, filters.ID.schema),
 }
 
 
@@ -274,7 +276,7 @@ def reason_of(query: Any, words: list[str]) -> str | None:
     if value is None:
         return None
     try:
-        return values.word("reason", value, words)
+        return parsing.word("reason", value, words)
     except BadValue as error:
         raise filters.bad_parameter(error) from None
 

@@ -17,8 +17,8 @@ from rest_framework_api_key.models import APIKey
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from pricebook.kit.open_forms import OpenForm
 from pricebook.models import ApiKeyRights
-from pricebook.open_forms import OpenForm
 
 NUL = "\x00"  # PostgreSQL's text has no such character
 

@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.conf import settings
 
-from pricebook import sql_log
+from pricebook.kit import sql_log
 
 
 class PricebookConfig(AppConfig):

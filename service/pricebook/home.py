@@ -10,12 +10,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from price_changes.models import PriceChange
-from price_changes.progress import progress_of
-from price_changes.wording import Names, sentence
-from services import book_check
+from price_changes.showing.progress import progress_of
+from price_changes.showing.sentences import Names, sentence
+from services.audit import book_check
 from services.models import Repricing
+from services.reading.total import total_amount
 from services.repricing import progress
-from services.total import total_amount
 
 SHOWN = 10  # of each kind
 

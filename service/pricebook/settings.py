@@ -73,9 +73,9 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "pricebook.server_timing.ApiGZipMiddleware",
-    "pricebook.server_timing.ServerTimingMiddleware",
-    "pricebook.read_timeout.ReadTimeoutMiddleware",
+    "pricebook.kit.server_timing.ApiGZipMiddleware",
+    "pricebook.kit.server_timing.ServerTimingMiddleware",
+    "pricebook.kit.read_timeout.ReadTimeoutMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -146,7 +146,7 @@ database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": Tr
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
-# pricebook/prepared.py. An older PgBouncer would hand out a session that knows nothing of them.
+# pricebook/kit/prepared.py. An older PgBouncer would hand out a session that knows nothing of them.
 PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
 database.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
@@ -155,7 +155,7 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
-# Seconds that a statement of the web server may read; 0: any. See pricebook/read_timeout.py.
+# Seconds that a statement of the web server may read; 0: any. See pricebook/kit/read_timeout.py.
 READ_TIMEOUT = seconds("READ_TIMEOUT", 10)
 # The same where much is asked for: the whole book as of an instant, a chunk of a stream.
 LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
@@ -165,13 +165,13 @@ LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/1")
 CACHES = {
     "default": {
-        "BACKEND": "pricebook.cache.RedisCache",
+        "BACKEND": "pricebook.kit.cache.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": env.str("CACHE_PREFIX", "pricebook"),
         "TIMEOUT": 60 * 60,
         "OPTIONS": {
-            "serializer": "pricebook.cache.JSONSerializer",
-            # What a cache that hangs may cost a request, once in a while; see pricebook/cache.py.
+            "serializer": "pricebook.kit.cache.JSONSerializer",
+            # What a cache that hangs may cost a request, once in a while: see kit/cache.py.
             "socket_timeout": 0.2,
             "socket_connect_timeout": 0.2,
         },
@@ -184,11 +184,11 @@ CACHALOT = env.bool("CACHALOT", False)
 CACHES["catalogue"] = CACHES["default"] | {
     "KEY_PREFIX": CACHES["default"]["KEY_PREFIX"] + "-catalogue",
     "OPTIONS": CACHES["default"]["OPTIONS"]
-    | {"serializer": "services.catalogue_cache.RowsSerializer"},
+    | {"serializer": "services.reading.catalogue_cache.RowsSerializer"},
 }
 CACHALOT_CACHE = "catalogue"
 CACHALOT_ONLY_CACHABLE_TABLES = ["services_service", "services_plan"]
-CACHALOT_QUERY_KEYGEN = "services.catalogue_cache.query_key"
+CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
 if CACHALOT:
     INSTALLED_APPS.append("cachalot")
@@ -266,18 +266,18 @@ STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "pricebook.access.ApiKeyAuthentication",
+        "pricebook.kit.access.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["pricebook.access.MayWrite"],
+    "DEFAULT_PERMISSION_CLASSES": ["pricebook.kit.access.MayWrite"],
     "DEFAULT_RENDERER_CLASSES": [
-        "pricebook.api.JSONRenderer",
+        "pricebook.kit.api.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["pricebook.api.ExactJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.api.ContentNegotiation",
+    "DEFAULT_PARSER_CLASSES": ["pricebook.kit.api.ExactJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.kit.api.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "pricebook.api.error_response",
+    "EXCEPTION_HANDLER": "pricebook.kit.api.error_response",
     # Decimals and instants reach the renderer as they are; it writes both exactly.
     "COERCE_DECIMAL_TO_STRING": False,
     "DATETIME_FORMAT": None,
@@ -377,7 +377,7 @@ UNFOLD = {
 
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
 # SQL on the console: off, statements, or statements with their parameters (names, e-mails).
-# See pricebook/sql_log.py.
+# See pricebook/kit/sql_log.py.
 LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,
@@ -386,7 +386,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        "pricebook.sql_log": {"level": "DEBUG"},
+        "pricebook.kit.sql_log": {"level": "DEBUG"},
         # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
         "django.db.backends": {"level": "INFO"},
     },

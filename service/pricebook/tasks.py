@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import shared_task
 
-from pricebook import idempotency
+from pricebook.kit import idempotency
 from services.tasks import DatabaseTask
 
 

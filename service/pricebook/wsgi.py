@@ -4,7 +4,7 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from pricebook.read_timeout import bound_reads
+from pricebook.kit.read_timeout import bound_reads
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 

@@ -15,11 +15,11 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils.timezone import is_aware
 
-from pricebook.refusal import Refusal
-from services import lock_ends
+from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
 from services.models import Subscription
-from services.values import BadValue, money
+from services.parsing import BadValue, money
+from services.repricing import lock_ends
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 

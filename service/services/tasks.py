@@ -11,7 +11,9 @@ from typing import Any
 from celery import Task, shared_task
 from django.db import close_old_connections
 
-from services import book_check, repricing, total
+from services import repricing
+from services.audit import book_check
+from services.reading import total
 
 logger = logging.getLogger(__name__)
 

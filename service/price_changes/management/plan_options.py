@@ -8,8 +8,8 @@ from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from price_changes.errors import ChangeError
-from services.filters import LASTING
 from services.models import Plan, Service
+from services.reading.filters import LASTING
 
 # The plan's fields, as `definition` names them, and the options that give them.
 OPTIONS = {

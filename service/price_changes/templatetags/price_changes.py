@@ -2,7 +2,7 @@
 
 from django import template
 
-from price_changes.wording import PRICE_STATES
+from price_changes.showing.sentences import PRICE_STATES
 from services.models import Skip, Subscription
 
 register = template.Library()

@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.db.models import F
 
-from price_changes import definition, lifecycle, starting
 from price_changes.models import PriceChange
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle, starting
 from services import repricing
 from services.models import LedgerEntry, Repricing, Subscription
 

@@ -15,14 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from price_changes import lifecycle
 from price_changes.models import PriceChange
-from price_changes.preview import preview
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle
 from price_changes.tests.changes import planned
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
-from services.filters import LASTING
 from services.models import Service, Subscription
+from services.reading.filters import LASTING
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import in_background
 

@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from price_changes import starting
 from price_changes.models import PriceChange
+from price_changes.running import starting
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from services import repricing
 from services.models import Service, Subscription

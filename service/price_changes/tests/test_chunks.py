@@ -7,11 +7,12 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from price_changes import lifecycle, moving, starting
 from price_changes.models import ListedRows
+from price_changes.running import lifecycle, moving, starting
 from price_changes.tests.changes import approved, planned
-from services import price_state, price_writes, repricing
+from services import price_state, repricing
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
+from services.repricing import writes
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
 from services.tests.plans import explained
@@ -27,7 +28,7 @@ def book():
 class TestARowThatAPersonIsWriting:
     @pytest.fixture(autouse=True)
     def a_patient_worker(self, monkeypatch):
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "15s")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "15s")
 
     def beside_a_person(self, book):
         """The row after a chunk that has waited for a person's transaction, who wrote 9.00."""

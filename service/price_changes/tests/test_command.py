@@ -22,8 +22,8 @@ from django.core.management import (
     load_command_class,
 )
 
-from price_changes import starting
 from price_changes.models import PriceChange
+from price_changes.running import starting
 from services import price_state, repricing
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription

@@ -6,9 +6,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from price_changes import lifecycle
-from price_changes import preview as previews
 from price_changes.models import PriceChange
+from price_changes.planning import preview as previews
+from price_changes.running import lifecycle
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from pricebook.models import AnsweredRequest
 from pricebook.tasks import forget_answers

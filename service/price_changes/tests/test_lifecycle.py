@@ -6,10 +6,10 @@ import pytest
 from django.db import connection
 from django.db.models import Count, Sum
 
-from price_changes import lifecycle
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from price_changes.preview import preview
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle
 from price_changes.tests.changes import accounted, applied, approved, planned
 from services import repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
@@ -210,7 +210,7 @@ class TestPauseAndCancel:
 
 
 def application_started():
-    from price_changes import starting
+    from price_changes.running import starting
 
     return starting.start_due()
 

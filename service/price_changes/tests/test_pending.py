@@ -8,17 +8,19 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from price_changes import definition, lifecycle
 from price_changes.errors import ChangeError
-from price_changes.pending import pending_of
-from price_changes.preview import listed
+from price_changes.planning import definition
+from price_changes.planning.pending import pending_of
+from price_changes.planning.preview import listed
+from price_changes.running import lifecycle
 from price_changes.tests.changes import SECOND, applied, approved, clock, planned
-from services import book_stream, filters, listing, serving
-from services.book_lines import NDJSON
-from services.filters import BookFilter
 from services.models import Service, Subscription
+from services.reading import access_paths, filters, pages
+from services.reading.filters import BookFilter
+from services.reading.total import total_amount
 from services.tests.factories import a_book, a_plan, a_reader, a_service, a_subscription
-from services.total import total_amount
+from services.transfer import chunks
+from services.transfer.formats import NDJSON
 
 pytestmark = pytest.mark.django_db
 
@@ -188,7 +190,7 @@ class TestServedAtSize:
         one = book.first()
         for amount in (1, 2):
             approved(planned(kind="set", adjustment="add", operand=amount, effective_at=later()))
-        monkeypatch.setattr(serving, "JUDGED_ROWS", 59)
+        monkeypatch.setattr(access_paths, "JUDGED_ROWS", 59)
         for given in ({}, {"source": one.source}, {"q": "Company"}, {"ordering": "price"}):
             answer = a_reader().get(LIST, {"pending": "true", **given})
             assert (answer.status_code, answer.data["code"]) == (400, "not_served_at_size")
@@ -198,7 +200,7 @@ class TestServedAtSize:
         assert (together.data["parameter"], together.data["value"]) == ("pending", "true")
         for given in ({"service": one.service_id}, {"client": one.client_id}):
             assert a_reader().get(LIST, {"pending": "true", **given}).status_code == 200
-        monkeypatch.setattr(serving, "JUDGED_ROWS", 60)
+        monkeypatch.setattr(access_paths, "JUDGED_ROWS", 60)
         for path in (LIST, "/api/totals/"):
             assert a_reader().get(f"{path}?pending=true").status_code == 200
 
@@ -225,7 +227,7 @@ class TestServedAtSize:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE services_subscription, services_ledgerentry")
         given = {"client": book.first().client_id, "pending": "true"}
-        sql, params = listing.statement(BookFilter.of(given), None, 100)
+        sql, params = pages.statement(BookFilter.of(given), None, 100)
         assert most_rows(sql, params) < 1000  # of 4,000; a few hundred clients
 
     def test_asks_for_each_row_by_itself(self):
@@ -234,7 +236,7 @@ class TestServedAtSize:
         approved(planned(kind="set", adjustment="add", operand=1, effective_at=later()))
         for given in ({}, {"service": book.first().service_id}, {"source": book.first().source}):
             wanted = BookFilter.of({"pending": "true", **given})
-            sql, params = listing.statement(wanted, None, 100)
+            sql, params = pages.statement(wanted, None, 100)
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN {sql}", params)
                 assert "hashed" not in str(cursor.fetchall())
@@ -246,7 +248,7 @@ class TestServedAtSize:
         ))  # fmt: skip
         for given in ({}, {"source": book.first().source}):
             wanted = BookFilter.of({"pending": "true", **given})
-            sql, params = book_stream.statement(NDJSON, wanted, 0, 500)
+            sql, params = chunks.statement(NDJSON, wanted, 0, 500)
             assert most_rows(sql, params) <= 1000
 
 

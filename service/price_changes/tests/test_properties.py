@@ -30,17 +30,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from price_changes import definition, lifecycle, moving, starting
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle, moving, starting
 from price_changes.tests.changes import accounted, clock
-from services import book_check, followers, ledger, price_state, repricing
-from services.book_import import import_book
+from services import ledger, price_state, repricing
+from services.audit import book_check
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.price_state import PriceStateError
+from services.repricing import followers
 from services.tests.factories import a_client, a_service
 from services.tests.interleaving import replaced
+from services.transfer.importing import import_book
 
 HOUR = timedelta(hours=1)
 CENT = Decimal("0.01")

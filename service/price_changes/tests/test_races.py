@@ -12,10 +12,10 @@ import pytest
 from conftest import until
 from django.db import connection, transaction
 
-from price_changes import lifecycle, moving, starting
-from price_changes import preview as previews
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import preview as previews
+from price_changes.running import lifecycle, moving, starting
 from price_changes.tests.changes import (
     accounted,
     applied,
@@ -27,7 +27,8 @@ from price_changes.tests.changes import (
     stands,
     started,
 )
-from services import book_check, repricing
+from services import repricing
+from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (

@@ -7,10 +7,10 @@ import pytest
 from conftest import until
 from django.db import connection
 
-from price_changes import lifecycle
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
-from price_changes.preview import listed, preview
+from price_changes.planning.preview import listed, preview
+from price_changes.running import lifecycle
 from price_changes.tests.changes import (
     SECOND,
     accounted,
@@ -25,9 +25,10 @@ from price_changes.tests.changes import (
     stands,
     started,
 )
-from services import book_check, price_state, repricing
+from services import price_state, repricing
+from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
-from services.price_writes import ledger_origin
+from services.repricing.writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db

@@ -28,11 +28,12 @@ from benchmarks import (
 )
 from benchmarks import tutorial_variants as tutorial
 from pricebook.tests.test_docs import names_of_tests
-from services import repricing, total
-from services.book_import import import_book
-from services.filters import BookFilter
+from services import repricing
 from services.models import Plan, Service, Subscription
+from services.reading import total
+from services.reading.filters import BookFilter
 from services.tests.factories import a_book
+from services.transfer.importing import import_book
 
 pytestmark = pytest.mark.django_db
 

@@ -15,9 +15,10 @@ from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-from price_changes import definition, lifecycle
 from price_changes.models import PriceChange
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle
 from services import repricing
 from services.models import Repricing, Service, Subscription
 from services.repricing import plan_due, reprice, stamp

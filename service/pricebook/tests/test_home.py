@@ -14,9 +14,10 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework_api_key.models import APIKey
 
-from price_changes import definition, lifecycle
 from price_changes.models import PriceChange
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle
 from pricebook.tests.pages import OpenedForm
 from services.models import Service
 from services.repricing import START_DUE, reprice

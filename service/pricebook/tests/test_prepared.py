@@ -5,7 +5,7 @@ from datetime import UTC
 import pytest
 from django.db import DatabaseError, connection
 
-from pricebook.prepared import prepared_cursor
+from pricebook.kit.prepared import prepared_cursor
 from services.models import Service, Subscription
 from services.tests.factories import a_reader, a_service, a_subscription
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from pricebook.read_timeout import bound_reads, bounded
+from pricebook.kit.read_timeout import bound_reads, bounded
 from services.tests.factories import a_book, a_reader, a_subscription
 from services.tests.interleaving import a_person
 

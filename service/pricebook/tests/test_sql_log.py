@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection
 
-from pricebook.sql_log import log_statement
+from pricebook.kit.sql_log import log_statement
 
 EMAIL = "andrey@example.com"
 

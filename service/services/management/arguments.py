@@ -8,15 +8,15 @@ from typing import TypeVar
 
 from django.core.management.base import CommandError
 
-from services import values
-from services.values import BadValue
+from services import parsing
+from services.parsing import BadValue
 
 Value = TypeVar("Value")
 
 
 def number(text: str) -> int:
     """The id of something."""
-    return _checked(values.identifier, text)
+    return _checked(parsing.identifier, text)
 
 
 def count(text: str) -> int:
@@ -28,7 +28,7 @@ def count(text: str) -> int:
 
 def instant(text: str) -> datetime:
     """A time with its time zone."""
-    return _checked(values.instant, text)
+    return _checked(parsing.instant, text)
 
 
 def past_instant(text: str) -> datetime:
@@ -53,7 +53,7 @@ def author_of(given: str | None) -> str:
         except (KeyError, OSError):  # a container's user may have no name
             raise CommandError("Your login has no name: give --author NAME.") from None
     try:
-        name = values.text("--author", given, 150).strip()
+        name = parsing.text("--author", given, 150).strip()
     except BadValue as error:
         raise CommandError(error.detail) from None
     if not name:

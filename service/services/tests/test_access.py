@@ -149,7 +149,7 @@ class TestErrors:
         def defect(*args):
             raise RuntimeError("secret")
 
-        monkeypatch.setattr("services.listing.page", defect)
+        monkeypatch.setattr("services.reading.pages.page", defect)
         reader = a_reader()
         reader.raise_request_exception = False
         response = reader.get(URL)

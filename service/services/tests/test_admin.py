@@ -13,8 +13,9 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
-from price_changes import definition, lifecycle
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle
 from pricebook.tests.pages import OpenedForm, errors_of
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.repricing import reprice, stamp

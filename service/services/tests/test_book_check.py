@@ -11,7 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from services import book_check, price_state, repricing
+from services import price_state, repricing
+from services.audit import book_check
 from services.models import LedgerEntry, Service, Subscription, Subtotal
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 

@@ -13,9 +13,9 @@ from django.db.models.functions import Coalesce, Upper
 from django.test.utils import CaptureQueriesContext
 
 from clients.models import Client
-from services import breakdown, serving, total
-from services.filters import BookFilter
 from services.models import Plan, Service, Subscription
+from services.reading import access_paths, breakdown, total
+from services.reading.filters import BookFilter
 from services.tests.factories import (
     a_book,
     a_client,
@@ -428,19 +428,19 @@ class TestTotals:
 
     def test_of_too_many_names_are_refused_before_a_subscription_is_read(self, monkeypatch):
         a_book(30, clients=8)
-        monkeypatch.setattr(serving, "SEARCH_NAMES", 5)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 5)
         for by in ("", "&by=service", "&client=1"):
             refused = a_reader().get(f"/api/totals/?q=company{by}")
             assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
             assert (refused.json()["parameter"], refused.json()["value"]) == ("q", "company")
         read = rows_by_relation(*breakdown.totals_statement(BookFilter(q="company"), []))
         assert not any("subscription" in name for name in read if read[name])
-        monkeypatch.setattr(serving, "SEARCH_NAMES", 8)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 8)
         assert a_reader().get("/api/totals/?q=company").json()["count"] == 30
 
     def test_of_more_rows_than_a_list_may_read_are_refused(self, monkeypatch):
         one = a_book(30, services=2).first()
-        monkeypatch.setitem(serving.PASS_ROWS, "id", 29)
+        monkeypatch.setitem(access_paths.PASS_ROWS, "id", 29)
         refused = a_reader().get("/api/totals/?state=active&by=plan")
         assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
         assert (refused.json()["parameter"], refused.json()["value"]) == ("state", "active")

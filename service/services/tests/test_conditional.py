@@ -10,10 +10,11 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from services import breakdown, ledger, listing, price_state
-from services.filters import BookFilter
+from services import ledger, price_state
 from services.models import Subscription
-from services.price_writes import ledger_origin
+from services.reading import breakdown, pages
+from services.reading.filters import BookFilter
+from services.repricing.writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_reader, a_subscription
 
 URL = "/api/subscriptions/?page_size=5"
@@ -37,9 +38,9 @@ class TestETag:
 
     def test_is_confirmed_without_reading_a_row(self):
         a_book(12)
-        page = listing.page(BookFilter(comment_prefix="row"), None, 5)
-        seen = listing.Seen("x", [listing.digest(page.version, "x")])
-        sql, params = listing.statement(BookFilter(comment_prefix="row"), None, 5, seen=seen)
+        page = pages.page(BookFilter(comment_prefix="row"), None, 5)
+        seen = pages.Seen("x", [pages.digest(page.version, "x")])
+        sql, params = pages.statement(BookFilter(comment_prefix="row"), None, 5, seen=seen)
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)
             lines = [line for (line,) in cursor.fetchall() if " on services_subscription" in line]
@@ -120,14 +121,14 @@ class TestETag:
         a_book(12)
         seen_to = "x"
         now = timezone.now()
-        version = listing.page(BookFilter(), None, 5).version
-        seen = listing.Seen(seen_to, [listing.digest(version, seen_to)])
+        version = pages.page(BookFilter(), None, 5).version
+        seen = pages.Seen(seen_to, [pages.digest(version, seen_to)])
         for sql, params in (
             breakdown.statement("client", {}, None, 5, seen=seen),
             breakdown.statement("client", {"q": "Company"}, None, 5, seen=seen),
             breakdown.statement("service", {}, None, 5, seen=seen),
             breakdown.totals_statement(BookFilter(comment_prefix="row"), ["plan"], seen),
-            listing.statement_as_of(ledger.as_of(now), None, 5, seen),
+            pages.statement_as_of(ledger.as_of(now), None, 5, seen),
         ):
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)

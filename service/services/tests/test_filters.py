@@ -12,13 +12,14 @@ from django.http import QueryDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from price_changes.definition import row_filter
 from price_changes.errors import ChangeError
-from pricebook.api import BadParameter
-from services import filters, listing, price_state, serving
-from services.filters import BookFilter, book_filter
+from price_changes.planning.definition import row_filter
+from pricebook.kit.api import BadParameter
+from services import price_state
 from services.models import Subscription
-from services.ordering import ORDERINGS, Cursor, marked
+from services.reading import access_paths, filters, pages
+from services.reading.filters import BookFilter, book_filter
+from services.reading.ordering import ORDERINGS, Cursor, marked
 from services.tests.factories import (
     a_book,
     a_client,
@@ -270,14 +271,14 @@ class TestSearch:
 
     def test_of_too_many_names_is_refused_and_compares_no_more_of_them(self, monkeypatch):
         a_book(subscriptions=600, clients=300)
-        monkeypatch.setattr(serving, "SEARCH_NAMES", 20)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 20)
         few = a_subscription(a_client("Ромашка"))
         assert a_reader().get("/api/subscriptions/?q=ромашка").json()["count"] == 1
         for further in ("", f"&email={few.client.user.email}", "&ordering=price"):
             response = a_reader().get(f"/api/subscriptions/?q=company{further}")
             assert (response.status_code, response.json()["code"]) == (400, "not_served_at_size")
             assert "20 names like 'company'" in response.json()["detail"]
-        sql, params = listing.statement(BookFilter(q="company"), None, 100)
+        sql, params = pages.statement(BookFilter(q="company"), None, 100)
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {sql}", params)
             plan = "\n".join(line for (line,) in cursor.fetchall())
@@ -291,7 +292,7 @@ class TestSearch:
         name = "Ромашка и сыновья"
         subscription.client.company_name = name
         subscription.client.save()
-        sql, params = listing.statement(BookFilter(q="ромашка"), None, 100)
+        sql, params = pages.statement(BookFilter(q="ромашка"), None, 100)
         with connection.cursor() as cursor:
             # What vacuum does: entries that wait to be put in order make the index dear.
             cursor.execute("SELECT gin_clean_pending_list('client_name_trigrams')")

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from services import breakdown
-from services.filters import FILTERS, PAGING
-from services.ordering import ORDERINGS, Cursor
+from services.reading import breakdown
+from services.reading.filters import FILTERS, PAGING
+from services.reading.ordering import ORDERINGS, Cursor
 from services.tests.factories import a_book, a_reader
 
 PATHS = ["subscriptions", "clients", "services", "plans", "totals", "ledger"]

@@ -22,10 +22,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from clients.models import Client
-from services import book_check, book_lines, repricing
-from services.book_export import Exported, export_book
-from services.book_file import LINE_LIMIT, BadBook, Problem
-from services.book_import import Imported, import_book
+from services import repricing
+from services.audit import book_check
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.tests.factories import (
     a_book,
@@ -36,6 +34,10 @@ from services.tests.factories import (
     a_subscription,
 )
 from services.tests.interleaving import a_person
+from services.transfer import formats
+from services.transfer.csv_file import LINE_LIMIT, BadBook, Problem
+from services.transfer.exporting import Exported, export_book
+from services.transfer.importing import Imported, import_book
 
 pytestmark = pytest.mark.django_db
 
@@ -224,8 +226,8 @@ class TestReading:
         assert not Repricing.objects.exists()
 
     def test_writes_more_than_a_chunk(self, monkeypatch):
-        monkeypatch.setattr("services.book_import.CHUNK", 10)
-        monkeypatch.setattr("services.book_import.BATCH", 7)
+        monkeypatch.setattr("services.transfer.importing.CHUNK", 10)
+        monkeypatch.setattr("services.transfer.importing.BATCH", 7)
         told = []
         import_book(
             io.BytesIO(as_csv(lines(*[{}] * 35))),
@@ -493,7 +495,7 @@ class TestOfTheApi:
 
     def test_a_text_that_broke_off_is_refused(self):
         header, *lines, _ = self.streamed()
-        problem = the_problem(b"".join([header, *lines, book_lines.CSV.broken]))
+        problem = the_problem(b"".join([header, *lines, formats.CSV.broken]))
         assert (problem.line, problem.value[:19]) == (10, "# error: broken_off")
         assert "not complete" in problem.reason
 
@@ -584,7 +586,7 @@ class TestThereAndBack:
             transaction.set_rollback(True)
 
     def test_writes_more_than_a_chunk(self, monkeypatch):
-        monkeypatch.setattr("services.book_stream.CHUNK", 7)
+        monkeypatch.setattr("services.transfer.chunks.CHUNK", 7)
         a_book(subscriptions=30)
         before = everything()
         content, exported = self.export()
@@ -610,7 +612,7 @@ class TestThereAndBack:
 @pytest.mark.django_db(transaction=True)
 class TestBesideWriters:
     def test_says_that_the_book_moved(self, monkeypatch):
-        monkeypatch.setattr("services.book_stream.CHUNK", 10)
+        monkeypatch.setattr("services.transfer.chunks.CHUNK", 10)
         a_book(subscriptions=30)
 
         def elsewhere(*_):
@@ -629,7 +631,7 @@ class TestBesideWriters:
         assert b"row 30" in out.getvalue()
 
     def test_the_command_then_exits_with_1_and_leaves_the_file(self, monkeypatch, tmp_path):
-        monkeypatch.setattr("services.book_stream.CHUNK", 10)
+        monkeypatch.setattr("services.transfer.chunks.CHUNK", 10)
         a_book(subscriptions=30)
 
         def write_meanwhile(execute, sql, params, many, context):

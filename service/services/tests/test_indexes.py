@@ -13,8 +13,8 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from services import repricing
+from services.audit.named_queries import NamedQuery, named_queries
 from services.models import Service, Subscription
-from services.named_queries import NamedQuery, named_queries
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_files")]

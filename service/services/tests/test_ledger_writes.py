@@ -11,8 +11,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from services import book_check, repricing
-from services.book_import import import_book
+from services import repricing
+from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
 from services.repricing import catalogue_edit, reprice
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
@@ -22,6 +22,7 @@ from services.tests.interleaving import (
     in_background,
     without_trigger,
 )
+from services.transfer.importing import import_book
 
 pytestmark = pytest.mark.django_db
 

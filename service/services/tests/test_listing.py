@@ -12,11 +12,11 @@ import pytest
 from django.db import connection
 
 from clients.models import Client
-from services import listing, serving, total
-from services.filters import FILTERS, BookFilter
 from services.models import Subscription
-from services.ordering import BY_ID, ORDERINGS, Cursor
-from services.serving import NotServed, Way
+from services.reading import access_paths, pages, total
+from services.reading.access_paths import NotServed, Way
+from services.reading.filters import FILTERS, BookFilter
+from services.reading.ordering import BY_ID, ORDERINGS, Cursor
 from services.tests.factories import (
     a_book,
     a_client,
@@ -72,37 +72,37 @@ class TestLinks:
 
     def test_end_where_the_book_ends(self):
         first, *_, last = a_book(10).order_by("id")
-        whole = listing.page(BookFilter(), None, 10)
+        whole = pages.page(BookFilter(), None, 10)
         assert (whole.next, whole.previous) == (None, None)
-        assert listing.page(BookFilter(), Cursor(first.pk), 9).next is None
-        assert listing.page(BookFilter(), Cursor(last.pk, backward=True), 9).previous is None
+        assert pages.page(BookFilter(), Cursor(first.pk), 9).next is None
+        assert pages.page(BookFilter(), Cursor(last.pk, backward=True), 9).previous is None
 
     def test_lead_back_from_beyond_an_end(self):
         first, *_, last = a_book(10).order_by("id")
-        beyond = listing.page(BookFilter(), Cursor(last.pk), 5)
+        beyond = pages.page(BookFilter(), Cursor(last.pk), 5)
         assert (beyond.result, beyond.next) == ([], None)
-        assert listing.page(BookFilter(), beyond.previous, 5).result[-1]["id"] == last.pk
+        assert pages.page(BookFilter(), beyond.previous, 5).result[-1]["id"] == last.pk
 
-        before = listing.page(BookFilter(), Cursor(first.pk, backward=True), 5)
+        before = pages.page(BookFilter(), Cursor(first.pk, backward=True), 5)
         assert (before.result, before.previous) == ([], None)
-        assert listing.page(BookFilter(), before.next, 5).result[0]["id"] == first.pk
+        assert pages.page(BookFilter(), before.next, 5).result[0]["id"] == first.pk
 
     def test_do_not_skip_or_repeat_when_rows_come_and_go(self):
         book = list(a_book(10).order_by("id"))
-        page = listing.page(BookFilter(), None, 5)
+        page = pages.page(BookFilter(), None, 5)
         Subscription.objects.filter(pk__in=[book[0].pk, book[4].pk]).delete()
 
-        following = listing.page(BookFilter(), page.next, 5)
+        following = pages.page(BookFilter(), page.next, 5)
 
         assert [row["id"] for row in following.result] == [row.pk for row in book[5:]]
 
     @pytest.mark.parametrize("cursor", [Cursor(0), Cursor(2**63 - 1), Cursor(0, True)])
     def test_may_point_anywhere(self, cursor):
         a_book(3)
-        page = listing.page(BookFilter(), cursor, 1)
+        page = pages.page(BookFilter(), cursor, 1)
         for other in (page.next, page.previous):
             if other:
-                listing.page(BookFilter(), Cursor.parse(str(other)), 1)
+                pages.page(BookFilter(), Cursor.parse(str(other)), 1)
         assert page.total.subscriptions == 3
 
 
@@ -123,21 +123,21 @@ class TestTotalOfAPage:
         prices = Subscription.objects.filter(**{lookup: value}).values_list("price", flat=True)
         assert len(prices) > 5
 
-        page = listing.page(BookFilter(**{name: value}), cursor, 5)
+        page = pages.page(BookFilter(**{name: value}), cursor, 5)
 
         assert len(page.result) == 5
         assert (page.total.amount, page.total.subscriptions) == (sum(prices), len(prices))
 
     def test_holds_beyond_the_end_of_the_book(self):
         a_book(3)
-        page = listing.page(BookFilter(comment_prefix="row"), Cursor(2**62), 5)
+        page = pages.page(BookFilter(comment_prefix="row"), Cursor(2**62), 5)
         assert page.result == []
         assert page.total.subscriptions == 3
         assert page.total.amount > 0
 
     def test_of_nothing_is_a_decimal_zero(self):
         for book_filter in (BookFilter(), BookFilter(service=1), BookFilter(comment="none")):
-            assert listing.page(book_filter, None, 5).total == total.Total(Decimal(0), 0)
+            assert pages.page(book_filter, None, 5).total == total.Total(Decimal(0), 0)
 
 
 ROWS = 30_000
@@ -159,9 +159,9 @@ class TestPlan:
 
         Where a plan is kept for all values, it reads no more than the one for these.
         """
-        sql, params = listing.statement(book_filter, cursor, size, ordering)
+        sql, params = pages.statement(book_filter, cursor, size, ordering)
         nodes = self.explained(sql, params)
-        if listing.planned_once(book_filter, ordering):
+        if pages.planned_once(book_filter, ordering):
             numbers = itertools.count(1)
             kept = re.sub("%s", lambda _: f"${next(numbers)}", sql)
             with connection.cursor() as db:
@@ -267,7 +267,7 @@ class TestPlan:
     @pytest.mark.parametrize("order", ["started_at", "-started_at", "client_name", "-client_name"])
     @pytest.mark.parametrize("backward", [False, True])
     def test_in_another_order_reads_little_more_than_the_page(self, order, backward):
-        row = listing.page(BookFilter(subscription=self.subscription.pk), None, 1).result[0]
+        row = pages.page(BookFilter(subscription=self.subscription.pk), None, 1).result[0]
         ordering = ORDERINGS[order]
         middle = Cursor(row["id"], backward, ordering.value_of(row))
         for cursor in (None, middle):
@@ -300,7 +300,7 @@ class TestPlan:
         Client.objects.filter(pk=many.client_id).update(company_name="Яблоко")
         for given in ({"client": many.client_id}, {"email": many.client.user.email}):
             for size in (1, 10, 100):
-                sql, params = listing.statement(
+                sql, params = pages.statement(
                     BookFilter(**given), None, size, ORDERINGS["client_name"]
                 )
                 # The few services and plans, to the rows of the page.
@@ -313,31 +313,31 @@ class TestPlan:
 
     def test_of_what_is_not_served_reads_nothing(self, monkeypatch):
         for order in ("id", "price", "client_name", "started_at"):
-            monkeypatch.setitem(serving.PASS_ROWS, order, ROWS - 1)
+            monkeypatch.setitem(access_paths.PASS_ROWS, order, ROWS - 1)
             nodes = self.nodes_of(order, price_state="locked")
             assert [rows for _, _, rows in nodes if rows] == []
             with pytest.raises(NotServed):
-                listing.page(BookFilter(price_state="locked"), None, 100, ORDERINGS[order])
+                pages.page(BookFilter(price_state="locked"), None, 100, ORDERINGS[order])
 
     def test_of_a_client_in_another_order_counts_no_further_than_the_limit(self, monkeypatch):
         client = Subscription.objects.get(pk=self.subscription.pk).client
         for order in ("price", "client_name", "started_at"):
-            monkeypatch.setitem(serving.PASS_ROWS, order, 9)
+            monkeypatch.setitem(access_paths.PASS_ROWS, order, 9)
             for given in ({"client": client.pk}, {"email": client.user.email}):
                 nodes = self.nodes_of(order, **given)
                 assert max(rows for _, _, rows in nodes) == 10
                 with pytest.raises(NotServed):
-                    listing.page(BookFilter(**given), None, 5, ORDERINGS[order])
+                    pages.page(BookFilter(**given), None, 5, ORDERINGS[order])
 
     def test_of_an_indexed_filter_in_another_order_counts_no_further_than_the_limit(
         self, monkeypatch
     ):
-        monkeypatch.setitem(serving.PASS_ROWS, "price", 500)
+        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 500)
         nodes = self.nodes_of("price", source=self.subscription.source)
         assert [rows for _, _, rows in nodes if rows] == [501]
-        monkeypatch.setitem(serving.PASS_ROWS, "price", 1111)
+        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 1111)
         assert (
-            listing.page(
+            pages.page(
                 BookFilter(comment_prefix="row 12"), None, 5, ORDERINGS["price"]
             ).total.subscriptions
             == 1111
@@ -351,7 +351,7 @@ class TestPlanByClient:
         a_book(1, clients=100)
         a_book(10_000, clients=10)
         for size in (1, 10, 100):
-            sql, params = listing.statement(BookFilter(), None, size, ORDERINGS["client_name"])
+            sql, params = pages.statement(BookFilter(), None, size, ORDERINGS["client_name"])
             read = rows_by_relation(sql, params)
             assert read["services_subscription_pkey"] == 0
             by_client = sum(n for name, n in read.items() if name.startswith(CLIENT_INDEX))
@@ -406,7 +406,7 @@ class TestOrdering:
     def walk(self, book_filter, ordering, size, way, cursor=None):
         found = []
         while True:
-            page = listing.page(book_filter, cursor, size, ordering)
+            page = pages.page(book_filter, cursor, size, ordering)
             ids = [row["id"] for row in page.result]
             found = found + ids if way == "next" else ids + found
             cursor = getattr(page, way)
@@ -440,7 +440,7 @@ class TestOrdering:
         there_before = set(self.whole(BookFilter(), ordering))
         gone = set()
         while True:
-            page = listing.page(BookFilter(), cursor, 7, ordering)
+            page = pages.page(BookFilter(), cursor, 7, ordering)
             seen += [row["id"] for row in page.result]
             if page.next is None:
                 break
@@ -480,31 +480,31 @@ class TestServed:
             ("price", ["pending", "client"], Way.PASSED),
             ("price", ["pending", "subscription"], Way.FOUND),
         ]:
-            assert serving.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
+            assert access_paths.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
 
     def test_knows_of_each_filter_how_it_is_served(self):
         residual = {"state", "price_state", "price_from", "price_to"}
         assert set(FILTERS) == (
-            serving.CATALOGUE
-            | serving.FEW
-            | serving.INDEXED
-            | serving.SEARCHED
-            | serving.JUDGED
+            access_paths.CATALOGUE
+            | access_paths.FEW
+            | access_paths.INDEXED
+            | access_paths.SEARCHED
+            | access_paths.JUDGED
             | residual
         )
 
     def test_is_what_the_refusal_names_and_the_document_says(self, monkeypatch, settings):
         a_book(12)
-        monkeypatch.setitem(serving.PASS_ROWS, "price", 10)
+        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 10)
         response = a_reader().get("/api/subscriptions/?ordering=-price")
         body = response.json()
         assert (response.status_code, body["code"]) == (400, "not_served_at_size")
         assert (body["parameter"], body["value"]) == ("ordering", "-price")
-        assert serving.served() in body["detail"]
+        assert access_paths.served() in body["detail"]
 
         service = Subscription.objects.first().service_id
         response = a_reader().get(f"/api/subscriptions/?ordering=-price&service={service}")
         assert response.status_code == 200
         monkeypatch.undo()
         document = (settings.BASE_DIR.parent / "docs/reads.md").read_text()
-        assert serving.served() in " ".join(document.split())
+        assert access_paths.served() in " ".join(document.split())

@@ -8,11 +8,12 @@ from conftest import until
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from services import book_check, price_state, repricing
-from services.lock_ends import release_ended
+from services import price_state, repricing
+from services.audit import book_check
 from services.models import LedgerEntry, LockEnd, Plan, Service, Subscription
 from services.price_state import PriceStateError
 from services.repricing import reprice
+from services.repricing.lock_ends import release_ended
 from services.tests.factories import a_plan, a_service, a_subscription
 from services.tests.interleaving import a_person, in_background, without_trigger
 

@@ -14,9 +14,9 @@ import pytest
 from conftest import until
 from django.db import OperationalError, connection, models, transaction
 
-from services import followers, price_writes, repricing, stamping
+from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
-from services.repricing import plan_due, reprice, reprice_one, stamp
+from services.repricing import comments, followers, plan_due, reprice, reprice_one, stamp, writes
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
     CREATE,
@@ -346,7 +346,7 @@ class TestAnEditorWhoseTransactionStaysOpen:
     def test_holds_up_all_of_a_worker_that_does_not_give_way(
         self, monkeypatch, service, subscription
     ):
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "0")
         assert not self.other_prices_moved(service, subscription, seconds=1)
         assert right()
 
@@ -386,7 +386,7 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
         assert right()
 
     def test_without_giving_way_the_person_is_the_victim(self, monkeypatch, service, subscription):
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "0")
         assert self.victim(service, subscription, lambda: reprice(seconds=3)) == "person"
 
 
@@ -556,7 +556,7 @@ class TestAPersonBesideAChunk:
             empty = list(rows.filter(comment="").values_list("pk", flat=True))
             return Subscription.objects.filter(pk__in=empty).update(comment=comment)
 
-        monkeypatch.setattr(stamping, "write", write_stamp)
+        monkeypatch.setattr(comments, "write", write_stamp)
         with repricing.catalogue_edit(comment="2027"):
             service.full_price = 200
             service.save()

@@ -11,9 +11,9 @@ from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from services import followers, price_writes, repricing
+from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Skip, Subscription
-from services.repricing import catalogue_edit, plan_due, progress, reprice, stamp
+from services.repricing import catalogue_edit, followers, plan_due, progress, reprice, stamp, writes
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import Pause, a_person, in_background
 from services.tests.plans import explained
@@ -365,7 +365,7 @@ class TestSmallSteps:
     def test_one_that_somebody_holds_up_is_left_at_once_and_the_others_are_kept(
         self, book, monkeypatch
     ):
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
         held = RepricingStep.objects.order_by("pk")[2]
         with a_person() as person:
             person.execute("SELECT lock_service(%s, true)", [held.service_id])
@@ -375,7 +375,7 @@ class TestSmallSteps:
 
     def test_wait_at_the_end_for_a_counter_as_long_as_one_alone(self, book, monkeypatch):
         """What another worker holds until its COMMIT is on the disk: that may take 10 ms."""
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
         with a_person() as person:
             person.execute("SELECT FROM services_repricing FOR NO KEY UPDATE")
             chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
@@ -386,7 +386,7 @@ class TestSmallSteps:
 
     def test_lock_the_counters_in_one_order(self, book, monkeypatch):
         """Whatever the order of the steps: of two workers none waits for the other."""
-        monkeypatch.setattr(price_writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
         low, high = Repricing.objects.order_by("pk")
         low.steps.update(effective_at=timezone.now())
         with a_person() as person:

@@ -20,11 +20,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from price_changes import definition
-from price_changes.preview import preview
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
 from pricebook.models import ApiKeyRights
 from pricebook.wsgi import application
-from services.filters import FILTERS, PAGING
+from services.reading.filters import FILTERS, PAGING
 from services.tests.factories import a_book
 
 CHECKS = [

@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
-from services import listing
-from services.filters import BookFilter
 from services.models import Subscription
+from services.reading import pages
+from services.reading.filters import BookFilter
 from services.serializers import SubscriptionSerializer
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 
@@ -108,7 +108,7 @@ class TestPage:
             price_state="locked", locked_until=now + timedelta(days=1), price_reason="as agreed"
         )
 
-        page = listing.page(BookFilter(), None, 100)
+        page = pages.page(BookFilter(), None, 100)
 
         data = SubscriptionSerializer(Subscription.objects.for_api(), many=True).data
         assert len(data) == 22

@@ -23,12 +23,13 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pricebook.api import JSONRenderer
-from services import book_lines, book_stream, price_state, streaming
-from services.filters import LASTING, BookFilter
+from pricebook.kit.api import JSONRenderer
+from services import price_state
 from services.models import Subscription
+from services.reading.filters import LASTING, BookFilter
 from services.tests.factories import a_book, a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
+from services.transfer import chunks, formats, streaming
 
 URL = "/api/subscriptions/"
 ODD = '" , \\ / \x01\x1f\x7f\t\r\n \u2028 Привет 🙂 %s {0}'
@@ -68,7 +69,7 @@ def places(monkeypatch):
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(streaming, "FIRST_CHUNK", 5)
-    monkeypatch.setattr(book_stream, "CHUNK", 10)
+    monkeypatch.setattr(chunks, "CHUNK", 10)
 
 
 def a_motley_book():
@@ -243,7 +244,7 @@ class TestHowItSends:
 
     def test_in_memory_that_does_not_grow(self, monkeypatch):
         """Nor is there a text of a chunk while the next one is fetched."""
-        monkeypatch.setattr(book_stream, "CHUNK", 2_000)
+        monkeypatch.setattr(chunks, "CHUNK", 2_000)
         peaks = []
         for rows in (2_500, 17_500):
             a_book(rows)
@@ -260,9 +261,7 @@ class TestHowItSends:
     def test_with_what_it_looks_up_in_the_order_of_the_clients(self, filters, empty_files):
         """As a big book is read: one row after the other, by primary key."""
         a_book(500, clients=100)
-        sql, params = book_stream.statement(
-            book_lines.CSV, BookFilter(**filters), -1, book_stream.CHUNK
-        )
+        sql, params = chunks.statement(formats.CSV, BookFilter(**filters), -1, chunks.CHUNK)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
@@ -363,7 +362,7 @@ class TestBesideOthers:
 
     def test_says_so_in_csv_and_to_whoever_walks_the_book(self):
         a_book(30)
-        walk = book_stream.Walk(book_lines.CSV, BookFilter(), 10)
+        walk = chunks.Walk(formats.CSV, BookFilter(), 10)
         texts = iter(walk)
         next(texts)
         with a_person() as person:

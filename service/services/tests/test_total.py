@@ -17,14 +17,14 @@ from django.db import connection, transaction
 from django.db.models import Count, Sum
 from django.test.utils import CaptureQueriesContext
 
-from pricebook.cache import RedisCache
+from pricebook.kit.cache import RedisCache
 from pricebook.local.valkey import find_binary
-from services import listing, total
-from services.filters import BookFilter
 from services.models import Service, Subscription, Subtotal
-from services.ordering import Cursor
+from services.reading import pages, total
+from services.reading.filters import BookFilter
+from services.reading.ordering import Cursor
+from services.reading.total import Total, fold, total_amount
 from services.tests.factories import a_book, a_plan, a_reader, a_service, a_subscription
-from services.total import Total, fold, total_amount
 
 # Through the cache: neither the subtotals nor the page itself know these.
 FILTERS = {
@@ -180,7 +180,7 @@ class TestCache:
 
         for _ in range(2):
             # 1 query: * rows, version and total
-            assert len(queries_of(lambda: listing.page(book_filter, None, 1000))) == 1
+            assert len(queries_of(lambda: pages.page(book_filter, None, 1000))) == 1
 
     def test_is_not_asked_by_service_and_plan(self):
         book_filter = BookFilter(service=a_book(30).first().service_id)
@@ -318,7 +318,7 @@ class TestRaces:
                 external_id=f"more {percent}",
             )
             assert total_amount(book_filter) == summed(book_filter)
-            page = listing.page(book_filter, None, 1000)
+            page = pages.page(book_filter, None, 1000)
             assert page.total == summed(book_filter)
 
     def test_rows_and_total_are_of_one_book_while_others_write(self):
@@ -355,7 +355,7 @@ class TestRaces:
         with in_background(*[repeated(4, write)] * 3):
             end = time.monotonic() + 4
             while time.monotonic() < end:
-                page = listing.page(random.choice(filters), Cursor(0), 1000)
+                page = pages.page(random.choice(filters), Cursor(0), 1000)
                 assert page.next is None
                 assert sum(row["price"] for row in page.result) == page.total.amount
                 assert len(page.result) == page.total.subscriptions

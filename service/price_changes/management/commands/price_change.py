@@ -14,12 +14,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from price_changes import definition, lifecycle, preview
 from price_changes.errors import ChangeError
-from price_changes.management import plan_options, report
+from price_changes.management import plan_options
 from price_changes.models import PriceChange
-from price_changes.pending import pending_of
-from price_changes.rows import moved_rows
+from price_changes.planning import definition, preview
+from price_changes.planning.pending import pending_of
+from price_changes.running import lifecycle
+from price_changes.showing import terminal
+from price_changes.showing.rows import moved_rows
 from services import repricing
 from services.management import arguments
 from services.management.progress import Progress
@@ -132,7 +134,7 @@ class Command(BaseCommand):
             return self.write_json(map(_record, changes))
         rows = [
             (str(change.pk), change.status, moment(change.effective_at), change.planned_by,
-             change.title or report.does(change))
+             change.title or terminal.does(change))
             for change in changes
         ]  # fmt: skip
         self.write(table("><<<<", [("", "state", "from", "by", "what"), *rows]))
@@ -151,7 +153,7 @@ class Command(BaseCommand):
             return self.write_json(found)
         lines = [
             (str(row["subscription"]), money(row["old_price"]), "→", money(row["new_price"]),
-             row["new_state"], report.REASONS.get(row["reason"], row["reason"] or ""))
+             row["new_state"], terminal.REASONS.get(row["reason"], row["reason"] or ""))
             for row in found
         ]  # fmt: skip
         head = ("subscription", "old", "", "new", "state", "stays because")
@@ -168,7 +170,7 @@ class Command(BaseCommand):
             return self.write_json(found)
         lines = [
             (str(skip["id"]), str(skip["subscription_id"] or f"{skip['rows']:,} rows"),
-             report.why(skip["reason"], skip["by_change_id"]), skip["detail"])
+             terminal.why(skip["reason"], skip["by_change_id"]), skip["detail"])
             for skip in found
         ]  # fmt: skip
         self.write(table(">><<", [("", "subscription", "why", ""), *lines]))
@@ -288,7 +290,7 @@ class Command(BaseCommand):
         if json:
             return self.write_json([_record(change)])
         change = _get(change.pk)
-        self.write(report.lines(change, preview))
+        self.write(terminal.lines(change, preview))
         self.next(_next(change, preview))
 
     def next(self, words: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from django.db.models import F
 
-from price_changes import moving
-from services import followers, repricing
+from price_changes.running import moving
+from services import repricing
 from services.models import Repricing
-from services.price_writes import at_point, giving_way, lock_catalogue
+from services.repricing import followers
+from services.repricing.writes import at_point, giving_way, lock_catalogue
 from services.tests.interleaving import replaced, without_catalogue_locks
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.db import connection
 
-from price_changes import lifecycle
-from price_changes.definition import new_price_sql
 from price_changes.models import ListedRows, PriceChange
-from services import book_check
+from price_changes.planning.definition import new_price_sql
+from price_changes.running import lifecycle
+from services.audit import book_check
 from services.models import LedgerEntry, LockEnd, Repricing, RepricingStep
 
 Kind, Status = PriceChange.Kind, PriceChange.Status

@@ -7,13 +7,13 @@ from typing import Any
 from price_changes.tests.kills.victims import Ambush, waiting_at_points
 from pricebook.local.home import Home
 from pricebook.wsgi import application as pricebook
-from services import price_writes
+from services.repricing import writes
 
-price_writes.POINT = waiting_at_points(f"web {os.getpid()}", Ambush(Home.from_environment().run))
+writes.POINT = waiting_at_points(f"web {os.getpid()}", Ambush(Home.from_environment().run))
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     answer: Iterable[bytes] = pricebook(environ, start_response)
     if environ["REQUEST_METHOD"] == "POST":
-        price_writes.at_point("answer not sent")
+        writes.at_point("answer not sent")
     return answer

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand
 
-from services import book_check
-from services.book_check import BookCheck
+from services.audit import book_check
+from services.audit.book_check import BookCheck
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from services.named_queries import named_queries
+from services.audit.named_queries import named_queries
 
 
 class Command(BaseCommand):

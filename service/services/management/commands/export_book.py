@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from services.book_export import Exported, Sink, export_book
 from services.management.progress import Progress
+from services.transfer.exporting import Exported, Sink, export_book
 
 
 class Command(BaseCommand):

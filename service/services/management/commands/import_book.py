@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from services.book_file import BadBook
-from services.book_import import Imported, import_book
 from services.management.progress import Progress
+from services.transfer.csv_file import BadBook
+from services.transfer.importing import Imported, import_book
 
 GZIP = b"\x1f\x8b"
 

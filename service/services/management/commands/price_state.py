@@ -15,11 +15,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from services import ledger, price_state
-from services.filters import BookFilter
 from services.management import arguments
 from services.management.table import moment, money, table
 from services.models import Subscription
 from services.price_state import PriceStateError
+from services.reading.filters import BookFilter
 
 VERBS = {
     "lock": "keep the price that it has",

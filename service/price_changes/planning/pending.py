@@ -1,0 +1,72 @@
+"""What is scheduled, and which subscriptions it would move.
+
+A change is pending for a subscription while it is scheduled and its rows, judged as of its
+instant, have the subscription among those that move: the rows of `definition.rows_sql`, which
+preview and start read too.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db.models import BooleanField, Q, QuerySet
+from django.db.models.expressions import RawSQL
+
+from price_changes.models import PriceChange
+from price_changes.planning.definition import fetch, rows_sql
+
+MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
+
+# Most of what is scheduled names another service, plan or client, and is not even asked.
+MAY_CONCERN = """
+EXISTS (SELECT FROM services_subscription one
+          JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
+         WHERE one.id = %s
+           AND CASE change.kind
+               WHEN 'list_price' THEN one.service_id = change.service_id
+               WHEN 'discount' THEN one.plan_id = change.plan_id
+               WHEN 'set' THEN jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
+                                   'client', one.client_id, 'subscription', one.id)
+                               @> (SELECT coalesce(jsonb_object_agg(key, value), '{}')
+                                     FROM jsonb_each(change.filter)
+                                    WHERE key IN ('service', 'plan', 'client', 'subscription'))
+               ELSE true END)
+"""
+
+
+def scheduled() -> QuerySet[PriceChange]:
+    """What is approved and has not begun, in the order of its coming."""
+    changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
+    return changes.select_related("reverts").order_by("effective_at", "approval")
+
+
+def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]]]:
+    """Statements, one a change, of the ids that a scheduled change (all of them) would move.
+
+    None for a change that is not scheduled. One query.
+    """
+    changes = scheduled() if change_id is None else scheduled().filter(pk=change_id)
+    found = []
+    for change in changes:
+        rows, params = rows_sql(change)
+        found.append((MOVED.format(columns="id", rows=rows), tuple(params)))
+    return found
+
+
+def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
+    """Changes that would move this subscription, with what each makes of its price as it is now.
+
+    Two queries, however much is scheduled.
+    """
+    may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
+    changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
+    statements, params = [], []
+    for change in changes.values():
+        rows, given = rows_sql(change)
+        moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
+        statements.append(f"{moved} AND id = %s")
+        params += [*given, subscription_id]
+    if not statements:
+        return []
+    prices = dict(fetch(" UNION ALL ".join(statements), params))
+    return [(change, prices[pk]) for pk, change in changes.items() if pk in prices]

@@ -1,0 +1,312 @@
+"""What a price change would do: counts, totals, groups, and its fingerprint, in one pass.
+
+The fingerprint stands for the definition of the change and for each row of it: what it pays, what
+it is to pay, or why it does not move. Who approves it approves these rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+from django.utils import timezone
+
+from clients.models import Client
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.planning.definition import fetch, rows_sql
+from services.bounds import HIGHEST_PRICE
+from services.models import Plan, Service
+
+EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
+LARGEST = 10  # movers among the clients
+
+# Of each row all that decides; XOR, so that no order is needed.
+HASH = (
+    "bit_xor(hash_record_extended(ROW(id, service_id, plan_id, price, price_state, locked_until,"
+    " new_price, new_state, new_until, reason), 0))"
+)
+
+# Two groupings in one statement, hence of one snapshot. As GROUPING SETS they would be one scan, on
+# one core and sorted twice; apart, both are aggregated in parallel.
+PREVIEW = f"""
+SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, stop_following,
+       lowest, highest, hash
+  FROM (SELECT service_id, plan_id, reason, bucket, count(*) AS rows, sum(price) AS before,
+               sum(new_price) AS after, count(*) FILTER (
+                   WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
+               ) AS stop_following,
+               min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
+          FROM (SELECT *, CASE WHEN reason IS NULL THEN width_bucket(
+                       new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[]) END
+                       AS bucket
+                  FROM ({{rows}}) change_row) bucketed
+         GROUP BY service_id, plan_id, reason, bucket) pair
+ UNION ALL
+SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL
+  FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
+          FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
+        HAVING sum(price) <> sum(new_price)
+         ORDER BY abs(sum(new_price) - sum(price)) DESC, client_id LIMIT {LARGEST}) mover
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one pass over the rows has found."""
+
+    rows: int
+    moves: int
+    fingerprint: str
+    preview: dict[str, Any]
+
+
+def count(change: PriceChange, at: datetime | None = None) -> Counted:
+    """The preview of a change, as of `at`; nothing is kept. Two or three queries.
+
+    ChangeError for a change that has no rows, or that would make a price negative or too high.
+    """
+    at = at or change.effective_at or timezone.now()
+    sql, params = rows_sql(change, at)
+    pairs: dict[tuple[int, int], dict[str, Any]] = {}
+    stays: dict[str, int] = defaultdict(int)
+    buckets: dict[int, int] = defaultdict(int)
+    movers = []
+    rows = moves = stop_following = digest = 0
+    before = after = Decimal(0)
+    found = fetch(PREVIEW.format(rows=sql), [*params, *params])
+    for (
+        service_id,
+        plan_id,
+        reason,
+        bucket,
+        client_id,
+        n,
+        was,
+        becomes,
+        stop,
+        low,
+        high,
+        hash,
+    ) in found:
+        if client_id is not None:
+            movers.append((client_id, n, was, becomes))
+            continue
+        pair = pairs.setdefault(
+            (service_id, plan_id),
+            {
+                "service": service_id,
+                "plan": plan_id,
+                "rows": 0,
+                "moves": 0,
+                "before": Decimal(0),
+                "after": Decimal(0),
+            },
+        )
+        moving = n if reason is None else 0
+        for name, value in (("rows", n), ("moves", moving), ("before", was), ("after", becomes)):
+            pair[name] += value
+        rows, moves, digest = rows + n, moves + moving, digest ^ hash
+        before, after, stop_following = before + was, after + becomes, stop_following + stop
+        if reason is not None:
+            stays[reason] += n
+        elif low < 0 or high > HIGHEST_PRICE:
+            raise _out_of_range(change, at)
+        else:
+            buckets[bucket] += n
+    preview = {
+        "as_of": at.isoformat(),
+        "rows": rows,
+        "moves": moves,
+        "stays": dict(sorted(stays.items())),
+        "stop_following": stop_following,
+        "total_before": before,
+        "total_after": after,
+        "by_service_and_plan": _named_pairs(list(pairs.values())),
+        "largest_movers": _named_clients(movers),
+        "distribution": [
+            {
+                "from": EDGES[bucket - 1] if bucket else None,
+                "to": EDGES[bucket] if bucket < len(EDGES) else None,
+                "rows": n,
+            }
+            for bucket, n in sorted(buckets.items())
+        ],
+        "scheduled_before": list(
+            PriceChange.objects.filter(status="scheduled", effective_at__lte=at)
+            .exclude(pk=change.pk)
+            .values_list("pk", flat=True)[:100]
+        ),
+    }
+    return Counted(rows, moves, fingerprint(change, digest, rows, moves), preview)
+
+
+def fingerprint(change: PriceChange, digest: int, rows: int, moves: int) -> str:
+    """32 hexadecimal digits for the definition and the rows."""
+    definition = [
+        change.kind,
+        change.service_id,
+        change.plan_id,
+        change.new_value,
+        change.for_new_only,
+        change.filter,
+        change.adjustment,
+        change.operand,
+        change.floor,
+        change.ceiling,
+        change.rounding_step,
+        change.locked_until,
+        change.comment,
+        change.reverts_id,
+        digest,
+        rows,
+        moves,
+    ]
+    plain = [str(each.normalize()) if isinstance(each, Decimal) else each for each in definition]
+    return blake2b(msgspec.json.encode(plain), digest_size=16).hexdigest()
+
+
+def preview(change_id: int) -> PriceChange:
+    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is None:
+            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        if change.status not in ("planned", "held"):
+            raise ChangeError(
+                "wrong_state",
+                f"Price change {change_id} is {change.status}; a preview is of one that is"
+                " planned or held.",
+                409,
+                state=change.status,
+                allowed=["planned", "held"],
+            )
+        # Before the count, so that what it does not see has not been counted either; what is
+        # committed between the two is counted, and called drift.
+        [(snapshot,)] = fetch("SELECT pg_current_snapshot()::text", [])
+        counted = count(change, at=timezone.now() if change.status == "held" else None)
+        if change.kind == PriceChange.Kind.SET and not counted.rows:
+            raise ChangeError(
+                "empty_set",
+                "No subscription matches the filter: there is nothing to change.",
+                parameter="filter",
+            )
+        change.preview = msgspec.to_builtins(counted.preview)
+        change.fingerprint = counted.fingerprint
+        change.previewed_at = timezone.now()
+        change.preview_snapshot = snapshot
+        change.save(update_fields=["preview", "fingerprint", "previewed_at", "preview_snapshot"])
+    return change
+
+
+# Entries that the preview has not seen, by the transactions that it could see. Who has left has
+# an entry elsewhere, which somebody's own move has written.
+DRIFT = """
+SELECT count(DISTINCT subscription_id) FROM services_ledgerentry entry
+ WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
+   AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
+   AND ({of} = %(id)s OR change_id IS NULL AND EXISTS (
+        SELECT FROM services_ledgerentry before
+         WHERE before.subscription_id = entry.subscription_id AND before.id < entry.id
+           AND before.{of} = %(id)s AND before.price IS NOT NULL))
+"""
+
+
+def drift(change: PriceChange) -> int | None:
+    """How many subscriptions of a catalogue's change have been written since its preview.
+
+    None for one without a preview, and for a change of a set. One query, over the entries since.
+    """
+    of, pk = ("service_id", change.service_id) if change.service_id else ("plan_id", change.plan_id)
+    if change.preview_snapshot is None or pk is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(DRIFT.format(of=of), {"seen": change.preview_snapshot, "id": pk})
+        (rows,) = cursor.fetchone()
+    return int(rows)
+
+
+# What a row is called where it is listed, and in the statements of `definition`.
+COLUMNS = {
+    "subscription": "id",
+    "client": "client_id",
+    "service": "service_id",
+    "plan": "plan_id",
+    "old_price": "price",
+    "price_state": "price_state",
+    "new_price": "new_price",
+    "new_state": "new_state",
+    "locked_until": "new_until",
+    "reason": "reason",
+}
+
+
+def listed(
+    change: PriceChange, after: int = 0, limit: int = 100, reason: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows old → new in the order of their ids, on from `after`; of one reason if given.
+
+    `reason` "moves" means those that move. Computed anew: what would happen if it happened now.
+    Reads on from `after` until it has found them: a page, wherever it is; more for a rare reason.
+    """
+    sql, params = rows_sql(change)
+    where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
+    more = [reason] if where.endswith("%s") else []
+    # OFFSET 0 keeps the reason out of the walk along the ids. The planner takes a condition on an
+    # expression for one that hardly any row fulfils, and would judge and sort all rows first; it
+    # would too if the order, which is the walk's, were asked for once more outside.
+    walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s ORDER BY id OFFSET 0"  # noqa: S608
+    found = fetch(
+        f"SELECT {', '.join(COLUMNS.values())} FROM ({walk}) change_row"  # noqa: S608
+        f" WHERE {where} LIMIT %s",
+        [*params, after, *more, limit],
+    )
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+
+
+def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
+    sql, params = rows_sql(change, at)
+    [(pk, price, new_price)] = fetch(
+        f"SELECT id, price, new_price FROM ({sql}) change_row WHERE reason IS NULL"  # noqa: S608
+        " AND (new_price < 0 OR new_price > %s) ORDER BY id LIMIT 1",
+        [*params, HIGHEST_PRICE],
+    )
+    return ChangeError(
+        "price_out_of_range",
+        f"Subscription {pk} would move from {price} to {new_price}; a price lies from 0 to"
+        f" {HIGHEST_PRICE}. Set a floor or a ceiling, or take it out of the filter.",
+        409,
+        parameter="operand",
+        value=str(new_price),
+        subscription=pk,
+    )
+
+
+def _named_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    services = dict(Service.objects.values_list("pk", "name"))
+    plans = {plan.pk: str(plan) for plan in Plan.objects.all()}
+    for pair in pairs:
+        pair["service_name"] = services.get(pair["service"], "")
+        pair["plan_name"] = plans.get(pair["plan"], "")
+    return sorted(pairs, key=lambda pair: -abs(pair["after"] - pair["before"]))
+
+
+def _named_clients(movers: list[tuple[int, int, Decimal, Decimal]]) -> list[dict[str, Any]]:
+    ids = [client_id for client_id, *_ in movers]
+    names = dict(Client.objects.filter(pk__in=ids).values_list("pk", "company_name"))
+    return [
+        {
+            "client": client_id,
+            "client_name": names.get(client_id, ""),
+            "rows": rows,
+            "before": before,
+            "after": after,
+        }
+        for client_id, rows, before, after in movers
+    ]

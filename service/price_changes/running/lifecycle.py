@@ -1,0 +1,367 @@
+"""What people do with a price change: approve, pause, resume, cancel, revert.
+
+Each verb is one transaction that locks the change, checks that its state allows the verb (else
+`wrong_state`, with the states that do), and writes down who did it. So of two that come at once
+the second one is told what the first has done. The planning is in `definition`, the preview in
+`preview`, the start in `starting`, the rows in `moving`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from price_changes.errors import ChangeError
+from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import preview as previews
+from price_changes.planning.definition import in_future, refuse_lock_that_has_ended, rows_sql
+from price_changes.running import starting
+from price_changes.running.starting import CATALOGUE
+from services.models import Clock, Repricing, RepricingStep, Skip
+from services.repricing.writes import at_point
+
+Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+
+# The states that allow each verb.
+ALLOWED = {
+    "preview": [Status.PLANNED, Status.HELD],
+    "approve": [Status.PLANNED, Status.HELD],
+    "pause": [Status.APPLYING],
+    "resume": [Status.PAUSED],
+    "cancel": [
+        Status.PLANNED,
+        Status.SCHEDULED,
+        Status.HELD,
+        Status.APPLYING,
+        Status.PAUSED,
+    ],
+    "revert": [Status.APPLIED],
+}
+
+
+def allowed(change: PriceChange) -> list[str]:
+    """The verbs that the state of a change allows."""
+    return [verb for verb, states in ALLOWED.items() if change.status in states]
+
+
+@contextmanager
+def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is None:
+            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        if change.status not in ALLOWED[verb]:
+            raise wrong_state(change, verb)
+        yield change
+
+
+def wrong_state(change: PriceChange, verb: str) -> ChangeError:
+    states = [state.value for state in ALLOWED[verb]]
+    return ChangeError(
+        "wrong_state",
+        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
+        f" {' or '.join(states)}.",
+        409,
+        state=change.status,
+        allowed=states,
+    )
+
+
+def approve(
+    change_id: int,
+    fingerprint: str,
+    author: str,
+    when_moved: str | None = None,
+    effective_at: Any = None,
+) -> PriceChange:
+    """Approve what the latest preview showed; the change falls due at its instant, or at once.
+
+    `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
+    catalogue and a revert are always current). `effective_at` is for one that was held, whose
+    instant has passed, and for one that was planned without an instant. Raises ChangeError.
+    `frozen` lists the rows now, in one statement.
+    """
+    with _held(change_id, "approve") as change:
+        if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
+            raise ChangeError(
+                "needs_another_person",
+                f"{author} planned price change {change_id}; somebody else has to approve it.",
+                403,
+            )
+        if not change.fingerprint:
+            raise ChangeError(
+                "not_previewed",
+                f"Price change {change_id} has no preview yet: preview it first.",
+                409,
+            )
+        if fingerprint != change.fingerprint:
+            raise ChangeError(
+                "stale_fingerprint",
+                f"{str(fingerprint)[:40]!r} is not the fingerprint of the latest preview of price"
+                f" change {change_id}: look at it again, and approve that one.",
+                409,
+                parameter="fingerprint",
+                value=str(fingerprint)[:100],
+            )
+        change.when_moved = _when_moved(change, when_moved)
+        if change.kind not in CATALOGUE and not (change.preview or {}).get("moves"):
+            raise ChangeError(
+                "nothing_moves", "No subscription would move; there is nothing to approve.", 409
+            )
+        if effective_at is not None:
+            change.effective_at = _other_instant(change, effective_at)
+        _order(change)
+        change.status = Status.SCHEDULED
+        change.approved_by, change.approved_at = author, timezone.now()
+        change.note = ""
+        change.save()
+        if change.when_moved == WhenMoved.FROZEN:
+            _freeze(change)
+        at_point("approved")
+    return change
+
+
+def _other_instant(change: PriceChange, given: Any) -> datetime:
+    at = in_future("effective_at", given)
+    if change.status == Status.PLANNED and change.effective_at not in (None, at):
+        assert change.effective_at is not None
+        raise ChangeError(
+            "instant_is_planned",
+            f"It was planned and previewed for {change.effective_at.isoformat()}: leave"
+            " effective_at out, or plan another change.",
+            409,
+            parameter="effective_at",
+            value=at.isoformat(),
+        )
+    return at
+
+
+def _when_moved(change: PriceChange, given: str | None) -> str:
+    if change.kind != Kind.SET:
+        if given not in (None, "", WhenMoved.CURRENT):
+            raise ChangeError(
+                "always_current",
+                "A change of the catalogue and a revert move what is there at their instant:"
+                " when_moved is current.",
+                parameter="when_moved",
+                value=str(given)[:100],
+                allowed=[WhenMoved.CURRENT.value],
+            )
+        return WhenMoved.CURRENT
+    if given in (None, ""):
+        return WhenMoved.HOLD
+    if given not in WhenMoved.values:
+        raise ChangeError(
+            "unknown_value",
+            f"when_moved may be {', '.join(WhenMoved.values)}.",
+            parameter="when_moved",
+            value=str(given)[:100],
+            allowed=WhenMoved.values,
+        )
+    return str(given)
+
+
+def _order(change: PriceChange) -> None:
+    """Its place among all changes: the instant, then the order of approvals."""
+    role = {Kind.LIST_PRICE: "service", Kind.DISCOUNT: "plan"}.get(Kind(change.kind))
+    with connection.cursor() as cursor:
+        if role is not None:
+            # An edit of the same thing waits for this commit, so it knows of this change; and
+            # the instant is read after those that came before.
+            cursor.execute(
+                f"SELECT lock_{role}(%s, true)",
+                [change.service_id or change.plan_id],
+            )
+        cursor.execute("SELECT nextval('price_changes_approval'), clock_timestamp()")
+        change.approval, now = cursor.fetchone()
+    of_held = change.status == Status.HELD and (change.effective_at or now) <= now
+    if change.effective_at is None or of_held:
+        change.effective_at = now
+    elif change.effective_at <= now:
+        raise ChangeError(
+            "in_the_past",
+            f"Its instant, {change.effective_at.isoformat()}, has passed: plan another change.",
+            409,
+            parameter="effective_at",
+            value=change.effective_at.isoformat(),
+        )
+    refuse_lock_that_has_ended(change.locked_until, change.effective_at)
+
+
+def _freeze(change: PriceChange) -> None:
+    ListedRows.objects.filter(change_id=change.pk).delete()
+    _, found = starting.list_rows(change, rows_sql(change))
+    if found != change.fingerprint:
+        raise ChangeError(
+            "moved_since_preview",
+            "Rows have moved since the preview: preview it again, and approve that one.",
+            409,
+        )
+
+
+def pause(change_id: int, author: str) -> PriceChange:
+    """Leave the remaining rows alone until somebody resumes. Waits for no chunk."""
+    with _held(change_id, "pause") as change:
+        Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
+        change.status = Status.PAUSED
+        change.paused_by, change.paused_at = author, timezone.now()
+        change.resumed_by, change.resumed_at = "", None
+        change.save(update_fields=["status", "paused_by", "paused_at", "resumed_by", "resumed_at"])
+        at_point("paused")
+    return change
+
+
+def resume(change_id: int, author: str) -> PriceChange:
+    with _held(change_id, "resume") as change:
+        Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
+        change.status = Status.APPLYING
+        change.resumed_by, change.resumed_at = author, timezone.now()
+        if not Repricing.objects.due().filter(change_id=change_id).exists():
+            change.status, change.finished_at = Status.APPLIED, timezone.now()
+        change.save(update_fields=["status", "resumed_by", "resumed_at", "finished_at"])
+        at_point("resumed")
+    return change
+
+
+def cancel(change_id: int, author: str) -> PriceChange:
+    """Before the instant nothing happens; during the apply nothing more moves, and what was
+    applied is reverted (by a change of its own, approved by `author`). Waits for chunks in hand.
+    """
+    with _held(change_id, "cancel") as change:
+        began = change.status in (Status.APPLYING, Status.PAUSED)
+        if began:
+            _stop(change)
+            at_point("change stopped")
+        ListedRows.objects.filter(change_id=change_id).delete()
+        change.status, change.cancelled_by = Status.CANCELLED, author
+        change.finished_at = timezone.now()
+        change.save(update_fields=["status", "cancelled_by", "finished_at"])
+        if began:
+            back = _plan_revert(change, author)
+            back.title = f"Cancelled: {change}"[:100]
+            back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
+            back.approved_by, back.approved_at = author, timezone.now()
+            _order(back)
+            back.save()
+    return change
+
+
+def _stop(change: PriceChange) -> None:
+    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
+    # Who is planning one ends first, so that its steps are found; who comes later finds it done.
+    list(due.filter(planned_at=None).select_for_update())
+    for work in due:
+        # A chunk in hand holds its step, and ends first.
+        steps = work.steps.select_for_update().order_by("pk")
+        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
+        work.steps.all().delete()
+        work.refresh_from_db()
+        rows = sum(step.subscriptions - step.checked for step in left)
+        if rows > 0:
+            Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
+        Repricing.objects.filter(pk=work.pk).update(
+            finished_at=Clock(), paused_at=None, checked=work.checked + max(0, rows)
+        )
+
+
+def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
+    """Plan the change that takes this one back, with its own preview.
+
+    It restores the price, the price state and the stamped comment of every row that nobody
+    touched since, and lists the others. With `approve_too` it is approved in the same transaction.
+    """
+    try:
+        with _held(change_id, "revert") as change:
+            _refuse_to_revert(change)
+            back = _plan_revert(change, author)
+            back = previews.preview(back.pk)
+            at_point("revert planned")
+            if approve_too:
+                back = approve(back.pk, back.fingerprint, author)
+    except IntegrityError as error:
+        if "price_change_reverted_once" not in str(error):
+            raise
+        raise ChangeError(
+            "reverted_already", f"Price change {change_id} is being reverted already.", 409
+        ) from error
+    return back
+
+
+def _refuse_to_revert(change: PriceChange) -> None:
+    if change.reverts is not None and change.reverts.status == Status.CANCELLED:
+        raise ChangeError(
+            "was_cancelled",
+            f"Price change {change.pk} took back what price change {change.reverts_id} had applied"
+            " before it was cancelled; plan another one instead.",
+            409,
+        )
+    last = change
+    while (
+        back := last.reverted_by.exclude(status=Status.CANCELLED)
+        .filter(started_at__isnull=False)
+        .order_by("-pk")
+        .first()
+    ) is not None:
+        last = back
+    if last != change:
+        raise ChangeError(
+            "revert_the_last",
+            f"Price change {change.pk} was reverted, and is in force by price change {last.pk}:"
+            " revert that one.",
+            409,
+            allowed=[last.pk],
+        )
+
+
+def _plan_revert(change: PriceChange, author: str) -> PriceChange:
+    back = PriceChange(
+        kind=change.kind if change.kind in CATALOGUE else Kind.REVERT,
+        title=f"Revert: {change}"[:100],
+        planned_by=author,
+        reverts=change,
+        service_id=change.service_id,
+        plan_id=change.plan_id,
+    )
+    first = change.first
+    if first.status == Status.REVERTED:
+        back.comment = first.comment  # it is in force again, with its stamp
+    if change.kind in CATALOGUE:
+        back.old_value = change.new_value
+        back.new_value = starting.value_without(change)
+    back.save(force_insert=True)
+    back.refresh_from_db()
+    return back
+
+
+def outcome(change: PriceChange) -> dict[str, Any]:
+    """What became of the rows: applied + skipped + failed = rows when it is finished. 3 queries."""
+    works = Repricing.objects.filter(change_id=change.pk)
+    sums = works.aggregate(
+        rows=Sum("checked", default=0),
+        applied=Sum("repriced", default=0),
+        failed=Sum("failed", default=0),
+        stamped=Sum("stamped", default=0),
+    )
+    skipped = dict(
+        Skip.objects.filter(repricing__change_id=change.pk)
+        .exclude(reason=Skip.Reason.FAILED)
+        .order_by()
+        .values_list("reason")
+        .annotate(rows=Sum("rows"))
+    )
+    not_stamped = skipped.pop(Skip.Reason.NOT_STAMPED, 0)
+    superseded = Skip.objects.filter(by_change_id=change.pk).aggregate(rows=Sum("rows", default=0))
+    return {
+        **sums,
+        "not_stamped": not_stamped,  # of the applied: their comment could not be written
+        "skipped": skipped,
+        "drift": change.drift,
+        "superseded": superseded["rows"],  # rows of others that this one holds
+    }

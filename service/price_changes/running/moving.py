@@ -1,0 +1,322 @@
+"""Moving the rows of a set: a chunk of the list that `starting` has made.
+
+Who calls it: every drain of the workers (`services.repricing`), by what `apps.py` registers there.
+
+    move_rows()   judge a chunk by one statement: move a row, or skip it with the reason
+                  → what somebody has written meanwhile: lock → judge anew
+    next_row()    the row that can't be written leaves the list
+
+A change that comes late never overwrites a later instant: a row with a later entry in the ledger
+is skipped as superseded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+
+from price_changes.models import ListedRows, PriceChange
+from price_changes.planning.definition import new_price_sql
+from services.models import RepricingStep
+from services.repricing import Chunk, lock_ends
+from services.repricing.writes import at_point, ledger_origin, lock_catalogue
+
+WhenMoved = PriceChange.WhenMoved
+
+# Where the next chunk ends: no further than the stretch of the list that it begins in.
+NEXT = """
+SELECT stretch.id, max(next.id), count(next.id)
+  FROM (SELECT id, ids FROM price_changes_listedrows
+         WHERE change_id = %(change)s AND service_id = %(service)s AND plan_id = %(plan)s
+           AND last_id > %(after)s
+         ORDER BY first_id LIMIT 1) stretch
+ CROSS JOIN LATERAL (
+       SELECT id FROM unnest(ids) id WHERE id > %(after)s ORDER BY id LIMIT %(size)s) next
+ GROUP BY stretch.id
+"""
+
+MOVED_SINCE = lock_ends.MOVED_SINCE.format(
+    since="%(effective)s", service="%(service)s", plan="%(plan)s"
+)
+
+# Judged by what this statement sees and without a lock, which would write each row once more. A
+# row that somebody has written since is another version when the update has its lock: it stays,
+# and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
+# What is returned of the judgement is not joined to it again: the planner takes both for one row
+# and would compare each with each.
+# Not by "=": that may become a TID scan, and older minor versions of PostgreSQL do not compare its
+# ctid again when the lock is there.
+MOVE = """
+WITH item AS MATERIALIZED (
+    SELECT item.*, service_id AS item_service, plan_id AS item_plan
+      FROM price_changes_listedrows,
+           unnest(ids, prices, price_states, untils, new_prices, new_states, new_untils)
+           AS item (item_id, item_price, item_state, item_until, new_price, new_state, new_until)
+     WHERE id = %(stretch)s AND item_id > %(after)s AND item_id <= %(last)s
+       AND (%(only)s::bigint[] IS NULL OR item_id = ANY (%(only)s::bigint[]))
+     ORDER BY item_id
+), known AS (
+    SELECT item.*, subscription.ctid AS version,
+           subscription.id, subscription.price, subscription.price_state AS state, locked_until,
+           subscription.service_id, subscription.plan_id, ended_at, subscription.comment,
+           subscription.stamp, subscription.price_reason, full_price, discount_percent,
+           newest.change_id AS newest_change, newest.effective_at AS newest_at,
+           written_over.comment AS comment_before, written_over.stamp AS stamp_before,
+           coalesce(written_over.price_reason, '') AS reason_before
+      FROM item
+      LEFT JOIN services_subscription subscription ON subscription.id = item_id
+      LEFT JOIN services_service service ON service.id = subscription.service_id
+      LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
+      LEFT JOIN LATERAL (
+           SELECT change_id, effective_at FROM services_ledgerentry
+            WHERE subscription_id = item_id ORDER BY id DESC LIMIT 1) newest ON true
+      LEFT JOIN services_stampedcomment written_over
+        ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
+), judged AS MATERIALIZED (
+    SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
+              CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
+              CASE WHEN id IS NULL THEN 'deleted'
+                   WHEN ended_at <= clock_timestamp() THEN 'ended'
+                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= clock_timestamp()
+                   THEN 'again'
+                   {reasons}
+              END AS reason
+      FROM (SELECT *, CASE WHEN new_state = 'follows' THEN price_rule(full_price, discount_percent)
+                           ELSE {target} END AS target FROM known) targeted
+), moved AS (
+    UPDATE services_subscription subscription
+       SET price = target, price_state = new_state, locked_until = new_until,
+           price_reason = new_reason {set_comment}
+      FROM judged
+     WHERE subscription.id = judged.id AND reason IS NULL
+       AND subscription.ctid IS NOT DISTINCT FROM version
+    RETURNING client_id, judged.*
+), entered AS (
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+            effective_at, change_id)
+    {entries}
+), ending AS (
+    INSERT INTO services_lockend (subscription_id, until)
+    SELECT id, new_until FROM moved WHERE new_until IS NOT NULL
+), written_over AS (
+    INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
+    SELECT %(change)s, id, comment, stamp, price_reason FROM moved
+     WHERE new_comment <> comment OR price_reason <> ''
+    ON CONFLICT DO NOTHING
+), skipped AS (
+    INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
+    SELECT %(repricing)s, reason, item_id,
+           CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
+      FROM judged WHERE reason <> 'again'
+)
+SELECT (SELECT count(*) FROM moved),
+       (SELECT count(*) FROM moved WHERE new_comment <> comment),
+       ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
+             EXCEPT SELECT id FROM moved)
+"""
+
+ENTRY = """
+    SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
+           %(effective)s, %(change)s
+      FROM moved
+     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+     ORDER BY id
+"""
+
+# The worker comes late, and the catalogue has moved since the instant: who follows again has had
+# the rule's price of each instant since.
+ENTRIES = f"""
+    SELECT id, client_id, service_id, plan_id,
+           CASE WHEN new_state = 'follows'
+                THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE target END,
+           new_state, new_until, event.effective_at, event.change_id
+      FROM moved
+      JOIN (SELECT %(effective)s::timestamptz AS effective_at, %(change)s::bigint AS change_id,
+                   0 AS position
+             UNION ALL
+            {MOVED_SINCE}) event ON new_state = 'follows' OR position = 0
+     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+     ORDER BY id, event.effective_at, position
+"""  # noqa: S608 - constants
+
+# Over no comment of a person's, and back only what the stamp has written over.
+STAMPS = "CASE WHEN comment = '' OR comment = stamp THEN %(stamp)s ELSE {0} END"
+UNSTAMPS = "CASE WHEN (comment, stamp) = (%(stamp)s, %(stamp)s) THEN {0}_before ELSE {0} END"
+
+AS_APPROVED = """
+    WHEN (price, state, locked_until, service_id, plan_id) IS DISTINCT FROM
+         (item_price, item_state, item_until, item_service, item_plan) THEN 'moved_since'
+"""
+# Of changes of one instant the later approval holds the row.
+SUPERSEDED = """
+    WHEN newest_at > %(effective)s AND newest_change IS NOT NULL THEN 'superseded'
+    WHEN newest_at = %(effective)s AND %(approval)s < (
+         SELECT approval FROM price_changes_pricechange WHERE id = newest_change)
+         THEN 'superseded'
+    WHEN newest_at > %(effective)s THEN 'moved_since'
+"""
+LOCKED_SO = """
+    WHEN state = 'locked' AND locked_until IS NOT DISTINCT FROM new_until THEN 'unchanged'
+"""
+TOUCHED_SINCE = """
+    WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
+         THEN 'touched_since'
+"""
+GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s THEN 'touched_since'"
+
+
+def move_rows(step: RepricingStep, size: int) -> Chunk:
+    """The next `size` rows of a change's list, of the step's pair."""
+    found = _next(step, size)
+    if found is None:
+        return Chunk(0, step.last_id, 0, True)
+    stretch, last, rows = found
+    change = (
+        PriceChange.objects.select_related("reverts")
+        .defer("preview", "reverts__preview")
+        .get(pk=_change_id(step))
+    )
+    lock_catalogue(step.service_id, step.plan_id)
+    stamp, written = _stamp(change)
+    values: dict[str, Any] = {
+        "change": change.pk,
+        "service": step.service_id,
+        "plan": step.plan_id,
+        "stretch": stretch,
+        "after": step.after_id,
+        "last": last,
+        "only": None,
+        "repricing": step.repricing_id,
+        "effective": step.repricing.effective_at,
+        "approval": change.approval,
+        "reverts": change.reverts_id,
+        "stamp": stamp,
+        "why": change.why,
+        "undone_why": change.reverts.why if change.reverts is not None else "",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS ({MOVED_SINCE})", values)
+        entries = ENTRIES if cursor.fetchone() == (True,) else ENTRY
+    move = MOVE.format(reasons=_reasons(change), target=_target(change), entries=entries, **written)
+    with connection.cursor() as cursor, ledger_origin(kept=True):
+        cursor.execute(move, values)
+        moved, stamped, left = cursor.fetchone()
+        at_point("rows judged")
+    if left:
+        # In the order of ids, and before they are judged: what is read next is how they stay.
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK, values | {"ids": left})
+            at_point("rows locked")
+            for until, ended in cursor.fetchall():
+                lock_ends.follow_since(until, ended)
+        with connection.cursor() as cursor, ledger_origin(kept=True):
+            cursor.execute(move, values | {"only": left})
+            moved_now, stamped_now, left = cursor.fetchone()
+        assert not left, "a row that is locked was written"
+        moved, stamped = moved + moved_now, stamped + stamped_now
+    _forget(step, last)
+    return Chunk(rows, last, moved, last == step.last_id, stamped)
+
+
+# Whose lock has ended, and no sweep has come yet, follows since then: it is judged as it stands.
+LOCK = """
+WITH locked AS MATERIALIZED (
+    SELECT id, service_id, plan_id, price_state, locked_until, ended_at
+      FROM services_subscription WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT locked_until, array_agg(id ORDER BY id) FROM locked
+ WHERE price_state = 'locked' AND locked_until <= clock_timestamp()
+   AND (service_id, plan_id) = (%(service)s, %(plan)s)
+   AND (ended_at IS NULL OR ended_at > clock_timestamp())
+ GROUP BY locked_until ORDER BY locked_until
+"""
+
+
+def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
+    """The comment that is stamped or taken back, and the expressions of what is written then."""
+    why = "%(why)s" if change.reverts is None else "reason_before"
+    if change.comment:
+        stamp, new = change.comment, STAMPS
+    elif change.reverts is not None and change.reverts.comment:
+        stamp, new = change.reverts.comment, UNSTAMPS
+    else:
+        return "", {"why": why, "comment": "comment", "stamp": "stamp", "set_comment": ""}
+    return stamp, {
+        "why": why,
+        "comment": new.format("comment"),
+        "stamp": new.format("stamp"),
+        "set_comment": ", comment = new_comment, stamp = new_stamp",
+    }
+
+
+def next_row(step: RepricingStep) -> int | None:
+    """The row that can't be moved leaves the list."""
+    found = _next(step, 1)
+    if found is None:
+        return None
+    _, first, _ = found
+    _forget(step, first)
+    return first
+
+
+def _next(step: RepricingStep, size: int) -> tuple[int, int, int] | None:
+    """Of the next chunk the stretch of the list that has it, its last id, and its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            NEXT,
+            {
+                "change": _change_id(step),
+                "service": step.service_id,
+                "plan": step.plan_id,
+                "after": step.after_id,
+                "size": size,
+            },
+        )
+        found: tuple[int, int, int] | None = cursor.fetchone()
+        return found
+
+
+def _forget(step: RepricingStep, last: int) -> None:
+    """Take off the list the stretches that end here."""
+    ListedRows.objects.filter(
+        change_id=_change_id(step),
+        service_id=step.service_id,
+        plan_id=step.plan_id,
+        last_id__lte=last,
+    ).delete()
+
+
+def _change_id(step: RepricingStep) -> int:
+    change_id = step.repricing.change_id
+    assert change_id is not None
+    return change_id
+
+
+def _reasons(change: PriceChange) -> str:
+    if change.reverts is not None:
+        return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
+    if change.when_moved != WhenMoved.CURRENT:
+        # What is locked as it was asked for has been moved since, and to where it should be.
+        lock = change.adjustment == PriceChange.Adjustment.LOCK
+        return SUPERSEDED + (LOCKED_SO if lock else "") + AS_APPROVED
+    stays = {
+        PriceChange.Adjustment.LOCK: LOCKED_SO,
+        PriceChange.Adjustment.RELEASE: "WHEN state <> 'locked' THEN 'unchanged'",
+        PriceChange.Adjustment.FOLLOW: "WHEN state = 'locked' THEN 'locked'"
+        " WHEN state = 'follows' THEN 'unchanged'",
+    }.get(
+        PriceChange.Adjustment(change.adjustment),
+        "WHEN state = 'locked' THEN 'locked' WHEN price = target THEN 'unchanged'",
+    )
+    return SUPERSEDED + stays
+
+
+def _target(change: PriceChange) -> str:
+    moves = {"amount", "add", "percent"}
+    if change.when_moved == WhenMoved.CURRENT and change.adjustment in moves:
+        return new_price_sql(change)
+    if change.adjustment == PriceChange.Adjustment.LOCK:
+        return "price"
+    return "new_price"

@@ -1,0 +1,289 @@
+"""The rows of a change, a page at a time: what they paid, what they (are to) pay, or why not.
+
+Before a change begins they are what its preview counted, computed anew. Afterwards those that have
+moved are the ledger's entries; of those that were skipped, the ones that are somebody's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import OuterRef, QuerySet, Subquery, Sum, TextField, Value
+
+from price_changes.models import PriceChange
+from price_changes.planning import preview
+from services.models import LedgerEntry, Skip, Subscription
+
+PAGE = 50
+
+# Skipped for what they are: counted chunk by chunk, not written down one by one.
+COUNTED = {Skip.Reason.LOCKED, Skip.Reason.NEGOTIATED, Skip.Reason.ENDED, Skip.Reason.UNCHANGED}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subscription. `place` is where the page behind it begins."""
+
+    place: int
+    subscription: int
+    client: int | None = None
+    service: int | None = None
+    plan: int | None = None
+    old_price: Decimal | None = None
+    new_price: Decimal | None = None
+    old_state: str = ""
+    new_state: str = ""
+    reason: str = ""
+    detail: str = ""
+    by_change: int | None = None
+
+
+def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
+    """The lists that there are, each with its title and how many rows it has. Two queries."""
+    if not change.started_at:
+        seen = change.preview or {}
+        if not seen or change.status == PriceChange.Status.CANCELLED:
+            return {}
+        return {
+            "moves": ("Would move", seen["moves"]),
+            **{reason: (_title(reason), rows) for reason, rows in seen["stays"].items()},
+        }
+    skipped = (
+        Skip.objects.filter(repricing__change_id=change.pk, subscription_id__isnull=False)
+        .order_by()
+        .values_list("reason")
+        .annotate(rows=Sum("rows"))
+    )
+    moved = LedgerEntry.objects.filter(change_id=change.pk).exists()
+    return ({"moved": ("Moved", -1)} if moved else {}) | {
+        reason: (_title(reason), rows) for reason, rows in sorted(skipped)
+    }
+
+
+def _title(reason: str) -> str:
+    return str(Skip.Reason(reason).label).capitalize()
+
+
+def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
+    """Up to `PAGE` rows of one of the kinds, on from a place. One or two queries.
+
+    By keyset: a page costs the same wherever it is; one of a reason that few have reads on until
+    it has found them.
+    """
+    if not change.started_at:
+        return [
+            Row(
+                place=row["subscription"],
+                subscription=row["subscription"],
+                client=row["client"],
+                service=row["service"],
+                plan=row["plan"],
+                old_price=row["old_price"],
+                new_price=row["new_price"],
+                old_state=row["price_state"],
+                new_state=row["new_state"],
+                reason=row["reason"] or "",
+            )
+            for row in preview.listed(change, after, PAGE, kind)
+        ]
+    return _moved(change, after) if kind == "moved" else _skipped(change, kind, after)
+
+
+def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
+    """Of each subscription that it has moved its entry, with `old_price` and `old_state`.
+
+    In the order of their ids, on from `after`.
+    """
+    before = LedgerEntry.objects.filter(
+        subscription_id=OuterRef("subscription_id"), pk__lt=OuterRef("pk")
+    ).order_by("-id")
+    return (
+        LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
+        .order_by("subscription_id", "id")
+        .distinct("subscription_id")
+        .annotate(
+            old_price=Subquery(before.values("price")[:1]),
+            old_state=Subquery(before.values("price_state")[:1]),
+        )
+    )
+
+
+def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
+    columns = {
+        "subscription": "subscription_id",
+        "client": "client_id",
+        "service": "service_id",
+        "plan": "plan_id",
+        "old_price": "old_price",
+        "price_state": "old_state",
+        "new_price": "price",
+        "new_state": "price_state",
+        "locked_until": "locked_until",
+        "reason": "reason",
+    }
+    entries = moved_entries(change, after).annotate(reason=Value(None, TextField()))
+    rows = entries.values_list(*columns.values())[:limit]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def rows_of(
+    change: PriceChange, after: int, limit: int, reason: str | None = None
+) -> list[dict[str, Any]]:
+    """Up to `limit` rows on from `after`, in the order of the subscriptions' ids.
+
+    The shape of `preview.listed`, with `moved` and `by_change`. Before the change begins they are
+    what it would do. Afterwards, those that it has moved; of a set, those that wait on its list;
+    those that were skipped or failed, with the reason. Of one reason if given; "moves" means all
+    that have none. Up to four queries.
+    """
+    if change.started_at is None:
+        if change.status == PriceChange.Status.CANCELLED:
+            return []
+        foreseen = preview.listed(change, after, limit, reason)
+        return [row | {"moved": False, "by_change": None} for row in foreseen]
+    # A row that a worker moves meanwhile is found twice rather than not at all: the later word
+    # is the one that counts.
+    known: dict[int, dict[str, Any]] = {}
+    if reason in (None, "moves"):
+        waiting = _waiting(change, after, limit)
+        known |= {row["subscription"]: row | {"moved": False} for row in waiting}
+        moved = moved_rows(change, after, limit)
+        known |= {row["subscription"]: row | {"moved": True} for row in moved}
+    if reason != "moves":
+        known |= {row["subscription"]: row for row in _left(change, after, limit, reason)}
+    return [{"by_change": None, **known[pk]} for pk in sorted(known)[:limit]]
+
+
+# In each stretch one row at least is still to come, its last one; so the first `limit` rows stand
+# no further on than the ends of as many stretches.
+WAITING = """
+WITH stretch AS MATERIALIZED (
+    SELECT listed.id, first_id, listed.last_id, greatest(%(after)s, after_id) AS after_id
+      FROM price_changes_listedrows listed
+      JOIN services_repricing work USING (change_id)
+      JOIN services_repricingstep step
+        ON repricing_id = work.id AND step.kind = 'price'
+       AND (step.service_id, step.plan_id) = (listed.service_id, listed.plan_id)
+     WHERE change_id = %(change)s AND listed.last_id > greatest(%(after)s, after_id)
+), item AS (
+    SELECT item.*, service_id, plan_id
+      FROM stretch JOIN price_changes_listedrows listed USING (id)
+     CROSS JOIN unnest(ids, prices, price_states, new_prices, new_states, new_untils)
+        AS item (item_id, old_price, price_state, new_price, new_state, new_until)
+     WHERE item_id > after_id AND stretch.first_id <= (
+           SELECT max(last_id)
+             FROM (SELECT last_id FROM stretch ORDER BY last_id LIMIT %(limit)s) nearest)
+     ORDER BY item_id LIMIT %(limit)s
+)
+SELECT item_id, client_id, item.service_id, item.plan_id, old_price, item.price_state, new_price,
+       new_state, new_until, NULL
+  FROM item LEFT JOIN services_subscription subscription ON subscription.id = item_id
+ ORDER BY item_id
+"""
+
+
+def _waiting(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+    """What stands on its list and no worker has come to."""
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING, {"change": change.pk, "after": after, "limit": limit})
+        return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[dict[str, Any]]:
+    """Skipped and failed ones, as they stand now."""
+    skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__gt=after)
+    if reason is None:
+        skips = skips.exclude(reason=Skip.Reason.NOT_STAMPED)  # it was moved
+    else:
+        skips = skips.filter(reason=reason)
+    found = list(skips.order_by("subscription_id")[:limit])
+    known = Subscription.objects.in_bulk([skip.subscription_id for skip in found])
+    rows = []
+    for skip in found:
+        now = known.get(skip.subscription_id or 0)
+        rows.append(
+            {
+                "subscription": skip.subscription_id,
+                "client": now and now.client_id,
+                "service": now and now.service_id,
+                "plan": now and now.plan_id,
+                "old_price": now and now.price,
+                "price_state": now and now.price_state,
+                "new_price": None,
+                "new_state": None,
+                "locked_until": now and now.locked_until,
+                "reason": skip.reason,
+                "moved": skip.reason == Skip.Reason.NOT_STAMPED,
+                "by_change": skip.by_change_id,
+            }
+        )
+    return rows
+
+
+def _moved(change: PriceChange, after: int) -> list[Row]:
+    return [
+        Row(
+            place=entry.subscription_id,
+            subscription=entry.subscription_id,
+            client=entry.client_id,
+            service=entry.service_id,
+            plan=entry.plan_id,
+            old_price=entry.old_price,
+            new_price=entry.price,
+            old_state=entry.old_state or "",
+            new_state=entry.price_state,
+        )
+        for entry in moved_entries(change, after)[:PAGE]
+    ]
+
+
+def _skipped(change: PriceChange, reason: str, after: int) -> list[Row]:
+    skips = list(
+        Skip.objects.filter(
+            repricing__change_id=change.pk,
+            reason=reason,
+            subscription_id__isnull=False,
+            pk__gt=after,
+        ).order_by("pk")[:PAGE]
+    )
+    known = Subscription.objects.in_bulk([skip.subscription_id for skip in skips])
+    rows = []
+    for skip in skips:
+        assert skip.subscription_id is not None
+        now = known.get(skip.subscription_id)
+        rows.append(
+            Row(
+                place=skip.pk,
+                subscription=skip.subscription_id,
+                client=now.client_id if now else None,
+                service=now.service_id if now else None,
+                plan=now.plan_id if now else None,
+                old_price=now.price if now else None,
+                old_state=now.price_state if now else "",
+                reason=skip.reason,
+                detail=skip.detail,
+                by_change=skip.by_change_id,
+            )
+        )
+    return rows
+
+
+def held_by(change: PriceChange) -> dict[int, int]:
+    """Which later changes hold rows that this one left to them, and how many. One query."""
+    return _by_change(
+        Skip.objects.filter(repricing__change_id=change.pk, by_change_id__isnull=False),
+        "by_change_id",
+    )
+
+
+def holds(change: PriceChange) -> dict[int, int]:
+    """Which earlier changes left rows to this one, and how many. One query."""
+    return _by_change(Skip.objects.filter(by_change_id=change.pk), "repricing__change_id")
+
+
+def _by_change(skips: QuerySet[Skip], name: str) -> dict[int, int]:
+    return dict(skips.order_by().values_list(name).annotate(sum=Sum("rows")))

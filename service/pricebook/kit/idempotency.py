@@ -1,0 +1,122 @@
+"""Idempotency-Key: a request that is repeated has its effect once, and the same answer.
+
+    INSERT (identity, key) ──won──▶ effect ─▶ answer kept ─▶ COMMIT     all in one transaction
+            │
+            └─ there already, or waited for ─▶ the kept answer, or 422 for another request
+
+So a process that is killed before the COMMIT leaves nothing, and one that is killed after it
+leaves the effect with its answer. Only success is kept: what was refused had no effect, and the
+same key may try again once the reason is mended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from functools import wraps
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from pricebook.kit.access import identity
+from pricebook.kit.api import ExactJSONParser, JSONRenderer, Refused
+from pricebook.models import AnsweredRequest
+
+HEADER = "Idempotency-Key"
+KEPT_FOR = timedelta(hours=48)
+SHAPE = re.compile(r"[!-~]{1,100}")  # printable ASCII without blanks
+
+PARAMETER = OpenApiParameter(
+    HEADER,
+    {"type": "string", "pattern": "^[!-~]{1,100}$"},
+    OpenApiParameter.HEADER,
+    description="Any text of your choice for this request, such as a UUID. Sent again with the"
+    f" same body within {KEPT_FOR.total_seconds() / 3600:.0f} hours it gets the same answer, and"
+    " has no second effect.",
+)
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+View = Callable[..., Response]
+
+
+def idempotent(view: View) -> View:
+    """A POST of a view set: one transaction, and once for each Idempotency-Key."""
+
+    @wraps(view)
+    def once(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = request.headers.get(HEADER)
+        if key is None:
+            with transaction.atomic():
+                return view(self, request, *args, **kwargs)
+        if not SHAPE.fullmatch(key):
+            raise Refused(
+                "bad_idempotency_key",
+                f"{HEADER} has 1 to 100 printable characters of ASCII, and no blanks.",
+                parameter=HEADER,
+                value=key[:100].encode(errors="replace").decode(),
+            )
+        who, asked = identity(request), _hash(request)
+        # Read as it was sent, before the parser comes; a bad one is refused here.
+        request.data  # noqa: B018
+        with transaction.atomic():
+            record = _claim(who, key, asked)
+            if record.status_code is not None:
+                return _kept(record, asked)
+            response = view(self, request, *args, **kwargs)
+            record.status_code = response.status_code
+            record.answer = JSONRenderer.encoder.encode(response.data)
+            record.save(update_fields=["status_code", "answer"])
+        return response
+
+    return once
+
+
+def _hash(request: Request) -> str:
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    if length > ExactJSONParser.longest:
+        raise ExactJSONParser.too_long()
+    asked = f"{request.method} {request.path}\n".encode()
+    return sha256(asked + request.body).hexdigest()
+
+
+def _claim(who: str, key: str, asked: str) -> AnsweredRequest:
+    """The row of this key, ours if it is new. Waits for the one that is answering it now."""
+    while True:
+        AnsweredRequest.objects.bulk_create(
+            [AnsweredRequest(identity=who, key=key, request_hash=asked)], ignore_conflicts=True
+        )
+        # Gone: the other one was refused, or was forgotten meanwhile.
+        if record := AnsweredRequest.objects.filter(identity=who, key=key).first():
+            return record
+
+
+def _kept(record: AnsweredRequest, asked: str) -> Response:
+    if record.request_hash != asked:
+        raise Refused(
+            "idempotency_key_reused",
+            f"{HEADER} {record.key} was used for another request: take a new one for each.",
+            422,
+            parameter=HEADER,
+            value=record.key,
+        )
+    assert record.answer is not None
+    return Response(
+        _decoder.decode(bytes(record.answer)),
+        status=record.status_code,
+        headers={"Idempotency-Replayed": "true"},
+    )
+
+
+def forget_old() -> int:
+    """Delete answers that are older than `KEPT_FOR`; how many."""
+    old = AnsweredRequest.objects.filter(answered_at__lt=timezone.now() - KEPT_FOR)
+    return old.delete()[0]

@@ -1,0 +1,66 @@
+"""What the database took of a request, in its answer."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.middleware.gzip import GZipMiddleware
+from django.utils.cache import patch_vary_headers
+
+from pricebook.kit.api import is_api
+
+
+class Clock:
+    """Counts the queries that run through it, and their time (with the way there and back)."""
+
+    queries = 0
+    seconds = 0.0
+
+    def __call__(self, execute: Callable[..., Any], *args: Any) -> Any:
+        self.queries += 1
+        start = time.perf_counter()
+        try:
+            return execute(*args)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def __str__(self) -> str:
+        return f'db;dur={self.seconds * 1000:.2f};desc="queries: {self.queries}"'
+
+
+class ServerTimingMiddleware:
+    """`Server-Timing: db;dur=1.93;desc="queries: 2"` on every answer of the API."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not is_api(request):
+            return self.get_response(request)
+        clock = Clock()
+        with connection.execute_wrapper(clock):
+            response = self.get_response(request)
+        response["Server-Timing"] = str(clock)
+        return response
+
+
+# `gzip;q=0` says that it is not taken; Django's middleware sees the word alone.
+REFUSES_GZIP = re.compile(r"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
+class ApiGZipMiddleware(GZipMiddleware):
+    """Compresses the API's answers, for who takes that; they hold no secret to be guessed (BREACH).
+
+    Pages with forms, which do, are left as they are.
+    """
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        if not is_api(request):
+            return response
+        if REFUSES_GZIP.search(request.headers.get("Accept-Encoding", "")):
+            patch_vary_headers(response, ("Accept-Encoding",))
+            return response
+        return super().process_response(request, response)

@@ -1,0 +1,194 @@
+"""The price of one subscription in the admin: why it is what it is, what it was, deciding it.
+
+`SubscriptionAdmin` shows it around its form. What a verb does is `price_state`'s; a page with its
+form asks (GET) and does it (POST).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from services import ledger, price_state
+from services.models import LedgerEntry, Subscription
+
+FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
+
+HISTORY = 10  # entries on a page
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing to decide about a price: in which states, with what, and what it means."""
+
+    label: str
+    means: str
+    states: tuple[str, ...]
+    asks: tuple[str, ...]
+    does: Callable[..., Subscription]
+    done: str
+
+
+VERBS = {
+    "lock": Verb(
+        "Lock",
+        "It keeps the price that it has now, whatever the catalogue and price changes do.",
+        (FOLLOWS, LOCKED, NEGOTIATED),
+        ("until", "reason"),
+        price_state.lock,
+        "Locked at its price.",
+    ),
+    "release": Verb(
+        "Release",
+        "It follows the catalogue again, at the rule's price now.",
+        (LOCKED,),
+        (),
+        price_state.release,
+        "Released: it follows the catalogue.",
+    ),
+    "negotiate": Verb(
+        "Negotiate",
+        "It gets a price of its own, which no change of the catalogue moves.",
+        (FOLLOWS, LOCKED, NEGOTIATED),
+        ("price", "reason"),
+        price_state.negotiate,
+        "It has a price of its own now.",
+    ),
+    "follow": Verb(
+        "Follow the catalogue",
+        "It gives up its own price and gets the rule's.",
+        (NEGOTIATED,),
+        (),
+        price_state.follow,
+        "It follows the catalogue.",
+    ),
+}
+
+
+class PriceForm(forms.Form):
+    """What a verb needs to know; what is wrong with it `price_state` says."""
+
+    def __init__(self, verb: Verb, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        zone = timezone.get_current_timezone_name()
+        until = UnfoldAdminSplitDateTimeWidget()
+        for part, name in zip(until.widgets, ("date", "time"), strict=True):
+            part.attrs["aria-label"] = f"Until: {name}"
+        fields = {
+            "price": forms.DecimalField(
+                label="Price", widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"})
+            ),
+            "until": forms.SplitDateTimeField(
+                label="Until",
+                required=False,
+                widget=until,
+                help_text=f"Empty: until it is released. Time zone: {zone}.",
+            ),
+            "reason": forms.CharField(
+                label="Reason",
+                max_length=price_state.LONGEST_REASON,
+                widget=UnfoldAdminTextInputWidget,
+            ),
+        }
+        for name in verb.asks:
+            self.fields[name] = fields[name]
+
+
+class PricePages:
+    """Of the admin of subscriptions: what stands around the form, and the pages of the verbs."""
+
+    change_form_outer_before_template = "services/subscription_price.html"
+    change_form_outer_after_template = "services/subscription_history.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.price_view)  # type: ignore[attr-defined]
+        route = path("<int:object_id>/price/<slug:name>/", view, name="services_subscription_price")
+        return [route, *super().get_urls()]  # type: ignore[misc]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        subscription = context.get("original")
+        if subscription is not None:
+            context |= {
+                "subscription": subscription,
+                "why": ledger.explain(subscription.pk),
+                "price_verbs": _verbs(subscription) if _may(request) else {},
+                "pending": ledger.pending_changes(subscription.pk),
+                **_history(subscription.pk, request.GET.get("before", "")),
+            }
+        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
+
+    def price_view(self, request: HttpRequest, object_id: int, name: str) -> HttpResponse:
+        subscription = Subscription.objects.filter(pk=object_id).first()
+        verb = VERBS.get(name)
+        if subscription is None or verb is None:
+            raise Http404("There is no such subscription, or nothing of the kind to do with it.")
+        if not _may(request):
+            raise PermissionDenied
+        page = reverse("admin:services_subscription_change", args=[object_id])
+        form = PriceForm(verb, request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                verb.does(object_id, **form.cleaned_data, author=request.user.get_username())
+            except price_state.PriceStateError as error:
+                if (field := error.about.get("parameter")) not in form.fields:
+                    messages.error(request, f"Nothing was done. {error.detail}")
+                    return HttpResponseRedirect(page)
+                form.add_error(field, error.detail)
+            else:
+                messages.success(request, verb.done)
+                return HttpResponseRedirect(page)
+        return TemplateResponse(
+            request,
+            "services/price_verb.html",
+            {
+                **self.admin_site.each_context(request),  # type: ignore[attr-defined]
+                "opts": Subscription._meta,
+                "original": subscription,
+                "title": f"{verb.label}: {subscription}",
+                "verb": verb,
+                "form": form,
+                "why": ledger.explain(object_id),
+                "page": page,
+                "media": self.media + form.media,  # type: ignore[attr-defined]
+            },
+        )
+
+
+def _may(request: HttpRequest) -> bool:
+    return request.user.has_perm("services.set_price_state")  # as for the API
+
+
+def _verbs(subscription: Subscription) -> dict[str, Verb]:
+    if subscription.ended_at is not None and subscription.ended_at <= timezone.now():
+        return {}
+    return {name: verb for name, verb in VERBS.items() if subscription.price_state in verb.states}
+
+
+def _history(subscription_id: int, before: str) -> dict[str, Any]:
+    """A page of the ledger, newest first, on from entry `before`; by keyset. One query."""
+    entries = LedgerEntry.objects.filter(subscription_id=subscription_id)
+    if before.isascii() and before.isdigit() and len(before) < 19:
+        entries = entries.filter(pk__lt=int(before))
+    found = list(entries.order_by("-pk")[: HISTORY + 1])
+    more = len(found) > HISTORY
+    return {
+        "history": found[:HISTORY],
+        "older": found[HISTORY - 1].pk if more else None,
+        "newer": bool(before),
+    }

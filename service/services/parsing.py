@@ -1,0 +1,161 @@
+"""Values that come from outside, checked: from a query string, from JSON, from a command line.
+
+Each takes the name under which the value was given, for the message, and gives the value as
+Python has it, or raises `BadValue`. Edges turn that into their own error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.utils import timezone
+
+from pricebook.kit.refusal import Refusal
+from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
+
+MAX_BIGINT = 2**63 - 1
+CENT = Decimal("0.01")
+
+
+class BadValue(Refusal, ValueError):
+    """A value can't be used; `about` names parameter, value, and what is allowed."""
+
+    def __init__(self, code: str, detail: str, parameter: str, value: Any, **about: Any) -> None:
+        super().__init__(code, detail, parameter=parameter, value=str(value)[:100], **about)
+
+
+def identifier(name: str, value: Any) -> int:
+    """An id, from 1 on. `int()` also takes other alphabets' digits, blanks and underscores."""
+    digits = str(value)
+    id = 0
+    if not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,19}", digits):
+        id = int(digits)
+    if not 0 < id <= MAX_BIGINT:
+        raise BadValue(
+            "bad_id",
+            f"{name} is an id: a whole number from 1 to {MAX_BIGINT}.",
+            name,
+            value,
+        )
+    return id
+
+
+def money(name: str, value: Any, lowest: Decimal = Decimal(0)) -> Decimal:
+    """An amount with at most two decimals, from `lowest` to the highest price."""
+    amount = number(name, value)
+    if amount != amount.quantize(CENT):
+        raise BadValue(
+            "too_exact", f"{name} has at most two decimals; {value} has more.", name, value
+        )
+    if not lowest <= amount <= HIGHEST_PRICE:
+        raise BadValue(
+            "out_of_range",
+            f"{name} lies from {lowest} to {HIGHEST_PRICE}; {value} does not.",
+            name,
+            value,
+        )
+    return amount.quantize(CENT)
+
+
+def number(name: str, value: Any) -> Decimal:
+    """A finite number of up to 12 digits before the point and 4 after it."""
+    try:
+        digits = str(value)
+        if isinstance(value, bool) or len(digits) > 40 or not digits.isascii() or "_" in digits:
+            raise InvalidOperation
+        amount = Decimal(digits)
+        if not amount.is_finite() or abs(amount) >= 10**12:
+            raise InvalidOperation
+        if amount != amount.quantize(Decimal("0.0001")):
+            raise InvalidOperation
+    except ArithmeticError:  # InvalidOperation, and Overflow for an exponent of 16 digits
+        raise BadValue(
+            "not_a_number",
+            f"{name} is a number such as 12.50; {str(value)[:100]!r} is not.",
+            name,
+            value,
+        ) from None
+    return amount
+
+
+FARTHEST_ZONE = timedelta(hours=16)  # PostgreSQL's; Python's are up to a day
+ISO_8601 = re.compile(
+    r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
+    # A + that was not quoted in an address has become a blank.
+    r"(?P<zone>[Zz]|[+ -][0-9]{2}(:?[0-9]{2})?)?"
+)
+
+
+def instant(name: str, value: Any) -> datetime:
+    """An instant with its time zone, in the years 1900 to 9999."""
+    parsed = unbounded_instant(name, value)
+    if not FIRST_DAY <= parsed <= LAST_DAY:
+        raise BadValue("out_of_range", f"{name} lies in the years 1900 to 9999.", name, value)
+    return parsed
+
+
+def unbounded_instant(name: str, value: Any) -> datetime:
+    """An instant with its time zone, of any year that Python knows."""
+    parsed = value if isinstance(value, datetime) else None
+    if isinstance(value, str) and (match := ISO_8601.fullmatch(value)):
+        zone = (match["zone"] or "").upper().replace(" ", "+")
+        try:
+            parsed = datetime.fromisoformat(match["time"].upper() + zone)
+        except ValueError:
+            raise BadValue(
+                "not_an_instant", f"{name} is no time that there is.", name, value
+            ) from None
+    if parsed is None:
+        raise BadValue(
+            "not_an_instant",
+            f"{name} is a time in ISO 8601, as 2027-01-31T12:00:00Z.",
+            name,
+            value,
+        )
+    if timezone.is_naive(parsed):
+        raise BadValue(
+            "time_zone_missing",
+            f"{name} has no time zone: add Z or an offset, as in 2027-01-31T12:00:00+02:00"
+            " (in an address a + is written %2B).",
+            name,
+            value,
+        )
+    if abs(parsed.utcoffset() or timedelta()) >= FARTHEST_ZONE:
+        raise BadValue(
+            "not_an_instant", f"{name} is 16 hours or more away from UTC; no zone is.", name, value
+        )
+    return parsed
+
+
+def text(name: str, value: Any, length: int) -> str:
+    if not isinstance(value, str) or len(value) > length:
+        raise BadValue("bad_text", f"{name} is a text of up to {length} characters.", name, value)
+    if "\0" in value:
+        raise BadValue("bad_text", f"{name} has a NUL in it; leave it out.", name, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadValue(
+            "bad_text",
+            f"{name} has half of a surrogate pair in it.",
+            name,
+            value.encode(errors="replace").decode(),
+        ) from None
+    return value
+
+
+def word(name: str, value: Any, words: Iterable[str]) -> str:
+    words = list(words)
+    if value not in words:
+        raise BadValue(
+            "unknown_value",
+            f"{name} may be {', '.join(words)}; {str(value)[:100]!r} is none.",
+            name,
+            value,
+            allowed=words,
+        )
+    return str(value)

@@ -1,0 +1,450 @@
+"""Which subscriptions a caller means: the one vocabulary of filters.
+
+The list, the totals and changes of a set of subscriptions take the same names with the same
+meaning, from a query string or from JSON. A new filter is one line of `BookFilter`: parsing, the
+condition, the schema of the API and its words follow from it.
+"""
+
+# ruff: noqa: RUF009 - what stands behind a filter's name is its metadata: nothing mutable
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property, partial
+from typing import Any, Self
+
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
+from django.http import QueryDict
+
+from pricebook.kit.api import BadParameter
+from services import parsing
+from services.bounds import FIRST_DAY
+from services.models import Plan, Subscription, SubscriptionQuerySet
+from services.parsing import MAX_BIGINT, BadValue
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+# --- The vocabulary ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the values of a filter are: how they are read, and how the API's schema has them."""
+
+    parse: Callable[[str, Any], Any]
+    schema: dict[str, Any]
+
+
+ID = Kind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
+PRICE = Kind(parsing.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"})
+INSTANT = Kind(parsing.instant, {"type": "string", "format": "date-time"})
+
+
+def text(length: int) -> Kind:
+    return Kind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
+
+
+def one_of(*words: str) -> Kind:
+    return Kind(partial(parsing.word, words=words), {"type": "string", "enum": list(words)})
+
+
+def _searched(name: str, value: Any) -> str:
+    words = parsing.text(name, value, 100)
+    if len(words.strip()) < 3:
+        raise BadValue("too_short", f"{name} has three letters or more.", name, value)
+    return words
+
+
+SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
+
+
+SQL = tuple[str, tuple[Any, ...]]
+
+# Who knows which subscriptions scheduled price changes would move: a statement of ids for each of
+# all that are scheduled (None), or for one of this id. `price_changes` adds its own: it stands on
+# top of this.
+MOVED_BY_SCHEDULED: list[Callable[[int | None], list[SQL]]] = []
+MOST_SCHEDULED = 50
+MOVED = "EXISTS (SELECT FROM ({sql}) moved (id) WHERE moved.id = services_subscription.id)"
+# OFFSET 0: else the planner may make a hash of all that a change moves, for a few rows of it.
+MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The value of `pending`: "true", "false", or the id of a scheduled price change.
+
+    What is scheduled is looked up once, when it is needed, and stays: so the rows of a page and
+    their total, or the chunks of a stream, mean the same by it.
+    """
+
+    word: str
+
+    def __str__(self) -> str:
+        return self.word
+
+    @cached_property
+    def moved(self) -> list[SQL]:
+        """Statements of the ids of those that would be moved. One query, the first time."""
+        change_id = int(self.word) if self.word.isdigit() else None
+        found = [sql for moved_by in MOVED_BY_SCHEDULED for sql in moved_by(change_id)]
+        if len(found) > MOST_SCHEDULED:
+            raise BadValue(
+                "too_many_scheduled",
+                f"{len(found)} price changes are scheduled, more than can be asked for at once:"
+                " name one by its id (/api/price-changes/?status=scheduled has them).",
+                "pending",
+                self.word,
+            )
+        return found
+
+    def condition(self) -> Q:
+        """Of rows of the table: each is asked for by itself, along its primary key."""
+        return self._condition(MOVED_ONE)
+
+    def condition_in_stretch(self) -> Q:
+        """Of rows of a stretch under the table's name: as it has no index, all at once."""
+        return self._condition(MOVED)
+
+    def _condition(self, moved: str) -> Q:
+        exists = [moved.format(sql=sql) for sql, _ in self.moved]
+        sql = f"({' OR '.join([*exists, 'false'])})"
+        params = tuple(value for _, given in self.moved for value in given)
+        if self.word == "false":
+            sql = f"NOT {sql}"
+        return Q(RawSQL(sql, params, output_field=BooleanField()))  # noqa: S611 - ours
+
+
+def _pending(name: str, value: Any) -> Pending:
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if value in ("true", "false"):
+        return Pending(value)
+    try:
+        return Pending(str(parsing.identifier(name, value)))
+    except BadValue:
+        raise BadValue(
+            "unknown_value",
+            f"{name} is true, false, or the id of a price change that is scheduled.",
+            name,
+            value,
+        ) from None
+
+
+PENDING = Kind(_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q.
+
+    `lasting`: it can be part of a price change. One by what is scheduled would look at itself.
+    """
+
+    kind: Kind
+    condition: str | Callable[[Any], Q]
+    help: str
+    lasting: bool = True
+
+    def q(self, value: Any) -> Q:
+        if callable(self.condition):
+            return self.condition(value)
+        return Q(**{self.condition: value})
+
+
+def _filter(
+    kind: Kind, condition: str | Callable[[Any], Q], help: str, lasting: bool = True
+) -> Any:
+    return field(default=None, metadata={"filter": Filter(kind, condition, help, lasting)})
+
+
+def _active_or_ended(state: str) -> Q:
+    active = Q(ended_at=None) | Q(ended_at__gt=Now())
+    return active if state == "active" else Q(ended_at__lte=Now())
+
+
+# What a search looks through, by the column of a subscription that leads there.
+NAMES = {
+    "client_id": ("clients_client", "company_name"),
+    "service_id": ("services_service", "name"),
+}
+
+
+def names_like(words: str) -> dict[str, tuple[str, list[str]]]:
+    """By the column of a subscription, the SQL of the ids whose name has a word like each of these.
+
+    `%>` finds a name with a word like the one that is asked for, whatever its case: a typo is
+    forgiven up to pg_trgm.word_similarity_threshold (settings.py). In one piece "ООО Ромашка" would
+    be like any "ООО"; so that is asked for only where no client and no service has each word, for
+    one of them may be short and mistyped.
+    """
+    each = words.split()
+    with_each = {
+        column: f"SELECT id FROM {table} WHERE " + " AND ".join([f"{name} %%> %s"] * len(each))  # noqa: S608
+        for column, (table, name) in NAMES.items()
+    }
+    if len(each) == 1:
+        return {column: (sql, each) for column, sql in with_each.items()}
+    none = " AND ".join(f"NOT EXISTS ({sql})" for sql in with_each.values())
+    return {
+        column: (
+            f"{with_each[column]} UNION ALL SELECT id FROM {table} WHERE {name} %%> %s AND {none}",  # noqa: S608
+            [*each, " ".join(each), *each * len(NAMES)],
+        )
+        for column, (table, name) in NAMES.items()
+    }
+
+
+def _named_like(words: str) -> Q:
+    # The few clients and services first, each by its trigram index, then their subscriptions by
+    # theirs.
+    found = names_like(words)
+    sql = " OR ".join(
+        f"services_subscription.{column} = ANY (ARRAY({ids}))" for column, (ids, _) in found.items()
+    )
+    params = [word for _, each in found.values() for word in each]
+    return Q(RawSQL(f"({sql})", params, output_field=BooleanField()))  # noqa: S611 - ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookFilter:
+    """A set of subscriptions: those for which every value that is given holds.
+
+    Ids that do not exist match nothing, as any other value that no subscription has.
+    """
+
+    service: int | None = _filter(ID, "service_id", "Only those of this service (its id).")
+    plan: int | None = _filter(ID, "plan_id", "Only those of this plan (its id).")
+    plan_type: str | None = _filter(
+        one_of(*Plan.Type.values), "plan__plan_type", "Only those of plans of this type."
+    )
+    client: int | None = _filter(ID, "client_id", "Only those of this client (its id).")
+    email: str | None = _filter(
+        text(254), "client__user__email__iexact", "Only those of the client of this e-mail."
+    )
+    subscription: int | None = _filter(ID, "id", "Only the subscription of this id.")
+    source: str | None = _filter(text(50), "source", "Only those that came from this system.")
+    external_id: str | None = _filter(
+        text(50), "external_id", "Their id in `source`, which is needed too."
+    )
+    comment: str | None = _filter(text(50), "comment", "Only those with exactly this comment.")
+    comment_prefix: str | None = _filter(
+        text(50), "comment__startswith", "Only those whose comment begins so."
+    )
+    state: str | None = _filter(
+        one_of("active", "ended"), _active_or_ended, "Only those that are active, or have ended."
+    )
+    price_state: str | None = _filter(
+        one_of(*Subscription.PriceState.values), "price_state", "Only those in this price state."
+    )
+    price_from: Decimal | None = _filter(PRICE, "price__gte", "Only those that pay this or more.")
+    price_to: Decimal | None = _filter(PRICE, "price__lte", "Only those that pay this or less.")
+    started_from: datetime | None = _filter(
+        INSTANT, "started_at__gte", "Only those that started then or later."
+    )
+    started_to: datetime | None = _filter(
+        INSTANT, "started_at__lt", "Only those that started before then."
+    )
+    ended_from: datetime | None = _filter(
+        INSTANT, "ended_at__gte", "Only those that ended then or later."
+    )
+    ended_to: datetime | None = _filter(
+        INSTANT, "ended_at__lt", "Only those that ended before then."
+    )
+    q: str | None = _filter(
+        SEARCH,
+        _named_like,
+        "Only those of clients and services with a word like this in their name; forgives a typo.",
+    )
+    pending: Pending | None = _filter(
+        PENDING,
+        Pending.condition,
+        "Only those that a scheduled price change would move (true), that none would (false), or"
+        " that the one of this id would.",
+        lasting=False,
+    )
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The filter of values as JSON, a query string or a command line has them.
+
+        Raises BadValue for an unknown name and for a value that can't be used.
+        """
+        for name in given:
+            if name not in FILTERS:
+                raise BadValue(
+                    "unknown_filter",
+                    f"There is no filter {str(name)[:100]!r}; there are {', '.join(FILTERS)}.",
+                    "filter",
+                    name,
+                    allowed=list(FILTERS),
+                )
+        parsed = {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+        if "external_id" in parsed and "source" not in parsed:
+            raise BadValue(
+                "source_missing",
+                "external_id is unique within a source: give source too.",
+                "external_id",
+                parsed["external_id"],
+            )
+        if parsed.get("comment_prefix") == "":
+            del parsed["comment_prefix"]  # every comment begins with nothing
+        return cls(**parsed)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The values that are given, by their names; the caller's own."""
+        return self._given.copy()
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name in FILTERS if (value := getattr(self, name, None)) is not None}
+
+    def kept(self) -> dict[str, Any]:
+        """The same as JSON has it; `of()` makes the filter of it again."""
+        return {
+            name: value.isoformat()
+            if isinstance(value, datetime)
+            else str(value)
+            if isinstance(value, Decimal | Pending)
+            else value
+            for name, value in self.given.items()
+        }
+
+    def condition(self) -> Q:
+        """The same as a condition on subscriptions."""
+        return Q(*[FILTERS[name].q(value) for name, value in self.given.items()])
+
+    def subscriptions(self) -> SubscriptionQuerySet:
+        """The subscriptions that match."""
+        return Subscription.objects.filter(self.condition())
+
+    @property
+    def by_catalogue(self) -> bool:
+        """Whether it cuts along services and plans, of which the totals are kept."""
+        return self.given.keys() <= {"service", "plan", "plan_type"}
+
+    @property
+    def timeless(self) -> bool:
+        """Whether what matches moves only when the book does.
+
+        And not with the clock, or with what is scheduled.
+        """
+        return self.state is None and self.pending is None
+
+
+FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
+# Of a price change of a set of subscriptions.
+LASTING = [name for name, each in FILTERS.items() if each.lasting]
+PAGING = ["cursor", "page_size"]
+
+# --- Query strings ----------------------------------------------------------------------------
+
+
+def book_filter(query: QueryDict) -> BookFilter:
+    """The filter that a query string describes; raises BadParameter."""
+    given = {name: value for name in FILTERS if (value := value_of(query, name)) is not None}
+    try:
+        return BookFilter.of(given)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some filters that a query string gives; raises BadParameter."""
+    given = {name: value for name in names if (value := value_of(query, name)) is not None}
+    try:
+        return {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+# What the API calls them; every other value that can't be used is a bad_parameter.
+CODES = {
+    "source_missing": "source_missing",
+    "not_an_instant": "bad_instant",
+    "time_zone_missing": "instant_without_zone",
+}
+
+
+def bad_parameter(error: BadValue) -> BadParameter:
+    about = error.about
+    return BadParameter(
+        about["parameter"],
+        about["value"],
+        error.detail,
+        CODES.get(error.code, "bad_parameter"),
+        about.get("allowed"),
+    )
+
+
+def page_size(query: QueryDict, name: str = "page_size") -> int:
+    value = value_of(query, name)
+    if value is None:
+        return DEFAULT_PAGE_SIZE
+    size = whole_number(value)
+    if size is None or not 1 <= size <= MAX_PAGE_SIZE:
+        raise BadParameter(name, value, f"{name} is a whole number from 1 to {MAX_PAGE_SIZE}.")
+    return size
+
+
+def past_instant(query: QueryDict, name: str) -> datetime | None:
+    """An instant from 1900 up to now, as ISO 8601 with a time zone; raises BadParameter."""
+    value = value_of(query, name)
+    if value is None:
+        return None
+    try:
+        instant = parsing.unbounded_instant(name, value)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+    if instant < FIRST_DAY:
+        raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
+    if instant > datetime.now(UTC):
+        raise BadParameter(
+            name, value, f"{name} lies in the future, and nobody knows that.", "instant_in_future"
+        )
+    return instant
+
+
+def refuse_unknown(query: QueryDict, known: list[str]) -> None:
+    """A misspelt filter would be a list of everything: raise BadParameter for it."""
+    known = [*known, "format"]
+    value_of(query, "format")  # of two, one would be passed over without a word
+    for name in query:
+        if name not in known:
+            raise BadParameter(
+                name,
+                str(query[name]),
+                f"There is no parameter {name[:100]!r}; there are {', '.join(known)}.",
+                code="unknown_parameter",
+                allowed=known,
+            )
+
+
+def value_of(query: QueryDict, name: str) -> str | None:
+    """The value of a parameter that may be given once."""
+    given = query.getlist(name)
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadParameter(
+            name,
+            ", ".join(given),
+            f"{name} is given {len(given)} times; give it once.",
+            code="repeated_parameter",
+        )
+    if "\0" in given[0]:
+        raise BadParameter(name, given[0], f"{name} has a NUL in it; leave it out.")
+    return given[0]
+
+
+def whole_number(text: str) -> int | None:
+    """`int()` also takes other alphabets' digits, blanks, underscores, and minutes of time."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None

@@ -1,0 +1,168 @@
+"""In which order a list goes, and places in it from which to read on."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Self
+
+import msgspec
+
+from services import parsing
+from services.parsing import MAX_BIGINT
+from services.reading.filters import BookFilter
+
+OF_LENGTH, CHECK_LENGTH = 6, 3
+# A name of 100 characters, of 4 bytes each, beside the rest.
+LONGEST_CURSOR = 600
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """An order of a list. Ties are broken by the id, in the same direction."""
+
+    name: str
+    descending: bool = False
+
+    def __str__(self) -> str:
+        return f"-{self.name}" if self.descending else self.name
+
+    @property
+    def by_id(self) -> bool:
+        return self.name == "id"
+
+    def value_of(self, row: dict[str, Any]) -> str:
+        """What places a row in this order, beside its id, as a cursor has it."""
+        if self.by_id:
+            return ""
+        value = row[self.name]
+        return value.isoformat() if isinstance(value, datetime) else str(value)
+
+    def check(self, value: str) -> None:
+        """Raise ValueError for what is no row's value in this order."""
+        PARSE[self.name]("cursor", value)
+
+
+def _digits(pattern: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: str) -> None:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{name} has no such number in it")
+
+    return check
+
+
+# By the name of an order: what a row's value in it may be, as the database takes it.
+PARSE: dict[str, Callable[[str, Any], Any]] = {
+    "id": partial(parsing.text, length=0),
+    "price": parsing.money,
+    "client_name": partial(parsing.text, length=100),
+    "started_at": parsing.instant,
+    "company_name": partial(parsing.text, length=100),
+    "email": partial(parsing.text, length=254),
+    "name": partial(parsing.text, length=50),
+    "full_price": parsing.money,
+    "plan_type": partial(parsing.text, length=10),
+    "discount_percent": _digits("[0-9]{1,3}"),
+    "count": _digits("[0-9]{1,18}"),
+    "total_amount": _digits(r"[0-9]{1,30}(\.[0-9]{1,2})?"),
+}
+BY_ID = Ordering("id")
+
+
+def orderings(*names: str) -> dict[str, Ordering]:
+    """By how a request calls them: the orders of these names, both ways."""
+    both = [Ordering(name, descending) for name in names for descending in (False, True)]
+    return {str(ordering): ordering for ordering in both}
+
+
+ORDERINGS = orderings("id", "price", "client_name", "started_at")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place beside a row, and the way to read on from there.
+
+    `value` is the row's in the list's order (empty in that of the ids), `of` tells the list that
+    gave it out. Written in letters that need no quoting in a URL, with a check, so that what is
+    not a cursor of ours is known for it. It is no secret.
+    """
+
+    id: int
+    backward: bool = False
+    value: str = ""
+    of: bytes = bytes(OF_LENGTH)
+
+    def __str__(self) -> str:
+        place = struct.pack(">?q", self.backward, self.id) + self.of + self.value.encode()
+        return base64.urlsafe_b64encode(place + self._check(place)).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError for what no page has given out."""
+        if len(text) > LONGEST_CURSOR or not text.isascii():
+            raise ValueError("a cursor is shorter, and of plain letters")
+        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        place, check = content[:-CHECK_LENGTH], content[-CHECK_LENGTH:]
+        if len(place) < 9 + OF_LENGTH or check != cls._check(place):
+            raise ValueError("the check does not fit")
+        backward, id = struct.unpack(">?q", place[:9])
+        cursor = cls(id, backward, place[9 + OF_LENGTH :].decode(), place[9 : 9 + OF_LENGTH])
+        if str(cursor) != text:
+            raise ValueError("the check does not fit: these letters are another cursor's")
+        return cursor
+
+    @staticmethod
+    def _check(place: bytes) -> bytes:
+        return blake2b(place, digest_size=CHECK_LENGTH, person=b"cursor").digest()
+
+
+def list_of(*what: object) -> bytes:
+    """The mark of a list, which its cursors carry: `what` tells it from others."""
+    told = [str(each) if isinstance(each, Ordering) else each for each in what]
+    return blake2b(msgspec.json.encode(told), digest_size=OF_LENGTH, person=b"list").digest()
+
+
+def marked(book_filter: BookFilter, ordering: Ordering, as_of: datetime | None = None) -> bytes:
+    return list_of("subscriptions", book_filter.kept(), ordering, as_of)
+
+
+def paged(
+    rows: list[dict[str, Any]],
+    cursor: Cursor | None,
+    size: int,
+    ordering: Ordering,
+    mark: bytes,
+) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
+    """A page of a list, and the cursors of the next and the previous one (None: there is none).
+
+    `rows` are what was read on from the cursor, in the list's order: one more than `size` if there
+    is a page behind this one.
+    """
+    backward = cursor is not None and cursor.backward
+    more = len(rows) > size
+    if backward:
+        rows = rows[-size:]
+        before, after = more, True
+    else:
+        rows = rows[:size]
+        before, after = cursor is not None, more
+    if rows:
+        first, last = (
+            Cursor(row["id"], value=ordering.value_of(row)) for row in (rows[0], rows[-1])
+        )
+    else:  # beyond an end of the list: what was there when the link was made is gone
+        step = -1 if ordering.descending else 1
+        place = cursor or Cursor(0)
+        first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))
+        last = replace(place, id=min(max(place.id - step, 0), MAX_BIGINT))
+    return (
+        rows,
+        replace(last, backward=False, of=mark) if after else None,
+        replace(first, backward=True, of=mark) if before else None,
+    )

@@ -1,0 +1,309 @@
+"""What a change of the catalogue does to its followers, among rows of one (service, plan).
+
+Each wants the catalogue's locks. A worker may come late, and rows may have been written between
+the change's instant and its start. So what a row owes is decided by that instant: one that came
+later follows the new value since it came, one that was there then is moved, or kept, from then on.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import BooleanField, ExpressionWrapper, F, OuterRef, Q, Subquery
+
+from services.models import (
+    LedgerEntry,
+    Plan,
+    Repricing,
+    Service,
+    Subscription,
+    SubscriptionQuerySet,
+)
+from services.pricing import rule_price
+from services.repricing.writes import ledger_origin, write_price
+
+LOCKED = Subscription.PriceState.LOCKED
+
+# Since when a subscription has followed without a break, in this service and plan.
+FOLLOWED_SINCE = """(
+    SELECT effective_at
+      FROM (SELECT id, effective_at, (price_state, service_id, plan_id) IS DISTINCT FROM
+                   (lag(price_state) OVER written, lag(service_id) OVER written,
+                    lag(plan_id) OVER written) AS came
+              FROM services_ledgerentry WHERE subscription_id = {subscription}
+            WINDOW written AS (ORDER BY id)) entry
+     WHERE came ORDER BY id DESC LIMIT 1
+)"""
+
+
+class Event(NamedTuple):
+    """A change of the catalogue that concerns a pair."""
+
+    position: int
+    change_id: int | None
+    effective_at: datetime
+    due: bool
+    late: bool  # it has an instant before its start
+
+
+def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True) -> int:
+    """Write the rule's price where another one stands.
+
+    One entry of the ledger for each change that fell due, though the row is written once.
+    `alone`: no step of the pair is done at the same time.
+    """
+    price = rule_price(
+        Service.objects.values_list("full_price", flat=True).get(pk=service_id),
+        Plan.objects.values_list("discount_percent", flat=True).get(pk=plan_id),
+    )
+    # One table and a constant: a row that somebody else has just written is judged anew by all
+    # of these conditions when its lock is free.
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following()
+    differing = followers.exclude(price=price)
+    events = _events(service_id, plan_id)
+    if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
+        return _move_through(events, followers, price, alone)
+    return write_price(differing, price, *(events[0][1:3] if events else ()))
+
+
+def _events(service_id: int, plan_id: int) -> list[Event]:
+    """Changes of the catalogue for this pair from the first one that is due on, in order."""
+    of_pair = Repricing.objects.concerning(service_id, plan_id).exclude(new_value=None)
+    first = (
+        of_pair.due()
+        .filter(paused_at=None)
+        .order_by("effective_at", "pk")
+        .values_list("effective_at", flat=True)
+        .first()
+    )
+    if first is None:
+        return []
+    found = (
+        of_pair.filter(effective_at__gte=first)
+        .order_by("effective_at", "pk")
+        .values_list(
+            "position",
+            "change_id",
+            "effective_at",
+            ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
+            ExpressionWrapper(Q(effective_at__lt=F("requested_at")), output_field=BooleanField()),
+        )
+    )
+    return [Event(*row) for row in found]
+
+
+# Between the instant and the start lie few entries, or none: they are looked through. Where they
+# are many it is not worth the time of a chunk, and rows are looked at one by one.
+WRITTEN_BEFORE_START = """
+WITH since AS MATERIALIZED (SELECT ledger_id_at(%(at)s) AS id)
+SELECT %(position)s - (SELECT id FROM since) > 50000 OR EXISTS (
+    SELECT FROM services_ledgerentry
+     WHERE id >= (SELECT id FROM since) AND id < %(position)s
+       AND service_id = %(service)s AND plan_id = %(plan)s AND effective_at > %(at)s)
+"""
+
+
+def _written_before_start(event: Event, service_id: int, plan_id: int) -> bool:
+    """Whether rows of the pair may have been written after the event's instant, without it."""
+    if not event.late:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            WRITTEN_BEFORE_START,
+            {
+                "at": event.effective_at,
+                "position": event.position,
+                "service": service_id,
+                "plan": plan_id,
+            },
+        )
+        written: bool = cursor.fetchone()[0]
+        return written
+
+
+# A subscription owes an entry for each due change that its newest entry does not know of, and for
+# each later one again, since the price in force from then on is another: a worker may come late.
+# Of changes before it came it owes the last one, from when it came.
+THROUGH = f"""
+WITH event AS MATERIALIZED (
+    SELECT position, change_id, effective_at, due, number,
+           price_rule_at(%(service)s, %(plan)s, effective_at) AS price
+      FROM unnest(%(position)s::bigint[], %(change_id)s::bigint[],
+                  %(effective_at)s::timestamptz[], %(due)s::boolean[])
+           WITH ORDINALITY event (position, change_id, effective_at, due, number)
+), owing AS MATERIALIZED (
+    SELECT subscription.*, since,
+           CASE WHEN newest.effective_at > since
+                THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} ELSE since END AS came
+      FROM services_subscription subscription
+     CROSS JOIN LATERAL (
+           SELECT id, effective_at FROM services_ledgerentry
+            WHERE subscription_id = subscription.id ORDER BY id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL (
+           SELECT min(effective_at) AS since FROM event WHERE due AND position > newest.id) due
+     WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
+)
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
+        change_id)
+SELECT id, client_id, service_id, plan_id, entry.price, 'follows', entry.effective_at, change_id
+  FROM (SELECT owing.id, client_id, service_id, plan_id, number, change_id,
+               owing.price AS stored_price, greatest(event.effective_at, came) AS effective_at,
+               CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
+                    ELSE event.price END AS price
+          FROM owing JOIN event ON event.effective_at >= since
+         WHERE event.effective_at >= came
+            OR number = (SELECT max(number) FROM event WHERE effective_at < came)) entry
+ WHERE entry.price <> stored_price OR (SELECT count(*) FROM event) > 1
+ ORDER BY id, number
+RETURNING subscription_id
+"""  # noqa: S608 - constants
+
+
+def _move_through(
+    events: list[Event], followers: SubscriptionQuerySet, price: Decimal, alone: bool
+) -> int:
+    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
+    locked = list(
+        followers.order_by()
+        .select_for_update(no_key=True)
+        .values_list("pk", "service_id", "plan_id")
+    )
+    if not locked:
+        return 0
+    _, service_id, plan_id = locked[0]
+    columns = dict(zip(Event._fields, map(list, zip(*events, strict=True)), strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            THROUGH,
+            {
+                **columns,
+                "service": service_id,
+                "plan": plan_id,
+                "ids": [pk for pk, *_ in locked],
+            },
+        )
+        written = {id for (id,) in cursor.fetchall()}
+    with ledger_origin(kept=True):
+        owing = followers.filter(pk__in=written)
+        # A change of a set that judges the row beside us has to see another version of it.
+        moved = (owing.exclude(price=price) if alone else owing).update(price=price)
+    # What is left went around the ledger: nobody knows since when.
+    return moved + write_price(followers.exclude(price=price), price, events[-1].change_id)
+
+
+# --- For new subscriptions only -----------------------------------------------------------------
+
+
+# What was paid at the instant: by the start a later edit may have moved it.
+KEEP_LATE = f"""
+UPDATE services_subscription subscription
+   SET price = paid.price, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
+  FROM (SELECT kept.id, paid.price
+          FROM unnest(%(ids)s::bigint[]) kept (id)
+         CROSS JOIN LATERAL (
+               SELECT id FROM services_ledgerentry
+                WHERE subscription_id = kept.id ORDER BY id DESC LIMIT 1) newest
+         CROSS JOIN LATERAL (
+               SELECT price FROM services_ledgerentry
+                WHERE subscription_id = kept.id AND effective_at <= %(at)s
+                ORDER BY id DESC LIMIT 1) paid
+         WHERE newest.id < %(position)s
+           AND {FOLLOWED_SINCE.format(subscription="kept.id")} <= %(at)s) paid
+ WHERE subscription.id = paid.id
+"""  # noqa: S608 - constants
+
+
+def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
+    """Lock those who followed at the change's instant at what they paid then; how many."""
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following()
+    why = f"Price change {repricing.change_id} is for new subscriptions only"
+    event = Event(
+        repricing.position,
+        repricing.change_id,
+        repricing.effective_at,
+        due=True,
+        late=repricing.effective_at < repricing.requested_at,
+    )
+    with ledger_origin(repricing.change_id, repricing.effective_at):
+        if not _written_before_start(event, service_id, plan_id):
+            newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
+            return (
+                # Who came, or came to this pair, after the change has seen its price.
+                followers.alias(newest=Subquery(newest.values("id")[:1]))
+                .filter(newest__lt=repricing.position)
+                .update(price_state=LOCKED, locked_until=repricing.locked_until, price_reason=why)
+            )
+        locked = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                KEEP_LATE,
+                {
+                    "ids": list(locked),
+                    "at": repricing.effective_at,
+                    "position": repricing.position,
+                    "until": repricing.locked_until,
+                    "why": why,
+                },
+            )
+            return int(cursor.rowcount)
+
+
+# What a change for new subscriptions only has locked, or its revert has released, and nobody has
+# touched since; and what it was before. A lock that has ended by `at` is none.
+BACK = """
+SELECT * FROM (
+    SELECT moved.subscription_id AS id, before.change_id, before.price, newest.price_state,
+           CASE WHEN before.locked_until <= {at} THEN 'follows' ELSE before.price_state END
+               AS back_state,
+           CASE WHEN before.locked_until > {at} THEN before.locked_until END AS back_until
+      FROM (SELECT subscription_id, min(id) AS first_id
+              FROM services_ledgerentry WHERE change_id = {change} {of} GROUP BY subscription_id
+           ) moved
+     CROSS JOIN LATERAL (
+           SELECT change_id, price_state FROM services_ledgerentry
+            WHERE subscription_id = moved.subscription_id ORDER BY id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL (
+           SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
+            WHERE subscription_id = moved.subscription_id AND id < first_id
+            ORDER BY id DESC LIMIT 1) before
+     WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
+ WHERE back_state <> price_state
+"""
+
+GIVE_BACK = f"""
+UPDATE services_subscription subscription
+   SET price = CASE WHEN back_state = 'follows' THEN NULL ELSE back.price END,
+       price_state = back_state, locked_until = back_until,
+       price_reason = CASE WHEN back_state = 'follows' THEN ''
+            ELSE format('Price change %%s is for new subscriptions only', back.change_id) END
+  FROM ({BACK.format(at="%(at)s", change="%(change)s", of="AND subscription_id = ANY (%(ids)s)")}
+       ) back
+ WHERE subscription.id = back.id
+RETURNING subscription.price_state
+"""  # noqa: S608 - constants
+
+
+def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> tuple[int, int]:
+    """Put back the price states that the undone change has written; how many, and how many locked.
+
+    Of the change that `repricing.unkeeps_change_id` names, and of rows that nobody has touched.
+    """
+    locked = rows.active().order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+    with (
+        ledger_origin(repricing.change_id, repricing.effective_at),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            GIVE_BACK,
+            {
+                "ids": list(locked),
+                "change": repricing.unkeeps_change_id,
+                "at": repricing.effective_at,
+            },
+        )
+        states = [state for (state,) in cursor.fetchall()]
+    return len(states), states.count(LOCKED)

@@ -1,0 +1,118 @@
+"""Locks that have come to their end: the subscription follows the catalogue again, from then on.
+
+One that has ended meanwhile, too: between the two it followed, to the price that it paid last. One
+that had ended before its lock did has paid the locked price to its end, and stays as it was then.
+Whoever writes another end to it, or none, has its lock noted anew by the trigger, so the next
+sweep releases it, since the lock's end.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Case, OuterRef, Q, Subquery, When
+
+from services.models import Clock, LedgerEntry, LockEnd, Subscription
+from services.repricing.writes import LockHeld, at_point, giving_way, ledger_origin
+
+# Rows that one transaction releases.
+ROWS = 5_000
+
+
+def release_ended() -> bool:
+    """Followers again, from the instant at which their lock ended; False if somebody is in the way.
+
+    One query when no lock has ended.
+    """
+    while True:
+        ended = LockEnd.objects.filter(until__lte=Clock()).order_by("until", "subscription_id")
+        until = ended.values_list("until", flat=True).first()
+        if until is None:
+            return True
+        try:
+            with giving_way():
+                taken = list(
+                    LockEnd.objects.filter(until=until)
+                    .order_by("subscription_id")
+                    .select_for_update(skip_locked=True)
+                    .values_list("pk", "subscription_id")[:ROWS]
+                )
+                if not taken:
+                    return True  # another worker has them
+                _release_pairs(until, [subscription_id for _, subscription_id in taken])
+                LockEnd.objects.filter(pk__in=[pk for pk, _ in taken]).delete()
+                at_point("locks ended")
+        except LockHeld:
+            return False
+
+
+# When the catalogue has moved for a (service, plan) since an instant, and by which change.
+MOVED_SINCE = """
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
+          AND (service_id, coalesce(plan_id, 0)) = ({service}, 0)
+       UNION ALL
+       SELECT effective_at, change_id, id FROM services_repricing repricing
+        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
+          AND (coalesce(service_id, 0), plan_id) = (0, {plan})
+"""
+
+# From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
+# end of the subscription.
+RELEASED = f"""
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
+        change_id)
+SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
+       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
+       'follows', event.effective_at, event.change_id
+  FROM services_subscription subscription
+ CROSS JOIN LATERAL (
+       {
+    MOVED_SINCE.format(
+        since="%(until)s", service="subscription.service_id", plan="subscription.plan_id"
+    )
+}
+       UNION ALL
+       SELECT %(until)s, NULL, 0) event
+ WHERE subscription.id = ANY (%(ids)s)
+   AND (ended_at IS NULL OR event.effective_at < ended_at)
+ ORDER BY subscription.id, event.effective_at, event.id
+"""  # noqa: S608 - constants
+
+
+def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
+    rows = Subscription.objects.filter(
+        Q(ended_at=None) | Q(ended_at__gt=until),
+        pk__in=subscription_ids,
+        price_state=Subscription.PriceState.LOCKED,
+        locked_until=until,
+    )
+    pairs = list(rows.order_by().values_list("service_id", "plan_id").distinct())
+    for service_id in sorted({service_id for service_id, _ in pairs}):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT lock_service(%s, false)", [service_id])
+    for plan_id in sorted({plan_id for _, plan_id in pairs}):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT lock_plan(%s, false)", [plan_id])
+    found = list(rows.select_for_update(no_key=True).values_list("pk", "service_id", "plan_id"))
+    if not {tuple(pair) for _, *pair in found} <= set(pairs):
+        raise LockHeld("A subscription moved to a pair that is not locked.")
+    follow_since(until, [pk for pk, *_ in found])
+
+
+def follow_since(until: datetime, subscription_ids: list[int]) -> None:
+    """Let locked rows follow since `until`, with the entries of all that they have missed.
+
+    Two queries and the settings'. Wants the locks of the rows and of their catalogue.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
+    newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
+    with ledger_origin(kept=True):
+        Subscription.objects.filter(pk__in=subscription_ids).update(
+            price_state=Subscription.PriceState.FOLLOWS,
+            # NULL is the rule's price now, which a trigger fills in.
+            price=Case(When(ended_at__lte=Clock(), then=Subquery(newest.values("price")[:1]))),
+        )

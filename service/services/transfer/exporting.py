@@ -1,0 +1,94 @@
+"""Writing the book to a file that `import_book` reads: an empty book becomes equal to this one.
+
+The lines are those of `book_stream`, which the API sends too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from django.db import connection, transaction
+
+from services.models import Repricing
+from services.reading.total import total_amount
+from services.transfer.chunks import Walk
+from services.transfer.formats import CSV
+
+
+class Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. `moved`: the book changed meanwhile, so the file is of no one moment."""
+
+    subscriptions: int
+    moved: bool
+    waiting: (
+        int  # repricings that are due: these prices are not the rule's, the import refuses them
+    )
+    unnamed_clients: int  # clients of no e-mail, or of one that they share
+    left_out: dict[str, int]  # clients, services and plans without a subscription
+
+
+UNNAMED_CLIENTS = """
+SELECT coalesce(sum(clients), 0)
+  FROM (SELECT count(*) AS clients, lower(email) AS email
+          FROM clients_client client JOIN auth_user login ON login.id = user_id
+         GROUP BY lower(email)) named
+ WHERE clients > 1 OR email = ''
+"""
+
+LEFT_OUT = """
+SELECT 'clients', count(*) FROM clients_client thing
+ WHERE NOT EXISTS (SELECT FROM services_subscription WHERE client_id = thing.id)
+ UNION ALL
+SELECT 'services', count(*) FROM services_service thing
+ WHERE NOT EXISTS (SELECT FROM services_subscription WHERE service_id = thing.id)
+ UNION ALL
+SELECT 'plans', count(*) FROM services_plan thing
+ WHERE NOT EXISTS (SELECT FROM services_subscription WHERE plan_id = thing.id)
+"""
+
+
+def export_book(
+    file: Sink,
+    *,
+    consistent: bool = False,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Exported:
+    """Write every subscription to `file`, as CSV in UTF-8, in the order of their ids.
+
+    `consistent` takes one snapshot for all of it: exact beside writers, at the price of vacuum
+    and HOT while it lasts. Without it, `moved` tells whether the book changed on the way.
+    """
+    if consistent:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return _export(file, progress)
+    return _export(file, progress)
+
+
+def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None = None) -> Exported:
+    of = total_amount().subscriptions
+    walk = Walk(CSV)
+    file.write(CSV.header)
+    for text in walk:
+        file.write(text)
+        if progress:
+            progress("writing", walk.count, of)
+    with connection.cursor() as cursor:
+        cursor.execute(UNNAMED_CLIENTS)
+        (unnamed,) = cursor.fetchone()
+        cursor.execute(LEFT_OUT)
+        left_out = {what: count for what, count in cursor.fetchall() if count}
+    return Exported(
+        subscriptions=walk.count,
+        waiting=Repricing.objects.due().count(),
+        unnamed_clients=int(unnamed),
+        left_out=left_out,
+        moved=walk.changed,
+    )

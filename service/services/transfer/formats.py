@@ -1,0 +1,167 @@
+"""The book as text, a line for each subscription: JSON as the list has it, or the file's CSV.
+
+PostgreSQL writes the lines, so what is here is SQL: expressions of a statement that has the
+relations `subscription`, `client`, `login`, `service` and `plan`. Who calls it: `book_stream`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from services.transfer import csv_file
+
+BROKEN = "This text is not complete: ask for it again."
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a text holds, once it is complete. `changed`: the book moved while it was written."""
+
+    version: str
+    changed: bool
+    count: int
+    amount: Decimal
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to write the book. `line` is SQL."""
+
+    name: str
+    media_type: str
+    header: bytes
+    line: str
+    end: Callable[[Written], bytes]  # the last line: a text that may break off is not whole without
+    broken: bytes  # the line in its place, where it broke off
+
+
+def _line(*parts: str) -> str:
+    """`concat()` writes numbers exactly, and nothing for NULL."""
+    return f"concat({', '.join(parts)}, E'\\n')"
+
+
+def _instant(column: str) -> str:
+    """ISO 8601 in UTC, with six decimals or none, as msgspec writes it for the list."""
+    text = f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    return f"replace({text}, '.000000', '') || 'Z'"
+
+
+# --- NDJSON -----------------------------------------------------------------------------------
+
+
+def _text(column: str) -> str:
+    return f"coalesce(to_json({column})::text, 'null')"
+
+
+def _instant_or_null(column: str) -> str:
+    return f"coalesce('\"' || {_instant(column)} || '\"', 'null')"
+
+
+def _object(members: dict[str, Any]) -> list[str]:
+    parts = []
+    for number, (name, value) in enumerate(members.items()):
+        parts.append(f"'{',' if number else '{'}\"{name}\":'")
+        parts += _object(value) if isinstance(value, dict) else [value]
+    return [*parts, "'}'"]
+
+
+# The same as `listing._subscription`; a test compares the bytes.
+OBJECT = {
+    "id": "subscription.id",
+    "plan_id": "subscription.plan_id",
+    "client_name": _text("client.company_name"),
+    "email": _text("login.email"),
+    "plan": {
+        "id": "subscription.plan_id",
+        "plan_type": _text("plan.plan_type"),
+        "discount_percent": "plan.discount_percent",
+    },
+    "price": "subscription.price",
+    "price_state": _text("subscription.price_state"),
+    "locked_until": _instant_or_null("subscription.locked_until"),
+    "price_reason": _text("subscription.price_reason"),
+    "service": {
+        "id": "subscription.service_id",
+        "name": _text("service.name"),
+        "full_price": "service.full_price",
+    },
+    "client_id": "subscription.client_id",
+    "comment": _text("subscription.comment"),
+    "source": _text("subscription.source"),
+    "external_id": _text("subscription.external_id"),
+    "started_at": _instant_or_null("subscription.started_at"),
+    "ended_at": _instant_or_null("subscription.ended_at"),
+}
+
+_json = msgspec.json.Encoder(decimal_format="number")
+
+
+def _end_object(written: Written) -> bytes:
+    end = {
+        "version": written.version,
+        "changed": written.changed,
+        "count": written.count,
+        "total_amount": written.amount,
+        "currency": settings.CURRENCY,
+    }
+    return _json.encode({"end": end}) + b"\n"
+
+
+NDJSON = Form(
+    name="ndjson",
+    media_type="application/x-ndjson",
+    header=b"",
+    line=_line(*_object(OBJECT)),
+    end=_end_object,
+    broken=_json.encode({"error": {"code": "broken_off", "detail": BROKEN}}) + b"\n",
+)
+
+# --- CSV --------------------------------------------------------------------------------------
+
+
+def _quoted(column: str) -> str:
+    return f"'\"' || replace({column}, '\"', '\"\"') || '\"'"
+
+
+CELLS = {
+    "company_name": _quoted("client.company_name"),
+    "email": _quoted("login.email"),
+    "full_address": _quoted("client.full_address"),
+    "service": _quoted("service.name"),
+    "full_price": "service.full_price",
+    "plan_type": "plan.plan_type",
+    "discount_percent": "plan.discount_percent",
+    "source": _quoted("subscription.source"),
+    "external_id": _quoted("subscription.external_id"),
+    "started_at": _instant("subscription.started_at"),
+    "ended_at": _instant("subscription.ended_at"),
+    "comment": _quoted("subscription.comment"),
+    "stamp": _quoted("subscription.stamp"),
+    "price": "subscription.price",
+}
+
+
+def _end_comment(written: Written) -> bytes:
+    return csv_file.end_line(
+        version=written.version,
+        changed=written.changed,
+        count=written.count,
+        total_amount=written.amount,
+    )
+
+
+CSV = Form(
+    name="csv",
+    media_type="text/csv",
+    header=(",".join(csv_file.COLUMNS) + "\n").encode(),
+    line=_line(*[part for name in csv_file.COLUMNS for part in ("','", CELLS[name])][1:]),
+    end=_end_comment,
+    broken=f"# error: broken_off. {BROKEN}\n".encode(),
+)
+FORMS = {form.name: form for form in (CSV, NDJSON)}

@@ -1,0 +1,167 @@
+"""The whole filtered book as an answer of the API: `GET /api/subscriptions/?format=csv` or ndjson.
+
+A reader knows which book it got, and whether all of it: the header `Book-Version` says the version
+of the first chunk, and the last line says that of the last one, whether they differ, how many
+lines there are and their sum. A text without that line is not complete. Servers show a break in
+different ways (granian ends the answer as if it were whole), so the line is what counts; another
+one in its place says that it broke off.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from django.conf import settings
+from django.http import QueryDict, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from rest_framework.exceptions import APIException
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from pricebook.kit.api import BadParameter, JSONRenderer
+from services.reading import filters
+from services.transfer.chunks import Walk
+from services.transfer.formats import CSV, FORMS, NDJSON
+
+logger = logging.getLogger(__name__)
+
+FIRST_CHUNK = 400  # rows: a few milliseconds until the first byte
+PIECE = 65_536  # bytes; servers keep several for a reader that is slow
+ONLY_OF_PAGES = ("as_of", "ordering", "cursor", "page_size")
+
+
+class _Streamed(BaseRenderer):
+    """Stands for a form where DRF chooses; the answer itself goes through no renderer."""
+
+
+class CSVRenderer(_Streamed):
+    media_type = CSV.media_type
+    format = CSV.name
+
+
+class NDJSONRenderer(_Streamed):
+    media_type = NDJSON.media_type
+    format = NDJSON.name
+
+
+RENDERERS = (CSVRenderer, NDJSONRenderer)
+DESCRIPTION = (
+    "`format=csv` and `format=ndjson` send all that match, in the order of their ids: lines of a"
+    " book's file, or the objects of a page. They take the filters and nothing else. The header"
+    " `Book-Version` has the version that the book has at the start; the last line says the"
+    " version at the end, whether the book changed on the way, the number of lines and their sum."
+    " Without that line the answer is not complete."
+)
+RESPONSES: dict[tuple[int, str], Any] = {
+    (200, CSV.media_type): OpenApiTypes.STR,
+    (200, NDJSON.media_type): OpenApiTypes.STR,
+}
+
+
+def is_wanted(request: Request) -> bool:
+    return isinstance(getattr(request, "accepted_renderer", None), _Streamed)
+
+
+def errors_are_json(request: Request) -> None:
+    """From here on the answer is an error, whatever form of the book was asked for."""
+    if is_wanted(request):
+        request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = JSONRenderer.media_type
+
+
+def answer(request: Request) -> StreamingHttpResponse:
+    """The lines of all that match. What can be refused is, before the first byte.
+
+    One query now, one for each further chunk while it is sent.
+    """
+    form = FORMS[request.accepted_renderer.format]
+    query = request.query_params
+    refuse_what_pages_take(query, form.name)
+    walk = Walk(form, filters.book_filter(query), FIRST_CHUNK)
+    body = Body()
+    try:
+        texts = iter(walk)
+        first = next(texts)
+    except Exception:
+        body.close()
+        raise
+    if request.method != "HEAD":
+        body.pieces = in_pieces(whole(walk, chain([first], texts)))
+    return StreamingHttpResponse(
+        body,
+        content_type=f"{form.media_type}; charset=utf-8",
+        headers={
+            "Book-Version": walk.version,
+            "Cache-Control": "no-store",
+            "Content-Disposition": f'attachment; filename="subscriptions.{form.name}"',
+        },
+    )
+
+
+class TooManyStreams(APIException):
+    status_code = 503
+    default_code = "too_many_streams"
+    default_detail = "As many are read already as may be at once; try again in a minute."
+    wait = 60  # becomes Retry-After
+
+
+# A reader that is slow, or stands still, keeps one of the server's few threads.
+places = threading.BoundedSemaphore(settings.STREAMS_AT_ONCE)
+
+
+class Body:
+    """Pieces of an answer, which has a place among those that are sent at once until it is closed.
+
+    Raises TooManyStreams if there is none left.
+    """
+
+    def __init__(self) -> None:
+        if not places.acquire(blocking=False):
+            raise TooManyStreams
+        self.pieces: Iterator[bytes] = iter(())
+        self.close = weakref.finalize(self, places.release)  # or when nobody has it any more
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self.pieces)
+
+
+def refuse_what_pages_take(query: QueryDict, form: str) -> None:
+    for name in ONLY_OF_PAGES:
+        if name in query:
+            raise BadParameter(
+                name,
+                str(query[name]),
+                f"format={form} gives all that match, in the order of their ids; {name} goes with"
+                " pages (format=json). Leave one of them out.",
+                "not_with_format",
+            )
+    filters.refuse_unknown(query, list(filters.FILTERS))
+
+
+def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:
+    """The text from its header to its last line, or to the line that says that it broke off."""
+    yield walk.form.header
+    try:
+        yield from texts
+    except Exception:
+        # Too late for an answer of another status. It goes on to the server, which may be able
+        # to break the connection, and to the log.
+        logger.error("A stream of the book broke off after %s lines.", walk.count)
+        yield walk.form.broken
+        raise
+    yield walk.form.end(walk.written)
+
+
+def in_pieces(texts: Iterator[bytes]) -> Iterator[bytes]:
+    for text in texts:
+        for start in range(0, len(text), PIECE):
+            yield text[start : start + PIECE]
+        del text  # or it would be kept until the next one is there
