@@ -17,8 +17,8 @@ from django.db import connection, transaction
 from benchmarks import results
 from benchmarks.scratch import say, scratch_book
 from services import ledger, repricing
+from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Subscription
-from services.reading import pages
 from services.reading.filters import BookFilter
 
 MOVES = 3
@@ -80,11 +80,11 @@ def measure(rounds: int) -> list[dict[str, Any]]:
                 "total of then, by the catalogue": lambda: execute(BY_HISTORY, {"at": before}),
                 "total of then": lambda: ledger.total_as_of(before),
                 "total as of now": lambda: ledger.total_as_of(now),
-                "list of then, 100 rows and total": lambda: pages.page_as_of(
+                "list of then, 100 rows and total": lambda: page_as_of(
                     before, BookFilter(), None, 100
                 ),
-                "a client's list of then": lambda: pages.page_as_of(before, of_client, None, 100),
-                "one of then": lambda: pages.one_as_of(before, middle.pk),
+                "a client's list of then": lambda: page_as_of(before, of_client, None, 100),
+                "one of then": lambda: one_as_of(before, middle.pk),
                 "history of one": lambda: ledger.history(middle.pk),
                 "why": lambda: ledger.explain(middle.pk, before),
                 "feed, 1,000 from the middle": lambda: ledger.feed(ledger.Place(*place), 1000),

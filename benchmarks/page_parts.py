@@ -19,7 +19,8 @@ from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
 from pricebook.kit.access import key_of
 from pricebook.kit.api import JSONRenderer
-from services.reading import filters, pages
+from services.reading import filters, pages, parameters
+from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 
 WHOLE, BY_HAND = "the whole request", "the page by hand"
@@ -50,16 +51,18 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         return found is not None and found.is_valid(secret)
 
     def read_the_parameters() -> None:
-        filters.refuse_unknown(query, [*filters.FILTERS, "as_of", "ordering", *filters.PAGING])
-        filters.book_filter(query)
-        filters.page_size(query)
+        parameters.refuse_unknown(
+            query, [*filters.FILTERS, "as_of", "ordering", *parameters.PAGING]
+        )
+        parameters.book_filter(query)
+        parameters.page_size(query)
 
     parts: dict[str, Callable[[], object]] = {
         WHOLE: request_of(PAGE),
         "  is the session alive?": connection.is_usable,
         "  the key, read and verified": read_and_verify_the_key,
         "  the parameters": read_the_parameters,
-        "  the statement, written": lambda: pages.statement(everything, None, 100),
+        "  the statement, written": lambda: pages.statement(access_path(everything), None, 100),
         "  the page, with its statement": lambda: pages.page(everything, None, 100),
         "  rows to bytes": lambda: JSONRenderer.encoder.encode(shown),
         BY_HAND: by_hand,

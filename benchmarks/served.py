@@ -1,8 +1,8 @@
 """No list that is served reads longer than 250 ms at a million rows; a refusal costs little.
 
 For each way of reading a page (docs/reads.md) the filters that leave most to read: as many rows as
-`serving.PASS_ROWS` allows, by each ordering. Cold: with the total of the filter to be summed, as
-for the first reader of a book; warm: for the next one. On a book whose starts are spread over
+`access_paths.SCAN_ROWS` allows, by each ordering. Cold: with the total of the filter to be summed,
+as for the first reader of a book; warm: for the next one. On a book whose starts are spread over
 three years, and with the price of every tenth subscription negotiated.
 """
 
@@ -70,7 +70,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
                 },
                 rounds,
             )
-            way = access_paths.way(book_filter, ordering).value if call() else "refused"
+            way = access_paths.access_path(book_filter, ordering).way.value if call() else "refused"
             figures.append(
                 {
                     "rows": rows,
@@ -110,7 +110,7 @@ def cases(rows: int) -> list[dict[str, Any]]:
     assert plan is not None
     past = {
         name: (FIRST + timedelta(days=DAYS * max(0.0, 1 - limit / rows))).isoformat()
-        for name, limit in access_paths.PASS_ROWS.items()
+        for name, limit in access_paths.SCAN_ROWS.items()
     }
     few: list[dict[str, Any]] = [
         {"client": middle.client_id},
@@ -128,14 +128,14 @@ def cases(rows: int) -> list[dict[str, Any]]:
         {"ordering": "started_at", "started_from": past["price"]},
         {"ordering": "client_name"},
         # found
-        *(asked | {"ordering": ordering} for asked in few for ordering in access_paths.PASS_ROWS),
+        *(asked | {"ordering": ordering} for asked in few for ordering in access_paths.SCAN_ROWS),
         {"source": middle.source},
         {"comment_prefix": "row 1"},
         {"started_from": past["price"]},
         {"started_from": past["price"], "price_to": 50},
         {"ended_to": past["started_at"]},
         {"ended_from": FIRST.isoformat()},
-        # passed over, as much as may be
+        # scanned, as much as may be
         {"price_from": 1_000_000},
         {"price_state": "locked"},
         {"price_state": "negotiated"},

@@ -37,10 +37,11 @@ from pricebook.models import APPROVE, PLAN
 from services import parsing
 from services.models import Skip
 from services.parsing import MAX_BIGINT, BadValue
-from services.reading import filters
+from services.reading import filters, parameters
 from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
-from services.views import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS, cursor_of, link
+from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
+from services.views.paging import cursor_of, link
 
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
 REASONS = [reason.value for reason in Skip.Reason]
@@ -98,15 +99,15 @@ class PriceChangeView(ViewSet):
     def list(self, request: Request) -> Response:
         """Price changes, newest first; plain edits of the catalogue are among them."""
         query = request.query_params
-        filters.refuse_unknown(query, [*FILTERS, *filters.PAGING])
+        parameters.refuse_unknown(query, [*FILTERS, *parameters.PAGING])
         changes = PriceChange.objects.all()
         for name, (column, parse, _) in FILTERS.items():
-            if (value := filters.value_of(query, name)) is not None:
+            if (value := parameters.value_of(query, name)) is not None:
                 try:
                     changes = changes.filter(**{column: parse(name, value)})
                 except BadValue as error:
-                    raise filters.bad_parameter(error) from None
-        cursor, size = cursor_of(query), filters.page_size(query)
+                    raise parameters.bad_parameter(error) from None
+        cursor, size = cursor_of(query), parameters.page_size(query)
         page, next, previous = newest_first(changes, cursor, size)
         return Response(
             {
@@ -123,7 +124,7 @@ class PriceChangeView(ViewSet):
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """A price change: what it says, how far it is, what became of it."""
-        filters.refuse_unknown(request.query_params, [])
+        parameters.refuse_unknown(request.query_params, [])
         return answer(change_of(pk))
 
     @extend_schema(
@@ -210,9 +211,9 @@ class PriceChangeView(ViewSet):
         those that were skipped or failed and are somebody's business; `outcome` counts the others.
         """
         query = request.query_params
-        filters.refuse_unknown(query, ["reason", *filters.PAGING])
+        parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
         reason = reason_of(query, ["moves", *REASONS])
-        after, size = after_of(query), filters.page_size(query)
+        after, size = after_of(query), parameters.page_size(query)
         change = change_of(pk)
         found = rows_of(change, after, size + 1, reason)
         more = Cursor(found[size - 1]["subscription"]) if len(found) > size else None
@@ -231,9 +232,9 @@ class PriceChangeView(ViewSet):
     def skips(self, request: Request, pk: str) -> Response:
         """What the change has looked at and not moved, and why."""
         query = request.query_params
-        filters.refuse_unknown(query, ["reason", *filters.PAGING])
+        parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
         reason = reason_of(query, REASONS)
-        after, size = after_of(query), filters.page_size(query)
+        after, size = after_of(query), parameters.page_size(query)
         skips = Skip.objects.filter(repricing__change_id=change_of(pk).pk, pk__gt=after)
         if reason is not None:
             skips = skips.filter(reason=reason)
@@ -258,7 +259,7 @@ def moving(change: PriceChange) -> Response:
 
 
 def known_id(pk: str) -> int:
-    id = filters.whole_number(pk)
+    id = parameters.whole_number(pk)
     if id is None or id > MAX_BIGINT:
         raise NotFound(f"There is no price change {pk[:100]}.")
     return id
@@ -272,13 +273,13 @@ def change_of(pk: str) -> PriceChange:
 
 
 def reason_of(query: Any, words: list[str]) -> str | None:
-    value = filters.value_of(query, "reason")
+    value = parameters.value_of(query, "reason")
     if value is None:
         return None
     try:
         return parsing.word("reason", value, words)
     except BadValue as error:
-        raise filters.bad_parameter(error) from None
+        raise parameters.bad_parameter(error) from None
 
 
 def after_of(query: Any) -> int:

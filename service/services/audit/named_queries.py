@@ -19,6 +19,7 @@ from services.audit import book_check
 from services.bounds import FIRST_DAY
 from services.models import Repricing, Subscription
 from services.reading import breakdown, pages, total
+from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import ORDERINGS, Cursor
 from services.transfer import chunks
@@ -74,7 +75,9 @@ def named_queries() -> list[NamedQuery]:
         **given: Any,
     ) -> NamedQuery:
         cursor = None if after is None else Cursor(after, value=value)
-        statement = pages.statement(BookFilter(**given), cursor, PAGE, ORDERINGS[order])
+        statement = pages.statement(
+            access_path(BookFilter(**given), ORDERINGS[order]), cursor, PAGE
+        )
         return NamedQuery(name, why, *statement)
 
     every = Subscription.objects.order_by()

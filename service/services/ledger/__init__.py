@@ -25,7 +25,8 @@ from django.db import connection
 
 from services.models import LedgerEntry, Repricing
 from services.reading.filters import BookFilter
-from services.reading.total import EVERYTHING, SQL, Total
+from services.reading.total import EVERYTHING, Total
+from services.sql import SQL
 
 # What readers are shown of an entry. `price` is None in the entry of a deletion.
 COLUMNS = (

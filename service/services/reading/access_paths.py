@@ -1,27 +1,32 @@
-"""Which combinations of filters and ordering the list serves at size, and how.
+"""How a page is read: decided once, for a filter and an ordering, by `access_path()`.
 
 A page is served in one of three ways:
 
 - **walked**: an index has the rows in the order of the page. It costs what the page costs.
 - **found**: an index leads to the few that match, or the planner chooses between that and walking.
-- **passed over**: neither. What service, plan and plan type leave, or a filter with an index of
-  its own, is read and put in order: up to `PASS_ROWS` rows. The subtotals know the number, or it
-  is counted along the index as far as the limit, in the same snapshot, before anything is read.
+- **scanned**: no index gives the order. The rows that service, plan and plan type leave, or a
+  filter with an index of its own, are read and sorted: up to `SCAN_ROWS` rows. The subtotals know
+  their number, or it is counted along the index as far as the limit, in the same snapshot, before
+  any row is read.
 
 So the answer depends on the book and never on the clock. docs/reads.md has the same for readers,
 and a test compares it; docs/decisions/0010-served-combinations.md has the reasons.
 """
 
-from enum import StrEnum
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
 
 from services.reading.filters import BookFilter
-from services.reading.ordering import Ordering
+from services.reading.ordering import BY_ID, Ordering
 
-# Of these the subtotals know how many subscriptions they leave.
+# The subtotals know how many subscriptions these leave.
 CATALOGUE = {"service", "plan", "plan_type"}
-# An index leads to the few that they leave, whatever else is asked for.
+# An index leads to the few that these leave, whatever else is asked for.
 FEW = {"subscription", "external_id"}
-# An index leads to what they leave, which may be much: one client may have half of the book.
+# An index leads to what these leave, which may be much: one client may have half of the book.
 INDEXED = {
     "client",
     "email",
@@ -33,43 +38,19 @@ INDEXED = {
     "ended_from",
     "ended_to",
 }
-# An index each for clients and services leads to what they leave; the planner can't tell how much.
+# An index each for clients and services leads to what these leave; the planner can't tell how much.
 SEARCHED = {"q"}
 # Each row is judged by each scheduled change, for which no index helps.
 JUDGED = {"pending"}
 
-# What one pass may read, by ordering: less than 250 ms on an idle machine, the sum of the total
+# What one scan may read, by ordering: less than 250 ms on an idle machine, the sum of the total
 # included (`./pricebook bench served`).
-PASS_ROWS = {
+SCAN_ROWS = {
     "id": 1_000_000,
     "price": 200_000,
     "started_at": 200_000,
     "client_name": 50_000,
 }
-
-
-class Way(StrEnum):
-    WALKED = "walked"
-    FOUND = "found"
-    PASSED = "passed over"
-
-
-def way(book_filter: BookFilter, ordering: Ordering) -> Way:
-    """How a page of this combination is served."""
-    names = book_filter.given.keys()
-    if names & FEW:
-        return Way.FOUND
-    if ordering.by_id and names <= CATALOGUE:
-        return Way.WALKED
-    if ordering.name == "started_at" and names <= {"started_from", "started_to"}:
-        return Way.WALKED
-    if ordering.name == "client_name" and not names:
-        return Way.WALKED
-    if names & INDEXED and ordering.by_id and not names & (SEARCHED | JUDGED):
-        return Way.FOUND
-    return Way.PASSED
-
-
 # What a search may lead to: each name is compared letter by letter, each row fetched by an index of
 # its own.
 SEARCH_NAMES = 1_000
@@ -78,25 +59,86 @@ SEARCH_ROWS = 100_000
 JUDGED_ROWS = 100_000
 
 
-def limit(book_filter: BookFilter, ordering: Ordering) -> int:
-    """How many rows a pass of this combination may read."""
-    rows = PASS_ROWS[ordering.name]
-    if book_filter.given.keys() & SEARCHED:
-        rows = min(rows, SEARCH_ROWS)
-    if book_filter.pending is not None:
-        rows = min(rows, JUDGED_ROWS // max(1, len(book_filter.pending.moved)))
-    return rows
+class Way(StrEnum):
+    """What a page costs; see above."""
+
+    WALKED = "walked"
+    FOUND = "found"
+    SCANNED = "scanned"
+
+
+class Walk(Enum):
+    """What the rows are read along (`walks.py` has the statement of each)."""
+
+    KEY = auto()  # the primary key, or the index of a service, of a plan, of both
+    PLANS_MERGED = auto()  # the indexes of all plans of a type
+    FILTER = auto()  # a filter's index or the primary key: the planner's statistics choose
+    START = auto()
+    CLIENT_NAME = auto()
+    SORTED = auto()  # all that match, by whatever index leads there, and then sorted
+
+
+@dataclass(frozen=True)
+class AccessPath:
+    """How the subscriptions that match a filter are read in an order."""
+
+    book_filter: BookFilter
+    ordering: Ordering
+    way: Way
+    walk: Walk
+
+    @property
+    def limit(self) -> int:
+        """How many rows a scan may read. One query where `pending` is asked for."""
+        rows = SCAN_ROWS[self.ordering.name]
+        if self.book_filter.given.keys() & SEARCHED:
+            rows = min(rows, SEARCH_ROWS)
+        if self.book_filter.pending is not None:
+            rows = min(rows, JUDGED_ROWS // max(1, len(self.book_filter.pending.moved)))
+        return rows
+
+    @property
+    def planned_once(self) -> bool:
+        """Whether one plan is the best for all values: the whole book along an index.
+
+        (Knowing no values, the planner takes a service or a plan for a third of the book.)
+        """
+        return self.way == Way.WALKED and not self.book_filter.given
+
+
+def access_path(book_filter: BookFilter, ordering: Ordering = BY_ID) -> AccessPath:
+    """How a page of this combination is read. No query."""
+    return AccessPath(book_filter, ordering, *_decided(book_filter.given.keys(), ordering))
+
+
+def _decided(names: Set[str], ordering: Ordering) -> tuple[Way, Walk]:
+    by_key = Walk.PLANS_MERGED if "plan_type" in names else Walk.KEY
+    if names & FEW:
+        return Way.FOUND, Walk.SORTED
+    if ordering.by_id:
+        if names <= CATALOGUE:
+            return Way.WALKED, by_key
+        if names & SEARCHED or (names & JUDGED and names & INDEXED):
+            return Way.SCANNED, Walk.SORTED
+        if names & INDEXED:
+            return Way.FOUND, Walk.FILTER
+        return Way.SCANNED, by_key
+    if ordering.name == "started_at" and names <= {"started_from", "started_to"}:
+        return Way.WALKED, Walk.START
+    if ordering.name == "client_name" and not names:
+        return Way.WALKED, Walk.CLIENT_NAME
+    return Way.SCANNED, Walk.SORTED
 
 
 class NotServed(Exception):
-    """A pass would read more rows, or a search compare more names, than its limit allows."""
+    """A scan would read more rows, or a search compare more names, than its limit allows."""
 
-    def __init__(self, book_filter: BookFilter, ordering: Ordering) -> None:
-        self.ordering = ordering
-        reads = f"{limit(book_filter, ordering):,} subscriptions one by one"
-        if book_filter.given.keys() & SEARCHED:
-            reads = f"{SEARCH_NAMES:,} names like {book_filter.q!r}, or {reads}"
-        order = "This" if ordering.by_id else f"In the order of {ordering.name} this"
+    def __init__(self, path: AccessPath) -> None:
+        self.ordering = path.ordering
+        reads = f"{path.limit:,} subscriptions one by one"
+        if path.book_filter.given.keys() & SEARCHED:
+            reads = f"{SEARCH_NAMES:,} names like {path.book_filter.q!r}, or {reads}"
+        order = "This" if path.ordering.by_id else f"In the order of {path.ordering.name} this"
         super().__init__(f"{order} would have to read more than {reads}. {served()}")
 
 
@@ -105,7 +147,7 @@ def served() -> str:
     catalogue, few, indexed, searched, judged = (
         ", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED, SEARCHED, JUDGED)
     )
-    limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in PASS_ROWS.items())
+    limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in SCAN_ROWS.items())
     return (
         f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
         f" of {indexed}, whatever but {searched} and {judged} is given too; ordering=started_at"

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -26,11 +25,12 @@ from django.core.cache import cache
 from django.db import connection
 
 from services.reading import total
-from services.reading.access_paths import SEARCH_NAMES, NotServed
-from services.reading.filters import BookFilter, names_like
+from services.reading.access_paths import SEARCH_NAMES
 from services.reading.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
-from services.reading.pages import Seen, book_as_seen, version_of, within_limits
-from services.reading.total import SQL, Total, of_subtotals
+from services.reading.search import names_like
+from services.reading.total import Total
+from services.reading.version import VERSION_OF_NAMES, Seen, book_as_seen, version_of
+from services.sql import SQL
 
 Row = dict[str, Any]
 
@@ -126,7 +126,7 @@ def page(
     """
     walked = kind == "client" and not given
     counted = _cached() if walked else NOT_COUNTED
-    rows, names = _fetch(*statement(kind, given, cursor, size, ordering, seen, counted))
+    rows, names = rows_and_columns(*statement(kind, given, cursor, size, ordering, seen, counted))
     version = version_of(*rows[0][:3])
     found, count, subscriptions, amount, version_of_names = rows[0][3:8]
     if found > SEARCH_NAMES:
@@ -135,7 +135,7 @@ def page(
         count = counted.count
     elif walked and version is not None and version_of_names is not None:
         _remember(Counted(version_of_names, count))
-    each = [_row(names[8:], row[8:]) for row in rows if row[8] is not None]
+    each = [named_row(names[8:], row[8:]) for row in rows if row[8] is not None]
     mark = marked(kind, given, ordering)
     result, following, previous = paged(each, cursor, size, ordering, mark)
     return Page(result, count, Total(amount, subscriptions), following, previous, version)
@@ -165,9 +165,9 @@ def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str |
     book, book_params = book_as_seen(seen)
     ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
     sql = ONE.format(book=book, one=EACH[kind].format(ids=ids))
-    (row,), names = _fetch(sql, (*book_params, id))
+    (row,), names = rows_and_columns(sql, (*book_params, id))
     version = version_of(*row[:3])
-    return None if row[3] is None else _row(names[3:], row[3:]), version
+    return None if row[3] is None else named_row(names[3:], row[3:]), version
 
 
 # What is read is read only where the caller has not seen the answer of this very book.
@@ -236,9 +236,7 @@ def statement(
         clients = WITH_EMAIL if ordering.name == "email" else TABLE[kind]
         ids = CLIENTS_BEYOND.format(clients=clients, beyond=beyond, order=order)
         each = CLIENTS.format(ids=ids)
-        sql = WALKED.format(
-            book=book, version_of_names=total.VERSION_OF_NAMES, each=each, shown=shown
-        )
+        sql = WALKED.format(book=book, version_of_names=VERSION_OF_NAMES, each=each, shown=shown)
         return sql, (*book_params, counted.version, *place, size + 1)
     beyond, order, place = _on("item", cursor, ordering)
     found, found_params = _found(kind, given) if given else NOBODY
@@ -299,105 +297,12 @@ def _found(kind: str, given: Mapping[str, str]) -> SQL:
     )
 
 
-# --- Totals by ... ----------------------------------------------------------------------------
-
-GROUPS = {
-    "service": ("service_id", "service_name"),
-    "plan": ("plan_id", "plan_type", "discount_percent"),
-    "plan_type": ("plan_type",),
-}
-MOST_GROUPS = 10_000
-KEPT_PAIRS = """
-SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-  FROM services_subtotal WHERE service_id IS NOT NULL AND {where} GROUP BY service_id, plan_id
-"""
-SUMMED_PAIRS = """
-SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
-  FROM ({matching}) subscription (service_id, plan_id, price)
- WHERE (SELECT NOT seen FROM book) AND (SELECT allowed FROM passed)
- GROUP BY service_id, plan_id
-"""
-TOTALS = """
-WITH book AS MATERIALIZED ({book}),
-     passed AS MATERIALIZED (SELECT seen OR ({allowed}) AS allowed FROM book)
-SELECT book.*, passed.allowed, groups.*
-  FROM book
- CROSS JOIN passed
-  LEFT JOIN ({groups}) groups ON true
-{order}
-"""
-GROUPED = """
-SELECT {columns}sum(subscriptions)::bigint AS count, sum(amount) AS total_amount
-  FROM (SELECT pair.*, service.name AS service_name, plan.plan_type, plan.discount_percent
-          FROM ({pairs}) pair
-          JOIN services_service service ON service.id = pair.service_id
-          JOIN services_plan plan ON plan.id = pair.plan_id
-         WHERE pair.subscriptions <> 0 AND (SELECT NOT seen FROM book)) paid
- {grouped}
- LIMIT %s
-"""
-
-
-class TooManyGroups(Exception):
-    """More than `MOST_GROUPS`."""
-
-
-def totals(
-    book_filter: BookFilter, by: list[str], seen: Seen | None = None
-) -> tuple[list[Row], Total, str | None]:
-    """What all that match pay by service, plan, plan type (`by`, in this order), and together.
-
-    And the version of the book, if it alone tells what this is. One query, hence one snapshot;
-    groups without a subscription are left out. A filter by anything but service, plan and plan
-    type reads the rows that match. Unchanged where the caller has `seen` this very book; NotServed
-    where the list of them, in the order of ids, is not served either.
-    """
-    seen = seen if book_filter.timeless else None
-    rows, names = _fetch(*totals_statement(book_filter, by, seen))
-    version = version_of(*rows[0][:3])
-    if not rows[0][3]:
-        raise NotServed(book_filter, BY_ID)
-    if len(rows) > MOST_GROUPS:
-        raise TooManyGroups
-    groups = [_row(names[4:], row[4:]) for row in rows]
-    groups = [group for group in groups if group["count"]]
-    together = Total(
-        sum((group["total_amount"] for group in groups), Decimal(0)),
-        sum(group["count"] for group in groups),
-    )
-    return groups, together, version if book_filter.timeless else None
-
-
-def totals_statement(book_filter: BookFilter, by: list[str], seen: Seen | None = None) -> SQL:
-    if book_filter.by_catalogue:
-        where, params = of_subtotals(book_filter)
-        pairs = KEPT_PAIRS.format(where=where)
-    else:
-        matching = book_filter.subscriptions().order_by()
-        matching_sql, params = matching.values_list(
-            "service_id", "plan_id", "price"
-        ).query.sql_with_params()
-        pairs = SUMMED_PAIRS.format(matching=matching_sql)
-    columns = list(dict.fromkeys(column for name in by for column in GROUPS[name]))
-    named = ", ".join(columns)
-    groups = GROUPED.format(
-        columns=f"{named}, " if columns else "",
-        pairs=pairs,
-        grouped=f"GROUP BY {named} ORDER BY {named}" if columns else "",
-    )
-    book, book_params = book_as_seen(seen)
-    allowed, allowed_params = within_limits(book_filter, BY_ID)
-    order = f"ORDER BY {named}" if columns else ""
-    sql = TOTALS.format(book=book, allowed=allowed, groups=groups, order=order)
-    return sql, (*book_params, *allowed_params, *params, MOST_GROUPS + 1)
-
-
-def _fetch(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:
+def rows_and_columns(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:
     """The rows, and the names of their columns."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cursor.fetchall(), [column.name for column in cursor.description]
 
 
-def _row(names: list[str], values: tuple[Any, ...]) -> Row:
+def named_row(names: list[str], values: tuple[Any, ...]) -> Row:
     return dict(zip(names, values, strict=True))

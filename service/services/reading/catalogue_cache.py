@@ -17,7 +17,7 @@ from typing import Any
 from cachalot.utils import UncachableQuery, _get_tables, check_parameter_types
 from django.db.models.sql.compiler import SQLCompiler
 
-from services.reading.total import VERSION_OF_NAMES
+from services.reading.version import VERSION_OF_NAMES
 
 CATALOGUE_VERSION = "SELECT" + VERSION_OF_NAMES + "FROM services_subtotal"
 

@@ -9,10 +9,9 @@ condition, the schema of the API and its words follow from it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import Any, Self
@@ -20,16 +19,12 @@ from typing import Any, Self
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
-from django.http import QueryDict
 
-from pricebook.kit.api import BadParameter
 from services import parsing
-from services.bounds import FIRST_DAY
 from services.models import Plan, Subscription, SubscriptionQuerySet
 from services.parsing import MAX_BIGINT, BadValue
-
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+from services.reading.search import named_like
+from services.sql import SQL
 
 # --- The vocabulary ---------------------------------------------------------------------------
 
@@ -64,8 +59,6 @@ def _searched(name: str, value: Any) -> str:
 
 SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
 
-
-SQL = tuple[str, tuple[Any, ...]]
 
 # Who knows which subscriptions scheduled price changes would move: a statement of ids for each of
 # all that are scheduled (None), or for one of this id. `price_changes` adds its own: it stands on
@@ -170,49 +163,6 @@ def _active_or_ended(state: str) -> Q:
     return active if state == "active" else Q(ended_at__lte=Now())
 
 
-# What a search looks through, by the column of a subscription that leads there.
-NAMES = {
-    "client_id": ("clients_client", "company_name"),
-    "service_id": ("services_service", "name"),
-}
-
-
-def names_like(words: str) -> dict[str, tuple[str, list[str]]]:
-    """By the column of a subscription, the SQL of the ids whose name has a word like each of these.
-
-    `%>` finds a name with a word like the one that is asked for, whatever its case: a typo is
-    forgiven up to pg_trgm.word_similarity_threshold (settings.py). In one piece "ООО Ромашка" would
-    be like any "ООО"; so that is asked for only where no client and no service has each word, for
-    one of them may be short and mistyped.
-    """
-    each = words.split()
-    with_each = {
-        column: f"SELECT id FROM {table} WHERE " + " AND ".join([f"{name} %%> %s"] * len(each))  # noqa: S608
-        for column, (table, name) in NAMES.items()
-    }
-    if len(each) == 1:
-        return {column: (sql, each) for column, sql in with_each.items()}
-    none = " AND ".join(f"NOT EXISTS ({sql})" for sql in with_each.values())
-    return {
-        column: (
-            f"{with_each[column]} UNION ALL SELECT id FROM {table} WHERE {name} %%> %s AND {none}",  # noqa: S608
-            [*each, " ".join(each), *each * len(NAMES)],
-        )
-        for column, (table, name) in NAMES.items()
-    }
-
-
-def _named_like(words: str) -> Q:
-    # The few clients and services first, each by its trigram index, then their subscriptions by
-    # theirs.
-    found = names_like(words)
-    sql = " OR ".join(
-        f"services_subscription.{column} = ANY (ARRAY({ids}))" for column, (ids, _) in found.items()
-    )
-    params = [word for _, each in found.values() for word in each]
-    return Q(RawSQL(f"({sql})", params, output_field=BooleanField()))  # noqa: S611 - ours
-
-
 @dataclass(frozen=True, kw_only=True)
 class BookFilter:
     """A set of subscriptions: those for which every value that is given holds.
@@ -260,7 +210,7 @@ class BookFilter:
     )
     q: str | None = _filter(
         SEARCH,
-        _named_like,
+        named_like,
         "Only those of clients and services with a word like this in their name; forgives a typo.",
     )
     pending: Pending | None = _filter(
@@ -343,108 +293,3 @@ class BookFilter:
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
 # Of a price change of a set of subscriptions.
 LASTING = [name for name, each in FILTERS.items() if each.lasting]
-PAGING = ["cursor", "page_size"]
-
-# --- Query strings ----------------------------------------------------------------------------
-
-
-def book_filter(query: QueryDict) -> BookFilter:
-    """The filter that a query string describes; raises BadParameter."""
-    given = {name: value for name in FILTERS if (value := value_of(query, name)) is not None}
-    try:
-        return BookFilter.of(given)
-    except BadValue as error:
-        raise bad_parameter(error) from None
-
-
-def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
-    """The values of some filters that a query string gives; raises BadParameter."""
-    given = {name: value for name in names if (value := value_of(query, name)) is not None}
-    try:
-        return {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
-    except BadValue as error:
-        raise bad_parameter(error) from None
-
-
-# What the API calls them; every other value that can't be used is a bad_parameter.
-CODES = {
-    "source_missing": "source_missing",
-    "not_an_instant": "bad_instant",
-    "time_zone_missing": "instant_without_zone",
-}
-
-
-def bad_parameter(error: BadValue) -> BadParameter:
-    about = error.about
-    return BadParameter(
-        about["parameter"],
-        about["value"],
-        error.detail,
-        CODES.get(error.code, "bad_parameter"),
-        about.get("allowed"),
-    )
-
-
-def page_size(query: QueryDict, name: str = "page_size") -> int:
-    value = value_of(query, name)
-    if value is None:
-        return DEFAULT_PAGE_SIZE
-    size = whole_number(value)
-    if size is None or not 1 <= size <= MAX_PAGE_SIZE:
-        raise BadParameter(name, value, f"{name} is a whole number from 1 to {MAX_PAGE_SIZE}.")
-    return size
-
-
-def past_instant(query: QueryDict, name: str) -> datetime | None:
-    """An instant from 1900 up to now, as ISO 8601 with a time zone; raises BadParameter."""
-    value = value_of(query, name)
-    if value is None:
-        return None
-    try:
-        instant = parsing.unbounded_instant(name, value)
-    except BadValue as error:
-        raise bad_parameter(error) from None
-    if instant < FIRST_DAY:
-        raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
-    if instant > datetime.now(UTC):
-        raise BadParameter(
-            name, value, f"{name} lies in the future, and nobody knows that.", "instant_in_future"
-        )
-    return instant
-
-
-def refuse_unknown(query: QueryDict, known: list[str]) -> None:
-    """A misspelt filter would be a list of everything: raise BadParameter for it."""
-    known = [*known, "format"]
-    value_of(query, "format")  # of two, one would be passed over without a word
-    for name in query:
-        if name not in known:
-            raise BadParameter(
-                name,
-                str(query[name]),
-                f"There is no parameter {name[:100]!r}; there are {', '.join(known)}.",
-                code="unknown_parameter",
-                allowed=known,
-            )
-
-
-def value_of(query: QueryDict, name: str) -> str | None:
-    """The value of a parameter that may be given once."""
-    given = query.getlist(name)
-    if not given:
-        return None
-    if len(given) > 1:
-        raise BadParameter(
-            name,
-            ", ".join(given),
-            f"{name} is given {len(given)} times; give it once.",
-            code="repeated_parameter",
-        )
-    if "\0" in given[0]:
-        raise BadParameter(name, given[0], f"{name} has a NUL in it; leave it out.")
-    return given[0]
-
-
-def whole_number(text: str) -> int | None:
-    """`int()` also takes other alphabets' digits, blanks, underscores, and minutes of time."""
-    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None

@@ -1,6 +1,6 @@
 """The total: the exact sum of prices, and the number of subscriptions, of all that a filter means.
 
-Who calls it: the list (`listing.page`), whoever wants a number alone (`total_amount`), and the
+Who calls it: the list (`pages.page`), whoever wants a number alone (`total_amount`), and the
 task that folds the subtotals (`fold`).
 
 Triggers keep subtotals for each (service, plan) (migration `0003_total`), so a total that is cut
@@ -20,7 +20,7 @@ equal books. A reader that was overtaken, and stores its old sum last, costs the
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from django.conf import settings
@@ -30,6 +30,8 @@ from django.db.backends.utils import CursorWrapper
 
 from pricebook.kit.prepared import prepared_cursor
 from services.reading.filters import BookFilter
+from services.reading.version import VERSION
+from services.sql import SQL
 
 EVERYTHING = BookFilter()
 TIMEOUT = 60 * 60
@@ -63,21 +65,6 @@ class Book(NamedTuple):
         return self.version is not None and not self.uncommitted
 
 
-SQL = tuple[str, tuple[Any, ...]]  # a statement and its parameters
-
-# The sum of changes tells commits apart while the table lives on one server. The rest tells apart
-# what would count through the same numbers again: a database made from a template or a dump (its
-# oid), a table emptied or made anew (its file), a server started from a backup or a standby.
-VERSION = """
-       sum(changes)
-       || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
-       || '.' || pg_relation_filenode('services_subtotal')
-       || '.' || extract(epoch FROM pg_postmaster_start_time()) AS version,
-       pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
-"""
-# Edits of the catalogue, of clients and of names are counted in rows without service and plan, so
-# that the many changes of subscriptions leave this one alone.
-VERSION_OF_NAMES = VERSION.replace("sum(changes)", "sum(changes) FILTER (WHERE service_id IS NULL)")
 KEPT = """
 SELECT {version},
        coalesce(sum(amount) FILTER (WHERE {where}), 0) AS amount,

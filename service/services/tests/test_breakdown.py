@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 
 from clients.models import Client
 from services.models import Plan, Service, Subscription
-from services.reading import access_paths, breakdown, total
+from services.reading import access_paths, breakdown, total, totals_by
+from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.tests.factories import (
     a_book,
@@ -411,7 +412,9 @@ class TestTotals:
     def test_by_the_catalogue_read_no_subscription(self):
         a_book(10)
         for given in ({}, {"service": 1, "plan": 2}, {"plan_type": "full"}):
-            sql, _ = breakdown.totals_statement(BookFilter(**given), ["service", "plan"])
+            sql, _ = totals_by.totals_statement(
+                access_path(BookFilter(**given)), ["service", "plan"]
+            )
             assert "services_subscription" not in sql
 
     def test_of_nothing_are_0(self):
@@ -433,25 +436,29 @@ class TestTotals:
             refused = a_reader().get(f"/api/totals/?q=company{by}")
             assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
             assert (refused.json()["parameter"], refused.json()["value"]) == ("q", "company")
-        read = rows_by_relation(*breakdown.totals_statement(BookFilter(q="company"), []))
+        read = rows_by_relation(
+            *totals_by.totals_statement(access_path(BookFilter(q="company")), [])
+        )
         assert not any("subscription" in name for name in read if read[name])
         monkeypatch.setattr(access_paths, "SEARCH_NAMES", 8)
         assert a_reader().get("/api/totals/?q=company").json()["count"] == 30
 
     def test_of_more_rows_than_a_list_may_read_are_refused(self, monkeypatch):
         one = a_book(30, services=2).first()
-        monkeypatch.setitem(access_paths.PASS_ROWS, "id", 29)
+        monkeypatch.setitem(access_paths.SCAN_ROWS, "id", 29)
         refused = a_reader().get("/api/totals/?state=active&by=plan")
         assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
         assert (refused.json()["parameter"], refused.json()["value"]) == ("state", "active")
-        read = rows_by_relation(*breakdown.totals_statement(BookFilter(state="active"), []))
+        read = rows_by_relation(
+            *totals_by.totals_statement(access_path(BookFilter(state="active")), [])
+        )
         assert not any("subscription" in name for name in read if read[name])
         for served in (f"state=active&service={one.service_id}", f"source={one.source}", ""):
             assert a_reader().get(f"/api/totals/?{served}").status_code == 200
 
     def test_of_too_many_groups_are_refused(self, monkeypatch):
         a_book(12, services=4)
-        monkeypatch.setattr(breakdown, "MOST_GROUPS", 3)
+        monkeypatch.setattr(totals_by, "MOST_GROUPS", 3)
         assert a_reader().get("/api/totals/?by=service").json()["code"] == "too_many_groups"
         service = Service.objects.first().pk
         assert a_reader().get(f"/api/totals/?by=service&service={service}").status_code == 200

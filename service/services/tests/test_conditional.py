@@ -11,9 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from services import ledger, price_state
+from services.ledger.page import statement_as_of
 from services.models import Subscription
-from services.reading import breakdown, pages
+from services.reading import breakdown, pages, totals_by
+from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
+from services.reading.version import Seen, digest
 from services.repricing.writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_reader, a_subscription
 
@@ -39,8 +42,10 @@ class TestETag:
     def test_is_confirmed_without_reading_a_row(self):
         a_book(12)
         page = pages.page(BookFilter(comment_prefix="row"), None, 5)
-        seen = pages.Seen("x", [pages.digest(page.version, "x")])
-        sql, params = pages.statement(BookFilter(comment_prefix="row"), None, 5, seen=seen)
+        seen = Seen("x", [digest(page.version, "x")])
+        sql, params = pages.statement(
+            access_path(BookFilter(comment_prefix="row")), None, 5, seen=seen
+        )
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)
             lines = [line for (line,) in cursor.fetchall() if " on services_subscription" in line]
@@ -122,13 +127,15 @@ class TestETag:
         seen_to = "x"
         now = timezone.now()
         version = pages.page(BookFilter(), None, 5).version
-        seen = pages.Seen(seen_to, [pages.digest(version, seen_to)])
+        seen = Seen(seen_to, [digest(version, seen_to)])
         for sql, params in (
             breakdown.statement("client", {}, None, 5, seen=seen),
             breakdown.statement("client", {"q": "Company"}, None, 5, seen=seen),
             breakdown.statement("service", {}, None, 5, seen=seen),
-            breakdown.totals_statement(BookFilter(comment_prefix="row"), ["plan"], seen),
-            pages.statement_as_of(ledger.as_of(now), None, 5, seen),
+            totals_by.totals_statement(
+                access_path(BookFilter(comment_prefix="row")), ["plan"], seen
+            ),
+            statement_as_of(ledger.as_of(now), None, 5, seen),
         ):
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)

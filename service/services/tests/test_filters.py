@@ -17,9 +17,11 @@ from price_changes.planning.definition import row_filter
 from pricebook.kit.api import BadParameter
 from services import price_state
 from services.models import Subscription
-from services.reading import access_paths, filters, pages
-from services.reading.filters import BookFilter, book_filter
+from services.reading import access_paths, filters, pages, parameters
+from services.reading.access_paths import access_path
+from services.reading.filters import BookFilter
 from services.reading.ordering import ORDERINGS, Cursor, marked
+from services.reading.parameters import book_filter
 from services.tests.factories import (
     a_book,
     a_client,
@@ -28,7 +30,7 @@ from services.tests.factories import (
     a_service,
     a_subscription,
 )
-from services.views import cursor_of
+from services.views.paging import cursor_of
 
 BIGGEST = 2**63 - 1
 
@@ -278,7 +280,7 @@ class TestSearch:
             response = a_reader().get(f"/api/subscriptions/?q=company{further}")
             assert (response.status_code, response.json()["code"]) == (400, "not_served_at_size")
             assert "20 names like 'company'" in response.json()["detail"]
-        sql, params = pages.statement(BookFilter(q="company"), None, 100)
+        sql, params = pages.statement(access_path(BookFilter(q="company")), None, 100)
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS OFF) {sql}", params)
             plan = "\n".join(line for (line,) in cursor.fetchall())
@@ -292,7 +294,7 @@ class TestSearch:
         name = "Ромашка и сыновья"
         subscription.client.company_name = name
         subscription.client.save()
-        sql, params = pages.statement(BookFilter(q="ромашка"), None, 100)
+        sql, params = pages.statement(access_path(BookFilter(q="ромашка")), None, 100)
         with connection.cursor() as cursor:
             # What vacuum does: entries that wait to be put in order make the index dear.
             cursor.execute("SELECT gin_clean_pending_list('client_name_trigrams')")
@@ -404,7 +406,7 @@ class TestRefusals:
             *filters.FILTERS,
             "as_of",
             "ordering",
-            *filters.PAGING,
+            *parameters.PAGING,
             "format",
         ]
 

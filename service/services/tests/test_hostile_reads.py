@@ -6,8 +6,9 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from services.reading import breakdown
-from services.reading.filters import FILTERS, PAGING
+from services.reading.filters import FILTERS
 from services.reading.ordering import ORDERINGS, Cursor
+from services.reading.parameters import PAGING
 from services.tests.factories import a_book, a_reader
 
 PATHS = ["subscriptions", "clients", "services", "plans", "totals", "ledger"]

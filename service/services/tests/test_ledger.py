@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 from services import ledger, price_state, repricing
 from services.ledger import Place
+from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Plan, Service, Subscription
-from services.reading import pages
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor, list_of
 from services.reading.total import Total
@@ -327,7 +327,7 @@ class TestListAsOf:
         price_state.negotiate(subscription.pk, 6, "the second", "ann")
 
         def reason(instant):
-            return pages.one_as_of(instant, subscription.pk)[0]["price_reason"]
+            return one_as_of(instant, subscription.pk)[0]["price_reason"]
 
         assert (reason(then), reason(now())) == ("", "the second")
 
@@ -381,7 +381,7 @@ class TestListAsOf:
 
     def test_has_a_total_beyond_the_end_too(self):
         a_book(3)
-        page = pages.page_as_of(now(), BookFilter(), Cursor(2**62), 5)
+        page = page_as_of(now(), BookFilter(), Cursor(2**62), 5)
         assert (page.result, page.total.subscriptions) == ([], 3)
 
     def test_costs_one_query_however_many_rows_there_are(self):

@@ -14,7 +14,7 @@ from django.db import connection
 from clients.models import Client
 from services.models import Subscription
 from services.reading import access_paths, pages, total
-from services.reading.access_paths import NotServed, Way
+from services.reading.access_paths import NotServed, Way, access_path
 from services.reading.filters import FILTERS, BookFilter
 from services.reading.ordering import BY_ID, ORDERINGS, Cursor
 from services.tests.factories import (
@@ -159,9 +159,9 @@ class TestPlan:
 
         Where a plan is kept for all values, it reads no more than the one for these.
         """
-        sql, params = pages.statement(book_filter, cursor, size, ordering)
+        sql, params = pages.statement(access_path(book_filter, ordering), cursor, size)
         nodes = self.explained(sql, params)
-        if pages.planned_once(book_filter, ordering):
+        if access_path(book_filter, ordering).planned_once:
             numbers = itertools.count(1)
             kept = re.sub("%s", lambda _: f"${next(numbers)}", sql)
             with connection.cursor() as db:
@@ -301,7 +301,7 @@ class TestPlan:
         for given in ({"client": many.client_id}, {"email": many.client.user.email}):
             for size in (1, 10, 100):
                 sql, params = pages.statement(
-                    BookFilter(**given), None, size, ORDERINGS["client_name"]
+                    access_path(BookFilter(**given), ORDERINGS["client_name"]), None, size
                 )
                 # The few services and plans, to the rows of the page.
                 assert compared_in_vain(sql, params) <= 10 * (size + 1)
@@ -313,7 +313,7 @@ class TestPlan:
 
     def test_of_what_is_not_served_reads_nothing(self, monkeypatch):
         for order in ("id", "price", "client_name", "started_at"):
-            monkeypatch.setitem(access_paths.PASS_ROWS, order, ROWS - 1)
+            monkeypatch.setitem(access_paths.SCAN_ROWS, order, ROWS - 1)
             nodes = self.nodes_of(order, price_state="locked")
             assert [rows for _, _, rows in nodes if rows] == []
             with pytest.raises(NotServed):
@@ -322,7 +322,7 @@ class TestPlan:
     def test_of_a_client_in_another_order_counts_no_further_than_the_limit(self, monkeypatch):
         client = Subscription.objects.get(pk=self.subscription.pk).client
         for order in ("price", "client_name", "started_at"):
-            monkeypatch.setitem(access_paths.PASS_ROWS, order, 9)
+            monkeypatch.setitem(access_paths.SCAN_ROWS, order, 9)
             for given in ({"client": client.pk}, {"email": client.user.email}):
                 nodes = self.nodes_of(order, **given)
                 assert max(rows for _, _, rows in nodes) == 10
@@ -332,10 +332,10 @@ class TestPlan:
     def test_of_an_indexed_filter_in_another_order_counts_no_further_than_the_limit(
         self, monkeypatch
     ):
-        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 500)
+        monkeypatch.setitem(access_paths.SCAN_ROWS, "price", 500)
         nodes = self.nodes_of("price", source=self.subscription.source)
         assert [rows for _, _, rows in nodes if rows] == [501]
-        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 1111)
+        monkeypatch.setitem(access_paths.SCAN_ROWS, "price", 1111)
         assert (
             pages.page(
                 BookFilter(comment_prefix="row 12"), None, 5, ORDERINGS["price"]
@@ -351,7 +351,9 @@ class TestPlanByClient:
         a_book(1, clients=100)
         a_book(10_000, clients=10)
         for size in (1, 10, 100):
-            sql, params = pages.statement(BookFilter(), None, size, ORDERINGS["client_name"])
+            sql, params = pages.statement(
+                access_path(BookFilter(), ORDERINGS["client_name"]), None, size
+            )
             read = rows_by_relation(sql, params)
             assert read["services_subscription_pkey"] == 0
             by_client = sum(n for name, n in read.items() if name.startswith(CLIENT_INDEX))
@@ -462,25 +464,25 @@ class TestServed:
             ("id", [], Way.WALKED),
             ("-id", ["service", "plan_type"], Way.WALKED),
             ("id", ["source", "price_state"], Way.FOUND),
-            ("id", ["price_state"], Way.PASSED),
-            ("id", ["q", "source"], Way.PASSED),
-            ("price", [], Way.PASSED),
-            ("price", ["client", "state"], Way.PASSED),
-            ("-price", ["service"], Way.PASSED),
-            ("price", ["source"], Way.PASSED),
+            ("id", ["price_state"], Way.SCANNED),
+            ("id", ["q", "source"], Way.SCANNED),
+            ("price", [], Way.SCANNED),
+            ("price", ["client", "state"], Way.SCANNED),
+            ("-price", ["service"], Way.SCANNED),
+            ("price", ["source"], Way.SCANNED),
             ("started_at", ["started_to"], Way.WALKED),
-            ("started_at", ["started_to", "service"], Way.PASSED),
+            ("started_at", ["started_to", "service"], Way.SCANNED),
             ("client_name", [], Way.WALKED),
-            ("client_name", ["service"], Way.PASSED),
-            ("client_name", ["email"], Way.PASSED),
+            ("client_name", ["service"], Way.SCANNED),
+            ("client_name", ["email"], Way.SCANNED),
             ("id", ["client", "state"], Way.FOUND),
             ("price", ["external_id", "source"], Way.FOUND),
-            ("id", ["pending"], Way.PASSED),
-            ("id", ["pending", "source"], Way.PASSED),
-            ("price", ["pending", "client"], Way.PASSED),
+            ("id", ["pending"], Way.SCANNED),
+            ("id", ["pending", "source"], Way.SCANNED),
+            ("price", ["pending", "client"], Way.SCANNED),
             ("price", ["pending", "subscription"], Way.FOUND),
         ]:
-            assert access_paths.way(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]) == way
+            assert access_path(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]).way == way
 
     def test_knows_of_each_filter_how_it_is_served(self):
         residual = {"state", "price_state", "price_from", "price_to"}
@@ -495,7 +497,7 @@ class TestServed:
 
     def test_is_what_the_refusal_names_and_the_document_says(self, monkeypatch, settings):
         a_book(12)
-        monkeypatch.setitem(access_paths.PASS_ROWS, "price", 10)
+        monkeypatch.setitem(access_paths.SCAN_ROWS, "price", 10)
         response = a_reader().get("/api/subscriptions/?ordering=-price")
         body = response.json()
         assert (response.status_code, body["code"]) == (400, "not_served_at_size")

@@ -24,7 +24,8 @@ from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from pricebook.models import ApiKeyRights
 from pricebook.wsgi import application
-from services.reading.filters import FILTERS, PAGING
+from services.reading.filters import FILTERS
+from services.reading.parameters import PAGING
 from services.tests.factories import a_book
 
 CHECKS = [

@@ -24,6 +24,7 @@ from services.reading import pages, total
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor
 from services.reading.total import Total, fold, total_amount
+from services.reading.version import VERSION
 from services.tests.factories import a_book, a_plan, a_reader, a_service, a_subscription
 
 # Through the cache: neither the subtotals nor the page itself know these.
@@ -215,12 +216,12 @@ class TestCache:
 
     def test_of_one_database_is_not_asked_by_another(self):
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {total.VERSION} FROM services_subtotal")
+            cursor.execute(f"SELECT {VERSION} FROM services_subtotal")
             before = cursor.fetchone()
             # What dropping the table, restoring it and emptying it have in common: another file.
             cursor.execute("TRUNCATE services_subtotal")
             cursor.execute("INSERT INTO services_subtotal (changes) VALUES (1)")
-            cursor.execute(f"SELECT {total.VERSION} FROM services_subtotal")
+            cursor.execute(f"SELECT {VERSION} FROM services_subtotal")
             after = cursor.fetchone()
             cursor.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
             (oid,) = cursor.fetchone()
@@ -295,7 +296,7 @@ class TestRaces:
         """The control: this test can see the race."""
         subscription = a_book(30).first()
         book_filter = cached_filter(subscription)
-        monkeypatch.setattr(total, "VERSION", total.VERSION.replace("sum(changes)", "count(*) * 0"))
+        monkeypatch.setattr(total, "VERSION", VERSION.replace("sum(changes)", "count(*) * 0"))
         self.overtaken(monkeypatch, Subscription.objects.filter(pk=subscription.pk).delete)
 
         total_amount(book_filter)

@@ -26,15 +26,20 @@ from django.db import connection
 from psycopg.adapt import Loader
 
 from pricebook.kit.read_timeout import long_read
-from services.reading import access_paths, pages, total
+from services.reading import access_paths, walks
+from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
-from services.reading.total import EVERYTHING, SQL
+from services.reading.ordering import Cursor
+from services.reading.total import EVERYTHING
+from services.reading.version import VERSION
+from services.reading.walks import rows_along
+from services.sql import SQL
 from services.transfer.formats import Form, Written
 
 CHUNK = 4_000  # rows; up to 2 MB of text as a rule, and three times that while it is fetched
 
 # What the lines take from a subscription, and the filters too, but for those that lead the walk.
-COLUMNS = (*pages.COLUMNS, "stamp")
+COLUMNS = (*walks.COLUMNS, "stamp")
 
 # The stretch stands under the table's name, so that a filter that Django wrote for the table picks
 # from the stretch. MATERIALIZED: its rows are counted, whether they match or not.
@@ -115,7 +120,7 @@ class Walk:
 def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL:
     """The SQL of a chunk: of up to `size` rows of the walk, those that match."""
     walked, rest = _split(book_filter)
-    stretch, stretch_params = pages.stretch(walked, after, size, COLUMNS)
+    stretch, stretch_params = rows_along(access_path(walked), Cursor(after), size, COLUMNS)
     matching = rest.subscriptions()
     if book_filter.pending is not None:
         matching = matching.filter(book_filter.pending.condition_in_stretch())
@@ -127,7 +132,7 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
         stretch=stretch,
         matching=matching_sql,
         line=form.line.replace("%", "%%"),
-        version=total.VERSION,
+        version=VERSION,
     )
     return sql, (*stretch_params, *matching_params)
 

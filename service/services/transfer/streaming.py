@@ -24,7 +24,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from pricebook.kit.api import BadParameter, JSONRenderer
-from services.reading import filters
+from services.reading import filters, parameters
 from services.transfer.chunks import Walk
 from services.transfer.formats import CSV, FORMS, NDJSON
 
@@ -82,7 +82,7 @@ def answer(request: Request) -> StreamingHttpResponse:
     form = FORMS[request.accepted_renderer.format]
     query = request.query_params
     refuse_what_pages_take(query, form.name)
-    walk = Walk(form, filters.book_filter(query), FIRST_CHUNK)
+    walk = Walk(form, parameters.book_filter(query), FIRST_CHUNK)
     body = Body()
     try:
         texts = iter(walk)
@@ -143,7 +143,7 @@ def refuse_what_pages_take(query: QueryDict, form: str) -> None:
                 " pages (format=json). Leave one of them out.",
                 "not_with_format",
             )
-    filters.refuse_unknown(query, list(filters.FILTERS))
+    parameters.refuse_unknown(query, list(filters.FILTERS))
 
 
 def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:

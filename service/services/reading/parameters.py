@@ -1,0 +1,122 @@
+"""Query strings: filters, the size of a page, instants. Each value once, none unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import QueryDict
+
+from pricebook.kit.api import BadParameter
+from services import parsing
+from services.bounds import FIRST_DAY
+from services.parsing import BadValue
+from services.reading.filters import FILTERS, BookFilter
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+PAGING = ["cursor", "page_size"]
+
+
+def book_filter(query: QueryDict) -> BookFilter:
+    """The filter that a query string describes; raises BadParameter."""
+    given = {name: value for name in FILTERS if (value := value_of(query, name)) is not None}
+    try:
+        return BookFilter.of(given)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
+    """The values of some filters that a query string gives; raises BadParameter."""
+    given = {name: value for name in names if (value := value_of(query, name)) is not None}
+    try:
+        return {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+    except BadValue as error:
+        raise bad_parameter(error) from None
+
+
+# What the API calls them; every other value that can't be used is a bad_parameter.
+CODES = {
+    "source_missing": "source_missing",
+    "not_an_instant": "bad_instant",
+    "time_zone_missing": "instant_without_zone",
+}
+
+
+def bad_parameter(error: BadValue) -> BadParameter:
+    about = error.about
+    return BadParameter(
+        about["parameter"],
+        about["value"],
+        error.detail,
+        CODES.get(error.code, "bad_parameter"),
+        about.get("allowed"),
+    )
+
+
+def page_size(query: QueryDict, name: str = "page_size") -> int:
+    value = value_of(query, name)
+    if value is None:
+        return DEFAULT_PAGE_SIZE
+    size = whole_number(value)
+    if size is None or not 1 <= size <= MAX_PAGE_SIZE:
+        raise BadParameter(name, value, f"{name} is a whole number from 1 to {MAX_PAGE_SIZE}.")
+    return size
+
+
+def past_instant(query: QueryDict, name: str) -> datetime | None:
+    """An instant from 1900 up to now, as ISO 8601 with a time zone; raises BadParameter."""
+    value = value_of(query, name)
+    if value is None:
+        return None
+    try:
+        instant = parsing.unbounded_instant(name, value)
+    except BadValue as error:
+        raise bad_parameter(error) from None
+    if instant < FIRST_DAY:
+        raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
+    if instant > datetime.now(UTC):
+        raise BadParameter(
+            name, value, f"{name} lies in the future, and nobody knows that.", "instant_in_future"
+        )
+    return instant
+
+
+def refuse_unknown(query: QueryDict, known: list[str]) -> None:
+    """A misspelt filter would be a list of everything: raise BadParameter for it."""
+    known = [*known, "format"]
+    value_of(query, "format")  # of two, one would be passed over without a word
+    for name in query:
+        if name not in known:
+            raise BadParameter(
+                name,
+                str(query[name]),
+                f"There is no parameter {name[:100]!r}; there are {', '.join(known)}.",
+                code="unknown_parameter",
+                allowed=known,
+            )
+
+
+def value_of(query: QueryDict, name: str) -> str | None:
+    """The value of a parameter that may be given once."""
+    given = query.getlist(name)
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadParameter(
+            name,
+            ", ".join(given),
+            f"{name} is given {len(given)} times; give it once.",
+            code="repeated_parameter",
+        )
+    if "\0" in given[0]:
+        raise BadParameter(name, given[0], f"{name} has a NUL in it; leave it out.")
+    return given[0]
+
+
+def whole_number(text: str) -> int | None:
+    """`int()` also takes other alphabets' digits, blanks, underscores, and minutes of time."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None

@@ -1,0 +1,48 @@
+"""The search: clients and services whose names have words like those that are asked for."""
+
+from __future__ import annotations
+
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
+
+# What a search looks through, by the column of a subscription that leads there.
+NAMES = {
+    "client_id": ("clients_client", "company_name"),
+    "service_id": ("services_service", "name"),
+}
+
+
+def names_like(words: str) -> dict[str, tuple[str, list[str]]]:
+    """By the column of a subscription, the SQL of the ids whose name has a word like each of these.
+
+    `%>` finds a name with a word like the one that is asked for, whatever its case: a typo is
+    forgiven up to pg_trgm.word_similarity_threshold (settings.py). In one piece "ООО Ромашка" would
+    be like any "ООО"; so that is asked for only where no client and no service has each word, for
+    one of them may be short and mistyped.
+    """
+    each = words.split()
+    with_each = {
+        column: f"SELECT id FROM {table} WHERE " + " AND ".join([f"{name} %%> %s"] * len(each))  # noqa: S608
+        for column, (table, name) in NAMES.items()
+    }
+    if len(each) == 1:
+        return {column: (sql, each) for column, sql in with_each.items()}
+    none = " AND ".join(f"NOT EXISTS ({sql})" for sql in with_each.values())
+    return {
+        column: (
+            f"{with_each[column]} UNION ALL SELECT id FROM {table} WHERE {name} %%> %s AND {none}",  # noqa: S608
+            [*each, " ".join(each), *each * len(NAMES)],
+        )
+        for column, (table, name) in NAMES.items()
+    }
+
+
+def named_like(words: str) -> Q:
+    # The few clients and services first, each by its trigram index, then their subscriptions by
+    # theirs.
+    found = names_like(words)
+    sql = " OR ".join(
+        f"services_subscription.{column} = ANY (ARRAY({ids}))" for column, (ids, _) in found.items()
+    )
+    params = [word for _, each in found.values() for word in each]
+    return Q(RawSQL(f"({sql})", params, output_field=BooleanField()))  # noqa: S611 - ours

@@ -1,0 +1,78 @@
+"""The version of the book: what tells an answer from the one before it.
+
+the version that a statement's snapshot sees ─▶ digest ─▶ ETag ─▶ `Seen`, at the next request
+    ─▶ compared in the statement itself: where it is the same, nothing else is read
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from services.sql import SQL
+
+# The sum of changes tells commits apart while the table lives on one server. The rest tells apart
+# what would count through the same numbers again: a database made from a template or a dump (its
+# oid), a table emptied or made anew (its file), a server started from a backup or a standby.
+VERSION = """
+       sum(changes)
+       || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
+       || '.' || pg_relation_filenode('services_subtotal')
+       || '.' || extract(epoch FROM pg_postmaster_start_time()) AS version,
+       pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
+"""
+# Edits of the catalogue, of clients and of names are counted in rows without service and plan, so
+# that the many changes of subscriptions leave this one alone.
+VERSION_OF_NAMES = VERSION.replace("sum(changes)", "sum(changes) FILTER (WHERE service_id IS NULL)")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Digests that a caller holds of answers that it has seen, and what they were answers to."""
+
+    to: str
+    digests: list[str]
+
+
+def digest(version: str, to: str) -> str:
+    """What tells the answer `to` a request, from this version of the book, from any other."""
+    return sha256(f"{version}{to}".encode()).hexdigest()[:32]
+
+
+class Unchanged(Exception):
+    """The caller has this answer already."""
+
+    def __init__(self, version: str | None) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+# `Seen` in SQL, of a row with the version: the digest is what `digest()` makes of the same version.
+IS_SEEN = """coalesce(NOT uncommitted
+        AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)"""
+# One row of the book: what a statement reads only where not `seen` costs nothing to ask again.
+BOOK = """
+SELECT version, uncommitted, {seen} AS seen FROM (SELECT {version} FROM services_subtotal) book
+"""
+SEEN = "(SELECT {is_seen} FROM (SELECT {version} FROM services_subtotal) book)"
+
+
+def book_as_seen(seen: Seen | None) -> SQL:
+    """The SQL of (version, uncommitted, seen): of the book, and whether the caller has seen it."""
+    if seen is None:
+        return BOOK.format(version=VERSION, seen="false"), ()
+    return BOOK.format(version=VERSION, seen=IS_SEEN), (seen.to, seen.digests)
+
+
+def is_seen(seen: Seen | None) -> SQL:
+    """The SQL of whether the caller has seen the book, as one value."""
+    if seen is None:
+        return "false", ()
+    return SEEN.format(is_seen=IS_SEEN, version=VERSION), (seen.to, seen.digests)
+
+
+def version_of(version: str | None, uncommitted: bool, seen: bool) -> str | None:
+    """Of a row of `book_as_seen`; None if no other reader will ever see it. Raises Unchanged."""
+    if seen:
+        raise Unchanged(version)
+    return None if uncommitted else version

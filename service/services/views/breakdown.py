@@ -1,0 +1,133 @@
+"""Clients, services and plans over the API, each with what its subscriptions pay."""
+
+from collections.abc import Callable, Mapping
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from pricebook.kit.api import BadParameter
+from services.reading import breakdown, parameters
+from services.reading.access_paths import SEARCH_NAMES
+from services.reading.version import Unchanged
+from services.serializers import (
+    ClientPageSerializer,
+    ClientPaySerializer,
+    PlanPageSerializer,
+    PlanPaySerializer,
+    ServicePageSerializer,
+    ServicePaySerializer,
+)
+from services.views.etags import answer_to, seen_by, validator
+from services.views.openapi import (
+    CURSOR,
+    ERRORS,
+    FILTER_PARAMETERS,
+    PAGE_SIZE,
+    PATH_ID,
+    UNCHANGED,
+    UNKNOWN,
+    ordering_parameter,
+)
+from services.views.paging import cursor_of, known_id, link, ordering_of
+
+
+class BreakdownView(ViewSet):
+    """Clients, services or plans, each with the number of its subscriptions and what they pay."""
+
+    kind: str
+    lookup_value_regex = "[0-9]+"
+
+    def list(self, request: Request) -> Response:
+        query = request.query_params
+        names = breakdown.FILTERS[self.kind]
+        parameters.refuse_unknown(query, [*names, "ordering", *parameters.PAGING])
+        given = parameters.values_of(query, names)
+        ordering = ordering_of(query, breakdown.ORDERINGS[self.kind])
+        cursor = cursor_of(query, breakdown.marked(self.kind, given, ordering), ordering)
+        size = parameters.page_size(query)
+        to = answer_to(request)
+        try:
+            page = breakdown.page(self.kind, given, cursor, size, ordering, seen_by(request, to))
+        except Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
+        except breakdown.TooManyFound as error:
+            raise too_many_found(given) from error
+        return Response(
+            {
+                "result": page.result,
+                "count": page.count,
+                "subscriptions": page.total.subscriptions,
+                "total_amount": page.total.amount,
+                "currency": settings.CURRENCY,
+                "next": link(request, page.next),
+                "previous": link(request, page.previous),
+            },
+            headers=validator(page.version, to),
+        )
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        parameters.refuse_unknown(request.query_params, [])
+        to = answer_to(request)
+        try:
+            row, version = breakdown.one(self.kind, known_id(pk, self.kind), seen_by(request, to))
+        except Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
+        if row is None:
+            raise NotFound(f"There is no {self.kind} {pk}.")
+        return Response(row, headers=validator(version, to))
+
+
+def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
+    """The schema of a BreakdownView."""
+    return extend_schema_view(
+        list=extend_schema(
+            summary=f"A page of {kind}s, and what all that match pay together.",
+            parameters=[
+                *[each for each in FILTER_PARAMETERS if each.name in breakdown.FILTERS[kind]],
+                ordering_parameter(breakdown.ORDERINGS[kind]),
+                CURSOR,
+                PAGE_SIZE,
+            ],
+            responses={200: page, 304: UNCHANGED, **ERRORS},
+        ),
+        retrieve=extend_schema(
+            summary=f"One {kind}.",
+            parameters=[PATH_ID],
+            responses={200: shown, 304: UNCHANGED, **ERRORS, **UNKNOWN},
+        ),
+    )
+
+
+@described("client", ClientPaySerializer, ClientPageSerializer)
+class ClientView(BreakdownView):
+    """Clients, each with the number of its subscriptions and what they pay together."""
+
+    kind = "client"
+
+
+@described("service", ServicePaySerializer, ServicePageSerializer)
+class ServiceView(BreakdownView):
+    """Services, each with the number of its subscriptions and what they pay together."""
+
+    kind = "service"
+
+
+@described("plan", PlanPaySerializer, PlanPageSerializer)
+class PlanView(BreakdownView):
+    """Plans, each with the number of their subscriptions and what they pay together."""
+
+    kind = "plan"
+
+
+def too_many_found(given: Mapping[str, str]) -> BadParameter:
+    name = "q" if "q" in given else next(iter(given))
+    return BadParameter(
+        name,
+        given[name],
+        f"More than {SEARCH_NAMES:,} are like this: give more of the name.",
+        "not_served_at_size",
+    )

@@ -1,0 +1,57 @@
+"""The ledger's feed over the API."""
+
+from django.http import QueryDict
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from pricebook.kit.api import BadParameter
+from services import ledger
+from services.reading import parameters
+from services.serializers import FeedSerializer
+from services.views.openapi import ERRORS, SIZE
+
+
+class LedgerView(APIView):
+    """What has been written to the ledger."""
+
+    @extend_schema(
+        operation_id="ledger_feed",
+        parameters=[
+            OpenApiParameter("after", str, description="As `next` has it; from the beginning."),
+            OpenApiParameter("limit", SIZE),
+        ],
+        responses={200: FeedSerializer, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Entries in the order of their transactions, each once: to be polled with `next`.
+
+        An entry comes when no transaction that began before its own is open any more.
+        """
+        query = request.query_params
+        parameters.refuse_unknown(query, ["after", "limit"])
+        after, limit = place_of(query), parameters.page_size(query, "limit")
+        try:
+            feed = ledger.feed(after, limit)
+        except ledger.PlaceAhead as error:
+            raise BadParameter(
+                "after",
+                str(after),
+                "This place lies ahead of the ledger: it was given out by another server, or this"
+                " one was restored. Read from the beginning: leave it out.",
+                code="place_ahead",
+            ) from error
+        return Response({"result": feed.entries, "next": str(feed.next)})
+
+
+def place_of(query: QueryDict) -> ledger.Place | None:
+    value = parameters.value_of(query, "after")
+    if value is None:
+        return None
+    try:
+        return ledger.Place.parse(value)
+    except ValueError as error:
+        raise BadParameter(
+            "after", value, "This is no place in the ledger; take one from next, or leave it out."
+        ) from error

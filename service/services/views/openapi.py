@@ -1,0 +1,49 @@
+"""How the API's schema describes what several endpoints share: parameters and errors."""
+
+from collections.abc import Mapping
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from pricebook.kit.api import ErrorSerializer
+from services.reading import filters, parameters
+from services.reading.ordering import Ordering
+
+ERRORS = {
+    400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
+    401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
+    406: OpenApiResponse(ErrorSerializer, "No such content type."),
+    503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
+}
+SIZE = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": parameters.MAX_PAGE_SIZE,
+    "default": parameters.DEFAULT_PAGE_SIZE,
+}
+PAGE_SIZE = OpenApiParameter("page_size", SIZE)
+CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
+PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
+UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
+UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none of this id.")}
+
+
+def ordering_parameter(orderings: Mapping[str, Ordering]) -> OpenApiParameter:
+    return OpenApiParameter(
+        "ordering",
+        {"type": "string", "enum": list(orderings), "default": "id"},
+        description="The order; a minus turns it round. Equal ones go by their ids, likewise.",
+    )
+
+
+FILTER_PARAMETERS = [
+    OpenApiParameter(name, each.kind.schema, description=each.help)
+    for name, each in filters.FILTERS.items()
+]
+# What a request that wants something done may be refused with, besides `ERRORS`.
+REFUSALS = {
+    403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
+    409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the states that do."),
+    413: OpenApiResponse(ErrorSerializer, "The body is too long."),
+    415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),
+    422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
+}

@@ -1,0 +1,73 @@
+"""Pages: the cursor, the order and the id of a request, and the links of an answer."""
+
+from collections.abc import Mapping
+
+from django.http import QueryDict
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+
+from pricebook.kit.api import BadParameter
+from services.parsing import MAX_BIGINT
+from services.reading import parameters
+from services.reading.access_paths import NotServed
+from services.reading.ordering import BY_ID, ORDERINGS, Cursor, Ordering
+
+
+def link(request: Request, cursor: Cursor | None) -> str | None:
+    """This request's address with another cursor."""
+    if cursor is None:
+        return None
+    query: QueryDict = request.query_params.copy()
+    query["cursor"] = str(cursor)
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+def ordering_of(query: QueryDict, orderings: Mapping[str, Ordering] = ORDERINGS) -> Ordering:
+    value = parameters.value_of(query, "ordering")
+    if value is None:
+        return BY_ID
+    if value not in orderings:
+        allowed = list(orderings)
+        raise BadParameter(
+            "ordering", value, f"ordering may be {', '.join(allowed)}.", allowed=allowed
+        )
+    return orderings[value]
+
+
+def not_served(error: NotServed) -> BadParameter:
+    return BadParameter(
+        "ordering", str(error.ordering), str(error), "not_served_at_size", list(ORDERINGS)
+    )
+
+
+def known_id(pk: str, kind: str = "subscription") -> int:
+    id = parameters.whole_number(pk)
+    if id is None or id > MAX_BIGINT:
+        raise NotFound(f"There is no {kind} {pk[:100]}.")
+    return id
+
+
+def cursor_of(query: QueryDict, of: bytes = Cursor.of, ordering: Ordering = BY_ID) -> Cursor | None:
+    """The cursor of this very list; raises BadParameter."""
+    value = parameters.value_of(query, "cursor")
+    if value is None:
+        return None
+    try:
+        cursor = Cursor.parse(value)
+    except ValueError as error:
+        raise BadParameter(
+            "cursor", value, "This is no cursor; take one from next or previous, or leave it out."
+        ) from error
+    try:
+        if cursor.of != of:
+            raise ValueError("another list gave it out")
+        ordering.check(cursor.value)
+    except ValueError as error:
+        raise BadParameter(
+            "cursor",
+            value,
+            "This cursor is of a list with other filters or in another order; take one from next"
+            " or previous of this one, or leave it out.",
+            code="cursor_of_another_list",
+        ) from error
+    return cursor

@@ -1,0 +1,278 @@
+"""Subscriptions over the API: the list with its total, one, its history, its price states."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.viewsets import ReadOnlyModelViewSet
+
+from pricebook.kit import idempotency
+from pricebook.kit.api import BadParameter, Refused, object_of
+from pricebook.kit.idempotency import idempotent
+from pricebook.models import SET_PRICE_STATE
+from services import ledger, parsing, price_state
+from services.ledger.page import one_as_of, page_as_of
+from services.models import Subscription
+from services.reading import filters, pages, parameters
+from services.reading.access_paths import NotServed, served
+from services.reading.filters import BookFilter
+from services.reading.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
+from services.reading.version import Unchanged
+from services.serializers import (
+    ExplanationSerializer,
+    HistorySerializer,
+    LockSerializer,
+    NegotiateSerializer,
+    OneSubscriptionSerializer,
+    PageSerializer,
+)
+from services.transfer import streaming
+from services.views.etags import answer_to, seen_by, validator
+from services.views.openapi import (
+    CURSOR,
+    ERRORS,
+    FILTER_PARAMETERS,
+    PAGE_SIZE,
+    PATH_ID,
+    REFUSALS,
+    UNCHANGED,
+    UNKNOWN,
+    ordering_parameter,
+)
+from services.views.paging import cursor_of, known_id, link, not_served, ordering_of
+
+PARAMETERS = [
+    *FILTER_PARAMETERS,
+    OpenApiParameter(
+        "as_of",
+        filters.INSTANT.schema,
+        description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
+        " service, plan and client, as they were then. Names, comment and dates are today's.",
+    ),
+    ordering_parameter(ORDERINGS),
+    CURSOR,
+    PAGE_SIZE,
+]
+
+
+def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
+    """`POST /api/subscriptions/{id}/<name>/`, once for each Idempotency-Key."""
+
+    def decorated(method: Any) -> Any:
+        described = extend_schema(
+            parameters=[PATH_ID, idempotency.PARAMETER],
+            request=body,
+            responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+        )
+        return described(action(detail=True, methods=["post"])(idempotent(method)))
+
+    return decorated
+
+
+class SubscriptionView(ReadOnlyModelViewSet):
+    """Who pays what, and how much it is all together."""
+
+    queryset = Subscription.objects.for_api()
+    serializer_class = OneSubscriptionSerializer
+    lookup_value_regex = "[0-9]+"
+    needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        whole = streaming.RENDERERS if self.action == "list" else ()
+        return [*super().get_renderers(), *[renderer() for renderer in whole]]
+
+    def handle_exception(self, exc: Exception) -> Response:
+        streaming.errors_are_json(self.request)
+        return super().handle_exception(exc)
+
+    @extend_schema(
+        parameters=PARAMETERS,
+        responses={
+            (200, "application/json"): PageSerializer,
+            **streaming.RESPONSES,
+            304: UNCHANGED,
+            **{(status, "application/json"): answer for status, answer in ERRORS.items()},
+        },
+        filters=False,
+        description=(
+            "A page of subscriptions, and the total of all that match."
+            f"\n\n{served()}\n\n{streaming.DESCRIPTION}"
+        ),
+    )
+    def list(  # type: ignore[override]
+        self, request: Request
+    ) -> Response | StreamingHttpResponse:
+        """A page of subscriptions, and the total of all that match."""
+        if streaming.is_wanted(request):
+            return streaming.answer(request)
+        query = request.query_params
+        parameters.refuse_unknown(
+            query, [*filters.FILTERS, "as_of", "ordering", *parameters.PAGING]
+        )
+        wanted, ordering = parameters.book_filter(query), ordering_of(query)
+        instant = parameters.past_instant(query, "as_of")
+        cursor = cursor_of(query, marked(wanted, ordering, instant), ordering)
+        size = parameters.page_size(query)
+        if instant is None:
+            to = answer_to(request)
+            try:
+                page = pages.page(wanted, cursor, size, ordering, seen_by(request, to))
+            except NotServed as error:
+                raise not_served(error) from error
+            except Unchanged as error:
+                return Response(status=304, headers=validator(error.version, to))
+        else:
+            to = answer_to(request)
+            refuse_with_as_of(wanted, ordering)
+            try:
+                page = page_as_of(instant, wanted, cursor, size, seen_by(request, to))
+            except Unchanged as error:
+                return Response(status=304, headers=validator(error.version, to))
+        return Response(
+            {
+                "result": page.result,
+                "total_amount": page.total.amount,
+                "count": page.total.subscriptions,
+                "currency": settings.CURRENCY,
+                "next": link(request, page.next),
+                "previous": link(request, page.previous),
+            },
+            headers=validator(page.version, to),
+        )
+
+    @extend_schema(
+        parameters=[
+            PATH_ID,
+            OpenApiParameter(
+                "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
+            ),
+        ],
+        responses={200: OneSubscriptionSerializer, 304: UNCHANGED, **ERRORS, **UNKNOWN},
+    )
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One subscription."""
+        parameters.refuse_unknown(request.query_params, ["as_of"])
+        instant = parameters.past_instant(request.query_params, "as_of")
+        if instant is None:
+            return super().retrieve(request, pk=pk)
+        to = answer_to(request)
+        try:
+            found, version = one_as_of(instant, known_id(pk), seen_by(request, to))
+        except Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
+        if found is None:
+            raise nothing_then(pk, instant)
+        return Response(found, headers=validator(version, to))
+
+    @extend_schema(
+        parameters=[PATH_ID, CURSOR, PAGE_SIZE],
+        responses={200: HistorySerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True, url_path="ledger")
+    def history(self, request: Request, pk: str) -> Response:
+        """Every price that a subscription has had, newest last; of a deleted one too."""
+        query = request.query_params
+        parameters.refuse_unknown(query, parameters.PAGING)
+        mark = list_of("ledger", known_id(pk))
+        cursor, size = cursor_of(query, mark), parameters.page_size(query)
+        if cursor is not None and cursor.backward:
+            raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
+        entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
+        if not entries and not ledger.history(known_id(pk), limit=1):
+            raise NotFound(f"There is no subscription {pk}, and never was.")
+        more = Cursor(entries[size - 1]["id"], of=mark) if len(entries) > size else None
+        return Response({"result": entries[:size], "next": link(request, more)})
+
+    @extend_schema(
+        parameters=[
+            PATH_ID,
+            OpenApiParameter(
+                "at", filters.INSTANT.schema, description="The instant; now, if left out."
+            ),
+        ],
+        responses={200: ExplanationSerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True)
+    def explain(self, request: Request, pk: str) -> Response:
+        """Why a subscription pays what it pays, or paid what it paid."""
+        parameters.refuse_unknown(request.query_params, ["at"])
+        instant = parameters.past_instant(request.query_params, "at")
+        explanation = ledger.explain(known_id(pk), instant)
+        if explanation is None:
+            raise nothing_then(pk, instant)
+        return Response(asdict(explanation))
+
+    @verb(LockSerializer)
+    def lock(self, request: Request, pk: str) -> Response:
+        """Keep the price that it has, until an instant or until it is released."""
+        given = object_of(request.data, ["until", "reason"])
+        until = given.get("until")
+        return self.decided(
+            price_state.lock(
+                known_id(pk),
+                until=None if until is None else parsing.instant("until", until),
+                reason=given.get("reason", ""),
+                author=str(request.user),
+            )
+        )
+
+    @verb(None)
+    def release(self, request: Request, pk: str) -> Response:
+        """End a lock: it follows the catalogue again."""
+        object_of(request.data, [])
+        return self.decided(price_state.release(known_id(pk), author=str(request.user)))
+
+    @verb(NegotiateSerializer)
+    def negotiate(self, request: Request, pk: str) -> Response:
+        """Give it a price of its own."""
+        given = object_of(request.data, ["price", "reason"])
+        if given.get("price") is None:
+            raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
+        return self.decided(
+            price_state.negotiate(
+                known_id(pk),
+                price=parsing.money("price", given["price"]),
+                reason=given.get("reason", ""),
+                author=str(request.user),
+            )
+        )
+
+    @verb(None)
+    def follow(self, request: Request, pk: str) -> Response:
+        """Let it follow the catalogue, whatever its state was."""
+        object_of(request.data, [])
+        return self.decided(price_state.follow(known_id(pk), author=str(request.user)))
+
+    def decided(self, subscription: Subscription) -> Response:
+        return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
+
+
+def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
+    others = {name: str(value) for name, value in wanted.given.items()}
+    if ordering != BY_ID:
+        others["ordering"] = str(ordering)
+    for name, value in others.items():
+        if name not in ledger.AS_OF_FILTERS:
+            raise BadParameter(
+                name,
+                value,
+                f"The ledger doesn't know {name}; as_of goes with"
+                f" {', '.join(ledger.AS_OF_FILTERS)}, in the order of the ids.",
+                code="not_with_as_of",
+                allowed=list(ledger.AS_OF_FILTERS),
+            )
+
+
+def nothing_then(pk: str, instant: datetime | None) -> NotFound:
+    when = f" at {instant.isoformat()}" if instant else ""
+    return NotFound(f"There was no subscription {pk}{when}.")

@@ -1,0 +1,92 @@
+"""Totals by service, plan and plan type over the API."""
+
+from django.conf import settings
+from django.http import QueryDict
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from pricebook.kit.api import BadParameter
+from services.reading import access_paths, filters, parameters, totals_by
+from services.reading.access_paths import NotServed
+from services.reading.filters import BookFilter
+from services.reading.version import Unchanged
+from services.serializers import TotalsSerializer
+from services.views.etags import answer_to, seen_by, validator
+from services.views.openapi import ERRORS, FILTER_PARAMETERS, UNCHANGED
+
+BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
+
+
+class TotalsView(APIView):
+    """What subscriptions pay together."""
+
+    @extend_schema(
+        operation_id="totals",
+        parameters=[
+            OpenApiParameter(
+                "by",
+                {"type": "string", "pattern": BY_PATTERN},
+                description="What to group by, with commas: service, plan, plan_type.",
+            ),
+            *FILTER_PARAMETERS,
+        ],
+        responses={200: TotalsSerializer, 304: UNCHANGED, **ERRORS},
+    )
+    def get(self, request: Request) -> Response:
+        """Totals by service, plan and plan type, and of all together, in one snapshot.
+
+        With filters by service, plan and plan type alone it costs the same at any size of the book.
+        """
+        query = request.query_params
+        parameters.refuse_unknown(query, [*filters.FILTERS, "by"])
+        wanted, by = parameters.book_filter(query), groups_of(query)
+        to = answer_to(request)
+        try:
+            rows, together, version = totals_by.totals(wanted, by, seen_by(request, to))
+        except Unchanged as error:
+            return Response(status=304, headers=validator(error.version, to))
+        except NotServed as error:
+            raise too_much_summed(error, wanted) from error
+        except totals_by.TooManyGroups as error:
+            raise BadParameter(
+                "by",
+                ",".join(by),
+                f"These are more than {totals_by.MOST_GROUPS:,} groups; filter by service, plan or"
+                " plan_type, or group by less.",
+                "too_many_groups",
+            ) from error
+        return Response(
+            {
+                "result": rows if by else [],
+                "total_amount": together.amount,
+                "count": together.subscriptions,
+                "currency": settings.CURRENCY,
+            },
+            headers=validator(version, to),
+        )
+
+
+def groups_of(query: QueryDict) -> list[str]:
+    value = parameters.value_of(query, "by")
+    if value is None:
+        return []
+    by, allowed = value.split(","), list(totals_by.GROUPS)
+    if len(set(by)) != len(by) or not set(by) <= set(allowed):
+        raise BadParameter(
+            "by",
+            value,
+            f"by is one or more of {', '.join(allowed)}, each once, with commas between.",
+            allowed=allowed,
+        )
+    return by
+
+
+def too_much_summed(error: NotServed, wanted: BookFilter) -> BadParameter:
+    """Names the filter that makes it too much: what an index or a subtotal knows never does."""
+    given = [
+        name for name in wanted.given if name not in access_paths.CATALOGUE | access_paths.INDEXED
+    ]
+    name = next((name for name in ("q", "pending") if name in given), given[0])
+    return BadParameter(name, str(wanted.given[name]), str(error), "not_served_at_size")
