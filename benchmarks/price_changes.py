@@ -38,6 +38,7 @@ from price_changes.running import lifecycle
 from services import repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
 from services.reading import filters, pages
+from services.repricing import chunks
 from services.repricing.writes import ledger_origin
 
 SET = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
@@ -216,7 +217,7 @@ def by_workers(decide: Callable[[], None], workers: int) -> Worked:
 
 
 def worker(number: int) -> Worked:
-    take, longest = repricing._take_chunk, 0.0
+    take, longest = chunks.take_chunk, 0.0
     before = peak_memory()
 
     def timed(*arguments: Any) -> int | None:
@@ -226,7 +227,7 @@ def worker(number: int) -> Worked:
         longest = max(longest, time.perf_counter() - started)
         return done
 
-    repricing._take_chunk = timed
+    chunks.take_chunk = timed
     going = PriceChange.objects.filter(status__in=["scheduled", "applying"])
     try:
         # As the sweep does it: who finds nothing to do while another lists rows comes back.
@@ -234,7 +235,7 @@ def worker(number: int) -> Worked:
             repricing.reprice(seconds=3600)
             time.sleep(0.01)
     finally:
-        repricing._take_chunk = take
+        chunks.take_chunk = take
         connection.close()  # what it counted is reported with the end of its session
     return Worked(longest, peak_memory() - before)
 

@@ -19,8 +19,8 @@ from django.db import connection
 from celery_app import app
 from pricebook.local.valkey import find_binary
 from pricebook.tests.scene import Part, scene
-from services import repricing
 from services.models import Plan, Service, Subscription
+from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
 
 SERVICE = Path(__file__).parent
@@ -204,8 +204,8 @@ def subscription(service: Service, plan: Plan) -> Subscription:
 @pytest.fixture
 def small_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk takes small steps up to the room that its pages have, and the time: here, all."""
-    monkeypatch.setattr(repricing, "_room", lambda: 1000)
-    monkeypatch.setattr(repricing, "SECONDS", 60)
+    monkeypatch.setattr(chunks, "_room", lambda: 1000)
+    monkeypatch.setattr(chunks, "SECONDS", 60)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from services import ledger, price_state
+from services.ledger.entries import COLUMNS
 from services.models import LedgerEntry, Plan, Service, Subscription
 
 
@@ -194,7 +195,7 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
 
     class Meta:
         model = LedgerEntry
-        fields = ledger.COLUMNS
+        fields = COLUMNS
         read_only_fields = fields
         extra_kwargs = {
             "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},

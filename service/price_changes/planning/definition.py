@@ -20,13 +20,13 @@ from django.utils import timezone
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
+from pricebook.kit.points import at_point
 from services import parsing
 from services.bounds import HIGHEST_PRICE
 from services.models import Plan, Service, Subscription
 from services.parsing import CENT, BadValue
 from services.reading.filters import FILTERS, LASTING, BookFilter
 from services.repricing.followers import BACK
-from services.repricing.writes import at_point
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 Given = ParamSpec("Given")

@@ -24,8 +24,8 @@ from price_changes.planning import preview as previews
 from price_changes.planning.definition import in_future, refuse_lock_that_has_ended, rows_sql
 from price_changes.running import starting
 from price_changes.running.starting import CATALOGUE
+from pricebook.kit.points import at_point
 from services.models import Clock, Repricing, RepricingStep, Skip
-from services.repricing.writes import at_point
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 

@@ -18,9 +18,12 @@ from django.db import connection
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.definition import new_price_sql
+from pricebook.kit.points import at_point
+from services.hooks import Chunk
 from services.models import RepricingStep
-from services.repricing import Chunk, lock_ends
-from services.repricing.writes import at_point, ledger_origin, lock_catalogue
+from services.repricing import lock_ends
+from services.repricing.locks import lock_catalogue
+from services.repricing.writes import ledger_origin
 
 WhenMoved = PriceChange.WhenMoved
 

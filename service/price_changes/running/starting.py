@@ -23,10 +23,13 @@ from django.utils import timezone
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.definition import rows_sql
 from price_changes.planning.preview import HASH, drift, fingerprint
+from pricebook.kit.points import at_point
 from services import repricing
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Repricing, RepricingQuerySet, Service, Skip
-from services.repricing.writes import LockHeld, at_point, giving_way, ledger_origin
+from services.repricing import chunks
+from services.repricing.locks import LockHeld, giving_way
+from services.repricing.writes import ledger_origin
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
@@ -289,7 +292,7 @@ def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[st
     """Keep the rows that move; how many don't, by reason, and the fingerprint. One statement."""
     sql, params = rows
     with connection.cursor() as cursor:
-        cursor.execute(WIDTH, [repricing.CHUNK])
+        cursor.execute(WIDTH, [chunks.CHUNK])
         width = cursor.fetchone()[0] or 1
         cursor.execute(LIST.format(rows=sql, change=int(change.pk), width=width), params or None)
         counts = cursor.fetchall()

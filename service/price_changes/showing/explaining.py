@@ -2,7 +2,7 @@
 
 from price_changes.models import PriceChange
 from price_changes.planning.pending import pending_of
-from services.ledger import Change, PendingChange
+from services.hooks import Change, PendingChange
 
 
 def describe(change_id: int) -> Change | None:

@@ -23,6 +23,8 @@ from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
 from services.models import Service, Subscription
 from services.reading.filters import LASTING
+from services.repricing import chunks
+from services.repricing.drain import start_due
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import in_background
 
@@ -270,14 +272,13 @@ class TestThePage:
         assert "Approved by ann" in page
 
     def test_refreshes_itself_while_rows_move(self, ann, book, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         change = approved(of_set())
         page = url("change", change.pk)
         assert "data-live" in text_of(ann.get(page))
         repricing.plan_due()
-        for look in repricing.START_DUE:
-            look()
-        repricing._take_chunk("price", set())
+        start_due()
+        chunks.take_chunk("price", set())
         running = text_of(ann.get(page))
         assert "data-live" in running
         assert "of 12 rows done" in running
@@ -292,8 +293,7 @@ class TestThePage:
 
     def test_links_who_holds_whose_rows(self, ann, book):
         early = approved(of_set(), "current")
-        for look in repricing.START_DUE:
-            look()
+        start_due()
         lifecycle.pause(early.pk, "ann")
         late = applied(of_set(), "current")
         lifecycle.resume(early.pk, "ann")
@@ -405,11 +405,10 @@ class TestVerbs:
         assert change.status == "planned"
 
     def test_pause_resume_and_cancel(self, ann, book, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         change = approved(of_set())
-        for look in repricing.START_DUE:
-            look()
-        repricing._take_chunk("price", set())
+        start_due()
+        chunks.take_chunk("price", set())
 
         def do(verb: str) -> str:
             answer = ann.post(url(verb, change.pk), follow=True)

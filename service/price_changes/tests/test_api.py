@@ -15,6 +15,7 @@ from price_changes.running import starting
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from services import repricing
 from services.models import Service, Subscription
+from services.repricing import chunks
 from services.tests.factories import a_book, a_reader, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +98,7 @@ class TestVerbs:
         assert erp.get(f"{URL}{change['id']}/").json()["status"] == "reverted"
 
     def test_pause_resume_and_cancel(self, erp, book, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         change = planned(erp, kind="set", adjustment="percent", operand=10)
         approve(erp, change)
         starting.start_due()
@@ -241,7 +242,7 @@ class TestRows:
     def test_of_one_that_has_begun_are_what_is_known(
         self, erp, book, monkeypatch, django_assert_num_queries
     ):
-        monkeypatch.setattr(repricing, "CHUNK", 4)
+        monkeypatch.setattr(chunks, "CHUNK", 4)
         change = planned(erp, kind="set", adjustment="add", operand=10)
         approve(erp, change, when_moved="frozen")
         prices = dict(book.values_list("pk", "price"))
@@ -252,7 +253,7 @@ class TestRows:
         waits = self.all_of(erp, change)
         assert [row["subscription"] for row in waits] == sorted(prices)
         assert not any(row["moved"] or row["reason"] for row in waits)
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
 
         # 4 queries: * the change * its list * what it moved * what it skipped, which is nobody yet
         with django_assert_num_queries(4):

@@ -12,7 +12,7 @@ from price_changes.running import lifecycle, moving, starting
 from price_changes.tests.changes import approved, planned
 from services import price_state, repricing
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
-from services.repricing import writes
+from services.repricing import chunks, locks
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
 from services.tests.plans import explained
@@ -28,7 +28,7 @@ def book():
 class TestARowThatAPersonIsWriting:
     @pytest.fixture(autouse=True)
     def a_patient_worker(self, monkeypatch):
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "15s")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "15s")
 
     def beside_a_person(self, book):
         """The row after a chunk that has waited for a person's transaction, who wrote 9.00."""
@@ -69,7 +69,7 @@ def test_a_stretch_that_is_longer_than_a_chunk_is_done_in_several(monkeypatch, b
     change = planned(kind="set", adjustment="percent", operand=10)
     approved(change, "current")
     assert starting.start_due()
-    monkeypatch.setattr(repricing, "CHUNK", 2)
+    monkeypatch.setattr(chunks, "CHUNK", 2)
     repricing.reprice()
     after = dict(book.values_list("pk", "price"))
     assert all(after[pk] == round(price * Decimal("1.1"), 2) for pk, price in before.items())
@@ -91,7 +91,7 @@ class TestSmallStepsOfASet:
         return change
 
     def test_are_done_together(self, change):
-        assert repricing._take_chunk("price", set()) == 20
+        assert chunks.take_chunk("price", set()) == 20
         assert not ListedRows.objects.exists()
         assert lifecycle.outcome(change)["applied"] == 20
         assert LedgerEntry.objects.filter(change_id=change.pk).count() == 20
@@ -107,7 +107,7 @@ class TestSmallStepsOfASet:
                 f" (id <> {refused.pk} OR price_state = 'follows') NOT VALID"
             )
         try:
-            assert repricing._take_chunk("price", set()) == 10
+            assert chunks.take_chunk("price", set()) == 10
             assert not Skip.objects.exists()
             assert repricing.reprice() == 8
         finally:
@@ -130,7 +130,7 @@ class TestTheStatementOfAChunk:
         approved(change, "current")
         assert starting.start_due()
         with CaptureQueriesContext(connection) as queries, transaction.atomic():
-            repricing._take_chunk("price", set())
+            chunks.take_chunk("price", set())
             transaction.set_rollback(True)
         [move] = [query["sql"] for query in queries if "WITH item AS" in query["sql"]]
         return explained("WITH item" + move.partition("WITH item")[2])

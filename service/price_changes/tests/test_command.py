@@ -26,6 +26,7 @@ from price_changes.models import PriceChange
 from price_changes.running import starting
 from services import price_state, repricing
 from services.models import Service, Subscription
+from services.repricing import chunks
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.test_tasks import own_broker, waiting
 
@@ -445,9 +446,9 @@ class TestPauseResumeCancel:
         )
 
     def test_cancelled_during_the_apply_what_was_applied_goes_back(self, phone, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 2)
+        monkeypatch.setattr(chunks, "CHUNK", 2)
         number = begun("--all", "--add", "1")
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         assert prices()["Alpha"] == 21
 
         printed = price_change("cancel", number, "--wait")

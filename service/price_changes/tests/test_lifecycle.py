@@ -13,6 +13,7 @@ from price_changes.running import lifecycle
 from price_changes.tests.changes import accounted, applied, approved, planned
 from services import repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
+from services.repricing import chunks
 from services.tests.factories import a_book, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -173,11 +174,11 @@ class TestASet:
 
 class TestPauseAndCancel:
     def begun(self, monkeypatch, book):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         change = planned(kind="set", adjustment="percent", operand=10)
         approved(change)
         assert application_started()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         return change
 
     def test_paused_leaves_the_rest_alone_and_goes_on(self, monkeypatch, book):

@@ -40,7 +40,7 @@ from services import ledger, price_state, repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.price_state import PriceStateError
-from services.repricing import followers
+from services.repricing import chunks, followers, movers
 from services.tests.factories import a_client, a_service
 from services.tests.interleaving import replaced
 from services.transfer.importing import import_book
@@ -341,7 +341,7 @@ class Book(RuleBasedStateMachine):
     @rule(lane=st.sampled_from(["price", "price", "comment"]))
     def a_worker_does_a_chunk(self, lane):
         repricing.plan_due()
-        repricing._take_chunk(lane, set())
+        chunks.take_chunk(lane, set())
 
     @rule()
     def drain(self):
@@ -496,7 +496,7 @@ PROFILE = settings(
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch, db):
-    monkeypatch.setattr(repricing, "CHUNK", 2)
+    monkeypatch.setattr(chunks, "CHUNK", 2)
 
 
 @pytest.mark.timeout(0 if ASKED else 240)
@@ -584,7 +584,7 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_chunk_that_counts_no_skips(self, monkeypatch, book):
-        monkeypatch.setattr(repricing, "_count_skips", lambda step, rows, count, *moved: count)
+        monkeypatch.setattr(movers, "_count_skips", lambda step, rows, count, *moved: count)
         book.decide(0, Decimal(70), "negotiate")
         book.change_a_list_price(0, 150, False, False, "")
         with pytest.raises(AssertionError):

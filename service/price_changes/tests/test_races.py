@@ -30,6 +30,7 @@ from price_changes.tests.changes import (
 from services import repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
+from services.repricing import chunks
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
     CREATE,
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def book(monkeypatch):
     """Ten rows of one pair, in chunks of five."""
-    monkeypatch.setattr(repricing, "CHUNK", 5)
+    monkeypatch.setattr(chunks, "CHUNK", 5)
     return a_book(subscriptions=10, services=1, plans=1)
 
 
@@ -177,8 +178,7 @@ class TestAChunkInHand:
         started()
         repricing.plan_due()
         pause = Pause(monkeypatch, moving, "move_rows")
-        monkeypatch.setitem(repricing.MOVERS, "rows", moving.move_rows)
-        chunk = in_background(repricing._take_chunk, "price", set())
+        chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
         return pause, chunk
 
@@ -209,7 +209,7 @@ class TestAChunkInHand:
         lifecycle.pause(change.pk, "ann")
         pause.go_on()
         chunk.result()
-        monkeypatch.setattr(repricing, "_claim", claim)
+        monkeypatch.setattr(chunks, "_claim", claim)
         assert repricing.reprice() == 5
 
     def test_is_taken_back_by_who_cancels(self, monkeypatch, book):
@@ -226,15 +226,15 @@ class TestAChunkInHand:
         assert (found["applied"], found["skipped"]) == (5, {"cancelled": 5})
 
     def test_of_several_steps_is_taken_back_as_a_whole(self, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 1000)
-        monkeypatch.setattr(repricing, "SECONDS", 60)
+        monkeypatch.setattr(chunks, "_room", lambda: 1000)
+        monkeypatch.setattr(chunks, "SECONDS", 60)
         book = a_book(subscriptions=10, services=1, plans=2)
         before = dict(book.values_list("pk", "price"))
         change = raised()
         approved(change)
         started()
         pause = Pause(monkeypatch, repricing, "_fill_up")
-        chunk = in_background(repricing._take_chunk, "price", set())
+        chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
         cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
         pause.go_on()
@@ -351,7 +351,7 @@ class TestTwoWorkers:
         first.result()
 
     def test_move_the_rows_of_a_set_once(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=40, services=2, plans=2)
         change = approved(raised())
         started()
@@ -371,7 +371,7 @@ class TestASetBeside:
         started()
         with a_person() as person:
             person.execute(sql, arguments)
-            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            chunk = in_background(chunks.take_chunk, "price", set()).until_it_waits()
             person.commit()
             chunk.result()
         return change
@@ -413,8 +413,7 @@ class TestASetBeside:
         late = approved(planned(kind="set", adjustment="amount", operand=7), "current")
         started()
         pause = Pause(monkeypatch, moving, "move_rows")
-        monkeypatch.setitem(repricing.MOVERS, "rows", moving.move_rows)
-        chunk = in_background(repricing._take_chunk, "price", set())
+        chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()  # the later one has moved it, and not committed
         lifecycle.resume(early.pk, "ann")
         first = in_background(repricing.reprice, 5)
@@ -463,7 +462,7 @@ class TestResumeBesideCancel:
     def resumed(self, monkeypatch, book):
         change = approved(raised())
         started()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         lifecycle.pause(change.pk, "ann")
         pause = Pause(monkeypatch, lifecycle, "_stop")
         cancel = in_background(lifecycle.cancel, change.pk, "ann")

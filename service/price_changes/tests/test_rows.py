@@ -28,6 +28,7 @@ from price_changes.tests.changes import (
 from services import price_state, repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
+from services.repricing import chunks
 from services.repricing.writes import ledger_origin
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
@@ -243,13 +244,13 @@ class TestTakingBack:
         assert refused.value.about["allowed"] == [again.pk]
 
     def test_of_a_cancelled_one_is_no_change_to_take_back(self, monkeypatch, service, plan):
-        monkeypatch.setattr(repricing, "CHUNK", 1)
+        monkeypatch.setattr(chunks, "CHUNK", 1)
         for _ in range(2):
             a_subscription(service=service, plan=plan)
         change = approved(planned(**list_price(service, 150)))
         started()
         assert repricing.plan_due()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         lifecycle.cancel(change.pk, "ann")
         drained()
         assert full_price(service) == 100
@@ -290,13 +291,13 @@ class TestTakingBack:
         assert lifecycle.revert(first.pk, "carl").preview["stays"] == {"touched_since": 1}
 
     def test_that_was_cancelled_can_be_begun_again(self, monkeypatch, service, plan):
-        monkeypatch.setattr(repricing, "CHUNK", 2)
+        monkeypatch.setattr(chunks, "CHUNK", 2)
         for _ in range(6):
             a_subscription(service=service, plan=plan)
         change = applied(planned(kind="set", adjustment="amount", operand=5))
         cancelled = lifecycle.revert(change.pk, "carl", approve_too=True)
         started()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         lifecycle.cancel(cancelled.pk, "carl")
         drained()
         assert set(Subscription.objects.values_list("price", flat=True)) == {5}
@@ -462,7 +463,7 @@ class TestForNewOnesOnly:
         change = scheduled(clock(), **list_price(service, 150, for_new_only=True))
         Service.objects.filter(pk=service.pk).update(full_price=160)
         repricing.plan_due()
-        while repricing._take_chunk("price", set()) is not None:
+        while chunks.take_chunk("price", set()) is not None:
             pass
         assert price(subscription) == 160  # by a worker that has not seen what fell due
         drained()
@@ -494,7 +495,7 @@ class TestLocks:
         change = planned(kind="set", adjustment="add", operand=5)
         approved(change)
         started()  # and no sweep has looked for ends of locks
-        while repricing._take_chunk("price", set()) is not None:
+        while chunks.take_chunk("price", set()) is not None:
             pass
         assert stands(subscription)[:2] == (105, "negotiated")
         assert [state for _, state in entries(subscription)] == [
@@ -636,14 +637,14 @@ class TestHeld:
 class TestPaused:
     @pytest.fixture
     def book(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         return a_book(subscriptions=12, services=1, plans=1)
 
     def paused(self, book, **values):
         change = approved(planned(**list_price(book.first().service, 200, **values)))
         started()
         repricing.plan_due()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         lifecycle.pause(change.pk, "ann")
         return change
 
@@ -719,7 +720,7 @@ class TestWhatTheDatabaseRefuses:
 
     @pytest.fixture
     def book(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 8)
+        monkeypatch.setattr(chunks, "CHUNK", 8)
         return a_book(subscriptions=20, services=1, plans=1)
 
     def refuse(self, condition):
@@ -801,11 +802,11 @@ class TestWhatTheDatabaseRefuses:
 class TestRowsThatComeAndGo:
     @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
     def test_while_a_set_is_applied(self, monkeypatch, when_moved):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=20, services=1, plans=1)
         change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
         started()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         rows = list(book.order_by("-pk"))
         rows[0].delete()
         Subscription.objects.filter(pk=rows[1].pk).update(
@@ -818,13 +819,13 @@ class TestRowsThatComeAndGo:
         assert outcome(change) == (16, {"deleted": 1, "ended": 1, "moved_since": 2}, 0)
 
     def test_while_a_list_price_is_applied(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=20, services=1, plans=1)
         service = book.first().service
         change = approved(planned(**list_price(service, 200)))
         started()
         repricing.plan_due()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         rows = list(book.order_by("-pk"))
         rows[0].delete()
         price_state.lock(rows[2].pk, None, "promised", "ann")
@@ -834,12 +835,12 @@ class TestRowsThatComeAndGo:
 
     @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
     def test_and_cancelled_meanwhile(self, monkeypatch, when_moved):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=20, services=2, plans=1)
         before = dict(book.values_list("pk", "price"))
         change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
         started()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         lifecycle.cancel(change.pk, "ann")
         drained()
         assert outcome(change) == (5, {"cancelled": 15}, 0)

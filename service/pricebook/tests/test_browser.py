@@ -19,9 +19,9 @@ from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
-from services import repricing
 from services.models import Repricing, Service, Subscription
-from services.repricing import plan_due, reprice, stamp
+from services.repricing import chunks, plan_due, reprice, stamp
+from services.repricing.drain import start_due
 from services.tasks import check_book
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import a_person, in_background
@@ -289,7 +289,7 @@ class TestPriceChanges:
         self, visit, monkeypatch
     ):
         a_book(60, services=1, plans=1)
-        monkeypatch.setattr(repricing, "CHUNK", 20)
+        monkeypatch.setattr(chunks, "CHUNK", 20)
         ann = visit().log_in("ann")
         page = ann.open("/admin/services/subscription/")
         page.get_by_role("link", name="Plan a change for").click()
@@ -301,9 +301,8 @@ class TestPriceChanges:
         page.get_by_label("Hold").check()
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_role("status")).to_contain_text("Scheduled")
-        for look in repricing.START_DUE:
-            look()
-        repricing._take_chunk("price", set())
+        start_due()
+        chunks.take_chunk("price", set())
 
         expect(page.get_by_role("progressbar")).not_to_have_js_property("value", 0)
         page.get_by_role("link", name="Pause").click()

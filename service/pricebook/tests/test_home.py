@@ -20,7 +20,8 @@ from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
 from pricebook.tests.pages import OpenedForm
 from services.models import Service
-from services.repricing import START_DUE, reprice
+from services.repricing import reprice
+from services.repricing.drain import start_due
 from services.tasks import check_book
 from services.tests.factories import a_book, a_service, a_subscription
 
@@ -85,8 +86,7 @@ class TestHome:
         lifecycle.approve(coming.pk, coming.fingerprint, "ann")
         paused = planned("Paused one")
         lifecycle.approve(paused.pk, paused.fingerprint, "ann")
-        for look in START_DUE:
-            look()
+        start_due()
         lifecycle.pause(paused.pk, "bob")
         planned("Nobody's business yet")
 

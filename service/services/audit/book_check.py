@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from services import repricing
 from services.models import Repricing
+from services.repricing import chunks
 
 ACTIVE = "(ended_at IS NULL OR ended_at > now())"
 
@@ -320,8 +321,8 @@ def _mend_ledger() -> int:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id FROM ({LEDGER}) compared WHERE {UNRECORDED} ORDER BY id")  # noqa: S608
         ids = [id for (id,) in cursor.fetchall()]
-        for first in range(0, len(ids), repricing.CHUNK):
-            chunk = ids[first : first + repricing.CHUNK]
+        for first in range(0, len(ids), chunks.CHUNK):
+            chunk = ids[first : first + chunks.CHUNK]
             with transaction.atomic():
                 # In a statement of its own: what their writers left is seen by the next one.
                 cursor.execute(

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.read_timeout import long_read
-from services.ledger import as_of
+from services.ledger.point_in_time import as_of
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
 from services.reading.pages import Page, row_of_api

@@ -21,6 +21,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from services import parsing
+from services.hooks import price_changes
 from services.models import Plan, Subscription, SubscriptionQuerySet
 from services.parsing import MAX_BIGINT, BadValue
 from services.reading.search import named_like
@@ -60,10 +61,6 @@ def _searched(name: str, value: Any) -> str:
 SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
 
 
-# Who knows which subscriptions scheduled price changes would move: a statement of ids for each of
-# all that are scheduled (None), or for one of this id. `price_changes` adds its own: it stands on
-# top of this.
-MOVED_BY_SCHEDULED: list[Callable[[int | None], list[SQL]]] = []
 MOST_SCHEDULED = 50
 MOVED = "EXISTS (SELECT FROM ({sql}) moved (id) WHERE moved.id = services_subscription.id)"
 # OFFSET 0: else the planner may make a hash of all that a change moves, for a few rows of it.
@@ -87,7 +84,7 @@ class Pending:
     def moved(self) -> list[SQL]:
         """Statements of the ids of those that would be moved. One query, the first time."""
         change_id = int(self.word) if self.word.isdigit() else None
-        found = [sql for moved_by in MOVED_BY_SCHEDULED for sql in moved_by(change_id)]
+        found = price_changes().moved_by_scheduled(change_id)
         if len(found) > MOST_SCHEDULED:
             raise BadValue(
                 "too_many_scheduled",

@@ -13,8 +13,10 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Case, OuterRef, Q, Subquery, When
 
+from pricebook.kit.points import at_point
 from services.models import Clock, LedgerEntry, LockEnd, Subscription
-from services.repricing.writes import LockHeld, at_point, giving_way, ledger_origin
+from services.repricing.locks import LockHeld, giving_way
+from services.repricing.writes import ledger_origin
 
 # Rows that one transaction releases.
 ROWS = 5_000

@@ -1,63 +1,16 @@
-"""The transaction of who writes prices: its locks, and what the ledger says of its entries.
-
-docs/decisions/0002-advisory-locks.md has the reasons.
-"""
+"""Prices written with the ledger's entries of them, and what these say of their origin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 
-import psycopg.errors
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 from django.db.models.sql import UpdateQuery
 
 from services.models import SubscriptionQuerySet
-
-# A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
-# and a person who wait for each other it is never the person's transaction that is cancelled.
-LOCK_TIMEOUT = "200ms"
-
-
-class LockHeld(Exception):
-    """Somebody else holds a lock that we needed, and we gave way."""
-
-
-@contextmanager
-def giving_way(at_once: bool = False) -> Iterator[None]:
-    """A transaction, or a part of one, that waits for no lock longer than LOCK_TIMEOUT.
-
-    `LockHeld` if it had to; `at_once` if it had to wait at all, more or less.
-    """
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = %s", ["10ms" if at_once else LOCK_TIMEOUT])
-            yield
-            if at_once:
-                # It outlives its savepoint, and what comes next is to wait as long as before.
-                with connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
-    except OperationalError as error:
-        if isinstance(
-            error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
-        ):
-            raise LockHeld(str(error)) from error
-        raise
-
-
-def lock_catalogue(service_id: int, plan_id: int) -> None:
-    """Shared locks until the commit: what the next statements read of the catalogue stays true.
-
-    In a statement of its own and before all others. Without it a chunk that began before a second
-    edit would finish after it, with the first one's price.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT lock_service(%s, false), lock_plan(%s, false)", [service_id, plan_id]
-        )
 
 
 @contextmanager
@@ -115,12 +68,3 @@ def write_price(
     with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
         cursor.execute(WITH_ENTRIES.format(update=sql), params)
         return int(cursor.rowcount)
-
-
-def at_point(name: str) -> None:
-    """A named point of a change. Does nothing; the kill rounds have it wait here, to be killed."""
-    if POINT is not None:
-        POINT(name)
-
-
-POINT: Callable[[str], None] | None = None

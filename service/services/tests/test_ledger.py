@@ -13,8 +13,11 @@ from conftest import until
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from services import ledger, price_state, repricing
-from services.ledger import Place
+from services import hooks, ledger, price_state, repricing
+from services.hooks import Change, NoPriceChanges
+from services.ledger import Place, changes_feed
+from services.ledger.entries import COLUMNS
+from services.ledger.explanation import EXPLAIN
 from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.reading.filters import BookFilter
@@ -422,15 +425,17 @@ class TestListAsOf:
 
 
 @contextmanager
-def described(*changes: ledger.Change):
-    def describe(change_id: int) -> ledger.Change | None:
-        return next((change for change in changes if change.id == change_id), None)
+def described(*changes: Change):
+    class Described(NoPriceChanges):
+        def describe(self, change_id: int) -> Change | None:
+            return next((change for change in changes if change.id == change_id), None)
 
-    ledger.DESCRIBE_CHANGE.insert(0, describe)
+    installed = hooks.price_changes()
+    hooks.install(Described())
     try:
         yield
     finally:
-        ledger.DESCRIBE_CHANGE.remove(describe)
+        hooks.install(installed)
 
 
 @pytest.mark.django_db
@@ -530,7 +535,7 @@ class TestExplain:
         repricing.reprice()
         id = ledger.explain(subscription.pk).change.id
 
-        with described(ledger.Change(id, "ann", "Prices of 2027", "the board's decision")):
+        with described(Change(id, "ann", "Prices of 2027", "the board's decision")):
             why = ledger.explain(subscription.pk)
 
         assert (why.author, why.change.reason) == ("ann", "the board's decision")
@@ -654,8 +659,8 @@ class TestFeed:
 
     def test_without_waiting_for_open_transactions_would_lose_it(self, monkeypatch):
         waits = "AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-        assert waits in ledger.FEED
-        monkeypatch.setattr(ledger, "FEED", ledger.FEED.replace(waits, ""))
+        assert waits in changes_feed.FEED
+        monkeypatch.setattr(changes_feed, "FEED", changes_feed.FEED.replace(waits, ""))
         poller = Poller()
         first, second = self.out_of_order(poller)
         assert second in poller.seen
@@ -737,7 +742,7 @@ class TestFeed:
         again = a_reader().get("/api/ledger/", {"after": page["next"]}).json()
 
         (entry,) = page["result"]
-        assert set(entry) == set(ledger.COLUMNS)
+        assert set(entry) == set(COLUMNS)
         assert (entry["subscription_id"], entry["price"]) == (subscription.pk, 100)
         assert again == {"result": [], "next": page["next"]}
 
@@ -792,7 +797,7 @@ class TestPlans:
         assert reads_of_the_ledger(statement) == {"ledger_subscription"}
 
     def test_of_why_reads_the_entries_of_one(self):
-        sql = ledger.EXPLAIN.format(columns=", ".join(ledger.COLUMNS))
+        sql = EXPLAIN.format(columns=", ".join(COLUMNS))
         reads = reads_of_the_ledger((sql, [now(), self.subscription.pk]))
         assert reads == {"ledger_subscription"}
 
@@ -811,7 +816,7 @@ class TestPlans:
         assert len(scans) == 1
 
     def test_of_the_feed_reads_just_the_page(self):
-        sql = ledger.FEED.format(columns=", ".join(ledger.COLUMNS))
+        sql = changes_feed.FEED.format(columns=", ".join(COLUMNS))
         for place in ([0, 0], [2, 0]):
             statement = (sql, [*place, 100])
             assert reads_of_the_ledger(statement) == {"ledger_feed"}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from services import repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
-from services.repricing import catalogue_edit, reprice
+from services.repricing import catalogue_edit, chunks, reprice
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
     a_person,
@@ -450,12 +450,12 @@ class TestSeveralEditsThatFellDue:
         assert entries(subscription, "effective_at")[1:] == instants()
 
     def test_the_second_of_which_came_between_two_chunks(self, db, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 4)
+        monkeypatch.setattr(chunks, "CHUNK", 4)
         book = a_book(subscriptions=10, services=1, plans=1)
         service = Service.objects.get()
         edit_service(service, 200)
         repricing.plan_due()
-        assert repricing._take_chunk("price", set()) == 4
+        assert chunks.take_chunk("price", set()) == 4
         edit_service(service, 300)
         reprice()
         for row in book:
@@ -465,7 +465,7 @@ class TestSeveralEditsThatFellDue:
 
     @pytest.mark.django_db(transaction=True)
     def test_and_that_two_workers_do_in_chunks_leave_one_entry_each(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 7)
+        monkeypatch.setattr(chunks, "CHUNK", 7)
         book = a_book(subscriptions=60, services=1, plans=2)
         service = Service.objects.get()
         edit_service(service, 200, 300)
@@ -548,7 +548,7 @@ class TestARowThatCanNotBeWritten:
         assert folds()
 
     def test_is_one_of_several(self, db, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=12, services=1, plans=1)
         refused = list(book.order_by("pk"))[3:6]
         execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -16,7 +16,16 @@ from django.db import OperationalError, connection, models, transaction
 
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
-from services.repricing import comments, followers, plan_due, reprice, reprice_one, stamp, writes
+from services.repricing import (
+    chunks,
+    comments,
+    followers,
+    locks,
+    plan_due,
+    reprice,
+    reprice_one,
+    stamp,
+)
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
     CREATE,
@@ -53,7 +62,7 @@ def not_one_after_the_other(patch):
             .select_for_update(skip_locked=True, of=("self",))[:number]
         )
 
-    patch.setattr(repricing, "_claim", claim)
+    patch.setattr(chunks, "_claim", claim)
 
 
 def only_the_last_edit(patch):
@@ -346,7 +355,7 @@ class TestAnEditorWhoseTransactionStaysOpen:
     def test_holds_up_all_of_a_worker_that_does_not_give_way(
         self, monkeypatch, service, subscription
     ):
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "0")
         assert not self.other_prices_moved(service, subscription, seconds=1)
         assert right()
 
@@ -386,7 +395,7 @@ class TestAPersonAndAWorkerWhoWaitForEachOther:
         assert right()
 
     def test_without_giving_way_the_person_is_the_victim(self, monkeypatch, service, subscription):
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "0")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "0")
         assert self.victim(service, subscription, lambda: reprice(seconds=3)) == "person"
 
 
@@ -419,7 +428,7 @@ class TestTwoWorkers:
         assert right()
 
     def test_on_a_service_and_a_plan_at_once(self, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 10)
+        monkeypatch.setattr(chunks, "CHUNK", 10)
         book = a_book(subscriptions=80, services=2, plans=2)
         service, plan = book.first().service, book.first().plan
         for round in range(3):

@@ -13,7 +13,18 @@ from django.utils import timezone
 
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Skip, Subscription
-from services.repricing import catalogue_edit, followers, plan_due, progress, reprice, stamp, writes
+from services.repricing import (
+    catalogue_edit,
+    chunks,
+    drain,
+    followers,
+    locks,
+    movers,
+    plan_due,
+    progress,
+    reprice,
+    stamp,
+)
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import Pause, a_person, in_background
 from services.tests.plans import explained
@@ -179,7 +190,7 @@ class TestReprice:
 
     @pytest.mark.parametrize("rows", [1, 4, 5, 6, 9, 10, 11])
     def test_ends_at_the_last_row_wherever_a_chunk_ends(self, db, monkeypatch, rows):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
         assert reprice() == rows
@@ -187,12 +198,12 @@ class TestReprice:
         assert not RepricingStep.objects.exists()
 
     def test_moves_no_more_than_a_chunk_at_a_time(self, db, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=12, services=1, plans=1)
         Service.objects.update(full_price=777)
         plan_due()
         left = []
-        while repricing._take_chunk("price", set()) is not None:
+        while chunks.take_chunk("price", set()) is not None:
             left.append(book.mispriced().count())
         assert left == [7, 2, 0]
 
@@ -213,12 +224,12 @@ class TestReprice:
 
     def test_a_step_that_has_begun_goes_on_to_its_end(self, db, monkeypatch):
         # Or edits in quick succession would starve the last rows.
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=12, services=1, plans=1)
         Service.objects.update(full_price=777)
         for full_price in (778, 779, 780):
             plan_due()
-            repricing._take_chunk("price", set())
+            chunks.take_chunk("price", set())
             Service.objects.update(full_price=full_price)
         assert Repricing.objects.earliest("id").steps.count() == 0
         assert not book.filter(price=100).exists()
@@ -254,13 +265,13 @@ class TestReprice:
         assert not RepricingStep.objects.exists()
 
     def test_shows_its_progress(self, db, monkeypatch):
-        monkeypatch.setattr(repricing, "CHUNK", 5)
+        monkeypatch.setattr(chunks, "CHUNK", 5)
         a_book(subscriptions=20, services=1, plans=1)
         Service.objects.update(full_price=777)
 
         assert progress(Repricing.objects.get()).done == 0
         plan_due()
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         halfway = progress(Repricing.objects.get())
         assert (halfway.done, halfway.total, halfway.repriced) == (5, 20, 5)
         assert halfway.fraction == 0.25
@@ -286,13 +297,13 @@ class TestSmallSteps:
         return book
 
     def test_are_done_together(self, book):
-        assert repricing._take_chunk("price", set()) == 20
+        assert chunks.take_chunk("price", set()) == 20
         assert not RepricingStep.objects.exists()
         assert sum(Repricing.objects.values_list("repriced", flat=True)) == 20
         assert sum(Repricing.objects.values_list("checked", flat=True)) == 20
 
     def test_are_counted_each_on_its_own_repricing(self, book):
-        repricing._take_chunk("price", set())
+        chunks.take_chunk("price", set())
         assert list(Repricing.objects.values_list("repriced", flat=True)) == [10, 10]
 
     def test_are_stamped_together(self, book):
@@ -300,47 +311,47 @@ class TestSmallSteps:
         with catalogue_edit(comment="2027"):
             Service.objects.update(full_price=778)
         reprice()
-        assert repricing._take_chunk("comment", set()) == 20
+        assert chunks.take_chunk("comment", set()) == 20
         assert book.filter(comment="2027").count() == 20
         assert list(Repricing.objects.values_list("stamped", flat=True)) == [10, 10, 0, 0]
 
     def test_no_more_than_there_is_room_for(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 12)
-        assert repricing._take_chunk("price", set()) == 10
+        monkeypatch.setattr(chunks, "_room", lambda: 12)
+        assert chunks.take_chunk("price", set()) == 10
         assert list(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0]
 
     def test_none_that_has_grown_past_the_room(self, book, monkeypatch):
         """It was counted when it was planned."""
-        monkeypatch.setattr(repricing, "_room", lambda: 12)
+        monkeypatch.setattr(chunks, "_room", lambda: 12)
         RepricingStep.objects.update(subscriptions=1)
-        monkeypatch.setattr(repricing, "CHUNK", 3)
-        assert repricing._take_chunk("price", set()) == 12
+        monkeypatch.setattr(chunks, "CHUNK", 3)
+        assert chunks.take_chunk("price", set()) == 12
         assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 3, 4]
         assert reprice() == 8
 
     def test_a_large_one_is_left_to_a_transaction_of_its_own(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 25)
+        monkeypatch.setattr(chunks, "_room", lambda: 25)
         large = RepricingStep.objects.order_by("pk")[1]
         RepricingStep.objects.filter(pk=large.pk).update(subscriptions=5_000)
-        assert repricing._take_chunk("price", set()) == 15
+        assert chunks.take_chunk("price", set()) == 15
         assert list(RepricingStep.objects.all()) == [large]
 
     def test_what_one_worker_has_no_room_for_another_takes(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "_room", lambda: 12)
+        monkeypatch.setattr(chunks, "_room", lambda: 12)
         pause = Pause(monkeypatch, repricing, "_fill_up")
-        first = in_background(repricing._take_chunk, "price", set())
+        first = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
-        assert repricing._take_chunk("price", set()) == 10
+        assert chunks.take_chunk("price", set()) == 10
         pause.go_on()
         assert first.result() == 10
 
     def test_one_after_the_other_in_a_small_book(self, book, monkeypatch):
         monkeypatch.undo()
-        assert repricing._take_chunk("price", set()) == 5
+        assert chunks.take_chunk("price", set()) == 5
 
     def test_none_is_begun_late(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "SECONDS", -1)
-        assert repricing._take_chunk("price", set()) == 5
+        monkeypatch.setattr(chunks, "SECONDS", -1)
+        assert chunks.take_chunk("price", set()) == 5
 
     def test_one_that_fails_takes_nothing_of_the_others_with_it(self, book):
         refused = RepricingStep.objects.order_by("pk")[2]
@@ -353,7 +364,7 @@ class TestSmallSteps:
         try:
             discounted = Plan.objects.get(pk=refused.plan_id).discount_percent
             assert discounted == 0, "its price would not be 777"
-            assert repricing._take_chunk("price", set()) == 10
+            assert chunks.take_chunk("price", set()) == 10
             assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 0]
             assert reprice() == 5
         finally:
@@ -365,20 +376,20 @@ class TestSmallSteps:
     def test_one_that_somebody_holds_up_is_left_at_once_and_the_others_are_kept(
         self, book, monkeypatch
     ):
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "60s")
         held = RepricingStep.objects.order_by("pk")[2]
         with a_person() as person:
             person.execute("SELECT lock_service(%s, true)", [held.service_id])
-            assert in_background(repricing._take_chunk, "price", set()).result() == 10
+            assert in_background(chunks.take_chunk, "price", set()).result() == 10
             person.rollback()
         assert reprice() == 10
 
     def test_wait_at_the_end_for_a_counter_as_long_as_one_alone(self, book, monkeypatch):
         """What another worker holds until its COMMIT is on the disk: that may take 10 ms."""
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "60s")
         with a_person() as person:
             person.execute("SELECT FROM services_repricing FOR NO KEY UPDATE")
-            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            chunk = in_background(chunks.take_chunk, "price", set()).until_it_waits()
             time.sleep(0.1)
             assert chunk.waits_for_a_lock()
             person.commit()
@@ -386,12 +397,12 @@ class TestSmallSteps:
 
     def test_lock_the_counters_in_one_order(self, book, monkeypatch):
         """Whatever the order of the steps: of two workers none waits for the other."""
-        monkeypatch.setattr(writes, "LOCK_TIMEOUT", "60s")
+        monkeypatch.setattr(locks, "LOCK_TIMEOUT", "60s")
         low, high = Repricing.objects.order_by("pk")
         low.steps.update(effective_at=timezone.now())
         with a_person() as person:
             person.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [low.pk])
-            chunk = in_background(repricing._take_chunk, "price", set()).until_it_waits()
+            chunk = in_background(chunks.take_chunk, "price", set()).until_it_waits()
             person.execute(
                 "SELECT FROM services_repricing WHERE id = %s FOR UPDATE NOWAIT", [high.pk]
             )
@@ -399,7 +410,7 @@ class TestSmallSteps:
             assert chunk.result() == 20
 
     def test_are_not_held_up_by_a_counter_of_one_of_them(self, book, monkeypatch):
-        monkeypatch.setattr(repricing, "TRIES", 0)
+        monkeypatch.setattr(drain, "TRIES", 0)
         held = RepricingStep.objects.order_by("pk")[2].repricing_id
         with a_person() as person:
             person.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [held])
@@ -412,13 +423,13 @@ class TestSmallSteps:
         rows = Subscription.objects.filter(service=refused.service_id, plan=refused.plan_id)
         refused_id = rows.order_by("pk")[1].pk
         together = []
-        fill_up = repricing._fill_up
+        fill_up = chunks._fill_up
         monkeypatch.setattr(
-            repricing, "_fill_up", lambda *arguments: together.append(fill_up(*arguments))
+            chunks, "_fill_up", lambda *arguments: together.append(fill_up(*arguments))
         )
         with refused_at_the_commit(refused_id):
-            assert repricing._take_chunk("price", set(), sizes := {}) == 5
-            assert repricing._take_chunk("price", set(), sizes) == 5
+            assert chunks.take_chunk("price", set(), sizes := {}) == 5
+            assert chunks.take_chunk("price", set(), sizes) == 5
             assert len(together) == 1
             assert reprice() == 9
         [skip] = Skip.objects.filter(reason=Skip.Reason.FAILED)
@@ -625,7 +636,7 @@ class TestRepricingOfManyRows:
 
     def test_reads_the_rows_of_the_pair_and_no_others(self, monkeypatch, empty_files):
         """Also where the statistics know of a few, and many came after them."""
-        monkeypatch.setattr(repricing, "CHUNK", 900)
+        monkeypatch.setattr(chunks, "CHUNK", 900)
         a_book(subscriptions=self.ROWS, services=4, plans=5, clients=500)
         few = a_book(subscriptions=10, services=1, plans=1, clients=1).last()
         with connection.cursor() as cursor:
@@ -639,7 +650,7 @@ class TestRepricingOfManyRows:
         step = RepricingStep(**pair, after_id=0, last_id=last.pk)
         with transaction.atomic():
             with CaptureQueriesContext(connection) as queries:
-                chunk, rows, last_id, done = repricing._next_rows(step, repricing.CHUNK)
+                chunk, rows, last_id, done = movers._next_rows(step, chunks.CHUNK)
                 followers.move(chunk, **pair)
             assert rows == chunk.count() == 900
             assert (last_id, done) == (chunk.last().pk, False)

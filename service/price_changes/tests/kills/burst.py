@@ -24,6 +24,7 @@ from price_changes.tests.kills import victims
 from services import price_state, repricing, tasks
 from services.models import Plan, Repricing, Service, Subscription
 from services.price_state import PriceStateError
+from services.repricing import chunks
 
 Status = PriceChange.Status
 
@@ -60,16 +61,16 @@ class Burst:
             kind="set", filter={"service": self.services[0]}, adjustment="add", operand="1.50"
         )
         repricing.reprice()
-        chunk, repricing.CHUNK = repricing.CHUNK, victims.CHUNK
+        chunk, chunks.CHUNK = chunks.CHUNK, victims.CHUNK
         try:
             values = {"adjustment": "percent", "operand": "5", "comment": "five more"}
             plan = {"plan": self.plans[-1]}
             self.half_done = self.approved(kind="set", filter=plan, **values)
             starting.start_due()
             for _ in range(3):
-                repricing._take_chunk("price", set())
+                chunks.take_chunk("price", set())
         finally:
-            repricing.CHUNK = chunk
+            chunks.CHUNK = chunk
         self.asked = self.planned(kind="set", filter={}, adjustment="add", operand="2").pk
         if self.verb == "resume":
             lifecycle.pause(self.half_done, "ann")

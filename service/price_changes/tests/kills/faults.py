@@ -11,10 +11,10 @@ from typing import Any
 from django.db.models import F
 
 from price_changes.running import moving
-from services import repricing
+from pricebook.kit.points import at_point
 from services.models import Repricing
-from services.repricing import followers
-from services.repricing.writes import at_point, giving_way, lock_catalogue
+from services.repricing import chunks, followers, movers
+from services.repricing.locks import giving_way, lock_catalogue
 from services.tests.interleaving import replaced, without_catalogue_locks
 
 
@@ -47,16 +47,16 @@ def locks_after_the_update() -> Iterator[None]:
 def saves_the_cursor_first() -> None:
     def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
         with giving_way():
-            claimed = repricing._claim(lane, blocked)
+            claimed = chunks._claim(lane, blocked)
             if not claimed:
                 return None
             step = claimed[0]
             if step.repricing.kind != Repricing.Kind.CATALOGUE or lane != "price":
-                chunk = repricing._do_chunk(step, repricing.CHUNK)
-                repricing._save(lane, [(step, chunk)])
+                chunk = chunks._do_chunk(step, chunks.CHUNK)
+                chunks._save(lane, [(step, chunk)])
                 return chunk.moved
             pair, repricing_id = (step.service_id, step.plan_id), step.repricing_id
-            rows, count, last_id, done = repricing._next_rows(step, repricing.CHUNK)
+            rows, count, last_id, done = movers._next_rows(step, chunks.CHUNK)
             if done:
                 step.delete()
             else:
@@ -66,7 +66,7 @@ def saves_the_cursor_first() -> None:
         with giving_way():
             lock_catalogue(*pair)
             moved = followers.move(rows, *pair)
-            repricing._count_skips(step, rows, count, moved, 0)
+            movers._count_skips(step, rows, count, moved, 0)
             at_point("chunk moved")
             Repricing.objects.filter(pk=repricing_id).update(
                 repriced=F("repriced") + moved, checked=F("checked") + count
@@ -74,7 +74,7 @@ def saves_the_cursor_first() -> None:
             at_point("chunk counted")
         return moved
 
-    repricing._take_chunk = take_chunk
+    chunks.take_chunk = take_chunk
 
 
 def writes_what_was_listed() -> None:

@@ -12,6 +12,9 @@ from pathlib import Path
 import django
 from django.apps import apps
 
+from pricebook.kit import points
+from services.repricing import chunks
+
 if not apps.ready:
     django.setup()
 
@@ -28,7 +31,6 @@ from django.db import connection
 from celery_app import app
 from price_changes.tests.kills.faults import FAULTS
 from services import repricing
-from services.repricing import writes
 
 CHUNK = 9  # rows: a book of a hundred has many chunks
 ROOM = 40  # rows: and two or three of them share a transaction
@@ -108,16 +110,16 @@ def become(name: str, ambush: Ambush, log: Path) -> None:
     connection.settings_dict["OPTIONS"] = connection.settings_dict["OPTIONS"] | {
         "application_name": name
     }
-    writes.POINT = waiting_at_points(name, ambush)
-    repricing.CHUNK = CHUNK
-    repricing._room = lambda: ROOM
+    points.POINT = waiting_at_points(name, ambush)
+    chunks.CHUNK = CHUNK
+    chunks._room = lambda: ROOM
 
 
 def work(name: str, ambush: Ambush, log: Path) -> None:
     """A Celery worker until it is killed."""
     become(name, ambush, log)
     # After the COMMIT, before the message is acknowledged.
-    task_postrun.connect(lambda **kwargs: writes.at_point("message not acknowledged"), weak=False)
+    task_postrun.connect(lambda **kwargs: points.at_point("message not acknowledged"), weak=False)
     worker_ready.connect(lambda **kwargs: ambush.ready(name).touch(), weak=False)
     os.environ["CELERY_SKIP_CHECKS"] = "1"  # Django's, of views and admin: seconds
     options = ["--pool=solo", f"--hostname={name}@kills", "--loglevel=WARNING"]

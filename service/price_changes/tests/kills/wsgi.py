@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from price_changes.tests.kills.victims import Ambush, waiting_at_points
+from pricebook.kit import points
 from pricebook.local.home import Home
 from pricebook.wsgi import application as pricebook
-from services.repricing import writes
 
-writes.POINT = waiting_at_points(f"web {os.getpid()}", Ambush(Home.from_environment().run))
+points.POINT = waiting_at_points(f"web {os.getpid()}", Ambush(Home.from_environment().run))
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     answer: Iterable[bytes] = pricebook(environ, start_response)
     if environ["REQUEST_METHOD"] == "POST":
-        writes.at_point("answer not sent")
+        points.at_point("answer not sent")
     return answer

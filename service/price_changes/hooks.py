@@ -1,0 +1,32 @@
+"""The answers to what `services` asks of price changes."""
+
+from __future__ import annotations
+
+from price_changes.planning import pending
+from price_changes.running import moving, starting
+from price_changes.showing import explaining
+from services.hooks import Change, Chunk, PendingChange
+from services.models import RepricingStep
+from services.sql import SQL
+
+
+class Answers:
+    """`services.hooks.PriceChanges`, by the modules that know."""
+
+    def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
+        return pending.moved_by(change_id)
+
+    def describe(self, change_id: int) -> Change | None:
+        return explaining.describe(change_id)
+
+    def pending(self, subscription_id: int) -> list[PendingChange]:
+        return explaining.pending(subscription_id)
+
+    def start_due(self) -> bool:
+        return starting.start_due()
+
+    def move_rows(self, step: RepricingStep, size: int) -> Chunk:
+        return moving.move_rows(step, size)
+
+    def next_row(self, step: RepricingStep) -> int | None:
+        return moving.next_row(step)

@@ -1,0 +1,99 @@
+"""What `services` asks of price changes, which stand on top of it: one interface, installed once.
+
+`services` knows a price change by its number alone. `price_changes.hooks` has the answers;
+without that app (`NoPriceChanges`) nothing is scheduled and a change is its number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from services.models import RepricingStep
+from services.sql import SQL
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a price change says of itself to whoever asks why."""
+
+    id: int
+    author: str
+    title: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PendingChange:
+    """A price change that is scheduled and will move a subscription."""
+
+    id: int
+    title: str
+    effective_at: datetime
+    new_price: Decimal
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a mover has done: it looked at `rows` up to `last_id`, and moved some of them."""
+
+    rows: int
+    last_id: int
+    moved: int
+    done: bool  # nothing of the step is left behind `last_id`
+    stamped: int = 0  # comments that were written beside the prices
+
+
+class PriceChanges(Protocol):
+    def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
+        """A statement of the ids that a scheduled change would move, for each (None) or for one."""
+
+    def describe(self, change_id: int) -> Change | None:
+        """A change, to whoever asks why a price is what it is."""
+
+    def pending(self, subscription_id: int) -> list[PendingChange]:
+        """What is scheduled for a subscription, in the order of its coming."""
+
+    def start_due(self) -> bool:
+        """Start every change whose instant has come; False if it had to give way to a lock."""
+
+    def move_rows(self, step: RepricingStep, size: int) -> Chunk:
+        """Move the next rows of a step whose repricing has a list of rows."""
+
+    def next_row(self, step: RepricingStep) -> int | None:
+        """The next row of such a step."""
+
+
+class NoPriceChanges:
+    def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
+        return []
+
+    def describe(self, change_id: int) -> Change | None:
+        return None
+
+    def pending(self, subscription_id: int) -> list[PendingChange]:
+        return []
+
+    def start_due(self) -> bool:
+        return True
+
+    def move_rows(self, step: RepricingStep, size: int) -> Chunk:
+        raise LookupError(f"Nobody here knows the list of rows of {step.repricing}.")
+
+    def next_row(self, step: RepricingStep) -> int | None:
+        raise LookupError(f"Nobody here knows the list of rows of {step.repricing}.")
+
+
+_installed: PriceChanges = NoPriceChanges()
+
+
+def install(price_changes: PriceChanges) -> None:
+    """Called once, when the app that has the answers is ready."""
+    global _installed
+    _installed = price_changes
+
+
+def price_changes() -> PriceChanges:
+    return _installed

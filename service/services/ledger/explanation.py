@@ -1,0 +1,203 @@
+"""Why a subscription pays what it pays, or paid what it paid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from services.hooks import Change, PendingChange, price_changes
+from services.ledger.entries import COLUMNS, Entry
+from services.models import Repricing
+
+RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edit of the catalogue: a list price, or a discount in per cent, and from when."""
+
+    old: Decimal | None
+    new: Decimal
+    effective_at: datetime
+    author: str
+    change_id: int | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the rule said at an instant, from what, and who made it so.
+
+    An edit is None where the value was never edited.
+    """
+
+    list_price: Decimal
+    discount_percent: int
+    price: Decimal
+    arithmetic: str
+    list_price_edit: Edit | None
+    discount_edit: Edit | None
+    text: str = RULE
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a subscription pays what it pays at an instant; `text` is the same in a sentence.
+
+    `price` is None if it was deleted by then. `rule` is None where the service or the plan of
+    then is gone. `price_reason` is of a locked or negotiated price, and known for the newest
+    entry only. `in_line`: whether the price is the rule's.
+    """
+
+    subscription_id: int
+    at: datetime
+    client_id: int
+    service_id: int
+    plan_id: int
+    price: Decimal | None
+    price_state: str
+    locked_until: datetime | None
+    price_reason: str
+    since: datetime
+    recorded_at: datetime
+    entry_id: int
+    author: str
+    change: Change | None
+    rule: Rule | None
+    in_line: bool
+    text: str
+
+
+EXPLAIN = """
+SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
+       list_price_at(entry.service_id, moment.at) AS list_price,
+       discount_at(entry.plan_id, moment.at) AS discount_percent,
+       price_rule_at(entry.service_id, entry.plan_id, moment.at) AS rule_price,
+       subscription.ended_at <= moment.at AS ended
+  FROM (SELECT coalesce(%s::timestamptz, clock_timestamp()) AS at OFFSET 0) moment
+ CROSS JOIN LATERAL (
+       SELECT {columns} FROM services_ledgerentry
+        WHERE subscription_id = %s AND effective_at <= moment.at
+        ORDER BY id DESC LIMIT 1) entry
+  LEFT JOIN services_subscription subscription
+    ON subscription.id = entry.subscription_id
+   AND NOT EXISTS (SELECT FROM services_ledgerentry later
+                    WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id)
+"""
+
+
+def explain(subscription_id: int, at: datetime | None = None) -> Explanation | None:
+    """Why the subscription pays what it pays at an instant (now); None if it was not there yet.
+
+    One that was deleted by then has the price None. Three queries, and those of
+    `PriceChanges.describe` or one more if a price change decided the price.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(EXPLAIN.format(columns=", ".join(COLUMNS)), [at, subscription_id])
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        found = dict(zip([column.name for column in cursor.description], row, strict=True))
+
+    instant = found["at"]
+    rule = None
+    if found["rule_price"] is not None:
+        of_catalogue = Repricing.objects.exclude(new_value=None).filter(effective_at__lte=instant)
+        rule = Rule(
+            list_price=found["list_price"],
+            discount_percent=found["discount_percent"],
+            price=found["rule_price"],
+            arithmetic=arithmetic(
+                found["list_price"], found["discount_percent"], found["rule_price"]
+            ),
+            list_price_edit=_edit(of_catalogue.filter(service=found["service_id"], plan=None)),
+            discount_edit=_edit(of_catalogue.filter(plan=found["plan_id"], service=None)),
+        )
+    change = None if found["change_id"] is None else describe_change(found["change_id"])
+    price = found["price"]
+    author = found["author"] or (change.author if change else "")
+    in_line = rule is not None and price == rule.price
+    return Explanation(
+        subscription_id=subscription_id,
+        at=instant,
+        client_id=found["client_id"],
+        service_id=found["service_id"],
+        plan_id=found["plan_id"],
+        price=price,
+        price_state=found["price_state"],
+        locked_until=found["locked_until"],
+        price_reason=found["price_reason"],
+        since=found["effective_at"],
+        recorded_at=found["recorded_at"],
+        entry_id=found["id"],
+        author=author,
+        change=change,
+        rule=rule,
+        in_line=in_line,
+        text=f"{_why(found, rule, in_line)} {_decided(found, change, author)}",
+    )
+
+
+def describe_change(change_id: int) -> Change:
+    """A price change as whoever knows it describes it, or as its repricings do (one query)."""
+    if change := price_changes().describe(change_id):
+        return change
+    authors = Repricing.objects.filter(change_id=change_id).exclude(author="").order_by("id")
+    return Change(change_id, authors.values_list("author", flat=True).first() or "")
+
+
+def pending_changes(subscription_id: int) -> list[PendingChange]:
+    """What is scheduled for a subscription, in the order of its coming. Queries: see the hooks."""
+    return price_changes().pending(subscription_id)
+
+
+def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> str:
+    """The rule with its numbers, as people write it."""
+    exact = list_price * (100 - discount_percent) / 100
+    sides = f"{list_price} × (100 − {discount_percent}) / 100"
+    if exact == price:
+        return f"{sides} = {price}"
+    return f"{sides} = {exact.normalize():f}, rounded half up to {price}"
+
+
+def _edit(of_value: Any) -> Edit | None:
+    """The last of these edits: the one in force, as `list_price_at` and `discount_at` have it."""
+    names = ("old_value", "new_value", "effective_at", "author", "change_id")
+    row = of_value.order_by("-effective_at", "-id").values_list(*names).first()
+    return Edit(*row) if row else None
+
+
+def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
+    price, state = found["price"], found["price_state"]
+    reason = f" ({found['price_reason']})" if found["price_reason"] else ""
+    if price is None:
+        return "It was deleted and pays nothing."
+    if state == "locked":
+        until = found["locked_until"]
+        end = f"until {_said(until)}" if until else "until it is released"
+        return f"Its price of {price} is locked {end}{reason}."
+    if state == "negotiated":
+        return f"Its price of {price} was negotiated{reason}."
+    if rule is None:
+        return f"It followed the catalogue, at {price}; its service or plan is gone since."
+    if in_line:
+        return f"It follows the catalogue: {rule.arithmetic}."
+    if found["ended"]:
+        return f"It has ended, at its last price of {price}; the catalogue moves it no more."
+    return f"It follows the catalogue and waits to be repriced from {price}: {rule.arithmetic}."
+
+
+def _decided(found: Entry, change: Change | None, author: str) -> str:
+    by = f" by {author}" if author else ""
+    since = f"So since {_said(found['effective_at'])}"
+    if change is None:
+        return f"{since}, written{by}."
+    title = f" “{change.title}”" if change.title else ""
+    return f"{since}, by price change {change.id}{title}{by and f', decided{by}'}."
+
+
+def _said(instant: datetime) -> str:
+    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")

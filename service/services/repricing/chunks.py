@@ -1,0 +1,208 @@
+"""One transaction of a worker: it claims steps, moves their next rows, saves how far it came."""
+
+from __future__ import annotations
+
+import time
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.models import Exists, F, OuterRef, Q
+
+from pricebook.kit.points import at_point
+from services.hooks import Chunk
+from services.models import Repricing, RepricingStep, Skip
+from services.repricing.locks import LockHeld, giving_way
+from services.repricing.movers import COMMENT, MOVERS, PRICE, next_row, stamp_pair
+
+# Rows that one transaction looks at: the longest that a price edit has to wait.
+CHUNK = 4_000
+# Where steps are small one transaction takes several, for its end costs what a hundred rows do:
+# so many at most, and begins none after so many seconds.
+STEPS = 20
+SECONDS = 0.1
+
+
+def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
+    """Do the next chunk in one transaction; None when there is no step to take.
+
+    It is of one step, or of several that are small. A step that waits for a lock too long is put
+    into `blocked`. A chunk that fails is halved until the row that can't be written stands alone;
+    it is left out, with the reason, and the step goes on by small chunks that grow (`sizes`).
+    """
+    sizes = {} if sizes is None else sizes
+    failed, reason = None, ""
+    while True:
+        step, alone = None, False
+        done: list[tuple[RepricingStep, Chunk]] = []
+        try:
+            with giving_way():
+                step = next(iter(_claim(lane, blocked)), None)
+                if step is None:
+                    return None
+                size = sizes.get(step.pk, CHUNK)
+                alone = size == 0 and failed == (step.pk, step.after_id)
+                if alone:
+                    _leave_out_next(step, reason)
+                else:
+                    deadline = time.monotonic() + SECONDS
+                    done.append((step, _do_chunk(step, size or 1)))
+                    if size == CHUNK:
+                        _fill_up(lane, done, blocked, deadline)
+                    _save(lane, done)
+            if size < CHUNK:
+                sizes[step.pk] = min(CHUNK, 2 * size or 1)
+            return sum(chunk.moved for _, chunk in done)
+        except LockHeld:
+            if len(done) > 1:
+                _part(done, sizes)
+            elif step is not None:
+                blocked.add(step.pk)
+            return 0
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError as error:
+            if step is None or alone:
+                raise
+            if len(done) > 1:
+                _part(done, sizes)
+                continue
+            reason = str(error).partition("\n")[0]
+            failed = (step.pk, step.after_id)
+            sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
+
+
+def _fill_up(
+    lane: str, done: list[tuple[RepricingStep, Chunk]], blocked: set[int], deadline: float
+) -> None:
+    """Do small steps in this transaction too, while there is room and until the deadline.
+
+    Adds to `done`. One that can't be done at once is left: the next transaction takes it first.
+    """
+    [(first, chunk)] = done
+    room = _room() - chunk.rows
+    # No more than will be done, if they are like the first: another worker may take the others.
+    few = min(STEPS - 1, room // max(1, chunk.rows))
+    if few <= 0 or time.monotonic() > deadline:
+        return
+    for step in _claim(lane, blocked | {first.pk}, few, room):
+        if room <= 0 or time.monotonic() > deadline:
+            return
+        try:
+            with giving_way(at_once=True):
+                chunk = _do_chunk(step, room)
+        except LockHeld:
+            return
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseError:
+            return
+        done.append((step, chunk))
+        room -= chunk.rows
+
+
+def _part(done: list[tuple[RepricingStep, Chunk]], sizes: dict[int, int]) -> None:
+    """Have each done by itself: whose fault it was that they failed together is not known.
+
+    A counter that somebody holds, or a constraint that is checked at the commit.
+    """
+    sizes.update((step.pk, CHUNK // 2) for step, _ in done)
+
+
+def _room() -> int:
+    """Rows that one transaction may move of several pairs, which lie side by side in the pages.
+
+    What it has moved keeps its room until the end, and a page has room for a seventh of its rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = 'services_subscription'::regclass"
+        )
+        return min(CHUNK, int(cursor.fetchone()[0]) // 20)
+
+
+def _claim(
+    lane: str, blocked: set[int], number: int = 1, rows: int | None = None
+) -> list[RepricingStep]:
+    """The first steps that no other worker holds, locked; of one pair only ever its first.
+
+    Those with more than `rows` left are passed over.
+
+    First is what has the earliest instant, then what was planned first. What is paused holds up
+    those of the catalogue only, which would move its rows to the rule's price.
+    """
+    going = RepricingStep.objects.filter(kind=lane, repricing__paused_at=None)
+    of_pair = RepricingStep.objects.filter(
+        kind=lane, service_id=OuterRef("service_id"), plan_id=OuterRef("plan_id")
+    )
+    earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
+        effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
+    )
+    of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
+    paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
+    if rows is not None:
+        going = going.filter(subscriptions__lte=F("checked") + rows)
+    return list(
+        going.exclude(pk__in=blocked)
+        .exclude(Exists(of_pair.filter(earlier, repricing__paused_at=None)))
+        .filter(of_rows | ~Exists(paused))
+        .select_related("repricing")
+        .order_by("effective_at", "pk")
+        .select_for_update(skip_locked=True, of=("self",))[:number]
+    )
+
+
+def _do_chunk(step: RepricingStep, size: int) -> Chunk:
+    at_point("chunk begun")
+    mover = stamp_pair if step.kind == COMMENT else MOVERS[step.repricing.kind]
+    chunk = mover(step, size)
+    at_point("chunk moved")
+    return chunk
+
+
+def _save(lane: str, done: list[tuple[RepricingStep, Chunk]]) -> None:
+    """The cursors, and then what was done: other workers' chunks wait for a repricing's row."""
+    of_repricing: dict[int, list[Chunk]] = {}
+    for step, chunk in done:
+        of_repricing.setdefault(step.repricing_id, []).append(chunk)
+        if not chunk.done:
+            RepricingStep.objects.filter(pk=step.pk).update(
+                after_id=chunk.last_id, checked=F("checked") + chunk.rows
+            )
+    RepricingStep.objects.filter(pk__in=[step.pk for step, chunk in done if chunk.done]).delete()
+    at_point("steps saved")
+    for repricing_id, chunks in sorted(of_repricing.items()):
+        moved = sum(chunk.moved for chunk in chunks)
+        if lane == COMMENT:
+            counts = {"stamped": moved}
+        else:
+            counts = {
+                "repriced": moved,
+                "checked": sum(chunk.rows for chunk in chunks),
+                "stamped": sum(chunk.stamped for chunk in chunks),
+            }
+        if any(counts.values()):
+            Repricing.objects.filter(pk=repricing_id).update(
+                **{name: F(name) + count for name, count in counts.items()}
+            )
+    at_point("chunk counted")
+
+
+def _leave_out_next(step: RepricingStep, reason: str) -> None:
+    """Pass over the next row of a step, which can't be written, and say so."""
+    of_prices = step.kind == PRICE
+    subscription_id = next_row(step)
+    if subscription_id is None:
+        step.delete()
+        return
+    step.after_id = subscription_id
+    step.checked = F("checked") + 1
+    step.save(update_fields=["after_id", "checked"])
+    Skip.objects.create(
+        repricing_id=step.repricing_id,
+        reason=Skip.Reason.FAILED if of_prices else Skip.Reason.NOT_STAMPED,
+        subscription_id=subscription_id,
+        detail=reason[:500],
+    )
+    if of_prices:
+        Repricing.objects.filter(pk=step.repricing_id).update(
+            failed=F("failed") + 1, checked=F("checked") + 1
+        )

@@ -1,0 +1,115 @@
+"""What a step of each kind of repricing does to the next rows of its pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db.models import Count, Max, Q
+from django.db.models.functions import Now
+
+from services.hooks import Chunk, price_changes
+from services.models import Repricing, RepricingStep, Skip, Subscription, SubscriptionQuerySet
+from services.repricing import comments, followers
+from services.repricing.locks import lock_catalogue
+
+PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
+
+
+def _next_rows(step: RepricingStep, size: int) -> tuple[SubscriptionQuerySet, int, int, bool]:
+    """The next `size` rows of a step's pair; how many they are, the last id, whether that is all.
+
+    Reads no more than these.
+    """
+    ahead = Subscription.objects.of_pair(
+        step.service_id, step.plan_id, step.after_id, step.last_id
+    )[:size].aggregate(last=Max("id"), rows=Count("id"))
+    rows, done = ahead["rows"], ahead["rows"] < size
+    last_id = step.last_id if done else ahead["last"]
+    # Equalities again: as a range, the planner would read the whole service for one of its plans.
+    chunk = Subscription.objects.filter(
+        service_id=step.service_id, plan_id=step.plan_id, id__gt=step.after_id, id__lte=last_id
+    )
+    return chunk, rows, last_id, done
+
+
+def move_pair(step: RepricingStep, size: int) -> Chunk:
+    """Followers of the step's pair to the rule's price."""
+    lock_catalogue(step.service_id, step.plan_id)
+    rows, count, last_id, done = _next_rows(step, size)
+    if not count:
+        return Chunk(0, last_id, 0, True)
+    moved = locked = 0
+    if step.repricing.unkeeps_change_id is not None:
+        moved, locked = followers.give_back(rows, step.repricing)
+    moved += followers.move(rows, step.service_id, step.plan_id)
+    count = _count_skips(step, rows, count, moved, locked)
+    return Chunk(count, last_id, moved, done)
+
+
+def keep_pair(step: RepricingStep, size: int) -> Chunk:
+    """Lock followers at the price that they had before the change, which is for new ones only."""
+    lock_catalogue(step.service_id, step.plan_id)
+    rows, count, last_id, done = _next_rows(step, size)
+    kept = followers.keep(rows, step.repricing, step.service_id, step.plan_id)
+    # Who came between the instant and the start has yet to see the new price.
+    moved = kept + followers.move(rows, step.service_id, step.plan_id)
+    count = _count_skips(step, rows, count, moved, kept)
+    return Chunk(count, last_id, moved, done)
+
+
+def _count_skips(
+    step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int, locked: int
+) -> int:
+    """Why the others did not move; how many rows there are. `locked` of the moved are so now.
+
+    Counted in one snapshot, which sees what was moved: a row may have come or gone meanwhile.
+    """
+    if moved == count:
+        return count
+    ended = Q(ended_at__lte=Now())
+    found = rows.aggregate(
+        rows=Count("pk"),
+        ended=Count("pk", filter=ended),
+        locked=Count("pk", filter=Q(price_state="locked") & ~ended),
+        negotiated=Count("pk", filter=Q(price_state="negotiated") & ~ended),
+    )
+    count = found.pop("rows")
+    found["locked"] -= locked
+    found["unchanged"] = count - moved - sum(found.values())
+    Skip.objects.bulk_create(
+        Skip(repricing_id=step.repricing_id, reason=reason, rows=rows)
+        for reason, rows in found.items()
+        if rows
+    )
+    return count
+
+
+def stamp_pair(step: RepricingStep, size: int) -> Chunk:
+    """The repricing's comment on the followers of the step's pair."""
+    rows, count, last_id, done = _next_rows(step, size)
+    repricing = step.repricing
+    if repricing.unstamps_change_id is None:
+        moved = comments.write(rows.following(), repricing.comment, repricing.change_id)
+    else:
+        moved = comments.take_back(rows, repricing.unstamps_change_id)
+    return Chunk(count, last_id, moved, done)
+
+
+def move_rows(step: RepricingStep, size: int) -> Chunk:
+    """The rows of a price change's list."""
+    return price_changes().move_rows(step, size)
+
+
+MOVERS: dict[str, Callable[[RepricingStep, int], Chunk]] = {
+    Repricing.Kind.CATALOGUE: move_pair,
+    Repricing.Kind.KEEP: keep_pair,
+    Repricing.Kind.ROWS: move_rows,
+}
+
+
+def next_row(step: RepricingStep) -> int | None:
+    """The next row that a step would move; None if there is none left."""
+    if step.kind == PRICE and step.repricing.kind == Repricing.Kind.ROWS:
+        return price_changes().next_row(step)
+    rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, step.last_id)
+    return rows.values_list("pk", flat=True).first()

@@ -1,0 +1,95 @@
+"""The steps of a repricing: one for each (service, plan) that has subscriptions."""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from pricebook.kit.points import at_point
+from services.models import Repricing, RepricingStep
+from services.repricing.locks import LockHeld, giving_way
+from services.repricing.movers import COMMENT, PRICE
+
+
+def plan_due() -> bool:
+    """Split repricings that are new into steps, and close those whose steps are all done.
+
+    One query when there is nothing of either. False when another worker plans for longer than
+    LOCK_TIMEOUT; who took no for an answer would leave steps that nobody has been woken for.
+    """
+    due = Repricing.objects.due()
+    without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
+    # In the order of the edits: of two that stamp the same rows the later one's comment stays.
+    # A paused one too: its steps hold up those of others, which would move its rows.
+    for repricing in without_steps.exclude(
+        paused_at__isnull=False, planned_at__isnull=False
+    ).order_by("pk"):
+        try:
+            if repricing.planned_at is None:
+                _plan(repricing.pk)
+            else:
+                # Somebody who pauses or cancels the change holds it, and wants this row.
+                with giving_way():
+                    due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Now())
+                    at_point("repricing finished")
+        except LockHeld:
+            return False  # and not the next one: they are planned in order
+    return True
+
+
+def _plan(repricing_id: int) -> None:
+    """One step for each (service, plan) with subscriptions that the repricing concerns.
+
+    `last_id` bounds it: a subscription that came later was priced by the catalogue as it is.
+    `LockHeld` when another worker is at it.
+    """
+    with giving_way(), connection.cursor() as cursor:
+        # One that has been cancelled meanwhile is due no more.
+        due = Repricing.objects.due().filter(pk=repricing_id, planned_at=None)
+        repricing = due.select_for_update().first()
+        if repricing is None:
+            return
+        cursor.execute(
+            """
+            WITH pair AS (
+                SELECT service.id AS service_id, plan.id AS plan_id, last.id AS last_id,
+                       coalesce(subtotal.subscriptions, 0) AS subscriptions
+                  FROM services_service service
+                 CROSS JOIN services_plan plan
+                 CROSS JOIN LATERAL (
+                       SELECT max(id) AS id FROM services_subscription
+                        WHERE service_id = service.id AND plan_id = plan.id) last
+                  LEFT JOIN (
+                       SELECT service_id, plan_id, sum(subscriptions) AS subscriptions
+                         FROM services_subtotal GROUP BY service_id, plan_id) subtotal
+                    ON (subtotal.service_id, subtotal.plan_id) = (service.id, plan.id)
+                 WHERE last.id IS NOT NULL
+                   AND (%(service)s::bigint IS NULL OR service.id = %(service)s)
+                   AND (%(plan)s::bigint IS NULL OR plan.id = %(plan)s)
+            ), step AS (
+                INSERT INTO services_repricingstep
+                       (repricing_id, kind, service_id, plan_id, subscriptions, last_id,
+                        effective_at)
+                SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id,
+                       %(effective_at)s
+                  FROM pair, unnest(%(kinds)s::text[]) kind
+                 ORDER BY kind DESC, service_id, plan_id
+            )
+            UPDATE services_repricing
+               SET planned_at = clock_timestamp(),
+                   finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN clock_timestamp() END,
+                   subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
+             WHERE id = %(repricing)s
+            """,
+            {
+                "repricing": repricing_id,
+                "service": repricing.service_id,
+                "plan": repricing.plan_id,
+                "effective_at": repricing.effective_at,
+                "kinds": [PRICE, COMMENT]
+                if repricing.comment or repricing.unstamps_change_id
+                else [PRICE],
+            },
+        )
+        at_point("steps planned")
