@@ -18,7 +18,7 @@ from benchmarks.goals import PAGE, by_hand, request_of
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
 from pricebook.kit.access import key_of
-from pricebook.kit.api import JSONRenderer
+from pricebook.kit.content import JSONRenderer
 from services.reading import filters, pages, parameters
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter

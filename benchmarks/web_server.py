@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from benchmarks import SERVICE, results
 from benchmarks.scratch import environment_of_the_book
-from pricebook.local.runner import WEB_THREADS
+from pricebook.local.programs import WEB_THREADS
 
 # Connections that stay: a worker accepts whichever it meets first, and of four the one of two
 # workers may get three, and the other idles for a third of the time.

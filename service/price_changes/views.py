@@ -31,7 +31,8 @@ from price_changes.serializers import (
 )
 from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
-from pricebook.kit.api import BadParameter, ErrorSerializer, Refused, object_of
+from pricebook.kit.content import object_of
+from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
 from pricebook.kit.idempotency import idempotent
 from pricebook.models import APPROVE, PLAN
 from services import parsing

@@ -271,13 +271,13 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["pricebook.kit.access.MayWrite"],
     "DEFAULT_RENDERER_CLASSES": [
-        "pricebook.kit.api.JSONRenderer",
+        "pricebook.kit.content.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["pricebook.kit.api.ExactJSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.kit.api.ContentNegotiation",
+    "DEFAULT_PARSER_CLASSES": ["pricebook.kit.content.ExactJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.kit.content.ContentNegotiation",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "pricebook.kit.api.error_response",
+    "EXCEPTION_HANDLER": "pricebook.kit.error_response.error_response",
     # Decimals and instants reach the renderer as they are; it writes both exactly.
     "COERCE_DECIMAL_TO_STRING": False,
     "DATETIME_FORMAT": None,

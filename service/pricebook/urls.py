@@ -39,5 +39,5 @@ urlpatterns = [
     re_path(r"^api/(?:[\s\S]*/)?$", UnknownPath.as_view()),
 ]
 
-handler400 = "pricebook.kit.api.bad_request"
-handler500 = "pricebook.kit.api.server_error"
+handler400 = "pricebook.kit.error_response.bad_request"
+handler500 = "pricebook.kit.error_response.server_error"

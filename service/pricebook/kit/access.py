@@ -20,7 +20,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework_api_key.models import APIKey
 
-from pricebook.kit.api import Refused
+from pricebook.kit.errors import Refused
 from pricebook.kit.prepared import prepared_cursor
 from pricebook.models import ApiKeyRights
 

@@ -27,7 +27,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from pricebook.kit.access import identity
-from pricebook.kit.api import ExactJSONParser, JSONRenderer, Refused
+from pricebook.kit.content import ExactJSONParser, JSONRenderer
+from pricebook.kit.errors import Refused
 from pricebook.models import AnsweredRequest
 
 HEADER = "Idempotency-Key"

@@ -65,7 +65,7 @@ def timed_out(error: BaseException) -> bool:
 class ReadTimeoutMiddleware:
     """Lifts the bound for who writes, and says on a page that reading took too long.
 
-    (The API says it in its own words: `pricebook.kit.api.error_response`.)
+    (The API says it in its own words: `pricebook.kit.error_response.error_response`.)
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import patch_vary_headers
 
-from pricebook.kit.api import is_api
+from pricebook.kit.error_response import is_api
 
 
 class Clock:

@@ -6,7 +6,8 @@ import os
 import sys
 
 from pricebook.local.home import Fault, Home
-from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+from pricebook.local.paths import CHECKOUT, MANAGE, PYTHON
+from pricebook.local.runner import Runner
 from pricebook.local.suite import only_suite, test
 
 

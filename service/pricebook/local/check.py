@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 from pricebook.local.home import Home
-from pricebook.local.runner import CHECKOUT, MANAGE, PYTHON, Runner
+from pricebook.local.paths import CHECKOUT, MANAGE, PYTHON
+from pricebook.local.runner import Runner
 from pricebook.local.up import no_arguments
 
 SOURCES = [".", "pricebook"]  # the launcher has no .py by which ruff would find it

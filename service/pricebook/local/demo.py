@@ -6,36 +6,27 @@ computed from the file itself. Exit code 1 names the figure that is not as expec
 """
 
 import contextlib
-import csv
-import gzip
-import http.cookiejar
 import json
 import secrets
 import socket
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
-from html.parser import HTMLParser
-from typing import Any
+from decimal import Decimal
 
 import psycopg
 from psycopg import sql
 
+from pricebook.local.expected import BOOK, TOTAL, read_book, set_discount_of, set_price_of, total
 from pricebook.local.home import Fault, Home
+from pricebook.local.person import Person
 from pricebook.local.progress import Bar
-from pricebook.local.runner import SERVICE, Runner
+from pricebook.local.runner import Runner
 from pricebook.local.up import port_from_environment, reserve
 
-BOOK = SERVICE / "services" / "data" / "telco_book.csv.gz"
-TOTAL = Decimal("456360.00")  # stated in the NOTICE beside the book
 DATABASE = "pricebook_demo"
 MADE_BY = "made by ./pricebook demo, which drops it"
-
 # What the person does: ten percent more for the telephone, ten percent off for long contracts.
 SERVICE_NAME, NEW_PRICE = "Phone", Decimal("22.00")
 PLAN_TYPE, NEW_DISCOUNT = "discount", 10
@@ -247,175 +238,3 @@ class Figure:
 
 def say(text: str) -> None:
     print(text, flush=True)
-
-
-# What is expected, from the file alone -----------------------------------------------------------
-
-
-def read_book() -> Iterator[dict[str, str]]:
-    with gzip.open(BOOK, "rt", encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
-
-
-def total(book: list[dict[str, str]]) -> Decimal:
-    """Computed here from the rule's words, not by the code that it is to check."""
-    return sum(
-        (
-            (Decimal(row["full_price"]) * (100 - int(row["discount_percent"])) / 100).quantize(
-                Decimal("0.01"), ROUND_HALF_UP
-            )
-            for row in book
-        ),
-        Decimal("0.00"),
-    )
-
-
-def set_price_of(book: list[dict[str, str]], service: str, price: Decimal) -> int:
-    rows = [row for row in book if row["service"] == service]
-    for row in rows:
-        row["full_price"] = str(price)
-    return len(rows)
-
-
-def set_discount_of(book: list[dict[str, str]], plan_type: str, percent: int) -> int:
-    rows = [row for row in book if row["plan_type"] == plan_type]
-    for row in rows:
-        row["discount_percent"] = str(percent)
-    return len(rows)
-
-
-# A person at a browser ---------------------------------------------------------------------------
-
-
-class Person:
-    """Reads the API with a key, and fills in the admin's forms as a browser sends them."""
-
-    def __init__(self, address: str, key: str) -> None:
-        self.address = address
-        self.key = key
-        self.browser = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()),
-        )
-
-    def api(self, query: str) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self.address}/api/subscriptions/{query}",
-            headers={"Authorization": f"Api-Key {self.key}"},
-        )
-        # JSON numbers as they are written: a float would not be exact to the cent.
-        found: dict[str, Any] = json.loads(self.open(request), parse_float=Decimal)
-        return found
-
-    def total(self) -> Decimal:
-        return Decimal(self.api("?page_size=1")["total_amount"])
-
-    def log_in(self, user: str, password: str) -> None:
-        self.submit("/admin/login/", username=user, password=password)
-
-    def change(self, model: str, name: str, **fields: object) -> None:
-        """Find it in the admin's list, open its form, change fields, save."""
-        path = f"/admin/services/{model}/"
-        links = Links(self.open(self.address + path + "?" + urllib.parse.urlencode({"q": name})))
-        found = [link for link in links.hrefs if link.partition("?")[0].endswith("/change/")]
-        if not found:
-            raise Fault(f"the admin's list of {model}s shows no {name}")
-        self.submit(found[0].partition("?")[0], **fields)
-
-    def submit(self, path: str, **fields: object) -> None:
-        form = Form(self.open(self.address + path), having=next(iter(fields)))
-        data = form.data | {name: str(value) for name, value in fields.items()}
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            self.address + path,
-            data=urllib.parse.urlencode(data).encode(),
-            headers={"Referer": self.address + path},
-        )
-        answer = self.open(request)
-        if errors := Errors(answer).text:
-            raise Fault(f"the form at {path} was not taken: {errors}")
-
-    def open(self, request: str | urllib.request.Request) -> str:
-        url = request if isinstance(request, str) else request.full_url
-        try:
-            with self.browser.open(request, timeout=60) as response:
-                text: str = response.read().decode()
-                return text
-        except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")[:500]
-            raise Fault(f"{url} answered {error.code}: {said}") from None
-
-
-class Form(HTMLParser):
-    """The fields of the form that has the field `having`, as a browser would send them."""
-
-    def __init__(self, html: str, having: str) -> None:
-        super().__init__()
-        self.forms: list[dict[str, str]] = []
-        self.select = self.textarea = ""
-        self.feed(html)
-        self.data = next((form for form in self.forms if having in form), {})
-        if not self.data:
-            raise Fault(f"the page has no form with a field {having}")
-
-    def handle_starttag(self, tag: str, pairs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in pairs}
-        name, value = attributes.get("name", ""), attributes.get("value", "")
-        if tag == "form":
-            self.forms.append({})
-        elif not self.forms:
-            return
-        elif tag == "input" and name:
-            kind = attributes.get("type", "text")
-            checkable = kind in ("checkbox", "radio")
-            if kind not in ("submit", "button", "file") and (
-                not checkable or "checked" in attributes
-            ):
-                self.forms[-1][name] = value or ("on" if checkable else "")
-        elif tag == "select" and name:
-            self.select = name
-        elif tag == "option" and self.select and "selected" in attributes:
-            self.forms[-1][self.select] = value
-        elif tag == "textarea" and name:
-            self.textarea = name
-            self.forms[-1][name] = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "select":
-            self.select = ""
-        elif tag == "textarea":
-            self.textarea = ""
-
-    def handle_data(self, text: str) -> None:
-        if self.textarea:
-            self.forms[-1][self.textarea] += text
-
-
-class Links(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.hrefs: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, pairs: list[tuple[str, str | None]]) -> None:
-        if tag == "a" and (href := dict(pairs).get("href")):
-            self.hrefs.append(href)
-
-
-class Errors(HTMLParser):
-    """What stands in the page's lists of errors."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.inside = False
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, pairs: list[tuple[str, str | None]]) -> None:
-        self.inside = self.inside or "errorlist" in (dict(pairs).get("class") or "").split()
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = self.inside and tag != "ul"
-
-    def handle_data(self, text: str) -> None:
-        if self.inside:
-            self.text = f"{self.text} {text.strip()}".strip()

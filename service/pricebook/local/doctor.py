@@ -7,21 +7,18 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pricebook.local.home import LONGEST_SOCKET_DIRECTORY, Fault, Home
-from pricebook.local.postgres import Postgres, find_binaries, unprivileged, version_of
-from pricebook.local.processes import Process, marked
-from pricebook.local.runner import (
-    MANAGE,
-    PYTHON,
-    SERVICE,
-    Runner,
-    answers_http,
+from pricebook.local.external import (
     broker_url,
     check_external_database,
     check_external_redis,
     external_database,
-    worker_name,
 )
+from pricebook.local.home import LONGEST_SOCKET_DIRECTORY, Fault, Home
+from pricebook.local.paths import MANAGE, PYTHON, SERVICE
+from pricebook.local.postgres import Postgres, find_binaries, unprivileged, version_of
+from pricebook.local.processes import Process, marked
+from pricebook.local.programs import answers_http, worker_name
+from pricebook.local.runner import Runner
 from pricebook.local.up import launchers, no_arguments, port_from_environment, port_is_taken, status
 from pricebook.local.valkey import SETTINGS, Valkey, find_binary
 

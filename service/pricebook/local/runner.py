@@ -2,46 +2,42 @@
 
 import contextlib
 import fcntl
-import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from pricebook.local.external import (
+    broker_url,
+    check_external_database,
+    check_external_redis,
+    external_database,
+    numbered,
+)
 from pricebook.local.home import Fault, Home
-from pricebook.local.postgres import DATABASE, ROLE, Postgres, open_log
+from pricebook.local.paths import MANAGE, SERVICE
+from pricebook.local.postgres import DATABASE, ROLE, Postgres
 from pricebook.local.processes import (
     MARK,
     STOPPING,
     Process,
     call_myself,
     end,
-    exit_code,
     foreground,
     held_signals,
     marked,
     raise_on_signals,
     spawn,
-    until,
 )
+from pricebook.local.programs import GUARD, Child, stop
 from pricebook.local.valkey import Valkey
 
 if TYPE_CHECKING:
     import psycopg
 
-SERVICE = Path(__file__).resolve().parents[2]
-CHECKOUT = SERVICE.parent
-PYTHON = [sys.executable, "-P"]  # -P: nothing is imported from the caller's directory
-MANAGE = [sys.executable, str(SERVICE / "manage.py")]
-
-# Of a web process: at most as many as the pool of DB_POOL has connections, as granian finds sane,
-# and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
-WEB_THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
-GUARD = "pricebook-guard"
 
 # The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
 BROKER, CACHE = 0, 1
@@ -245,148 +241,11 @@ class Runner:
         ).keep_in(self.children)
 
 
-class Child:
-    """One long-running process of Django's."""
-
-    def __init__(
-        self, home: Home, name: str, environment: dict[str, str], *, output: int | None, port: int
-    ) -> None:
-        self.name = name
-        self.port = port
-        self.environment = environment
-        self.log = home.logs / f"{name}.log"
-        command, extra = programs(home, port)[name]
-        log = None if output is not None else open_log(self.log)
-        self.process = spawn(
-            command,
-            {**environment, **extra},
-            with_parent=True,
-            cwd=SERVICE,
-            stdin=subprocess.DEVNULL,
-            stdout=log or output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        if log:
-            log.close()
-
-    def keep_in(self, children: "list[Child]") -> "Child":
-        children.append(self)
-        return self
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        status = self.process.poll()
-        return None if status is None else exit_code(status)
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
-    def stop(self) -> None:
-        stop([self])
-
-    def wait_until_answers(self, seconds: float = 60) -> None:
-        """Until the web server answers HTTP, or the worker a ping. Fault if it doesn't."""
-        if self.name == "web":
-            answered = until(lambda: self.exit_code is not None or answers_http(self.port), seconds)
-        else:
-            ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(self.name), str(seconds)]
-            done = subprocess.run(ping, env=self.environment, capture_output=True, cwd=SERVICE)
-            answered = done.returncode == 0
-        if not answered or self.exit_code is not None:
-            raise Fault(f"{self.name} does not answer; its log is {self.log}")
-
-
-def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """What `up` runs: commands, and what they need in the environment beyond the common."""
-    celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
-    schedule = home.run / "celerybeat-schedule"
-
-    quiet = {}
-    if os.geteuid() == 0:  # all of this is on loopback, and takes JSON only
-        quiet["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
-
-    def worker(name: str) -> list[str]:
-        options = ["--hostname", worker_name(name), "--concurrency", "2"]
-        # Not info: the sweeps would fill the screen with lines, every two seconds.
-        options += ["--loglevel", "warning"]
-        return [*celery, "worker", *options]
-
-    web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
-    web += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
-    web += ["pricebook.wsgi:application"]
-    flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
-    return {
-        "web": (web, {"DB_POOL": "1"}),
-        "worker": (worker("worker"), quiet),
-        "worker2": (worker("worker2"), quiet),
-        "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
-        # It warns of every worker that it meets before it has finished starting.
-        "flower": (flower, {"LOG_LEVEL": "ERROR"}),
-    }
-
-
-def worker_name(name: str) -> str:
-    return f"{name}@{os.uname().nodename}"
-
-
-def stop(children: list[Child]) -> None:
-    """Ask all of them to finish, and kill those that haven't after 15 seconds."""
-    for child in children:
-        child.signal(signal.SIGTERM)
-        child.signal(signal.SIGCONT)
-    if not until(lambda: all(child.exit_code is not None for child in children), 15):
-        for child in children:
-            child.signal(signal.SIGKILL)
-            child.process.wait()
-    children.clear()
-
-
 def stop_servers(home: Home) -> None:
     """Only while holding the home's lock."""
     Postgres(home).stop()
     Valkey(home).stop()
     home.remove_sockets()
-
-
-def answers_http(port: int) -> bool:
-    # Not urllib: it would ask the proxy of the environment for our own machine.
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return bool(connection.getresponse().status)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-# Servers given from outside ---------------------------------------------------------------------
-
-
-def external_database() -> str:
-    """The name of the variable that points to a database outside; empty if none does."""
-    return next((name for name in ("DATABASE_URL", "DB_HOST") if os.environ.get(name)), "")
-
-
-def broker_url() -> str:
-    """The broker from outside: its own variable, or database 0 of the server of REDIS_URL."""
-    cache = os.environ.get("REDIS_URL", "")
-    return os.environ.get("CELERY_BROKER_URL") or (numbered(cache, BROKER) if cache else "")
-
-
-def numbered(url: str, number: int) -> str:
-    """The same server's database of that number, in each of the three ways to write it."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if parts.scheme == "unix":
-        return urlunsplit(parts._replace(query=urlencode({**query, "db": number})))
-    if parts.scheme == "redis+socket":
-        return urlunsplit(parts._replace(query=urlencode({**query, "virtual_host": number})))
-    return urlunsplit(parts._replace(path=f"/{number}"))
 
 
 def conninfo(runner: Runner, database: str | None = None) -> str:
@@ -406,35 +265,3 @@ def conninfo(runner: Runner, database: str | None = None) -> str:
             password=os.environ.get("DB_PASS") or None,
         )
     return runner.postgres.conninfo(database=database or DATABASE)
-
-
-def check_external_database() -> None:
-    """Connect once and plainly: a pool would hide the reason for half a minute."""
-    if not (variable := external_database()):
-        return
-    import psycopg
-
-    try:
-        psycopg.connect(conninfo(Runner.__new__(Runner)), connect_timeout=5).close()
-    except psycopg.Error as error:
-        raise Fault(
-            f"the database of {variable} can't be used: {str(error).strip()}\n"
-            f"Mend {variable}, or unset it to use the embedded PostgreSQL."
-        ) from None
-
-
-def check_external_redis() -> None:
-    urls = {"REDIS_URL": os.environ.get("REDIS_URL", ""), "CELERY_BROKER_URL": broker_url()}
-    for variable, url in urls.items():
-        url = url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            continue
-        import redis
-
-        try:
-            redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5).ping()
-        except (redis.RedisError, ValueError) as error:
-            raise Fault(
-                f"the server of {variable} can't be used: {error}\n"
-                f"Mend {variable}, or unset it to use the embedded Valkey."
-            ) from None

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 
 from pricebook.local.home import Fault, Home
+from pricebook.local.paths import CHECKOUT, PYTHON
 from pricebook.local.processes import Process, until
-from pricebook.local.runner import CHECKOUT, PYTHON, Runner
+from pricebook.local.runner import Runner
 
 LAST_BREATH = 20  # seconds; the guard gives those that a killed launcher leaves behind 15
 

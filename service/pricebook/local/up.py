@@ -14,17 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pricebook.local.external import external_database
 from pricebook.local.home import Fault, Home, write_secret
 from pricebook.local.postgres import Postgres
 from pricebook.local.processes import Interrupted, Process, end, every_process, marked
-from pricebook.local.runner import (
-    GUARD,
-    Child,
-    Runner,
-    answers_http,
-    external_database,
-    stop_servers,
-)
+from pricebook.local.programs import GUARD, Child, answers_http
+from pricebook.local.runner import Runner, stop_servers
 from pricebook.local.valkey import Valkey
 
 NAMES = ("web", "worker", "worker2", "beat", "flower")

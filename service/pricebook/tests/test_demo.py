@@ -9,9 +9,11 @@ from decimal import Decimal
 import pytest
 
 from pricebook.local import demo
-from pricebook.local.demo import Errors, Form, read_book, set_discount_of, set_price_of, total
+from pricebook.local.expected import read_book, set_discount_of, set_price_of, total
 from pricebook.local.home import Fault, Home
-from pricebook.local.runner import SERVICE, Runner
+from pricebook.local.paths import SERVICE
+from pricebook.local.person import Errors, Form
+from pricebook.local.runner import Runner
 from pricebook.local.up import port_is_taken, reserve
 
 

@@ -18,9 +18,9 @@ import pytest
 
 from pricebook.local import postgres
 from pricebook.local.home import Home
+from pricebook.local.paths import CHECKOUT, SERVICE
 from pricebook.local.postgres import SUPERUSER, Postgres
 from pricebook.local.processes import Process, every_process, marked, until
-from pricebook.local.runner import CHECKOUT, SERVICE
 from pricebook.local.up import status
 from pricebook.local.valkey import Valkey
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import QueryDict
 
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services import parsing
 from services.bounds import FIRST_DAY
 from services.parsing import BadValue

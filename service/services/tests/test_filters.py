@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from price_changes.errors import ChangeError
 from price_changes.planning.definition import row_filter
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services import price_state
 from services.models import Subscription
 from services.reading import access_paths, filters, pages, parameters

@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pricebook.kit.api import JSONRenderer
+from pricebook.kit.content import JSONRenderer
 from services import price_state
 from services.models import Subscription
 from services.reading.filters import LASTING, BookFilter

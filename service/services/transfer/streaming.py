@@ -23,7 +23,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from pricebook.kit.api import BadParameter, JSONRenderer
+from pricebook.kit.content import JSONRenderer
+from pricebook.kit.errors import BadParameter
 from services.reading import filters, parameters
 from services.transfer.chunks import Walk
 from services.transfer.formats import CSV, FORMS, NDJSON

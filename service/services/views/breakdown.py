@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
 from services.reading.version import Unchanged

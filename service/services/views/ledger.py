@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services import ledger
 from services.reading import parameters
 from services.serializers import FeedSerializer

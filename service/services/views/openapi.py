@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from pricebook.kit.api import ErrorSerializer
+from pricebook.kit.errors import ErrorSerializer
 from services.reading import filters, parameters
 from services.reading.ordering import Ordering
 

@@ -6,7 +6,7 @@ from django.http import QueryDict
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services.parsing import MAX_BIGINT
 from services.reading import parameters
 from services.reading.access_paths import NotServed

@@ -17,7 +17,8 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from pricebook.kit import idempotency
-from pricebook.kit.api import BadParameter, Refused, object_of
+from pricebook.kit.content import object_of
+from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
 from pricebook.models import SET_PRICE_STATE
 from services import ledger, parsing, price_state

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pricebook.kit.api import BadParameter
+from pricebook.kit.errors import BadParameter
 from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
 from services.reading.filters import BookFilter

@@ -1,0 +1,87 @@
+"""The answer to an exception: `code`, `detail`, and what it is about.
+
+REST_FRAMEWORK in the settings names what is here, so `rest_framework.views` imports this module:
+nothing here may import that before it is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from pricebook.kit.content import JSONRenderer
+from pricebook.kit.errors import BadRequest, DatabaseUnavailable, ReadTimedOut, Refused
+from pricebook.kit.read_timeout import SAFE, timed_out
+from pricebook.kit.refusal import Refusal
+
+logger = logging.getLogger(__name__)
+
+
+def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to an exception in a view: `code`, `detail`, and what it is about.
+
+    None, and so Django's 500 (`server_error`), for what nobody expected.
+    """
+    from rest_framework.views import exception_handler
+
+    if isinstance(error, Http404):
+        error = exceptions.NotFound(*error.args)
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied(*error.args)
+    elif isinstance(error, TooManyFieldsSent):
+        error = BadRequest("There are too many parameters.", "too_many_parameters")
+    elif isinstance(error, SuspiciousOperation):
+        error = BadRequest()
+    elif isinstance(error, Refusal):
+        error = Refused(error.code, error.detail, error.status_code, **error.about)
+    elif timed_out(error) and context["request"].method in SAFE:
+        logger.warning("%s took too long to read.", context["request"].path)
+        error = ReadTimedOut()
+    elif isinstance(error, OperationalError | InterfaceError):
+        logger.error("The database does not answer.", exc_info=error)
+        error = DatabaseUnavailable()
+
+    response = exception_handler(error, context)
+    if response is not None and isinstance(error, exceptions.APIException):
+        codes = error.get_codes()
+        response.data = {
+            "code": codes if isinstance(codes, str) else error.default_code,
+            "detail": error.detail,
+            **getattr(error, "about", {}),
+        }
+    return response
+
+
+def plain_error(status_code: int, code: str, detail: str) -> HttpResponse:
+    return HttpResponse(
+        JSONRenderer.encoder.encode({"code": code, "detail": detail}),
+        content_type=JSONRenderer.media_type,
+        status=status_code,
+    )
+
+
+def is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """`handler400`: what is refused before a view is found, such as an unknown host."""
+    if is_api(request):
+        return plain_error(400, BadRequest.default_code, BadRequest.default_detail)
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """`handler500`."""
+    if is_api(request):
+        return plain_error(
+            500, "server_error", "This is a defect of Pricebook; it has been logged."
+        )
+    return defaults.server_error(request)

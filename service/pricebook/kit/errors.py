@@ -1,0 +1,82 @@
+"""What the API refuses, as exceptions, and the body that every error has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import exceptions, serializers, status
+
+
+class ErrorSerializer(serializers.Serializer):
+    """The body of every error."""
+
+    code = serializers.CharField(help_text="What is wrong, for programs.")
+    detail = serializers.CharField(help_text="What is wrong and how to mend it, for people.")
+    parameter = serializers.CharField(
+        required=False, help_text="The parameter or field it is about."
+    )
+    value = serializers.CharField(required=False, help_text="Its value, up to 100 characters.")
+    allowed = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="What it may be instead."
+    )
+    state = serializers.CharField(required=False, help_text="The state that does not allow it.")
+    missing = serializers.CharField(required=False, help_text="The right that is missing.")
+
+
+class BadParameter(exceptions.APIException):
+    """400: a query parameter can't be used. `detail` says how to mend it."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+    def __init__(
+        self,
+        parameter: str,
+        value: str,
+        detail: str,
+        code: str = "bad_parameter",
+        allowed: list[str] | None = None,
+    ) -> None:
+        super().__init__(detail, code)
+        self.about: dict[str, str | list[str]] = {
+            "parameter": parameter[:100],
+            "value": value[:100],
+        }
+        if allowed is not None:
+            self.about["allowed"] = allowed
+
+
+class BadRequest(exceptions.APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "bad_request"
+    default_detail = "The request can't be understood."
+
+
+class Refused(exceptions.APIException):
+    """A refusal as an answer: its code, its detail, its status, and what it is about."""
+
+    def __init__(
+        self, code: str, detail: str, status_code: int = status.HTTP_400_BAD_REQUEST, **about: Any
+    ) -> None:
+        super().__init__(detail, code)
+        self.status_code = status_code
+        self.about = about
+
+
+class DatabaseUnavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "database_unavailable"
+    default_detail = "The database does not answer; try again in a few seconds."
+    wait = 5  # becomes Retry-After
+
+
+class ReadTimedOut(exceptions.APIException):
+    """It has no Retry-After: asked at once again, the same takes as long."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "read_timed_out"
+    default_detail = (
+        "This took too long to read, and was ended. Ask for less: one service or plan, a shorter"
+        " range of dates, a filter that is served at any size (/api/docs/ names them), or a"
+        " stream (format=ndjson). If it is fast as a rule, the server is busy: try again in a"
+        " minute."
+    )

@@ -1,0 +1,129 @@
+"""What `up` runs beside the servers: the web server, workers, beat and Flower."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+
+from pricebook.local.home import Fault, Home
+from pricebook.local.paths import PYTHON, SERVICE
+from pricebook.local.postgres import open_log
+from pricebook.local.processes import exit_code, spawn, until
+
+# Of a web process: at most as many as the pool of DB_POOL has connections, as granian finds sane,
+# and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
+WEB_THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
+GUARD = "pricebook-guard"
+
+
+class Child:
+    """One long-running process of Django's."""
+
+    def __init__(
+        self, home: Home, name: str, environment: dict[str, str], *, output: int | None, port: int
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.environment = environment
+        self.log = home.logs / f"{name}.log"
+        command, extra = programs(home, port)[name]
+        log = None if output is not None else open_log(self.log)
+        self.process = spawn(
+            command,
+            {**environment, **extra},
+            with_parent=True,
+            cwd=SERVICE,
+            stdin=subprocess.DEVNULL,
+            stdout=log or output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if log:
+            log.close()
+
+    def keep_in(self, children: "list[Child]") -> "Child":
+        children.append(self)
+        return self
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        status = self.process.poll()
+        return None if status is None else exit_code(status)
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        stop([self])
+
+    def wait_until_answers(self, seconds: float = 60) -> None:
+        """Until the web server answers HTTP, or the worker a ping. Fault if it doesn't."""
+        if self.name == "web":
+            answered = until(lambda: self.exit_code is not None or answers_http(self.port), seconds)
+        else:
+            ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(self.name), str(seconds)]
+            done = subprocess.run(ping, env=self.environment, capture_output=True, cwd=SERVICE)
+            answered = done.returncode == 0
+        if not answered or self.exit_code is not None:
+            raise Fault(f"{self.name} does not answer; its log is {self.log}")
+
+
+def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """What `up` runs: commands, and what they need in the environment beyond the common."""
+    celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
+    schedule = home.run / "celerybeat-schedule"
+
+    quiet = {}
+    if os.geteuid() == 0:  # all of this is on loopback, and takes JSON only
+        quiet["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
+
+    def worker(name: str) -> list[str]:
+        options = ["--hostname", worker_name(name), "--concurrency", "2"]
+        # Not info: the sweeps would fill the screen with lines, every two seconds.
+        options += ["--loglevel", "warning"]
+        return [*celery, "worker", *options]
+
+    web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
+    web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
+    web += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
+    web += ["pricebook.wsgi:application"]
+    flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
+    return {
+        "web": (web, {"DB_POOL": "1"}),
+        "worker": (worker("worker"), quiet),
+        "worker2": (worker("worker2"), quiet),
+        "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
+        # It warns of every worker that it meets before it has finished starting.
+        "flower": (flower, {"LOG_LEVEL": "ERROR"}),
+    }
+
+
+def worker_name(name: str) -> str:
+    return f"{name}@{os.uname().nodename}"
+
+
+def stop(children: list[Child]) -> None:
+    """Ask all of them to finish, and kill those that haven't after 15 seconds."""
+    for child in children:
+        child.signal(signal.SIGTERM)
+        child.signal(signal.SIGCONT)
+    if not until(lambda: all(child.exit_code is not None for child in children), 15):
+        for child in children:
+            child.signal(signal.SIGKILL)
+            child.process.wait()
+    children.clear()
+
+
+def answers_http(port: int) -> bool:
+    # Not urllib: it would ask the proxy of the environment for our own machine.
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return bool(connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
