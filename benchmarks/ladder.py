@@ -93,7 +93,7 @@ RUNGS = {
     "not taken: a price a pair": "test_benchmarks.py::TestPairPrices::"
     "test_writes_the_pairs_and_gives_the_same_sum",
 }
-OURS = {name for name in RUNGS if name.strip().startswith(("ours", "shipped", "total: ours"))}
+OUR_RUNGS = {name for name in RUNGS if name.strip().startswith(("ours", "shipped", "total: ours"))}
 
 Figures = list[dict[str, Any]]
 
@@ -125,7 +125,7 @@ def main(arguments: list[str]) -> None:
     if chosen.plot:
         from benchmarks import plots  # matplotlib takes a second
 
-        plots.ladder(figures, chosen.plot)
+        plots.ladder(figures, chosen.plot, OUR_RUNGS)
 
 
 def table_of(figures: Figures) -> Iterator[dict[str, Any]]:

@@ -77,10 +77,8 @@ def list_page(figures: Sequence[dict[str, Any]], directory: Path) -> None:
     )
 
 
-def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
+def ladder(figures: Sequence[dict[str, Any]], directory: Path, ours: set[str]) -> None:
     """CPU of each rung, a mark for each size: how far apart they lie is how it grows."""
-    from benchmarks.ladder import OURS as OUR_RUNGS
-
     sizes = sorted({row["rows"] for row in figures if row.get("CPU ms")})
     cpu: dict[str, dict[int, float]] = {}
     for row in figures:
@@ -88,7 +86,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
             cpu.setdefault(row["rung"], {})[row["rows"]] = row["CPU ms"]
     figure, axes = plt.subplots(figsize=(9, 0.3 * len(cpu) + 1.4))
     for n, (rung, by_size) in enumerate(cpu.items()):
-        colour = OURS if rung in OUR_RUNGS else OTHERS
+        colour = OURS if rung in ours else OTHERS
         axes.plot(list(by_size.values()), [n] * len(by_size), color=colour, linewidth=2, alpha=0.6)
         for rows, value in by_size.items():
             axes.plot(
@@ -96,7 +94,7 @@ def ladder(figures: Sequence[dict[str, Any]], directory: Path) -> None:
             )
     axes.set_yticks(range(len(cpu)), [rung.strip() for rung in cpu])
     for label, rung in zip(axes.get_yticklabels(), cpu, strict=True):
-        label.set_color(OURS if rung in OUR_RUNGS else INK)
+        label.set_color(OURS if rung in ours else INK)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.margins(y=0.02)

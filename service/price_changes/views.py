@@ -34,7 +34,7 @@ from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
 from pricebook.kit.idempotency import idempotent
-from pricebook.models import APPROVE, PLAN
+from pricebook.kit.tables import APPROVE, PLAN
 from services import parsing
 from services.models import Skip
 from services.parsing import MAX_BIGINT, BadValue

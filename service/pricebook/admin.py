@@ -18,7 +18,7 @@ from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from pricebook.kit.open_forms import OpenForm
-from pricebook.models import ApiKeyRights
+from pricebook.kit.tables import ApiKeyRights
 
 NUL = "\x00"  # PostgreSQL's text has no such character
 

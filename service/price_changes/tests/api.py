@@ -4,7 +4,7 @@ from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 from rest_framework_api_key.models import APIKey
 
-from pricebook.models import ApiKeyRights
+from pricebook.kit.tables import ApiKeyRights
 
 URL = "/api/price-changes/"
 PLAN = {"may_plan": True}

@@ -10,7 +10,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.running import lifecycle
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
-from pricebook.models import AnsweredRequest
+from pricebook.kit.tables import AnsweredRequest
 from pricebook.tasks import forget_answers
 from services.tests.factories import a_book
 from services.tests.interleaving import Pause, in_background
@@ -83,7 +83,7 @@ class TestKey:
     def test_is_asked_for_the_permission_each_time(self):
         erp = a_program(**ALL)
         plan(erp, "a")
-        from pricebook.models import ApiKeyRights
+        from pricebook.kit.tables import ApiKeyRights
 
         ApiKeyRights.objects.update(may_plan=False)
         assert plan(erp, "a").status_code == 403

@@ -22,7 +22,7 @@ from rest_framework_api_key.models import APIKey
 
 from pricebook.kit.errors import Refused
 from pricebook.kit.prepared import prepared_cursor
-from pricebook.models import ApiKeyRights
+from pricebook.kit.tables import ApiKeyRights
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView

@@ -29,7 +29,7 @@ from rest_framework.response import Response
 from pricebook.kit.access import identity
 from pricebook.kit.content import ExactJSONParser, JSONRenderer
 from pricebook.kit.errors import Refused
-from pricebook.models import AnsweredRequest
+from pricebook.kit.tables import AnsweredRequest
 
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=48)

@@ -4,12 +4,42 @@ import os
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pricebook.local.home import Fault
-from pricebook.local.runner import BROKER, Runner, conninfo
+from pricebook.local.postgres import DATABASE, ROLE
+
+# The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
+BROKER, CACHE = 0, 1
+# Options of django-environ in a DATABASE_URL, which libpq doesn't know.
+DJANGO_OPTIONS = {
+    "conn_max_age",
+    "conn_health_checks",
+    "atomic_requests",
+    "autocommit",
+    "disable_server_side_cursors",
+}
 
 
 def external_database() -> str:
     """The name of the variable that points to a database outside; empty if none does."""
     return next((name for name in ("DATABASE_URL", "DB_HOST") if os.environ.get(name)), "")
+
+
+def external_conninfo(database: str | None = None) -> str:
+    """The same for libpq. DATABASE_URL may say psql:// and hold options that are Django's own."""
+    if url := os.environ.get("DATABASE_URL"):
+        parts = urlsplit(url)
+        options = [pair for pair in parse_qsl(parts.query) if pair[0].lower() not in DJANGO_OPTIONS]
+        parts = parts._replace(scheme="postgresql", query=urlencode(options))
+        return urlunsplit(parts._replace(path=f"/{database}") if database else parts)
+    if host := os.environ.get("DB_HOST"):
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(
+            host=host,
+            dbname=database or os.environ.get("DB_NAME", DATABASE),
+            user=os.environ.get("DB_USER", ROLE),
+            password=os.environ.get("DB_PASS") or None,
+        )
+    return ""
 
 
 def broker_url() -> str:
@@ -36,7 +66,7 @@ def check_external_database() -> None:
     import psycopg
 
     try:
-        psycopg.connect(conninfo(Runner.__new__(Runner)), connect_timeout=5).close()
+        psycopg.connect(external_conninfo(), connect_timeout=5).close()
     except psycopg.Error as error:
         raise Fault(
             f"the database of {variable} can't be used: {str(error).strip()}\n"

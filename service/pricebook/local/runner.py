@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pricebook.local.external import (
+    BROKER,
+    CACHE,
     broker_url,
     check_external_database,
     check_external_redis,
+    external_conninfo,
     external_database,
     numbered,
 )
@@ -37,18 +40,6 @@ from pricebook.local.valkey import Valkey
 
 if TYPE_CHECKING:
     import psycopg
-
-
-# The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
-BROKER, CACHE = 0, 1
-# Options of django-environ in a DATABASE_URL, which libpq doesn't know.
-DJANGO_OPTIONS = {
-    "conn_max_age",
-    "conn_health_checks",
-    "atomic_requests",
-    "autocommit",
-    "disable_server_side_cursors",
-}
 
 
 class Runner:
@@ -249,19 +240,5 @@ def stop_servers(home: Home) -> None:
 
 
 def conninfo(runner: Runner, database: str | None = None) -> str:
-    """For libpq. DATABASE_URL may say psql:// and hold options that are Django's own."""
-    if url := os.environ.get("DATABASE_URL"):
-        parts = urlsplit(url)
-        options = [pair for pair in parse_qsl(parts.query) if pair[0].lower() not in DJANGO_OPTIONS]
-        parts = parts._replace(scheme="postgresql", query=urlencode(options))
-        return urlunsplit(parts._replace(path=f"/{database}") if database else parts)
-    if host := os.environ.get("DB_HOST"):
-        from psycopg.conninfo import make_conninfo
-
-        return make_conninfo(
-            host=host,
-            dbname=database or os.environ.get("DB_NAME", DATABASE),
-            user=os.environ.get("DB_USER", ROLE),
-            password=os.environ.get("DB_PASS") or None,
-        )
-    return runner.postgres.conninfo(database=database or DATABASE)
+    """For libpq: the database from outside, or the embedded one."""
+    return external_conninfo(database) or runner.postgres.conninfo(database=database or DATABASE)

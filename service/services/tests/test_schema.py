@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from pricebook.models import ApiKeyRights
+from pricebook.kit.tables import ApiKeyRights
 from pricebook.wsgi import application
 from services.reading.filters import FILTERS
 from services.reading.parameters import PAGING

@@ -20,7 +20,7 @@ from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
-from pricebook.models import SET_PRICE_STATE
+from pricebook.kit.tables import SET_PRICE_STATE
 from services import ledger, parsing, price_state
 from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription

@@ -16,13 +16,13 @@ from rest_framework_api_key.models import APIKey
 
 from price_changes.models import PriceChange
 from price_changes.tests.kills.burst import Burst
+from pricebook.kit.tables import AnsweredRequest, ApiKeyRights
 from pricebook.local.paths import SERVICE
 from pricebook.local.postgres import open_log
 from pricebook.local.processes import spawn, until
 from pricebook.local.programs import answers_http, programs
 from pricebook.local.runner import Runner
 from pricebook.local.up import reserve
-from pricebook.models import AnsweredRequest, ApiKeyRights
 from services.tests.interleaving import Background, in_background
 
 PROGRAM = "the biller"
