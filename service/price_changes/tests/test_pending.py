@@ -15,7 +15,7 @@ from price_changes.planning.preview import listed
 from price_changes.running import lifecycle
 from price_changes.tests.changes import SECOND, applied, approved, clock, planned
 from services.models import Service, Subscription
-from services.reading import access_paths, filters, pages
+from services.reading import access_paths, pages, scheduled
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
@@ -210,7 +210,7 @@ class TestServedAtSize:
         for _ in range(3):
             change = planned(kind="set", adjustment="add", operand=1, effective_at=later())
             approved(change)
-        monkeypatch.setattr(filters, "MOST_SCHEDULED", 2)
+        monkeypatch.setattr(scheduled, "MOST_SCHEDULED", 2)
         for format in ("json", "csv"):
             answer = a_reader().get(f"{LIST}?pending=true&format={format}")
             assert (answer.status_code, answer.json()["code"]) == (400, "too_many_scheduled")

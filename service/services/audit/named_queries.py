@@ -2,6 +2,7 @@
 
 Who calls it: the command `explain_queries`, which prints their plans on the book as it is, and
 tests/test_indexes.py, which asserts them on one of a realistic size. The statements are taken
+from services.reading import breakdown_sql
 from where they run, with values that the book has.
 """
 
@@ -18,7 +19,7 @@ from clients.models import Client
 from services.audit import book_check
 from services.bounds import FIRST_DAY
 from services.models import Repricing, Subscription
-from services.reading import breakdown, pages, total
+from services.reading import breakdown, breakdown_sql, pages, total
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import ORDERINGS, Cursor
@@ -210,7 +211,7 @@ def named_queries() -> list[NamedQuery]:
             "clients by e-mail, from the middle",
             "auth_user_email_upper gives the order; each login leads to its client by the unique "
             "index of that. Clients of one e-mail are put in order by their ids.",
-            *breakdown.statement(
+            *breakdown_sql.statement(
                 "client",
                 {},
                 Cursor(middle.client_id, value=email),
@@ -223,7 +224,7 @@ def named_queries() -> list[NamedQuery]:
             "client_company_name gives the order and stops after a page; the subscriptions of each "
             "come by the foreign key. What all pay is the sum of the subtotals; how many they are "
             "is counted only if the cache does not know it.",
-            *breakdown.statement(
+            *breakdown_sql.statement(
                 "client",
                 {},
                 Cursor(middle.client_id, value=client_name),

@@ -26,45 +26,12 @@ from django.db import connection
 
 from services.reading import total
 from services.reading.access_paths import SEARCH_NAMES
+from services.reading.breakdown_sql import EACH, NOT_COUNTED, ONE, TABLE, Counted, statement
 from services.reading.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
-from services.reading.search import names_like
 from services.reading.total import Total
-from services.reading.version import VERSION_OF_NAMES, Seen, book_as_seen, version_of
-from services.sql import SQL
+from services.reading.version import Seen, book_as_seen, version_of
 
 Row = dict[str, Any]
-
-# --- Clients, services, plans -----------------------------------------------------------------
-
-# Of some ids, a row each. (The e-mail is no join: for one, the planner read all logins of a book
-# of 20,000 clients.)
-CLIENTS = """
-SELECT client.id, client.company_name,
-       (SELECT email FROM auth_user WHERE id = client.user_id) AS email, client.full_address,
-       paid.subscriptions AS count, paid.amount AS total_amount
-  FROM ({ids}) client
- CROSS JOIN LATERAL (
-    SELECT count(*) AS subscriptions, coalesce(sum(price), 0) AS amount
-      FROM services_subscription WHERE client_id = client.id
-  ) paid
-"""
-SERVICES = """
-SELECT service.id, service.name, service.full_price,
-       coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
-  FROM ({ids}) service
-  LEFT JOIN (SELECT service_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-               FROM services_subtotal GROUP BY service_id) paid ON paid.service_id = service.id
-"""
-PLANS = """
-SELECT plan.id, plan.plan_type, plan.discount_percent,
-       coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
-  FROM ({ids}) plan
-  LEFT JOIN (SELECT plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-               FROM services_subtotal GROUP BY plan_id) paid ON paid.plan_id = plan.id
-"""
-EACH = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
-TABLE = {"client": "clients_client", "service": "services_service", "plan": "services_plan"}
-
 # Which filters each list takes; they mean the same in the list of subscriptions.
 FILTERS = {"client": ("q", "email"), "service": ("q",), "plan": ("plan_type",)}
 # And its orders. No index has the clients in that of their numbers and totals.
@@ -73,12 +40,6 @@ ORDERINGS = {
     "service": orderings("id", "name", "full_price", "count", "total_amount"),
     "plan": orderings("id", "plan_type", "discount_percent", "count", "total_amount"),
 }
-OF_EMAIL = """
-SELECT client.id FROM clients_client client JOIN auth_user login ON login.id = client.user_id
- WHERE upper(login.email::text) = upper(%s)
-"""
-OF_PLAN_TYPE = "SELECT id FROM services_plan WHERE plan_type = %s"
-NOBODY: SQL = "SELECT 0 WHERE false", ()
 
 
 class TooManyFound(Exception):
@@ -93,17 +54,6 @@ class Page:
     next: Cursor | None
     previous: Cursor | None
     version: str | None  # of the book that it shows; None if no other reader will ever see it
-
-
-@dataclass(frozen=True)
-class Counted:
-    """How many clients there are, and the version of the names that this is of."""
-
-    version: str
-    count: int
-
-
-NOT_COUNTED = Counted("", 0)  # no book has this version
 
 
 def marked(kind: str, given: Mapping[str, str], ordering: Ordering) -> bytes:
@@ -154,12 +104,6 @@ def _key() -> str:
     return f"{settings.PRICE_CACHE_NAME}:clients"
 
 
-ONE = """
-WITH book AS MATERIALIZED ({book})
-SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
-"""
-
-
 def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str | None]:
     """One of them, as `page` has it, and the version of the book. One query."""
     book, book_params = book_as_seen(seen)
@@ -168,133 +112,6 @@ def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str |
     (row,), names = rows_and_columns(sql, (*book_params, id))
     version = version_of(*row[:3])
     return None if row[3] is None else named_row(names[3:], row[3:]), version
-
-
-# What is read is read only where the caller has not seen the answer of this very book.
-ALL_READ = """
-WITH book AS MATERIALIZED ({book}),
-     found (id) AS MATERIALIZED (
-         SELECT id FROM ({found}) named (id) WHERE (SELECT NOT seen FROM book) LIMIT %s
-     ),
-     item AS MATERIALIZED ({each})
-SELECT book.*, (SELECT count(*) FROM found) AS found, together.*, NULL AS version_of_names, page.*
-  FROM book
- CROSS JOIN (SELECT count(*) AS items, coalesce(sum(count), 0)::bigint AS subscriptions,
-                    coalesce(sum(total_amount), 0) AS amount FROM item) together
-  LEFT JOIN (SELECT item.* FROM item WHERE {beyond} ORDER BY {order} LIMIT %s) page ON true
- ORDER BY {shown}
-"""
-FOUND = """
-SELECT * FROM {table}
- WHERE id = ANY (ARRAY(SELECT id FROM found)) AND (SELECT count(*) <= %s FROM found)
-"""
-EVERY = "SELECT * FROM {table} WHERE (SELECT NOT seen FROM book)"
-# The condition on the version needs no row: where it says so, no client is counted.
-WALKED = """
-WITH book AS MATERIALIZED ({book}),
-     together AS MATERIALIZED (
-         SELECT CASE WHEN uncommitted OR version IS DISTINCT FROM %s
-                     THEN (SELECT count(*) FROM clients_client) END AS items,
-                subscriptions, amount, version AS version_of_names
-           FROM (SELECT {version_of_names},
-                        coalesce(sum(subscriptions), 0)::bigint AS subscriptions,
-                        coalesce(sum(amount), 0) AS amount
-                   FROM services_subtotal) names
-          WHERE (SELECT NOT seen FROM book)
-     )
-SELECT book.*, 0 AS found, together.*, page.*
-  FROM book
-  LEFT JOIN together ON true
-  LEFT JOIN ({each}) page ON true
- ORDER BY {shown}
-"""
-CLIENTS_BEYOND = """
-SELECT client.* FROM {clients} client
- WHERE (SELECT NOT seen FROM book) AND {beyond}
- ORDER BY {order} LIMIT %s
-"""
-WITH_EMAIL = """
-(SELECT client.*, login.email
-   FROM auth_user login JOIN clients_client client ON client.user_id = login.id)
-"""
-
-
-def statement(
-    kind: str,
-    given: Mapping[str, str],
-    cursor: Cursor | None,
-    size: int,
-    ordering: Ordering = BY_ID,
-    seen: Seen | None = None,
-    counted: Counted = NOT_COUNTED,
-) -> SQL:
-    """The SQL of a page, one row longer than `size`: a row of book, found, together and item."""
-    book, book_params = book_as_seen(seen)
-    shown = _by("page", ordering, ordering.descending)
-    if kind == "client" and not given:
-        beyond, order, place = _on("client", cursor, ordering)
-        clients = WITH_EMAIL if ordering.name == "email" else TABLE[kind]
-        ids = CLIENTS_BEYOND.format(clients=clients, beyond=beyond, order=order)
-        each = CLIENTS.format(ids=ids)
-        sql = WALKED.format(book=book, version_of_names=VERSION_OF_NAMES, each=each, shown=shown)
-        return sql, (*book_params, counted.version, *place, size + 1)
-    beyond, order, place = _on("item", cursor, ordering)
-    found, found_params = _found(kind, given) if given else NOBODY
-    ids, ids_params = (FOUND, (SEARCH_NAMES,)) if given else (EVERY, ())
-    each = EACH[kind].format(ids=ids.format(table=TABLE[kind]))
-    sql = ALL_READ.format(
-        book=book, found=found, each=each, beyond=beyond, order=order, shown=shown
-    )
-    return sql, (*book_params, *found_params, SEARCH_NAMES + 1, *ids_params, *place, size + 1)
-
-
-# E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a
-# row looks to the planner as if it left nothing.
-BEYOND_EMAIL = """
-{email} {sign}= upper(%s) AND NOT ({email} = upper(%s) AND {id} {back}= %s)
-"""
-
-
-def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str, tuple[Any, ...]]:
-    """The condition on rows on from the cursor, their order, and the condition's parameters."""
-    descending = ordering.descending != (cursor is not None and cursor.backward)
-    order = _by(table, ordering, descending)
-    if cursor is None:
-        return "true", order, ()
-    place = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
-    columns = _columns(table, ordering)
-    sign, back = ("<", ">") if descending else (">", "<")
-    if ordering.name == "email":
-        email, id = columns
-        beyond = BEYOND_EMAIL.format(email=email, id=id, sign=sign, back=back)
-        return beyond, order, (cursor.value, *place)
-    marks = ", ".join(["%s"] * len(place))
-    return f"({', '.join(columns)}) {sign} ({marks})", order, place
-
-
-def _columns(table: str, ordering: Ordering) -> list[str]:
-    if ordering.name == "email":  # as e-mails are compared, and as their index has them
-        return [f"upper({table}.email::text)", f"{table}.id"]
-    return [f"{table}.{name}" for name in dict.fromkeys((ordering.name, "id"))]
-
-
-def _by(table: str, ordering: Ordering, descending: bool) -> str:
-    way = " DESC" if descending else ""
-    return ", ".join(column + way for column in _columns(table, ordering))
-
-
-def _found(kind: str, given: Mapping[str, str]) -> SQL:
-    """The SQL of the ids for which every value holds."""
-    parts: list[SQL] = []
-    for name, value in given.items():
-        if name == "q":
-            ids, words = names_like(value)[f"{kind}_id"]
-            parts.append((ids, tuple(words)))
-        else:
-            parts.append((OF_EMAIL if name == "email" else OF_PLAN_TYPE, (value,)))
-    return " INTERSECT ".join(f"({sql})" for sql, _ in parts), tuple(
-        value for _, params in parts for value in params
-    )
 
 
 def rows_and_columns(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from clients.models import Client
 from services.models import Plan, Service, Subscription
-from services.reading import access_paths, breakdown, total, totals_by
+from services.reading import access_paths, breakdown, breakdown_sql, total, totals_by
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.tests.factories import (
@@ -169,7 +169,7 @@ class TestEach:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE clients_client, auth_user")
             for given in ({"q": "Ромашка"}, {"email": "nobody@example.com"}):
-                sql, params = breakdown.statement("client", given, None, 100)
+                sql, params = breakdown_sql.statement("client", given, None, 100)
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
                 (plan,) = cursor.fetchone()
                 text = plan if isinstance(plan, str) else json.dumps(plan)
@@ -219,7 +219,7 @@ class TestAll:
 
     def test_of_the_catalogue_read_no_subscription(self):
         for kind, given in (("service", {}), ("service", {"q": "x"}), ("plan", {})):
-            sql, _ = breakdown.statement(kind, given, None, 100)
+            sql, _ = breakdown_sql.statement(kind, given, None, 100)
             assert "services_subscription" not in sql
 
     def test_of_more_services_than_a_search_may_find_are_shown(self, monkeypatch):
@@ -237,7 +237,7 @@ class TestNumberOfClients:
 
     def counted(self):
         """Whether the next page counts clients."""
-        sql = breakdown.statement("client", {}, None, 1, counted=breakdown._cached())
+        sql = breakdown_sql.statement("client", {}, None, 1, counted=breakdown._cached())
         (row, *_), names = breakdown._fetch(*sql)
         return row[names.index("items")] is not None
 
@@ -276,7 +276,7 @@ class TestNumberOfClients:
             middle = breakdown.page("client", {}, None, 1000, ordering).next
             for cursor in (None, middle, replace(middle, backward=True)):
                 read = rows_by_relation(
-                    *breakdown.statement("client", {}, cursor, 100, ordering, counted=counted)
+                    *breakdown_sql.statement("client", {}, cursor, 100, ordering, counted=counted)
                 )
                 index = {
                     "id": "clients_client_pkey",
@@ -300,7 +300,7 @@ class TestNumberOfClients:
         assert self.count() == 1
         with transaction.atomic():
             a_client()
-            (row, *_), names = breakdown._fetch(*breakdown.statement("client", {}, None, 1))
+            (row, *_), names = breakdown._fetch(*breakdown_sql.statement("client", {}, None, 1))
             version = row[names.index("version_of_names")]
             breakdown._remember(breakdown.Counted(version, 99))
             assert self.count() == 2

@@ -13,7 +13,7 @@ from django.utils import timezone
 from services import ledger, price_state
 from services.ledger.page import statement_as_of
 from services.models import Subscription
-from services.reading import breakdown, pages, totals_by
+from services.reading import breakdown_sql, pages, totals_by
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.version import Seen, digest
@@ -129,9 +129,9 @@ class TestETag:
         version = pages.page(BookFilter(), None, 5).version
         seen = Seen(seen_to, [digest(version, seen_to)])
         for sql, params in (
-            breakdown.statement("client", {}, None, 5, seen=seen),
-            breakdown.statement("client", {"q": "Company"}, None, 5, seen=seen),
-            breakdown.statement("service", {}, None, 5, seen=seen),
+            breakdown_sql.statement("client", {}, None, 5, seen=seen),
+            breakdown_sql.statement("client", {"q": "Company"}, None, 5, seen=seen),
+            breakdown_sql.statement("service", {}, None, 5, seen=seen),
             totals_by.totals_statement(
                 access_path(BookFilter(comment_prefix="row")), ["plan"], seen
             ),

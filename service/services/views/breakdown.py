@@ -13,14 +13,6 @@ from pricebook.kit.errors import BadParameter
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
 from services.reading.version import Unchanged
-from services.serializers import (
-    ClientPageSerializer,
-    ClientPaySerializer,
-    PlanPageSerializer,
-    PlanPaySerializer,
-    ServicePageSerializer,
-    ServicePaySerializer,
-)
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
@@ -33,6 +25,14 @@ from services.views.openapi import (
     ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, ordering_of
+from services.views.shapes_of_totals import (
+    ClientPageSerializer,
+    ClientPaySerializer,
+    PlanPageSerializer,
+    PlanPaySerializer,
+    ServicePageSerializer,
+    ServicePaySerializer,
+)
 
 
 class BreakdownView(ViewSet):

@@ -9,8 +9,8 @@ from rest_framework.views import APIView
 from pricebook.kit.errors import BadParameter
 from services import ledger
 from services.reading import parameters
-from services.serializers import FeedSerializer
 from services.views.openapi import ERRORS, SIZE
+from services.views.shapes_of_ledger import FeedSerializer
 
 
 class LedgerView(APIView):

@@ -30,8 +30,6 @@ from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
 from services.reading.version import Unchanged
 from services.serializers import (
-    ExplanationSerializer,
-    HistorySerializer,
     LockSerializer,
     NegotiateSerializer,
     OneSubscriptionSerializer,
@@ -51,6 +49,7 @@ from services.views.openapi import (
     ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, not_served, ordering_of
+from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
 
 PARAMETERS = [
     *FILTER_PARAMETERS,

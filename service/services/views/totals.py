@@ -12,9 +12,9 @@ from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
 from services.reading.filters import BookFilter
 from services.reading.version import Unchanged
-from services.serializers import TotalsSerializer
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import ERRORS, FILTER_PARAMETERS, UNCHANGED
+from services.views.shapes_of_totals import TotalsSerializer
 
 BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
 

@@ -1,0 +1,81 @@
+"""The filter by what is scheduled: the subscriptions that price changes to come would move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
+
+from services import parsing
+from services.hooks import price_changes
+from services.parsing import BadValue
+from services.sql import SQL
+
+MOST_SCHEDULED = 50
+MOVED = "EXISTS (SELECT FROM ({sql}) moved (id) WHERE moved.id = services_subscription.id)"
+# OFFSET 0: else the planner may make a hash of all that a change moves, for a few rows of it.
+MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The value of `pending`: "true", "false", or the id of a scheduled price change.
+
+    What is scheduled is looked up once, when it is needed, and stays: so the rows of a page and
+    their total, or the chunks of a stream, mean the same by it.
+    """
+
+    word: str
+
+    def __str__(self) -> str:
+        return self.word
+
+    @cached_property
+    def moved(self) -> list[SQL]:
+        """Statements of the ids of those that would be moved. One query, the first time."""
+        change_id = int(self.word) if self.word.isdigit() else None
+        found = price_changes().moved_by_scheduled(change_id)
+        if len(found) > MOST_SCHEDULED:
+            raise BadValue(
+                "too_many_scheduled",
+                f"{len(found)} price changes are scheduled, more than can be asked for at once:"
+                " name one by its id (/api/price-changes/?status=scheduled has them).",
+                "pending",
+                self.word,
+            )
+        return found
+
+    def condition(self) -> Q:
+        """Of rows of the table: each is asked for by itself, along its primary key."""
+        return self._condition(MOVED_ONE)
+
+    def condition_in_stretch(self) -> Q:
+        """Of rows of a stretch under the table's name: as it has no index, all at once."""
+        return self._condition(MOVED)
+
+    def _condition(self, moved: str) -> Q:
+        exists = [moved.format(sql=sql) for sql, _ in self.moved]
+        sql = f"({' OR '.join([*exists, 'false'])})"
+        params = tuple(value for _, given in self.moved for value in given)
+        if self.word == "false":
+            sql = f"NOT {sql}"
+        return Q(RawSQL(sql, params, output_field=BooleanField()))  # noqa: S611 - ours
+
+
+def parse_pending(name: str, value: Any) -> Pending:
+    if isinstance(value, bool):
+        value = str(value).lower()
+    if value in ("true", "false"):
+        return Pending(value)
+    try:
+        return Pending(str(parsing.identifier(name, value)))
+    except BadValue:
+        raise BadValue(
+            "unknown_value",
+            f"{name} is true, false, or the id of a price change that is scheduled.",
+            name,
+            value,
+        ) from None

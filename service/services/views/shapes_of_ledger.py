@@ -1,0 +1,104 @@
+"""What the API's answers from the ledger look like."""
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from services.ledger.entries import COLUMNS
+from services.models import LedgerEntry, Subscription
+
+
+class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
+    """One price that a subscription has had: from when, written when, by which change, by whom."""
+
+    class Meta:
+        model = LedgerEntry
+        fields = COLUMNS
+        read_only_fields = fields
+        extra_kwargs = {
+            "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},
+            "effective_at": {"help_text": "From when it is in force."},
+            "recorded_at": {"help_text": "When it was written."},
+            "change_id": {"help_text": "The price change; null: somebody's own write."},
+            "author": {"help_text": "Who wrote it; empty where a price change has an author."},
+        }
+
+
+@extend_schema_serializer(many=False)
+class FeedSerializer(serializers.Serializer):
+    """Entries of the ledger behind a place."""
+
+    result = LedgerEntrySerializer(many=True)
+    next = serializers.CharField(
+        help_text="Where to go on, as `after`; also when there is nothing new."
+    )
+
+
+@extend_schema_serializer(many=False)
+class HistorySerializer(serializers.Serializer):
+    """Entries of one subscription, newest last."""
+
+    result = LedgerEntrySerializer(many=True)
+    next = serializers.URLField(allow_null=True)
+
+
+class ChangeSerializer(serializers.Serializer):
+    """A price change, in short."""
+
+    id = serializers.IntegerField()
+    author = serializers.CharField()
+    title = serializers.CharField()
+    reason = serializers.CharField()
+
+
+class EditSerializer(serializers.Serializer):
+    """An edit of the catalogue: a list price, or a discount in per cent."""
+
+    old = serializers.DecimalField(max_digits=12, decimal_places=2, allow_null=True)
+    new = serializers.DecimalField(max_digits=12, decimal_places=2)
+    effective_at = serializers.DateTimeField()
+    author = serializers.CharField()
+    change_id = serializers.IntegerField(allow_null=True)
+
+
+class RuleSerializer(serializers.Serializer):
+    """What the rule said at the instant, and from what."""
+
+    list_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+    discount_percent = serializers.IntegerField()
+    price = serializers.DecimalField(max_digits=12, decimal_places=2)
+    arithmetic = serializers.CharField(help_text="The rule with its numbers.")
+    list_price_edit = EditSerializer(
+        allow_null=True, help_text="The edit in force; null: it was never edited."
+    )
+    discount_edit = EditSerializer(
+        allow_null=True, help_text="The edit in force; null: it was never edited."
+    )
+    text = serializers.CharField()
+
+
+class ExplanationSerializer(serializers.Serializer):
+    """Why a subscription pays what it pays at an instant."""
+
+    subscription_id = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    client_id = serializers.IntegerField()
+    service_id = serializers.IntegerField()
+    plan_id = serializers.IntegerField()
+    price = serializers.DecimalField(
+        max_digits=12, decimal_places=2, allow_null=True, help_text="Null: it was deleted by then."
+    )
+    price_state = serializers.ChoiceField(Subscription.PriceState.choices)
+    locked_until = serializers.DateTimeField(allow_null=True)
+    price_reason = serializers.CharField(
+        help_text="Why it is locked or negotiated; known for the newest entry."
+    )
+    since = serializers.DateTimeField(help_text="From when this is in force.")
+    recorded_at = serializers.DateTimeField()
+    entry_id = serializers.IntegerField()
+    author = serializers.CharField(help_text="Who decided it, or wrote it.")
+    change = ChangeSerializer(allow_null=True)
+    rule = RuleSerializer(
+        allow_null=True, help_text="Null: the service or the plan of then is gone."
+    )
+    in_line = serializers.BooleanField(help_text="Whether the price is the rule's.")
+    text = serializers.CharField(help_text="All this in a sentence.")

@@ -1,0 +1,78 @@
+"""What the API's answers about clients, services, plans and totals look like."""
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from services.models import Plan
+
+
+class PaysSerializer(serializers.Serializer):
+    """What the subscriptions of something pay."""
+
+    count = serializers.IntegerField(help_text="How many subscriptions.")
+    total_amount = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="The sum of their prices."
+    )
+
+
+class ClientPaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    company_name = serializers.CharField()
+    email = serializers.CharField()
+    full_address = serializers.CharField()
+
+
+class ServicePaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    full_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+
+
+class PlanPaySerializer(PaysSerializer):
+    id = serializers.IntegerField()
+    plan_type = serializers.ChoiceField(Plan.Type.choices)
+    discount_percent = serializers.IntegerField()
+
+
+class PaysPageSerializer(serializers.Serializer):
+    count = serializers.IntegerField(help_text="How many match, not of this page alone.")
+    subscriptions = serializers.IntegerField(help_text="How many subscriptions they all have.")
+    total_amount = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="The sum of the prices of these subscriptions."
+    )
+    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+
+
+@extend_schema_serializer(many=False)
+class ClientPageSerializer(PaysPageSerializer):
+    result = ClientPaySerializer(many=True)
+
+
+@extend_schema_serializer(many=False)
+class ServicePageSerializer(PaysPageSerializer):
+    result = ServicePaySerializer(many=True)
+
+
+@extend_schema_serializer(many=False)
+class PlanPageSerializer(PaysPageSerializer):
+    result = PlanPaySerializer(many=True)
+
+
+class GroupSerializer(PaysSerializer):
+    """A group, with the names that `by` asks for."""
+
+    service_id = serializers.IntegerField(required=False)
+    service_name = serializers.CharField(required=False)
+    plan_id = serializers.IntegerField(required=False)
+    plan_type = serializers.ChoiceField(Plan.Type.choices, required=False)
+    discount_percent = serializers.IntegerField(required=False)
+
+
+@extend_schema_serializer(many=False)
+class TotalsSerializer(PaysSerializer):
+    """Groups, and all of them together."""
+
+    result = GroupSerializer(many=True)
+    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
