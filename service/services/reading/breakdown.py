@@ -24,8 +24,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
-from services.reading import total
-from services.reading.access_paths import SEARCH_NAMES
+from services.reading import access_paths, total
 from services.reading.breakdown_sql import EACH, NOT_COUNTED, ONE, TABLE, Counted, statement
 from services.reading.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
 from services.reading.total import Total
@@ -79,7 +78,7 @@ def page(
     rows, names = rows_and_columns(*statement(kind, given, cursor, size, ordering, seen, counted))
     version = version_of(*rows[0][:3])
     found, count, subscriptions, amount, version_of_names = rows[0][3:8]
-    if found > SEARCH_NAMES:
+    if found > access_paths.SEARCH_NAMES:
         raise TooManyFound
     if count is None:
         count = counted.count

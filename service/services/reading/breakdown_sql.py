@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.reading.access_paths import SEARCH_NAMES
+from services.reading import access_paths
 from services.reading.ordering import BY_ID, Cursor, Ordering
 from services.reading.search import names_like
 from services.reading.version import VERSION_OF_NAMES, Seen, book_as_seen
@@ -133,12 +133,19 @@ def statement(
         return sql, (*book_params, counted.version, *place, size + 1)
     beyond, order, place = _on("item", cursor, ordering)
     found, found_params = _found(kind, given) if given else NOBODY
-    ids, ids_params = (FOUND, (SEARCH_NAMES,)) if given else (EVERY, ())
+    ids, ids_params = (FOUND, (access_paths.SEARCH_NAMES,)) if given else (EVERY, ())
     each = EACH[kind].format(ids=ids.format(table=TABLE[kind]))
     sql = ALL_READ.format(
         book=book, found=found, each=each, beyond=beyond, order=order, shown=shown
     )
-    return sql, (*book_params, *found_params, SEARCH_NAMES + 1, *ids_params, *place, size + 1)
+    return sql, (
+        *book_params,
+        *found_params,
+        access_paths.SEARCH_NAMES + 1,
+        *ids_params,
+        *place,
+        size + 1,
+    )
 
 
 # E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a

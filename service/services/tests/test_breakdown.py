@@ -151,7 +151,7 @@ class TestEach:
     def test_by_a_word_that_is_like_too_many_is_refused(self, monkeypatch):
         for number in range(4):
             a_client(f"Ромашка {number}")
-        monkeypatch.setattr(breakdown, "SEARCH_NAMES", 3)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 3)
         refused = a_reader().get("/api/clients/?q=Ромашка")
         assert (refused.status_code, refused.json()["code"]) == (400, "not_served_at_size")
         assert a_reader().get("/api/clients/?q=Ромашка&page_size=1000").status_code == 400
@@ -224,7 +224,7 @@ class TestAll:
 
     def test_of_more_services_than_a_search_may_find_are_shown(self, monkeypatch):
         a_book(12, services=4)
-        monkeypatch.setattr(breakdown, "SEARCH_NAMES", 3)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 3)
         assert a_reader().get("/api/services/").json()["count"] == 4
 
 
