@@ -14,7 +14,6 @@ from django.http import QueryDict
 from django.utils import timezone
 from unfold.widgets import (
     RADIO_CLASSES,
-    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
@@ -27,6 +26,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
+from pricebook.kit.amount_field import AmountField
 from services.models import Plan, Service, Subscription
 from services.reading.filters import LASTING
 
@@ -39,15 +39,6 @@ def line(label: str, length: int, required: bool = False, help_text: str = "") -
         max_length=length,
         required=required,
         widget=UnfoldAdminTextInputWidget,
-        help_text=help_text,
-    )
-
-
-def number(label: str, required: bool = False, help_text: str = "") -> forms.DecimalField:
-    return forms.DecimalField(
-        label=label,
-        required=required,
-        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
         help_text=help_text,
     )
 
@@ -210,7 +201,7 @@ class ListPriceForm(CatalogueForm):
     about = "Of one service. Moves the subscriptions that follow the catalogue, or only new ones."
 
     service = one_of("service", required=True)
-    new_value = number("New list price", required=True)
+    new_value = AmountField(label="New list price")
 
     sections = [
         ("What", ["service", "new_value"]),
@@ -225,7 +216,7 @@ class DiscountForm(CatalogueForm):
     about = "Of one plan. Moves the subscriptions that follow the catalogue, or only new ones."
 
     plan = one_of("plan", required=True)
-    new_value = number("New discount, in per cent", required=True)
+    new_value = AmountField(label="New discount, in per cent", decimal_places=0)
 
     sections = [
         ("What", ["plan", "new_value"]),
@@ -243,8 +234,10 @@ WHERE: dict[str, Callable[[], forms.Field]] = {
     "plan_type": lambda: choice("Plan type", Plan.Type.choices),
     "state": lambda: choice("State", [("active", "active"), ("ended", "ended")]),
     "price_state": lambda: choice("Price state", Subscription.PriceState.choices),
-    "price_from": lambda: number("Price from", help_text="This price too."),
-    "price_to": lambda: number("Price to", help_text="This price too."),
+    "price_from": lambda: AmountField(
+        label="Price from", required=False, help_text="This price too."
+    ),
+    "price_to": lambda: AmountField(label="Price to", required=False, help_text="This price too."),
     "subscription": lambda: forms.IntegerField(
         label="Subscription", required=False, widget=UnfoldAdminIntegerFieldWidget
     ),
@@ -273,12 +266,18 @@ class SetForm(PlanForm):
         help_text="Every subscription that there is, where no filter is set.",
     )
     adjustment = choice("What becomes of their price", Adjustment.choices, required=True)
-    operand = number(
-        "By how much", help_text="The new amount, or plus or minus (-5) an amount or per cent."
+    operand = AmountField(
+        label="By how much",
+        required=False,
+        help_text="The new amount, or plus or minus (-5) an amount or per cent.",
+        decimal_places=4,  # a percentage's
+        negative=True,
     )
-    rounding_step = number("Round to", help_text="0.50, say. Empty: to the cent.")
-    floor = number("At least")
-    ceiling = number("At most")
+    rounding_step = AmountField(
+        label="Round to", required=False, help_text="0.50, say. Empty: to the cent."
+    )
+    floor = AmountField(label="At least", required=False)
+    ceiling = AmountField(label="At most", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

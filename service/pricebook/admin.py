@@ -17,6 +17,7 @@ from rest_framework_api_key.models import APIKey
 from unfold.admin import ModelAdmin, StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from pricebook.kit.amount_field import AmountField, AmountInput
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.tables import ApiKeyRights
 
@@ -40,6 +41,14 @@ class BookAdmin(ModelAdmin):
     """A page of the admin that other people, and programs, write beside."""
 
     form = OpenForm
+    formfield_overrides = {
+        models.DecimalField: {"form_class": AmountField, "widget": AmountInput},
+        models.IntegerField: {
+            "form_class": AmountField,
+            "widget": AmountInput,
+            "decimal_places": 0,
+        },
+    }
     paginator = LateJoinPaginator
     show_full_result_count = False
     list_per_page = 50

@@ -108,6 +108,22 @@ class TestPlanning:
         assert change.fingerprint in page
         assert not book.filter(price=123).exists()
 
+    @pytest.mark.parametrize("text", ["4,50", "4.50", "4,5"])
+    def test_an_amount_may_come_with_the_address(self, ann, book, text):
+        service = Service.objects.earliest("pk")
+        address = f"{url('plan', 'list_price')}?service={service.pk}&new_value={text}"
+        form = OpenedForm(ann, address)
+        assert form.fields["new_value"] == text
+        form.send()
+        assert PriceChange.objects.get().new_value == Decimal("4.50")
+
+    def test_an_unclear_amount_of_an_address_is_asked_about(self, ann, book):
+        service = Service.objects.earliest("pk")
+        address = f"{url('plan', 'list_price')}?service={service.pk}&new_value=1,234"
+        answer = OpenedForm(ann, address).send()
+        assert "can be 1234 or 1.234" in str(errors_of(answer)["new_value"])
+        assert not PriceChange.objects.exists()
+
     def test_a_discount_for_new_subscriptions_only(self, ann, book):
         plan = book.latest("pk").plan
         until = timezone.now() + timedelta(days=30)
@@ -129,8 +145,8 @@ class TestPlanning:
             where_price_from="1",
             where_comment_prefix="row",
             adjustment="percent",
-            operand="-5",
-            rounding_step="0.50",
+            operand="−2,5",
+            rounding_step="0,50",
             floor="10",
             ceiling="1000",
         )
@@ -140,7 +156,7 @@ class TestPlanning:
             "price_from": "1.00",
             "comment_prefix": "row",
         }
-        assert (change.operand, change.rounding_step) == (Decimal(-5), Decimal("0.50"))
+        assert (change.operand, change.rounding_step) == (Decimal("-2.5"), Decimal("0.50"))
         assert (change.floor, change.ceiling) == (Decimal(10), Decimal(1000))
 
     def test_every_filter_that_there_is_has_a_field(self, ann):
@@ -157,10 +173,14 @@ class TestPlanning:
     @pytest.mark.parametrize(
         ("kind", "fields", "field", "says"),
         [
-            ("list_price", {"new_value": "1.005"}, "new_value", "at most two decimals"),
-            ("list_price", {"new_value": "-1"}, "new_value", "lies from 0 to"),
-            ("list_price", {"new_value": "NaN"}, "new_value", "Enter a number"),
-            ("list_price", {"new_value": "1e400000"}, "new_value", ""),
+            ("list_price", {"new_value": "1.005"}, "new_value", "can be 1005 or 1.005"),
+            ("list_price", {"new_value": "1,2345"}, "new_value", "has 4 decimals"),
+            ("list_price", {"new_value": "-1"}, "new_value", "is less than 0"),
+            ("list_price", {"new_value": "9" * 11}, "new_value", "lies from 0 to"),
+            ("list_price", {"new_value": "NaN"}, "new_value", "has “N” in it"),
+            ("list_price", {"new_value": "1e3"}, "new_value", "has “e” in it"),
+            ("list_price", {"new_value": "1e400000"}, "new_value", "has “e” in it"),
+            ("list_price", {"new_value": "9" * 400}, "new_value", "has 400 characters"),
             ("list_price", {"service": NUL}, "service", ""),
             ("list_price", {"service": "9" * 30}, "service", "Select a valid choice"),
             ("list_price", {"service": "abc"}, "service", "Select a valid choice"),
@@ -178,6 +198,9 @@ class TestPlanning:
             ),
             ("list_price", {"for_new_only": "on", "comment": "x"}, "comment", "nothing to stamp"),
             ("discount", {"new_value": "101"}, "new_value", "whole number from 0 to 100"),
+            ("discount", {"new_value": "12,5"}, "new_value", "is no whole number"),
+            ("set", {"adjustment": "add", "operand": "0,125"}, "operand", "at most two decimals"),
+            ("set", {"adjustment": "percent", "operand": "1,234"}, "operand", "1.2340 for the sec"),
             ("set", {"adjustment": "add"}, "operand", "It is missing"),
             ("set", {"adjustment": "gold"}, "adjustment", "Select a valid choice"),
             ("set", {"adjustment": "lock", "operand": "1"}, "operand", "belongs to amount"),
@@ -192,7 +215,7 @@ class TestPlanning:
                 "set",
                 {"adjustment": "add", "operand": "1", "where_price_from": "0.001"},
                 "where_price_from",
-                "two decimals",
+                "has 3 decimals",
             ),
             (
                 "set",

@@ -351,6 +351,100 @@ class TestPriceChanges:
         )
 
 
+def type_into(page: Page, name: str, text: str) -> None:
+    """Key by key, as a person does: what a box makes of each key is its browser's."""
+    box = page.locator(f"[name={name}]")
+    box.clear()
+    box.press_sequentially(text)
+
+
+@pytest.mark.parametrize("locale", ["de-DE", "en-US", "ru-RU"])
+class TestAmountsThatPeopleType:
+    """A number input leaves out the comma where the browser's language has none: 4,50 was 450."""
+
+    def test_a_price_is_negotiated(self, visit, locale):
+        subscription = a_subscription(service=a_service(100))
+        ann = visit(locale=locale).log_in("ann")
+        page = ann.open(f"/admin/services/subscription/{subscription.pk}/price/negotiate/")
+        type_into(page, "price", "4,50")
+        page.get_by_label("Reason").fill("Asked for it")
+        page.get_by_role("button", name="Negotiate").click()
+        expect(page.locator("#price")).to_contain_text("negotiated")
+        assert Subscription.objects.get().price == Decimal("4.50")
+
+    def test_a_list_price_is_edited(self, visit, locale):
+        service = a_service(100)
+        ann = visit(locale=locale).log_in("ann")
+        page = ann.open(f"/admin/services/service/{service.pk}/change/")
+        expect(page.get_by_label("List price")).to_have_value("100.00")
+        type_into(page, "full_price", "25,50")
+        ann.save()
+        expect(page.get_by_text("was changed successfully")).to_be_visible()
+        assert Service.objects.get().full_price == Decimal("25.50")
+
+    def test_a_list_price_is_planned(self, visit, locale):
+        service = a_subscription(service=a_service(100)).service
+        ann = visit(locale=locale).log_in("ann")
+        plan = "/admin/price_changes/pricechange/plan/list_price/"
+        page = ann.open(f"{plan}?service={service.pk}")
+        type_into(page, "new_value", "22,50")
+        page.get_by_role("button", name="Plan and preview").click()
+        expect(page.get_by_role("status")).to_contain_text("Planned")
+        assert PriceChange.objects.get().new_value == Decimal("22.50")
+
+    def test_a_set_is_planned(self, visit, locale):
+        a_subscription(service=a_service(100))
+        ann = visit(locale=locale).log_in("ann")
+        page = ann.open("/admin/price_changes/pricechange/plan/set/")
+        page.get_by_label("The whole book").check()
+        page.get_by_label("What becomes of their price").select_option("percent")
+        for name, text in {
+            "operand": "-2,5",
+            "rounding_step": "0,50",
+            "floor": "1.234,50",
+            "ceiling": "1'234.50",
+            "where_price_from": "4,50",
+        }.items():
+            type_into(page, name, text)
+        page.get_by_role("button", name="Plan and preview").click()
+        expect(page.get_by_role("status")).to_contain_text("Planned")
+        change = PriceChange.objects.get()
+        assert (change.operand, change.rounding_step) == (Decimal("-2.5"), Decimal("0.5"))
+        assert change.floor == change.ceiling == Decimal("1234.5")
+        assert change.filter == {"price_from": "4.50"}
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "button", "text"),
+    [
+        ("services/subscription/{subscription}/price/negotiate/", "price", "Negotiate", "1,234"),
+        ("services/service/{service}/change/", "full_price", "Save", "1.234"),
+        ("services/plan/{plan}/change/", "discount_percent", "Save", "12,5"),
+        ("price_changes/pricechange/plan/list_price/", "new_value", "Plan and preview", "1e3"),
+        ("price_changes/pricechange/plan/set/", "where_price_from", "Plan and preview", "4,50 €"),
+    ],
+)
+def test_an_amount_that_is_unclear_is_said_at_its_field_and_kept(visit, form, name, button, text):
+    subscription = a_subscription(service=a_service(100))
+    before = Subscription.objects.values().get()
+    ann = visit(locale="ru-RU").log_in("ann")
+    page = ann.open(
+        "/admin/"
+        + form.format(
+            subscription=subscription.pk,
+            service=subscription.service_id,
+            plan=subscription.plan_id,
+        )
+    )
+    type_into(page, name, text)
+    page.get_by_role("button", name=button, exact=True).click()
+    box = page.locator(f"[name={name}]")
+    expect(page.locator(".errors", has=box)).to_contain_text(f"“{text}”")
+    expect(box).to_have_value(text)
+    assert Subscription.objects.values().get() == before
+    assert not PriceChange.objects.exists()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 class TestEveryPage:

@@ -17,12 +17,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
+from pricebook.kit.amount_field import AmountField
 from services import ledger, price_state
 from services.models import LedgerEntry, Subscription
 
@@ -89,9 +86,7 @@ class PriceForm(forms.Form):
         for part, name in zip(until.widgets, ("date", "time"), strict=True):
             part.attrs["aria-label"] = f"Until: {name}"
         fields = {
-            "price": forms.DecimalField(
-                label="Price", widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"})
-            ),
+            "price": AmountField(label="Price"),
             "until": forms.SplitDateTimeField(
                 label="Until",
                 required=False,

@@ -170,8 +170,46 @@ class TestFormThatWasOpenWhileOthersWrote:
         page = url("service", "change", service.pk)
         anns = OpenedForm(ann, page)
         OpenedForm(bob, page).send(full_price="120.00")
-        anns.send(full_price="120")
+        anns.send(full_price="120,0")
         assert Repricing.objects.count() == 1
+
+    def test_a_list_price_in_another_notation_is_untouched(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        assert anns.fields["full_price"] == anns.fields["initial-full_price"] == "100.00"
+        OpenedForm(bob, page).send(full_price="120,00")
+        anns.send(name="Renamed", full_price="100,0")
+        service.refresh_from_db()
+        assert (service.name, service.full_price) == ("Renamed", Decimal(120))
+
+    def test_a_list_price_touched_with_a_comma_is_asked_about(self, ann, bob):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        OpenedForm(bob, page).send(full_price="4,50")
+        answer = anns.send(full_price="1 100,50")
+        assert "moved from 100.00 to 4.50 while" in str(errors_of(answer)["full_price"])
+        anns.fields.clear()
+        anns.feed(answer.content.decode())
+        assert anns.fields["full_price"] == "1 100,50"
+        anns.send()
+        service.refresh_from_db()
+        assert service.full_price == Decimal("1100.50")
+
+    def test_an_unclear_list_price_is_asked_about_and_stays_in_its_box(self, ann):
+        service = a_service(100)
+        page = url("service", "change", service.pk)
+        anns = OpenedForm(ann, page)
+        answer = anns.send(full_price="1,234")
+        assert "can be 1234 or 1.234" in str(errors_of(answer)["full_price"])
+        anns.fields.clear()
+        anns.feed(answer.content.decode())
+        assert anns.fields["full_price"] == "1,234"
+        assert anns.fields["initial-full_price"] == "100.00"
+        anns.send(full_price="1234")
+        service.refresh_from_db()
+        assert service.full_price == Decimal(1234)
 
     def test_an_untouched_discount_stays_moved(self, ann, bob):
         plan = a_plan(5)
@@ -268,10 +306,15 @@ class TestBadInput:
         [
             ("plan", {"plan_type": "full", "discount_percent": 101}, "less than or equal to 100"),
             ("plan", {"plan_type": "gold", "discount_percent": 1}, "gold is not one of"),
-            ("service", {"name": "Fibre", "full_price": "-1"}, "greater than or equal to 0"),
+            ("plan", {"plan_type": "full", "discount_percent": "12,5"}, "is no whole number"),
+            ("plan", {"plan_type": "full", "discount_percent": "1,000"}, "can be 1000 or 1.000"),
+            ("service", {"name": "Fibre", "full_price": "-1"}, "is less than 0"),
             ("service", {"name": "Fibre", "full_price": "12345678901.00"}, "12 digits"),
-            ("service", {"name": "Fibre", "full_price": "1.005"}, "2 decimal places"),
-            ("service", {"name": "Fibre", "full_price": "NaN"}, "Enter a number"),
+            ("service", {"name": "Fibre", "full_price": "1.005"}, "can be 1005 or 1.005"),
+            ("service", {"name": "Fibre", "full_price": "0,005"}, "has 3 decimals"),
+            ("service", {"name": "Fibre", "full_price": "NaN"}, "has “N” in it"),
+            ("service", {"name": "Fibre", "full_price": "1e3"}, "has “e” in it"),
+            ("service", {"name": "Fibre", "full_price": "4,50 €"}, "has a currency sign in it"),
             ("service", {"name": f"Fi{NUL}bre", "full_price": "1"}, "Null characters"),
         ],
     )
@@ -498,7 +541,7 @@ class TestThePriceOfASubscription:
 
     def test_is_negotiated_and_follows_again(self, ann):
         subscription = a_subscription(service=a_service(250))
-        self.decide(ann, subscription, "negotiate", price="99.50", reason="Asked for it")
+        self.decide(ann, subscription, "negotiate", price="99,50", reason="Asked for it")
         assert (subscription.price_state, subscription.price) == ("negotiated", Decimal("99.50"))
         self.decide(ann, subscription, "follow")
         assert (subscription.price_state, subscription.price) == ("follows", Decimal(250))
@@ -517,6 +560,8 @@ class TestThePriceOfASubscription:
             ("negotiate", {"price": "-1", "reason": "x"}, "price"),
             ("negotiate", {"price": "NaN", "reason": "x"}, "price"),
             ("negotiate", {"price": "1e400", "reason": "x"}, "price"),
+            ("negotiate", {"price": "1e3", "reason": "x"}, "price"),
+            ("negotiate", {"price": "1,234", "reason": "x"}, "price"),
             ("negotiate", {"price": "1", "reason": NUL}, "reason"),
             ("negotiate", {"price": "1", "reason": "x" * 201}, "reason"),
         ],

@@ -1,0 +1,205 @@
+"""Amounts and percentages that people type or paste into a form: `parse_amount` and its field.
+
+Not for the API, the command line or files: those take one notation, 4.50.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+LONGEST = 40  # characters; nothing longer is looked at
+QUOTED = 40  # characters that a message repeats
+
+BLANKS = " \u00a0\u2009\u202f"  # common, no-break, thin, narrow no-break
+APOSTROPHES = "'\u2019"
+SEPARATORS = f"{BLANKS}{APOSTROPHES}.,"
+SIGNED = re.compile("(?P<minus>[-\u2212]?)(?P<unsigned>.*)", re.DOTALL)
+
+
+def _notation(thousands: str, decimal_sign: str) -> re.Pattern[str]:
+    grouped = f"[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+"
+    whole = grouped if thousands else "0|[1-9][0-9]*"
+    return re.compile(f"(?P<whole>{whole})(?:{re.escape(decimal_sign)}(?P<decimals>[0-9]+))?")
+
+
+# 1234.50 and 1234,50 first; then the same with each sign that may separate thousands.
+NOTATIONS = [
+    _notation(thousands, decimal_sign)
+    for thousands in ["", *SEPARATORS]
+    for decimal_sign in ".,"
+    if thousands != decimal_sign
+]
+
+
+class BadAmount(ValueError):
+    """A text that is no number, or could be two: says which it is, and what to type instead."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) -> Decimal:
+    """The number that a person means by `typed`; BadAmount where that is not certain.
+
+    The text is read in every notation that people use: the decimals after a point or a comma;
+    thousands not separated, or all by one sign that is not the decimal one: a blank (also no-break,
+    narrow or thin), an apostrophe (' or ’), a point or a comma. These are certain, because each
+    notation that can read them reads the same:
+
+        4.50   4,50   1234,5   1 234,50   1'234.50   1.234,50   1,234.50   1,234,567   0,125
+
+    Two readings are refused as `unclear`, with both: one to three digits that begin with no 0, a
+    point or a comma, and three digits. So `1,234` is 1234 or 1.234, even where three decimals are
+    too many: the person may have meant them.
+
+    Nothing reads `1,2,3`, `1.23,456,7`, `1 23`, `007`, `.50`, `5.` or `1e3` (`not_a_number`); nor
+    other scripts' digits, currency and percent signs. Refused are more than `decimal_places`
+    decimals, even zeros (`too_exact`: `1,2000` may be 12000, grouped wrongly), a - or − (U+2212)
+    in front unless `negative`, and more than 40 characters (`too_long`). Blanks around do not
+    count.
+    """
+    text = typed.strip()
+    if len(text) > LONGEST:
+        raise BadAmount(
+            "too_long",
+            f"{_quoted(text)} has {len(text)} characters; a number has at most {LONGEST}.",
+        )
+    signed = SIGNED.fullmatch(text)
+    assert signed is not None
+    readings = _readings(signed["unsigned"])
+    if not readings:
+        raise BadAmount(
+            "not_a_number", f"{_quoted(text)} {_why_unread(signed['unsigned'], decimal_places)}"
+        )
+    if signed["minus"] and not negative:
+        raise BadAmount("negative", f"{_quoted(text)} is less than 0, and this can't be.")
+    if signed["minus"]:
+        readings = [-reading if reading else reading for reading in readings]  # never -0
+    if len(readings) > 1:
+        with_decimals, in_thousands = readings
+        raise BadAmount(
+            "unclear",
+            f"{_quoted(text)} can be {in_thousands} or {with_decimals}. Type {in_thousands} for"
+            f" the first; {_second(with_decimals, decimal_places)}.",
+        )
+    [amount] = readings
+    if _decimals(amount) > decimal_places:
+        raise BadAmount(
+            "too_exact",
+            f"{_quoted(text)} is no whole number; type one, such as 12."
+            if decimal_places == 0
+            else f"{_quoted(text)} has {_decimals(amount)} decimals; at most {decimal_places} are"
+            " allowed.",
+        )
+    return amount
+
+
+def _readings(unsigned: str) -> list[Decimal]:
+    """The numbers that the notations make of it, each once; one with decimals comes first."""
+    matches = [match for notation in NOTATIONS if (match := notation.fullmatch(unsigned))]
+    numbers = [
+        Decimal(f"{re.sub('[^0-9]', '', match['whole'])}.{match['decimals'] or ''}")
+        for match in matches
+    ]
+    return list(dict.fromkeys(numbers))
+
+
+def _decimals(amount: Decimal) -> int:
+    exponent = amount.as_tuple().exponent
+    assert isinstance(exponent, int)  # and not that of NaN or infinity
+    return -exponent
+
+
+def _second(with_decimals: Decimal, decimal_places: int) -> str:
+    """How to type the second reading, which has three decimals."""
+    if decimal_places > 3:
+        return f"{with_decimals}0 for the second"
+    if with_decimals == round(with_decimals, decimal_places):
+        return f"{with_decimals:.{decimal_places}f} for the second"
+    if decimal_places == 0:
+        return "the second is no whole number"
+    return f"the second has 3 decimals, and this has at most {decimal_places}"
+
+
+def _why_unread(unsigned: str, decimal_places: int) -> str:
+    example = "4.50" if decimal_places else "12"
+    if not unsigned:
+        return f"has no digits; type a number, such as {example}."
+    for character in unsigned:
+        if character in f"0123456789{SEPARATORS}":
+            continue
+        if unicodedata.category(character) == "Sc":
+            return f"has a currency sign in it; type the number alone, such as {example}."
+        if character in "%‰":
+            return f"has a percent sign in it; type the number alone, such as {example}."
+        if character.isdecimal():
+            return f"has the digit {_quoted(character)} of another script in it; type 0 to 9."
+        return f"has {_quoted(character)} in it; type the number alone, such as {example}."
+    if re.match("0[0-9]", unsigned):
+        return "begins with a 0 that nothing needs; leave it out."
+    if unsigned[0] in SEPARATORS or unsigned[-1] in SEPARATORS:
+        return f"does not begin and end with a digit, as a number does, such as {example}."
+    return (
+        "has a point, a comma, a blank or an apostrophe where no number has it; type it without"
+        f" thousands separators, such as {'1234.50' if decimal_places else '1234'}."
+    )
+
+
+def _quoted(text: str) -> str:
+    """The text as a message can show it: bounded, and without what nobody sees."""
+    shown = "".join(
+        character if character.isprintable() or character in BLANKS else "\N{REPLACEMENT CHARACTER}"
+        for character in text[:QUOTED]
+    )
+    return f"“{shown}…”" if len(text) > QUOTED else f"“{shown}”"
+
+
+# --- The field --------------------------------------------------------------------------------
+
+
+class AmountInput(UnfoldAdminTextInputWidget):
+    """A text box. In a number input the browser decides what a comma means, and tells nobody.
+
+    Without maxlength: a browser would cut off what is pasted, and leave another number.
+    """
+
+
+class AmountField(forms.DecimalField):
+    """An amount or a percentage, as a Decimal; `parse_amount` says what may be typed.
+
+    `decimal_places`: at most so many, and none for a whole number. `negative`: below zero too.
+    """
+
+    widget = AmountInput
+    decimal_places: int
+
+    def __init__(self, *, decimal_places: int = 2, negative: bool = False, **options: Any) -> None:
+        if decimal_places == 3:
+            raise ValueError("With 3 decimals each number from 1 to 999 would be unclear.")
+        self.negative = negative
+        super().__init__(decimal_places=decimal_places, **options)
+
+    def to_python(self, value: Any) -> Decimal | None:  # type: ignore[override]
+        if isinstance(value, int | Decimal):  # from the record, or from code
+            return Decimal(value)
+        text = "" if value is None else str(value).strip()
+        if not text:
+            return None
+        try:
+            return parse_amount(text, self.decimal_places, self.negative)
+        except BadAmount as error:
+            raise ValidationError(str(error), code=error.code) from None
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        attrs = super().widget_attrs(widget)
+        if not self.negative:  # the number pads of some telephones have no minus
+            attrs["inputmode"] = "decimal" if self.decimal_places else "numeric"
+        return attrs

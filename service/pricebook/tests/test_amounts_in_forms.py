@@ -1,0 +1,125 @@
+"""No page of the admin asks for an amount in a number input, which drops the comma of 4,50."""
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.test import Client as Browser
+from django.urls import URLPattern, reverse
+from rest_framework_api_key.models import APIKey
+
+from price_changes.forms import FORMS
+from price_changes.tests.changes import planned
+from pricebook.kit.amount_field import AmountField
+from services.admin.price_state import VERBS
+from services.models import Repricing, Service
+from services.tests.factories import a_subscription
+
+pytestmark = pytest.mark.django_db
+
+# Ids are no amounts: nobody writes them with decimals.
+IDS = {"where_subscription"}
+
+AMOUNTS = {
+    "full_price",
+    "discount_percent",
+    "price",
+    "new_value",
+    "operand",
+    "rounding_step",
+    "floor",
+    "ceiling",
+    "where_price_from",
+    "where_price_to",
+}
+
+
+class Inputs(HTMLParser):
+    """The type of each input of a page, by its name."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.types: dict[str, str] = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "input" and (name := attributes.get("name")):
+            self.types[name] = attributes.get("type") or "text"
+
+
+def known_records() -> dict[type, Any]:
+    """One of each that the admin has a page for."""
+    subscription = a_subscription()
+    Service.objects.update(full_price=123)  # which leaves a repricing
+    change = planned(kind="set", adjustment="add", operand=5)
+    key, _ = APIKey.objects.create_key(name="erp")
+    records = [
+        subscription,
+        *(subscription.client, subscription.service, subscription.plan),
+        *(Repricing.objects.get(), change, key),
+        *(Group.objects.create(name="sales"), User.objects.create(username="bob")),
+    ]
+    return {type(record): record for record in records}
+
+
+def addresses(url: URLPattern, record: Any) -> Iterator[str]:
+    """Where this page of the admin is, of each kind that it has."""
+    names = url.pattern.converters or dict.fromkeys(url.pattern.regex.groupindex)
+    ids = {name: record.pk for name in names if name in ("object_id", "id")}
+    kinds = {"kind": FORMS, "name": VERBS}
+    unknown = names.keys() - ids.keys() - kinds.keys()
+    assert not unknown, f"{url}: say here which values {unknown} may have"
+    [*choices] = [{name: word} for name in names if name in kinds for word in kinds[name]]
+    for choice in choices or [{}]:
+        yield reverse(f"admin:{url.name}", kwargs=ids | choice)
+
+
+def pages() -> Iterator[tuple[str, dict[str, str]]]:
+    """Each page of the admin of each model: its address, and the types of its inputs."""
+    records = known_records()
+    user = User.objects.create(username="ann", is_staff=True, is_superuser=True)
+    browser = Browser()
+    browser.force_login(user)
+    for model, model_admin in admin.site._registry.items():
+        for url in filter(lambda url: url.name, model_admin.get_urls()):
+            for address in addresses(url, records[model]):
+                answer = browser.get(address)
+                assert answer.status_code < 500
+                yield address, Inputs(answer.content.decode()).types
+
+
+def test_no_page_asks_for_an_amount_in_a_number_input():
+    seen = dict(pages())
+    numbers = {
+        (address, name)
+        for address, types in seen.items()
+        for name, type in types.items()
+        if type == "number" and name not in IDS
+    }
+    assert not numbers, "ask for it by an AmountField; or is it an id? Then name it in IDS"
+    assert {name for types in seen.values() for name in types} >= AMOUNTS
+
+
+def own_forms(parent: type[forms.BaseForm] = forms.BaseForm) -> Iterator[type[forms.BaseForm]]:
+    for form in parent.__subclasses__():
+        if form.__module__.split(".")[0] in ("clients", "price_changes", "pricebook", "services"):
+            yield form
+        yield from own_forms(form)
+
+
+def test_every_decimal_of_a_form_is_an_amount():
+    found = set(own_forms())
+    assert {*FORMS.values()} <= found
+    others = [
+        (form, name)
+        for form in found
+        for name, field in getattr(form, "base_fields", {}).items()
+        if isinstance(field, forms.DecimalField | forms.FloatField)
+        and not isinstance(field, AmountField)
+    ]
+    assert not others
