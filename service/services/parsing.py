@@ -73,9 +73,12 @@ def number(name: str, value: Any) -> Decimal:
         if amount != amount.quantize(Decimal("0.0001")):
             raise InvalidOperation
     except ArithmeticError:  # InvalidOperation, and Overflow for an exponent of 16 digits
+        shown = str(value)[:100]
+        # Not guessed: 1,234 is one number here, and another one there.
+        point = " Its decimals follow a point; nothing separates thousands." if "," in shown else ""
         raise BadValue(
             "not_a_number",
-            f"{name} is a number such as 12.50; {str(value)[:100]!r} is not.",
+            f"{name} is a number such as 12.50; {shown!r} is not.{point}",
             name,
             value,
         ) from None

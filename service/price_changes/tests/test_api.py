@@ -359,6 +359,7 @@ class TestPriceState:
             ("negotiate", {"reason": "x"}, "missing"),
             ("negotiate", {"reason": "x", "price": "٣"}, "not_a_number"),
             ("negotiate", {"reason": "x", "price": "1e400"}, "not_a_number"),
+            ("negotiate", {"reason": "x", "price": "4,50"}, "not_a_number"),
             ("negotiate", {"reason": "x", "price": True}, "not_a_number"),
             ("negotiate", {"reason": "x", "price": -1}, "out_of_range"),
             ("negotiate", {"reason": "x", "price": "1.005"}, "too_exact"),
@@ -565,6 +566,26 @@ class TestHostileBodies:
             answer = response.json()
             assert (response.status_code, answer["parameter"]) == (400, missing)
             assert answer["code"] in ("missing", "bad_reason")
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("new_value", {"kind": "list_price", "service": 1, "new_value": "22,50"}),
+            ("operand", {"operand": "1,234"}),
+            ("floor", {"operand": 1, "floor": "4,50"}),
+            ("price_from", {"operand": 1, "filter": {"price_from": "1.234,50"}}),
+        ],
+    )
+    def test_of_an_amount_with_a_comma_are_not_guessed_at(self, name, values, erp, book):
+        a_set = {"kind": "set", "filter": {}, "adjustment": "add"}
+        service = {"service": Service.objects.first().pk} if "service" in values else {}
+        response = erp.post(URL, (values if service else a_set | values) | service)
+        answer = response.json()
+        assert (response.status_code, answer["code"]) == (400, "not_a_number")
+        assert answer["parameter"] == name
+        assert "such as 12.50" in answer["detail"]
+        assert "Its decimals follow a point; nothing separates thousands." in answer["detail"]
+        assert not PriceChange.objects.exists()
 
     def test_that_name_a_field_twice_are_not_guessed_at(self, erp, book):
         body = '{"kind": "set", "filter": {}, "adjustment": "add", "operand": 1, "operand": 2}'

@@ -187,6 +187,14 @@ class TestPlan:
         [
             (("--service", "Phone", "--to", "-1"), "--to lies from 0 to"),
             (("--service", "Phone", "--to", "1.001"), "--to has at most two decimals"),
+            (
+                ("--service", "Phone", "--to", "22,50"),
+                "'22,50' is not. Its decimals follow a point",
+            ),
+            (("--plan", "full 0", "--to", "12,5"), "'12,5' is not. Its decimals follow a point"),
+            (("--all", "--percent", "1,234"), "nothing separates thousands"),
+            (("--all", "--add", "1", "--floor", "4,50"), "--floor is a number such as 12.50"),
+            (("--filter", "price_from=4,50", "--add", "1"), "Its decimals follow a point"),
             (("--service", "Fone", "--to", "1"), "There is no service 'Fone'; there are Phone."),
             (("--plan", "full 7", "--to", "1"), """there are "full 0"."""),
             (

@@ -85,6 +85,7 @@ class TestDeciding:
             (("lock", "--reason", "r", "--until", "2020-01-01T00:00Z"), "has to be in the future"),
             (("negotiate", "-1", "--reason", "r"), "price lies from 0 to"),
             (("negotiate", "1.001", "--reason", "r"), "price has at most two decimals"),
+            (("negotiate", "4,50", "--reason", "r"), "such as 12.50; '4,50' is not. Its decimals"),
         ],
     )
     def test_that_is_refused_says_why_and_writes_nothing(self, subscription, words, text):
