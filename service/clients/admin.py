@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from clients.models import Client
-from pricebook.admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin
 
 
 @admin.register(Client)

@@ -36,8 +36,8 @@ from price_changes.running import lifecycle
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import Names, sentence
-from pricebook.admin import BookAdmin
-from pricebook.templatetags.pricebook import instant
+from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.figures import instant
 from services.models import Skip
 from services.tasks import set_comment, set_price, wake
 

@@ -1,131 +1,16 @@
-"""What all pages of the admin have in common; and who may use it: users, groups, API keys."""
+"""Who may use the admin: users, groups, API keys."""
 
-from collections.abc import Collection, Iterable
-from typing import Any
-
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import ObjectDoesNotExist
-from django.core.paginator import Page, Paginator
-from django.db import IntegrityError, connection, models
-from django.db.models import ProtectedError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey
-from unfold.admin import ModelAdmin, StackedInline
+from unfold.admin import StackedInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from pricebook.kit.amount_field import AmountField, AmountInput
-from pricebook.kit.open_forms import OpenForm
+from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.tables import ApiKeyRights
-
-NUL = "\x00"  # PostgreSQL's text has no such character
-
-
-class LateJoinPaginator(Paginator):
-    """Finds a page by its ids alone and joins only the rows that stand on it.
-
-    With the joins the last page of a million rows takes a second, and without them 50 ms.
-    """
-
-    def page(self, number: int | str) -> Page:
-        page = super().page(number)
-        ids = list(page.object_list.values_list("pk", flat=True))  # type: ignore[attr-defined]
-        page.object_list = self.object_list.filter(pk__in=ids)  # type: ignore[attr-defined]
-        return page
-
-
-class BookAdmin(ModelAdmin):
-    """A page of the admin that other people, and programs, write beside."""
-
-    form = OpenForm
-    formfield_overrides = {
-        models.DecimalField: {"form_class": AmountField, "widget": AmountInput},
-        models.IntegerField: {
-            "form_class": AmountField,
-            "widget": AmountInput,
-            "decimal_places": 0,
-        },
-    }
-    paginator = LateJoinPaginator
-    show_full_result_count = False
-    list_per_page = 50
-    list_filter_submit = True
-    warn_unsaved_form = True
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> models.Model | None:
-        """The record; while it is being saved or deleted nobody else can write it.
-
-        So what the form is compared with is still there when the form is written.
-        """
-        if NUL in object_id:
-            return None
-        record = super().get_object(request, object_id, from_field)
-        if record is not None and request.method == "POST" and connection.in_atomic_block:
-            # FOR NO KEY UPDATE: subscriptions of a service go on being created beside its edit.
-            rows = type(record)._base_manager.select_for_update(no_key=True)
-            try:
-                record.refresh_from_db(from_queryset=rows)
-            except ObjectDoesNotExist:
-                return None
-        return record
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if any(NUL in value for values in request.GET.lists() for value in values[1]):
-            messages.error(request, "A search can't contain the character NUL.")
-            return HttpResponseRedirect(request.path)
-        return super().changelist_view(request, extra_context)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: models.QuerySet, search_term: str
-    ) -> tuple[models.QuerySet, bool]:
-        if NUL in search_term:  # the autocompletion comes here without the list's form
-            return queryset.none(), False
-        return super().get_search_results(request, queryset, search_term)
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except IntegrityError:
-            # The form was right when it was checked: somebody else was faster.
-            messages.error(
-                request, "Nothing was saved: somebody else has just written the same. Look again."
-            )
-            return HttpResponseRedirect(request.get_full_path())
-
-    def in_the_way(self, records: Collection[models.Model]) -> list[str]:
-        """What uses these records and keeps them from being deleted; said, and not listed."""
-        return []
-
-    def get_deleted_objects(
-        self, objs: Iterable[models.Model], request: HttpRequest
-    ) -> tuple[list, dict[str, int], set[str], list[str]]:
-        # Django would list every subscription of a service that is in use.
-        if in_the_way := self.in_the_way(list(objs)):
-            return [], {}, set(), in_the_way
-        return super().get_deleted_objects(objs, request)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except (IntegrityError, ProtectedError):
-            messages.error(request, "Nothing was deleted: it has just been taken into use.")
-            return HttpResponseRedirect(request.get_full_path())
-
 
 for model in (User, Group, APIKey):
     admin.site.unregister(model)

@@ -1,62 +1,18 @@
-"""How figures are written on pages."""
-
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
+"""How figures are written on pages: the filters of `pricebook.kit.figures`."""
 
 from django import template
-from django.conf import settings
-from django.utils import timezone
+
+from pricebook.kit import figures
 
 register = template.Library()
 
-PRICE_STATE_COLOURS = {"follows": "default", "locked": "warning", "negotiated": "info"}
-
-
-@register.filter
-def grouped(number: int | float) -> str:
-    """12431 → 12,431"""
-    return f"{number:,.0f}"
-
-
-@register.filter
-def money(amount: Decimal | None) -> str:
-    """Decimal("1234.5") → 1,234.50 USD; nothing is 0.00 USD."""
-    return f"{amount or 0:,.2f} {settings.CURRENCY}"
-
-
-@register.filter
-def amount(amount: Decimal | None) -> str:
-    """Decimal("1234.5") → 1,234.50, where the currency stands above; nothing is nothing."""
-    return "" if amount is None else f"{amount:,.2f}"
-
-
-@register.filter
-def difference(amount: Decimal) -> str:
-    """Decimal("-3") → −3.00, Decimal(3) → +3.00"""
-    sign = "−" if amount < 0 else "+" if amount > 0 else "±"
-    return f"{sign}{abs(amount):,.2f}"
-
-
-@register.filter
-def instant(at: datetime | None) -> str:
-    """2026-01-31 12:00 UTC: in the deployment's time zone, which is named."""
-    return "" if at is None else f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}"
-
-
-@register.filter
-def price_state_colour(state: str) -> str:
-    return PRICE_STATE_COLOURS[state]
-
-
-@register.filter
-def item(mapping: Mapping[Any, Any], key: Any) -> Any:
-    return mapping.get(key)
-
-
-@register.filter
-def left(time: timedelta) -> str:
-    """The time that is left, in whole seconds or minutes; something is left, so never none."""
-    seconds = max(1, round(time.total_seconds()))
-    return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
+for each in (
+    figures.grouped,
+    figures.money,
+    figures.amount,
+    figures.difference,
+    figures.instant,
+    figures.item,
+    figures.left,
+):
+    register.filter(each.__name__, each)

@@ -1,0 +1,167 @@
+"""Services and plans in the admin: what their subscriptions add up to, and moving it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import models
+from django.db.models import OuterRef, Subquery, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.open_forms import OpenForm
+from services.models import Plan, Repricing, Service, Subscription, Subtotal
+from services.reading.filters import BookFilter
+from services.reading.total import total_amount
+from services.repricing import catalogue_edit
+
+
+class CatalogueForm(OpenForm):
+    """A service or a plan; whoever moves its price may leave a comment on what that moves."""
+
+    moves_prices: str  # the field
+
+    stamp = forms.CharField(
+        label="Comment to stamp on the subscriptions",
+        max_length=Subscription._meta.get_field("comment").max_length,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Never over a comment that a person wrote.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("stamp") and not self.errors and not self.moves():
+            label = self.fields[self.moves_prices].label
+            self.add_error("stamp", f"The {label.lower()} does not change: nothing to stamp.")  # type: ignore[union-attr]
+        return cleaned
+
+    def moves(self) -> bool:
+        """Whether saving moves prices."""
+        before = self.initial.get(self.moves_prices)  # None of a new one, which nobody has yet
+        return before is not None and self.cleaned_data[self.moves_prices] != before
+
+
+class ServiceForm(CatalogueForm):
+    moves_prices = "full_price"
+
+
+class PlanForm(CatalogueForm):
+    moves_prices = "discount_percent"
+
+
+class CatalogueAdmin(BookAdmin):
+    """What services and plans have in common: what their subscriptions add up to, and moving it."""
+
+    role: str  # "service" or "plan": the name of the relation
+    plans: str  # the kind of price change that moves it
+    change_form_outer_before_template = "services/catalogue_price.html"
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        subtotals = Subtotal.objects.filter(**{f"{self.role}_id": OuterRef("pk")}).values(
+            f"{self.role}_id"
+        )
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                subscription_count=Subquery(subtotals.values(sum=Sum("subscriptions"))),
+                amount=Subquery(subtotals.values(sum=Sum("amount"))),
+            )
+        )
+
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
+        return [*self.fields, "stamp"] if obj else self.fields
+
+    @admin.display(description="subscriptions")
+    def subscriptions_shown(self, record: Any) -> str:
+        url = reverse("admin:services_subscription_changelist")
+        return format_html(
+            '<a class="text-link" href="{}?{}__id__exact={}">{}</a>',
+            url,
+            self.role,
+            record.pk,
+            f"{record.subscription_count or 0:,}",
+        )
+
+    @admin.display(description="total")
+    def amount_shown(self, record: Any) -> str:
+        return f"{record.amount or 0:,.2f}"
+
+    def save_model(
+        self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool
+    ) -> None:
+        comment = form.cleaned_data.get("stamp", "")
+        with catalogue_edit(author=request.user.get_username(), comment=comment):
+            super().save_model(request, obj, form, change)
+        if form.moves():
+            self.tell_what_follows(request, obj)
+
+    def tell_what_follows(self, request: HttpRequest, record: models.Model) -> None:
+        total = total_amount(BookFilter(**{self.role: record.pk}))
+        repricing = Repricing.objects.filter(**{self.role: record}).latest("id")
+        messages.info(
+            request,
+            format_html(
+                '{} being repriced. <a class="underline" href="{}">Watch it</a>',
+                "1 subscription is"
+                if total.subscriptions == 1
+                else f"{total.subscriptions:,} subscriptions are",
+                reverse("admin:price_changes_pricechange_change", args=[repricing.change_id]),
+            ),
+        )
+
+    def in_the_way(self, records: Collection[models.Model]) -> list[str]:
+        rows = (
+            Subtotal.objects.filter(**{f"{self.role}_id__in": [record.pk for record in records]})
+            .values_list(f"{self.role}_id")
+            .annotate(sum=Sum("subscriptions"))
+            .exclude(sum=0)
+        )
+        names = {record.pk: str(record) for record in records}
+        return [
+            f"{count:,} subscriptions of {names[pk]}: move them to another {self.role}, or delete"
+            " them, first"
+            for pk, count in rows
+        ]
+
+    def get_deleted_objects(
+        self, objs: Iterable[models.Model], request: HttpRequest
+    ) -> tuple[list, dict[str, int], set[str], list[str]]:
+        deleted, counts, missing, protected = super().get_deleted_objects(objs, request)
+        # Nobody deletes repricings, but those of a thing that nobody buys go with it.
+        return deleted, counts, missing - {str(Repricing._meta.verbose_name)}, protected
+
+
+@admin.register(Service)
+class ServiceAdmin(CatalogueAdmin):
+    role = "service"
+    plans = "list_price"
+    form = ServiceForm
+    list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
+    search_fields = ["name"]
+    sortable_by = ["name", "full_price"]
+    fields = ["name", "full_price"]
+
+
+@admin.register(Plan)
+class PlanAdmin(CatalogueAdmin):
+    role = "plan"
+    plans = "discount"
+    form = PlanForm
+    list_display = [
+        "__str__",
+        "plan_type",
+        "discount_percent",
+        "subscriptions_shown",
+        "amount_shown",
+    ]
+    search_fields = ["plan_type", "=discount_percent"]
+    sortable_by = ["plan_type", "discount_percent"]
+    fields = ["plan_type", "discount_percent"]

@@ -1,0 +1,63 @@
+"""Repricings in the admin, to be watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from unfold.decorators import display
+
+from pricebook.kit.book_admin import BookAdmin
+from services.models import Repricing
+from services.repricing import progress
+
+
+@admin.register(Repricing)
+class RepricingAdmin(BookAdmin):
+    """What followed from each edit of the catalogue. To read: it is the workers who write."""
+
+    list_display = ["__str__", "state", "bar", "repriced", "author", "comment", "requested_at"]
+    list_select_related = ["service", "plan"]
+    sortable_by: list[str] = []
+    change_form_before_template = "services/repricing.html"
+    fields = ["author", "comment", "requested_at"]
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        return super().get_queryset(request).prefetch_related("steps")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["repricing"] = context["original"]
+        context["progress"] = progress(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @display(
+        description="state", label={"due": "info", "running": "warning", "finished": "success"}
+    )
+    def state(self, repricing: Repricing) -> str:
+        if repricing.finished_at:
+            return "finished"
+        return "running" if repricing.planned_at else "due"
+
+    @admin.display(description="looked at")
+    def bar(self, repricing: Repricing) -> str:
+        now = progress(repricing)
+        return format_html(
+            '<progress max="1" value="{}" aria-label="Looked at"></progress> {} of {}',
+            f"{now.fraction:.4f}",
+            f"{now.done:,}",
+            f"{now.total:,}",
+        )

@@ -1,0 +1,229 @@
+"""Subscriptions in the admin: the list with its total, and its filters."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
+from unfold.decorators import display
+
+from clients.models import Client
+from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
+from services.admin.price_state import PricePages
+from services.models import Subscription
+from services.reading.filters import BookFilter
+from services.reading.total import Total, total_amount
+from services.templatetags.price_states import PRICE_STATE_COLOURS
+
+
+class SubscriptionPaginator(LateJoinPaginator):
+    """Counts, and adds up, from the subtotals where the filters are the catalogue's alone."""
+
+    book_filter: BookFilter | None = None
+
+    @cached_property
+    def total(self) -> Total:
+        if self.book_filter is not None:
+            return total_amount(self.book_filter)
+        sums = self.object_list.order_by().aggregate(  # type: ignore[attr-defined]
+            subscriptions=Count("pk"), amount=Coalesce(Sum("price"), Decimal(0))
+        )
+        return Total(**sums)
+
+    @cached_property
+    def count(self) -> int:
+        return self.total.subscriptions
+
+
+class CatalogueFilter(RelatedDropdownFilter):
+    def has_output(self) -> bool:
+        return True  # Django drops a filter that has one choice, and lists what it excludes
+
+
+class StateFilter(DropdownFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("ended", "Ended")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "active":
+            return queryset.active()
+        if self.value() == "ended":
+            return queryset.filter(ended_at__lte=Now())
+        return queryset
+
+
+class PriceStateFilter(DropdownFilter):
+    title = "price state"
+    parameter_name = "price_state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Subscription.PriceState.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() in Subscription.PriceState.values:
+            return queryset.filter(price_state=self.value())
+        return queryset
+
+
+class PendingFilter(DropdownFilter):
+    title = "scheduled change"
+    parameter_name = "pending"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("true", "Would move it"), ("false", "None would move it")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() in ("true", "false"):
+            return queryset.filter(BookFilter.of({"pending": self.value()}).condition())
+        return queryset
+
+
+# How the list's filters are called in a change of a set of subscriptions.
+FILTERS_OF_SET = {
+    "service__id__exact": "service",
+    "plan__id__exact": "plan",
+    "client__id__exact": "client",
+    "state": "state",
+    "price_state": "price_state",
+}
+
+
+def set_query(query: QueryDict) -> str | None:
+    """The list's filters for the form that plans a change; None where it can't say the same."""
+    asked = {name: values for name, values in query.lists() if values != [""]}
+    kept = {}
+    for name in [name for name in asked if name not in ("p", "o", "e")]:
+        if name not in FILTERS_OF_SET or len(asked[name]) != 1:
+            return None
+        kept[f"where_{FILTERS_OF_SET[name]}"] = asked[name][0]
+    return f"?{urlencode(kept)}" if kept else ""
+
+
+def _id(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+# What is narrow stays on one line: the table would else break it to make room for what is wide.
+ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
+AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(PricePages, BookAdmin):
+    """Prices are not typed here: the rule gives them, or somebody's decision with a reason."""
+
+    # More clients than this with the same piece of a name are no answer to a search.
+    SEARCHED_CLIENTS = 1_000
+
+    paginator = SubscriptionPaginator
+    list_display = [
+        "id",
+        "client_shown",
+        "service",
+        "plan_shown",
+        "price_shown",
+        "price_state_shown",
+        "comment",
+        "external_id",
+        "state",
+    ]
+    list_display_links = ["id", "client_shown"]
+    list_select_related = ["client", "service", "plan"]
+    list_filter = [
+        ("service", CatalogueFilter),
+        ("plan", CatalogueFilter),
+        StateFilter,
+        PriceStateFilter,
+        PendingFilter,
+    ]
+    list_before_template = "services/subscriptions_total.html"
+    list_disable_select_all = True
+    ordering = ["-id"]
+    sortable_by = ["id"]
+    search_fields = ["client__company_name"]  # see get_search_results
+    search_help_text = "Client, e-mail or external id"
+    autocomplete_fields = ["client", "service", "plan"]
+    fields = [
+        "client",
+        ("service", "plan"),
+        "price",
+        "comment",
+        ("source", "external_id"),
+        "started_at",
+        "ended_at",
+    ]
+    readonly_fields = ["price"]
+
+    def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list:
+        return [field for field in self.fields if obj or field != "price"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"started_at": timezone.now()} | super().get_changeform_initial_data(request)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        query = {"set_query": set_query(request.GET)}
+        return super().changelist_view(request, query | (extra_context or {}))
+
+    def get_paginator(
+        self, request: HttpRequest, queryset: models.QuerySet, *args: Any, **kwargs: Any
+    ) -> Paginator:
+        paginator = super().get_paginator(request, queryset, *args, **kwargs)
+        asked = {name: values for name, values in request.GET.lists() if values != [""]}
+        service = asked.pop("service__id__exact", [None])
+        plan = asked.pop("plan__id__exact", [None])
+        if asked.keys() <= {"p", "o", "e"} and len(service) == len(plan) == 1:
+            paginator.book_filter = BookFilter(service=_id(service[0]), plan=_id(plan[0]))
+        return paginator
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet, search_term: str
+    ) -> tuple[models.QuerySet, bool]:
+        """The clients first, which are few, and then their subscriptions by index."""
+        term = search_term.strip()
+        if not term or NUL in term:
+            return super().get_search_results(request, queryset, "" if not term else NUL)
+        clients = Client.objects.filter(
+            Q(company_name__icontains=term) | Q(user__email__icontains=term)
+        )
+        ids = list(clients.order_by().values_list("pk", flat=True)[: self.SEARCHED_CLIENTS])
+        return queryset.filter(Q(client__in=ids) | Q(external_id=term)), False
+
+    @admin.display(description="client")
+    def client_shown(self, subscription: Subscription) -> str:
+        return subscription.client.company_name
+
+    @admin.display(description="plan")
+    def plan_shown(self, subscription: Subscription) -> str:
+        return format_html(ONE_LINE, subscription.plan)
+
+    @admin.display(description="price")
+    def price_shown(self, subscription: Subscription) -> str:
+        return format_html(AMOUNT, f"{subscription.price:,.2f}")
+
+    @display(
+        description="price state",
+        label={str(state.label): PRICE_STATE_COLOURS[state] for state in Subscription.PriceState},
+    )
+    def price_state_shown(self, subscription: Subscription) -> str:
+        return subscription.get_price_state_display()
+
+    @display(description="state", label={"active": "success", "ended": "warning"})
+    def state(self, subscription: Subscription) -> str:
+        ended_at = subscription.ended_at
+        return "active" if ended_at is None or ended_at > timezone.now() else "ended"
