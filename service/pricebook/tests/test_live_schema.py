@@ -3,6 +3,7 @@
 import io
 import re
 from collections import Counter
+from importlib import import_module
 
 import pytest
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
+from pricebook import live_schema
 from pricebook.live_schema import our_apps, schema_file, schema_of
 from services.tests.factories import a_service
 
@@ -210,3 +212,37 @@ class TestCommand:
         execute(sql)
         with pytest.raises(CommandError, match=f"No migration creates {name}: "):
             self.run("--check")
+
+
+class TestMigrations:
+    def test_say_what_was_replaced(self):
+        """Each that creates what stands no more, or not as it says, names it; and nothing else."""
+        newest = {each.thing: (each.app, each.migration) for each in live_schema.created()}
+        there = {("FUNCTION", name, "") for (name,) in execute("SELECT proname FROM pg_proc")}
+        there |= {
+            ("TRIGGER", name, table)
+            for name, table in execute(
+                "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal"
+            )
+        }
+        creators = sorted({(each.app, each.migration) for each in live_schema.created()})
+        assert len(creators) > 5
+        for app, migration in creators:
+            made = [
+                each.thing
+                for each in live_schema.created()
+                if (each.app, each.migration) == (app, migration)
+                and each.thing.kind in ("FUNCTION", "TRIGGER")
+            ]
+            replaced = {
+                thing.name
+                for thing in made
+                if thing not in there or newest[thing] != (app, migration)
+            }
+            stands = {thing.name for thing in made} - replaced
+            text = import_module(f"{app}.migrations.{migration}").__doc__ or ""
+            said = re.search(r"^Replaced: (.+?)(?:\n\n|\Z)", text, re.M | re.S)
+            named = set(re.findall(r"`(\w+)`", said[1])) if said else set()
+            assert replaced <= named, f"{app}.{migration} does not say so"
+            assert not named & stands, f"{app}.{migration} says so of what stands"
+            assert not said or "schema.sql" in said[1], f"{app}.{migration}"

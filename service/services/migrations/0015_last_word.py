@@ -1,9 +1,12 @@
-"""Whether a price change has the last word on a subscription's price."""
+"""Whether a price change has the last word on a subscription's price.
+
+Replaced: `has_last_word` by price_changes 0005, as price changes know what was taken back;
+price_changes/schema.sql has what stands now.
+"""
 
 from django.db import migrations
 
-# `price_changes`, which knows what was taken back, replaces it. In parallel, as its callers read
-# many rows.
+# In parallel, as its callers read many rows.
 HAS_LAST_WORD = """
 CREATE FUNCTION has_last_word(change bigint, subscription bigint) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
