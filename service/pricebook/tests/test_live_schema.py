@@ -13,6 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from pricebook import live_schema
 from pricebook.live_schema import our_apps, schema_file, schema_of
+from services.models import Subscription
 from services.tests.factories import a_service
 
 pytestmark = pytest.mark.django_db
@@ -246,3 +247,18 @@ class TestMigrations:
             assert replaced <= named, f"{app}.{migration} does not say so"
             assert not named & stands, f"{app}.{migration} says so of what stands"
             assert not said or "schema.sql" in said[1], f"{app}.{migration}"
+
+
+class TestSubscription:
+    def test_lists_its_triggers(self):
+        """In its docstring, each with a clause."""
+        items = re.findall(
+            r"^    - ((?:`\w+`,? ?)+): \w.+", Subscription.__doc__ or "", re.MULTILINE
+        )
+        named = [name for item in items for name in re.findall(r"`(\w+)`", item)]
+        there = execute(
+            "SELECT tgname FROM pg_trigger"
+            " WHERE tgrelid = 'services_subscription'::regclass AND NOT tgisinternal"
+        )
+        assert len(there) == 12
+        assert Counter(named) == Counter(name for (name,) in there)

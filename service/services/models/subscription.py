@@ -79,6 +79,19 @@ class Subscription(SavesChanges):
     the rule's. One that is locked keeps its price until `locked_until` (NULL: until it is
     released); a negotiated one has a price of its own. `price_state.py` has the verbs. A move to
     another service or plan ends a lock and a negotiated price unless the same write sets one.
+
+    Its triggers, which `schema.sql` shows with what they call:
+
+    - `subscription_priced`: fills in the rule's price where a write leaves the price out
+    - `subscription_moved`: ends a lock or a negotiated price at a move to another service or plan
+    - `subscription_follows`: empties the lock's end and the reason where the price follows again
+    - `subscription_keeps_id`: refuses another id
+    - `subscription_written_insert`, `subscription_written_update`: put the prices of followers
+      right, write the ledger, note when locks end
+    - `subscription_left`, `subscription_left_all`: write the ledger's last entry of what is gone
+    - `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`: append to the total what
+      the statement has changed
+    - `subtotal_restart`: begins the total anew after a TRUNCATE
     """
 
     class PriceState(models.TextChoices):
