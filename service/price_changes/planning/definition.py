@@ -447,7 +447,7 @@ def _set_rows(change: PriceChange, at: datetime) -> SQL:
     ids, params = query.values("pk").query.sql_with_params()
     whole = not change.filter
     where = "true" if whole else f"subscription.id IN ({ids})"
-    standing = STANDING.format(at=literal(at), where=where.replace("{", "{{").replace("}", "}}"))
+    standing = STANDING.format(at=literal(at), where=where)
     adjustment = change.adjustment
     rule = "price_rule(full_price, discount_percent)"
     locked = "state = 'locked'"
