@@ -4,7 +4,7 @@ import pytest
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
-from price_changes import definition
+from price_changes.planning import definition
 from price_changes.tests.changes import applied, planned, reverted
 from services.models import Subscription
 from services.tests.factories import a_subscription

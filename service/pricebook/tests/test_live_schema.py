@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from pricebook import live_schema
-from pricebook.live_schema import our_apps, schema_file, schema_of
+from pricebook.kit import live_schema
+from pricebook.kit.live_schema import our_apps, schema_file, schema_of
 from services.models import Subscription
 from services.tests.factories import a_service
 

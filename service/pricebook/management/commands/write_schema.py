@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from pricebook import live_schema
+from pricebook.kit import live_schema
 
 
 class Command(BaseCommand):
