@@ -30,7 +30,7 @@ from price_changes.tests.changes import (
 from services import repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
-from services.repricing import chunks
+from services.repricing import chunks, planning
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
     CREATE,
@@ -233,7 +233,7 @@ class TestAChunkInHand:
         change = raised()
         approved(change)
         started()
-        pause = Pause(monkeypatch, repricing, "_fill_up")
+        pause = Pause(monkeypatch, chunks, "_fill_up")
         chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
         cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
@@ -307,7 +307,7 @@ class TestWhoCancelsBesideAPlanner:
         started()
         [work] = Repricing.objects.filter(change_id=change.pk)
         lifecycle.cancel(change.pk, "ann")
-        repricing._plan(work.pk)
+        planning._plan(work.pk)
         assert not RepricingStep.objects.exists()
 
 

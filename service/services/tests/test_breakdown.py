@@ -238,7 +238,7 @@ class TestNumberOfClients:
     def counted(self):
         """Whether the next page counts clients."""
         sql = breakdown_sql.statement("client", {}, None, 1, counted=breakdown._cached())
-        (row, *_), names = breakdown._fetch(*sql)
+        (row, *_), names = breakdown.rows_and_columns(*sql)
         return row[names.index("items")] is not None
 
     def test_is_that_of_now_whoever_wrote_them(self):
@@ -300,7 +300,9 @@ class TestNumberOfClients:
         assert self.count() == 1
         with transaction.atomic():
             a_client()
-            (row, *_), names = breakdown._fetch(*breakdown_sql.statement("client", {}, None, 1))
+            (row, *_), names = breakdown.rows_and_columns(
+                *breakdown_sql.statement("client", {}, None, 1)
+            )
             version = row[names.index("version_of_names")]
             breakdown._remember(breakdown.Counted(version, 99))
             assert self.count() == 2

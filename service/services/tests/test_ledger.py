@@ -17,7 +17,7 @@ from services import hooks, ledger, price_state, repricing
 from services.hooks import Change, NoPriceChanges
 from services.ledger import Place, changes_feed
 from services.ledger.entries import COLUMNS
-from services.ledger.explanation import EXPLAIN
+from services.ledger.explanation import EXPLAIN, RULE
 from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.reading.filters import BookFilter
@@ -556,7 +556,7 @@ class TestExplain:
 
         assert body["price"] == 300
         assert body["rule"]["list_price_edit"]["old"] == 200
-        assert body["rule"]["text"] == ledger.RULE
+        assert body["rule"]["text"] == RULE
         assert datetime.fromisoformat(body["at"]) == at
 
     def test_before_it_was_there_is_a_404(self):

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from services import price_state, repricing
 from services.audit import book_check
-from services.models import LedgerEntry, LockEnd, Plan, Service, Subscription
+from services.models import LedgerEntry, LockEnd, Plan, Repricing, Service, Subscription
 from services.price_state import PriceStateError
 from services.repricing import reprice
 from services.repricing.lock_ends import release_ended
@@ -118,7 +118,7 @@ class TestACatalogueChange:
         assert state(subscription) == ("follows", 200)
         assert state(locked) == ("locked", 100)
         assert state(negotiated) == ("negotiated", Decimal("70.50"))
-        skipped = dict(repricing.Repricing.objects.get().skips.values_list("reason", "rows"))
+        skipped = dict(Repricing.objects.get().skips.values_list("reason", "rows"))
         assert skipped == {"locked": 1, "negotiated": 1}
 
     def test_is_not_written_over_them_by_hand_either(self, subscription):
@@ -318,7 +318,7 @@ class TestALockThatEnds:
         assert release_ended()
 
         written = LedgerEntry.objects.filter(subscription_id=subscription.pk).order_by("id")[known:]
-        edited = repricing.Repricing.objects.latest("id").effective_at
+        edited = Repricing.objects.latest("id").effective_at
         assert [(entry.effective_at, entry.price) for entry in written] == [
             (end, 200),
             (edited, 300),
@@ -361,7 +361,7 @@ class TestALockThatEnds:
     def test_has_followed_since_for_whoever_decides_before_the_sweep(self, subscription, verb):
         end = a_lock_that_ends(subscription)
         catalogue_moves_to(200, subscription)
-        edited = repricing.Repricing.objects.latest("id").effective_at
+        edited = Repricing.objects.latest("id").effective_at
         VERBS[verb](subscription.pk)
         assert price_at(subscription, edited) == 200
         assert price_at(subscription, end) == 100

@@ -338,7 +338,7 @@ class TestSmallSteps:
 
     def test_what_one_worker_has_no_room_for_another_takes(self, book, monkeypatch):
         monkeypatch.setattr(chunks, "_room", lambda: 12)
-        pause = Pause(monkeypatch, repricing, "_fill_up")
+        pause = Pause(monkeypatch, chunks, "_fill_up")
         first = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
         assert chunks.take_chunk("price", set()) == 10

@@ -350,7 +350,7 @@ class TestRaces:
             else:
                 fold()
 
-        pages = 0
+        read = 0
         totals = set()
         filters = [make(subscription) for make in (FILTERS | BY_CATALOGUE).values()]
         with in_background(*[repeated(4, write)] * 3):
@@ -360,10 +360,10 @@ class TestRaces:
                 assert page.next is None
                 assert sum(row["price"] for row in page.result) == page.total.amount
                 assert len(page.result) == page.total.subscriptions
-                pages += 1
+                read += 1
                 totals.add(page.total)
 
-        assert pages > 50
+        assert read > 50
         assert len(totals) > 10
 
 
