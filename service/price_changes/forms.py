@@ -14,7 +14,6 @@ from django.http import QueryDict
 from django.utils import timezone
 from unfold.widgets import (
     RADIO_CLASSES,
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
@@ -238,9 +237,6 @@ WHERE: dict[str, Callable[[], forms.Field]] = {
         label="Price from", required=False, help_text="This price too."
     ),
     "price_to": lambda: AmountField(label="Price to", required=False, help_text="This price too."),
-    "subscription": lambda: forms.IntegerField(
-        label="Subscription", required=False, widget=UnfoldAdminIntegerFieldWidget
-    ),
     "started_from": lambda: instant("Started from"),
     "started_to": lambda: instant("Started before"),
     "ended_from": lambda: instant("Ended from"),

@@ -213,6 +213,12 @@ class TestPlanning:
             ("set", {"adjustment": "add", "operand": "-9999"}, "operand", "would move from"),
             (
                 "set",
+                {"adjustment": "add", "operand": "1", "where_subscription": "1,2"},
+                "where_subscription",
+                "It is an id: a whole number from 1",
+            ),
+            (
+                "set",
                 {"adjustment": "add", "operand": "1", "where_price_from": "0.001"},
                 "where_price_from",
                 "has 3 decimals",

@@ -1,4 +1,8 @@
-"""No page of the admin asks for an amount in a number input, which drops the comma of 4,50."""
+"""No page of the admin has a number input.
+
+Where the browser's language has another decimal sign it drops the comma of 4,50; and of a text that
+it can't read it sends nothing, as if the box were empty.
+"""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -20,9 +24,6 @@ from services.models import Repricing, Service
 from services.tests.factories import a_subscription
 
 pytestmark = pytest.mark.django_db
-
-# Ids are no amounts: nobody writes them with decimals.
-IDS = {"where_subscription"}
 
 AMOUNTS = {
     "full_price",
@@ -93,15 +94,15 @@ def pages() -> Iterator[tuple[str, dict[str, str]]]:
                 yield address, Inputs(answer.content.decode()).types
 
 
-def test_no_page_asks_for_an_amount_in_a_number_input():
+def test_no_page_has_a_number_input():
     seen = dict(pages())
     numbers = {
         (address, name)
         for address, types in seen.items()
         for name, type in types.items()
-        if type == "number" and name not in IDS
+        if type == "number"
     }
-    assert not numbers, "ask for it by an AmountField; or is it an id? Then name it in IDS"
+    assert not numbers, "use an AmountField, or a text box for an id"
     assert {name for types in seen.values() for name in types} >= AMOUNTS
 
 
