@@ -42,6 +42,7 @@ SELECT stretch.id, max(next.id), count(next.id)
 MOVED_SINCE = lock_ends.MOVED_SINCE.format(
     since="%(effective)s", service="%(service)s", plan="%(plan)s"
 )
+LATE = f"SELECT EXISTS ({MOVED_SINCE})"
 
 # Judged by what this statement sees and without a lock, which would write each row once more. A
 # row that somebody has written since is another version when the update has its lock: it stays,
@@ -182,27 +183,10 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         .get(pk=_change_id(step))
     )
     lock_catalogue(step.service_id, step.plan_id)
-    stamp, written = _stamp(change)
-    values: dict[str, Any] = {
-        "change": change.pk,
-        "service": step.service_id,
-        "plan": step.plan_id,
-        "stretch": stretch,
-        "after": step.after_id,
-        "last": last,
-        "only": None,
-        "repricing": step.repricing_id,
-        "effective": step.repricing.effective_at,
-        "approval": change.approval,
-        "reverts": change.reverts_id,
-        "stamp": stamp,
-        "why": change.why,
-        "undone_why": change.reverts.why if change.reverts is not None else "",
-    }
+    values = values_of(change, step, stretch, last)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT EXISTS ({MOVED_SINCE})", values)
-        entries = ENTRIES if cursor.fetchone() == (True,) else ENTRY
-    move = MOVE.format(reasons=_reasons(change), target=_target(change), entries=entries, **written)
+        cursor.execute(LATE, values)
+        move = move_sql(change, late=cursor.fetchone() == (True,))
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
         moved, stamped, left = cursor.fetchone()
@@ -221,6 +205,38 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         moved, stamped = moved + moved_now, stamped + stamped_now
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
+
+
+def values_of(change: PriceChange, step: RepricingStep, stretch: int, last: int) -> dict[str, Any]:
+    """The parameters of `move_sql`: the rows up to `last` of a stretch of the change's list."""
+    stamp, _ = _stamp(change)
+    return {
+        "change": change.pk,
+        "service": step.service_id,
+        "plan": step.plan_id,
+        "stretch": stretch,
+        "after": step.after_id,
+        "last": last,
+        "only": None,
+        "repricing": step.repricing_id,
+        "effective": step.repricing.effective_at,
+        "approval": change.approval,
+        "reverts": change.reverts_id,
+        "stamp": stamp,
+        "why": change.why,
+        "undone_why": change.reverts.why if change.reverts is not None else "",
+    }
+
+
+def move_sql(change: PriceChange, late: bool) -> str:
+    """The statement that moves a chunk; `late`: the catalogue has moved since the instant."""
+    _, written = _stamp(change)
+    return MOVE.format(
+        reasons=_reasons(change),
+        target=_target(change),
+        entries=ENTRIES if late else ENTRY,
+        **written,
+    )
 
 
 # Whose lock has ended, and no sweep has come yet, follows since then: it is judged as it stands.

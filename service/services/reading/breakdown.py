@@ -25,10 +25,15 @@ from django.core.cache import cache
 from django.db import connection
 
 from services.reading import access_paths, total
-from services.reading.breakdown_sql import EACH, NOT_COUNTED, ONE, TABLE, Counted, statement
+from services.reading.breakdown_sql import (
+    NOT_COUNTED,
+    Counted,
+    one_statement,
+    statement,
+)
 from services.reading.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
 from services.reading.total import Total
-from services.reading.version import Seen, book_as_seen, version_of
+from services.reading.version import Seen, version_of
 
 Row = dict[str, Any]
 # Which filters each list takes; they mean the same in the list of subscriptions.
@@ -105,10 +110,7 @@ def _key() -> str:
 
 def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str | None]:
     """One of them, as `page` has it, and the version of the book. One query."""
-    book, book_params = book_as_seen(seen)
-    ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
-    sql = ONE.format(book=book, one=EACH[kind].format(ids=ids))
-    (row,), names = rows_and_columns(sql, (*book_params, id))
+    (row,), names = rows_and_columns(*one_statement(kind, id, seen))
     version = version_of(*row[:3])
     return None if row[3] is None else named_row(names[3:], row[3:]), version
 

@@ -63,6 +63,15 @@ ONE = """
 WITH book AS MATERIALIZED ({book})
 SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
 """
+
+
+def one_statement(kind: str, id: int, seen: Seen | None = None) -> SQL:
+    """The SQL of one of them, beside the book."""
+    book, book_params = book_as_seen(seen)
+    ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
+    return ONE.format(book=book, one=EACH[kind].format(ids=ids)), (*book_params, id)
+
+
 # What is read is read only where the caller has not seen the answer of this very book.
 ALL_READ = """
 WITH book AS MATERIALIZED ({book}),

@@ -38,6 +38,40 @@ def plan_due() -> bool:
     return True
 
 
+# The pairs that a repricing concerns, a step each; it is planned, and done if there is none.
+SPLIT = """
+WITH pair AS (
+    SELECT service.id AS service_id, plan.id AS plan_id, last.id AS last_id,
+           coalesce(subtotal.subscriptions, 0) AS subscriptions
+      FROM services_service service
+     CROSS JOIN services_plan plan
+     CROSS JOIN LATERAL (
+           SELECT max(id) AS id FROM services_subscription
+            WHERE service_id = service.id AND plan_id = plan.id) last
+      LEFT JOIN (
+           SELECT service_id, plan_id, sum(subscriptions) AS subscriptions
+             FROM services_subtotal GROUP BY service_id, plan_id) subtotal
+        ON (subtotal.service_id, subtotal.plan_id) = (service.id, plan.id)
+     WHERE last.id IS NOT NULL
+       AND (%(service)s::bigint IS NULL OR service.id = %(service)s)
+       AND (%(plan)s::bigint IS NULL OR plan.id = %(plan)s)
+), step AS (
+    INSERT INTO services_repricingstep
+           (repricing_id, kind, service_id, plan_id, subscriptions, last_id,
+            effective_at)
+    SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id,
+           %(effective_at)s
+      FROM pair, unnest(%(kinds)s::text[]) kind
+     ORDER BY kind DESC, service_id, plan_id
+)
+UPDATE services_repricing
+   SET planned_at = clock_timestamp(),
+       finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN clock_timestamp() END,
+       subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
+ WHERE id = %(repricing)s
+"""
+
+
 def _plan(repricing_id: int) -> None:
     """One step for each (service, plan) with subscriptions that the repricing concerns.
 
@@ -51,37 +85,7 @@ def _plan(repricing_id: int) -> None:
         if repricing is None:
             return
         cursor.execute(
-            """
-            WITH pair AS (
-                SELECT service.id AS service_id, plan.id AS plan_id, last.id AS last_id,
-                       coalesce(subtotal.subscriptions, 0) AS subscriptions
-                  FROM services_service service
-                 CROSS JOIN services_plan plan
-                 CROSS JOIN LATERAL (
-                       SELECT max(id) AS id FROM services_subscription
-                        WHERE service_id = service.id AND plan_id = plan.id) last
-                  LEFT JOIN (
-                       SELECT service_id, plan_id, sum(subscriptions) AS subscriptions
-                         FROM services_subtotal GROUP BY service_id, plan_id) subtotal
-                    ON (subtotal.service_id, subtotal.plan_id) = (service.id, plan.id)
-                 WHERE last.id IS NOT NULL
-                   AND (%(service)s::bigint IS NULL OR service.id = %(service)s)
-                   AND (%(plan)s::bigint IS NULL OR plan.id = %(plan)s)
-            ), step AS (
-                INSERT INTO services_repricingstep
-                       (repricing_id, kind, service_id, plan_id, subscriptions, last_id,
-                        effective_at)
-                SELECT %(repricing)s, kind, service_id, plan_id, subscriptions, last_id,
-                       %(effective_at)s
-                  FROM pair, unnest(%(kinds)s::text[]) kind
-                 ORDER BY kind DESC, service_id, plan_id
-            )
-            UPDATE services_repricing
-               SET planned_at = clock_timestamp(),
-                   finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN clock_timestamp() END,
-                   subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
-             WHERE id = %(repricing)s
-            """,
+            SPLIT,
             {
                 "repricing": repricing_id,
                 "service": repricing.service_id,

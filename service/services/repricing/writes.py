@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 from django.db.models.sql import UpdateQuery
@@ -62,9 +63,14 @@ def write_price(
     differ from `price`, rows of followers, and the locks of their catalogue, for nobody else
     compares them with the rule.
     """
+    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
+        cursor.execute(*price_sql(rows, price))
+        return int(cursor.rowcount)
+
+
+def price_sql(rows: SubscriptionQuerySet, price: Decimal) -> tuple[str, tuple[Any, ...]]:
+    """The statement of `write_price`."""
     update: UpdateQuery = rows.query.chain(UpdateQuery)  # type: ignore[assignment]
     update.add_update_values({"price": price})
     sql, params = update.get_compiler(connection=connection).as_sql()
-    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
-        cursor.execute(WITH_ENTRIES.format(update=sql), params)
-        return int(cursor.rowcount)
+    return WITH_ENTRIES.format(update=sql), params

@@ -53,6 +53,12 @@ class Imported:
     total: Decimal
 
 
+INCOMING = f"""
+CREATE TEMP TABLE incoming (
+    line bigint, {", ".join(f"{name} {column.type}" for name, column in COLUMNS.items())}
+) ON COMMIT DROP
+"""
+
 # --- The file against itself -------------------------------------------------------------------
 
 CONTRADICTION = """
@@ -299,6 +305,14 @@ ASSIGNMENTS = {
     "price": PRICE_IT_ENDED_WITH,
 }
 
+
+def assignments(columns: list[str]) -> str:
+    """What UPDATE_SUBSCRIPTIONS writes of a file that has these columns."""
+    return "".join(
+        f", {column} = {value}" for column, value in ASSIGNMENTS.items() if column in columns
+    )
+
+
 # The rule's price is written here, so that the trigger that keeps the rule has nothing to mend.
 # In the order of the file: neighbours then have different services, and a repricing of one
 # finds room on every page (HOT).
@@ -317,6 +331,14 @@ SELECT client_id, service.id, plan.id,
    AND NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)
  ORDER BY incoming.line
 """
+
+
+def first_of(problems: str) -> str:
+    """The first problems by line, each with the number of all."""
+    return (
+        f"SELECT *, count(*) OVER () FROM ({problems}) problem (line)"  # noqa: S608 - constants
+        f" ORDER BY line LIMIT {BadBook.LIMIT}"
+    )
 
 
 def import_book(
@@ -369,10 +391,8 @@ class _Import:
         self._execute(KNOWN)
         self._execute("ANALYZE known")
         self._execute(SUBSCRIPTIONS_DIFFER, [columns])
-        assignments = "".join(
-            f", {column} = {value}" for column, value in ASSIGNMENTS.items() if column in columns
-        )
-        changed = self._settle(DIFFERENCES, UPDATE_SUBSCRIPTIONS.format(assignments=assignments))
+        update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
+        changed = self._settle(DIFFERENCES, update)
         self.problems.raise_if_any()
         new = self._insert_subscriptions(last_line)
         return Imported(
@@ -389,11 +409,10 @@ class _Import:
 
     def _copy(self, book: BookFile) -> tuple[list[str], int]:
         """Copy the file into `incoming`; return its columns and its last line."""
-        names = ", ".join(f"{name} {column.type}" for name, column in COLUMNS.items())
         for table in ("incoming", "incoming_service", "incoming_plan", "incoming_client"):
             self._execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
         self._execute("DROP TABLE IF EXISTS pg_temp.known, pg_temp.difference")
-        self._execute(f"CREATE TEMP TABLE incoming (line bigint, {names}) ON COMMIT DROP")
+        self._execute(INCOMING)
 
         null = ", ".join(name for name in NULL_IF_EMPTY if name in book.columns)
         options = f"FORMAT csv{f', FORCE_NULL ({null})' if null else ''}"
@@ -466,8 +485,7 @@ class _Import:
         return 0
 
     def _check(self, problems: str) -> None:
-        first = f"SELECT *, count(*) OVER () FROM ({problems}) problem (line) ORDER BY line"  # noqa: S608
-        self._execute(f"{first} LIMIT {BadBook.LIMIT}")
+        self._execute(first_of(problems))
         found = self.cursor.fetchall()
         for *problem, _ in found:
             self.problems.add(Problem(*problem))
