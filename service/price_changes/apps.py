@@ -1,4 +1,11 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from pricebook.kit.named_statements import NamedStatement
 
 
 class PriceChangesConfig(AppConfig):
@@ -7,6 +14,15 @@ class PriceChangesConfig(AppConfig):
 
     def ready(self) -> None:
         from price_changes.hooks import Answers
+        from pricebook.kit.named_statements import SOURCES
         from services import hooks
 
         hooks.install(Answers())
+        SOURCES.append(_statements)
+
+
+def _statements() -> list[NamedStatement]:
+    # Imported when somebody asks for them: no web server and no worker does.
+    from price_changes import named_statements
+
+    return named_statements.named_statements()

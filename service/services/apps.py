@@ -1,8 +1,30 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from pricebook.kit.named_statements import NamedStatement
 
 
 class ServicesConfig(AppConfig):
     name = "services"
 
     def ready(self) -> None:
+        from pricebook.kit.named_statements import SOURCES
         from services import receivers  # noqa: F401
+
+        SOURCES.append(_statements)
+
+
+def _statements() -> list[NamedStatement]:
+    # Imported when somebody asks for them: no web server and no worker does.
+    from services.audit import named_imports, named_queries, named_reads, named_writes
+
+    return [
+        *named_queries.named_queries(),
+        *named_reads.named_reads(),
+        *named_writes.named_writes(),
+        *named_imports.named_imports(),
+    ]

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
 
 from benchmarks import list_page
+from pricebook.kit.named_statements import named_statements
 from services.tests.factories import a_book
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -57,6 +58,16 @@ class TestDocument:
             if command == "bench" and rest and rest[0] != "all" and not rest[0].startswith("-"):
                 assert (CHECKOUT / "benchmarks" / f"{rest[0]}.py").exists(), line
 
+    @pytest.mark.django_db
+    def test_statements_have_these_names(self, document):
+        known = {each.name for each in named_statements()}
+        for line in commands(document):
+            _, command, rest = LAUNCHER["parse"](shlex.split(line, comments=True)[1:])
+            if command == "manage" and rest[:1] == ["explain_queries"]:
+                for name in rest[1:]:
+                    if name != "list" and not name.startswith("-"):
+                        assert any(name in each for each in known), line
+
     def test_addresses_are_served(self, document):
         for path in re.findall(r"(?:127\.0\.0\.1|localhost):8000(/[\w/-]*)", read(document)):
             resolve(path)
@@ -95,6 +106,16 @@ def test_every_decision_is_linked_from_a_document():
     linked = "".join(read(document) for document in DOCUMENTS)
     for decision in CHECKOUT.glob("docs/decisions/*.md"):
         assert f"decisions/{decision.name}" in linked, f"nothing leads to {decision}"
+
+
+def test_statements_and_their_command_are_named_by_a_document():
+    lines = [line for document in DOCUMENTS for line in commands(document)]
+    for beginning in (
+        "./pricebook manage explain_queries list",
+        "./pricebook manage explain_queries --sql",
+        "./pricebook manage write_schema",
+    ):
+        assert any(line.startswith(beginning) for line in lines), beginning
 
 
 def test_the_readme_names_every_command_of_the_launcher():

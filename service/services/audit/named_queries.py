@@ -1,23 +1,20 @@
 """The queries that the service lives on, each with the index that it is meant to take, and why.
 
-Who calls it: the command `explain_queries`, which prints their plans on the book as it is, and
-tests/test_indexes.py, which asserts them on one of a realistic size. The statements are taken
-from services.reading import breakdown_sql
-from where they run, with values that the book has.
+The command `explain_queries` prints their plans on the book as it is, and tests/test_indexes.py
+asserts them on one of a realistic size. The statements are taken from where they run, with values
+that the book has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
-from django.db.models import Max, Min, QuerySet
+from django.db.models import QuerySet
 
-from clients.models import Client
+from pricebook.kit.named_statements import NamedStatement
 from services.audit import book_check
-from services.bounds import FIRST_DAY
+from services.audit.book_examples import examples
 from services.models import Repricing, Subscription
 from services.reading import breakdown, breakdown_sql, pages, total
 from services.reading.access_paths import access_path
@@ -27,45 +24,23 @@ from services.transfer import chunks
 from services.transfer.formats import NDJSON
 
 PAGE = 100
+WORKERS = "workers: reprice"
+LIST = "GET /api/subscriptions/"
+STREAM = "GET /api/subscriptions/?format=, export_book"
+CLIENTS = "GET /api/clients/"
 
 
-@dataclass(frozen=True)
-class NamedQuery:
-    """A statement with its parameters; `why` says which index serves it."""
-
-    name: str
-    why: str
-    sql: str
-    params: tuple[Any, ...]
-
-    def explain(self, *options: str) -> list[Any]:
-        """The plan: lines of text, or one document with the option FORMAT JSON.
-
-        ANALYZE among the options runs the statement; it only reads.
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN ({', '.join(options) or 'COSTS'}) {self.sql}", self.params)
-            return [line for (line,) in cursor.fetchall()]
-
-
-def named_queries() -> list[NamedQuery]:
+def named_queries() -> list[NamedStatement]:
     """All of them, with the values of a subscription from the middle of the book (5 queries)."""
-    subscriptions = Subscription.objects.order_by("id")
-    ends = subscriptions.aggregate(first=Min("id", default=0), last=Max("id", default=0))
-    later_half = subscriptions.filter(id__gte=(ends["first"] + ends["last"]) // 2)
-    nothing = Subscription(
-        pk=0, client_id=0, service_id=0, plan_id=0, comment="nothing", started_at=FIRST_DAY
-    )
-    middle = later_half.first() or nothing
-    with_key = later_half.exclude(source=None).first() or nothing
-    comment = (later_half.exclude(comment="").first() or nothing).comment
-    source, external_id = with_key.source or "none", with_key.external_id or "none"
+    example = examples()
+    middle, comment, email = example.middle, example.comment, example.email
+    source, external_id = example.source, example.external_id
 
-    client = Client.objects.select_related("user").filter(pk=middle.client_id).first()
-    client_name, email = (client.company_name, client.user.email) if client else ("", "nobody")
-
-    def of(name: str, why: str, queryset: QuerySet[Any, Any]) -> NamedQuery:
-        return NamedQuery(name, why, *queryset.query.sql_with_params())
+    def of(
+        name: str, why: str, queryset: QuerySet[Any, Any], run_by: str = LIST, purpose: str = ""
+    ) -> NamedStatement:
+        purpose = purpose or "the rows that a filter leaves, without order and page"
+        return NamedStatement(name, purpose, run_by, *queryset.query.sql_with_params(), why=why)
 
     def page(
         name: str,
@@ -74,15 +49,16 @@ def named_queries() -> list[NamedQuery]:
         order: str = "id",
         value: str = "",
         **given: Any,
-    ) -> NamedQuery:
+    ) -> NamedStatement:
         cursor = None if after is None else Cursor(after, value=value)
         statement = pages.statement(
             access_path(BookFilter(**given), ORDERINGS[order]), cursor, PAGE
         )
-        return NamedQuery(name, why, *statement)
+        purpose = "a page, what all that match come to, and the version of the book"
+        return NamedStatement(name, purpose, LIST, *statement, why=why)
 
     every = Subscription.objects.order_by()
-    pair = {"service_id": middle.service_id, "plan_id": middle.plan_id}
+    pair = dict(zip(("service_id", "plan_id"), example.pair, strict=True))
     return [
         of(
             "comment",
@@ -157,21 +133,30 @@ def named_queries() -> list[NamedQuery]:
             "auth_user_email_upper, one login; then the client's foreign key, as above.",
             email=email,
         ),
-        NamedQuery(
+        NamedStatement(
             "chunk of the whole book",
-            "The primary key, from the last chunk on; the joins each by primary key or, where a "
-            "table is small, by a hash of it. So the book is read in one pass, in short snapshots.",
+            "the lines of 4,000 rows, and the version of the book",
+            STREAM,
             *chunks.statement(NDJSON, BookFilter(), middle.pk, chunks.CHUNK),
+            why=(
+                "The primary key, from the last chunk on; the joins each by primary key or, "
+                "where a table is small, by a hash of it. So the book is read in one pass, in "
+                "short snapshots."
+            ),
         ),
-        NamedQuery(
+        NamedStatement(
             "chunk of those of a service that are locked",
-            "subscription_service: no index knows who is locked, so the service's rows are gone "
-            "through a chunk at a time, whether they match or not.",
+            "the lines of those that match among 4,000 rows",
+            STREAM,
             *chunks.statement(
                 NDJSON,
                 BookFilter(service=middle.service_id, price_state="locked"),
                 0,
                 chunks.CHUNK,
+            ),
+            why=(
+                "subscription_service: no index knows who is locked, so the service's rows are "
+                "gone through a chunk at a time, whether they match or not."
             ),
         ),
         page(
@@ -198,7 +183,7 @@ def named_queries() -> list[NamedQuery]:
             "foreign key, until the page is full.",
             after=middle.pk,
             order="client_name",
-            value=client_name,
+            value=example.client_name,
         ),
         page(
             "list of a service by price",
@@ -207,10 +192,10 @@ def named_queries() -> list[NamedQuery]:
             order="-price",
             service=middle.service_id,
         ),
-        NamedQuery(
+        NamedStatement(
             "clients by e-mail, from the middle",
-            "auth_user_email_upper gives the order; each login leads to its client by the unique "
-            "index of that. Clients of one e-mail are put in order by their ids.",
+            "a page of clients with what each pays, and what all pay",
+            CLIENTS,
             *breakdown_sql.statement(
                 "client",
                 {},
@@ -218,51 +203,73 @@ def named_queries() -> list[NamedQuery]:
                 PAGE,
                 breakdown.ORDERINGS["client"]["email"],
             ),
+            why=(
+                "auth_user_email_upper gives the order; each login leads to its client by the "
+                "unique index of that. Clients of one e-mail are put in order by their ids."
+            ),
         ),
-        NamedQuery(
+        NamedStatement(
             "clients by name, from the middle",
-            "client_company_name gives the order and stops after a page; the subscriptions of each "
-            "come by the foreign key. What all pay is the sum of the subtotals; how many they are "
-            "is counted only if the cache does not know it.",
+            "a page of clients with what each pays, and what all pay",
+            CLIENTS,
             *breakdown_sql.statement(
                 "client",
                 {},
-                Cursor(middle.client_id, value=client_name),
+                Cursor(middle.client_id, value=example.client_name),
                 PAGE,
                 breakdown.ORDERINGS["client"]["company_name"],
             ),
+            why=(
+                "client_company_name gives the order and stops after a page; the subscriptions "
+                "of each come by the foreign key. What all pay is the sum of the subtotals; how "
+                "many they are is counted only if the cache does not know it."
+            ),
         ),
-        NamedQuery(
+        NamedStatement(
             "total",
-            "No index, and no subscription: a sum over the subtotals, of which there are a few "
-            "for each (service, plan).",
+            "the total of the whole book",
+            "the admin, export_book",
             *total.kept(BookFilter()),
+            why=(
+                "No index, and no subscription: a sum over the subtotals, of which there are a "
+                "few for each (service, plan)."
+            ),
         ),
-        NamedQuery(
+        NamedStatement(
             "total of a comment's prefix",
-            "No subtotal knows comments, so its rows are summed, by subscription_comment; then "
-            "the sum is kept in the cache.",
+            "the total of what no subtotal knows",
+            "the admin",
             *total.summed(BookFilter(comment_prefix=comment)),
+            why=(
+                "No subtotal knows comments, so its rows are summed, by subscription_comment; "
+                "then the sum is kept in the cache."
+            ),
         ),
         of(
             "repricings that are due",
             "repricing_due, a partial index: what has been done is not in it, so the sweep that "
             "runs every two seconds reads an empty index. (On a small table the table itself.)",
             Repricing.objects.due(),
+            WORKERS,
+            "what there is to do",
         ),
         of(
             "chunk of a repricing",
             "subscription_service_plan: the rows of the pair, from the cursor to the chunk's end. "
             "The update itself touches no index, because price is in none (HOT).",
-            Subscription.objects.filter(**pair, id__gt=0, id__lte=ends["last"])
+            Subscription.objects.filter(**pair, id__gt=0, id__lte=example.last_id)
             .active()
             .exclude(price=1)
             .values("id", "price"),
+            WORKERS,
+            "the rows of a chunk that are to move, as its update finds them",
         ),
-        NamedQuery(
+        NamedStatement(
             "book check",
-            "One pass over the whole table, on purpose.",
+            "price = rule, total = rows, ledger = rows, in one snapshot",
+            "beat, check_book",
             book_check.CHECK,
             (20, 20),
+            why="One pass over the whole table, on purpose.",
         ),
     ]

@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
 
+from pricebook.kit.named_statements import NamedStatement
 from services import repricing
-from services.audit.named_queries import NamedQuery, named_queries
+from services.audit.named_queries import named_queries
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
@@ -44,10 +45,10 @@ def execute(sql: str) -> list[tuple]:
         return cursor.fetchall() if cursor.description else []
 
 
-def scans(query: QuerySet | NamedQuery) -> list[tuple[str, str]]:
+def scans(query: QuerySet | NamedStatement) -> list[tuple[str, str]]:
     """How each table is read: ("Seq Scan", table) or ("Index Scan", index), in the plan's order."""
     if isinstance(query, QuerySet):
-        query = NamedQuery("", "", *query.query.sql_with_params())
+        query = NamedStatement("", "", "", *query.query.sql_with_params())
     (document,) = query.explain("FORMAT JSON")
     if isinstance(document, str):
         document = json.loads(document)
@@ -65,7 +66,7 @@ def scans(query: QuerySet | NamedQuery) -> list[tuple[str, str]]:
     return found
 
 
-def reads(query: QuerySet | NamedQuery) -> set[str]:
+def reads(query: QuerySet | NamedStatement) -> set[str]:
     """The names of the indexes and of the wholly read tables of a plan."""
     return {name for _, name in scans(query)}
 

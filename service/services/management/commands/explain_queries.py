@@ -4,36 +4,89 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from services.audit.named_queries import named_queries
+from pricebook.kit.named_statements import NamedStatement, named_statements
+from services.management.table import table
+
+COLUMNS = ("name", "run_by")
 
 
 class Command(BaseCommand):
     help = (
-        "Print how PostgreSQL runs the queries that the service lives on, on the book as it is, "
-        "and which index each is meant to take (docs/indexes.md). Changes nothing."
+        "Print how PostgreSQL runs the queries that the service lives on, on the book as it is,"
+        " and which index each is meant to take (docs/indexes.md). Other statements, those that"
+        " write too, are printed by their names. Changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="only queries with this in their name"
+            "names",
+            nargs="*",
+            metavar="NAME",
+            help="only statements with this in their name; `list` prints all names, a line each",
         )
-        parser.add_argument("--analyze", action="store_true", help="run them and print the times")
+        parser.add_argument(
+            "--sql", action="store_true", help="with the statements and their parameters"
+        )
+        parser.add_argument(
+            "--analyze",
+            action="store_true",
+            help="run them and print the times; those that write are never run",
+        )
         parser.add_argument(
             "--buffers", action="store_true", help="with the pages that they read (runs them)"
         )
 
-    def handle(self, *, names: list[str], analyze: bool, buffers: bool, **options: Any) -> None:
-        queries = named_queries()
-        chosen = [q for q in queries if not names or any(name in q.name for name in names)]
+    def handle(
+        self, *, names: list[str], sql: bool, analyze: bool, buffers: bool, **options: Any
+    ) -> None:
+        statements = named_statements()
+        if names == ["list"]:
+            if sql or analyze or buffers:
+                raise CommandError(
+                    "`list` prints names and runs nothing: leave the options out, or take more of"
+                    ' a name, such as "list of".'
+                )
+            return self._list(statements)
+        # Without a name those whose plans are asserted.
+        chosen = [
+            each
+            for each in statements
+            if (any(name in each.name for name in names) if names else each.why)
+        ]
         if not chosen:
-            known = "\n  ".join(query.name for query in queries)
+            known = "\n  ".join(each.name for each in statements)
             raise CommandError(f"No query is called {' or '.join(names)}. There are:\n  {known}")
         explain = ["ANALYZE"] * (analyze or buffers) + [f"BUFFERS {'on' if buffers else 'off'}"]
-        for query in chosen:
-            self.stdout.write(self.style.MIGRATE_HEADING(query.name))
-            self.stdout.write(
-                textwrap.fill(query.why, 98, initial_indent="  ", subsequent_indent="  ")
-            )
-            for line in query.explain(*explain):
-                self.stdout.write(f"    {line}")
+        for statement in chosen:
+            self.stdout.write(self.style.MIGRATE_HEADING(statement.name))
+            for text in (f"{statement.purpose} ({statement.run_by})", statement.why):
+                if text:
+                    self._write_indented(*textwrap.wrap(text, 96), indent=2)
+            if sql:
+                self._write_sql(statement)
+            if statement.writes and (analyze or buffers):
+                self._write_indented("Not run, as it writes: this is its plan alone.", indent=2)
+            self._write_indented(*statement.explain(*explain))
             self.stdout.write("")
+
+    def _list(self, statements: list[NamedStatement]) -> None:
+        # Whole, however long: a name is what one types here.
+        name, run_by = (max(len(getattr(each, of)) for each in statements) for of in COLUMNS)
+        for each in statements:
+            does = "writes" if each.writes else "reads"
+            self.stdout.write(
+                f"{each.name:{name}}  {does:6}  {each.run_by:{run_by}}  {each.purpose}"
+            )
+
+    def _write_sql(self, statement: NamedStatement) -> None:
+        self.stdout.write("")
+        self._write_indented(*statement.sql.strip("\n").splitlines())
+        self.stdout.write("")
+        if params := statement.typed_params():
+            self._write_indented("Parameters, as they are sent:", indent=2)
+            self._write_indented(*table("<<", params, indent=0))
+            self.stdout.write("")
+
+    def _write_indented(self, *lines: str, indent: int = 4) -> None:
+        for line in lines:
+            self.stdout.write(" " * indent + line if line else line)

@@ -1,0 +1,207 @@
+"""The statements of price changes: what a preview counts, a start lists, and a chunk moves.
+
+Their changes are made up, and not saved: a statement is shown, and explained without being run.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
+
+from price_changes.models import PriceChange
+from price_changes.planning import pending, preview
+from price_changes.planning.definition import rows_sql
+from price_changes.running import moving, starting
+from price_changes.showing import rows
+from pricebook.kit.named_statements import NamedStatement
+from services.audit.book_examples import Examples, examples
+from services.models import Repricing, RepricingStep
+from services.repricing.chunks import CHUNK
+
+Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
+
+PREVIEW = "preview, approve, revert"
+START = "workers: start_due"
+APPROVAL = "approve (frozen), workers: start_due"
+WORKERS = "workers: move_rows"
+
+
+def named_statements() -> list[NamedStatement]:
+    """All of them (5 queries)."""
+    example = examples()
+    return [*_previews(example), *_starts(example), *_chunks(example), *_shown(example)]
+
+
+def _change(example: Examples, **values: Any) -> PriceChange:
+    defaults = {
+        "pk": 0,
+        "comment": "",
+        "adjustment": "",
+        "when_moved": WhenMoved.FROZEN,
+        "for_new_only": False,
+        "effective_at": example.middle.started_at,
+        "approval": 0,
+    }
+    return PriceChange(**(defaults | values))
+
+
+def _list_price(example: Examples, **values: Any) -> PriceChange:
+    service_id = example.middle.service_id
+    given = {"kind": Kind.LIST_PRICE, "service_id": service_id, "new_value": Decimal(100)}
+    return _change(example, **(given | values))
+
+
+def _set(example: Examples, **values: Any) -> PriceChange:
+    given = {
+        "kind": Kind.SET,
+        "filter": {"service": example.middle.service_id},
+        "adjustment": Adjustment.PERCENT,
+        "operand": Decimal(5),
+    }
+    return _change(example, **(given | values))
+
+
+def _previews(example: Examples) -> list[NamedStatement]:
+    def counted(name: str, change: PriceChange) -> NamedStatement:
+        sql, params = rows_sql(change)
+        purpose = "what it would do, in one pass over its rows"
+        statement = preview.PREVIEW.format(rows=sql)
+        return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
+
+    for_new = _list_price(example, for_new_only=True)
+    plan = {"kind": Kind.DISCOUNT, "service_id": None, "plan_id": example.middle.plan_id}
+    return [
+        counted("a list price", _list_price(example)),
+        counted("a discount", _list_price(example, **plan)),
+        counted("a list price for new subscriptions", for_new),
+        counted("the revert of one for new subscriptions", _list_price(example, reverts=for_new)),
+        counted("a set", _set(example)),
+        counted("the revert of a set", _change(example, kind=Kind.REVERT, reverts=_set(example))),
+        NamedStatement(
+            "drift",
+            "how many were written between the preview and the start",
+            START,
+            preview.DRIFT.format(of="service_id"),
+            {"seen": "1:1:", "id": example.middle.service_id},
+        ),
+    ]
+
+
+def _starts(example: Examples) -> list[NamedStatement]:
+    sql, params = rows_sql(_set(example))
+    return [
+        NamedStatement(
+            "width of a stretch",
+            "how many ids hold about a chunk of the pair that has most rows",
+            APPROVAL,
+            starting.WIDTH,
+            [CHUNK],
+        ),
+        NamedStatement(
+            "list the rows of a set",
+            "keeps the rows that move, in stretches, and counts the others",
+            APPROVAL,
+            starting.LIST.format(rows=sql, change=0, width=CHUNK),
+            params,
+            writes=True,
+        ),
+        NamedStatement(
+            "rows about to move",
+            "whether changes that came before have yet to move rows of the list",
+            START,
+            starting.ABOUT_TO_MOVE,
+            {"change": 0},
+        ),
+        NamedStatement(
+            "steps of a set",
+            "a step for each (service, plan) of the list",
+            START,
+            starting.STEPS,
+            {"repricing": 0, "change": 0, "effective_at": example.middle.started_at},
+            writes=True,
+        ),
+    ]
+
+
+def _chunks(example: Examples) -> list[NamedStatement]:
+    service_id, plan_id = example.pair
+    at = example.middle.started_at
+    work = Repricing(pk=0, change_id=0, effective_at=at)
+    step = RepricingStep(repricing=work, service_id=service_id, plan_id=plan_id, after_id=0)
+
+    def moved(name: str, purpose: str, change: PriceChange, late: bool = False) -> NamedStatement:
+        values = moving.values_of(change, step, 0, example.last_id)
+        statement = moving.move_sql(change, late)
+        return NamedStatement(name, purpose, WORKERS, statement, values, writes=True)
+
+    lock = _set(example, adjustment=Adjustment.LOCK, operand=None, comment="Locked for 2027")
+    raised = _set(example, when_moved=WhenMoved.CURRENT)
+    back = _change(example, kind=Kind.REVERT, reverts=lock, when_moved=WhenMoved.CURRENT)
+    of_pair = {"effective": at, "service": service_id, "plan": plan_id}
+    return [
+        NamedStatement(
+            "next chunk of a list",
+            "the stretch of the next chunk, and where it ends",
+            WORKERS,
+            moving.NEXT,
+            {"change": 0, "service": service_id, "plan": plan_id, "after": 0, "size": CHUNK},
+        ),
+        NamedStatement(
+            "catalogue since the instant",
+            "whether it has moved for a pair since",
+            WORKERS,
+            moving.LATE,
+            of_pair,
+        ),
+        moved(
+            "move rows of a set",
+            "judges a chunk, moves it or skips it with the reason: lock, as approved, stamped",
+            lock,
+        ),
+        moved(
+            "move rows of a set, late",
+            "the same of a rise as rows are then, with entries of each later list price",
+            raised,
+            late=True,
+        ),
+        moved("move rows back", "the same of a revert, with the stamped comments", back),
+        NamedStatement(
+            "lock rows written meanwhile",
+            "so that they stay as they are judged; and those whose lock has ended",
+            WORKERS,
+            moving.LOCK,
+            {"ids": [example.middle.pk], "service": service_id, "plan": plan_id},
+            writes=True,
+        ),
+    ]
+
+
+def _shown(example: Examples) -> list[NamedStatement]:
+    sql, params = rows_sql(_set(example))
+    may_concern = RawSQL(pending.MAY_CONCERN, (example.middle.pk,), output_field=BooleanField())  # noqa: S611
+    concerning = pending.scheduled().filter(Q(may_concern))
+    return [
+        NamedStatement(
+            "rows that wait",
+            "those that stand on the list and no worker has come to",
+            "GET /api/price-changes/ID/rows/",
+            rows.WAITING,
+            {"change": 0, "after": 0, "limit": 100},
+        ),
+        NamedStatement(
+            "rows that a scheduled change moves",
+            "the ids, as the filter `pending` asks for them",
+            "GET /api/subscriptions/?pending=",
+            pending.MOVED.format(columns="id", rows=sql),
+            params,
+        ),
+        NamedStatement(
+            "changes that may concern a subscription",
+            "those that name its service, plan or client, or none",
+            "GET /api/subscriptions/ID/explain/",
+            *concerning.query.sql_with_params(),
+        ),
+    ]

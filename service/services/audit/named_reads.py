@@ -1,0 +1,176 @@
+"""Statements that read the book, beside those of `named_queries` whose plans are asserted."""
+
+from __future__ import annotations
+
+from pricebook.kit.access import KEY
+from pricebook.kit.named_statements import NamedStatement
+from services import ledger
+from services.audit.book_examples import Examples, examples
+from services.ledger.changes_feed import FEED
+from services.ledger.entries import COLUMNS
+from services.ledger.explanation import EXPLAIN as EXPLAIN_SQL
+from services.ledger.page import statement_as_of
+from services.reading import breakdown_sql, catalogue_cache, pages
+from services.reading.access_paths import access_path
+from services.reading.filters import BookFilter
+from services.reading.ordering import BY_ID, ORDERINGS, Cursor
+from services.reading.totals_by import totals_statement
+from services.reading.version import Seen
+from services.repricing import followers
+from services.transfer import exporting
+
+LIST = "GET /api/subscriptions/"
+LEDGER = "GET /api/ledger/"
+EXPLAIN = "GET /api/subscriptions/ID/explain/"
+TOTALS = "GET /api/totals/"
+
+PAGE = "a page, what all that match come to, and the version of the book"
+SEEN = Seen("/api/subscriptions/", ["0" * 32])
+SIZE = 100
+
+
+def named_reads() -> list[NamedStatement]:
+    """All of them (5 queries)."""
+    example = examples()
+    return [*_lists(example), *_catalogue(example), *_ledger(example), *_others(example)]
+
+
+def _lists(example: Examples) -> list[NamedStatement]:
+    searched = BookFilter(q=(example.client_name or "company")[:100])
+    of_service = BookFilter(service=example.middle.service_id)
+    of_client = BookFilter(client=example.middle.client_id)
+    of_comment = BookFilter(comment=example.comment)
+    at = example.middle.started_at
+    return [
+        NamedStatement(
+            "list that was seen before",
+            "the same page, or nothing where the caller has it already (304)",
+            LIST,
+            *pages.statement(access_path(BookFilter()), None, SIZE, seen=SEEN),
+        ),
+        NamedStatement(
+            "list of a search",
+            PAGE + "; refused where too many names are like the words",
+            LIST,
+            *pages.statement(access_path(searched, ORDERINGS["client_name"]), None, SIZE),
+        ),
+        NamedStatement(
+            "list of a client by price",
+            PAGE + "; refused where the client has too many",
+            LIST,
+            *pages.statement(
+                access_path(of_client, ORDERINGS["price"]), Cursor(0, value="1"), SIZE
+            ),
+        ),
+        NamedStatement(
+            "list as of an instant",
+            "a page of who paid what then, and what it came to",
+            "GET /api/subscriptions/?as_of=",
+            *statement_as_of(ledger.as_of(at, of_client), None, SIZE, SEEN),
+        ),
+        NamedStatement(
+            "totals of a service by plan",
+            "what they pay, from the subtotals",
+            TOTALS,
+            *totals_statement(access_path(of_service), ["plan"]),
+        ),
+        NamedStatement(
+            "totals of a comment by service",
+            "what they pay, summed",
+            TOTALS,
+            *totals_statement(access_path(of_comment), ["service"], SEEN),
+        ),
+    ]
+
+
+def _catalogue(example: Examples) -> list[NamedStatement]:
+    def page(kind: str, **given: str) -> tuple[str, tuple[object, ...]]:
+        return breakdown_sql.statement(kind, given, None, SIZE, BY_ID)
+
+    what = "with what each pays, and what all pay"
+    return [
+        NamedStatement(
+            "clients of an e-mail",
+            f"the client, {what}",
+            "GET /api/clients/?email=",
+            *page("client", email=example.email),
+        ),
+        NamedStatement(
+            "services", f"a page of services, {what}", "GET /api/services/", *page("service")
+        ),
+        NamedStatement(
+            "plans of a type",
+            f"a page of plans, {what}",
+            "GET /api/plans/?plan_type=",
+            *page("plan", plan_type="student"),
+        ),
+        NamedStatement(
+            "one service",
+            "a service with what its subscriptions pay",
+            "GET /api/services/ID/",
+            *breakdown_sql.one_statement("service", example.middle.service_id),
+        ),
+        NamedStatement(
+            "version of the catalogue",
+            "under which cachalot keeps what it read of the catalogue",
+            "reads of the catalogue (CACHALOT)",
+            catalogue_cache.CATALOGUE_VERSION,
+        ),
+    ]
+
+
+def _ledger(example: Examples) -> list[NamedStatement]:
+    columns = ", ".join(COLUMNS)
+    at = example.middle.started_at
+    return [
+        NamedStatement(
+            "feed",
+            "entries behind a place, of transactions that all have ended",
+            LEDGER,
+            FEED.format(columns=columns),
+            [0, 0, SIZE],
+        ),
+        NamedStatement(
+            "explanation",
+            "the entry that was in force at an instant, and what the rule said",
+            EXPLAIN,
+            EXPLAIN_SQL.format(columns=columns),
+            [None, example.middle.pk],
+        ),
+        NamedStatement(
+            "entries before the start",
+            "whether rows of a pair were written between a change's instant and its start",
+            "workers: reprice",
+            followers.WRITTEN_BEFORE_START,
+            {
+                "at": at,
+                "position": 0,
+                "service": example.middle.service_id,
+                "plan": example.middle.plan_id,
+            },
+        ),
+    ]
+
+
+def _others(example: Examples) -> list[NamedStatement]:
+    return [
+        NamedStatement(
+            "API key",
+            "the key that begins so",
+            "each request with an API key",
+            KEY,
+            ["abcdefgh"],
+        ),
+        NamedStatement(
+            "clients without an e-mail of their own",
+            "how many a file can't tell apart",
+            "export_book",
+            exporting.UNNAMED_CLIENTS,
+        ),
+        NamedStatement(
+            "what no subscription names",
+            "clients, services and plans that a file leaves out",
+            "export_book",
+            exporting.LEFT_OUT,
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Statements by which workers and repairs write: prices, ledger, totals."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pricebook.kit.named_statements import NamedStatement
+from services.audit import book_check
+from services.audit.book_examples import examples
+from services.models import RepricingStep, Subscription
+from services.reading import total
+from services.repricing import followers, lock_ends, writes
+from services.repricing.planning import SPLIT
+
+REPRICE = "workers: reprice"
+
+
+def named_writes() -> list[NamedStatement]:
+    """All of them (5 queries)."""
+    example = examples()
+    service_id, plan_id = example.pair
+    ids, at = [example.middle.pk], example.middle.started_at
+    chunk = Subscription.objects.filter(
+        service_id=service_id, plan_id=plan_id, id__gt=0, id__lte=example.last_id
+    )
+    return [
+        NamedStatement(
+            "plan a repricing",
+            "a step for each (service, plan) that it concerns",
+            REPRICE,
+            SPLIT,
+            {
+                "repricing": 0,
+                "service": service_id,
+                "plan": None,
+                "effective_at": at,
+                "kinds": [RepricingStep.Kind.PRICE.value],
+            },
+            writes=True,
+        ),
+        NamedStatement(
+            "move prices",
+            "followers of a chunk to the rule's price, with their entries in the ledger",
+            REPRICE,
+            *writes.price_sql(chunk.following().exclude(price=1), Decimal(1)),
+            writes=True,
+        ),
+        NamedStatement(
+            "move prices through several changes",
+            "an entry for each change that fell due while no worker came",
+            REPRICE,
+            followers.THROUGH,
+            {
+                "position": [0],
+                "change_id": [0],
+                "effective_at": [at],
+                "due": [True],
+                "service": service_id,
+                "plan": plan_id,
+                "ids": ids,
+            },
+            writes=True,
+        ),
+        NamedStatement(
+            "keep prices, late",
+            "locks followers at what they paid when a change for new subscriptions came",
+            REPRICE,
+            followers.KEEP_LATE,
+            {"ids": ids, "at": at, "position": 0, "until": None, "why": "Price change 0"},
+            writes=True,
+        ),
+        NamedStatement(
+            "give price states back",
+            "takes back the locks of a change for new subscriptions",
+            REPRICE,
+            followers.GIVE_BACK,
+            {"ids": ids, "change": 0, "at": at},
+            writes=True,
+        ),
+        NamedStatement(
+            "release locks that have ended",
+            "entries of what was to be paid since the end",
+            REPRICE,
+            lock_ends.RELEASED,
+            {"until": at, "ids": ids},
+            writes=True,
+        ),
+        NamedStatement(
+            "fold the total",
+            "merges the rows that triggers have appended to it",
+            "workers: fold_total, every 5 s",
+            total.FOLD,
+            writes=True,
+        ),
+        NamedStatement(
+            "mend the total",
+            "appends what is missing from it",
+            "check_book --repair",
+            book_check.MEND_TOTAL,
+            writes=True,
+        ),
+        NamedStatement(
+            "mend the ledger",
+            "an entry for each row that went around it",
+            "check_book --repair",
+            book_check.MEND_LEDGER,
+            [ids],
+            writes=True,
+        ),
+    ]
