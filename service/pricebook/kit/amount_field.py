@@ -82,7 +82,8 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
     if signed["minus"] and not negative:
         raise BadAmount("negative", f"{_quoted(text)} is less than 0, and this can't be.")
     if signed["minus"]:
-        readings = [-reading if reading else reading for reading in readings]  # never -0
+        # Not -reading, which rounds to 28 digits; and never -0.
+        readings = [reading.copy_negate() if reading else reading for reading in readings]
     if len(readings) > 1:
         with_decimals, in_thousands = readings
         raise BadAmount(

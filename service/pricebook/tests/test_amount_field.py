@@ -1,7 +1,9 @@
 """Amounts that people type: each notation is understood, and what is unclear is refused."""
 
 import re
+from contextlib import suppress
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django import forms
@@ -29,10 +31,10 @@ wholes = st.integers(0, 10**12).map(str)
 decimals = st.text("0123456789", max_size=4)
 notations = st.sampled_from(NOTATIONS)
 # Digits and separators that nobody has put in order.
-scrambled = st.text("0123456789012345678901234567890123456789.,' \u202f", max_size=12)
+scrambled = st.text("012345678901234567890123456789٣.,' \u202f", max_size=12)
 
 
-def outcome(text: str, **options: object) -> Decimal | str:
+def outcome(text: str, **options: Any) -> Decimal | str:
     try:
         return parse_amount(text, **options)
     except BadAmount as error:
@@ -72,7 +74,13 @@ class TestWhatPeopleWrite:
 
     @pytest.mark.parametrize(
         ("text", "amount"),
-        [("-5", "-5"), ("\u22125", "-5"), ("\u22121 234,5", "-1234.5"), ("-0,00", "0.00")],
+        [
+            ("-5", "-5"),
+            ("\u22125", "-5"),
+            ("\u22121 234,5", "-1234.5"),
+            ("-0,00", "0.00"),
+            (f"-{'7' * 36}", f"-{'7' * 36}"),
+        ],
     )
     def test_below_zero_where_that_can_be(self, text, amount):
         assert str(parse_amount(text, negative=True)) == amount
@@ -139,6 +147,8 @@ class TestWhatIsNoNumber:
             ("\u202e12", "has “�” in it"),
             ("٣", "has the digit “٣” of another script in it; type 0 to 9."),
             ("१२", "has the digit “१” of another script in it"),
+            ("1٣ 234", "has the digit “٣” of another script in it"),
+            ("1,٣", "has the digit “٣” of another script in it"),
             ("１", "has the digit “１” of another script in it"),
             ("4,50 €", "has a currency sign in it; type the number alone, such as 4.50."),
             ("$4.50", "has a currency sign in it"),
@@ -183,10 +193,8 @@ class TestWhatIsNoNumber:
 
 def never_another(parse, whole, decimals, notation):
     """The number that was written, or a refusal."""
-    try:
+    with suppress(BadAmount):
         assert parse(written(whole, decimals, *notation)) == number(whole, decimals)
-    except BadAmount:
-        pass
 
 
 def takes_out(sign):

@@ -72,10 +72,10 @@ def addresses(url: URLPattern, record: Any) -> Iterator[str]:
     """Where this page of the admin is, of each kind that it has."""
     names = url.pattern.converters or dict.fromkeys(url.pattern.regex.groupindex)
     ids = {name: record.pk for name in names if name in ("object_id", "id")}
-    kinds = {"kind": FORMS, "name": VERBS}
+    kinds = {"kind": [*FORMS], "name": [*VERBS]}
     unknown = names.keys() - ids.keys() - kinds.keys()
     assert not unknown, f"{url}: say here which values {unknown} may have"
-    [*choices] = [{name: word} for name in names if name in kinds for word in kinds[name]]
+    choices = [{name: word} for name in names if name in kinds for word in kinds[name]]
     for choice in choices or [{}]:
         yield reverse(f"admin:{url.name}", kwargs=ids | choice)
 
