@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -265,6 +266,21 @@ class TestEveryText:
 
         with pytest.raises(AssertionError):
             holds()
+
+
+def test_is_as_the_guide_says():
+    guide = (Path(__file__).parents[3] / "docs/operating.md").read_text()
+    rows = re.findall(
+        r"^\| (`.*) \| (.*) \|$", guide.split("### Typing an amount")[1].split("\n## ")[0], re.M
+    )
+    assert len(rows) == 8
+    for typed, means in rows:
+        places = 0 if "discount" in typed else 2
+        texts = re.findall("`([^`]+)`", typed)
+        assert texts
+        for text in texts:
+            found = outcome(text, decimal_places=places, negative=True)
+            assert isinstance(found, str) if "refused" in means else found == Decimal(means), text
 
 
 class Form(forms.Form):
