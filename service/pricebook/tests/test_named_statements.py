@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
-    "services.transfer.importing.INCOMING": "makes the table of a file's lines, which has no plan",
+    "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
     "services.reading.scheduled.MOVED_ONE": "stands around the statement of each scheduled change",
 }

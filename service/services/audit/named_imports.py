@@ -6,34 +6,47 @@ They work on temporary tables, which are made, empty, where a statement is expla
 from __future__ import annotations
 
 from pricebook.kit.named_statements import NamedStatement, Params
-from services.transfer import importing
+from services.transfer import importing, incoming_catalogue, incoming_subscriptions
 from services.transfer.csv_file import COLUMNS
 
 KEY = "lower(email)"
 
 
 def contradiction(column: str, key: str) -> str:
-    return importing.CONTRADICTION.format(column=column, key=key)
+    return incoming_subscriptions.CONTRADICTION.format(column=column, key=key)
 
 
 # Each makes a table, of the file and of those before it.
 MAKES: list[tuple[str, str, str, Params]] = [
-    ("services of the file", "each with its list price", importing.SERVICES, None),
-    ("plans of the file", "each with its discount", importing.PLANS, None),
-    ("clients of the file", "each with its e-mail", importing.CLIENTS, None),
-    ("known lines", "which line is which subscription of the book", importing.KNOWN, None),
+    ("services of the file", "each with its list price", incoming_catalogue.SERVICES, None),
+    ("plans of the file", "each with its discount", incoming_catalogue.PLANS, None),
+    ("clients of the file", "each with its e-mail", incoming_catalogue.CLIENTS, None),
+    (
+        "known lines",
+        "which line is which subscription of the book",
+        incoming_subscriptions.KNOWN,
+        None,
+    ),
     (
         "differences",
         "each value of a known line that differs from the book",
-        importing.SUBSCRIPTIONS_DIFFER,
+        incoming_subscriptions.SUBSCRIPTIONS_DIFFER,
         [list(COLUMNS)],
     ),
 ]
 # The lines that are wrong, or differ from the book.
 FINDS = [
-    ("half a key", "lines with a source or an external id alone", importing.HALF_A_KEY),
-    ("twice", "lines of one external id", importing.TWICE),
-    ("end before start", "lines that end before they start", importing.ENDS_BEFORE_START),
+    (
+        "half a key",
+        "lines with a source or an external id alone",
+        incoming_subscriptions.HALF_A_KEY,
+    ),
+    ("twice", "lines of one external id", incoming_subscriptions.TWICE),
+    (
+        "end before start",
+        "lines that end before they start",
+        incoming_subscriptions.ENDS_BEFORE_START,
+    ),
     (
         "two list prices",
         "lines that name another list price for a service than an earlier one",
@@ -44,33 +57,45 @@ FINDS = [
         "lines that name a client in another way than an earlier one",
         contradiction("company_name", KEY),
     ),
-    ("not the rule", "lines whose price is not the rule's", importing.NOT_THE_RULE),
-    ("e-mail of several", "clients that the book can't tell apart", importing.SAME_EMAIL),
-    ("login that is taken", "clients whose e-mail is another's login", importing.LOGIN_TAKEN),
-    ("other list prices", "services that differ from the book", importing.SERVICES_DIFFER),
-    ("other clients", "clients that differ from the book", importing.CLIENTS_DIFFER),
-    ("other subscriptions", "what differs from the book, in words", importing.DIFFERENCES),
+    ("not the rule", "lines whose price is not the rule's", incoming_subscriptions.NOT_THE_RULE),
+    ("e-mail of several", "clients that the book can't tell apart", incoming_catalogue.SAME_EMAIL),
+    (
+        "login that is taken",
+        "clients whose e-mail is another's login",
+        incoming_catalogue.LOGIN_TAKEN,
+    ),
+    ("other list prices", "services that differ from the book", incoming_catalogue.SERVICES_DIFFER),
+    ("other clients", "clients that differ from the book", incoming_catalogue.CLIENTS_DIFFER),
+    (
+        "other subscriptions",
+        "what differs from the book, in words",
+        incoming_subscriptions.DIFFERENCES,
+    ),
 ]
 COUNTS = [
-    ("missing services", "how many are to be made", importing.MISSING_SERVICES),
-    ("missing plans", "how many are to be made", importing.MISSING_PLANS),
-    ("missing clients", "how many are to be made", importing.MISSING_CLIENTS),
+    ("missing services", "how many are to be made", incoming_catalogue.MISSING_SERVICES),
+    ("missing plans", "how many are to be made", incoming_catalogue.MISSING_PLANS),
+    ("missing clients", "how many are to be made", incoming_catalogue.MISSING_CLIENTS),
 ]
 WRITES = [
-    ("services", "makes those that are missing", importing.INSERT_SERVICES),
-    ("plans", "makes those that are missing", importing.INSERT_PLANS),
-    ("lock the plans", "shared locks on the plans of the file", importing.LOCK_PLANS),
-    ("find the clients", "puts the book's ids to the file's clients", importing.FIND_CLIENTS),
-    ("list prices", "moves those that differ (--update)", importing.UPDATE_SERVICES),
-    ("names", "writes those that differ (--update)", importing.UPDATE_CLIENTS),
-    ("logins", "makes those of new clients", importing.INSERT_LOGINS),
-    ("clients", "makes those that are missing", importing.INSERT_CLIENTS),
+    ("services", "makes those that are missing", incoming_catalogue.INSERT_SERVICES),
+    ("plans", "makes those that are missing", incoming_catalogue.INSERT_PLANS),
+    ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),
+    (
+        "find the clients",
+        "puts the book's ids to the file's clients",
+        incoming_catalogue.FIND_CLIENTS,
+    ),
+    ("list prices", "moves those that differ (--update)", incoming_catalogue.UPDATE_SERVICES),
+    ("names", "writes those that differ (--update)", incoming_catalogue.UPDATE_CLIENTS),
+    ("logins", "makes those of new clients", incoming_catalogue.INSERT_LOGINS),
+    ("clients", "makes those that are missing", incoming_catalogue.INSERT_CLIENTS),
 ]
 
 
 def named_imports() -> list[NamedStatement]:
     """All of them, under names that begin with "import". No query."""
-    tables: list[tuple[str, Params]] = [(importing.INCOMING, None)]
+    tables: list[tuple[str, Params]] = [(incoming_subscriptions.INCOMING, None)]
 
     def named(
         name: str, purpose: str, sql: str, params: Params = None, writes: bool = False
@@ -89,29 +114,32 @@ def named_imports() -> list[NamedStatement]:
     for name, purpose, sql, params in MAKES:
         made.append(named(name, purpose, sql, params, writes=True))
         tables.append((f"{sql} WITH NO DATA", params))
-    assignments = importing.assignments(list(COLUMNS))
+    assignments = incoming_subscriptions.assignments(list(COLUMNS))
     return [
         *made,
-        *[named(name, purpose, importing.first_of(sql)) for name, purpose, sql in FINDS],
+        *[
+            named(name, purpose, incoming_subscriptions.first_of(sql))
+            for name, purpose, sql in FINDS
+        ],
         *[named(*each) for each in COUNTS],
         *[named(*each, writes=True) for each in WRITES],
         named(
             "lock the services",
             "locks on the services of the file, exclusive where a list price moves",
-            importing.LOCK_SERVICES,
+            incoming_catalogue.LOCK_SERVICES,
             [False],
             writes=True,
         ),
         named(
             "change subscriptions",
             "writes what differs (--update)",
-            importing.UPDATE_SUBSCRIPTIONS.format(assignments=assignments),
+            incoming_subscriptions.UPDATE_SUBSCRIPTIONS.format(assignments=assignments),
             writes=True,
         ),
         named(
             "subscriptions",
             "makes those of 50,000 lines that are new, at the rule's price",
-            importing.INSERT_SUBSCRIPTIONS,
+            incoming_subscriptions.INSERT_SUBSCRIPTIONS,
             [0, importing.CHUNK],
             writes=True,
         ),

@@ -1,0 +1,119 @@
+"""The statements by which an import finds and writes services, plans and clients."""
+
+from __future__ import annotations
+
+SERVICES = """
+CREATE TEMP TABLE incoming_service ON COMMIT DROP AS
+SELECT min(line) AS line, service AS name, full_price FROM incoming GROUP BY service, full_price
+"""
+MISSING_SERVICES = """
+SELECT count(*) FROM incoming_service
+ WHERE NOT EXISTS (SELECT FROM services_service book WHERE book.name = incoming_service.name)
+"""
+INSERT_SERVICES = """
+INSERT INTO services_service (name, full_price)
+SELECT name, full_price FROM incoming_service ORDER BY line
+ON CONFLICT DO NOTHING
+"""
+PLANS = """
+CREATE TEMP TABLE incoming_plan ON COMMIT DROP AS
+SELECT min(line) AS line, plan_type, discount_percent
+  FROM incoming GROUP BY plan_type, discount_percent
+"""
+MISSING_PLANS = """
+SELECT count(*) FROM incoming_plan
+ WHERE NOT EXISTS (SELECT FROM services_plan book
+                    WHERE (book.plan_type, book.discount_percent) =
+                          (incoming_plan.plan_type, incoming_plan.discount_percent))
+"""
+INSERT_PLANS = """
+INSERT INTO services_plan (plan_type, discount_percent)
+SELECT plan_type, discount_percent FROM incoming_plan ORDER BY line
+ON CONFLICT DO NOTHING
+"""
+# All locks that the writes below will need, in the order that every writer keeps. What the
+# catalogue says is compared after it, and so stays true until the commit.
+LOCK_SERVICES = """
+SELECT lock_service(id, for_change)
+  FROM (SELECT id, %s AND book.full_price <> incoming_service.full_price AS for_change
+          FROM incoming_service JOIN services_service book USING (name) ORDER BY id) ascending
+"""
+LOCK_PLANS = """
+SELECT lock_plan(id, false)
+  FROM (SELECT id FROM incoming_plan
+          JOIN services_plan USING (plan_type, discount_percent) ORDER BY id) ascending
+"""
+SERVICES_DIFFER = """
+SELECT line, 'full_price', incoming_service.full_price::text,
+       format('differs from the book''s list price of %s, %s', name, book.full_price)
+  FROM incoming_service JOIN services_service book USING (name)
+ WHERE book.full_price <> incoming_service.full_price
+"""
+UPDATE_SERVICES = """
+UPDATE services_service book SET full_price = incoming_service.full_price
+  FROM incoming_service
+ WHERE book.name = incoming_service.name AND book.full_price <> incoming_service.full_price
+"""
+CLIENTS = """
+CREATE TEMP TABLE incoming_client ON COMMIT DROP AS
+SELECT min(line) AS line, lower(email) AS key, (array_agg(email ORDER BY line))[1] AS email,
+       min(company_name) AS company_name, min(full_address) AS full_address,
+       NULL::bigint AS client_id
+  FROM incoming GROUP BY lower(email)
+"""
+SAME_EMAIL = """
+SELECT line, 'email', incoming_client.email,
+       format('is the e-mail of clients %s of the book; give each its own first',
+              string_agg(client.id::text, ', ' ORDER BY client.id))
+  FROM incoming_client
+  JOIN auth_user login ON lower(login.email) = key
+  JOIN clients_client client ON client.user_id = login.id
+ GROUP BY line, incoming_client.email HAVING count(*) > 1
+"""
+FIND_CLIENTS = """
+UPDATE incoming_client SET client_id = client.id
+  FROM auth_user login JOIN clients_client client ON client.user_id = login.id
+ WHERE lower(login.email) = key AND client_id IS NULL
+"""
+LOGIN_TAKEN = """
+SELECT line, 'email', incoming_client.email,
+       format('is the login name of a user with another e-mail, %L; change one of them',
+              login.email)
+  FROM incoming_client JOIN auth_user login ON login.username = incoming_client.email
+ WHERE client_id IS NULL AND lower(login.email) <> key
+"""
+MISSING_CLIENTS = "SELECT count(*) FROM incoming_client WHERE client_id IS NULL"
+# A password that nobody can have, as Django writes it.
+INSERT_LOGINS = """
+INSERT INTO auth_user (username, email, password, first_name, last_name,
+                       is_superuser, is_staff, is_active, date_joined)
+SELECT email, email, '!' || replace(gen_random_uuid()::text, '-', ''), '', '',
+       false, false, true, now()
+  FROM incoming_client WHERE client_id IS NULL ORDER BY line
+ON CONFLICT (username) DO NOTHING
+"""
+INSERT_CLIENTS = """
+INSERT INTO clients_client (user_id, company_name, full_address)
+SELECT login.id, company_name, coalesce(full_address, '')
+  FROM incoming_client JOIN auth_user login ON login.username = incoming_client.email
+ WHERE client_id IS NULL ORDER BY line
+"""
+CLIENTS_DIFFER = """
+SELECT line, differing, here, format('differs from the book''s %L of client %s', there, email)
+  FROM incoming_client
+  JOIN clients_client book ON book.id = client_id
+ CROSS JOIN LATERAL (VALUES
+       ('company_name', incoming_client.company_name, book.company_name),
+       ('full_address', incoming_client.full_address, book.full_address)
+       ) compared (differing, here, there)
+ WHERE here <> there
+"""
+UPDATE_CLIENTS = """
+UPDATE clients_client book
+   SET company_name = incoming_client.company_name,
+       full_address = coalesce(incoming_client.full_address, book.full_address)
+  FROM incoming_client
+ WHERE book.id = client_id
+   AND (book.company_name <> incoming_client.company_name
+        OR book.full_address <> incoming_client.full_address)
+"""
