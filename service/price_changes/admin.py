@@ -28,16 +28,19 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from price_changes.errors import ChangeError
+from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.forms import FORMS, ApproveForm
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
+from price_changes.planning.catalogue_value import value_since
+from price_changes.planning.recount import Recount
 from price_changes.running import lifecycle
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import Names, sentence
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.figures import instant
+from pricebook.kit.read_timeout import long_read
 from services.models import Skip
 from services.tasks import set_comment, set_price, wake
 
@@ -69,7 +72,7 @@ class Verb:
     says: str
     does: Callable[[PriceChange, str, dict[str, Any]], PriceChange]
     done: str
-    permission: str = "approve"
+    permissions: tuple[str, ...] = ("approve",)  # one of them is enough
     danger: bool = False
 
     @property
@@ -94,7 +97,7 @@ VERBS = {
             "Count anew what it would do.",
             lambda change, author, given: previews.preview(change.pk),
             "Previewed again: this is what it would do now.",
-            permission="add",
+            permissions=("add", "approve"),  # who is to approve what has moved has to see it anew
         ),
         Verb(
             "pause",
@@ -216,15 +219,20 @@ class PriceChangeAdmin(BookAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def may(self, request: HttpRequest, permission: str) -> bool:
-        return request.user.has_perm(f"price_changes.{permission}_pricechange")
+    def may(self, request: HttpRequest, *permissions: str) -> bool:
+        """Whether this person has one of them."""
+        return any(
+            request.user.has_perm(f"price_changes.{permission}_pricechange")
+            for permission in permissions
+        )
 
     def verbs(self, request: HttpRequest, change: PriceChange) -> list[Verb]:
         """What this person may do with the change now."""
         return [
             verb
             for verb in map(VERBS.__getitem__, _in_order(lifecycle.allowed(change)))
-            if self.may(request, verb.permission) and not self.needs_another(request, verb, change)
+            if self.may(request, *verb.permissions)
+            and not self.needs_another(request, verb, change)
         ]
 
     def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
@@ -311,6 +319,7 @@ class PriceChangeAdmin(BookAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
+        previewed_at_value = _at_todays_value(change)
         preview = Preview(change.preview) if change.preview else None
         outcome = Outcome(change) if change.started_at else None
         others = _others(change, preview, outcome)
@@ -330,6 +339,7 @@ class PriceChangeAdmin(BookAdmin):
             and self.needs_another(request, VERBS["approve"], change),
             live=_moves_soon(change),
             currency=settings.CURRENCY,
+            previewed_at_value=previewed_at_value,
             preview=preview,
             progress=progress_of([change]).get(change.pk),
             outcome=outcome,
@@ -360,6 +370,7 @@ class PriceChangeAdmin(BookAdmin):
             f"Rows of {change}",
             change=change,
             original=change,
+            previewed_at_value=_at_todays_value(change),
             kinds=kinds,
             only=only,
             rows=[
@@ -372,7 +383,7 @@ class PriceChangeAdmin(BookAdmin):
 
     def verb_view(self, request: HttpRequest, object_id: int, verb: Verb) -> HttpResponse:
         """GET asks, POST does it. Who comes second is told what the first has done."""
-        if not self.may(request, verb.permission):
+        if not self.may(request, *verb.permissions):
             raise PermissionDenied
         change = self.change_or_404(object_id)
         form = None
@@ -386,6 +397,15 @@ class PriceChangeAdmin(BookAdmin):
         says = verb.says
         if verb.name == "cancel" and change.status in (Status.APPLYING, Status.PAUSED):
             says = CANCEL_BEGUN
+        counted = None
+        if verb.name == "approve" and change.has_approvable_preview:
+            try:
+                with long_read():
+                    counted = Recount.of(change)
+            except ChangeError as error:
+                messages.error(request, error.detail)
+                return HttpResponseRedirect(url_of(change.pk))
+            change.old_value, change.new_value = counted.now.old_value, counted.now.new_value
         return self.page(
             request,
             "ask",
@@ -397,6 +417,10 @@ class PriceChangeAdmin(BookAdmin):
             sentence=sentence(change, Names.of_changes([change])),
             form=form,
             preview=change.preview and Preview(change.preview),
+            recount=counted,
+            # One that asks for an approval shows figures that can be approved, or no button.
+            approvable=form is None or (counted is not None and not counted.refuses_all),
+            drift=settings.APPROVAL_DRIFT,
             media=self.media + (form.media if form else self.media),
         )
 
@@ -405,12 +429,17 @@ class PriceChangeAdmin(BookAdmin):
     ) -> HttpResponse:
         try:
             after = verb.does(change, request.user.get_username(), given)
+        except MovedSincePreview as error:
+            messages.error(request, error.detail)
+            return HttpResponseRedirect(url_of(change.pk, "approve"))
         except ChangeError as error:
             messages.error(request, f"Nothing was done. {error.detail}")
             return HttpResponseRedirect(url_of(change.pk))
         transaction.on_commit(_wake, robust=True)
         messages.success(request, verb.done)
-        return HttpResponseRedirect(url_of(after.pk))
+        # From the page that asks for an approval back to it.
+        page = "approve" if request.POST.get("then") == "approve" else "change"
+        return HttpResponseRedirect(url_of(after.pk, page))
 
 
 def _wake() -> None:
@@ -419,6 +448,16 @@ def _wake() -> None:
 
 def _in_order(verbs: Iterable[str]) -> list[str]:
     return [name for name in VERBS if name in verbs]
+
+
+def _at_todays_value(change: PriceChange) -> Decimal | None:
+    """The old value of its preview, where the catalogue has another one now; and the change, as it
+    is shown, leads from that one. One query for a change of the catalogue that has not begun."""
+    now = value_since(change)
+    if now is None:
+        return None
+    previewed, change.old_value = change.old_value, now
+    return previewed
 
 
 def _moves_soon(change: PriceChange) -> bool:

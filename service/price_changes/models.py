@@ -89,6 +89,9 @@ class PriceChange(models.Model):
     preview = models.JSONField(null=True)
     fingerprint = models.CharField(max_length=32, db_default="")
     previewed_at = models.DateTimeField(null=True)
+    # Of the digest of its rows, drawn anew for each preview. It is shown nowhere: whoever knew it
+    # could choose rows that have the fingerprint of others. NULL: from before there were seeds.
+    preview_seed = models.BigIntegerField(null=True, editable=False)
     # What the preview has seen; and of a change of the catalogue, how many subscriptions somebody
     # has written between it and the start.
     preview_snapshot = models.TextField(null=True)
@@ -151,6 +154,11 @@ class PriceChange(models.Model):
         """What there is to know of its state: who has paused it, and the note."""
         paused = self.status == self.Status.PAUSED and self.paused_by
         return " ".join(filter(None, [f"Paused by {self.paused_by}." if paused else "", self.note]))
+
+    @property
+    def has_approvable_preview(self) -> bool:
+        """Whether there is a preview, and not one that was made before there were seeds."""
+        return bool(self.fingerprint) and self.preview_seed is not None
 
     @property
     def why(self) -> str:

@@ -67,6 +67,7 @@ CREATE TABLE price_changes_pricechange (
     paused_by character varying(150) NOT NULL DEFAULT ''::character varying,
     resumed_at timestamp with time zone,
     resumed_by character varying(150) NOT NULL DEFAULT ''::character varying,
+    preview_seed bigint,
     CONSTRAINT price_changes_pricechange_pkey PRIMARY KEY (id),
     CONSTRAINT price_change_status_known CHECK (status::text = ANY (ARRAY['planned'::character varying, 'scheduled'::character varying, 'held'::character varying, 'applying'::character varying, 'paused'::character varying, 'applied'::character varying, 'cancelled'::character varying, 'reverted'::character varying]::text[])),
     CONSTRAINT price_changes_pricec_reverts_id_1bf9f4c1_fk_price_cha FOREIGN KEY (reverts_id) REFERENCES price_changes_pricechange(id) DEFERRABLE INITIALLY DEFERRED

@@ -8,8 +8,10 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from price_changes.models import PriceChange
+from price_changes.planning import recount
 from price_changes.running import lifecycle
 from price_changes.showing.progress import progress_of
+from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
 from services.reading.filters import LASTING
 
@@ -66,12 +68,15 @@ class PreviewSerializer(serializers.Serializer):
     stop_following = serializers.IntegerField(help_text="Movers that leave the catalogue's price.")
     total_before = money()
     total_after = money()
+    movement = money(
+        required=False, help_text="What prices rise and fall by, added up without the sign."
+    )
     by_service_and_plan = PairSerializer(many=True)
     largest_movers = MoverSerializer(many=True)
     distribution = BucketSerializer(many=True, help_text="Movers by the difference.")
     scheduled_before = serializers.ListField(
         child=serializers.IntegerField(),
-        help_text="Changes that come before it, and are not in these figures.",
+        help_text="Changes that come before it, may move rows of it, and are not in its figures.",
     )
 
 
@@ -186,6 +191,28 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
     @extend_schema_field(OutcomeSerializer(allow_null=True))
     def get_outcome(self, change: PriceChange) -> dict[str, Any] | None:
         return lifecycle.outcome(change) if change.started_at else None
+
+
+class MovedFigureSerializer(serializers.Serializer):
+    """A figure of a preview that is another one now."""
+
+    figure = serializers.ChoiceField(list(recount.LABELS))
+    was = money(allow_null=True)
+    now = money(
+        allow_null=True, help_text="Of scheduled_before: the change that was scheduled since."
+    )
+
+
+class RefusedApprovalSerializer(ErrorSerializer):
+    """Why a change can't be approved. With `moved_since_preview`, the preview that was kept."""
+
+    moved = MovedFigureSerializer(
+        many=True, required=False, help_text="What differs from the preview that was approved."
+    )
+    fingerprint = serializers.CharField(required=False, help_text="Of the new preview.")
+    change = OnePriceChangeSerializer(
+        required=False, help_text="The change with its new preview, as it stands now."
+    )
 
 
 @extend_schema_serializer(many=False)

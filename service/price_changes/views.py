@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
+from price_changes.errors import MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import definition, preview
 from price_changes.running import lifecycle
@@ -24,6 +25,7 @@ from price_changes.serializers import (
     OnePriceChangeSerializer,
     PriceChangePageSerializer,
     PriceChangeSerializer,
+    RefusedApprovalSerializer,
     RevertSerializer,
     RowPageSerializer,
     SkipPageSerializer,
@@ -45,6 +47,12 @@ from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
 from services.views.paging import cursor_of, link
 
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
+REFUSED_APPROVAL = REFUSALS | {
+    409: OpenApiResponse(
+        RefusedApprovalSerializer,
+        "Not in this state, or not of the latest preview; or the figures have moved since.",
+    )
+}
 REASONS = [reason.value for reason in Skip.Reason]
 STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
@@ -63,14 +71,16 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 }
 
 
-def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
+def verb(
+    body: type[Serializer] | None, refusals: dict[int, OpenApiResponse] = REFUSALS
+) -> Callable[[Any], Any]:
     """`POST /api/price-changes/{id}/<name>/`, once for each Idempotency-Key."""
 
     def decorated(method: Any) -> Any:
         described = extend_schema(
             parameters=[PATH_ID, idempotency.PARAMETER],
             request=body,
-            responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+            responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN, **refusals},
         )
         return described(action(detail=True, methods=["post"])(idempotent(method)))
 
@@ -143,13 +153,17 @@ class PriceChangeView(ViewSet):
 
     @verb(None)
     def preview(self, request: Request, pk: str) -> Response:
-        """Count anew what a change would do; it gets a new fingerprint if rows have moved."""
+        """Count anew what a change would do. It gets a new fingerprint, moved or not."""
         object_of(request.data, [])
         return answer(preview.preview(known_id(pk)))
 
-    @verb(ApprovalSerializer)
+    @verb(ApprovalSerializer, REFUSED_APPROVAL)
     def approve(self, request: Request, pk: str) -> Response:
-        """Approve what the latest preview showed. It is applied at its instant, or at once."""
+        """Approve what the latest preview showed. It is applied at its instant, or at once.
+
+        It is counted again first. Where the figures have moved since the preview, nothing is
+        approved: the answer is 409 `moved_since_preview`, with the new preview and its fingerprint.
+        """
         given = object_of(request.data, ["fingerprint", "when_moved", "effective_at"])
         if not isinstance(fingerprint := given.get("fingerprint"), str):
             raise Refused(
@@ -157,13 +171,16 @@ class PriceChangeView(ViewSet):
                 "Give the fingerprint of the preview that you approve, as text.",
                 parameter="fingerprint",
             )
-        change = lifecycle.approve(
-            known_id(pk),
-            fingerprint,
-            str(request.user),
-            given.get("when_moved"),
-            given.get("effective_at"),
-        )
+        try:
+            change = lifecycle.approve(
+                known_id(pk),
+                fingerprint,
+                str(request.user),
+                given.get("when_moved"),
+                given.get("effective_at"),
+            )
+        except MovedSincePreview as error:
+            return refused_approval(error)
         return moving(change)
 
     @verb(None)
@@ -251,6 +268,19 @@ class PriceChangeView(ViewSet):
 
 def answer(change: PriceChange, status_code: int = 200) -> Response:
     return Response(OnePriceChangeSerializer(change).data, status=status_code)
+
+
+def refused_approval(error: MovedSincePreview) -> Response:
+    """Answered, and not raised, so that the new preview is committed."""
+    return Response(
+        {
+            "code": error.code,
+            "detail": error.detail,
+            **error.about,
+            "change": OnePriceChangeSerializer(error.change).data,
+        },
+        status=error.status_code,
+    )
 
 
 def moving(change: PriceChange) -> Response:

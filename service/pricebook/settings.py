@@ -1,5 +1,6 @@
 """All settings, from the environment. A missing or unknown value is a message that names it."""
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,6 +29,18 @@ def seconds(name: str, default: float) -> float:
     value: float = env.float(name, default)
     if not 0 <= value <= 86_400:
         raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
+    return value
+
+
+def percent(name: str, default: int) -> Decimal:
+    """The value of a variable that is a part of a hundred, exactly."""
+    given: str = env.str(name, str(default))
+    try:
+        value = Decimal(given)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or not 0 <= value <= 100:
+        raise ImproperlyConfigured(f"{name}={given!r} is not known; it is 0 to 100 per cent.")
     return value
 
 
@@ -256,6 +269,9 @@ CELERY_BEAT_SCHEDULE = {
 
 # Whether who planned a price change may not be who approves it.
 APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
+# By how much the figures of a change may differ from those of its preview when it is approved,
+# where other rows have come or gone since; 0: by nothing. See price_changes/planning/recount.py.
+APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 
 # --- API --------------------------------------------------------------------------------------
 

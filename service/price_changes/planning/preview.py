@@ -1,7 +1,8 @@
 """What a price change would do: counts, totals, groups, and its fingerprint, in one pass.
 
 The fingerprint stands for the definition of the change and for each row of it: what it pays, what
-it is to pay, or why it does not move. Who approves it approves these rows.
+it is to pay, or why it does not move. Who approves it approves these rows. It can't be forged: the
+digest of the rows has a secret seed (docs/decisions/0011-seeded-fingerprint.md).
 """
 
 from __future__ import annotations
@@ -20,26 +21,37 @@ from django.utils import timezone
 from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.definition import fetch, rows_sql
 from services.bounds import HIGHEST_PRICE
-from services.models import Plan, Service
+from services.models import Clock, Plan, Service
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
 LARGEST = 10  # movers among the clients
 
-# Of each row all that decides; XOR, so that no order is needed.
+# Drawn by the database, from its source of random bytes for cryptography: so the seed is in no
+# statement, and in no log of statements.
+DRAW_SEED = """
+UPDATE price_changes_pricechange
+   SET preview_seed = hashtextextended(gen_random_uuid()::text, 0) WHERE id = %s
+"""
+
+# Of each row all that decides; XOR, so that no order is needed. XOR is linear: with a seed that
+# somebody knew he could solve for rows that leave the digest as it is.
 HASH = (
     "bit_xor(hash_record_extended(ROW(id, service_id, plan_id, price, price_state, locked_until,"
-    " new_price, new_state, new_until, reason), 0))"
+    " new_price, new_state, new_until, reason), (SELECT coalesce(preview_seed, 0)"
+    " FROM price_changes_pricechange WHERE id = {change})))"
 )
 
 # Two groupings in one statement, hence of one snapshot. As GROUPING SETS they would be one scan, on
 # one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""
-SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, stop_following,
-       lowest, highest, hash
+SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, movement,
+       stop_following, lowest, highest, hash
   FROM (SELECT service_id, plan_id, reason, bucket, count(*) AS rows, sum(price) AS before,
-               sum(new_price) AS after, count(*) FILTER (
+               sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
+               count(*) FILTER (
                    WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
                ) AS stop_following,
                min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
@@ -49,7 +61,7 @@ SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, aft
                   FROM ({{rows}}) change_row) bucketed
          GROUP BY service_id, plan_id, reason, bucket) pair
  UNION ALL
-SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL
+SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
@@ -67,20 +79,25 @@ class Counted:
     preview: dict[str, Any]
 
 
-def count(change: PriceChange, at: datetime | None = None) -> Counted:
-    """The preview of a change, as of `at`; nothing is kept. Two or three queries.
+def instant_of(change: PriceChange) -> datetime | None:
+    """As of when it is counted; None: now. The instant of one that was held has passed."""
+    return None if change.status == PriceChange.Status.HELD else change.effective_at
 
-    ChangeError for a change that has no rows, or that would make a price negative or too high.
+
+def count(change: PriceChange) -> Counted:
+    """The preview of a change as it would be now; nothing is kept. Five or six queries.
+
+    ChangeError where it would make a price negative or too high.
     """
-    at = at or change.effective_at or timezone.now()
+    at = instant_of(change) or timezone.now()
     sql, params = rows_sql(change, at)
     pairs: dict[tuple[int, int], dict[str, Any]] = {}
     stays: dict[str, int] = defaultdict(int)
     buckets: dict[int, int] = defaultdict(int)
     movers = []
     rows = moves = stop_following = digest = 0
-    before = after = Decimal(0)
-    found = fetch(PREVIEW.format(rows=sql), [*params, *params])
+    before = after = movement = Decimal(0)
+    found = fetch(PREVIEW.format(rows=sql, change=int(change.pk)), [*params, *params])
     for (
         service_id,
         plan_id,
@@ -90,6 +107,7 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
         n,
         was,
         becomes,
+        moved_by,
         stop,
         low,
         high,
@@ -113,7 +131,8 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
         for name, value in (("rows", n), ("moves", moving), ("before", was), ("after", becomes)):
             pair[name] += value
         rows, moves, digest = rows + n, moves + moving, digest ^ hash
-        before, after, stop_following = before + was, after + becomes, stop_following + stop
+        before, after, movement = before + was, after + becomes, movement + moved_by
+        stop_following += stop
         if reason is not None:
             stays[reason] += n
         elif low < 0 or high > HIGHEST_PRICE:
@@ -128,6 +147,7 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
         "stop_following": stop_following,
         "total_before": before,
         "total_after": after,
+        "movement": movement,
         "by_service_and_plan": _named_pairs(list(pairs.values())),
         "largest_movers": _named_clients(movers),
         "distribution": [
@@ -138,17 +158,46 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
             }
             for bucket, n in sorted(buckets.items())
         ],
-        "scheduled_before": list(
-            PriceChange.objects.filter(status="scheduled", effective_at__lte=at)
-            .exclude(pk=change.pk)
-            .values_list("pk", flat=True)[:100]
-        ),
+        "scheduled_before": scheduled_before(change, instant_of(change)),
     }
-    return Counted(rows, moves, fingerprint(change, digest, rows, moves), preview)
+    return Counted(rows, moves, fingerprint(change, digest, rows, moves, before, after), preview)
 
 
-def fingerprint(change: PriceChange, digest: int, rows: int, moves: int) -> str:
-    """32 hexadecimal digits for the definition and the rows."""
+def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
+    """What comes before it, if it came at `at` (None: now), and may move rows of it. One query."""
+    others = PriceChange.objects.filter(
+        status=PriceChange.Status.SCHEDULED, effective_at__lte=at or Clock()
+    ).exclude(pk=change.pk)
+    about = _about(change)
+    return [
+        other.pk
+        for other in others.order_by("effective_at", "approval")
+        if all(about.get(name, value) == value for name, value in _about(other).items())
+    ]
+
+
+def _about(change: PriceChange) -> dict[str, Any]:
+    """By what its rows can be told from those of another change, as far as it says."""
+    kept = change.filter or {}
+    said = {name: kept.get(name) for name in ("service", "plan", "client", "subscription")}
+    said["service"] = change.service_id or said["service"]
+    said["plan"] = change.plan_id or said["plan"]
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def fingerprint(
+    change: PriceChange,
+    digest: int,
+    rows: int,
+    moves: int,
+    total_before: Decimal,
+    total_after: Decimal,
+) -> str:
+    """32 hexadecimal digits for the definition, the rows and their totals.
+
+    By the old formula, without the totals, where the preview is from before there were seeds: what
+    was approved by it goes on being compared with it.
+    """
     definition = [
         change.kind,
         change.service_id,
@@ -168,6 +217,8 @@ def fingerprint(change: PriceChange, digest: int, rows: int, moves: int) -> str:
         rows,
         moves,
     ]
+    if change.preview_seed is not None:
+        definition += [total_before, total_after]
     plain = [str(each.normalize()) if isinstance(each, Decimal) else each for each in definition]
     return blake2b(msgspec.json.encode(plain), digest_size=16).hexdigest()
 
@@ -190,7 +241,11 @@ def preview(change_id: int) -> PriceChange:
         # Before the count, so that what it does not see has not been counted either; what is
         # committed between the two is counted, and called drift.
         [(snapshot,)] = fetch("SELECT pg_current_snapshot()::text", [])
-        counted = count(change, at=timezone.now() if change.status == "held" else None)
+        with connection.cursor() as cursor:
+            cursor.execute(DRAW_SEED, [change.pk])
+        change.refresh_from_db(fields=["preview_seed"])
+        change.old_value, change.new_value = values_now(change)
+        counted = count(change)
         if change.kind == PriceChange.Kind.SET and not counted.rows:
             raise ChangeError(
                 "empty_set",
@@ -201,7 +256,16 @@ def preview(change_id: int) -> PriceChange:
         change.fingerprint = counted.fingerprint
         change.previewed_at = timezone.now()
         change.preview_snapshot = snapshot
-        change.save(update_fields=["preview", "fingerprint", "previewed_at", "preview_snapshot"])
+        change.save(
+            update_fields=[
+                "old_value",
+                "new_value",
+                "preview",
+                "fingerprint",
+                "previewed_at",
+                "preview_snapshot",
+            ]
+        )
     return change
 
 

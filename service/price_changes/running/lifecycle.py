@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from price_changes.errors import ChangeError
+from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.planning.definition import in_future, refuse_lock_that_has_ended, rows_sql
-from price_changes.running import starting
-from price_changes.running.starting import CATALOGUE
+from price_changes.planning import recount
+from price_changes.planning.catalogue_value import CATALOGUE, value_without
+from price_changes.planning.definition import refuse_lock_that_has_ended, rows_sql
+from price_changes.running import approval, starting
 from pricebook.kit.points import at_point
 from services.models import Clock, Repricing, RepricingStep, Skip
 
@@ -86,92 +85,65 @@ def approve(
     `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
     catalogue and a revert are always current). `effective_at` is for one that was held, whose
     instant has passed, and for one that was planned without an instant. Raises ChangeError.
-    `frozen` lists the rows now, in one statement.
+    `frozen` lists the rows now, in one statement; for all others they are counted again, in one
+    too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
+    new preview is kept, and MovedSincePreview has its figures.
     """
     with _held(change_id, "approve") as change:
-        if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
-            raise ChangeError(
-                "needs_another_person",
-                f"{author} planned price change {change_id}; somebody else has to approve it.",
-                403,
-            )
-        if not change.fingerprint:
-            raise ChangeError(
-                "not_previewed",
-                f"Price change {change_id} has no preview yet: preview it first.",
-                409,
-            )
-        if fingerprint != change.fingerprint:
-            raise ChangeError(
-                "stale_fingerprint",
-                f"{str(fingerprint)[:40]!r} is not the fingerprint of the latest preview of price"
-                f" change {change_id}: look at it again, and approve that one.",
-                409,
-                parameter="fingerprint",
-                value=str(fingerprint)[:100],
-            )
-        change.when_moved = _when_moved(change, when_moved)
-        if change.kind not in CATALOGUE and not (change.preview or {}).get("moves"):
-            raise ChangeError(
-                "nothing_moves", "No subscription would move; there is nothing to approve.", 409
-            )
-        if effective_at is not None:
-            change.effective_at = _other_instant(change, effective_at)
-        _order(change)
-        change.status = Status.SCHEDULED
-        change.approved_by, change.approved_at = author, timezone.now()
-        change.note = ""
-        change.save()
-        if change.when_moved == WhenMoved.FROZEN:
-            _freeze(change)
-        at_point("approved")
-    return change
+        approval.refuse_approver(change, author)
+        approval.refuse_fingerprint(change, fingerprint)
+        change.when_moved = approval.when_moved_given(change, when_moved)
+        approval.refuse_if_nothing_moves(change)
+        try:
+            with transaction.atomic():  # a refusal gives back what it has locked and listed
+                if change.when_moved != WhenMoved.FROZEN:
+                    recount.refuse_if_moved(change, change.when_moved == WhenMoved.HOLD)
+                _schedule(change, author, effective_at)
+        except MovedSincePreview:
+            was = recount.seen(change)
+            again = previews.preview(change_id)
+            moved = recount.moved_between(was, recount.seen(again))
+        else:
+            return change
+    raise recount.refusal(change, moved, again)
 
 
-def _other_instant(change: PriceChange, given: Any) -> datetime:
-    at = in_future("effective_at", given)
-    if change.status == Status.PLANNED and change.effective_at not in (None, at):
-        assert change.effective_at is not None
-        raise ChangeError(
-            "instant_is_planned",
-            f"It was planned and previewed for {change.effective_at.isoformat()}: leave"
-            " effective_at out, or plan another change.",
-            409,
-            parameter="effective_at",
-            value=at.isoformat(),
-        )
-    return at
+def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> None:
+    previewed_for = previews.instant_of(change)
+    if effective_at is not None:
+        change.effective_at = approval.instant_given(change, effective_at)
+    _order(change)
+    recount.refuse_if_catalogue_moved(change, previewed_for)
+    change.status = Status.SCHEDULED
+    change.approved_by, change.approved_at = author, timezone.now()
+    change.note = ""
+    change.save(
+        update_fields=[
+            "status",
+            "when_moved",
+            "effective_at",
+            "approval",
+            "approved_by",
+            "approved_at",
+            "note",
+        ]
+    )
+    if change.when_moved == WhenMoved.FROZEN:
+        _freeze(change)
+    at_point("approved")
 
 
-def _when_moved(change: PriceChange, given: str | None) -> str:
-    if change.kind != Kind.SET:
-        if given not in (None, "", WhenMoved.CURRENT):
-            raise ChangeError(
-                "always_current",
-                "A change of the catalogue and a revert move what is there at their instant:"
-                " when_moved is current.",
-                parameter="when_moved",
-                value=str(given)[:100],
-                allowed=[WhenMoved.CURRENT.value],
-            )
-        return WhenMoved.CURRENT
-    if given in (None, ""):
-        return WhenMoved.HOLD
-    if given not in WhenMoved.values:
-        raise ChangeError(
-            "unknown_value",
-            f"when_moved may be {', '.join(WhenMoved.values)}.",
-            parameter="when_moved",
-            value=str(given)[:100],
-            allowed=WhenMoved.values,
-        )
-    return str(given)
+# Approvals come one after the other, until the commit: so each knows what those before it have
+# scheduled. (The starts have a lock of their own, with the number 0.)
+ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
 
 
 def _order(change: PriceChange) -> None:
     """Its place among all changes: the instant, then the order of approvals."""
     role = {Kind.LIST_PRICE: "service", Kind.DISCOUNT: "plan"}.get(Kind(change.kind))
     with connection.cursor() as cursor:
+        # Before the catalogue's lock: who waits here keeps nobody else waiting.
+        cursor.execute(ONE_BY_ONE)
         if role is not None:
             # An edit of the same thing waits for this commit, so it knows of this change; and
             # the instant is read after those that came before.
@@ -199,11 +171,7 @@ def _freeze(change: PriceChange) -> None:
     ListedRows.objects.filter(change_id=change.pk).delete()
     _, found = starting.list_rows(change, rows_sql(change))
     if found != change.fingerprint:
-        raise ChangeError(
-            "moved_since_preview",
-            "Rows have moved since the preview: preview it again, and approve that one.",
-            409,
-        )
+        raise recount.refusal(change, [])
 
 
 def pause(change_id: int, author: str) -> PriceChange:
@@ -284,7 +252,11 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             back = previews.preview(back.pk)
             at_point("revert planned")
             if approve_too:
-                back = approve(back.pk, back.fingerprint, author)
+                # Nobody has seen the preview, and it was counted a moment ago.
+                approval.refuse_approver(back, author)
+                back.when_moved = WhenMoved.CURRENT
+                approval.refuse_if_nothing_moves(back)
+                _schedule(back, author)
     except IntegrityError as error:
         if "price_change_reverted_once" not in str(error):
             raise
@@ -333,8 +305,7 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
     if first.status == Status.REVERTED:
         back.comment = first.comment  # it is in force again, with its stamp
     if change.kind in CATALOGUE:
-        back.old_value = change.new_value
-        back.new_value = starting.value_without(change)
+        back.old_value, back.new_value = change.new_value, value_without(change)
     back.save(force_insert=True)
     back.refresh_from_db()
     return back

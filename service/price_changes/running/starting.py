@@ -16,11 +16,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning.catalogue_value import CATALOGUE, value_now, value_without
 from price_changes.planning.definition import rows_sql
 from price_changes.planning.preview import HASH, drift, fingerprint
 from pricebook.kit.points import at_point
@@ -32,7 +33,6 @@ from services.repricing.locks import LockHeld, giving_way
 from services.repricing.writes import ledger_origin
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
-CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 
 def start_due() -> bool:
@@ -120,53 +120,6 @@ def _repricings(change: PriceChange) -> RepricingQuerySet:
 # --- The catalogue ----------------------------------------------------------------------------
 
 
-def value_without(change: PriceChange) -> Decimal | None:
-    """What is in force when this change is taken back: list price or discount. 2-4 queries.
-
-    That is the value of the greatest (instant, approval) that is neither cancelled nor taken back.
-    When a revert is taken back, what it had taken back counts again.
-    """
-    first = change.first
-    in_force = Q(status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED]) & ~Q(pk=first.pk)
-    if first.status == Status.REVERTED:
-        in_force |= Q(pk=first.pk)
-    newest = (
-        PriceChange.objects.filter(
-            in_force,
-            kind=change.kind,
-            service=change.service_id,
-            plan=change.plan_id,
-            reverts=None,
-            started_at__isnull=False,
-        )
-        .order_by("-effective_at", "-approval")
-        .first()
-    )
-    # Of a service or a plan that came behind its subscriptions, or was edited before there were
-    # price changes.
-    unowned = (
-        Repricing.objects.filter(
-            service=change.service_id, plan=change.plan_id, change_id=None, new_value__isnull=False
-        )
-        .order_by("-effective_at", "-pk")
-        .first()
-    )
-    if newest is not None:
-        assert newest.effective_at is not None
-        if unowned is None or unowned.effective_at <= newest.effective_at:
-            return newest.new_value
-    if unowned is not None:
-        return unowned.new_value
-    name = "list_price_at" if change.kind == Kind.LIST_PRICE else "discount_at"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {name}(%s, '-infinity')",
-            [change.service_id or change.plan_id],
-        )
-        (value,) = cursor.fetchone()
-    return None if value is None else Decimal(value)
-
-
 def _start_catalogue(change: PriceChange) -> None:
     of_service = change.kind == Kind.LIST_PRICE
     model: type[Service] | type[Plan] = Service if of_service else Plan
@@ -175,7 +128,7 @@ def _start_catalogue(change: PriceChange) -> None:
     with connection.cursor() as cursor:
         # Exclusive, before anything is read: who wrote before is seen, who comes after sees this.
         cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
-    now = model._default_manager.filter(pk=pk).values_list(field, flat=True).first()
+    now = value_now(change)
     if now is None:
         change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
         return
@@ -246,7 +199,8 @@ def _put_back_beside_the_value(
 # as failed when it is moved.
 LIST = f"""
 WITH part AS MATERIALIZED (
-    SELECT service_id, plan_id, reason, count(*) AS rows, {HASH} AS hash,
+    SELECT service_id, plan_id, reason, count(*) AS rows, sum(price) AS before,
+           sum(new_price) AS after, {HASH} AS hash,
            min(id) AS first_id, max(id) AS last_id,
            array_agg(id) FILTER (WHERE reason IS NULL) AS ids,
            array_agg(price) FILTER (WHERE reason IS NULL) AS prices,
@@ -266,7 +220,7 @@ WITH part AS MATERIALIZED (
            untils, new_prices, new_states, new_untils
       FROM part WHERE reason IS NULL ORDER BY service_id, plan_id, first_id
 )
-SELECT reason, sum(rows)::bigint, bit_xor(hash) FROM part GROUP BY reason
+SELECT reason, sum(rows)::bigint, bit_xor(hash), sum(before), sum(after) FROM part GROUP BY reason
 """  # noqa: S608 - constants
 
 # So many ids hold about a chunk's rows of the pair that has most of them.
@@ -297,13 +251,17 @@ def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[st
         cursor.execute(LIST.format(rows=sql, change=int(change.pk), width=width), params or None)
         counts = cursor.fetchall()
     at_point("rows listed")
-    digest = 0
-    for _, _, hash in counts:
-        digest ^= hash
-    total = sum(count for _, count, _ in counts)
-    moves = sum(count for reason, count, _ in counts if reason is None)
-    stays = {reason: count for reason, count, _ in counts if reason is not None}
-    return stays, fingerprint(change, digest, total, moves)
+    stays: dict[str, int] = {}
+    moves = digest = 0
+    before = after = Decimal(0)
+    for reason, rows_of_reason, hash, was, becomes in counts:
+        digest, before, after = digest ^ hash, before + was, after + becomes
+        if reason is None:
+            moves = rows_of_reason
+        else:
+            stays[reason] = rows_of_reason
+    total = moves + sum(stays.values())
+    return stays, fingerprint(change, digest, total, moves, before, after)
 
 
 def _start_rows(change: PriceChange) -> None:

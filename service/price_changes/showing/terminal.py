@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Sum
 
 from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import value_since
 from price_changes.running import lifecycle
 from services.management.table import moment, money, table
 from services.models import Plan, Service, Skip
@@ -33,6 +34,8 @@ def lines(change: PriceChange, preview: bool) -> Iterator[str]:
 def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
     if change.title:
         yield "does", does(change)
+    if (now := value_since(change)) is not None:
+        yield "the catalogue says", f"{money(now)}: the figures of the preview are no longer true"
     if change.reason:
         yield "reason", change.reason
     if change.comment:

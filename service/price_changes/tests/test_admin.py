@@ -481,10 +481,11 @@ class TestVerbs:
         assert change.fingerprint != before
 
     def test_one_that_is_held_is_approved_for_another_instant(self, ann, book):
-        change = of_set()
+        change = approved(of_set())
         Service.objects.update(full_price=999)
         repricing.reprice()
-        assert applied(change).status == "held"
+        change.refresh_from_db()
+        assert change.status == "held"
         assert "preview it again" in text_of(ann.get(url("change", change.pk)))
         ann.post(url("preview", change.pk))
         OpenedForm(ann, url("approve", change.pk)).send(

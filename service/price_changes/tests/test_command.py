@@ -144,7 +144,8 @@ class TestPlan:
         )  # fmt: skip
         assert change["effective_at"] == "2998-12-31T23:00:00Z"
         printed = price_change("preview", str(change["id"]))
-        assert printed.endswith(f" {change['fingerprint']}\n"), "nobody waits for so long"
+        fingerprint = PriceChange.objects.get().fingerprint
+        assert printed.endswith(f" {fingerprint}\n"), "nobody waits for so long"
 
     @pytest.mark.parametrize(
         ("words", "adjustment"),
@@ -305,9 +306,11 @@ class TestApprove:
 
     def test_that_is_held_fails_and_says_what_to_do(self, phone):
         number, fingerprint = planned("--service", "Phone", "--add", "1")
+        price_change("approve", number, fingerprint)
         price_state.negotiate(pk_of("Beta"), "19.00", "asked", "carl")
+        repricing.reprice()
 
-        error = refused("approve", number, fingerprint, "--wait")
+        error = refused("watch", number)
 
         assert "is held. Rows have moved since the approval" in str(error)
         assert error.returncode == 1

@@ -138,10 +138,10 @@ class TestASet:
         assert accounted(back)
 
     def test_holds_when_rows_have_moved(self, book):
-        change = planned(kind="set", adjustment="add", operand=5)
+        change = approved(planned(kind="set", adjustment="add", operand=5))
         Service.objects.update(full_price=777)
         repricing.reprice()
-        applied(change)
+        change.refresh_from_db()
         assert change.status == "held"
         assert "preview it again" in change.note
         change = preview(change.pk)

@@ -80,8 +80,9 @@ class TestWriting:
         change = planned(planner, **BODY)
         for verb in APPROVERS_VERBS:
             refused(planner.post(f"{URL}{change['id']}/{verb}/"), MAY_APPROVE)
-        assert planner.post(f"{URL}{change['id']}/preview/").status_code == 200
-        response = approve(approver, change)
+        again = planner.post(f"{URL}{change['id']}/preview/")
+        assert again.status_code == 200
+        response = approve(approver, again.json())
         assert (response.status_code, response.json()["approved_by"]) == (200, "approver")
 
     def test_setting_price_states_is_a_permission_of_its_own(self):

@@ -774,9 +774,10 @@ class TestWhatTheDatabaseRefuses:
 
     @pytest.mark.parametrize("when_moved", ["hold", "current"])
     def test_a_price_that_a_write_has_made_too_high(self, book, when_moved):
-        change = planned(kind="set", adjustment="percent", operand=100)
+        change = approved(planned(kind="set", adjustment="percent", operand=100), when_moved)
         price_state.negotiate(book.first().pk, "9999999999.99", "a lot", "ann")
-        applied(change, when_moved)
+        drained()
+        change.refresh_from_db()
         if when_moved == "hold":
             assert change.status == "held"
         else:
@@ -886,12 +887,13 @@ class TestDrift:
     def test_is_how_many_were_written_since_the_preview(self, service, plan):
         _stays, moves, leaves = (a_subscription(service=service, plan=plan) for _ in range(3))
         other = a_service(full_price=10)
-        change = planned(**list_price(service, 150))
+        change = approved(planned(**list_price(service, 150)))
         a_subscription(service=service, plan=plan)
         a_subscription(service=other, plan=plan)
         Subscription.objects.filter(pk=leaves.pk).update(service=other)
         price_state.lock(moves.pk, None, "promised", "ann")
-        applied(change)
+        drained()
+        change.refresh_from_db()
         assert lifecycle.outcome(change)["drift"] == 3
         assert "3 of its subscriptions were written" in change.note
 
@@ -900,9 +902,11 @@ class TestDrift:
         assert (lifecycle.outcome(change)["drift"], change.note) == (0, "")
 
     def test_says_that_the_value_before_it_was_another(self, service, subscription):
-        change = planned(**list_price(service, 150))
+        change = approved(planned(**list_price(service, 150), effective_at=clock() + SECOND))
         Service.objects.filter(pk=service.pk).update(full_price=120)
-        applied(change)
+        until(lambda: clock() > change.effective_at)
+        drained()
+        change.refresh_from_db()
         assert "The value before it was 120.00, not 100.00." in change.note
 
 

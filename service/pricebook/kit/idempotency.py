@@ -5,8 +5,9 @@
             └─ there already, or waited for ─▶ the kept answer, or 422 for another request
 
 So a process that is killed before the COMMIT leaves nothing, and one that is killed after it
-leaves the effect with its answer. Only success is kept: what was refused had no effect, and the
-same key may try again once the reason is mended.
+leaves the effect with its answer. Only success is kept: the same key may try again once the reason
+is mended. What raises has had no effect. A view that answers with a refusal, and does not raise it,
+has what it wrote committed (the new preview of an approval that is refused, say).
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ def idempotent(view: View) -> View:
             if record.status_code is not None:
                 return _kept(record, asked)
             response = view(self, request, *args, **kwargs)
+            if response.status_code >= 400:
+                record.delete()
+                return response
             record.status_code = response.status_code
             record.answer = JSONRenderer.encoder.encode(response.data)
             record.save(update_fields=["status_code", "answer"])

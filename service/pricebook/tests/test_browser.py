@@ -326,10 +326,10 @@ class TestPriceChanges:
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_text("is not the fingerprint of the latest preview")).to_be_visible()
 
-        Service.objects.update(full_price=1000)
-        reprice()
         page.get_by_role("link", name="Approve").click()
         page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("status")).to_contain_text("Scheduled")
+        Subscription.objects.update(price_state="negotiated", price=9)
         reprice()
         expect(page.get_by_role("status")).to_contain_text("Held")
         expect(page.get_by_text("Rows have moved since the approval")).to_be_visible()
@@ -338,6 +338,42 @@ class TestPriceChanges:
         page.get_by_role("button", name="Approve").click()
         reprice()
         expect(page.get_by_role("status")).to_contain_text("Applied")
+
+    def test_who_approves_what_has_moved_sees_the_new_figures_first(self, visit):
+        a_book(12, services=1, plans=1)
+        service = Service.objects.get()
+        values = {"kind": "list_price", "service": service.pk, "new_value": "6"}
+        change = preview(definition.plan(values, "ann").pk)
+        ann = visit().log_in("ann")
+        path = f"/admin/price_changes/pricechange/{change.pk}/approve/"
+        page = ann.open(path)
+        expect(page.locator("#content-main")).to_contain_text("100.00 → 6.00 USD")
+        Service.objects.update(full_price=2550)
+        reprice()
+
+        page.get_by_role("button", name="Approve").click()  # of the page that was open
+        expect(page.get_by_text("value before 100.00 → 2,550.00")).to_be_visible()
+        assert page.url == ann.address + path
+        fingerprint = page.locator("code").text_content()
+        assert fingerprint == PriceChange.objects.get(pk=change.pk).fingerprint
+        assert fingerprint != change.fingerprint
+        expect(page.locator("#content-main")).to_contain_text("30,600.00 USD → 72.00 USD")
+
+        Service.objects.update(full_price=2551)
+        reprice()
+        page = ann.open(path)  # and of one that is opened when it has moved again
+        table = page.get_by_role("region", name="What has moved since the preview")
+        value = table.get_by_role("row", name="Value before")
+        expect(value.get_by_role("cell")).to_have_text(["2,550.00", "2,551.00"])
+        expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+        page.get_by_role("button", name="Preview again").click()
+        expect(page.get_by_text("Previewed again")).to_be_visible()
+        expect(table).to_have_count(0)
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Approved.")).to_be_visible()
+        reprice()
+        expect(page.get_by_role("status")).to_contain_text("Applied")
+        assert set(Subscription.objects.values_list("price", flat=True)) == {Decimal(6)}
 
     def test_one_price_is_locked_with_a_reason(self, visit):
         subscription = a_subscription(service=a_service(100))
@@ -454,6 +490,10 @@ class TestEveryPage:
         changes = "/admin/price_changes/pricechange"
         reprice()
         applied, planned = PriceChange.objects.get(), a_raise()
+        values = {"kind": "list_price", "service": subscription.service_id, "new_value": "6"}
+        moved = preview(definition.plan(values, "ann").pk)
+        Service.objects.update(full_price=Decimal(2550))
+        reprice()
         ann = visit(color_scheme=scheme, viewport={"width": width, "height": 844})
         violations = [*self.violations(ann, "/"), *self.violations(ann, "/admin/login/")]
         ann.log_in("ann")
@@ -462,7 +502,7 @@ class TestEveryPage:
             "/admin/services/subscription/",
             f"/admin/services/subscription/{subscription.pk}/change/",
             f"/admin/services/service/{subscription.service_id}/change/",
-            f"/admin/services/repricing/{Repricing.objects.get().pk}/change/",
+            f"/admin/services/repricing/{Repricing.objects.earliest('pk').pk}/change/",
             "/admin/services/repricing/",
             "/admin/clients/client/",
             f"/admin/services/subscription/{subscription.pk}/price/lock/",
@@ -473,6 +513,8 @@ class TestEveryPage:
             f"{changes}/{planned.pk}/change/",
             f"{changes}/{planned.pk}/rows/",
             f"{changes}/{planned.pk}/approve/",
+            f"{changes}/{moved.pk}/approve/",
+            f"{changes}/{moved.pk}/change/",
             f"{changes}/{applied.pk}/change/",
         ):
             violations += self.violations(ann, path)

@@ -334,8 +334,10 @@ def _progress(change: PriceChange) -> tuple[int, int]:
 def _next(change: PriceChange, previewed: bool) -> str:
     wait = "" if change.effective_at and change.effective_at > timezone.now() else " --wait"
     match change.status:
+        case Status.PLANNED if change.has_approvable_preview:
+            return f"approve {change.pk} {change.fingerprint}{wait}"
         case Status.PLANNED:
-            return f"approve {change.pk} {change.fingerprint}{wait}" if change.fingerprint else ""
+            return f"preview {change.pk}"
         case Status.HELD if previewed:
             return f"approve {change.pk} {change.fingerprint}{wait}"
         case Status.HELD:
@@ -351,13 +353,15 @@ def _next(change: PriceChange, previewed: bool) -> str:
     return ""
 
 
-AMOUNTS = {"total_before", "total_after", "before", "after"}
+AMOUNTS = {"total_before", "total_after", "movement", "before", "after"}
 
 
 def _record(change: PriceChange) -> dict[str, Any]:
     """As programs read it: its fields, the verbs that its state allows, and what became of it."""
     fields = {
-        field.attname: getattr(change, field.attname) for field in change._meta.concrete_fields
+        field.attname: getattr(change, field.attname)
+        for field in change._meta.concrete_fields
+        if field.name != "preview_seed"
     }
     return fields | {
         "preview": _exact(change.preview),

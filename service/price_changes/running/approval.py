@@ -1,0 +1,90 @@
+"""What an approval says, checked: by whom, of which preview, what if rows move, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import CATALOGUE
+from price_changes.planning.definition import in_future
+
+Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+
+
+def refuse_approver(change: PriceChange, author: str) -> None:
+    if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
+        raise ChangeError(
+            "needs_another_person",
+            f"{author} planned price change {change.pk}; somebody else has to approve it.",
+            403,
+        )
+
+
+def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:
+    if not change.has_approvable_preview:
+        why = "no preview yet"
+        if change.fingerprint:
+            why = "a preview of an earlier release, which can't be approved any more"
+        raise ChangeError(
+            "not_previewed", f"Price change {change.pk} has {why}: preview it first.", 409
+        )
+    if fingerprint != change.fingerprint:
+        raise ChangeError(
+            "stale_fingerprint",
+            f"{str(fingerprint)[:40]!r} is not the fingerprint of the latest preview of price"
+            f" change {change.pk}: look at it again, and approve that one.",
+            409,
+            parameter="fingerprint",
+            value=str(fingerprint)[:100],
+        )
+
+
+def refuse_if_nothing_moves(change: PriceChange) -> None:
+    if change.kind not in CATALOGUE and not (change.preview or {}).get("moves"):
+        raise ChangeError(
+            "nothing_moves", "No subscription would move; there is nothing to approve.", 409
+        )
+
+
+def instant_given(change: PriceChange, given: Any) -> datetime:
+    at = in_future("effective_at", given)
+    if change.status == Status.PLANNED and change.effective_at not in (None, at):
+        assert change.effective_at is not None
+        raise ChangeError(
+            "instant_is_planned",
+            f"It was planned and previewed for {change.effective_at.isoformat()}: leave"
+            " effective_at out, or plan another change.",
+            409,
+            parameter="effective_at",
+            value=at.isoformat(),
+        )
+    return at
+
+
+def when_moved_given(change: PriceChange, given: str | None) -> str:
+    if change.kind != Kind.SET:
+        if given not in (None, "", WhenMoved.CURRENT):
+            raise ChangeError(
+                "always_current",
+                "A change of the catalogue and a revert move what is there at their instant:"
+                " when_moved is current.",
+                parameter="when_moved",
+                value=str(given)[:100],
+                allowed=[WhenMoved.CURRENT.value],
+            )
+        return WhenMoved.CURRENT
+    if given in (None, ""):
+        return WhenMoved.HOLD
+    if given not in WhenMoved.values:
+        raise ChangeError(
+            "unknown_value",
+            f"when_moved may be {', '.join(WhenMoved.values)}.",
+            parameter="when_moved",
+            value=str(given)[:100],
+            allowed=WhenMoved.values,
+        )
+    return str(given)
