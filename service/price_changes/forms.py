@@ -21,6 +21,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
@@ -127,7 +128,7 @@ class PlanForm(forms.Form):
         return [(title, [self[name] for name in names]) for title, names in self.sections]
 
     def values(self) -> dict[str, Any]:
-        """What `definition.plan()` takes."""
+        """What `verbs.plan()` takes."""
         given = self.cleaned_data
         values = {"kind": self.kind}
         for name in (*definition.COMMON, *definition.OF_KIND[Kind(self.kind)]):
@@ -139,7 +140,7 @@ class PlanForm(forms.Form):
         """The change with its preview; None, with an error at its field, if it can't be."""
         try:
             with transaction.atomic():
-                return preview(definition.plan(self.values(), author).pk)
+                return preview(verbs.plan(self.values(), author).pk)
         except ChangeError as error:
             self.refuse(error)
             return None

@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning import pending, preview
-from price_changes.planning.definition import rows_sql
+from price_changes.planning.rows_sql import rows_sql
 from price_changes.running import moving, starting
 from price_changes.showing import rows
 from pricebook.kit.named_statements import NamedStatement

@@ -7,9 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.planning import recount
-from price_changes.running import lifecycle
 from price_changes.showing.progress import progress_of
 from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
@@ -160,7 +160,7 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_allowed(self, change: PriceChange) -> list[str]:
-        return lifecycle.allowed(change)
+        return verbs.allowed(change)
 
 
 class OnePriceChangeSerializer(PriceChangeSerializer):
@@ -190,7 +190,7 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
 
     @extend_schema_field(OutcomeSerializer(allow_null=True))
     def get_outcome(self, change: PriceChange) -> dict[str, Any] | None:
-        return lifecycle.outcome(change) if change.started_at else None
+        return verbs.outcome(change) if change.started_at else None
 
 
 class MovedFigureSerializer(serializers.Serializer):

@@ -15,10 +15,10 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
+from price_changes import verbs
 from price_changes.errors import MovedSincePreview
 from price_changes.models import PriceChange
-from price_changes.planning import definition, preview
-from price_changes.running import lifecycle
+from price_changes.planning import definition
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -147,15 +147,15 @@ class PriceChangeView(ViewSet):
     @idempotent
     def create(self, request: Request) -> Response:
         """Plan a change and preview it. Nothing moves before it is approved."""
-        planned = definition.plan(object_of(request.data), str(request.user))
-        change = preview.preview(planned.pk)
+        planned = verbs.plan(object_of(request.data), str(request.user))
+        change = verbs.preview(planned.pk)
         return answer(change, 201)
 
     @verb(None)
     def preview(self, request: Request, pk: str) -> Response:
         """Count anew what a change would do. It gets a new fingerprint, moved or not."""
         object_of(request.data, [])
-        return answer(preview.preview(known_id(pk)))
+        return answer(verbs.preview(known_id(pk)))
 
     @verb(ApprovalSerializer, REFUSED_APPROVAL)
     def approve(self, request: Request, pk: str) -> Response:
@@ -172,7 +172,7 @@ class PriceChangeView(ViewSet):
                 parameter="fingerprint",
             )
         try:
-            change = lifecycle.approve(
+            change = verbs.approve(
                 known_id(pk),
                 fingerprint,
                 str(request.user),
@@ -187,26 +187,26 @@ class PriceChangeView(ViewSet):
     def pause(self, request: Request, pk: str) -> Response:
         """Leave the remaining rows alone until it is resumed."""
         object_of(request.data, [])
-        return answer(lifecycle.pause(known_id(pk), str(request.user)))
+        return answer(verbs.pause(known_id(pk), str(request.user)))
 
     @verb(None)
     def resume(self, request: Request, pk: str) -> Response:
         """Go on with one that was paused."""
         object_of(request.data, [])
-        return moving(lifecycle.resume(known_id(pk), str(request.user)))
+        return moving(verbs.resume(known_id(pk), str(request.user)))
 
     @verb(None)
     def cancel(self, request: Request, pk: str) -> Response:
         """Before its instant nothing happens; while it runs, what it has moved goes back."""
         object_of(request.data, [])
-        return moving(lifecycle.cancel(known_id(pk), str(request.user)))
+        return moving(verbs.cancel(known_id(pk), str(request.user)))
 
     @verb(RevertSerializer)
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
         given = object_of(request.data, ["approve"])
         approve = definition.flag("approve", given.get("approve", False))
-        return moving(lifecycle.revert(known_id(pk), str(request.user), approve))
+        return moving(verbs.revert(known_id(pk), str(request.user), approve))
 
     @extend_schema(
         parameters=[

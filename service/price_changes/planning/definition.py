@@ -1,21 +1,15 @@
-"""What a price change says, checked: the values of a plan, and the SQL that follows from them.
+"""What a price change says, checked: the values of a plan.
 
-    values (API, form, command line) → `plan()` → PriceChange
-    PriceChange → `rows_sql()` → one row a subscription: what it pays, what it is to pay, or why not
-
-Preview, the frozen list and the list old → new all read the same statement.
+values (API, form, command line) → `plan()` → PriceChange
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import connection
-from django.db.models import Q
 from django.utils import timezone
 
 from price_changes.errors import ChangeError
@@ -23,16 +17,13 @@ from price_changes.models import PriceChange
 from pricebook.kit.points import at_point
 from services import parsing
 from services.bounds import HIGHEST_PRICE
-from services.models import Plan, Service, Subscription
+from services.models import Plan, Service
 from services.parsing import CENT, BadValue
 from services.reading.filters import FILTERS, LASTING, BookFilter
-from services.repricing.followers import BACK
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 Given = ParamSpec("Given")
 Value = TypeVar("Value")
-
-# --- Values -----------------------------------------------------------------------------------
 
 
 def refusing(parse: Callable[Given, Value]) -> Callable[Given, Value]:
@@ -123,12 +114,6 @@ def row_filter(given: Any) -> dict[str, Any]:
             )
     return refusing(BookFilter.of)(given).kept()
 
-
-def condition(kept: Mapping[str, Any]) -> Q:
-    return refusing(BookFilter.of)(kept).condition()
-
-
-# --- The plan ---------------------------------------------------------------------------------
 
 COMMON = ["kind", "title", "reason", "comment", "effective_at"]
 OF_KIND = {
@@ -287,228 +272,3 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
             parameter="locked_until",
         )
     return kept
-
-
-# --- The rows ---------------------------------------------------------------------------------
-
-# One row a subscription that the change is about. `reason` is NULL where it is to become
-# (new_price, new_state, new_until). Rows are judged as they stand at the effective instant: a lock
-# that has ended by then is none, and its price is the rule's.
-STANDING = """
-SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
-       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
-        END AS state,
-       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
-            discount_percent) ELSE price END AS price,
-       price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
-       coalesce(ended_at <= {at}, false) AS ended,
-       full_price, discount_percent
-  FROM services_subscription subscription
-  JOIN services_service service ON service.id = subscription.service_id
-  JOIN services_plan plan ON plan.id = subscription.plan_id
- WHERE {where}
-"""
-
-CATALOGUE_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
-       CASE WHEN moves THEN target ELSE price END AS new_price,
-       CASE WHEN moves THEN 'follows' ELSE state END AS new_state, NULL::timestamptz AS new_until,
-       CASE WHEN moves THEN NULL WHEN ended THEN 'ended' WHEN state <> 'follows' THEN state
-            ELSE 'unchanged' END AS reason
-  FROM (SELECT *, NOT ended AND state = 'follows' AND price <> target AS moves
-          FROM (SELECT *, price_rule({full_price}, {discount_percent}) AS target
-                  FROM ({standing}) standing) targeted) judged
-"""
-
-# The revert of a change for new subscriptions only, or the revert of that: those whose state it
-# puts back, and the followers.
-BACK_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
-       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
-       CASE WHEN reason IS NULL THEN coalesce(back_state, state) ELSE state END AS new_state,
-       CASE WHEN reason IS NULL THEN back_until END AS new_until, reason
-  FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN back_state IS NOT NULL THEN NULL
-                       WHEN state <> 'follows' THEN state WHEN price = target THEN 'unchanged'
-                   END AS reason
-          FROM (SELECT standing.*, back_state, back_until,
-                       CASE WHEN back_state <> 'follows' THEN back.price
-                            ELSE price_rule({full_price}, {discount_percent}) END AS target
-                  FROM ({standing}) standing
-                  LEFT JOIN ({back}) back ON back.id = standing.id) targeted) judged
-"""
-
-KEPT_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
-       price AS new_price, CASE WHEN keeps THEN 'locked' ELSE state END AS new_state,
-       CASE WHEN keeps THEN {until}::timestamptz END AS new_until,
-       CASE WHEN keeps THEN NULL WHEN ended THEN 'ended' ELSE state END AS reason
-  FROM (SELECT *, NOT ended AND state = 'follows' AS keeps FROM ({standing}) standing) judged
-"""
-
-SET_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
-       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
-       CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
-       CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
-  FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN {stays} THEN {stays_because}
-                       WHEN {unchanged} THEN 'unchanged' END AS reason
-          FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
-                       {until}::timestamptz AS new_until
-                  FROM ({standing}) standing) targeted) judged
-"""
-
-# What a change of a set has moved, and what each of these rows was before it.
-REVERT_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
-       CASE WHEN reason IS NULL THEN before_state ELSE price_state END AS new_state,
-       CASE WHEN reason IS NULL THEN before_until END AS new_until, reason
-  FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
-                       ELSE before_price END AS target,
-               CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
-                    WHEN newest_change IS DISTINCT FROM {change} AND NOT has_last_word({change}, id)
-                      OR {reason_is_anothers} THEN 'touched_since' END AS reason
-          FROM (SELECT moved.subscription_id AS id,
-                       coalesce(subscription.client_id, last.client_id) AS client_id,
-                       coalesce(subscription.service_id, last.service_id) AS service_id,
-                       coalesce(subscription.plan_id, last.plan_id) AS plan_id,
-                       coalesce(subscription.price, 0) AS price,
-                       coalesce(subscription.price_state, 'follows') AS price_state,
-                       subscription.locked_until, price_reason, subscription.id IS NULL AS gone,
-                       coalesce(ended_at <= {at}, false) AS ended,
-                       last.change_id AS newest_change, before.price AS before_price,
-                       CASE WHEN before.locked_until <= {at} THEN 'follows'
-                            ELSE coalesce(before.price_state, 'follows') END AS before_state,
-                       CASE WHEN before.locked_until > {at} THEN before.locked_until
-                        END AS before_until,
-                       full_price, discount_percent
-                  FROM (SELECT subscription_id, min(id) AS first_id
-                          FROM services_ledgerentry WHERE change_id = {change}
-                         GROUP BY subscription_id) moved
-                  LEFT JOIN services_subscription subscription
-                    ON subscription.id = moved.subscription_id
-                  LEFT JOIN services_service service ON service.id = subscription.service_id
-                  LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
-                 CROSS JOIN LATERAL (
-                       SELECT change_id, client_id, service_id, plan_id FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id
-                        ORDER BY id DESC LIMIT 1) last
-                  LEFT JOIN LATERAL (
-                       SELECT price, price_state, locked_until FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id AND id < first_id
-                        ORDER BY id DESC LIMIT 1) before ON true) known) judged
-"""
-
-SQL = tuple[str, list[Any]]
-
-
-def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
-    """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
-    at = at or change.effective_at or timezone.now()
-    if change.kind == Kind.REVERT:
-        assert change.reverts is not None
-        anothers, params = reason_is_anothers(change.reverts)
-        return REVERT_ROWS.format(
-            at=literal(at), change=int(change.reverts.pk), reason_is_anothers=anothers
-        ), params
-    if change.kind == Kind.SET:
-        return _set_rows(change, at)
-    if change.kind == Kind.LIST_PRICE:
-        where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
-    else:
-        where, full_price, discount = f"plan.id = {int(change.plan_id or 0)}", None, "{}"
-    standing = STANDING.format(at=literal(at), where=where)
-    if change.for_new_only:
-        return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
-    value = literal(change.new_value)
-    shape = {
-        "standing": standing,
-        "full_price": value if full_price else "full_price",
-        "discount_percent": f"{value}::integer" if discount else "discount_percent",
-    }
-    if change.first.for_new_only:
-        back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), of="")
-        return BACK_ROWS.format(back=back, **shape), []
-    return CATALOGUE_ROWS.format(**shape), []
-
-
-def reason_is_anothers(undone: PriceChange) -> SQL:
-    """The condition that somebody has given a price state his reason, at the price that it had.
-
-    That leaves no entry in the ledger.
-    """
-    if undone.reverts_id is not None:
-        return "false", []
-    return "(price_state <> 'follows' AND price_reason <> %s)", [undone.why]
-
-
-def _set_rows(change: PriceChange, at: datetime) -> SQL:
-    query = Subscription.objects.filter(condition(change.filter or {})).order_by()
-    ids, params = query.values("pk").query.sql_with_params()
-    whole = not change.filter
-    where = "true" if whole else f"subscription.id IN ({ids})"
-    standing = STANDING.format(at=literal(at), where=where)
-    adjustment = change.adjustment
-    rule = "price_rule(full_price, discount_percent)"
-    locked = "state = 'locked'"
-    if adjustment == Adjustment.LOCK:
-        shape = (
-            "price",
-            "locked",
-            "false",
-            "NULL",
-            f"{locked} AND locked_until IS NOT DISTINCT FROM new_until",
-        )
-    elif adjustment == Adjustment.RELEASE:
-        shape = (rule, "follows", "state <> 'locked'", "'unchanged'", "false")
-    elif adjustment == Adjustment.FOLLOW:
-        shape = (rule, "follows", locked, "'locked'", "state = 'follows'")
-    else:
-        shape = (new_price_sql(change), "negotiated", locked, "'locked'", "price = target")
-    target, new_state, stays, because, unchanged = shape
-    return SET_ROWS.format(
-        standing=standing,
-        target=target,
-        new_state=new_state,
-        stays=stays,
-        stays_because=because,
-        unchanged=unchanged,
-        until=literal(change.locked_until),
-    ), list(params) if not whole else []
-
-
-def new_price_sql(change: PriceChange) -> str:
-    """The new price as an expression over `price`: adjusted, rounded to the step, bounded."""
-    operand = literal(change.operand)
-    price = {
-        Adjustment.AMOUNT: f"{operand}::numeric",
-        Adjustment.ADD: f"price + {operand}",
-        # Multiplied and not divided: of a high price the quotient would have six digits, and be
-        # rounded twice.
-        Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
-    }[Adjustment(change.adjustment)]
-    if change.rounding_step is not None:
-        step = literal(change.rounding_step)
-        # The whole steps in it and a half, for the same reason: div() is exact.
-        price = f"sign({price}) * div(abs({price}) + {step} * 0.5, {step}) * {step}"
-    if change.floor is not None:
-        price = f"greatest({price}, {literal(change.floor)})"
-    if change.ceiling is not None:
-        price = f"least({price}, {literal(change.ceiling)})"
-    return f"round({price}, 2)"
-
-
-def literal(value: Decimal | datetime | None) -> str:
-    """A checked value as SQL: numbers and instants only, which have no quotes in them."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, datetime):
-        return f"'{value.isoformat()}'::timestamptz"
-    return f"({value})"
-
-
-def fetch(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params or None)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found

@@ -1,7 +1,7 @@
 """What is scheduled, and which subscriptions it would move.
 
 A change is pending for a subscription while it is scheduled and its rows, judged as of its
-instant, have the subscription among those that move: the rows of `definition.rows_sql`, which
+instant, have the subscription among those that move: the rows of `rows_sql`, which
 preview and start read too.
 """
 
@@ -13,7 +13,7 @@ from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
-from price_changes.planning.definition import fetch, rows_sql
+from price_changes.planning.rows_sql import fetch, rows_sql
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import connection
 
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.definition import new_price_sql
+from price_changes.planning.rows_sql import new_price_sql
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
 from services.models import RepricingStep

@@ -22,8 +22,8 @@ from django.utils import timezone
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE, value_now, value_without
-from price_changes.planning.definition import rows_sql
 from price_changes.planning.preview import HASH, drift, fingerprint
+from price_changes.planning.rows_sql import rows_sql
 from pricebook.kit.points import at_point
 from services import repricing
 from services.bounds import HIGHEST_PRICE

@@ -410,7 +410,7 @@ class TestVerbs:
         self, ann, book, monkeypatch, django_capture_on_commit_callbacks
     ):
         woken: list[Any] = []
-        monkeypatch.setattr("price_changes.admin.wake", lambda *called: woken.append(called))
+        monkeypatch.setattr("price_changes.admin.verbs.wake", lambda *called: woken.append(called))
         change = of_set()
         form = OpenedForm(ann, url("approve", change.pk))
         assert form.fields["fingerprint"] == change.fingerprint

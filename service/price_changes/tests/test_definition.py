@@ -4,7 +4,7 @@ import pytest
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
-from price_changes.planning import definition
+from price_changes.planning import rows_sql
 from price_changes.tests.changes import applied, planned, reverted
 from services.models import Subscription
 from services.tests.factories import a_subscription
@@ -34,7 +34,7 @@ class TestFilterOfASet:
         meant = a_subscription(comment="a" * 3)
         a_subscription(comment="{3}")
         braces = Q(RawSQL("comment ~ '^a{3}$'", (), output_field=BooleanField()))
-        monkeypatch.setattr(definition, "condition", lambda kept: braces)
+        monkeypatch.setattr(rows_sql, "condition", lambda kept: braces)
         change = planned(kind="set", filter={"state": "active"}, adjustment="amount", operand=7)
         assert change.preview["rows"] == 1
         applied(change)

@@ -24,7 +24,7 @@ from django.urls import reverse
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
-from price_changes.planning.definition import fetch, rows_sql
+from price_changes.planning.rows_sql import fetch, rows_sql
 from price_changes.running import starting
 from price_changes.tests.api import ALL, URL, a_program
 from price_changes.tests.changes import SECOND, approved, clock, drained, planned

@@ -14,12 +14,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
+from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.management import plan_options
 from price_changes.models import PriceChange
-from price_changes.planning import definition, preview
+from price_changes.planning import preview
 from price_changes.planning.pending import pending_of
-from price_changes.running import lifecycle
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from services import repricing
@@ -110,12 +110,12 @@ class Command(BaseCommand):
     def plan(self, *, author: str, json: bool, **options: Any) -> None:
         values = plan_options.values(options)
         with transaction.atomic():  # one whose preview is refused leaves nothing
-            change = definition.plan(values, author)
-            change = preview.preview(change.pk)
+            change = verbs.plan(values, author)
+            change = verbs.preview(change.pk)
         self.tell(change, json, preview=True)
 
     def preview(self, *, number: int, json: bool, **options: Any) -> None:
-        self.tell(preview.preview(number), json, preview=True)
+        self.tell(verbs.preview(number), json, preview=True)
 
     def show(self, *, number: int, json: bool, **options: Any) -> None:
         change = _get(number)
@@ -189,20 +189,20 @@ class Command(BaseCommand):
         json: bool,
         **options: Any,
     ) -> None:
-        change = lifecycle.approve(number, fingerprint, author, when_moved, effective_at)
+        change = verbs.approve(number, fingerprint, author, when_moved, effective_at)
         self.go_on(change, wait, json)
 
     def watch(self, *, number: int, json: bool, **options: Any) -> None:
         self.follow(_get(number), lambda: time.sleep(0.2), json)
 
     def pause(self, *, number: int, author: str, json: bool, **options: Any) -> None:
-        self.tell(lifecycle.pause(number, author), json)
+        self.tell(verbs.pause(number, author), json)
 
     def resume(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
-        self.go_on(lifecycle.resume(number, author), wait, json)
+        self.go_on(verbs.resume(number, author), wait, json)
 
     def cancel(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
-        change = lifecycle.cancel(number, author)
+        change = verbs.cancel(number, author)
         back = change.reverted_by.filter(status=Status.SCHEDULED).first()
         if back is None:
             return self.tell(change, json)
@@ -215,7 +215,7 @@ class Command(BaseCommand):
     ) -> None:
         if wait and not yes:
             raise CommandError("--wait needs --yes: look at it first, or apply it.", returncode=2)
-        back = lifecycle.revert(number, author, approve_too=yes)
+        back = verbs.revert(number, author, approve_too=yes)
         if yes:
             self.go_on(back, wait, json)
         else:
@@ -365,8 +365,8 @@ def _record(change: PriceChange) -> dict[str, Any]:
     }
     return fields | {
         "preview": _exact(change.preview),
-        "allowed": lifecycle.allowed(change),
-        "outcome": lifecycle.outcome(change) if change.started_at else None,
+        "allowed": verbs.allowed(change),
+        "outcome": verbs.outcome(change) if change.started_at else None,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection
 
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.definition import new_price_sql
+from price_changes.planning.rows_sql import new_price_sql
 from price_changes.running import lifecycle
 from services.audit import book_check
 from services.models import LedgerEntry, LockEnd, Repricing, RepricingStep

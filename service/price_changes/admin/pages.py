@@ -6,10 +6,6 @@ change read its stored preview, its counters and a page of rows by keyset, never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -18,34 +14,30 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
+from price_changes import verbs
+from price_changes.admin.figures import Outcome, Preview, at_todays_value, moves_soon, named_changes
+from price_changes.admin.verbs import CANCEL_BEGUN, VERBS, Verb, in_order, wake_workers
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.forms import FORMS, ApproveForm
 from price_changes.models import PriceChange
-from price_changes.planning import preview as previews
-from price_changes.planning.catalogue_value import value_since
 from price_changes.planning.recount import Recount
 from price_changes.running import lifecycle
 from price_changes.showing.progress import progress_of
-from price_changes.showing.rows import COUNTED, PAGE, held_by, holds, kinds_of_rows, page_of_rows
+from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import Names, sentence
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.figures import instant
 from pricebook.kit.read_timeout import long_read
-from services.models import Skip
-from services.tasks import set_comment, set_price, wake
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
-
 # The colour of each status's label, in the list and on the page.
 COLOURS = {
     Status.PLANNED: "info",
@@ -57,86 +49,8 @@ COLOURS = {
     Status.CANCELLED: "default",
     Status.REVERTED: "default",
 }
-
-
 # What is narrow stays on one line: the table would else break it to make room for what is wide.
 ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One thing to do with a change: its button, what the page before it says, what does it."""
-
-    name: str
-    label: str
-    says: str
-    does: Callable[[PriceChange, str, dict[str, Any]], PriceChange]
-    done: str
-    permissions: tuple[str, ...] = ("approve",)  # one of them is enough
-    danger: bool = False
-
-    @property
-    def asks(self) -> bool:
-        """Whether a page asks first: not for what moves nothing."""
-        return self.name != "preview"
-
-
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb(
-            "approve",
-            "Approve",
-            "Approve what the preview shows.",
-            lambda change, author, given: lifecycle.approve(change.pk, author=author, **given),
-            "Approved.",
-        ),
-        Verb(
-            "preview",
-            "Preview again",
-            "Count anew what it would do.",
-            lambda change, author, given: previews.preview(change.pk),
-            "Previewed again: this is what it would do now.",
-            permissions=("add", "approve"),  # who is to approve what has moved has to see it anew
-        ),
-        Verb(
-            "pause",
-            "Pause",
-            "Rows that have moved stay moved; the rest waits until somebody resumes. Chunks in"
-            " hand are finished first.",
-            lambda change, author, given: lifecycle.pause(change.pk, author),
-            "Paused.",
-        ),
-        Verb(
-            "resume",
-            "Resume",
-            "The rows that are left are moved.",
-            lambda change, author, given: lifecycle.resume(change.pk, author),
-            "Resumed.",
-        ),
-        Verb(
-            "revert",
-            "Take back",
-            "A change is planned that takes this one back. It has a preview of its own, and moves"
-            " nothing before it is approved.",
-            lambda change, author, given: lifecycle.revert(change.pk, author),
-            "Planned. It takes the change back once it is approved.",
-        ),
-        Verb(
-            "cancel",
-            "Cancel",
-            "Nothing of it will happen.",
-            lambda change, author, given: lifecycle.cancel(change.pk, author),
-            "Cancelled.",
-            danger=True,
-        ),
-    )
-}
-# While rows are moving, to cancel is more than not to begin.
-CANCEL_BEGUN = (
-    "Nothing more moves, and the rows that have moved are taken back, by a change of its own that"
-    " you approve with this."
-)
 
 
 def url_of(change_id: int, page: str = "change") -> str:
@@ -230,7 +144,7 @@ class PriceChangeAdmin(BookAdmin):
         """What this person may do with the change now."""
         return [
             verb
-            for verb in map(VERBS.__getitem__, _in_order(lifecycle.allowed(change)))
+            for verb in map(VERBS.__getitem__, in_order(verbs.allowed(change)))
             if self.may(request, *verb.permissions)
             and not self.needs_another(request, verb, change)
         ]
@@ -319,10 +233,10 @@ class PriceChangeAdmin(BookAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        previewed_at_value = _at_todays_value(change)
+        previewed_at_value = at_todays_value(change)
         preview = Preview(change.preview) if change.preview else None
         outcome = Outcome(change) if change.started_at else None
-        others = _others(change, preview, outcome)
+        others = named_changes(change, preview, outcome)
         names = Names.of_changes([change, *others.values()])
         return self.page(
             request,
@@ -335,9 +249,9 @@ class PriceChangeAdmin(BookAdmin):
             colour=COLOURS[Status(change.status)],
             verbs=self.verbs(request, change),
             needs_another=self.may(request, "approve")
-            and "approve" in lifecycle.allowed(change)
+            and "approve" in verbs.allowed(change)
             and self.needs_another(request, VERBS["approve"], change),
-            live=_moves_soon(change),
+            live=moves_soon(change),
             currency=settings.CURRENCY,
             previewed_at_value=previewed_at_value,
             preview=preview,
@@ -370,7 +284,7 @@ class PriceChangeAdmin(BookAdmin):
             f"Rows of {change}",
             change=change,
             original=change,
-            previewed_at_value=_at_todays_value(change),
+            previewed_at_value=at_todays_value(change),
             kinds=kinds,
             only=only,
             rows=[
@@ -391,7 +305,7 @@ class PriceChangeAdmin(BookAdmin):
             form = ApproveForm(change, request.POST if request.method == "POST" else None)
         if request.method == "POST" and (form is None or form.is_valid()):
             return self.do(request, change, verb, form.cleaned_data if form else {})
-        if verb.name not in lifecycle.allowed(change):
+        if verb.name not in verbs.allowed(change):
             messages.error(request, lifecycle.wrong_state(change, verb.name).detail)
             return HttpResponseRedirect(url_of(change.pk))
         says = verb.says
@@ -435,105 +349,8 @@ class PriceChangeAdmin(BookAdmin):
         except ChangeError as error:
             messages.error(request, f"Nothing was done. {error.detail}")
             return HttpResponseRedirect(url_of(change.pk))
-        transaction.on_commit(_wake, robust=True)
+        transaction.on_commit(wake_workers, robust=True)
         messages.success(request, verb.done)
         # From the page that asks for an approval back to it.
         page = "approve" if request.POST.get("then") == "approve" else "change"
         return HttpResponseRedirect(url_of(after.pk, page))
-
-
-def _wake() -> None:
-    wake(set_price, set_comment)
-
-
-def _in_order(verbs: Iterable[str]) -> list[str]:
-    return [name for name in VERBS if name in verbs]
-
-
-def _at_todays_value(change: PriceChange) -> Decimal | None:
-    """The old value of its preview, where the catalogue has another one now; and the change, as it
-    is shown, leads from that one. One query for a change of the catalogue that has not begun."""
-    now = value_since(change)
-    if now is None:
-        return None
-    previewed, change.old_value = change.old_value, now
-    return previewed
-
-
-def _moves_soon(change: PriceChange) -> bool:
-    """Whether its page is worth asking for every second."""
-    if change.status != Status.SCHEDULED or change.effective_at is None:
-        return change.status == Status.APPLYING
-    return change.effective_at < timezone.now() + timedelta(minutes=1)
-
-
-class Preview:
-    """A stored preview as the page shows it: JSON has no decimals."""
-
-    def __init__(self, kept: dict[str, Any]) -> None:
-        self.rows, self.moves = kept["rows"], kept["moves"]
-        self.stop_following = kept["stop_following"]
-        self.as_of = parse_datetime(kept["as_of"])
-        self.before, self.after = Decimal(kept["total_before"]), Decimal(kept["total_after"])
-        self.stays = [(_reason(reason), rows) for reason, rows in kept["stays"].items()]
-        self.pairs = [_moving(pair) for pair in kept["by_service_and_plan"] if pair["moves"]]
-        self.clients = [_moving(client) for client in kept["largest_movers"]]
-        self.scheduled_before: list[int] = kept["scheduled_before"]
-        most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
-        self.distribution = [
-            {
-                "label": _bucket(bucket["from"], bucket["to"]),
-                "rows": bucket["rows"],
-                "width": max(1, round(100 * bucket["rows"] / most)),
-                "falls": (bucket["to"] or 1) <= 0,
-            }
-            for bucket in kept["distribution"]
-        ]
-
-    @property
-    def difference(self) -> Decimal:
-        return self.after - self.before
-
-
-def _moving(group: dict[str, Any]) -> dict[str, Any]:
-    before, after = Decimal(group["before"]), Decimal(group["after"])
-    return {**group, "before": before, "after": after, "difference": after - before}
-
-
-def _reason(reason: str) -> str:
-    return str(Skip.Reason(reason).label).lower()
-
-
-def _bucket(low: int | None, high: int | None) -> str:
-    said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
-    if low is None:
-        return f"below {said[1]}"
-    return f"{said[0]} and more" if high is None else f"{said[0]} to {said[1]}"
-
-
-class Outcome:
-    """What became of a change that has begun. Five queries, over counters."""
-
-    def __init__(self, change: PriceChange) -> None:
-        counted = lifecycle.outcome(change)
-        self.rows, self.applied = counted["rows"], counted["applied"]
-        self.failed, self.stamped = counted["failed"], counted["stamped"]
-        self.skipped = [
-            {
-                "reason": reason,
-                "label": _reason(reason),
-                "rows": rows,
-                "listed": reason not in COUNTED,
-            }
-            for reason, rows in sorted(counted["skipped"].items())
-        ]
-        self.held_by, self.holds = held_by(change), holds(change)
-
-
-def _others(change: PriceChange, preview: Preview | None, outcome: Outcome | None) -> Any:
-    """The changes that this one's page names. One query."""
-    ids = {change.reverts_id, *(preview.scheduled_before if preview else ())}
-    if outcome:
-        ids |= {*outcome.held_by, *outcome.holds}
-    named = models.Q(pk__in=ids - {None}) | models.Q(reverts=change.pk)
-    return {each.pk: each for each in PriceChange.objects.filter(named)}

@@ -1,0 +1,5 @@
+"""Price changes in the admin."""
+
+from price_changes.admin.pages import PriceChangeAdmin
+
+__all__ = ["PriceChangeAdmin"]

@@ -1,0 +1,108 @@
+"""The figures of a price change as its pages show them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from price_changes import verbs
+from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import value_since
+from price_changes.showing.rows import COUNTED, held_by, holds
+from services.models import Skip
+
+Status = PriceChange.Status
+
+
+def at_todays_value(change: PriceChange) -> Decimal | None:
+    """The old value of its preview, where the catalogue has another one now; and the change, as it
+    is shown, leads from that one. One query for a change of the catalogue that has not begun."""
+    now = value_since(change)
+    if now is None:
+        return None
+    previewed, change.old_value = change.old_value, now
+    return previewed
+
+
+def moves_soon(change: PriceChange) -> bool:
+    """Whether its page is worth asking for every second."""
+    if change.status != Status.SCHEDULED or change.effective_at is None:
+        return change.status == Status.APPLYING
+    return change.effective_at < timezone.now() + timedelta(minutes=1)
+
+
+class Preview:
+    """A stored preview as the page shows it: JSON has no decimals."""
+
+    def __init__(self, kept: dict[str, Any]) -> None:
+        self.rows, self.moves = kept["rows"], kept["moves"]
+        self.stop_following = kept["stop_following"]
+        self.as_of = parse_datetime(kept["as_of"])
+        self.before, self.after = Decimal(kept["total_before"]), Decimal(kept["total_after"])
+        self.stays = [(reason(reason), rows) for reason, rows in kept["stays"].items()]
+        self.pairs = [moving(pair) for pair in kept["by_service_and_plan"] if pair["moves"]]
+        self.clients = [moving(client) for client in kept["largest_movers"]]
+        self.scheduled_before: list[int] = kept["scheduled_before"]
+        most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
+        self.distribution = [
+            {
+                "label": bucket(bucket["from"], bucket["to"]),
+                "rows": bucket["rows"],
+                "width": max(1, round(100 * bucket["rows"] / most)),
+                "falls": (bucket["to"] or 1) <= 0,
+            }
+            for bucket in kept["distribution"]
+        ]
+
+    @property
+    def difference(self) -> Decimal:
+        return self.after - self.before
+
+
+def moving(group: dict[str, Any]) -> dict[str, Any]:
+    before, after = Decimal(group["before"]), Decimal(group["after"])
+    return {**group, "before": before, "after": after, "difference": after - before}
+
+
+def reason(reason: str) -> str:
+    return str(Skip.Reason(reason).label).lower()
+
+
+def bucket(low: int | None, high: int | None) -> str:
+    said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
+    if low is None:
+        return f"below {said[1]}"
+    return f"{said[0]} and more" if high is None else f"{said[0]} to {said[1]}"
+
+
+class Outcome:
+    """What became of a change that has begun. Five queries, over counters."""
+
+    def __init__(self, change: PriceChange) -> None:
+        counted = verbs.outcome(change)
+        self.rows, self.applied = counted["rows"], counted["applied"]
+        self.failed, self.stamped = counted["failed"], counted["stamped"]
+        self.skipped = [
+            {
+                "reason": reason,
+                "label": reason(reason),
+                "rows": rows,
+                "listed": reason not in COUNTED,
+            }
+            for reason, rows in sorted(counted["skipped"].items())
+        ]
+        self.held_by, self.holds = held_by(change), holds(change)
+
+
+def named_changes(change: PriceChange, preview: Preview | None, outcome: Outcome | None) -> Any:
+    """The changes that this one's page names. One query."""
+    ids = {change.reverts_id, *(preview.scheduled_before if preview else ())}
+    if outcome:
+        ids |= {*outcome.held_by, *outcome.holds}
+    named = models.Q(pk__in=ids - {None}) | models.Q(reverts=change.pk)
+    return {each.pk: each for each in PriceChange.objects.filter(named)}

@@ -1,0 +1,95 @@
+"""What people do with a price change on its pages: each verb's button, question and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from price_changes import verbs
+from price_changes.models import PriceChange
+from services.tasks import set_comment, set_price, wake
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing to do with a change: its button, what the page before it says, what does it."""
+
+    name: str
+    label: str
+    says: str
+    does: Callable[[PriceChange, str, dict[str, Any]], PriceChange]
+    done: str
+    permissions: tuple[str, ...] = ("approve",)  # one of them is enough
+    danger: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether a page asks first: not for what moves nothing."""
+        return self.name != "preview"
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "approve",
+            "Approve",
+            "Approve what the preview shows.",
+            lambda change, author, given: verbs.approve(change.pk, author=author, **given),
+            "Approved.",
+        ),
+        Verb(
+            "preview",
+            "Preview again",
+            "Count anew what it would do.",
+            lambda change, author, given: verbs.preview(change.pk),
+            "Previewed again: this is what it would do now.",
+            permissions=("add", "approve"),  # who is to approve what has moved has to see it anew
+        ),
+        Verb(
+            "pause",
+            "Pause",
+            "Rows that have moved stay moved; the rest waits until somebody resumes. Chunks in"
+            " hand are finished first.",
+            lambda change, author, given: verbs.pause(change.pk, author),
+            "Paused.",
+        ),
+        Verb(
+            "resume",
+            "Resume",
+            "The rows that are left are moved.",
+            lambda change, author, given: verbs.resume(change.pk, author),
+            "Resumed.",
+        ),
+        Verb(
+            "revert",
+            "Take back",
+            "A change is planned that takes this one back. It has a preview of its own, and moves"
+            " nothing before it is approved.",
+            lambda change, author, given: verbs.revert(change.pk, author),
+            "Planned. It takes the change back once it is approved.",
+        ),
+        Verb(
+            "cancel",
+            "Cancel",
+            "Nothing of it will happen.",
+            lambda change, author, given: verbs.cancel(change.pk, author),
+            "Cancelled.",
+            danger=True,
+        ),
+    )
+}
+# While rows are moving, to cancel is more than not to begin.
+CANCEL_BEGUN = (
+    "Nothing more moves, and the rows that have moved are taken back, by a change of its own that"
+    " you approve with this."
+)
+
+
+def wake_workers() -> None:
+    wake(set_price, set_comment)
+
+
+def in_order(verbs: Iterable[str]) -> list[str]:
+    return [name for name in VERBS if name in verbs]

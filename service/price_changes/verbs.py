@@ -1,0 +1,31 @@
+"""What people and programs do with a price change. Every edge calls these, and Python may too.
+
+    plan → preview → approve → (pause, resume, cancel) → revert
+
+Each is one transaction, says who did it, and raises ChangeError (code, detail, status) where it
+can't be done. docs/price-changes.md shows them on a book.
+"""
+
+from price_changes.planning.definition import plan
+from price_changes.planning.preview import preview
+from price_changes.running.lifecycle import (
+    allowed,
+    approve,
+    cancel,
+    outcome,
+    pause,
+    resume,
+    revert,
+)
+
+__all__ = [
+    "allowed",
+    "approve",
+    "cancel",
+    "outcome",
+    "pause",
+    "plan",
+    "preview",
+    "resume",
+    "revert",
+]

@@ -1,0 +1,43 @@
+"""What the layout promises: small modules, and verbs where the documents say that they are."""
+
+import importlib
+import re
+from pathlib import Path
+
+from django.conf import settings
+
+LONGEST, LONG = 400, 250  # lines
+SHARE_OF_LONG = 0.1
+
+
+def lengths() -> dict[str, int]:
+    """The lines of each module of the product, by its path."""
+    modules = [
+        path
+        for path in Path(settings.BASE_DIR).rglob("*.py")
+        if not {"tests", "migrations"} & set(path.parts) and path.name != "conftest.py"
+    ]
+    found = {str(path.relative_to(settings.BASE_DIR)): path.read_text() for path in modules}
+    return {name: text.count("\n") for name, text in found.items() if text}
+
+
+def test_no_module_is_longer_than_one_reads_at_a_sitting():
+    assert not {name: lines for name, lines in lengths().items() if lines > LONGEST}
+
+
+def test_nine_of_ten_modules_are_short():
+    found = lengths()
+    long = {name: lines for name, lines in found.items() if lines > LONG}
+    assert len(long) <= SHARE_OF_LONG * len(found), long
+
+
+def test_the_verbs_stand_where_the_guide_says():
+    """As `price_changes.verbs.approve`: a module's name, in code, that Python can import."""
+    guide = (settings.BASE_DIR.parent / "docs" / "price-changes.md").read_text()
+    [sentence] = re.findall(r"The same verbs with the same words [^\n]*", guide)
+    names = re.findall(r"`((?:price_changes|services)\.[a-z_.]+)`", sentence)
+    assert len(names) == 4
+    for name in names:
+        assert importlib.import_module(name).__doc__, name
+    verbs = importlib.import_module("price_changes.verbs")
+    assert {"plan", "preview", "approve", "cancel", "revert"} <= set(verbs.__all__)
