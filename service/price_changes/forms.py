@@ -7,88 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.db import transaction
 from django.http import QueryDict
-from django.utils import timezone
-from unfold.widgets import (
-    RADIO_CLASSES,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanSwitchWidget,
-)
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
+from price_changes.fields import choice, instant, line, one_of
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from pricebook.kit.amount_field import AmountField
 from services.models import Plan, Service, Subscription
 from services.reading.filters import LASTING
 
-Kind, Adjustment, WhenMoved = PriceChange.Kind, PriceChange.Adjustment, PriceChange.WhenMoved
-
-
-def line(label: str, length: int, required: bool = False, help_text: str = "") -> forms.CharField:
-    return forms.CharField(
-        label=label,
-        max_length=length,
-        required=required,
-        widget=UnfoldAdminTextInputWidget,
-        help_text=help_text,
-    )
-
-
-def choice(label: str, choices: list[tuple[str, str]], required: bool = False) -> forms.ChoiceField:
-    if not required:
-        choices = [("", "any"), *choices]
-    return forms.ChoiceField(
-        label=label, choices=choices, required=required, widget=UnfoldAdminSelectWidget
-    )
-
-
-def instant(label: str, help_text: str = "") -> forms.SplitDateTimeField:
-    zone = timezone.get_current_timezone_name()
-    widget = UnfoldAdminSplitDateTimeWidget()
-    for part, name in zip(widget.widgets, ("date", "time"), strict=True):
-        part.attrs["aria-label"] = f"{label}: {name}"
-    return forms.SplitDateTimeField(
-        label=label,
-        required=False,
-        widget=widget,
-        help_text=f"{help_text} Time zone: {zone}.".strip(),
-    )
-
-
-class Completion(AutocompleteSelect):
-    """One that says its name while it is empty, to those who see it and those who don't."""
-
-    def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        what = f"{'Which' if self.is_required else 'Any'} {self.field.name}"
-        return {**super().build_attrs(*args, **kwargs), "data-placeholder": what}
-
-    class Media:
-        # In one list with what it comes after, which fixes the order.
-        js = [
-            "admin/js/jquery.init.js",
-            "admin/js/autocomplete.js",
-            "pricebook/completions.js",
-        ]
-
-
-def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
-    """A service, a plan or a client, found by typing."""
-    field = Subscription._meta.get_field(relation)
-    return forms.ModelChoiceField(
-        label=relation.capitalize(),
-        queryset=field.related_model._default_manager.all(),  # type: ignore[union-attr]
-        required=required,
-        widget=Completion(field, admin.site),
-    )
+Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
 
 class PlanForm(forms.Form):
@@ -140,7 +72,7 @@ class PlanForm(forms.Form):
         """The change with its preview; None, with an error at its field, if it can't be."""
         try:
             with transaction.atomic():
-                return preview(verbs.plan(self.values(), author).pk)
+                return verbs.preview(verbs.plan(self.values(), author).pk)
         except ChangeError as error:
             self.refuse(error)
             return None
@@ -316,30 +248,3 @@ class SetForm(PlanForm):
 FORMS: dict[str, type[PlanForm]] = {
     form.kind: form for form in (ListPriceForm, DiscountForm, SetForm)
 }
-
-
-class ApproveForm(forms.Form):
-    """The fingerprint that was looked at, and what is to happen if rows have moved by then."""
-
-    MEANS = {
-        WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
-        " asked again.",
-        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then; the"
-        " others are skipped, with the reason.",
-        WhenMoved.CURRENT: "Current: whatever matches then, at the price that it has then.",
-    }
-
-    fingerprint = forms.CharField(max_length=100, widget=forms.HiddenInput)
-
-    def __init__(self, change: PriceChange, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial["fingerprint"] = change.fingerprint
-        if change.kind == Kind.SET:
-            self.fields["when_moved"] = forms.ChoiceField(
-                label="If rows have moved by then",
-                choices=list(self.MEANS.items()),
-                initial=change.when_moved or WhenMoved.HOLD,
-                widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
-            )
-        if change.status == PriceChange.Status.HELD:
-            self.fields["effective_at"] = instant("In force from", "Empty: at once.")

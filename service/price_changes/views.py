@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 from price_changes import verbs
 from price_changes.errors import MovedSincePreview
 from price_changes.models import PriceChange
-from price_changes.planning import definition
+from price_changes.planning import values
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -205,7 +205,7 @@ class PriceChangeView(ViewSet):
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
         given = object_of(request.data, ["approve"])
-        approve = definition.flag("approve", given.get("approve", False))
+        approve = values.flag("approve", given.get("approve", False))
         return moving(verbs.revert(known_id(pk), str(request.user), approve))
 
     @extend_schema(

@@ -25,8 +25,9 @@ from unfold.decorators import display
 from price_changes import verbs
 from price_changes.admin.figures import Outcome, Preview, at_todays_value, moves_soon, named_changes
 from price_changes.admin.verbs import CANCEL_BEGUN, VERBS, Verb, in_order, wake_workers
+from price_changes.approval_form import ApproveForm
 from price_changes.errors import ChangeError, MovedSincePreview
-from price_changes.forms import FORMS, ApproveForm
+from price_changes.forms import FORMS
 from price_changes.models import PriceChange
 from price_changes.planning.recount import Recount
 from price_changes.running import lifecycle

@@ -15,7 +15,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from price_changes.models import PriceChange
-from price_changes.planning.definition import Adjustment, Kind, refusing
+from price_changes.planning.definition import Adjustment, Kind
+from price_changes.planning.values import refusing
 from services.models import Subscription
 from services.reading.filters import BookFilter
 from services.repricing.followers import BACK

@@ -10,7 +10,7 @@ from django.conf import settings
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.definition import in_future
+from price_changes.planning.values import in_future
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 

@@ -21,8 +21,8 @@ from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.planning.catalogue_value import CATALOGUE, value_without
-from price_changes.planning.definition import refuse_lock_that_has_ended
 from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning.values import refuse_lock_that_has_ended
 from price_changes.running import approval, starting
 from pricebook.kit.points import at_point
 from services.models import Clock, Repricing, RepricingStep, Skip

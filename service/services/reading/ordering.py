@@ -75,6 +75,14 @@ PARSE: dict[str, Callable[[str, Any], Any]] = {
 BY_ID = Ordering("id")
 
 
+# The column that gives an ordering's value; `id` needs none.
+COLUMN = {"price": "price", "client_name": "company_name", "started_at": "started_at"}
+
+
+def order_by(names: list[str], descending: bool) -> str:
+    return ", ".join(f"{name} DESC" if descending else name for name in names)
+
+
 def orderings(*names: str) -> dict[str, Ordering]:
     """By how a request calls them: the orders of these names, both ways."""
     both = [Ordering(name, descending) for name in names for descending in (False, True)]

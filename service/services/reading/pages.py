@@ -23,10 +23,10 @@ from services.reading import total
 from services.reading.access_paths import AccessPath, NotServed, access_path
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
-from services.reading.ordering import BY_ID, Cursor, Ordering, marked, paged
+from services.reading.ordering import BY_ID, COLUMN, Cursor, Ordering, marked, order_by, paged
 from services.reading.total import Book, Known, Total
 from services.reading.version import Seen, Unchanged, is_seen
-from services.reading.walks import COLUMN, COLUMNS, order_by, rows_along
+from services.reading.walks import COLUMNS, rows_along
 from services.sql import SQL
 
 

@@ -20,7 +20,7 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
 from services.parsing import MAX_BIGINT
 from services.reading.access_paths import AccessPath, Walk
 from services.reading.filters import BookFilter
-from services.reading.ordering import Cursor
+from services.reading.ordering import COLUMN, Cursor, order_by
 from services.sql import SQL
 
 COLUMNS = (
@@ -39,16 +39,9 @@ COLUMNS = (
     "ended_at",
 )
 
-# The column that gives an ordering's value; `id` needs none.
-COLUMN = {"price": "price", "client_name": "company_name", "started_at": "started_at"}
-
 
 def _qualified(columns: tuple[str, ...]) -> str:
     return ", ".join(f"subscription.{name}" for name in columns)
-
-
-def order_by(names: list[str], descending: bool) -> str:
-    return ", ".join(f"{name} DESC" if descending else name for name in names)
 
 
 @dataclass(frozen=True)

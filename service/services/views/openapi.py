@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from pricebook.kit.errors import ErrorSerializer
 from services.reading import filters, parameters
-from services.reading.ordering import Ordering
+from services.reading.ordering import ORDERINGS, Ordering
 
 ERRORS = {
     400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
@@ -47,3 +47,16 @@ REFUSALS = {
     415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),
     422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
 }
+
+LIST_PARAMETERS = [
+    *FILTER_PARAMETERS,
+    OpenApiParameter(
+        "as_of",
+        filters.INSTANT.schema,
+        description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
+        " service, plan and client, as they were then. Names, comment and dates are today's.",
+    ),
+    ordering_parameter(ORDERINGS),
+    CURSOR,
+    PAGE_SIZE,
+]

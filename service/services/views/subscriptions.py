@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -26,8 +25,7 @@ from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
 from services.reading import filters, pages, parameters
 from services.reading.access_paths import NotServed, served
-from services.reading.filters import BookFilter
-from services.reading.ordering import BY_ID, ORDERINGS, Cursor, Ordering, list_of, marked
+from services.reading.ordering import Cursor, list_of, marked
 from services.reading.version import Unchanged
 from services.serializers import (
     LockSerializer,
@@ -36,33 +34,20 @@ from services.serializers import (
     PageSerializer,
 )
 from services.transfer import streaming
+from services.views.as_of import nothing_then, refuse_with_as_of
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
     ERRORS,
-    FILTER_PARAMETERS,
+    LIST_PARAMETERS,
     PAGE_SIZE,
     PATH_ID,
     REFUSALS,
     UNCHANGED,
     UNKNOWN,
-    ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, not_served, ordering_of
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
-
-PARAMETERS = [
-    *FILTER_PARAMETERS,
-    OpenApiParameter(
-        "as_of",
-        filters.INSTANT.schema,
-        description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
-        " service, plan and client, as they were then. Names, comment and dates are today's.",
-    ),
-    ordering_parameter(ORDERINGS),
-    CURSOR,
-    PAGE_SIZE,
-]
 
 
 def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
@@ -96,7 +81,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         return super().handle_exception(exc)
 
     @extend_schema(
-        parameters=PARAMETERS,
+        parameters=LIST_PARAMETERS,
         responses={
             (200, "application/json"): PageSerializer,
             **streaming.RESPONSES,
@@ -255,24 +240,3 @@ class SubscriptionView(ReadOnlyModelViewSet):
 
     def decided(self, subscription: Subscription) -> Response:
         return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
-
-
-def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
-    others = {name: str(value) for name, value in wanted.given.items()}
-    if ordering != BY_ID:
-        others["ordering"] = str(ordering)
-    for name, value in others.items():
-        if name not in ledger.AS_OF_FILTERS:
-            raise BadParameter(
-                name,
-                value,
-                f"The ledger doesn't know {name}; as_of goes with"
-                f" {', '.join(ledger.AS_OF_FILTERS)}, in the order of the ids.",
-                code="not_with_as_of",
-                allowed=list(ledger.AS_OF_FILTERS),
-            )
-
-
-def nothing_then(pk: str, instant: datetime | None) -> NotFound:
-    when = f" at {instant.isoformat()}" if instant else ""
-    return NotFound(f"There was no subscription {pk}{when}.")

@@ -1,0 +1,40 @@
+"""The form of an approval: what was looked at, and what happens if rows have moved by then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import RADIO_CLASSES
+
+from price_changes.fields import instant
+from price_changes.models import PriceChange
+
+Kind, WhenMoved = PriceChange.Kind, PriceChange.WhenMoved
+
+
+class ApproveForm(forms.Form):
+    """The fingerprint that was looked at, and what is to happen if rows have moved by then."""
+
+    MEANS = {
+        WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
+        " asked again.",
+        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then; the"
+        " others are skipped, with the reason.",
+        WhenMoved.CURRENT: "Current: whatever matches then, at the price that it has then.",
+    }
+
+    fingerprint = forms.CharField(max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, change: PriceChange, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["fingerprint"] = change.fingerprint
+        if change.kind == Kind.SET:
+            self.fields["when_moved"] = forms.ChoiceField(
+                label="If rows have moved by then",
+                choices=list(self.MEANS.items()),
+                initial=change.when_moved or WhenMoved.HOLD,
+                widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
+            )
+        if change.status == PriceChange.Status.HELD:
+            self.fields["effective_at"] = instant("In force from", "Empty: at once.")

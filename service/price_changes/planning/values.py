@@ -1,0 +1,88 @@
+"""Values of a plan from outside, checked: each raises a ChangeError that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from django.utils import timezone
+
+from price_changes.errors import ChangeError
+from services import parsing
+from services.models import Plan, Service
+from services.parsing import BadValue
+
+Given = ParamSpec("Given")
+Value = TypeVar("Value")
+
+
+def refusing(parse: Callable[Given, Value]) -> Callable[Given, Value]:
+    """The same function, with a ChangeError where the value can't be used."""
+
+    @wraps(parse)
+    def checked(*args: Given.args, **kwargs: Given.kwargs) -> Value:
+        try:
+            return parse(*args, **kwargs)
+        except BadValue as error:
+            raise ChangeError(error.code, error.detail, **error.about) from None
+
+    return checked
+
+
+money = refusing(parsing.money)
+number = refusing(parsing.number)
+instant = refusing(parsing.instant)
+word = refusing(parsing.word)
+identifier = refusing(parsing.identifier)
+
+
+def in_future(name: str, value: Any) -> datetime:
+    at = instant(name, value)
+    if at <= timezone.now():
+        raise ChangeError(
+            "in_the_past",
+            f"{name} is {at.isoformat()}, which has passed; give a later one, or none for at once.",
+            parameter=name,
+            value=at.isoformat(),
+        )
+    return at
+
+
+def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> None:
+    if until is not None and at is not None and until <= at:
+        raise ChangeError(
+            "lock_ends_too_early",
+            f"The locks would end at {until.isoformat()}, and not be there when the change comes"
+            f" into force, at {at.isoformat()}; let them end later.",
+            parameter="locked_until",
+            value=until.isoformat(),
+        )
+
+
+def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
+    """The value; refused with the hint where there is none."""
+    if given.get(name) is None:
+        raise ChangeError("missing", f"{name} is missing{hint}.", parameter=name)
+    return given[name]
+
+
+def text(name: str, value: Any, length: int) -> str:
+    return refusing(parsing.text)(name, value, length).strip()
+
+
+def record(name: str, value: Any, model: type[Service] | type[Plan]) -> Any:
+    pk = identifier(name, value)
+    found = model.objects.filter(pk=pk).first()
+    if found is None:
+        raise ChangeError("not_found", f"There is no {name} {pk}.", parameter=name, value=str(pk))
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ChangeError(
+            "not_a_flag", f"{name} is true or false.", parameter=name, value=str(value)[:100]
+        )
+    return value

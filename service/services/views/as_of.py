@@ -1,0 +1,31 @@
+"""What a request as of an instant may ask, and the answer where nothing was there then."""
+
+from datetime import datetime
+
+from rest_framework.exceptions import NotFound
+
+from pricebook.kit.errors import BadParameter
+from services import ledger
+from services.reading.filters import BookFilter
+from services.reading.ordering import BY_ID, Ordering
+
+
+def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
+    others = {name: str(value) for name, value in wanted.given.items()}
+    if ordering != BY_ID:
+        others["ordering"] = str(ordering)
+    for name, value in others.items():
+        if name not in ledger.AS_OF_FILTERS:
+            raise BadParameter(
+                name,
+                value,
+                f"The ledger doesn't know {name}; as_of goes with"
+                f" {', '.join(ledger.AS_OF_FILTERS)}, in the order of the ids.",
+                code="not_with_as_of",
+                allowed=list(ledger.AS_OF_FILTERS),
+            )
+
+
+def nothing_then(pk: str, instant: datetime | None) -> NotFound:
+    when = f" at {instant.isoformat()}" if instant else ""
+    return NotFound(f"There was no subscription {pk}{when}.")
