@@ -171,7 +171,7 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
     about = _about(change)
     return [
         other.pk
-        for other in others.order_by("effective_at", "approval")
+        for other in others.only("service", "plan", "filter").order_by("effective_at", "approval")
         if all(about.get(name, value) == value for name, value in _about(other).items())
     ]
 
