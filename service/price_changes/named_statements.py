@@ -68,7 +68,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
     def counted(name: str, change: PriceChange) -> NamedStatement:
         sql, params = rows_sql(change)
         purpose = "what it would do, in one pass over its rows"
-        statement = preview.PREVIEW.format(rows=sql)
+        statement = preview.PREVIEW.format(rows=sql, change=0)
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
     for_new = _list_price(example, for_new_only=True)

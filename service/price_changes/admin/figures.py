@@ -44,14 +44,16 @@ class Preview:
         self.stop_following = kept["stop_following"]
         self.as_of = parse_datetime(kept["as_of"])
         self.before, self.after = Decimal(kept["total_before"]), Decimal(kept["total_after"])
-        self.stays = [(reason(reason), rows) for reason, rows in kept["stays"].items()]
-        self.pairs = [moving(pair) for pair in kept["by_service_and_plan"] if pair["moves"]]
-        self.clients = [moving(client) for client in kept["largest_movers"]]
+        self.stays = [(reason_label(reason), rows) for reason, rows in kept["stays"].items()]
+        self.pairs = [
+            with_difference(pair) for pair in kept["by_service_and_plan"] if pair["moves"]
+        ]
+        self.clients = [with_difference(client) for client in kept["largest_movers"]]
         self.scheduled_before: list[int] = kept["scheduled_before"]
         most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
         self.distribution = [
             {
-                "label": bucket(bucket["from"], bucket["to"]),
+                "label": bucket_label(bucket["from"], bucket["to"]),
                 "rows": bucket["rows"],
                 "width": max(1, round(100 * bucket["rows"] / most)),
                 "falls": (bucket["to"] or 1) <= 0,
@@ -64,16 +66,16 @@ class Preview:
         return self.after - self.before
 
 
-def moving(group: dict[str, Any]) -> dict[str, Any]:
+def with_difference(group: dict[str, Any]) -> dict[str, Any]:
     before, after = Decimal(group["before"]), Decimal(group["after"])
     return {**group, "before": before, "after": after, "difference": after - before}
 
 
-def reason(reason: str) -> str:
+def reason_label(reason: str) -> str:
     return str(Skip.Reason(reason).label).lower()
 
 
-def bucket(low: int | None, high: int | None) -> str:
+def bucket_label(low: int | None, high: int | None) -> str:
     said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
     if low is None:
         return f"below {said[1]}"
@@ -90,7 +92,7 @@ class Outcome:
         self.skipped = [
             {
                 "reason": reason,
-                "label": reason(reason),
+                "label": reason_label(reason),
                 "rows": rows,
                 "listed": reason not in COUNTED,
             }

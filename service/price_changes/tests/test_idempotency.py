@@ -6,8 +6,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from price_changes import verbs
 from price_changes.models import PriceChange
-from price_changes.planning import preview as previews
 from price_changes.running import lifecycle
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from pricebook.kit.tables import AnsweredRequest
@@ -105,7 +105,7 @@ class TestAtTheSameTime:
 
     def test_two_with_one_key_plan_one_change(self, monkeypatch):
         erp = a_program(**ALL)
-        pause = Pause(monkeypatch, previews, "preview")
+        pause = Pause(monkeypatch, verbs, "preview")
         first = in_background(plan, erp, "a")
         pause.until_reached()
         second = in_background(plan, erp, "a").until_it_waits()
@@ -118,7 +118,7 @@ class TestAtTheSameTime:
     def test_the_second_has_the_effect_where_the_first_comes_to_nothing(self, monkeypatch):
         erp = a_program(**ALL)
         erp.raise_request_exception = False
-        pause = Pause(monkeypatch, previews, "preview")
+        pause = Pause(monkeypatch, verbs, "preview")
         with transaction.atomic():
             pass
         first = in_background(plan, erp, "a")
