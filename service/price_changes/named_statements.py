@@ -81,6 +81,13 @@ def _previews(example: Examples) -> list[NamedStatement]:
         counted("a set", _set(example)),
         counted("the revert of a set", _change(example, kind=Kind.REVERT, reverts=_set(example))),
         NamedStatement(
+            "draw the seed of a preview",
+            "so that nobody can choose rows that have its fingerprint",
+            "a preview",
+            preview.DRAW_SEED,
+            [0],
+        ),
+        NamedStatement(
             "drift",
             "how many were written between the preview and the start",
             START,

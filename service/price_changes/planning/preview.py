@@ -2,7 +2,7 @@
 
 The fingerprint stands for the definition of the change and for each row of it: what it pays, what
 it is to pay, or why it does not move. Who approves it approves these rows. It can't be forged: the
-digest of the rows has a secret seed (docs/decisions/0011-a-secret-seed-a-preview.md).
+digest of the rows has a secret seed (docs/decisions/0011-seeded-fingerprint.md).
 """
 
 from __future__ import annotations

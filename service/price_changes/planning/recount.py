@@ -24,8 +24,6 @@ from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning.catalogue_value import CATALOGUE, values_now
 
-Kind = PriceChange.Kind
-
 
 @dataclass(frozen=True)
 class Moved:

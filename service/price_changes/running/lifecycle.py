@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -113,6 +114,8 @@ def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> Non
     previewed_for = previews.instant_of(change)
     if effective_at is not None:
         change.effective_at = approval.instant_given(change, effective_at)
+    if change.when_moved == WhenMoved.FROZEN:
+        _freeze(change, change.effective_at if effective_at else previewed_for)
     _order(change)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     change.status = Status.SCHEDULED
@@ -129,13 +132,11 @@ def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> Non
             "note",
         ]
     )
-    if change.when_moved == WhenMoved.FROZEN:
-        _freeze(change)
     at_point("approved")
 
 
-# Approvals come one after the other, until the commit: so each knows what those before it have
-# scheduled. (The starts have a lock of their own, with the number 0.)
+# Approvals come one after the other: so each knows what those before it have scheduled. It is the
+# last lock, and held for a few short statements. (The starts have one of their own, number 0.)
 ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
 
 
@@ -143,8 +144,6 @@ def _order(change: PriceChange) -> None:
     """Its place among all changes: the instant, then the order of approvals."""
     role = {Kind.LIST_PRICE: "service", Kind.DISCOUNT: "plan"}.get(Kind(change.kind))
     with connection.cursor() as cursor:
-        # Before the catalogue's lock: who waits here keeps nobody else waiting.
-        cursor.execute(ONE_BY_ONE)
         if role is not None:
             # An edit of the same thing waits for this commit, so it knows of this change; and
             # the instant is read after those that came before.
@@ -152,6 +151,7 @@ def _order(change: PriceChange) -> None:
                 f"SELECT lock_{role}(%s, true)",
                 [change.service_id or change.plan_id],
             )
+        cursor.execute(ONE_BY_ONE)
         cursor.execute("SELECT nextval('price_changes_approval'), clock_timestamp()")
         change.approval, now = cursor.fetchone()
     of_held = change.status == Status.HELD and (change.effective_at or now) <= now
@@ -168,9 +168,10 @@ def _order(change: PriceChange) -> None:
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
 
 
-def _freeze(change: PriceChange) -> None:
+def _freeze(change: PriceChange, at: datetime | None) -> None:
+    """List the rows, judged as of an instant (None: now); refused where they are others."""
     ListedRows.objects.filter(change_id=change.pk).delete()
-    _, found = starting.list_rows(change, rows_sql(change))
+    _, found = starting.list_rows(change, rows_sql(change, at or timezone.now()))
     if found != change.fingerprint:
         raise recount.refusal(change, [])
 
@@ -258,6 +259,12 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
                 back.when_moved = WhenMoved.CURRENT
                 approval.refuse_if_nothing_moves(back)
                 _schedule(back, author)
+    except MovedSincePreview as error:
+        raise MovedSincePreview(
+            f"The catalogue was written while price change {change_id} was being taken back, and"
+            " nothing was done: take it back once more.",
+            moved=error.about["moved"],
+        ) from error
     except IntegrityError as error:
         if "price_change_reverted_once" not in str(error):
             raise

@@ -277,7 +277,8 @@ class TestThePage:
     def test_reads_no_rows(self, ann, book, django_assert_num_queries):
         change = of_list_price()
         # * the session * its user * the change * those that it names * its service's name
-        with django_assert_num_queries(5) as queries:
+        # * the list price of now, beside the one that was previewed
+        with django_assert_num_queries(6) as queries:
             ann.get(url("change", change.pk))
         assert not any("services_subscription" in query["sql"] for query in queries)
 

@@ -1,5 +1,7 @@
 """An approval counts again, and is of the figures that are true when it comes."""
 
+import subprocess
+import sys
 from decimal import Decimal
 
 import pytest
@@ -366,6 +368,19 @@ class TestDrift:
         with pytest.raises(ChangeError) as error:
             approved(change, "current")
         assert error.value.code == "price_out_of_range"
+
+
+class TestTheSetting:
+    @pytest.mark.parametrize("value", ["-1", "101", "nan", "Infinity", "1,5", "1 %", "much", ""])
+    def test_of_what_is_no_part_of_a_hundred_does_not_start(self, value):
+        code = f"import os; os.environ.update(APPROVAL_DRIFT={value!r}, DEBUG='1')\n"
+        code += "import pricebook.settings"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode != 0
+        assert f"APPROVAL_DRIFT={value!r} is not known; it is 0 to 100 per cent." in done.stderr
+
+    def test_is_1_unless_it_is_set(self, settings):
+        assert settings.APPROVAL_DRIFT == 1
 
 
 class TestWhatIsRefusedBefore:

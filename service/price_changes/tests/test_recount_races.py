@@ -9,10 +9,10 @@ from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, starting
 from price_changes.tests.changes import SECOND, applied, approved, clock, drained, planned, started
 from services.models import Service
-from services.tests.factories import a_client
+from services.tests.factories import a_client, a_service, a_subscription
 from services.tests.interleaving import (
     CREATE,
     MOVE_SERVICE,
@@ -93,7 +93,9 @@ class TestAnEditBehindTheRecount:
             editor.execute(MOVE_SERVICE, [2550, service.pk])
             editor.commit()
         pause.go_on()
-        assert refusal(running) == "moved_since_preview"
+        with pytest.raises(MovedSincePreview, match="take it back once more") as refused:
+            running.result()
+        assert refused.value.about.keys() == {"moved"}
         assert not PriceChange.objects.exclude(reverts=None).exists()
 
 
@@ -122,6 +124,31 @@ class TestTwoApprovalsOfTheSameRows:
     ):
         monkeypatch.setattr(lifecycle, "ONE_BY_ONE", "SELECT 1")
         assert self.second(monkeypatch, service, plan) is None
+
+
+class TestWhoWaitsForAnApproval:
+    """They come one by one, and each has its turn for a moment only."""
+
+    def test_not_for_one_that_makes_its_frozen_list(self, monkeypatch, service, subscription):
+        running = approved(planned(kind="set", adjustment="amount", operand=7), "current")
+        started()
+        frozen = planned(kind="set", adjustment="add", operand=5)
+        pause = Pause(monkeypatch, starting, "list_rows")
+        first = approval(frozen, "frozen")
+        pause.until_reached()
+        assert approval(list_price(service)).result(5).status == "scheduled"
+        assert in_background(lifecycle.cancel, running.pk, "ann").result(5).status == "cancelled"
+        pause.go_on()
+        assert first.result().status == "scheduled"
+
+    def test_not_for_one_that_waits_for_the_catalogue(self, service, subscription):
+        other = a_subscription(service=a_service(20)).service
+        with a_person() as editor:
+            editor.execute(MOVE_SERVICE, [2550, service.pk])
+            first = approval(list_price(service)).until_it_waits()
+            assert approval(list_price(other)).result(5).status == "scheduled"
+            editor.rollback()
+            assert first.result().status == "scheduled"
 
 
 class TestTwoApproversOfOneChange:

@@ -774,8 +774,11 @@ class TestWhatTheDatabaseRefuses:
 
     @pytest.mark.parametrize("when_moved", ["hold", "current"])
     def test_a_price_that_a_write_has_made_too_high(self, book, when_moved):
-        change = approved(planned(kind="set", adjustment="percent", operand=100), when_moved)
+        at = clock() + SECOND
+        change = planned(kind="set", adjustment="percent", operand=100, effective_at=at)
+        approved(change, when_moved)
         price_state.negotiate(book.first().pk, "9999999999.99", "a lot", "ann")
+        until(lambda: clock() > at)
         drained()
         change.refresh_from_db()
         if when_moved == "hold":
