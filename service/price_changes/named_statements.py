@@ -86,6 +86,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
             "a preview",
             preview.DRAW_SEED,
             [0],
+            writes=True,
         ),
         NamedStatement(
             "drift",

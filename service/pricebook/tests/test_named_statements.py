@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
+    "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
