@@ -25,6 +25,7 @@ NOT_NAMED = {
     "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
+    "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
     "services.reading.scheduled.MOVED_ONE": "stands around the statement of each scheduled change",
 }
