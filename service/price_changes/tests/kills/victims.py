@@ -12,9 +12,6 @@ from pathlib import Path
 import django
 from django.apps import apps
 
-from pricebook.kit import points
-from services.repricing import chunks
-
 if not apps.ready:
     django.setup()
 
@@ -30,7 +27,9 @@ from django.db import connection
 
 from celery_app import app
 from price_changes.tests.kills.faults import FAULTS
+from pricebook.kit import points
 from services import repricing
+from services.repricing import chunks
 
 CHUNK = 9  # rows: a book of a hundred has many chunks
 ROOM = 40  # rows: and two or three of them share a transaction
