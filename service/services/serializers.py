@@ -28,7 +28,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     """A subscription, what it pays, and who pays it."""
 
     # Wants `Subscription.objects.for_api()`, or each row costs four more queries. The list does
-    # not go through it: `listing.page` builds the same dicts, which tests/test_serializers.py
+    # not go through it: `reading.pages` builds the same dicts, which tests/test_serializers.py
     # proves, in a fraction of the time.
     client_name = serializers.CharField(source="client.company_name", read_only=True)
     email = serializers.CharField(source="client.user.email", read_only=True)

@@ -1,6 +1,6 @@
 """Moving the rows of a set: a chunk of the list that `starting` has made.
 
-Who calls it: every drain of the workers (`services.repricing`), by what `apps.py` registers there.
+Who calls it: every drain of the workers (`services.repricing`), by way of `services.hooks`.
 
     move_rows()   judge a chunk by one statement: move a row, or skip it with the reason
                   → what somebody has written meanwhile: lock → judge anew

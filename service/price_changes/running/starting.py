@@ -1,6 +1,6 @@
 """Starting a change when it is due.
 
-Who calls it: every drain of the workers (`services.repricing`), by what `apps.py` registers there.
+Who calls it: every drain of the workers (`services.repricing`), by way of `services.hooks`.
 
     start_due()   in the order of (effective instant, approval), one at a time
       a change of the catalogue: the value is written; its trigger leaves the repricing

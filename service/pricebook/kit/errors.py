@@ -11,7 +11,7 @@ class ErrorSerializer(serializers.Serializer):
     """The body of every error."""
 
     code = serializers.CharField(help_text="What is wrong, for programs.")
-    detail = serializers.CharField(help_text="What is wrong and how to mend it, for people.")
+    detail = serializers.CharField(help_text="What is wrong and how to fix it, for people.")
     parameter = serializers.CharField(
         required=False, help_text="The parameter or field it is about."
     )
@@ -24,7 +24,7 @@ class ErrorSerializer(serializers.Serializer):
 
 
 class BadParameter(exceptions.APIException):
-    """400: a query parameter can't be used. `detail` says how to mend it."""
+    """400: a query parameter can't be used. `detail` says how to fix it."""
 
     status_code = status.HTTP_400_BAD_REQUEST
 

@@ -6,7 +6,7 @@
 
 So a process that is killed before the COMMIT leaves nothing, and one that is killed after it
 leaves the effect with its answer. Only success is kept: the same key may try again once the reason
-is mended. What raises has had no effect. A view that answers with a refusal, and does not raise it,
+is fixed. What raises has had no effect. A view that answers with a refusal, and does not raise it,
 has what it wrote committed (the new preview of an approval that is refused, say).
 """
 

@@ -93,14 +93,14 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
-            "mend the total",
+            "repair the total",
             "appends what is missing from it",
             "check_book --repair",
             book_check.MEND_TOTAL,
             writes=True,
         ),
         NamedStatement(
-            "mend the ledger",
+            "repair the ledger",
             "an entry for each row that went around it",
             "check_book --repair",
             book_check.MEND_LEDGER,

@@ -162,7 +162,7 @@ COLUMNS = {
 # Where an empty cell means that there is none; elsewhere it is an empty text.
 NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
 
-# The last line of what the API sends (book_lines.py), which may break off. Files do without.
+# The last line of what the API sends (formats.py), which may break off. Files do without.
 END = re.compile(r"# end: version=\S+ changed=(?:true|false) count=([0-9]+) total_amount=\S+")
 
 

@@ -1,6 +1,6 @@
 """Writing the book to a file that `import_book` reads: an empty book becomes equal to this one.
 
-The lines are those of `book_stream`, which the API sends too.
+The lines are those of `chunks`, which the API sends too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The book as text, a line for each subscription: JSON as the list has it, or the file's CSV.
 
 PostgreSQL writes the lines, so what is here is SQL: expressions of a statement that has the
-relations `subscription`, `client`, `login`, `service` and `plan`. Who calls it: `book_stream`.
+relations `subscription`, `client`, `login`, `service` and `plan`. Who calls it: `chunks`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from services.reading import filters, parameters
 from services.reading.ordering import ORDERINGS, Ordering
 
 ERRORS = {
-    400: OpenApiResponse(ErrorSerializer, "A parameter can't be used; `detail` has the mend."),
+    400: OpenApiResponse(
+        ErrorSerializer, "A parameter can't be used; `detail` says how to fix it."
+    ),
     401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
     406: OpenApiResponse(ErrorSerializer, "No such content type."),
     503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
