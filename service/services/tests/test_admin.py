@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.test import Client as Browser
 from django.urls import reverse
@@ -631,6 +632,7 @@ class TestThePriceOfASubscription:
 
     def test_queries_of_its_page(self, ann, django_assert_num_queries):
         subscription = a_subscription()
+        ContentType.objects.get_for_model(Subscription)  # Django asks once, and keeps it
         # * the session * its user * the subscription * client, * service and * plan in its form
         # * its entry with the rule, * the edits of list price and * of discount: why
         # * changes that are scheduled * a page of its history
