@@ -1,5 +1,6 @@
 """What every test stands on: an empty cache, a broker of its own, workers on request."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from celery_app import app
+from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.local.valkey import find_binary
 from pricebook.tests.scene import Part, scene
 from services.models import Plan, Service, Subscription
@@ -62,8 +64,19 @@ class Valkey:
         return f"unix://{self.socket}?db=1"
 
     def start(self, *options: str) -> None:
+        command: list[str | Path] = [
+            find_binary(),
+            "--port",
+            "0",
+            "--unixsocket",
+            self.socket,
+            "--save",
+            "",
+        ]
+        # Its environment stays readable: by the mark in it the launcher ends what a kill has left.
+        command += ["--set-proc-title", "no", *options]
         self.process = subprocess.Popen(  # noqa: S603
-            [find_binary(), "--port", "0", "--unixsocket", self.socket, "--save", "", *options],
+            command,
             cwd=self.directory,
             stdout=subprocess.DEVNULL,
         )
@@ -157,6 +170,30 @@ class Worker:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Give each worker servers of its own, before it reads the settings."""
+    given = json.loads(os.environ.get(SERVERS, "[]"))
+    if len(specs) > len(given):
+        raise pytest.UsageError(
+            "Each worker needs a PostgreSQL and a Valkey of its own: ./pricebook test starts them."
+        )
+    for spec, variables in zip(specs, given, strict=False):
+        spec.env |= variables
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: a worker that began one at the end would be waited for alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """The test database is a copy of what the launcher has migrated, where there is one."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = os.environ.get(TEMPLATE)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from services.models import LedgerEntry
 from services.tests.factories import a_plan, a_service, a_subscription
 
 # All rounds are played in the set-up of the first test.
-pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kills, pytest.mark.long, pytest.mark.timeout(600)]
 
 ROUNDS = 20
 MOMENT = timedelta(milliseconds=1)

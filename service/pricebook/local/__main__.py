@@ -1,6 +1,5 @@
 """`python -m pricebook.local COMMAND`: what `./pricebook` hands over to."""
 
-import contextlib
 import importlib
 import os
 import sys
@@ -8,13 +7,15 @@ import sys
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, MANAGE, PYTHON
 from pricebook.local.runner import Runner
-from pricebook.local.suite import only_suite, test
+from pricebook.local.suite import only_suite, servers, test
 
 
 def manage(arguments: list[str]) -> int:
     home = Home.from_environment()
-    suite = arguments[:1] == ["test"]
-    with only_suite(home) if suite else contextlib.nullcontext(), Runner(home) as runner:
+    if arguments[:1] == ["test"]:
+        with only_suite(home), servers(home) as (runner, environment):
+            return runner.foreground([*MANAGE, *arguments], environment)
+    with Runner(home) as runner:
         return runner.foreground([*MANAGE, *arguments])
 
 

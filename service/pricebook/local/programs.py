@@ -9,7 +9,7 @@ import subprocess
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import PYTHON, SERVICE
 from pricebook.local.postgres import open_log
-from pricebook.local.processes import exit_code, spawn, until
+from pricebook.local.processes import Process, exit_code, marked, spawn, until
 
 # Of a web process: at most as many as the pool of DB_POOL has connections, as granian finds sane,
 # and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
@@ -103,6 +103,15 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
 
 def worker_name(name: str) -> str:
     return f"{name}@{os.uname().nodename}"
+
+
+def started_by(mark: str) -> list[Process]:
+    """What a run with this mark has started and still lives, to be ended.
+
+    Without the guards of runs within it: they end by themselves, when they have stopped their
+    servers, and one that was killed would leave them behind.
+    """
+    return [process for process in marked(mark) if process.name != GUARD]
 
 
 def stop(children: list[Child]) -> None:

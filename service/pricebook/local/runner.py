@@ -31,11 +31,10 @@ from pricebook.local.processes import (
     end,
     foreground,
     held_signals,
-    marked,
     raise_on_signals,
     spawn,
 )
-from pricebook.local.programs import GUARD, Child, stop
+from pricebook.local.programs import GUARD, Child, started_by, stop
 from pricebook.local.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Runner:
 
     def leave(self) -> None:
         """End what this run started, and the servers too if nobody else holds a lease."""
-        end(marked(self.mark), 15)
+        end(started_by(self.mark), 15)
         with self.home.lock():
             try:
                 fcntl.flock(self.lease, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,28 +1,108 @@
-"""`test`: the suite, against databases of its own, one run at a time for a home."""
+"""`test`: the suite, on servers of its own, one run at a time for a home."""
 
+import argparse
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+from pricebook.local import template
+from pricebook.local.external import external_database
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, PYTHON
-from pricebook.local.processes import Process, until
+from pricebook.local.processes import Process, raise_on_signals, until
 from pricebook.local.runner import Runner
 
 LAST_BREATH = 20  # seconds; the guard gives those that a killed launcher leaves behind 15
+
+# Half as many again as there are CPUs, rounded up: much of the suite waits for processes to start.
+WORKERS = -(-len(os.sched_getaffinity(0)) * 3 // 2)
+# What conftest.py reads: each worker's own variables, a JSON list; and the database to copy.
+SERVERS = "PRICEBOOK_TEST_SERVERS"
+TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
 
 
 def test(arguments: list[str]) -> int:
     """pytest, with its arguments; a running `up` is not disturbed."""
     browser = "--browser" in arguments
     arguments = [argument for argument in arguments if argument != "--browser"]
-    selection = [] if browser else ["-m", "not browser"]  # a later -m overrides it
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
-    command += ["-c", str(CHECKOUT / "pyproject.toml"), *selection, *arguments]
+    command += ["-c", str(CHECKOUT / "pyproject.toml")]
+    # Those that are given come after these, and override them.
+    command += [] if browser else ["-m", "not browser"]
+    workers = workers_for(arguments)
+    if workers:
+        # A class, or a module's functions, in one worker: what they share is made once.
+        command += ["--dist", "loadscope", "--no-loadscope-reorder", "-n", str(workers)]
     home = Home.from_environment()
-    with only_suite(home), Runner(home) as runner:
-        return runner.foreground(command, runner.environment(broker=8, cache=9))
+    with only_suite(home), servers(home, workers) as (runner, environment):
+        return runner.foreground([*command, *arguments], environment)
+
+
+def workers_for(arguments: list[str]) -> int:
+    """How many processes run the tests; 0: pytest itself does, with nothing to start.
+
+    It does where few tests are meant: a file or a test by name, -k, -m, --lf; and for a debugger.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-n", "--numprocesses")
+    for option in ("-k", "-m", "-p"):
+        parser.add_argument(option, action="append")
+    for option in ("--lf", "--last-failed", "--sw", "--stepwise", "--pdb", "--trace", "--co"):
+        parser.add_argument(option, action="store_true")
+    for option in ("--collect-only", "--fixtures", "--markers", "-h", "--help", "--version", "-V"):
+        parser.add_argument(option, action="store_true")
+    given, rest = parser.parse_known_args(arguments)
+    if given.numprocesses is not None:
+        return int(given.numprocesses) if given.numprocesses.isdecimal() else WORKERS
+    narrowed = any(value for name, value in vars(given).items() if name != "p")
+    named = any(Path(word.partition("::")[0]).is_file() for word in rest)
+    without = "no:xdist" in (given.p or [])
+    return 0 if narrowed or named or without or outside() else WORKERS
+
+
+def outside() -> bool:
+    """Whether the servers are somebody's own."""
+    return bool(external_database() or os.environ.get("REDIS_URL"))
+
+
+@contextlib.contextmanager
+def servers(home: Home, workers: int = 0) -> Iterator[tuple[Runner, dict[str, str]]]:
+    """A runner, and the environment in which the suite finds a PostgreSQL and a Valkey a worker.
+
+    A database each would not do: the ledger's feed waits for the transactions of the whole server,
+    tests count and end its sessions, and look at all keys of a cache.
+    """
+    if outside():
+        if workers > 1:
+            raise Fault(
+                f"{workers} workers would meet on the servers that DATABASE_URL or REDIS_URL name, "
+                "and each needs its own: leave -n out, or unset them for embedded servers"
+            )
+        with Runner(home) as runner:
+            yield runner, runner.environment(broker=8, cache=9)
+        return
+    raise_on_signals()
+    tables = Home(home.path / "test" / "template")
+    template.make(tables)
+    homes = [Home(home.path / "test" / str(number)) for number in range(max(1, workers))]
+    with contextlib.ExitStack() as stack:
+        for each in homes:
+            template.copy(tables, each)
+        runners = [stack.enter_context(Runner(each)) for each in homes]
+        first, *others = [runner.environment() for runner in runners]
+        own = [
+            {name: value for name, value in each.items() if first.get(name) != value}
+            for each in (first, *others)
+        ]
+        yield runners[0], first | {SERVERS: json.dumps(own), TEMPLATE: template.DATABASE}
+
+
+def suite_homes(home: Home) -> list[Home]:
+    """Those of the suite's servers, of all runs so far."""
+    return [Home(path) for path in sorted((home.path / "test").glob("*")) if path.is_dir()]
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ from pathlib import Path
 from pricebook.local.external import external_database
 from pricebook.local.home import Fault, Home, write_secret
 from pricebook.local.postgres import Postgres
-from pricebook.local.processes import Interrupted, Process, end, every_process, marked
-from pricebook.local.programs import GUARD, Child, answers_http
+from pricebook.local.processes import Interrupted, Process, end, every_process
+from pricebook.local.programs import GUARD, Child, answers_http, started_by
 from pricebook.local.runner import Runner, stop_servers
+from pricebook.local.suite import suite_homes
 from pricebook.local.valkey import Valkey
 
 NAMES = ("web", "worker", "worker2", "beat", "flower")
@@ -36,7 +37,7 @@ def up(arguments: list[str]) -> int:
     port = port_from_environment()
     with the_only_one(home):
         # After a kill -9 of the last one, its guard may still be at it: don't wait for it.
-        end(marked(f"{home.digest}."), STOP_SECONDS)
+        end(started_by(f"{home.digest}."), STOP_SECONDS)
         for number in (port, port + 1):
             if port_is_taken(number):
                 raise Fault(f"port {number} is taken: choose another with --port N (it takes N+1)")
@@ -56,12 +57,15 @@ def down(arguments: list[str]) -> int:
         for launcher, command in launchers(home).items():
             end([launcher], 2 * STOP_SECONDS)
             did.append(f"./pricebook {command} (process {launcher.pid})")
-        if orphans := marked(f"{home.digest}."):
+        homes = [home, *suite_homes(home)]
+        orphans = [process for each in homes for process in started_by(f"{each.digest}.")]
+        if orphans:
             end(orphans, STOP_SECONDS)
             did.append(f"{len(orphans)} orphaned process{'es' if len(orphans) > 1 else ''}")
-        home.make()
-        with home.lock():
-            stop_servers(home)
+        for each in homes:
+            each.make()
+            with each.lock():
+                stop_servers(each)
         did += servers
     print(f"stopped: {', '.join(did)}" if did else f"nothing runs for {home.path}")
     return 0

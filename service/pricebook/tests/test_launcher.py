@@ -44,7 +44,8 @@ except Fault as fault:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """As a stranger's shell has it: nothing of the suite's own servers."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    names = ("PATH", "HOME", "PYTHONPYCACHEPREFIX")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, **variables}
 
 
@@ -125,6 +126,22 @@ def home(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "home"
     yield path
     assert nothing_remains(path), remaining(path)
+
+
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that has run once: its data directory is made."""
+    path = tmp_path_factory.mktemp("initialised") / "home"
+    with held(path):
+        pass
+    return path
+
+
+@pytest.fixture
+def used_home(home: Path, initialised: Path) -> Path:
+    """A home that has run before: for tests of everything but the first start."""
+    subprocess.run(["cp", "-a", initialised, home], check=True)
+    return home
 
 
 def query(home: Path, statement: str, user: str = SUPERUSER) -> str:

@@ -17,7 +17,7 @@ from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, replaced
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
 
 ROWS = 3000
 

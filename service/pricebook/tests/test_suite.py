@@ -1,0 +1,171 @@
+"""`./pricebook test` itself: how many run it, on which servers, with which tables."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pricebook.local import suite, template
+from pricebook.local.home import Fault, Home
+from pricebook.local.paths import CHECKOUT, SERVICE
+from pricebook.local.postgres import Postgres
+from pricebook.local.processes import until
+from pricebook.local.suite import WORKERS, servers, workers_for
+from pricebook.local.valkey import Valkey
+from pricebook.tests.test_launcher import clean_environment, nothing_remains, remaining, running
+
+FILE = "service/pricebook/tests/test_suite.py"
+
+
+class TestWorkers:
+    @pytest.fixture(autouse=True)
+    def in_the_checkout(self, monkeypatch):
+        monkeypatch.chdir(CHECKOUT)
+        monkeypatch.setattr(suite, "outside", lambda: False)
+
+    @pytest.mark.parametrize(
+        "words", ["", "-x", "service/services", "-p no:randomly", "--junitxml pyproject.toml.xml"]
+    )
+    def test_are_several_for_the_suite_and_for_a_directory(self, words):
+        assert workers_for(words.split()) == WORKERS > 1
+
+    @pytest.mark.parametrize(
+        "words",
+        [FILE, f"{FILE}::TestWorkers -v", "-k workers", "-kworkers", "-m kills", "--lf", "--pdb"],
+    )
+    def test_are_not_started_for_a_few_tests(self, words):
+        assert workers_for(words.split()) == 0
+
+    @pytest.mark.parametrize("words", ["-n 5", "-n5", "--numprocesses=5", f"-n 5 {FILE}"])
+    def test_are_as_many_as_one_says(self, words):
+        assert workers_for(words.split()) == 5
+
+    def test_are_none_where_one_says_so(self):
+        assert workers_for(["-n", "0"]) == workers_for(["-p", "no:xdist"]) == 0
+
+    def test_do_not_share_somebody_elses_server(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(suite, "outside", lambda: True)
+        assert workers_for([]) == 0
+        with (
+            pytest.raises(Fault, match=r"2 workers would meet.*leave -n out"),
+            servers(Home(tmp_path), 2),
+        ):
+            pass
+
+
+class TestTemplate:
+    def test_is_of_all_migrations_and_of_what_they_import(self):
+        sources, services = template.sources(SERVICE), SERVICE / "services"
+        migrations = {*SERVICE.glob("*/migrations/*.py")}
+        assert migrations <= sources
+        # 0004_price_state takes its clock from there; that takes the rule.
+        assert {services / "models" / "clock.py", services / "pricing.py"} <= sources
+        assert services / "views" / "__init__.py" not in sources
+
+    @pytest.mark.parametrize("changed", ["migrations/0001_initial.py", "models.py", "rule.sql"])
+    def test_is_another_when_one_of_them_changes(self, tmp_path, changed):
+        app = tmp_path / "app"
+        (app / "migrations").mkdir(parents=True)
+        (tmp_path / "pricebook").mkdir()
+        (tmp_path / "pricebook" / "settings.py").touch()
+        (app / "migrations" / "0001_initial.py").write_text("import os\nfrom app import models\n")
+        (app / "migrations" / "rule.sql").touch()
+        (app / "models.py").write_text("")
+        (app / "views.py").write_text("")
+        before = template.key(tmp_path)
+        (app / "views.py").write_text("# changed\n")
+        assert template.key(tmp_path) == before
+        path = app / "migrations" / changed if changed.endswith("sql") else app / changed
+        path.write_text(path.read_text() + "# changed\n")
+        assert template.key(tmp_path) != before
+
+
+# Tells where it is, and stays there until it is interrupted.
+STAYING = """
+import os, time
+from pathlib import Path
+from django.conf import settings
+from django.db import connection
+
+def test_stays(db):
+    host = connection.settings_dict["HOST"]
+    place = Path(os.environ["MEETING_PLACE"], os.environ["PYTEST_XDIST_WORKER"])
+    place.with_suffix(".new").write_text(host + " " + settings.REDIS_URL)
+    place.with_suffix(".new").rename(place)
+    while True:
+        time.sleep(0.05)
+"""
+# What the tables say, in the copy that a worker gets.
+TOLD = """
+import sys
+from pathlib import Path
+from pricebook.local.home import Home
+from pricebook.local.suite import servers
+with servers(Home(Path(sys.argv[1]))) as (runner, environment), runner.connect() as tables:
+    print(*tables.execute("SELECT obj_description('services_service'::regclass)").fetchone())
+"""
+CHANGE = """
+Migration.operations.append(
+    migrations.RunSQL("COMMENT ON TABLE services_service IS 'as it is now'")
+)
+"""
+
+
+@pytest.fixture(scope="class")
+def checkout(tmp_path_factory):
+    """A checkout without the tests, which one may change; its suite's home is in it."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    ignored = shutil.ignore_patterns("test_*.py", "__pycache__", ".*")
+    shutil.copytree(SERVICE, checkout / "service", ignore=ignored)
+    shutil.copytree(CHECKOUT / "requirements", checkout / "requirements")
+    shutil.copy(CHECKOUT / "pyproject.toml", checkout)
+    yield checkout
+    for number in range(2):
+        home = checkout / "home" / "test" / str(number)
+        assert nothing_remains(home), remaining(home)
+
+
+class TestServers:
+    def environment(self, checkout, **variables):
+        home = {"PRICEBOOK_HOME": str(checkout / "home")}
+        return clean_environment(PYTHONPATH=str(checkout / "service"), **home, **variables)
+
+    def homes(self, checkout):
+        return [Home(checkout / "home" / "test" / str(number)) for number in range(2)]
+
+    def test_are_each_workers_own_and_end_with_ctrl_c(self, checkout, tmp_path):
+        directory = checkout / "service" / "services" / "tests"
+        for name in ("test_here.py", "test_there.py"):
+            (directory / name).write_text(STAYING)
+        command = [sys.executable, "-P", "-m", "pricebook.local", "test", "-n", "2"]
+        environment = self.environment(checkout, MEETING_PLACE=str(tmp_path))
+        with running([*command, str(directory)], environment) as launcher:
+            places = [tmp_path / "gw0", tmp_path / "gw1"]
+            assert until(lambda: all(place.exists() for place in places), 60), launcher.leave()
+            assert [place.read_text() for place in places] == [
+                f"{home.sockets} {Valkey(home).cache_url(1)}" for home in self.homes(checkout)
+            ]
+            assert all(Postgres(home).answers() for home in self.homes(checkout))
+            assert all(Valkey(home).answers() for home in self.homes(checkout))
+
+            os.killpg(launcher.process.pid, signal.SIGINT)  # as a terminal does
+            assert launcher.leave() == 128 + signal.SIGINT
+            for home in self.homes(checkout):
+                assert remaining(home.path) == []
+
+    def told(self, checkout):
+        command = [sys.executable, "-P", "-c", TOLD, str(checkout / "home")]
+        environment = self.environment(checkout)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), "making the suite's tables" in done.stderr
+
+    def test_have_the_tables_of_the_migrations_as_they_are(self, checkout):
+        self.told(checkout)
+        assert self.told(checkout) == ("None", False)
+        with (checkout / "service" / "services" / "migrations" / "0003_total.py").open("a") as file:
+            file.write(CHANGE)
+        assert self.told(checkout) == ("as it is now", True)
