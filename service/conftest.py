@@ -14,8 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
+from django.test import TransactionTestCase
 
 from celery_app import app
 from pricebook.local.suite import SERVERS, TEMPLATE
@@ -209,6 +212,39 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
 
 
+# Django makes the rows of these anew whenever it empties them, which takes twice as long as the
+# emptying; they are the same for all tests.
+MADE_BY_MIGRATIONS = {ContentType._meta.db_table, Permission._meta.db_table, "django_migrations"}
+
+
+def empty_tables(_: TransactionTestCase) -> None:
+    """What a test with transactions of its own leaves behind; Django would empty empty ones too."""
+    names = set(connection.introspection.django_table_names(only_existing=True))
+    with connection.cursor() as cursor:
+        filled = [
+            f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})"  # noqa: S608
+            for name in sorted(names - MADE_BY_MIGRATIONS)
+        ]
+        cursor.execute(" UNION ALL ".join(filled))
+        if found := [name for (name,) in cursor]:
+            cursor.execute(f"TRUNCATE {', '.join(found)} CASCADE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_emptying() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
+
+
+def truncate_book() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
+            " services_ledgerentry CASCADE"
+        )
+
+
 @pytest.fixture
 def empty_files(db: None) -> None:
     """For a test of plans or of many rows: not the pages that rolled-back tests have left.
@@ -216,11 +252,19 @@ def empty_files(db: None) -> None:
     The planner counts them, and has counts of them. The files of this test go with it, as nobody
     vacuums here.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
-            " services_ledgerentry CASCADE"
-        )
+    truncate_book()
+
+
+@pytest.fixture(scope="class")
+def empty_files_of_the_class(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """`empty_files` for a large book that is made once, and read by all tests of a class.
+
+    It lives in a transaction around theirs, which is rolled back after the last one.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        truncate_book()
+        yield
+        transaction.set_rollback(True)
 
 
 @pytest.fixture

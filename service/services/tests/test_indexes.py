@@ -18,7 +18,7 @@ from services.audit.named_queries import named_queries
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_files")]
+pytestmark = pytest.mark.django_db
 
 ROWS = 20_000
 
@@ -29,8 +29,8 @@ SOURCE = Subscription.objects.filter(source="crm 3").order_by()
 EXTERNAL_ID = Subscription.objects.filter(external_id="123").order_by()
 
 
-@pytest.fixture
-def book(empty_files):
+@pytest.fixture(scope="class")
+def book(empty_files_of_the_class):
     """A realistic book: 20,000 subscriptions, four of each source."""
     book = a_book(subscriptions=ROWS, services=10, plans=2, clients=4_000)
     execute("UPDATE services_subscription SET source = 'crm ' || id % 5000")
@@ -88,6 +88,9 @@ class TestComment:
         execute("DROP INDEX subscription_comment")
         assert scans(PREFIX) == [TABLE]
 
+
+@pytest.mark.usefixtures("empty_files")
+class TestCommentOfFew:
     def test_two_rows_are_read_as_they_are(self):
         """The document's surprise: the index is there, and is not used."""
         for _ in range(2):
@@ -172,15 +175,18 @@ class TestNamedQueries:
             query.explain("ANALYZE")
         assert Subscription.objects.count() == ROWS
 
+
+@pytest.mark.usefixtures("empty_files")
+class TestCommand:
     @pytest.mark.parametrize("options", [[], ["--analyze"], ["--buffers"]])
-    def test_the_command_prints_all_also_on_an_empty_book(self, options):
+    def test_prints_all_also_on_an_empty_book(self, options):
         out = io.StringIO()
         call_command("explain_queries", *options, stdout=out)
         for query in named_queries():
             assert f"{query.name}\n" in out.getvalue()
         assert ("Execution Time" in out.getvalue()) == bool(options)
 
-    def test_the_command_prints_one(self):
+    def test_prints_one(self):
         out = io.StringIO()
         call_command("explain_queries", "prefix", stdout=out)
         assert "subscription_comment too" in out.getvalue()
@@ -189,6 +195,7 @@ class TestNamedQueries:
             call_command("explain_queries", "nonsense")
 
 
+@pytest.mark.usefixtures("empty_files")
 class TestHot:
     """A price that moves touches no index; one index that names `price` would end that for all."""
 

@@ -144,15 +144,18 @@ ROWS = 30_000
 CLIENT_INDEX = "services_subscription_client_id"  # and what Django adds to it
 
 
-@pytest.mark.django_db
-class TestPlan:
-    """What PostgreSQL does for a page, at a size at which it has a choice."""
+def a_large_book():
+    """Makes one; a subscription in its middle."""
+    return a_book(ROWS, services=10, plans=4, clients=3000).order_by("id")[ROWS // 2]
 
-    @pytest.fixture(autouse=True)
-    def book(self, empty_files):
-        self.subscription = a_book(ROWS, services=10, plans=4, clients=3000).order_by("id")[
-            ROWS // 2
-        ]
+
+@pytest.fixture(scope="class")
+def large_book(empty_files_of_the_class):
+    return a_large_book()
+
+
+class Plans:
+    """What PostgreSQL does for a page, at a size at which it has a choice."""
 
     def nodes(self, book_filter, cursor, size=100, ordering=BY_ID):
         """The nodes of the plan that read the subscriptions, and how many rows each has read.
@@ -197,6 +200,22 @@ class TestPlan:
             or str(node.get("Index Name")).startswith(("services_subscription", "subscription_"))
         ]
 
+    def assert_only(self, index, nodes):
+        # A bitmap heap scan reads what the bitmap index scan below it has found.
+        assert all(
+            kind == "Bitmap Heap Scan" or str(name).startswith(index) for kind, name, _ in nodes
+        )
+
+    def nodes_of(self, order, **given):
+        return self.nodes(BookFilter(**given), None, ordering=ORDERINGS[order])
+
+
+@pytest.mark.django_db
+class TestPlan(Plans):
+    @pytest.fixture(autouse=True)
+    def book(self, large_book):
+        self.subscription = large_book
+
     def test_of_the_first_page_and_of_one_in_the_middle_reads_just_the_page(self):
         middle = Cursor(self.subscription.pk)
         for cursor in (None, middle, Cursor(middle.id, backward=True)):
@@ -219,14 +238,6 @@ class TestPlan:
         middle = self.subscription.pk
         for cursor in (None, Cursor(middle), Cursor(middle, backward=True)):
             assert self.nodes(book_filter, cursor) == [("Index Scan", index, 101)]
-
-    @pytest.mark.parametrize("names", [["service"], ["plan"], ["service", "plan"]])
-    def test_of_a_service_whose_rows_are_the_last_reads_just_the_page(self, names):
-        last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
-        Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
-        last.refresh_from_db()
-        book_filter = BookFilter(**{name: getattr(last, f"{name}_id") for name in names})
-        assert [rows for _, _, rows in self.nodes(book_filter, None)] == [101]
 
     @pytest.mark.parametrize(
         ("name", "index"),
@@ -253,17 +264,6 @@ class TestPlan:
             assert any(str(used).startswith(index) for _, used, _ in nodes)
             assert max(rows for _, _, rows in nodes) <= 11
 
-    def test_of_a_source_that_is_half_of_the_book_reads_just_the_page(self):
-        a_book(ROWS, services=1, plans=1, clients=1)
-        page, total = self.nodes(BookFilter(source=self.subscription.source), None)
-        assert (page[0], page[2]) == ("Index Scan", 101)
-        assert total[0] == "Seq Scan"  # once; then the cache has it
-
-    def test_of_a_client_that_has_half_of_the_book_reads_just_the_page(self):
-        client = a_book(ROWS, services=1, plans=1, clients=1).last().client_id
-        page, _ = self.nodes(BookFilter(client=client), Cursor(self.subscription.pk + ROWS))
-        assert (page[0], page[2]) == ("Index Scan", 101)
-
     @pytest.mark.parametrize("order", ["started_at", "-started_at", "client_name", "-client_name"])
     @pytest.mark.parametrize("backward", [False, True])
     def test_in_another_order_reads_little_more_than_the_page(self, order, backward):
@@ -275,36 +275,6 @@ class TestPlan:
             index = "subscription_started" if "started" in order else CLIENT_INDEX
             self.assert_only(index, nodes)
             assert max(rows for _, _, rows in nodes) <= 250
-
-    def assert_only(self, index, nodes):
-        # A bitmap heap scan reads what the bitmap index scan below it has found.
-        assert all(
-            kind == "Bitmap Heap Scan" or str(name).startswith(index) for kind, name, _ in nodes
-        )
-
-    def nodes_of(self, order, **given):
-        return self.nodes(BookFilter(**given), None, ordering=ORDERINGS[order])
-
-    def test_of_a_client_is_read_by_its_index_in_any_order(self):
-        """A client whose rows all stand at the end: walking the order would read everything."""
-        last = a_book(10, services=1, plans=1, clients=1).last()
-        for order in ORDERINGS:
-            for given in ({"client": last.client_id}, {"email": last.client.user.email}):
-                nodes = self.nodes_of(order, **given)
-                self.assert_only(CLIENT_INDEX, nodes)
-                assert max(rows for _, _, rows in nodes) == 10
-
-    def test_of_a_client_of_many_in_the_order_of_names_compares_none_with_others(self):
-        """The last of all names: a walk by names would compare each client with each row."""
-        many = a_book(ROWS // 10, services=1, plans=1, clients=1).last()
-        Client.objects.filter(pk=many.client_id).update(company_name="Яблоко")
-        for given in ({"client": many.client_id}, {"email": many.client.user.email}):
-            for size in (1, 10, 100):
-                sql, params = pages.statement(
-                    access_path(BookFilter(**given), ORDERINGS["client_name"]), None, size
-                )
-                # The few services and plans, to the rows of the page.
-                assert compared_in_vain(sql, params) <= 10 * (size + 1)
 
     def test_of_a_plan_type_reads_a_page_of_each_of_its_plans(self):
         for given in ({}, {"service": self.subscription.service_id}):
@@ -342,6 +312,53 @@ class TestPlan:
             ).total.subscriptions
             == 1111
         )
+
+
+@pytest.mark.django_db
+class TestPlanOfMoreRows(Plans):
+    @pytest.fixture(autouse=True)
+    def book(self, empty_files):
+        self.subscription = a_large_book()
+
+    @pytest.mark.parametrize("names", [["service"], ["plan"], ["service", "plan"]])
+    def test_of_a_service_whose_rows_are_the_last_reads_just_the_page(self, names):
+        last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
+        Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
+        last.refresh_from_db()
+        book_filter = BookFilter(**{name: getattr(last, f"{name}_id") for name in names})
+        assert [rows for _, _, rows in self.nodes(book_filter, None)] == [101]
+
+    def test_of_a_source_that_is_half_of_the_book_reads_just_the_page(self):
+        a_book(ROWS, services=1, plans=1, clients=1)
+        page, total = self.nodes(BookFilter(source=self.subscription.source), None)
+        assert (page[0], page[2]) == ("Index Scan", 101)
+        assert total[0] == "Seq Scan"  # once; then the cache has it
+
+    def test_of_a_client_that_has_half_of_the_book_reads_just_the_page(self):
+        client = a_book(ROWS, services=1, plans=1, clients=1).last().client_id
+        page, _ = self.nodes(BookFilter(client=client), Cursor(self.subscription.pk + ROWS))
+        assert (page[0], page[2]) == ("Index Scan", 101)
+
+    def test_of_a_client_is_read_by_its_index_in_any_order(self):
+        """A client whose rows all stand at the end: walking the order would read everything."""
+        last = a_book(10, services=1, plans=1, clients=1).last()
+        for order in ORDERINGS:
+            for given in ({"client": last.client_id}, {"email": last.client.user.email}):
+                nodes = self.nodes_of(order, **given)
+                self.assert_only(CLIENT_INDEX, nodes)
+                assert max(rows for _, _, rows in nodes) == 10
+
+    def test_of_a_client_of_many_in_the_order_of_names_compares_none_with_others(self):
+        """The last of all names: a walk by names would compare each client with each row."""
+        many = a_book(ROWS // 10, services=1, plans=1, clients=1).last()
+        Client.objects.filter(pk=many.client_id).update(company_name="Яблоко")
+        for given in ({"client": many.client_id}, {"email": many.client.user.email}):
+            for size in (1, 10, 100):
+                sql, params = pages.statement(
+                    access_path(BookFilter(**given), ORDERINGS["client_name"]), None, size
+                )
+                # The few services and plans, to the rows of the page.
+                assert compared_in_vain(sql, params) <= 10 * (size + 1)
 
 
 @pytest.mark.django_db
