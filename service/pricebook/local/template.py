@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def key(service: Path = SERVICE) -> str:
     requirements = [CHECKOUT / "requirements" / f"{name}.txt" for name in ("run", "local")]
     made_by = [Path(postgres.__file__), Path(__file__)]
     for path in [*requirements, *made_by, *sorted(sources(service))]:
-        digest.update(f"\0{path}\0".encode() + path.read_bytes())
+        digest.update(f"\0{os.path.relpath(path, service)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

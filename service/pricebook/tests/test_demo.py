@@ -1,5 +1,7 @@
 """The demo: what it expects stands on the file alone, and a wrong figure is a failure."""
 
+import gzip
+import itertools
 import os
 import socket
 import subprocess
@@ -9,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from pricebook.local import demo
-from pricebook.local.expected import read_book, set_discount_of, set_price_of, total
+from pricebook.local.expected import BOOK, read_book, set_discount_of, set_price_of, total
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import SERVICE
 from pricebook.local.person import Errors, Form
@@ -58,13 +60,24 @@ def test_the_errors_of_a_page_are_read():
     assert Errors(html).text == "Too low"
 
 
+OF_A_SHORT_BOOK = """
+import pathlib, sys
+from pricebook.local import demo, expected
+demo.BOOK = expected.BOOK = pathlib.Path(sys.argv[1])
+sys.exit(demo.main([]))
+"""
+
+
 def test_a_figure_that_is_not_as_expected_is_named_and_fails_the_run(tmp_path):
+    book = tmp_path / "short.csv.gz"
+    with gzip.open(BOOK, "rt", encoding="utf-8") as whole, gzip.open(book, "wt") as short:
+        short.writelines(itertools.islice(whole, 2_000))
     run = subprocess.run(
         [
             sys.executable,
             "-c",
-            "import sys; from pricebook.local import demo; demo.TOTAL += 1; "
-            "sys.exit(demo.main([]))",
+            OF_A_SHORT_BOOK,
+            str(book),
         ],
         env=own_environment(tmp_path),
         capture_output=True,

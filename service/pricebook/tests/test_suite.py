@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,9 @@ def checkout(tmp_path_factory):
     shutil.copytree(SERVICE, checkout / "service", ignore=ignored)
     shutil.copytree(CHECKOUT / "requirements", checkout / "requirements")
     shutil.copy(CHECKOUT / "pyproject.toml", checkout)
+    tables = Path(os.environ["PRICEBOOK_HOME"]).parent / "template"  # of the suite that runs this
+    if tables.is_dir():
+        shutil.copytree(tables, checkout / "home" / "test" / "template", symlinks=True)
     yield checkout
     for number in range(2):
         home = checkout / "home" / "test" / str(number)
