@@ -22,18 +22,22 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from benchmarks import results
 from benchmarks.repricing import storage
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from price_changes.models import PriceChange
-from price_changes.planning import definition, preview
+from price_changes.planning import definition, preview, recount
 from price_changes.running import lifecycle
 from services import repricing
 from services.models import LedgerEntry, Repricing, Service, Subscription
@@ -91,6 +95,7 @@ def main(arguments: list[str]) -> None:
     for rows in chosen.rows:
         with scratch_book("price_changes_one", rows, (1, 8)):
             figures += measure("one service", rows, chosen.rounds, list_prices, FOLLOW)
+            beside.append(approved(rows, chosen.rounds))
         with scratch_book("price_changes", rows):
             figures += measure("all services", rows, chosen.rounds, list_prices, FOLLOW)
             figures += measure("set +10 %", rows, chosen.rounds, a_set, RAISE)
@@ -280,6 +285,32 @@ def previewed(rows: int, rounds: int) -> dict[str, Any]:
         "Pricebook": statistics.median(times["preview"]),
         "×": results.ratio_to(times["SELECT"], times["preview"]),
     }
+
+
+def approved(rows: int, rounds: int) -> dict[str, Any]:
+    """What it costs an approval to count once more; a preview takes as long as that, and a bit."""
+    control, counted = (partial(approval, counts=counts) for counts in (False, True))
+    times = results.interleaved({"without": control, "approval": counted}, max(rounds, 3))
+    return {
+        "rows": rows,
+        "what": "approval of a list price against one that doesn't count again, s",
+        "control": statistics.median(times["without"]),
+        "Pricebook": statistics.median(times["approval"]),
+        "×": results.ratio_to(times["without"], times["approval"]),
+    }
+
+
+def approval(counts: bool) -> float:
+    service = Service.objects.latest("pk")
+    values = {"kind": "list_price", "service": service.pk, "new_value": service.full_price + 1}
+    later = {"effective_at": timezone.now() + timedelta(days=30)}
+    change = preview.preview(definition.plan(values | later, "benchmark").pk)
+    with ExitStack() as stack:
+        if not counts:
+            stack.enter_context(patch.object(recount, "refuse_if_moved"))
+        took = seconds_of(lambda: lifecycle.approve(change.pk, change.fingerprint, "benchmark"))
+    lifecycle.cancel(change.pk, "benchmark")
+    return took
 
 
 def bare_select() -> None:

@@ -18,7 +18,7 @@ from pricebook.local.runner import Runner, stop_servers
 
 DATABASE = postgres.DATABASE  # holds the tables in each copy, for CREATE DATABASE … TEMPLATE
 # A copy lives for one run, and is made anew after a power cut as after everything else.
-SETTINGS = "fsync = off\n"
+SETTINGS = "fsync = off\nfull_page_writes = off\n"
 STOP_SECONDS = 15
 
 

@@ -9,17 +9,19 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from io import BufferedIOBase
 from typing import NamedTuple, NoReturn
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.utils import timezone
 
 from services.bounds import FIRST_DAY, LAST_DAY
+from services.local_time import instant_of
 from services.models import Plan
 
 # No line that makes sense is longer, and a quote that is never closed must not fill the memory.
@@ -27,6 +29,11 @@ LINE_LIMIT = 65_536
 
 UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
 PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
+# What we write, what PostgreSQL writes, and a date. Python would take weeks and bare digits too.
+MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
+)
 PERCENT = re.compile(r"[0-9]{1,2}|100")
 
 
@@ -120,14 +127,19 @@ def plan_type(value: str) -> str:
 
 def moment(value: str) -> str:
     try:
+        if not MOMENT.fullmatch(value):
+            raise ValueError
         when = datetime.fromisoformat(value)
-        if timezone.is_naive(when):
-            when = timezone.make_aware(when, timezone.get_default_timezone())
-        when = when.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError(
             "is not a date or a time; allowed: 2026-10-01, 2026-10-01T09:30, 2026-10-01T09:30+02:00"
         ) from None
+    try:
+        if when.tzinfo is None:
+            when = instant_of(when, ZoneInfo(settings.TIME_ZONE))
+        when = when.astimezone(UTC)
+    except OverflowError:
+        when = FIRST_DAY - timedelta(days=1)
     if not FIRST_DAY <= when <= LAST_DAY:
         raise ValueError("lies outside of the years 1900 to 9999")
     return when.isoformat()

@@ -1,0 +1,25 @@
+"""The instant that a local time means, where somebody gives one without its offset."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+
+def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
+    """The one instant at which clocks of `zone` show `local`, in UTC.
+
+    ValueError where clocks were put forward over it, so that there is none, or put back, so that
+    there are two: money depends on it, and nobody can know which one was meant.
+    """
+    either = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    found = sorted({at for at in either if at.astimezone(zone).replace(tzinfo=None) == local})
+    if not found:
+        raise ValueError(
+            f"is a time that clocks in {zone} skipped, as they were put forward: give another one,"
+            " or an offset"
+        )
+    if len(found) > 1:
+        one, other = (at.astimezone(zone).isoformat(timespec="minutes") for at in found)
+        raise ValueError(f"was there twice in {zone}: give {one} or {other}")
+    return found[0]
