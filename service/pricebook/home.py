@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -49,6 +50,8 @@ def home(request: HttpRequest) -> HttpResponse:
         context["live"] = bool(context["repricings"]) or any(
             change.status == Status.APPLYING for change in changes
         )
+        # By their instants, so those that are due are among the first.
+        context["standing"] = any(stands_still(change) for change in changes)
     return render(request, "pricebook/home.html", context)
 
 
@@ -65,6 +68,13 @@ def open_changes() -> list[PriceChange]:
         change.says = sentence(change, names)
         change.progress = progress.get(change.pk)
     return found
+
+
+def stands_still(change: PriceChange) -> bool:
+    """Whether its time has come, and nobody moves its prices."""
+    if change.status == Status.SCHEDULED:
+        return change.effective_at is not None and change.effective_at <= timezone.now()
+    return change.status in (Status.PAUSED, Status.HELD)
 
 
 def may_see_figures(user: User | AnonymousUser) -> bool:

@@ -9,6 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
+from pricebook.kit import zone_rules
+
+zone_rules.use_pinned()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()

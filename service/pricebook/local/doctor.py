@@ -56,6 +56,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield from embedded_valkey(home)
     if answers:
         yield migrations(home)
+        yield zone_rules(home)
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
     yield from supervised(home)
@@ -191,6 +192,14 @@ def migrations(home: Home) -> Finding:
     if "Planned operations" in done.stdout or not done.stderr.strip():
         return Finding("✗", "migrations are pending: ./pricebook manage migrate")
     return Finding("✗", f"migrations: {done.stderr.strip().splitlines()[-1]}")
+
+
+def zone_rules(home: Home) -> Finding:
+    done = subprocess.run(
+        [*MANAGE, "zone_rules"], env=Runner(home).environment(), capture_output=True, text=True
+    )
+    said = (done.stdout or done.stderr).strip() or "time zones: not known"
+    return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 
 def supervised(home: Home) -> Iterator[Finding]:

@@ -44,8 +44,17 @@ def up(arguments: list[str]) -> int:
         with reserve(port), Runner(home) as runner:
             say("migrating")
             runner.manage("migrate", "--verbosity=0")
+            say_zone_rules(runner)
             credentials = make_credentials(runner)
             return Supervisor(runner, port, credentials).run()
+
+
+def say_zone_rules(runner: Runner) -> None:
+    """Whether PostgreSQL reads local times as we do; nothing of ours depends on it."""
+    try:
+        say(runner.manage("zone_rules").strip())
+    except Fault as fault:
+        say(str(fault).splitlines()[-1])
 
 
 def down(arguments: list[str]) -> int:

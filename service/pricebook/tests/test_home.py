@@ -18,12 +18,13 @@ from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
+from price_changes.tests.changes import approved, clock, drained, planned, started
 from pricebook.tests.pages import OpenedForm
-from services.models import Service
+from services.models import Service, Subscription
 from services.repricing import reprice
 from services.repricing.drain import start_due
 from services.tasks import check_book
-from services.tests.factories import a_book, a_service, a_subscription
+from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +49,29 @@ class TestHome:
 
     def test_an_empty_book_is_zero(self, admin_client):
         assert "0.00 USD" in admin_client.get("/").content.decode()
+
+    @pytest.mark.parametrize("stands", ["paused", "held", "not started"])
+    def test_does_not_say_that_all_is_done_while_a_change_stands_still(self, admin_client, stands):
+        service = a_service(100)
+        rows = [a_subscription(service=service) for _ in range(3)]
+        change = approved(planned(kind="set", adjustment="add", operand="1"), "hold")
+        if stands == "paused":
+            started()
+            lifecycle.pause(change.pk, "ann")
+        if stands == "held":
+            Subscription.objects.filter(pk=rows[0].pk).update(plan=a_plan(50))
+            drained()
+        change.refresh_from_db()
+        assert change.status == {"not started": "scheduled"}.get(stands, stands)
+        page = admin_client.get("/").content.decode()
+        assert "Nothing is being repriced" not in page
+        assert "Not every change whose time has come has been applied" in page
+
+    def test_says_it_of_a_change_that_is_still_to_come(self, admin_client):
+        subscription = a_subscription(service=a_service(100))
+        later = {"effective_at": clock() + timedelta(days=1)}
+        approved(planned(kind="list_price", service=subscription.service_id, new_value=7, **later))
+        assert "Nothing is being repriced" in admin_client.get("/").content.decode()
 
     def test_shows_what_is_being_repriced_until_it_is_done(self, admin_client):
         a_subscription(service=a_service(100, "Fibre"))

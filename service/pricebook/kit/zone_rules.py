@@ -1,0 +1,72 @@
+"""The rules of time zones: those of the package tzdata, the same on every machine.
+
+An instant that somebody gives as a local time depends on them, and countries change them at a few
+weeks' notice. A machine has those of its last update; ours come with the release, pinned.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, reset_tzpath
+
+import tzdata
+from django.db import DataError, connection, transaction
+
+VERSION: str = tzdata.IANA_VERSION
+BEFORE, AHEAD = timedelta(days=366), timedelta(days=3660)
+HOUR = timedelta(hours=1)
+
+# Each hour at whose begin clocks show another offset than at the begin of the hour before.
+TRANSITIONS = """
+SELECT at, of FROM (
+    SELECT at, of, lag(of) OVER (ORDER BY at) AS before
+      FROM (SELECT at, at AT TIME ZONE %(zone)s - at AT TIME ZONE 'UTC' AS of
+              FROM generate_series(%(first)s::timestamptz, %(last)s, '1 hour') at) hour) moved
+ WHERE before IS DISTINCT FROM of ORDER BY at
+"""
+
+Transitions = list[tuple[datetime, timedelta]]
+
+
+class Difference(NamedTuple):
+    """From when on the database's clocks show another time than ours, and by what offsets."""
+
+    at: datetime
+    ours: timedelta
+    database: timedelta | None  # None: it does not know the zone
+
+
+def use_pinned() -> None:
+    """From now on this process asks the machine no more."""
+    reset_tzpath(to=())
+    ZoneInfo.clear_cache()
+
+
+def first_difference(name: str) -> Difference | None:
+    """Where our rules and PostgreSQL's differ, from a year ago to ten years ahead. One query."""
+    first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - BEFORE
+    last = first + BEFORE + AHEAD
+    ours = _transitions(ZoneInfo(name), first, last)
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(TRANSITIONS, {"zone": name, "first": first, "last": last})
+            theirs: Transitions = cursor.fetchall()
+    except DataError:
+        return Difference(first, ours[0][1], None)
+    differing = [at for at, _ in set(ours) ^ set(theirs)]
+    if not differing:
+        return None
+    at = min(differing)
+    return Difference(at, _offset(ours, at), _offset(theirs, at))
+
+
+def _transitions(zone: ZoneInfo, first: datetime, last: datetime) -> Transitions:
+    hours = [first + number * HOUR for number in range((last - first) // HOUR + 1)]
+    shown = [(at, at.astimezone(zone).utcoffset() or timedelta()) for at in hours]
+    return [shown[0]] + [now for before, now in pairwise(shown) if now[1] != before[1]]
+
+
+def _offset(transitions: Transitions, at: datetime) -> timedelta:
+    return [of for since, of in transitions if since <= at][-1]
