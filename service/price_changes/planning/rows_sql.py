@@ -81,8 +81,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
        CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
-  FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN {stays} THEN {stays_because}
-                       WHEN {unchanged} THEN 'unchanged' END AS reason
+  FROM (SELECT *, CASE WHEN ended THEN 'ended' {stays} END AS reason
           FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
                        {until}::timestamptz AS new_until
                   FROM ({standing}) standing) targeted) judged
@@ -177,45 +176,49 @@ def _set_rows(change: PriceChange, at: datetime) -> SQL:
     whole = not change.filter
     where = "true" if whole else f"subscription.id IN ({ids})"
     standing = STANDING.format(at=literal(at), where=where)
-    adjustment = change.adjustment
     rule = "price_rule(full_price, discount_percent)"
-    locked = "state = 'locked'"
-    if adjustment == Adjustment.LOCK:
-        shape = (
-            "price",
-            "locked",
-            "false",
-            "NULL",
-            f"{locked} AND locked_until IS NOT DISTINCT FROM new_until",
-        )
-    elif adjustment == Adjustment.RELEASE:
-        shape = (rule, "follows", "state <> 'locked'", "'unchanged'", "false")
-    elif adjustment == Adjustment.FOLLOW:
-        shape = (rule, "follows", locked, "'locked'", "state = 'follows'")
-    else:
-        shape = (new_price_sql(change), "negotiated", locked, "'locked'", "price = target")
-    target, new_state, stays, because, unchanged = shape
+    target, new_state = {
+        Adjustment.LOCK: ("price", "locked"),
+        Adjustment.RELEASE: (rule, "follows"),
+        Adjustment.FOLLOW: (rule, "follows"),
+    }.get(Adjustment(change.adjustment)) or (new_price_sql(change), "negotiated")
     return SET_ROWS.format(
         standing=standing,
         target=target,
         new_state=new_state,
-        stays=stays,
-        stays_because=because,
-        unchanged=unchanged,
+        stays=stays_sql(change),
         until=literal(change.locked_until),
     ), list(params) if not whole else []
 
 
+def stays_sql(change: PriceChange) -> str:
+    """Why a row of a set stays, as WHENs over what it is and its `target` or `new_until`.
+
+    A change that raises lowers nobody, and one that lowers raises nobody, whatever its bounds and
+    its rounding say; and no rounding makes free. An amount that is set is what somebody said.
+    """
+    adjustment = Adjustment(change.adjustment)
+    if adjustment == Adjustment.LOCK:
+        so = "state = 'locked' AND locked_until IS NOT DISTINCT FROM new_until"
+        return f"WHEN {so} THEN 'unchanged'"
+    if adjustment == Adjustment.RELEASE:
+        return "WHEN state <> 'locked' THEN 'unchanged'"
+    locked = "WHEN state = 'locked' THEN 'locked'"
+    if adjustment == Adjustment.FOLLOW:
+        return f"{locked} WHEN state = 'follows' THEN 'unchanged'"
+    moves = ""
+    if adjustment != Adjustment.AMOUNT:
+        assert change.operand is not None
+        moves = f" WHEN target = 0 AND price > 0 AND {_adjusted(change)} > 0 THEN 'becomes_free'"
+        if change.operand:
+            other_way = "<" if change.operand > 0 else ">"
+            moves += f" WHEN target {other_way} price THEN 'against_sign'"
+    return f"{locked}{moves} WHEN price = target THEN 'unchanged'"
+
+
 def new_price_sql(change: PriceChange) -> str:
     """The new price as an expression over `price`: adjusted, rounded to the step, bounded."""
-    operand = literal(change.operand)
-    price = {
-        Adjustment.AMOUNT: f"{operand}::numeric",
-        Adjustment.ADD: f"price + {operand}",
-        # Multiplied and not divided: of a high price the quotient would have six digits, and be
-        # rounded twice.
-        Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
-    }[Adjustment(change.adjustment)]
+    price = _adjusted(change)
     if change.rounding_step is not None:
         step = literal(change.rounding_step)
         # The whole steps in it and a half, for the same reason: div() is exact.
@@ -225,6 +228,18 @@ def new_price_sql(change: PriceChange) -> str:
     if change.ceiling is not None:
         price = f"least({price}, {literal(change.ceiling)})"
     return f"round({price}, 2)"
+
+
+def _adjusted(change: PriceChange) -> str:
+    """The new price before it is rounded and bounded."""
+    operand = literal(change.operand)
+    return {
+        Adjustment.AMOUNT: f"{operand}::numeric",
+        Adjustment.ADD: f"price + {operand}",
+        # Multiplied and not divided: of a high price the quotient would have six digits, and be
+        # rounded twice.
+        Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
+    }[Adjustment(change.adjustment)]
 
 
 def literal(value: Decimal | datetime | None) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import connection
 
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.rows_sql import new_price_sql
+from price_changes.planning.rows_sql import new_price_sql, stays_sql
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
 from services.models import RepricingStep
@@ -160,9 +160,6 @@ SUPERSEDED = """
          SELECT approval FROM price_changes_pricechange WHERE id = newest_change)
          THEN 'superseded'
     WHEN newest_at > %(effective)s THEN 'moved_since'
-"""
-LOCKED_SO = """
-    WHEN state = 'locked' AND locked_until IS NOT DISTINCT FROM new_until THEN 'unchanged'
 """
 TOUCHED_SINCE = """
     WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
@@ -319,17 +316,8 @@ def _reasons(change: PriceChange) -> str:
     if change.when_moved != WhenMoved.CURRENT:
         # What is locked as it was asked for has been moved since, and to where it should be.
         lock = change.adjustment == PriceChange.Adjustment.LOCK
-        return SUPERSEDED + (LOCKED_SO if lock else "") + AS_APPROVED
-    stays = {
-        PriceChange.Adjustment.LOCK: LOCKED_SO,
-        PriceChange.Adjustment.RELEASE: "WHEN state <> 'locked' THEN 'unchanged'",
-        PriceChange.Adjustment.FOLLOW: "WHEN state = 'locked' THEN 'locked'"
-        " WHEN state = 'follows' THEN 'unchanged'",
-    }.get(
-        PriceChange.Adjustment(change.adjustment),
-        "WHEN state = 'locked' THEN 'locked' WHEN price = target THEN 'unchanged'",
-    )
-    return SUPERSEDED + stays
+        return SUPERSEDED + (stays_sql(change) if lock else "") + AS_APPROVED
+    return SUPERSEDED + stays_sql(change)
 
 
 def _target(change: PriceChange) -> str:

@@ -20,7 +20,14 @@ from services.models import LedgerEntry, Skip, Subscription
 PAGE = 50
 
 # Skipped for what they are: counted chunk by chunk, not written down one by one.
-COUNTED = {Skip.Reason.LOCKED, Skip.Reason.NEGOTIATED, Skip.Reason.ENDED, Skip.Reason.UNCHANGED}
+COUNTED = {
+    Skip.Reason.LOCKED,
+    Skip.Reason.NEGOTIATED,
+    Skip.Reason.ENDED,
+    Skip.Reason.UNCHANGED,
+    Skip.Reason.AGAINST_SIGN,
+    Skip.Reason.BECOMES_FREE,
+}
 
 
 @dataclass(frozen=True)

@@ -941,7 +941,7 @@ class TestTheNewPrice:
             # 12.5 steps of 8: half a step goes up, not to the even one.
             ("100.00", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "104.00"),
             ("99.99", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "104.00"),
-            ("99.98", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "96.00"),
+            ("50.00", {"adjustment": "amount", "operand": 99.99, "rounding_step": "8"}, "96.00"),
             ("99.99", {"adjustment": "percent", "operand": 10, "rounding_step": "0.05"}, "110.00"),
             # Bounds are the last word, also where they are no whole step.
             (
@@ -972,6 +972,74 @@ class TestTheNewPrice:
         assert Decimal(change.preview["total_after"]) == Decimal(expected)
         applied(change, "current")
         assert price(subscription) == Decimal(expected)
+
+
+class TestBounds:
+    """Neither they nor the rounding move a price the other way (rows of 0.00 … 120.00)."""
+
+    PRICES = ("0.00", "0.05", "0.10", "5.00", "120.00")
+
+    @pytest.fixture
+    def book(self):
+        for price in self.PRICES:
+            row = a_subscription()
+            price_state.negotiate(row.pk, price, "as given", "ann")
+        return Subscription.objects.order_by("pk")
+
+    @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
+    @pytest.mark.parametrize(
+        ("adjustment", "after", "stays"),
+        [
+            (
+                {"adjustment": "percent", "operand": "-10", "floor": "8"},
+                "0.00 0.05 0.10 5.00 108.00",
+                {"against_sign": 4},
+            ),
+            (
+                {"adjustment": "percent", "operand": "5", "ceiling": "100"},
+                "0.00 0.05 0.11 5.25 120.00",
+                {"unchanged": 2, "against_sign": 1},
+            ),
+            (
+                {"adjustment": "percent", "operand": "5", "rounding_step": "1"},
+                "0.00 0.05 0.10 5.00 126.00",
+                {"unchanged": 2, "becomes_free": 2},
+            ),
+            (
+                {"adjustment": "add", "operand": "-0.04", "rounding_step": "0.05", "floor": "0.05"},
+                "0.00 0.05 0.05 4.95 119.95",
+                {"against_sign": 1, "unchanged": 1},
+            ),
+            (
+                {"adjustment": "add", "operand": "1", "ceiling": "5"},
+                "1.00 1.05 1.10 5.00 120.00",
+                {"unchanged": 1, "against_sign": 1},
+            ),
+            # What is set is what somebody said.
+            (
+                {"adjustment": "amount", "operand": "9", "floor": "10", "rounding_step": "4"},
+                "10.00 10.00 10.00 10.00 10.00",
+                {},
+            ),
+            ({"adjustment": "percent", "operand": "-100"}, "0.00 " * 5, {"unchanged": 1}),
+        ],
+    )
+    def test_move_nothing_against_its_sign(self, book, adjustment, after, stays, when_moved):
+        change = planned(kind="set", **adjustment)
+        assert {why: rows for why, rows in change.preview["stays"].items() if rows} == stays
+        applied(change, when_moved)
+        assert [str(row.price) for row in book] == after.split()
+        assert outcome(change) == (5 - sum(stays.values()), stays, 0)
+
+    def test_are_asked_again_about_a_row_that_was_written_meanwhile(self, book):
+        first, last = book.first(), book.last()
+        change = planned(kind="set", adjustment="percent", operand="5", ceiling="100")
+        approved(change, "current")
+        price_state.negotiate(first.pk, "200", "as given", "ann")
+        drained()
+        assert price(first) == 200
+        assert price(last) == 120
+        assert outcome(change) == (2, {"unchanged": 1, "against_sign": 2}, 0)
 
 
 class TestThePreview:

@@ -110,6 +110,8 @@ class Skip(models.Model):
         NEGOTIATED = "negotiated"
         ENDED = "ended"
         UNCHANGED = "unchanged"
+        AGAINST_SIGN = "against_sign", "a bound or the rounding would move it the other way"
+        BECOMES_FREE = "becomes_free", "the rounding would make it free"
         MOVED_SINCE = "moved_since", "moved since the approval"
         SUPERSEDED = "superseded", "held by a later change"
         TOUCHED_SINCE = "touched_since", "touched since the change"
