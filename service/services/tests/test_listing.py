@@ -473,6 +473,24 @@ class TestOrdering:
         assert len(seen) == len(set(seen))
         assert there_before <= set(seen)
 
+    @pytest.mark.parametrize("order", ["id", "-id", "started_at", "-started_at"])
+    def test_repeats_and_skips_nothing_while_prices_and_names_move(self, order):
+        """What docs/reads.md promises of these orders, and of no other."""
+        book, ordering = a_tied_book(), ORDERINGS[order]
+        expected = self.whole(BookFilter(), ordering)
+        cursor, seen = None, []
+        while True:
+            page = pages.page(BookFilter(), cursor, 7, ordering)
+            seen += [row["id"] for row in page.result]
+            if page.next is None:
+                break
+            cursor = page.next
+            # One that was shown goes behind all others by price and name, another before them.
+            for row, price, name in ((book.get(pk=seen[0]), 99, "Я"), (book.last(), 1, "A")):
+                Subscription.objects.filter(pk=row.pk).update(price_state="negotiated", price=price)
+                Client.objects.filter(pk=row.client_id).update(company_name=name)
+        assert seen == expected
+
 
 @pytest.mark.django_db
 class TestServed:
