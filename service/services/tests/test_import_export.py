@@ -373,7 +373,7 @@ class TestBadFile:
             ("comment", "a\0b", "NUL"),
             ("started_at", "", "is not a date"),
             ("started_at", "2026-02-30", "is not a date"),
-            ("started_at", "0001-01-01T00:00+14:00", "is not a date"),
+            ("started_at", "0001-01-01T00:00+14:00", "outside of the years"),
             ("started_at", "1899-12-31", "outside of the years 1900 to 9999"),
             ("ended_at", "2025-12-31", "is not after the start, 2026-01-01"),
             ("ended_at", "2026-01-01", "is not after the start"),

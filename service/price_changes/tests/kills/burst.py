@@ -15,7 +15,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from price_changes.errors import ChangeError
+from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
@@ -129,7 +129,11 @@ class Burst:
 
     def approved(self, when_moved: str = "", **values: Any) -> int:
         change = self.planned(**values)
-        lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved or None)
+        try:
+            lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved or None)
+        except MovedSincePreview:  # a lock has ended meanwhile: who looks again, approves that
+            change.refresh_from_db()
+            lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved or None)
         self.told("approve", change=change.pk)
         return int(change.pk)
 
