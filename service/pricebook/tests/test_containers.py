@@ -112,7 +112,10 @@ class TestServices:
         if given == "secrets alone":
             bare = tmp_path / ".env"
             bare.write_text("\n".join(f"{name}={value}" for name, value in secrets.items()))
-            services = resolved(ON_A_SERVER, bare)["services"]
+            name = {
+                "COMPOSE_PROJECT_NAME": "book"
+            }  # in a folder without a Latin letter it has to be
+            services = resolved(ON_A_SERVER, bare, **name)["services"]
         published = {
             name: [(port["host_ip"], port["published"]) for port in service["ports"]]
             for name, service in services.items()
