@@ -290,6 +290,11 @@ def make_history() -> None:
     with connection.cursor() as cursor:
         for table in ("entry", "value", "fact", "point", "copy"):
             cursor.execute(f"VACUUM ANALYZE {table}")
+    ((entries, facts),) = fetch(
+        "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM value)"
+        "     + (SELECT count(*) FROM fact)"
+    )
+    say(f"  {entries:,} entries, {facts:,} facts")
 
 
 def step(statements: str, **values: Any) -> None:

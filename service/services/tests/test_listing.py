@@ -452,24 +452,28 @@ class TestOrdering:
                     back, _ = self.walk(book_filter, ordering, size, "previous", last.previous)
                     assert back + [row["id"] for row in last.result] == expected, given
 
-    @pytest.mark.parametrize("order", ORDERINGS)
-    def test_repeats_and_skips_nothing_while_rows_come_and_go(self, order):
-        subscription = a_tied_book().first()
-        ordering, cursor, seen = ORDERINGS[order], None, []
-        there_before = set(self.whole(BookFilter(), ordering))
-        gone = set()
+    def walked(self, ordering, meanwhile):
+        """The ids of all pages; `meanwhile` writes between two of them, knowing the ids so far."""
+        cursor, seen = None, []
         while True:
             page = pages.page(BookFilter(), cursor, 7, ordering)
             seen += [row["id"] for row in page.result]
             if page.next is None:
-                break
+                return seen
             cursor = page.next
-            a_subscription(
-                client=subscription.client, service=subscription.service, plan=subscription.plan
-            )
-            gone.add(page.result[-1]["id"])  # the very row that the cursor stands beside
-            Subscription.objects.filter(pk=page.result[-1]["id"]).delete()
+            meanwhile(seen)
 
+    @pytest.mark.parametrize("order", ORDERINGS)
+    def test_repeats_and_skips_nothing_while_rows_come_and_go(self, order):
+        book = a_tied_book()
+        first, ordering = book.first(), ORDERINGS[order]
+        there_before = set(self.whole(BookFilter(), ordering))
+
+        def meanwhile(seen):
+            a_subscription(client=first.client, service=first.service, plan=first.plan)
+            Subscription.objects.filter(pk=seen[-1]).delete()  # that the cursor stands beside
+
+        seen = self.walked(ordering, meanwhile)
         assert len(seen) == len(set(seen))
         assert there_before <= set(seen)
 
@@ -478,18 +482,14 @@ class TestOrdering:
         """What docs/reads.md promises of these orders, and of no other."""
         book, ordering = a_tied_book(), ORDERINGS[order]
         expected = self.whole(BookFilter(), ordering)
-        cursor, seen = None, []
-        while True:
-            page = pages.page(BookFilter(), cursor, 7, ordering)
-            seen += [row["id"] for row in page.result]
-            if page.next is None:
-                break
-            cursor = page.next
+
+        def meanwhile(seen):
             # One that was shown goes behind all others by price and name, another before them.
             for row, price, name in ((book.get(pk=seen[0]), 99, "Я"), (book.last(), 1, "A")):
                 Subscription.objects.filter(pk=row.pk).update(price_state="negotiated", price=price)
                 Client.objects.filter(pk=row.client_id).update(company_name=name)
-        assert seen == expected
+
+        assert self.walked(ordering, meanwhile) == expected
 
 
 @pytest.mark.django_db
