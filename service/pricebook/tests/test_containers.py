@@ -107,6 +107,14 @@ class TestServices:
         assert services[name]["restart"] == "unless-stopped"
         assert services[name]["stop_grace_period"] in ("30s", "1m0s")
 
+    def test_start_in_a_folder_without_a_latin_letter(self, env_file, tmp_path):
+        """Compose makes the project's name of the folder's Latin letters and digits, else."""
+        folder = tmp_path / "Прайс"
+        folder.mkdir()
+        shutil.copy(CHECKOUT / "docker-compose.yml", folder)
+        project = resolved([str(folder / "docker-compose.yml")], env_file)
+        assert project["name"] == "pricebook"
+
     @pytest.mark.parametrize("given", ["the example's values", "secrets alone"])
     def test_publish_two_ports_on_loopback(self, services, secrets, tmp_path, given):
         if given == "secrets alone":
