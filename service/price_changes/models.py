@@ -177,6 +177,13 @@ class PriceChange(models.Model):
         """
         return self if self.reverts is None else self.reverts.first
 
+    @property
+    def counts_again(self) -> bool:
+        """Of a revert: whether it brings back, by taking back a revert. Queries as `first`."""
+        return self.reverts is not None and (
+            self.reverts.reverts is not None and not self.reverts.counts_again
+        )
+
 
 class ListedRows(models.Model):
     """A stretch of the subscriptions of one (service, plan) that a change of a set is to move.

@@ -6,7 +6,6 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -14,7 +13,7 @@ from price_changes.models import PriceChange
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import Names, sentence
 from services.audit import book_check
-from services.models import Repricing
+from services.models import BookNow, Repricing
 from services.reading.total import total_amount
 from services.repricing import progress
 
@@ -61,7 +60,11 @@ def open_changes() -> list[PriceChange]:
     Up to six queries: * the changes * their repricings * their steps * names of services, plans
     and clients.
     """
-    changes = PriceChange.objects.filter(status__in=OPEN).order_by("effective_at", "approval")
+    changes = (
+        PriceChange.objects.filter(status__in=OPEN)
+        .annotate(asked_at=BookNow())
+        .order_by("effective_at", "approval")
+    )
     found: list[Any] = list(changes[:SHOWN])
     names, progress = Names.of_changes(found), progress_of(found)
     for change in found:
@@ -70,10 +73,10 @@ def open_changes() -> list[PriceChange]:
     return found
 
 
-def stands_still(change: PriceChange) -> bool:
+def stands_still(change: Any) -> bool:
     """Whether its time has come, and nobody moves its prices."""
     if change.status == Status.SCHEDULED:
-        return change.effective_at is not None and change.effective_at <= timezone.now()
+        return change.effective_at is not None and change.effective_at <= change.asked_at
     return change.status in (Status.PAUSED, Status.HELD)
 
 

@@ -34,9 +34,9 @@ class PriceStateError(Refusal):
 def lock(subscription_id: int, until: datetime | None, reason: str, author: str) -> Subscription:
     """Keep the price that it has now, [now, `until`), or until it is released if that is None.
 
-    A catalogue change that has not reached it yet will not. A lock that is there gets this end
-    and reason. `PriceStateError` for an end that is not in the future, a missing or too long
-    reason, a subscription that has ended or is not there. Five queries.
+    That is the price in force, whether a worker has copied it yet or not. A lock that is there
+    gets this end and reason. `PriceStateError` for an end that is not in the future, a missing or
+    too long reason, a subscription that has ended or is not there. Five queries.
     """
     _check_text("reason", reason, LONGEST_REASON, required=True)
     _check_text("author", author, LONGEST_AUTHOR)
@@ -117,9 +117,7 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
                 "unknown_subscription", f"There is no subscription {subscription_id}.", 404
             )
         # Read after the lock, which may have been waited for.
-        cursor.execute(
-            "SELECT clock_timestamp(), set_config('pricebook.author', %s, true)", [author]
-        )
+        cursor.execute("SELECT book_clock(), set_config('pricebook.author', %s, true)", [author])
         now = cursor.fetchone()[0]
         if subscription.ended_at is not None and subscription.ended_at <= now:
             raise PriceStateError(

@@ -13,6 +13,7 @@ from django.db import close_old_connections
 
 from services import repricing
 from services.audit import book_check
+from services.models import renew_clock
 from services.reading import total
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def set_comment(
 @shared_task(base=DatabaseTask)
 def fold_total(**kwargs: Any) -> None:
     """Merge the parts that writers have appended to the total."""
+    renew_clock()
     total.fold()
 
 

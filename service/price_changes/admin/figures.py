@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import models
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import COUNTED, held_by, holds
-from services.models import Skip
+from services.models import Skip, book_clock
 
 Status = PriceChange.Status
 
@@ -33,7 +32,7 @@ def moves_soon(change: PriceChange) -> bool:
     """Whether its page is worth asking for every second."""
     if change.status != Status.SCHEDULED or change.effective_at is None:
         return change.status == Status.APPLYING
-    return change.effective_at < timezone.now() + timedelta(minutes=1)
+    return change.effective_at < book_clock() + timedelta(minutes=1)
 
 
 class Preview:

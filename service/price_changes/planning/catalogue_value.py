@@ -4,73 +4,35 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from django.db import connection
-from django.db.models import Q
-
 from price_changes.models import PriceChange
-from services.models import Plan, Repricing, Service
+from services import catalogue_values
+from services.models import book_clock
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
 CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 
-def value_now(change: PriceChange) -> Decimal | None:
-    """What the catalogue says now; None where the service or the plan was deleted. One query."""
-    value: Decimal | int | None
+def subject(change: PriceChange) -> tuple[str, int]:
+    """What a change of the catalogue is about: ("service", its id), or ("plan", its id)."""
     if change.kind == Kind.LIST_PRICE:
-        of_service = Service.objects.filter(pk=change.service_id or 0)
-        value = of_service.values_list("full_price", flat=True).first()
-    else:
-        of_plan = Plan.objects.filter(pk=change.plan_id or 0)
-        value = of_plan.values_list("discount_percent", flat=True).first()
-    return None if value is None else Decimal(value)
+        return "service", change.service_id or 0
+    return "plan", change.plan_id or 0
+
+
+def value_now(change: PriceChange) -> Decimal | None:
+    """What is in force now; None where the service or the plan was deleted. One query."""
+    return catalogue_values.value_at(*subject(change))
 
 
 def value_without(change: PriceChange) -> Decimal | None:
-    """What is in force when this change is taken back: list price or discount. 2-4 queries.
+    """What is in force when this change is taken back: list price or discount. 2 queries or more.
 
-    That is the value of the greatest (instant, approval) that is neither cancelled nor taken back.
     When a revert is taken back, what it had taken back counts again.
     """
-    first = change.first
-    in_force = Q(status__in=[Status.APPLYING, Status.PAUSED, Status.APPLIED]) & ~Q(pk=first.pk)
-    if first.status == Status.REVERTED:
-        in_force |= Q(pk=first.pk)
-    newest = (
-        PriceChange.objects.filter(
-            in_force,
-            kind=change.kind,
-            service=change.service_id,
-            plan=change.plan_id,
-            reverts=None,
-            started_at__isnull=False,
-        )
-        .order_by("-effective_at", "-approval")
-        .first()
+    taken_back = change.reverts is None or change.counts_again
+    return catalogue_values.value_if(
+        *subject(change), change.first.pk, counts=not taken_back, at=book_clock()
     )
-    # Of a service or a plan that came behind its subscriptions, or was edited before there were
-    # price changes.
-    unowned = (
-        Repricing.objects.filter(
-            service=change.service_id, plan=change.plan_id, change_id=None, new_value__isnull=False
-        )
-        .order_by("-effective_at", "-pk")
-        .first()
-    )
-    if newest is not None:
-        assert newest.effective_at is not None
-        if unowned is None or unowned.effective_at <= newest.effective_at:
-            return newest.new_value
-    if unowned is not None:
-        return unowned.new_value
-    name = "list_price_at" if change.kind == Kind.LIST_PRICE else "discount_at"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {name}(%s, '-infinity')",
-            [change.service_id or change.plan_id],
-        )
-        (value,) = cursor.fetchone()
-    return None if value is None else Decimal(value)
 
 
 def values_now(change: PriceChange) -> tuple[Decimal | None, Decimal | None]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 from django.db import connection, transaction
-from django.utils import timezone
 
 from clients.models import Client
 from price_changes.errors import ChangeError
@@ -24,7 +23,7 @@ from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.rows_sql import fetch, rows_sql
 from services.bounds import HIGHEST_PRICE
-from services.models import Clock, Plan, Service
+from services.models import Clock, Plan, Service, book_clock
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
 LARGEST = 10  # movers among the clients
@@ -89,7 +88,7 @@ def count(change: PriceChange) -> Counted:
 
     ChangeError where it would make a price negative or too high.
     """
-    at = instant_of(change) or timezone.now()
+    at = instant_of(change) or book_clock()
     sql, params = rows_sql(change, at)
     pairs: dict[tuple[int, int], dict[str, Any]] = {}
     stays: dict[str, int] = defaultdict(int)
@@ -254,7 +253,7 @@ def preview(change_id: int) -> PriceChange:
             )
         change.preview = msgspec.to_builtins(counted.preview)
         change.fingerprint = counted.fingerprint
-        change.previewed_at = timezone.now()
+        change.previewed_at = book_clock()
         change.preview_snapshot = snapshot
         change.save(
             update_fields=[

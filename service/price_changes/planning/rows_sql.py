@@ -12,12 +12,11 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Q
-from django.utils import timezone
 
 from price_changes.models import PriceChange
 from price_changes.planning.definition import Adjustment, Kind
 from price_changes.planning.values import refusing
-from services.models import Subscription
+from services.models import Subscription, book_clock
 from services.reading.filters import BookFilter
 from services.repricing.followers import BACK
 
@@ -132,7 +131,7 @@ SQL = tuple[str, list[Any]]
 
 def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
-    at = at or change.effective_at or timezone.now()
+    at = at or change.effective_at or book_clock()
     if change.kind == Kind.REVERT:
         assert change.reverts is not None
         anothers, params = reason_is_anothers(change.reverts)

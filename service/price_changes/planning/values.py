@@ -7,11 +7,9 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from django.utils import timezone
-
 from price_changes.errors import ChangeError
 from services import parsing
-from services.models import Plan, Service
+from services.models import Plan, Service, book_clock
 from services.parsing import BadValue
 
 Given = ParamSpec("Given")
@@ -40,7 +38,7 @@ identifier = refusing(parsing.identifier)
 
 def in_future(name: str, value: Any) -> datetime:
     at = instant(name, value)
-    if at <= timezone.now():
+    if at <= book_clock():
         raise ChangeError(
             "in_the_past",
             f"{name} is {at.isoformat()}, which has passed; give a later one, or none for at once.",

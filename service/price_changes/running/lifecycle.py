@@ -15,18 +15,18 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
-from django.utils import timezone
 
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.planning.catalogue_value import CATALOGUE, value_without
+from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
 from price_changes.running import approval, starting
 from pricebook.kit.points import at_point
-from services.models import Clock, Repricing, RepricingStep, Skip
+from services import catalogue_values
+from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
@@ -118,8 +118,9 @@ def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> Non
         _freeze(change, change.effective_at if effective_at else previewed_for)
     _order(change)
     recount.refuse_if_catalogue_moved(change, previewed_for)
+    _decide(change, author)
     change.status = Status.SCHEDULED
-    change.approved_by, change.approved_at = author, timezone.now()
+    change.approved_by, change.approved_at = author, book_clock()
     change.note = ""
     change.save(
         update_fields=[
@@ -135,6 +136,28 @@ def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> Non
     at_point("approved")
 
 
+def _decide(change: PriceChange, author: str) -> None:
+    """What a change of the catalogue decides is a fact from here on, whenever a worker comes."""
+    if change.kind not in CATALOGUE:
+        return
+    assert change.effective_at is not None
+    if change.reverts is not None:
+        catalogue_values.undo(
+            change.first.pk, change.effective_at, author, change.pk, change.counts_again
+        )
+    else:
+        assert change.new_value is not None
+        catalogue_values.decide(
+            *subject(change),
+            change.new_value,
+            change.effective_at,
+            change.pk,
+            author,
+            change.for_new_only,
+            change.locked_until if change.for_new_only else None,
+        )
+
+
 # Approvals come one after the other: so each knows what those before it have scheduled. It is the
 # last lock, and held for a few short statements. (The starts have one of their own, number 0.)
 ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
@@ -142,17 +165,13 @@ ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass
 
 def _order(change: PriceChange) -> None:
     """Its place among all changes: the instant, then the order of approvals."""
-    role = {Kind.LIST_PRICE: "service", Kind.DISCOUNT: "plan"}.get(Kind(change.kind))
+    if change.kind in CATALOGUE:
+        # An edit of the same thing waits for this commit, so it knows of this change; and the
+        # instant is read after those that came before.
+        _lock_subject(change)
     with connection.cursor() as cursor:
-        if role is not None:
-            # An edit of the same thing waits for this commit, so it knows of this change; and
-            # the instant is read after those that came before.
-            cursor.execute(
-                f"SELECT lock_{role}(%s, true)",
-                [change.service_id or change.plan_id],
-            )
         cursor.execute(ONE_BY_ONE)
-        cursor.execute("SELECT nextval('price_changes_approval'), clock_timestamp()")
+        cursor.execute("SELECT nextval('price_changes_approval'), book_clock()")
         change.approval, now = cursor.fetchone()
     of_held = change.status == Status.HELD and (change.effective_at or now) <= now
     if change.effective_at is None or of_held:
@@ -168,10 +187,16 @@ def _order(change: PriceChange) -> None:
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
 
 
+def _lock_subject(change: PriceChange) -> None:
+    role, pk = subject(change)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
+
+
 def _freeze(change: PriceChange, at: datetime | None) -> None:
     """List the rows, judged as of an instant (None: now); refused where they are others."""
     ListedRows.objects.filter(change_id=change.pk).delete()
-    _, found = starting.list_rows(change, rows_sql(change, at or timezone.now()))
+    _, found = starting.list_rows(change, rows_sql(change, at or book_clock()))
     if found != change.fingerprint:
         raise recount.refusal(change, [])
 
@@ -181,7 +206,7 @@ def pause(change_id: int, author: str) -> PriceChange:
     with _held(change_id, "pause") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
         change.status = Status.PAUSED
-        change.paused_by, change.paused_at = author, timezone.now()
+        change.paused_by, change.paused_at = author, book_clock()
         change.resumed_by, change.resumed_at = "", None
         change.save(update_fields=["status", "paused_by", "paused_at", "resumed_by", "resumed_at"])
         at_point("paused")
@@ -192,35 +217,49 @@ def resume(change_id: int, author: str) -> PriceChange:
     with _held(change_id, "resume") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
         change.status = Status.APPLYING
-        change.resumed_by, change.resumed_at = author, timezone.now()
+        change.resumed_by, change.resumed_at = author, book_clock()
         if not Repricing.objects.due().filter(change_id=change_id).exists():
-            change.status, change.finished_at = Status.APPLIED, timezone.now()
+            change.status, change.finished_at = Status.APPLIED, book_clock()
         change.save(update_fields=["status", "resumed_by", "resumed_at", "finished_at"])
         at_point("resumed")
     return change
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
-    """Before the instant nothing happens; during the apply nothing more moves, and what was
-    applied is reverted (by a change of its own, approved by `author`). Waits for chunks in hand.
+    """Before the instant nothing happens. After it, nothing more moves, and what was in force is
+    taken back (by a change of its own, approved by `author`). Waits for chunks in hand.
     """
     with _held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
+        if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
+            began = _begun_or_withdrawn(change, author)
         if began:
             _stop(change)
             at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
-        change.finished_at = timezone.now()
+        change.finished_at = book_clock()
         change.save(update_fields=["status", "cancelled_by", "finished_at"])
         if began:
             back = _plan_revert(change, author)
             back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
-            back.approved_by, back.approved_at = author, timezone.now()
+            back.approved_by, back.approved_at = author, book_clock()
             _order(back)
+            _decide(back, author)
             back.save()
     return change
+
+
+def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
+    """Whether its instant has come, though no worker has: it is begun here, to be taken back."""
+    _lock_subject(change)
+    assert change.effective_at is not None
+    if change.effective_at > book_clock():
+        catalogue_values.withdraw(change.pk, author)
+        return False
+    starting.start(change)
+    return change.status != Status.CANCELLED
 
 
 def _stop(change: PriceChange) -> None:

@@ -81,8 +81,8 @@ WITH item AS MATERIALIZED (
     SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
               CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
               CASE WHEN id IS NULL THEN 'deleted'
-                   WHEN ended_at <= clock_timestamp() THEN 'ended'
-                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= clock_timestamp()
+                   WHEN ended_at <= %(effective)s THEN 'ended'
+                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= book_clock()
                    THEN 'again'
                    {reasons}
               END AS reason
@@ -243,9 +243,9 @@ WITH locked AS MATERIALIZED (
       FROM services_subscription WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE
 )
 SELECT locked_until, array_agg(id ORDER BY id) FROM locked
- WHERE price_state = 'locked' AND locked_until <= clock_timestamp()
+ WHERE price_state = 'locked' AND locked_until <= book_clock()
    AND (service_id, plan_id) = (%(service)s, %(plan)s)
-   AND (ended_at IS NULL OR ended_at > clock_timestamp())
+   AND (ended_at IS NULL OR ended_at > book_clock())
  GROUP BY locked_until ORDER BY locked_until
 """
 

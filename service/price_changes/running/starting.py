@@ -17,20 +17,25 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet, Sum
-from django.db.models.functions import Now
-from django.utils import timezone
 
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.catalogue_value import CATALOGUE, value_now, value_without
+from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
 from price_changes.planning.preview import HASH, drift, fingerprint
 from price_changes.planning.rows_sql import rows_sql
 from pricebook.kit.points import at_point
-from services import repricing
+from services import catalogue_values, repricing
 from services.bounds import HIGHEST_PRICE
-from services.models import Clock, Plan, Repricing, RepricingQuerySet, Service, Skip
+from services.models import (
+    Clock,
+    Plan,
+    Repricing,
+    RepricingQuerySet,
+    Service,
+    Skip,
+    book_clock,
+)
 from services.repricing import chunks
 from services.repricing.locks import LockHeld, giving_way
-from services.repricing.writes import ledger_origin
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
@@ -74,18 +79,21 @@ def _start_or_hold(change: PriceChange) -> None:
     """One that the database refuses to start is held, with the reason: others wait behind it."""
     try:
         with transaction.atomic():
-            _start(change)
+            start(change)
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError as error:
         reason = str(error).partition("\n")[0]
+        if change.kind in CATALOGUE and change.effective_at is not None:
+            catalogue_values.withdraw(change.pk, change.approved_by)
         PriceChange.objects.filter(pk=change.pk).update(
             status=Status.HELD, note=f"It could not be started: {reason}"[:500]
         )
 
 
-def _start(change: PriceChange) -> None:
-    change.started_at = timezone.now()
+def start(change: PriceChange) -> None:
+    """Start one whose instant has come; in a transaction that holds its row."""
+    change.started_at = book_clock()
     change.status = Status.APPLYING
     if change.kind in CATALOGUE:
         _start_catalogue(change)
@@ -98,7 +106,7 @@ def _start(change: PriceChange) -> None:
         update_fields=["started_at", "status", "note", "old_value", "new_value", "finished_at"]
     )
     if change.status == Status.APPLYING and not _repricings(change).due().exists():
-        change.status, change.finished_at = Status.APPLIED, timezone.now()
+        change.status, change.finished_at = Status.APPLIED, book_clock()
         change.save(update_fields=["status", "finished_at"])
 
 
@@ -121,10 +129,9 @@ def _repricings(change: PriceChange) -> RepricingQuerySet:
 
 
 def _start_catalogue(change: PriceChange) -> None:
-    of_service = change.kind == Kind.LIST_PRICE
-    model: type[Service] | type[Plan] = Service if of_service else Plan
-    field, role = ("full_price", "service") if of_service else ("discount_percent", "plan")
-    pk = change.service_id if of_service else change.plan_id
+    """Record the work that copies a value which is in force already, by its instant."""
+    role, pk = subject(change)
+    model: type[Service] | type[Plan] = Service if role == "service" else Plan
     with connection.cursor() as cursor:
         # Exclusive, before anything is read: who wrote before is seen, who comes after sees this.
         cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
@@ -132,48 +139,48 @@ def _start_catalogue(change: PriceChange) -> None:
     if now is None:
         change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
         return
+    assert change.effective_at is not None
     notes = []
     if change.drift:
         notes.append(
             f"{change.drift} of its subscriptions were written between the preview and the start."
         )
     if change.reverts is not None:
-        expected, change.new_value = change.new_value, value_without(change.reverts)
+        expected, at = change.new_value, change.effective_at
+        change.new_value = catalogue_values.value_at(role, pk, at)
         if change.new_value != expected:
             notes.append(f"The value in force without it is {change.new_value}, not {expected}.")
-    elif now != change.old_value:
-        notes.append(f"The value before it was {now}, not {change.old_value}.")
-    own = Repricing.objects.filter(**{role: pk, "plan" if of_service else "service": None})
-    later = own.filter(effective_at__gt=change.effective_at).exclude(new_value=None)
-    superseding = later.order_by("effective_at", "pk").first()
+        before = catalogue_values.value_if(
+            role, pk, change.first.pk, counts=not change.counts_again, at=at
+        )
+    else:
+        before = catalogue_values.value_before(role, change.pk)
+        if before != change.old_value:
+            notes.append(f"The value before it was {before}, not {change.old_value}.")
+    change.old_value = before
+    later = catalogue_values.superseded_by(role, pk, change.pk, change.effective_at)
     edit: dict[str, Any] = {
         role + "_id": pk,
         "change_id": change.pk,
         "effective_at": change.effective_at,
         "comment": change.comment,
         "author": change.approved_by,
+        "old_value": before,
         "new_value": change.new_value,
     }
-    if superseding is not None:
-        change.old_value = superseding.old_value
-        notes.append(f"Superseded from the start by price change {superseding.change_id}.")
-        Repricing.objects.create(
-            **edit,
-            old_value=change.old_value,
-            kind=Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE,
-        )
-    elif now == change.new_value:
-        change.old_value = now
-        notes.append(f"The value in force was {now} already.")
-        if change.comment:
-            Repricing.objects.create(**edit, old_value=now)
+    if later is not None:
+        notes.append(f"Superseded from the start by price change {later[0]}.")
+    if before != change.new_value:
+        kind = Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE
+        locked_until = change.locked_until if change.for_new_only else None
+        Repricing.objects.create(**edit, kind=kind, locked_until=locked_until)
     else:
-        change.old_value = now
-        with (
-            ledger_origin(change.pk),
-            repricing.catalogue_edit(change.approved_by, change.comment),
-        ):
-            model._default_manager.filter(pk=pk).update(**{field: change.new_value})
+        notes.append(f"The value in force was {before} already.")
+        if change.comment:
+            Repricing.objects.create(**edit)
+    field = "full_price" if role == "service" else "discount_percent"
+    model._default_manager.filter(pk=pk).exclude(**{field: now}).update(**{field: now})
+    catalogue_values.started(change.pk)
     change.note = " ".join(notes)[:500]
     if change.reverts is not None:
         _put_back_beside_the_value(change, change.reverts, edit)
@@ -188,7 +195,7 @@ def _put_back_beside_the_value(
     if unstamps is None and unkeeps is None:
         return
     if not _repricings(change).exists():
-        Repricing.objects.create(**edit, old_value=change.old_value)
+        Repricing.objects.create(**edit)
     _repricings(change).update(unstamps_change_id=unstamps, unkeeps_change_id=unkeeps)
 
 
@@ -327,7 +334,7 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
         effective_at=change.effective_at,
         author=change.approved_by,
         checked=skipped,
-        planned_at=timezone.now(),
+        planned_at=book_clock(),
     )
     Skip.objects.bulk_create(
         Skip(repricing=work, reason=reason, rows=rows) for reason, rows in stays.items() if rows
@@ -344,5 +351,5 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     of_change = ListedRows.objects.filter(change_id=change.pk)
     listed = of_change.aggregate(rows=Sum("rows", default=0))["rows"]
     Repricing.objects.filter(pk=work.pk).update(
-        subscriptions=listed + skipped, finished_at=None if listed else Now()
+        subscriptions=listed + skipped, finished_at=None if listed else Clock()
     )

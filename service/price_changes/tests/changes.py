@@ -10,7 +10,7 @@ from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, starting
 from services import repricing
-from services.models import LedgerEntry, Repricing, Subscription
+from services.models import CatalogueValue, LedgerEntry, Repricing, Subscription
 
 SECOND = timedelta(seconds=1)
 
@@ -32,9 +32,15 @@ def scheduled(at: datetime, when_moved: str | None = None, **values) -> PriceCha
     Planned for the future, as it has to be; then the clock has moved on.
     """
     change = approved(planned(**values, effective_at=clock() + 3600 * SECOND), when_moved)
-    PriceChange.objects.filter(pk=change.pk).update(effective_at=at)
-    change.refresh_from_db()
+    move_instant(change, at)
     return change
+
+
+def move_instant(change: PriceChange, at: datetime) -> None:
+    """As if it had been approved for another instant, whichever it is."""
+    PriceChange.objects.filter(pk=change.pk).update(effective_at=at)
+    CatalogueValue.objects.filter(change_id=change.pk).update(effective_at=at)
+    change.refresh_from_db()
 
 
 def drained() -> None:

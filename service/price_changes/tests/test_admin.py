@@ -397,8 +397,9 @@ class TestRows:
         for more in (5, 40):
             a_book(more, services=more, plans=more, clients=more)
             change = of_set()
-            # * the session * its user * the change * the page * names of services, plans, clients
-            with django_assert_num_queries(7):
+            # * the session * its user * the change * the clock * the page * names of services,
+            # plans, clients
+            with django_assert_num_queries(8):
                 ann.get(url("rows", change.pk))
         applied(change)
         # also * whether any moved and * what was skipped

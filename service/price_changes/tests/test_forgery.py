@@ -27,7 +27,7 @@ from price_changes.planning import preview as previews
 from price_changes.planning.rows_sql import fetch, rows_sql
 from price_changes.running import starting
 from price_changes.tests.api import ALL, URL, a_program
-from price_changes.tests.changes import SECOND, approved, clock, drained, planned
+from price_changes.tests.changes import SECOND, approved, clock, drained, move_instant, planned
 from pricebook.kit.sql_log import log_statement
 from services import price_state
 from services.models import Subscription
@@ -119,7 +119,7 @@ def coming():
 
 
 def come(change):
-    PriceChange.objects.filter(pk=change.pk).update(effective_at=clock())
+    move_instant(change, clock())
     drained()
     change.refresh_from_db()
     return change

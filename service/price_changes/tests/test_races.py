@@ -318,7 +318,7 @@ class TestTwoWorkers:
         at = clock()
         for value in (150, 140):
             scheduled(at, kind="list_price", service=service.pk, new_value=value)
-        pause = Pause(monkeypatch, starting, "_start")
+        pause = Pause(monkeypatch, starting, "start")
         first = in_background(starting.start_due)
         pause.until_reached()
         assert starting.start_due() is False  # and does not start the second one meanwhile
@@ -338,14 +338,14 @@ class TestTwoWorkers:
                 )
                 change = due.select_for_update(skip_locked=True).first()
                 if change is not None:
-                    starting._start(change)
+                    starting.start(change)
                 return change
 
         other = a_service(full_price=10)
         at = clock()
         scheduled(at, kind="list_price", service=service.pk, new_value=150)
         scheduled(at, kind="list_price", service=other.pk, new_value=20)
-        pause = Pause(monkeypatch, starting, "_start")
+        pause = Pause(monkeypatch, starting, "start")
         first = in_background(start_next)
         pause.until_reached()
         assert start_next().service_id == other.pk  # before the one that was approved first

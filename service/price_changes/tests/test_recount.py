@@ -17,6 +17,7 @@ from price_changes.tests.changes import (
     approved,
     clock,
     drained,
+    move_instant,
     planned,
 )
 from services import price_state
@@ -207,7 +208,7 @@ class TestScheduledInBetween:
         a_subscription(service=phone)
         before = approved(list_price(phone, 24, effective_at=later()))
         change = list_price(phone, 23, effective_at=later(7200))
-        PriceChange.objects.filter(pk=before.pk).update(effective_at=clock())
+        move_instant(before, clock())
         drained()
         assert moved(refusal(change))["old_value"] == (22, 24)
 

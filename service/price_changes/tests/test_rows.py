@@ -141,7 +141,7 @@ class TestThePriceInForce:
         scheduled(clock(), **list_price(service, 150))
         late = a_subscription(service=service, plan=plan)
         came = LedgerEntry.objects.get(subscription_id=late.pk).effective_at
-        assert late.price == 100  # no worker has come
+        assert late.price == 150  # no worker has come
         drained()
         assert price(late) == 150
         assert paid(late, came - SECOND / 1_000_000) is None
@@ -465,7 +465,7 @@ class TestForNewOnesOnly:
         drained()
         assert stands(subscription)[:2] == (100, "locked")
         assert stands(late)[:2] == (150, "follows")
-        assert outcome(change) == (2, {}, 0)
+        assert outcome(change) == (1, {"unchanged": 1}, 0)
 
     def test_late_keeps_at_the_price_of_its_instant(self, service, plan, subscription):
         change = scheduled(clock(), **list_price(service, 150, for_new_only=True))

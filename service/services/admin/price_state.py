@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputW
 
 from pricebook.kit.amount_field import AmountField
 from services import ledger, price_state
-from services.models import LedgerEntry, Subscription
+from services.models import LedgerEntry, Subscription, book_clock
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 
@@ -129,7 +129,7 @@ class PricePages:
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
 
     def price_view(self, request: HttpRequest, object_id: int, name: str) -> HttpResponse:
-        subscription = Subscription.objects.filter(pk=object_id).first()
+        subscription = Subscription.objects.in_force().filter(pk=object_id).first()
         verb = VERBS.get(name)
         if subscription is None or verb is None:
             raise Http404("There is no such subscription, or nothing of the kind to do with it.")
@@ -170,7 +170,7 @@ def _may(request: HttpRequest) -> bool:
 
 
 def _verbs(subscription: Subscription) -> dict[str, Verb]:
-    if subscription.ended_at is not None and subscription.ended_at <= timezone.now():
+    if subscription.ended_at is not None and subscription.ended_at <= book_clock():
         return {}
     return {name: verb for name, verb in VERBS.items() if subscription.price_state in verb.states}
 

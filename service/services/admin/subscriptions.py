@@ -9,9 +9,8 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, Q, Sum
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -21,7 +20,7 @@ from unfold.decorators import display
 from clients.models import Client
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
 from services.admin.price_state import PricePages
-from services.models import Subscription
+from services.models import BookNow, Subscription, book_clock
 from services.reading.filters import BookFilter
 from services.reading.total import Total, total_amount
 from services.templatetags.price_states import PRICE_STATE_COLOURS
@@ -62,7 +61,7 @@ class StateFilter(DropdownFilter):
         if self.value() == "active":
             return queryset.active()
         if self.value() == "ended":
-            return queryset.filter(ended_at__lte=Now())
+            return queryset.filter(ended_at__lte=BookNow())
         return queryset
 
 
@@ -171,8 +170,11 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list:
         return [field for field in self.fields if obj or field != "price"]
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(asked_at=BookNow())
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"started_at": timezone.now()} | super().get_changeform_initial_data(request)
+        return {"started_at": book_clock()} | super().get_changeform_initial_data(request)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -224,6 +226,6 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         return subscription.get_price_state_display()
 
     @display(description="state", label={"active": "success", "ended": "warning"})
-    def state(self, subscription: Subscription) -> str:
+    def state(self, subscription: Any) -> str:
         ended_at = subscription.ended_at
-        return "active" if ended_at is None or ended_at > timezone.now() else "ended"
+        return "active" if ended_at is None or ended_at > subscription.asked_at else "ended"

@@ -19,7 +19,7 @@ from services import repricing
 from services.models import Repricing
 from services.repricing import chunks
 
-ACTIVE = "(ended_at IS NULL OR ended_at > now())"
+ACTIVE = "(ended_at IS NULL OR ended_at > (SELECT book_now()))"
 
 # Beside each subscription what its last entry says; NULL where there is none, or no row any more.
 # Each table is read once or twice and joined by hashes: of a million rows and three million

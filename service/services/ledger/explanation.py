@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
 
+from services.catalogue_values import ValueInForce, in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import COLUMNS, Entry
 from services.models import Repricing
+from services.pricing import rule_price
 
 RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
 
@@ -47,8 +48,8 @@ class Rule:
 class Explanation:
     """Why a subscription pays what it pays at an instant; `text` is the same in a sentence.
 
-    `price` is None if it was deleted by then. `rule` is None where the service or the plan of
-    then is gone. `price_reason` is of a locked or negotiated price, and known for the newest
+    `price` is None if it was deleted by then. `rule` is None where nothing is known of the service
+    or the plan of then. `price_reason` is of a locked or negotiated price, and known for the newest
     entry only. `in_line`: whether the price is the rule's.
     """
 
@@ -73,15 +74,17 @@ class Explanation:
 
 EXPLAIN = """
 SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
-       list_price_at(entry.service_id, moment.at) AS list_price,
-       discount_at(entry.plan_id, moment.at) AS discount_percent,
-       price_rule_at(entry.service_id, entry.plan_id, moment.at) AS rule_price,
-       subscription.ended_at <= moment.at AS ended
-  FROM (SELECT coalesce(%s::timestamptz, clock_timestamp()) AS at OFFSET 0) moment
+       whole.ended_at, least(moment.at, whole.ended_at) AS ruled_at,
+       list_price_at(entry.service_id, least(moment.at, whole.ended_at)) AS list_price,
+       discount_at(entry.plan_id, least(moment.at, whole.ended_at)) AS discount_percent,
+       price_rule_at(entry.service_id, entry.plan_id, least(moment.at, whole.ended_at))
+       AS rule_price
+  FROM (SELECT coalesce(%s::timestamptz, book_now()) AS at OFFSET 0) moment
  CROSS JOIN LATERAL (
        SELECT {columns} FROM services_ledgerentry
         WHERE subscription_id = %s AND effective_at <= moment.at
         ORDER BY id DESC LIMIT 1) entry
+  LEFT JOIN services_subscription whole ON whole.id = entry.subscription_id
   LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later
@@ -105,7 +108,10 @@ def explain(subscription_id: int, at: datetime | None = None) -> Explanation | N
     instant = found["at"]
     rule = None
     if found["rule_price"] is not None:
-        of_catalogue = Repricing.objects.exclude(new_value=None).filter(effective_at__lte=instant)
+        values = [
+            in_force("service", found["service_id"], found["ruled_at"]),
+            in_force("plan", found["plan_id"], found["ruled_at"]),
+        ]
         rule = Rule(
             list_price=found["list_price"],
             discount_percent=found["discount_percent"],
@@ -113,9 +119,10 @@ def explain(subscription_id: int, at: datetime | None = None) -> Explanation | N
             arithmetic=arithmetic(
                 found["list_price"], found["discount_percent"], found["rule_price"]
             ),
-            list_price_edit=_edit(of_catalogue.filter(service=found["service_id"], plan=None)),
-            discount_edit=_edit(of_catalogue.filter(plan=found["plan_id"], service=None)),
+            list_price_edit=_edit(values[0]),
+            discount_edit=_edit(values[1]),
         )
+        _follow(found, rule, values)
     change = None if found["change_id"] is None else describe_change(found["change_id"])
     price = found["price"]
     author = found["author"] or (change.author if change else "")
@@ -163,11 +170,46 @@ def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> st
     return f"{sides} = {exact.normalize():f}, rounded half up to {price}"
 
 
-def _edit(of_value: Any) -> Edit | None:
-    """The last of these edits: the one in force, as `list_price_at` and `discount_at` have it."""
-    names = ("old_value", "new_value", "effective_at", "author", "change_id")
-    row = of_value.order_by("-effective_at", "-id").values_list(*names).first()
-    return Edit(*row) if row else None
+def _edit(value: ValueInForce | None) -> Edit | None:
+    if value is None or value.before is None:
+        return None
+    return Edit(value.before, value.value, value.effective_at, value.author, value.change_id)
+
+
+def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None:
+    """Of a follower say what the catalogue says, whether a worker has written it down or not.
+
+    The price, since when, by which change: that of the value which came last, where it moved the
+    price, and else what the entry says. A lock that has ended by then is none.
+    """
+    ended_at, until = found["ended_at"], found["locked_until"]
+    if found["price"] is None or (ended_at is not None and ended_at <= found["recorded_at"]):
+        return
+    if until is not None and until <= found["ruled_at"]:
+        found.update(price_state="follows", locked_until=None, price_reason="")
+        found.update(effective_at=until, change_id=None, author="")
+    if found["price_state"] != "follows":
+        return
+    found["price"] = rule.price
+    for value, before in zip(values, _prices_before(rule, values), strict=True):
+        if value is None or before in (None, rule.price):
+            continue
+        if value.effective_at >= found["effective_at"]:
+            found.update(
+                effective_at=value.effective_at,
+                recorded_at=value.recorded_at,
+                change_id=value.change_id,
+                author="" if value.change_id else value.author,  # the change has its own
+            )
+
+
+def _prices_before(rule: Rule, values: list[ValueInForce | None]) -> list[Decimal | None]:
+    """What the price was before the list price in force came, and before the discount did."""
+    of_list, of_discount = [None if value is None else value.before for value in values]
+    return [
+        None if of_list is None else rule_price(of_list, rule.discount_percent),
+        None if of_discount is None else rule_price(rule.list_price, int(of_discount)),
+    ]
 
 
 def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
@@ -183,11 +225,10 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
         return f"Its price of {price} was negotiated{reason}."
     if rule is None:
         return f"It followed the catalogue, at {price}; its service or plan is gone since."
-    if in_line:
-        return f"It follows the catalogue: {rule.arithmetic}."
-    if found["ended"]:
-        return f"It has ended, at its last price of {price}; the catalogue moves it no more."
-    return f"It follows the catalogue and waits to be repriced from {price}: {rule.arithmetic}."
+    if found["ended_at"] is not None and found["ended_at"] <= found["at"]:
+        followed = f", following the catalogue: {rule.arithmetic}" if in_line else ""
+        return f"It ended at {_said(found['ended_at'])}, at a price of {price}{followed}."
+    return f"It follows the catalogue: {rule.arithmetic}."
 
 
 def _decided(found: Entry, change: Change | None, author: str) -> str:

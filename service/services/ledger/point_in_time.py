@@ -1,4 +1,7 @@
-"""What was paid at an instant: of each subscription the last recorded word on it."""
+"""What was paid at an instant: of each subscription the last recorded word on it.
+
+And who paid: those who had begun by then, and had not ended.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,49 @@ from services.reading.total import EVERYTHING, Total
 from services.sql import SQL
 
 AS_OF_FILTERS = ("service", "plan", "client")
-# The last word counts: a worker that came late, or a revert, says of an instant in the past what
-# was to be paid then, and says it later than the entry that it corrects. So first the newest entry
-# of each, whatever it says, and only then the conditions: who has moved to another service since
-# is not found among those of this one, and who was deleted is not there.
+# The last word counts: a correction says of an instant in the past what was to be paid then, and
+# says it later than the entry that it corrects. So first the newest entry of each, whatever it
+# says, and only then the conditions: who has moved to another service since is not found among
+# those of this one, and who was deleted is not there.
+#
+# What a follower pays no entry decides, but the values of the catalogue that are in force then:
+# so it makes no difference when a worker came. An entry that was written behind the end says what
+# it ended with.
 AS_OF = """
-SELECT subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, entry_id
-  FROM (SELECT DISTINCT ON (subscription_id)
-               subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-               id AS entry_id
-          FROM services_ledgerentry
-         WHERE effective_at <= %s {candidates}
-         ORDER BY subscription_id, id DESC) newest
- WHERE price IS NOT NULL {conditions}
+SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
+       CASE WHEN follows AND (ended_at IS NULL OR ended_at > recorded_at)
+            THEN coalesce({rule}, entry.price) ELSE entry.price END AS price,
+       CASE WHEN follows THEN 'follows' ELSE price_state END AS price_state,
+       CASE WHEN follows THEN NULL ELSE locked_until END AS locked_until, entry_id
+  FROM (SELECT newest.*, subscription.started_at, subscription.ended_at, moment.at,
+               newest.price_state = 'follows'
+               OR coalesce(newest.locked_until <= least(moment.at, subscription.ended_at), false)
+               AS follows
+          FROM (SELECT %s::timestamptz AS at) moment
+         CROSS JOIN LATERAL (
+               SELECT DISTINCT ON (subscription_id)
+                      subscription_id, client_id, service_id, plan_id, price, price_state,
+                      locked_until, recorded_at, id AS entry_id
+                 FROM services_ledgerentry
+                WHERE effective_at <= moment.at {candidates}
+                ORDER BY subscription_id, id DESC) newest
+          LEFT JOIN services_subscription subscription
+            ON subscription.id = newest.subscription_id) entry {catalogue}
+ WHERE entry.price IS NOT NULL {pays} {conditions}
+"""
+# Starts and ends are those that are known now; who was deleted paid until then.
+PAYS = """
+   AND (started_at IS NULL OR started_at <= at) AND (ended_at IS NULL OR ended_at > at)
+"""
+# Of a few rows the values are looked up for each; of the whole book once for each service and
+# plan (OFFSET 0: before they are joined).
+RULE_OF_ROW = "price_rule_at(service_id, plan_id, least(at, ended_at))"
+RULE_OF_BOOK = "price_rule(service.full_price, plan.discount_percent)"
+CATALOGUE_THEN = """
+  LEFT JOIN (SELECT id, list_price_at(id, %s::timestamptz) AS full_price
+               FROM services_service OFFSET 0) service ON service.id = service_id
+  LEFT JOIN (SELECT id, discount_at(id, %s::timestamptz) AS discount_percent
+               FROM services_plan OFFSET 0) plan ON plan.id = plan_id
 """
 # Who was ever this client's. A subscription comes to a client by somebody's own write and never by
 # a price change, so the partial index `ledger_client` knows all, and no repricing has to feed it.
@@ -37,12 +70,13 @@ OF_CLIENT = """
 def as_of(
     instant: datetime, book_filter: BookFilter = EVERYTHING, subscription_id: int | None = None
 ) -> SQL:
-    """A statement for what was paid at `instant`: a row a subscription that was there then.
+    """A statement for what was paid at `instant`: a row a subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
-    locked_until, entry_id. Of one subscription, one client, or the whole book; filters for
-    anything but service, plan and client, which the ledger doesn't know, are a ValueError.
-    Reads the entries of all subscriptions unless there is one or a client. No query.
+    locked_until, entry_id. Of one subscription, which need not have been active, or of a client or
+    the whole book; filters for anything but service, plan and client, which the ledger doesn't
+    know, are a ValueError. Reads the entries of all subscriptions unless there is one or a client.
+    No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -55,8 +89,16 @@ def as_of(
     if "client" in given:
         candidates += OF_CLIENT
         params.append(given["client"])
-    conditions = "".join(f" AND {name}_id = %s" for name in given)
-    sql = AS_OF.format(candidates=candidates, conditions=conditions)
+    few = bool(candidates)
+    if not few:
+        params += [instant, instant]
+    sql = AS_OF.format(
+        rule=RULE_OF_ROW if few else RULE_OF_BOOK,
+        candidates=candidates,
+        catalogue="" if few else CATALOGUE_THEN,
+        pays="" if subscription_id is not None else PAYS,
+        conditions="".join(f" AND entry.{name}_id = %s" for name in given),
+    )
     return sql, (*params, *given.values())
 
 

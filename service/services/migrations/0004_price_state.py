@@ -5,6 +5,11 @@ import django.db.models.deletion
 import services.models
 from django.db import migrations, models
 
+# Replaced by the book's clock in 0019.
+MACHINE_CLOCK = models.Func(
+    function="clock_timestamp", output_field=models.DateTimeField()
+)
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -35,8 +40,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("locked_until", models.DateTimeField(null=True)),
-                ("effective_at", models.DateTimeField(db_default=services.models.Clock())),
-                ("recorded_at", models.DateTimeField(db_default=services.models.Clock())),
+                ("effective_at", models.DateTimeField(db_default=MACHINE_CLOCK)),
+                ("recorded_at", models.DateTimeField(db_default=MACHINE_CLOCK)),
                 ("change_id", models.BigIntegerField(null=True, verbose_name="price change")),
                 ("author", models.CharField(db_default="", max_length=150)),
             ],
@@ -126,7 +131,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="repricing",
             name="effective_at",
-            field=models.DateTimeField(db_default=services.models.Clock()),
+            field=models.DateTimeField(db_default=MACHINE_CLOCK),
         ),
         migrations.AddField(
             model_name="repricing",
@@ -284,7 +289,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="repricingstep",
             name="effective_at",
-            field=models.DateTimeField(db_default=services.models.Clock()),
+            field=models.DateTimeField(db_default=MACHINE_CLOCK),
         ),
         migrations.RemoveIndex(model_name="repricingstep", name="repricing_step_pair"),
         migrations.AddIndex(

@@ -6,7 +6,8 @@ discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`rep
 """
 
 from services.models.catalogue import Plan, Service
-from services.models.clock import Clock
+from services.models.catalogue_value import CatalogueValue
+from services.models.clock import BookNow, Clock, book_clock, renew_clock
 from services.models.ledger import LedgerEntry
 from services.models.repricing import (
     Repricing,
@@ -20,6 +21,8 @@ from services.models.subscription import LockEnd, Subscription, SubscriptionQuer
 from services.models.subtotal import Subtotal
 
 __all__ = [
+    "BookNow",
+    "CatalogueValue",
     "ChangesQuerySet",
     "Clock",
     "LedgerEntry",
@@ -35,4 +38,6 @@ __all__ = [
     "Subscription",
     "SubscriptionQuerySet",
     "Subtotal",
+    "book_clock",
+    "renew_clock",
 ]

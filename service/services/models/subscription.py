@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.expressions import Combinable
 from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyped]
     Tuple,
     TupleGreaterThan,
     TupleLessThanOrEqual,
 )
-from django.db.models.functions import Now
 
 from clients.models import Client
 from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 from services.models.catalogue import Plan, Service
+from services.models.clock import BookNow
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 from services.pricing import RulePrice
 
 
 class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
-    def active(self) -> Self:
-        """Those that have not ended."""
-        return self.filter(Q(ended_at=None) | Q(ended_at__gt=Now()))
+    def active(self, at: datetime | Combinable | None = None) -> Self:
+        """Those that have not ended, or had not at an instant."""
+        return self.filter(Q(ended_at=None) | Q(ended_at__gt=at or BookNow()))
 
     def of_pair(self, service_id: int, plan_id: int, after_id: int, last_id: int) -> Self:
         """Those of one service and plan with after_id < id <= last_id, in the order of ids.
@@ -38,9 +40,9 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
             TupleLessThanOrEqual(Tuple(*pair), (service_id, plan_id, last_id)),
         ).order_by("service_id", "plan_id", "id")
 
-    def following(self) -> Self:
+    def following(self, at: datetime | Combinable | None = None) -> Self:
         """Active ones that follow the catalogue: their price is to be the rule's."""
-        return self.active().filter(price_state="follows")
+        return self.active(at).filter(price_state="follows")
 
     def for_api(self) -> Self:
         """The columns that the API shows, in one query: every relation is to one, so they join."""
@@ -129,7 +131,9 @@ class Subscription(SavesChanges):
     stamp = models.CharField(max_length=50, null=True, editable=False)
     source = models.CharField(max_length=50, null=True, blank=True)
     external_id = models.CharField(max_length=50, null=True, blank=True)
-    started_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(
+        db_default=models.Func(function="book_now", output_field=models.DateTimeField())
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
 
     objects = SubscriptionQuerySet.as_manager()

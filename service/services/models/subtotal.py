@@ -15,6 +15,9 @@ class Subtotal(models.Model):
     plan_id = models.BigIntegerField(null=True)
     subscriptions = models.BigIntegerField(db_default=0)
     amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
+    # Of these rows those that follow and have no end, and what is stored of their prices.
+    followers = models.BigIntegerField(db_default=0)
+    followers_amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
     changes = models.BigIntegerField(db_default=1)
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ SELECT client.id, client.company_name,
   FROM ({ids}) client
  CROSS JOIN LATERAL (
     SELECT count(*) AS subscriptions, coalesce(sum(price), 0) AS amount
-      FROM services_subscription WHERE client_id = client.id
+      FROM subscription_in_force WHERE client_id = client.id
   ) paid
 """
 SERVICES = """
@@ -43,17 +43,17 @@ SELECT service.id, service.name, service.full_price,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) service
   LEFT JOIN (SELECT service_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-               FROM services_subtotal GROUP BY service_id) paid ON paid.service_id = service.id
+               FROM subtotal_in_force GROUP BY service_id) paid ON paid.service_id = service.id
 """
 PLANS = """
 SELECT plan.id, plan.plan_type, plan.discount_percent,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) plan
   LEFT JOIN (SELECT plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-               FROM services_subtotal GROUP BY plan_id) paid ON paid.plan_id = plan.id
+               FROM subtotal_in_force GROUP BY plan_id) paid ON paid.plan_id = plan.id
 """
 EACH = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
-TABLE = {"client": "clients_client", "service": "services_service", "plan": "services_plan"}
+TABLE = {"client": "clients_client", "service": "service_in_force", "plan": "plan_in_force"}
 OF_EMAIL = """
 SELECT client.id FROM clients_client client JOIN auth_user login ON login.id = client.user_id
  WHERE upper(login.email::text) = upper(%s)
@@ -101,7 +101,7 @@ WITH book AS MATERIALIZED ({book}),
            FROM (SELECT {version_of_names},
                         coalesce(sum(subscriptions), 0)::bigint AS subscriptions,
                         coalesce(sum(amount), 0) AS amount
-                   FROM services_subtotal) names
+                   FROM subtotal_in_force) names
           WHERE (SELECT NOT seen FROM book)
      )
 SELECT book.*, 0 AS found, together.*, page.*

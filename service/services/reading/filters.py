@@ -17,10 +17,9 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from services import parsing
-from services.models import Plan, Subscription, SubscriptionQuerySet
+from services.models import BookNow, Plan, Subscription, SubscriptionQuerySet
 from services.parsing import MAX_BIGINT, BadValue
 from services.reading.scheduled import Pending, parse_pending
 from services.reading.search import named_like
@@ -83,8 +82,8 @@ def _filter(
 
 
 def _active_or_ended(state: str) -> Q:
-    active = Q(ended_at=None) | Q(ended_at__gt=Now())
-    return active if state == "active" else Q(ended_at__lte=Now())
+    active = Q(ended_at=None) | Q(ended_at__gt=BookNow())
+    return active if state == "active" else Q(ended_at__lte=BookNow())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +196,8 @@ class BookFilter:
         return Q(*[FILTERS[name].q(value) for name, value in self.given.items()])
 
     def subscriptions(self) -> SubscriptionQuerySet:
-        """The subscriptions that match."""
-        return Subscription.objects.filter(self.condition())
+        """The subscriptions that match, as they are in force."""
+        return Subscription.objects.in_force().filter(self.condition())
 
     @property
     def by_catalogue(self) -> bool:

@@ -57,8 +57,8 @@ SELECT asked.allowed, asked.seen,
       FROM subscription
       JOIN clients_client client ON client.id = subscription.client_id
       JOIN auth_user login ON login.id = client.user_id
-      JOIN services_service service ON service.id = subscription.service_id
-      JOIN services_plan plan ON plan.id = subscription.plan_id
+      JOIN service_in_force service ON service.id = subscription.service_id
+      JOIN plan_in_force plan ON plan.id = subscription.plan_id
   ) page ON true
  ORDER BY {order}
 """

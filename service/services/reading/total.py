@@ -69,7 +69,7 @@ KEPT = """
 SELECT {version},
        coalesce(sum(amount) FILTER (WHERE {where}), 0) AS amount,
        coalesce(sum(subscriptions) FILTER (WHERE {where}), 0)::bigint AS subscriptions
-  FROM services_subtotal
+  FROM subtotal_in_force
 """
 # The condition on the book needs no row, so the planner asks it once, and reads no subscription
 # where it does not hold: amount and number are 0 then, and the known total is the one.
@@ -181,10 +181,12 @@ WITH crowded AS (
                     FROM (SELECT id, count(*) OVER (PARTITION BY service_id, plan_id) AS rows
                             FROM services_subtotal) subtotal
                    WHERE rows > 1)
-    RETURNING service_id, plan_id, subscriptions, amount, changes
+    RETURNING *
 ), merged AS (
-    INSERT INTO services_subtotal (service_id, plan_id, subscriptions, amount, changes)
-    SELECT service_id, plan_id, sum(subscriptions), sum(amount), sum(changes)
+    INSERT INTO services_subtotal
+           (service_id, plan_id, subscriptions, amount, followers, followers_amount, changes)
+    SELECT service_id, plan_id, sum(subscriptions), sum(amount), sum(followers),
+           sum(followers_amount), sum(changes)
       FROM crowded GROUP BY service_id, plan_id
 )
 SELECT count(*) FROM crowded

@@ -24,7 +24,7 @@ GROUPS = {
 MOST_GROUPS = 10_000
 KEPT_PAIRS = """
 SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
-  FROM services_subtotal WHERE service_id IS NOT NULL AND {where} GROUP BY service_id, plan_id
+  FROM subtotal_in_force WHERE service_id IS NOT NULL AND {where} GROUP BY service_id, plan_id
 """
 SUMMED_PAIRS = """
 SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
@@ -45,8 +45,8 @@ GROUPED = """
 SELECT {columns}sum(subscriptions)::bigint AS count, sum(amount) AS total_amount
   FROM (SELECT pair.*, service.name AS service_name, plan.plan_type, plan.discount_percent
           FROM ({pairs}) pair
-          JOIN services_service service ON service.id = pair.service_id
-          JOIN services_plan plan ON plan.id = pair.plan_id
+          JOIN service_in_force service ON service.id = pair.service_id
+          JOIN plan_in_force plan ON plan.id = pair.plan_id
          WHERE pair.subscriptions <> 0 AND (SELECT NOT seen FROM book)) paid
  {grouped}
  LIMIT %s

@@ -13,12 +13,14 @@ from services.sql import SQL
 
 # The sum of changes tells commits apart while the table lives on one server. The rest tells apart
 # what would count through the same numbers again: a database made from a template or a dump (its
-# oid), a table emptied or made anew (its file), a server started from a backup or a standby.
+# oid), a table emptied or made anew (its file), a server started from a backup or a standby;
+# and instants that have passed with what nobody has copied yet, which is written nowhere.
 VERSION = """
        sum(changes)
        || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
        || '.' || pg_relation_filenode('services_subtotal')
-       || '.' || extract(epoch FROM pg_postmaster_start_time()) AS version,
+       || '.' || extract(epoch FROM pg_postmaster_start_time())
+       || coalesce('.' || extract(epoch FROM newest_boundary(book_now())), '') AS version,
        pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
 """
 # Edits of the catalogue, of clients and of names are counted in rows without service and plan, so

@@ -86,7 +86,7 @@ def _rows_in_order(wanted: Wanted, *names: str) -> SQL:
 # Text, not a query of Django's: this is the page that is asked for most, and Django took as long to
 # write it as PostgreSQL to read it.
 WALKED = """
-SELECT {columns} FROM services_subscription
+SELECT {columns} FROM subscription_in_force AS services_subscription
  WHERE ({key}) {beyond} ({place}) {within}
  ORDER BY {order} LIMIT {limit}
 """
@@ -168,7 +168,7 @@ BY_CLIENT = """
 SELECT {qualified}
   FROM clients_client client
  CROSS JOIN LATERAL (
-    SELECT * FROM (SELECT {columns} FROM services_subscription
+    SELECT * FROM (SELECT {columns} FROM subscription_in_force
                     WHERE client_id = client.id {beyond} OFFSET 0) own
      ORDER BY {order_inside} LIMIT {limit}
   ) subscription

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import BooleanField, ExpressionWrapper, F, OuterRef, Q, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
 
 from services.models import (
+    BookNow,
     LedgerEntry,
     Plan,
     Repricing,
@@ -26,6 +27,7 @@ from services.pricing import rule_price
 from services.repricing.writes import ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
+PRICE_AT_END = Func(F("service_id"), F("plan_id"), F("ended_at"), function="price_rule_at")
 
 # Since when a subscription has followed without a break, in this service and plan.
 FOLLOWED_SINCE = """(
@@ -59,11 +61,12 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
         Service.objects.values_list("full_price", flat=True).get(pk=service_id),
         Plan.objects.values_list("discount_percent", flat=True).get(pk=plan_id),
     )
-    # One table and a constant: a row that somebody else has just written is judged anew by all
-    # of these conditions when its lock is free.
-    followers = rows.filter(service_id=service_id, plan_id=plan_id).following()
-    differing = followers.exclude(price=price)
     events = _events(service_id, plan_id)
+    # One table and constants: a row that somebody else has just written is judged anew by all of
+    # these conditions when its lock is free. Who has ended since the first instant was there at it.
+    there_at = events[0].effective_at if events else BookNow()
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
+    differing = followers.exclude(price=price)
     if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
         return _move_through(events, followers, price, alone)
     return write_price(differing, price, *(events[0][1:3] if events else ()))
@@ -148,15 +151,17 @@ WITH event AS MATERIALIZED (
 )
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        change_id)
-SELECT id, client_id, service_id, plan_id, entry.price, 'follows', entry.effective_at, change_id
+        recorded_at, change_id)
+SELECT id, client_id, service_id, plan_id, entry.price, 'follows', entry.effective_at,
+       (SELECT book_clock()), change_id
   FROM (SELECT owing.id, client_id, service_id, plan_id, number, change_id,
                owing.price AS stored_price, greatest(event.effective_at, came) AS effective_at,
                CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
                     ELSE event.price END AS price
           FROM owing JOIN event ON event.effective_at >= since
-         WHERE event.effective_at >= came
-            OR number = (SELECT max(number) FROM event WHERE effective_at < came)) entry
+         WHERE (ended_at IS NULL OR event.effective_at < ended_at)
+           AND (event.effective_at >= came
+            OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
  WHERE entry.price <> stored_price OR (SELECT count(*) FROM event) > 1
  ORDER BY id, number
 RETURNING subscription_id
@@ -189,10 +194,13 @@ def _move_through(
         written = {id for (id,) in cursor.fetchall()}
     with ledger_origin(kept=True):
         owing = followers.filter(pk__in=written)
+        active = owing.active()
         # A change of a set that judges the row beside us has to see another version of it.
-        moved = (owing.exclude(price=price) if alone else owing).update(price=price)
+        moved = (active.exclude(price=price) if alone else active).update(price=price)
+        moved += owing.exclude(pk__in=active.values("pk")).update(price=PRICE_AT_END)
     # What is left went around the ledger: nobody knows since when.
-    return moved + write_price(followers.exclude(price=price), price, events[-1].change_id)
+    left = followers.active().exclude(price=price)
+    return moved + write_price(left, price, events[-1].change_id)
 
 
 # --- For new subscriptions only -----------------------------------------------------------------
@@ -219,7 +227,8 @@ UPDATE services_subscription subscription
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
     """Lock those who followed at the change's instant at what they paid then; how many."""
-    followers = rows.filter(service_id=service_id, plan_id=plan_id).following()
+    of_pair = rows.filter(service_id=service_id, plan_id=plan_id)
+    followers = of_pair.following(repricing.effective_at)
     why = f"Price change {repricing.change_id} is for new subscriptions only"
     event = Event(
         repricing.position,

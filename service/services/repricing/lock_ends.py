@@ -65,10 +65,10 @@ MOVED_SINCE = """
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        change_id)
+        recorded_at, change_id)
 SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
        price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
-       'follows', event.effective_at, event.change_id
+       'follows', event.effective_at, (SELECT book_clock()), event.change_id
   FROM services_subscription subscription
  CROSS JOIN LATERAL (
        {

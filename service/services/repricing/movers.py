@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.db.models import Count, Max, Q
-from django.db.models.functions import Now
 
 from services.hooks import Chunk, price_changes
-from services.models import Repricing, RepricingStep, Skip, Subscription, SubscriptionQuerySet
+from services.models import (
+    Repricing,
+    RepricingStep,
+    Skip,
+    Subscription,
+    SubscriptionQuerySet,
+)
 from services.repricing import comments, followers
 from services.repricing.locks import lock_catalogue
 
@@ -66,7 +71,7 @@ def _count_skips(
     """
     if moved == count:
         return count
-    ended = Q(ended_at__lte=Now())
+    ended = Q(ended_at__lte=step.repricing.effective_at)
     found = rows.aggregate(
         rows=Count("pk"),
         ended=Count("pk", filter=ended),

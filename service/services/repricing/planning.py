@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from django.db import connection
 from django.db.models import Exists, OuterRef
-from django.db.models.functions import Now
 
 from pricebook.kit.points import at_point
-from services.models import Repricing, RepricingStep
+from services.models import Clock, Repricing, RepricingStep
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.movers import COMMENT, PRICE
 
@@ -31,7 +30,7 @@ def plan_due() -> bool:
             else:
                 # Somebody who pauses or cancels the change holds it, and wants this row.
                 with giving_way():
-                    due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Now())
+                    due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Clock())
                     at_point("repricing finished")
         except LockHeld:
             return False  # and not the next one: they are planned in order
@@ -65,8 +64,8 @@ WITH pair AS (
      ORDER BY kind DESC, service_id, plan_id
 )
 UPDATE services_repricing
-   SET planned_at = clock_timestamp(),
-       finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN clock_timestamp() END,
+   SET planned_at = book_clock(),
+       finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN book_clock() END,
        subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
  WHERE id = %(repricing)s
 """

@@ -43,9 +43,9 @@ WITH moved AS (
 )
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-        effective_at, change_id, author)
+        effective_at, recorded_at, change_id, author)
 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-       (SELECT ledger_effective_at()), ledger_change(), ledger_author()
+       (SELECT ledger_effective_at()), (SELECT book_clock()), ledger_change(), ledger_author()
   FROM moved ORDER BY id
 """
 

@@ -51,8 +51,10 @@ def read(statement: tuple) -> dict[int, tuple]:
 
 
 def the_book() -> dict[int, tuple]:
+    """Who pays, and what, though no worker has come."""
     columns = ("client_id", "service_id", "plan_id", "price", "price_state", "locked_until")
-    return {row[0]: row[1:] for row in Subscription.objects.values_list("id", *columns)}
+    paying = Subscription.objects.in_force().active()
+    return {row[0]: row[1:] for row in paying.values_list("id", *columns)}
 
 
 def edit(service: Service, full_price: int | str, author: str = "") -> None:
@@ -262,7 +264,7 @@ class TestAsOf:
         subscription = a_subscription(service=service)
         edit(service, 120)
         between = now()
-        assert read(ledger.as_of(between))[subscription.pk][3] == 100
+        assert read(ledger.as_of(between))[subscription.pk][3] == 120
         repricing.reprice()
 
         assert read(ledger.as_of(between))[subscription.pk][3] == 120
@@ -475,15 +477,17 @@ class TestExplain:
         assert why.rule.arithmetic == "200.00 × (100 − 5) / 100 = 190.00"
         assert (why.at, why.rule.list_price_edit, why.in_line) == (then, None, True)
 
-    def test_of_one_that_waits_for_a_worker_says_so(self):
+    def test_of_one_that_no_worker_has_come_to_says_what_is_in_force(self):
         service = a_service(200)
         subscription = a_subscription(service=service)
         edit(service, 300)
 
         why = ledger.explain(subscription.pk)
 
-        assert (why.price, why.rule.price, why.in_line) == (200, 300, False)
-        assert "waits to be repriced from 200.00" in why.text
+        assert (why.price, why.rule.price, why.in_line) == (300, 300, True)
+        assert why.since == why.rule.list_price_edit.effective_at
+        repricing.reprice()
+        assert ledger.explain(subscription.pk, why.at).text == why.text
 
     def test_of_a_lock_has_its_end_its_reason_and_its_author(self):
         subscription = a_subscription(service=a_service(200))
@@ -514,7 +518,7 @@ class TestExplain:
         )
         edit(subscription.service, 300)
         repricing.reprice()
-        assert "has ended, at its last price of 200.00" in ledger.explain(subscription.pk).text
+        assert "at a price of 200.00, following" in ledger.explain(subscription.pk).text
 
     def test_of_one_that_was_deleted_has_no_price(self):
         subscription = a_subscription()
@@ -524,7 +528,7 @@ class TestExplain:
 
         why = ledger.explain(pk)
 
-        assert (why.price, why.rule, why.in_line) == (None, None, False)
+        assert (why.price, why.rule.price, why.in_line) == (None, 250, False)
         assert why.text.startswith("It was deleted")
         assert a_reader().get(f"/api/subscriptions/{pk}/explain/").json()["price"] is None
 

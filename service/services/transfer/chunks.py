@@ -26,6 +26,7 @@ from django.db import connection
 from psycopg.adapt import Loader
 
 from pricebook.kit.read_timeout import long_read
+from services.models import Subscription
 from services.reading import access_paths, walks
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
@@ -56,8 +57,8 @@ WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
           FROM (SELECT * FROM subscription ORDER BY client_id) subscription
           JOIN clients_client client ON client.id = subscription.client_id
           JOIN auth_user login ON login.id = client.user_id
-          JOIN services_service service ON service.id = subscription.service_id
-          JOIN services_plan plan ON plan.id = subscription.plan_id
+          JOIN service_in_force service ON service.id = subscription.service_id
+          JOIN plan_in_force plan ON plan.id = subscription.plan_id
      )
 SELECT coalesce(book.version, '0'), stretch.*, lines.*
   FROM (SELECT {version} FROM services_subtotal) book,
@@ -121,7 +122,7 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
     """The SQL of a chunk: of up to `size` rows of the walk, those that match."""
     walked, rest = _split(book_filter)
     stretch, stretch_params = rows_along(access_path(walked), Cursor(after), size, COLUMNS)
-    matching = rest.subscriptions()
+    matching = Subscription.objects.filter(rest.condition())  # of the stretch, under that name
     if book_filter.pending is not None:
         matching = matching.filter(book_filter.pending.condition_in_stretch())
     matching_sql, matching_params = (

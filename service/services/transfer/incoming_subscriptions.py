@@ -45,7 +45,7 @@ SELECT line, 'price', price::text,
               full_price, discount_percent, price_rule(full_price, discount_percent))
   FROM incoming
  WHERE price <> price_rule(full_price, discount_percent)
-   AND (ended_at IS NULL OR ended_at > now())
+   AND (ended_at IS NULL OR ended_at > (SELECT book_now()))
 """
 KNOWN = """
 CREATE TEMP TABLE known ON COMMIT DROP AS
@@ -70,7 +70,8 @@ SELECT line, book.id
 """
 # Without a price column, and for what is active, the book's own price is the right one.
 PRICE_IT_ENDED_WITH = """
-CASE WHEN incoming.ended_at <= now() THEN coalesce(incoming.price, book.price) ELSE book.price END
+CASE WHEN incoming.ended_at <= (SELECT book_now())
+     THEN coalesce(incoming.price, book.price) ELSE book.price END
 """
 SUBSCRIPTIONS_DIFFER = f"""
 CREATE TEMP TABLE difference ON COMMIT DROP AS
@@ -135,7 +136,8 @@ INSERT_SUBSCRIPTIONS = """
 INSERT INTO services_subscription (client_id, service_id, plan_id, price, comment, stamp,
                                    source, external_id, started_at, ended_at)
 SELECT client_id, service.id, plan.id,
-       CASE WHEN incoming.ended_at <= now() AND incoming.price IS NOT NULL THEN incoming.price
+       CASE WHEN incoming.ended_at <= (SELECT book_now()) AND incoming.price IS NOT NULL
+            THEN incoming.price
             ELSE price_rule(service.full_price, plan.discount_percent) END,
        coalesce(comment, ''), stamp, source, external_id, started_at, ended_at
   FROM incoming

@@ -67,7 +67,7 @@ def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
 class SubscriptionView(ReadOnlyModelViewSet):
     """Who pays what, and how much it is all together."""
 
-    queryset = Subscription.objects.for_api()
+    queryset = Subscription.objects.in_force().for_api()
     serializer_class = OneSubscriptionSerializer
     lookup_value_regex = "[0-9]+"
     needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))

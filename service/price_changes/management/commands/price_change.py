@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.utils import timezone
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -26,7 +25,7 @@ from services import repricing
 from services.management import arguments
 from services.management.progress import Progress
 from services.management.table import moment, money, table
-from services.models import Repricing, Skip
+from services.models import Repricing, Skip, book_clock
 from services.tasks import set_comment, set_price, wake
 
 Status = PriceChange.Status
@@ -251,7 +250,7 @@ class Command(BaseCommand):
         seen, seen_at = -1, time.monotonic()
         while change.status in UNDER_WAY:
             assert change.effective_at is not None
-            left = (change.effective_at - timezone.now()).total_seconds()
+            left = (change.effective_at - book_clock()).total_seconds()
             if change.status == Status.SCHEDULED and left > 0:
                 if not waiting_said:
                     waiting_said = True
@@ -332,7 +331,7 @@ def _progress(change: PriceChange) -> tuple[int, int]:
 
 
 def _next(change: PriceChange, previewed: bool) -> str:
-    wait = "" if change.effective_at and change.effective_at > timezone.now() else " --wait"
+    wait = "" if change.effective_at and change.effective_at > book_clock() else " --wait"
     match change.status:
         case Status.PLANNED if change.has_approvable_preview:
             return f"approve {change.pk} {change.fingerprint}{wait}"

@@ -217,7 +217,7 @@ def _subscription(options: dict[str, Any]) -> int:
     if given is not None:
         return given
     try:
-        found = Subscription.objects.filter(source=source, external_id=external_id)
+        found = Subscription.objects.in_force().filter(source=source, external_id=external_id)
         pk = found.values_list("pk", flat=True).first()
     except UnicodeEncodeError:
         pk = None

@@ -1,0 +1,195 @@
+"""The facts of the catalogue: what an approval, a cancellation, a revert write, and what is read.
+
+All who write hold the exclusive lock of the service or plan, so that numbers stand in the order of
+those who write; plain edits are written by triggers, under the same lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.db import connection
+
+from services.models import CatalogueValue, book_clock
+
+
+class ValueInForce(NamedTuple):
+    """The value that is in force at an instant, and who made it so; `before` it stood another."""
+
+    value: Decimal
+    effective_at: datetime
+    change_id: int | None
+    author: str
+    recorded_at: datetime
+    before: Decimal | None  # None: it is the first
+
+
+def value_at(role: str, id: int, at: datetime | None = None) -> Decimal | None:
+    """The list price of a "service", the discount of a "plan", in force at an instant (now).
+
+    None where there is no such service or plan. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {VALUE_AT[role]}(id, coalesce(%s, book_clock()))"  # noqa: S608 - ours
+            f" FROM services_{role} WHERE id = %s",
+            [at, id],
+        )
+        row = cursor.fetchone()
+    return None if row is None else Decimal(row[0])
+
+
+VALUE_AT = {"service": "list_price_at", "plan": "discount_at"}
+
+IN_FORCE = """
+SELECT value, effective_at, change_id, author, recorded_at,
+       (SELECT value FROM services_cataloguevalue earlier
+         WHERE earlier.{role}_id = in_force.{role}_id AND earlier.value IS NOT NULL
+           AND (earlier.effective_at, earlier.id) < (in_force.effective_at, in_force.id)
+           AND NOT earlier.undone @> in_force.effective_at
+         ORDER BY earlier.effective_at DESC, earlier.id DESC LIMIT 1) AS before
+  FROM services_cataloguevalue in_force
+ WHERE {role}_id = %s AND effective_at <= %s AND value IS NOT NULL AND NOT undone @> %s
+ ORDER BY effective_at DESC, id DESC LIMIT 1
+"""
+
+
+def in_force(role: str, id: int, at: datetime) -> ValueInForce | None:
+    """What is in force at an instant, whose doing it is, and what was before it. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(IN_FORCE.format(role=role), [id, at, at])
+        row = cursor.fetchone()
+    return None if row is None else ValueInForce(*row)
+
+
+def value_if(role: str, id: int, change_id: int, counts: bool, at: datetime) -> Decimal | None:
+    """What would be in force at an instant if the value of a change counted, or did not.
+
+    One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            IF.format(role=role), {"id": id, "change": change_id, "counts": counts, "at": at}
+        )
+        row = cursor.fetchone()
+    return None if row is None else Decimal(row[0])
+
+
+IF = """
+SELECT value FROM services_cataloguevalue
+ WHERE {role}_id = %(id)s AND value IS NOT NULL AND effective_at <= %(at)s
+   AND CASE WHEN change_id = %(change)s THEN %(counts)s ELSE NOT undone @> %(at)s END
+ ORDER BY effective_at DESC, id DESC LIMIT 1
+"""
+
+
+BEFORE = """
+SELECT earlier.value
+  FROM services_cataloguevalue decided
+  JOIN services_cataloguevalue earlier ON earlier.{role}_id = decided.{role}_id
+ WHERE decided.change_id = %s AND decided.value IS NOT NULL AND earlier.value IS NOT NULL
+   AND (earlier.effective_at, earlier.id) < (decided.effective_at, decided.id)
+   AND NOT earlier.undone @> decided.effective_at
+ ORDER BY decided.id DESC, earlier.effective_at DESC, earlier.id DESC LIMIT 1
+"""
+
+
+def value_before(role: str, change_id: int) -> Decimal | None:
+    """What is in force just before the value that a change has decided. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(BEFORE.format(role=role), [change_id])
+        row = cursor.fetchone()
+    return None if row is None else Decimal(row[0])
+
+
+AFTER = """
+SELECT later.change_id
+  FROM services_cataloguevalue later
+ WHERE later.{role}_id = %(id)s AND later.value IS NOT NULL
+   AND later.effective_at <= %(now)s AND NOT later.undone @> %(now)s
+   AND (later.effective_at, later.id) > (%(at)s, coalesce(
+       (SELECT max(id) FROM services_cataloguevalue
+         WHERE change_id = %(change)s AND effective_at = %(at)s), 0))
+ ORDER BY later.effective_at, later.id LIMIT 1
+"""
+
+
+def superseded_by(
+    role: str, id: int, change_id: int, effective_at: datetime
+) -> tuple[int | None] | None:
+    """The change whose value came after this one's, and is in force already. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            AFTER.format(role=role),
+            {"id": id, "change": change_id, "at": effective_at, "now": book_clock()},
+        )
+        found: tuple[int | None] | None = cursor.fetchone()
+    return found
+
+
+def decide(
+    role: str,
+    id: int,
+    value: Decimal,
+    effective_at: datetime,
+    change_id: int,
+    author: str,
+    for_new_only: bool = False,
+    locked_until: datetime | None = None,
+) -> None:
+    """A value that is in force from an instant on. One query."""
+    CatalogueValue.objects.create(
+        service_id=id if role == "service" else None,
+        plan_id=id if role == "plan" else None,
+        value=value,
+        effective_at=effective_at,
+        change_id=change_id,
+        author=author,
+        for_new_only=for_new_only,
+        locked_until=locked_until,
+    )
+
+
+def undo(
+    change_id: int, effective_at: datetime, author: str, by_change_id: int, again: bool = False
+) -> None:
+    """The values of a change don't count from an instant on, or count `again`.
+
+    `by_change_id` is the change that takes back. Two queries.
+    """
+    undone = CatalogueValue.objects.filter(change_id=change_id, undoes_id=None)
+    CatalogueValue.objects.bulk_create(
+        CatalogueValue(
+            service_id=value.service_id,
+            plan_id=value.plan_id,
+            undoes_id=value.pk,
+            again=again,
+            effective_at=effective_at,
+            change_id=by_change_id,
+            author=author,
+        )
+        for value in undone
+    )
+
+
+def withdraw(change_id: int, author: str) -> None:
+    """What a change has decided, and what has not come to its instant, never counts. 3 queries."""
+    decided = CatalogueValue.objects.filter(change_id=change_id)
+    for each in decided:
+        CatalogueValue.objects.create(
+            service_id=each.service_id,
+            plan_id=each.plan_id,
+            undoes_id=each.undoes_id or each.pk,
+            again=each.undoes_id is not None and not each.again,
+            effective_at=each.effective_at,
+            author=author,
+            started=True,
+        )
+    decided.update(started=True)
+
+
+def started(change_id: int) -> None:
+    """The work that follows from what a change has decided is recorded. One query."""
+    CatalogueValue.objects.filter(change_id=change_id, started=False).update(started=True)

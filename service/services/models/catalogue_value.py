@@ -1,0 +1,73 @@
+"""The history of the catalogue: which list price, and which discount, is in force when."""
+
+from django.db import models
+from django.db.models import Q
+
+from services.models.clock import Clock
+
+
+class CatalogueValue(models.Model):
+    """One list price or discount and from when it is in force; or that one is undone from then on.
+
+    A fact, which stays. In force at t is the value with the greatest (effective_at, id) not after
+    t, unless it is undone at t. Ids are drawn under the lock of the service or plan. A trigger
+    writes a row for a plain edit, and for a new service or plan one that holds from the first day
+    on; the approval of a price change writes one with an instant that is still to come. So no
+    worker has to come for a value to be in force: `Service.full_price` and
+    `Plan.discount_percent` are its copies.
+
+    The column `undone` of a value, a multirange of instants, is the database's alone: a trigger
+    adds up there what the rows say that undo it, and `list_price_at` and `discount_at` read it.
+    """
+
+    # No constraints: the history outlives its service and plan.
+    service_id = models.BigIntegerField(null=True)
+    plan_id = models.BigIntegerField(null=True)
+    value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    # Instead of a value: the row whose value does not count from `effective_at` on, or counts
+    # again where what had undone it is undone in turn.
+    undoes_id = models.BigIntegerField(null=True)
+    again = models.BooleanField(db_default=False)
+    effective_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(db_default=Clock())
+    change_id = models.BigIntegerField("price change", null=True)
+    author = models.CharField(max_length=150, db_default="")
+    # Its followers of before are to be locked, and only those who come later follow it.
+    for_new_only = models.BooleanField(db_default=False)
+    locked_until = models.DateTimeField(null=True)
+    # Whether the work that copies it has been recorded (`Repricing`).
+    started = models.BooleanField(db_default=False)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                name="value_of_service",
+                fields=["service_id", "effective_at", "id"],
+                condition=Q(service_id__isnull=False),
+            ),
+            models.Index(
+                name="value_of_plan",
+                fields=["plan_id", "effective_at", "id"],
+                condition=Q(plan_id__isnull=False),
+            ),
+            models.Index(
+                name="value_not_started", fields=["effective_at"], condition=Q(started=False)
+            ),
+            models.Index(name="value_of_change", fields=["change_id"]),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="value_of_service_or_plan",
+                condition=Q(service_id=None, plan_id__isnull=False)
+                | Q(service_id__isnull=False, plan_id=None),
+            ),
+            models.CheckConstraint(
+                name="value_or_undoes",
+                condition=Q(value=None, undoes_id__isnull=False)
+                | Q(value__isnull=False, undoes_id=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        of = f"service {self.service_id}" if self.plan_id is None else f"plan {self.plan_id}"
+        return f"{self.value} of {of} from {self.effective_at}"

@@ -1,0 +1,56 @@
+"""Reading what is in force, and not its copies: queries that read the views of `0021_in_force`.
+
+`Subscription.objects.in_force()` and its like have the rows of `objects` as they are by now: with
+prices and price states that are due, whether a worker has copied them or not. Whoever shows a
+price, adds prices up or looks for them reads these. Who writes reads the tables, which alone can
+be locked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.sql import Query
+from django.db.models.sql.datastructures import BaseTable, Join
+
+VIEWS = {
+    "services_subscription": "subscription_in_force",
+    "services_service": "service_in_force",
+    "services_plan": "plan_in_force",
+}
+# For statements that are written as text: the view under the name of its table.
+SUBSCRIPTIONS = "subscription_in_force AS services_subscription"
+SERVICES = "service_in_force AS services_service"
+PLANS = "plan_in_force AS services_plan"
+
+
+class _ViewOfTable:
+    """In FROM the view stands in the place of its table, under the alias that it has anyway."""
+
+    table_name: str
+    table_alias: str
+    join_type: str | None
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        sql, params = super().as_sql(compiler, connection)  # type: ignore[misc]
+        view = VIEWS.get(self.table_name)
+        if view is None:
+            return sql, params
+        quoted = compiler.quote_name_unless_alias(self.table_name)
+        join = "" if self.join_type is None else f"{self.join_type} "
+        rest = sql.removeprefix(f"{join}{quoted}")
+        alias = f" {quoted}" if self.table_alias == self.table_name else ""
+        return f"{join}{connection.ops.quote_name(view)}{alias}{rest}", params
+
+
+class ViewTable(_ViewOfTable, BaseTable):  # type: ignore[misc]
+    pass
+
+
+class ViewJoin(_ViewOfTable, Join):  # type: ignore[misc]
+    pass
+
+
+class InForceQuery(Query):
+    base_table_class = ViewTable
+    join_class = ViewJoin
