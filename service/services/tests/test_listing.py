@@ -154,6 +154,21 @@ def large_book(empty_files_of_the_class):
     return a_large_book()
 
 
+@pytest.fixture(scope="class")
+def last(large_book):
+    """Of a service and a plan whose rows are the last tenth of the book."""
+    last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
+    Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
+    last.refresh_from_db()
+    return last
+
+
+@pytest.fixture(scope="class")
+def second_half(large_book):
+    """As many rows again, of one client; the first half is of another source."""
+    return a_book(ROWS, services=1, plans=1, clients=1)
+
+
 class Plans:
     """What PostgreSQL does for a page, at a size at which it has a choice."""
 
@@ -315,31 +330,34 @@ class TestPlan(Plans):
 
 
 @pytest.mark.django_db
-class TestPlanOfMoreRows(Plans):
-    @pytest.fixture(autouse=True)
-    def book(self, empty_files):
-        self.subscription = a_large_book()
-
+class TestPlanOfRowsAtTheEnd(Plans):
     @pytest.mark.parametrize("names", [["service"], ["plan"], ["service", "plan"]])
-    def test_of_a_service_whose_rows_are_the_last_reads_just_the_page(self, names):
-        last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
-        Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
-        last.refresh_from_db()
+    def test_of_a_service_whose_rows_are_the_last_reads_just_the_page(self, last, names):
         book_filter = BookFilter(**{name: getattr(last, f"{name}_id") for name in names})
         assert [rows for _, _, rows in self.nodes(book_filter, None)] == [101]
 
-    def test_of_a_source_that_is_half_of_the_book_reads_just_the_page(self):
-        a_book(ROWS, services=1, plans=1, clients=1)
+
+@pytest.mark.django_db
+class TestPlanOfHalfTheBook(Plans):
+    @pytest.fixture(autouse=True)
+    def book(self, large_book, second_half):
+        self.subscription = large_book
+
+    def test_of_a_source_reads_just_the_page(self):
         page, total = self.nodes(BookFilter(source=self.subscription.source), None)
         assert (page[0], page[2]) == ("Index Scan", 101)
         assert total[0] == "Seq Scan"  # once; then the cache has it
 
-    def test_of_a_client_that_has_half_of_the_book_reads_just_the_page(self):
-        client = a_book(ROWS, services=1, plans=1, clients=1).last().client_id
+    def test_of_a_client_reads_just_the_page(self, second_half):
+        client = second_half.last().client_id
         page, _ = self.nodes(BookFilter(client=client), Cursor(self.subscription.pk + ROWS))
         assert (page[0], page[2]) == ("Index Scan", 101)
 
-    def test_of_a_client_is_read_by_its_index_in_any_order(self):
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("large_book")
+class TestPlanOfOneClient(Plans):
+    def test_is_read_by_its_index_in_any_order(self):
         """A client whose rows all stand at the end: walking the order would read everything."""
         last = a_book(10, services=1, plans=1, clients=1).last()
         for order in ORDERINGS:
@@ -348,7 +366,7 @@ class TestPlanOfMoreRows(Plans):
                 self.assert_only(CLIENT_INDEX, nodes)
                 assert max(rows for _, _, rows in nodes) == 10
 
-    def test_of_a_client_of_many_in_the_order_of_names_compares_none_with_others(self):
+    def test_of_many_rows_in_the_order_of_names_compares_none_with_others(self):
         """The last of all names: a walk by names would compare each client with each row."""
         many = a_book(ROWS // 10, services=1, plans=1, clients=1).last()
         Client.objects.filter(pk=many.client_id).update(company_name="Яблоко")
