@@ -1,5 +1,6 @@
 """The schema describes the API as it is: complete, valid, and kept to by every answer."""
 
+import functools
 import re
 from collections import Counter
 
@@ -120,6 +121,12 @@ class TestDocs:
         assert not re.search(r"https?://", page.replace("http://www.w3.org", ""))
 
 
+@functools.cache
+def schema():
+    """What the API says of itself, asked once: it is made of all the code anew at each request."""
+    return schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
+
+
 def a_change():
     planned = definition.plan(
         {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 5}, "ann"
@@ -146,9 +153,7 @@ class TestAnswers:
                 "services": known.service_id,
                 "plans": known.plan_id,
             }
-        operation = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)[path][
-            "GET"
-        ]
+        operation = schema()[path]["GET"]
         statuses = Counter()
 
         @given(st.data())
@@ -184,9 +189,7 @@ class TestAnswers:
         ApiKeyRights.objects.create(
             api_key=api_key, may_plan=True, may_approve=True, may_set_price_states=True
         )
-        operation = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)[path][
-            "POST"
-        ]
+        operation = schema()[path]["POST"]
         statuses = Counter()
 
         @given(st.data())
