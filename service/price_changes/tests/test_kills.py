@@ -14,6 +14,9 @@ from price_changes.tests.changes import clock, drained, scheduled
 from price_changes.tests.kills.faults import FAULTS
 from price_changes.tests.kills.proof import double_entries
 from price_changes.tests.kills.rounds import POINTS_OF_PEOPLE, POINTS_OF_WORKERS, plan_of
+from pricebook.local import template
+from pricebook.local.home import Home
+from pricebook.local.suite import suite_template
 from services.models import LedgerEntry
 from services.tests.factories import a_plan, a_service, a_subscription
 
@@ -28,6 +31,9 @@ MOMENT = timedelta(milliseconds=1)
 def outcomes(tmp_path_factory):
     """All rounds in one run, since servers and workers take longer to start than a round."""
     home = tmp_path_factory.mktemp("kills")
+    # The migrations have run in it, as they would here.
+    if (tables := suite_template()) is not None:
+        template.copy(tables, Home(home))
     return list(kills.run(home, ROUNDS, faults=FAULTS))
 
 

@@ -100,6 +100,16 @@ def servers(home: Home, workers: int = 0) -> Iterator[tuple[Runner, dict[str, st
         yield runners[0], first | {SERVERS: json.dumps(own), TEMPLATE: template.DATABASE}
 
 
+def suite_template() -> Home | None:
+    """The template of the suite that runs us, for its tests that need tables in a home of theirs.
+
+    None where the servers are somebody's own.
+    """
+    home = os.environ.get("PRICEBOOK_HOME")
+    path = Path(home).parent / "template" if home and os.environ.get(TEMPLATE) else None
+    return Home(path) if path and path.is_dir() else None
+
+
 def suite_homes(home: Home) -> list[Home]:
     """Those of the suite's servers, of all runs so far."""
     return [Home(path) for path in sorted((home.path / "test").glob("*")) if path.is_dir()]

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, SERVICE
 from pricebook.local.postgres import Postgres
 from pricebook.local.processes import until
-from pricebook.local.suite import WORKERS, servers, workers_for
+from pricebook.local.suite import WORKERS, servers, suite_template, workers_for
 from pricebook.local.valkey import Valkey
 from pricebook.tests.test_launcher import clean_environment, nothing_remains, remaining, running
 
@@ -123,9 +122,8 @@ def checkout(tmp_path_factory):
     shutil.copytree(SERVICE, checkout / "service", ignore=ignored)
     shutil.copytree(CHECKOUT / "requirements", checkout / "requirements")
     shutil.copy(CHECKOUT / "pyproject.toml", checkout)
-    tables = Path(os.environ["PRICEBOOK_HOME"]).parent / "template"  # of the suite that runs this
-    if tables.is_dir():
-        shutil.copytree(tables, checkout / "home" / "test" / "template", symlinks=True)
+    if (tables := suite_template()) is not None:
+        shutil.copytree(tables.path, checkout / "home" / "test" / "template", symlinks=True)
     yield checkout
     for number in range(2):
         home = checkout / "home" / "test" / str(number)
