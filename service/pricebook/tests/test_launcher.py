@@ -1,6 +1,7 @@
 """The launcher and its servers, with real processes: what is killed here is really killed."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -21,6 +22,7 @@ from pricebook.local.home import Home
 from pricebook.local.paths import CHECKOUT, SERVICE
 from pricebook.local.postgres import SUPERUSER, Postgres
 from pricebook.local.processes import Process, every_process, marked, until
+from pricebook.local.suite import suite_template
 from pricebook.local.up import status
 from pricebook.local.valkey import Valkey
 
@@ -138,10 +140,12 @@ def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def used_home(home: Path, initialised: Path) -> Path:
-    """A home that has run before: for tests of everything but the first start."""
+def used_home(home: Path, initialised: Path) -> None:
+    """`home` has run before: for tests of everything but the first start, which costs an initdb."""
     subprocess.run(["cp", "-a", initialised, home], check=True)
-    return home
+
+
+has_run = pytest.mark.usefixtures("used_home")
 
 
 def query(home: Path, statement: str, user: str = SUPERUSER) -> str:
@@ -164,6 +168,7 @@ class TestProcesses:
 
 
 class TestServers:
+    @has_run
     def test_run_while_somebody_uses_them_and_no_longer(self, home):
         with held(home) as first:
             with held(home):
@@ -171,11 +176,13 @@ class TestServers:
                 assert query(home, "SELECT 1") == "1"
             assert not servers(home)
 
+    @has_run
     def test_stop_after_a_kill_of_the_last_launcher(self, home):
         with held(home) as launcher:
             launcher.kill()
             assert nothing_remains(home)
 
+    @has_run
     def test_are_attached_to_after_a_kill_of_the_guard_too(self, home):
         with held(home) as launcher:
             (postmaster,) = [Postgres(Home(home)).running()]
@@ -187,6 +194,7 @@ class TestServers:
             with held(home):
                 assert Postgres(Home(home)).running() == postmaster
 
+    @has_run
     def test_keep_their_data_through_a_kill_and_start_again_at_once(self, home):
         with held(home) as first:
             query(home, "CREATE TABLE kept AS SELECT 42 AS value")
@@ -202,10 +210,9 @@ class TestServers:
                 first.kill()
             busy.close()
 
+    @has_run
     @pytest.mark.parametrize("kind", ["live", "zombie"])
     def test_leave_the_stranger_alone_that_has_the_number_of_a_stale_pid_file(self, home, kind):
-        with held(home):
-            pass
         with subprocess.Popen(["sleep", "60" if kind == "live" else "0"]) as stranger:
             if kind == "zombie":
                 assert until(lambda: not Process.of(stranger.pid), 5)
@@ -290,6 +297,7 @@ class TestServers:
 
 
 class TestManage:
+    @has_run
     def test_is_only_manage_py(self, home, tmp_path):
         code = "import os, sys; print(os.getcwd(), sys.stdin.read()); raise SystemExit(7)"
         done = pricebook(home, "manage", "shell", "-v0", "-c", code, input="цена\n", cwd=tmp_path)
@@ -303,12 +311,14 @@ class TestManage:
         done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=90)
         assert (done.stdout, done.returncode) == (f"{django.get_version()}\n", 0), done.stderr
 
+    @has_run
     def test_says_that_the_tables_are_not_there_yet(self, home):
         done = pricebook(home, "manage", "check_book")
         assert done.returncode == 1
         assert "First: ./pricebook manage migrate" in done.stderr
         assert "Traceback" not in done.stderr
 
+    @has_run
     def test_is_stopped_by_down_and_so_are_orphans(self, home):
         code = "import time; print('sleeping', flush=True); time.sleep(60)"
         command = [LAUNCHER, "--home", str(home), "manage", "shell", "-v0", "-c", code]
@@ -351,6 +361,8 @@ def test_runs():
         first, following = tmp_path / "test_first.py", tmp_path / "test_next.py"
         first.write_text(self.RUNNING.format(ended=str(ended)))
         following.write_text("def test_runs(): pass")
+        if (tables := suite_template()) is not None:  # those that it would make; test_suite.py does
+            shutil.copytree(tables.path, home / "test" / "template", symlinks=True)
         command = [LAUNCHER, "--home", str(home), "test", "-s", str(first)]
         with running(command, clean_environment()) as launcher:
             launcher.until_it_says("running")
@@ -370,6 +382,7 @@ def test_runs():
 
 
 class TestServersFromOutside:
+    @has_run
     def test_are_used_instead_of_embedded_ones(self, home, tmp_path):
         with held(home):
             database = {"DB_HOST": str(Home(home).sockets), "PGUSER": "nobody"}
@@ -448,9 +461,8 @@ class TestUp:
 
 
 class TestDoctor:
+    @has_run
     def test_names_what_is_wrong_and_the_mend(self, home):
-        with held(home):
-            pass
         (home / "secret_key").write_text("x" * 50)
         (home / "secret_key").chmod(0o644)
         (home / "postgres").chmod(0o755)
