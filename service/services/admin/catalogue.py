@@ -64,12 +64,11 @@ class CatalogueAdmin(BookAdmin):
     change_form_outer_before_template = "services/catalogue_price.html"
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
-        subtotals = Subtotal.objects.filter(**{f"{self.role}_id": OuterRef("pk")}).values(
-            f"{self.role}_id"
-        )
+        of_one = Subtotal.objects.in_force().filter(**{f"{self.role}_id": OuterRef("pk")})
+        subtotals = of_one.values(f"{self.role}_id")
         return (
-            super()
-            .get_queryset(request)
+            self.model._default_manager.in_force()
+            .order_by(*self.get_ordering(request))
             .annotate(
                 subscription_count=Subquery(subtotals.values(sum=Sum("subscriptions"))),
                 amount=Subquery(subtotals.values(sum=Sum("amount"))),

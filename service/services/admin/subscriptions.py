@@ -171,7 +171,8 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         return [field for field in self.fields if obj or field != "price"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).annotate(asked_at=BookNow())
+        found = Subscription.objects.in_force().annotate(asked_at=BookNow())
+        return found.order_by(*self.get_ordering(request))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": book_clock()} | super().get_changeform_initial_data(request)

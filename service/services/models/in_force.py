@@ -8,8 +8,9 @@ be locked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self, TypeVar
 
+from django.db import models
 from django.db.models.sql import Query
 from django.db.models.sql.datastructures import BaseTable, Join
 
@@ -17,11 +18,9 @@ VIEWS = {
     "services_subscription": "subscription_in_force",
     "services_service": "service_in_force",
     "services_plan": "plan_in_force",
+    "services_subtotal": "subtotal_in_force",
 }
-# For statements that are written as text: the view under the name of its table.
-SUBSCRIPTIONS = "subscription_in_force AS services_subscription"
-SERVICES = "service_in_force AS services_service"
-PLANS = "plan_in_force AS services_plan"
+Read = TypeVar("Read", bound=models.Model)
 
 
 class _ViewOfTable:
@@ -54,3 +53,9 @@ class ViewJoin(_ViewOfTable, Join):  # type: ignore[misc]
 class InForceQuery(Query):
     base_table_class = ViewTable
     join_class = ViewJoin
+
+
+class InForceQuerySet(models.QuerySet[Read]):
+    def in_force(self) -> Self:
+        """All rows as they are by now, with what is due and not copied yet. Only to be read."""
+        return type(self)(self.model, query=InForceQuery(self.model), using=self.db)

@@ -8,17 +8,13 @@ from typing import Any, Self, TypeVar
 
 from django.db import models, transaction
 
-from services.models.in_force import InForceQuery
+from services.models.in_force import InForceQuerySet
 
 SavedModel = TypeVar("SavedModel", bound="SavesChanges")
 
 
-class ChangesQuerySet(models.QuerySet[SavedModel]):
+class ChangesQuerySet(InForceQuerySet[SavedModel]):
     """Of models that save their changes: tells instances what a bulk write has saved of them."""
-
-    def in_force(self) -> Self:
-        """All rows as they are by now, with what is due and not copied yet. Only to be read."""
-        return type(self)(self.model, query=InForceQuery(self.model), using=self.db)
 
     def bulk_create(
         self, objs: Iterable[SavedModel], *args: Any, **kwargs: Any

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from services.models.in_force import InForceQuerySet
+
 
 class Subtotal(models.Model):
     """A part of the total: the rows of one (service, plan) add up to its count and amount.
@@ -19,6 +21,8 @@ class Subtotal(models.Model):
     followers = models.BigIntegerField(db_default=0)
     followers_amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
     changes = models.BigIntegerField(db_default=1)
+
+    objects = InForceQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"subtotal of service {self.service_id}, plan {self.plan_id}"
