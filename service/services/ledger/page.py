@@ -24,8 +24,8 @@ WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
     SELECT entry.*
       FROM ({entries}) entry
       JOIN clients_client client ON client.id = entry.client_id
-      JOIN services_service service ON service.id = entry.service_id
-      JOIN services_plan plan ON plan.id = entry.plan_id
+      JOIN service_in_force service ON service.id = entry.service_id
+      JOIN plan_in_force plan ON plan.id = entry.plan_id
      WHERE (SELECT NOT seen FROM book)
 ), page AS MATERIALIZED (
     SELECT * FROM entry WHERE subscription_id {beyond} %s
@@ -50,8 +50,8 @@ SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, p
                       WHERE subscription_id = page.subscription_id) ends ON true
        JOIN clients_client client ON client.id = page.client_id
        JOIN auth_user login ON login.id = client.user_id
-       JOIN services_service service ON service.id = page.service_id
-       JOIN services_plan plan ON plan.id = page.plan_id
+       JOIN service_in_force service ON service.id = page.service_id
+       JOIN plan_in_force plan ON plan.id = page.plan_id
        LEFT JOIN services_subscription subscription ON subscription.id = page.subscription_id)
     ON true
  ORDER BY page.subscription_id
