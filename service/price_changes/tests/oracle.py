@@ -1,0 +1,644 @@
+"""What the book says at an instant, by the facts alone: a fold of them in plain Python.
+
+It shares no code with the product, and knows no worker: what somebody has decided, and when, is
+all that there is. Nothing is stored but facts, so an answer is the same whoever came when.
+
+- A place is (effective instant, number); numbers are drawn as facts are recorded. Ends of locks
+  have the number 0, so they come first. BEFORE and AFTER are the two sides of an instant.
+- A question is asked up to a place, and of what was known before a number: so a preview can be
+  asked what it saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from functools import wraps
+from math import inf
+from typing import Any, ParamSpec, TypeVar
+
+Place = tuple[datetime, float]
+BEFORE, AFTER = -1, inf
+LATEST: Place = (datetime.max.replace(tzinfo=UTC), AFTER)
+CENT = Decimal("0.01")
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def rule(list_price: Decimal, discount: Decimal) -> Decimal:
+    return (list_price * (100 - discount) / 100).quantize(CENT, ROUND_HALF_UP)
+
+
+# --- Facts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """`number` and `recorded_at` are the oracle's to give; it takes effect when it is recorded."""
+
+    number: int = 0
+    recorded_at: datetime = datetime.min
+
+    @property
+    def recorded(self) -> Place:
+        return self.recorded_at, self.number
+
+    @property
+    def place(self) -> Place:
+        return self.recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(Fact):
+    """Approved, and effective at an instant of its own."""
+
+    effective_at: datetime
+    hold: bool = True
+
+    @property
+    def place(self) -> Place:
+        return self.effective_at, self.number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value(Scheduled):
+    """A value of the catalogue. `subject` is ("service" or "plan", its id)."""
+
+    subject: tuple[str, int]
+    value: Decimal
+    for_new_only: bool = False
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Set(Scheduled):
+    """A change of a set: of the rows that match, each becomes what the adjustment says."""
+
+    filter: dict[str, Any]
+    adjustment: str
+    operand: Decimal = Decimal(0)
+    floor: Decimal | None = None
+    ceiling: Decimal | None = None
+    rounding_step: Decimal | None = None
+    locked_until: datetime | None = None
+    frozen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone(Fact):
+    """A change, by its number, is cancelled or taken back; or counts `again`."""
+
+    of: int
+    again: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Fact):
+    """Of one subscription."""
+
+    subscription: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Own):
+    client: int
+    service: int
+    plan: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    state: str = "follows"
+    price: Decimal | None = None
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Own):
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Own):
+    """The end is set, moved, or cleared (None)."""
+
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(Own):
+    client: int | None = None
+    service: int | None = None
+    plan: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked(Own):
+    """At the price in force, unless one is given. An end that has passed releases now."""
+
+    until: datetime | None
+    price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follows(Own):
+    """Released, or no longer negotiated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negotiated(Own):
+    price: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deleted(Own):
+    pass
+
+
+# --- Answers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a subscription stands at a place; `price` is None while it follows."""
+
+    client: int
+    service: int
+    plan: int
+    state: str
+    price: Decimal | None
+    until: datetime | None
+
+    def follows(self) -> Standing:
+        return replace(self, state="follows", price=None, until=None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    active: bool
+    client: int
+    service: int
+    plan: int
+    price: Decimal
+    state: str
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a set, judged: as it stands, and what it is to become, or the reason why not."""
+
+    standing: Standing
+    price: Decimal
+    becomes: Standing | None
+    reason: str
+
+
+@dataclass
+class Word:
+    """Who had the last word on a price: `by` a change, or nobody's; `of` is whose word that is.
+
+    What takes a change back gives the word to whoever had it before that change.
+    """
+
+    by: int | None
+    of: int | None
+    before: Standing
+
+
+@dataclass
+class Told:
+    """A subscription while its story is told."""
+
+    standing: Standing
+    words: list[Word] = field(default_factory=list)
+
+    def says(self, standing: Standing, by: int | None = None, of: int | None = None) -> None:
+        self.words.append(Word(by, by if of is None else of, self.standing))
+        self.standing = standing
+
+    def pass_to(self, place: Place) -> None:
+        """Locks that have ended before a place end at their instant."""
+        until = self.standing.until
+        if until is not None and (until, 0) < place:
+            self.says(self.standing.follows())
+
+    def take_back(self, change: int, by: int, at: datetime) -> None:
+        """Restore what stood before `change`, if that has the last word."""
+        if not self.words or change not in (self.words[-1].by, self.words[-1].of):
+            return
+        found = next(n for n, word in enumerate(self.words) if word.by == change)
+        before = self.words[found].before
+        if before.until is not None and before.until <= at:
+            before = before.follows()
+        earlier = self.words[found - 1].of if found else None
+        now = self.standing
+        self.words.append(Word(by, earlier, now))
+        self.standing = replace(before, client=now.client, service=now.service, plan=now.plan)
+
+
+def judged(change: Set, standing: Standing, price: Decimal) -> tuple[Standing | None, str]:
+    """What a set makes of a row that has not ended; None and the reason, where it stays."""
+    follows, locked = standing.state == "follows", standing.state == "locked"
+    if change.adjustment == "lock":
+        if locked and standing.until == change.locked_until:
+            return None, "unchanged"
+        return replace(standing, state="locked", price=price, until=change.locked_until), ""
+    if change.adjustment == "release":
+        return (standing.follows(), "") if locked else (None, "unchanged")
+    if locked:
+        return None, "locked"
+    if change.adjustment == "follow":
+        return (None, "unchanged") if follows else (standing.follows(), "")
+    exact = {
+        "amount": change.operand,
+        "add": price + change.operand,
+        "percent": price * (100 + change.operand) / 100,
+    }[change.adjustment]
+    target = bounded(change, exact)
+    if change.adjustment != "amount":
+        if target == 0 and price > 0 and exact > 0:
+            return None, "becomes_free"
+        if (change.operand > 0 and target < price) or (change.operand < 0 and target > price):
+            return None, "against_sign"
+    if target == price:
+        return None, "unchanged"
+    return replace(standing, state="negotiated", price=target, until=None), ""
+
+
+def bounded(change: Set, price: Decimal) -> Decimal:
+    """Rounded to its step, then between its bounds."""
+    if change.rounding_step is not None:
+        steps = (price / change.rounding_step).quantize(Decimal(1), ROUND_HALF_UP)
+        price = steps * change.rounding_step
+    if change.floor is not None:
+        price = max(price, change.floor)
+    if change.ceiling is not None:
+        price = min(price, change.ceiling)
+    return price.quantize(CENT, ROUND_HALF_UP)
+
+
+def kept_until_a_fact_comes(
+    answer: Callable[Given, Found],
+) -> Callable[Given, Found]:
+    @wraps(answer)
+    def ask(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        oracle: Any = args[0]
+        key = (answer.__name__, *args[1:], *kwargs.items())
+        if key not in oracle.kept:
+            oracle.kept[key] = answer(*args, **kwargs)
+        found: Found = oracle.kept[key]
+        return found
+
+    return ask
+
+
+class Oracle:
+    """The facts, in the order in which they were recorded, and what follows from them."""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.by_number: dict[int, Fact] = {}
+        self.kept: dict[tuple[Any, ...], Any] = {}
+
+    def record(self, at: datetime, fact: Fact) -> int:
+        """Its number."""
+        number = len(self.facts) + 1
+        recorded = replace(fact, number=number, recorded_at=at)
+        self.facts.append(recorded)
+        self.by_number[number] = recorded
+        self.kept.clear()
+        return number
+
+    # --- The catalogue
+
+    def value(self, subject: tuple[str, int], place: Place, known: float = inf) -> Decimal:
+        """What is in force just before a place."""
+        return self._catalogue(subject, place, known)[0]
+
+    def in_force(self, change: int, place: Place) -> bool:
+        """Whether a value has come, was not held, and is not undone, just before a place."""
+        fact = self.by_number[change]
+        assert isinstance(fact, Value)
+        return change in self._catalogue(fact.subject, place, inf)[1]
+
+    @kept_until_a_fact_comes
+    def _catalogue(
+        self, subject: tuple[str, int], place: Place, known: float
+    ) -> tuple[Decimal, frozenset[int]]:
+        """The value in force, and the numbers of all that count, just before a place."""
+        first, *values = [fact for fact in self._known(Value, known) if fact.subject == subject]
+        numbers = {fact.number for fact in values}
+        undoings = [fact for fact in self._known(Undone, known) if fact.of in numbers]
+        counting = {first.number: first}  # the first one holds from ever on
+        undone = set()
+        for event in sorted([*values, *undoings], key=lambda fact: fact.place):
+            if event.place >= place:
+                break
+            if isinstance(event, Undone):
+                if not event.again:
+                    undone.add(event.of)
+                    counting.pop(event.of, None)
+                elif (of := self.by_number[event.of]).place < event.place:
+                    assert isinstance(of, Value)
+                    undone.discard(event.of)
+                    counting[event.of] = of
+            elif event.number not in undone:
+                now = max(counting.values(), key=lambda fact: fact.place).value
+                if not event.hold or now == self.seen(event.number):
+                    counting[event.number] = event
+        return max(counting.values(), key=lambda fact: fact.place).value, frozenset(counting)
+
+    @kept_until_a_fact_comes
+    def seen(self, change: int) -> Decimal:
+        """The value just before the place of a change, as its approver saw it."""
+        fact = self.by_number[change]
+        assert isinstance(fact, Value)
+        return self.value(fact.subject, fact.place, fact.number)
+
+    def rule_price(self, service: int, plan: int, place: Place, known: float = inf) -> Decimal:
+        return rule(
+            self.value(("service", service), place, known),
+            self.value(("plan", plan), place, known),
+        )
+
+    # --- Who is there, and who is active
+
+    @property
+    def subscriptions(self) -> list[int]:
+        return [fact.subscription for fact in self._known(Opened, inf)]
+
+    def opened(self, subscription: int) -> Opened:
+        return next(self._own(Opened, subscription))
+
+    def deleted(self, subscription: int, place: Place, known: float = inf) -> bool:
+        deletions = self._own(Deleted, subscription)
+        return any(fact.place < place and fact.number < known for fact in deletions)
+
+    def _periods(
+        self, subscription: int, recorded: Place = LATEST, known: float = inf
+    ) -> tuple[datetime, datetime | None, list[tuple[datetime, datetime]]]:
+        """Its start, its end, and the gaps before it, by what was recorded before a place."""
+        opened = self.opened(subscription)
+        start, end = opened.started_at, opened.ended_at
+        gaps = []
+        for fact in self._own(Started | Ended, subscription):
+            if fact.number >= known or fact.recorded >= recorded:
+                continue
+            if isinstance(fact, Started):
+                start = fact.started_at
+                continue
+            now = fact.recorded_at
+            if end is not None and end <= now and (fact.ended_at is None or fact.ended_at > now):
+                gaps.append((end, now))
+            end = fact.ended_at
+        return start, end, gaps
+
+    def start(self, subscription: int) -> datetime:
+        return self._periods(subscription)[0]
+
+    def end(self, subscription: int) -> datetime | None:
+        return self._periods(subscription)[1]
+
+    def ended(
+        self, subscription: int, at: datetime, recorded: Place = LATEST, known: float = inf
+    ) -> datetime | None:
+        """The end that it has behind it at an instant; None while it is active, or upcoming."""
+        _, end, gaps = self._periods(subscription, recorded, known)
+        of_gap = next((since for since, to in gaps if since <= at < to), None)
+        if end is None or end > at:
+            return of_gap
+        return next((since for since, to in gaps if since <= end <= to), end)
+
+    def active(self, subscription: int, at: datetime) -> bool:
+        return self.start(subscription) <= at and self.ended(subscription, at) is None
+
+    # --- One subscription
+
+    def standing(
+        self, subscription: int, place: Place, known: float = inf
+    ) -> tuple[Standing, Decimal]:
+        """How it stands just before a place, and what it pays or would pay."""
+        standing = self._told(subscription, place, known).standing
+        return standing, self._price(standing, place, known)
+
+    def _price(self, standing: Standing, place: Place, known: float) -> Decimal:
+        if standing.price is not None:
+            return standing.price
+        return self.rule_price(standing.service, standing.plan, place, known)
+
+    @kept_until_a_fact_comes
+    def _told(self, subscription: int, place: Place, known: float) -> Told:
+        opened = self.opened(subscription)
+        first = Standing(
+            opened.client, opened.service, opened.plan, opened.state, opened.price, None
+        )
+        told = Told(replace(first, until=opened.locked_until))
+        for fact in self._story(opened, place, known):
+            told.pass_to(fact.place)
+            if isinstance(fact, Own):
+                self._own_fact(told, fact, known)
+            elif isinstance(fact, Value):
+                self._keep(told, fact, opened, known)
+            elif isinstance(fact, Set):
+                self._move(told, fact, opened, known)
+            elif isinstance(fact, Undone) and not fact.again:
+                if self.ended(subscription, fact.recorded_at, fact.place, known) is None:
+                    told.take_back(fact.of, fact.number, fact.recorded_at)
+        told.pass_to(place)
+        return told
+
+    def _story(self, opened: Opened, place: Place, known: float) -> list[Fact]:
+        """What may move its price or its state before a place, in the order of places."""
+        own = (Moved, Locked, Follows, Negotiated)
+        return sorted(
+            (
+                fact
+                for fact in self.facts
+                if fact.number < known
+                and fact.place < place
+                and (
+                    (isinstance(fact, own) and fact.subscription == opened.subscription)
+                    or (isinstance(fact, Value) and fact.for_new_only)
+                    or isinstance(fact, Set | Undone)
+                )
+            ),
+            key=lambda fact: fact.place,
+        )
+
+    def _own_fact(self, told: Told, fact: Own, known: float) -> None:
+        now = told.standing
+        if isinstance(fact, Moved):
+            to = replace(
+                now,
+                client=fact.client or now.client,
+                service=fact.service or now.service,
+                plan=fact.plan or now.plan,
+            )
+            if (to.service, to.plan) != (now.service, now.plan):
+                to = to.follows()
+            if to != now:
+                told.says(to)
+        elif isinstance(fact, Follows):
+            if now.state != "follows":
+                told.says(now.follows())
+        elif isinstance(fact, Negotiated):
+            told.says(replace(now, state="negotiated", price=fact.price, until=None))
+        elif isinstance(fact, Locked):
+            if fact.until is not None and fact.until <= fact.recorded_at:
+                told.says(now.follows())
+            else:
+                price = fact.price
+                if price is None:
+                    price = self._price(now, fact.place, known)
+                told.says(replace(now, state="locked", price=price, until=fact.until))
+
+    def _keep(self, told: Told, change: Value, opened: Opened, known: float) -> None:
+        """For new subscriptions only: who follows, and was there before, keeps its price."""
+        at = change.effective_at
+        if opened.recorded_at >= at and opened.started_at >= at:
+            return
+        if change.subject not in (
+            ("service", told.standing.service),
+            ("plan", told.standing.plan),
+        ):
+            return
+        ended = self.ended(opened.subscription, at, change.place, known)
+        if told.standing.state != "follows" or ended is not None:
+            return
+        if change.number in self._catalogue(change.subject, (at, change.number + 0.5), known)[1]:
+            price = self._price(told.standing, change.place, known)
+            told.says(
+                replace(told.standing, state="locked", price=price, until=change.locked_until),
+                change.number,
+            )
+
+    # --- Sets
+
+    def _move(self, told: Told, change: Set, opened: Opened, known: float) -> None:
+        if self.undone_before(change.number, change.place, known) or self.held(
+            change.number, known
+        ):
+            return
+        if opened.recorded >= change.place or self.deleted(
+            opened.subscription, change.place, known
+        ):
+            return
+        row = self._judged(change, opened.subscription, told.standing, known)
+        if change.frozen:
+            listed = self.approved_rows(change.number).get(opened.subscription)
+            if listed is None or listed.becomes is None or row is None or row.reason == "ended":
+                return
+            as_approved = (listed.standing, listed.price) == (row.standing, row.price)
+            if as_approved:
+                told.says(listed.becomes, change.number)
+        elif row is not None and row.becomes is not None:
+            told.says(row.becomes, change.number)
+
+    def has_last_word(self, change: int, subscription: int, place: Place) -> bool:
+        """Whether nobody has touched the price of a row since the change has moved it."""
+        words = self._told(subscription, place, inf).words
+        return bool(words) and change in (words[-1].by, words[-1].of)
+
+    def undone_before(self, change: int, place: Place, known: float = inf) -> bool:
+        """Whether it is, just before a place."""
+        undone = [
+            fact
+            for fact in self._known(Undone, known)
+            if fact.of == change and fact.place < place
+        ]
+        return bool(undone) and not undone[-1].again
+
+    @kept_until_a_fact_comes
+    def held(self, change: int, known: float = inf) -> bool:
+        """Whether a set that was approved with hold finds other rows than its approver saw."""
+        fact = self.by_number[change]
+        assert isinstance(fact, Set)
+        return fact.hold and self.rows(change, known) != self.approved_rows(change)
+
+    def approved_rows(self, change: int) -> dict[int, Row]:
+        return self.rows(change, change)
+
+    @kept_until_a_fact_comes
+    def rows(self, change: int, known: float = inf) -> dict[int, Row]:
+        """Its rows at its place, by what was known before a number."""
+        fact = self.by_number[change]
+        assert isinstance(fact, Set)
+        found = {}
+        for opened in self._known(Opened, known):
+            if opened.recorded < fact.place and not self.deleted(
+                opened.subscription, fact.place, known
+            ):
+                standing, _ = self.standing(opened.subscription, fact.place, known)
+                row = self._judged(fact, opened.subscription, standing, known)
+                if row is not None:
+                    found[opened.subscription] = row
+        return found
+
+    def _judged(
+        self, change: Set, subscription: int, standing: Standing, known: float
+    ) -> Row | None:
+        """None for one that the filter leaves out."""
+        price = self._price(standing, change.place, known)
+        asked = {
+            "subscription": subscription,
+            "client": standing.client,
+            "service": standing.service,
+            "plan": standing.plan,
+            "price_state": standing.state,
+        }
+        for name, value in change.filter.items():
+            if name == "price_from":
+                if price < Decimal(value):
+                    return None
+            elif asked[name] != value:
+                return None
+        if self.ended(subscription, change.effective_at, change.place, known) is not None:
+            return Row(standing, price, None, "ended")
+        becomes, reason = judged(change, standing, price)
+        return Row(standing, price, becomes, reason)
+
+    # --- What is asked for
+
+    @kept_until_a_fact_comes
+    def answer(self, subscription: int, at: datetime) -> Answer | None:
+        """None where it was not there: not recorded yet and not begun, or deleted."""
+        opened = self.opened(subscription)
+        if at < opened.recorded_at and at < self.start(subscription):
+            return None
+        if self.deleted(subscription, (at, AFTER)):
+            return None
+        end = self.ended(subscription, at)
+        place: Place = (at, AFTER) if end is None else (end, BEFORE)
+        standing, price = self.standing(subscription, place)
+        return Answer(
+            self.active(subscription, at),
+            standing.client,
+            standing.service,
+            standing.plan,
+            price,
+            standing.state,
+            standing.until,
+        )
+
+    def paying(self, at: datetime) -> dict[int, Answer]:
+        """Who pays, and what."""
+        return {pk: answer for pk, answer in self.all(at).items() if answer.active}
+
+    def all(self, at: datetime) -> dict[int, Answer]:
+        """Who is there, paying or not."""
+        answers = ((pk, self.answer(pk, at)) for pk in self.subscriptions)
+        return {pk: answer for pk, answer in answers if answer is not None}
+
+    # --- Looking through the facts
+
+    def _known(self, kind: type[Found], known: float) -> list[Found]:
+        return [
+            fact for fact in self.facts if isinstance(fact, kind) and fact.number < known
+        ]
+
+    def _own(self, kind: type[Found], subscription: int) -> Iterator[Found]:
+        for fact in self.facts:
+            if isinstance(fact, kind) and fact.subscription == subscription:  # type: ignore[attr-defined]
+                yield fact

@@ -1,0 +1,540 @@
+"""A history that is played against the product, and what its answers differ by from the facts.
+
+Workers come as the schedule says. Whenever they come, the answers are to be those of the oracle:
+at each instant at which something happens, just before it and just after it. The one exception is
+a set that has not been listed yet: its rows wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from django.db import DatabaseError, connection, transaction
+
+from clients.models import Client
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.planning import definition
+from price_changes.planning.preview import preview
+from price_changes.running import lifecycle, starting
+from price_changes.tests import histories
+from price_changes.tests.histories import SETS, Event, History, Telling, instant
+from price_changes.tests.oracle import Answer
+from price_changes.tests.timeline import MICROSECOND, Timeline
+from services import ledger, price_state, repricing
+from services.ledger import point_in_time
+from services.models import Plan, RepricingStep, Service, Subscription
+from services.price_state import PriceStateError
+from services.reading import pages, total
+from services.repricing import chunks, lock_ends
+from services.repricing.planning import plan_due
+from services.tests.factories import a_client
+
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a reader was told, and what the facts say."""
+
+    reader: str
+    when: str
+    about: str
+    product: object
+    oracle: object
+
+    def __str__(self) -> str:
+        told = f"{self.reader} {self.when}, {self.about}"
+        return f"{told}: product {self.product}, oracle {self.oracle}"
+
+
+# --- When workers come --------------------------------------------------------------------------
+
+
+class AtOnce:
+    """At each instant, and after each write."""
+
+    chunk = 4_000
+
+    def at_an_instant(self) -> None:
+        repricing.reprice()
+
+    def after_a_write(self) -> None:
+        repricing.reprice()
+
+
+class Never:
+    """Not before the end."""
+
+    chunk = 4_000
+
+    def at_an_instant(self) -> None: ...
+
+    def after_a_write(self) -> None: ...
+
+
+class Late(Never):
+    """Now and then, between the instants."""
+
+    def __init__(self, seed: object) -> None:
+        self.random = Random(f"late {seed}")
+
+    def after_a_write(self) -> None:
+        if self.random.random() < 0.4:
+            repricing.reprice()
+
+
+class Piecemeal(Late):
+    """One step of the work here and there, and none in the order that a drain has."""
+
+    chunk = 1
+
+    def at_an_instant(self) -> None:
+        self.after_a_write()
+
+    def after_a_write(self) -> None:
+        for _ in range(self.random.randint(0, 3)):
+            self.random.choice(
+                [lock_ends.release_ended, starting.start_due, plan_due, self._take_a_chunk]
+            )()
+
+    def _take_a_chunk(self) -> None:
+        steps = list(RepricingStep.objects.order_by("pk").values_list("pk", flat=True))
+        chunks.take_chunk("price", {step for step in steps if self.random.random() < 0.5})
+
+
+SCHEDULES: dict[str, Callable[[object], Any]] = {
+    "at once": lambda seed: AtOnce(),
+    "never": lambda seed: Never(),
+    "late": Late,
+    "piecemeal": Piecemeal,
+}
+
+
+# --- The book -----------------------------------------------------------------------------------
+
+
+class Book:
+    """The product's, at the start of a history: ids by the numbers of the history."""
+
+    def __init__(self) -> None:
+        self.clients = {number: a_client().pk for number in histories.CLIENTS}
+        self.services = {
+            number: Service.objects.create(name=f"Service {number}", full_price=price).pk
+            for number, price in histories.LIST_PRICES.items()
+        }
+        self.plans = {
+            number: Plan.objects.create(plan_type=plan_type, discount_percent=percent).pk
+            for (number, percent), plan_type in zip(
+                histories.DISCOUNTS.items(), ("student", "discount"), strict=True
+            )
+        }
+        self.subscriptions = {
+            number: Subscription.objects.create(
+                client_id=self.clients[client],
+                service_id=self.services[service],
+                plan_id=self.plans[plan],
+            ).pk
+            for number, (client, service, plan) in histories.OPENED.items()
+        }
+
+
+class Play:
+    """One history, one schedule."""
+
+    def __init__(
+        self, book: Book, timeline: Timeline, history: History, schedule: str, every: bool = False
+    ) -> None:
+        self.book, self.timeline, self.history = book, timeline, history
+        self.schedule = SCHEDULES[schedule](history.seed)
+        self.random = Random(f"questions {history.seed}")
+        self.every = every  # question, and not a few
+        self.telling = Telling(history.ticks)
+        self.subscriptions = dict(book.subscriptions)
+        self.changes: dict[int, int] = {}
+        self.found: list[Difference] = []
+
+    def differences(self) -> list[Difference]:
+        """Plays it, and takes all back."""
+        with transaction.atomic(), patch.object(chunks, "CHUNK", self.schedule.chunk):
+            try:
+                self._play()
+            finally:
+                transaction.set_rollback(True)
+        return self.found
+
+    def _play(self) -> None:
+        self.timeline.set(histories.START, self.history.ticks)
+        events = list(self.history.events)
+        for minute in self.history.minutes:
+            at = instant(minute)
+            if at > histories.START:
+                is_boundary = minute in self.history.boundaries
+                if is_boundary:
+                    self._compare_now(at - MICROSECOND, "just before an instant")
+                self._set(at)
+                self.schedule.at_an_instant()
+                if is_boundary:
+                    self._compare_now(at, "at an instant")
+                self._set(at)
+            wrote = bool(events) and events[0].minute <= minute
+            while events and events[0].minute <= minute:
+                if not self._happens(events.pop(0)):
+                    return
+                self.schedule.after_a_write()
+            if wrote:
+                self._compare_now(at + SECOND, "after a write")
+        end = self.timeline.now + histories.MINUTE
+        self._compare_now(end, "at the end, before workers came")
+        self._compare_then(end, "at the end, before workers came")
+        self._resume_all()
+        repricing.reprice()
+        self._compare_now(end, "at the end")
+        self._compare_then(end, "at the end")
+
+    def _set(self, at: datetime) -> None:
+        self.timeline.set(at, self.history.ticks)
+
+    def _resume_all(self) -> None:
+        for change in PriceChange.objects.filter(status="paused"):
+            lifecycle.resume(change.pk, "carl")
+
+    # --- Events
+
+    def _happens(self, event: Event) -> bool:
+        """Whether the product has let it happen, as the facts do."""
+        try:
+            with transaction.atomic():
+                self._do(event)
+        except (ChangeError, PriceStateError, DatabaseError, NotThere) as error:
+            if event.kind in ("paused", "resumed"):
+                return True  # there may be nothing left to copy, or nothing begun
+            reason = getattr(error, "code", "") or type(error).__name__
+            self._differs("writes", event.kind, event, f"refused: {reason}: {error}", "allowed")
+            return False
+        self.telling.allows(event)  # brings its clock on
+        self.telling.tell(event)
+        return True
+
+    def _do(self, event: Event) -> None:
+        kind, about = event.kind, event.about
+        if "edited" in kind:
+            self._edit(event)
+        elif kind in histories.CATALOGUE or kind in SETS:
+            self._change(event)
+        elif kind in histories.OF_CHANGE:
+            self._verb(kind, about)
+        elif kind == "opened":
+            self._open(event)
+        elif kind == "deleted":
+            row = Subscription.objects.get(pk=self.subscriptions[about["subscription"]])
+            row.delete()
+        else:
+            self._write(kind, about)
+
+    def _edit(self, event: Event) -> None:
+        model, field, pk = self._thing(event)
+        value, by = event.about["value"], event.about["by"]
+        newest = PriceChange.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        if by == "update":
+            model.objects.filter(pk=pk).update(**{field: value})
+        elif by == "SQL":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"UPDATE {model._meta.db_table} SET {field} = %s WHERE id = %s", [value, pk]
+                )
+        else:
+            thing = model.objects.get(pk=pk)
+            setattr(thing, field, value)
+            if by == "save":
+                thing.save()
+            else:
+                model.objects.bulk_update([thing], [field])
+        edit = PriceChange.objects.filter(pk__gt=newest).values_list("pk", flat=True).first()
+        if edit is not None:
+            self.changes[event.number] = edit
+
+    def _thing(self, event: Event) -> tuple[Any, str, int]:
+        of = event.about["of"]
+        if histories.CATALOGUE[event.kind] == "service":
+            return Service, "full_price", self.book.services[of]
+        return Plan, "discount_percent", self.book.plans[of]
+
+    def _change(self, event: Event) -> None:
+        about = event.about
+        values: dict[str, Any] = {}
+        for name, given in (("effective_at", "at"), ("locked_until", "until")):
+            if given in about:
+                values[name] = instant(about[given])
+        if event.kind in SETS:
+            names = ("adjustment", "operand", "floor", "ceiling", "rounding_step")
+            values |= {name: about[name] for name in names if name in about}
+            values |= {"kind": "set", "filter": self._filter(about["filter"])}
+        else:
+            _, _, pk = self._thing(event)
+            of = histories.CATALOGUE[event.kind]
+            values |= {
+                "kind": "list_price" if of == "service" else "discount",
+                of: pk,
+                "new_value": about["value"],
+                "for_new_only": event.kind == "for new only",
+            }
+        change = preview(definition.plan(values, "ann").pk)
+        when_moved = about["when_moved"]
+        if event.kind not in SETS and when_moved == "hold":
+            when_moved = None  # what it is unless somebody says otherwise
+        lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved)
+        self.changes[event.number] = change.pk
+
+    def _filter(self, given: dict[str, Any]) -> dict[str, Any]:
+        ids = {
+            "subscription": self.subscriptions,
+            "service": self.book.services,
+            "plan": self.book.plans,
+            "client": self.book.clients,
+        }
+        return {name: ids[name][of] if name in ids else of for name, of in given.items()}
+
+    def _verb(self, kind: str, about: dict[str, Any]) -> None:
+        change = self.changes.get(about["change"])
+        if change is None:
+            raise NotThere(f"no change was written for #{about['change']}")
+        if kind == "cancelled":
+            lifecycle.cancel(change, "carl")
+        elif kind == "paused":
+            lifecycle.pause(change, "carl")
+        elif kind == "resumed":
+            lifecycle.resume(change, "carl")
+        elif kind == "restored":
+            [back] = PriceChange.objects.filter(reverts=change).exclude(status="cancelled")
+            lifecycle.revert(back.pk, "carl", approve_too=True)
+        else:
+            status = PriceChange.objects.values_list("status", flat=True).get(pk=change)
+            if about["by"] == "cancel" and status in lifecycle.ALLOWED["cancel"]:
+                lifecycle.cancel(change, "carl")
+            else:
+                lifecycle.revert(change, "carl", approve_too=True)
+
+    def _open(self, event: Event) -> None:
+        about = event.about
+        values: dict[str, Any] = {
+            "client_id": self.book.clients[about["client"]],
+            "service_id": self.book.services[about["service"]],
+            "plan_id": self.book.plans[about["plan"]],
+        }
+        for name in ("started_at", "ended_at"):
+            if name in about:
+                values[name] = instant(about[name])
+        if "price" in about:
+            values |= {"price": about["price"], "price_state": "negotiated"}
+        if about["by"] == "SQL":
+            values["comment"] = ""
+            places = ", ".join(["%s"] * len(values))
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"INSERT INTO services_subscription ({', '.join(values)})"
+                    f" VALUES ({places}) RETURNING id",
+                    list(values.values()),
+                )
+                (pk,) = cursor.fetchone()
+        elif about["by"] == "bulk":
+            [made] = Subscription.objects.bulk_create([Subscription(**values)])
+            pk = made.pk
+        else:
+            pk = Subscription.objects.create(**values).pk
+        self.subscriptions[event.number] = pk
+
+    def _write(self, kind: str, about: dict[str, Any]) -> None:
+        pk = self.subscriptions[about["subscription"]]
+        if about["by"] == "verb" and kind in VERBS:
+            until = instant(about["until"]) if "until" in about else None
+            {
+                "locked": lambda: price_state.lock(pk, until, "asked", "dan"),
+                "released": lambda: price_state.release(pk, "dan"),
+                "negotiated": lambda: price_state.negotiate(pk, about["price"], "deal", "dan"),
+                "follows": lambda: price_state.follow(pk, "dan"),
+            }[kind]()
+            return
+        values: dict[str, Any] = {}
+        if kind in ("started", "ended", "reopened"):
+            name = "started_at" if kind == "started" else "ended_at"
+            values = {name: instant(about[name]) if name in about else None}
+        elif kind == "moved to a service":
+            values = {"service_id": self.book.services[about["to"]]}
+        elif kind == "moved to a plan":
+            values = {"plan_id": self.book.plans[about["to"]]}
+        elif kind == "moved to a client":
+            values = {"client_id": self.book.clients[about["to"]]}
+        elif kind == "locked":
+            until = instant(about["until"]) if "until" in about else None
+            values = {"price_state": "locked", "locked_until": until, "price_reason": "asked"}
+        elif kind == "lock cut":
+            values = {"locked_until": self.timeline.now - SECOND}
+        elif kind == "negotiated":
+            values = {
+                "price_state": "negotiated",
+                "price": about["price"],
+                "locked_until": None,
+                "price_reason": "deal",
+            }
+        else:
+            values = {"price_state": "follows", "price": None}
+        if about["by"] == "save" and not kind == "lock cut":
+            row = Subscription.objects.get(pk=pk)
+            for name, value in values.items():
+                setattr(row, name, value)
+            row.save()
+        else:
+            Subscription.objects.filter(pk=pk).update(**values)
+
+    # --- Questions
+
+    def _differs(
+        self, reader: str, when: str, about: object, product: object, oracle: object
+    ) -> None:
+        self.found.append(Difference(reader, when, str(about), product, oracle))
+
+    def _waiting(self, now: datetime) -> dict[int, datetime]:
+        """Subscriptions that wait for a set which has come and is not listed, since its instant."""
+        oracle = self.telling.oracle
+        due = {
+            event.number: self.telling.changes[event.number]
+            for event in self.telling.told
+            if event.kind in SETS
+            and oracle.by_number[self.telling.changes[event.number]].place[0] <= now
+        }
+        if not due:
+            return {}
+        pks = {self.changes[number]: number for number in due}
+        waiting: dict[int, datetime] = {}
+        scheduled = PriceChange.objects.filter(pk__in=pks, status="scheduled")
+        for pk in scheduled.values_list("pk", flat=True):
+            change = due[pks[pk]]
+            since, _ = oracle.by_number[change].place
+            for subscription in oracle.rows(change):
+                waiting[subscription] = min(since, waiting.get(subscription, since))
+        return waiting
+
+    def _expected(self, at: datetime) -> dict[int, Answer]:
+        return self.telling.oracle.all(at)
+
+    def _told(self, answer: Answer) -> tuple[Any, ...]:
+        return (
+            self.book.clients[answer.client],
+            self.book.services[answer.service],
+            self.book.plans[answer.plan],
+            answer.price,
+            answer.state,
+            answer.until,
+        )
+
+    def _compare_now(self, now: datetime, when: str) -> None:
+        self.timeline.set(now, ticks=False)
+        numbers = {pk: number for number, pk in self.subscriptions.items()}
+        waiting = self._waiting(now)
+        expected = self._expected(now)
+        page = pages.page(total.EVERYTHING, None, 100)
+        listed = {
+            numbers[row["id"]]: (
+                row["client_id"],
+                row["service"]["id"],
+                row["plan_id"],
+                row["price"],
+                row["price_state"],
+                row["locked_until"],
+            )
+            for row in page.result
+        }
+        when = f"{when} {self._said(now)}"
+        if listed.keys() != expected.keys():
+            self._differs("list", when, "rows", sorted(listed), sorted(expected))
+            return
+        for number, answer in expected.items():
+            if number in waiting:
+                continue
+            told, should = listed[number], self._told(answer)
+            if not answer.active and self.telling.oracle.ended(number, now) is not None:
+                told, should = told[3:4], should[3:4]  # of who has ended, the last price
+            if told != should:
+                self._differs("list", when, number, told[-3:], should[-3:])
+        if not waiting:
+            amount = sum((answer.price for answer in expected.values()), Decimal(0))
+            if page.total.amount != amount:
+                self._differs("list's total", when, "", page.total.amount, amount)
+            found = total.total_amount()
+            if found.amount != amount:
+                self._differs("total_amount", when, "", found.amount, amount)
+
+    def _instants(self) -> Iterator[tuple[str, datetime]]:
+        for minute in self.history.minutes:
+            at = instant(minute)
+            yield "just before", at - MICROSECOND
+            yield "at", at
+            yield "just after", at + SECOND
+        yield "at the end", self.timeline.now
+
+    def _compare_then(self, now: datetime, when: str) -> None:
+        waiting = self._waiting(now)
+        instants = list(self._instants())
+        found: dict[tuple[int, int], tuple[Any, ...]] = {}
+        numbers = {pk: number for number, pk in self.subscriptions.items()}
+        statements, values = [], []
+        for n, (_, at) in enumerate(instants):
+            sql, params = point_in_time.as_of(at)
+            statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
+            values.extend(params)
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(statements), values)
+            for n, pk, *row, _ in cursor.fetchall():
+                found[n, numbers[pk]] = tuple(row)
+        for n, (where, at) in enumerate(instants):
+            answers = self.telling.oracle.paying(at)
+            for number in self.subscriptions:
+                if number in waiting and at >= waiting[number]:
+                    continue
+                answer = answers.get(number)
+                told, should = found.get((n, number)), answer and self._told(answer)
+                if told != should:
+                    about = f"#{number} {where} {self._said(at)}"
+                    self._differs("as_of", when, about, told and told[-3:], should and should[-3:])
+        asked = instants if self.every else self.random.sample(instants, min(2, len(instants)))
+        for where, at in asked:
+            if all(since > at for since in waiting.values()):
+                answers = self.telling.oracle.paying(at)
+                amount = sum((answer.price for answer in answers.values()), Decimal(0))
+                told_total = point_in_time.total_as_of(at)
+                told, should = (
+                    (told_total.amount, told_total.subscriptions),
+                    (amount, len(answers)),
+                )
+                if told != should:
+                    about = f"{where} {self._said(at)}"
+                    self._differs("total_as_of", when, about, told, should)
+            everybody = list(self.subscriptions)
+            for number in everybody if self.every else [self.random.choice(everybody)]:
+                if number in waiting and at >= waiting[number]:
+                    continue
+                explanation = ledger.explain(self.subscriptions[number], at)
+                answer = self.telling.oracle.answer(number, at)
+                told_price = explanation and explanation.price
+                if told_price != (answer and answer.price):
+                    about = f"#{number} {where} {self._said(at)}"
+                    self._differs("explain", when, about, told_price, answer and answer.price)
+
+    @staticmethod
+    def _said(at: datetime) -> str:
+        minutes = (at - histories.START) / histories.MINUTE
+        return f"{minutes:.2f}'"
+
+
+VERBS = ("locked", "released", "negotiated", "follows")
+
+
+class NotThere(Exception):
+    """The product has not written what a verb is about."""
