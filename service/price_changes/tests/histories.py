@@ -354,18 +354,19 @@ class Telling:
         if event.kind in OF_CHANGE:
             of = next(other for other in self.told if other.number == about["change"])
             return self.subjects(of)
+        after = instant(event.minute) + MINUTE / 2, AFTER
         if event.kind in CATALOGUE:
-            return frozenset([(CATALOGUE[event.kind], about["of"])])
+            subject = (CATALOGUE[event.kind], about["of"])
+            pairs = {number: self._pair(number, after) for number in self.oracle.subscriptions}
+            return frozenset([subject, *(pk for pk, pair in pairs.items() if subject in pair)])
         if event.kind in SETS:
             rows = self.oracle.approved_rows(self.changes[event.number])
-            found = [self._pair(number, row.standing) for number, row in rows.items()]
-            return frozenset().union(*found)
+            return frozenset().union(*(self._pair(number, after) for number in rows))
         number = event.number if event.kind == "opened" else about["subscription"]
-        standing, _ = self.oracle.standing(number, (instant(event.minute) + MINUTE / 2, AFTER))
-        return self._pair(number, standing)
+        return self._pair(number, after)
 
-    @staticmethod
-    def _pair(number: int, standing: oracle.Standing) -> frozenset[object]:
+    def _pair(self, number: int, place: oracle.Place) -> frozenset[object]:
+        standing, _ = self.oracle.standing(number, place)
         return frozenset([number, ("service", standing.service), ("plan", standing.plan)])
 
 
@@ -453,9 +454,7 @@ class Drawing:
         about = {"subscription": self.some(subscriptions, self.focus)}
         if kind == "started":
             about["started_at"] = self.any_time()
-        elif kind == "ended":
-            about["ended_at"] = self.any_time()
-        elif kind == "reopened" and self.often(0.4):
+        elif kind == "ended" or (kind == "reopened" and self.often(0.4)):
             about["ended_at"] = self.any_time()
         elif kind == "moved to a service":
             about["to"] = choose(list(LIST_PRICES))
@@ -532,10 +531,37 @@ def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
 
 
 def meetings(telling: Telling) -> Iterator[tuple[str, str]]:
-    """The kinds that met on one subscription, one service or one plan; each pair in KINDS' order."""
+    """The kinds that met on one subscription, service or plan; each pair in the order of KINDS."""
     events = [(event, telling.subjects(event)) for event in telling.told]
     for n, (event, subjects) in enumerate(events):
         for other, others in events[:n]:
             if subjects & others:
                 first, second = sorted([event.kind, other.kind], key=KINDS.index)
                 yield first, second
+
+
+def told(history: History) -> Telling:
+    telling = Telling(history.ticks)
+    for event in history.events:
+        assert telling.allows(event), event
+        telling.tell(event)
+    return telling
+
+
+def histories_in_which_all_meet(seed: object, tries: int = 200) -> Iterator[History]:
+    """Histories until each kind has met each other one, and another of its own.
+
+    ValueError where two don't meet in so many tries.
+    """
+    unmet = {pair for n, kind in enumerate(KINDS) for pair in ((kind, to) for to in KINDS[n:])}
+    for pair in sorted(unmet, key=lambda pair: (KINDS.index(pair[0]), KINDS.index(pair[1]))):
+        for n in range(tries):
+            if pair not in unmet:
+                break
+            history = a_history(f"{seed}: {' and '.join(pair)}, {n}", pair, more=3)
+            met = set(meetings(told(history)))
+            if pair in met:
+                unmet -= met
+                yield history
+    if unmet:
+        raise ValueError(f"{unmet} never met")

@@ -194,6 +194,16 @@ class Row:
     becomes: Standing | None
     reason: str
 
+    @property
+    def of_any_client(self) -> Standing:
+        """Who takes over a subscription takes over its price, and what is decided of it."""
+        return replace(self.standing, client=0)
+
+    @property
+    def as_seen(self) -> tuple[object, ...]:
+        becomes = self.becomes and replace(self.becomes, client=0)
+        return self.of_any_client, self.price, becomes, self.reason
+
 
 @dataclass
 class Word:
@@ -444,8 +454,9 @@ class Oracle:
             elif isinstance(fact, Set):
                 self._move(told, fact, opened, known)
             elif isinstance(fact, Undone) and not fact.again:
-                if self.ended(subscription, fact.recorded_at, fact.place, known) is None:
-                    told.take_back(fact.of, fact.number, fact.recorded_at)
+                at = fact.recorded_at
+                if self.ended(subscription, at, fact.place, known) is None:
+                    told.take_back(fact.of, fact.number, at)
         told.pass_to(place)
         return told
 
@@ -530,9 +541,9 @@ class Oracle:
             listed = self.approved_rows(change.number).get(opened.subscription)
             if listed is None or listed.becomes is None or row is None or row.reason == "ended":
                 return
-            as_approved = (listed.standing, listed.price) == (row.standing, row.price)
-            if as_approved:
-                told.says(listed.becomes, change.number)
+            if (listed.of_any_client, listed.price) == (row.of_any_client, row.price):
+                becomes = replace(listed.becomes, client=row.standing.client)
+                told.says(becomes, change.number)
         elif row is not None and row.becomes is not None:
             told.says(row.becomes, change.number)
 
@@ -544,9 +555,7 @@ class Oracle:
     def undone_before(self, change: int, place: Place, known: float = inf) -> bool:
         """Whether it is, just before a place."""
         undone = [
-            fact
-            for fact in self._known(Undone, known)
-            if fact.of == change and fact.place < place
+            fact for fact in self._known(Undone, known) if fact.of == change and fact.place < place
         ]
         return bool(undone) and not undone[-1].again
 
@@ -555,7 +564,12 @@ class Oracle:
         """Whether a set that was approved with hold finds other rows than its approver saw."""
         fact = self.by_number[change]
         assert isinstance(fact, Set)
-        return fact.hold and self.rows(change, known) != self.approved_rows(change)
+        if not fact.hold:
+            return False
+        then, now = self.approved_rows(change), self.rows(change, known)
+        return {pk: row.as_seen for pk, row in then.items()} != {
+            pk: row.as_seen for pk, row in now.items()
+        }
 
     def approved_rows(self, change: int) -> dict[int, Row]:
         return self.rows(change, change)
@@ -634,9 +648,7 @@ class Oracle:
     # --- Looking through the facts
 
     def _known(self, kind: type[Found], known: float) -> list[Found]:
-        return [
-            fact for fact in self.facts if isinstance(fact, kind) and fact.number < known
-        ]
+        return [fact for fact in self.facts if isinstance(fact, kind) and fact.number < known]
 
     def _own(self, kind: type[Found], subscription: int) -> Iterator[Found]:
         for fact in self.facts:

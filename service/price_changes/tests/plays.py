@@ -17,7 +17,6 @@ from unittest.mock import patch
 
 from django.db import DatabaseError, connection, transaction
 
-from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
@@ -385,7 +384,7 @@ class Play:
             }
         else:
             values = {"price_state": "follows", "price": None}
-        if about["by"] == "save" and not kind == "lock cut":
+        if about["by"] == "save" and kind != "lock cut":
             row = Subscription.objects.get(pk=pk)
             for name, value in values.items():
                 setattr(row, name, value)

@@ -62,8 +62,8 @@ class Timeline:
             self.ticks = ticks
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT set_config('timeline.now', %s, true), set_config('timeline.step', %s, true),"
-                " setval('timeline.tick', 1, false)",
+                "SELECT set_config('timeline.now', %s, true),"
+                " set_config('timeline.step', %s, true), setval('timeline.tick', 1, false)",
                 [now.isoformat(), "1" if self.ticks else "0"],
             )
 
