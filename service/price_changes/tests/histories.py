@@ -257,7 +257,7 @@ class Telling:
     def _set(self, event: Event) -> oracle.Set:
         about = event.about
         names = ("operand", "floor", "ceiling", "rounding_step")
-        given = {name: Decimal(about[name]) for name in names if name in about}
+        given: dict[str, Any] = {name: Decimal(about[name]) for name in names if name in about}
         return oracle.Set(
             effective_at=self._at(about),
             hold=about["when_moved"] == "hold",

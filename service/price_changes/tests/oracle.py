@@ -26,6 +26,8 @@ CENT = Decimal("0.01")
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
+AFact = TypeVar("AFact", bound="Fact")
+AnOwn = TypeVar("AnOwn", bound="Own")
 
 
 def rule(list_price: Decimal, discount: Decimal) -> Decimal:
@@ -343,7 +345,8 @@ class Oracle:
         undoings = [fact for fact in self._known(Undone, known) if fact.of in numbers]
         counting = {first.number: first}  # the first one holds from ever on
         undone = set()
-        for event in sorted([*values, *undoings], key=lambda fact: fact.place):
+        events: list[Value | Undone] = [*values, *undoings]
+        for event in sorted(events, key=lambda fact: fact.place):
             if event.place >= place:
                 break
             if isinstance(event, Undone):
@@ -392,17 +395,17 @@ class Oracle:
         """Its start, its end, and the gaps before it, by what was recorded before a place."""
         opened = self.opened(subscription)
         start, end = opened.started_at, opened.ended_at
-        gaps = []
-        for fact in self._own(Started | Ended, subscription):
+        gaps: list[tuple[datetime, datetime]] = []
+        for fact in self._own(Own, subscription):
             if fact.number >= known or fact.recorded >= recorded:
                 continue
             if isinstance(fact, Started):
                 start = fact.started_at
-                continue
-            now = fact.recorded_at
-            if end is not None and end <= now and (fact.ended_at is None or fact.ended_at > now):
-                gaps.append((end, now))
-            end = fact.ended_at
+            elif isinstance(fact, Ended):
+                now, to = fact.recorded_at, fact.ended_at
+                if end is not None and end <= now and (to is None or to > now):
+                    gaps.append((end, now))
+                end = to
         return start, end, gaps
 
     def start(self, subscription: int) -> datetime:
@@ -647,10 +650,10 @@ class Oracle:
 
     # --- Looking through the facts
 
-    def _known(self, kind: type[Found], known: float) -> list[Found]:
+    def _known(self, kind: type[AFact], known: float) -> list[AFact]:
         return [fact for fact in self.facts if isinstance(fact, kind) and fact.number < known]
 
-    def _own(self, kind: type[Found], subscription: int) -> Iterator[Found]:
+    def _own(self, kind: type[AnOwn], subscription: int) -> Iterator[AnOwn]:
         for fact in self.facts:
-            if isinstance(fact, kind) and fact.subscription == subscription:  # type: ignore[attr-defined]
+            if isinstance(fact, kind) and fact.subscription == subscription:
                 yield fact

@@ -457,7 +457,8 @@ class Play:
         for number, answer in expected.items():
             if number in waiting:
                 continue
-            told, should = listed[number], self._told(answer)
+            told: tuple[Any, ...] = listed[number]
+            should = self._told(answer)
             if not answer.active and self.telling.oracle.ended(number, now) is not None:
                 told, should = told[3:4], should[3:4]  # of who has ended, the last price
             if told != should:
@@ -483,7 +484,8 @@ class Play:
         instants = list(self._instants())
         found: dict[tuple[int, int], tuple[Any, ...]] = {}
         numbers = {pk: number for number, pk in self.subscriptions.items()}
-        statements, values = [], []
+        statements: list[str] = []
+        values: list[Any] = []
         for n, (_, at) in enumerate(instants):
             sql, params = point_in_time.as_of(at)
             statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
