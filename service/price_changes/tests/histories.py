@@ -1,6 +1,5 @@
-"""Random histories of a small book: what people and programs decide, and at which instants.
+"""Histories of a small book: what people and programs decide, and at which instants.
 
-    a_history()   draws one, in which two kinds of fact meet
     Telling       tells its events to the oracle, which says whether one may happen at all
     shortened()   the same history without what does not matter
 
@@ -10,14 +9,15 @@ can be told to any number of books, and without some of its events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from random import Random
 from typing import Any
 
-from price_changes.tests import oracle
+from price_changes.tests import facts
+from price_changes.tests.facts import Place
+from price_changes.tests.not_built import NOT_BUILT
 from price_changes.tests.oracle import AFTER, Oracle
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -57,6 +57,7 @@ class History:
     seed: object
     ticks: bool
     events: list[Event] = field(default_factory=list)
+    only_built: bool = False
 
     def __str__(self) -> str:
         clock = "a clock that ticks" if self.ticks else "a clock that stands still at each minute"
@@ -64,7 +65,8 @@ class History:
 
     def without(self, event: Event) -> History:
         """And without what can't be without it."""
-        return History(self.seed, self.ticks, allowed(self, lambda other: other is not event))
+        events = allowed(self, lambda other: other is not event)
+        return replace(self, events=events)
 
     @property
     def boundaries(self) -> list[int]:
@@ -80,7 +82,7 @@ class History:
 
 
 def allowed(history: History, wanted: Callable[[Event], bool]) -> list[Event]:
-    telling, events = Telling(history.ticks), []
+    telling, events = Telling(history.ticks, history.only_built), []
     for event in history.events:
         if wanted(event) and telling.allows(event):
             telling.tell(event)
@@ -143,9 +145,13 @@ NEEDS = {
 
 
 class Telling:
-    """The oracle, and what an event means to it."""
+    """The oracle, and what an event means to it.
 
-    def __init__(self, ticks: bool) -> None:
+    `only_built` leaves out what the product is known not to do yet.
+    """
+
+    def __init__(self, ticks: bool, only_built: bool = False) -> None:
+        self.only_built = only_built
         self.tick = MICROSECOND if ticks else timedelta(0)
         self.oracle = Oracle()
         self.changes: dict[int, int] = {}  # the number of its fact, by that of the event
@@ -154,24 +160,28 @@ class Telling:
         self.now = START
         self.told: list[Event] = []
         for service, price in LIST_PRICES.items():
-            self._says(oracle.Value(effective_at=START, subject=("service", service), value=price))
+            self._says(facts.Value(effective_at=START, subject=("service", service), value=price))
         for plan, percent in DISCOUNTS.items():
             value = Decimal(percent)
-            self._says(oracle.Value(effective_at=START, subject=("plan", plan), value=value))
+            self._says(facts.Value(effective_at=START, subject=("plan", plan), value=value))
         for number, (client, service, plan) in OPENED.items():
             self._says(
-                oracle.Opened(
+                facts.Opened(
                     subscription=number, client=client, service=service, plan=plan, started_at=START
                 )
             )
 
-    def _says(self, fact: oracle.Fact) -> int:
+    def _says(self, fact: facts.Fact) -> int:
         return self.oracle.record(self.now, fact)
 
     def allows(self, event: Event) -> bool:
         """Whether it can happen: it has what it is about, and nothing would refuse it."""
         self.now = instant(event.minute) + self.tick
-        kind, about = event.kind, event.about
+        return self._can_happen(event.kind, event.about, event) and not (
+            self.only_built and any(wants(self, event) for wants in NOT_BUILT.values())
+        )
+
+    def _can_happen(self, kind: str, about: dict[str, Any], event: Event) -> bool:
         if kind in OF_SUBSCRIPTION:
             return self._allows_own(kind, about)
         if kind in OF_CHANGE:
@@ -219,11 +229,11 @@ class Telling:
     def _allows_verb(self, kind: str, event: int) -> bool:
         change = self.changes[event]
         fact = self.oracle.by_number[change]
-        assert isinstance(fact, oracle.Scheduled)
+        assert isinstance(fact, facts.Scheduled)
         undone = self.oracle.undone_before(change, self._here)
         has_come = fact.effective_at <= self.now
         if kind == "restored":
-            takes_back = isinstance(fact, oracle.Value) and not fact.for_new_only
+            takes_back = isinstance(fact, facts.Value) and not fact.for_new_only
             return takes_back and undone and event in self.reverted
         if undone:
             return False
@@ -235,7 +245,7 @@ class Telling:
             return event in self.paused
         if not has_come:
             return False
-        if isinstance(fact, oracle.Value):
+        if isinstance(fact, facts.Value):
             return self.oracle.in_force(change, self._here)
         return any(
             self.oracle.has_last_word(change, number, self._here)
@@ -245,7 +255,7 @@ class Telling:
         )
 
     @property
-    def _here(self) -> oracle.Place:
+    def _here(self) -> Place:
         return self.now, AFTER
 
     def _would_move(self, event: Event) -> bool:
@@ -254,11 +264,11 @@ class Telling:
         change = trial.record(self.now, self._set(event))
         return any(row.becomes for row in trial.approved_rows(change).values())
 
-    def _set(self, event: Event) -> oracle.Set:
+    def _set(self, event: Event) -> facts.Set:
         about = event.about
         names = ("operand", "floor", "ceiling", "rounding_step")
         given: dict[str, Any] = {name: Decimal(about[name]) for name in names if name in about}
-        return oracle.Set(
+        return facts.Set(
             effective_at=self._at(about),
             hold=about["when_moved"] == "hold",
             frozen=about["when_moved"] == "frozen",
@@ -286,7 +296,7 @@ class Telling:
         elif kind in ("cancelled", "taken back", "restored"):
             change = about["change"]
             again = kind == "restored"
-            self._says(oracle.Undone(of=self.changes[change], again=again))
+            self._says(facts.Undone(of=self.changes[change], again=again))
             self.reverted.discard(change)
             if kind == "taken back" and about["by"] == "revert":
                 self.reverted.add(change)
@@ -305,7 +315,7 @@ class Telling:
         if "edited" in event.kind and value == self.oracle.value(subject, self._here):
             return  # it says nothing new
         self.changes[event.number] = self._says(
-            oracle.Value(
+            facts.Value(
                 effective_at=self._at(about),
                 hold=about.get("when_moved", "current") == "hold",
                 subject=subject,
@@ -315,10 +325,10 @@ class Telling:
             )
         )
 
-    def _own(self, event: Event) -> oracle.Fact:
+    def _own(self, event: Event) -> facts.Fact:
         kind, about = event.kind, event.about
         if kind == "opened":
-            return oracle.Opened(
+            return facts.Opened(
                 subscription=event.number,
                 client=about["client"],
                 service=about["service"],
@@ -330,23 +340,23 @@ class Telling:
             )
         number = about["subscription"]
         if kind == "started":
-            return oracle.Started(subscription=number, started_at=instant(about["started_at"]))
+            return facts.Started(subscription=number, started_at=instant(about["started_at"]))
         if kind in ("ended", "reopened"):
             end = self._minute(about.get("ended_at"))
-            return oracle.Ended(subscription=number, ended_at=end)
+            return facts.Ended(subscription=number, ended_at=end)
         if kind == "moved to a service":
-            return oracle.Moved(subscription=number, service=about["to"])
+            return facts.Moved(subscription=number, service=about["to"])
         if kind == "moved to a plan":
-            return oracle.Moved(subscription=number, plan=about["to"])
+            return facts.Moved(subscription=number, plan=about["to"])
         if kind == "moved to a client":
-            return oracle.Moved(subscription=number, client=about["to"])
+            return facts.Moved(subscription=number, client=about["to"])
         if kind == "locked":
-            return oracle.Locked(subscription=number, until=self._minute(about.get("until")))
+            return facts.Locked(subscription=number, until=self._minute(about.get("until")))
         if kind == "negotiated":
-            return oracle.Negotiated(subscription=number, price=about["price"])
+            return facts.Negotiated(subscription=number, price=about["price"])
         if kind == "deleted":
-            return oracle.Deleted(subscription=number)
-        return oracle.Follows(subscription=number)  # released, lock cut, follows
+            return facts.Deleted(subscription=number)
+        return facts.Follows(subscription=number)  # released, lock cut, follows
 
     def subjects(self, event: Event) -> frozenset[object]:
         """The subscriptions, services and plans that an event is about."""
@@ -365,203 +375,6 @@ class Telling:
         number = event.number if event.kind == "opened" else about["subscription"]
         return self._pair(number, after)
 
-    def _pair(self, number: int, place: oracle.Place) -> frozenset[object]:
+    def _pair(self, number: int, place: Place) -> frozenset[object]:
         standing, _ = self.oracle.standing(number, place)
         return frozenset([number, ("service", standing.service), ("plan", standing.plan)])
-
-
-# --- Drawing one ------------------------------------------------------------------------------
-
-
-class Drawing:
-    """Draws events around one subscription, its service and its plan, and few others."""
-
-    def __init__(self, random: Random, ticks: bool) -> None:
-        self.random = random
-        self.telling = Telling(ticks)
-        self.events: list[Event] = []
-        self.minute = 1
-        self.focus = random.choice(list(OPENED))
-
-    def draw(self, kind: str, depth: int = 0) -> None:
-        for again in range(4):
-            self.pass_time()
-            event = Event(100 + len(self.events), self.minute, kind, self.about(kind))
-            if self.telling.allows(event):
-                self.telling.tell(event)
-                self.events.append(event)
-                return
-            if again == 1 and depth < 3 and kind in NEEDS:
-                self.draw(self.random.choice(NEEDS[kind]), depth + 1)
-
-    def pass_time(self) -> None:
-        """No time, a minute or two, or up to the next instant at which something takes effect."""
-        coming = [minute for minute in self.coming() if minute > self.minute]
-        if coming and self.random.random() < 0.35:
-            self.minute = coming[0]
-        else:
-            self.minute += self.random.choice([0, 0, 1, 1, 2])
-
-    def coming(self) -> list[int]:
-        return History(None, False, self.events).boundaries
-
-    def later(self) -> int:
-        """An instant to come, often one at which something else takes effect."""
-        coming = [minute for minute in self.coming() if minute > self.minute]
-        if coming and self.random.random() < 0.4:
-            return self.random.choice(coming)
-        return self.minute + self.random.randint(1, 4)
-
-    def any_time(self) -> int:
-        return self.random.choice([self.later(), self.later(), self.minute, self.earlier()])
-
-    def earlier(self) -> int:
-        happened = [event.minute for event in self.events] or [0]
-        return self.random.choice([*happened, self.minute - 1, 1 - self.random.randint(1, 9)])
-
-    def often(self, share: float = 0.5) -> bool:
-        return self.random.random() < share
-
-    def some(self, numbers: Any, of_focus: int) -> int:
-        return of_focus if self.often(0.75) else self.random.choice(list(numbers))
-
-    def about(self, kind: str) -> dict[str, Any]:
-        choose = self.random.choice
-        client, service, plan = OPENED[self.focus]
-        subscriptions = self.telling.oracle.subscriptions
-        if kind in OF_CHANGE:
-            changes = list(self.telling.changes) or [0]
-            change = changes[-1] if self.often(0.7) else choose(changes)
-            return {"change": change, "by": choose(["cancel", "revert"])}
-        if kind in CATALOGUE:
-            return self.about_a_value(kind, service, plan)
-        if kind in SETS:
-            return self.about_a_set(kind)
-        if kind == "opened":
-            about: dict[str, Any] = {
-                "client": self.some(CLIENTS, client),
-                "service": self.some(LIST_PRICES, service),
-                "plan": self.some(DISCOUNTS, plan),
-                "by": choose(["save", "bulk", "SQL"]),
-            }
-            if self.often():
-                about["started_at"] = self.any_time()
-            if self.often(0.3):
-                about["ended_at"] = self.any_time()
-            if self.often(0.2):
-                about["price"] = choose(PRICES)
-            return about
-        about = {"subscription": self.some(subscriptions, self.focus)}
-        if kind == "started":
-            about["started_at"] = self.any_time()
-        elif kind == "ended" or (kind == "reopened" and self.often(0.4)):
-            about["ended_at"] = self.any_time()
-        elif kind == "moved to a service":
-            about["to"] = choose(list(LIST_PRICES))
-        elif kind == "moved to a plan":
-            about["to"] = choose(list(DISCOUNTS))
-        elif kind == "moved to a client":
-            about["to"] = choose(CLIENTS)
-        elif kind == "negotiated":
-            about["price"] = choose(PRICES)
-        elif kind == "locked" and self.often(0.7):
-            about["until"] = self.later()
-        about["by"] = choose(["verb", "update", "save"])
-        return about
-
-    def about_a_value(self, kind: str, service: int, plan: int) -> dict[str, Any]:
-        of_service = CATALOGUE[kind] == "service"
-        about: dict[str, Any] = {
-            "of": self.some(LIST_PRICES, service) if of_service else self.some(DISCOUNTS, plan),
-            "value": self.random.choice(PRICES if of_service else PERCENTS),
-        }
-        if "edited" in kind:
-            about["by"] = self.random.choice(["update", "save", "bulk", "SQL"])
-            return about
-        if self.often(0.75):
-            about["at"] = self.later()
-        if kind == "for new only" and self.often(0.4):
-            about["until"] = about.get("at", self.minute) + self.random.randint(1, 4)
-        about["when_moved"] = self.random.choice(["hold", "current"])
-        return about
-
-    def about_a_set(self, kind: str) -> dict[str, Any]:
-        choose = self.random.choice
-        client, service, plan = OPENED[self.focus]
-        about: dict[str, Any] = {
-            "filter": choose(
-                [
-                    {},
-                    {"subscription": self.focus},
-                    {"service": service},
-                    {"plan": plan},
-                    {"client": client},
-                    {"price_state": choose(["follows", "negotiated", "locked"])},
-                    {"price_from": "21"},
-                ]
-            ),
-            "when_moved": choose(["current", "current", "frozen", "hold"]),
-        }
-        if self.often(0.75):
-            about["at"] = self.later()
-        if kind == "set of states":
-            about["adjustment"] = choose(["lock", "lock", "release", "follow"])
-            if about["adjustment"] == "lock" and self.often():
-                about["until"] = about.get("at", self.minute) + self.random.randint(1, 4)
-            return about
-        about["adjustment"] = choose(["amount", "add", "percent"])
-        about["operand"] = {
-            "amount": choose(["20", "33.33"]),
-            "add": "5",
-            "percent": choose(["10", "-10", "50"]),
-        }[about["adjustment"]]
-        about |= choose([{}, {}, {"rounding_step": "0.5"}, {"floor": "21"}, {"ceiling": "22"}])
-        return about
-
-
-def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
-    """One in which facts of two kinds may meet, and up to `more` others come between."""
-    random = Random(str(seed))
-    drawing = Drawing(random, ticks=random.random() < 0.5)
-    kinds = [*meeting, *random.choices(KINDS, k=random.randint(0, more))]
-    random.shuffle(kinds)
-    for kind in kinds:
-        drawing.draw(kind)
-    return History(seed, drawing.telling.tick > timedelta(0), drawing.events)
-
-
-def meetings(telling: Telling) -> Iterator[tuple[str, str]]:
-    """The kinds that met on one subscription, service or plan; each pair in the order of KINDS."""
-    events = [(event, telling.subjects(event)) for event in telling.told]
-    for n, (event, subjects) in enumerate(events):
-        for other, others in events[:n]:
-            if subjects & others:
-                first, second = sorted([event.kind, other.kind], key=KINDS.index)
-                yield first, second
-
-
-def told(history: History) -> Telling:
-    telling = Telling(history.ticks)
-    for event in history.events:
-        assert telling.allows(event), event
-        telling.tell(event)
-    return telling
-
-
-def histories_in_which_all_meet(seed: object, tries: int = 200) -> Iterator[History]:
-    """Histories until each kind has met each other one, and another of its own.
-
-    ValueError where two don't meet in so many tries.
-    """
-    unmet = {pair for n, kind in enumerate(KINDS) for pair in ((kind, to) for to in KINDS[n:])}
-    for pair in sorted(unmet, key=lambda pair: (KINDS.index(pair[0]), KINDS.index(pair[1]))):
-        for n in range(tries):
-            if pair not in unmet:
-                break
-            history = a_history(f"{seed}: {' and '.join(pair)}, {n}", pair, more=3)
-            met = set(meetings(told(history)))
-            if pair in met:
-                unmet -= met
-                yield history
-    if unmet:
-        raise ValueError(f"{unmet} never met")

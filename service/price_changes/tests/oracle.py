@@ -11,299 +11,44 @@ all that there is. Nothing is stored but facts, so an answer is the same whoever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from functools import wraps
+from decimal import Decimal
 from math import inf
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-Place = tuple[datetime, float]
+from price_changes.tests.facts import (
+    Deleted,
+    Ended,
+    Fact,
+    Follows,
+    Locked,
+    Moved,
+    Negotiated,
+    Opened,
+    Own,
+    Place,
+    Set,
+    Started,
+    Undone,
+    Value,
+)
+from price_changes.tests.standing import (
+    Answer,
+    Row,
+    Standing,
+    Told,
+    judged,
+    kept_until_a_fact_comes,
+    rule,
+)
+
 BEFORE, AFTER = -1, inf
 LATEST: Place = (datetime.max.replace(tzinfo=UTC), AFTER)
-CENT = Decimal("0.01")
 
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
-AFact = TypeVar("AFact", bound="Fact")
-AnOwn = TypeVar("AnOwn", bound="Own")
-
-
-def rule(list_price: Decimal, discount: Decimal) -> Decimal:
-    return (list_price * (100 - discount) / 100).quantize(CENT, ROUND_HALF_UP)
-
-
-# --- Facts ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """`number` and `recorded_at` are the oracle's to give; it takes effect when it is recorded."""
-
-    number: int = 0
-    recorded_at: datetime = datetime.min
-
-    @property
-    def recorded(self) -> Place:
-        return self.recorded_at, self.number
-
-    @property
-    def place(self) -> Place:
-        return self.recorded
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scheduled(Fact):
-    """Approved, and effective at an instant of its own."""
-
-    effective_at: datetime
-    hold: bool = True
-
-    @property
-    def place(self) -> Place:
-        return self.effective_at, self.number
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value(Scheduled):
-    """A value of the catalogue. `subject` is ("service" or "plan", its id)."""
-
-    subject: tuple[str, int]
-    value: Decimal
-    for_new_only: bool = False
-    locked_until: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Set(Scheduled):
-    """A change of a set: of the rows that match, each becomes what the adjustment says."""
-
-    filter: dict[str, Any]
-    adjustment: str
-    operand: Decimal = Decimal(0)
-    floor: Decimal | None = None
-    ceiling: Decimal | None = None
-    rounding_step: Decimal | None = None
-    locked_until: datetime | None = None
-    frozen: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Undone(Fact):
-    """A change, by its number, is cancelled or taken back; or counts `again`."""
-
-    of: int
-    again: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Own(Fact):
-    """Of one subscription."""
-
-    subscription: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened(Own):
-    client: int
-    service: int
-    plan: int
-    started_at: datetime
-    ended_at: datetime | None = None
-    state: str = "follows"
-    price: Decimal | None = None
-    locked_until: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started(Own):
-    started_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended(Own):
-    """The end is set, moved, or cleared (None)."""
-
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moved(Own):
-    client: int | None = None
-    service: int | None = None
-    plan: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Locked(Own):
-    """At the price in force, unless one is given. An end that has passed releases now."""
-
-    until: datetime | None
-    price: Decimal | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Follows(Own):
-    """Released, or no longer negotiated."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Negotiated(Own):
-    price: Decimal
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deleted(Own):
-    pass
-
-
-# --- Answers ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a subscription stands at a place; `price` is None while it follows."""
-
-    client: int
-    service: int
-    plan: int
-    state: str
-    price: Decimal | None
-    until: datetime | None
-
-    def follows(self) -> Standing:
-        return replace(self, state="follows", price=None, until=None)
-
-
-@dataclass(frozen=True)
-class Answer:
-    active: bool
-    client: int
-    service: int
-    plan: int
-    price: Decimal
-    state: str
-    until: datetime | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a set, judged: as it stands, and what it is to become, or the reason why not."""
-
-    standing: Standing
-    price: Decimal
-    becomes: Standing | None
-    reason: str
-
-    @property
-    def of_any_client(self) -> Standing:
-        """Who takes over a subscription takes over its price, and what is decided of it."""
-        return replace(self.standing, client=0)
-
-    @property
-    def as_seen(self) -> tuple[object, ...]:
-        becomes = self.becomes and replace(self.becomes, client=0)
-        return self.of_any_client, self.price, becomes, self.reason
-
-
-@dataclass
-class Word:
-    """Who had the last word on a price: `by` a change, or nobody's; `of` is whose word that is.
-
-    What takes a change back gives the word to whoever had it before that change.
-    """
-
-    by: int | None
-    of: int | None
-    before: Standing
-
-
-@dataclass
-class Told:
-    """A subscription while its story is told."""
-
-    standing: Standing
-    words: list[Word] = field(default_factory=list)
-
-    def says(self, standing: Standing, by: int | None = None, of: int | None = None) -> None:
-        self.words.append(Word(by, by if of is None else of, self.standing))
-        self.standing = standing
-
-    def pass_to(self, place: Place) -> None:
-        """Locks that have ended before a place end at their instant."""
-        until = self.standing.until
-        if until is not None and (until, 0) < place:
-            self.says(self.standing.follows())
-
-    def take_back(self, change: int, by: int, at: datetime) -> None:
-        """Restore what stood before `change`, if that has the last word."""
-        if not self.words or change not in (self.words[-1].by, self.words[-1].of):
-            return
-        found = next(n for n, word in enumerate(self.words) if word.by == change)
-        before = self.words[found].before
-        if before.until is not None and before.until <= at:
-            before = before.follows()
-        earlier = self.words[found - 1].of if found else None
-        now = self.standing
-        self.words.append(Word(by, earlier, now))
-        self.standing = replace(before, client=now.client, service=now.service, plan=now.plan)
-
-
-def judged(change: Set, standing: Standing, price: Decimal) -> tuple[Standing | None, str]:
-    """What a set makes of a row that has not ended; None and the reason, where it stays."""
-    follows, locked = standing.state == "follows", standing.state == "locked"
-    if change.adjustment == "lock":
-        if locked and standing.until == change.locked_until:
-            return None, "unchanged"
-        return replace(standing, state="locked", price=price, until=change.locked_until), ""
-    if change.adjustment == "release":
-        return (standing.follows(), "") if locked else (None, "unchanged")
-    if locked:
-        return None, "locked"
-    if change.adjustment == "follow":
-        return (None, "unchanged") if follows else (standing.follows(), "")
-    exact = {
-        "amount": change.operand,
-        "add": price + change.operand,
-        "percent": price * (100 + change.operand) / 100,
-    }[change.adjustment]
-    target = bounded(change, exact)
-    if change.adjustment != "amount":
-        if target == 0 and price > 0 and exact > 0:
-            return None, "becomes_free"
-        if (change.operand > 0 and target < price) or (change.operand < 0 and target > price):
-            return None, "against_sign"
-    if target == price:
-        return None, "unchanged"
-    return replace(standing, state="negotiated", price=target, until=None), ""
-
-
-def bounded(change: Set, price: Decimal) -> Decimal:
-    """Rounded to its step, then between its bounds."""
-    if change.rounding_step is not None:
-        steps = (price / change.rounding_step).quantize(Decimal(1), ROUND_HALF_UP)
-        price = steps * change.rounding_step
-    if change.floor is not None:
-        price = max(price, change.floor)
-    if change.ceiling is not None:
-        price = min(price, change.ceiling)
-    return price.quantize(CENT, ROUND_HALF_UP)
-
-
-def kept_until_a_fact_comes(
-    answer: Callable[Given, Found],
-) -> Callable[Given, Found]:
-    @wraps(answer)
-    def ask(*args: Given.args, **kwargs: Given.kwargs) -> Found:
-        oracle: Any = args[0]
-        key = (answer.__name__, *args[1:], *kwargs.items())
-        if key not in oracle.kept:
-            oracle.kept[key] = answer(*args, **kwargs)
-        found: Found = oracle.kept[key]
-        return found
-
-    return ask
+AFact = TypeVar("AFact", bound=Fact)
+AnOwn = TypeVar("AnOwn", bound=Own)
 
 
 class Oracle:

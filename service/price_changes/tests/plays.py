@@ -7,11 +7,7 @@ a set that has not been listed yet: its rows wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
-from random import Random
+from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -21,143 +17,26 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle, starting
+from price_changes.running import lifecycle
 from price_changes.tests import histories
-from price_changes.tests.histories import SETS, Event, History, Telling, instant
-from price_changes.tests.oracle import Answer
+from price_changes.tests.asking import SECOND, Asking, Book, Difference
+from price_changes.tests.histories import SETS, Event, History, instant
+from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import MICROSECOND, Timeline
-from services import ledger, price_state, repricing
-from services.ledger import point_in_time
-from services.models import Plan, RepricingStep, Service, Subscription
+from services import price_state, repricing
+from services.models import Plan, Service, Subscription
 from services.price_state import PriceStateError
-from services.reading import pages, total
-from services.repricing import chunks, lock_ends
-from services.repricing.planning import plan_due
-from services.tests.factories import a_client
-
-SECOND = timedelta(seconds=1)
+from services.repricing import chunks
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What a reader was told, and what the facts say."""
-
-    reader: str
-    when: str
-    about: str
-    product: object
-    oracle: object
-
-    def __str__(self) -> str:
-        told = f"{self.reader} {self.when}, {self.about}"
-        return f"{told}: product {self.product}, oracle {self.oracle}"
-
-
-# --- When workers come --------------------------------------------------------------------------
-
-
-class AtOnce:
-    """At each instant, and after each write."""
-
-    chunk = 4_000
-
-    def at_an_instant(self) -> None:
-        repricing.reprice()
-
-    def after_a_write(self) -> None:
-        repricing.reprice()
-
-
-class Never:
-    """Not before the end."""
-
-    chunk = 4_000
-
-    def at_an_instant(self) -> None: ...
-
-    def after_a_write(self) -> None: ...
-
-
-class Late(Never):
-    """Now and then, between the instants."""
-
-    def __init__(self, seed: object) -> None:
-        self.random = Random(f"late {seed}")
-
-    def after_a_write(self) -> None:
-        if self.random.random() < 0.4:
-            repricing.reprice()
-
-
-class Piecemeal(Late):
-    """One step of the work here and there, and none in the order that a drain has."""
-
-    chunk = 1
-
-    def at_an_instant(self) -> None:
-        self.after_a_write()
-
-    def after_a_write(self) -> None:
-        for _ in range(self.random.randint(0, 3)):
-            self.random.choice(
-                [lock_ends.release_ended, starting.start_due, plan_due, self._take_a_chunk]
-            )()
-
-    def _take_a_chunk(self) -> None:
-        steps = list(RepricingStep.objects.order_by("pk").values_list("pk", flat=True))
-        chunks.take_chunk("price", {step for step in steps if self.random.random() < 0.5})
-
-
-SCHEDULES: dict[str, Callable[[object], Any]] = {
-    "at once": lambda seed: AtOnce(),
-    "never": lambda seed: Never(),
-    "late": Late,
-    "piecemeal": Piecemeal,
-}
-
-
-# --- The book -----------------------------------------------------------------------------------
-
-
-class Book:
-    """The product's, at the start of a history: ids by the numbers of the history."""
-
-    def __init__(self) -> None:
-        self.clients = {number: a_client().pk for number in histories.CLIENTS}
-        self.services = {
-            number: Service.objects.create(name=f"Service {number}", full_price=price).pk
-            for number, price in histories.LIST_PRICES.items()
-        }
-        self.plans = {
-            number: Plan.objects.create(plan_type=plan_type, discount_percent=percent).pk
-            for (number, percent), plan_type in zip(
-                histories.DISCOUNTS.items(), ("student", "discount"), strict=True
-            )
-        }
-        self.subscriptions = {
-            number: Subscription.objects.create(
-                client_id=self.clients[client],
-                service_id=self.services[service],
-                plan_id=self.plans[plan],
-            ).pk
-            for number, (client, service, plan) in histories.OPENED.items()
-        }
-
-
-class Play:
+class Play(Asking):
     """One history, one schedule."""
 
     def __init__(
         self, book: Book, timeline: Timeline, history: History, schedule: str, every: bool = False
     ) -> None:
-        self.book, self.timeline, self.history = book, timeline, history
+        super().__init__(book, timeline, history, every)
         self.schedule = SCHEDULES[schedule](history.seed)
-        self.random = Random(f"questions {history.seed}")
-        self.every = every  # question, and not a few
-        self.telling = Telling(history.ticks)
-        self.subscriptions = dict(book.subscriptions)
-        self.changes: dict[int, int] = {}
-        self.found: list[Difference] = []
 
     def differences(self) -> list[Difference]:
         """Plays it, and takes all back."""
@@ -391,147 +270,6 @@ class Play:
             row.save()
         else:
             Subscription.objects.filter(pk=pk).update(**values)
-
-    # --- Questions
-
-    def _differs(
-        self, reader: str, when: str, about: object, product: object, oracle: object
-    ) -> None:
-        self.found.append(Difference(reader, when, str(about), product, oracle))
-
-    def _waiting(self, now: datetime) -> dict[int, datetime]:
-        """Subscriptions that wait for a set which has come and is not listed, since its instant."""
-        oracle = self.telling.oracle
-        due = {
-            event.number: self.telling.changes[event.number]
-            for event in self.telling.told
-            if event.kind in SETS
-            and oracle.by_number[self.telling.changes[event.number]].place[0] <= now
-        }
-        if not due:
-            return {}
-        pks = {self.changes[number]: number for number in due}
-        waiting: dict[int, datetime] = {}
-        scheduled = PriceChange.objects.filter(pk__in=pks, status="scheduled")
-        for pk in scheduled.values_list("pk", flat=True):
-            change = due[pks[pk]]
-            since, _ = oracle.by_number[change].place
-            for subscription in oracle.rows(change):
-                waiting[subscription] = min(since, waiting.get(subscription, since))
-        return waiting
-
-    def _expected(self, at: datetime) -> dict[int, Answer]:
-        return self.telling.oracle.all(at)
-
-    def _told(self, answer: Answer) -> tuple[Any, ...]:
-        return (
-            self.book.clients[answer.client],
-            self.book.services[answer.service],
-            self.book.plans[answer.plan],
-            answer.price,
-            answer.state,
-            answer.until,
-        )
-
-    def _compare_now(self, now: datetime, when: str) -> None:
-        self.timeline.set(now, ticks=False)
-        numbers = {pk: number for number, pk in self.subscriptions.items()}
-        waiting = self._waiting(now)
-        expected = self._expected(now)
-        page = pages.page(total.EVERYTHING, None, 100)
-        listed = {
-            numbers[row["id"]]: (
-                row["client_id"],
-                row["service"]["id"],
-                row["plan_id"],
-                row["price"],
-                row["price_state"],
-                row["locked_until"],
-            )
-            for row in page.result
-        }
-        when = f"{when} {self._said(now)}"
-        if listed.keys() != expected.keys():
-            self._differs("list", when, "rows", sorted(listed), sorted(expected))
-            return
-        for number, answer in expected.items():
-            if number in waiting:
-                continue
-            told: tuple[Any, ...] = listed[number]
-            should = self._told(answer)
-            if not answer.active and self.telling.oracle.ended(number, now) is not None:
-                told, should = told[3:4], should[3:4]  # of who has ended, the last price
-            if told != should:
-                self._differs("list", when, number, told[-3:], should[-3:])
-        if not waiting:
-            amount = sum((answer.price for answer in expected.values()), Decimal(0))
-            if page.total.amount != amount:
-                self._differs("list's total", when, "", page.total.amount, amount)
-            found = total.total_amount()
-            if found.amount != amount:
-                self._differs("total_amount", when, "", found.amount, amount)
-
-    def _instants(self) -> Iterator[tuple[str, datetime]]:
-        for minute in self.history.minutes:
-            at = instant(minute)
-            yield "just before", at - MICROSECOND
-            yield "at", at
-            yield "just after", at + SECOND
-        yield "at the end", self.timeline.now
-
-    def _compare_then(self, now: datetime, when: str) -> None:
-        waiting = self._waiting(now)
-        instants = list(self._instants())
-        found: dict[tuple[int, int], tuple[Any, ...]] = {}
-        numbers = {pk: number for number, pk in self.subscriptions.items()}
-        statements: list[str] = []
-        values: list[Any] = []
-        for n, (_, at) in enumerate(instants):
-            sql, params = point_in_time.as_of(at)
-            statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
-            values.extend(params)
-        with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(statements), values)
-            for n, pk, *row, _ in cursor.fetchall():
-                found[n, numbers[pk]] = tuple(row)
-        for n, (where, at) in enumerate(instants):
-            answers = self.telling.oracle.paying(at)
-            for number in self.subscriptions:
-                if number in waiting and at >= waiting[number]:
-                    continue
-                answer = answers.get(number)
-                told, should = found.get((n, number)), answer and self._told(answer)
-                if told != should:
-                    about = f"#{number} {where} {self._said(at)}"
-                    self._differs("as_of", when, about, told and told[-3:], should and should[-3:])
-        asked = instants if self.every else self.random.sample(instants, min(2, len(instants)))
-        for where, at in asked:
-            if all(since > at for since in waiting.values()):
-                answers = self.telling.oracle.paying(at)
-                amount = sum((answer.price for answer in answers.values()), Decimal(0))
-                told_total = point_in_time.total_as_of(at)
-                told, should = (
-                    (told_total.amount, told_total.subscriptions),
-                    (amount, len(answers)),
-                )
-                if told != should:
-                    about = f"{where} {self._said(at)}"
-                    self._differs("total_as_of", when, about, told, should)
-            everybody = list(self.subscriptions)
-            for number in everybody if self.every else [self.random.choice(everybody)]:
-                if number in waiting and at >= waiting[number]:
-                    continue
-                explanation = ledger.explain(self.subscriptions[number], at)
-                answer = self.telling.oracle.answer(number, at)
-                told_price = explanation and explanation.price
-                if told_price != (answer and answer.price):
-                    about = f"#{number} {where} {self._said(at)}"
-                    self._differs("explain", when, about, told_price, answer and answer.price)
-
-    @staticmethod
-    def _said(at: datetime) -> str:
-        minutes = (at - histories.START) / histories.MINUTE
-        return f"{minutes:.2f}'"
 
 
 VERBS = ("locked", "released", "negotiated", "follows")

@@ -1,0 +1,222 @@
+"""What the readers of the product say, beside what the facts say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from django.db import connection
+
+from price_changes.models import PriceChange
+from price_changes.tests import histories
+from price_changes.tests.histories import SETS, History, Telling, instant
+from price_changes.tests.standing import Answer
+from price_changes.tests.timeline import MICROSECOND, Timeline
+from services import ledger
+from services.ledger import point_in_time
+from services.models import Plan, Service, Subscription
+from services.reading import pages, total
+from services.tests.factories import a_client
+
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a reader was told, and what the facts say."""
+
+    reader: str
+    when: str
+    about: str
+    product: object
+    oracle: object
+
+    def __str__(self) -> str:
+        told = f"{self.reader} {self.when}, {self.about}"
+        return f"{told}: product {self.product}, oracle {self.oracle}"
+
+
+class Book:
+    """The product's, at the start of a history: ids by the numbers of the history."""
+
+    def __init__(self) -> None:
+        self.clients = {number: a_client().pk for number in histories.CLIENTS}
+        self.services = {
+            number: Service.objects.create(name=f"Service {number}", full_price=price).pk
+            for number, price in histories.LIST_PRICES.items()
+        }
+        self.plans = {
+            number: Plan.objects.create(plan_type=plan_type, discount_percent=percent).pk
+            for (number, percent), plan_type in zip(
+                histories.DISCOUNTS.items(), ("student", "discount"), strict=True
+            )
+        }
+        self.subscriptions = {
+            number: Subscription.objects.create(
+                client_id=self.clients[client],
+                service_id=self.services[service],
+                plan_id=self.plans[plan],
+            ).pk
+            for number, (client, service, plan) in histories.OPENED.items()
+        }
+
+
+class Asking:
+    """A book, what has happened in it, and how the answers differ."""
+
+    def __init__(self, book: Book, timeline: Timeline, history: History, every: bool) -> None:
+        self.book, self.timeline, self.history = book, timeline, history
+        self.random = Random(f"questions {history.seed}")
+        self.every = every  # question, and not a few
+        self.telling = Telling(history.ticks, history.only_built)
+        self.subscriptions = dict(book.subscriptions)
+        self.changes: dict[int, int] = {}
+        self.found: list[Difference] = []
+
+    def _differs(
+        self, reader: str, when: str, about: object, product: object, oracle: object
+    ) -> None:
+        self.found.append(Difference(reader, when, str(about), product, oracle))
+
+    def _waiting(self, now: datetime) -> dict[int, datetime]:
+        """Subscriptions that wait for a set which has come and is not listed, since its instant."""
+        oracle = self.telling.oracle
+        due = {
+            event.number: self.telling.changes[event.number]
+            for event in self.telling.told
+            if event.kind in SETS
+            and oracle.by_number[self.telling.changes[event.number]].place[0] <= now
+        }
+        if not due:
+            return {}
+        pks = {self.changes[number]: number for number in due}
+        waiting: dict[int, datetime] = {}
+        scheduled = PriceChange.objects.filter(pk__in=pks, status="scheduled")
+        for pk in scheduled.values_list("pk", flat=True):
+            change = due[pks[pk]]
+            since, _ = oracle.by_number[change].place
+            for subscription in oracle.rows(change):
+                waiting[subscription] = min(since, waiting.get(subscription, since))
+        return waiting
+
+    def _expected(self, at: datetime) -> dict[int, Answer]:
+        return self.telling.oracle.all(at)
+
+    def _told(self, answer: Answer) -> tuple[Any, ...]:
+        return (
+            self.book.clients[answer.client],
+            self.book.services[answer.service],
+            self.book.plans[answer.plan],
+            answer.price,
+            answer.state,
+            answer.until,
+        )
+
+    def _compare_now(self, now: datetime, when: str) -> None:
+        self.timeline.set(now, ticks=False)
+        numbers = {pk: number for number, pk in self.subscriptions.items()}
+        waiting = self._waiting(now)
+        expected = self._expected(now)
+        page = pages.page(total.EVERYTHING, None, 100)
+        listed = {
+            numbers[row["id"]]: (
+                row["client_id"],
+                row["service"]["id"],
+                row["plan_id"],
+                row["price"],
+                row["price_state"],
+                row["locked_until"],
+            )
+            for row in page.result
+        }
+        when = f"{when} {self._said(now)}"
+        if listed.keys() != expected.keys():
+            self._differs("list", when, "rows", sorted(listed), sorted(expected))
+            return
+        for number, answer in expected.items():
+            if number in waiting:
+                continue
+            told: tuple[Any, ...] = listed[number]
+            should = self._told(answer)
+            if not answer.active and self.telling.oracle.ended(number, now) is not None:
+                told, should = told[3:4], should[3:4]  # of who has ended, the last price
+            if told != should:
+                self._differs("list", when, number, told[-3:], should[-3:])
+        if not waiting:
+            amount = sum((answer.price for answer in expected.values()), Decimal(0))
+            if page.total.amount != amount:
+                self._differs("list's total", when, "", page.total.amount, amount)
+            found = total.total_amount()
+            if found.amount != amount:
+                self._differs("total_amount", when, "", found.amount, amount)
+
+    def _instants(self) -> Iterator[tuple[str, datetime]]:
+        for minute in self.history.minutes:
+            at = instant(minute)
+            yield "just before", at - MICROSECOND
+            yield "at", at
+            yield "just after", at + SECOND
+        yield "at the end", self.timeline.now
+
+    def _compare_then(self, now: datetime, when: str) -> None:
+        waiting = self._waiting(now)
+        instants = list(self._instants())
+        found: dict[tuple[int, int], tuple[Any, ...]] = {}
+        numbers = {pk: number for number, pk in self.subscriptions.items()}
+        statements: list[str] = []
+        values: list[Any] = []
+        for n, (_, at) in enumerate(instants):
+            sql, params = point_in_time.as_of(at)
+            statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
+            values.extend(params)
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(statements), values)
+            for n, pk, *row, _ in cursor.fetchall():
+                found[n, numbers[pk]] = tuple(row)
+        for n, (where, at) in enumerate(instants):
+            answers = self.telling.oracle.paying(at)
+            for number in self.subscriptions:
+                if number in waiting and at >= waiting[number]:
+                    continue
+                answer = answers.get(number)
+                told, should = found.get((n, number)), answer and self._told(answer)
+                if told != should:
+                    about = f"#{number} {where} {self._said(at)}"
+                    self._differs("as_of", when, about, told and told[-3:], should and should[-3:])
+        asked = instants if self.every else self.random.sample(instants, min(2, len(instants)))
+        for where, at in asked:
+            if all(since > at for since in waiting.values()):
+                answers = self.telling.oracle.paying(at)
+                amount = sum((answer.price for answer in answers.values()), Decimal(0))
+                told_total = point_in_time.total_as_of(at)
+                told, should = (
+                    (told_total.amount, told_total.subscriptions),
+                    (amount, len(answers)),
+                )
+                if told != should:
+                    about = f"{where} {self._said(at)}"
+                    self._differs("total_as_of", when, about, told, should)
+            everybody = list(self.subscriptions)
+            for number in everybody if self.every else [self.random.choice(everybody)]:
+                if number in waiting and at >= waiting[number]:
+                    continue
+                answer = self.telling.oracle.answer(number, at)
+                if answer and not answer.active and self.history.only_built:
+                    continue  # EXPLAIN_OF_ENDED
+                explanation = ledger.explain(self.subscriptions[number], at)
+                told_price = explanation and explanation.price
+                if told_price != (answer and answer.price):
+                    about = f"#{number} {where} {self._said(at)}"
+                    self._differs("explain", when, about, told_price, answer and answer.price)
+
+    @staticmethod
+    def _said(at: datetime) -> str:
+        minutes = (at - histories.START) / histories.MINUTE
+        return f"{minutes:.2f}'"
+
+
+VERBS = ("locked", "released", "negotiated", "follows")

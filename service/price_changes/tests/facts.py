@@ -1,0 +1,131 @@
+"""What somebody has decided, and when: the facts of the book, as `oracle` knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+Place = tuple[datetime, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """`number` and `recorded_at` are the oracle's to give; it takes effect when it is recorded."""
+
+    number: int = 0
+    recorded_at: datetime = datetime.min
+
+    @property
+    def recorded(self) -> Place:
+        return self.recorded_at, self.number
+
+    @property
+    def place(self) -> Place:
+        return self.recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(Fact):
+    """Approved, and effective at an instant of its own."""
+
+    effective_at: datetime
+    hold: bool = True
+
+    @property
+    def place(self) -> Place:
+        return self.effective_at, self.number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value(Scheduled):
+    """A value of the catalogue. `subject` is ("service" or "plan", its id)."""
+
+    subject: tuple[str, int]
+    value: Decimal
+    for_new_only: bool = False
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Set(Scheduled):
+    """A change of a set: of the rows that match, each becomes what the adjustment says."""
+
+    filter: dict[str, Any]
+    adjustment: str
+    operand: Decimal = Decimal(0)
+    floor: Decimal | None = None
+    ceiling: Decimal | None = None
+    rounding_step: Decimal | None = None
+    locked_until: datetime | None = None
+    frozen: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone(Fact):
+    """A change, by its number, is cancelled or taken back; or counts `again`."""
+
+    of: int
+    again: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Fact):
+    """Of one subscription."""
+
+    subscription: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Own):
+    client: int
+    service: int
+    plan: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    state: str = "follows"
+    price: Decimal | None = None
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Own):
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Own):
+    """The end is set, moved, or cleared (None)."""
+
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved(Own):
+    client: int | None = None
+    service: int | None = None
+    plan: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked(Own):
+    """At the price in force, unless one is given. An end that has passed releases now."""
+
+    until: datetime | None
+    price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follows(Own):
+    """Released, or no longer negotiated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negotiated(Own):
+    price: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deleted(Own):
+    pass

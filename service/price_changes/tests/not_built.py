@@ -1,0 +1,72 @@
+"""Rules of time that are not built yet: what histories leave out until they are.
+
+Each has a test that fails by its shortest history (`test_oracle.TestNotBuilt`). Who builds a rule
+takes it out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from price_changes.tests.histories import Event, Telling
+
+
+def _a_lock_after_the_end_of_a_lock(telling: Telling, event: Event) -> bool:
+    return event.kind == "locked" and any(
+        other.kind == "locked"
+        and other.about["subscription"] == event.about["subscription"]
+        and other.about.get("until", event.minute + 1) <= event.minute
+        for other in telling.told
+    )
+
+
+# Rule 10: a set becomes a fact, all rows at once, at the first listing.
+SETS = "sets"
+# Rule 13: for new subscriptions only keeps others, from the instant on and without a worker.
+FOR_NEW_ONLY = "for new only"
+# Rule 8: a change of the catalogue under hold is held where its approver saw another value.
+HOLD = "hold"
+# Rule 7: a change may be taken back from its instant on, whether it is applied or not.
+REVERT_AT_ANY_TIME = "revert at any time"
+# Rule 4: the end of a lock that is written into the past releases now.
+LOCK_CUT = "lock cut"
+# Rule 15: the gap of one that was opened again stays unpaid.
+GAP = "gap"
+# T6 at an insert: who had ended when it was recorded has the price of its end.
+ENDED_WHEN_RECORDED = "ended when recorded"
+# Rule 12: a lock after the end of another one keeps the price in force, swept or not.
+AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
+# I9: what a late worker writes of an instant names the client of the instant.
+CLIENT_OF_THE_INSTANT = "client of the instant"
+
+NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
+    SETS: lambda _, event: event.kind.startswith("set of "),
+    FOR_NEW_ONLY: lambda _, event: event.kind == "for new only",
+    HOLD: lambda _, event: event.about.get("when_moved") == "hold",
+    REVERT_AT_ANY_TIME: lambda _, event: (
+        event.kind in ("taken back", "restored") and event.about["by"] == "revert"
+    ),
+    LOCK_CUT: lambda _, event: event.kind == "lock cut",
+    GAP: lambda _, event: event.kind == "reopened",
+    ENDED_WHEN_RECORDED: lambda _, event: (
+        event.kind == "opened" and event.about.get("ended_at", event.minute + 1) <= event.minute
+    ),
+    AFTER_THE_END_OF_A_LOCK: _a_lock_after_the_end_of_a_lock,
+    CLIENT_OF_THE_INSTANT: lambda _, event: event.kind == "moved to a client",
+}
+
+# Kinds of events that never come without one of these ("restored" needs a revert).
+KINDS_NOT_BUILT = (
+    "set of prices",
+    "set of states",
+    "for new only",
+    "restored",
+    "lock cut",
+    "reopened",
+    "moved to a client",
+)
+
+# I9: of one that has ended, `explain` says the price that it ended with (asked by `asking`).
+EXPLAIN_OF_ENDED = "explain of who has ended"
