@@ -209,7 +209,7 @@ def told(history: History) -> Telling:
 
 
 def histories_in_which_two_meet(
-    seed: object, only_built: bool, tries: int = 50
+    seed: object, only_built: bool, tries: int = 500
 ) -> Iterator[History]:
     """Without an end: of each two kinds a history in which they meet, then of each another one.
 

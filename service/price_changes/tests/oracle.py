@@ -258,20 +258,16 @@ class Oracle:
         at = change.effective_at
         if opened.recorded_at >= at and opened.started_at >= at:
             return
-        if change.subject not in (
-            ("service", told.standing.service),
-            ("plan", told.standing.plan),
-        ):
+        now = told.standing
+        if change.subject not in (("service", now.service), ("plan", now.plan)):
             return
         ended = self.ended(opened.subscription, at, change.place, known)
-        if told.standing.state != "follows" or ended is not None:
+        if now.state != "follows" or ended is not None:
             return
         if change.number in self._catalogue(change.subject, (at, change.number + 0.5), known)[1]:
-            price = self._price(told.standing, change.place, known)
-            told.says(
-                replace(told.standing, state="locked", price=price, until=change.locked_until),
-                change.number,
-            )
+            price = self._price(now, change.place, known)
+            kept = replace(now, state="locked", price=price, until=change.locked_until)
+            told.says(kept, change.number)
 
     # --- Sets
 

@@ -1,0 +1,76 @@
+"""Histories that are told by hand: the shortest ones of what is built, and of what is not."""
+
+from decimal import Decimal
+
+from price_changes.tests.histories import Event, History
+from price_changes.tests.not_built import (
+    AFTER_THE_END_OF_A_LOCK,
+    CLIENT_OF_THE_INSTANT,
+    ENDED_WHEN_RECORDED,
+    EXPLAIN_OF_ENDED,
+    FOR_NEW_ONLY,
+    GAP,
+    HOLD,
+    LOCK_CUT,
+    REVERT_AT_ANY_TIME,
+    SETS,
+)
+
+
+def listed(minute, kind="list price changed", value=24, **about):
+    return minute, kind, {"of": 1, "value": Decimal(value), "when_moved": "current", **about}
+
+
+def edited(minute, value=24):
+    return minute, "list price edited", {"of": 1, "value": Decimal(value), "by": "update"}
+
+
+def a_set(minute, when_moved="current", adjustment="add", **about):
+    kind = "set of prices" if adjustment == "add" else "set of states"
+    values = {"filter": {"subscription": 1}, "adjustment": adjustment, "operand": "5"}
+    return minute, kind, {**values, "when_moved": when_moved, **about}
+
+
+def own(minute, kind, **about):
+    return minute, kind, {"subscription": 1, "by": "update", **about}
+
+
+def opened(minute, **about):
+    return minute, "opened", {"client": 1, "service": 1, "plan": 1, "by": "save", **about}
+
+
+def verb(minute, kind, by="revert"):
+    return minute, kind, {"change": 100, "by": by}
+
+
+def a_history_of(*events, ticks=False):
+    happens = [Event(100 + n, *event) for n, event in enumerate(events)]
+    return History("told", ticks, happens)
+
+
+# Each was wrong for ever when workers came late, while they wrote the history.
+BUILT = [
+    [listed(1, at=3), verb(5, "taken back", by="cancel")],
+    [listed(1, at=3), own(4, "locked")],
+    [listed(1, at=3), edited(4, 20)],
+    [own(1, "ended", ended_at=5), listed(1, at=3)],
+]
+
+# Why, and what happens; two of a rule where one could be built without the other.
+NOT_BUILT = [
+    (SETS, [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))]),
+    (SETS, [a_set(1, at=3), verb(4, "paused")]),
+    (SETS, [listed(1, at=2), a_set(1, "hold", at=4)]),
+    (FOR_NEW_ONLY, [listed(1, "for new only", at=3)]),
+    (FOR_NEW_ONLY, [listed(1, "for new only", 20, at=3), listed(4)]),
+    (FOR_NEW_ONLY, [listed(1, "for new only", at=3), opened(5, started_at=2)]),
+    (HOLD, [listed(1, at=5, when_moved="hold"), edited(3, 22)]),
+    (REVERT_AT_ANY_TIME, [listed(1, at=3), verb(5, "taken back")]),
+    (REVERT_AT_ANY_TIME, [a_set(1, at=3), verb(5, "taken back")]),
+    (LOCK_CUT, [own(1, "locked"), edited(2), own(4, "lock cut")]),
+    (GAP, [own(1, "ended", ended_at=2), own(4, "reopened")]),
+    (ENDED_WHEN_RECORDED, [edited(2), edited(3, 30), opened(5, started_at=1, ended_at=2)]),
+    (AFTER_THE_END_OF_A_LOCK, [own(1, "locked", until=3), edited(2), own(5, "locked")]),
+    (CLIENT_OF_THE_INSTANT, [edited(3), own(5, "moved to a client", to=2)]),
+    (EXPLAIN_OF_ENDED, [edited(2), own(4, "ended", ended_at=1)]),
+]
