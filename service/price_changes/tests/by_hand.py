@@ -6,6 +6,7 @@ from price_changes.tests.histories import Event, History
 from price_changes.tests.not_built import (
     AFTER_THE_END_OF_A_LOCK,
     CLIENT_OF_THE_INSTANT,
+    END_AT_A_BOUNDARY,
     ENDED_WHEN_RECORDED,
     EXPLAIN_OF_ENDED,
     FOR_NEW_ONLY,
@@ -71,6 +72,7 @@ NOT_BUILT = [
     (GAP, [own(1, "ended", ended_at=2), own(4, "reopened")]),
     (ENDED_WHEN_RECORDED, [edited(2), edited(3, 30), opened(5, started_at=1, ended_at=2)]),
     (AFTER_THE_END_OF_A_LOCK, [own(1, "locked", until=3), edited(2), own(5, "locked")]),
+    (END_AT_A_BOUNDARY, [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)]),
     (CLIENT_OF_THE_INSTANT, [edited(3), own(5, "moved to a client", to=2)]),
     (EXPLAIN_OF_ENDED, [edited(2), own(4, "ended", ended_at=1)]),
 ]

@@ -22,6 +22,20 @@ def _a_lock_after_the_end_of_a_lock(telling: Telling, event: Event) -> bool:
     )
 
 
+def _an_end_at_a_boundary(telling: Telling, event: Event) -> bool:
+    def boundaries(of: Event) -> set[object]:
+        value = of.about.get("at", of.minute) if "value" in of.about else None
+        return {value, of.about.get("until")} - {None}
+
+    def ends(of: Event) -> set[object]:
+        return {of.about.get("ended_at")} - {None}
+
+    happened = [*telling.told, event]
+    return any(ends(event) & boundaries(other) for other in happened) or any(
+        ends(other) & boundaries(event) for other in happened
+    )
+
+
 # Rule 10: a set becomes a fact, all rows at once, at the first listing.
 SETS = "sets"
 # Rule 13: for new subscriptions only keeps others, from the instant on and without a worker.
@@ -38,6 +52,8 @@ GAP = "gap"
 ENDED_WHEN_RECORDED = "ended when recorded"
 # Rule 12: a lock after the end of another one keeps the price in force, swept or not.
 AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
+# I9: who ends at the instant of a value, or of a lock's end, had the price of just before it.
+END_AT_A_BOUNDARY = "end at a boundary"
 # I9: what a late worker writes of an instant names the client of the instant.
 CLIENT_OF_THE_INSTANT = "client of the instant"
 
@@ -54,6 +70,7 @@ NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
         event.kind == "opened" and event.about.get("ended_at", event.minute + 1) <= event.minute
     ),
     AFTER_THE_END_OF_A_LOCK: _a_lock_after_the_end_of_a_lock,
+    END_AT_A_BOUNDARY: _an_end_at_a_boundary,
     CLIENT_OF_THE_INSTANT: lambda _, event: event.kind == "moved to a client",
 }
 
