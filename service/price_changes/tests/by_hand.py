@@ -70,7 +70,7 @@ NOT_BUILT = [
     (REVERT_AT_ANY_TIME, [a_set(1, at=3), verb(5, "taken back")]),
     (LOCK_CUT, [own(1, "locked"), edited(2), own(4, "lock cut")]),
     (GAP, [own(1, "ended", ended_at=2), own(4, "reopened")]),
-    (ENDED_WHEN_RECORDED, [edited(2), edited(3, 30), opened(5, started_at=1, ended_at=2)]),
+    (ENDED_WHEN_RECORDED, [edited(2), opened(5, started_at=1, ended_at=3)]),
     (AFTER_THE_END_OF_A_LOCK, [own(1, "locked", until=3), edited(2), own(5, "locked")]),
     (END_AT_A_BOUNDARY, [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)]),
     (CLIENT_OF_THE_INSTANT, [edited(3), own(5, "moved to a client", to=2)]),

@@ -48,7 +48,7 @@ REVERT_AT_ANY_TIME = "revert at any time"
 LOCK_CUT = "lock cut"
 # Rule 15: the gap of one that was opened again stays unpaid.
 GAP = "gap"
-# T6 at an insert: who had ended when it was recorded has the price of its end.
+# Rule 15: who had ended when it was recorded paid at each instant what was in force then.
 ENDED_WHEN_RECORDED = "ended when recorded"
 # Rule 12: a lock after the end of another one keeps the price in force, swept or not.
 AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
