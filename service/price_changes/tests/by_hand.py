@@ -7,6 +7,7 @@ from price_changes.tests.not_built import (
     AFTER_THE_END_OF_A_LOCK,
     CLIENT_OF_THE_INSTANT,
     END_AT_A_BOUNDARY,
+    END_BEFORE_ITS_LAST_STATE,
     ENDED_WHEN_RECORDED,
     EXPLAIN_OF_ENDED,
     FOR_NEW_ONLY,
@@ -73,6 +74,14 @@ NOT_BUILT = [
     (ENDED_WHEN_RECORDED, [edited(2), opened(5, started_at=1, ended_at=3)]),
     (AFTER_THE_END_OF_A_LOCK, [own(1, "locked", until=3), edited(2), own(5, "locked")]),
     (END_AT_A_BOUNDARY, [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)]),
+    (
+        END_BEFORE_ITS_LAST_STATE,
+        [own(1, "locked", until=4), edited(2), own(6, "ended", ended_at=3)],
+    ),
+    (
+        END_BEFORE_ITS_LAST_STATE,
+        [own(3, "negotiated", price=Decimal(24)), own(5, "ended", ended_at=2)],
+    ),
     (CLIENT_OF_THE_INSTANT, [edited(3), own(5, "moved to a client", to=2)]),
     (EXPLAIN_OF_ENDED, [edited(2), own(4, "ended", ended_at=1)]),
 ]

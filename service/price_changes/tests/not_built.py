@@ -36,6 +36,18 @@ def _an_end_at_a_boundary(telling: Telling, event: Event) -> bool:
     )
 
 
+def _an_end_before_its_last_state(telling: Telling, event: Event) -> bool:
+    end = event.about.get("ended_at")
+    if event.kind != "ended" or end is None or end > event.minute:
+        return False
+    return any(
+        other.about.get("subscription") == event.about["subscription"]
+        and other.kind not in ("started", "ended")
+        and max(other.minute, other.about.get("until", 0)) >= end
+        for other in telling.told
+    )
+
+
 # Rule 10: a set becomes a fact, all rows at once, at the first listing.
 SETS = "sets"
 # Rule 13: for new subscriptions only keeps others, from the instant on and without a worker.
@@ -54,6 +66,8 @@ ENDED_WHEN_RECORDED = "ended when recorded"
 AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
 # I9: who ends at the instant of a value, or of a lock's end, had the price of just before it.
 END_AT_A_BOUNDARY = "end at a boundary"
+# I9, T6: whose end is put before its last state has the price of its state at the end.
+END_BEFORE_ITS_LAST_STATE = "end before its last state"
 # I9: what a late worker writes of an instant names the client of the instant.
 CLIENT_OF_THE_INSTANT = "client of the instant"
 
@@ -71,6 +85,7 @@ NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
     ),
     AFTER_THE_END_OF_A_LOCK: _a_lock_after_the_end_of_a_lock,
     END_AT_A_BOUNDARY: _an_end_at_a_boundary,
+    END_BEFORE_ITS_LAST_STATE: _an_end_before_its_last_state,
     CLIENT_OF_THE_INSTANT: lambda _, event: event.kind == "moved to a client",
 }
 
