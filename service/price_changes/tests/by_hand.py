@@ -6,6 +6,7 @@ from price_changes.tests.histories import Event, History
 from price_changes.tests.not_built import (
     AFTER_THE_END_OF_A_LOCK,
     CLIENT_OF_THE_INSTANT,
+    DELETED_WITH_ITS_PERIOD,
     END_AT_A_BOUNDARY,
     END_BEFORE_ITS_LAST_STATE,
     ENDED_WHEN_RECORDED,
@@ -82,6 +83,7 @@ NOT_BUILT = [
         END_BEFORE_ITS_LAST_STATE,
         [own(3, "negotiated", price=Decimal(24)), own(5, "ended", ended_at=2)],
     ),
+    (DELETED_WITH_ITS_PERIOD, [own(1, "ended", ended_at=2), own(3, "deleted")]),
     (CLIENT_OF_THE_INSTANT, [edited(3), own(5, "moved to a client", to=2)]),
     (EXPLAIN_OF_ENDED, [edited(2), own(4, "ended", ended_at=1)]),
 ]

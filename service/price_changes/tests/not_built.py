@@ -48,6 +48,14 @@ def _an_end_before_its_last_state(telling: Telling, event: Event) -> bool:
     )
 
 
+def _deleted_with_its_period(telling: Telling, event: Event) -> bool:
+    if event.kind != "deleted":
+        return False
+    facts, number = telling.oracle, event.about["subscription"]
+    recorded_at = facts.opened(number).recorded_at
+    return facts.end(number) is not None or facts.start(number) != recorded_at
+
+
 # Rule 10: a set becomes a fact, all rows at once, at the first listing.
 SETS = "sets"
 # Rule 13: for new subscriptions only keeps others, from the instant on and without a worker.
@@ -68,6 +76,8 @@ AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
 END_AT_A_BOUNDARY = "end at a boundary"
 # I9, T6: whose end is put before its last state has the price of its state at the end.
 END_BEFORE_ITS_LAST_STATE = "end before its last state"
+# I10: who was deleted has paid between its start and its end, and not until it was deleted.
+DELETED_WITH_ITS_PERIOD = "deleted with its period"
 # I9: what a late worker writes of an instant names the client of the instant.
 CLIENT_OF_THE_INSTANT = "client of the instant"
 
@@ -86,6 +96,7 @@ NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
     AFTER_THE_END_OF_A_LOCK: _a_lock_after_the_end_of_a_lock,
     END_AT_A_BOUNDARY: _an_end_at_a_boundary,
     END_BEFORE_ITS_LAST_STATE: _an_end_before_its_last_state,
+    DELETED_WITH_ITS_PERIOD: _deleted_with_its_period,
     CLIENT_OF_THE_INSTANT: lambda _, event: event.kind == "moved to a client",
 }
 
