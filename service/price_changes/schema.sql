@@ -115,7 +115,7 @@ CREATE OR REPLACE FUNCTION repricing_finished()
 AS $function$
 BEGIN
     UPDATE price_changes_pricechange change
-       SET status = 'applied', finished_at = clock_timestamp()
+       SET status = 'applied', finished_at = book_clock()
      WHERE id = NEW.change_id AND status = 'applying'
        AND NOT EXISTS (SELECT FROM services_repricing other
                         WHERE other.change_id = NEW.change_id AND other.finished_at IS NULL);
@@ -126,26 +126,14 @@ CREATE OR REPLACE FUNCTION repricing_has_change()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
-DECLARE
-    change record;
 BEGIN
-    SELECT * INTO change FROM price_changes_pricechange WHERE id = ledger_change();
-    IF FOUND THEN
-        NEW.change_id := change.id;
-        NEW.effective_at := change.effective_at;
-        IF change.for_new_only THEN
-            NEW.kind := 'keep';
-            NEW.locked_until := change.locked_until;
-        END IF;
-    ELSE
-        INSERT INTO price_changes_pricechange
-               (kind, service_id, plan_id, old_value, new_value, comment, status, when_moved,
-                effective_at, planned_by, approved_by, approved_at, approval, started_at)
-        VALUES (CASE WHEN NEW.plan_id IS NULL THEN 'list_price' ELSE 'discount' END,
-                NEW.service_id, NEW.plan_id, NEW.old_value, NEW.new_value, NEW.comment,
-                'applying', 'current', NEW.effective_at, NEW.author, NEW.author,
-                NEW.effective_at, nextval('price_changes_approval'), NEW.effective_at)
-        RETURNING id INTO NEW.change_id;
-    END IF;
+    INSERT INTO price_changes_pricechange
+           (kind, service_id, plan_id, old_value, new_value, comment, status, when_moved,
+            effective_at, planned_by, approved_by, approved_at, approval, started_at)
+    VALUES (CASE WHEN NEW.plan_id IS NULL THEN 'list_price' ELSE 'discount' END,
+            NEW.service_id, NEW.plan_id, NEW.old_value, NEW.new_value, NEW.comment,
+            'applying', 'current', NEW.effective_at, NEW.author, NEW.author,
+            NEW.effective_at, nextval('price_changes_approval'), NEW.effective_at)
+    RETURNING id INTO NEW.change_id;
     RETURN NEW;
 END $function$;

@@ -3,6 +3,9 @@
 The triggers of `services` leave a repricing with each edit; here the repricing gets its change.
 A worker that applies a scheduled change says which one it is (`pricebook.change`); then the
 repricing belongs to that, from its effective instant on.
+
+Replaced: `repricing_has_change` and `repricing_finished`, in 0009. price_changes/schema.sql has
+what stands now.
 """
 
 from django.db import migrations

@@ -205,8 +205,6 @@ class Asking:
                 if number in waiting and at >= waiting[number]:
                     continue
                 answer = self.telling.oracle.answer(number, at)
-                if answer and not answer.active and self.history.only_built:
-                    continue  # EXPLAIN_OF_ENDED
                 explanation = ledger.explain(self.subscriptions[number], at)
                 told_price = explanation and explanation.price
                 if told_price != (answer and answer.price):

@@ -22,20 +22,6 @@ def _a_lock_after_the_end_of_a_lock(telling: Telling, event: Event) -> bool:
     )
 
 
-def _an_end_at_a_boundary(telling: Telling, event: Event) -> bool:
-    def boundaries(of: Event) -> set[object]:
-        value = of.about.get("at", of.minute) if "value" in of.about else None
-        return {value, of.about.get("until")} - {None}
-
-    def ends(of: Event) -> set[object]:
-        return {of.about.get("ended_at")} - {None}
-
-    happened = [*telling.told, event]
-    return any(ends(event) & boundaries(other) for other in happened) or any(
-        ends(other) & boundaries(event) for other in happened
-    )
-
-
 def _an_end_before_its_last_state(telling: Telling, event: Event) -> bool:
     end = event.about.get("ended_at")
     if event.kind != "ended" or end is None or end > event.minute:
@@ -72,8 +58,6 @@ GAP = "gap"
 ENDED_WHEN_RECORDED = "ended when recorded"
 # Rule 12: a lock after the end of another one keeps the price in force, swept or not.
 AFTER_THE_END_OF_A_LOCK = "after the end of a lock"
-# I9: who ends at the instant of a value, or of a lock's end, had the price of just before it.
-END_AT_A_BOUNDARY = "end at a boundary"
 # I9, T6: whose end is put before its last state has the price of its state at the end.
 END_BEFORE_ITS_LAST_STATE = "end before its last state"
 # I10: who was deleted has paid between its start and its end, and not until it was deleted.
@@ -94,7 +78,6 @@ NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
         event.kind == "opened" and event.about.get("ended_at", event.minute + 1) <= event.minute
     ),
     AFTER_THE_END_OF_A_LOCK: _a_lock_after_the_end_of_a_lock,
-    END_AT_A_BOUNDARY: _an_end_at_a_boundary,
     END_BEFORE_ITS_LAST_STATE: _an_end_before_its_last_state,
     DELETED_WITH_ITS_PERIOD: _deleted_with_its_period,
     CLIENT_OF_THE_INSTANT: lambda _, event: event.kind == "moved to a client",
@@ -110,6 +93,3 @@ KINDS_NOT_BUILT = (
     "reopened",
     "moved to a client",
 )
-
-# I9: of one that has ended, `explain` says the price that it ended with (asked by `asking`).
-EXPLAIN_OF_ENDED = "explain of who has ended"

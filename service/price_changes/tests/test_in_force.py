@@ -5,6 +5,7 @@ The copies are poisoned: wherever a price of 7777.77 is seen, somebody has shown
 
 import io
 import json
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -239,10 +240,8 @@ class TestCommands:
             ["price_change", "show", str(due.change.pk)],
         ):
             out = io.StringIO()
-            try:
+            with suppress(SystemExit):  # the check finds the poison where it lies
                 call_command(*arguments, stdout=out)
-            except SystemExit:
-                pass  # the check finds the poison where it lies
             if arguments[0] != "check_book":
                 clean(out.getvalue())
 

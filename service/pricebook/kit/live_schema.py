@@ -45,9 +45,9 @@ def schema_file(app: AppConfig) -> Path:
 
 
 def schema_of(app: AppConfig) -> str:
-    """The text of an app's `schema.sql`, of the database as it is. Eight queries."""
+    """The text of an app's `schema.sql`, of the database as it is. Nine queries."""
     here = {thing for thing, label in last_created().items() if label == app.label}
-    own = sorted(tables_of([app]))
+    own = sorted(tables_of([app]) | {thing.name for thing in here if thing.kind == "TABLE"})
     others = sorted({thing.table for thing in here if thing.table} - tables_of(our_apps()))
     standing = _on_tables([*own, *others])
 
@@ -58,16 +58,17 @@ def schema_of(app: AppConfig) -> str:
     for table in others:
         parts += _section(f"added to {table}, a table of another package", standing[table], here)
     parts += _section("functions", _functions(), here)
+    parts += _section("views", _views(), here)
     return "\n".join(parts)
 
 
 def unclaimed() -> list[str]:
-    """What stands in the database and in no file, as no migration creates it. Seven queries.
+    """What stands in the database and in no file, as no migration creates it. Eight queries.
 
-    Functions, sequences, and triggers on tables of other packages.
+    Functions, views, sequences, and triggers on tables of other packages.
     """
     others = set(connection.introspection.table_names()) - tables_of(our_apps())
-    found = [*_functions(), *_sequences()]
+    found = [*_functions(), *_views(), *_sequences()]
     for standing in _on_tables(sorted(others)).values():
         found += [each for each in standing if each.thing.kind == "TRIGGER"]
     known = last_created()
@@ -83,7 +84,7 @@ def tables_of(configs: Iterable[AppConfig]) -> set[str]:
 
 
 class Thing(NamedTuple):
-    kind: str  # FUNCTION, TRIGGER, INDEX, SEQUENCE, EXTENSION
+    kind: str  # FUNCTION, VIEW, TABLE, TRIGGER, INDEX, SEQUENCE, EXTENSION
     name: str
     table: str = ""  # that a trigger or an index stands on
 
@@ -98,7 +99,7 @@ class Created(NamedTuple):
 
 CREATE = re.compile(
     r"""\bCREATE\s+ (?:OR\s+REPLACE\s+)? (?:UNIQUE\s+|CONSTRAINT\s+)?
-        (FUNCTION|TRIGGER|INDEX|SEQUENCE|EXTENSION)\s+
+        (FUNCTION|VIEW|TABLE|TRIGGER|INDEX|SEQUENCE|EXTENSION)\s+
         (?:CONCURRENTLY\s+)? (?:IF\s+NOT\s+EXISTS\s+)? (\w+)
         (?: [^(;]*? \bON\s+ (\w+) )?""",
     re.VERBOSE | re.IGNORECASE,
@@ -186,6 +187,11 @@ SELECT proname,
  ORDER BY proname COLLATE "C", pg_get_function_identity_arguments(pg_proc.oid) COLLATE "C"
 """
 
+VIEWS = """
+SELECT relname, pg_get_viewdef(oid) FROM pg_class
+ WHERE relkind = 'v' AND relnamespace = current_schema()::regnamespace
+ ORDER BY relname COLLATE "C"
+"""
 EXTENSIONS = """
 SELECT extname, 'CREATE EXTENSION ' || quote_ident(extname)
   FROM pg_extension ORDER BY extname COLLATE "C"
@@ -284,6 +290,13 @@ def _sequences() -> list[Standing]:
 
 def _functions() -> list[Standing]:
     return [Standing(Thing("FUNCTION", name), sql.strip()) for name, sql in _fetch(FUNCTIONS)]
+
+
+def _views() -> list[Standing]:
+    return [
+        Standing(Thing("VIEW", name), f"CREATE VIEW {name} AS\n{sql.strip().rstrip(';')}")
+        for name, sql in _fetch(VIEWS)
+    ]
 
 
 def _on_tables(tables: list[str]) -> dict[str, list[Standing]]:

@@ -5,11 +5,12 @@ from datetime import UTC
 import pytest
 from django.db import DatabaseError, connection
 
+from clients.models import Client
 from pricebook.kit.prepared import prepared_cursor
-from services.models import Service, Subscription
-from services.tests.factories import a_reader, a_service, a_subscription
+from services.models import Subscription
+from services.tests.factories import a_client, a_reader, a_subscription
 
-NAME = "SELECT name FROM services_service WHERE id = %s"
+NAME = "SELECT company_name FROM clients_client WHERE id = %s"
 
 
 def read(statement, *params):
@@ -27,21 +28,21 @@ def kept():
 @pytest.mark.django_db
 class TestPreparedCursor:
     def test_keeps_one_plan_for_all_values(self):
-        services = [a_service(), a_service()]
-        names = [read(NAME, service.pk) for service in services]
-        assert names == [[(service.name,)] for service in services]
+        clients = [a_client(), a_client()]
+        names = [read(NAME, client.pk) for client in clients]
+        assert names == [[(client.company_name,)] for client in clients]
         assert kept() == [NAME.replace("%s", "$1")]
 
     def test_leaves_other_statements_alone(self):
         read(NAME, 1)
         for _ in range(10):
-            list(Service.objects.filter(pk=1))
+            list(Client.objects.filter(pk=1))
         assert len(kept()) == 1
 
     def test_keeps_nothing_where_the_server_behind_may_change(self, settings):
         settings.PREPARED_STATEMENTS = False
-        service = a_service()
-        assert read(NAME, service.pk) == [(service.name,)]
+        client = a_client()
+        assert read(NAME, client.pk) == [(client.company_name,)]
         assert kept() == []
 
     def test_reads_instants_as_django_does(self):
@@ -54,7 +55,7 @@ class TestPreparedCursor:
     def test_passes_on_in_a_transaction_that_a_column_was_altered(self):
         """It has failed with the statement; whoever began it is to know."""
         read(NAME, 1)
-        altered(Service, "name")
+        altered(Client, "company_name")
         with pytest.raises(DatabaseError, match="cached plan must not change result type"):
             read(NAME, 1)
 
@@ -74,13 +75,13 @@ class TestAlteredColumn:
     @pytest.fixture(autouse=True)
     def as_before(self):
         yield
-        altered(Service, "name", longer=0)
+        altered(Client, "company_name", longer=0)
 
     def test_is_planned_for_anew(self):
-        service = a_service()
-        assert read(NAME, service.pk) == [(service.name,)]
-        altered(Service, "name")
-        assert read(NAME, service.pk) == [(service.name,)]
+        client = a_client()
+        assert read(NAME, client.pk) == [(client.company_name,)]
+        altered(Client, "company_name")
+        assert read(NAME, client.pk) == [(client.company_name,)]
         assert len(kept()) == 1
 
     def test_is_no_error_of_the_list(self):
@@ -89,4 +90,4 @@ class TestAlteredColumn:
         for _ in range(2):
             answer = reader.get("/api/subscriptions/")
             assert [row["id"] for row in answer.data["result"]] == [subscription.pk]
-            altered(Service, "name")
+            altered(Client, "company_name")

@@ -74,17 +74,18 @@ class Explanation:
 
 EXPLAIN = """
 SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
-       whole.ended_at, least(moment.at, whole.ended_at) AS ruled_at,
-       list_price_at(entry.service_id, least(moment.at, whole.ended_at)) AS list_price,
-       discount_at(entry.plan_id, least(moment.at, whole.ended_at)) AS discount_percent,
-       price_rule_at(entry.service_id, entry.plan_id, least(moment.at, whole.ended_at))
-       AS rule_price
+       whole.ended_at, ruled.at AS ruled_at,
+       list_price_at(entry.service_id, ruled.at) AS list_price,
+       discount_at(entry.plan_id, ruled.at) AS discount_percent,
+       price_rule_at(entry.service_id, entry.plan_id, ruled.at) AS rule_price
   FROM (SELECT coalesce(%s::timestamptz, book_now()) AS at OFFSET 0) moment
  CROSS JOIN LATERAL (
        SELECT {columns} FROM services_ledgerentry
         WHERE subscription_id = %s AND effective_at <= moment.at
         ORDER BY id DESC LIMIT 1) entry
   LEFT JOIN services_subscription whole ON whole.id = entry.subscription_id
+ CROSS JOIN LATERAL (
+       SELECT least(moment.at, whole.ended_at - interval '1 microsecond') AS at) ruled
   LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later
@@ -183,8 +184,10 @@ def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None
     price, and else what the entry says. A lock that has ended by then is none.
     """
     ended_at, until = found["ended_at"], found["locked_until"]
-    if found["price"] is None or (ended_at is not None and ended_at <= found["recorded_at"]):
+    if found["price"] is None:
         return
+    if ended_at is not None and ended_at <= found["recorded_at"] and found["change_id"] is None:
+        return  # a person said what it ended with
     if until is not None and until <= found["ruled_at"]:
         found.update(price_state="follows", locked_until=None, price_reason="")
         found.update(effective_at=until, change_id=None, author="")

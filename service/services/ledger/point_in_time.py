@@ -21,23 +21,24 @@ AS_OF_FILTERS = ("service", "plan", "client")
 # those of this one, and who was deleted is not there.
 #
 # What a follower pays no entry decides, but the values of the catalogue that are in force then:
-# so it makes no difference when a worker came. An entry that was written behind the end says what
-# it ended with.
+# so it makes no difference when a worker came. An entry that a person wrote behind the end says
+# what it ended with.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
-       CASE WHEN follows AND (ended_at IS NULL OR ended_at > recorded_at)
+       CASE WHEN follows AND (ended_at IS NULL OR ended_at > recorded_at OR change_id IS NOT NULL)
             THEN coalesce({rule}, entry.price) ELSE entry.price END AS price,
        CASE WHEN follows THEN 'follows' ELSE price_state END AS price_state,
        CASE WHEN follows THEN NULL ELSE locked_until END AS locked_until, entry_id
   FROM (SELECT newest.*, subscription.started_at, subscription.ended_at, moment.at,
                newest.price_state = 'follows'
-               OR coalesce(newest.locked_until <= least(moment.at, subscription.ended_at), false)
+               OR coalesce(newest.locked_until <= least(moment.at, subscription.ended_at
+                                                        - interval '1 microsecond'), false)
                AS follows
           FROM (SELECT %s::timestamptz AS at) moment
          CROSS JOIN LATERAL (
                SELECT DISTINCT ON (subscription_id)
                       subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, recorded_at, id AS entry_id
+                      locked_until, recorded_at, change_id, id AS entry_id
                  FROM services_ledgerentry
                 WHERE effective_at <= moment.at {candidates}
                 ORDER BY subscription_id, id DESC) newest
@@ -51,7 +52,7 @@ PAYS = """
 """
 # Of a few rows the values are looked up for each; of the whole book once for each service and
 # plan (OFFSET 0: before they are joined).
-RULE_OF_ROW = "price_rule_at(service_id, plan_id, least(at, ended_at))"
+RULE_OF_ROW = "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'))"
 RULE_OF_BOOK = "price_rule(service.full_price, plan.discount_percent)"
 CATALOGUE_THEN = """
   LEFT JOIN (SELECT id, list_price_at(id, %s::timestamptz) AS full_price

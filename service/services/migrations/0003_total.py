@@ -12,6 +12,9 @@ each commit, and never before it (a sequence would). It starts at the clock's mi
 emptied table does not count through numbers that it had before.
 
 Edits of names and e-mails that the list shows count too, with no service and no plan.
+
+Replaced: `subtotal_of_insert`, `subtotal_of_update` and `subtotal_of_delete`, in 0021.
+services/schema.sql has what stands now.
 """
 
 from django.db import migrations

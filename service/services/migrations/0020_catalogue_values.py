@@ -163,7 +163,8 @@ CREATE OR REPLACE FUNCTION subscription_priced() RETURNS trigger LANGUAGE plpgsq
 BEGIN
     -- An unknown service or plan is the foreign key's to report, so that the message is right.
     NEW.price := coalesce(
-        price_rule_at(NEW.service_id, NEW.plan_id, least(book_clock(), NEW.ended_at)), 0);
+        price_rule_at(NEW.service_id, NEW.plan_id,
+                      least(book_clock(), NEW.ended_at - interval '1 microsecond')), 0);
     RETURN NEW;
 END $$;
 """
@@ -241,7 +242,7 @@ BEGIN
          ORDER BY id;
     ELSE
         -- One that is given an end, or another one, waits for its change like all that have none.
-        -- One whose end is put into the past ends with what was in force then, unless the same
+        -- One whose end is put into the past ends with what was in force before it, unless the same
         -- write says a price. And a person's lock that says none keeps the price in force.
         WITH moved AS (
             SELECT id, service_id, plan_id, price, price_state,
@@ -253,7 +254,8 @@ BEGIN
               FROM old_rows
         ), pair AS MATERIALIZED (
             SELECT service_id, plan_id, ended,
-                   price_rule_at(service_id, plan_id, coalesce(ended, clock)) AS price
+                   price_rule_at(service_id, plan_id,
+                                 coalesce(ended - interval '1 microsecond', clock)) AS price
               FROM (SELECT DISTINCT service_id, plan_id, ended FROM moved
                      WHERE price_state <> 'negotiated') pair
         ), kept AS (
@@ -264,8 +266,8 @@ BEGIN
                AND (moved.price_state = 'follows'
                     OR moved.price_state = 'locked' AND change IS NULL
                        AND EXISTS (SELECT FROM old_rows
-                                    WHERE id = moved.id AND price_state = 'follows'
-                                      AND price = moved.price))
+                                    WHERE id = moved.id AND price = moved.price
+                                      AND (price_state = 'follows' OR locked_until <= clock)))
                AND pair.service_id = moved.service_id AND pair.plan_id = moved.plan_id
                AND pair.ended IS NOT DISTINCT FROM moved.ended
                AND moved.price <> pair.price

@@ -50,24 +50,21 @@ SELECT id, plan_type,
 """
 
 # A lock that has ended is none, unless the subscription ended before it; the rule's price of one
-# that has ended is that of its end.
+# that has ended is that of the moment before its end.
 SUBSCRIPTIONS = """
 CREATE VIEW subscription_in_force AS
 SELECT id, client_id, service_id, plan_id,
        CASE WHEN (SELECT copies_late_since(book_now())) IS NULL THEN price
             WHEN ended_at <= (SELECT copies_late_since(book_now())) THEN price
-            WHEN price_state = 'follows' OR locked_until <= least((SELECT book_now()), ended_at)
-            THEN coalesce(price_rule_at(service_id, plan_id, least((SELECT book_now()), ended_at)),
-                          price)
+            WHEN price_state = 'follows' OR locked_until <= judged_at
+            THEN coalesce(price_rule_at(service_id, plan_id, judged_at), price)
             ELSE price END AS price,
-       CASE WHEN locked_until <= least((SELECT book_now()), ended_at) THEN 'follows'
-            ELSE price_state END AS price_state,
-       CASE WHEN locked_until <= least((SELECT book_now()), ended_at) THEN NULL
-            ELSE locked_until END AS locked_until,
-       CASE WHEN locked_until <= least((SELECT book_now()), ended_at) THEN ''
-            ELSE price_reason END AS price_reason,
+       CASE WHEN locked_until <= judged_at THEN 'follows' ELSE price_state END AS price_state,
+       CASE WHEN locked_until <= judged_at THEN NULL ELSE locked_until END AS locked_until,
+       CASE WHEN locked_until <= judged_at THEN '' ELSE price_reason END AS price_reason,
        comment, stamp, source, external_id, started_at, ended_at
-  FROM services_subscription;
+  FROM (SELECT *, least((SELECT book_now()), ended_at - interval '1 microsecond') AS judged_at
+          FROM services_subscription) subscription;
 """
 
 # Of each pair how many follow that have no end, and what is stored of their prices: so a total is
@@ -144,16 +141,18 @@ BEGIN
          WHERE followers <> 0
          UNION ALL
         SELECT service_id, plan_id,
-               coalesce(price_rule_at(service_id, plan_id, ended_at) - price, 0)
+               coalesce(price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
+                        - price, 0)
           FROM services_subscription
          WHERE price_state = 'follows' AND ended_at > since AND ended_at <= now
          UNION ALL
         SELECT service_id, plan_id,
-               coalesce(price_rule_at(service_id, plan_id, least(now, ended_at)) - price, 0)
+               coalesce(price_rule_at(service_id, plan_id, judged_at) - price, 0)
           FROM (SELECT DISTINCT subscription_id FROM services_lockend WHERE until <= now) ended
          CROSS JOIN LATERAL (
-               SELECT * FROM services_subscription WHERE id = subscription_id OFFSET 0) locked
-         WHERE locked_until <= least(now, ended_at);
+               SELECT *, least(now, ended_at - interval '1 microsecond') AS judged_at
+                 FROM services_subscription WHERE id = subscription_id OFFSET 0) locked
+         WHERE locked_until <= judged_at;
 END $$;
 
 CREATE VIEW subtotal_in_force AS

@@ -7,7 +7,7 @@ later follows the new value since it came, one that was there then is moved, or 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -27,7 +27,13 @@ from services.pricing import rule_price
 from services.repricing.writes import ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
-PRICE_AT_END = Func(F("service_id"), F("plan_id"), F("ended_at"), function="price_rule_at")
+# What was in force the moment before its end.
+PRICE_AT_END = Func(
+    F("service_id"),
+    F("plan_id"),
+    F("ended_at") - timedelta(microseconds=1),
+    function="price_rule_at",
+)
 
 # Since when a subscription has followed without a break, in this service and plan.
 FOLLOWED_SINCE = """(

@@ -75,11 +75,11 @@ class TestLock:
         assert (entry.price_state, entry.locked_until, entry.price) == ("locked", end, 100)
         assert (entry.author, entry.change_id) == ("Ann", None)
 
-    def test_keeps_it_though_a_repricing_has_yet_to_come(self, subscription):
+    def test_keeps_the_price_in_force_though_a_repricing_has_yet_to_come(self, subscription):
         catalogue_moves_to(200, subscription)
         price_state.lock(subscription.pk, None, "a promise", "Ann")
         reprice()
-        assert state(subscription) == ("locked", 100)
+        assert state(subscription) == ("locked", 200)
 
     def test_of_a_negotiated_one_keeps_that_price(self, subscription):
         price_state.negotiate(subscription.pk, 80, "a friend", "Ann")
