@@ -43,7 +43,7 @@ CREATE TRIGGER catalogue_value_undone AFTER INSERT ON services_cataloguevalue
 
 CREATE TABLE services_clockfloor (
     life timestamp with time zone NOT NULL,
-    floor timestamp with time zone NOT NULL,
+    floor timestamp with time zone,
     CONSTRAINT services_clockfloor_pkey PRIMARY KEY (life)
 );
 

@@ -18,7 +18,7 @@ import services.models.clock
 # (The table is no model of Django's: emptying the book does not empty it.)
 # STABLE, so that all rows of a reader's statement are judged at one instant.
 CLOCK = """
-CREATE TABLE services_clockfloor (life timestamptz PRIMARY KEY, floor timestamptz NOT NULL);
+CREATE TABLE services_clockfloor (life timestamptz PRIMARY KEY, floor timestamptz);
 
 CREATE FUNCTION book_clock(machine timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT greatest(machine, coalesce(
@@ -34,7 +34,7 @@ $$;
 """
 NO_CLOCK = """
 DROP TABLE services_clockfloor;
-CREATE TABLE services_clockfloor (life timestamptz PRIMARY KEY, floor timestamptz NOT NULL);
+CREATE TABLE services_clockfloor (life timestamptz PRIMARY KEY, floor timestamptz);
 
 DROP FUNCTION book_now();
 DROP FUNCTION book_clock();

@@ -17,7 +17,7 @@ import services.models.clock
 
 # What a value's own row says of when it does not count: read with the value, in one look.
 UNDONE = """
-ALTER TABLE services_cataloguevalue ADD COLUMN undone tstzmultirange NOT NULL DEFAULT '{}';
+ALTER TABLE services_cataloguevalue ADD COLUMN undone tstzmultirange DEFAULT '{}' NOT NULL;
 
 CREATE FUNCTION catalogue_value_undone() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
