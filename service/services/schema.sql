@@ -135,7 +135,7 @@ CREATE TABLE services_repricing (
     new_value numeric(12,2),
     comment character varying(50) NOT NULL DEFAULT ''::character varying,
     author character varying(150) NOT NULL DEFAULT ''::character varying,
-    requested_at timestamp with time zone NOT NULL DEFAULT statement_timestamp(),
+    requested_at timestamp with time zone NOT NULL DEFAULT book_clock(),
     planned_at timestamp with time zone,
     finished_at timestamp with time zone,
     subscriptions bigint NOT NULL DEFAULT 0,

@@ -64,14 +64,12 @@ WITH item AS MATERIALIZED (
     SELECT item.*, subscription.ctid AS version,
            subscription.id, subscription.price, subscription.price_state AS state, locked_until,
            subscription.service_id, subscription.plan_id, ended_at, subscription.comment,
-           subscription.stamp, subscription.price_reason, full_price, discount_percent,
+           subscription.stamp, subscription.price_reason,
            newest.change_id AS newest_change, newest.effective_at AS newest_at,
            written_over.comment AS comment_before, written_over.stamp AS stamp_before,
            coalesce(written_over.price_reason, '') AS reason_before
       FROM item
       LEFT JOIN services_subscription subscription ON subscription.id = item_id
-      LEFT JOIN services_service service ON service.id = subscription.service_id
-      LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
       LEFT JOIN LATERAL (
            SELECT change_id, effective_at FROM services_ledgerentry
             WHERE subscription_id = item_id ORDER BY id DESC LIMIT 1) newest ON true
@@ -86,7 +84,8 @@ WITH item AS MATERIALIZED (
                    THEN 'again'
                    {reasons}
               END AS reason
-      FROM (SELECT *, CASE WHEN new_state = 'follows' THEN price_rule(full_price, discount_percent)
+      FROM (SELECT *, CASE WHEN new_state = 'follows'
+                           THEN price_rule_at(service_id, plan_id, book_clock())
                            ELSE {target} END AS target FROM known) targeted
 ), moved AS (
     UPDATE services_subscription subscription

@@ -7,11 +7,12 @@ import io
 import json
 from contextlib import suppress
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
 from rest_framework.test import APIClient
 
@@ -345,6 +346,18 @@ class TestWriters:
         row.refresh_from_db()
         assert row.price == 20
         assert "It ended at" in ledger.explain(row.pk).text
+
+
+class TestMigration:
+    def test_refuses_while_prices_are_being_moved(self):
+        migration = import_module("services.migrations.0020_catalogue_values")
+        phone = a_service(100)
+        a_subscription(service=phone)
+        with connection.cursor() as cursor:
+            cursor.execute(migration.REFUSE)
+            Service.objects.filter(pk=phone.pk).update(full_price=150)
+            with pytest.raises(DatabaseError, match="Prices are being moved"):
+                cursor.execute(migration.REFUSE)
 
 
 class TestDiscounts:

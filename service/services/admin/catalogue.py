@@ -66,14 +66,12 @@ class CatalogueAdmin(BookAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
         of_one = Subtotal.objects.in_force().filter(**{f"{self.role}_id": OuterRef("pk")})
         subtotals = of_one.values(f"{self.role}_id")
-        return (
-            self.model._default_manager.in_force()
-            .order_by(*self.get_ordering(request))
-            .annotate(
-                subscription_count=Subquery(subtotals.values(sum=Sum("subscriptions"))),
-                amount=Subquery(subtotals.values(sum=Sum("amount"))),
-            )
+        found = self.model._default_manager.in_force().annotate(
+            subscription_count=Subquery(subtotals.values(sum=Sum("subscriptions"))),
+            amount=Subquery(subtotals.values(sum=Sum("amount"))),
         )
+        ordering = self.get_ordering(request)
+        return found.order_by(*ordering) if ordering else found
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
         return [*self.fields, "stamp"] if obj else self.fields

@@ -172,7 +172,8 @@ class SubscriptionAdmin(PricePages, BookAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         found = Subscription.objects.in_force().annotate(asked_at=BookNow())
-        return found.order_by(*self.get_ordering(request))
+        ordering = self.get_ordering(request)
+        return found.order_by(*ordering) if ordering else found
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": book_clock()} | super().get_changeform_initial_data(request)

@@ -90,6 +90,7 @@ class Migration(migrations.Migration):
         migrations.AlterField("ledgerentry", "effective_at", CLOCK_DEFAULT),
         migrations.AlterField("ledgerentry", "recorded_at", CLOCK_DEFAULT),
         migrations.AlterField("repricing", "effective_at", CLOCK_DEFAULT),
+        migrations.AlterField("repricing", "requested_at", CLOCK_DEFAULT),
         migrations.AlterField("repricingstep", "effective_at", CLOCK_DEFAULT),
         migrations.AlterField(
             "subscription",

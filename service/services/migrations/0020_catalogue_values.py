@@ -15,6 +15,19 @@ from django.db import migrations, models
 
 import services.models.clock
 
+# What is half copied belongs to the release that began it.
+REFUSE = """
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL) THEN
+        RAISE EXCEPTION 'Prices are being moved, so the book cannot be migrated now.'
+              USING ERRCODE = 'object_in_use',
+                    HINT = 'Let the workers of the old release finish, or resume or cancel what is'
+                           ' paused (price_change list shows it), and migrate again.';
+    END IF;
+END $$;
+"""
+
 # What a value's own row says of when it does not count: read with the value, in one look.
 UNDONE = """
 ALTER TABLE services_cataloguevalue ADD COLUMN undone tstzmultirange DEFAULT '{}' NOT NULL;
@@ -378,6 +391,7 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(
             [
+                REFUSE,
                 UNDONE,
                 FILL,
                 IN_FORCE,

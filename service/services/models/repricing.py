@@ -6,7 +6,6 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Func, Q, Value
-from django.db.models.functions import Now
 
 from services.models.catalogue import Plan, Service
 from services.models.clock import Clock
@@ -63,7 +62,7 @@ class Repricing(models.Model):
     new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     comment = models.CharField(max_length=50, db_default="")
     author = models.CharField(max_length=150, db_default="")
-    requested_at = models.DateTimeField(db_default=Now())
+    requested_at = models.DateTimeField(db_default=Clock())
     planned_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     subscriptions = models.BigIntegerField("subscriptions to look at", db_default=0)

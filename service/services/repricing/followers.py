@@ -17,13 +17,10 @@ from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef,
 from services.models import (
     BookNow,
     LedgerEntry,
-    Plan,
     Repricing,
-    Service,
     Subscription,
     SubscriptionQuerySet,
 )
-from services.pricing import rule_price
 from services.repricing.writes import ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
@@ -63,11 +60,12 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
     One entry of the ledger for each change that fell due, though the row is written once.
     `alone`: no step of the pair is done at the same time.
     """
-    price = rule_price(
-        Service.objects.values_list("full_price", flat=True).get(pk=service_id),
-        Plan.objects.values_list("discount_percent", flat=True).get(pk=plan_id),
-    )
     events = _events(service_id, plan_id)
+    # As of the last of them, which the last entry is of: what is in force since, and has not begun
+    # to be copied, brings its own work.
+    price = _rule_at(service_id, plan_id, events[-1].effective_at if events else None)
+    if price is None:
+        return 0  # the service or the plan is gone
     # One table and constants: a row that somebody else has just written is judged anew by all of
     # these conditions when its lock is free. Who has ended since the first instant was there at it.
     there_at = events[0].effective_at if events else BookNow()
@@ -76,6 +74,16 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
     if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
         return _move_through(events, followers, price, alone)
     return write_price(differing, price, *(events[0][1:3] if events else ()))
+
+
+def _rule_at(service_id: int, plan_id: int, at: datetime | None) -> Decimal | None:
+    """The rule's price at an instant (now)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT price_rule_at(%s, %s, coalesce(%s, book_clock()))", [service_id, plan_id, at]
+        )
+        found: Decimal | None = cursor.fetchone()[0]
+    return found
 
 
 def _events(service_id: int, plan_id: int) -> list[Event]:

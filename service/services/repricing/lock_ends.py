@@ -49,15 +49,16 @@ def release_ended() -> bool:
             return False
 
 
-# When the catalogue has moved for a (service, plan) since an instant, and by which change.
+# When a value of the catalogue has come into force, or gone, for a (service, plan) since an
+# instant, and by which change; whether the work that copies it has begun or not.
 MOVED_SINCE = """
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
-          AND (service_id, coalesce(plan_id, 0)) = ({service}, 0)
+       SELECT effective_at, change_id, id FROM services_cataloguevalue value
+        WHERE effective_at > {since} AND effective_at <= book_clock()
+          AND value.service_id = {service}
        UNION ALL
-       SELECT effective_at, change_id, id FROM services_repricing repricing
-        WHERE kind <> 'rows' AND new_value IS NOT NULL AND effective_at > {since}
-          AND (coalesce(service_id, 0), plan_id) = (0, {plan})
+       SELECT effective_at, change_id, id FROM services_cataloguevalue value
+        WHERE effective_at > {since} AND effective_at <= book_clock()
+          AND value.plan_id = {plan}
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
