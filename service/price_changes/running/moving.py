@@ -42,7 +42,7 @@ SELECT stretch.id, max(next.id), count(next.id)
 MOVED_SINCE = lock_ends.MOVED_SINCE.format(
     since="%(effective)s", service="%(service)s", plan="%(plan)s"
 )
-LATE = f"SELECT EXISTS ({MOVED_SINCE})"
+LATE = f"SELECT max(effective_at) FROM ({MOVED_SINCE}) moved"  # noqa: S608 - a constant
 
 # Judged by what this statement sees and without a lock, which would write each row once more. A
 # row that somebody has written since is another version when the update has its lock: it stays,
@@ -85,7 +85,7 @@ WITH item AS MATERIALIZED (
                    {reasons}
               END AS reason
       FROM (SELECT *, CASE WHEN new_state = 'follows'
-                           THEN price_rule_at(service_id, plan_id, book_clock())
+                           THEN price_rule_at(service_id, plan_id, %(ruled_at)s)
                            ELSE {target} END AS target FROM known) targeted
 ), moved AS (
     UPDATE services_subscription subscription
@@ -182,7 +182,9 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     values = values_of(change, step, stretch, last)
     with connection.cursor() as cursor:
         cursor.execute(LATE, values)
-        move = move_sql(change, late=cursor.fetchone() == (True,))
+        (moved_at,) = cursor.fetchone()
+    values["ruled_at"] = moved_at or step.repricing.effective_at
+    move = move_sql(change, late=moved_at is not None)
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
         moved, stamped, left = cursor.fetchone()
@@ -216,6 +218,7 @@ def values_of(change: PriceChange, step: RepricingStep, stretch: int, last: int)
         "only": None,
         "repricing": step.repricing_id,
         "effective": step.repricing.effective_at,
+        "ruled_at": step.repricing.effective_at,  # or later, where the worker comes late
         "approval": change.approval,
         "reverts": change.reverts_id,
         "stamp": stamp,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Case, OuterRef, Q, Subquery, When
+from django.db.models import OuterRef, Q, Subquery
 
 from pricebook.kit.points import at_point
 from services.models import Clock, LedgerEntry, LockEnd, Subscription
@@ -50,14 +50,14 @@ def release_ended() -> bool:
 
 
 # When a value of the catalogue has come into force, or gone, for a (service, plan) since an
-# instant, and by which change; whether the work that copies it has begun or not.
+# instant, and by which change. Not one whose work has not begun: that brings its own entries.
 MOVED_SINCE = """
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
-        WHERE effective_at > {since} AND effective_at <= book_clock()
+        WHERE effective_at > {since} AND effective_at <= book_clock() AND started
           AND value.service_id = {service}
        UNION ALL
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
-        WHERE effective_at > {since} AND effective_at <= book_clock()
+        WHERE effective_at > {since} AND effective_at <= book_clock() AND started
           AND value.plan_id = {plan}
 """
 
@@ -116,6 +116,5 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(
             price_state=Subscription.PriceState.FOLLOWS,
-            # NULL is the rule's price now, which a trigger fills in.
-            price=Case(When(ended_at__lte=Clock(), then=Subquery(newest.values("price")[:1]))),
+            price=Subquery(newest.values("price")[:1]),
         )
