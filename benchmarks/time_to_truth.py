@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
-    reader = APIClient()
+    reader = APIClient(SERVER_NAME="localhost")
     reader.force_authenticate(User(username="reader"))
     truth: list[float] = []
     copied: list[float] = []
