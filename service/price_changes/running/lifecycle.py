@@ -258,7 +258,13 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
     if change.effective_at > book_clock():
         catalogue_values.withdraw(change.pk, author)
         return False
-    starting.start(change)
+    try:
+        with transaction.atomic():
+            starting.start(change)
+    except IntegrityError:
+        # The database refuses its copy, so a worker would hold it; it is cancelled instead.
+        catalogue_values.withdraw(change.pk, author)
+        return False
     return change.status != Status.CANCELLED
 
 

@@ -540,9 +540,7 @@ class TestThereAndBack:
         assert Subscription.objects.get(pk=ended.pk).price == Decimal("13.39")  # not 20.10
 
         content, exported = self.export()
-        assert exported == Exported(
-            len(before), moved=False, waiting=0, unnamed_clients=0, left_out={}
-        )
+        assert exported == Exported(len(before), moved=False, unnamed_clients=0, left_out={})
         unmoved = xmins()
         assert read(content).subscriptions_same == len(before)
         assert xmins() == unmoved
@@ -599,17 +597,50 @@ class TestThereAndBack:
         assert everything() == before
 
     def test_says_what_the_file_cannot_carry(self):
-        service = a_service()
         a_plan(77)
         a_client()
-        a_subscription(service=service)
+        a_subscription()
         a_subscription(client=a_client(email="twice@example.com"))
         a_subscription(client=a_client(email="Twice@example.com"))
-        Service.objects.filter(pk=service.pk).update(full_price=1)
         _, exported = self.export()
         assert exported.left_out == {"clients": 1, "plans": 1}
         assert exported.unnamed_clients == 2
-        assert exported.waiting == 1
+
+    def test_carries_what_is_in_force_though_no_worker_has_come(self):
+        service = a_service(100)
+        a_subscription(service=service)
+        Service.objects.filter(pk=service.pk).update(full_price=1)
+        content, _ = self.export()
+        empty_the_book()
+        read(content)
+        assert Subscription.objects.get().price == Service.objects.get().full_price == 1
+
+    @pytest.mark.parametrize("path", ["save", "update", "import"])
+    def test_an_end_in_the_past_keeps_the_price_of_before_it(self, path):
+        """By whatever path it comes; a file without a price says none."""
+        row = a_subscription(
+            service=a_service(20), started_at=datetime(2026, 1, 1, tzinfo=UTC),
+            source="crm", external_id="1",
+        )  # fmt: skip
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            (before,) = cursor.fetchone()
+        Service.objects.filter(pk=row.service_id).update(full_price=24)
+        repricing.reprice()
+        if path == "save":
+            row.refresh_from_db()
+            row.ended_at = before
+            row.save()
+        elif path == "update":
+            Subscription.objects.filter(pk=row.pk).update(ended_at=before)
+        else:
+            [header, line] = csv.reader(io.StringIO(self.export()[0].decode("utf-8-sig")))
+            given = dict(zip(header, line, strict=True)) | {"ended_at": before.isoformat()}
+            del given["price"]
+            out = io.StringIO()
+            csv.writer(out).writerows([given.keys(), given.values()])
+            read(out.getvalue().encode(), update=True)
+        assert Subscription.objects.get(pk=row.pk).price == 20
 
 
 @pytest.mark.django_db(transaction=True)

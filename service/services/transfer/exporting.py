@@ -11,7 +11,6 @@ from typing import Protocol
 
 from django.db import connection, transaction
 
-from services.models import Repricing
 from services.reading.total import total_amount
 from services.transfer.chunks import Walk
 from services.transfer.formats import CSV
@@ -27,9 +26,6 @@ class Exported:
 
     subscriptions: int
     moved: bool
-    waiting: (
-        int  # repricings that are due: these prices are not the rule's, the import refuses them
-    )
     unnamed_clients: int  # clients of no e-mail, or of one that they share
     left_out: dict[str, int]  # clients, services and plans without a subscription
 
@@ -87,7 +83,6 @@ def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None 
         left_out = {what: count for what, count in cursor.fetchall() if count}
     return Exported(
         subscriptions=walk.count,
-        waiting=Repricing.objects.due().count(),
         unnamed_clients=int(unnamed),
         left_out=left_out,
         moved=walk.changed,

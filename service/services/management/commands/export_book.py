@@ -59,11 +59,6 @@ class Command(BaseCommand):
         if exported.left_out:
             parts = ", ".join(f"{count:,} {what}" for what, count in exported.left_out.items())
             say(f"Not in the file, because they have no subscription: {parts}.")
-        if exported.waiting:
-            say(
-                "A repricing is due: import_book will refuse the prices that it has yet to reach. "
-                "Export again when workers have done it (check_book shows none waiting)."
-            )
         if exported.unnamed_clients:
             say(
                 f"{exported.unnamed_clients:,} clients have no e-mail of their own: import_book "
