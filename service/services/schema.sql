@@ -485,7 +485,7 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT service_id, plan_id,
-               coalesce(followers * price_rule_at(service_id, plan_id, now) - amount, 0)
+               followers * price_rule(full_price, discount_percent) - amount
           FROM (SELECT service_id, plan_id, sum(followers) AS followers, sum(amount) AS amount
                   FROM (SELECT service_id, plan_id, followers, followers_amount AS amount
                           FROM services_subtotal WHERE service_id IS NOT NULL
@@ -493,6 +493,10 @@ BEGIN
                         SELECT service_id, plan_id, 1, price FROM services_subscription
                          WHERE price_state = 'follows' AND ended_at > now) follower
                  GROUP BY service_id, plan_id) pair
+          JOIN (SELECT id, list_price_at(id, now) AS full_price
+                  FROM services_service OFFSET 0) service ON service.id = service_id
+          JOIN (SELECT id, discount_at(id, now) AS discount_percent
+                  FROM services_plan OFFSET 0) plan ON plan.id = plan_id
          WHERE followers <> 0
          UNION ALL
         SELECT service_id, plan_id,

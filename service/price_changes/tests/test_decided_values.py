@@ -42,9 +42,11 @@ def test_finds_edits_changes_reverts_and_what_is_scheduled():
     instants.append(clock())
     back = reverted(second)
     instants.append(clock())
-    reverted(back)  # the second counts again
+    again = reverted(back)  # the second counts again
     instants.append(clock())
     reverted(first)
+    instants.append(clock())
+    last = reverted(again)
     instants.append(clock())
     Plan.objects.filter(pk=plan.pk).update(discount_percent=25)
     later = clock() + 3600 * SECOND
@@ -63,3 +65,5 @@ def test_finds_edits_changes_reverts_and_what_is_scheduled():
             cursor.execute(sql)
 
     assert values_at(instants) == before
+    reverted(last)  # a revert is no value, or it would hide what it had taken back
+    assert Service.objects.get(pk=phone.pk).full_price == 130

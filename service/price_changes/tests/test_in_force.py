@@ -5,6 +5,7 @@ The copies are poisoned: wherever a price of 7777.77 is seen, somebody has shown
 
 import io
 import json
+import time
 from contextlib import suppress
 from decimal import Decimal
 from importlib import import_module
@@ -336,6 +337,34 @@ class TestWriters:
         assert Subscription.objects.in_force().get(pk=row.pk).price == 100
         drained()
         assert Subscription.objects.get(pk=row.pk).price == 100
+
+    def test_the_end_of_a_lock_knows_nothing_of_what_never_came_into_force(self):
+        row = a_subscription(service=a_service(100))
+        change = approved(
+            planned(
+                kind="list_price",
+                service=row.service_id,
+                new_value="150",
+                effective_at=clock() + 3600 * SECOND,
+            )
+        )
+        lifecycle.cancel(change.pk, "bob")
+        price_state.lock(row.pk, clock() + SECOND / 4, "as agreed", "ann")
+        time.sleep(0.3)
+        drained()
+        *_, released = ledger.history(row.pk)
+        assert (released["price"], released["change_id"]) == (100, None)
+        assert released["effective_at"] <= clock()
+
+    def test_the_end_of_a_lock_leaves_the_entries_of_what_has_not_begun_to_that(self, due):
+        scheduled(clock(), kind="list_price", service=due.phone.pk, new_value="160")
+        drained()
+        entries = [
+            (entry["change_id"], entry["effective_at"])
+            for entry in ledger.history(due.released.pk)
+            if entry["change_id"]
+        ]
+        assert len(entries) == len(set(entries)) == 2
 
     def test_an_end_in_the_past_keeps_the_price_that_it_ended_with(self):
         row = a_subscription(service=a_service(20), started_at=clock() - 90 * SECOND)

@@ -116,7 +116,8 @@ SELECT service_id, plan_id, count(*), sum(price) FROM services_subscription
 """
 
 # A function and no part of the view, so that no reader plans it, and it is left at once where no
-# copy is late. OFFSET 0: those whose lock has ended are few, and looked up one by one.
+# copy is late. OFFSET 0: a value is looked up once for each service and each plan, and not for each
+# pair of them; and those whose lock has ended are few, and looked up one by one.
 SUBTOTALS = """
 CREATE FUNCTION late_copies() RETURNS TABLE (service_id bigint, plan_id bigint, amount numeric)
 LANGUAGE plpgsql STABLE ROWS 10 AS $$
@@ -130,7 +131,7 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT service_id, plan_id,
-               coalesce(followers * price_rule_at(service_id, plan_id, now) - amount, 0)
+               followers * price_rule(full_price, discount_percent) - amount
           FROM (SELECT service_id, plan_id, sum(followers) AS followers, sum(amount) AS amount
                   FROM (SELECT service_id, plan_id, followers, followers_amount AS amount
                           FROM services_subtotal WHERE service_id IS NOT NULL
@@ -138,6 +139,10 @@ BEGIN
                         SELECT service_id, plan_id, 1, price FROM services_subscription
                          WHERE price_state = 'follows' AND ended_at > now) follower
                  GROUP BY service_id, plan_id) pair
+          JOIN (SELECT id, list_price_at(id, now) AS full_price
+                  FROM services_service OFFSET 0) service ON service.id = service_id
+          JOIN (SELECT id, discount_at(id, now) AS discount_percent
+                  FROM services_plan OFFSET 0) plan ON plan.id = plan_id
          WHERE followers <> 0
          UNION ALL
         SELECT service_id, plan_id,

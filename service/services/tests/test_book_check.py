@@ -81,6 +81,17 @@ class TestCheck:
         assert "… and 56 more" in check_book("--limit", "4")[1]
         assert check_book("--limit", "0")[0] == 1
 
+    @pytest.mark.parametrize("column", ["followers", "followers_amount"])
+    def test_finds_and_mends_a_count_of_followers(self, column):
+        a_subscription()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE services_subtotal SET {column} = {column} + 1 WHERE service_id IS NOT NULL"
+            )
+        assert len(book_check.check().wrong_subtotals) == 1
+        assert book_check.repair().subtotals == 1
+        assert not book_check.check().differs
+
     def test_finds_a_row_that_the_total_does_not_count(self):
         with triggers_off():
             a_subscription(service=a_service(70), price=Decimal(70))
