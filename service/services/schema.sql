@@ -1076,19 +1076,19 @@ SELECT id,
         CASE
             WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN price
             WHEN (ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN price
-            WHEN (((price_state)::text = 'follows'::text) OR (locked_until <= judged_at)) THEN COALESCE(price_rule_at(service_id, plan_id, judged_at), price)
+            WHEN (((price_state)::text = 'follows'::text) OR ((locked_until IS NOT NULL) AND (locked_until <= judged_at))) THEN COALESCE(price_rule_at(service_id, plan_id, judged_at), price)
             ELSE price
         END AS price,
         CASE
-            WHEN (locked_until <= judged_at) THEN 'follows'::character varying
+            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN 'follows'::character varying
             ELSE price_state
         END AS price_state,
         CASE
-            WHEN (locked_until <= judged_at) THEN NULL::timestamp with time zone
+            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN NULL::timestamp with time zone
             ELSE locked_until
         END AS locked_until,
         CASE
-            WHEN (locked_until <= judged_at) THEN ''::character varying
+            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN ''::character varying
             ELSE price_reason
         END AS price_reason,
     comment,

@@ -49,6 +49,7 @@ SELECT id, plan_type,
   FROM services_plan;
 """
 
+# Without a lock the clock is not asked: each look at it costs as much as to read ten rows.
 # A lock that has ended is none, unless the subscription ended before it; the rule's price of one
 # that has ended is that of the moment before its end.
 SUBSCRIPTIONS = """
@@ -56,12 +57,16 @@ CREATE VIEW subscription_in_force AS
 SELECT id, client_id, service_id, plan_id,
        CASE WHEN (SELECT copies_late_since(book_now())) IS NULL THEN price
             WHEN ended_at <= (SELECT copies_late_since(book_now())) THEN price
-            WHEN price_state = 'follows' OR locked_until <= judged_at
+            WHEN price_state = 'follows'
+              OR locked_until IS NOT NULL AND locked_until <= judged_at
             THEN coalesce(price_rule_at(service_id, plan_id, judged_at), price)
             ELSE price END AS price,
-       CASE WHEN locked_until <= judged_at THEN 'follows' ELSE price_state END AS price_state,
-       CASE WHEN locked_until <= judged_at THEN NULL ELSE locked_until END AS locked_until,
-       CASE WHEN locked_until <= judged_at THEN '' ELSE price_reason END AS price_reason,
+       CASE WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN 'follows'
+            ELSE price_state END AS price_state,
+       CASE WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN NULL
+            ELSE locked_until END AS locked_until,
+       CASE WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN ''
+            ELSE price_reason END AS price_reason,
        comment, stamp, source, external_id, started_at, ended_at
   FROM (SELECT *, least((SELECT book_now()), ended_at - interval '1 microsecond') AS judged_at
           FROM services_subscription) subscription;
