@@ -97,11 +97,12 @@ DECLARE
     undone bigint;
 BEGIN
     SELECT change_id INTO word FROM services_ledgerentry
-     WHERE subscription_id = subscription ORDER BY id DESC LIMIT 1;
+     WHERE subscription_id = subscription AND NOT period_only
+     ORDER BY id DESC LIMIT 1;
     WHILE word <> change LOOP
         SELECT reverts_id INTO undone FROM price_changes_pricechange WHERE id = word;
         SELECT change_id INTO word FROM services_ledgerentry
-         WHERE subscription_id = subscription
+         WHERE subscription_id = subscription AND NOT period_only
            AND id < (SELECT min(id) FROM services_ledgerentry
                       WHERE change_id = undone AND subscription_id = subscription)
          ORDER BY id DESC LIMIT 1;

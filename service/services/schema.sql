@@ -63,6 +63,12 @@ CREATE TABLE services_ledgerentry (
     recorded_at timestamp with time zone NOT NULL DEFAULT book_clock(),
     change_id bigint,
     author character varying(150) NOT NULL DEFAULT ''::character varying,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    unpaid_since timestamp with time zone,
+    period_only boolean NOT NULL DEFAULT false,
+    source character varying(50),
+    external_id character varying(50),
     CONSTRAINT services_ledgerentry_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.5);
 
@@ -72,7 +78,11 @@ CREATE INDEX ledger_client ON services_ledgerentry USING btree (client_id, subsc
 
 CREATE INDEX ledger_feed ON services_ledgerentry USING btree (xact, id);
 
+CREATE INDEX ledger_left ON services_ledgerentry USING btree (subscription_id, id) WHERE price IS NULL;
+
 CREATE INDEX ledger_subscription ON services_ledgerentry USING btree (subscription_id, id);
+
+CREATE INDEX ledger_unpaid ON services_ledgerentry USING btree (subscription_id) WHERE unpaid_since IS NOT NULL;
 
 CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON services_ledgerentry
     FOR EACH ROW
@@ -330,6 +340,10 @@ CREATE TRIGGER subscription_left AFTER DELETE ON services_subscription
 CREATE TRIGGER subscription_left_all BEFORE TRUNCATE ON services_subscription
     FOR EACH STATEMENT
     EXECUTE FUNCTION subscription_left();
+
+CREATE TRIGGER subscription_lock_cut BEFORE UPDATE OF locked_until ON services_subscription
+    FOR EACH ROW WHEN (new.locked_until IS DISTINCT FROM old.locked_until)
+    EXECUTE FUNCTION subscription_lock_cut();
 
 CREATE TRIGGER subscription_moved BEFORE UPDATE OF service_id, plan_id ON services_subscription
     FOR EACH ROW WHEN ((old.service_id IS DISTINCT FROM new.service_id OR old.plan_id IS DISTINCT FROM new.plan_id) AND old.price_state::text <> 'follows'::text AND NOT (old.price_state::text IS DISTINCT FROM new.price_state::text OR old.locked_until IS DISTINCT FROM new.locked_until OR old.price_reason::text IS DISTINCT FROM new.price_reason::text OR old.price IS DISTINCT FROM new.price))
@@ -806,20 +820,38 @@ DECLARE
 BEGIN
     IF TG_OP = 'DELETE' THEN
         INSERT INTO services_ledgerentry
-               (subscription_id, client_id, service_id, plan_id, price_state, effective_at,
-                recorded_at, change_id, author)
-        SELECT id, client_id, service_id, plan_id, price_state,
+               (subscription_id, client_id, service_id, plan_id, price_state, started_at, ended_at,
+                source, external_id, effective_at, recorded_at, change_id, author)
+        SELECT id, client_id, service_id, plan_id, price_state, started_at, ended_at,
+               source, external_id,
                coalesce(nullif(current_setting('pricebook.effective_at', true), '')::timestamptz,
                         clock), clock, ledger_change(), ledger_author()
           FROM old_rows;
     ELSE
         INSERT INTO services_ledgerentry
-               (subscription_id, client_id, service_id, plan_id, price_state, effective_at,
-                recorded_at, author)
-        SELECT id, client_id, service_id, plan_id, price_state, clock, clock, ledger_author()
+               (subscription_id, client_id, service_id, plan_id, price_state, started_at, ended_at,
+                source, external_id, effective_at, recorded_at, author)
+        SELECT id, client_id, service_id, plan_id, price_state, started_at, ended_at,
+               source, external_id, clock, clock, ledger_author()
           FROM services_subscription;
     END IF;
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION subscription_lock_cut()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NEW.price_state = 'locked' AND NEW.locked_until <= book_clock()
+       AND ledger_change() IS NULL AND current_setting('pricebook.kept', true) IS DISTINCT FROM 'on'
+    THEN
+        NEW.price_state := 'follows';
+        NEW.locked_until := NULL;
+        NEW.price_reason := '';
+        NEW.price := NULL;  -- which subscription_priced, a later trigger by name, fills in
+    END IF;
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION subscription_moved()
@@ -869,11 +901,11 @@ BEGIN
         SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id)
           INTO services, plans
           FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-                       ended_at
+                       started_at, ended_at
                   FROM new_rows
                 EXCEPT
                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-                       ended_at
+                       started_at, ended_at
                   FROM old_rows) changed;
     END IF;
     IF services IS NULL THEN
@@ -908,66 +940,102 @@ BEGIN
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-                effective_at, recorded_at, change_id, author)
+                started_at, ended_at, effective_at, recorded_at, change_id, author)
         SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-               least(since, started_at), clock, change, writer
+               started_at, ended_at, least(since, started_at), clock, change, writer
           FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-                       started_at
+                       started_at, ended_at
                   FROM kept
                 UNION ALL
                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-                       started_at
+                       started_at, ended_at
                   FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
          ORDER BY id;
     ELSE
         -- One that is given an end, or another one, waits for its change like all that have none.
-        -- One whose end is put into the past ends with what was in force before it, unless the same
-        -- write says a price. And a person's lock that says none keeps the price in force.
-        WITH moved AS (
-            SELECT id, service_id, plan_id, price, price_state,
-                   CASE WHEN ended_at <= clock THEN ended_at END AS ended
-              FROM new_rows
-            EXCEPT
-            SELECT id, service_id, plan_id, price, price_state,
-                   CASE WHEN ended_at <= clock THEN ended_at END
-              FROM old_rows
+        -- One whose end is put into the past ends with what was in force before it, and one that is
+        -- opened again goes on with what was last said of it, unless the same write says a price.
+        -- And a person's lock that says none keeps the price in force.
+        -- No join of new and old rows: the plan is that of the first call, made for as many as it had.
+        WITH compared AS (
+            SELECT *, lag(client_id) OVER version AS old_client,
+                   lag(service_id) OVER version AS old_service,
+                   lag(plan_id) OVER version AS old_plan, lag(price) OVER version AS old_price,
+                   lag(price_state) OVER version AS old_state,
+                   lag(locked_until) OVER version AS old_until,
+                   lag(started_at) OVER version AS old_start, lag(ended_at) OVER version AS old_end
+              FROM (SELECT *, true AS is_new FROM new_rows
+                     UNION ALL
+                    SELECT *, false FROM old_rows) versions
+            WINDOW version AS (PARTITION BY id ORDER BY is_new)
+        ), written AS MATERIALIZED (
+            SELECT *,
+                   CASE WHEN ended_at <= clock AND ended_at IS DISTINCT FROM old_end
+                        THEN ended_at END AS ends_at,
+                   CASE WHEN old_end <= clock AND (ended_at IS NULL OR ended_at > clock)
+                        THEN old_end END AS unpaid_since,
+                   (client_id, service_id, plan_id, price_state, locked_until) IS NOT DISTINCT FROM
+                   (old_client, old_service, old_plan, old_state, old_until) AS same_terms,
+                   (started_at, ended_at) IS NOT DISTINCT FROM (old_start, old_end) AS same_period
+              FROM compared
+             WHERE is_new
+               AND (client_id, service_id, plan_id, price, price_state, locked_until,
+                    started_at, ended_at) IS DISTINCT FROM
+                   (old_client, old_service, old_plan, old_price, old_state, old_until,
+                    old_start, old_end)
         ), pair AS MATERIALIZED (
-            SELECT service_id, plan_id, ended,
-                   price_rule_at(service_id, plan_id,
-                                 coalesce(ended - interval '1 microsecond', clock)) AS price
-              FROM (SELECT DISTINCT service_id, plan_id, ended FROM moved
+            SELECT service_id, plan_id, price_rule_at(service_id, plan_id, clock) AS rule_price
+              FROM (SELECT DISTINCT service_id, plan_id FROM written
                      WHERE price_state <> 'negotiated') pair
+        ), priced AS MATERIALIZED (
+            SELECT written.*, rule_price,
+                   coalesce(
+                   CASE WHEN ends_at IS NOT NULL THEN
+                             CASE WHEN price <> old_price THEN price
+                                  WHEN coalesce(word_state, price_state) <> 'follows'
+                                   AND (word_until < ends_at) IS NOT TRUE THEN word_price
+                                  ELSE price_rule_at(coalesce(word_service, service_id),
+                                                     coalesce(word_plan, plan_id),
+                                                     ends_at - interval '1 microsecond') END
+                        WHEN ended_at <= clock THEN price
+                        WHEN same_terms AND price = old_price AND unpaid_since IS NULL THEN price
+                        WHEN price_state = 'follows' THEN rule_price
+                        WHEN price_state = 'locked' AND change IS NULL AND price = old_price
+                         AND (old_state = 'follows' OR old_until <= clock) THEN rule_price
+                        WHEN same_terms AND price = old_price THEN word_price
+                   END, price) AS price_now
+              FROM written
+              LEFT JOIN pair USING (service_id, plan_id)
+              LEFT JOIN LATERAL (
+                   SELECT service_id AS word_service, plan_id AS word_plan, price AS word_price,
+                          price_state AS word_state, locked_until AS word_until
+                     FROM services_ledgerentry
+                    WHERE coalesce(ends_at, written.unpaid_since) IS NOT NULL
+                      AND subscription_id = written.id AND NOT period_only
+                      AND (effective_at < ends_at) IS NOT FALSE
+                    ORDER BY effective_at DESC, id DESC LIMIT 1) word ON true
         ), kept AS (
             UPDATE services_subscription subscription
-               SET price = pair.price
-              FROM moved, pair
-             WHERE subscription.id = moved.id
-               AND (moved.price_state = 'follows'
-                    OR moved.price_state = 'locked' AND change IS NULL
-                       AND EXISTS (SELECT FROM old_rows
-                                    WHERE id = moved.id AND price = moved.price
-                                      AND (price_state = 'follows' OR locked_until <= clock)))
-               AND pair.service_id = moved.service_id AND pair.plan_id = moved.plan_id
-               AND pair.ended IS NOT DISTINCT FROM moved.ended
-               AND moved.price <> pair.price
-               AND (moved.ended IS NULL
-                    OR (SELECT price FROM old_rows WHERE id = moved.id) = moved.price)
-            RETURNING subscription.*
+               SET price = price_now
+              FROM priced
+             WHERE subscription.id = priced.id AND priced.price <> price_now
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+                started_at, ended_at, unpaid_since, period_only,
                 effective_at, recorded_at, change_id, author)
-        SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-               since, clock, change, writer
-          FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
-                  FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
-                          FROM kept
-                        UNION ALL
-                        SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
-                          FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
-                EXCEPT
-                SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
-                  FROM old_rows) changed
+        SELECT id, client_id, service_id, plan_id,
+               CASE WHEN period_only AND price_state = 'follows'
+                     AND (ended_at IS NULL OR ended_at > clock)
+                    THEN coalesce(rule_price, price_now) ELSE price_now END,
+               price_state, locked_until, started_at, ended_at, unpaid_since, period_only,
+               CASE WHEN period_only THEN clock ELSE since END, clock,
+               CASE WHEN NOT period_only THEN change END, writer
+          FROM priced
+         CROSS JOIN LATERAL (
+               SELECT same_terms AND unpaid_since IS NULL
+                  AND (price = old_price OR price_now = old_price) AS period_only) entry
+         WHERE NOT (same_terms AND same_period AND price_now = old_price)
          ORDER BY id;
     END IF;
     PERFORM set_config('pricebook.kept', '', true);

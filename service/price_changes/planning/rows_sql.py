@@ -119,11 +119,12 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                   LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
                  CROSS JOIN LATERAL (
                        SELECT change_id, client_id, service_id, plan_id FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id
+                        WHERE subscription_id = moved.subscription_id AND NOT period_only
                         ORDER BY id DESC LIMIT 1) last
                   LEFT JOIN LATERAL (
                        SELECT price, price_state, locked_until FROM services_ledgerentry
                         WHERE subscription_id = moved.subscription_id AND id < first_id
+                          AND NOT period_only
                         ORDER BY id DESC LIMIT 1) before ON true) known) judged
 """
 SQL = tuple[str, list[Any]]

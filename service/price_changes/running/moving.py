@@ -23,7 +23,7 @@ from services.hooks import Chunk
 from services.models import RepricingStep
 from services.repricing import lock_ends
 from services.repricing.locks import lock_catalogue
-from services.repricing.writes import ledger_origin
+from services.repricing.writes import CLIENT_THEN, ledger_origin
 
 WhenMoved = PriceChange.WhenMoved
 
@@ -72,7 +72,8 @@ WITH item AS MATERIALIZED (
       LEFT JOIN services_subscription subscription ON subscription.id = item_id
       LEFT JOIN LATERAL (
            SELECT change_id, effective_at FROM services_ledgerentry
-            WHERE subscription_id = item_id ORDER BY id DESC LIMIT 1) newest ON true
+            WHERE subscription_id = item_id AND NOT period_only
+            ORDER BY id DESC LIMIT 1) newest ON true
       LEFT JOIN services_stampedcomment written_over
         ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
 ), judged AS MATERIALIZED (
@@ -94,11 +95,11 @@ WITH item AS MATERIALIZED (
       FROM judged
      WHERE subscription.id = judged.id AND reason IS NULL
        AND subscription.ctid IS NOT DISTINCT FROM version
-    RETURNING client_id, judged.*
+    RETURNING client_id, started_at, judged.*
 ), entered AS (
     INSERT INTO services_ledgerentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-            effective_at, change_id)
+            started_at, ended_at, effective_at, change_id)
     {entries}
 ), ending AS (
     INSERT INTO services_lockend (subscription_id, until)
@@ -122,7 +123,7 @@ SELECT (SELECT count(*) FROM moved),
 
 ENTRY = """
     SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
-           %(effective)s, %(change)s
+           started_at, ended_at, %(effective)s, %(change)s
       FROM moved
      WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
      ORDER BY id
@@ -131,10 +132,11 @@ ENTRY = """
 # The worker comes late, and the catalogue has moved since the instant: who follows again has had
 # the rule's price of each instant since.
 ENTRIES = f"""
-    SELECT id, client_id, service_id, plan_id,
+    SELECT id, {CLIENT_THEN.format(subscription="moved", at="event.effective_at")},
+           service_id, plan_id,
            CASE WHEN new_state = 'follows'
                 THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE target END,
-           new_state, new_until, event.effective_at, event.change_id
+           new_state, new_until, started_at, ended_at, event.effective_at, event.change_id
       FROM moved
       JOIN (SELECT %(effective)s::timestamptz AS effective_at, %(change)s::bigint AS change_id,
                    0 AS position

@@ -105,7 +105,7 @@ def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
     In the order of their ids, on from `after`.
     """
     before = LedgerEntry.objects.filter(
-        subscription_id=OuterRef("subscription_id"), pk__lt=OuterRef("pk")
+        subscription_id=OuterRef("subscription_id"), pk__lt=OuterRef("pk"), period_only=False
     ).order_by("-id")
     return (
         LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)

@@ -24,14 +24,16 @@ FOLLOWER = "price_state = 'follows' AND ended_at IS NULL"  # as subtotals count 
 
 # Beside each subscription what its last entry says; NULL where there is none, or no row any more.
 # Each table is read once or twice and joined by hashes: of a million rows and three million
-# entries that takes seconds.
+# entries that takes seconds. An entry of a period says what is in force, where the copy may be
+# late; one of an end that has passed says what it has ended with.
 LEDGER = """
     SELECT coalesce(subscription.id, entry.subscription_id) AS id,
            subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
            subscription.price, subscription.price_state, subscription.locked_until,
            entry.price AS recorded_price, entry.price_state AS recorded_price_state,
            entry.locked_until AS recorded_locked_until
-      FROM (SELECT max(id) AS id FROM services_ledgerentry GROUP BY subscription_id) last
+      FROM (SELECT max(id) FILTER (WHERE NOT period_only OR ended_at <= recorded_at) AS id
+              FROM services_ledgerentry GROUP BY subscription_id) last
       JOIN services_ledgerentry entry USING (id)
       FULL JOIN services_subscription subscription ON subscription.id = entry.subscription_id
 """
@@ -143,20 +145,24 @@ HAVING sum(subscriptions) <> 0 OR sum(amount) <> 0 OR sum(followers) <> 0
 # Of those of these ids that still differ. Of who is gone the last entry tells whose price it was.
 MEND_LEDGER = f"""
 INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, author)
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+        started_at, ended_at, author)
 SELECT id, client_id, service_id, plan_id, price, coalesce(price_state, recorded_price_state),
-       locked_until, 'check_book'
+       locked_until, started_at, ended_at, 'check_book'
   FROM (SELECT wanted.id, subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
                coalesce(subscription.client_id, entry.client_id) AS client_id,
                coalesce(subscription.service_id, entry.service_id) AS service_id,
                coalesce(subscription.plan_id, entry.plan_id) AS plan_id,
                subscription.price, subscription.price_state, subscription.locked_until,
+               coalesce(subscription.started_at, entry.started_at) AS started_at,
+               coalesce(subscription.ended_at, entry.ended_at) AS ended_at,
                entry.price AS recorded_price, entry.price_state AS recorded_price_state,
                entry.locked_until AS recorded_locked_until
           FROM unnest(%s::bigint[]) wanted (id)
           LEFT JOIN services_subscription subscription ON subscription.id = wanted.id
           LEFT JOIN LATERAL (SELECT * FROM services_ledgerentry
                               WHERE subscription_id = wanted.id
+                                AND (NOT period_only OR ended_at <= recorded_at)
                               ORDER BY subscription_id DESC, id DESC LIMIT 1) entry ON true
        ) compared
  WHERE {UNRECORDED} AND (is_there OR is_known)

@@ -72,24 +72,49 @@ class Explanation:
     text: str
 
 
+# The newest entry that says a price: of one that has ended the newest before its end, unless
+# somebody has said behind the end what it ended with.
 EXPLAIN = """
 SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
-       whole.ended_at, ruled.at AS ruled_at,
+       period.end_passed, ruled.at AS ruled_at,
        list_price_at(entry.service_id, ruled.at) AS list_price,
        discount_at(entry.plan_id, ruled.at) AS discount_percent,
-       price_rule_at(entry.service_id, entry.plan_id, ruled.at) AS rule_price
-  FROM (SELECT coalesce(%s::timestamptz, book_now()) AS at OFFSET 0) moment
+       price_rule_at(entry.service_id, entry.plan_id, ruled.at) AS rule_price,
+       entry.change_id IS NULL AND entry.known_end <= entry.recorded_at
+       AND entry.price <> price_rule_at(entry.service_id, entry.plan_id,
+                                        entry.known_end - interval '1 microsecond')
+       AS said_otherwise
+  FROM (SELECT %s::bigint AS id, coalesce(%s::timestamptz, book_now()) AS at OFFSET 0) moment
+  LEFT JOIN services_subscription whole ON whole.id = moment.id
+  LEFT JOIN LATERAL (
+       SELECT ended_at FROM services_ledgerentry
+        WHERE subscription_id = moment.id AND price IS NULL AND whole.id IS NULL
+        ORDER BY id DESC LIMIT 1) deleted ON true
+ CROSS JOIN LATERAL (SELECT coalesce(whole.ended_at, deleted.ended_at) AS ended_at) said
+  LEFT JOIN LATERAL (
+       SELECT min(unpaid_since) AS since FROM services_ledgerentry
+        WHERE subscription_id = moment.id AND unpaid_since <= least(moment.at, said.ended_at)
+          AND effective_at > least(moment.at, said.ended_at)) gap ON true
  CROSS JOIN LATERAL (
-       SELECT {columns} FROM services_ledgerentry
-        WHERE subscription_id = %s AND effective_at <= moment.at
-        ORDER BY id DESC LIMIT 1) entry
-  LEFT JOIN services_subscription whole ON whole.id = entry.subscription_id
+       SELECT coalesce(gap.since, said.ended_at) AS ended_at,
+              CASE WHEN coalesce(gap.since, said.ended_at) <= moment.at
+                   THEN coalesce(gap.since, said.ended_at) END AS end_passed) period
  CROSS JOIN LATERAL (
-       SELECT least(moment.at, whole.ended_at - interval '1 microsecond') AS at) ruled
+       SELECT least(moment.at, period.end_passed - interval '1 microsecond') AS at) ruled
+ CROSS JOIN LATERAL (
+       SELECT {columns}, known_end
+         FROM (SELECT *, CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
+                      AS known_end
+                 FROM services_ledgerentry) written
+        WHERE subscription_id = moment.id AND NOT period_only AND effective_at <= moment.at
+          AND (effective_at <= ruled.at OR price IS NULL
+               OR change_id IS NULL AND known_end <= recorded_at)
+        ORDER BY effective_at DESC, id DESC LIMIT 1) entry
   LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later
-                    WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id)
+                    WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id
+                      AND NOT later.period_only)
 """
 
 
@@ -100,7 +125,7 @@ def explain(subscription_id: int, at: datetime | None = None) -> Explanation | N
     `PriceChanges.describe` or one more if a price change decided the price.
     """
     with connection.cursor() as cursor:
-        cursor.execute(EXPLAIN.format(columns=", ".join(COLUMNS)), [at, subscription_id])
+        cursor.execute(EXPLAIN.format(columns=", ".join(COLUMNS)), [subscription_id, at])
         row = cursor.fetchone()
         if row is None:
             return None
@@ -183,11 +208,9 @@ def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None
     The price, since when, by which change: that of the value which came last, where it moved the
     price, and else what the entry says. A lock that has ended by then is none.
     """
-    ended_at, until = found["ended_at"], found["locked_until"]
-    if found["price"] is None:
+    until = found["locked_until"]
+    if found["price"] is None or found["said_otherwise"]:
         return
-    if ended_at is not None and ended_at <= found["recorded_at"] and found["change_id"] is None:
-        return  # a person said what it ended with
     if until is not None and until <= found["ruled_at"]:
         found.update(price_state="follows", locked_until=None, price_reason="")
         found.update(effective_at=until, change_id=None, author="")
@@ -228,9 +251,9 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
         return f"Its price of {price} was negotiated{reason}."
     if rule is None:
         return f"It followed the catalogue, at {price}; its service or plan is gone since."
-    if found["ended_at"] is not None and found["ended_at"] <= found["at"]:
+    if found["end_passed"] is not None:
         followed = f", following the catalogue: {rule.arithmetic}" if in_line else ""
-        return f"It ended at {_said(found['ended_at'])}, at a price of {price}{followed}."
+        return f"It ended at {_said(found['end_passed'])}, at a price of {price}{followed}."
     return f"It follows the catalogue: {rule.arithmetic}."
 
 

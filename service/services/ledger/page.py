@@ -17,7 +17,8 @@ from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
 
 # The name of what is sold and of who pays it, its comment and its dates are those of today. One
-# that was deleted since began with its first entry and ended with its last. Joined before the
+# that was deleted since has the period of its last entry, and ended with it at the latest; of
+# the time before entries had one it began with its first. Joined before the
 # total, so that it stays the sum of the rows: what is gone from the catalogue has no row.
 AS_OF = """
 WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
@@ -33,21 +34,25 @@ WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
 )
 SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
        page.price, page.price_state, page.locked_until,
-       CASE WHEN ends.last_id = page.entry_id THEN coalesce(subscription.price_reason, '')
+       CASE WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
             ELSE '' END,
-       coalesce(subscription.comment, ''), subscription.source, subscription.external_id,
-       coalesce(subscription.started_at,
+       coalesce(subscription.comment, ''), coalesce(subscription.source, last.source),
+       coalesce(subscription.external_id, last.external_id),
+       coalesce(subscription.started_at, last.started_at,
                 (SELECT effective_at FROM services_ledgerentry WHERE id = ends.first_id)),
        CASE WHEN subscription.id IS NULL
-            THEN (SELECT effective_at FROM services_ledgerentry WHERE id = ends.last_id)
+            THEN least(last.ended_at, last.effective_at)
             ELSE subscription.ended_at END,
        client.company_name, login.email, service.name, service.full_price,
        plan.plan_type, plan.discount_percent
   FROM book
  CROSS JOIN (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
   LEFT JOIN (page
-       JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id FROM services_ledgerentry
+       JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id,
+                            max(id) FILTER (WHERE NOT period_only) AS said_id
+                       FROM services_ledgerentry
                       WHERE subscription_id = page.subscription_id) ends ON true
+       JOIN services_ledgerentry last ON last.id = ends.last_id
        JOIN clients_client client ON client.id = page.client_id
        JOIN auth_user login ON login.id = client.user_id
        JOIN service_in_force service ON service.id = page.service_id

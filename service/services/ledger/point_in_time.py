@@ -15,35 +15,54 @@ from services.reading.total import EVERYTHING, Total
 from services.sql import SQL
 
 AS_OF_FILTERS = ("service", "plan", "client")
-# The last word counts: a correction says of an instant in the past what was to be paid then, and
-# says it later than the entry that it corrects. So first the newest entry of each, whatever it
-# says, and only then the conditions: who has moved to another service since is not found among
-# those of this one, and who was deleted is not there.
+# Facts stand in the order of their instants, and of one instant in that of their writing: what a
+# worker writes late of an instant stands before what somebody has said since. So first the newest
+# entry of each, whatever it says, and only then the conditions: who has moved to another service
+# since is not found among those of this one, and who was deleted is not there.
 #
 # What a follower pays no entry decides, but the values of the catalogue that are in force then:
-# so it makes no difference when a worker came. An entry that a person wrote behind the end says
-# what it ended with.
+# so it makes no difference when a worker came. One that had ended when it was recorded, at another
+# price than the rule's, has paid what was said.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
-       CASE WHEN follows AND (ended_at IS NULL OR ended_at > recorded_at OR change_id IS NOT NULL)
-            THEN coalesce({rule}, entry.price) ELSE entry.price END AS price,
+       CASE WHEN NOT follows
+              OR known_end <= recorded_at AND change_id IS NULL
+             AND entry.price <> price_rule_at(service_id, plan_id,
+                                              known_end - interval '1 microsecond')
+            THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
        CASE WHEN follows THEN 'follows' ELSE price_state END AS price_state,
        CASE WHEN follows THEN NULL ELSE locked_until END AS locked_until, entry_id
-  FROM (SELECT newest.*, subscription.started_at, subscription.ended_at, moment.at,
+  FROM (SELECT newest.*, period.*, moment.at,
+               CASE WHEN says_period THEN said_end ELSE period.ended_at END AS known_end,
                newest.price_state = 'follows'
-               OR coalesce(newest.locked_until <= least(moment.at, subscription.ended_at
+               OR coalesce(newest.locked_until <= least(moment.at, period.ended_at
                                                         - interval '1 microsecond'), false)
                AS follows
           FROM (SELECT %s::timestamptz AS at) moment
          CROSS JOIN LATERAL (
                SELECT DISTINCT ON (subscription_id)
                       subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, recorded_at, change_id, id AS entry_id
+                      locked_until, recorded_at, change_id, id AS entry_id,
+                      started_at IS NOT NULL AS says_period, ended_at AS said_end
                  FROM services_ledgerentry
-                WHERE effective_at <= moment.at {candidates}
-                ORDER BY subscription_id, id DESC) newest
+                WHERE effective_at <= moment.at AND NOT period_only {candidates}
+                ORDER BY subscription_id, effective_at DESC, id DESC) newest
           LEFT JOIN services_subscription subscription
-            ON subscription.id = newest.subscription_id) entry {catalogue}
+            ON subscription.id = newest.subscription_id
+          LEFT JOIN LATERAL (
+               SELECT started_at, ended_at FROM services_ledgerentry
+                WHERE subscription_id = newest.subscription_id AND price IS NULL
+                  AND subscription.id IS NULL
+                ORDER BY id DESC LIMIT 1) deleted ON true
+          LEFT JOIN (
+               SELECT subscription_id, min(unpaid_since) AS since
+                 FROM services_ledgerentry
+                WHERE unpaid_since IS NOT NULL AND unpaid_since <= %s AND effective_at > %s
+                GROUP BY subscription_id) gap ON gap.subscription_id = newest.subscription_id
+         CROSS JOIN LATERAL (
+               SELECT coalesce(subscription.started_at, deleted.started_at) AS started_at,
+                      least(subscription.ended_at, deleted.ended_at, gap.since) AS ended_at
+               ) period) entry {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
 # Starts and ends are those that are known now; who was deleted paid until then.
@@ -90,6 +109,7 @@ def as_of(
     if "client" in given:
         candidates += OF_CLIENT
         params.append(given["client"])
+    params += [instant, instant]
     few = bool(candidates)
     if not few:
         params += [instant, instant]

@@ -12,7 +12,8 @@ class LedgerEntry(models.Model):
 
     Triggers write it with each write of a price, of its state, or of whose price it is
     (migration `0005_ledger`), and the database refuses to change or delete it. `price` is NULL in
-    the entry of a subscription that was deleted. `ledger.py` reads it.
+    the entry of a subscription that was deleted. A start or an end that is set, moved or cleared
+    has an entry too (migration `0022_periods`). `ledger.py` reads it.
     """
 
     # Taken under the row's lock, so of one subscription the later entry has the greater id.
@@ -27,6 +28,16 @@ class LedgerEntry(models.Model):
     price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
     locked_until = models.DateTimeField(null=True)
+    # The period, as it stood when the entry was written; NULL in entries from before periods were.
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    # It was opened again: since that end, and until `effective_at`, nothing is paid.
+    unpaid_since = models.DateTimeField(null=True)
+    # Written for a start or an end: the price is the one in force, and nobody has touched it.
+    period_only = models.BooleanField(db_default=False)
+    # Whose price it was elsewhere, where the subscription is no more to be asked.
+    source = models.CharField(max_length=50, null=True)
+    external_id = models.CharField(max_length=50, null=True)
     # From when the price is in force, and when it was written: a worker may come late.
     effective_at = models.DateTimeField(db_default=Clock())
     recorded_at = models.DateTimeField(db_default=Clock())
@@ -49,6 +60,14 @@ class LedgerEntry(models.Model):
                 name="ledger_change",
                 fields=["change_id", "subscription_id"],
                 condition=Q(change_id__isnull=False),
+            ),
+            models.Index(
+                name="ledger_left", fields=["subscription_id", "id"], condition=Q(price=None)
+            ),
+            models.Index(
+                name="ledger_unpaid",
+                fields=["subscription_id"],
+                condition=Q(unpaid_since__isnull=False),
             ),
         ]
 

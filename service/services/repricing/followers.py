@@ -21,7 +21,7 @@ from services.models import (
     Subscription,
     SubscriptionQuerySet,
 )
-from services.repricing.writes import ledger_origin, write_price
+from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
 # What was in force the moment before its end.
@@ -158,17 +158,19 @@ WITH event AS MATERIALIZED (
       FROM services_subscription subscription
      CROSS JOIN LATERAL (
            SELECT id, effective_at FROM services_ledgerentry
-            WHERE subscription_id = subscription.id ORDER BY id DESC LIMIT 1) newest
+            WHERE subscription_id = subscription.id AND NOT period_only
+            ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
            SELECT min(effective_at) AS since FROM event WHERE due AND position > newest.id) due
      WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
 )
 INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        recorded_at, change_id)
-SELECT id, client_id, service_id, plan_id, entry.price, 'follows', entry.effective_at,
-       (SELECT book_clock()), change_id
-  FROM (SELECT owing.id, client_id, service_id, plan_id, number, change_id,
+       (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
+        effective_at, recorded_at, change_id)
+SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, service_id, plan_id,
+       entry.price, 'follows', started_at, ended_at, entry.effective_at, (SELECT book_clock()),
+       change_id
+  FROM (SELECT owing.id, client_id, service_id, plan_id, started_at, ended_at, number, change_id,
                owing.price AS stored_price, greatest(event.effective_at, came) AS effective_at,
                CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
                     ELSE event.price END AS price
@@ -228,10 +230,11 @@ UPDATE services_subscription subscription
           FROM unnest(%(ids)s::bigint[]) kept (id)
          CROSS JOIN LATERAL (
                SELECT id FROM services_ledgerentry
-                WHERE subscription_id = kept.id ORDER BY id DESC LIMIT 1) newest
+                WHERE subscription_id = kept.id AND NOT period_only
+                ORDER BY id DESC LIMIT 1) newest
          CROSS JOIN LATERAL (
                SELECT price FROM services_ledgerentry
-                WHERE subscription_id = kept.id AND effective_at <= %(at)s
+                WHERE subscription_id = kept.id AND effective_at <= %(at)s AND NOT period_only
                 ORDER BY id DESC LIMIT 1) paid
          WHERE newest.id < %(position)s
            AND {FOLLOWED_SINCE.format(subscription="kept.id")} <= %(at)s) paid
@@ -253,7 +256,9 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
     )
     with ledger_origin(repricing.change_id, repricing.effective_at):
         if not _written_before_start(event, service_id, plan_id):
-            newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
+            newest = LedgerEntry.objects.filter(
+                subscription_id=OuterRef("pk"), period_only=False
+            ).order_by("-id")
             return (
                 # Who came, or came to this pair, after the change has seen its price.
                 followers.alias(newest=Subquery(newest.values("id")[:1]))
@@ -288,10 +293,11 @@ SELECT * FROM (
            ) moved
      CROSS JOIN LATERAL (
            SELECT change_id, price_state FROM services_ledgerentry
-            WHERE subscription_id = moved.subscription_id ORDER BY id DESC LIMIT 1) newest
+            WHERE subscription_id = moved.subscription_id AND NOT period_only
+            ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
            SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
-            WHERE subscription_id = moved.subscription_id AND id < first_id
+            WHERE subscription_id = moved.subscription_id AND id < first_id AND NOT period_only
             ORDER BY id DESC LIMIT 1) before
      WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
  WHERE back_state <> price_state

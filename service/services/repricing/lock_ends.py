@@ -16,7 +16,7 @@ from django.db.models import OuterRef, Q, Subquery
 from pricebook.kit.points import at_point
 from services.models import Clock, LedgerEntry, LockEnd, Subscription
 from services.repricing.locks import LockHeld, giving_way
-from services.repricing.writes import ledger_origin
+from services.repricing.writes import CLIENT_THEN, ledger_origin
 
 # Rows that one transaction releases.
 ROWS = 5_000
@@ -65,11 +65,12 @@ MOVED_SINCE = """
 # end of the subscription.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
-       (subscription_id, client_id, service_id, plan_id, price, price_state, effective_at,
-        recorded_at, change_id)
-SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
+       (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
+        effective_at, recorded_at, change_id)
+SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="event.effective_at")},
+       subscription.service_id, subscription.plan_id,
        price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
-       'follows', event.effective_at, (SELECT book_clock()), event.change_id
+       'follows', started_at, ended_at, event.effective_at, (SELECT book_clock()), event.change_id
   FROM services_subscription subscription
  CROSS JOIN LATERAL (
        {

@@ -36,15 +36,22 @@ def ledger_origin(
         cursor.execute(setting, [part for name in names for part in (name, "")])
 
 
+# Whose it was at an instant: who writes of it late may find it with another client.
+CLIENT_THEN = """(
+    SELECT client_id FROM services_ledgerentry
+     WHERE subscription_id = {subscription}.id AND effective_at <= {at}
+     ORDER BY effective_at DESC, id DESC LIMIT 1)"""
+
 # In the order of ids, which are spread over the whole index of the ledger otherwise.
 WITH_ENTRIES = """
 WITH moved AS (
-    {update} RETURNING id, client_id, service_id, plan_id, price, price_state, locked_until
+    {update} RETURNING id, client_id, service_id, plan_id, price, price_state, locked_until,
+             started_at, ended_at
 )
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-        effective_at, recorded_at, change_id, author)
-SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+        started_at, ended_at, effective_at, recorded_at, change_id, author)
+SELECT id, client_id, service_id, plan_id, price, price_state, locked_until, started_at, ended_at,
        (SELECT ledger_effective_at()), (SELECT book_clock()), ledger_change(), ledger_author()
   FROM moved ORDER BY id
 """

@@ -48,7 +48,9 @@ def entries(subscription, *fields):
 
 
 def prices(subscription):
-    return entries(subscription, "price")
+    """What entries say of its price; those of a start or an end repeat it."""
+    written = LedgerEntry.objects.filter(subscription_id=subscription.pk, period_only=False)
+    return list(written.order_by("id").values_list("price", flat=True))
 
 
 def last_entry(subscription):
