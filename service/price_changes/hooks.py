@@ -22,6 +22,9 @@ class Answers:
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return explaining.pending(subscription_id)
 
+    def waiting_since(self) -> SQL:
+        return pending.WAITING_SINCE, ()
+
     def start_due(self) -> bool:
         return starting.start_due()
 

@@ -56,6 +56,9 @@ class PriceChanges(Protocol):
     def pending(self, subscription_id: int) -> list[PendingChange]:
         """What is scheduled for a subscription, in the order of its coming."""
 
+    def waiting_since(self) -> SQL:
+        """A statement of the earliest instant of a change that has come and is not started."""
+
     def start_due(self) -> bool:
         """Start every change whose instant has come; False if it had to give way to a lock."""
 
@@ -75,6 +78,9 @@ class NoPriceChanges:
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return []
+
+    def waiting_since(self) -> SQL:
+        return "SELECT NULL::timestamptz", ()
 
     def start_due(self) -> bool:
         return True

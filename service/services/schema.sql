@@ -956,7 +956,7 @@ BEGIN
         -- One whose end is put into the past ends with what was in force before it, and one that is
         -- opened again goes on with what was last said of it, unless the same write says a price.
         -- And a person's lock that says none keeps the price in force.
-        -- No join of new and old rows: the plan is that of the first call, made for as many as it had.
+        -- No join of new and old rows: the plan is that of the first call, for as many as it had.
         WITH compared AS (
             SELECT *, lag(client_id) OVER version AS old_client,
                    lag(service_id) OVER version AS old_service,
@@ -1019,13 +1019,32 @@ BEGIN
                SET price = price_now
               FROM priced
              WHERE subscription.id = priced.id AND priced.price <> price_now
+        ), begun_before AS (
+            INSERT INTO services_ledgerentry
+                   (subscription_id, client_id, service_id, plan_id, price, price_state,
+                    locked_until, started_at, ended_at, period_only,
+                    effective_at, recorded_at, author)
+            SELECT priced.id, first.client_id, first.service_id, first.plan_id,
+                   CASE WHEN first.price_state = 'follows'
+                        THEN coalesce(price_rule_at(first.service_id, first.plan_id,
+                                                    priced.started_at), first.price)
+                        ELSE first.price END,
+                   first.price_state, first.locked_until, priced.started_at, priced.ended_at, true,
+                   priced.started_at, clock, writer
+              FROM priced
+             CROSS JOIN LATERAL (
+                   SELECT client_id, service_id, plan_id, price, price_state, locked_until,
+                          effective_at
+                     FROM services_ledgerentry WHERE subscription_id = priced.id
+                    ORDER BY effective_at, id LIMIT 1) first
+             WHERE priced.started_at < old_start AND priced.started_at < first.effective_at
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 started_at, ended_at, unpaid_since, period_only,
                 effective_at, recorded_at, change_id, author)
         SELECT id, client_id, service_id, plan_id,
-               CASE WHEN period_only AND price_state = 'follows'
+               CASE WHEN period_only AND (price_state = 'follows' OR locked_until <= clock)
                      AND (ended_at IS NULL OR ended_at > clock)
                     THEN coalesce(rule_price, price_now) ELSE price_now END,
                price_state, locked_until, started_at, ended_at, unpaid_since, period_only,

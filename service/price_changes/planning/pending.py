@@ -17,6 +17,12 @@ from price_changes.planning.rows_sql import fetch, rows_sql
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
+# The earliest instant of what has come and is not started: nothing is written of it yet.
+WAITING_SINCE = """
+SELECT min(effective_at) FROM price_changes_pricechange
+ WHERE status = 'scheduled' AND effective_at <= book_now()
+"""
+
 # Most of what is scheduled names another service, plan or client, and is not even asked.
 MAY_CONCERN = """
 EXISTS (SELECT FROM services_subscription one

@@ -6,8 +6,9 @@ from pricebook.kit.access import KEY
 from pricebook.kit.named_statements import NamedStatement
 from services import ledger
 from services.audit.book_examples import Examples, examples
-from services.ledger.changes_feed import FEED
-from services.ledger.entries import COLUMNS
+from services.hooks import price_changes
+from services.ledger.changes_feed import FEED, UNTOLD, WRITERS
+from services.ledger.entries import COLUMNS, ELSEWHERE
 from services.ledger.explanation import EXPLAIN as EXPLAIN_SQL
 from services.ledger.page import statement_as_of
 from services.reading import breakdown_sql, catalogue_cache, pages
@@ -131,11 +132,31 @@ def _ledger(example: Examples) -> list[NamedStatement]:
             [0, 0, SIZE],
         ),
         NamedStatement(
+            "feed, who writes",
+            "the transactions that may hold it up",
+            LEDGER,
+            WRITERS,
+        ),
+        NamedStatement(
+            "feed, what is untold",
+            "the earliest instant of what has come into force and stands in no entry that was read",
+            LEDGER,
+            UNTOLD.format(waiting=price_changes().waiting_since()[0]),
+            [1],
+        ),
+        NamedStatement(
+            "feed, ids elsewhere",
+            "of the subscriptions of a page of entries",
+            LEDGER,
+            ELSEWHERE,
+            {"ids": [example.middle.pk]},
+        ),
+        NamedStatement(
             "explanation",
             "the entry that was in force at an instant, and what the rule said",
             EXPLAIN,
             EXPLAIN_SQL.format(columns=columns),
-            [None, example.middle.pk],
+            [example.middle.pk, None],
         ),
         NamedStatement(
             "entries before the start",

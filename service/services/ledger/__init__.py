@@ -3,8 +3,9 @@
 Triggers write it (migration `0005_ledger`); nothing here does. Three readers, three orders:
 
     history, explain   of one subscription, by id: its ids stand in the order of its commits
-    as_of              of an instant: of each subscription the last recorded word on it, that is
-                       the greatest id of those with effective_at not after the instant
+    as_of              of an instant: of each subscription the last word on it, that is the
+                       greatest (effective_at, id) of those not after the instant, and who pays by
+                       the period that is known now
     feed               of all, by (xact, id), and only what no open transaction can precede
 
 docs/decisions/0007-ledger.md has the reasons.

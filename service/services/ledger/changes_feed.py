@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import struct
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Self
 
 from django.db import connection
 
-from services.ledger.entries import COLUMNS, Entry
+from services.hooks import price_changes
+from services.ledger.entries import COLUMNS, Entry, identified
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,35 @@ class PlaceAhead(ValueError):
 
 @dataclass(frozen=True)
 class Feed:
+    """A page of entries, each with its currency, and how far they tell the whole story.
+
+    `complete_until`: whatever was recorded, or came into force, before this instant has been told
+    by here; starts and ends alone may be put into the past later. None where more entries wait to
+    be read, and where this user of the database may not see who holds the feed up.
+    """
+
     entries: list[Entry]
     next: Place  # also where there is nothing new: poll from there
+    complete_until: datetime | None
 
+
+# Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
+# since when it has been open only who may read all statistics, or is the same user. Whoever has
+# ended between the two looks has committed what it wrote: `UNTOLD` finds that.
+WRITERS = """
+SELECT least(book_now(), min(xact_start)),
+       bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
+  FROM pg_locks held LEFT JOIN pg_stat_activity session ON session.pid = held.pid
+ WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
+"""
 
 # A transaction below the snapshot's xmin has ended, and so has every one that came before it: no
 # entry can appear any more before the last one shown. Ids alone don't promise that: they are
 # taken before the commit, and of two transactions the one with the smaller ids may commit later.
 FEED = """
-SELECT server.next_xact, entry.*
-  FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xact) server
+SELECT server.*, entry.*
+  FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xact,
+               pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest) server
   LEFT JOIN (
     SELECT xact, {columns}
       FROM services_ledgerentry
@@ -67,6 +88,12 @@ SELECT server.next_xact, entry.*
        AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
      ORDER BY xact, id LIMIT %s) entry ON true
  ORDER BY entry.xact, entry.id
+"""
+# What has come into force and has no entry that was read: it stands behind an open transaction,
+# or no worker has written it yet.
+UNTOLD = """
+SELECT least((SELECT min(effective_at) FROM services_ledgerentry WHERE xact >= %s),
+             copies_late_since(book_now()), ({waiting}))
 """
 
 
@@ -76,16 +103,34 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
     In the order of transactions, a subscription's in the order of its writing. An entry appears
     when every transaction that began writing before its own has ended, so an open one holds the
     feed up, in whichever database of the server. `PlaceAhead` for a place that this server has
-    not come to. One query.
+    not come to. Three queries, four with the end of the ledger.
     """
     after = after or Place()
     with connection.cursor() as cursor:
+        # First: who has ended by the time that the entries are read is not seen any more.
+        cursor.execute(WRITERS)
+        since, all_seen = cursor.fetchone()
         cursor.execute(FEED.format(columns=", ".join(COLUMNS)), [after.xact, after.id, limit])
         rows = cursor.fetchall()
-    if after.xact >= rows[0][0]:
-        raise PlaceAhead(f"transaction {after.xact} is not before {rows[0][0]}")
-    found = [row[1:] for row in rows if row[1] is not None]
+        next_xact, oldest, *_ = rows[0]
+        if after.xact >= next_xact:
+            raise PlaceAhead(f"transaction {after.xact} is not before {next_xact}")
+        found = [row[2:] for row in rows if row[2] is not None]
+        entries = [dict(zip(COLUMNS, row[1:], strict=True)) for row in found]
     return Feed(
-        [dict(zip(COLUMNS, row[1:], strict=True)) for row in found],
+        identified(entries),
         next=Place(*found[-1][:2]) if found else after,
+        complete_until=_untold(since, oldest) if all_seen and len(found) < limit else None,
     )
+
+
+def _untold(since: datetime, oldest: int) -> datetime:
+    """The earliest instant of what has not been told; `oldest`: the first open transaction.
+
+    `since`: what had been open then has no earlier one. One query.
+    """
+    waiting, params = price_changes().waiting_since()
+    with connection.cursor() as cursor:
+        cursor.execute(UNTOLD.format(waiting=waiting), [oldest, *params])
+        (untold,) = cursor.fetchone()
+    return since if untold is None else min(since, untold)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
+from django.db import connection
+
 from services.models import LedgerEntry
 
-# What readers are shown of an entry. `price` is None in the entry of a deletion.
+# What readers are shown of an entry. `price` is None in the entry of a deletion, `started_at` in
+# one from before entries had the period.
 COLUMNS = (
     "id",
     "subscription_id",
@@ -16,6 +20,10 @@ COLUMNS = (
     "price",
     "price_state",
     "locked_until",
+    "started_at",
+    "ended_at",
+    "unpaid_since",
+    "period_only",
     "effective_at",
     "recorded_at",
     "change_id",
@@ -23,12 +31,46 @@ COLUMNS = (
 )
 Entry = dict[str, Any]
 
+# Whose a subscription is elsewhere: what it says itself, and what the entry of its deletion kept.
+ELSEWHERE = """
+SELECT id, source, external_id FROM services_subscription
+ WHERE id = ANY (%(ids)s) AND source IS NOT NULL
+ UNION ALL
+SELECT subscription_id, source, external_id FROM services_ledgerentry
+ WHERE subscription_id = ANY (%(ids)s) AND price IS NULL AND source IS NOT NULL
+"""
+
+
+def identified(entries: list[Entry]) -> list[Entry]:
+    """The entries, each with its currency, and the id of its subscription in another system.
+
+    That id is today's, or the last one of a subscription that was deleted. One query, if any.
+    """
+    elsewhere: dict[int, tuple[str, str]] = {}
+    if entries:
+        with connection.cursor() as cursor:
+            cursor.execute(ELSEWHERE, {"ids": [entry["subscription_id"] for entry in entries]})
+            elsewhere = {id: (source, external_id) for id, source, external_id in cursor.fetchall()}
+    nowhere = (None, None)
+    return [
+        entry
+        | dict(
+            zip(
+                ("source", "external_id"),
+                elsewhere.get(entry["subscription_id"], nowhere),
+                strict=True,
+            )
+        )
+        | {"currency": settings.CURRENCY}
+        for entry in entries
+    ]
+
 
 def history(subscription_id: int, after: int = 0, limit: int | None = None) -> list[Entry]:
     """Every price that a subscription ever had, in the order of their writing, newest last.
 
     Of one that was deleted too; empty for one that never was. From entry `after` on, up to
-    `limit`. One query.
+    `limit`. Two queries.
     """
     entries = LedgerEntry.objects.filter(subscription_id=subscription_id, id__gt=after)
-    return list(entries.order_by("id").values(*COLUMNS)[:limit])
+    return identified(list(entries.order_by("id").values(*COLUMNS)[:limit]))

@@ -80,7 +80,7 @@ SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reas
        list_price_at(entry.service_id, ruled.at) AS list_price,
        discount_at(entry.plan_id, ruled.at) AS discount_percent,
        price_rule_at(entry.service_id, entry.plan_id, ruled.at) AS rule_price,
-       entry.change_id IS NULL AND entry.known_end <= entry.recorded_at
+       entry.change_id IS NULL AND NOT entry.period_only AND entry.known_end <= entry.recorded_at
        AND entry.price <> price_rule_at(entry.service_id, entry.plan_id,
                                         entry.known_end - interval '1 microsecond')
        AS said_otherwise
@@ -106,9 +106,10 @@ SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reas
          FROM (SELECT *, CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
                       AS known_end
                  FROM services_ledgerentry) written
-        WHERE subscription_id = moment.id AND NOT period_only AND effective_at <= moment.at
+        WHERE subscription_id = moment.id AND effective_at <= moment.at
+          AND (NOT period_only OR effective_at < recorded_at)
           AND (effective_at <= ruled.at OR price IS NULL
-               OR change_id IS NULL AND known_end <= recorded_at)
+               OR change_id IS NULL AND known_end <= recorded_at AND NOT period_only)
         ORDER BY effective_at DESC, id DESC LIMIT 1) entry
   LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id

@@ -26,7 +26,7 @@ AS_OF_FILTERS = ("service", "plan", "client")
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN NOT follows
-              OR known_end <= recorded_at AND change_id IS NULL
+              OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
              AND entry.price <> price_rule_at(service_id, plan_id,
                                               known_end - interval '1 microsecond')
             THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
@@ -42,10 +42,11 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
          CROSS JOIN LATERAL (
                SELECT DISTINCT ON (subscription_id)
                       subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, recorded_at, change_id, id AS entry_id,
+                      locked_until, recorded_at, change_id, period_only, id AS entry_id,
                       started_at IS NOT NULL AS says_period, ended_at AS said_end
                  FROM services_ledgerentry
-                WHERE effective_at <= moment.at AND NOT period_only {candidates}
+                WHERE effective_at <= moment.at
+                  AND (NOT period_only OR effective_at < recorded_at) {candidates}
                 ORDER BY subscription_id, effective_at DESC, id DESC) newest
           LEFT JOIN services_subscription subscription
             ON subscription.id = newest.subscription_id

@@ -3,12 +3,13 @@
 Until now an entry told a price, and nothing of the period for which it is paid, so whoever billed
 by the ledger went on billing what had ended. Each entry has the period of its subscription now, as
 it stood when the entry was written. Where a write has said nothing but a start or an end, the entry
-`period_only` repeats the price in force; price changes, which ask who has had the last word on a
-price, look past it. `unpaid_since` is in the entry of one that was opened again: the end that had
-passed, from which to the entry's instant nothing is paid.
+is `period_only` and repeats the price in force; price changes, which ask who has had the last word
+on a price, look past it. `unpaid_since` is in the entry of one that was opened again: the end that
+had passed, from which to the entry's instant nothing is paid. The first price holds from the start
+on: a start that is put before the first entry has one with its instant.
 
-Entries of the time before say no period. For those that have ended, or have not begun, one is
-written here, so that what follows the ledger hears of it.
+Entries of the time before say no period. For those that have ended, or have not begun, or began
+before their first entry, one is written here, so that what follows the ledger hears of it.
 """
 
 from django.db import migrations, models
@@ -144,7 +145,7 @@ BEGIN
         -- One whose end is put into the past ends with what was in force before it, and one that is
         -- opened again goes on with what was last said of it, unless the same write says a price.
         -- And a person's lock that says none keeps the price in force.
-        -- No join of new and old rows: the plan is that of the first call, made for as many as it had.
+        -- No join of new and old rows: the plan is that of the first call, for as many as it had.
         WITH compared AS (
             SELECT *, lag(client_id) OVER version AS old_client,
                    lag(service_id) OVER version AS old_service,
@@ -207,13 +208,32 @@ BEGIN
                SET price = price_now
               FROM priced
              WHERE subscription.id = priced.id AND priced.price <> price_now
+        ), begun_before AS (
+            INSERT INTO services_ledgerentry
+                   (subscription_id, client_id, service_id, plan_id, price, price_state,
+                    locked_until, started_at, ended_at, period_only,
+                    effective_at, recorded_at, author)
+            SELECT priced.id, first.client_id, first.service_id, first.plan_id,
+                   CASE WHEN first.price_state = 'follows'
+                        THEN coalesce(price_rule_at(first.service_id, first.plan_id,
+                                                    priced.started_at), first.price)
+                        ELSE first.price END,
+                   first.price_state, first.locked_until, priced.started_at, priced.ended_at, true,
+                   priced.started_at, clock, writer
+              FROM priced
+             CROSS JOIN LATERAL (
+                   SELECT client_id, service_id, plan_id, price, price_state, locked_until,
+                          effective_at
+                     FROM services_ledgerentry WHERE subscription_id = priced.id
+                    ORDER BY effective_at, id LIMIT 1) first
+             WHERE priced.started_at < old_start AND priced.started_at < first.effective_at
         )
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 started_at, ended_at, unpaid_since, period_only,
                 effective_at, recorded_at, change_id, author)
         SELECT id, client_id, service_id, plan_id,
-               CASE WHEN period_only AND price_state = 'follows'
+               CASE WHEN period_only AND (price_state = 'follows' OR locked_until <= clock)
                      AND (ended_at IS NULL OR ended_at > clock)
                     THEN coalesce(rule_price, price_now) ELSE price_now END,
                price_state, locked_until, started_at, ended_at, unpaid_since, period_only,
@@ -255,6 +275,24 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
  WHERE ended_at IS NOT NULL OR started_at > book_now()
  ORDER BY id
 """
+BEGUN_BEFORE = """
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+        started_at, ended_at, period_only, effective_at, author)
+SELECT subscription.id, first.client_id, first.service_id, first.plan_id,
+       CASE WHEN first.price_state = 'follows'
+            THEN coalesce(price_rule_at(first.service_id, first.plan_id, started_at), first.price)
+            ELSE first.price END,
+       first.price_state, first.locked_until, started_at, ended_at, true, started_at, 'Pricebook'
+  FROM services_subscription subscription
+  JOIN (SELECT DISTINCT ON (subscription_id)
+               subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+               effective_at
+          FROM services_ledgerentry ORDER BY subscription_id, effective_at, id) first
+    ON first.subscription_id = subscription.id
+ WHERE started_at < first.effective_at
+ ORDER BY subscription.id
+"""
 
 
 class Migration(migrations.Migration):
@@ -279,5 +317,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(unpaid_since__isnull=False),
             ),
         ),
-        migrations.RunSQL([LEFT, CUT, WRITTEN, FILL]),
+        migrations.RunSQL([LEFT, CUT, WRITTEN, BEGUN_BEFORE, FILL]),
     ]

@@ -28,6 +28,7 @@ class LedgerView(APIView):
         """Entries in the order of their transactions, each once: to be polled with `next`.
 
         An entry comes when no transaction that began before its own is open any more.
+        `complete_until` tells whether silence means that there is nothing new.
         """
         query = request.query_params
         parameters.refuse_unknown(query, ["after", "limit"])
@@ -42,7 +43,13 @@ class LedgerView(APIView):
                 " one was restored. Read from the beginning: leave it out.",
                 code="place_ahead",
             ) from error
-        return Response({"result": feed.entries, "next": str(feed.next)})
+        return Response(
+            {
+                "result": feed.entries,
+                "next": str(feed.next),
+                "complete_until": feed.complete_until,
+            }
+        )
 
 
 def place_of(query: QueryDict) -> ledger.Place | None:

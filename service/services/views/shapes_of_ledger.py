@@ -8,14 +8,29 @@ from services.models import LedgerEntry, Subscription
 
 
 class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
-    """One price that a subscription has had: from when, written when, by which change, by whom."""
+    """What a subscription pays, and for which period: from when, written when, by whom."""
+
+    currency = serializers.CharField(help_text="ISO 4217; of the whole book.")
 
     class Meta:
         model = LedgerEntry
-        fields = COLUMNS
+        fields = (*COLUMNS, "source", "external_id", "currency")
         read_only_fields = fields
         extra_kwargs = {
             "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},
+            "started_at": {
+                "help_text": "From when it is paid, as of this entry; null: of the time before"
+                " entries had that."
+            },
+            "ended_at": {"help_text": "Until when it is paid, as of this entry; null: no end."},
+            "unpaid_since": {
+                "help_text": "It was opened again: from then to `effective_at` nothing is paid."
+            },
+            "period_only": {
+                "help_text": "Written for a start or an end; the price is the one in force."
+            },
+            "source": {"help_text": "Where `external_id` is from."},
+            "external_id": {"help_text": "The id of the subscription in `source`."},
             "effective_at": {"help_text": "From when it is in force."},
             "recorded_at": {"help_text": "When it was written."},
             "change_id": {"help_text": "The price change; null: somebody's own write."},
@@ -30,6 +45,11 @@ class FeedSerializer(serializers.Serializer):
     result = LedgerEntrySerializer(many=True)
     next = serializers.CharField(
         help_text="Where to go on, as `after`; also when there is nothing new."
+    )
+    complete_until = serializers.DateTimeField(
+        allow_null=True,
+        help_text="What was recorded, or came into force, before then has all been told; null:"
+        " read on, or the database's user may not see who holds the feed up.",
     )
 
 
