@@ -54,7 +54,7 @@ class Biller:
 
     def bills(self, at: datetime) -> dict[int, Decimal]:
         """Who pays at an instant, and what."""
-        told = {}
+        told: dict[int, list[dict]] = {}
         for entry in self.entries:
             told.setdefault(entry["subscription_id"], []).append(entry)
         found = {pk: self._paid(entries, at) for pk, entries in told.items()}

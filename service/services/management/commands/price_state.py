@@ -150,8 +150,8 @@ class Command(BaseCommand):
             raise CommandError(f"There was never a subscription {subscription}.")
         if json:
             return self.write_json(entries)
-        head = ("entry", "in force from", "price", "state", "change", "by", "recorded")
-        self.write(table("><><><<", [head, *map(_entry, entries)]))
+        head = ("entry", "in force from", "price", "state", "paid", "change", "by", "recorded")
+        self.write(table("><><<><<", [head, *map(_entry, entries)]))
 
     def as_of(
         self,
@@ -233,10 +233,20 @@ def _entry(entry: ledger.Entry) -> tuple[str, ...]:
         moment(entry["effective_at"]),
         money(entry["price"]),
         "deleted" if entry["price"] is None else _state(entry),
+        _period(entry),
         "" if entry["change_id"] is None else str(entry["change_id"]),
         entry["author"],
         moment(entry["recorded_at"]) if late else "",
     )
+
+
+def _period(entry: ledger.Entry) -> str:
+    """For which period it is paid, as of the entry; nothing where it says none."""
+    if entry["started_at"] is None:
+        return ""
+    end = f" until {moment(entry['ended_at'])}" if entry["ended_at"] else ""
+    gap = entry["unpaid_since"]
+    return f"from {moment(entry['started_at'])}{end}" + (f", not since {moment(gap)}" if gap else "")
 
 
 def _state(row: ledger.Entry) -> str:
