@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from price_changes.planning import pending
 from price_changes.running import moving, starting
 from price_changes.showing import explaining
-from services.hooks import Change, Chunk, PendingChange
+from services.hooks import Change, Chunk, PendingChange, WaitingChange
 from services.models import RepricingStep
 from services.sql import SQL
 
@@ -21,6 +23,9 @@ class Answers:
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return explaining.pending(subscription_id)
+
+    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
+        return pending.waiting_for(instant)
 
     def waiting_since(self) -> SQL:
         return pending.WAITING_SINCE, ()

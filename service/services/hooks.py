@@ -36,6 +36,18 @@ class PendingChange:
 
 
 @dataclass(frozen=True)
+class WaitingChange:
+    """A change of a set that is approved, and of which an answer does not tell, or not of all rows.
+
+    What it does to which rows stands in the book when they have been listed and moved.
+    """
+
+    id: int
+    title: str
+    effective_at: datetime
+
+
+@dataclass(frozen=True)
 class Chunk:
     """What a mover has done: it looked at `rows` up to `last_id`, and moved some of them."""
 
@@ -55,6 +67,9 @@ class PriceChanges(Protocol):
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
         """What is scheduled for a subscription, in the order of its coming."""
+
+    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
+        """What has come by an instant and is not in its figures, or not in all; in their order."""
 
     def waiting_since(self) -> SQL:
         """A statement of the earliest instant of a change that has come and is not started."""
@@ -77,6 +92,9 @@ class NoPriceChanges:
         return None
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
+        return []
+
+    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
         return []
 
     def waiting_since(self) -> SQL:

@@ -101,6 +101,14 @@ class NegotiateSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=price_state.LONGEST_REASON)
 
 
+class WaitingChangeSerializer(serializers.Serializer):
+    """A change of a set that is approved and due by an instant, and not applied yet."""
+
+    id = serializers.IntegerField()
+    title = serializers.CharField()
+    effective_at = serializers.DateTimeField()
+
+
 @extend_schema_serializer(many=False)
 class PageSerializer(serializers.Serializer):
     """A page of subscriptions, and the total of all that match."""
@@ -115,3 +123,8 @@ class PageSerializer(serializers.Serializer):
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
+    waiting_for = WaitingChangeSerializer(
+        many=True,
+        required=False,
+        help_text="With `as_of`: what has come by then and is not in the figures, or not in all.",
+    )

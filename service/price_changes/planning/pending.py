@@ -7,6 +7,7 @@ preview and start read too.
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import BooleanField, Q, QuerySet
@@ -14,6 +15,7 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning.rows_sql import fetch, rows_sql
+from services.hooks import WaitingChange
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
@@ -22,6 +24,18 @@ WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= book_now()
 """
+
+Status = PriceChange.Status
+UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
+
+
+def waiting_for(instant: datetime) -> list[WaitingChange]:
+    """Changes of a set, and their reverts, due by an instant and not applied yet. One query."""
+    of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
+    due = PriceChange.objects.filter(of_sets, status__in=UNFINISHED, effective_at__lte=instant)
+    columns = due.order_by("effective_at", "approval").values_list("id", "title", "effective_at")
+    return [WaitingChange(*values) for values in columns]
+
 
 # Most of what is scheduled names another service, plan or client, and is not even asked.
 MAY_CONCERN = """

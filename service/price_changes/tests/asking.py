@@ -162,9 +162,17 @@ class Asking:
             yield "just after", at + SECOND
         yield "at the end", self.timeline.now
 
-    def _compare_then(self, now: datetime, when: str) -> None:
-        waiting = self._waiting(now)
-        instants = list(self._instants())
+    def _compare_ahead(self, now: datetime, when: str) -> None:
+        """What will be paid, by what is known now."""
+        self.timeline.set(now, ticks=False)
+        minutes = [minute for minute in self.history.minutes if instant(minute) > now]
+        ahead = [("ahead", instant(minute)) for minute in minutes] or [("ahead", now + SECOND)]
+        chosen = ahead if self.every else [self.random.choice(ahead)]
+        self._compare_as_of(chosen, f"{when} {self._said(now)}", self._waiting(chosen[-1][1]))
+
+    def _compare_as_of(
+        self, instants: list[tuple[str, datetime]], when: str, waiting: dict[int, datetime]
+    ) -> None:
         found: dict[tuple[int, int], tuple[Any, ...]] = {}
         numbers = {pk: number for number, pk in self.subscriptions.items()}
         statements: list[str] = []
@@ -187,6 +195,11 @@ class Asking:
                 if told != should:
                     about = f"#{number} {where} {self._said(at)}"
                     self._differs("as_of", when, about, told and told[-3:], should and should[-3:])
+
+    def _compare_then(self, now: datetime, when: str) -> None:
+        waiting = self._waiting(now)
+        instants = list(self._instants())
+        self._compare_as_of(instants, when, waiting)
         asked = instants if self.every else self.random.sample(instants, min(2, len(instants)))
         for where, at in asked:
             if all(since > at for since in waiting.values()):

@@ -68,6 +68,7 @@ class Play(Asking):
                 self.schedule.after_a_write()
             if wrote:
                 self._compare_now(at + SECOND, "after a write")
+                self._compare_ahead(at + SECOND, "after a write")
         end = self.timeline.now + histories.MINUTE
         self._compare_now(end, "at the end, before workers came")
         self._compare_then(end, "at the end, before workers came")

@@ -3,7 +3,7 @@
 import getpass
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from django.core.management.base import CommandError
@@ -29,14 +29,6 @@ def count(text: str) -> int:
 def instant(text: str) -> datetime:
     """A time with its time zone."""
     return _checked(parsing.instant, text)
-
-
-def past_instant(text: str) -> datetime:
-    """A time that somebody can know of, with its time zone."""
-    at = instant(text)
-    if at > datetime.now(UTC):
-        raise ArgumentTypeError(f"it lies in the future, and nobody knows that: {text[:100]!r}")
-    return at
 
 
 def add_author(parser: ArgumentParser) -> None:

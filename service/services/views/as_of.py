@@ -1,11 +1,14 @@
 """What a request as of an instant may ask, and the answer where nothing was there then."""
 
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from rest_framework.exceptions import NotFound
 
 from pricebook.kit.errors import BadParameter
 from services import ledger
+from services.hooks import price_changes
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Ordering
 
@@ -24,6 +27,11 @@ def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
                 code="not_with_as_of",
                 allowed=list(ledger.AS_OF_FILTERS),
             )
+
+
+def waiting_for(instant: datetime) -> list[dict[str, Any]]:
+    """The changes of sets that an answer as of an instant does not hold, as the API has them."""
+    return [asdict(change) for change in price_changes().waiting_for(instant)]
 
 
 def nothing_then(pk: str, instant: datetime | None) -> NotFound:

@@ -55,8 +55,9 @@ LIST_PARAMETERS = [
     OpenApiParameter(
         "as_of",
         filters.INSTANT.schema,
-        description="What was paid then, ISO 8601 with a time zone, not in the future. Goes with"
-        " service, plan and client, as they were then. Names, comment and dates are today's.",
+        description="What is paid then, ISO 8601 with a time zone: in the future by what is known"
+        " now. Goes with service, plan and client, as they are then. Names, comment and dates are"
+        " today's. `waiting_for` names the changes of sets that are not in the figures.",
     ),
     ordering_parameter(ORDERINGS),
     CURSOR,

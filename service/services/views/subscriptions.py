@@ -34,7 +34,7 @@ from services.serializers import (
     PageSerializer,
 )
 from services.transfer import streaming
-from services.views.as_of import nothing_then, refuse_with_as_of
+from services.views.as_of import nothing_then, refuse_with_as_of, waiting_for
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
@@ -105,7 +105,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             query, [*filters.FILTERS, "as_of", "ordering", *parameters.PAGING]
         )
         wanted, ordering = parameters.book_filter(query), ordering_of(query)
-        instant = parameters.past_instant(query, "as_of")
+        instant = parameters.instant_of(query, "as_of")
         cursor = cursor_of(query, marked(wanted, ordering, instant), ordering)
         size = parameters.page_size(query)
         if instant is None:
@@ -117,7 +117,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
             except Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
         else:
-            to = answer_to(request)
+            waiting = waiting_for(instant)
+            to = f"{answer_to(request)} {waiting}"
             refuse_with_as_of(wanted, ordering)
             try:
                 page = page_as_of(instant, wanted, cursor, size, seen_by(request, to))
@@ -131,7 +132,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "currency": settings.CURRENCY,
                 "next": link(request, page.next),
                 "previous": link(request, page.previous),
-            },
+            }
+            | ({} if instant is None else {"waiting_for": waiting}),
             headers=validator(page.version, to),
         )
 
@@ -147,17 +149,18 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
         parameters.refuse_unknown(request.query_params, ["as_of"])
-        instant = parameters.past_instant(request.query_params, "as_of")
+        instant = parameters.instant_of(request.query_params, "as_of")
         if instant is None:
             return super().retrieve(request, pk=pk)
-        to = answer_to(request)
+        waiting = waiting_for(instant)
+        to = f"{answer_to(request)} {waiting}"
         try:
             found, version = one_as_of(instant, known_id(pk), seen_by(request, to))
         except Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))
         if found is None:
             raise nothing_then(pk, instant)
-        return Response(found, headers=validator(version, to))
+        return Response(found | {"waiting_for": waiting}, headers=validator(version, to))
 
     @extend_schema(
         parameters=[PATH_ID, CURSOR, PAGE_SIZE],
@@ -191,7 +194,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def explain(self, request: Request, pk: str) -> Response:
         """Why a subscription pays what it pays, or paid what it paid."""
         parameters.refuse_unknown(request.query_params, ["at"])
-        instant = parameters.past_instant(request.query_params, "at")
+        instant = parameters.instant_of(request.query_params, "at")
         explanation = ledger.explain(known_id(pk), instant)
         if explanation is None:
             raise nothing_then(pk, instant)

@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from services import ledger, price_state
+from services.hooks import price_changes
 from services.management import arguments
 from services.management.table import moment, money, table
 from services.models import Subscription
@@ -59,13 +60,13 @@ class Command(BaseCommand):
             metavar="INSTANT",
             help="with time zone (default: until it is released)",
         )
-        one["explain"].add_argument("--at", type=arguments.past_instant, metavar="INSTANT")
+        one["explain"].add_argument("--at", type=arguments.instant, metavar="INSTANT")
         one["history"].add_argument(
             "--after", type=arguments.number, default=0, metavar="ENTRY", help="read on behind it"
         )
         one["history"].add_argument("--limit", type=arguments.count)
         as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
-        as_of.add_argument("instant", type=arguments.past_instant, help="with time zone")
+        as_of.add_argument("instant", type=arguments.instant, help="with time zone")
         for name in ("subscription", *ledger.AS_OF_FILTERS):
             as_of.add_argument(f"--{name}", type=arguments.number, metavar="ID")
         as_of.add_argument("--limit", type=arguments.count, default=20, help="rows to print")
@@ -173,10 +174,16 @@ class Command(BaseCommand):
             )
             names = [column.name for column in cursor.description]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for waits in price_changes().waiting_for(instant):
+            title = f" “{waits.title}”" if waits.title else ""
+            self.stderr.write(
+                f"Not in these figures, or not in all: price change {waits.id}{title}, due at"
+                f" {moment(waits.effective_at)}. What it does stands there when it is applied."
+            )
         if json:
             return self.write_json(rows)
         if not rows:
-            self.stdout.write(f"Nobody paid anything at {moment(instant)}.")
+            self.stdout.write(f"Nobody pays anything at {moment(instant)}.")
             return
         head = ("subscription", "client", "service", "plan", "price", "state")
         lines = [
@@ -246,7 +253,9 @@ def _period(entry: ledger.Entry) -> str:
         return ""
     end = f" until {moment(entry['ended_at'])}" if entry["ended_at"] else ""
     gap = entry["unpaid_since"]
-    return f"from {moment(entry['started_at'])}{end}" + (f", not since {moment(gap)}" if gap else "")
+    return f"from {moment(entry['started_at'])}{end}" + (
+        f", not since {moment(gap)}" if gap else ""
+    )
 
 
 def _state(row: ledger.Entry) -> str:
