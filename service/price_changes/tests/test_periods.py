@@ -5,6 +5,7 @@ The biller here folds the feed as docs/api.md tells it to, and shares no code wi
 
 from datetime import datetime
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -62,8 +63,10 @@ class Biller:
 
     def _paid(self, entries: list[dict], at: datetime) -> Decimal | None:
         last = entries[-1]
-        if at < instant(last["started_at"]) or (
-            last["ended_at"] and instant(last["ended_at"]) <= at
+        if (
+            last["started_at"] is None
+            or at < instant(last["started_at"])
+            or (last["ended_at"] and instant(last["ended_at"]) <= at)
         ):
             return None
         for entry in entries:
@@ -329,3 +332,31 @@ class TestPricesAtAnEnd:
         why = ledger.explain(row.pk)
         assert why.text.startswith("It ended at ")
         assert (why.price, why.change.id, why.since) == (24, change.pk, change.effective_at)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migration_tells_the_periods_of_a_book_that_had_none_in_its_ledger():
+    phone, now = a_service(20), clock()
+    rows = [a_subscription(service=phone) for _ in range(4)]
+    update(rows[0], started_at=now - 90 * DAY)
+    update(rows[1], ended_at=now + 30 * DAY)
+    update(rows[2], started_at=now + 60 * DAY)
+    instants = [now + days * DAY for days in (-91, -89, 1, 29, 31, 61)]
+    before = [the_book(at) for at in instants]
+    assert len({str(book) for book in before}) > 4
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_append_only")
+        cursor.execute("DELETE FROM services_ledgerentry WHERE period_only")
+        cursor.execute("UPDATE services_ledgerentry SET started_at = NULL, ended_at = NULL")
+        cursor.execute("ALTER TABLE services_ledgerentry ENABLE TRIGGER ledger_append_only")
+        assert the_book(instants[1]) == {}  # as it was
+        migration = import_module("services.migrations.0022_periods")
+        cursor.execute(migration.BEGUN_BEFORE)
+        cursor.execute(migration.FILL)
+    assert [the_book(at) for at in instants] == before
+    biller = Biller()
+    biller.reads_on()
+    told = {pk for each in before for pk in each if pk != rows[3].pk}
+    for at, book in zip(instants, before, strict=True):
+        of_told = {pk: price for pk, price in book.items() if pk in told}
+        assert {pk: price for pk, price in biller.bills(at).items() if pk in told} == of_told
