@@ -283,9 +283,9 @@ class TestPriceChanges:
         first, second = row.client, a_client()
         at = clock()
         scheduled(at, kind="list_price", service=phone.pk, new_value="24")
+        scheduled(clock(), kind="list_price", service=phone.pk, new_value="25")
         between = clock()
         update(row, client=second)
-        scheduled(clock(), kind="list_price", service=phone.pk, new_value="25")
         drained()
         assert LedgerEntry.objects.filter(effective_at=at).latest("id").client_id == first.pk
 
