@@ -261,6 +261,16 @@ class TestPriceChanges:
         prices = Subscription.objects.values_list("price", "price_state")
         assert set(prices) == {(Decimal(20), "follows")}
 
+    def test_take_back_a_price_though_an_end_came_behind_a_revert(self):
+        row = a_subscription(service=a_service(20))
+        first = applied(planned(kind="set", adjustment="add", operand="5"), "current")
+        over = applied(planned(kind="set", adjustment="add", operand="1"), "current")
+        reverted(over)
+        update(row, ended_at=clock() + 30 * DAY)
+        assert lifecycle.outcome(reverted(first))["applied"] == 1
+        row.refresh_from_db()
+        assert (row.price, row.price_state) == (20, "follows")
+
     def test_move_who_was_given_an_end_while_they_waited(self):
         """An entry that repeats the price in force is not taken for the change's own."""
         phone = a_service(20)
