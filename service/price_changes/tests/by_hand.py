@@ -62,6 +62,11 @@ BUILT = [
         own(5, "ended", ended_at=2),
         own(6, "reopened"),
     ],
+    [
+        own(1, "negotiated", price=Decimal(24)),
+        own(3, "negotiated", price=Decimal(30)),
+        own(5, "ended", ended_at=2),
+    ],
     [own(1, "ended", ended_at=2), own(3, "deleted")],
     [edited(3), own(5, "moved to a client", to=2)],
 ]

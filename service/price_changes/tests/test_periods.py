@@ -287,6 +287,20 @@ class TestPriceChanges:
         assert (moved.price, moved.ended_at) == (24, period.ended_at)
         assert not book_check.check().differs
 
+    def test_owe_each_its_entry_to_who_was_given_an_end_while_they_waited(self):
+        phone = a_service(20)
+        row = a_subscription(service=phone)
+        changes = [
+            scheduled(clock(), kind="list_price", service=phone.pk, new_value=value)
+            for value in ("24", "25")
+        ]
+        started()
+        update(row, ended_at=clock() + 30 * DAY)
+        drained()
+        entries = LedgerEntry.objects.filter(period_only=False).order_by("effective_at")
+        told = list(entries.values_list("price", "change_id"))
+        assert told == [(20, None), (24, changes[0].pk), (25, changes[1].pk)]
+
     def test_leave_a_late_entry_to_the_client_of_the_instant(self):
         phone = a_service(20)
         row = a_subscription(service=phone)
