@@ -104,3 +104,17 @@ def test_an_etag_of_the_future_is_void_when_something_is_scheduled():
     seen = {"If-None-Match": before["ETag"]}
     after = a_reader().get("/api/subscriptions/", asked, headers=seen)
     assert (after.status_code, set(prices(after.json()).values())) == (200, {24})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_etag_of_the_future_is_void_when_a_set_is_scheduled_which_writes_nothing_of_the_book():
+    a_subscription(service=a_service(20))
+    at = clock() + 10 * DAY
+    change = planned(kind="set", adjustment="add", operand="5", effective_at=at)
+    asked = {"as_of": (at + SECOND).isoformat()}
+    before = a_reader().get("/api/subscriptions/", asked)
+    approved(change, "current")
+    seen = {"If-None-Match": before["ETag"]}
+    after = a_reader().get("/api/subscriptions/", asked, headers=seen)
+    assert after.status_code == 200
+    assert [waits["id"] for waits in after.json()["waiting_for"]] == [change.pk]
