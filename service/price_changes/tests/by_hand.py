@@ -67,6 +67,11 @@ BUILT = [
         own(3, "negotiated", price=Decimal(30)),
         own(5, "ended", ended_at=2),
     ],
+    [
+        own(1, "negotiated", price=Decimal(24)),
+        own(3, "started", started_at=-4),
+        own(5, "ended", ended_at=-2),
+    ],
     [own(1, "ended", ended_at=2), own(3, "deleted")],
     [edited(3), own(5, "moved to a client", to=2)],
 ]

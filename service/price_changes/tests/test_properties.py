@@ -519,7 +519,7 @@ def raise_all(book, operand=5, later=False):
 
 
 def without_the_rule(definition):
-    return definition.replace("moved.price_state = 'follows'", "false")
+    return definition.replace("WHEN price_state = 'follows' THEN rule_price", "")
 
 
 class TestTheMachineCatches:

@@ -1,5 +1,6 @@
 """What becomes of each row: which price is in force, what is left alone, what is put back."""
 
+import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -498,8 +499,9 @@ class TestLocks:
 
     def test_one_that_has_ended_unnoticed_is_judged_as_it_stands(self, subscription):
         Subscription.objects.update(
-            price_state="locked", locked_until=clock() - SECOND, price_reason="was"
+            price_state="locked", locked_until=clock() + SECOND / 10, price_reason="was"
         )
+        time.sleep(0.1)
         change = planned(kind="set", adjustment="add", operand=5)
         approved(change)
         started()  # and no sweep has looked for ends of locks

@@ -32,7 +32,7 @@ LEDGER = """
            subscription.price, subscription.price_state, subscription.locked_until,
            entry.price AS recorded_price, entry.price_state AS recorded_price_state,
            entry.locked_until AS recorded_locked_until
-      FROM (SELECT max(id) FILTER (WHERE NOT period_only OR ended_at <= recorded_at) AS id
+      FROM (SELECT max(id) FILTER (WHERE NOT period_only OR ended_at <= effective_at) AS id
               FROM services_ledgerentry GROUP BY subscription_id) last
       JOIN services_ledgerentry entry USING (id)
       FULL JOIN services_subscription subscription ON subscription.id = entry.subscription_id
@@ -162,7 +162,7 @@ SELECT id, client_id, service_id, plan_id, price, coalesce(price_state, recorded
           LEFT JOIN services_subscription subscription ON subscription.id = wanted.id
           LEFT JOIN LATERAL (SELECT * FROM services_ledgerentry
                               WHERE subscription_id = wanted.id
-                                AND (NOT period_only OR ended_at <= recorded_at)
+                                AND (NOT period_only OR ended_at <= effective_at)
                               ORDER BY subscription_id DESC, id DESC LIMIT 1) entry ON true
        ) compared
  WHERE {UNRECORDED} AND (is_there OR is_known)

@@ -196,13 +196,20 @@ BEGIN
               FROM written
               LEFT JOIN pair USING (service_id, plan_id)
               LEFT JOIN LATERAL (
-                   SELECT service_id AS word_service, plan_id AS word_plan, price AS word_price,
-                          price_state AS word_state, locked_until AS word_until
-                     FROM services_ledgerentry
-                    WHERE coalesce(ends_at, written.unpaid_since) IS NOT NULL
-                      AND subscription_id = written.id AND NOT period_only
-                      AND (effective_at < ends_at) IS NOT FALSE
-                    ORDER BY effective_at DESC, id DESC LIMIT 1) word ON true
+                   (SELECT service_id AS word_service, plan_id AS word_plan, price AS word_price,
+                           price_state AS word_state, locked_until AS word_until
+                      FROM services_ledgerentry
+                     WHERE coalesce(ends_at, written.unpaid_since) IS NOT NULL
+                       AND subscription_id = written.id
+                       AND (NOT period_only OR effective_at < recorded_at)
+                       AND (effective_at < ends_at) IS NOT FALSE
+                     ORDER BY effective_at DESC, id DESC LIMIT 1)
+                    UNION ALL
+                   (SELECT service_id, plan_id, price, price_state, locked_until
+                      FROM services_ledgerentry
+                     WHERE ends_at IS NOT NULL AND subscription_id = written.id
+                     ORDER BY effective_at, id LIMIT 1)
+                    LIMIT 1) word ON true
         ), kept AS (
             UPDATE services_subscription subscription
                SET price = price_now
@@ -268,10 +275,10 @@ END $$;
 FILL = """
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-        started_at, ended_at, period_only, author)
+        started_at, ended_at, period_only, effective_at, recorded_at, author)
 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-       started_at, ended_at, true, 'Pricebook'
-  FROM services_subscription
+       started_at, ended_at, true, at, at, 'Pricebook'
+  FROM services_subscription, (SELECT book_clock() AS at OFFSET 0) moment
  WHERE ended_at IS NOT NULL OR started_at > book_now()
  ORDER BY id
 """
