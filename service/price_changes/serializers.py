@@ -102,6 +102,9 @@ class OutcomeSerializer(serializers.Serializer):
         allow_null=True, help_text="Of the catalogue: written between the preview and the start."
     )
     superseded = serializers.IntegerField(help_text="Rows of other changes that this one holds.")
+    taken_back_by = serializers.IntegerField(
+        allow_null=True, help_text="Of one that was cancelled: the change that takes it back."
+    )
 
 
 class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):

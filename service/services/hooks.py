@@ -49,13 +49,18 @@ class WaitingChange:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a mover has done: it looked at `rows` up to `last_id`, and moved some of them."""
+    """What a mover has done: it looked at `rows` up to `last_id`, and moved some of them.
+
+    What the change says of its rows: one that a chunk of another change has moved for this one
+    too is `moved`, and not `written`.
+    """
 
     rows: int
     last_id: int
     moved: int
     done: bool  # nothing of the step is left behind `last_id`
     stamped: int = 0  # comments that were written beside the prices
+    written: int | None = None  # prices that were written now, if they are not those that moved
 
 
 class PriceChanges(Protocol):

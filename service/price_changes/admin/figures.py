@@ -11,8 +11,8 @@ from django.utils.dateparse import parse_datetime
 
 from price_changes import verbs
 from price_changes.models import PriceChange
-from price_changes.planning.catalogue_value import value_since
-from price_changes.showing.rows import COUNTED, held_by, holds
+from price_changes.planning.catalogue_value import CATALOGUE, value_since
+from price_changes.showing.rows import held_by, holds, named_reasons
 from services.models import Skip, book_clock
 
 Status = PriceChange.Status
@@ -33,6 +33,19 @@ def moves_soon(change: PriceChange) -> bool:
     if change.status != Status.SCHEDULED or change.effective_at is None:
         return change.status == Status.APPLYING
     return change.effective_at < book_clock() + timedelta(minutes=1)
+
+
+def in_force(change: PriceChange) -> str:
+    """How far one is that a cancel takes back: "copied" or "moved" in part; empty: it has no part.
+
+    A list price or a discount is in force from its instant on, whatever is copied; of a set, what
+    has moved.
+    """
+    if change.kind in CATALOGUE and not change.for_new_only:
+        at = change.effective_at
+        due = change.status == Status.SCHEDULED and at is not None and at <= book_clock()
+        return "copied" if due or change.status in (Status.APPLYING, Status.PAUSED) else ""
+    return "moved" if change.status in (Status.APPLYING, Status.PAUSED) else ""
 
 
 class Preview:
@@ -82,10 +95,13 @@ def bucket_label(low: int | None, high: int | None) -> str:
 
 
 class Outcome:
-    """What became of a change that has begun. Five queries, over counters."""
+    """What became of a change that has begun. Up to seven queries, over counters."""
 
     def __init__(self, change: PriceChange) -> None:
         counted = verbs.outcome(change)
+        listed = named_reasons(change) if counted["skipped"] else set()
+        self.taken_back_by: int | None = counted["taken_back_by"]
+        self.not_moved: int = counted["skipped"].get(Skip.Reason.CANCELLED, 0)
         self.rows, self.applied = counted["rows"], counted["applied"]
         self.failed, self.stamped = counted["failed"], counted["stamped"]
         self.skipped = [
@@ -93,7 +109,7 @@ class Outcome:
                 "reason": reason,
                 "label": reason_label(reason),
                 "rows": rows,
-                "listed": reason not in COUNTED,
+                "listed": reason in listed,
             }
             for reason, rows in sorted(counted["skipped"].items())
         ]

@@ -23,7 +23,14 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from price_changes import verbs
-from price_changes.admin.figures import Outcome, Preview, at_todays_value, moves_soon, named_changes
+from price_changes.admin.figures import (
+    Outcome,
+    Preview,
+    at_todays_value,
+    in_force,
+    moves_soon,
+    named_changes,
+)
 from price_changes.admin.verbs import CANCEL_BEGUN, VERBS, Verb, in_order, wake_workers
 from price_changes.approval_form import ApproveForm
 from price_changes.errors import ChangeError, MovedSincePreview
@@ -310,8 +317,8 @@ class PriceChangeAdmin(BookAdmin):
             messages.error(request, lifecycle.wrong_state(change, verb.name).detail)
             return HttpResponseRedirect(url_of(change.pk))
         says = verb.says
-        if verb.name == "cancel" and change.status in (Status.APPLYING, Status.PAUSED):
-            says = CANCEL_BEGUN
+        if verb.name == "cancel" and (begun := in_force(change)):
+            says = CANCEL_BEGUN[begun]
         counted = None
         if verb.name == "approve" and change.has_approvable_preview:
             try:

@@ -80,11 +80,13 @@ VERBS = {
         ),
     )
 }
-# While rows are moving, to cancel is more than not to begin.
-CANCEL_BEGUN = (
-    "Nothing more moves, and the rows that have moved are taken back, by a change of its own that"
-    " you approve with this."
-)
+# After its instant, to cancel is more than not to begin.
+CANCEL_BEGUN = {
+    "moved": "Nothing more moves, and the rows that have moved are taken back, by a change of its"
+    " own that you approve with this.",
+    "copied": "It is in force since its instant, and is taken back from now on, by a change of its"
+    " own that you approve with this. What was paid in between stays as it was.",
+}
 
 
 def wake_workers() -> None:

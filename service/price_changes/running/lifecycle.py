@@ -226,15 +226,21 @@ def resume(change_id: int, author: str) -> PriceChange:
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
-    """Before the instant nothing happens. After it, nothing more moves, and what was in force is
-    taken back (by a change of its own, approved by `author`). Waits for chunks in hand.
+    """Before the instant nothing happens. After it what was in force is taken back, from now on
+    (by a change of its own, approved by `author`).
+
+    Of a set nothing more moves. A list price or a discount was in force for all who follow until
+    now, so the workers go on to write that. Waits for chunks in hand.
     """
     with _held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
             began = _begun_or_withdrawn(change, author)
         if began:
-            _stop(change)
+            if change.kind in CATALOGUE and not change.for_new_only:
+                _go_on(change)
+            else:
+                _stop(change)
             at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
@@ -266,6 +272,18 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
         catalogue_values.withdraw(change.pk, author)
         return False
     return change.status != Status.CANCELLED
+
+
+def _go_on(change: PriceChange) -> None:
+    """What had its price until now gets the entries that say so, but no more comments."""
+    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
+    # Who is planning it, or stamps a chunk, ends first.
+    for work in due.select_for_update():
+        work.steps.filter(kind=RepricingStep.Kind.COMMENT).delete()
+        if work.planned_at is None:
+            work.comment = ""
+        work.paused_at = None
+        work.save(update_fields=["comment", "paused_at"])
 
 
 def _stop(change: PriceChange) -> None:
@@ -365,7 +383,11 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
 
 
 def outcome(change: PriceChange) -> dict[str, Any]:
-    """What became of the rows: applied + skipped + failed = rows when it is finished. 3 queries."""
+    """What became of the rows: applied + skipped + failed = rows.
+
+    The workers' counters, which are what the ledger says: `applied` have an entry of it. Of one
+    that was cancelled, `taken_back_by` has the change that does that. 3 queries, or 4.
+    """
     works = Repricing.objects.filter(change_id=change.pk)
     sums = works.aggregate(
         rows=Sum("checked", default=0),
@@ -382,10 +404,14 @@ def outcome(change: PriceChange) -> dict[str, Any]:
     )
     not_stamped = skipped.pop(Skip.Reason.NOT_STAMPED, 0)
     superseded = Skip.objects.filter(by_change_id=change.pk).aggregate(rows=Sum("rows", default=0))
+    taken_back_by = None
+    if change.status == Status.CANCELLED:
+        taken_back_by = change.reverted_by.values_list("pk", flat=True).first()
     return {
         **sums,
         "not_stamped": not_stamped,  # of the applied: their comment could not be written
         "skipped": skipped,
         "drift": change.drift,
         "superseded": superseded["rows"],  # rows of others that this one holds
+        "taken_back_by": taken_back_by,
     }

@@ -15,13 +15,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
+from django.db.models import Max
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql, stays_sql
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
-from services.models import RepricingStep
-from services.repricing import lock_ends
+from services.models import LedgerEntry, RepricingStep
+from services.repricing import accounts, lock_ends
 from services.repricing.locks import lock_catalogue
 from services.repricing.writes import CLIENT_THEN, ledger_origin
 
@@ -187,10 +188,8 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         (moved_at,) = cursor.fetchone()
     values["ruled_at"] = moved_at or step.repricing.effective_at
     move = move_sql(change, late=moved_at is not None)
-    with connection.cursor() as cursor, ledger_origin(kept=True):
-        cursor.execute(move, values)
-        moved, stamped, left = cursor.fetchone()
-        at_point("rows judged")
+    late = moved_at is not None
+    moved, stamped, left = _move(move, values, late)
     if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.
         with connection.cursor() as cursor:
@@ -198,13 +197,26 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
             at_point("rows locked")
             for until, ended in cursor.fetchall():
                 lock_ends.follow_since(until, ended)
-        with connection.cursor() as cursor, ledger_origin(kept=True):
-            cursor.execute(move, values | {"only": left})
-            moved_now, stamped_now, left = cursor.fetchone()
+        moved_now, stamped_now, left = _move(move, values | {"only": left}, late)
         assert not left, "a row that is locked was written"
         moved, stamped = moved + moved_now, stamped + stamped_now
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
+
+
+def _move(move: str, values: dict[str, Any], late: bool) -> tuple[int, int, list[int]]:
+    """How many it has moved, and stamped; and those that have to be locked and judged anew."""
+    newest = LedgerEntry.objects.aggregate(id=Max("id"))["id"] if late else None
+    with connection.cursor() as cursor, ledger_origin(kept=True):
+        cursor.execute(move, values)
+        found: tuple[int, int, list[int]] = cursor.fetchone()
+        at_point("rows judged")
+    if newest is not None:
+        # The entries of what came since the instant are those of other changes.
+        listed = ListedRows.objects.values_list("ids", flat=True).get(pk=values["stretch"])
+        ids = [id for id in listed if values["after"] < id <= values["last"]]
+        accounts.correct(values["only"] or ids, newest)
+    return found
 
 
 def values_of(change: PriceChange, step: RepricingStep, stretch: int, last: int) -> dict[str, Any]:

@@ -6,31 +6,45 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import Sum
+
 from price_changes.models import PriceChange
 from services import repricing
-from services.models import Repricing
+from services.models import Repricing, Skip
 from services.repricing import Progress
+
+Status = PriceChange.Status
 
 
 def progress_of(changes: Iterable[PriceChange]) -> dict[int, Progress]:
     """By the id of the change, for those whose rows are counted.
 
-    A worker counts them when it begins. Two queries, over steps and not rows.
+    A worker counts them when it begins. What a cancelled one has not moved is not done. Two
+    queries, over steps and not rows, and another one where one was cancelled.
     """
+    changes = list(changes)
     begun = {change.pk for change in changes if change.started_at}
     if not begun:
         return {}
     works = defaultdict(list)
     for work in Repricing.objects.filter(change_id__in=begun).prefetch_related("steps"):
         works[work.change_id].append(work)
+    left = _not_moved({change.pk for change in changes if change.status == Status.CANCELLED})
     return {
-        pk: _added_up(of_change)
+        pk: _added_up(of_change, left.get(pk, 0))
         for pk, of_change in works.items()
         if pk is not None and all(work.planned_at or work.finished_at for work in of_change)
     }
 
 
-def _added_up(works: list[Repricing]) -> Progress:
+def _not_moved(cancelled: set[int]) -> dict[int, int]:
+    if not cancelled:
+        return {}
+    skips = Skip.objects.filter(repricing__change_id__in=cancelled, reason=Skip.Reason.CANCELLED)
+    return dict(skips.order_by().values_list("repricing__change_id").annotate(rows=Sum("rows")))
+
+
+def _added_up(works: list[Repricing], not_moved: int) -> Progress:
     parts = [repricing.progress(work) for work in works]
     done, total = sum(part.done for part in parts), sum(part.total for part in parts)
     finished = all(part.finished for part in parts)
@@ -40,4 +54,5 @@ def _added_up(works: list[Repricing]) -> Progress:
     seconds = (until - began).total_seconds()
     rate = done / seconds if seconds > 0 else 0.0
     left = timedelta(seconds=(total - done) / rate) if rate and not finished else None
-    return Progress(done, total, sum(part.repriced for part in parts), rate, left, finished)
+    moved = sum(part.repriced for part in parts)
+    return Progress(done - not_moved, total, moved, rate, left, finished and not not_moved)

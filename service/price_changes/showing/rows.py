@@ -19,16 +19,6 @@ from services.models import LedgerEntry, Skip, Subscription
 
 PAGE = 50
 
-# Skipped for what they are: counted chunk by chunk, not written down one by one.
-COUNTED = {
-    Skip.Reason.LOCKED,
-    Skip.Reason.NEGOTIATED,
-    Skip.Reason.ENDED,
-    Skip.Reason.UNCHANGED,
-    Skip.Reason.AGAINST_SIGN,
-    Skip.Reason.BECOMES_FREE,
-}
-
 
 @dataclass(frozen=True)
 class Row:
@@ -58,16 +48,21 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
             "moves": ("Would move", seen["moves"]),
             **{reason: (_title(reason), rows) for reason, rows in seen["stays"].items()},
         }
-    skipped = (
-        Skip.objects.filter(repricing__change_id=change.pk, subscription_id__isnull=False)
-        .order_by()
-        .values_list("reason")
-        .annotate(rows=Sum("rows"))
-    )
+    skipped = _named(change).values_list("reason").annotate(rows=Sum("rows"))
     moved = LedgerEntry.objects.filter(change_id=change.pk).exists()
     return ({"moved": ("Moved", -1)} if moved else {}) | {
         reason: (_title(reason), rows) for reason, rows in sorted(skipped)
     }
+
+
+def named_reasons(change: PriceChange) -> set[str]:
+    """Why rows were skipped that are listed one by one; the others are counted. One query."""
+    return set(_named(change).values_list("reason", flat=True).distinct())
+
+
+def _named(change: PriceChange) -> QuerySet[Skip]:
+    skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__isnull=False)
+    return skips.order_by()
 
 
 def _title(reason: str) -> str:

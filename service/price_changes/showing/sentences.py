@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from clients.models import Client
 from price_changes.models import PriceChange
-from services.models import Plan, Service, Subscription
+from services.models import Plan, Service, Skip, Subscription
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
@@ -81,6 +81,17 @@ def sentence(change: PriceChange, names: Names) -> str:
         until = f" until {_instant(change.locked_until)}" if change.locked_until else ""
         says += f", for new subscriptions only; those that are there keep their price{until}"
     return says
+
+
+def cancelled(outcome: dict[str, Any]) -> str:
+    """What became of one that was cancelled after its instant, by its outcome."""
+    left = outcome["skipped"].get(Skip.Reason.CANCELLED, 0)
+    says = f"Moved {outcome['applied']:,}"
+    if outcome["taken_back_by"] is not None:
+        says += f", taken back by price change {outcome['taken_back_by']}"
+    if left:
+        says += f"; {left:,} {'was' if left == 1 else 'were'} not moved"
+    return f"{says}."
 
 
 def _set(kept: dict[str, Any], names: Names) -> str:

@@ -9,6 +9,7 @@ from django.db.models import Sum
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import value_since
 from price_changes.running import lifecycle
+from price_changes.showing.sentences import cancelled
 from services.management.table import moment, money, table
 from services.models import Plan, Service, Skip
 
@@ -195,6 +196,8 @@ def _difference(before: Decimal, after: Decimal) -> str:
 
 def outcome_lines(change: PriceChange) -> Iterator[str]:
     done = lifecycle.outcome(change)
+    if change.status == PriceChange.Status.CANCELLED:
+        yield f"  {cancelled(done)}"
     counts = [("moved", f"{done['applied']:,}")]
     counts += [(f"skipped: {why}", f"{rows:,}") for why, rows in _skipped(change)]
     counts += [("failed", f"{done['failed']:,}"), ("rows", f"{done['rows']:,}")]

@@ -25,6 +25,7 @@ from services.models import Service, Subscription
 from services.reading.filters import LASTING
 from services.repricing import chunks
 from services.repricing.drain import start_due
+from services.repricing.planning import plan_due
 from services.tests.factories import a_book, a_service, a_subscription
 from services.tests.interleaving import in_background
 
@@ -439,7 +440,7 @@ class TestVerbs:
         monkeypatch.setattr(chunks, "CHUNK", 5)
         change = approved(of_set())
         start_due()
-        chunks.take_chunk("price", set())
+        moved = chunks.take_chunk("price", set())  # five, or fewer where their stretch ends
 
         def do(verb: str) -> str:
             answer = ann.post(url(verb, change.pk), follow=True)
@@ -455,8 +456,36 @@ class TestVerbs:
         assert "are taken back" in text_of(ann.get(url("cancel", change.pk)))
         assert "Cancelled." in do("cancel")
         assert change.status == "cancelled"
+        back = change.reverted_by.get()
+        page = text_of(ann.get(url("change", change.pk)))
+        link = f'<a class="text-link" href="{url("change", back.pk)}">price change {back.pk}</a>'
+        assert f"Moved {moved}, taken back by {link}; {12 - moved} were not moved." in page
+        assert f"{moved} of 12 rows done" in page
+        assert f'max="1" value="{moved / 12:.4f}"' in page
+        listed = text_of(ann.get(reverse("admin:price_changes_pricechange_changelist")))
+        assert f'max="1" value="{moved / 12:.4f}"' in listed
+        assert f"{moved} of 12" in listed
         repricing.reprice()
         assert not book.mispriced().exists()
+
+    def test_a_list_price_that_is_cancelled_was_paid_until_then(self, ann, book, monkeypatch):
+        monkeypatch.setattr(chunks, "CHUNK", 5)
+        service = Service.objects.first()
+        change = approved(planned(kind="list_price", service=service.pk, new_value="999"))
+        assert "taken back from now on" in text_of(ann.get(url("cancel", change.pk)))
+        start_due()
+        plan_due()
+        chunks.take_chunk("price", set())
+        assert "taken back from now on" in text_of(ann.get(url("cancel", change.pk)))
+        ann.post(url("cancel", change.pk))
+        back = change.reverted_by.get()
+        repricing.reprice()
+        page = text_of(ann.get(url("change", change.pk)))
+        rows = book.filter(service=service).count()
+        assert f"Moved {rows}, taken back by" in page
+        assert f"{rows} of {rows} rows done" in page
+        assert not book.mispriced().exists()
+        assert lifecycle.outcome(back)["applied"] == rows
 
     def test_revert_plans_and_leads_to_the_preview(self, ann, book):
         change = applied(of_set())

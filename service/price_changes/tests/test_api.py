@@ -116,7 +116,9 @@ class TestVerbs:
         assert erp.post(f"{URL}{change['id']}/resume/").json()["status"] == "applying"
         response = erp.post(f"{URL}{change['id']}/cancel/")
         assert (response.status_code, response.json()["status"]) == (200, "cancelled")
-        assert response.json()["outcome"]["skipped"] == {"cancelled": 30}
+        outcome = response.json()["outcome"]
+        assert outcome["skipped"] == {"cancelled": 30}
+        assert outcome["taken_back_by"] == PriceChange.objects.get(reverts=change["id"]).pk
 
     def test_wake_the_workers_after_the_commit(
         self, erp, book, monkeypatch, django_capture_on_commit_callbacks

@@ -27,6 +27,7 @@ NOT_NAMED = {
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
+    "services.repricing.followers.RULE_AT": "looks up a price by its index",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.point_in_time.CATALOGUE_THEN": "a part of that of `as_of`, which is named",
     "services.models.clock.RENEW": "notes the life of the server, once",

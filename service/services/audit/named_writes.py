@@ -9,7 +9,7 @@ from services.audit import book_check
 from services.audit.book_examples import examples
 from services.models import RepricingStep, Subscription
 from services.reading import total
-from services.repricing import followers, lock_ends, writes
+from services.repricing import accounts, followers, lock_ends, writes
 from services.repricing.planning import SPLIT
 
 REPRICE = "workers: reprice"
@@ -55,10 +55,34 @@ def named_writes() -> list[NamedStatement]:
                 "change_id": [0],
                 "effective_at": [at],
                 "due": [True],
+                "of_service": [True],
                 "service": service_id,
                 "plan": plan_id,
                 "ids": ids,
             },
+            writes=True,
+        ),
+        NamedStatement(
+            "count a chunk",
+            "what a change of the catalogue says of its rows: moved, or why not",
+            REPRICE,
+            accounts.COUNT,
+            {
+                "change": 0,
+                "at": at,
+                "service": service_id,
+                "plan": plan_id,
+                "after": 0,
+                "last": example.last_id,
+                "all": True,
+            },
+        ),
+        NamedStatement(
+            "correct a count",
+            "of a change that had skipped a row which it has moved, as is known now",
+            REPRICE,
+            accounts.CORRECT,
+            {"ids": ids, "after": 0},
             writes=True,
         ),
         NamedStatement(

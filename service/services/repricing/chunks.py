@@ -50,7 +50,7 @@ def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None
                     _save(lane, done)
             if size < CHUNK:
                 sizes[step.pk] = min(CHUNK, 2 * size or 1)
-            return sum(chunk.moved for _, chunk in done)
+            return sum(chunk.moved if chunk.written is None else chunk.written for _, chunk in done)
         except LockHeld:
             if len(done) > 1:
                 _part(done, sizes)

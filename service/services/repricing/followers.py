@@ -21,6 +21,8 @@ from services.models import (
     Subscription,
     SubscriptionQuerySet,
 )
+from services.repricing import accounts
+from services.repricing.locks import LockHeld
 from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
@@ -52,6 +54,7 @@ class Event(NamedTuple):
     effective_at: datetime
     due: bool
     late: bool  # it has an instant before its start
+    of_service: bool  # its list price; else its plan's discount
 
 
 def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True) -> int:
@@ -62,10 +65,15 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
     """
     events = _events(service_id, plan_id)
     # As of the last of them, which the last entry is of: what is in force since, and has not begun
-    # to be copied, brings its own work.
-    price = _rule_at(service_id, plan_id, events[-1].effective_at if events else None)
+    # to be copied, brings its own work. What is of the same instant has to begin first: nobody
+    # could tell whose the price is.
+    price, to_begin = _rule_at(service_id, plan_id, events[-1].effective_at if events else None)
     if price is None:
         return 0  # the service or the plan is gone
+    if to_begin and events:
+        if alone:
+            raise LockHeld("What is of the same instant has not begun.")
+        return 0
     # One table and constants: a row that somebody else has just written is judged anew by all of
     # these conditions when its lock is free. Who has ended since the first instant was there at it.
     there_at = events[0].effective_at if events else BookNow()
@@ -76,13 +84,19 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
     return write_price(differing, price, *(events[0][1:3] if events else ()))
 
 
-def _rule_at(service_id: int, plan_id: int, at: datetime | None) -> Decimal | None:
-    """The rule's price at an instant (now)."""
+RULE_AT = """
+SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
+       EXISTS (SELECT FROM services_cataloguevalue
+                WHERE NOT started AND effective_at = %(at)s
+                  AND (service_id = %(service)s OR plan_id = %(plan)s))
+"""
+
+
+def _rule_at(service_id: int, plan_id: int, at: datetime | None) -> tuple[Decimal | None, bool]:
+    """The rule's price at an instant (now), and whether work of just that instant is to begin."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT price_rule_at(%s, %s, coalesce(%s, book_clock()))", [service_id, plan_id, at]
-        )
-        found: Decimal | None = cursor.fetchone()[0]
+        cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
+        found: tuple[Decimal | None, bool] = cursor.fetchone()
     return found
 
 
@@ -107,6 +121,7 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
             "effective_at",
             ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
             ExpressionWrapper(Q(effective_at__lt=F("requested_at")), output_field=BooleanField()),
+            ExpressionWrapper(Q(service__isnull=False), output_field=BooleanField()),
         )
     )
     return [Event(*row) for row in found]
@@ -143,14 +158,19 @@ def _written_before_start(event: Event, service_id: int, plan_id: int) -> bool:
 
 # A subscription owes an entry for each due change that its newest entry does not know of, and for
 # each later one again, since the price in force from then on is another: a worker may come late.
+# Not for one that left its price as it was, and of several of one instant that give the same thing
+# another value for the last one alone: it would have got no other if workers had come in time.
 # Of changes before it came it owes the last one, from when it came.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
-           price_rule_at(%(service)s, %(plan)s, effective_at) AS price
+           price_rule_at(%(service)s, %(plan)s, effective_at) AS price,
+           price_rule_at(%(service)s, %(plan)s, effective_at - interval '1 microsecond') AS before,
+           row_number() OVER (PARTITION BY of_service, effective_at ORDER BY number DESC) > 1
+               AS beaten
       FROM unnest(%(position)s::bigint[], %(change_id)s::bigint[],
-                  %(effective_at)s::timestamptz[], %(due)s::boolean[])
-           WITH ORDINALITY event (position, change_id, effective_at, due, number)
+                  %(effective_at)s::timestamptz[], %(due)s::boolean[], %(of_service)s::boolean[])
+           WITH ORDINALITY event (position, change_id, effective_at, due, of_service, number)
 ), owing AS MATERIALIZED (
     SELECT subscription.*, since,
            CASE WHEN newest.effective_at > since
@@ -171,16 +191,17 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
        entry.price, 'follows', started_at, ended_at, entry.effective_at, (SELECT book_clock()),
        change_id
   FROM (SELECT owing.id, client_id, service_id, plan_id, started_at, ended_at, number, change_id,
-               owing.price AS stored_price, greatest(event.effective_at, came) AS effective_at,
+               greatest(event.effective_at, came) AS effective_at,
                CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
-                    ELSE event.price END AS price
+                    ELSE event.price END AS price,
+               CASE WHEN event.effective_at < came THEN owing.price ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
-         WHERE (ended_at IS NULL OR event.effective_at < ended_at)
+         WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
            AND (event.effective_at >= came
             OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
- WHERE entry.price <> stored_price OR (SELECT count(*) FROM event) > 1
+ WHERE entry.price <> before
  ORDER BY id, number
-RETURNING subscription_id
+RETURNING id, subscription_id
 """  # noqa: S608 - constants
 
 
@@ -207,7 +228,10 @@ def _move_through(
                 "ids": [pk for pk, *_ in locked],
             },
         )
-        written = {id for (id,) in cursor.fetchall()}
+        entries = cursor.fetchall()
+    written = {id for _, id in entries}
+    if entries:
+        accounts.correct(written, min(id for id, _ in entries) - 1)
     with ledger_origin(kept=True):
         owing = followers.filter(pk__in=written)
         active = owing.active()
@@ -253,6 +277,7 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
         repricing.effective_at,
         due=True,
         late=repricing.effective_at < repricing.requested_at,
+        of_service=repricing.service_id is not None,
     )
     with ledger_origin(repricing.change_id, repricing.effective_at):
         if not _written_before_start(event, service_id, plan_id):
@@ -312,12 +337,11 @@ UPDATE services_subscription subscription
   FROM ({BACK.format(at="%(at)s", change="%(change)s", of="AND subscription_id = ANY (%(ids)s)")}
        ) back
  WHERE subscription.id = back.id
-RETURNING subscription.price_state
 """  # noqa: S608 - constants
 
 
-def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> tuple[int, int]:
-    """Put back the price states that the undone change has written; how many, and how many locked.
+def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
+    """Put back the price states that the undone change has written; how many.
 
     Of the change that `repricing.unkeeps_change_id` names, and of rows that nobody has touched.
     """
@@ -334,5 +358,4 @@ def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> tuple[int, in
                 "at": repricing.effective_at,
             },
         )
-        states = [state for (state,) in cursor.fetchall()]
-    return len(states), states.count(LOCKED)
+        return int(cursor.rowcount)

@@ -15,6 +15,7 @@ from django.db.models import OuterRef, Q, Subquery
 
 from pricebook.kit.points import at_point
 from services.models import Clock, LedgerEntry, LockEnd, Subscription
+from services.repricing import accounts
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.writes import CLIENT_THEN, ledger_origin
 
@@ -83,6 +84,7 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
  ORDER BY subscription.id, event.effective_at, event.id
+RETURNING id
 """  # noqa: S608 - constants
 
 
@@ -109,10 +111,13 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
 def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
-    Two queries and the settings'. Wants the locks of the rows and of their catalogue.
+    Up to three queries and the settings'. Wants the locks of the rows and of their catalogue.
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
+        entries = [id for (id,) in cursor.fetchall()]
+    if len(entries) > len(subscription_ids):  # and not their ends alone
+        accounts.correct(subscription_ids, min(entries) - 1)
     newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(

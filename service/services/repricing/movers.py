@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max
 
 from services.hooks import Chunk, price_changes
 from services.models import (
     Repricing,
     RepricingStep,
-    Skip,
     Subscription,
     SubscriptionQuerySet,
 )
-from services.repricing import comments, followers
+from services.repricing import accounts, comments, followers
 from services.repricing.locks import lock_catalogue
 
 PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
@@ -41,52 +40,30 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
     """Followers of the step's pair to the rule's price."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
-    if not count:
-        return Chunk(0, last_id, 0, True)
-    moved = locked = 0
-    if step.repricing.unkeeps_change_id is not None:
-        moved, locked = followers.give_back(rows, step.repricing)
-    moved += followers.move(rows, step.service_id, step.plan_id)
-    count = _count_skips(step, rows, count, moved, locked)
-    return Chunk(count, last_id, moved, done)
+    moved = 0
+    if count and step.repricing.unkeeps_change_id is not None:
+        moved = followers.give_back(rows, step.repricing)
+    if count:
+        moved += followers.move(rows, step.service_id, step.plan_id)
+    return _counted(step, last_id, done, count, moved)
 
 
 def keep_pair(step: RepricingStep, size: int) -> Chunk:
     """Lock followers at the price that they had before the change, which is for new ones only."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
-    kept = followers.keep(rows, step.repricing, step.service_id, step.plan_id)
+    moved = followers.keep(rows, step.repricing, step.service_id, step.plan_id)
     # Who came between the instant and the start has yet to see the new price.
-    moved = kept + followers.move(rows, step.service_id, step.plan_id)
-    count = _count_skips(step, rows, count, moved, kept)
-    return Chunk(count, last_id, moved, done)
+    moved += followers.move(rows, step.service_id, step.plan_id)
+    return _counted(step, last_id, done, count, moved)
 
 
-def _count_skips(
-    step: RepricingStep, rows: SubscriptionQuerySet, count: int, moved: int, locked: int
-) -> int:
-    """Why the others did not move; how many rows there are. `locked` of the moved are so now.
-
-    Counted in one snapshot, which sees what was moved: a row may have come or gone meanwhile.
-    """
-    if moved == count:
-        return count
-    ended = Q(ended_at__lte=step.repricing.effective_at)
-    found = rows.aggregate(
-        rows=Count("pk"),
-        ended=Count("pk", filter=ended),
-        locked=Count("pk", filter=Q(price_state="locked") & ~ended),
-        negotiated=Count("pk", filter=Q(price_state="negotiated") & ~ended),
-    )
-    count = found.pop("rows")
-    found["locked"] -= locked
-    found["unchanged"] = count - moved - sum(found.values())
-    Skip.objects.bulk_create(
-        Skip(repricing_id=step.repricing_id, reason=reason, rows=rows)
-        for reason, rows in found.items()
-        if rows
-    )
-    return count
+def _counted(step: RepricingStep, last_id: int, done: bool, rows: int, written: int) -> Chunk:
+    """The chunk, with what the change says of its rows."""
+    if step.repricing.change_id is not None:
+        rows, moved = accounts.count(step, last_id, done, rows, written)
+        return Chunk(rows, last_id, moved, done, written=written)
+    return Chunk(rows, last_id, written, done)
 
 
 def stamp_pair(step: RepricingStep, size: int) -> Chunk:

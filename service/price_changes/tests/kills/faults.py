@@ -13,7 +13,7 @@ from django.db.models import F
 from price_changes.running import moving
 from pricebook.kit.points import at_point
 from services.models import Repricing
-from services.repricing import chunks, followers, movers
+from services.repricing import accounts, chunks, followers, movers
 from services.repricing.locks import giving_way, lock_catalogue
 from services.tests.interleaving import replaced, without_catalogue_locks
 
@@ -66,7 +66,7 @@ def saves_the_cursor_first() -> None:
         with giving_way():
             lock_catalogue(*pair)
             moved = followers.move(rows, *pair)
-            movers._count_skips(step, rows, count, moved, 0)
+            count, moved = accounts.count(step, last_id, done, count, moved)
             at_point("chunk moved")
             Repricing.objects.filter(pk=repricing_id).update(
                 repriced=F("repriced") + moved, checked=F("checked") + count

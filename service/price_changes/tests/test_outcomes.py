@@ -1,0 +1,231 @@
+"""What a change says of its rows is what the ledger says of them, whenever workers came (I7)."""
+
+from datetime import timedelta
+from unittest.mock import patch
+
+import pytest
+
+from price_changes.models import PriceChange
+from price_changes.running import lifecycle
+from price_changes.showing.rows import rows_of
+from price_changes.tests.changes import accounted, approved, drained, planned
+from price_changes.tests.schedules import SCHEDULES
+from price_changes.tests.timeline import Timeline
+from services import price_state, repricing
+from services.models import LedgerEntry, LockEnd, Subscription
+from services.repricing import chunks
+from services.tests.factories import a_plan, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+class Scene:
+    """A service of 20.00 with three followers; time passes, and workers come as they like."""
+
+    def __init__(self, schedule: str) -> None:
+        self.timeline = Timeline()
+        self.begin = self.timeline.now
+        self.timeline.set(self.begin, ticks=True)
+        self.schedule = SCHEDULES[schedule](schedule)
+        self.plan = a_plan(10)
+        self.phone = a_service(20)
+        self.rows = [a_subscription(service=self.phone, plan=self.plan) for _ in range(3)]
+        drained()
+
+    def at(self, minute: float):
+        return self.begin + minute * MINUTE
+
+    def list_price(self, value, minute: float | None = None, **more) -> PriceChange:
+        return self.change("list_price", minute, service=self.phone.pk, new_value=value, **more)
+
+    def discount(self, value, minute: float | None = None) -> PriceChange:
+        return self.change("discount", minute, plan=self.plan.pk, new_value=value)
+
+    def set(self, minute: float | None = None, **values) -> PriceChange:
+        when_moved = values.pop("when_moved", "current")
+        return self.change("set", minute, when_moved, filter={"service": self.phone.pk}, **values)
+
+    def change(self, kind, minute, when_moved=None, **values) -> PriceChange:
+        if minute is not None:
+            values["effective_at"] = self.at(minute)
+        change = approved(planned(kind=kind, **values), when_moved)
+        self.schedule.after_a_write()
+        return change
+
+    def passes(self, minute: float) -> None:
+        self.timeline.set(self.at(minute))
+        self.schedule.at_an_instant()
+
+    def ends(self) -> None:
+        self.timeline.set(self.at(60))
+        drained()
+
+
+def said(change: PriceChange) -> tuple[int, dict[str, int]]:
+    """Moved, and skipped by the reason; which the ledger and the rows bear out."""
+    outcome = lifecycle.outcome(change)
+    change.refresh_from_db()
+    moved = set(
+        LedgerEntry.objects.filter(change_id=change.pk).values_list("subscription_id", flat=True)
+    )
+    assert outcome["applied"] == len(moved)
+    listed = rows_of(change, 0, 100, "moves") if change.started_at else []
+    assert {row["subscription"] for row in listed if row["moved"]} == moved
+    assert accounted(change)
+    return outcome["applied"], outcome["skipped"]
+
+
+@pytest.fixture(params=SCHEDULES)
+def scene(request, db):
+    schedule = request.param
+    scene = Scene(schedule)
+    with patch.object(chunks, "CHUNK", scene.schedule.chunk):
+        yield scene
+
+
+class TestWheneverWorkersCome:
+    def test_of_two_that_are_due_each_moved_its_rows(self, scene):
+        a, b = scene.list_price(22, 1), scene.list_price(25, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (3, {})]
+
+    def test_so_it_is_where_the_second_one_goes_back(self, scene):
+        a, b = scene.list_price(22, 1), scene.list_price(20, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (3, {})]
+
+    def test_a_price_that_stays_is_not_moved(self, scene):
+        free = a_subscription(service=scene.phone, plan=a_plan(100))
+        a, b = scene.list_price(22, 1), scene.list_price(25, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {"unchanged": 1})] * 2
+        assert LedgerEntry.objects.filter(subscription_id=free.pk).count() == 1
+
+    def test_of_one_instant_the_winner_alone_moves(self, scene):
+        loser, winner = scene.list_price(22, 1), scene.list_price(25, 1)
+        scene.passes(1)
+        scene.ends()
+        assert said(winner) == (3, {})
+        assert said(loser) == (0, {"superseded": 3})
+        assert lifecycle.outcome(winner)["superseded"] == 3
+        entries = LedgerEntry.objects.filter(effective_at=scene.at(1))
+        assert set(entries.values_list("change_id", "price")) == {(winner.pk, 22.5)}
+
+    def test_a_list_price_and_a_discount_of_one_instant_both_move(self, scene):
+        a, b = scene.list_price(22, 1), scene.discount(20, 1)
+        scene.passes(1)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (3, {})]
+
+    def test_who_ends_between_two_is_moved_by_the_first(self, scene):
+        first, *_ = scene.rows
+        Subscription.objects.filter(pk=first.pk).update(ended_at=scene.at(1.5))
+        a, b = scene.list_price(22, 1), scene.list_price(25, 2)
+        for minute in (1, 1.5, 2):
+            scene.passes(minute)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (2, {"ended": 1})]
+
+    def test_cancelled_after_its_instant_it_has_moved_all_until_then(self, scene):
+        """Rule 5: every row had the price in [T, C), however few were copied."""
+        change = scene.list_price(22, 1)
+        scene.passes(1)
+        scene.timeline.set(scene.at(2))
+        verb = "revert" if PriceChange.objects.get(pk=change.pk).status == "applied" else "cancel"
+        back = (
+            lifecycle.cancel(change.pk, "carl")
+            if verb == "cancel"
+            else lifecycle.revert(change.pk, "carl", approve_too=True)
+        )
+        [back] = PriceChange.objects.filter(reverts=change)
+        scene.schedule.after_a_write()
+        scene.ends()
+        assert [said(change), said(back)] == [(3, {}), (3, {})]
+        for row in scene.rows:
+            entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("id")
+            assert list(entries.values_list("price", "change_id"))[1:] == [
+                (row.price * 22 / 20, change.pk),
+                (row.price, back.pk),
+            ]
+
+    def test_paused_and_resumed_it_moves_what_it_would_have_moved(self, scene):
+        a = scene.list_price(22, 1)
+        scene.passes(1)
+        if PriceChange.objects.get(pk=a.pk).status == "applying":
+            lifecycle.pause(a.pk, "carl")
+        b = scene.list_price(25, 2)
+        scene.passes(2)
+        if PriceChange.objects.get(pk=a.pk).status == "paused":
+            lifecycle.resume(a.pk, "carl")
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (3, {})]
+
+    def test_a_set_and_a_list_price(self, scene):
+        price_state.negotiate(scene.rows[0].pk, 7, "deal", "dan")
+        follow = scene.set(1, adjustment="follow")
+        rise = scene.list_price(22, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert said(rise) == (3, {})
+        assert said(follow)[0] == 1
+
+    def test_a_set_that_is_resumed_after_a_list_price(self, scene):
+        """Who follows again since an instant was moved by all that came since."""
+        price_state.negotiate(scene.rows[0].pk, 7, "deal", "dan")
+        follow = scene.set(1, adjustment="follow")
+        scene.passes(1)
+        if PriceChange.objects.get(pk=follow.pk).status == "applying":
+            lifecycle.pause(follow.pk, "carl")
+        rise = scene.list_price(22, 2)
+        scene.passes(2)
+        repricing.reprice()
+        if PriceChange.objects.get(pk=follow.pk).status == "paused":
+            lifecycle.resume(follow.pk, "carl")
+        scene.ends()
+        assert said(rise) == (3, {})
+
+    def test_a_lock_whose_end_somebody_holds_up(self, scene):
+        """Its row is released when the list price has been copied already."""
+        price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
+        rise = scene.list_price(22, 2)
+        noted = list(LockEnd.objects.all())
+        LockEnd.objects.all().delete()
+        scene.passes(1)
+        scene.passes(2)
+        repricing.reprice()
+        LockEnd.objects.bulk_create(noted)
+        scene.ends()
+        assert said(rise) == (3, {})
+
+    def test_a_lock_that_ends_before_it(self, scene):
+        price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
+        rise = scene.list_price(22, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert said(rise) == (3, {})
+
+    def test_who_is_locked_or_has_a_price_of_its_own_is_counted(self, scene):
+        price_state.negotiate(scene.rows[0].pk, 7, "deal", "dan")
+        price_state.lock(scene.rows[1].pk, None, "asked", "dan")
+        a, b = scene.list_price(22, 1), scene.list_price(25, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert [said(a), said(b)] == [(1, {"locked": 1, "negotiated": 1})] * 2
+
+    def test_for_new_subscriptions_only(self, scene):
+        a, b = scene.list_price(22, 1, for_new_only=True), scene.list_price(25, 2)
+        scene.passes(1)
+        scene.passes(2)
+        scene.ends()
+        assert [said(a), said(b)] == [(3, {}), (0, {"locked": 3})]
