@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 from unfold.widgets import RADIO_CLASSES
 
 from price_changes.fields import instant
@@ -38,3 +39,9 @@ class ApproveForm(forms.Form):
             )
         if change.status == PriceChange.Status.HELD:
             self.fields["effective_at"] = instant("In force from", "Empty: at once.")
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if given.get("effective_at"):
+            given["time_zone"] = str(timezone.get_current_timezone())
+        return given

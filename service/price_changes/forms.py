@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.db import transaction
 from django.http import QueryDict
+from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from price_changes import verbs
@@ -66,6 +67,9 @@ class PlanForm(forms.Form):
         for name in (*definition.COMMON, *definition.OF_KIND[Kind(self.kind)]):
             if name in given and given[name] not in (None, ""):
                 values[name] = _plain(given[name])
+        if "effective_at" in values:
+            # Its key: the name that Django gives is the offset where that never changes.
+            values["time_zone"] = str(timezone.get_current_timezone())
         return values
 
     def planned_by(self, author: str) -> PriceChange | None:

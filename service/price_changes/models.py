@@ -13,9 +13,8 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
-from services.models import Plan, Service
+from services.models import Clock, Plan, Service
 
 
 class PriceChange(models.Model):
@@ -83,9 +82,15 @@ class PriceChange(models.Model):
     status = models.CharField(max_length=9, choices=Status, db_default="planned")
     # NULL until the approval: at the instant of the approval.
     effective_at = models.DateTimeField(null=True)
+    # What was said, where it was given as local time: the time that clocks show, in ISO 8601
+    # without an offset, and their IANA zone. Rules of zones change, and the instant does not.
+    effective_local = models.CharField(max_length=26, db_default="")
+    effective_zone = models.CharField(max_length=64, db_default="")
+    # Who has decided that the instant stays, though the zone's rules give another one now.
+    instant_kept_by = models.CharField(max_length=150, db_default="")
     when_moved = models.CharField(max_length=7, choices=WhenMoved, db_default="")
     planned_by = models.CharField(max_length=150)
-    planned_at = models.DateTimeField(db_default=Now())
+    planned_at = models.DateTimeField(db_default=Clock())
     preview = models.JSONField(null=True)
     fingerprint = models.CharField(max_length=32, db_default="")
     previewed_at = models.DateTimeField(null=True)

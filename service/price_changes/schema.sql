@@ -47,7 +47,7 @@ CREATE TABLE price_changes_pricechange (
     effective_at timestamp with time zone,
     when_moved character varying(7) NOT NULL DEFAULT ''::character varying,
     planned_by character varying(150) NOT NULL,
-    planned_at timestamp with time zone NOT NULL DEFAULT statement_timestamp(),
+    planned_at timestamp with time zone NOT NULL DEFAULT book_clock(),
     preview jsonb,
     fingerprint character varying(32) NOT NULL DEFAULT ''::character varying,
     previewed_at timestamp with time zone,
@@ -68,6 +68,9 @@ CREATE TABLE price_changes_pricechange (
     resumed_at timestamp with time zone,
     resumed_by character varying(150) NOT NULL DEFAULT ''::character varying,
     preview_seed bigint,
+    effective_local character varying(26) NOT NULL DEFAULT ''::character varying,
+    effective_zone character varying(64) NOT NULL DEFAULT ''::character varying,
+    instant_kept_by character varying(150) NOT NULL DEFAULT ''::character varying,
     CONSTRAINT price_changes_pricechange_pkey PRIMARY KEY (id),
     CONSTRAINT price_change_status_known CHECK (status::text = ANY (ARRAY['planned'::character varying, 'scheduled'::character varying, 'held'::character varying, 'applying'::character varying, 'paused'::character varying, 'applied'::character varying, 'cancelled'::character varying, 'reverted'::character varying]::text[])),
     CONSTRAINT price_changes_pricec_reverts_id_1bf9f4c1_fk_price_cha FOREIGN KEY (reverts_id) REFERENCES price_changes_pricechange(id) DEFERRABLE INITIALLY DEFERRED
@@ -116,7 +119,11 @@ CREATE OR REPLACE FUNCTION repricing_finished()
 AS $function$
 BEGIN
     UPDATE price_changes_pricechange change
-       SET status = 'applied', finished_at = book_clock()
+       SET status = 'applied', finished_at = book_clock(),
+           note = CASE WHEN NEW.kind = 'rows' AND NEW.repriced = 0
+                       THEN left(concat_ws(' ', nullif(note, ''),
+                            'It has moved no subscription: the outcome says why.'), 500)
+                       ELSE note END
      WHERE id = NEW.change_id AND status = 'applying'
        AND NOT EXISTS (SELECT FROM services_repricing other
                         WHERE other.change_id = NEW.change_id AND other.finished_at IS NULL);

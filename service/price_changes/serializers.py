@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
@@ -10,6 +11,7 @@ from rest_framework import serializers
 from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.planning import recount
+from price_changes.planning.local_instant import other_instant
 from price_changes.showing.progress import progress_of
 from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
@@ -111,6 +113,15 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     """A price change, as the list shows it."""
 
     allowed = serializers.SerializerMethodField(help_text="The verbs that its state allows.")
+    effective_local = serializers.CharField(
+        help_text="The local time that was said, in effective_zone; empty: an instant was."
+    )
+    zone_rules_differ = serializers.SerializerMethodField(
+        help_text="Whether today's rules of time zones give another instant for that local time."
+    )
+    effective_by_zone_rules = serializers.SerializerMethodField(
+        help_text="That instant; null: it is effective_at, or there is none, or there are two."
+    )
     service = serializers.IntegerField(source="service_id", allow_null=True)
     plan = serializers.IntegerField(source="plan_id", allow_null=True)
     reverts = serializers.IntegerField(source="reverts_id", allow_null=True)
@@ -143,6 +154,11 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "locked_until",
             "reverts",
             "effective_at",
+            "effective_local",
+            "effective_zone",
+            "zone_rules_differ",
+            "effective_by_zone_rules",
+            "instant_kept_by",
             "when_moved",
             "note",
             "fingerprint",
@@ -164,6 +180,13 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_allowed(self, change: PriceChange) -> list[str]:
         return verbs.allowed(change)
+
+    def get_zone_rules_differ(self, change: PriceChange) -> bool:
+        return other_instant(change) is not None
+
+    def get_effective_by_zone_rules(self, change: PriceChange) -> datetime | None:
+        other = other_instant(change)
+        return None if other is None else other.at
 
 
 class OnePriceChangeSerializer(PriceChangeSerializer):
@@ -299,7 +322,13 @@ class NewPriceChangeSerializer(serializers.Serializer):
         required=False, max_length=50, help_text="To stamp on what it moves."
     )
     effective_at = serializers.DateTimeField(
-        required=False, help_text="With a time zone, in the future; else at the approval."
+        required=False, help_text="With an offset, in the future; else at the approval."
+    )
+    time_zone = serializers.CharField(
+        required=False,
+        max_length=64,
+        help_text="As America/Vancouver: effective_at is a local time there, without an offset;"
+        " what was said is kept.",
     )
     service = serializers.IntegerField(required=False, help_text="Of a list price.")
     plan = serializers.IntegerField(required=False, help_text="Of a discount.")
@@ -336,6 +365,9 @@ class ApprovalSerializer(serializers.Serializer):
     effective_at = serializers.DateTimeField(
         required=False,
         help_text="An instant in the future, for one that was planned without, or that was held.",
+    )
+    time_zone = serializers.CharField(
+        required=False, max_length=64, help_text="Where effective_at is a local time."
     )
 
 

@@ -1,6 +1,6 @@
 """What people and programs do with a price change. Every edge calls these, and Python may too.
 
-    plan → preview → approve → (pause, resume, cancel) → revert
+    plan → preview → approve → (keep_instant, pause, resume, cancel) → revert
 
 Each is one transaction, says who did it, and raises ChangeError (code, detail, status) where it
 can't be done. docs/price-changes.md shows them on a book.
@@ -12,6 +12,7 @@ from price_changes.running.lifecycle import (
     allowed,
     approve,
     cancel,
+    keep_instant,
     outcome,
     pause,
     resume,
@@ -22,6 +23,7 @@ __all__ = [
     "allowed",
     "approve",
     "cancel",
+    "keep_instant",
     "outcome",
     "pause",
     "plan",

@@ -71,6 +71,9 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 }
 
 
+VERBS_OF_APPROVERS = ("approve", "keep_instant", "pause", "resume", "cancel", "revert")
+
+
 def verb(
     body: type[Serializer] | None, refusals: dict[int, OpenApiResponse] = REFUSALS
 ) -> Callable[[Any], Any]:
@@ -95,7 +98,7 @@ class PriceChangeView(ViewSet):
         "create": (PLAN,),
         # Who approves one that was held has to see it anew.
         "preview": (PLAN, APPROVE),
-        **{key: [APPROVE] for key in ("approve", "pause", "resume", "cancel", "revert")},
+        **{key: [APPROVE] for key in VERBS_OF_APPROVERS},
     }
 
     @extend_schema(
@@ -164,7 +167,7 @@ class PriceChangeView(ViewSet):
         It is counted again first. Where the figures have moved since the preview, nothing is
         approved: the answer is 409 `moved_since_preview`, with the new preview and its fingerprint.
         """
-        given = object_of(request.data, ["fingerprint", "when_moved", "effective_at"])
+        given = object_of(request.data, ["fingerprint", "when_moved", "effective_at", "time_zone"])
         if not isinstance(fingerprint := given.get("fingerprint"), str):
             raise Refused(
                 "missing",
@@ -178,10 +181,17 @@ class PriceChangeView(ViewSet):
                 str(request.user),
                 given.get("when_moved"),
                 given.get("effective_at"),
+                given.get("time_zone"),
             )
         except MovedSincePreview as error:
             return refused_approval(error)
         return moving(change)
+
+    @verb(None)
+    def keep_instant(self, request: Request, pk: str) -> Response:
+        """Keep the instant of one whose local time is another one by today's zone rules."""
+        object_of(request.data, [])
+        return answer(verbs.keep_instant(known_id(pk), str(request.user)))
 
     @verb(None)
     def pause(self, request: Request, pk: str) -> Response:

@@ -10,10 +10,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from price_changes.models import PriceChange
+from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import Names, sentence
 from services.audit import book_check
-from services.models import BookNow, Repricing
+from services.models import BookNow, Repricing, book_clock
 from services.reading.total import total_amount
 from services.repricing import progress
 
@@ -36,14 +37,16 @@ def home(request: HttpRequest) -> HttpResponse:
         # A repricing without a change looks at a pair again; nobody has decided it.
         due = Repricing.objects.due().filter(change_id=None)
         due = due.select_related("service", "plan").prefetch_related("steps")
-        changes = open_changes()
+        changes, repricings = open_changes(), list(due.order_by("id")[:SHOWN])
+        # A repricing that nobody has decided is rare.
+        now = book_clock() if repricings else None
         context |= {
             "total": total_amount(),
             "checked": book_check.last(),
             "changes": changes,
             "repricings": [
-                {"repricing": repricing, "progress": progress(repricing)}
-                for repricing in due.order_by("id")[:SHOWN]
+                {"repricing": repricing, "progress": progress(repricing, now)}
+                for repricing in repricings
             ],
         }
         context["live"] = bool(context["repricings"]) or any(
@@ -66,9 +69,12 @@ def open_changes() -> list[PriceChange]:
         .order_by("effective_at", "approval")
     )
     found: list[Any] = list(changes[:SHOWN])
-    names, progress = Names.of_changes(found), progress_of(found)
+    now = found[0].asked_at if found else None
+    names, progress = Names.of_changes(found), progress_of(found, now)
     for change in found:
         change.says = sentence(change, names)
+        change.from_when = in_force_from(change)
+        change.zone_rules = zone_rules_differ(change)
         change.progress = progress.get(change.pk)
     return found
 

@@ -12,8 +12,7 @@ def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
     ValueError where clocks were put forward over it, so that there is none, or put back, so that
     there are two: money depends on it, and nobody can know which one was meant.
     """
-    either = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    found = sorted({at for at in either if at.astimezone(zone).replace(tzinfo=None) == local})
+    found = instants_of(local, zone)
     if not found:
         raise ValueError(
             f"is a time that clocks in {zone} skipped, as they were put forward: give another one,"
@@ -23,3 +22,9 @@ def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
         one, other = (at.astimezone(zone).isoformat(timespec="minutes") for at in found)
         raise ValueError(f"was there twice in {zone}: give {one} or {other}")
     return found[0]
+
+
+def instants_of(local: datetime, zone: ZoneInfo) -> list[datetime]:
+    """The instants at which clocks of `zone` show `local`, in UTC: one; or none, or two."""
+    either = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return sorted({at for at in either if at.astimezone(zone).replace(tzinfo=None) == local})

@@ -38,11 +38,11 @@ from price_changes.forms import FORMS
 from price_changes.models import PriceChange
 from price_changes.planning.recount import Recount
 from price_changes.running import lifecycle
+from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import Names, sentence
 from pricebook.kit.book_admin import BookAdmin
-from pricebook.kit.figures import instant
 from pricebook.kit.read_timeout import long_read
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
@@ -109,7 +109,10 @@ class PriceChangeAdmin(BookAdmin):
 
     @admin.display(description="in force from")
     def effective(self, change: PriceChange) -> str:
-        return format_html(ONE_LINE, instant(change.effective_at) or "its approval")
+        said = format_html(ONE_LINE, in_force_from(change) or "its approval")
+        if not (differ := zone_rules_differ(change)):
+            return said
+        return format_html('{} <strong title="{}">Zone rules have moved</strong>', said, differ)
 
     @admin.display(description="done")
     def bar(self, change: Any) -> str:
@@ -254,6 +257,8 @@ class PriceChangeAdmin(BookAdmin):
             original=change,
             heading=change.title,
             says=sentence(change, names),
+            in_force_from=in_force_from(change),
+            zone_rules=zone_rules_differ(change) or kept_instant(change),
             colour=COLOURS[Status(change.status)],
             verbs=self.verbs(request, change),
             needs_another=self.may(request, "approve")
@@ -336,6 +341,7 @@ class PriceChangeAdmin(BookAdmin):
             original=change,
             verb=verb,
             says=says,
+            in_force_from=in_force_from(change),
             sentence=sentence(change, Names.of_changes([change])),
             form=form,
             preview=change.preview and Preview(change.preview),

@@ -26,7 +26,7 @@ class Verb:
     @property
     def asks(self) -> bool:
         """Whether a page asks first: not for what moves nothing."""
-        return self.name != "preview"
+        return self.name not in ("preview", "keep_instant")
 
 
 VERBS = {
@@ -46,6 +46,13 @@ VERBS = {
             lambda change, author, given: verbs.preview(change.pk),
             "Previewed again: this is what it would do now.",
             permissions=("add", "approve"),  # who is to approve what has moved has to see it anew
+        ),
+        Verb(
+            "keep_instant",
+            "Keep the instant",
+            "It comes at the instant that was approved, whatever the rules of its time zone say.",
+            lambda change, author, given: verbs.keep_instant(change.pk, author),
+            "Its instant is kept.",
         ),
         Verb(
             "pause",

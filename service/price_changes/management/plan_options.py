@@ -23,6 +23,7 @@ OPTIONS = {
     "ceiling": "--ceiling",
     "rounding_step": "--step",
     "effective_at": "--at",
+    "time_zone": "--zone",
     "title": "--title",
     "reason": "--reason",
     "comment": "--comment",
@@ -33,7 +34,16 @@ STATES = {
     "release": "end their locks: they follow the catalogue again",
     "follow": "negotiated ones follow the catalogue again",
 }
-ALSO = ("floor", "ceiling", "rounding_step", "effective_at", "title", "reason", "comment")
+ALSO = (
+    "floor",
+    "ceiling",
+    "rounding_step",
+    "effective_at",
+    "time_zone",
+    "title",
+    "reason",
+    "comment",
+)
 
 
 def add_to(parser: ArgumentParser) -> None:
@@ -71,10 +81,24 @@ def add_to(parser: ArgumentParser) -> None:
     option("floor", "PRICE", "no price of the set goes below it")
     option("ceiling", "PRICE", "no price of the set goes above it")
     option("rounding_step", "PRICE", "round to multiples of it, half up")
-    option("effective_at", "INSTANT", "from when it is in force, with time zone (default: at once)")
+    option(
+        "effective_at",
+        "INSTANT",
+        "from when it is in force, with offset or --zone (default: at once)",
+    )
+    add_zone(parser)
     option("title", "TEXT", "what people will know it by")
     option("reason", "TEXT", "why")
     option("comment", "TEXT", "stamped on the subscriptions that it moves")
+
+
+def add_zone(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        OPTIONS["time_zone"],
+        dest="time_zone",
+        metavar="ZONE",
+        help="as America/Vancouver: --at is a local time there, 2027-01-15T00:00, and that is kept",
+    )
 
 
 def values(options: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ The values of the time before stand in `services_cataloguevalue` as their repric
 a revert, applied or scheduled, becomes what it is: not a value, but one that does not count.
 
 A plain edit leaves a change as before; a worker that copies a value now records its work itself.
+
+Replaced: `repricing_finished`, in 0011. price_changes/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -10,6 +10,7 @@ from typing import Any
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
+from price_changes.planning.local_instant import said_instant
 from price_changes.planning.values import (
     flag,
     in_future,
@@ -50,7 +51,7 @@ def row_filter(given: Any) -> dict[str, Any]:
     return refusing(BookFilter.of)(given).kept()
 
 
-COMMON = ["kind", "title", "reason", "comment", "effective_at"]
+COMMON = ["kind", "title", "reason", "comment", "effective_at", "time_zone"]
 OF_KIND = {
     Kind.LIST_PRICE: ["service", "new_value", "for_new_only", "locked_until"],
     Kind.DISCOUNT: ["plan", "new_value", "for_new_only", "locked_until"],
@@ -95,7 +96,13 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, length in (("title", 100), ("reason", 1000), ("comment", 50)):
         fields[name] = text(name, given.get(name, ""), length)
     if "effective_at" in given:
-        fields["effective_at"] = in_future("effective_at", given["effective_at"])
+        fields |= said_instant("effective_at", given["effective_at"], given.get("time_zone"))
+    elif "time_zone" in given:
+        raise ChangeError(
+            "missing",
+            "time_zone is that of effective_at: give both, or neither for at once.",
+            parameter="effective_at",
+        )
     if "locked_until" in given:
         fields["locked_until"] = in_future("locked_until", given["locked_until"])
         refuse_lock_that_has_ended(fields["locked_until"], fields.get("effective_at"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +9,7 @@ from django.conf import settings
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.values import in_future
+from price_changes.planning.local_instant import said_instant
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
@@ -50,8 +49,10 @@ def refuse_if_nothing_moves(change: PriceChange) -> None:
         )
 
 
-def instant_given(change: PriceChange, given: Any) -> datetime:
-    at = in_future("effective_at", given)
+def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
+    """The fields that say when it is in force, where its approval says so."""
+    said = said_instant("effective_at", given, zone)
+    at = said["effective_at"]
     if change.status == Status.PLANNED and change.effective_at not in (None, at):
         assert change.effective_at is not None
         raise ChangeError(
@@ -62,7 +63,7 @@ def instant_given(change: PriceChange, given: Any) -> datetime:
             parameter="effective_at",
             value=at.isoformat(),
         )
-    return at
+    return said if change.effective_at != at else {}
 
 
 def when_moved_given(change: PriceChange, given: str | None) -> str:

@@ -14,16 +14,17 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Sum
 
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
+from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
 from price_changes.running import approval, starting
+from price_changes.running.outcomes import outcome as outcome
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
@@ -44,12 +45,17 @@ ALLOWED = {
         Status.PAUSED,
     ],
     "revert": [Status.APPLIED],
+    # Where the rules of its time zone have moved: `other_instant`.
+    "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
 }
 
 
 def allowed(change: PriceChange) -> list[str]:
     """The verbs that the state of a change allows."""
-    return [verb for verb, states in ALLOWED.items() if change.status in states]
+    found = [verb for verb, states in ALLOWED.items() if change.status in states]
+    if "keep_instant" in found and other_instant(change) is None:
+        found.remove("keep_instant")
+    return found
 
 
 @contextmanager
@@ -81,12 +87,14 @@ def approve(
     author: str,
     when_moved: str | None = None,
     effective_at: Any = None,
+    time_zone: Any = None,
 ) -> PriceChange:
     """Approve what the latest preview showed; the change falls due at its instant, or at once.
 
     `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
     catalogue and a revert are always current). `effective_at` is for one that was held, whose
-    instant has passed, and for one that was planned without an instant. Raises ChangeError.
+    instant has passed, and for one that was planned without an instant; with `time_zone` it is a
+    local time there. Raises ChangeError.
     `frozen` lists the rows now, in one statement; for all others they are counted again, in one
     too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
     new preview is kept, and MovedSincePreview has its figures.
@@ -100,7 +108,7 @@ def approve(
             with transaction.atomic():  # a refusal gives back what it has locked and listed
                 if change.when_moved != WhenMoved.FROZEN:
                     recount.refuse_if_moved(change, change.when_moved == WhenMoved.HOLD)
-                _schedule(change, author, effective_at)
+                _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
             was = recount.seen(change)
             again = previews.preview(change_id)
@@ -110,10 +118,13 @@ def approve(
     raise recount.refusal(change, moved, again)
 
 
-def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> None:
+def _schedule(
+    change: PriceChange, author: str, effective_at: Any = None, time_zone: Any = None
+) -> None:
     previewed_for = previews.instant_of(change)
     if effective_at is not None:
-        change.effective_at = approval.instant_given(change, effective_at)
+        for name, value in approval.instant_given(change, effective_at, time_zone).items():
+            setattr(change, name, value)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
     _order(change)
@@ -127,6 +138,8 @@ def _schedule(change: PriceChange, author: str, effective_at: Any = None) -> Non
             "status",
             "when_moved",
             "effective_at",
+            "effective_local",
+            "effective_zone",
             "approval",
             "approved_by",
             "approved_at",
@@ -175,7 +188,7 @@ def _order(change: PriceChange) -> None:
         change.approval, now = cursor.fetchone()
     of_held = change.status == Status.HELD and (change.effective_at or now) <= now
     if change.effective_at is None or of_held:
-        change.effective_at = now
+        change.effective_at, change.effective_local, change.effective_zone = now, "", ""
     elif change.effective_at <= now:
         raise ChangeError(
             "in_the_past",
@@ -199,6 +212,21 @@ def _freeze(change: PriceChange, at: datetime | None) -> None:
     _, found = starting.list_rows(change, rows_sql(change, at or book_clock()))
     if found != change.fingerprint:
         raise recount.refusal(change, [])
+
+
+def keep_instant(change_id: int, author: str) -> PriceChange:
+    """Decide that its instant stays, though its local time is another one by today's rules."""
+    with _held(change_id, "keep_instant") as change:
+        if other_instant(change) is None:
+            raise ChangeError(
+                "instant_agrees",
+                f"The instant of price change {change_id} is what today's rules of time zones give:"
+                " there is nothing to decide.",
+                409,
+            )
+        change.instant_kept_by = author
+        change.save(update_fields=["instant_kept_by"])
+    return change
 
 
 def pause(change_id: int, author: str) -> PriceChange:
@@ -380,38 +408,3 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
     back.save(force_insert=True)
     back.refresh_from_db()
     return back
-
-
-def outcome(change: PriceChange) -> dict[str, Any]:
-    """What became of the rows: applied + skipped + failed = rows.
-
-    The workers' counters, which are what the ledger says: `applied` have an entry of it. Of one
-    that was cancelled, `taken_back_by` has the change that does that. 3 queries, or 4.
-    """
-    works = Repricing.objects.filter(change_id=change.pk)
-    sums = works.aggregate(
-        rows=Sum("checked", default=0),
-        applied=Sum("repriced", default=0),
-        failed=Sum("failed", default=0),
-        stamped=Sum("stamped", default=0),
-    )
-    skipped = dict(
-        Skip.objects.filter(repricing__change_id=change.pk)
-        .exclude(reason=Skip.Reason.FAILED)
-        .order_by()
-        .values_list("reason")
-        .annotate(rows=Sum("rows"))
-    )
-    not_stamped = skipped.pop(Skip.Reason.NOT_STAMPED, 0)
-    superseded = Skip.objects.filter(by_change_id=change.pk).aggregate(rows=Sum("rows", default=0))
-    taken_back_by = None
-    if change.status == Status.CANCELLED:
-        taken_back_by = change.reverted_by.values_list("pk", flat=True).first()
-    return {
-        **sums,
-        "not_stamped": not_stamped,  # of the applied: their comment could not be written
-        "skipped": skipped,
-        "drift": change.drift,
-        "superseded": superseded["rows"],  # rows of others that this one holds
-        "taken_back_by": taken_back_by,
-    }

@@ -83,12 +83,25 @@ def _start_or_hold(change: PriceChange) -> None:
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError as error:
-        reason = str(error).partition("\n")[0]
+        reason = _reason(change, error)
         if change.kind in CATALOGUE and change.effective_at is not None:
             catalogue_values.withdraw(change.pk, change.approved_by)
         PriceChange.objects.filter(pk=change.pk).update(
             status=Status.HELD, note=f"It could not be started: {reason}"[:500]
         )
+
+
+def _reason(change: PriceChange, error: DatabaseError) -> str:
+    """Why the database refuses its start, in our words where they are known."""
+    refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    if refused_by == "plan_unique_type_and_percent" and change.plan is not None:
+        to = f"{change.plan.plan_type} {change.new_value:.0f} %"
+        return (
+            f"there is a plan {to} already, and there can't be two. Cancel it, and move the"
+            " subscriptions of one to the other; or give the other plan another discount, preview"
+            " this one again and approve it."
+        )
+    return str(error).partition("\n")[0]
 
 
 def start(change: PriceChange) -> None:
@@ -350,6 +363,9 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
         )
     of_change = ListedRows.objects.filter(change_id=change.pk)
     listed = of_change.aggregate(rows=Sum("rows", default=0))["rows"]
+    if not listed:
+        why = "the outcome says why" if skipped else "its filter finds none"
+        change.note = f"It has moved no subscription: {why}."
     Repricing.objects.filter(pk=work.pk).update(
         subscriptions=listed + skipped, finished_at=None if listed else Clock()
     )

@@ -9,6 +9,7 @@ from django.db.models import Sum
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import value_since
 from price_changes.running import lifecycle
+from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled
 from services.management.table import moment, money, table
 from services.models import Plan, Service, Skip
@@ -43,7 +44,10 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
         yield "stamps", change.comment
     yield "state", f"{change.status}{f': {change.remark}' if change.remark else ''}"
     if change.effective_at:
-        yield "in force from", moment(change.effective_at)
+        said = in_force_from(change) if change.effective_zone else moment(change.effective_at)
+        yield "in force from", said
+        if about_zone := zone_rules_differ(change) or kept_instant(change):
+            yield "time zone", about_zone
     elif change.status == PriceChange.Status.PLANNED:
         yield "in force from", "its approval"
     if change.approved_by and change.kind in (Kind.SET, Kind.REVERT):

@@ -8,11 +8,11 @@ import pytest
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle
 from price_changes.showing.rows import rows_of
-from price_changes.tests.changes import accounted, approved, drained, planned
+from price_changes.tests.changes import accounted, approved, drained, planned, started
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import Timeline
 from services import price_state, repricing
-from services.models import LedgerEntry, LockEnd, Subscription
+from services.models import LedgerEntry, LockEnd, StampedComment, Subscription
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
 
@@ -155,6 +155,18 @@ class TestWheneverWorkersCome:
                 (row.price * 22 / 20, change.pk),
                 (row.price, back.pk),
             ]
+
+    def test_cancelled_it_stamps_no_more(self, scene):
+        change = scene.list_price(22, 1, comment="2027")
+        started()
+        scene.timeline.set(scene.at(2))
+        started()
+        lifecycle.cancel(change.pk, "carl")
+        scene.schedule.after_a_write()
+        scene.ends()
+        assert said(change) == (3, {})
+        assert not StampedComment.objects.exists()
+        assert not Subscription.objects.exclude(comment="").exists()
 
     def test_paused_and_resumed_it_moves_what_it_would_have_moved(self, scene):
         a = scene.list_price(22, 1)

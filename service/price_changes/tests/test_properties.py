@@ -40,7 +40,7 @@ from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.price_state import PriceStateError
-from services.repricing import chunks, followers, movers
+from services.repricing import accounts, chunks, followers
 from services.tests.factories import a_client, a_service
 from services.tests.interleaving import replaced
 from services.transfer.importing import import_book
@@ -587,7 +587,7 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_chunk_that_counts_no_skips(self, monkeypatch, book):
-        monkeypatch.setattr(movers, "_count_skips", lambda step, rows, count, *moved: count)
+        monkeypatch.setattr(accounts, "_skip", lambda step, rows: None)
         book.decide(0, Decimal(70), "negotiate")
         book.change_a_list_price(0, 150, False, False, "")
         with pytest.raises(AssertionError):

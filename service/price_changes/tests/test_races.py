@@ -267,8 +267,12 @@ class TestAChunkInHand:
 class TestWhoCancelsBesideAPlanner:
     """A worker splits the repricing into steps, and has not committed them."""
 
+    def planned(self, service):
+        """One whose work ends with the cancel: a list price goes on to enter what it was."""
+        return planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)
+
     def steps_left(self, monkeypatch, service):
-        change = approved(planned(kind="list_price", service=service.pk, new_value=150))
+        change = approved(self.planned(service))
         started()
         with a_person() as planner:
             [work] = Repricing.objects.filter(change_id=change.pk)
@@ -305,7 +309,7 @@ class TestWhoCancelsBesideAPlanner:
         assert self.steps_left(monkeypatch, service) == 1
 
     def test_and_who_plans_after_him_plans_nothing(self, monkeypatch, service, subscription):
-        change = approved(planned(kind="list_price", service=service.pk, new_value=150))
+        change = approved(self.planned(service))
         started()
         [work] = Repricing.objects.filter(change_id=change.pk)
         lifecycle.cancel(change.pk, "ann")

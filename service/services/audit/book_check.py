@@ -13,10 +13,9 @@ from decimal import Decimal
 import msgspec
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.utils import timezone
 
 from services import repricing
-from services.models import Repricing
+from services.models import Repricing, book_clock
 from services.repricing import chunks
 
 ACTIVE = "(ended_at IS NULL OR ended_at > (SELECT book_now()))"
@@ -271,7 +270,7 @@ class LastCheck:
 
 def remember(report: BookCheck) -> None:
     """Keep what a check has found for `last()`: in the cache, for it can be had again."""
-    found = {"at": timezone.now().isoformat(), "differs": report.differs, "says": str(report)}
+    found = {"at": book_clock().isoformat(), "differs": report.differs, "says": str(report)}
     cache.set(LAST, found, KEPT_FOR)
 
 

@@ -507,13 +507,13 @@ class TestSeveralEditsThatFellDue:
         assert prices(subscription) == [100, 200, 300]
 
     def test_know_an_edit_by_its_position(self, subscription):
-        """Without it, who was created after the first edit would owe it an entry too."""
+        """Without it, who was moved by itself would get an entry of the first edit once more."""
         edit_service(subscription.service, 200)
-        between = a_subscription(service=subscription.service, plan=subscription.plan)
+        repricing.reprice_one(subscription.pk)
         edit_service(subscription.service, 300)
         Repricing.objects.update(position=LedgerEntry.objects.latest("id").pk + 1000)
         reprice()
-        assert prices(between) == [200, 200, 300]
+        assert prices(subscription) == [100, 200, 200, 300]
 
 
 # --- Rows that can't be written -----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`manage price_change plan|list|show|preview|rows|skips|approve|watch|pause|resume|cancel|revert`.
+"""`manage price_change plan|list|show|preview|rows|skips|approve|keep_instant|watch|pause|…`.
 
 docs/price-changes.md is its guide.
 """
@@ -18,6 +18,7 @@ from price_changes.errors import ChangeError
 from price_changes.management import plan_options
 from price_changes.models import PriceChange
 from price_changes.planning import preview
+from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
@@ -35,6 +36,7 @@ VERBS = {
     "rows": "its subscriptions one by one, old → new",
     "skips": "the subscriptions that it did not move, and why",
     "approve": "approve what the preview showed",
+    "keep_instant": "keep its instant, where the rules of its time zone have moved",
     "watch": "follow the workers until it is applied",
     "pause": "leave its remaining rows alone",
     "resume": "go on with one that was paused",
@@ -80,6 +82,7 @@ class Command(BaseCommand):
             metavar="INSTANT",
             help="in the future; for one that was planned without, or that was held",
         )
+        plan_options.add_zone(approve)
         for verb in ("rows", "skips"):
             one[verb].add_argument("--after", type=int, default=0, metavar="ID")
             one[verb].add_argument("--limit", type=arguments.count, default=50)
@@ -92,7 +95,7 @@ class Command(BaseCommand):
                 "--wait", action="store_true", help="apply it here and now, beside the workers"
             )
         for verb, verb_parser in verbs.choices.items():
-            if verb in ("plan", "approve", "pause", "resume", "cancel", "revert"):
+            if verb in ("plan", "approve", "keep_instant", "pause", "resume", "cancel", "revert"):
                 arguments.add_author(verb_parser)
             verb_parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -132,7 +135,7 @@ class Command(BaseCommand):
         if json:
             return self.write_json(map(_record, changes))
         rows = [
-            (str(change.pk), change.status, moment(change.effective_at), change.planned_by,
+            (str(change.pk), change.status, _from(change), change.planned_by,
              change.title or terminal.does(change))
             for change in changes
         ]  # fmt: skip
@@ -184,12 +187,16 @@ class Command(BaseCommand):
         author: str,
         when_moved: str | None,
         effective_at: str | None,
+        time_zone: str | None,
         wait: bool,
         json: bool,
         **options: Any,
     ) -> None:
-        change = verbs.approve(number, fingerprint, author, when_moved, effective_at)
+        change = verbs.approve(number, fingerprint, author, when_moved, effective_at, time_zone)
         self.go_on(change, wait, json)
+
+    def keep_instant(self, *, number: int, author: str, json: bool, **options: Any) -> None:
+        self.tell(verbs.keep_instant(number, author), json)
 
     def watch(self, *, number: int, json: bool, **options: Any) -> None:
         self.follow(_get(number), lambda: time.sleep(0.2), json)
@@ -318,6 +325,10 @@ def _get(number: int) -> PriceChange:
     return change
 
 
+def _from(change: PriceChange) -> str:
+    return moment(change.effective_at) + (" (zone rules moved)" if other_instant(change) else "")
+
+
 def _work() -> None:
     """A turn at all that is due, short enough for the progress to be seen between two."""
     if not repricing.reprice(0.3) + repricing.stamp(0.3):
@@ -362,7 +373,10 @@ def _record(change: PriceChange) -> dict[str, Any]:
         for field in change._meta.concrete_fields
         if field.name != "preview_seed"
     }
+    other = other_instant(change)
     return fields | {
+        "zone_rules_differ": other is not None,
+        "effective_by_zone_rules": None if other is None else other.at,
         "preview": _exact(change.preview),
         "allowed": verbs.allowed(change),
         "outcome": verbs.outcome(change) if change.started_at else None,

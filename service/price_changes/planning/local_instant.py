@@ -1,0 +1,117 @@
+"""An instant that a person gave as local time, and what rules of time zones make of it later.
+
+What was said, the wall time and its zone, is kept beside the instant. Countries change their rules
+at a few weeks' notice; then the instant is no longer what was said, and whoever is responsible is
+told, in time. No change is ever moved by that.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.planning.values import in_future
+from services.local_time import instant_of, instants_of
+from services.models import book_clock
+
+Status = PriceChange.Status
+
+WITHOUT_OFFSET = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
+)
+
+
+def said_instant(name: str, value: Any, zone: Any = None) -> dict[str, Any]:
+    """The fields of a change that say when it is in force, of values from outside.
+
+    Without a `zone` (an IANA name) the value is an instant with an offset. With one it is a local
+    time there, or an instant with the offset that clocks show there. ChangeError, also for one
+    that has passed. One query.
+    """
+    if zone is None:
+        at = in_future(name, value)
+        return {"effective_at": at, "effective_local": "", "effective_zone": ""}
+    there = _zone(zone)
+    if isinstance(value, str) and WITHOUT_OFFSET.fullmatch(value):
+        at = in_future(name, _instant(name, value, there))
+    else:
+        at = in_future(name, value)
+        offset, shown = at.utcoffset(), at.astimezone(there).utcoffset()
+        if offset != shown:
+            raise ChangeError(
+                "offset_differs",
+                f"{name} is {at.isoformat()}, and clocks in {there} show"
+                f" {at.astimezone(there).isoformat()} then: leave the offset out, or time_zone.",
+                parameter=name,
+                value=at.isoformat(),
+            )
+    local = at.astimezone(there).replace(tzinfo=None)
+    return {
+        "effective_at": at,
+        "effective_local": local.isoformat(),
+        "effective_zone": str(there),
+    }
+
+
+def _zone(name: Any) -> ZoneInfo:
+    if not isinstance(name, str) or name not in _names():
+        raise ChangeError(
+            "unknown_time_zone",
+            f"time_zone is the name of a time zone, as Europe/Berlin; {str(name)[:100]!r} is none.",
+            parameter="time_zone",
+            value=str(name)[:100],
+        )
+    return ZoneInfo(name)
+
+
+@cache
+def _names() -> set[str]:
+    return available_timezones()
+
+
+def _instant(name: str, value: str, zone: ZoneInfo) -> datetime:
+    try:
+        return instant_of(datetime.fromisoformat(value.upper()), zone)
+    except (ValueError, OverflowError) as error:
+        why = str(error) if "clocks" in str(error) or "twice" in str(error) else "is no time"
+        raise ChangeError("not_an_instant", f"{name} {why}.", parameter=name, value=value) from None
+
+
+@dataclass(frozen=True)
+class OtherInstant:
+    """What today's rules of time zones make of a local time: another instant than was approved."""
+
+    at: datetime | None  # None: clocks there skip it now, or show it twice
+
+
+def other_instant(change: PriceChange) -> OtherInstant | None:
+    """Where today's rules give another instant than the one of a change that is not due yet.
+
+    None where they agree, where nobody gave a local time, and where somebody has decided to keep
+    the instant. No query where the rules agree, else one.
+    """
+    if not change.effective_zone or change.instant_kept_by or change.effective_at is None:
+        return None
+    if change.status not in (Status.PLANNED, Status.SCHEDULED, Status.HELD):
+        return None
+    local = datetime.fromisoformat(change.effective_local)
+    try:
+        now = instants_of(local, ZoneInfo(change.effective_zone))
+    except (ValueError, OSError, KeyError):  # a zone that today's rules don't have
+        now = []
+    if change.effective_at in now or change.effective_at <= book_clock():
+        return None
+    return OtherInstant(now[0] if len(now) == 1 else None)
+
+
+def as_utc(at: datetime) -> str:
+    """2027-01-15 08:00Z, with its seconds where it has some."""
+    at = at.astimezone(UTC)
+    seconds = "" if not (at.second or at.microsecond) else f"{at:%S.%f}".rstrip("0").rstrip(".")
+    return f"{at:%Y-%m-%d %H:%M}{f':{seconds}' if seconds else ''}Z"

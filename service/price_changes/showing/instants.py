@@ -1,0 +1,46 @@
+"""From when a change is in force, as people read it: what was said, and the instant it means."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from price_changes.models import PriceChange
+from price_changes.planning.local_instant import as_utc, other_instant
+from pricebook.kit.figures import instant
+from pricebook.kit.zone_rules import VERSION
+
+
+def in_force_from(change: PriceChange) -> str:
+    """2027-01-15 00:00 America/Vancouver (08:00Z), where that was said; else by TIME_ZONE."""
+    at, zone = change.effective_at, change.effective_zone
+    if at is None or zone in ("", "UTC"):
+        return instant(at)
+    local = datetime.fromisoformat(change.effective_local)
+    day, utc = f"{local:%Y-%m-%d}", as_utc(at)
+    return f"{_wall(local)} {zone} ({utc.removeprefix(f'{day} ')})"
+
+
+def zone_rules_differ(change: PriceChange) -> str:
+    """What is to be known, and done, where rules of time zones have moved since; else empty."""
+    other = other_instant(change)
+    if other is None:
+        return ""
+    assert change.effective_at is not None
+    local = _wall(datetime.fromisoformat(change.effective_local))
+    is_now = "is there no more, or twice" if other.at is None else f"is {as_utc(other.at)}"
+    return (
+        f"By today's rules of time zones (tzdata {VERSION}) {local} in {change.effective_zone}"
+        f" {is_now}, and the change comes at {as_utc(change.effective_at)}: cancel it and plan it"
+        " again, or keep its instant."
+    )
+
+
+def kept_instant(change: PriceChange) -> str:
+    """Who has decided that its instant stays, whatever the rules say; empty where nobody has."""
+    if not change.instant_kept_by:
+        return ""
+    return f"Its instant is kept by {change.instant_kept_by}, whatever the rules of its zone say."
+
+
+def _wall(local: datetime) -> str:
+    return local.isoformat(" ", "seconds" if local.second or local.microsecond else "minutes")

@@ -1,0 +1,76 @@
+"""What a change says of why it is held, or has moved nothing: in our words."""
+
+import pytest
+
+from price_changes.tests.changes import (
+    SECOND,
+    applied,
+    approved,
+    clock,
+    drained,
+    planned,
+    scheduled,
+)
+from services.models import Plan, Subscription
+from services.tests.factories import a_plan, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+
+def test_of_two_plans_with_one_discount_the_second_is_held_in_words_of_ours():
+    ten, twenty = a_plan(10), a_plan(20)
+    at = clock()
+    first = scheduled(at - SECOND, kind="discount", plan=ten.pk, new_value="50")
+    second = scheduled(at, kind="discount", plan=twenty.pk, new_value="50")
+    drained()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.status, second.status) == ("applied", "held")
+    kind = Plan.objects.get(pk=twenty.pk).plan_type
+    assert second.note.startswith(f"It could not be started: there is a plan {kind} 50 % already")
+    assert "constraint" not in second.note
+
+
+def test_a_set_whose_filter_finds_none_says_so():
+    phone = a_service(20)
+    row = a_subscription(service=phone)
+    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
+    approved(change, "current")
+    row.delete()
+    drained()
+    change.refresh_from_db()
+    assert change.status == "applied"
+    assert change.note == "It has moved no subscription: its filter finds none."
+
+
+def test_a_set_whose_rows_all_stay_says_so():
+    phone = a_service(20)
+    row = a_subscription(service=phone)
+    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
+    approved(change, "current")
+    Subscription.objects.filter(pk=row.pk).update(price_state="locked")
+    drained()
+    change.refresh_from_db()
+    assert change.note == "It has moved no subscription: the outcome says why."
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_frozen_set_whose_rows_are_others_says_so(gone):
+    phone = a_service(20)
+    row = a_subscription(service=phone)
+    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
+    approved(change, "frozen")
+    if gone:
+        row.delete()
+    else:
+        Subscription.objects.filter(pk=row.pk).update(price_state="negotiated", price=9)
+    drained()
+    change.refresh_from_db()
+    assert change.status == "applied"
+    assert change.note == "It has moved no subscription: the outcome says why."
+
+
+def test_one_that_moves_a_row_says_nothing():
+    phone = a_service(20)
+    a_subscription(service=phone)
+    assert not applied(planned(kind="set", adjustment="add", operand="5")).note
