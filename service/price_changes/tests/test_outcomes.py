@@ -12,8 +12,9 @@ from price_changes.tests.changes import accounted, approved, drained, planned, s
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import Timeline
 from services import price_state, repricing
-from services.models import LedgerEntry, LockEnd, StampedComment, Subscription
+from services.models import LedgerEntry, LockEnd, RepricingStep, StampedComment, Subscription
 from services.repricing import chunks
+from services.repricing.planning import plan_due
 from services.tests.factories import a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -119,11 +120,41 @@ class TestWheneverWorkersCome:
         entries = LedgerEntry.objects.filter(effective_at=scene.at(1))
         assert set(entries.values_list("change_id", "price")) == {(winner.pk, 22.5)}
 
+    def test_of_one_instant_nobody_copies_the_first_before_the_other_has_begun(self, scene):
+        """Whose start gave way to a lock, say: the price in force is the other one's already."""
+        loser, winner = scene.list_price(22, 1), scene.list_price(25, 1)
+        held_up = PriceChange.objects.filter(pk=winner.pk)
+        held_up.update(status="held")
+        scene.passes(1)
+        started()
+        plan_due()
+        assert chunks.take_chunk("price", set()) == 0
+        held_up.update(status="scheduled")
+        scene.ends()
+        assert [said(loser), said(winner)] == [(0, {"superseded": 3}), (3, {})]
+
     def test_a_list_price_and_a_discount_of_one_instant_both_move(self, scene):
         a, b = scene.list_price(22, 1), scene.discount(20, 1)
         scene.passes(1)
         scene.ends()
         assert [said(a), said(b)] == [(3, {}), (3, {})]
+
+    def test_who_is_deleted_after_both_was_moved_by_both(self, scene):
+        first, *_ = scene.rows
+        scene.list_price(22, 1)
+        b = scene.list_price(25, 2)
+        scene.passes(1)
+        scene.passes(2)
+        started()
+        plan_due()
+        step = RepricingStep.objects.order_by("effective_at").first()
+        if step is not None:
+            chunks.take_chunk("price", set())  # of the first change, and all entries of its rows
+        entered = set(LedgerEntry.objects.filter(change_id=b.pk).values_list("subscription_id"))
+        Subscription.objects.filter(pk=first.pk).delete()
+        scene.ends()
+        there = 3 if (first.pk,) in entered else 2
+        assert said(b) == (there, {})
 
     def test_who_ends_between_two_is_moved_by_the_first(self, scene):
         first, *_ = scene.rows

@@ -74,8 +74,15 @@ def named_writes() -> list[NamedStatement]:
                 "plan": plan_id,
                 "after": 0,
                 "last": example.last_id,
-                "all": True,
             },
+        ),
+        NamedStatement(
+            "close a repricing",
+            "adds the rows that were moved for it and deleted before its own chunk came",
+            REPRICE,
+            accounts.CLOSE,
+            {"repricing": 0},
+            writes=True,
         ),
         NamedStatement(
             "correct a count",

@@ -15,56 +15,44 @@ from django.db.models import Q
 
 from services.models import Repricing, RepricingStep, Skip
 
-# What was moved and then deleted, or moved to another pair, has its entry in this one.
-ENTERED = """
-SELECT count(DISTINCT subscription_id) FROM services_ledgerentry
- WHERE change_id = %(change)s AND subscription_id > %(after)s
-   AND (%(all)s OR subscription_id <= %(last)s)
-   AND service_id = %(service)s AND plan_id = %(plan)s
-"""
-
-# In one snapshot, which sees what was moved: a row may have come or gone meanwhile.
-COUNT = f"""
-SELECT NULL, ({ENTERED})
- UNION ALL
-SELECT CASE WHEN ended_at <= %(at)s THEN 'ended'
+# In one snapshot, which sees what was moved: a row may have come or gone meanwhile. Entries are
+# looked up row by row, however many the change has.
+COUNT = """
+SELECT CASE WHEN entered THEN 'moved'
+            WHEN ended_at <= %(at)s THEN 'ended'
             WHEN price_state = 'follows' THEN 'unchanged' ELSE price_state END, count(*)
   FROM services_subscription row
+  LEFT JOIN LATERAL (
+       SELECT true AS entered FROM services_ledgerentry
+        WHERE change_id = %(change)s AND subscription_id = row.id LIMIT 1) own ON true
  WHERE (service_id, plan_id, id) > (%(service)s, %(plan)s, %(after)s)
    AND (service_id, plan_id, id) <= (%(service)s, %(plan)s, %(last)s)
-   AND NOT EXISTS (SELECT FROM services_ledgerentry
-                    WHERE change_id = %(change)s AND subscription_id = row.id)
  GROUP BY 1
-"""  # noqa: S608 - constants
+"""
 
 
-def count(
-    step: RepricingStep, last_id: int, done: bool, rows: int, written: int
-) -> tuple[int, int]:
+def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
     """Of a chunk's rows up to `last_id`: how many there are, and how many the change has moved.
 
-    Why the others were not is written down. `rows` were found, of which the step has `written`
-    some. One query, which reads the entries of all; up to three more where a row was not moved.
+    Why the others were not is written down. One query, and two more where a row was not moved.
     """
     work = step.repricing
-    values = {
-        "change": work.change_id,
-        "at": work.effective_at,
-        "service": step.service_id,
-        "plan": step.plan_id,
-        "after": step.after_id,
-        "last": last_id,
-        "all": done,
-    }
     with connection.cursor() as cursor:
-        if rows == written:
-            cursor.execute(ENTERED, values)
-            if cursor.fetchone() == (rows,):
-                return rows, rows
-        cursor.execute(COUNT, values)
-        found: dict[str | None, int] = dict(cursor.fetchall())
-    moved = found.pop(None)
-    _skip(step, {str(reason): number for reason, number in found.items()})
+        cursor.execute(
+            COUNT,
+            {
+                "change": work.change_id,
+                "at": work.effective_at,
+                "service": step.service_id,
+                "plan": step.plan_id,
+                "after": step.after_id,
+                "last": last_id,
+            },
+        )
+        found: dict[str, int] = dict(cursor.fetchall())
+    moved = found.pop("moved", 0)
+    if found:
+        _skip(step, found)
     return moved + sum(found.values()), moved
 
 
@@ -142,3 +130,22 @@ def correct(subscription_ids: Collection[int], after: int) -> None:
     if subscription_ids:
         with connection.cursor() as cursor:
             cursor.execute(CORRECT, {"ids": list(subscription_ids), "after": after})
+
+
+# The rows that were moved for it, and deleted before a chunk of its own came to them. The entries
+# of the change are read once, by their index.
+CLOSE = """
+UPDATE services_repricing work
+   SET finished_at = book_clock(), repriced = repriced + missing, checked = checked + missing
+  FROM (SELECT CASE WHEN change_id IS NULL THEN 0 ELSE
+                    (SELECT count(DISTINCT subscription_id) FROM services_ledgerentry entry
+                      WHERE entry.change_id = own.change_id) - repriced END AS missing
+          FROM services_repricing own WHERE id = %(repricing)s) entered
+ WHERE id = %(repricing)s AND finished_at IS NULL AND paused_at IS NULL
+"""
+
+
+def close(repricing_id: int) -> None:
+    """A repricing of the catalogue whose steps are all done is finished, unless it is paused."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSE, {"repricing": repricing_id})

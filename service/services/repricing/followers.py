@@ -58,7 +58,14 @@ class Event(NamedTuple):
 
 
 def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True) -> int:
-    """Write the rule's price where another one stands.
+    """Write the rule's price where another one stands; how many."""
+    return moved_by(rows, service_id, plan_id, alone)[0]
+
+
+def moved_by(
+    rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True
+) -> tuple[int, int | None]:
+    """The same; and by which change, where each has got the entry of that change alone.
 
     One entry of the ledger for each change that fell due, though the row is written once.
     `alone`: no step of the pair is done at the same time.
@@ -69,19 +76,22 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
     # could tell whose the price is.
     price, to_begin = _rule_at(service_id, plan_id, events[-1].effective_at if events else None)
     if price is None:
-        return 0  # the service or the plan is gone
+        return 0, None  # the service or the plan is gone
     if to_begin and events:
         if alone:
             raise LockHeld("What is of the same instant has not begun.")
-        return 0
+        return 0, None
     # One table and constants: a row that somebody else has just written is judged anew by all of
     # these conditions when its lock is free. Who has ended since the first instant was there at it.
     there_at = events[0].effective_at if events else BookNow()
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
     differing = followers.exclude(price=price)
     if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
-        return _move_through(events, followers, price, alone)
-    return write_price(differing, price, *(events[0][1:3] if events else ()))
+        return _move_through(events, followers, price, alone), None
+    if not events:
+        return write_price(differing, price), None
+    [event] = events
+    return write_price(differing, price, event.change_id, event.effective_at), event.change_id
 
 
 RULE_AT = """

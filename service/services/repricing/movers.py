@@ -40,12 +40,15 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
     """Followers of the step's pair to the rule's price."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
-    moved = 0
-    if count and step.repricing.unkeeps_change_id is not None:
-        moved = followers.give_back(rows, step.repricing)
-    if count:
-        moved += followers.move(rows, step.service_id, step.plan_id)
-    return _counted(step, last_id, done, count, moved)
+    if not count:
+        return Chunk(0, last_id, 0, True)
+    given_back = 0
+    if step.repricing.unkeeps_change_id is not None:
+        given_back = followers.give_back(rows, step.repricing)
+    moved, by = followers.moved_by(rows, step.service_id, step.plan_id)
+    if moved == count and by == step.repricing.change_id:
+        return Chunk(count, last_id, moved, done)
+    return _counted(step, last_id, done, count, given_back + moved)
 
 
 def keep_pair(step: RepricingStep, size: int) -> Chunk:
@@ -60,10 +63,10 @@ def keep_pair(step: RepricingStep, size: int) -> Chunk:
 
 def _counted(step: RepricingStep, last_id: int, done: bool, rows: int, written: int) -> Chunk:
     """The chunk, with what the change says of its rows."""
-    if step.repricing.change_id is not None:
-        rows, moved = accounts.count(step, last_id, done, rows, written)
-        return Chunk(rows, last_id, moved, done, written=written)
-    return Chunk(rows, last_id, written, done)
+    if step.repricing.change_id is None:
+        return Chunk(rows, last_id, written, done)
+    rows, moved = accounts.count(step, last_id)
+    return Chunk(rows, last_id, moved, done, written=written)
 
 
 def stamp_pair(step: RepricingStep, size: int) -> Chunk:

@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef
 
 from pricebook.kit.points import at_point
 from services.models import Clock, Repricing, RepricingStep
+from services.repricing import accounts
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.movers import COMMENT, PRICE
 
@@ -30,14 +31,18 @@ def plan_due() -> bool:
             else:
                 # Somebody who pauses or cancels the change holds it, and wants this row.
                 with giving_way():
-                    due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Clock())
+                    if repricing.kind == Repricing.Kind.ROWS:
+                        due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Clock())
+                    else:
+                        accounts.close(repricing.pk)
                     at_point("repricing finished")
         except LockHeld:
             return False  # and not the next one: they are planned in order
     return True
 
 
-# The pairs that a repricing concerns, a step each; it is planned, and done if there is none.
+# The pairs that a repricing concerns, a step each; it is planned, and done if there is none. (Those
+# that were moved for it and are all deleted since are counted, as by `accounts.CLOSE`.)
 SPLIT = """
 WITH pair AS (
     SELECT service.id AS service_id, plan.id AS plan_id, last.id AS last_id,
@@ -66,7 +71,11 @@ WITH pair AS (
 UPDATE services_repricing
    SET planned_at = book_clock(),
        finished_at = CASE WHEN NOT EXISTS (SELECT FROM pair) THEN book_clock() END,
-       subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair)
+       subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair),
+       (repriced, checked) = (
+           SELECT count(DISTINCT subscription_id), count(DISTINCT subscription_id)
+             FROM services_ledgerentry entry
+            WHERE entry.change_id = services_repricing.change_id AND NOT EXISTS (SELECT FROM pair))
  WHERE id = %(repricing)s
 """
 

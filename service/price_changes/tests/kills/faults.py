@@ -66,7 +66,7 @@ def saves_the_cursor_first() -> None:
         with giving_way():
             lock_catalogue(*pair)
             moved = followers.move(rows, *pair)
-            count, moved = accounts.count(step, last_id, done, count, moved)
+            count, moved = accounts.count(step, last_id)
             at_point("chunk moved")
             Repricing.objects.filter(pk=repricing_id).update(
                 repriced=F("repriced") + moved, checked=F("checked") + count

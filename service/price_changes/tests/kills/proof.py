@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
+from django.db.models import Count
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql
@@ -196,7 +197,14 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     parts = outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"]
     yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
     yield outcome["failed"], f"rows failed {told}"
-    for work in Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS):
+    of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
+    if of_catalogue.exists():
+        entered = LedgerEntry.objects.filter(change_id=change.pk).aggregate(
+            rows=Count("subscription_id", distinct=True)
+        )
+        differ = abs(outcome["applied"] - entered["rows"])
+        yield differ, f"rows are told to be moved, and not entered, or the other way round {told}"
+    for work in of_catalogue:
         came, left = come_and_gone(work)
         missed, surplus = work.subscriptions - work.checked - left, work.checked - came
         yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
