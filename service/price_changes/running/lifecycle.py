@@ -23,7 +23,7 @@ from price_changes.planning.catalogue_value import CATALOGUE, subject, value_wit
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
-from price_changes.running import approval, starting
+from price_changes.running import approval, cancelling, starting
 from price_changes.running.outcomes import outcome as outcome
 from pricebook.kit.points import at_point
 from services import catalogue_values
@@ -266,7 +266,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
             began = _begun_or_withdrawn(change, author)
         if began:
             if change.kind in CATALOGUE and not change.for_new_only:
-                _go_on(change)
+                cancelling.go_on(change)
             else:
                 _stop(change)
             at_point("change stopped")
@@ -300,18 +300,6 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
         catalogue_values.withdraw(change.pk, author)
         return False
     return change.status != Status.CANCELLED
-
-
-def _go_on(change: PriceChange) -> None:
-    """What had its price until now gets the entries that say so, but no more comments."""
-    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
-    # Who is planning it, or stamps a chunk, ends first.
-    for work in due.select_for_update():
-        work.steps.filter(kind=RepricingStep.Kind.COMMENT).delete()
-        if work.planned_at is None:
-            work.comment = ""
-        work.paused_at = None
-        work.save(update_fields=["comment", "paused_at"])
 
 
 def _stop(change: PriceChange) -> None:

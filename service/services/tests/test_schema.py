@@ -57,7 +57,7 @@ PATHS = [
 VERBS = [
     *[
         f"/api/price-changes/{{id}}/{verb}/"
-        for verb in ("preview", "approve", "pause", "resume", "cancel", "revert")
+        for verb in ("preview", "approve", "keep_instant", "pause", "resume", "cancel", "revert")
     ],
     *[f"/api/subscriptions/{{id}}/{verb}/" for verb in ("lock", "release", "negotiate", "follow")],
 ]
