@@ -33,7 +33,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("price_changes", "0009_decided_values")]
+    dependencies = [("price_changes", "0010_last_word_on_prices")]
     operations = [
         migrations.AddField(
             model_name="pricechange",

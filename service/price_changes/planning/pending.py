@@ -33,8 +33,11 @@ def waiting_for(instant: datetime) -> list[WaitingChange]:
     """Changes of a set, and their reverts, due by an instant and not applied yet. One query."""
     of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
     due = PriceChange.objects.filter(of_sets, status__in=UNFINISHED, effective_at__lte=instant)
-    columns = due.order_by("effective_at", "approval").values_list("id", "title", "effective_at")
-    return [WaitingChange(*values) for values in columns]
+    return [
+        WaitingChange(change.pk, change.title, change.effective_at)
+        for change in due.only("title", "effective_at").order_by("effective_at", "approval")
+        if change.effective_at is not None  # as an approved one has
+    ]
 
 
 # Most of what is scheduled names another service, plan or client, and is not even asked.
