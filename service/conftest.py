@@ -27,6 +27,7 @@ from pricebook.tests.scene import Part, scene
 from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
+from services.tests.moved_clock import late_snapshot, moved_clock  # noqa: F401 - fixtures
 
 SERVICE = Path(__file__).parent
 
@@ -247,7 +248,7 @@ def truncate_book() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
-            " services_ledgerentry, services_cataloguevalue CASCADE"
+            " services_paidboundary, services_ledgerentry, services_cataloguevalue CASCADE"
         )
 
 

@@ -256,6 +256,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "fold starts and ends to come": {
+        "task": "services.tasks.fold_total",
+        "kwargs": {"all_to_come": True},
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
     "forget old answers": {
         "task": "pricebook.tasks.forget_answers",
         "schedule": 60.0 * 60,

@@ -52,10 +52,10 @@ def set_comment(
 
 
 @shared_task(base=DatabaseTask)
-def fold_total(**kwargs: Any) -> None:
-    """Merge the parts that writers have appended to the total."""
+def fold_total(all_to_come: bool = False, **kwargs: Any) -> None:
+    """Merge the parts that writers have appended to the total, of starts and ends the near ones."""
     renew_clock()
-    total.fold()
+    total.fold(ahead=None if all_to_come else total.HOUR)
 
 
 @shared_task(base=DatabaseTask)

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from pricebook.kit.named_statements import NamedStatement
-from services.audit import book_check
+from services.audit import book_check_sql
 from services.audit.book_examples import examples
 from services.models import Repricing, Subscription
 from services.reading import breakdown, breakdown_sql, pages, total
@@ -268,7 +268,7 @@ def named_queries() -> list[NamedStatement]:
             "book check",
             "price = rule, total = rows, ledger = rows, in one snapshot",
             "beat, check_book",
-            book_check.CHECK,
+            book_check_sql.CHECK,
             (20, 20),
             why="One pass over the whole table, on purpose.",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from pricebook.kit.named_statements import NamedStatement
-from services.audit import book_check
+from services.audit import book_check_sql
 from services.audit.book_examples import examples
 from services.models import RepricingStep, Subscription
 from services.reading import total
@@ -124,17 +124,25 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
+            "fold starts and ends to come",
+            "merges those that triggers have appended, of one service, plan and instant",
+            "workers: fold_total, every 5 s",
+            total.FOLD_AHEAD,
+            ["1:00:00"],
+            writes=True,
+        ),
+        NamedStatement(
             "repair the total",
             "appends what is missing from it",
             "check_book --repair",
-            book_check.MEND_TOTAL,
+            book_check_sql.MEND_TOTAL,
             writes=True,
         ),
         NamedStatement(
             "repair the ledger",
             "an entry for each row that went around it",
             "check_book --repair",
-            book_check.MEND_LEDGER,
+            book_check_sql.MEND_LEDGER,
             [ids],
             writes=True,
         ),

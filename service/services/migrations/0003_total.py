@@ -13,8 +13,8 @@ emptied table does not count through numbers that it had before.
 
 Edits of names and e-mails that the list shows count too, with no service and no plan.
 
-Replaced: `subtotal_of_insert`, `subtotal_of_update` and `subtotal_of_delete`, in 0021.
-services/schema.sql has what stands now.
+Replaced: `subtotal_of_insert`, `subtotal_of_update` and `subtotal_of_delete`, in 0021 and 0023;
+`subtotal_restart` in 0023. services/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -4,6 +4,9 @@
 transaction. From the instant of a change until the last copy is written the views say what the
 facts say, row by row; else they hand the copies on, for the price of one look: is anything due?
 Whoever reads by SQL reads these; the tables themselves are for writers.
+
+Replaced: `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`, `late_copies` and the
+view `subtotal_in_force`, in 0023. services/schema.sql has what stands now.
 """
 
 from django.db import migrations, models

@@ -18,7 +18,7 @@ from services.models.repricing import (
 )
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 from services.models.subscription import LockEnd, Subscription, SubscriptionQuerySet
-from services.models.subtotal import Subtotal
+from services.models.subtotal import PaidBoundary, Subtotal
 
 __all__ = [
     "BookNow",
@@ -27,6 +27,7 @@ __all__ = [
     "Clock",
     "LedgerEntry",
     "LockEnd",
+    "PaidBoundary",
     "Plan",
     "Repricing",
     "RepricingQuerySet",

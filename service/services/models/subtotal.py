@@ -5,24 +5,62 @@ from django.db import models
 from services.models.in_force import InForceQuerySet
 
 
+def _number() -> models.BigIntegerField:
+    return models.BigIntegerField(db_default=0)
+
+
+def _amount() -> models.DecimalField:
+    return models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
+
+
 class Subtotal(models.Model):
     """A part of the total: the rows of one (service, plan) add up to its count and amount.
 
     Triggers append a row for every statement that changes the book (migration `0003_total`), so
     that no writer waits for another's counter; `total.fold()` merges rows and changes no sum.
-    `changes` counts statements: its sum over the table is the version of the book.
+    `changes` counts statements, and boundaries that the fold takes over: its sum over the table
+    is the version of the book.
     """
 
     service_id = models.BigIntegerField(null=True)
     plan_id = models.BigIntegerField(null=True)
-    subscriptions = models.BigIntegerField(db_default=0)
-    amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
+    subscriptions = _number()
+    amount = _amount()
     # Of these rows those that follow and have no end, and what is stored of their prices.
-    followers = models.BigIntegerField(db_default=0)
-    followers_amount = models.DecimalField(max_digits=20, decimal_places=2, db_default=0)
+    followers = _number()
+    followers_amount = _amount()
+    # Of these rows those that had begun, and not ended, when they were written; of these again
+    # those that follow. What has passed since stands in `PaidBoundary`, until the fold.
+    paid_subscriptions = _number()
+    paid_amount = _amount()
+    paid_followers = _number()
+    paid_followers_amount = _amount()
     changes = models.BigIntegerField(db_default=1)
 
     objects = InForceQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"subtotal of service {self.service_id}, plan {self.plan_id}"
+
+
+class PaidBoundary(models.Model):
+    """What is added to what a (service, plan) pays from an instant on: starts less ends.
+
+    Triggers append a row for every statement and instant to come (migration `0023_who_pays`), as
+    they do to the subtotals; `total.fold()` merges them, and takes over what has passed.
+    """
+
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    at = models.DateTimeField()
+    subscriptions = _number()
+    amount = _amount()
+    # Of these those that follow.
+    followers = _number()
+    followers_amount = _amount()
+
+    class Meta:
+        indexes = [models.Index(name="paid_boundary_at", fields=["at"])]
+
+    def __str__(self) -> str:
+        return f"boundary of service {self.service_id}, plan {self.plan_id} at {self.at}"

@@ -1,5 +1,7 @@
 """Who and what the book's money comes from: clients, services, plans, and totals by them.
 
+Each with how many of its subscriptions pay, and what: those that have begun, and have not ended.
+
 Each answer is one statement. What is cut along services and plans is added up from the subtotals,
 of which there are a few for each (service, plan), so it costs the same however many subscriptions
 there are; a page of clients reads the subscriptions of these clients, by the foreign key.
@@ -54,7 +56,7 @@ class TooManyFound(Exception):
 class Page:
     result: list[Row]
     count: int  # of all that match, not of this page
-    total: Total  # of all their subscriptions
+    total: Total  # of all their subscriptions that pay
     next: Cursor | None
     previous: Cursor | None
     version: str | None  # of the book that it shows; None if no other reader will ever see it

@@ -1,4 +1,7 @@
-"""The statements of a page of clients, services or plans, with what their subscriptions pay."""
+"""The statements of a page of clients, services or plans, with who pays and what.
+
+Who pays has begun, and has not ended: others are in no figure here.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from services.reading import access_paths
 from services.reading.ordering import BY_ID, Cursor, Ordering
 from services.reading.search import names_like
+from services.reading.total import PAYS
 from services.reading.version import VERSION_OF_NAMES, Seen, book_as_seen
 from services.sql import SQL
 
@@ -27,29 +31,33 @@ NOT_COUNTED = Counted("", 0)  # no book has this version
 
 
 # Of some ids, a row each. (The e-mail is no join: for one, the planner read all logins of a book
-# of 20,000 clients.)
-CLIENTS = """
+# of 20,000 clients.) Who pays is judged by one clock, taken after the snapshot (`total.py`).
+MOMENT = "moment AS MATERIALIZED (SELECT book_clock() AS at)"
+CLIENTS = f"""
 SELECT client.id, client.company_name,
        (SELECT email FROM auth_user WHERE id = client.user_id) AS email, client.full_address,
        paid.subscriptions AS count, paid.amount AS total_amount
-  FROM ({ids}) client
+  FROM ({{ids}}) client
  CROSS JOIN LATERAL (
     SELECT count(*) AS subscriptions, coalesce(sum(price), 0) AS amount
-      FROM subscription_in_force WHERE client_id = client.id
+      FROM subscription_in_force
+     WHERE client_id = client.id AND {PAYS.format(at="(SELECT at FROM moment)")}
   ) paid
-"""
+"""  # noqa: S608 - ours
 SERVICES = """
 SELECT service.id, service.name, service.full_price,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) service
-  LEFT JOIN (SELECT service_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+  LEFT JOIN (SELECT service_id, sum(paid_subscriptions) AS subscriptions,
+                    sum(paid_amount) AS amount
                FROM subtotal_in_force GROUP BY service_id) paid ON paid.service_id = service.id
 """
 PLANS = """
 SELECT plan.id, plan.plan_type, plan.discount_percent,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) plan
-  LEFT JOIN (SELECT plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+  LEFT JOIN (SELECT plan_id, sum(paid_subscriptions) AS subscriptions,
+                    sum(paid_amount) AS amount
                FROM subtotal_in_force GROUP BY plan_id) paid ON paid.plan_id = plan.id
 """
 EACH = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
@@ -60,7 +68,7 @@ SELECT client.id FROM clients_client client JOIN auth_user login ON login.id = c
 """
 OF_PLAN_TYPE = "SELECT id FROM services_plan WHERE plan_type = %s"
 ONE = """
-WITH book AS MATERIALIZED ({book})
+WITH book AS MATERIALIZED ({book}), {moment}
 SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
 """
 
@@ -69,12 +77,13 @@ def one_statement(kind: str, id: int, seen: Seen | None = None) -> SQL:
     """The SQL of one of them, beside the book."""
     book, book_params = book_as_seen(seen)
     ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
-    return ONE.format(book=book, one=EACH[kind].format(ids=ids)), (*book_params, id)
+    one = EACH[kind].format(ids=ids)
+    return ONE.format(book=book, moment=MOMENT, one=one), (*book_params, id)
 
 
 # What is read is read only where the caller has not seen the answer of this very book.
 ALL_READ = """
-WITH book AS MATERIALIZED ({book}),
+WITH book AS MATERIALIZED ({book}), {moment},
      found (id) AS MATERIALIZED (
          SELECT id FROM ({found}) named (id) WHERE (SELECT NOT seen FROM book) LIMIT %s
      ),
@@ -93,14 +102,14 @@ SELECT * FROM {table}
 EVERY = "SELECT * FROM {table} WHERE (SELECT NOT seen FROM book)"
 # The condition on the version needs no row: where it says so, no client is counted.
 WALKED = """
-WITH book AS MATERIALIZED ({book}),
+WITH book AS MATERIALIZED ({book}), {moment},
      together AS MATERIALIZED (
          SELECT CASE WHEN uncommitted OR version IS DISTINCT FROM %s
                      THEN (SELECT count(*) FROM clients_client) END AS items,
                 subscriptions, amount, version AS version_of_names
            FROM (SELECT {version_of_names},
-                        coalesce(sum(subscriptions), 0)::bigint AS subscriptions,
-                        coalesce(sum(amount), 0) AS amount
+                        coalesce(sum(paid_subscriptions), 0)::bigint AS subscriptions,
+                        coalesce(sum(paid_amount), 0) AS amount
                    FROM subtotal_in_force) names
           WHERE (SELECT NOT seen FROM book)
      )
@@ -138,14 +147,16 @@ def statement(
         clients = WITH_EMAIL if ordering.name == "email" else TABLE[kind]
         ids = CLIENTS_BEYOND.format(clients=clients, beyond=beyond, order=order)
         each = CLIENTS.format(ids=ids)
-        sql = WALKED.format(book=book, version_of_names=VERSION_OF_NAMES, each=each, shown=shown)
+        sql = WALKED.format(
+            book=book, moment=MOMENT, version_of_names=VERSION_OF_NAMES, each=each, shown=shown
+        )
         return sql, (*book_params, counted.version, *place, size + 1)
     beyond, order, place = _on("item", cursor, ordering)
     found, found_params = _found(kind, given) if given else NOBODY
     ids, ids_params = (FOUND, (access_paths.SEARCH_NAMES,)) if given else (EVERY, ())
     each = EACH[kind].format(ids=ids.format(table=TABLE[kind]))
     sql = ALL_READ.format(
-        book=book, found=found, each=each, beyond=beyond, order=order, shown=shown
+        book=book, moment=MOMENT, found=found, each=each, beyond=beyond, order=order, shown=shown
     )
     return sql, (
         *book_params,

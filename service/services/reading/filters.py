@@ -81,9 +81,16 @@ def _filter(
     return field(default=None, metadata={"filter": Filter(kind, condition, help, lasting)})
 
 
-def _active_or_ended(state: str) -> Q:
-    active = Q(ended_at=None) | Q(ended_at__gt=BookNow())
-    return active if state == "active" else Q(ended_at__lte=BookNow())
+# Of a subscription by its start and end; each is in one of them. Only who is active pays.
+STATES = ("active", "ended", "upcoming")
+
+
+def _state(state: str) -> Q:
+    return {
+        "active": Q(started_at__lte=BookNow()) & (Q(ended_at=None) | Q(ended_at__gt=BookNow())),
+        "ended": Q(ended_at__lte=BookNow()),
+        "upcoming": Q(started_at__gt=BookNow()),
+    }[state]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +119,10 @@ class BookFilter:
         text(50), "comment__startswith", "Only those whose comment begins so."
     )
     state: str | None = _filter(
-        one_of("active", "ended"), _active_or_ended, "Only those that are active, or have ended."
+        one_of(*STATES),
+        _state,
+        "Only those that are active, which have begun and have not ended; that have ended; or that"
+        " have not begun.",
     )
     price_state: str | None = _filter(
         one_of(*Subscription.PriceState.values), "price_state", "Only those in this price state."

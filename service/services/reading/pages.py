@@ -34,6 +34,7 @@ from services.sql import SQL
 class Page:
     result: list[dict[str, Any]]
     total: Total
+    paid: Total  # of it, by those who have begun and have not ended
     next: Cursor | None
     previous: Cursor | None
     # Of the book that it shows; None if no other reader will ever see that one.
@@ -48,7 +49,8 @@ WITH asked AS MATERIALIZED (SELECT *, {seen} AS seen FROM ({limits}) limited),
          SELECT * FROM ({subscriptions}) read_on WHERE {reads}
      )
 SELECT asked.allowed, asked.seen,
-       book.version, book.uncommitted, book.amount, book.subscriptions, page.*
+       book.version, book.uncommitted, book.amount, book.subscriptions,
+       book.paid_amount, book.paid_subscriptions, page.*
   FROM asked
  CROSS JOIN ({book}) book
   LEFT JOIN (
@@ -72,7 +74,7 @@ def page(
     ordering: Ordering = BY_ID,
     seen: Seen | None = None,
 ) -> Page:
-    """Up to `size` subscriptions that match, in their order, and the total of all that match.
+    """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
     One query. NotServed for a combination of filter and ordering that would read too much.
     Unchanged, which has no rows and no total, where the caller has `seen` this very book.
@@ -85,16 +87,16 @@ def page(
         rows = db.fetchall()
     if not rows[0][0]:
         raise NotServed(path)
-    book = Book(*rows[0][2:6])
+    book = Book(*rows[0][2:8])
     if rows[0][1]:
         raise Unchanged(book.version)
-    amount = book.total if book_filter.by_catalogue else total.settle(book, book_filter, known)
-    found = [row_of_api(*row[6:]) for row in rows if row[6] is not None]
+    figures = book.figures if book_filter.by_catalogue else total.settle(book, book_filter, known)
+    found = [row_of_api(*row[8:]) for row in rows if row[8] is not None]
     mark = marked(book_filter, ordering)
     result, following, previous = paged(found, cursor, size, ordering, mark)
     # What a clock moves, too, no version of the book tells apart.
     version = book.version if book.cacheable and book_filter.timeless else None
-    return Page(result, amount, following, previous, version)
+    return Page(result, figures.total, figures.paid, following, previous, version)
 
 
 def statement(

@@ -1,23 +1,30 @@
 """The total: the exact sum of prices, and the number of subscriptions, of all that a filter means.
 
-Who calls it: the list (`pages.page`), whoever wants a number alone (`total_amount`), and the
-task that folds the subtotals (`fold`).
+And beside it what is paid: the same of those among them who have begun, and have not ended.
 
-Triggers keep subtotals for each (service, plan) (migration `0003_total`), so a total that is cut
-along services, plans and plan types is a sum over a few hundred of their rows. Any other total (of
-a client, of a source, of a comment) needs the subscriptions, so it is summed once and kept in the
-cache with the version of the book that it is of:
+Who calls it: the list (`pages.page`), whoever wants the figures alone (`figures`), and the task
+that folds the subtotals (`fold`).
 
-    PRICE_CACHE_NAME : filter  →  version of the book, amount, number of subscriptions
+Triggers keep subtotals for each (service, plan) (migrations `0003_total`, `0023_who_pays`), so a
+total that is cut along services, plans and plan types is a sum over a few hundred of their rows.
+Any other total (of a client, of a source, of a comment) needs the subscriptions, so it is summed
+once and kept in the cache with the version of the book that it is of:
+
+    PRICE_CACHE_NAME : filter  →  version of the book, total, what is paid of it
 
 **Why a cached total can't be stale.** Who reads hands the version that the cache has to the
 database, and the statement that reads the book's version sums the rows unless it is the same, in
 one snapshot. So the cache never says what is current, it only spares the sum. Snapshots of one
 server are ordered, each commit that changes the book moves the version on, so equal versions mean
 equal books. A reader that was overtaken, and stores its old sum last, costs the next one a sum.
+
+Who pays moves with the clock too, and so does the version, with each start and end that passes.
+For who pays the clock is taken after the snapshot, and is `book_clock`: a start that its writer has
+seen pass moves the version no more.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
@@ -43,6 +50,17 @@ class Total:
     subscriptions: int
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What all that match come to, and what is paid: by those who have begun and have not ended."""
+
+    total: Total
+    paid: Total
+
+
+NOTHING = Total(Decimal(0), 0)
+
+
 class Book(NamedTuple):
     """What one statement's snapshot says of the book; the columns of `kept` and `summed`."""
 
@@ -50,10 +68,15 @@ class Book(NamedTuple):
     uncommitted: bool
     amount: Decimal
     subscriptions: int
+    paid_amount: Decimal
+    paid_subscriptions: int
 
     @property
-    def total(self) -> Total:
-        return Total(self.amount, self.subscriptions)
+    def figures(self) -> Figures:
+        return Figures(
+            Total(self.amount, self.subscriptions),
+            Total(self.paid_amount, self.paid_subscriptions),
+        )
 
     @property
     def cacheable(self) -> bool:
@@ -67,18 +90,24 @@ class Book(NamedTuple):
 
 KEPT = """
 SELECT {version},
-       coalesce(sum(amount) FILTER (WHERE {where}), 0) AS amount,
-       coalesce(sum(subscriptions) FILTER (WHERE {where}), 0)::bigint AS subscriptions
-  FROM subtotal_in_force
+       coalesce(sum(amount) FILTER (WHERE matches), 0) AS amount,
+       coalesce(sum(subscriptions) FILTER (WHERE matches), 0)::bigint AS subscriptions,
+       coalesce(sum(paid_amount) FILTER (WHERE matches), 0) AS paid_amount,
+       coalesce(sum(paid_subscriptions) FILTER (WHERE matches), 0)::bigint AS paid_subscriptions
+  FROM (SELECT *, {where} AS matches FROM subtotal_in_force) subtotal
 """
+# Of a row with its start and end, at an instant.
+PAYS = "started_at <= {at} AND (ended_at IS NULL OR ended_at > {at})"
 # The condition on the book needs no row, so the planner asks it once, and reads no subscription
-# where it does not hold: amount and number are 0 then, and the known total is the one.
+# where it does not hold: amounts and numbers are 0 then, and the known figures are the ones.
 SUMMED = """
-SELECT book.version, book.uncommitted, total.amount, total.subscriptions
-  FROM (SELECT {version} FROM services_subtotal) book
+SELECT book.version, book.uncommitted, total.*
+  FROM (SELECT {version}, {clock} AS at FROM services_subtotal) book
   LEFT JOIN LATERAL (
-    SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions
-      FROM ({subscriptions}) subscription (price)
+    SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions,
+           coalesce(sum(price) FILTER (WHERE {pays}), 0) AS paid_amount,
+           count(*) FILTER (WHERE {pays}) AS paid_subscriptions
+      FROM ({subscriptions}) subscription (price, started_at, ended_at)
      WHERE (book.uncommitted OR book.version IS DISTINCT FROM %s) {condition}
   ) total ON true
 """
@@ -86,19 +115,19 @@ SELECT book.version, book.uncommitted, total.amount, total.subscriptions
 
 @dataclass(frozen=True)
 class Known:
-    """A total that somebody has summed, and the version of the book that it is of."""
+    """Figures that somebody has summed, and the version of the book that they are of."""
 
     version: str
-    total: Total
+    figures: Figures
 
 
-NOTHING_KNOWN = Known("", Total(Decimal(0), 0))  # no book has this version
+NOTHING_KNOWN = Known("", Figures(NOTHING, NOTHING))  # no book has this version
 
 
 def kept(book_filter: BookFilter) -> SQL:
     """One `Book` row from the subtotals; for a filter that is `by_catalogue`."""
     where, params = of_subtotals(book_filter)
-    return KEPT.format(version=VERSION, where=where), (*params, *params)
+    return KEPT.format(version=VERSION, where=where), params
 
 
 def of_subtotals(book_filter: BookFilter) -> SQL:
@@ -114,26 +143,39 @@ def of_subtotals(book_filter: BookFilter) -> SQL:
 
 
 def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str = "true") -> SQL:
-    """One `Book` row with the total of the subscriptions themselves, in the same snapshot.
+    """One `Book` row with the figures of the subscriptions themselves, in the same snapshot.
 
     Reads none of them where the book is still of the known version, or the condition, which is
     one without parameters, does not hold.
     """
-    prices = book_filter.subscriptions().order_by().values_list("price")
-    sql, params = prices.query.sql_with_params()
-    statement = SUMMED.format(version=VERSION, subscriptions=sql, condition=f"AND {condition}")
+    columns = ("price", "started_at", "ended_at")
+    rows = book_filter.subscriptions().order_by().values_list(*columns)
+    sql, params = rows.query.sql_with_params()
+    statement = SUMMED.format(
+        version=VERSION,
+        # Who is asked for by `state`, for which nothing is kept, pays at the instant of the filter.
+        clock="book_clock()" if book_filter.state is None else "book_now()",
+        pays=PAYS.format(at="book.at"),
+        subscriptions=sql,
+        condition=f"AND {condition}",
+    )
     return statement, (*params, known.version)
 
 
-def total_amount(book_filter: BookFilter = EVERYTHING) -> Total:
-    """The total of all subscriptions that match, as of now. One query."""
+def figures(book_filter: BookFilter = EVERYTHING) -> Figures:
+    """What all subscriptions that match come to, and what is paid of it, as of now. One query."""
     if book_filter.by_catalogue:
         # However they are planned: the subtotals are few.
         with prepared_cursor() as cursor:
-            return _read(cursor, kept(book_filter)).total
+            return _read(cursor, kept(book_filter)).figures
     known = cached(book_filter)
     with connection.cursor() as cursor:
         return settle(_read(cursor, summed(book_filter, known)), book_filter, known)
+
+
+def total_amount(book_filter: BookFilter = EVERYTHING) -> Total:
+    """The total of all subscriptions that match, whether they pay or not. One query."""
+    return figures(book_filter).total
 
 
 def _read(cursor: CursorWrapper, statement: SQL) -> Book:
@@ -141,12 +183,12 @@ def _read(cursor: CursorWrapper, statement: SQL) -> Book:
     return Book(*cursor.fetchone())
 
 
-def settle(book: Book, book_filter: BookFilter, known: Known) -> Total:
-    """The total of a `summed` book; what had to be summed is kept for the next reader. No query."""
+def settle(book: Book, book_filter: BookFilter, known: Known) -> Figures:
+    """The figures of a `summed` book; what had to be summed is kept for the next one. No query."""
     if book.version == known.version and not book.uncommitted:
-        return known.total
+        return known.figures
     remember(book, book_filter)
-    return book.total
+    return book.figures
 
 
 def cached(book_filter: BookFilter) -> Known:
@@ -154,16 +196,26 @@ def cached(book_filter: BookFilter) -> Known:
     value = cache.get(_key(book_filter)) if book_filter.timeless else None
     if value is None:
         return NOTHING_KNOWN
-    return Known(value["version"], Total(Decimal(value["amount"]), value["subscriptions"]))
+    found = Book(
+        value["version"],
+        False,
+        Decimal(value["amount"]),
+        value["subscriptions"],
+        Decimal(value["paid_amount"]),
+        value["paid_subscriptions"],
+    )
+    return Known(value["version"], found.figures)
 
 
 def remember(book: Book, book_filter: BookFilter) -> None:
-    """Keep the total of a `summed` book for those who read the same one. No query."""
+    """Keep the figures of a `summed` book for those who read the same one. No query."""
     if book.cacheable and book_filter.timeless:
         value = {
             "version": book.version,
             "amount": str(book.amount),
             "subscriptions": book.subscriptions,
+            "paid_amount": str(book.paid_amount),
+            "paid_subscriptions": book.paid_subscriptions,
         }
         cache.set(_key(book_filter), value, TIMEOUT)
 
@@ -171,11 +223,15 @@ def remember(book: Book, book_filter: BookFilter) -> None:
 def _key(book_filter: BookFilter) -> str:
     # A digest: filters hold text of any length and kind, and people's comments.
     digest = blake2b(msgspec.json.encode(book_filter), digest_size=16).hexdigest()
-    return f"{settings.PRICE_CACHE_NAME}:{digest}"
+    return f"{settings.PRICE_CACHE_NAME}:paid:{digest}"
 
 
+# One statement, so that a reader sees all of it or nothing. What has passed counts as a change: a
+# reader who saw the version before the boundary must not find it again when the boundary is gone.
 FOLD = """
-WITH crowded AS (
+WITH passed AS (
+    DELETE FROM services_paidboundary WHERE at <= (SELECT book_clock()) RETURNING *
+), crowded AS (
     DELETE FROM services_subtotal
      WHERE id IN (SELECT id
                     FROM (SELECT id, count(*) OVER (PARTITION BY service_id, plan_id) AS rows
@@ -184,20 +240,52 @@ WITH crowded AS (
     RETURNING *
 ), merged AS (
     INSERT INTO services_subtotal
-           (service_id, plan_id, subscriptions, amount, followers, followers_amount, changes)
+           (service_id, plan_id, subscriptions, amount, followers, followers_amount,
+            paid_subscriptions, paid_amount, paid_followers, paid_followers_amount, changes)
     SELECT service_id, plan_id, sum(subscriptions), sum(amount), sum(followers),
-           sum(followers_amount), sum(changes)
-      FROM crowded GROUP BY service_id, plan_id
+           sum(followers_amount), sum(paid_subscriptions), sum(paid_amount), sum(paid_followers),
+           sum(paid_followers_amount), sum(changes)
+      FROM (SELECT service_id, plan_id, subscriptions, amount, followers, followers_amount,
+                   paid_subscriptions, paid_amount, paid_followers, paid_followers_amount, changes
+              FROM crowded
+             UNION ALL
+            SELECT service_id, plan_id, 0, 0, 0, 0,
+                   subscriptions, amount, followers, followers_amount, 1
+              FROM passed) part
+     GROUP BY service_id, plan_id
+)
+SELECT (SELECT count(*) FROM crowded) + (SELECT count(*) FROM passed)
+"""
+# Of the boundaries to come, the near ones: all of them need not be looked through all the time.
+FOLD_AHEAD = """
+WITH crowded AS (
+    DELETE FROM services_paidboundary
+     WHERE id IN (SELECT id
+                    FROM (SELECT id, count(*) OVER (PARTITION BY service_id, plan_id, at) AS rows
+                            FROM services_paidboundary
+                           WHERE at <= coalesce((SELECT book_clock() + %s::interval), 'infinity'))
+                         boundary
+                   WHERE rows > 1)
+    RETURNING *
+), merged AS (
+    INSERT INTO services_paidboundary
+           (service_id, plan_id, at, subscriptions, amount, followers, followers_amount)
+    SELECT service_id, plan_id, at, sum(subscriptions), sum(amount), sum(followers),
+           sum(followers_amount)
+      FROM crowded GROUP BY service_id, plan_id, at
 )
 SELECT count(*) FROM crowded
 """
+HOUR = timedelta(hours=1)
 
 
-def fold() -> int:
+def fold(ahead: timedelta | None = HOUR) -> int:
     """Merge the subtotal rows that belong to one (service, plan); return how many were merged.
 
-    Changes no sum and no version: it is one statement, which a reader sees whole or not at all.
-    0 while another one folds. Three queries.
+    Boundaries that have passed become part of them; those that come within `ahead` (None: all) are
+    merged if they are of one instant. Changes no sum, and the version only where a boundary has
+    passed: it is one statement, which a reader sees whole or not at all. 0 while another one folds.
+    Four queries.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -207,6 +295,10 @@ def fold() -> int:
             return 0
         # TRUNCATE empties the subtotals; it would miss the rows of a fold that it overtakes.
         cursor.execute("LOCK TABLE services_subscription IN ACCESS SHARE MODE")
-        cursor.execute(FOLD)
-        (merged,) = cursor.fetchone()
-        return int(merged)
+        merged = 0
+        within = None if ahead is None else str(ahead)
+        for statement, params in ((FOLD, []), (FOLD_AHEAD, [within])):
+            cursor.execute(statement, params)
+            (rows,) = cursor.fetchone()
+            merged += rows
+        return merged

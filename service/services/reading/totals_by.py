@@ -1,7 +1,8 @@
 """What all that match a filter pay, by service, plan or plan type, and together.
 
-One statement. What is cut along services and plans is added up from the subtotals; another filter
-reads the rows that match, within the limits of the list of them.
+Who pays has begun, and has not ended: others are in no figure here. One statement. What is cut
+along services and plans is added up from the subtotals; another filter reads the rows that match,
+within the limits of the list of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from services.reading.access_paths import AccessPath, NotServed, access_path
 from services.reading.breakdown import Row, named_row, rows_and_columns
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
-from services.reading.total import Total, of_subtotals
+from services.reading.total import PAYS, Total, of_subtotals
 from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
 
@@ -23,17 +24,18 @@ GROUPS = {
 }
 MOST_GROUPS = 10_000
 KEPT_PAIRS = """
-SELECT service_id, plan_id, sum(subscriptions) AS subscriptions, sum(amount) AS amount
+SELECT service_id, plan_id, sum(paid_subscriptions) AS subscriptions, sum(paid_amount) AS amount
   FROM subtotal_in_force WHERE service_id IS NOT NULL AND {where} GROUP BY service_id, plan_id
 """
 SUMMED_PAIRS = """
 SELECT service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
-  FROM ({matching}) subscription (service_id, plan_id, price)
- WHERE (SELECT NOT seen FROM book) AND (SELECT allowed FROM asked)
+  FROM ({matching}) subscription (service_id, plan_id, price, started_at, ended_at)
+ WHERE (SELECT NOT seen FROM book) AND (SELECT allowed FROM asked) AND {pays}
  GROUP BY service_id, plan_id
 """
 TOTALS = """
 WITH book AS MATERIALIZED ({book}),
+     moment AS MATERIALIZED (SELECT book_clock() AS at),
      asked AS MATERIALIZED (SELECT seen OR ({allowed}) AS allowed FROM book)
 SELECT book.*, asked.allowed, groups.*
   FROM book
@@ -63,7 +65,7 @@ def totals(
     """What all that match pay by service, plan, plan type (`by`, in this order), and together.
 
     And the version of the book, if it alone tells what this is. One query, hence one snapshot;
-    groups without a subscription are left out. A filter by anything but service, plan and plan
+    groups in which nobody pays are left out. A filter by anything but service, plan and plan
     type reads the rows that match. Unchanged where the caller has `seen` this very book; NotServed
     where the list of them, in the order of ids, is not served either.
     """
@@ -93,9 +95,11 @@ def totals_statement(path: AccessPath, by: list[str], seen: Seen | None = None) 
     else:
         matching = book_filter.subscriptions().order_by()
         matching_sql, params = matching.values_list(
-            "service_id", "plan_id", "price"
+            "service_id", "plan_id", "price", "started_at", "ended_at"
         ).query.sql_with_params()
-        pairs = SUMMED_PAIRS.format(matching=matching_sql)
+        pairs = SUMMED_PAIRS.format(
+            matching=matching_sql, pays=PAYS.format(at="(SELECT at FROM moment)")
+        )
     columns = list(dict.fromkeys(column for name in by for column in GROUPS[name]))
     named = ", ".join(columns)
     groups = GROUPED.format(

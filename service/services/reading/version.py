@@ -15,17 +15,22 @@ from services.sql import SQL
 # what would count through the same numbers again: a database made from a template or a dump (its
 # oid), a table emptied or made anew (its file), a server started from a backup or a standby;
 # and instants that have passed with what nobody has copied yet, which is written nowhere.
-VERSION = """
-       sum(changes)
+_VERSION = """
+       {changes}
        || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
        || '.' || pg_relation_filenode('services_subtotal')
        || '.' || extract(epoch FROM pg_postmaster_start_time())
-       || coalesce('.' || extract(epoch FROM newest_boundary(book_now())), '') AS version,
+       || coalesce('.' || extract(epoch FROM {boundary}), '') AS version,
        pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
 """
+# Starts and ends too. The fold takes them away once they have passed, and counts them in `changes`.
+VERSION = _VERSION.format(changes="sum(changes)", boundary="newest_boundary_of_book(book_now())")
 # Edits of the catalogue, of clients and of names are counted in rows without service and plan, so
-# that the many changes of subscriptions leave this one alone.
-VERSION_OF_NAMES = VERSION.replace("sum(changes)", "sum(changes) FILTER (WHERE service_id IS NULL)")
+# that the many changes of subscriptions, and their starts and ends, leave this one alone.
+VERSION_OF_NAMES = _VERSION.format(
+    changes="sum(changes) FILTER (WHERE service_id IS NULL)",
+    boundary="newest_boundary(book_now())",
+)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,10 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"service {pair.service_id}, plan {pair.plan_id}: "
                 f"{pair.subscriptions:,} rows of {pair.amount:,.2f}, but the total counts "
-                f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}"
+                f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}; "
+                f"{pair.paid_subscriptions:,} pay {pair.paid_amount:,.2f}, counted as "
+                f"{pair.counted_paid_subscriptions:,} and {pair.counted_paid_amount:,.2f}; "
+                f"{pair.boundaries:,} starts and ends to come are not told right"
             )
         for unknown in book.unrecorded:
             now = _words(unknown.price, unknown.price_state)
