@@ -19,7 +19,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import definition
 from pricebook.kit.amount_field import AmountField
 from services.models import Plan, Service, Subscription
-from services.reading.filters import LASTING
+from services.reading.filters import LASTING, STATES
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
@@ -168,7 +168,7 @@ WHERE: dict[str, Callable[[], forms.Field]] = {
     "client": lambda: one_of("client"),
     "email": lambda: line("E-mail of the client", 254),
     "plan_type": lambda: choice("Plan type", Plan.Type.choices),
-    "state": lambda: choice("State", [("active", "active"), ("ended", "ended")]),
+    "state": lambda: choice("State", [(state, state) for state in STATES]),
     "price_state": lambda: choice("Price state", Subscription.PriceState.choices),
     "price_from": lambda: AmountField(
         label="Price from", required=False, help_text="This price too."

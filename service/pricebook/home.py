@@ -15,7 +15,7 @@ from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import Names, sentence
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
-from services.reading.total import total_amount
+from services.reading.total import figures
 from services.repricing import progress
 
 SHOWN = 10  # of each kind
@@ -41,7 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
         # A repricing that nobody has decided is rare.
         now = book_clock() if repricings else None
         context |= {
-            "total": total_amount(),
+            "paid": figures().paid,
             "checked": book_check.last(),
             "changes": changes,
             "repricings": [

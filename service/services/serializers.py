@@ -117,9 +117,16 @@ class PageSerializer(serializers.Serializer):
     total_amount = serializers.DecimalField(
         max_digits=20,
         decimal_places=2,
-        help_text="The sum of the prices of all that match, not of this page.",
+        help_text="The sum of the prices of all that match, not of this page, whether they pay or"
+        " not.",
     )
     count = serializers.IntegerField(help_text="How many match.")
+    paid_amount = serializers.DecimalField(
+        max_digits=20,
+        decimal_places=2,
+        help_text="What is paid of it: by those who have begun, and have not ended.",
+    )
+    paid_count = serializers.IntegerField(help_text="How many of those that match pay.")
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)

@@ -150,9 +150,14 @@ class Asking:
             amount = sum((answer.price for answer in expected.values()), Decimal(0))
             if page.total.amount != amount:
                 self._differs("list's total", when, "", page.total.amount, amount)
-            found = total.total_amount()
-            if found.amount != amount:
-                self._differs("total_amount", when, "", found.amount, amount)
+            found = total.figures()
+            if found.total.amount != amount:
+                self._differs("total", when, "", found.total.amount, amount)
+            answers = self.telling.oracle.paying(now).values()
+            paid = total.Total(sum((each.price for each in answers), Decimal(0)), len(answers))
+            for reader, told in (("list's paid", page.paid), ("paid", found.paid)):
+                if told != paid:
+                    self._differs(reader, when, "", told, paid)
 
     def _instants(self) -> Iterator[tuple[str, datetime]]:
         for minute in self.history.minutes:

@@ -74,7 +74,8 @@ class Due:
 
     # What each pays from then on; the one that has ended pays no more.
     prices = ("120.00", "80.00", "120.00", "7.00")
-    total = Decimal("327.00") + 80
+    paid = Decimal("327.00")
+    total = paid + 80
 
     @property
     def all(self) -> tuple[Subscription, ...]:
@@ -122,6 +123,7 @@ class TestTheApi:
         for subscription, price in zip(due.all, (*due.prices, "80.00"), strict=True):
             assert Decimal(str(found[subscription.pk]["price"])) == Decimal(price)
         assert Decimal(str(body["total_amount"])) == due.total
+        assert Decimal(str(body["paid_amount"])) == due.paid
         assert found[due.released.pk]["price_state"] == "follows"
         assert found[due.released.pk]["locked_until"] is None
         in_order = [row["price"] for row in body["result"]]
@@ -179,14 +181,14 @@ class TestTheApi:
         text = clean(b"".join(answer.streaming_content).decode())
         assert text.count("120.00") == 2
 
-    def test_totals_are_the_sums_of_the_rows(self, due, reader, read_only):
+    def test_totals_are_the_sums_of_who_pays(self, due, reader, read_only):
         for url, name in (("services", due.phone.pk), ("plans", due.plan.pk)):
             body = reader.get(f"/api/{url}/{name}/").json()
-            assert Decimal(str(body["total_amount"])) == due.total
+            assert Decimal(str(body["total_amount"])) == due.paid
         body = reader.get("/api/totals/", {"by": "service"}).json()
-        assert Decimal(str(body["total_amount"])) == due.total
+        assert Decimal(str(body["total_amount"])) == due.paid
         body = reader.get(f"/api/clients/{due.client.pk}/").json()
-        assert Decimal(str(body["total_amount"])) == due.total
+        assert Decimal(str(body["total_amount"])) == due.paid
 
     @pytest.mark.django_db(transaction=True)
     def test_an_answer_from_before_the_instant_is_not_confirmed_after_it(self):
@@ -259,7 +261,7 @@ class TestTheLedger:
         assert ledger.explain(due.follower.pk, early).price == 80
         why = ledger.explain(due.follower.pk, due.at)
         assert (why.price, why.since, why.change.id) == (120, due.at, due.change.pk)
-        assert ledger.total_as_of(clock()).amount == due.total - 80
+        assert ledger.total_as_of(clock()).amount == due.paid
 
     def test_says_the_same_after_the_workers_have_come(self, due):
         at, now = due.at, clock()

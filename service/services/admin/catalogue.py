@@ -67,8 +67,8 @@ class CatalogueAdmin(BookAdmin):
         of_one = Subtotal.objects.in_force().filter(**{f"{self.role}_id": OuterRef("pk")})
         subtotals = of_one.values(f"{self.role}_id")
         found = self.model._default_manager.in_force().annotate(
-            subscription_count=Subquery(subtotals.values(sum=Sum("subscriptions"))),
-            amount=Subquery(subtotals.values(sum=Sum("amount"))),
+            subscription_count=Subquery(subtotals.values(sum=Sum("paid_subscriptions"))),
+            amount=Subquery(subtotals.values(sum=Sum("paid_amount"))),
         )
         ordering = self.get_ordering(request)
         return found.order_by(*ordering) if ordering else found

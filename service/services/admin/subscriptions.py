@@ -21,8 +21,8 @@ from clients.models import Client
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
 from services.admin.price_state import PricePages
 from services.models import BookNow, Subscription, book_clock
-from services.reading.filters import BookFilter
-from services.reading.total import Total, total_amount
+from services.reading.filters import STATES, BookFilter
+from services.reading.total import Figures, Total, figures
 from services.templatetags.price_states import PRICE_STATE_COLOURS
 
 
@@ -32,17 +32,23 @@ class SubscriptionPaginator(LateJoinPaginator):
     book_filter: BookFilter | None = None
 
     @cached_property
-    def total(self) -> Total:
+    def figures(self) -> Figures:
         if self.book_filter is not None:
-            return total_amount(self.book_filter)
+            return figures(self.book_filter)
+        pays = BookFilter(state="active").condition()
         sums = self.object_list.order_by().aggregate(  # type: ignore[attr-defined]
-            subscriptions=Count("pk"), amount=Coalesce(Sum("price"), Decimal(0))
+            amount=Coalesce(Sum("price"), Decimal(0)),
+            subscriptions=Count("pk"),
+            paid_amount=Coalesce(Sum("price", filter=pays), Decimal(0)),
+            paid=Count("pk", filter=pays),
         )
-        return Total(**sums)
+        return Figures(
+            Total(sums["amount"], sums["subscriptions"]), Total(sums["paid_amount"], sums["paid"])
+        )
 
     @cached_property
     def count(self) -> int:
-        return self.total.subscriptions
+        return self.figures.total.subscriptions
 
 
 class CatalogueFilter(RelatedDropdownFilter):
@@ -55,13 +61,11 @@ class StateFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("ended", "Ended")]
+        return [(state, state.capitalize()) for state in STATES]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "active":
-            return queryset.active()
-        if self.value() == "ended":
-            return queryset.filter(ended_at__lte=BookNow())
+        if self.value() in STATES:
+            return queryset.filter(BookFilter(state=self.value()).condition())
         return queryset
 
 
@@ -227,7 +231,11 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     def price_state_shown(self, subscription: Subscription) -> str:
         return subscription.get_price_state_display()
 
-    @display(description="state", label={"active": "success", "ended": "warning"})
+    @display(
+        description="state", label={"active": "success", "ended": "warning", "upcoming": "info"}
+    )
     def state(self, subscription: Any) -> str:
-        ended_at = subscription.ended_at
-        return "active" if ended_at is None or ended_at > subscription.asked_at else "ended"
+        ended_at, asked_at = subscription.ended_at, subscription.asked_at
+        if subscription.started_at > asked_at:
+            return "upcoming"
+        return "active" if ended_at is None or ended_at > asked_at else "ended"

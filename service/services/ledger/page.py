@@ -12,7 +12,7 @@ from services.ledger.point_in_time import as_of
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
 from services.reading.pages import Page, row_of_api
-from services.reading.total import Total
+from services.reading.total import NOTHING, Total
 from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
 
@@ -80,7 +80,8 @@ def page_as_of(
     version, amount, rows = _read_as_of(entries, cursor, size, seen)
     mark = marked(book_filter, BY_ID, instant)
     result, following, previous = paged(rows, cursor, size, BY_ID, mark)
-    return Page(result, amount, following, previous, version)
+    paid = amount if book_filter.state in (None, "active") else NOTHING
+    return Page(result, amount, paid, following, previous, version)
 
 
 def one_as_of(

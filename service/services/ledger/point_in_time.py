@@ -14,7 +14,7 @@ from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING, Total
 from services.sql import SQL
 
-AS_OF_FILTERS = ("service", "plan", "client")
+AS_OF_FILTERS = ("service", "plan", "client", "state")
 # Facts stand in the order of their instants, and of one instant in that of their writing: what a
 # worker writes late of an instant stands before what somebody has said since. So first the newest
 # entry of each, whatever it says, and only then the conditions: who has moved to another service
@@ -67,9 +67,13 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
 # Starts and ends are those that are known now; who was deleted paid until then.
-PAYS = """
+STATES = {
+    "active": """
    AND (started_at IS NULL OR started_at <= at) AND (ended_at IS NULL OR ended_at > at)
-"""
+""",
+    "ended": " AND ended_at <= at ",
+    "upcoming": " AND started_at > at ",
+}
 # Of a few rows the values are looked up for each; of the whole book once for each service and
 # plan (OFFSET 0: before they are joined).
 RULE_OF_ROW = "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'))"
@@ -95,9 +99,9 @@ def as_of(
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
     locked_until, entry_id. Of one subscription, which need not have been active, or of a client or
-    the whole book; filters for anything but service, plan and client, which the ledger doesn't
-    know, are a ValueError. Reads the entries of all subscriptions unless there is one or a client.
-    No query.
+    the whole book; by `state` those who had ended by then, or had not begun. Filters for anything
+    but service, plan, client and state, which the ledger doesn't know, are a ValueError. Reads the
+    entries of all subscriptions unless there is one or a client. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -111,14 +115,16 @@ def as_of(
         candidates += OF_CLIENT
         params.append(given["client"])
     params += [instant, instant]
-    few = bool(candidates)
+    state = given.pop("state", "active")
+    # Who has ended has the price of its end, which is an instant of its own.
+    few = bool(candidates) or state == "ended"
     if not few:
         params += [instant, instant]
     sql = AS_OF.format(
         rule=RULE_OF_ROW if few else RULE_OF_BOOK,
         candidates=candidates,
         catalogue="" if few else CATALOGUE_THEN,
-        pays="" if subscription_id is not None else PAYS,
+        pays="" if subscription_id is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),
     )
     return sql, (*params, *given.values())

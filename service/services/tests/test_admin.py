@@ -459,7 +459,7 @@ class TestLists:
         page = url("subscription", "changelist")
 
         def total(**query: object) -> tuple[int, Decimal]:
-            shown = ann.get(page, query).context["cl"].paginator.total
+            shown = ann.get(page, query).context["cl"].paginator.figures.total
             return shown.subscriptions, shown.amount
 
         assert total() == (3, Decimal(2100))

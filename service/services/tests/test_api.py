@@ -100,6 +100,8 @@ class TestSubscriptionList:
             ],
             "total_amount": 237.5,
             "count": 1,
+            "paid_amount": 237.5,
+            "paid_count": 1,
             "currency": "USD",
             "next": None,
             "previous": None,

@@ -154,6 +154,7 @@ class TestRealBook:
             services_changed=0,
             plans_new=2,
             total=Decimal("456360.00"),
+            paid=Decimal("456360.00"),
         )
         assert counted("services_ledgerentry") > 29_000  # or the book check goes row by row
         checked = book_check.check()

@@ -427,7 +427,7 @@ class TestListAsOf:
         body = response.json()
         assert (response.status_code, body["code"]) == (400, "not_with_as_of")
         assert body["parameter"] in filters
-        assert body["allowed"] == ["service", "plan", "client"]
+        assert body["allowed"] == ["service", "plan", "client", "state"]
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from services.reading import access_paths, walks
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor
-from services.reading.total import EVERYTHING
+from services.reading.total import EVERYTHING, PAYS, Total
 from services.reading.version import VERSION
 from services.reading.walks import rows_along
 from services.sql import SQL
@@ -53,7 +53,7 @@ STATEMENT = """
 WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
      subscription ({columns}) AS ({matching}),
      line AS (
-        SELECT subscription.id, subscription.price, {line} AS text
+        SELECT subscription.id, subscription.price, {pays} AS pays, {line} AS text
           FROM (SELECT * FROM subscription ORDER BY client_id) subscription
           JOIN clients_client client ON client.id = subscription.client_id
           JOIN auth_user login ON login.id = client.user_id
@@ -63,7 +63,8 @@ WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
 SELECT coalesce(book.version, '0'), stretch.*, lines.*
   FROM (SELECT {version} FROM services_subtotal) book,
        (SELECT count(*), max(id) FROM services_subscription) stretch,
-       (SELECT count(*), coalesce(sum(price), 0),
+       (SELECT count(*), coalesce(sum(price), 0), count(*) FILTER (WHERE pays),
+               coalesce(sum(price) FILTER (WHERE pays), 0),
                coalesce(string_agg(text, '' ORDER BY id), '') FROM line) lines
 """
 
@@ -74,6 +75,8 @@ class Chunk(NamedTuple):
     last_id: int | None  # of the last of them
     matched: int
     amount: Decimal
+    paid: int  # of those that matched
+    paid_amount: Decimal
     text: bytes
 
 
@@ -92,6 +95,8 @@ class Walk:
         self.version = ""
         self.count = 0
         self.amount = Decimal(0)
+        self.paid = 0
+        self.paid_amount = Decimal(0)
         self._first_version = ""
         self._first_chunk = first_chunk
 
@@ -101,7 +106,8 @@ class Walk:
 
     @property
     def written(self) -> Written:
-        return Written(self.version, self.changed, self.count, self.amount)
+        paid = Total(self.paid_amount, self.paid)
+        return Written(self.version, self.changed, Total(self.amount, self.count), paid)
 
     def __iter__(self) -> Iterator[bytes]:
         after, size = -1, self._first_chunk or CHUNK
@@ -111,6 +117,8 @@ class Walk:
             self.version = chunk.version
             self.count += chunk.matched
             self.amount += chunk.amount
+            self.paid += chunk.paid
+            self.paid_amount += chunk.paid_amount
             yield chunk.text
             if chunk.last_id is None or chunk.passed < size:
                 return
@@ -133,6 +141,7 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
         stretch=stretch,
         matching=matching_sql,
         line=form.line.replace("%", "%%"),
+        pays=PAYS.format(at="(SELECT book_now())"),
         version=VERSION,
     )
     return sql, (*stretch_params, *matching_params)

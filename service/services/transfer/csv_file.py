@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from io import BufferedIOBase
 from typing import NamedTuple, NoReturn
@@ -23,6 +22,7 @@ from django.core.validators import validate_email
 from services.bounds import FIRST_DAY, LAST_DAY
 from services.local_time import instant_of
 from services.models import Plan
+from services.reading.total import Total
 
 # No line that makes sense is longer, and a quote that is never closed must not fill the memory.
 LINE_LIMIT = 65_536
@@ -175,12 +175,19 @@ COLUMNS = {
 NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
 
 # The last line of what the API sends (formats.py), which may break off. Files do without.
-END = re.compile(r"# end: version=\S+ changed=(?:true|false) count=([0-9]+) total_amount=\S+")
+END = re.compile(
+    r"# end: version=\S+ changed=(?:true|false) count=([0-9]+) total_amount=\S+"
+    r"(?: paid_count=[0-9]+ paid_amount=\S+)?"  # not of an earlier release
+)
 
 
-def end_line(version: str, changed: bool, count: int, total_amount: Decimal) -> bytes:
+def end_line(version: str, changed: bool, total: Total, paid: Total) -> bytes:
     said = f"version={version} changed={str(changed).lower()}"
-    return f"# end: {said} count={count} total_amount={total_amount}\n".encode()
+    sums = (
+        f"count={total.subscriptions} total_amount={total.amount}"
+        f" paid_count={paid.subscriptions} paid_amount={paid.amount}"
+    )
+    return f"# end: {said} {sums}\n".encode()
 
 
 class BookFile:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 from django.conf import settings
 
+from services.reading.total import Total
 from services.transfer import csv_file
 
 BROKEN = "This text is not complete: ask for it again."
@@ -25,8 +25,8 @@ class Written:
 
     version: str
     changed: bool
-    count: int
-    amount: Decimal
+    total: Total
+    paid: Total  # of it, by those who had begun and had not ended
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,10 @@ def _end_object(written: Written) -> bytes:
     end = {
         "version": written.version,
         "changed": written.changed,
-        "count": written.count,
-        "total_amount": written.amount,
+        "count": written.total.subscriptions,
+        "total_amount": written.total.amount,
+        "paid_count": written.paid.subscriptions,
+        "paid_amount": written.paid.amount,
         "currency": settings.CURRENCY,
     }
     return _json.encode({"end": end}) + b"\n"
@@ -151,8 +153,8 @@ def _end_comment(written: Written) -> bytes:
     return csv_file.end_line(
         version=written.version,
         changed=written.changed,
-        count=written.count,
-        total_amount=written.amount,
+        total=written.total,
+        paid=written.paid,
     )
 
 

@@ -26,9 +26,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Sum
 
-from services.models import Subtotal
+from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
@@ -75,7 +74,7 @@ Progress = Callable[[str, int, int | None], None]  # what is done, rows done, ro
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file has brought. `total` is the whole book's, after it."""
+    """What a file has brought. `total` is the whole book's, after it; `paid` of it is paid."""
 
     subscriptions_new: int
     subscriptions_changed: int
@@ -86,6 +85,7 @@ class Imported:
     services_changed: int
     plans_new: int
     total: Decimal
+    paid: Decimal
 
 
 def import_book(
@@ -142,6 +142,7 @@ class _Import:
         changed = self._settle(DIFFERENCES, update)
         self.problems.raise_if_any()
         new = self._insert_subscriptions(last_line)
+        book = figures()
         return Imported(
             subscriptions_new=new,
             subscriptions_changed=changed,
@@ -151,7 +152,8 @@ class _Import:
             services_new=services_new,
             services_changed=services_changed,
             plans_new=plans_new,
-            total=Subtotal.objects.aggregate(total=Sum("amount", default=Decimal(0)))["total"],
+            total=book.total.amount,
+            paid=book.paid.amount,
         )
 
     def _copy(self, book: BookFile) -> tuple[list[str], int]:

@@ -56,8 +56,9 @@ LIST_PARAMETERS = [
         "as_of",
         filters.INSTANT.schema,
         description="What is paid then, ISO 8601 with a time zone: in the future by what is known"
-        " now. Goes with service, plan and client, as they are then. Names, comment and dates are"
-        " today's. `waiting_for` names the changes of sets that are not in the figures.",
+        " now. Goes with service, plan and client, as they are then, and with state, by the starts"
+        " and ends that are known now; without it the active ones are shown. Names, comment and"
+        " dates are today's. `waiting_for` names the changes of sets that are not in the figures.",
     ),
     ordering_parameter(ORDERINGS),
     CURSOR,

@@ -9,9 +9,11 @@ from services.models import Plan
 class PaysSerializer(serializers.Serializer):
     """What the subscriptions of something pay."""
 
-    count = serializers.IntegerField(help_text="How many subscriptions.")
+    count = serializers.IntegerField(
+        help_text="How many subscriptions pay: those that have begun, and have not ended."
+    )
     total_amount = serializers.DecimalField(
-        max_digits=20, decimal_places=2, help_text="The sum of their prices."
+        max_digits=20, decimal_places=2, help_text="The sum of what these pay."
     )
 
 
@@ -36,9 +38,11 @@ class PlanPaySerializer(PaysSerializer):
 
 class PaysPageSerializer(serializers.Serializer):
     count = serializers.IntegerField(help_text="How many match, not of this page alone.")
-    subscriptions = serializers.IntegerField(help_text="How many subscriptions they all have.")
+    subscriptions = serializers.IntegerField(
+        help_text="How many subscriptions of them all pay: begun, and not ended."
+    )
     total_amount = serializers.DecimalField(
-        max_digits=20, decimal_places=2, help_text="The sum of the prices of these subscriptions."
+        max_digits=20, decimal_places=2, help_text="The sum of what these pay."
     )
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
     next = serializers.URLField(allow_null=True)

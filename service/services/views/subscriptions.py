@@ -129,6 +129,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "result": page.result,
                 "total_amount": page.total.amount,
                 "count": page.total.subscriptions,
+                "paid_amount": page.paid.amount,
+                "paid_count": page.paid.subscriptions,
                 "currency": settings.CURRENCY,
                 "next": link(request, page.next),
                 "previous": link(request, page.previous),

@@ -66,7 +66,8 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{name:<16}" + "".join(f"{'' if n is None else f'{n:,}':>12}" for n in cells)
             )
-        self.stdout.write(f"The total is {imported.total:,.2f} {settings.CURRENCY}.")
+        paid = f", {imported.paid:,.2f} of it paid" if imported.paid != imported.total else ""
+        self.stdout.write(f"The total is {imported.total:,.2f} {settings.CURRENCY}{paid}.")
         if not any(
             (
                 imported.subscriptions_new,

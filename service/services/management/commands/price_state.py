@@ -20,7 +20,7 @@ from services.management import arguments
 from services.management.table import moment, money, table
 from services.models import Subscription
 from services.price_state import PriceStateError
-from services.reading.filters import BookFilter
+from services.reading.filters import STATES, BookFilter
 
 VERBS = {
     "lock": "keep the price that it has",
@@ -67,8 +67,11 @@ class Command(BaseCommand):
         one["history"].add_argument("--limit", type=arguments.count)
         as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
         as_of.add_argument("instant", type=arguments.instant, help="with time zone")
-        for name in ("subscription", *ledger.AS_OF_FILTERS):
+        for name in ("subscription", "service", "plan", "client"):
             as_of.add_argument(f"--{name}", type=arguments.number, metavar="ID")
+        as_of.add_argument(
+            "--state", choices=STATES, help="those that had ended, or had not begun (default: paid)"
+        )
         as_of.add_argument("--limit", type=arguments.count, default=20, help="rows to print")
         for verb in ("lock", "release", "negotiate", "follow"):
             arguments.add_author(one[verb])
@@ -182,8 +185,13 @@ class Command(BaseCommand):
             )
         if json:
             return self.write_json(rows)
+        state = given.get("state", "active")
         if not rows:
-            self.stdout.write(f"Nobody pays anything at {moment(instant)}.")
+            self.stdout.write(
+                f"Nobody pays anything at {moment(instant)}."
+                if state == "active"
+                else f"There is none {WITHOUT_PAYING[state]} at {moment(instant)}."
+            )
             return
         head = ("subscription", "client", "service", "plan", "price", "state")
         lines = [
@@ -195,9 +203,12 @@ class Command(BaseCommand):
         subscriptions, total = rows[0]["subscriptions"], rows[0]["total"]
         if subscriptions > len(rows):
             self.stdout.write(f"  … and {subscriptions - len(rows):,} more (--limit)")
+        amount = f"{money(total)} {settings.CURRENCY}"
         self.stdout.write(
-            f"At {moment(instant)}: {subscriptions:,} subscriptions,"
-            f" {money(total)} {settings.CURRENCY} together."
+            f"At {moment(instant)}: {subscriptions:,} subscriptions, {amount} together."
+            if state == "active"
+            else f"At {moment(instant)}: {subscriptions:,} subscriptions {WITHOUT_PAYING[state]},"
+            f" of {amount}, of which nothing was paid."
         )
 
     # --- What is printed ------------------------------------------------------------------
@@ -210,6 +221,9 @@ class Command(BaseCommand):
         encoder = msgspec.json.Encoder(decimal_format="number")
         for record in records:
             self.stdout.write(encoder.encode(record).decode())
+
+
+WITHOUT_PAYING = {"ended": "that had ended", "upcoming": "that had not begun"}
 
 
 def _subscription(options: dict[str, Any]) -> int:
