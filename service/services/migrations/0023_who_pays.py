@@ -236,7 +236,7 @@ ZERO = models.DecimalField(db_default=0, decimal_places=2, max_digits=20)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0021_in_force")]
+    dependencies = [("services", "0022_periods")]
     # Not to be reversed, as the one that it follows.
     operations = [
         migrations.RunSQL(ALONE),
