@@ -155,9 +155,9 @@ class Asking:
                 self._differs("total", when, "", found.total.amount, amount)
             answers = self.telling.oracle.paying(now).values()
             paid = total.Total(sum((each.price for each in answers), Decimal(0)), len(answers))
-            for reader, told in (("list's paid", page.paid), ("paid", found.paid)):
-                if told != paid:
-                    self._differs(reader, when, "", told, paid)
+            for reader, figure in (("list's paid", page.paid), ("paid", found.paid)):
+                if figure != paid:
+                    self._differs(reader, when, "", figure, paid)
 
     def _instants(self) -> Iterator[tuple[str, datetime]]:
         for minute in self.history.minutes:
