@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from pricebook.kit.book_admin import BookAdmin
-from services.models import Repricing
+from services.models import BookNow, Repricing
 from services.repricing import progress
 
 
@@ -26,7 +26,8 @@ class RepricingAdmin(BookAdmin):
     fields = ["author", "comment", "requested_at"]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
-        return super().get_queryset(request).prefetch_related("steps")
+        found = super().get_queryset(request).annotate(asked_at=BookNow())
+        return found.prefetch_related("steps")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -41,7 +42,7 @@ class RepricingAdmin(BookAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         context["repricing"] = context["original"]
-        context["progress"] = progress(context["original"])
+        context["progress"] = progress(context["original"], context["original"].asked_at)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @display(
@@ -53,8 +54,8 @@ class RepricingAdmin(BookAdmin):
         return "running" if repricing.planned_at else "due"
 
     @admin.display(description="looked at")
-    def bar(self, repricing: Repricing) -> str:
-        now = progress(repricing)
+    def bar(self, repricing: Any) -> str:
+        now = progress(repricing, repricing.asked_at)
         return format_html(
             '<progress max="1" value="{}" aria-label="Looked at"></progress> {} of {}',
             f"{now.fraction:.4f}",

@@ -80,7 +80,7 @@ class TestAChunkThatBeganBeforeASecondEdit:
             editor.execute(MOVE_SERVICE, [200, service.pk])
             editor.commit()
             plan_due()
-            pause = Pause(monkeypatch, followers, "move")
+            pause = Pause(monkeypatch, followers, "moved_by")
             chunk = in_background(work)
             pause.until_reached()  # it has written 200, and not committed
 
@@ -403,7 +403,7 @@ class TestTwoWorkers:
     def test_share_the_steps_and_wait_for_nobody(self, monkeypatch):
         book = a_book(subscriptions=40, services=2, plans=2)
         Service.objects.filter(subscriptions__in=book).update(full_price=777)
-        pause = Pause(monkeypatch, followers, "move")
+        pause = Pause(monkeypatch, followers, "moved_by")
         first = in_background(reprice)
         pause.until_reached()
         # All but the chunk that the first one holds, and without waiting for it.
@@ -443,7 +443,7 @@ class TestTwoWorkers:
         with repricing.catalogue_edit(comment="2027"):
             service.full_price = 200
             service.save()
-        pause = Pause(monkeypatch, followers, "move")
+        pause = Pause(monkeypatch, followers, "moved_by")
         pricing = in_background(reprice)
         pause.until_reached()
         stamping = in_background(stamp)
@@ -485,7 +485,7 @@ class TestAPersonBesideAChunk:
 
     def chunk_first(self, monkeypatch, sql, *arguments):
         with a_person() as person:
-            pause = Pause(monkeypatch, followers, "move")
+            pause = Pause(monkeypatch, followers, "moved_by")
             worker = in_background(reprice)
             pause.until_reached()
             writing = execute_in_background(person, sql, arguments)
@@ -529,9 +529,9 @@ class TestAPersonBesideAChunk:
         def move_followers(rows, service_id, plan_id):
             chosen = list(rows.values_list("pk", flat=True))
             price = Subscription.objects.with_rule_price().get(pk=chosen[0]).rule_price
-            return Subscription.objects.filter(pk__in=chosen).update(price=price)
+            return Subscription.objects.filter(pk__in=chosen).update(price=price), None
 
-        monkeypatch.setattr(followers, "move", move_followers)
+        monkeypatch.setattr(followers, "moved_by", move_followers)
         half = a_plan(50).pk
         with a_person() as person:
             person.execute(self.MOVE, [half, subscription.pk])

@@ -202,6 +202,7 @@ class TestWhatItSends:
         assert line.endswith('Z,,"say ""hi""",,20.00')
         assert end == (
             f"# end: version={response['Book-Version']} changed=false count=1 total_amount=20.00"
+            " paid_count=1 paid_amount=20.00"
         )
 
 
