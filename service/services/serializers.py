@@ -83,6 +83,26 @@ class OneSubscriptionSerializer(SubscriptionSerializer):
         return [asdict(change) for change in ledger.pending_changes(subscription.pk)]
 
 
+class WaitingChangeSerializer(serializers.Serializer):
+    """A change of a set that is approved and due by an instant, and not applied yet."""
+
+    id = serializers.IntegerField()
+    title = serializers.CharField()
+    effective_at = serializers.DateTimeField()
+
+
+class SubscriptionAsOfSerializer(SubscriptionSerializer):
+    """A subscription as it stands at an instant, and what is not in its price."""
+
+    waiting_for = WaitingChangeSerializer(
+        many=True, help_text="What has come by then and does not stand in the book yet."
+    )
+
+    class Meta(SubscriptionSerializer.Meta):
+        fields = (*SubscriptionSerializer.Meta.fields, "waiting_for")  # type: ignore[assignment]
+        read_only_fields = fields  # type: ignore[assignment]
+
+
 class LockSerializer(serializers.Serializer):
     """A lock: the price stays until its end, or until it is released."""
 
@@ -99,14 +119,6 @@ class NegotiateSerializer(serializers.Serializer):
         max_digits=12, decimal_places=2, min_value=0, help_text="A number, or its digits as text."
     )
     reason = serializers.CharField(max_length=price_state.LONGEST_REASON)
-
-
-class WaitingChangeSerializer(serializers.Serializer):
-    """A change of a set that is approved and due by an instant, and not applied yet."""
-
-    id = serializers.IntegerField()
-    title = serializers.CharField()
-    effective_at = serializers.DateTimeField()
 
 
 @extend_schema_serializer(many=False)

@@ -6,7 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+)
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
@@ -32,6 +36,7 @@ from services.serializers import (
     NegotiateSerializer,
     OneSubscriptionSerializer,
     PageSerializer,
+    SubscriptionAsOfSerializer,
 )
 from services.transfer import streaming
 from services.views.as_of import nothing_then, refuse_with_as_of, waiting_for
@@ -62,6 +67,13 @@ def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
         return described(action(detail=True, methods=["post"])(idempotent(method)))
 
     return decorated
+
+
+ONE_OR_AS_OF = PolymorphicProxySerializer(
+    component_name="SubscriptionNowOrAsOf",
+    serializers=[OneSubscriptionSerializer, SubscriptionAsOfSerializer],
+    resource_type_field_name=None,
+)
 
 
 class SubscriptionView(ReadOnlyModelViewSet):
@@ -146,7 +158,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
             ),
         ],
-        responses={200: OneSubscriptionSerializer, 304: UNCHANGED, **ERRORS, **UNKNOWN},
+        responses={200: ONE_OR_AS_OF, 304: UNCHANGED, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
