@@ -12,7 +12,9 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except ProgrammingError as error:
-        if not isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+        # A statement may ask a function of ours before it reads a table.
+        missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction)
+        if not isinstance(error.__cause__, missing):
             raise
         reason = str(error).partition("\n")[0]
         sys.exit(f"The database is not ready ({reason}). First: ./pricebook manage migrate")

@@ -42,16 +42,12 @@ class PlanForm(forms.Form):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
-    comment = line(
-        "Comment to stamp", 50, help_text="On what it moves; never over a person's comment."
-    )
+    comment = line("Comment to stamp", 50, help_text="On what it moves; never over a person's.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Made with the form, because the time zone is the request's.
-        self.fields["effective_at"] = instant(
-            "In force from", "Empty: at once, when it is approved."
-        )
+        self.fields["effective_at"] = instant("In force from", "Empty: when it is approved.")
         self.fields["locked_until"] = instant("Until", self.until_means)
 
     until_means = ""

@@ -1,4 +1,7 @@
-"""A change has the last word again where those that came after it have been taken back."""
+"""A change has the last word again where those that came after it have been taken back.
+
+Replaced: `has_last_word`, in 0010. price_changes/schema.sql has what stands now.
+"""
 
 from importlib import import_module
 

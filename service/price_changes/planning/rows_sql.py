@@ -15,6 +15,7 @@ from django.db.models import Q
 
 from price_changes.models import PriceChange
 from price_changes.planning.definition import Adjustment, Kind
+from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
 from services.models import Subscription, book_clock
 from services.reading.filters import BookFilter
@@ -84,48 +85,6 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
           FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
                        {until}::timestamptz AS new_until
                   FROM ({standing}) standing) targeted) judged
-"""
-# What a change of a set has moved, and what each of these rows was before it.
-REVERT_ROWS = """
-SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
-       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
-       CASE WHEN reason IS NULL THEN before_state ELSE price_state END AS new_state,
-       CASE WHEN reason IS NULL THEN before_until END AS new_until, reason
-  FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
-                       ELSE before_price END AS target,
-               CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
-                    WHEN newest_change IS DISTINCT FROM {change} AND NOT has_last_word({change}, id)
-                      OR {reason_is_anothers} THEN 'touched_since' END AS reason
-          FROM (SELECT moved.subscription_id AS id,
-                       coalesce(subscription.client_id, last.client_id) AS client_id,
-                       coalesce(subscription.service_id, last.service_id) AS service_id,
-                       coalesce(subscription.plan_id, last.plan_id) AS plan_id,
-                       coalesce(subscription.price, 0) AS price,
-                       coalesce(subscription.price_state, 'follows') AS price_state,
-                       subscription.locked_until, price_reason, subscription.id IS NULL AS gone,
-                       coalesce(ended_at <= {at}, false) AS ended,
-                       last.change_id AS newest_change, before.price AS before_price,
-                       CASE WHEN before.locked_until <= {at} THEN 'follows'
-                            ELSE coalesce(before.price_state, 'follows') END AS before_state,
-                       CASE WHEN before.locked_until > {at} THEN before.locked_until
-                        END AS before_until,
-                       full_price, discount_percent
-                  FROM (SELECT subscription_id, min(id) AS first_id
-                          FROM services_ledgerentry WHERE change_id = {change}
-                         GROUP BY subscription_id) moved
-                  LEFT JOIN services_subscription subscription
-                    ON subscription.id = moved.subscription_id
-                  LEFT JOIN services_service service ON service.id = subscription.service_id
-                  LEFT JOIN services_plan plan ON plan.id = subscription.plan_id
-                 CROSS JOIN LATERAL (
-                       SELECT change_id, client_id, service_id, plan_id FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id AND NOT period_only
-                        ORDER BY id DESC LIMIT 1) last
-                  LEFT JOIN LATERAL (
-                       SELECT price, price_state, locked_until FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id AND id < first_id
-                          AND NOT period_only
-                        ORDER BY id DESC LIMIT 1) before ON true) known) judged
 """
 SQL = tuple[str, list[Any]]
 

@@ -4,6 +4,8 @@ Everything that asks what is in force, due, ended or past asks `book_clock`: tri
 readers. It is the database's clock, or the newest instant that the book has recorded where that is
 later: after a failover to a server whose clock is behind, what is written next still comes after
 what was written before. A test that needs another time replaces `book_clock(timestamptz)`.
+
+Replaced: `subscription_left`, in 0022. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

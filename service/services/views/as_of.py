@@ -4,6 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework.exceptions import NotFound
 
 from pricebook.kit.errors import BadParameter
@@ -11,6 +12,13 @@ from services import ledger
 from services.hooks import price_changes
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Ordering
+from services.serializers import OneSubscriptionSerializer, SubscriptionAsOfSerializer
+
+ONE_OR_AS_OF = PolymorphicProxySerializer(
+    component_name="SubscriptionNowOrAsOf",
+    serializers=[OneSubscriptionSerializer, SubscriptionAsOfSerializer],
+    resource_type_field_name=None,
+)
 
 
 def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:

@@ -6,11 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import (
-    OpenApiParameter,
-    PolymorphicProxySerializer,
-    extend_schema,
-)
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
@@ -36,10 +32,9 @@ from services.serializers import (
     NegotiateSerializer,
     OneSubscriptionSerializer,
     PageSerializer,
-    SubscriptionAsOfSerializer,
 )
 from services.transfer import streaming
-from services.views.as_of import nothing_then, refuse_with_as_of, waiting_for
+from services.views.as_of import ONE_OR_AS_OF, nothing_then, refuse_with_as_of, waiting_for
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
@@ -67,13 +62,6 @@ def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
         return described(action(detail=True, methods=["post"])(idempotent(method)))
 
     return decorated
-
-
-ONE_OR_AS_OF = PolymorphicProxySerializer(
-    component_name="SubscriptionNowOrAsOf",
-    serializers=[OneSubscriptionSerializer, SubscriptionAsOfSerializer],
-    resource_type_field_name=None,
-)
 
 
 class SubscriptionView(ReadOnlyModelViewSet):

@@ -103,7 +103,7 @@ SELECT entry.*, before.price AS price_before, before.price_state AS state_before
   FROM services_ledgerentry entry
   JOIN LATERAL (
        SELECT price, price_state, locked_until FROM services_ledgerentry
-        WHERE subscription_id = entry.subscription_id AND id < entry.id
+        WHERE subscription_id = entry.subscription_id AND id < entry.id AND NOT period_only
         ORDER BY id DESC LIMIT 1) before ON true
  WHERE entry.change_id = %s
 """
@@ -135,7 +135,10 @@ def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
 
 # --- History ------------------------------------------------------------------------------------
 
-SAME = "subscription_id, client_id, service_id, plan_id, price, price_state, locked_until"
+SAME = (
+    "subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, started_at,"
+    " ended_at, period_only"
+)
 SAME_OF_CHANGE = "subscription_id, effective_at, price, price_state"
 
 
@@ -146,7 +149,7 @@ def double_entries() -> Iterator[tuple[int, str]]:
             f"""
             SELECT count(*) FROM services_ledgerentry again
               JOIN services_ledgerentry once USING ({SAME_OF_CHANGE})
-             WHERE once.id < again.id
+             WHERE once.id < again.id AND NOT once.period_only AND NOT again.period_only
                AND once.change_id IS NOT DISTINCT FROM again.change_id AND NOT EXISTS (
                    SELECT FROM services_ledgerentry late
                     WHERE late.subscription_id = once.subscription_id
