@@ -437,7 +437,8 @@ class Book(RuleBasedStateMachine):
 
     def histories(self):
         found = {}
-        for entry in LedgerEntry.objects.order_by("pk"):
+        # Those of a start or an end say nothing of a price, and may lie before the first.
+        for entry in LedgerEntry.objects.filter(period_only=False).order_by("pk"):
             found.setdefault(entry.subscription_id, []).append(entry)
         return found
 
