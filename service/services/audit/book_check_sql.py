@@ -1,4 +1,4 @@
-"""The statements of the book check: what the rows say beside what is kept, and what mends it."""
+"""The statements of the book check: what the rows say beside what is kept; what puts it right."""
 
 from services.reading import total
 
@@ -183,7 +183,7 @@ WITH moment AS MATERIALIZED (SELECT book_clock() AS at), to_come AS (
             SELECT service_id, plan_id, 0, 0, 0, 0, -subscriptions, -amount, -followers,
                    -followers_amount FROM services_paidboundary WHERE at <= {CLOCK}) part
      GROUP BY service_id, plan_id
-), mended AS (
+), put_right AS (
     INSERT INTO services_subtotal (service_id, plan_id, {", ".join(COUNTED)})
     SELECT service_id, plan_id, {", ".join(COUNTED)} FROM pair
      WHERE {" OR ".join(f"{name} <> 0" for name in COUNTED)}
@@ -191,7 +191,7 @@ WITH moment AS MATERIALIZED (SELECT book_clock() AS at), to_come AS (
 )
 SELECT count(*) FROM (SELECT service_id, plan_id FROM to_come
                        UNION
-                      SELECT service_id, plan_id FROM mended) pair
+                      SELECT service_id, plan_id FROM put_right) pair
 """  # noqa: S608 - constants
 
 # Of those of these ids that still differ. Of who is gone the last entry tells whose price it was.
