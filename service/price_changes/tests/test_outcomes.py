@@ -272,3 +272,22 @@ class TestWheneverWorkersCome:
         scene.passes(2)
         scene.ends()
         assert [said(a), said(b)] == [(3, {}), (0, {"locked": 3})]
+
+
+# Where workers come at once it is applied, and there is nothing to cancel.
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+def test_of_one_for_new_ones_that_is_cancelled_is_nothing_beside_another_that_was_late(schedule):
+    """The chunks of the other one, and of what takes it back, write no entries of it."""
+    scene = Scene(schedule)
+    scene.list_price(30, 1)
+    kept = scene.change("discount", 2, plan=scene.plan.pk, new_value=20, for_new_only=True)
+    with patch.object(chunks, "CHUNK", 1):
+        scene.passes(1)
+        scene.passes(2)
+    scene.timeline.set(scene.at(3))
+    lifecycle.cancel(kept.pk, "carl")
+    drained()
+    kept.refresh_from_db()
+    entered = LedgerEntry.objects.filter(change_id=kept.pk).values("subscription_id").distinct()
+    assert lifecycle.outcome(kept)["applied"] == entered.count()
+    assert accounted(kept)

@@ -123,7 +123,10 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
     if first is None:
         return []
     found = (
+        # One for new subscriptions only that is done with moves nobody any more: who was there is
+        # locked, or was left alone by its cancellation.
         of_pair.filter(effective_at__gte=first)
+        .exclude(kind=Repricing.Kind.KEEP, finished_at__isnull=False)
         .order_by("effective_at", "pk")
         .values_list(
             "position",

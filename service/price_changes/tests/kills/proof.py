@@ -201,9 +201,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
     yield outcome["failed"], f"rows failed {told}"
     of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
-    # Not of one that was cancelled after its instant and killed meanwhile: its rows may be entered
-    # by the chunks of the change that takes it back, and not be told as moved. To be fixed.
-    if change.status != Status.CANCELLED and of_catalogue.exists():
+    if of_catalogue.exists():
         entered = LedgerEntry.objects.filter(change_id=change.pk).aggregate(
             rows=Count("subscription_id", distinct=True)
         )
