@@ -301,6 +301,23 @@ class TestPriceChanges:
         told = list(entries.values_list("price", "change_id"))
         assert told == [(20, None), (24, changes[0].pk), (25, changes[1].pk)]
 
+    def test_owe_nothing_of_before_it_came_to_who_was_given_an_earlier_start(self):
+        """The entry of that start is of the pair that it had first, and is no move."""
+        phone, first, second = a_service(20), a_plan(10), a_plan(50)
+        row = a_subscription(service=phone, plan=first)
+        at = clock()
+        scheduled(at, kind="list_price", service=phone.pk, new_value="24")
+        scheduled(clock(), kind="list_price", service=phone.pk, new_value="30")
+        between = clock()
+        update(row, plan=second)
+        came = LedgerEntry.objects.latest("id").effective_at
+        update(row, started_at=at - 30 * DAY)
+        scheduled(clock(), kind="list_price", service=phone.pk, new_value="40")
+        drained()
+        of_second = LedgerEntry.objects.filter(plan_id=second.pk, period_only=False)
+        assert of_second.earliest("effective_at").effective_at == came
+        assert (the_book(between), the_book(clock())) == ({row.pk: 27}, {row.pk: 20})
+
     def test_leave_a_late_entry_to_the_client_of_the_instant(self):
         phone = a_service(20)
         row = a_subscription(service=phone)

@@ -40,7 +40,8 @@ FOLLOWED_SINCE = """(
       FROM (SELECT id, effective_at, (price_state, service_id, plan_id) IS DISTINCT FROM
                    (lag(price_state) OVER written, lag(service_id) OVER written,
                     lag(plan_id) OVER written) AS came
-              FROM services_ledgerentry WHERE subscription_id = {subscription}
+              FROM services_ledgerentry
+             WHERE subscription_id = {subscription} AND NOT period_only
             WINDOW written AS (ORDER BY id)) entry
      WHERE came ORDER BY id DESC LIMIT 1
 )"""
