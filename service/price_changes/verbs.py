@@ -13,11 +13,11 @@ from price_changes.running.lifecycle import (
     approve,
     cancel,
     keep_instant,
-    outcome,
     pause,
     resume,
     revert,
 )
+from price_changes.running.outcomes import outcome
 
 __all__ = [
     "allowed",

@@ -24,7 +24,6 @@ from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
 from price_changes.running import approval, cancelling, starting
-from price_changes.running.outcomes import outcome as outcome
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, RepricingStep, Skip, book_clock

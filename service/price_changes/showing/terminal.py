@@ -8,7 +8,7 @@ from django.db.models import Sum
 
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import value_since
-from price_changes.running import lifecycle
+from price_changes.running import outcomes
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled
 from services.management.table import moment, money, table
@@ -199,7 +199,7 @@ def _difference(before: Decimal, after: Decimal) -> str:
 
 
 def outcome_lines(change: PriceChange) -> Iterator[str]:
-    done = lifecycle.outcome(change)
+    done = outcomes.outcome(change)
     if change.status == PriceChange.Status.CANCELLED:
         yield f"  {cancelled(done)}"
     counts = [("moved", f"{done['applied']:,}")]

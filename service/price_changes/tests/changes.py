@@ -8,7 +8,7 @@ from django.db.models import F
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle, starting
+from price_changes.running import lifecycle, outcomes, starting
 from services import repricing
 from services.models import CatalogueValue, LedgerEntry, Repricing, Subscription
 
@@ -80,7 +80,7 @@ def clock() -> datetime:
 
 def accounted(change: PriceChange) -> bool:
     """Applied + skipped + failed = rows; and of a set, so many as were listed."""
-    outcome = lifecycle.outcome(change)
+    outcome = outcomes.outcome(change)
     skipped = sum(outcome["skipped"].values())
     of_lists = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS)
     finished = of_lists.filter(finished_at__isnull=False)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from price_changes.models import PriceChange
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import planned
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
@@ -485,7 +485,7 @@ class TestVerbs:
         assert f"Moved {rows}, taken back by" in page
         assert f"{rows} of {rows} rows done" in page
         assert not book.mispriced().exists()
-        assert lifecycle.outcome(back)["applied"] == rows
+        assert outcomes.outcome(back)["applied"] == rows
 
     def test_revert_plans_and_leads_to_the_preview(self, ann, book):
         change = applied(of_set())

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from price_changes.models import ListedRows
-from price_changes.running import lifecycle, moving, starting
+from price_changes.running import moving, outcomes, starting
 from price_changes.tests.changes import approved, planned
 from services import price_state, repricing
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
@@ -93,7 +93,7 @@ class TestSmallStepsOfASet:
     def test_are_done_together(self, change):
         assert chunks.take_chunk("price", set()) == 20
         assert not ListedRows.objects.exists()
-        assert lifecycle.outcome(change)["applied"] == 20
+        assert outcomes.outcome(change)["applied"] == 20
         assert LedgerEntry.objects.filter(change_id=change.pk).count() == 20
 
     def test_a_failing_one_is_skipped_and_counted_once(self, change, book):
@@ -113,7 +113,7 @@ class TestSmallStepsOfASet:
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT refused")
-        found = lifecycle.outcome(change)
+        found = outcomes.outcome(change)
         assert (found["rows"], found["applied"], found["failed"]) == (20, 18, 1)
         assert found["skipped"] == {"moved_since": 1}
         assert LedgerEntry.objects.filter(change_id=change.pk).count() == 18

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from price_changes.running import lifecycle
 from price_changes.tests.changes import SECOND, applied, approved, clock, planned, reverted
@@ -67,3 +67,14 @@ def test_finds_edits_changes_reverts_and_what_is_scheduled():
     assert values_at(instants) == before
     reverted(last)  # a revert is no value, or it would hide what it had taken back
     assert Service.objects.get(pk=phone.pk).full_price == 130
+
+
+def test_refuses_while_prices_are_being_moved():
+    migration = import_module("services.migrations.0020_catalogue_values")
+    phone = a_service(100)
+    a_subscription(service=phone)
+    with connection.cursor() as cursor:
+        cursor.execute(migration.REFUSE)
+        Service.objects.filter(pk=phone.pk).update(full_price=150)
+        with pytest.raises(DatabaseError, match="Prices are being moved"):
+            cursor.execute(migration.REFUSE)

@@ -8,12 +8,11 @@ import json
 import time
 from contextlib import suppress
 from decimal import Decimal
-from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.urls import reverse
 from rest_framework.test import APIClient
 
@@ -377,45 +376,6 @@ class TestWriters:
         row.refresh_from_db()
         assert row.price == 20
         assert "It ended at" in ledger.explain(row.pk).text
-
-
-class TestALateWorker:
-    """It asks the instant of the change who had ended by then, and not its own clock (T1)."""
-
-    @pytest.mark.parametrize("of", ["list price", "discount", "frozen", "current", "hold"])
-    def test_moves_who_ended_since(self, of):
-        phone, plan = a_service(20), a_plan(38)
-        stays = a_subscription(service=phone, plan=plan)
-        ends = a_subscription(service=phone, plan=plan, started_at=clock() - 9 * SECOND)
-        at = clock() + SECOND / 2
-        Subscription.objects.filter(pk=ends.pk).update(ended_at=at + SECOND / 4)
-        kinds = {
-            "list price": ({"kind": "list_price", "service": phone.pk, "new_value": "24"}, "14.88"),
-            "discount": ({"kind": "discount", "plan": plan.pk, "new_value": "30"}, "14.00"),
-        }
-        a_set = {"kind": "set", "adjustment": "add", "operand": "4", "filter": {"plan": plan.pk}}
-        values, price = kinds.get(of, (a_set, "16.40"))
-        change = approved(planned(**values, effective_at=at), None if of in kinds else of)
-        while clock() < at + SECOND / 2:
-            pass
-        drained()
-        assert lifecycle.outcome(change)["applied"] == 2
-        assert ledger.explain(ends.pk, at).price == ledger.explain(stays.pk, at).price
-        for row in (ends, stays):
-            assert Subscription.objects.get(pk=row.pk).price == Decimal(price)
-        assert ledger.explain(ends.pk, at - SECOND / 1_000_000).price == Decimal("12.40")
-
-
-class TestMigration:
-    def test_refuses_while_prices_are_being_moved(self):
-        migration = import_module("services.migrations.0020_catalogue_values")
-        phone = a_service(100)
-        a_subscription(service=phone)
-        with connection.cursor() as cursor:
-            cursor.execute(migration.REFUSE)
-            Service.objects.filter(pk=phone.pk).update(full_price=150)
-            with pytest.raises(DatabaseError, match="Prices are being moved"):
-                cursor.execute(migration.REFUSE)
 
 
 class TestDiscounts:

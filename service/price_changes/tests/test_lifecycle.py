@@ -9,7 +9,7 @@ from django.db.models import Count, Sum
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import accounted, applied, approved, planned
 from services import repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
@@ -51,7 +51,7 @@ class TestAListPrice:
         assert change.status == "applied"
         after = rows.aggregate(sum=Sum("price"))["sum"]
         assert Decimal(change.preview["total_after"]) == after != before
-        assert lifecycle.outcome(change)["applied"] == rows.count()
+        assert outcomes.outcome(change)["applied"] == rows.count()
         assert accounted(change)
         assert prices(book) == ledger_says(book)
         assert not book.mispriced().exists()
@@ -97,7 +97,7 @@ class TestAListPrice:
         repricing.stamp()
         change = PriceChange.objects.get()
         assert (change.kind, change.status, change.approved_by) == ("list_price", "applied", "carl")
-        assert lifecycle.outcome(change)["applied"] == book.filter(service=service).count()
+        assert outcomes.outcome(change)["applied"] == book.filter(service=service).count()
         entries = LedgerEntry.objects.filter(change_id=change.pk)
         assert entries.count() == book.filter(service=service).count()
         assert set(entries.values_list("effective_at", flat=True)) == {change.effective_at}
@@ -134,7 +134,7 @@ class TestASet:
         repricing.reprice()
         repricing.stamp()
         assert prices(book) == before | {touched.pk: Decimal(1)} == ledger_says(book)
-        assert lifecycle.outcome(back)["skipped"] == {"touched_since": 1}
+        assert outcomes.outcome(back)["skipped"] == {"touched_since": 1}
         assert accounted(back)
 
     def test_holds_when_rows_have_moved(self, book):
@@ -158,7 +158,7 @@ class TestASet:
         change.refresh_from_db()
         assert change.status == "applied"
         assert Subscription.objects.get(pk=one.pk).price == 9
-        outcome = lifecycle.outcome(change)
+        outcome = outcomes.outcome(change)
         assert (outcome["applied"], outcome["skipped"]) == (59, {"moved_since": 1})
         assert accounted(change)
 
@@ -206,7 +206,7 @@ class TestPauseAndCancel:
         change.refresh_from_db()
         assert change.status == "cancelled"
         assert prices(book) == before == ledger_says(book)
-        assert lifecycle.outcome(change)["skipped"] == {"cancelled": 55}
+        assert outcomes.outcome(change)["skipped"] == {"cancelled": 55}
         assert accounted(change)
 
 
@@ -225,8 +225,8 @@ def test_of_two_that_overlap_the_later_instant_decides(book):
     lifecycle.resume(early.pk, "ann")
     repricing.reprice()
     assert set(prices(book).values()) == {Decimal(7)}
-    assert lifecycle.outcome(early)["skipped"] == {"superseded": 60}
-    assert lifecycle.outcome(late)["superseded"] == 60
+    assert outcomes.outcome(early)["skipped"] == {"superseded": 60}
+    assert outcomes.outcome(late)["superseded"] == 60
     counts = Repricing.objects.aggregate(n=Count("pk"))
     assert counts["n"] == 2
 

@@ -1,17 +1,26 @@
 """What a change says of its rows is what the ledger says of them, whenever workers came (I7)."""
 
 from datetime import timedelta
+from decimal import Decimal
 from unittest.mock import patch
 
 import pytest
 
 from price_changes.models import PriceChange
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.showing.rows import rows_of
-from price_changes.tests.changes import accounted, approved, drained, planned, started
+from price_changes.tests.changes import (
+    SECOND,
+    accounted,
+    approved,
+    clock,
+    drained,
+    planned,
+    started,
+)
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import Timeline
-from services import price_state, repricing
+from services import ledger, price_state, repricing
 from services.models import LedgerEntry, LockEnd, RepricingStep, StampedComment, Subscription
 from services.repricing import chunks
 from services.repricing.planning import plan_due
@@ -66,7 +75,7 @@ class Scene:
 
 def said(change: PriceChange) -> tuple[int, dict[str, int]]:
     """Moved, and skipped by the reason; which the ledger and the rows bear out."""
-    outcome = lifecycle.outcome(change)
+    outcome = outcomes.outcome(change)
     change.refresh_from_db()
     moved = set(
         LedgerEntry.objects.filter(change_id=change.pk).values_list("subscription_id", flat=True)
@@ -116,7 +125,7 @@ class TestWheneverWorkersCome:
         scene.ends()
         assert said(winner) == (3, {})
         assert said(loser) == (0, {"superseded": 3})
-        assert lifecycle.outcome(winner)["superseded"] == 3
+        assert outcomes.outcome(winner)["superseded"] == 3
         entries = LedgerEntry.objects.filter(effective_at=scene.at(1))
         assert set(entries.values_list("change_id", "price")) == {(winner.pk, 22.5)}
 
@@ -289,5 +298,32 @@ def test_of_one_for_new_ones_that_is_cancelled_is_nothing_beside_another_that_wa
     drained()
     kept.refresh_from_db()
     entered = LedgerEntry.objects.filter(change_id=kept.pk).values("subscription_id").distinct()
-    assert lifecycle.outcome(kept)["applied"] == entered.count()
+    assert outcomes.outcome(kept)["applied"] == entered.count()
     assert accounted(kept)
+
+
+class TestALateWorker:
+    """It asks the instant of the change who had ended by then, and not its own clock (T1)."""
+
+    @pytest.mark.parametrize("of", ["list price", "discount", "frozen", "current", "hold"])
+    def test_moves_who_ended_since(self, of):
+        phone, plan = a_service(20), a_plan(38)
+        stays = a_subscription(service=phone, plan=plan)
+        ends = a_subscription(service=phone, plan=plan, started_at=clock() - 9 * SECOND)
+        at = clock() + SECOND / 2
+        Subscription.objects.filter(pk=ends.pk).update(ended_at=at + SECOND / 4)
+        kinds = {
+            "list price": ({"kind": "list_price", "service": phone.pk, "new_value": "24"}, "14.88"),
+            "discount": ({"kind": "discount", "plan": plan.pk, "new_value": "30"}, "14.00"),
+        }
+        a_set = {"kind": "set", "adjustment": "add", "operand": "4", "filter": {"plan": plan.pk}}
+        values, price = kinds.get(of, (a_set, "16.40"))
+        change = approved(planned(**values, effective_at=at), None if of in kinds else of)
+        while clock() < at + SECOND / 2:
+            pass
+        drained()
+        assert outcomes.outcome(change)["applied"] == 2
+        assert ledger.explain(ends.pk, at).price == ledger.explain(stays.pk, at).price
+        for row in (ends, stays):
+            assert Subscription.objects.get(pk=row.pk).price == Decimal(price)
+        assert ledger.explain(ends.pk, at - SECOND / 1_000_000).price == Decimal("12.40")

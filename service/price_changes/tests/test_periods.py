@@ -6,12 +6,13 @@ The biller here folds the feed as docs/api.md tells it to, and shares no code wi
 from datetime import datetime
 from decimal import Decimal
 from importlib import import_module
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.utils.dateparse import parse_datetime
 
-from price_changes.running import lifecycle
+from price_changes.running import outcomes
 from price_changes.tests.changes import (
     SECOND,
     applied,
@@ -86,11 +87,11 @@ def instant(value: str) -> datetime:
     return found
 
 
-def the_book(at: datetime) -> dict[int, Decimal]:
+def the_book(at: datetime, column: str = "price") -> dict[int, Any]:
     """What the product says of the same."""
     with connection.cursor() as cursor:
         sql, params = ledger.as_of(at)
-        cursor.execute(f"SELECT subscription_id, price FROM ({sql}) told", params)
+        cursor.execute(f"SELECT subscription_id, {column} FROM ({sql}) told", params)
         return dict(cursor.fetchall())
 
 
@@ -257,7 +258,7 @@ class TestPriceChanges:
         update(rows[0], ended_at=clock() + 30 * DAY)
         update(rows[1], started_at=clock() - 30 * DAY)
         back = reverted(change)
-        assert lifecycle.outcome(back)["applied"] == 3
+        assert outcomes.outcome(back)["applied"] == 3
         prices = Subscription.objects.values_list("price", "price_state")
         assert set(prices) == {(Decimal(20), "follows")}
 
@@ -267,7 +268,7 @@ class TestPriceChanges:
         over = applied(planned(kind="set", adjustment="add", operand="1"), "current")
         reverted(over)
         update(row, ended_at=clock() + 30 * DAY)
-        assert lifecycle.outcome(reverted(first))["applied"] == 1
+        assert outcomes.outcome(reverted(first))["applied"] == 1
         row.refresh_from_db()
         assert (row.price, row.price_state) == (20, "follows")
 
@@ -282,7 +283,7 @@ class TestPriceChanges:
         assert (period.period_only, period.price, period.change_id) == (True, 24, None)
         assert not book_check.check().differs
         drained()
-        assert lifecycle.outcome(change)["applied"] == 1
+        assert outcomes.outcome(change)["applied"] == 1
         moved = LedgerEntry.objects.get(change_id=change.pk)
         assert (moved.price, moved.ended_at) == (24, period.ended_at)
         assert not book_check.check().differs
@@ -329,14 +330,8 @@ class TestPriceChanges:
         update(row, client=second)
         drained()
         assert LedgerEntry.objects.filter(effective_at=at).latest("id").client_id == first.pk
-
-        def whose(instant: datetime) -> int:
-            with connection.cursor() as cursor:
-                sql, params = ledger.as_of(instant)
-                cursor.execute(f"SELECT client_id FROM ({sql}) told", params)
-                return cursor.fetchone()[0]
-
-        assert (whose(between), whose(clock())) == (first.pk, second.pk)
+        paid = [the_book(at, "client_id")[row.pk] for at in (between, clock())]
+        assert paid == [first.pk, second.pk]
 
 
 @pytest.mark.django_db

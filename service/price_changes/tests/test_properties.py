@@ -34,7 +34,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle, moving, starting
+from price_changes.running import lifecycle, moving, outcomes, starting
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
@@ -428,8 +428,8 @@ class Book(RuleBasedStateMachine):
 
     def check_the_changes(self):
         for change in PriceChange.objects.filter(status__in=["applied", "cancelled", "reverted"]):
-            assert accounted(change), (change.pk, lifecycle.outcome(change))
-            assert all(rows >= 0 for rows in lifecycle.outcome(change)["skipped"].values())
+            assert accounted(change), (change.pk, outcomes.outcome(change))
+            assert all(rows >= 0 for rows in outcomes.outcome(change)["skipped"].values())
             assert not ListedRows.objects.filter(change_id=change.pk).exists(), change.pk
         assert not PriceChange.objects.filter(
             status="scheduled", effective_at__lte=clock() - timedelta(seconds=1)

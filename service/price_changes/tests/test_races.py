@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.running import lifecycle, moving, starting
+from price_changes.running import lifecycle, moving, outcomes, starting
 from price_changes.tests.changes import (
     accounted,
     applied,
@@ -224,7 +224,7 @@ class TestAChunkInHand:
         cancel.result()
         assert right()
         assert dict(book.values_list("pk", "price")) == before
-        found = lifecycle.outcome(change)
+        found = outcomes.outcome(change)
         assert (found["applied"], found["skipped"]) == (5, {"cancelled": 5})
 
     def test_of_several_steps_is_taken_back_as_a_whole(self, monkeypatch):
@@ -244,7 +244,7 @@ class TestAChunkInHand:
         cancel.result()
         assert right()
         assert dict(book.values_list("pk", "price")) == before
-        found = lifecycle.outcome(change)
+        found = outcomes.outcome(change)
         assert (found["applied"], found["skipped"]) == (10, {})
 
     def test_would_be_counted_twice_by_who_does_not_wait_for_it(self, monkeypatch, book):
@@ -388,7 +388,7 @@ class TestASetBeside:
         change = self.beside(subscription, self.BY_HAND)
         assert right()
         assert stands(subscription)[:2] == (70, "negotiated")
-        assert lifecycle.outcome(change)["skipped"] == {"moved_since": 1}
+        assert outcomes.outcome(change)["skipped"] == {"moved_since": 1}
 
     def test_a_person_would_be_overwritten_by_who_does_not_look_at_the_version(
         self, monkeypatch, subscription
@@ -410,7 +410,7 @@ class TestASetBeside:
         assert right()
         # The set came first by its instant, and moved the price that stood there then.
         assert stands(subscription)[:2] == (105, "negotiated")
-        assert lifecycle.outcome(change)["applied"] == 1
+        assert outcomes.outcome(change)["applied"] == 1
 
     def test_a_later_set_leaves_the_row_to_it(self, monkeypatch, subscription):
         early = approved(raised(), "current")
@@ -429,13 +429,13 @@ class TestASetBeside:
         first.result()
         assert right()
         assert stands(subscription)[0] == 7
-        assert lifecycle.outcome(early)["skipped"] == {"superseded": 1}
-        assert lifecycle.outcome(late)["superseded"] == 1
+        assert outcomes.outcome(early)["skipped"] == {"superseded": 1}
+        assert outcomes.outcome(late)["superseded"] == 1
 
     def test_who_deletes_frozen_rows_has_them_skipped(self, subscription):
         change = self.beside(subscription, "DELETE FROM services_subscription", when_moved="frozen")
         assert right()
-        assert lifecycle.outcome(change)["skipped"] == {"deleted": 1}
+        assert outcomes.outcome(change)["skipped"] == {"deleted": 1}
 
 
 class TestACreatorBesideAChangeForNewOnesOnly:

@@ -10,7 +10,7 @@ from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning.recount import Recount
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import (
     SECOND,
     applied,
@@ -240,7 +240,7 @@ class TestDrift:
         change = list_price(service, 150)
         self.come(service, 2)
         assert applied(change).status == "applied"
-        assert lifecycle.outcome(change)["applied"] == 202
+        assert outcomes.outcome(change)["applied"] == 202
 
     def test_above_it_a_list_price_is_not(self, service):
         change = list_price(service, 150)

@@ -11,7 +11,7 @@ from django.db import connection
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.preview import listed, preview
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import (
     SECOND,
     accounted,
@@ -53,7 +53,7 @@ def the_book_is_right(db):
     report = book_check.check()
     assert not report.differs, report
     for change in PriceChange.objects.filter(status__in=["applied", "cancelled", "reverted"]):
-        assert accounted(change), (change, lifecycle.outcome(change))
+        assert accounted(change), (change, outcomes.outcome(change))
 
 
 def list_price(service, value, **more):
@@ -69,7 +69,7 @@ def full_price(service):
 
 
 def outcome(change):
-    found = lifecycle.outcome(change)
+    found = outcomes.outcome(change)
     return found["applied"], found["skipped"], found["failed"]
 
 
@@ -104,7 +104,7 @@ class TestThePriceInForce:
         ]
         drained()
         assert [price for price, _ in entries(subscription)] == [100, 111, 112, 113]
-        assert [lifecycle.outcome(change)["applied"] for change in changes] == [1, 1, 1]
+        assert [outcomes.outcome(change)["applied"] for change in changes] == [1, 1, 1]
         assert [accounted(change) for change in changes] == [True] * 3
 
     def test_of_two_at_one_instant_is_that_of_the_later_approval(self, service, subscription):
@@ -126,7 +126,7 @@ class TestThePriceInForce:
         drained()
         assert price(subscription) == 7
         assert outcome(first) == (0, {"superseded": 1}, 0)
-        assert lifecycle.outcome(second)["superseded"] == 1
+        assert outcomes.outcome(second)["superseded"] == 1
         assert Skip.objects.get(reason="superseded").by_change_id == second.pk
 
     def test_of_a_list_price_and_a_set_at_one_instant_is_counted_in_their_order(
@@ -345,7 +345,7 @@ class TestTakingBack:
         subscriptions = (follows, negotiated, locked, typed)
         before = [stands(each) for each in subscriptions]
         raised = applied(planned(kind="set", adjustment="percent", operand=10, comment="thank you"))
-        assert lifecycle.outcome(raised)["stamped"] == 2
+        assert outcomes.outcome(raised)["stamped"] == 2
         reverted(raised)
         assert [stands(each) for each in subscriptions] == before
         released = applied(planned(kind="set", adjustment="release"))
@@ -631,7 +631,7 @@ class TestHeld:
         second = scheduled(at, kind="set", adjustment="percent", operand=10)
         drained()
         second.refresh_from_db()
-        assert (second.status, lifecycle.outcome(first)["applied"]) == ("held", 1)
+        assert (second.status, outcomes.outcome(first)["applied"]) == ("held", 1)
         assert second.note.startswith("Changes that came before it have yet to move rows")
         assert stands(subscription)[0] == {"set": 7}.get(first.kind, 150 - 50 * first.for_new_only)
 
@@ -787,7 +787,7 @@ class TestWhatTheDatabaseRefuses:
         change = planned(**list_price(book.first().service, 200), comment="2027")
         self.refuse(f"comment = '' OR id NOT IN ({ids[3]}, {ids[11]})")
         applied(change)
-        found = lifecycle.outcome(change)
+        found = outcomes.outcome(change)
         assert (found["applied"], found["stamped"], found["not_stamped"]) == (20, 18, 2)
         assert found["failed"] == 0
         assert change.status == "applied"
@@ -917,12 +917,12 @@ class TestDrift:
         price_state.lock(moves.pk, None, "promised", "ann")
         drained()
         change.refresh_from_db()
-        assert lifecycle.outcome(change)["drift"] == 3
+        assert outcomes.outcome(change)["drift"] == 3
         assert "3 of its subscriptions were written" in change.note
 
     def test_is_nothing_where_nobody_wrote(self, service, subscription):
         change = applied(planned(**list_price(service, 150)))
-        assert (lifecycle.outcome(change)["drift"], change.note) == (0, "")
+        assert (outcomes.outcome(change)["drift"], change.note) == (0, "")
 
     def test_says_that_the_value_before_it_was_another(self, service, subscription):
         change = approved(planned(**list_price(service, 150), effective_at=clock() + SECOND))

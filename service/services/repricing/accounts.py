@@ -93,7 +93,7 @@ WITH entered AS (
       JOIN services_repricing work ON work.change_id = entered.change_id AND work.kind <> 'rows'
      CROSS JOIN LATERAL (
            SELECT price_state FROM services_ledgerentry
-            WHERE subscription_id = entered.subscription_id AND id <= %(after)s
+            WHERE subscription_id = entered.subscription_id AND id <= %(after)s AND NOT period_only
             ORDER BY id DESC LIMIT 1) before
      WHERE planned_at IS NOT NULL
        AND NOT EXISTS (SELECT FROM services_repricingstep

@@ -9,7 +9,7 @@ from django.db.models import Count
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql
-from price_changes.running import lifecycle
+from price_changes.running import outcomes
 from services.audit import book_check
 from services.models import LedgerEntry, LockEnd, Repricing, RepricingStep
 
@@ -195,7 +195,7 @@ def not_accounted() -> Iterator[tuple[int, str]]:
 
 
 def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
-    outcome = lifecycle.outcome(change)
+    outcome = outcomes.outcome(change)
     told = f"of change {change.pk} ({change.kind} {change.adjustment}, {change.status}): {outcome}"
     parts = outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"]
     yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
