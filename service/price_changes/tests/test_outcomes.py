@@ -245,8 +245,12 @@ class TestWheneverWorkersCome:
         scene.ends()
         assert said(rise) == (3, {})
 
-    def test_a_lock_whose_end_somebody_holds_up(self, scene):
-        """Its row is released when the list price has been copied already."""
+    @pytest.mark.parametrize("starts_earlier", [False, True])
+    def test_a_lock_whose_end_somebody_holds_up(self, scene, starts_earlier):
+        """Its row is released when the list price has been copied already.
+
+        The entry of an earlier start says how it stood at first, and not why it was skipped.
+        """
         price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
         rise = scene.list_price(22, 2)
         noted = list(LockEnd.objects.all())
@@ -254,6 +258,10 @@ class TestWheneverWorkersCome:
         scene.passes(1)
         scene.passes(2)
         repricing.reprice()
+        if starts_earlier:
+            row = Subscription.objects.filter(pk=scene.rows[0].pk)
+            row.update(started_at=scene.at(-60))
+            LockEnd.objects.all().delete()  # which that write has noted too
         LockEnd.objects.bulk_create(noted)
         scene.ends()
         assert said(rise) == (3, {})
