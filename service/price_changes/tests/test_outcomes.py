@@ -295,14 +295,26 @@ class TestWheneverWorkersCome:
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
 def test_of_one_for_new_ones_that_is_cancelled_is_nothing_beside_another_that_was_late(schedule):
     """The chunks of the other one, and of what takes it back, write no entries of it."""
+    cancelled_after(Scene(schedule), lambda scene: scene.list_price(30, 1))
+
+
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+def test_nor_does_a_lock_that_had_ended_and_is_swept_late(schedule):
     scene = Scene(schedule)
-    scene.list_price(30, 1)
+    price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
+    noted = list(LockEnd.objects.all())
+    LockEnd.objects.all().delete()
+    cancelled_after(scene, lambda _: None, lambda: LockEnd.objects.bulk_create(noted))
+
+
+def cancelled_after(scene, before, then=lambda: None):
+    before(scene)
     kept = scene.change("discount", 2, plan=scene.plan.pk, new_value=20, for_new_only=True)
-    with patch.object(chunks, "CHUNK", 1):
-        scene.passes(1)
-        scene.passes(2)
+    scene.passes(1)
+    scene.passes(2)
     scene.timeline.set(scene.at(3))
     lifecycle.cancel(kept.pk, "carl")
+    then()
     drained()
     kept.refresh_from_db()
     entered = LedgerEntry.objects.filter(change_id=kept.pk).values("subscription_id").distinct()

@@ -51,15 +51,16 @@ def release_ended() -> bool:
 
 
 # When a value of the catalogue has come into force, or gone, for a (service, plan) since an
-# instant, and by which change. Not one whose work has not begun: that brings its own entries.
+# instant, and by which change. Not one whose work has not begun: that brings its own entries. Nor
+# one for new subscriptions only that has been taken back: it is none of those who were there.
 MOVED_SINCE = """
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
         WHERE effective_at > {since} AND effective_at <= book_clock() AND started
-          AND value.service_id = {service}
+          AND value.service_id = {service} AND NOT (for_new_only AND NOT isempty(undone))
        UNION ALL
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
         WHERE effective_at > {since} AND effective_at <= book_clock() AND started
-          AND value.plan_id = {plan}
+          AND value.plan_id = {plan} AND NOT (for_new_only AND NOT isempty(undone))
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
