@@ -80,6 +80,11 @@ class Launcher:
                 return self.said
         raise AssertionError(f"it never said {word!r}: {self.said}")
 
+    def types(self, keys: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(keys)
+        self.process.stdin.flush()
+
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

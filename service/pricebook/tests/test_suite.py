@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -107,6 +106,9 @@ from pricebook.local.suite import servers
 with servers(Home(Path(sys.argv[1]))) as (runner, environment), runner.connect() as tables:
     print(*tables.execute("SELECT obj_description('services_service'::regclass)").fetchone())
 """
+# Runs a command in a terminal of its own, types into it what comes, and ends as it does.
+IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+CTRL_C = "\x03"
 CHANGE = """
 Migration.operations.append(
     migrations.RunSQL("COMMENT ON TABLE services_service IS 'as it is now'")
@@ -142,9 +144,10 @@ class TestServers:
         directory = checkout / "service" / "services" / "tests"
         for name in ("test_here.py", "test_there.py"):
             (directory / name).write_text(STAYING)
-        command = [sys.executable, "-P", "-m", "pricebook.local", "test", "-n", "2"]
+        command = [sys.executable, "-P", "-m", "pricebook.local", "test", "-n", "2", str(directory)]
         environment = self.environment(checkout, MEETING_PLACE=str(tmp_path))
-        with running([*command, str(directory)], environment) as launcher:
+        terminal = [sys.executable, "-c", IN_A_TERMINAL]
+        with running([*terminal, *command], environment) as launcher:
             places = [tmp_path / "gw0", tmp_path / "gw1"]
             assert until(lambda: all(place.exists() for place in places), 60), launcher.leave()
             assert [place.read_text() for place in places] == [
@@ -153,9 +156,9 @@ class TestServers:
             assert all(Postgres(home).answers() for home in self.homes(checkout))
             assert all(Valkey(home).answers() for home in self.homes(checkout))
 
-            os.killpg(launcher.process.pid, signal.SIGINT)  # as a terminal does
-            # pytest's own word for it, unless it hears a second one (ours goes on to it as well).
-            assert launcher.leave() in (pytest.ExitCode.INTERRUPTED, 128 + signal.SIGINT)
+            # To the launcher, pytest and its workers at once, and once to each.
+            launcher.types(CTRL_C)
+            assert launcher.leave() == pytest.ExitCode.INTERRUPTED
             for home in self.homes(checkout):
                 assert remaining(home.path) == []
 
