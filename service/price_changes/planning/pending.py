@@ -14,8 +14,10 @@ from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import CATALOGUE
 from price_changes.planning.rows_sql import fetch, rows_sql
 from services.hooks import WaitingChange
+from services.models import BookNow
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
@@ -58,8 +60,12 @@ EXISTS (SELECT FROM services_subscription one
 
 
 def scheduled() -> QuerySet[PriceChange]:
-    """What is approved and has not begun, in the order of its coming."""
+    """What is approved and has not begun, in the order of its coming.
+
+    A change of the catalogue whose instant has come is in force, though no worker has begun it.
+    """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
+    changes = changes.exclude(kind__in=CATALOGUE, effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 

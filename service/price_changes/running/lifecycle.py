@@ -18,7 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.planning import recount
+from price_changes.planning import recount, standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
@@ -63,9 +63,28 @@ def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is None:
             raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        hold_if_held(change)
         if change.status not in ALLOWED[verb]:
             raise wrong_state(change, verb)
         yield change
+
+
+def hold_if_held(change: PriceChange) -> None:
+    """One that is held by its instant is written down as held, if no worker has come to do it.
+
+    In a transaction that holds its row.
+    """
+    if standing.is_held(change):
+        starting.start(change)
+
+
+def preview(change_id: int) -> PriceChange:
+    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is not None:
+            hold_if_held(change)
+        return previews.preview(change_id)
 
 
 def wrong_state(change: PriceChange, verb: str) -> ChangeError:
@@ -90,10 +109,10 @@ def approve(
 ) -> PriceChange:
     """Approve what the latest preview showed; the change falls due at its instant, or at once.
 
-    `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
-    catalogue and a revert are always current). `effective_at` is for one that was held, whose
-    instant has passed, and for one that was planned without an instant; with `time_zone` it is a
-    local time there. Raises ChangeError.
+    `when_moved`: what happens if rows have moved by then (hold, frozen, current); of a change of
+    the catalogue, if the value before it is another one then (hold, current). A revert is always
+    current. `effective_at` is for one that was held, whose instant has passed, and for one that was
+    planned without an instant; with `time_zone` it is a local time there. Raises ChangeError.
     `frozen` lists the rows now, in one statement; for all others they are counted again, in one
     too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
     new preview is kept, and MovedSincePreview has its figures.
@@ -106,7 +125,8 @@ def approve(
         try:
             with transaction.atomic():  # a refusal gives back what it has locked and listed
                 if change.when_moved != WhenMoved.FROZEN:
-                    recount.refuse_if_moved(change, change.when_moved == WhenMoved.HOLD)
+                    exactly = change.kind == Kind.SET and change.when_moved == WhenMoved.HOLD
+                    recount.refuse_if_moved(change, exactly)
                 _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
             was = recount.seen(change)
@@ -167,6 +187,7 @@ def _decide(change: PriceChange, author: str) -> None:
             author,
             change.for_new_only,
             change.locked_until if change.for_new_only else None,
+            hold=change.when_moved == WhenMoved.HOLD,
         )
 
 

@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import QuerySet, Sum
 
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
 from price_changes.planning.preview import HASH, drift, fingerprint
 from price_changes.planning.rows_sql import rows_sql
@@ -153,6 +154,11 @@ def _start_catalogue(change: PriceChange) -> None:
         change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
         return
     assert change.effective_at is not None
+    found = standing.found_by(change)
+    catalogue_values.judge(change.pk)
+    if found is not None and found.is_held:
+        standing.hold(change, found)
+        return
     notes = []
     if change.drift:
         notes.append(
@@ -167,7 +173,7 @@ def _start_catalogue(change: PriceChange) -> None:
             role, pk, change.first.pk, counts=not change.counts_again, at=at
         )
     else:
-        before = catalogue_values.value_before(role, change.pk)
+        before = catalogue_values.value_before(change.pk)
         if before != change.old_value:
             notes.append(f"The value before it was {before}, not {change.old_value}.")
     change.old_value = before
@@ -183,7 +189,7 @@ def _start_catalogue(change: PriceChange) -> None:
     }
     if later is not None:
         notes.append(f"Superseded from the start by price change {later[0]}.")
-    if before != change.new_value:
+    if before != change.new_value or change.for_new_only:
         kind = Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE
         locked_until = change.locked_until if change.for_new_only else None
         Repricing.objects.create(**edit, kind=kind, locked_until=locked_until)

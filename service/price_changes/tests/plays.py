@@ -129,7 +129,8 @@ class Play(Asking):
                     f"UPDATE {model._meta.db_table} SET {field} = %s WHERE id = %s", [value, pk]
                 )
         else:
-            thing = model.objects.get(pk=pk)
+            # Who edits has read what is in force; a copy that is late is nobody's old value.
+            thing = model.objects.in_force().get(pk=pk)
             setattr(thing, field, value)
             if by == "save":
                 thing.save()

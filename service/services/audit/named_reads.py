@@ -67,7 +67,7 @@ def _lists(example: Examples) -> list[NamedStatement]:
             "list as of an instant",
             "a page of who paid what then, and what it came to",
             "GET /api/subscriptions/?as_of=",
-            *statement_as_of(ledger.as_of(at, of_client), None, SIZE, SEEN),
+            *statement_as_of(at, ledger.as_of(at, of_client), None, SIZE, SEEN),
         ),
         NamedStatement(
             "totals of a service by plan",

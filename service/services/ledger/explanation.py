@@ -75,7 +75,8 @@ class Explanation:
 # The newest entry that says a price: of one that has ended the newest before its end, unless
 # somebody has said behind the end what it ended with.
 EXPLAIN = """
-SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
+SELECT moment.at, entry.*,
+       coalesce(nullif(kept_reason(kept), ''), subscription.price_reason, '') AS price_reason,
        period.end_passed, ruled.at AS ruled_at,
        list_price_at(entry.service_id, ruled.at) AS list_price,
        discount_at(entry.plan_id, ruled.at) AS discount_percent,
@@ -102,15 +103,19 @@ SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reas
  CROSS JOIN LATERAL (
        SELECT least(moment.at, period.end_passed - interval '1 microsecond') AS at) ruled
  CROSS JOIN LATERAL (
-       SELECT {columns}, known_end
-         FROM (SELECT *, CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
-                      AS known_end
-                 FROM services_ledgerentry) written
+       SELECT written AS newest, known.known_end
+         FROM services_ledgerentry written
+        CROSS JOIN LATERAL (
+              SELECT CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
+                     AS known_end) known
         WHERE subscription_id = moment.id AND effective_at <= moment.at
           AND (NOT period_only OR effective_at < recorded_at)
           AND (effective_at <= ruled.at OR price IS NULL
                OR change_id IS NULL AND known_end <= recorded_at AND NOT period_only)
-        ORDER BY effective_at DESC, id DESC LIMIT 1) entry
+        ORDER BY effective_at DESC, id DESC LIMIT 1) last
+ CROSS JOIN LATERAL (SELECT kept_entry(moment.id, ruled.at) AS kept OFFSET 0) story
+ CROSS JOIN LATERAL (SELECT {columns}, known_end
+                       FROM (SELECT (coalesce(kept, newest)).*) word) entry
   LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later

@@ -34,7 +34,11 @@ WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
 )
 SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
        page.price, page.price_state, page.locked_until,
-       CASE WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
+       CASE WHEN page.entry_id IS NULL
+            THEN kept_reason(kept_entry(
+                 page.subscription_id,
+                 least(%s, subscription.ended_at - interval '1 microsecond')))
+            WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
             ELSE '' END,
        coalesce(subscription.comment, ''), coalesce(subscription.source, last.source),
        coalesce(subscription.external_id, last.external_id),
@@ -77,7 +81,7 @@ def page_as_of(
     Unchanged where the caller has `seen` this very book: what is written late moves its version.
     """
     entries = as_of(instant, book_filter)
-    version, amount, rows = _read_as_of(entries, cursor, size, seen)
+    version, amount, rows = _read_as_of(instant, entries, cursor, size, seen)
     mark = marked(book_filter, BY_ID, instant)
     result, following, previous = paged(rows, cursor, size, BY_ID, mark)
     paid = amount if book_filter.state in (None, "active") else NOTHING
@@ -92,14 +96,14 @@ def one_as_of(
     One query. Unchanged as there.
     """
     entries = as_of(instant, subscription_id=subscription_id)
-    version, _, rows = _read_as_of(entries, None, 1, seen)
+    version, _, rows = _read_as_of(instant, entries, None, 1, seen)
     return rows[0] if rows else None, version
 
 
 def _read_as_of(
-    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None
+    instant: datetime, entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None
 ) -> tuple[str | None, Total, list[dict[str, Any]]]:
-    sql, params = statement_as_of(entries, cursor, size, seen)
+    sql, params = statement_as_of(instant, entries, cursor, size, seen)
     with long_read(), connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
@@ -109,7 +113,7 @@ def _read_as_of(
 
 
 def statement_as_of(
-    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None = None
+    instant: datetime, entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None = None
 ) -> SQL:
     """The SQL of a page of `entries`, one row longer than `size`."""
     entries_sql, params = entries
@@ -117,4 +121,4 @@ def statement_as_of(
     cursor = cursor or Cursor(-1)
     beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
     sql = AS_OF.format(book=book_sql, entries=entries_sql, beyond=beyond, way=way)
-    return sql, (*book_params, *params, cursor.id, size + 1)
+    return sql, (*book_params, *params, cursor.id, size + 1, instant)

@@ -25,14 +25,19 @@ AS_OF_FILTERS = ("service", "plan", "client", "state")
 # price than the rule's, has paid what was said.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
-       CASE WHEN NOT follows
+       CASE WHEN kept.id IS NOT NULL THEN kept.price
+            WHEN NOT follows
               OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
              AND entry.price <> price_rule_at(service_id, plan_id,
                                               known_end - interval '1 microsecond')
             THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
-       CASE WHEN follows THEN 'follows' ELSE price_state END AS price_state,
-       CASE WHEN follows THEN NULL ELSE locked_until END AS locked_until, entry_id
+       CASE WHEN kept.id IS NOT NULL THEN kept.price_state
+            WHEN follows THEN 'follows' ELSE entry.price_state END AS price_state,
+       CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
+            WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
+       CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id
   FROM (SELECT newest.*, period.*, moment.at,
+               least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                CASE WHEN says_period THEN said_end ELSE period.ended_at END AS known_end,
                newest.price_state = 'follows'
                OR coalesce(newest.locked_until <= least(moment.at, period.ended_at
@@ -42,8 +47,8 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
          CROSS JOIN LATERAL (
                SELECT DISTINCT ON (subscription_id)
                       subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, recorded_at, change_id, period_only, id AS entry_id,
-                      started_at IS NOT NULL AS says_period, ended_at AS said_end
+                      locked_until, effective_at, recorded_at, change_id, period_only,
+                      id AS entry_id, started_at IS NOT NULL AS says_period, ended_at AS said_end
                  FROM services_ledgerentry
                 WHERE effective_at <= moment.at
                   AND (NOT period_only OR effective_at < recorded_at) {candidates}
@@ -63,8 +68,27 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
          CROSS JOIN LATERAL (
                SELECT coalesce(subscription.started_at, deleted.started_at) AS started_at,
                       least(subscription.ended_at, deleted.ended_at, gap.since) AS ended_at
-               ) period) entry {catalogue}
+               ) period) entry
+  LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
+"""
+# Where a change for new subscriptions only has come, or gone, and no worker has written it down.
+# That is asked of few: who has an entry since it came needs no other one.
+KEPT = """
+SELECT (word).id, (word).price, (word).price_state, (word).locked_until
+  FROM (SELECT kept_entry(entry.subscription_id, entry.judged_at) AS word
+         WHERE (SELECT EXISTS (SELECT FROM services_cataloguevalue
+                                WHERE for_new_only AND effective_at <= moment.at)
+                  FROM (SELECT %s::timestamptz AS at) moment)
+           AND entry.price_state <> 'negotiated' AND entry.price IS NOT NULL
+           AND EXISTS (
+               SELECT FROM services_cataloguevalue keep
+                WHERE for_new_only AND value IS NOT NULL AND keep.effective_at <= entry.judged_at
+                  AND (keep.service_id = entry.service_id OR keep.plan_id = entry.plan_id)
+                  AND CASE WHEN follows THEN keep.effective_at >= entry.effective_at
+                            AND NOT undone @> entry.judged_at
+                           ELSE keep.change_id = entry.change_id AND undone @> entry.judged_at END)
+        OFFSET 0) kept
 """
 # Starts and ends are those that are known now; who was deleted paid until then.
 STATES = {
@@ -98,10 +122,11 @@ def as_of(
     """A statement for what was paid at `instant`: a row a subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
-    locked_until, entry_id. Of one subscription, which need not have been active, or of a client or
-    the whole book; by `state` those who had ended by then, or had not begun. Filters for anything
-    but service, plan, client and state, which the ledger doesn't know, are a ValueError. Reads the
-    entries of all subscriptions unless there is one or a client. No query.
+    locked_until, entry_id (None where no worker has written down yet how it stands). Of one
+    subscription, which need not have been active, or of a client or the whole book; by `state`
+    those who had ended by then, or had not begun. Filters for anything but service, plan, client
+    and state, which the ledger doesn't know, are a ValueError. Reads the entries of all
+    subscriptions unless there is one or a client. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -114,7 +139,7 @@ def as_of(
     if "client" in given:
         candidates += OF_CLIENT
         params.append(given["client"])
-    params += [instant, instant]
+    params += [instant, instant, instant]
     state = given.pop("state", "active")
     # Who has ended has the price of its end, which is an instant of its own.
     few = bool(candidates) or state == "ended"
@@ -123,6 +148,7 @@ def as_of(
     sql = AS_OF.format(
         rule=RULE_OF_ROW if few else RULE_OF_BOOK,
         candidates=candidates,
+        kept=KEPT,
         catalogue="" if few else CATALOGUE_THEN,
         pays="" if subscription_id is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),

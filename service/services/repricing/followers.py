@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
 
+from services import catalogue_values
 from services.models import (
     BookNow,
     LedgerEntry,
@@ -148,7 +149,7 @@ WITH since AS MATERIALIZED (SELECT ledger_id_at(%(at)s) AS id)
 SELECT %(position)s - (SELECT id FROM since) > 50000 OR EXISTS (
     SELECT FROM services_ledgerentry
      WHERE id >= (SELECT id FROM since) AND id < %(position)s
-       AND service_id = %(service)s AND plan_id = %(plan)s AND effective_at > %(at)s)
+       AND service_id = %(service)s AND plan_id = %(plan)s AND effective_at >= %(at)s)
 """
 
 
@@ -260,63 +261,49 @@ def _move_through(
 # --- For new subscriptions only -----------------------------------------------------------------
 
 
-# What was paid at the instant: by the start a later edit may have moved it.
-KEEP_LATE = f"""
+# Of those who have an entry since its instant each is asked what it was then.
+KEEP_LATE = """
 UPDATE services_subscription subscription
-   SET price = paid.price, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
-  FROM (SELECT kept.id, paid.price
-          FROM unnest(%(ids)s::bigint[]) kept (id)
-         CROSS JOIN LATERAL (
-               SELECT id FROM services_ledgerentry
-                WHERE subscription_id = kept.id AND NOT period_only
-                ORDER BY id DESC LIMIT 1) newest
-         CROSS JOIN LATERAL (
-               SELECT price FROM services_ledgerentry
-                WHERE subscription_id = kept.id AND effective_at <= %(at)s AND NOT period_only
-                ORDER BY id DESC LIMIT 1) paid
-         WHERE newest.id < %(position)s
-           AND {FOLLOWED_SINCE.format(subscription="kept.id")} <= %(at)s) paid
- WHERE subscription.id = paid.id
-"""  # noqa: S608 - constants
+   SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
+  FROM (SELECT id FROM services_subscription one
+         WHERE id = ANY (%(ids)s) AND EXISTS (
+               SELECT FROM kept_entries(id, least((SELECT book_now()),
+                                                  ended_at - interval '1 microsecond')) entry
+                WHERE entry.change_id = %(change)s)) kept
+ WHERE subscription.id = kept.id
+"""
 
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
-    """Lock those who followed at the change's instant at what they paid then; how many."""
-    of_pair = rows.filter(service_id=service_id, plan_id=plan_id)
-    followers = of_pair.following(repricing.effective_at)
-    why = f"Price change {repricing.change_id} is for new subscriptions only"
-    event = Event(
-        repricing.position,
-        repricing.change_id,
-        repricing.effective_at,
-        due=True,
-        late=repricing.effective_at < repricing.requested_at,
-        of_service=repricing.service_id is not None,
+    """Lock those who followed at the change's instant at what they paid just before; how many."""
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following(
+        repricing.effective_at
     )
+    said = LedgerEntry.objects.filter(subscription_id=OuterRef("pk"), period_only=False)
+    newest = said.order_by("-effective_at", "-id")
+    given = {
+        "change": repricing.change_id,
+        "price": catalogue_values.price_before(
+            service_id, plan_id, repricing.change_id, repricing.effective_at
+        ),
+        "until": repricing.locked_until,
+        "why": f"Price change {repricing.change_id} is for new subscriptions only",
+    }
     with ledger_origin(repricing.change_id, repricing.effective_at):
-        if not _written_before_start(event, service_id, plan_id):
-            newest = LedgerEntry.objects.filter(
-                subscription_id=OuterRef("pk"), period_only=False
-            ).order_by("-id")
-            return (
-                # Who came, or came to this pair, after the change has seen its price.
-                followers.alias(newest=Subquery(newest.values("id")[:1]))
-                .filter(newest__lt=repricing.position)
-                .update(price_state=LOCKED, locked_until=repricing.locked_until, price_reason=why)
+        kept = (
+            followers.alias(since=Subquery(newest.values("effective_at")[:1]))
+            .filter(since__lt=repricing.effective_at)
+            .update(
+                price=given["price"],
+                price_state=LOCKED,
+                locked_until=repricing.locked_until,
+                price_reason=given["why"],
             )
-        locked = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+        )
+        others = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
         with connection.cursor() as cursor:
-            cursor.execute(
-                KEEP_LATE,
-                {
-                    "ids": list(locked),
-                    "at": repricing.effective_at,
-                    "position": repricing.position,
-                    "until": repricing.locked_until,
-                    "why": why,
-                },
-            )
-            return int(cursor.rowcount)
+            cursor.execute(KEEP_LATE, given | {"ids": list(others)})
+            return kept + int(cursor.rowcount)
 
 
 # What a change for new subscriptions only has locked, or its revert has released, and nobody has

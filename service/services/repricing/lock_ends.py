@@ -64,7 +64,7 @@ MOVED_SINCE = """
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
-# end of the subscription.
+# end of the subscription, or to the change that keeps it.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -84,6 +84,10 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
+   AND event.effective_at < coalesce(
+       (SELECT min(kept.effective_at)
+          FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at)) kept
+         WHERE kept.price_state = 'locked' AND kept.effective_at >= %(until)s), 'infinity')
  ORDER BY subscription.id, event.effective_at, event.id
 RETURNING id
 """  # noqa: S608 - constants
@@ -112,7 +116,7 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
 def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
-    Up to three queries and the settings'. Wants the locks of the rows and of their catalogue.
+    Up to four queries and the settings'. Wants the locks of the rows and of their catalogue.
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
@@ -125,3 +129,5 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
             price_state=Subscription.PriceState.FOLLOWS,
             price=Subquery(newest.values("price")[:1]),
         )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT settle_kept(%s::bigint[])", [subscription_ids])
