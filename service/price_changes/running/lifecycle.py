@@ -285,7 +285,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
         if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
             began = _begun_or_withdrawn(change, author)
         if began:
-            if change.kind in CATALOGUE and not change.for_new_only:
+            if change.kind in CATALOGUE:
                 cancelling.go_on(change)
             else:
                 _stop(change)

@@ -13,6 +13,7 @@ from price_changes.models import PriceChange
 from price_changes.running import lifecycle, starting
 from price_changes.tests.changes import SECOND, clock, drained, scheduled
 from price_changes.tests.test_in_force import POISON, clean, poisoned
+from pricebook.local.processes import until
 from services import ledger, price_state
 from services.models import CatalogueValue, LedgerEntry, Subscription
 from services.reading.filters import BookFilter
@@ -196,9 +197,12 @@ class TestWriters:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE services_subscription SET price_state = 'locked', price = 70,"
-                " locked_until = clock_timestamp() WHERE id = %s",
+                " locked_until = book_clock() + interval '0.2 s' WHERE id = %s"
+                " RETURNING locked_until",
                 [row.pk],
             )
+            (end,) = cursor.fetchone()
+        assert until(lambda: clock() > end, 5)
         scheduled(
             clock(), kind="list_price", service=row.service_id, new_value="150", for_new_only=True
         )
