@@ -581,7 +581,7 @@ class TestTheMachineCatches:
 
     def test_a_worker_that_dates_a_price_before_the_row_came(self, monkeypatch, book):
         monkeypatch.setattr(followers, "_written_before_start", lambda *_: False)
-        book.change_a_list_price(0, 150, True, True, "")
+        book.change_a_list_price(0, 150, False, True, "")
         book.an_instant_comes(0)
         book.create(0, "SQL")
         with pytest.raises(AssertionError):

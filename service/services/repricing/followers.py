@@ -175,7 +175,8 @@ def _written_before_start(event: Event, service_id: int, plan_id: int) -> bool:
 # each later one again, since the price in force from then on is another: a worker may come late.
 # Not for one that left its price as it was, and of several of one instant that give the same thing
 # another value for the last one alone: it would have got no other if workers had come in time.
-# Of changes before it came it owes the last one, from when it came.
+# Of changes before it came it owes the last one, from when it came. Who wrote one that was kept
+# has entered what takes that back before the work of it began.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
@@ -196,7 +197,11 @@ WITH event AS MATERIALIZED (
             WHERE subscription_id = subscription.id AND NOT period_only
             ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
-           SELECT min(effective_at) AS since FROM event WHERE due AND position > newest.id) due
+           SELECT min(effective_at) AS since FROM event
+            WHERE due AND position > newest.id AND NOT EXISTS (
+                  SELECT FROM services_ledgerentry known
+                   WHERE known.change_id = event.change_id
+                     AND known.subscription_id = subscription.id)) due
      WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
 )
 INSERT INTO services_ledgerentry
@@ -261,7 +266,8 @@ def _move_through(
 # --- For new subscriptions only -----------------------------------------------------------------
 
 
-# Of those who have an entry since its instant each is asked what it was then.
+# Of those who have an entry since its instant each is asked what it was then. Who was written since
+# has its entry already.
 KEEP_LATE = """
 UPDATE services_subscription subscription
    SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
@@ -269,7 +275,10 @@ UPDATE services_subscription subscription
          WHERE id = ANY (%(ids)s) AND EXISTS (
                SELECT FROM kept_entries(id, least((SELECT book_now()),
                                                   ended_at - interval '1 microsecond')) entry
-                WHERE entry.change_id = %(change)s)) kept
+                WHERE entry.change_id = %(change)s)
+           AND NOT EXISTS (
+               SELECT FROM services_ledgerentry known
+                WHERE known.change_id = %(change)s AND known.subscription_id = one.id)) kept
  WHERE subscription.id = kept.id
 """
 
