@@ -1103,7 +1103,13 @@ BEGIN
     PERFORM set_config('pricebook.kept', 'on', true);
     FOR row IN SELECT * FROM services_subscription WHERE id = ANY (ids) ORDER BY id LOOP
         kept := enter_kept(row.id, least(clock, row.ended_at - interval '1 microsecond'));
-        IF kept.price_state <> row.price_state
+        IF kept.price_state = 'follows' THEN
+            -- What has come since, and has no entry yet, brings its own.
+            SELECT price INTO kept.price FROM services_ledgerentry
+             WHERE subscription_id = row.id AND NOT period_only
+             ORDER BY effective_at DESC, id DESC LIMIT 1;
+        END IF;
+        IF (kept.price, kept.price_state) <> (row.price, row.price_state)
            OR kept.price_state = 'locked' AND kept.locked_until IS DISTINCT FROM row.locked_until
         THEN
             UPDATE services_subscription

@@ -40,7 +40,7 @@ from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.price_state import PriceStateError
-from services.repricing import accounts, chunks, followers
+from services.repricing import accounts, chunks
 from services.tests.factories import a_client, a_service
 from services.tests.interleaving import replaced
 from services.transfer.importing import import_book
@@ -576,14 +576,6 @@ class TestTheMachineCatches:
         book.drain()
         first = PriceChange.objects.filter(kind="list_price").earliest("pk")
         lifecycle.revert(first.pk, "carl", approve_too=True)
-        with pytest.raises(AssertionError):
-            book.drain()
-
-    def test_a_worker_that_dates_a_price_before_the_row_came(self, monkeypatch, book):
-        monkeypatch.setattr(followers, "_written_before_start", lambda *_: False)
-        book.change_a_list_price(0, 150, False, True, "")
-        book.an_instant_comes(0)
-        book.create(0, "SQL")
         with pytest.raises(AssertionError):
             book.drain()
 

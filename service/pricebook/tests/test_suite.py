@@ -1,6 +1,5 @@
 """`./pricebook test` itself: how many run it, on which servers, with which tables."""
 
-import os
 import shutil
 import subprocess
 import sys

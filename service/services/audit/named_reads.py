@@ -17,7 +17,6 @@ from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, ORDERINGS, Cursor
 from services.reading.totals_by import totals_statement
 from services.reading.version import Seen
-from services.repricing import followers
 from services.transfer import exporting
 
 LIST = "GET /api/subscriptions/"
@@ -122,7 +121,6 @@ def _catalogue(example: Examples) -> list[NamedStatement]:
 
 def _ledger(example: Examples) -> list[NamedStatement]:
     columns = ", ".join(COLUMNS)
-    at = example.middle.started_at
     return [
         NamedStatement(
             "feed",
@@ -157,18 +155,6 @@ def _ledger(example: Examples) -> list[NamedStatement]:
             EXPLAIN,
             EXPLAIN_SQL.format(columns=columns),
             [example.middle.pk, None],
-        ),
-        NamedStatement(
-            "entries before the start",
-            "whether rows of a pair were written between a change's instant and its start",
-            "workers: reprice",
-            followers.WRITTEN_BEFORE_START,
-            {
-                "at": at,
-                "position": 0,
-                "service": example.middle.service_id,
-                "plan": example.middle.plan_id,
-            },
         ),
     ]
 
