@@ -1256,9 +1256,11 @@ CREATE OR REPLACE FUNCTION subscription_may_be_kept()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
+    -- Not even the clock is asked where nothing is scheduled that keeps anybody.
     PERFORM set_config('pricebook.keeps', CASE
         WHEN coalesce(current_setting('pricebook.kept', true), '') <> 'on'
-         AND ledger_change() IS NULL AND keeps_late(book_clock()) THEN 'on' ELSE '' END, true);
+         AND keeps_late('infinity') AND ledger_change() IS NULL AND keeps_late(book_clock())
+        THEN 'on' ELSE '' END, true);
     RETURN NULL;
 END $function$;
 
@@ -1716,73 +1718,41 @@ SELECT id,
    FROM services_service;
 
 CREATE VIEW subscription_in_force AS
-SELECT id,
-    client_id,
-    service_id,
-    plan_id,
+SELECT subscription.id,
+    subscription.client_id,
+    subscription.service_id,
+    subscription.plan_id,
         CASE
-            WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN price
-            WHEN (ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN price
-            ELSE COALESCE((
+            WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN subscription.price
+            WHEN (subscription.ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN subscription.price
+            ELSE COALESCE(kept.price,
             CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).price,
-            CASE
-                WHEN (((price_state)::text = 'follows'::text) OR ((locked_until IS NOT NULL) AND (locked_until <= judged_at))) THEN price_rule_at(service_id, plan_id, judged_at)
+                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN price_rule_at(subscription.service_id, subscription.plan_id, subscription.judged_at)
                 ELSE NULL::numeric
-            END, price)
+            END, subscription.price)
         END AS price,
-    COALESCE((
+    COALESCE(kept.price_state,
         CASE
-            WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-            ELSE NULL::services_ledgerentry
-        END).price_state,
-        CASE
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN 'follows'::character varying
-            ELSE price_state
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN 'follows'::character varying
+            ELSE subscription.price_state
         END) AS price_state,
         CASE
-            WHEN ((
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).id IS NOT NULL) THEN (
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).locked_until
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN NULL::timestamp with time zone
-            ELSE locked_until
+            WHEN (kept.id IS NOT NULL) THEN kept.locked_until
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN NULL::timestamp with time zone
+            ELSE subscription.locked_until
         END AS locked_until,
         CASE
-            WHEN (((
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).id IS NOT NULL) AND ((((
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).price_state)::text <> (price_state)::text) OR ((
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END).locked_until IS DISTINCT FROM locked_until))) THEN (kept_reason(
-            CASE
-                WHEN (( SELECT keeps_late(book_now()) AS keeps_late) AND ((price_state)::text <> 'negotiated'::text) AND ((ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE)) THEN kept_entry(id, judged_at)
-                ELSE NULL::services_ledgerentry
-            END))::character varying
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN ''::character varying
-            ELSE price_reason
+            WHEN (((kept.price_state)::text <> (subscription.price_state)::text) OR ((kept.id IS NOT NULL) AND (kept.locked_until IS DISTINCT FROM subscription.locked_until))) THEN (kept.reason)::character varying
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN ''::character varying
+            ELSE subscription.price_reason
         END AS price_reason,
-    comment,
-    stamp,
-    source,
-    external_id,
-    started_at,
-    ended_at
-   FROM ( SELECT services_subscription.id,
+    subscription.comment,
+    subscription.stamp,
+    subscription.source,
+    subscription.external_id,
+    subscription.started_at,
+    subscription.ended_at
+   FROM (( SELECT services_subscription.id,
             services_subscription.price,
             services_subscription.comment,
             services_subscription.stamp,
@@ -1797,7 +1767,15 @@ SELECT id,
             services_subscription.price_reason,
             services_subscription.price_state,
             LEAST(( SELECT book_now() AS book_now), (services_subscription.ended_at - '00:00:00.000001'::interval)) AS judged_at
-           FROM services_subscription) subscription;
+           FROM services_subscription) subscription
+     LEFT JOIN LATERAL ( SELECT (story.entry).id AS id,
+            (story.entry).price AS price,
+            (story.entry).price_state AS price_state,
+            (story.entry).locked_until AS locked_until,
+            kept_reason(story.entry) AS reason
+           FROM ( SELECT kept_entry(subscription.id, subscription.judged_at) AS entry
+                  WHERE (( SELECT keeps_late(book_now()) AS keeps_late) AND ((subscription.price_state)::text <> 'negotiated'::text) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
+                 OFFSET 0) story) kept ON (true));
 
 CREATE VIEW subtotal_in_force AS
 SELECT services_subtotal.service_id,

@@ -254,38 +254,46 @@ $$;
 
 # --- Readers ------------------------------------------------------------------------------------
 
-KEPT_ROW = """CASE WHEN (SELECT keeps_late(book_now())) AND price_state <> 'negotiated'
-                 AND (ended_at > (SELECT copies_late_since(book_now()))) IS NOT FALSE
-                THEN kept_entry(id, judged_at) END"""
-
-SUBSCRIPTIONS = f"""
+# Of each row it is asked behind OFFSET 0, and so not at all where nothing of the kind is late.
+SUBSCRIPTIONS = """
 CREATE OR REPLACE VIEW subscription_in_force AS
-SELECT id, client_id, service_id, plan_id,
-       CASE WHEN (SELECT copies_late_since(book_now())) IS NULL THEN price
-            WHEN ended_at <= (SELECT copies_late_since(book_now())) THEN price
+SELECT subscription.id, client_id, service_id, plan_id,
+       CASE WHEN (SELECT copies_late_since(book_now())) IS NULL THEN subscription.price
+            WHEN ended_at <= (SELECT copies_late_since(book_now())) THEN subscription.price
             ELSE coalesce(
-                ({KEPT_ROW}).price,
-                CASE WHEN price_state = 'follows'
-                       OR locked_until IS NOT NULL AND locked_until <= judged_at
+                kept.price,
+                CASE WHEN subscription.price_state = 'follows'
+                       OR subscription.locked_until IS NOT NULL
+                      AND subscription.locked_until <= judged_at
                      THEN price_rule_at(service_id, plan_id, judged_at) END,
-                price) END AS price,
+                subscription.price) END AS price,
        coalesce(
-            ({KEPT_ROW}).price_state,
-            CASE WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN 'follows'
-                 ELSE price_state END) AS price_state,
-       CASE WHEN ({KEPT_ROW}).id IS NOT NULL THEN ({KEPT_ROW}).locked_until
-            WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN NULL
-            ELSE locked_until END AS locked_until,
-       CASE WHEN ({KEPT_ROW}).id IS NOT NULL
-             AND (({KEPT_ROW}).price_state <> price_state
-                  OR ({KEPT_ROW}).locked_until IS DISTINCT FROM locked_until)
-            THEN kept_reason({KEPT_ROW})::varchar
-            WHEN locked_until IS NOT NULL AND locked_until <= judged_at THEN ''
+            kept.price_state,
+            CASE WHEN subscription.locked_until IS NOT NULL
+                  AND subscription.locked_until <= judged_at THEN 'follows'
+                 ELSE subscription.price_state END) AS price_state,
+       CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
+            WHEN subscription.locked_until IS NOT NULL
+             AND subscription.locked_until <= judged_at THEN NULL
+            ELSE subscription.locked_until END AS locked_until,
+       CASE WHEN kept.price_state <> subscription.price_state
+              OR kept.id IS NOT NULL
+             AND kept.locked_until IS DISTINCT FROM subscription.locked_until
+            THEN kept.reason::varchar
+            WHEN subscription.locked_until IS NOT NULL
+             AND subscription.locked_until <= judged_at THEN ''
             ELSE price_reason END AS price_reason,
        comment, stamp, source, external_id, started_at, ended_at
   FROM (SELECT *, least((SELECT book_now()), ended_at - interval '1 microsecond') AS judged_at
-          FROM services_subscription) subscription;
-"""  # noqa: S608 - constants
+          FROM services_subscription) subscription
+  LEFT JOIN LATERAL (
+       SELECT (entry).id, (entry).price, (entry).price_state, (entry).locked_until,
+              kept_reason(entry) AS reason
+         FROM (SELECT kept_entry(subscription.id, judged_at) AS entry
+                WHERE (SELECT keeps_late(book_now())) AND subscription.price_state <> 'negotiated'
+                  AND (ended_at > (SELECT copies_late_since(book_now()))) IS NOT FALSE
+               OFFSET 0) story) kept ON true;
+"""
 
 # By how much the rows of such changes differ from what `late_copies` makes of them.
 SUBTOTALS = """
@@ -406,9 +414,11 @@ END $$;
 TRIGGERS = """
 CREATE FUNCTION subscription_may_be_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- Not even the clock is asked where nothing is scheduled that keeps anybody.
     PERFORM set_config('pricebook.keeps', CASE
         WHEN coalesce(current_setting('pricebook.kept', true), '') <> 'on'
-         AND ledger_change() IS NULL AND keeps_late(book_clock()) THEN 'on' ELSE '' END, true);
+         AND keeps_late('infinity') AND ledger_change() IS NULL AND keeps_late(book_clock())
+        THEN 'on' ELSE '' END, true);
     RETURN NULL;
 END $$;
 
