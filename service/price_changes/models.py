@@ -121,6 +121,7 @@ class PriceChange(models.Model):
     # it finds before it by what is known now, and whether it is held for that. Not stored.
     finds: Decimal | None = None
     will_be_held = False
+    has_come = False
 
     class Meta:
         ordering = ["-id"]

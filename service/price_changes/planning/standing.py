@@ -49,6 +49,7 @@ def as_they_stand(changes: Iterable[PriceChange]) -> None:
     for pk, found in catalogue_values.finds(list(asked)).items():
         change = asked[pk]
         change.finds, change.will_be_held = found.found, found.is_held
+        change.has_come = found.has_come
         if found.is_held and found.has_come:
             hold(change, found)
 

@@ -43,7 +43,7 @@ ALLOWED = {
         Status.APPLYING,
         Status.PAUSED,
     ],
-    "revert": [Status.APPLIED],
+    "revert": [Status.APPLIED],  # and of the catalogue from its instant on: `in_force`
     # Where the rules of its time zone have moved: `other_instant`.
     "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
 }
@@ -52,6 +52,8 @@ ALLOWED = {
 def allowed(change: PriceChange) -> list[str]:
     """The verbs that the state of a change allows."""
     found = [verb for verb, states in ALLOWED.items() if change.status in states]
+    if "revert" not in found and _is_in_force(change, change.has_come):
+        found.append("revert")
     if "keep_instant" in found and other_instant(change) is None:
         found.remove("keep_instant")
     return found
@@ -64,9 +66,21 @@ def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
         if change is None:
             raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
         hold_if_held(change)
-        if change.status not in ALLOWED[verb]:
+        if change.status not in ALLOWED[verb] and not (
+            verb == "revert" and _is_in_force(change, _has_come(change))
+        ):
             raise wrong_state(change, verb)
         yield change
+
+
+def _is_in_force(change: PriceChange, has_come: bool) -> bool:
+    """Whether it is of the catalogue and in force, however few of its rows have been copied."""
+    begun = change.status in (Status.APPLYING, Status.PAUSED)
+    return change.kind in CATALOGUE and (begun or (change.status == Status.SCHEDULED and has_come))
+
+
+def _has_come(change: PriceChange) -> bool:
+    return change.effective_at is not None and change.effective_at <= book_clock()
 
 
 def hold_if_held(change: PriceChange) -> None:
@@ -267,10 +281,18 @@ def resume(change_id: int, author: str) -> PriceChange:
         change.status = Status.APPLYING
         change.resumed_by, change.resumed_at = author, book_clock()
         if not Repricing.objects.due().filter(change_id=change_id).exists():
-            change.status, change.finished_at = Status.APPLIED, book_clock()
+            change.status = Status.REVERTED if _is_taken_back(change) else Status.APPLIED
+            change.finished_at = book_clock()
         change.save(update_fields=["status", "resumed_by", "resumed_at", "finished_at"])
         at_point("resumed")
     return change
+
+
+def _is_taken_back(change: PriceChange) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT is_taken_back(%s)", [change.pk])
+        found: bool = cursor.fetchone()[0]
+    return found
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
@@ -284,6 +306,13 @@ def cancel(change_id: int, author: str) -> PriceChange:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
             began = _begun_or_withdrawn(change, author)
+        if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
+            raise ChangeError(
+                "reverted_already",
+                f"Price change {change_id} is being reverted by price change {back.pk}: approve"
+                " that one, or cancel it first.",
+                409,
+            )
         if began:
             if change.kind in CATALOGUE:
                 cancelling.go_on(change)
@@ -344,11 +373,15 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     """Plan the change that takes this one back, with its own preview.
 
     It restores the price, the price state and the stamped comment of every row that nobody
-    touched since, and lists the others. With `approve_too` it is approved in the same transaction.
+    touched since, and lists the others. One of the catalogue may be taken back from its instant on,
+    whatever workers have copied of it: all had its price until then. With `approve_too` it is
+    approved in the same transaction.
     """
     try:
         with _held(change_id, "revert") as change:
             _refuse_to_revert(change)
+            if change.status == Status.SCHEDULED:
+                _begin(change)
             back = _plan_revert(change, author)
             back = previews.preview(back.pk)
             at_point("revert planned")
@@ -371,6 +404,18 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             "reverted_already", f"Price change {change_id} is being reverted already.", 409
         ) from error
     return back
+
+
+def _begin(change: PriceChange) -> None:
+    """One that is in force, and that no worker has begun, is begun here, to be taken back."""
+    _lock_subject(change)
+    try:
+        with transaction.atomic():
+            starting.start(change)
+    except IntegrityError:
+        change.refresh_from_db()  # the database refuses its copy, and a worker will hold it
+    if change.status not in (Status.APPLYING, Status.APPLIED):
+        raise wrong_state(change, "revert")
 
 
 def _refuse_to_revert(change: PriceChange) -> None:

@@ -23,6 +23,7 @@ from price_changes.planning import standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
 from price_changes.planning.preview import HASH, drift, fingerprint
 from price_changes.planning.rows_sql import rows_sql
+from price_changes.running import cancelling
 from pricebook.kit.points import at_point
 from services import catalogue_values, repricing
 from services.bounds import HIGHEST_PRICE
@@ -110,6 +111,7 @@ def start(change: PriceChange) -> None:
     change.started_at = book_clock()
     change.status = Status.APPLYING
     if change.kind in CATALOGUE:
+        _go_on_with(change.reverts)
         _start_catalogue(change)
     else:
         _start_rows(change)
@@ -122,6 +124,17 @@ def start(change: PriceChange) -> None:
     if change.status == Status.APPLYING and not _repricings(change).due().exists():
         change.status, change.finished_at = Status.APPLIED, book_clock()
         change.save(update_fields=["status", "finished_at"])
+
+
+def _go_on_with(undone: PriceChange | None) -> None:
+    """What is taken back before it is applied is written to its end, and stamps nothing any more.
+
+    It is reverted by then: a trigger says so.
+    """
+    if undone is not None and undone.status in (Status.APPLYING, Status.PAUSED):
+        cancelling.go_on(undone)
+        undone.status = Status.APPLYING
+        undone.save(update_fields=["status"])
 
 
 def _take_turns(undone: PriceChange | None) -> None:

@@ -15,19 +15,13 @@ if TYPE_CHECKING:
 
 # Rule 10: a set becomes a fact, all rows at once, at the first listing.
 SETS = "sets"
-# Rule 7: a change may be taken back from its instant on, whether it is applied or not.
-REVERT_AT_ANY_TIME = "revert at any time"
 
 NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
     SETS: lambda _, event: event.kind.startswith("set of "),
-    REVERT_AT_ANY_TIME: lambda _, event: (
-        event.kind in ("taken back", "restored") and event.about["by"] == "revert"
-    ),
 }
 
 # Kinds of events that never come without one of these ("restored" needs a revert).
 KINDS_NOT_BUILT = (
     "set of prices",
     "set of states",
-    "restored",
 )

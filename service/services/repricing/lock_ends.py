@@ -64,7 +64,7 @@ MOVED_SINCE = """
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
-# end of the subscription, or to the change that keeps it.
+# end of the subscription, but for the time for which a change keeps it.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -84,10 +84,12 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
-   AND event.effective_at < coalesce(
-       (SELECT min(kept.effective_at)
-          FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at)) kept
-         WHERE kept.price_state = 'locked' AND kept.effective_at >= %(until)s), 'infinity')
+   AND coalesce(
+       (SELECT kept.price_state
+          FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
+               WITH ORDINALITY kept
+         WHERE kept.effective_at >= %(until)s AND kept.effective_at <= event.effective_at
+         ORDER BY ordinality DESC LIMIT 1), 'follows') = 'follows'
  ORDER BY subscription.id, event.effective_at, event.id
 RETURNING id
 """  # noqa: S608 - constants
