@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.urls import reverse
 
 from price_changes.models import PriceChange
-from price_changes.running import lifecycle, starting
+from price_changes.running import lifecycle, outcomes, starting
 from price_changes.tests.changes import SECOND, clock, drained, scheduled
 from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
@@ -220,6 +220,21 @@ class TestWriters:
 
 
 class TestWorkers:
+    @pytest.mark.parametrize("cancelled", [False, True])
+    @pytest.mark.parametrize("then", ["nothing", "a list price"])
+    def test_enter_once_what_a_writer_has_entered_already(self, kept, cancelled, then):
+        if cancelled:
+            lifecycle.cancel(kept.change.pk, "carl")
+        if then == "a list price":
+            scheduled(clock(), "current", kind="list_price", service=kept.phone.pk, new_value="160")
+        Subscription.objects.filter(pk=kept.row.pk).update(comment="called")
+        drained()
+        told = LedgerEntry.objects.filter(subscription_id=kept.row.pk, change_id__isnull=False)
+        changes = list(told.values_list("change_id", flat=True))
+        assert kept.change.pk in changes
+        assert len(changes) == len(set(changes))
+        assert outcomes.outcome(kept.change)["applied"] == 2
+
     def test_keep_at_the_price_of_before_whatever_is_stored(self, kept):
         assert kept.written()[0] == POISON
         drained()
