@@ -247,9 +247,11 @@ class TestWorkers:
         row = a_subscription(service=phone, plan=plan)
         scheduled(clock(), kind="discount", plan=plan.pk, new_value="30")
         scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+        last = scheduled(clock(), "current", kind="list_price", service=phone.pk, new_value="200")
         drained()
         row.refresh_from_db()
         assert (row.price, row.price_state) == (70, "locked")
+        assert not LedgerEntry.objects.filter(change_id=last.pk).exists()
 
     def test_keep_by_a_value_that_is_the_one_before_too(self):
         row = a_subscription(service=a_service(100))
