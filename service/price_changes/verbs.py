@@ -7,8 +7,8 @@ can't be done. docs/price-changes.md shows them on a book.
 """
 
 from price_changes.planning.definition import plan
+from price_changes.running.allowing import allowed
 from price_changes.running.lifecycle import (
-    allowed,
     approve,
     cancel,
     keep_instant,

@@ -38,7 +38,7 @@ from price_changes.forms import FORMS
 from price_changes.models import PriceChange
 from price_changes.planning.recount import Recount
 from price_changes.planning.standing import as_they_stand, warning
-from price_changes.running import lifecycle
+from price_changes.running import allowing
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
@@ -325,7 +325,7 @@ class PriceChangeAdmin(BookAdmin):
         if request.method == "POST" and (form is None or form.is_valid()):
             return self.do(request, change, verb, form.cleaned_data if form else {})
         if verb.name not in verbs.allowed(change):
-            messages.error(request, lifecycle.wrong_state(change, verb.name).detail)
+            messages.error(request, allowing.wrong_state(change, verb.name).detail)
             return HttpResponseRedirect(url_of(change.pk))
         says = verb.says
         if verb.name == "cancel" and (begun := in_force(change)):

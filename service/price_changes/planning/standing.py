@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning.catalogue_value import CATALOGUE
-from services import catalogue_values
-from services.catalogue_values import Finds
+from services import held_values
+from services.held_values import Finds
 
 Status = PriceChange.Status
 
@@ -21,7 +21,7 @@ def found_by(change: PriceChange) -> Finds | None:
     """What it finds; None where nothing is decided. One query for a change of the catalogue."""
     if change.kind not in CATALOGUE or change.reverts_id is not None:
         return None
-    return catalogue_values.finds([change.pk]).get(change.pk)
+    return held_values.finds([change.pk]).get(change.pk)
 
 
 def is_held(change: PriceChange) -> bool:
@@ -46,7 +46,7 @@ def as_they_stand(changes: Iterable[PriceChange]) -> None:
     }
     if not asked:
         return
-    for pk, found in catalogue_values.finds(list(asked)).items():
+    for pk, found in held_values.finds(list(asked)).items():
         change = asked[pk]
         change.finds, change.will_be_held = found.found, found.is_held
         change.has_come = found.has_come

@@ -8,8 +8,6 @@ the second one is told what the first has done. The planning is in `definition`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -18,78 +16,17 @@ from django.db import IntegrityError, connection, transaction
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.planning import recount, standing
+from price_changes.planning import recount
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
-from price_changes.running import approval, cancelling, starting
+from price_changes.running import allowing, approval, cancelling, starting
 from pricebook.kit.points import at_point
 from services import catalogue_values
-from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
+from services.models import Clock, Repricing, book_clock
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
-
-# The states that allow each verb.
-ALLOWED = {
-    "preview": [Status.PLANNED, Status.HELD],
-    "approve": [Status.PLANNED, Status.HELD],
-    "pause": [Status.APPLYING],
-    "resume": [Status.PAUSED],
-    "cancel": [
-        Status.PLANNED,
-        Status.SCHEDULED,
-        Status.HELD,
-        Status.APPLYING,
-        Status.PAUSED,
-    ],
-    "revert": [Status.APPLIED],  # and of the catalogue from its instant on: `in_force`
-    # Where the rules of its time zone have moved: `other_instant`.
-    "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
-}
-
-
-def allowed(change: PriceChange) -> list[str]:
-    """The verbs that the state of a change allows."""
-    found = [verb for verb, states in ALLOWED.items() if change.status in states]
-    if "revert" not in found and _is_in_force(change, change.has_come):
-        found.append("revert")
-    if "keep_instant" in found and other_instant(change) is None:
-        found.remove("keep_instant")
-    return found
-
-
-@contextmanager
-def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
-    with transaction.atomic():
-        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is None:
-            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
-        hold_if_held(change)
-        if change.status not in ALLOWED[verb] and not (
-            verb == "revert" and _is_in_force(change, _has_come(change))
-        ):
-            raise wrong_state(change, verb)
-        yield change
-
-
-def _is_in_force(change: PriceChange, has_come: bool) -> bool:
-    """Whether it is of the catalogue and in force, however few of its rows have been copied."""
-    begun = change.status in (Status.APPLYING, Status.PAUSED)
-    return change.kind in CATALOGUE and (begun or (change.status == Status.SCHEDULED and has_come))
-
-
-def _has_come(change: PriceChange) -> bool:
-    return change.effective_at is not None and change.effective_at <= book_clock()
-
-
-def hold_if_held(change: PriceChange) -> None:
-    """One that is held by its instant is written down as held, if no worker has come to do it.
-
-    In a transaction that holds its row.
-    """
-    if standing.is_held(change):
-        starting.start(change)
 
 
 def preview(change_id: int) -> PriceChange:
@@ -97,20 +34,8 @@ def preview(change_id: int) -> PriceChange:
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is not None:
-            hold_if_held(change)
+            allowing.hold_if_held(change)
         return previews.preview(change_id)
-
-
-def wrong_state(change: PriceChange, verb: str) -> ChangeError:
-    states = [state.value for state in ALLOWED[verb]]
-    return ChangeError(
-        "wrong_state",
-        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
-        f" {' or '.join(states)}.",
-        409,
-        state=change.status,
-        allowed=states,
-    )
 
 
 def approve(
@@ -131,7 +56,7 @@ def approve(
     too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
     new preview is kept, and MovedSincePreview has its figures.
     """
-    with _held(change_id, "approve") as change:
+    with allowing.held(change_id, "approve") as change:
         approval.refuse_approver(change, author)
         approval.refuse_fingerprint(change, fingerprint)
         change.when_moved = approval.when_moved_given(change, when_moved)
@@ -250,7 +175,7 @@ def _freeze(change: PriceChange, at: datetime | None) -> None:
 
 def keep_instant(change_id: int, author: str) -> PriceChange:
     """Decide that its instant stays, though its local time is another one by today's rules."""
-    with _held(change_id, "keep_instant") as change:
+    with allowing.held(change_id, "keep_instant") as change:
         if other_instant(change) is None:
             raise ChangeError(
                 "instant_agrees",
@@ -265,7 +190,7 @@ def keep_instant(change_id: int, author: str) -> PriceChange:
 
 def pause(change_id: int, author: str) -> PriceChange:
     """Leave the remaining rows alone until somebody resumes. Waits for no chunk."""
-    with _held(change_id, "pause") as change:
+    with allowing.held(change_id, "pause") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
         change.status = Status.PAUSED
         change.paused_by, change.paused_at = author, book_clock()
@@ -276,7 +201,7 @@ def pause(change_id: int, author: str) -> PriceChange:
 
 
 def resume(change_id: int, author: str) -> PriceChange:
-    with _held(change_id, "resume") as change:
+    with allowing.held(change_id, "resume") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
         change.status = Status.APPLYING
         change.resumed_by, change.resumed_at = author, book_clock()
@@ -302,7 +227,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
     Of a set nothing more moves. A list price or a discount was in force for all who follow until
     now, so the workers go on to write that. Waits for chunks in hand.
     """
-    with _held(change_id, "cancel") as change:
+    with allowing.held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
             began = _begun_or_withdrawn(change, author)
@@ -317,7 +242,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
             if change.kind in CATALOGUE:
                 cancelling.go_on(change)
             else:
-                _stop(change)
+                cancelling.stop(change)
             at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
@@ -351,24 +276,6 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
     return change.status != Status.CANCELLED
 
 
-def _stop(change: PriceChange) -> None:
-    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
-    # Who is planning one ends first, so that its steps are found; who comes later finds it done.
-    list(due.filter(planned_at=None).select_for_update())
-    for work in due:
-        # A chunk in hand holds its step, and ends first.
-        steps = work.steps.select_for_update().order_by("pk")
-        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
-        work.steps.all().delete()
-        work.refresh_from_db()
-        rows = sum(step.subscriptions - step.checked for step in left)
-        if rows > 0:
-            Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
-        Repricing.objects.filter(pk=work.pk).update(
-            finished_at=Clock(), paused_at=None, checked=work.checked + max(0, rows)
-        )
-
-
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
     """Plan the change that takes this one back, with its own preview.
 
@@ -378,7 +285,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     approved in the same transaction.
     """
     try:
-        with _held(change_id, "revert") as change:
+        with allowing.held(change_id, "revert") as change:
             _refuse_to_revert(change)
             if change.status == Status.SCHEDULED:
                 _begin(change)
@@ -415,7 +322,7 @@ def _begin(change: PriceChange) -> None:
     except IntegrityError:
         change.refresh_from_db()  # the database refuses its copy, and a worker will hold it
     if change.status not in (Status.APPLYING, Status.APPLIED):
-        raise wrong_state(change, "revert")
+        raise allowing.wrong_state(change, "revert")
 
 
 def _refuse_to_revert(change: PriceChange) -> None:

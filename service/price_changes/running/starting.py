@@ -25,7 +25,7 @@ from price_changes.planning.preview import HASH, drift, fingerprint
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.running import cancelling
 from pricebook.kit.points import at_point
-from services import catalogue_values, repricing
+from services import catalogue_values, held_values, repricing
 from services.bounds import HIGHEST_PRICE
 from services.models import (
     Clock,
@@ -168,7 +168,7 @@ def _start_catalogue(change: PriceChange) -> None:
         return
     assert change.effective_at is not None
     found = standing.found_by(change)
-    catalogue_values.judge(change.pk)
+    held_values.judge(change.pk)
     if found is not None and found.is_held:
         standing.hold(change, found)
         return

@@ -17,7 +17,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle
+from price_changes.running import allowing, lifecycle
 from price_changes.tests import histories
 from price_changes.tests.asking import SECOND, Asking, Book, Difference
 from price_changes.tests.histories import SETS, Event, History, instant
@@ -196,7 +196,7 @@ class Play(Asking):
             lifecycle.revert(back.pk, "carl", approve_too=True)
         else:
             status = PriceChange.objects.values_list("status", flat=True).get(pk=change)
-            if about["by"] == "cancel" and status in lifecycle.ALLOWED["cancel"]:
+            if about["by"] == "cancel" and status in allowing.ALLOWED["cancel"]:
                 lifecycle.cancel(change, "carl")
             else:
                 lifecycle.revert(change, "carl", approve_too=True)

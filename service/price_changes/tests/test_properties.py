@@ -34,7 +34,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle, moving, outcomes, starting
+from price_changes.running import allowing, lifecycle, moving, outcomes, starting
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
@@ -298,7 +298,7 @@ class Book(RuleBasedStateMachine):
 
     @rule(n=any_of, verb=st.sampled_from(["pause", "resume", "cancel"]))
     def stop(self, n, verb):
-        change = self.change(n, *lifecycle.ALLOWED[verb])
+        change = self.change(n, *allowing.ALLOWED[verb])
         if change is not None:
             self.try_to(lambda: getattr(lifecycle, verb)(change.pk, "carl"))
 

@@ -183,16 +183,33 @@ def exit_code(status: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-def foreground(command: list[str], environment: Mapping[str, str]) -> int:
+def _next_signal(waited: set[int], seconds: float | None) -> signal.struct_siginfo | None:
+    """The next of these; None if there is none for so many seconds."""
+    if seconds is None:
+        return signal.sigwaitinfo(waited)
+    return signal.sigtimedwait(waited, seconds)
+
+
+def foreground(
+    command: list[str], environment: Mapping[str, str], patience: float | None = None
+) -> int:
     """Run a command on our own standard input and outputs, and give back its exit code.
 
     Signals that were sent to us alone go on to it; those of the terminal have reached it already.
+    With `patience` it is terminated if it goes on for so many seconds after an interrupt.
     """
     forwarded = {*STOPPING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
     with held_signals(signal.SIGCHLD, *forwarded):
         child = spawn(command, environment, with_parent=True, close_fds=False)
+        left = None
         while (status := child.poll()) is None:
-            came = signal.sigwaitinfo({signal.SIGCHLD, *forwarded})
+            came = _next_signal({signal.SIGCHLD, *forwarded}, left)
+            if came is None:
+                child.terminate()
+                left = None
+                continue
+            if came.si_signo == signal.SIGINT:
+                left = patience
             from_the_kernel = came.si_code > 0
             if came.si_signo != signal.SIGCHLD and not from_the_kernel:
                 child.send_signal(came.si_signo)

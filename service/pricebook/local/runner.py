@@ -187,9 +187,17 @@ class Runner:
 
         return psycopg.connect(conninfo(self, database), autocommit=True)
 
-    def foreground(self, command: list[str], environment: dict[str, str] | None = None) -> int:
-        """Run a command on our own standard input and outputs; its exit code."""
-        return foreground(command, environment or self.environment())
+    def foreground(
+        self,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        patience: float | None = None,
+    ) -> int:
+        """Run a command on our own standard input and outputs; its exit code.
+
+        With `patience` it is terminated if it goes on for so many seconds after an interrupt.
+        """
+        return foreground(command, environment or self.environment(), patience)
 
     def manage(
         self, *arguments: str, environment: dict[str, str] | None = None, input: str = ""

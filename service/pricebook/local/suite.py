@@ -19,6 +19,8 @@ LAST_BREATH = 20  # seconds; the guard gives those that a killed launcher leaves
 
 # Half as many again as there are CPUs, rounded up: much of the suite waits for processes to start.
 WORKERS = -(-len(os.sched_getaffinity(0)) * 3 // 2)
+# Seconds that pytest has to end after Ctrl+C, which its workers hear too: it may wait for them.
+PATIENCE = 20
 # What conftest.py reads: each worker's own variables, a JSON list; and the database to copy.
 SERVERS = "PRICEBOOK_TEST_SERVERS"
 TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
@@ -38,7 +40,7 @@ def test(arguments: list[str]) -> int:
         command += ["--dist", "loadscope", "--no-loadscope-reorder", "-n", str(workers)]
     home = Home.from_environment()
     with only_suite(home), servers(home, workers) as (runner, environment):
-        return runner.foreground([*command, *arguments], environment)
+        return runner.foreground([*command, *arguments], environment, patience=PATIENCE)
 
 
 def workers_for(arguments: list[str]) -> int:

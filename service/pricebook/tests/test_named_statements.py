@@ -29,6 +29,7 @@ NOT_NAMED = {
     "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.repricing.followers.RULE_AT": "looks up a price by its index",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
+    "services.held_values": "the same, of the values of one change",
     "services.ledger.point_in_time.CATALOGUE_THEN": "a part of that of `as_of`, which is named",
     "services.models.clock.RENEW": "notes the life of the server, once",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",

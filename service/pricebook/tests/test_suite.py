@@ -1,6 +1,8 @@
 """`./pricebook test` itself: how many run it, on which servers, with which tables."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -105,6 +107,15 @@ from pricebook.local.suite import servers
 with servers(Home(Path(sys.argv[1]))) as (runner, environment), runner.connect() as tables:
     print(*tables.execute("SELECT obj_description('services_service'::regclass)").fetchone())
 """
+# Who is deaf to an interrupt.
+PATIENT = f"""
+import os, sys
+sys.path.insert(0, {str(SERVICE)!r})
+from pricebook.local.processes import foreground
+deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+command = [sys.executable, "-c", deaf + "; print('here', flush=True); time.sleep(90)"]
+sys.exit(foreground(command, dict(os.environ), patience=0.5))
+"""
 # Runs a command in a terminal of its own, types into it what comes, and ends as it does.
 IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 CTRL_C = "\x03"
@@ -157,9 +168,15 @@ class TestServers:
 
             # To the launcher, pytest and its workers at once, and once to each.
             launcher.types(CTRL_C)
-            assert launcher.leave() == pytest.ExitCode.INTERRUPTED
+            assert launcher.leave() in (pytest.ExitCode.INTERRUPTED, 128 + signal.SIGTERM)
             for home in self.homes(checkout):
                 assert remaining(home.path) == []
+
+    def test_are_not_waited_for_without_end(self):
+        with running([sys.executable, "-P", "-c", PATIENT], clean_environment()) as launcher:
+            launcher.until_it_says("here")
+            os.kill(launcher.process.pid, signal.SIGINT)
+            assert launcher.leave() == 128 + signal.SIGTERM
 
     def told(self, checkout):
         command = [sys.executable, "-P", "-c", TOLD, str(checkout / "home")]
