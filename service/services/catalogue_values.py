@@ -48,20 +48,33 @@ SELECT value, effective_at, change_id, author, recorded_at,
        (SELECT value FROM services_cataloguevalue earlier
          WHERE earlier.{role}_id = in_force.{role}_id AND earlier.value IS NOT NULL
            AND (earlier.effective_at, earlier.id) < (in_force.effective_at, in_force.id)
-           AND NOT earlier.undone @> in_force.effective_at
-           AND NOT coalesce(earlier.held, value_is_held(earlier.id))
+           AND {counted_before}
          ORDER BY earlier.effective_at DESC, earlier.id DESC LIMIT 1) AS before
   FROM services_cataloguevalue in_force
- WHERE {role}_id = %s AND effective_at <= %s AND value IS NOT NULL AND NOT undone @> %s
-   AND NOT coalesce(held, value_is_held(id))
+ WHERE {role}_id = %(id)s AND effective_at <= %(at)s AND value IS NOT NULL AND {counts}
  ORDER BY effective_at DESC, id DESC LIMIT 1
 """
+BY_ALL = {
+    "counted_before": """NOT earlier.undone @> in_force.effective_at
+           AND NOT coalesce(earlier.held, value_is_held(earlier.id))""",
+    "counts": "NOT undone @> %(at)s AND NOT coalesce(held, value_is_held(id))",
+}
+BY_KNOWN = {
+    "counted_before": "value_counts(earlier, in_force.effective_at, %(known)s)",
+    "counts": "value_counts(in_force, %(at)s, %(known)s)",
+}
 
 
-def in_force(role: str, id: int, at: datetime) -> ValueInForce | None:
-    """What is in force at an instant, whose doing it is, and what was before it. One query."""
+def in_force(
+    role: str, id: int, at: datetime, known_at: datetime | None = None
+) -> ValueInForce | None:
+    """What is in force at an instant, whose doing it is, and what was before it. One query.
+
+    By all that is recorded, or by what was recorded by `known_at`.
+    """
+    parts = BY_ALL if known_at is None else BY_KNOWN
     with connection.cursor() as cursor:
-        cursor.execute(IN_FORCE.format(role=role), [id, at, at])
+        cursor.execute(IN_FORCE.format(role=role, **parts), {"id": id, "at": at, "known": known_at})
         row = cursor.fetchone()
     return None if row is None else ValueInForce(*row)
 

@@ -38,6 +38,8 @@ CREATE INDEX value_of_plan ON services_cataloguevalue USING btree (plan_id, effe
 
 CREATE INDEX value_of_service ON services_cataloguevalue USING btree (service_id, effective_at, id) WHERE service_id IS NOT NULL;
 
+CREATE INDEX value_undoes ON services_cataloguevalue USING btree (undoes_id) WHERE undoes_id IS NOT NULL;
+
 CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR TRUNCATE ON services_cataloguevalue
     FOR EACH STATEMENT
     EXECUTE FUNCTION book_changed();
@@ -524,6 +526,20 @@ AS $function$
         (SELECT discount_percent FROM services_plan WHERE id = plan))::integer
 $function$;
 
+CREATE OR REPLACE FUNCTION discount_at(plan bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT value FROM services_cataloguevalue each
+          WHERE plan_id = plan AND effective_at <= at AND value IS NOT NULL
+            AND value_counts(each, at, known)
+          ORDER BY effective_at DESC, id DESC LIMIT 1),
+        (SELECT value FROM services_cataloguevalue
+          WHERE plan_id = plan AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))::integer
+$function$;
+
 CREATE OR REPLACE FUNCTION enter_kept(subscription bigint, at timestamp with time zone)
  RETURNS services_ledgerentry
  LANGUAGE plpgsql
@@ -608,6 +624,14 @@ END $function$;
 
 CREATE OR REPLACE FUNCTION kept_entries(subscription bigint, at timestamp with time zone)
  RETURNS SETOF services_ledgerentry
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+    SELECT * FROM kept_entries(subscription, at, 'infinity')
+$function$;
+
+CREATE OR REPLACE FUNCTION kept_entries(subscription bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS SETOF services_ledgerentry
  LANGUAGE plpgsql
  STABLE ROWS 1
 AS $function$
@@ -627,7 +651,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO entry FROM services_ledgerentry
-     WHERE subscription_id = subscription AND effective_at <= at
+     WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
        AND (NOT period_only OR effective_at < recorded_at)
      ORDER BY effective_at DESC, id DESC LIMIT 1;
     IF entry.price IS NULL THEN
@@ -647,7 +671,7 @@ BEGIN
                       (lag(client_id) OVER written, lag(price) OVER written,
                        lag(locked_until) OVER written) AS says_something
               FROM services_ledgerentry one
-             WHERE subscription_id = subscription AND effective_at <= at
+             WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
                AND (NOT period_only OR effective_at < recorded_at)
             WINDOW written AS (ORDER BY effective_at, id)) told
      WHERE says_something AND NOT EXISTS (
@@ -666,17 +690,18 @@ BEGIN
     END IF;
     LOOP
         next_keep := NULL;
-        SELECT * INTO next_keep FROM services_cataloguevalue value
+        SELECT * INTO next_keep FROM services_cataloguevalue later
          WHERE for_new_only AND value IS NOT NULL AND effective_at <= at
            AND (service_id = word.service_id OR plan_id = word.plan_id)
            AND (effective_at > since
                 OR effective_at = since AND (id > number OR position > written))
-           AND NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))
+           AND value_counts(later, effective_at, known)
          ORDER BY effective_at, id LIMIT 1;
         again := NULL;
         IF undoing.id IS NOT NULL THEN
             SELECT * INTO again FROM services_cataloguevalue value
              WHERE undoes_id = keep.id AND value.again AND effective_at >= since
+               AND recorded_at <= known
                AND effective_at <= coalesce(next_keep.effective_at, at)
                AND (service_id = keep.service_id OR plan_id = keep.plan_id)
              ORDER BY effective_at, id LIMIT 1;
@@ -689,7 +714,11 @@ BEGIN
             RETURN;
         END IF;
         entry.price_state := 'locked';
-        entry.price := price_before(word.service_id, word.plan_id, keep.effective_at, keep.id);
+        entry.price := CASE WHEN known = 'infinity'
+            THEN price_before(word.service_id, word.plan_id, keep.effective_at, keep.id)
+            ELSE price_rule(
+                value_before(word.service_id, NULL, keep.effective_at, keep.id, known),
+                value_before(NULL, word.plan_id, keep.effective_at, keep.id, known)::integer) END;
         entry.locked_until := keep.locked_until;
         entry.effective_at := next_keep.effective_at;
         entry.recorded_at := next_keep.recorded_at;
@@ -699,7 +728,7 @@ BEGIN
 
         undoing := NULL;
         SELECT * INTO undoing FROM services_cataloguevalue value
-         WHERE undoes_id = keep.id AND NOT value.again
+         WHERE undoes_id = keep.id AND NOT value.again AND recorded_at <= known
            AND (effective_at, id) > (next_keep.effective_at, next_keep.id)
            AND (service_id = keep.service_id OR plan_id = keep.plan_id)
          ORDER BY effective_at, id LIMIT 1;
@@ -716,7 +745,9 @@ BEGIN
         END IF;
         written := NULL;
         entry.price_state := 'follows';
-        entry.price := price_rule_at(word.service_id, word.plan_id, since);
+        entry.price := CASE WHEN known = 'infinity'
+            THEN price_rule_at(word.service_id, word.plan_id, since)
+            ELSE price_rule_at(word.service_id, word.plan_id, since, known) END;
         entry.locked_until := NULL;
         entry.effective_at := since;
         entry.recorded_at := coalesce(undoing.recorded_at, since);
@@ -727,6 +758,14 @@ END $function$;
 
 CREATE OR REPLACE FUNCTION kept_entry(subscription bigint, at timestamp with time zone)
  RETURNS services_ledgerentry
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT kept_entry(subscription, at, 'infinity')
+$function$;
+
+CREATE OR REPLACE FUNCTION kept_entry(subscription bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS services_ledgerentry
  LANGUAGE plpgsql
  STABLE
 AS $function$
@@ -734,11 +773,13 @@ DECLARE
     entry services_ledgerentry;
     last services_ledgerentry;
 BEGIN
-    FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
+    FOR entry IN SELECT * FROM kept_entries(subscription, at, known) LOOP
         last := entry;
     END LOOP;
     IF last.price_state = 'follows' THEN
-        last.price := price_rule_at(last.service_id, last.plan_id, at);
+        last.price := CASE WHEN known = 'infinity'
+            THEN price_rule_at(last.service_id, last.plan_id, at)
+            ELSE price_rule_at(last.service_id, last.plan_id, at, known) END;
     END IF;
     RETURN last;
 END $function$;
@@ -879,6 +920,20 @@ AS $function$
         (SELECT full_price FROM services_service WHERE id = service))
 $function$;
 
+CREATE OR REPLACE FUNCTION list_price_at(service bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT value FROM services_cataloguevalue each
+          WHERE service_id = service AND effective_at <= at AND value IS NOT NULL
+            AND value_counts(each, at, known)
+          ORDER BY effective_at DESC, id DESC LIMIT 1),
+        (SELECT value FROM services_cataloguevalue
+          WHERE service_id = service AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))
+$function$;
+
 CREATE OR REPLACE FUNCTION lock_pairs(services bigint[], plans bigint[])
  RETURNS void
  LANGUAGE plpgsql
@@ -949,6 +1004,24 @@ AS $function$
     SELECT greatest(
         newest_boundary($1),
         (SELECT max(boundary.at) FROM services_paidboundary boundary WHERE boundary.at <= $1))
+$function$;
+
+CREATE OR REPLACE FUNCTION period_known(subscription bigint, known timestamp with time zone)
+ RETURNS TABLE(started_at timestamp with time zone, ended_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+    (SELECT started_at, ended_at FROM services_ledgerentry
+      WHERE subscription_id = subscription AND started_at IS NOT NULL AND recorded_at <= known
+      ORDER BY id DESC LIMIT 1)
+     UNION ALL
+    (SELECT started_at, CASE WHEN period_only AND author = 'Pricebook' THEN ended_at END
+       FROM services_ledgerentry
+      WHERE subscription_id = subscription AND started_at IS NOT NULL
+      ORDER BY id LIMIT 1)
+     UNION ALL
+    (SELECT started_at, NULL FROM services_subscription WHERE id = subscription)
+      LIMIT 1
 $function$;
 
 CREATE OR REPLACE FUNCTION plan_discount_came()
@@ -1030,6 +1103,12 @@ CREATE OR REPLACE FUNCTION price_rule_at(service bigint, plan bigint, at timesta
  LANGUAGE sql
  STABLE
 RETURN price_rule(list_price_at(service, at), discount_at(plan, at));
+
+CREATE OR REPLACE FUNCTION price_rule_at(service bigint, plan bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+RETURN price_rule(list_price_at(service, at, known), discount_at(plan, at, known));
 
 CREATE OR REPLACE FUNCTION service_price_came()
  RETURNS trigger
@@ -1663,6 +1742,28 @@ AS $function$
      ORDER BY effective_at DESC, id DESC LIMIT 1
 $function$;
 
+CREATE OR REPLACE FUNCTION value_before(service bigint, plan bigint, at timestamp with time zone, number bigint, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT value FROM services_cataloguevalue each
+     WHERE (service_id = service OR plan_id = plan) AND (effective_at, id) < (at, number)
+       AND value IS NOT NULL AND value_counts(each, at, known)
+     ORDER BY effective_at DESC, id DESC LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION value_counts(value services_cataloguevalue, at timestamp with time zone, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN known = 'infinity'
+                THEN NOT value.undone @> at AND NOT coalesce(value.held, value_is_held(value.id))
+                ELSE value.recorded_at <= known AND NOT value_undone(value.id, at, known)
+                 AND NOT value_is_held(value.id, known) END
+$function$;
+
 CREATE OR REPLACE FUNCTION value_is_held(value_id bigint)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1694,6 +1795,55 @@ BEGIN
     END LOOP;
     RETURN asked.id = ANY (found);
 END $function$;
+
+CREATE OR REPLACE FUNCTION value_is_held(value_id bigint, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+    asked services_cataloguevalue;
+    each services_cataloguevalue;
+    before numeric;
+    found bigint[] := '{}';
+BEGIN
+    SELECT * INTO asked FROM services_cataloguevalue WHERE id = value_id;
+    IF NOT EXISTS (SELECT FROM services_cataloguevalue later
+                    WHERE (service_id = asked.service_id OR plan_id = asked.plan_id)
+                      AND effective_at <= asked.effective_at AND recorded_at > known) THEN
+        RETURN coalesce(asked.held, value_is_held(value_id));
+    END IF;
+    FOR each IN
+        SELECT * FROM services_cataloguevalue value
+         WHERE seen IS NOT NULL AND recorded_at <= known
+           AND (effective_at, id) <= (asked.effective_at, asked.id)
+           AND (service_id = asked.service_id OR plan_id = asked.plan_id)
+           AND NOT value_undone(id, effective_at, known)
+         ORDER BY effective_at, id
+    LOOP
+        SELECT value INTO before FROM services_cataloguevalue earlier
+         WHERE (service_id = each.service_id OR plan_id = each.plan_id)
+           AND (effective_at, id) < (each.effective_at, each.id) AND value IS NOT NULL
+           AND recorded_at <= known AND NOT value_undone(id, each.effective_at, known)
+           AND id <> ALL (found)
+         ORDER BY effective_at DESC, id DESC LIMIT 1;
+        IF before IS DISTINCT FROM each.seen THEN
+            found := found || each.id;
+        END IF;
+    END LOOP;
+    RETURN asked.id = ANY (found);
+END $function$;
+
+CREATE OR REPLACE FUNCTION value_undone(value_id bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT NOT again FROM services_cataloguevalue
+          WHERE undoes_id = value_id AND effective_at <= at AND recorded_at <= known
+          ORDER BY id DESC LIMIT 1), false)
+$function$;
 
 -- views -------------------------------------------------------------------------------------------
 

@@ -31,10 +31,17 @@ Status = PriceChange.Status
 UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 
 
-def waiting_for(instant: datetime) -> list[WaitingChange]:
-    """Changes of a set, and their reverts, due by an instant and not applied yet. One query."""
+def waiting_for(instant: datetime, known_at: datetime | None = None) -> list[WaitingChange]:
+    """Changes of a set, and their reverts, due by an instant and not applied yet. One query.
+
+    Or not applied yet at the instant by which they were known: approved, and neither finished nor
+    cancelled. One that was held then stands there as one that waits.
+    """
     of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
-    due = PriceChange.objects.filter(of_sets, status__in=UNFINISHED, effective_at__lte=instant)
+    waits = Q(status__in=UNFINISHED)
+    if known_at is not None:
+        waits = Q(approved_at__lte=known_at) & (Q(finished_at=None) | Q(finished_at__gt=known_at))
+    due = PriceChange.objects.filter(of_sets, waits, effective_at__lte=instant)
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
         for change in due.only("title", "effective_at").order_by("effective_at", "approval")

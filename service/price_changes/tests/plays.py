@@ -72,10 +72,12 @@ class Play(Asking):
         end = self.timeline.now + histories.MINUTE
         self._compare_now(end, "at the end, before workers came")
         self._compare_then(end, "at the end, before workers came")
+        self._compare_known("at the end, before workers came")
         self._resume_all()
         repricing.reprice()
         self._compare_now(end, "at the end")
         self._compare_then(end, "at the end")
+        self._compare_known("at the end")
 
     def _set(self, at: datetime) -> None:
         self.timeline.set(at, self.history.ticks)

@@ -31,6 +31,7 @@ NOT_NAMED = {
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.held_values": "the same, of the values of one change",
     "services.ledger.point_in_time.CATALOGUE_THEN": "a part of that of `as_of`, which is named",
+    "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "the same",
     "services.models.clock.RENEW": "notes the life of the server, once",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
     "services.reading.scheduled.MOVED_ONE": "stands around the statement of each scheduled change",

@@ -8,6 +8,8 @@ every reader is told of the lock, writers go by it, and a worker has nothing to 
 
 A value that was approved with `hold` is held at its instant where it finds another value than its
 approver saw: whoever looks for the value in force skips it.
+
+Replaced: `kept_entries` and `kept_entry`, in 0025. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

@@ -69,6 +69,9 @@ class CatalogueValue(models.Model):
             ),
             models.Index(name="value_of_change", fields=["change_id"]),
             models.Index(
+                name="value_undoes", fields=["undoes_id"], condition=Q(undoes_id__isnull=False)
+            ),
+            models.Index(
                 name="value_not_judged",
                 fields=["effective_at"],
                 condition=Q(held__isnull=True),
