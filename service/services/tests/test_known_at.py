@@ -276,8 +276,9 @@ def test_what_is_recorded_later_does_not_count(book, facts):
 
 
 def test_by_the_rule_of_then_though_all_is_gone(book):
-    """Names have no history; what was paid has one."""
+    """Names have no history; what was paid has one, though no worker has ever written it."""
     book.passes()
+    is_edited(book)
     known_at = book.timeline.now
     told = page_as_of(known_at, BookFilter(), None, 10)
     book.passes()
