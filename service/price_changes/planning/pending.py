@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.rows_sql import fetch, rows_sql
+from price_changes.planning.rows_sql import WRITTEN, fetch, rows_sql
 from services.hooks import WaitingChange
 from services.models import BookNow
 
@@ -84,7 +84,7 @@ def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]
     changes = scheduled() if change_id is None else scheduled().filter(pk=change_id)
     found = []
     for change in changes:
-        rows, params = rows_sql(change)
+        rows, params = rows_sql(change, of=WRITTEN)
         found.append((MOVED.format(columns="id", rows=rows), tuple(params)))
     return found
 
@@ -98,7 +98,7 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
     statements, params = [], []
     for change in changes.values():
-        rows, given = rows_sql(change)
+        rows, given = rows_sql(change, of=WRITTEN)
         moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
         statements.append(f"{moved} AND id = %s")
         params += [*given, subscription_id]

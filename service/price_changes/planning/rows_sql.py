@@ -101,8 +101,13 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
 SQL = tuple[str, list[Any]]
 
 
-def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
-    """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
+def rows_sql(
+    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] = IN_FORCE
+) -> SQL:
+    """The statement of the change's rows, judged as of `at` (its effective instant; else now).
+
+    `of`: which relations say how the rows of a change of the catalogue stand.
+    """
     at = at or change.effective_at or book_clock()
     if change.kind == Kind.REVERT:
         assert change.reverts is not None
@@ -116,7 +121,7 @@ def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
         where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
     else:
         where, full_price, discount = f"plan.id = {int(change.plan_id or 0)}", None, "{}"
-    standing = STANDING.format(at=literal(at), where=where, **IN_FORCE)
+    standing = STANDING.format(at=literal(at), where=where, **of)
     if change.for_new_only:
         return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
     value = literal(change.new_value)

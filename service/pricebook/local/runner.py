@@ -193,10 +193,7 @@ class Runner:
         environment: dict[str, str] | None = None,
         patience: float | None = None,
     ) -> int:
-        """Run a command on our own standard input and outputs; its exit code.
-
-        With `patience` it is terminated if it goes on for so many seconds after an interrupt.
-        """
+        """Run a command on our own standard input and outputs; its exit code. See processes."""
         return foreground(command, environment or self.environment(), patience)
 
     def manage(
