@@ -118,13 +118,11 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
 def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
-    Up to four queries and the settings'. Wants the locks of the rows and of their catalogue.
+    Four queries and the settings'. Wants the locks of the rows and of their catalogue.
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
         entries = [id for (id,) in cursor.fetchall()]
-    if len(entries) > len(subscription_ids):  # and not their ends alone
-        accounts.correct(subscription_ids, min(entries) - 1)
     newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(
@@ -133,3 +131,6 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
         )
     with connection.cursor() as cursor:
         cursor.execute("SELECT settle_kept(%s::bigint[])", [subscription_ids])
+    # Of all that was entered: chunks have counted these rows as locked.
+    if entries:
+        accounts.correct(subscription_ids, min(entries) - 1)
