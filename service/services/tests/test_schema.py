@@ -90,7 +90,6 @@ class TestSchema:
             *FILTERS,
             *PAGING,
             "as_of",
-            "known_at",
             "ordering",
             "format",
         }
