@@ -108,7 +108,7 @@ with servers(Home(Path(sys.argv[1]))) as (runner, environment), runner.connect()
     print(*tables.execute("SELECT obj_description('services_service'::regclass)").fetchone())
 """
 # Who is deaf to an interrupt.
-PATIENT = f"""
+DEAF = f"""
 import os, sys
 sys.path.insert(0, {str(SERVICE)!r})
 from pricebook.local.processes import foreground
@@ -173,7 +173,7 @@ class TestServers:
                 assert remaining(home.path) == []
 
     def test_are_not_waited_for_without_end(self):
-        with running([sys.executable, "-P", "-c", PATIENT], clean_environment()) as launcher:
+        with running([sys.executable, "-P", "-c", DEAF], clean_environment()) as launcher:
             launcher.until_it_says("here")
             os.kill(launcher.process.pid, signal.SIGINT)
             assert launcher.leave() == 128 + signal.SIGTERM
