@@ -10,6 +10,7 @@ from unfold.widgets import RADIO_CLASSES
 
 from price_changes.fields import instant
 from price_changes.models import PriceChange
+from price_changes.planning.catalogue_value import CATALOGUE
 
 Kind, WhenMoved = PriceChange.Kind, PriceChange.WhenMoved
 
@@ -25,15 +26,24 @@ class ApproveForm(forms.Form):
         WhenMoved.CURRENT: "Current: whatever matches then, at the price that it has then.",
     }
 
+    MEANS_OF_CATALOGUE = {
+        WhenMoved.HOLD: "Hold: if the catalogue has another value before it than the one that you"
+        " see here, nothing happens and you are asked again.",
+        WhenMoved.CURRENT: "Current: whatever the catalogue has before it then.",
+    }
+
     fingerprint = forms.CharField(max_length=100, widget=forms.HiddenInput)
 
     def __init__(self, change: PriceChange, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["fingerprint"] = change.fingerprint
-        if change.kind == Kind.SET:
+        of_catalogue = change.kind in CATALOGUE and change.reverts_id is None
+        if change.kind == Kind.SET or of_catalogue:
             self.fields["when_moved"] = forms.ChoiceField(
-                label="If rows have moved by then",
-                choices=list(self.MEANS.items()),
+                label="If another value is there by then"
+                if of_catalogue
+                else "If rows have moved by then",
+                choices=list((self.MEANS_OF_CATALOGUE if of_catalogue else self.MEANS).items()),
                 initial=change.when_moved or WhenMoved.HOLD,
                 widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
             )

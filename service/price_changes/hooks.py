@@ -24,8 +24,10 @@ class Answers:
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return explaining.pending(subscription_id)
 
-    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
-        return pending.waiting_for(instant)
+    def waiting_for(
+        self, instant: datetime, known_at: datetime | None = None
+    ) -> list[WaitingChange]:
+        return pending.waiting_for(instant, known_at)
 
     def waiting_since(self) -> SQL:
         return pending.WAITING_SINCE, ()

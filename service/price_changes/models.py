@@ -10,6 +10,8 @@
 `services` knows nothing of them but their number (`change_id`).
 """
 
+from decimal import Decimal
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -114,6 +116,12 @@ class PriceChange(models.Model):
     cancelled_by = models.CharField(max_length=150, db_default="")
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+
+    # What `standing.as_they_stand` tells of one that is scheduled, of the catalogue: the value that
+    # it finds before it by what is known now, and whether it is held for that. Not stored.
+    finds: Decimal | None = None
+    will_be_held = False
+    has_come = False
 
     class Meta:
         ordering = ["-id"]

@@ -113,13 +113,25 @@ BEGIN
     RETURN coalesce(word = change, false);
 END $function$;
 
+CREATE OR REPLACE FUNCTION is_taken_back(change bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM price_changes_pricechange back
+                    WHERE back.reverts_id = change AND back.started_at IS NOT NULL
+                      AND back.status <> 'cancelled' AND NOT is_taken_back(back.id));
+END $function$;
+
 CREATE OR REPLACE FUNCTION repricing_finished()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
     UPDATE price_changes_pricechange change
-       SET status = 'applied', finished_at = book_clock(),
+       SET status = CASE WHEN is_taken_back(id) THEN 'reverted' ELSE 'applied' END,
+           finished_at = book_clock(),
            note = CASE WHEN NEW.kind = 'rows' AND NEW.repriced = 0
                        THEN left(concat_ws(' ', nullif(note, ''),
                             'It has moved no subscription: the outcome says why.'), 500)

@@ -80,6 +80,11 @@ class PreviewSerializer(serializers.Serializer):
         child=serializers.IntegerField(),
         help_text="Changes that come before it, may move rows of it, and are not in its figures.",
     )
+    scheduled_after = serializers.ListField(
+        child=serializers.IntegerField(),
+        required=False,
+        help_text="Of the catalogue: changes that will overrule it.",
+    )
 
 
 class ProgressSerializer(serializers.Serializer):
@@ -126,6 +131,16 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     plan = serializers.IntegerField(source="plan_id", allow_null=True)
     reverts = serializers.IntegerField(source="reverts_id", allow_null=True)
 
+    # Of a change of the catalogue that is scheduled; null for any other one.
+    finds = money(
+        allow_null=True,
+        read_only=True,
+        help_text="What the catalogue says just before it, by what is scheduled now.",
+    )
+    will_be_held = serializers.BooleanField(
+        read_only=True, help_text="That is not what its approver saw, so it takes no effect."
+    )
+
     # Empty where there is none: a change of the catalogue, one that is not approved yet.
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, allow_blank=True)
     when_moved = serializers.ChoiceField(PriceChange.WhenMoved.choices, allow_blank=True)
@@ -144,6 +159,8 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "plan",
             "old_value",
             "new_value",
+            "finds",
+            "will_be_held",
             "for_new_only",
             "filter",
             "adjustment",
@@ -360,7 +377,8 @@ class ApprovalSerializer(serializers.Serializer):
     when_moved = serializers.ChoiceField(
         PriceChange.WhenMoved.choices,
         required=False,
-        help_text="What happens if rows have moved by its instant.",
+        help_text="What happens if rows have moved by its instant; of a change of the catalogue, if"
+        " it finds another value than its approver saw (hold, current).",
     )
     effective_at = serializers.DateTimeField(
         required=False,

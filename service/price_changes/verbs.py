@@ -7,13 +7,13 @@ can't be done. docs/price-changes.md shows them on a book.
 """
 
 from price_changes.planning.definition import plan
-from price_changes.planning.preview import preview
+from price_changes.running.allowing import allowed
 from price_changes.running.lifecycle import (
-    allowed,
     approve,
     cancel,
     keep_instant,
     pause,
+    preview,
     resume,
     revert,
 )

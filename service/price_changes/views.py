@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 from price_changes import verbs
 from price_changes.errors import MovedSincePreview
 from price_changes.models import PriceChange
-from price_changes.planning import values
+from price_changes.planning import standing, values
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -123,6 +123,7 @@ class PriceChangeView(ViewSet):
                     raise parameters.bad_parameter(error) from None
         cursor, size = cursor_of(query), parameters.page_size(query)
         page, next, previous = newest_first(changes, cursor, size)
+        standing.as_they_stand(page)
         return Response(
             {
                 "result": PriceChangeSerializer(page, many=True).data,
@@ -277,6 +278,7 @@ class PriceChangeView(ViewSet):
 
 
 def answer(change: PriceChange, status_code: int = 200) -> Response:
+    standing.as_they_stand([change])
     return Response(OnePriceChangeSerializer(change).data, status=status_code)
 
 

@@ -48,18 +48,33 @@ SELECT value, effective_at, change_id, author, recorded_at,
        (SELECT value FROM services_cataloguevalue earlier
          WHERE earlier.{role}_id = in_force.{role}_id AND earlier.value IS NOT NULL
            AND (earlier.effective_at, earlier.id) < (in_force.effective_at, in_force.id)
-           AND NOT earlier.undone @> in_force.effective_at
+           AND {counted_before}
          ORDER BY earlier.effective_at DESC, earlier.id DESC LIMIT 1) AS before
   FROM services_cataloguevalue in_force
- WHERE {role}_id = %s AND effective_at <= %s AND value IS NOT NULL AND NOT undone @> %s
+ WHERE {role}_id = %(id)s AND effective_at <= %(at)s AND value IS NOT NULL AND {counts}
  ORDER BY effective_at DESC, id DESC LIMIT 1
 """
+BY_ALL = {
+    "counted_before": """NOT earlier.undone @> in_force.effective_at
+           AND NOT coalesce(earlier.held, value_is_held(earlier.id))""",
+    "counts": "NOT undone @> %(at)s AND NOT coalesce(held, value_is_held(id))",
+}
+BY_KNOWN = {
+    "counted_before": "value_counts(earlier, in_force.effective_at, %(known)s)",
+    "counts": "value_counts(in_force, %(at)s, %(known)s)",
+}
 
 
-def in_force(role: str, id: int, at: datetime) -> ValueInForce | None:
-    """What is in force at an instant, whose doing it is, and what was before it. One query."""
+def in_force(
+    role: str, id: int, at: datetime, known_at: datetime | None = None
+) -> ValueInForce | None:
+    """What is in force at an instant, whose doing it is, and what was before it. One query.
+
+    By all that is recorded, or by what was recorded by `known_at`.
+    """
+    parts = BY_ALL if known_at is None else BY_KNOWN
     with connection.cursor() as cursor:
-        cursor.execute(IN_FORCE.format(role=role), [id, at, at])
+        cursor.execute(IN_FORCE.format(role=role, **parts), {"id": id, "at": at, "known": known_at})
         row = cursor.fetchone()
     return None if row is None else ValueInForce(*row)
 
@@ -81,27 +96,53 @@ IF = """
 SELECT value FROM services_cataloguevalue
  WHERE {role}_id = %(id)s AND value IS NOT NULL AND effective_at <= %(at)s
    AND CASE WHEN change_id = %(change)s THEN %(counts)s ELSE NOT undone @> %(at)s END
+   AND NOT coalesce(held, value_is_held(id))
  ORDER BY effective_at DESC, id DESC LIMIT 1
 """
 
 
 BEFORE = """
-SELECT earlier.value
-  FROM services_cataloguevalue decided
-  JOIN services_cataloguevalue earlier ON earlier.{role}_id = decided.{role}_id
- WHERE decided.change_id = %s AND decided.value IS NOT NULL AND earlier.value IS NOT NULL
-   AND (earlier.effective_at, earlier.id) < (decided.effective_at, decided.id)
-   AND NOT earlier.undone @> decided.effective_at
- ORDER BY decided.id DESC, earlier.effective_at DESC, earlier.id DESC LIMIT 1
+SELECT value_before(service_id, plan_id, effective_at, id) FROM services_cataloguevalue
+ WHERE change_id = %s AND value IS NOT NULL ORDER BY id DESC LIMIT 1
 """
 
 
-def value_before(role: str, change_id: int) -> Decimal | None:
+def value_before(change_id: int) -> Decimal | None:
     """What is in force just before the value that a change has decided. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(BEFORE.format(role=role), [change_id])
+        cursor.execute(BEFORE, [change_id])
         row = cursor.fetchone()
-    return None if row is None else Decimal(row[0])
+    return None if row is None else row[0]
+
+
+# After all that is decided for an instant: what comes next to it would stand there.
+BEFORE_ALL = "SELECT value_before(%s, %s, %s, 9223372036854775807)"
+
+
+def value_before_instant(role: str, id: int, at: datetime) -> Decimal | None:
+    """What a value that is decided now finds at an instant. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            BEFORE_ALL, [id if role == "service" else None, id if role == "plan" else None, at]
+        )
+        found: Decimal | None = cursor.fetchone()[0]
+    return found
+
+
+PRICE_BEFORE = """
+SELECT price_before(%s, %s, effective_at, id) FROM services_cataloguevalue
+ WHERE change_id = %s AND effective_at = %s AND value IS NOT NULL
+"""
+
+
+def price_before(
+    service_id: int, plan_id: int, change_id: int | None, at: datetime
+) -> Decimal | None:
+    """The rule's price for a pair just before the value that a change has decided. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRICE_BEFORE, [service_id, plan_id, change_id, at])
+        row = cursor.fetchone()
+    return None if row is None else row[0]
 
 
 AFTER = """
@@ -109,6 +150,7 @@ SELECT later.change_id
   FROM services_cataloguevalue later
  WHERE later.{role}_id = %(id)s AND later.value IS NOT NULL
    AND later.effective_at <= %(now)s AND NOT later.undone @> %(now)s
+   AND NOT coalesce(later.held, value_is_held(later.id))
    AND (later.effective_at, later.id) > (%(at)s, coalesce(
        (SELECT max(id) FROM services_cataloguevalue
          WHERE change_id = %(change)s AND effective_at = %(at)s), 0))
@@ -138,8 +180,10 @@ def decide(
     author: str,
     for_new_only: bool = False,
     locked_until: datetime | None = None,
+    hold: bool = False,
 ) -> None:
-    """A value that is in force from an instant on. One query."""
+    """A value that is in force from an instant on; with `hold`, if it finds there what it would
+    find by what is known now. One query, with `hold` two."""
     CatalogueValue.objects.create(
         service_id=id if role == "service" else None,
         plan_id=id if role == "plan" else None,
@@ -149,6 +193,8 @@ def decide(
         author=author,
         for_new_only=for_new_only,
         locked_until=locked_until,
+        seen=value_before_instant(role, id, effective_at) if hold else None,
+        held=None if hold else False,
     )
 
 
@@ -169,6 +215,7 @@ def undo(
             effective_at=effective_at,
             change_id=by_change_id,
             author=author,
+            for_new_only=value.for_new_only,
         )
         for value in undone
     )

@@ -73,8 +73,13 @@ class PriceChanges(Protocol):
     def pending(self, subscription_id: int) -> list[PendingChange]:
         """What is scheduled for a subscription, in the order of its coming."""
 
-    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
-        """What has come by an instant and is not in its figures, or not in all; in their order."""
+    def waiting_for(
+        self, instant: datetime, known_at: datetime | None = None
+    ) -> list[WaitingChange]:
+        """What has come by an instant and is not in its figures, or not in all; in their order.
+
+        By what is known now, or by what was known at an instant.
+        """
 
     def waiting_since(self) -> SQL:
         """A statement of the earliest instant of a change that has come and is not started."""
@@ -99,7 +104,9 @@ class NoPriceChanges:
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return []
 
-    def waiting_for(self, instant: datetime) -> list[WaitingChange]:
+    def waiting_for(
+        self, instant: datetime, known_at: datetime | None = None
+    ) -> list[WaitingChange]:
         return []
 
     def waiting_since(self) -> SQL:

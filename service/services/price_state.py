@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils.timezone import is_aware
 
 from pricebook.kit.refusal import Refusal
@@ -117,8 +118,12 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
                 "unknown_subscription", f"There is no subscription {subscription_id}.", 404
             )
         # Read after the lock, which may have been waited for.
-        cursor.execute("SELECT book_clock(), set_config('pricebook.author', %s, true)", [author])
-        now = cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT book_clock(), keeps_late(book_clock()),"
+            " set_config('pricebook.author', %s, true)",
+            [author],
+        )
+        now, keeps_late, _ = cursor.fetchone()
         if subscription.ended_at is not None and subscription.ended_at <= now:
             raise PriceStateError(
                 "subscription_ended",
@@ -128,6 +133,8 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             )
         if subscription.locked_until is not None and subscription.locked_until <= now:
             _release_ended_lock(subscription)
+        elif keeps_late:
+            _keep(subscription)
         yield subscription, now
         # Local to the transaction; an outer one that goes on is not this author's.
         cursor.execute("SELECT set_config('pricebook.author', '', true)")
@@ -145,6 +152,13 @@ def _release_ended_lock(subscription: Subscription) -> None:
         )
     assert subscription.locked_until is not None
     lock_ends.follow_since(subscription.locked_until, [subscription.pk])
+    subscription.refresh_from_db()
+
+
+def _keep(subscription: Subscription) -> None:
+    """As the worker does, which has not come yet, where a change for new subscriptions only keeps
+    it: a trigger writes that down before anything else is written."""
+    Subscription.objects.filter(pk=subscription.pk).update(price=F("price"))
     subscription.refresh_from_db()
 
 

@@ -18,10 +18,17 @@ CREATE TABLE services_cataloguevalue (
     locked_until timestamp with time zone,
     started boolean NOT NULL DEFAULT false,
     undone tstzmultirange NOT NULL DEFAULT '{}'::tstzmultirange,
+    "position" bigint NOT NULL DEFAULT nextval('services_ledgerentry_id_seq'::regclass),
+    seen numeric(12,2),
+    held boolean DEFAULT false,
     CONSTRAINT services_cataloguevalue_pkey PRIMARY KEY (id),
     CONSTRAINT value_of_service_or_plan CHECK (plan_id IS NOT NULL AND service_id IS NULL OR plan_id IS NULL AND service_id IS NOT NULL),
     CONSTRAINT value_or_undoes CHECK (undoes_id IS NOT NULL AND value IS NULL OR undoes_id IS NULL AND value IS NOT NULL)
 );
+
+CREATE INDEX value_for_new_only ON services_cataloguevalue USING btree (effective_at) WHERE for_new_only;
+
+CREATE INDEX value_not_judged ON services_cataloguevalue USING btree (effective_at) WHERE held IS NULL;
 
 CREATE INDEX value_not_started ON services_cataloguevalue USING btree (effective_at) WHERE NOT started;
 
@@ -30,6 +37,8 @@ CREATE INDEX value_of_change ON services_cataloguevalue USING btree (change_id);
 CREATE INDEX value_of_plan ON services_cataloguevalue USING btree (plan_id, effective_at, id) WHERE plan_id IS NOT NULL;
 
 CREATE INDEX value_of_service ON services_cataloguevalue USING btree (service_id, effective_at, id) WHERE service_id IS NOT NULL;
+
+CREATE INDEX value_undoes ON services_cataloguevalue USING btree (undoes_id) WHERE undoes_id IS NOT NULL;
 
 CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR TRUNCATE ON services_cataloguevalue
     FOR EACH STATEMENT
@@ -348,6 +357,10 @@ CREATE TRIGGER subscription_keeps_id BEFORE UPDATE OF id ON services_subscriptio
     FOR EACH ROW WHEN (old.id <> new.id)
     EXECUTE FUNCTION subscription_keeps_id();
 
+CREATE TRIGGER subscription_kept BEFORE UPDATE ON services_subscription
+    FOR EACH ROW WHEN (current_setting('pricebook.keeps'::text, true) = 'on'::text OR old.price_state::text = 'locked'::text AND new.ended_at IS DISTINCT FROM old.ended_at)
+    EXECUTE FUNCTION subscription_kept();
+
 CREATE TRIGGER subscription_left AFTER DELETE ON services_subscription
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT
@@ -361,6 +374,10 @@ CREATE TRIGGER subscription_lock_cut BEFORE UPDATE OF locked_until ON services_s
     FOR EACH ROW WHEN (new.locked_until IS DISTINCT FROM old.locked_until)
     EXECUTE FUNCTION subscription_lock_cut();
 
+CREATE TRIGGER subscription_may_be_kept BEFORE UPDATE ON services_subscription
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION subscription_may_be_kept();
+
 CREATE TRIGGER subscription_moved BEFORE UPDATE OF service_id, plan_id ON services_subscription
     FOR EACH ROW WHEN ((old.service_id IS DISTINCT FROM new.service_id OR old.plan_id IS DISTINCT FROM new.plan_id) AND old.price_state::text <> 'follows'::text AND NOT (old.price_state::text IS DISTINCT FROM new.price_state::text OR old.locked_until IS DISTINCT FROM new.locked_until OR old.price_reason::text IS DISTINCT FROM new.price_reason::text OR old.price IS DISTINCT FROM new.price))
     EXECUTE FUNCTION subscription_moved();
@@ -373,6 +390,11 @@ CREATE TRIGGER subscription_written_insert AFTER INSERT ON services_subscription
     REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT
     EXECUTE FUNCTION subscription_written();
+
+CREATE TRIGGER subscription_written_kept AFTER INSERT ON services_subscription
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION subscription_came_before();
 
 CREATE TRIGGER subscription_written_update AFTER UPDATE ON services_subscription
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
@@ -499,9 +521,277 @@ AS $function$
     SELECT coalesce(
         (SELECT value FROM services_cataloguevalue
           WHERE plan_id = plan AND effective_at <= at AND value IS NOT NULL
-            AND NOT undone @> at
+            AND NOT undone @> at AND NOT coalesce(held, value_is_held(id))
           ORDER BY effective_at DESC, id DESC LIMIT 1),
         (SELECT discount_percent FROM services_plan WHERE id = plan))::integer
+$function$;
+
+CREATE OR REPLACE FUNCTION discount_at(plan bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT value FROM services_cataloguevalue each
+          WHERE plan_id = plan AND effective_at <= at AND value IS NOT NULL
+            AND value_counts(each, at, known)
+          ORDER BY effective_at DESC, id DESC LIMIT 1),
+        (SELECT value FROM services_cataloguevalue
+          WHERE plan_id = plan AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))::integer
+$function$;
+
+CREATE OR REPLACE FUNCTION enter_kept(subscription bigint, at timestamp with time zone)
+ RETURNS services_ledgerentry
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    entry services_ledgerentry;
+    last services_ledgerentry;
+BEGIN
+    FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
+        INSERT INTO services_ledgerentry
+               (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+                started_at, ended_at, effective_at, recorded_at, change_id, author)
+        SELECT entry.subscription_id, entry.client_id, entry.service_id, entry.plan_id, entry.price,
+               entry.price_state, entry.locked_until, one.started_at, one.ended_at,
+               entry.effective_at, book_clock(), entry.change_id, entry.author
+          FROM services_subscription one
+         WHERE one.id = entry.subscription_id AND NOT EXISTS (
+               SELECT FROM services_ledgerentry known
+                WHERE known.subscription_id = entry.subscription_id
+                  AND known.effective_at = entry.effective_at
+                  AND known.price_state = entry.price_state
+                  AND known.change_id IS NOT DISTINCT FROM entry.change_id);
+        last := entry;
+    END LOOP;
+    IF last.price_state = 'follows' THEN
+        last.price := price_rule_at(last.service_id, last.plan_id, at);
+    END IF;
+    RETURN last;
+END $function$;
+
+CREATE OR REPLACE FUNCTION keeps_late(at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT EXISTS (SELECT FROM services_cataloguevalue
+                    WHERE NOT started AND for_new_only AND effective_at <= at)
+        OR EXISTS (SELECT FROM services_repricing
+                    WHERE finished_at IS NULL AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL))
+$function$;
+
+CREATE OR REPLACE FUNCTION kept_amounts()
+ RETURNS TABLE(service_id bigint, plan_id bigint, amount numeric, paid_amount numeric)
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+AS $function$
+#variable_conflict use_column
+DECLARE
+    now timestamptz := book_now();
+    since timestamptz;
+    services bigint[];
+    plans bigint[];
+BEGIN
+    IF NOT keeps_late(now) THEN
+        RETURN;
+    END IF;
+    since := copies_late_since(now);
+    SELECT array_agg(service_id), array_agg(plan_id) INTO services, plans
+      FROM (SELECT service_id, plan_id FROM services_cataloguevalue
+             WHERE NOT started AND for_new_only AND effective_at <= now
+             UNION
+            SELECT service_id, plan_id FROM services_repricing
+             WHERE finished_at IS NULL AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL)) late;
+    RETURN QUERY
+        SELECT service_id, plan_id, short, CASE WHEN pays THEN short ELSE 0 END
+          FROM (SELECT id, service_id, plan_id, price, price_state, locked_until,
+                       least(now, ended_at - interval '1 microsecond') AS judged_at,
+                       started_at <= now AND (ended_at IS NULL OR ended_at > now) AS pays
+                  FROM services_subscription
+                 WHERE (service_id = ANY (services) OR plan_id = ANY (plans))
+                   AND price_state <> 'negotiated' AND (ended_at IS NULL OR ended_at > since)
+                OFFSET 0) subscription
+         CROSS JOIN LATERAL (SELECT entry.price AS kept_price
+                               FROM kept_entry(id, judged_at) entry) kept
+         CROSS JOIN LATERAL (
+               SELECT kept_price
+                      - CASE WHEN price_state = 'follows' OR locked_until <= judged_at
+                             THEN coalesce(price_rule_at(service_id, plan_id, judged_at), price)
+                             ELSE price END AS short) difference
+         WHERE kept_price IS NOT NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION kept_entries(subscription bigint, at timestamp with time zone)
+ RETURNS SETOF services_ledgerentry
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+    SELECT * FROM kept_entries(subscription, at, 'infinity')
+$function$;
+
+CREATE OR REPLACE FUNCTION kept_entries(subscription bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS SETOF services_ledgerentry
+ LANGUAGE plpgsql
+ STABLE ROWS 1
+AS $function$
+DECLARE
+    word record;
+    entry services_ledgerentry;
+    keep services_cataloguevalue;
+    next_keep services_cataloguevalue;
+    undoing services_cataloguevalue;
+    again services_cataloguevalue;
+    since timestamptz;
+    number bigint;   -- of the end or the undoing from which the story goes on
+    written bigint;  -- of the entry from which it does
+BEGIN
+    IF NOT EXISTS (SELECT FROM services_cataloguevalue
+                    WHERE for_new_only AND value IS NOT NULL AND effective_at <= at) THEN
+        RETURN;
+    END IF;
+    SELECT * INTO entry FROM services_ledgerentry
+     WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
+       AND (NOT period_only OR effective_at < recorded_at)
+     ORDER BY effective_at DESC, id DESC LIMIT 1;
+    IF entry.price IS NULL THEN
+        RETURN;  -- it is not there yet, or not any more
+    END IF;
+    SELECT id, service_id, plan_id, price_state, locked_until, effective_at, is_first, ends_a_lock
+      INTO word
+      FROM (SELECT one.*, lag(id) OVER written IS NULL AS is_first,
+                   price_state = 'follows'
+                   AND coalesce(lag(locked_until) OVER written = effective_at, false)
+                   AS ends_a_lock,
+                   lag(price) OVER written IS NULL
+                   OR (price_state, service_id, plan_id) IS DISTINCT FROM
+                      (lag(price_state) OVER written, lag(service_id) OVER written,
+                       lag(plan_id) OVER written)
+                   OR price_state <> 'follows' AND (client_id, price, locked_until) IS DISTINCT FROM
+                      (lag(client_id) OVER written, lag(price) OVER written,
+                       lag(locked_until) OVER written) AS says_something
+              FROM services_ledgerentry one
+             WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
+               AND (NOT period_only OR effective_at < recorded_at)
+            WINDOW written AS (ORDER BY effective_at, id)) told
+     WHERE says_something AND NOT EXISTS (
+           SELECT FROM services_cataloguevalue value
+            WHERE value.change_id = told.change_id AND for_new_only)
+     ORDER BY effective_at DESC, id DESC LIMIT 1;
+    IF word.price_state = 'follows' THEN
+        since := word.effective_at;
+        number := CASE WHEN word.ends_a_lock THEN 0 END;
+        written := CASE WHEN NOT word.is_first THEN word.id END;
+    ELSIF word.locked_until <= at THEN
+        since := word.locked_until;
+        number := 0;
+    ELSE
+        RETURN;
+    END IF;
+    LOOP
+        next_keep := NULL;
+        SELECT * INTO next_keep FROM services_cataloguevalue later
+         WHERE for_new_only AND value IS NOT NULL AND effective_at <= at
+           AND (service_id = word.service_id OR plan_id = word.plan_id)
+           AND (effective_at > since
+                OR effective_at = since AND (id > number OR position > written))
+           AND value_counts(later, effective_at, known)
+         ORDER BY effective_at, id LIMIT 1;
+        again := NULL;
+        IF undoing.id IS NOT NULL THEN
+            SELECT * INTO again FROM services_cataloguevalue value
+             WHERE undoes_id = keep.id AND value.again AND effective_at >= since
+               AND recorded_at <= known
+               AND effective_at <= coalesce(next_keep.effective_at, at)
+               AND (service_id = keep.service_id OR plan_id = keep.plan_id)
+             ORDER BY effective_at, id LIMIT 1;
+        END IF;
+        IF again.id IS NOT NULL THEN
+            next_keep := again;
+        ELSIF next_keep.id IS NOT NULL THEN
+            keep := next_keep;
+        ELSE
+            RETURN;
+        END IF;
+        entry.price_state := 'locked';
+        entry.price := CASE WHEN known = 'infinity'
+            THEN price_before(word.service_id, word.plan_id, keep.effective_at, keep.id)
+            ELSE price_rule(
+                value_before(word.service_id, NULL, keep.effective_at, keep.id, known),
+                value_before(NULL, word.plan_id, keep.effective_at, keep.id, known)::integer) END;
+        entry.locked_until := keep.locked_until;
+        entry.effective_at := next_keep.effective_at;
+        entry.recorded_at := next_keep.recorded_at;
+        entry.change_id := next_keep.change_id;
+        entry.author := '';
+        RETURN NEXT entry;
+
+        undoing := NULL;
+        SELECT * INTO undoing FROM services_cataloguevalue value
+         WHERE undoes_id = keep.id AND NOT value.again AND recorded_at <= known
+           AND (effective_at, id) > (next_keep.effective_at, next_keep.id)
+           AND (service_id = keep.service_id OR plan_id = keep.plan_id)
+         ORDER BY effective_at, id LIMIT 1;
+        IF keep.locked_until <= undoing.effective_at OR undoing.id IS NULL THEN
+            undoing := NULL;
+            since := keep.locked_until;
+            number := 0;
+        ELSE
+            since := undoing.effective_at;
+            number := undoing.id;
+        END IF;
+        IF since IS NULL OR since > at THEN
+            RETURN;
+        END IF;
+        written := NULL;
+        entry.price_state := 'follows';
+        entry.price := CASE WHEN known = 'infinity'
+            THEN price_rule_at(word.service_id, word.plan_id, since)
+            ELSE price_rule_at(word.service_id, word.plan_id, since, known) END;
+        entry.locked_until := NULL;
+        entry.effective_at := since;
+        entry.recorded_at := coalesce(undoing.recorded_at, since);
+        entry.change_id := undoing.change_id;
+        RETURN NEXT entry;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION kept_entry(subscription bigint, at timestamp with time zone)
+ RETURNS services_ledgerentry
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT kept_entry(subscription, at, 'infinity')
+$function$;
+
+CREATE OR REPLACE FUNCTION kept_entry(subscription bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS services_ledgerentry
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+    entry services_ledgerentry;
+    last services_ledgerentry;
+BEGIN
+    FOR entry IN SELECT * FROM kept_entries(subscription, at, known) LOOP
+        last := entry;
+    END LOOP;
+    IF last.price_state = 'follows' THEN
+        last.price := CASE WHEN known = 'infinity'
+            THEN price_rule_at(last.service_id, last.plan_id, at)
+            ELSE price_rule_at(last.service_id, last.plan_id, at, known) END;
+    END IF;
+    RETURN last;
+END $function$;
+
+CREATE OR REPLACE FUNCTION kept_reason(entry services_ledgerentry)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    SELECT CASE WHEN entry.price_state = 'locked'
+                THEN format('Price change %s is for new subscriptions only', entry.change_id)
+                WHEN entry.price_state = 'follows' THEN '' END
 $function$;
 
 CREATE OR REPLACE FUNCTION late_copies()
@@ -625,9 +915,23 @@ AS $function$
     SELECT coalesce(
         (SELECT value FROM services_cataloguevalue
           WHERE service_id = service AND effective_at <= at AND value IS NOT NULL
-            AND NOT undone @> at
+            AND NOT undone @> at AND NOT coalesce(held, value_is_held(id))
           ORDER BY effective_at DESC, id DESC LIMIT 1),
         (SELECT full_price FROM services_service WHERE id = service))
+$function$;
+
+CREATE OR REPLACE FUNCTION list_price_at(service bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT value FROM services_cataloguevalue each
+          WHERE service_id = service AND effective_at <= at AND value IS NOT NULL
+            AND value_counts(each, at, known)
+          ORDER BY effective_at DESC, id DESC LIMIT 1),
+        (SELECT value FROM services_cataloguevalue
+          WHERE service_id = service AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))
 $function$;
 
 CREATE OR REPLACE FUNCTION lock_pairs(services bigint[], plans bigint[])
@@ -702,6 +1006,24 @@ AS $function$
         (SELECT max(boundary.at) FROM services_paidboundary boundary WHERE boundary.at <= $1))
 $function$;
 
+CREATE OR REPLACE FUNCTION period_known(subscription bigint, known timestamp with time zone)
+ RETURNS TABLE(started_at timestamp with time zone, ended_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE ROWS 1
+AS $function$
+    (SELECT started_at, ended_at FROM services_ledgerentry
+      WHERE subscription_id = subscription AND started_at IS NOT NULL AND recorded_at <= known
+      ORDER BY id DESC LIMIT 1)
+     UNION ALL
+    (SELECT started_at, CASE WHEN period_only AND author = 'Pricebook' THEN ended_at END
+       FROM services_ledgerentry
+      WHERE subscription_id = subscription AND started_at IS NOT NULL
+      ORDER BY id LIMIT 1)
+     UNION ALL
+    (SELECT started_at, NULL FROM services_subscription WHERE id = subscription)
+      LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION plan_discount_came()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -761,6 +1083,15 @@ BEGIN
     RETURN coalesce(NEW, OLD);
 END $function$;
 
+CREATE OR REPLACE FUNCTION price_before(service bigint, plan bigint, at timestamp with time zone, number bigint)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT price_rule(value_before(service, NULL, at, number),
+                      value_before(NULL, plan, at, number)::integer)
+$function$;
+
 CREATE OR REPLACE FUNCTION price_rule(full_price numeric, discount_percent integer)
  RETURNS numeric
  LANGUAGE sql
@@ -772,6 +1103,12 @@ CREATE OR REPLACE FUNCTION price_rule_at(service bigint, plan bigint, at timesta
  LANGUAGE sql
  STABLE
 RETURN price_rule(list_price_at(service, at), discount_at(plan, at));
+
+CREATE OR REPLACE FUNCTION price_rule_at(service bigint, plan bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+RETURN price_rule(list_price_at(service, at, known), discount_at(plan, at, known));
 
 CREATE OR REPLACE FUNCTION service_price_came()
  RETURNS trigger
@@ -832,6 +1169,52 @@ BEGIN
     RETURN coalesce(NEW, OLD);
 END $function$;
 
+CREATE OR REPLACE FUNCTION settle_kept(ids bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    clock timestamptz := book_clock();
+    row services_subscription;
+    kept services_ledgerentry;
+    outer_setting text := current_setting('pricebook.kept', true);
+BEGIN
+    PERFORM set_config('pricebook.kept', 'on', true);
+    FOR row IN SELECT * FROM services_subscription WHERE id = ANY (ids) ORDER BY id LOOP
+        kept := enter_kept(row.id, least(clock, row.ended_at - interval '1 microsecond'));
+        IF kept.price_state = 'follows' THEN
+            -- What has come since, and has no entry yet, brings its own.
+            SELECT price INTO kept.price FROM services_ledgerentry
+             WHERE subscription_id = row.id AND NOT period_only
+             ORDER BY effective_at DESC, id DESC LIMIT 1;
+        END IF;
+        IF (kept.price, kept.price_state) <> (row.price, row.price_state)
+           OR kept.price_state = 'locked' AND kept.locked_until IS DISTINCT FROM row.locked_until
+        THEN
+            UPDATE services_subscription
+               SET price = kept.price, price_state = kept.price_state,
+                   locked_until = kept.locked_until, price_reason = kept_reason(kept)
+             WHERE id = row.id;
+            INSERT INTO services_lockend (subscription_id, until)
+            SELECT row.id, kept.locked_until WHERE kept.locked_until IS NOT NULL;
+        END IF;
+    END LOOP;
+    PERFORM set_config('pricebook.kept', coalesce(outer_setting, ''), true);
+END $function$;
+
+CREATE OR REPLACE FUNCTION subscription_came_before()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM services_cataloguevalue
+                WHERE for_new_only AND value IS NOT NULL AND effective_at <= book_clock()
+                  AND effective_at > (SELECT min(started_at) FROM new_rows)) THEN
+        PERFORM settle_kept(array_agg(id)) FROM new_rows WHERE price_state = 'follows';
+    END IF;
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION subscription_follows()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -851,6 +1234,57 @@ BEGIN
                     OLD.id, NEW.id
           USING ERRCODE = 'restrict_violation',
                 HINT = 'Delete it and insert another one; its history stays under its own id.';
+END $function$;
+
+CREATE OR REPLACE FUNCTION subscription_kept()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    judged_at timestamptz := least(book_clock(), OLD.ended_at - interval '1 microsecond',
+                                   NEW.ended_at - interval '1 microsecond');
+    kept services_ledgerentry;
+    newest services_ledgerentry;
+BEGIN
+    IF current_setting('pricebook.kept', true) = 'on' OR ledger_change() IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    kept := enter_kept(OLD.id, judged_at);
+    IF kept.id IS NULL THEN
+        -- An end that is put before the change: it was never kept.
+        SELECT * INTO newest FROM services_ledgerentry
+         WHERE subscription_id = OLD.id AND NOT period_only
+         ORDER BY effective_at DESC, id DESC LIMIT 1;
+        IF OLD.price_state = 'locked' AND newest.effective_at > judged_at
+           AND EXISTS (SELECT FROM services_cataloguevalue
+                        WHERE change_id = newest.change_id AND for_new_only) THEN
+            kept := newest;
+            kept.price_state := 'follows';
+        ELSE
+            RETURN NEW;
+        END IF;
+    END IF;
+    IF (NEW.service_id, NEW.plan_id) <> (OLD.service_id, OLD.plan_id) THEN
+        RETURN NEW;  -- there it follows
+    ELSIF (NEW.price, NEW.price_state, NEW.locked_until, NEW.price_reason)
+          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.locked_until, OLD.price_reason)
+    THEN
+        IF kept.price_state = 'follows' THEN
+            NEW.price := NULL;  -- which subscription_priced, a later trigger by name, fills in
+            NEW.price_reason := '';
+            NEW.locked_until := NULL;
+        ELSE
+            NEW.price := kept.price;
+            NEW.locked_until := kept.locked_until;
+            IF OLD.price_state <> 'locked' THEN
+                NEW.price_reason := kept_reason(kept);
+            END IF;
+        END IF;
+        NEW.price_state := kept.price_state;
+    ELSIF NEW.price_state = 'locked' AND NEW.price = OLD.price THEN
+        NEW.price := kept.price;  -- a lock that says no price keeps that in force
+    END IF;
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION subscription_left()
@@ -896,6 +1330,19 @@ BEGIN
     RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION subscription_may_be_kept()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- Not even the clock is asked where nothing is scheduled that keeps anybody.
+    PERFORM set_config('pricebook.keeps', CASE
+        WHEN coalesce(current_setting('pricebook.kept', true), '') <> 'on'
+         AND keeps_late('infinity') AND ledger_change() IS NULL AND keeps_late(book_clock())
+        THEN 'on' ELSE '' END, true);
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION subscription_moved()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -931,6 +1378,7 @@ DECLARE
     clock timestamptz;
     since timestamptz;
     writer text;
+    keeps boolean := coalesce(current_setting('pricebook.keeps', true), '') = 'on';
 BEGIN
     IF current_setting('pricebook.kept', true) = 'on' THEN
         RETURN NULL;
@@ -948,7 +1396,7 @@ BEGIN
                 EXCEPT
                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                        started_at, ended_at
-                  FROM old_rows) changed;
+                  FROM old_rows WHERE NOT keeps) changed;
     END IF;
     IF services IS NULL THEN
         RETURN NULL;
@@ -1010,6 +1458,23 @@ BEGIN
                      UNION ALL
                     SELECT *, false FROM old_rows) versions
             WINDOW version AS (PARTITION BY id ORDER BY is_new)
+        ), told AS (
+            SELECT compared.id, compared.client_id, compared.service_id, compared.plan_id,
+                   compared.price, compared.price_state, compared.locked_until,
+                   started_at, ended_at, is_new, old_start, old_end,
+                   coalesce(word.client_id, old_client) AS old_client,
+                   coalesce(word.service_id, old_service) AS old_service,
+                   coalesce(word.plan_id, old_plan) AS old_plan,
+                   coalesce(word.price, old_price) AS old_price,
+                   coalesce(word.price_state, old_state) AS old_state,
+                   CASE WHEN word.id IS NULL THEN old_until ELSE word.locked_until END AS old_until
+              FROM compared
+              LEFT JOIN LATERAL (
+                   SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                     FROM services_ledgerentry
+                    WHERE keeps AND subscription_id = compared.id AND NOT period_only
+                    ORDER BY effective_at DESC, id DESC LIMIT 1) word ON true
+             WHERE is_new
         ), written AS MATERIALIZED (
             SELECT *,
                    CASE WHEN ended_at <= clock AND ended_at IS DISTINCT FROM old_end
@@ -1019,7 +1484,7 @@ BEGIN
                    (client_id, service_id, plan_id, price_state, locked_until) IS NOT DISTINCT FROM
                    (old_client, old_service, old_plan, old_state, old_until) AS same_terms,
                    (started_at, ended_at) IS NOT DISTINCT FROM (old_start, old_end) AS same_period
-              FROM compared
+              FROM told
              WHERE is_new
                AND (client_id, service_id, plan_id, price, price_state, locked_until,
                     started_at, ended_at) IS DISTINCT FROM
@@ -1266,6 +1731,120 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION value_before(service bigint, plan bigint, at timestamp with time zone, number bigint)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT value FROM services_cataloguevalue
+     WHERE (service_id = service OR plan_id = plan) AND (effective_at, id) < (at, number)
+       AND value IS NOT NULL AND NOT undone @> at AND NOT coalesce(held, value_is_held(id))
+     ORDER BY effective_at DESC, id DESC LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION value_before(service bigint, plan bigint, at timestamp with time zone, number bigint, known timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT value FROM services_cataloguevalue each
+     WHERE (service_id = service OR plan_id = plan) AND (effective_at, id) < (at, number)
+       AND value IS NOT NULL AND value_counts(each, at, known)
+     ORDER BY effective_at DESC, id DESC LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION value_counts(value services_cataloguevalue, at timestamp with time zone, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN known = 'infinity'
+                THEN NOT value.undone @> at AND NOT coalesce(value.held, value_is_held(value.id))
+                ELSE value.recorded_at <= known AND NOT value_undone(value.id, at, known)
+                 AND NOT value_is_held(value.id, known) END
+$function$;
+
+CREATE OR REPLACE FUNCTION value_is_held(value_id bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+    asked services_cataloguevalue;
+    each services_cataloguevalue;
+    before numeric;
+    found bigint[] := '{}';
+BEGIN
+    SELECT * INTO asked FROM services_cataloguevalue WHERE id = value_id;
+    FOR each IN
+        SELECT * FROM services_cataloguevalue value
+         WHERE held IS NULL AND (effective_at, id) <= (asked.effective_at, asked.id)
+           AND (service_id = asked.service_id OR plan_id = asked.plan_id)
+           AND NOT undone @> effective_at
+         ORDER BY effective_at, id
+    LOOP
+        SELECT value INTO before FROM services_cataloguevalue earlier
+         WHERE (service_id = each.service_id OR plan_id = each.plan_id)
+           AND (effective_at, id) < (each.effective_at, each.id) AND value IS NOT NULL
+           AND NOT undone @> each.effective_at
+           AND CASE WHEN held IS NULL THEN id <> ALL (found) ELSE NOT held END
+         ORDER BY effective_at DESC, id DESC LIMIT 1;
+        IF before IS DISTINCT FROM each.seen THEN
+            found := found || each.id;
+        END IF;
+    END LOOP;
+    RETURN asked.id = ANY (found);
+END $function$;
+
+CREATE OR REPLACE FUNCTION value_is_held(value_id bigint, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+    asked services_cataloguevalue;
+    each services_cataloguevalue;
+    before numeric;
+    found bigint[] := '{}';
+BEGIN
+    SELECT * INTO asked FROM services_cataloguevalue WHERE id = value_id;
+    IF NOT EXISTS (SELECT FROM services_cataloguevalue later
+                    WHERE (service_id = asked.service_id OR plan_id = asked.plan_id)
+                      AND effective_at <= asked.effective_at AND recorded_at > known) THEN
+        RETURN coalesce(asked.held, value_is_held(value_id));
+    END IF;
+    FOR each IN
+        SELECT * FROM services_cataloguevalue value
+         WHERE seen IS NOT NULL AND recorded_at <= known
+           AND (effective_at, id) <= (asked.effective_at, asked.id)
+           AND (service_id = asked.service_id OR plan_id = asked.plan_id)
+           AND NOT value_undone(id, effective_at, known)
+         ORDER BY effective_at, id
+    LOOP
+        SELECT value INTO before FROM services_cataloguevalue earlier
+         WHERE (service_id = each.service_id OR plan_id = each.plan_id)
+           AND (effective_at, id) < (each.effective_at, each.id) AND value IS NOT NULL
+           AND recorded_at <= known AND NOT value_undone(id, each.effective_at, known)
+           AND id <> ALL (found)
+         ORDER BY effective_at DESC, id DESC LIMIT 1;
+        IF before IS DISTINCT FROM each.seen THEN
+            found := found || each.id;
+        END IF;
+    END LOOP;
+    RETURN asked.id = ANY (found);
+END $function$;
+
+CREATE OR REPLACE FUNCTION value_undone(value_id bigint, at timestamp with time zone, known timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT coalesce(
+        (SELECT NOT again FROM services_cataloguevalue
+          WHERE undoes_id = value_id AND effective_at <= at AND recorded_at <= known
+          ORDER BY id DESC LIMIT 1), false)
+$function$;
+
 -- views -------------------------------------------------------------------------------------------
 
 CREATE VIEW plan_in_force AS
@@ -1289,35 +1868,41 @@ SELECT id,
    FROM services_service;
 
 CREATE VIEW subscription_in_force AS
-SELECT id,
-    client_id,
-    service_id,
-    plan_id,
+SELECT subscription.id,
+    subscription.client_id,
+    subscription.service_id,
+    subscription.plan_id,
         CASE
-            WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN price
-            WHEN (ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN price
-            WHEN (((price_state)::text = 'follows'::text) OR ((locked_until IS NOT NULL) AND (locked_until <= judged_at))) THEN COALESCE(price_rule_at(service_id, plan_id, judged_at), price)
-            ELSE price
+            WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN subscription.price
+            WHEN (subscription.ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN subscription.price
+            ELSE COALESCE(kept.price,
+            CASE
+                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN price_rule_at(subscription.service_id, subscription.plan_id, subscription.judged_at)
+                ELSE NULL::numeric
+            END, subscription.price)
         END AS price,
+    COALESCE(kept.price_state,
         CASE
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN 'follows'::character varying
-            ELSE price_state
-        END AS price_state,
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN 'follows'::character varying
+            ELSE subscription.price_state
+        END) AS price_state,
         CASE
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN NULL::timestamp with time zone
-            ELSE locked_until
+            WHEN (kept.id IS NOT NULL) THEN kept.locked_until
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN NULL::timestamp with time zone
+            ELSE subscription.locked_until
         END AS locked_until,
         CASE
-            WHEN ((locked_until IS NOT NULL) AND (locked_until <= judged_at)) THEN ''::character varying
-            ELSE price_reason
+            WHEN (((kept.price_state)::text <> (subscription.price_state)::text) OR ((kept.id IS NOT NULL) AND (kept.locked_until IS DISTINCT FROM subscription.locked_until))) THEN (kept.reason)::character varying
+            WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN ''::character varying
+            ELSE subscription.price_reason
         END AS price_reason,
-    comment,
-    stamp,
-    source,
-    external_id,
-    started_at,
-    ended_at
-   FROM ( SELECT services_subscription.id,
+    subscription.comment,
+    subscription.stamp,
+    subscription.source,
+    subscription.external_id,
+    subscription.started_at,
+    subscription.ended_at
+   FROM (( SELECT services_subscription.id,
             services_subscription.price,
             services_subscription.comment,
             services_subscription.stamp,
@@ -1332,7 +1917,15 @@ SELECT id,
             services_subscription.price_reason,
             services_subscription.price_state,
             LEAST(( SELECT book_now() AS book_now), (services_subscription.ended_at - '00:00:00.000001'::interval)) AS judged_at
-           FROM services_subscription) subscription;
+           FROM services_subscription) subscription
+     LEFT JOIN LATERAL ( SELECT (story.entry).id AS id,
+            (story.entry).price AS price,
+            (story.entry).price_state AS price_state,
+            (story.entry).locked_until AS locked_until,
+            kept_reason(story.entry) AS reason
+           FROM ( SELECT kept_entry(subscription.id, subscription.judged_at) AS entry
+                  WHERE (( SELECT keeps_late(book_now()) AS keeps_late) AND ((subscription.price_state)::text <> 'negotiated'::text) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
+                 OFFSET 0) story) kept ON (true));
 
 CREATE VIEW subtotal_in_force AS
 SELECT services_subtotal.service_id,
@@ -1351,4 +1944,13 @@ UNION ALL
     late_copies.paid_subscriptions,
     late_copies.paid_amount,
     0 AS changes
-   FROM late_copies() late_copies(service_id, plan_id, amount, paid_subscriptions, paid_amount);
+   FROM late_copies() late_copies(service_id, plan_id, amount, paid_subscriptions, paid_amount)
+UNION ALL
+ SELECT kept_amounts.service_id,
+    kept_amounts.plan_id,
+    0 AS subscriptions,
+    kept_amounts.amount,
+    0 AS paid_subscriptions,
+    kept_amounts.paid_amount,
+    0 AS changes
+   FROM kept_amounts() kept_amounts(service_id, plan_id, amount, paid_amount);

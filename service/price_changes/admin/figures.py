@@ -11,6 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 from price_changes import verbs
 from price_changes.models import PriceChange
+from price_changes.planning import standing
 from price_changes.planning.catalogue_value import CATALOGUE, value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
 from services.models import Skip, book_clock
@@ -19,10 +20,13 @@ Status = PriceChange.Status
 
 
 def at_todays_value(change: PriceChange) -> Decimal | None:
-    """The old value of its preview, where the catalogue has another one now; and the change, as it
-    is shown, leads from that one. One query for a change of the catalogue that has not begun."""
-    now = value_since(change)
-    if now is None:
+    """The old value of its preview, where the catalogue has another one now, or by its instant.
+
+    The change, as it is shown, leads from that one. One query for a change of the catalogue that
+    has not begun, none where `as_they_stand` has told what it finds.
+    """
+    now = change.finds if change.finds is not None else value_since(change)
+    if now in (None, change.old_value):
         return None
     previewed, change.old_value = change.old_value, now
     return previewed
@@ -49,9 +53,12 @@ def in_force(change: PriceChange) -> str:
 
 
 class Preview:
-    """A stored preview as the page shows it: JSON has no decimals."""
+    """A stored preview as the page shows it: JSON has no decimals. With what is scheduled before
+    and after it by now (two queries)."""
 
-    def __init__(self, kept: dict[str, Any]) -> None:
+    def __init__(self, change: PriceChange) -> None:
+        kept = change.preview
+        assert kept is not None
         self.rows, self.moves = kept["rows"], kept["moves"]
         self.stop_following = kept["stop_following"]
         self.as_of = parse_datetime(kept["as_of"])
@@ -61,7 +68,9 @@ class Preview:
             with_difference(pair) for pair in kept["by_service_and_plan"] if pair["moves"]
         ]
         self.clients = [with_difference(client) for client in kept["largest_movers"]]
-        self.scheduled_before: list[int] = kept["scheduled_before"]
+        around = standing.around(change)
+        self.scheduled_before = around["scheduled_before"]
+        self.scheduled_after = around["scheduled_after"]
         most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
         self.distribution = [
             {
@@ -118,7 +127,9 @@ class Outcome:
 
 def named_changes(change: PriceChange, preview: Preview | None, outcome: Outcome | None) -> Any:
     """The changes that this one's page names. One query."""
-    ids = {change.reverts_id, *(preview.scheduled_before if preview else ())}
+    ids = {change.reverts_id}
+    if preview:
+        ids |= {*preview.scheduled_before, *preview.scheduled_after}
     if outcome:
         ids |= {*outcome.held_by, *outcome.holds}
     named = models.Q(pk__in=ids - {None}) | models.Q(reverts=change.pk)

@@ -37,7 +37,8 @@ from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.forms import FORMS
 from price_changes.models import PriceChange
 from price_changes.planning.recount import Recount
-from price_changes.running import lifecycle
+from price_changes.planning.standing import as_they_stand, warning
+from price_changes.running import allowing
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
@@ -66,11 +67,12 @@ def url_of(change_id: int, page: str = "change") -> str:
 
 
 class WithProgress(ChangeList):
-    """A page of changes with what each says and how far it is: up to five queries for all."""
+    """A page of changes with what each says and how far it is: up to six queries for all."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         changes = list(self.result_list)
+        as_they_stand(changes)
         names, progress = Names.of_changes(changes), progress_of(changes)
         for change in changes:
             change.says = sentence(change, names)
@@ -206,6 +208,7 @@ class PriceChangeAdmin(BookAdmin):
         change = PriceChange.objects.filter(pk=object_id).first()
         if change is None:
             raise Http404(f"There is no price change {object_id}.")
+        as_they_stand([change])
         return change
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -244,8 +247,10 @@ class PriceChangeAdmin(BookAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
+        as_they_stand([change])
+        has_moved = warning(change)
         previewed_at_value = at_todays_value(change)
-        preview = Preview(change.preview) if change.preview else None
+        preview = Preview(change) if change.preview else None
         outcome = Outcome(change) if change.started_at else None
         others = named_changes(change, preview, outcome)
         names = Names.of_changes([change, *others.values()])
@@ -267,6 +272,7 @@ class PriceChangeAdmin(BookAdmin):
             live=moves_soon(change),
             currency=settings.CURRENCY,
             previewed_at_value=previewed_at_value,
+            warning=has_moved,
             preview=preview,
             progress=progress_of([change]).get(change.pk),
             outcome=outcome,
@@ -319,7 +325,7 @@ class PriceChangeAdmin(BookAdmin):
         if request.method == "POST" and (form is None or form.is_valid()):
             return self.do(request, change, verb, form.cleaned_data if form else {})
         if verb.name not in verbs.allowed(change):
-            messages.error(request, lifecycle.wrong_state(change, verb.name).detail)
+            messages.error(request, allowing.wrong_state(change, verb.name).detail)
             return HttpResponseRedirect(url_of(change.pk))
         says = verb.says
         if verb.name == "cancel" and (begun := in_force(change)):
@@ -344,7 +350,7 @@ class PriceChangeAdmin(BookAdmin):
             in_force_from=in_force_from(change),
             sentence=sentence(change, Names.of_changes([change])),
             form=form,
-            preview=change.preview and Preview(change.preview),
+            preview=change.preview and Preview(change),
             recount=counted,
             # One that asks for an approval shows figures that can be approved, or no button.
             approvable=form is None or (counted is not None and not counted.refuses_all),

@@ -1,6 +1,8 @@
 """What a person said is kept beside the instant, where it was given as local time.
 
 A plan is dated by the clock of the book. And a set that ends without having moved a row says so.
+
+Replaced: `repricing_finished`, in 0012. price_changes/schema.sql has what stands now.
 """
 
 from importlib import import_module

@@ -14,8 +14,10 @@ from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
-from price_changes.planning.rows_sql import fetch, rows_sql
+from price_changes.planning.catalogue_value import CATALOGUE
+from price_changes.planning.rows_sql import WRITTEN, fetch, rows_sql
 from services.hooks import WaitingChange
+from services.models import BookNow
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
@@ -29,10 +31,17 @@ Status = PriceChange.Status
 UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 
 
-def waiting_for(instant: datetime) -> list[WaitingChange]:
-    """Changes of a set, and their reverts, due by an instant and not applied yet. One query."""
+def waiting_for(instant: datetime, known_at: datetime | None = None) -> list[WaitingChange]:
+    """Changes of a set, and their reverts, due by an instant and not applied yet. One query.
+
+    Or not applied yet at the instant by which they were known: approved, and neither finished nor
+    cancelled. One that was held then stands there as one that waits.
+    """
     of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
-    due = PriceChange.objects.filter(of_sets, status__in=UNFINISHED, effective_at__lte=instant)
+    waits = Q(status__in=UNFINISHED)
+    if known_at is not None:
+        waits = Q(approved_at__lte=known_at) & (Q(finished_at=None) | Q(finished_at__gt=known_at))
+    due = PriceChange.objects.filter(of_sets, waits, effective_at__lte=instant)
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
         for change in due.only("title", "effective_at").order_by("effective_at", "approval")
@@ -58,8 +67,12 @@ EXISTS (SELECT FROM services_subscription one
 
 
 def scheduled() -> QuerySet[PriceChange]:
-    """What is approved and has not begun, in the order of its coming."""
+    """What is approved and has not begun, in the order of its coming.
+
+    A change of the catalogue whose instant has come is in force, though no worker has begun it.
+    """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
+    changes = changes.exclude(kind__in=CATALOGUE, effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 
@@ -71,7 +84,7 @@ def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]
     changes = scheduled() if change_id is None else scheduled().filter(pk=change_id)
     found = []
     for change in changes:
-        rows, params = rows_sql(change)
+        rows, params = rows_sql(change, of=WRITTEN)
         found.append((MOVED.format(columns="id", rows=rows), tuple(params)))
     return found
 
@@ -85,7 +98,7 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
     statements, params = [], []
     for change in changes.values():
-        rows, given = rows_sql(change)
+        rows, given = rows_sql(change, of=WRITTEN)
         moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
         statements.append(f"{moved} AND id = %s")
         params += [*given, subscription_id]

@@ -16,11 +16,12 @@ from typing import Any
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models import Q
 
 from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from price_changes.planning.catalogue_value import values_now
+from price_changes.planning.catalogue_value import CATALOGUE, values_now
 from price_changes.planning.rows_sql import fetch, rows_sql
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, book_clock
@@ -158,6 +159,7 @@ def count(change: PriceChange) -> Counted:
             for bucket, n in sorted(buckets.items())
         ],
         "scheduled_before": scheduled_before(change, instant_of(change)),
+        "scheduled_after": scheduled_after(change, instant_of(change)),
     }
     return Counted(rows, moves, fingerprint(change, digest, rows, moves, before, after), preview)
 
@@ -173,6 +175,26 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
         for other in others.only("service", "plan", "filter").order_by("effective_at", "approval")
         if all(about.get(name, value) == value for name, value in _about(other).items())
     ]
+
+
+def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
+    """Of a change of the catalogue: what will overrule it later, if it came at `at` (None: now).
+
+    One query.
+    """
+    if change.kind not in CATALOGUE:
+        return []
+    of: dict[str, Any] = (
+        {"service_id": change.service_id} if change.service_id else {"plan_id": change.plan_id}
+    )
+    later = PriceChange.objects.filter(
+        status=PriceChange.Status.SCHEDULED, kind=change.kind, **of
+    ).exclude(pk=change.pk)
+    after = Q(effective_at__gt=at or Clock())
+    if change.approval is not None:
+        after |= Q(effective_at=at, approval__gt=change.approval)
+    found = later.filter(after).order_by("effective_at", "approval")
+    return list(found.values_list("pk", flat=True))
 
 
 def _about(change: PriceChange) -> dict[str, Any]:

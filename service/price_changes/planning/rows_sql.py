@@ -38,11 +38,23 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
        coalesce(ended_at <= {at}, false) AS ended,
        full_price, discount_percent
-  FROM services_subscription subscription
-  JOIN services_service service ON service.id = subscription.service_id
-  JOIN services_plan plan ON plan.id = subscription.plan_id
+  FROM {subscriptions} subscription
+  JOIN {services} service ON service.id = subscription.service_id
+  JOIN {plans} plan ON plan.id = subscription.plan_id
  WHERE {where}
 """
+# A set is judged by the rows as they are written; the catalogue by what is in force, though it may
+# not be copied yet.
+WRITTEN = {
+    "subscriptions": "services_subscription",
+    "services": "services_service",
+    "plans": "services_plan",
+}
+IN_FORCE = {
+    "subscriptions": "subscription_in_force",
+    "services": "service_in_force",
+    "plans": "plan_in_force",
+}
 CATALOGUE_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN moves THEN target ELSE price END AS new_price,
@@ -89,8 +101,13 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
 SQL = tuple[str, list[Any]]
 
 
-def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
-    """The statement of the change's rows, judged as of `at` (its effective instant; else now)."""
+def rows_sql(
+    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] = IN_FORCE
+) -> SQL:
+    """The statement of the change's rows, judged as of `at` (its effective instant; else now).
+
+    `of`: which relations say how the rows of a change of the catalogue stand.
+    """
     at = at or change.effective_at or book_clock()
     if change.kind == Kind.REVERT:
         assert change.reverts is not None
@@ -104,7 +121,7 @@ def rows_sql(change: PriceChange, at: datetime | None = None) -> SQL:
         where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
     else:
         where, full_price, discount = f"plan.id = {int(change.plan_id or 0)}", None, "{}"
-    standing = STANDING.format(at=literal(at), where=where)
+    standing = STANDING.format(at=literal(at), where=where, **of)
     if change.for_new_only:
         return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
     value = literal(change.new_value)
@@ -134,7 +151,7 @@ def _set_rows(change: PriceChange, at: datetime) -> SQL:
     ids, params = query.values("pk").query.sql_with_params()
     whole = not change.filter
     where = "true" if whole else f"subscription.id IN ({ids})"
-    standing = STANDING.format(at=literal(at), where=where)
+    standing = STANDING.format(at=literal(at), where=where, **WRITTEN)
     rule = "price_rule(full_price, discount_percent)"
     target, new_state = {
         Adjustment.LOCK: ("price", "locked"),

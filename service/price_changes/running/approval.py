@@ -67,25 +67,29 @@ def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
 
 
 def when_moved_given(change: PriceChange, given: str | None) -> str:
-    if change.kind != Kind.SET:
-        if given not in (None, "", WhenMoved.CURRENT):
-            raise ChangeError(
-                "always_current",
-                "A change of the catalogue and a revert move what is there at their instant:"
-                " when_moved is current.",
-                parameter="when_moved",
-                value=str(given)[:100],
-                allowed=[WhenMoved.CURRENT.value],
-            )
-        return WhenMoved.CURRENT
+    """Checked; hold unless something else is said. A revert is always current, and of a change of
+    the catalogue no rows can be frozen."""
+    allowed = list(WhenMoved)
+    if change.reverts_id is not None:
+        allowed = [WhenMoved.CURRENT]
+    elif change.kind in CATALOGUE:
+        allowed = [WhenMoved.HOLD, WhenMoved.CURRENT]
     if given in (None, ""):
-        return WhenMoved.HOLD
-    if given not in WhenMoved.values:
+        return allowed[0]
+    if given in allowed:
+        return str(given)
+    about: dict[str, Any] = {
+        "parameter": "when_moved",
+        "value": str(given)[:100],
+        "allowed": [each.value for each in allowed],
+    }
+    if change.reverts_id is not None:
         raise ChangeError(
-            "unknown_value",
-            f"when_moved may be {', '.join(WhenMoved.values)}.",
-            parameter="when_moved",
-            value=str(given)[:100],
-            allowed=WhenMoved.values,
+            "always_current",
+            "A revert moves what is there at its instant: when_moved is current.",
+            **about,
         )
-    return str(given)
+    what = "a change of the catalogue" if change.kind in CATALOGUE else "a set"
+    raise ChangeError(
+        "unknown_value", f"when_moved of {what} may be {', '.join(about['allowed'])}.", **about
+    )

@@ -1,9 +1,9 @@
-"""What goes on of a list price or a discount that is cancelled after its instant."""
+"""What goes on of a change that is cancelled after its instant: of a set nothing."""
 
 from __future__ import annotations
 
 from price_changes.models import PriceChange
-from services.models import Repricing, RepricingStep
+from services.models import Clock, Repricing, RepricingStep, Skip
 
 
 def go_on(change: PriceChange) -> None:
@@ -16,3 +16,20 @@ def go_on(change: PriceChange) -> None:
             work.comment = ""
         work.paused_at = None
         work.save(update_fields=["comment", "paused_at"])
+
+
+def stop(change: PriceChange) -> None:
+    """Nothing more of a set moves; what is left on its list is told to be cancelled."""
+    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
+    for work in due:
+        # A chunk in hand holds its step, and ends first.
+        steps = work.steps.select_for_update().order_by("pk")
+        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
+        work.steps.all().delete()
+        work.refresh_from_db()
+        rows = sum(step.subscriptions - step.checked for step in left)
+        if rows > 0:
+            Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
+        Repricing.objects.filter(pk=work.pk).update(
+            finished_at=Clock(), paused_at=None, checked=work.checked + max(0, rows)
+        )

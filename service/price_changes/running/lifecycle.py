@@ -8,8 +8,6 @@ the second one is told what the first has done. The planning is in `definition`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -23,61 +21,21 @@ from price_changes.planning.catalogue_value import CATALOGUE, subject, value_wit
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
-from price_changes.running import approval, cancelling, starting
+from price_changes.running import allowing, approval, cancelling, starting
 from pricebook.kit.points import at_point
 from services import catalogue_values
-from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
+from services.models import Clock, Repricing, book_clock
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
-# The states that allow each verb.
-ALLOWED = {
-    "preview": [Status.PLANNED, Status.HELD],
-    "approve": [Status.PLANNED, Status.HELD],
-    "pause": [Status.APPLYING],
-    "resume": [Status.PAUSED],
-    "cancel": [
-        Status.PLANNED,
-        Status.SCHEDULED,
-        Status.HELD,
-        Status.APPLYING,
-        Status.PAUSED,
-    ],
-    "revert": [Status.APPLIED],
-    # Where the rules of its time zone have moved: `other_instant`.
-    "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
-}
 
-
-def allowed(change: PriceChange) -> list[str]:
-    """The verbs that the state of a change allows."""
-    found = [verb for verb, states in ALLOWED.items() if change.status in states]
-    if "keep_instant" in found and other_instant(change) is None:
-        found.remove("keep_instant")
-    return found
-
-
-@contextmanager
-def _held(change_id: int, verb: str) -> Iterator[PriceChange]:
+def preview(change_id: int) -> PriceChange:
+    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is None:
-            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
-        if change.status not in ALLOWED[verb]:
-            raise wrong_state(change, verb)
-        yield change
-
-
-def wrong_state(change: PriceChange, verb: str) -> ChangeError:
-    states = [state.value for state in ALLOWED[verb]]
-    return ChangeError(
-        "wrong_state",
-        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
-        f" {' or '.join(states)}.",
-        409,
-        state=change.status,
-        allowed=states,
-    )
+        if change is not None:
+            allowing.hold_if_held(change)
+        return previews.preview(change_id)
 
 
 def approve(
@@ -90,15 +48,15 @@ def approve(
 ) -> PriceChange:
     """Approve what the latest preview showed; the change falls due at its instant, or at once.
 
-    `when_moved`: what happens if rows have moved by then (hold, frozen, current; a change of the
-    catalogue and a revert are always current). `effective_at` is for one that was held, whose
-    instant has passed, and for one that was planned without an instant; with `time_zone` it is a
-    local time there. Raises ChangeError.
+    `when_moved`: what happens if rows have moved by then (hold, frozen, current); of a change of
+    the catalogue, if the value before it is another one then (hold, current). A revert is always
+    current. `effective_at` is for one that was held, whose instant has passed, and for one that was
+    planned without an instant; with `time_zone` it is a local time there. Raises ChangeError.
     `frozen` lists the rows now, in one statement; for all others they are counted again, in one
     too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
     new preview is kept, and MovedSincePreview has its figures.
     """
-    with _held(change_id, "approve") as change:
+    with allowing.held(change_id, "approve") as change:
         approval.refuse_approver(change, author)
         approval.refuse_fingerprint(change, fingerprint)
         change.when_moved = approval.when_moved_given(change, when_moved)
@@ -106,7 +64,8 @@ def approve(
         try:
             with transaction.atomic():  # a refusal gives back what it has locked and listed
                 if change.when_moved != WhenMoved.FROZEN:
-                    recount.refuse_if_moved(change, change.when_moved == WhenMoved.HOLD)
+                    exactly = change.kind == Kind.SET and change.when_moved == WhenMoved.HOLD
+                    recount.refuse_if_moved(change, exactly)
                 _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
             was = recount.seen(change)
@@ -167,6 +126,7 @@ def _decide(change: PriceChange, author: str) -> None:
             author,
             change.for_new_only,
             change.locked_until if change.for_new_only else None,
+            hold=change.when_moved == WhenMoved.HOLD,
         )
 
 
@@ -215,7 +175,7 @@ def _freeze(change: PriceChange, at: datetime | None) -> None:
 
 def keep_instant(change_id: int, author: str) -> PriceChange:
     """Decide that its instant stays, though its local time is another one by today's rules."""
-    with _held(change_id, "keep_instant") as change:
+    with allowing.held(change_id, "keep_instant") as change:
         if other_instant(change) is None:
             raise ChangeError(
                 "instant_agrees",
@@ -230,7 +190,7 @@ def keep_instant(change_id: int, author: str) -> PriceChange:
 
 def pause(change_id: int, author: str) -> PriceChange:
     """Leave the remaining rows alone until somebody resumes. Waits for no chunk."""
-    with _held(change_id, "pause") as change:
+    with allowing.held(change_id, "pause") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=Clock())
         change.status = Status.PAUSED
         change.paused_by, change.paused_at = author, book_clock()
@@ -241,15 +201,23 @@ def pause(change_id: int, author: str) -> PriceChange:
 
 
 def resume(change_id: int, author: str) -> PriceChange:
-    with _held(change_id, "resume") as change:
+    with allowing.held(change_id, "resume") as change:
         Repricing.objects.due().filter(change_id=change_id).update(paused_at=None)
         change.status = Status.APPLYING
         change.resumed_by, change.resumed_at = author, book_clock()
         if not Repricing.objects.due().filter(change_id=change_id).exists():
-            change.status, change.finished_at = Status.APPLIED, book_clock()
+            change.status = Status.REVERTED if _is_taken_back(change) else Status.APPLIED
+            change.finished_at = book_clock()
         change.save(update_fields=["status", "resumed_by", "resumed_at", "finished_at"])
         at_point("resumed")
     return change
+
+
+def _is_taken_back(change: PriceChange) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT is_taken_back(%s)", [change.pk])
+        found: bool = cursor.fetchone()[0]
+    return found
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
@@ -259,15 +227,22 @@ def cancel(change_id: int, author: str) -> PriceChange:
     Of a set nothing more moves. A list price or a discount was in force for all who follow until
     now, so the workers go on to write that. Waits for chunks in hand.
     """
-    with _held(change_id, "cancel") as change:
+    with allowing.held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
             began = _begun_or_withdrawn(change, author)
+        if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
+            raise ChangeError(
+                "reverted_already",
+                f"Price change {change_id} is being reverted by price change {back.pk}: approve"
+                " that one, or cancel it first.",
+                409,
+            )
         if began:
-            if change.kind in CATALOGUE and not change.for_new_only:
+            if change.kind in CATALOGUE:
                 cancelling.go_on(change)
             else:
-                _stop(change)
+                cancelling.stop(change)
             at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
         change.status, change.cancelled_by = Status.CANCELLED, author
@@ -301,33 +276,19 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
     return change.status != Status.CANCELLED
 
 
-def _stop(change: PriceChange) -> None:
-    due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
-    # Who is planning one ends first, so that its steps are found; who comes later finds it done.
-    list(due.filter(planned_at=None).select_for_update())
-    for work in due:
-        # A chunk in hand holds its step, and ends first.
-        steps = work.steps.select_for_update().order_by("pk")
-        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
-        work.steps.all().delete()
-        work.refresh_from_db()
-        rows = sum(step.subscriptions - step.checked for step in left)
-        if rows > 0:
-            Skip.objects.create(repricing=work, reason=Skip.Reason.CANCELLED, rows=rows)
-        Repricing.objects.filter(pk=work.pk).update(
-            finished_at=Clock(), paused_at=None, checked=work.checked + max(0, rows)
-        )
-
-
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
     """Plan the change that takes this one back, with its own preview.
 
     It restores the price, the price state and the stamped comment of every row that nobody
-    touched since, and lists the others. With `approve_too` it is approved in the same transaction.
+    touched since, and lists the others. One of the catalogue may be taken back from its instant on,
+    whatever workers have copied of it: all had its price until then. With `approve_too` it is
+    approved in the same transaction.
     """
     try:
-        with _held(change_id, "revert") as change:
+        with allowing.held(change_id, "revert") as change:
             _refuse_to_revert(change)
+            if change.status == Status.SCHEDULED:
+                _begin(change)
             back = _plan_revert(change, author)
             back = previews.preview(back.pk)
             at_point("revert planned")
@@ -350,6 +311,18 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             "reverted_already", f"Price change {change_id} is being reverted already.", 409
         ) from error
     return back
+
+
+def _begin(change: PriceChange) -> None:
+    """One that is in force, and that no worker has begun, is begun here, to be taken back."""
+    _lock_subject(change)
+    try:
+        with transaction.atomic():
+            starting.start(change)
+    except IntegrityError:
+        change.refresh_from_db()  # the database refuses its copy, and a worker will hold it
+    if change.status not in (Status.APPLYING, Status.APPLIED):
+        raise allowing.wrong_state(change, "revert")
 
 
 def _refuse_to_revert(change: PriceChange) -> None:

@@ -19,11 +19,13 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import QuerySet, Sum
 
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
 from price_changes.planning.preview import HASH, drift, fingerprint
 from price_changes.planning.rows_sql import rows_sql
+from price_changes.running import cancelling
 from pricebook.kit.points import at_point
-from services import catalogue_values, repricing
+from services import catalogue_values, held_values, repricing
 from services.bounds import HIGHEST_PRICE
 from services.models import (
     Clock,
@@ -109,6 +111,7 @@ def start(change: PriceChange) -> None:
     change.started_at = book_clock()
     change.status = Status.APPLYING
     if change.kind in CATALOGUE:
+        _go_on_with(change.reverts)
         _start_catalogue(change)
     else:
         _start_rows(change)
@@ -121,6 +124,17 @@ def start(change: PriceChange) -> None:
     if change.status == Status.APPLYING and not _repricings(change).due().exists():
         change.status, change.finished_at = Status.APPLIED, book_clock()
         change.save(update_fields=["status", "finished_at"])
+
+
+def _go_on_with(undone: PriceChange | None) -> None:
+    """What is taken back before it is applied is written to its end, and stamps nothing any more.
+
+    It is reverted by then: a trigger says so.
+    """
+    if undone is not None and undone.status in (Status.APPLYING, Status.PAUSED):
+        cancelling.go_on(undone)
+        undone.status = Status.APPLYING
+        undone.save(update_fields=["status"])
 
 
 def _take_turns(undone: PriceChange | None) -> None:
@@ -153,6 +167,11 @@ def _start_catalogue(change: PriceChange) -> None:
         change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
         return
     assert change.effective_at is not None
+    found = standing.found_by(change)
+    held_values.judge(change.pk)
+    if found is not None and found.is_held:
+        standing.hold(change, found)
+        return
     notes = []
     if change.drift:
         notes.append(
@@ -167,7 +186,7 @@ def _start_catalogue(change: PriceChange) -> None:
             role, pk, change.first.pk, counts=not change.counts_again, at=at
         )
     else:
-        before = catalogue_values.value_before(role, change.pk)
+        before = catalogue_values.value_before(change.pk)
         if before != change.old_value:
             notes.append(f"The value before it was {before}, not {change.old_value}.")
     change.old_value = before
@@ -183,7 +202,7 @@ def _start_catalogue(change: PriceChange) -> None:
     }
     if later is not None:
         notes.append(f"Superseded from the start by price change {later[0]}.")
-    if before != change.new_value:
+    if before != change.new_value or change.for_new_only:
         kind = Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE
         locked_until = change.locked_until if change.for_new_only else None
         Repricing.objects.create(**edit, kind=kind, locked_until=locked_until)

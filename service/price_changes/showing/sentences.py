@@ -66,17 +66,21 @@ def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:
 
 
 def sentence(change: PriceChange, names: Names) -> str:
-    """What it does, without its title: "List price of Fibre: 250.00 → 260.00 USD"."""
+    """What it does, without its title: "List price of Fibre: 250.00 → 260.00 USD".
+
+    Of one that is scheduled from what it will find, where `as_they_stand` has told that.
+    """
     if change.kind == Kind.SET:
         return f"{_set(change.filter or {}, names)}: {_adjustment(change)}"
     if change.kind == Kind.REVERT:
         return f"What price change {change.reverts_id} has moved goes back"
+    old_value = change.old_value if change.finds is None else change.finds
     if change.kind == Kind.LIST_PRICE:
         says = f"List price of {names.service(change.service_id)}"
-        says += f": {_amount(change.old_value)} → {_amount(change.new_value)} {settings.CURRENCY}"
+        says += f": {_amount(old_value)} → {_amount(change.new_value)} {settings.CURRENCY}"
     else:
         says = f"Discount of {names.plan(change.plan_id)}"
-        says += f": {_percent(change.old_value)} → {_percent(change.new_value)} %"
+        says += f": {_percent(old_value)} → {_percent(change.new_value)} %"
     if change.for_new_only:
         until = f" until {_instant(change.locked_until)}" if change.locked_until else ""
         says += f", for new subscriptions only; those that are there keep their price{until}"

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Sum
 
 from price_changes.models import PriceChange
+from price_changes.planning import standing
 from price_changes.planning.catalogue_value import value_since
 from price_changes.running import outcomes
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
@@ -36,7 +37,9 @@ def lines(change: PriceChange, preview: bool) -> Iterator[str]:
 def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
     if change.title:
         yield "does", does(change)
-    if (now := value_since(change)) is not None:
+    if warning := standing.warning(change):
+        yield "has moved", warning
+    elif change.finds is None and (now := value_since(change)) is not None:
         yield "the catalogue says", f"{money(now)}: the figures of the preview are no longer true"
     if change.reason:
         yield "reason", change.reason
@@ -52,6 +55,8 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
         yield "in force from", "its approval"
     if change.approved_by and change.kind in (Kind.SET, Kind.REVERT):
         yield "if rows have moved", change.when_moved
+    elif change.approved_by and change.when_moved == PriceChange.WhenMoved.HOLD:
+        yield "if another value is there", change.when_moved
     yield "planned by", f"{change.planned_by or 'nobody known'}, {moment(change.planned_at)}"
     if change.approved_by:
         yield "approved by", f"{change.approved_by}, {moment(change.approved_at)}"
@@ -73,11 +78,12 @@ def does(change: PriceChange) -> str:
         return f"what price change {change.reverts_id} moved goes back"
     if change.kind == Kind.SET:
         return f"{_set(change.filter or {})}: {_adjustment(change)}"
+    old_value = change.old_value if change.finds is None else change.finds
     if change.kind == Kind.LIST_PRICE:
-        thing, old, new = "list price", money(change.old_value), money(change.new_value)
+        thing, old, new = "list price", money(old_value), money(change.new_value)
         name = change.service.name if change.service else f"service {change.service_id}, deleted"
     else:
-        thing, old, new = "discount", _percent(change.old_value), _percent(change.new_value)
+        thing, old, new = "discount", _percent(old_value), _percent(change.new_value)
         name = f"plan {change.plan or change.plan_id}:"
     whom = " for new subscriptions only" if change.for_new_only else ""
     if change.locked_until:
@@ -139,10 +145,15 @@ def preview_lines(change: PriceChange, seen: dict[str, Any]) -> Iterator[str]:
     yield from _movers(seen["largest_movers"])
     if not locks:
         yield from _distribution(seen["distribution"])
-    if seen["scheduled_before"]:
-        numbers = ", ".join(map(str, seen["scheduled_before"]))
+    around = standing.around(change)
+    if around["scheduled_before"]:
+        numbers = ", ".join(map(str, around["scheduled_before"]))
         yield ""
         yield f"  Scheduled before it, and not in these figures: price change {numbers}."
+    if around["scheduled_after"]:
+        numbers = ", ".join(map(str, around["scheduled_after"]))
+        yield ""
+        yield f"  Scheduled after it, and will overrule it: price change {numbers}."
 
 
 def _pairs(pairs: list[dict[str, Any]]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import inf
 from random import Random
 from typing import Any
 
@@ -175,15 +176,33 @@ class Asking:
         chosen = ahead if self.every else [self.random.choice(ahead)]
         self._compare_as_of(chosen, f"{when} {self._said(now)}", self._waiting(chosen[-1][1]))
 
+    def _compare_known(self, when: str) -> None:
+        """What was known at each instant at which something was recorded, and just before."""
+        recorded = {event.minute for event in self.telling.told}
+        before = {instant(minute) - MICROSECOND for minute in recorded}
+        for known_at in sorted({instant(minute) + SECOND for minute in recorded} | before):
+            if histories.START < known_at <= self.timeline.now:
+                instants = list(self._instants())
+                waiting = self._waiting(max(at for _, at in instants))
+                asked = instants if self.every else self.random.sample(instants, 2)
+                self._compare_as_of(asked, when, waiting, known_at)
+
     def _compare_as_of(
-        self, instants: list[tuple[str, datetime]], when: str, waiting: dict[int, datetime]
+        self,
+        instants: list[tuple[str, datetime]],
+        when: str,
+        waiting: dict[int, datetime],
+        known_at: datetime | None = None,
     ) -> None:
+        recorded = [fact.recorded_at for fact in self.telling.oracle.facts]
+        # The number before which all stands that was recorded by then.
+        known = inf if known_at is None else 1 + sum(each <= known_at for each in recorded)
         found: dict[tuple[int, int], tuple[Any, ...]] = {}
         numbers = {pk: number for number, pk in self.subscriptions.items()}
         statements: list[str] = []
         values: list[Any] = []
         for n, (_, at) in enumerate(instants):
-            sql, params = point_in_time.as_of(at)
+            sql, params = point_in_time.as_of(at, known_at=known_at)
             statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
             values.extend(params)
         with connection.cursor() as cursor:
@@ -191,15 +210,17 @@ class Asking:
             for n, pk, *row, _ in cursor.fetchall():
                 found[n, numbers[pk]] = tuple(row)
         for n, (where, at) in enumerate(instants):
-            answers = self.telling.oracle.paying(at)
+            answers = self.telling.oracle.paying(at, known)
             for number in self.subscriptions:
                 if number in waiting and at >= waiting[number]:
                     continue
                 answer = answers.get(number)
                 told, should = found.get((n, number)), answer and self._told(answer)
                 if told != should:
-                    about = f"#{number} {where} {self._said(at)}"
-                    self._differs("as_of", when, about, told and told[-3:], should and should[-3:])
+                    about, reader = f"#{number} {where} {self._said(at)}", "as_of"
+                    if known_at is not None:
+                        about, reader = f"{about}, known at {self._said(known_at)}", "known_at"
+                    self._differs(reader, when, about, told and told[-3:], should and should[-3:])
 
     def _compare_then(self, now: datetime, when: str) -> None:
         waiting = self._waiting(now)

@@ -153,8 +153,8 @@ class Oracle:
                 end = to
         return start, end, gaps
 
-    def start(self, subscription: int) -> datetime:
-        return self._periods(subscription)[0]
+    def start(self, subscription: int, known: float = inf) -> datetime:
+        return self._periods(subscription, known=known)[0]
 
     def end(self, subscription: int) -> datetime | None:
         return self._periods(subscription)[1]
@@ -169,8 +169,9 @@ class Oracle:
             return of_gap
         return next((since for since, to in gaps if since <= end <= to), end)
 
-    def active(self, subscription: int, at: datetime) -> bool:
-        return self.start(subscription) <= at and self.ended(subscription, at) is None
+    def active(self, subscription: int, at: datetime, known: float = inf) -> bool:
+        begun = self.start(subscription, known) <= at
+        return begun and self.ended(subscription, at, known=known) is None
 
     # --- One subscription
 
@@ -360,18 +361,17 @@ class Oracle:
     # --- What is asked for
 
     @kept_until_a_fact_comes
-    def answer(self, subscription: int, at: datetime) -> Answer | None:
+    def answer(self, subscription: int, at: datetime, known: float = inf) -> Answer | None:
         """None where it was not there: not recorded yet and not begun, or deleted."""
         opened = self.opened(subscription)
-        if at < opened.recorded_at and at < self.start(subscription):
+        came = at >= opened.recorded_at or at >= self.start(subscription, known)
+        if opened.number >= known or not came or self.deleted(subscription, (at, AFTER), known):
             return None
-        if self.deleted(subscription, (at, AFTER)):
-            return None
-        end = self.ended(subscription, at)
+        end = self.ended(subscription, at, known=known)
         place: Place = (at, AFTER) if end is None else (end, BEFORE)
-        standing, price = self.standing(subscription, place)
+        standing, price = self.standing(subscription, place, known)
         return Answer(
-            self.active(subscription, at),
+            self.active(subscription, at, known),
             standing.client,
             standing.service,
             standing.plan,
@@ -380,13 +380,13 @@ class Oracle:
             standing.until,
         )
 
-    def paying(self, at: datetime) -> dict[int, Answer]:
+    def paying(self, at: datetime, known: float = inf) -> dict[int, Answer]:
         """Who pays, and what."""
-        return {pk: answer for pk, answer in self.all(at).items() if answer.active}
+        return {pk: answer for pk, answer in self.all(at, known).items() if answer.active}
 
-    def all(self, at: datetime) -> dict[int, Answer]:
+    def all(self, at: datetime, known: float = inf) -> dict[int, Answer]:
         """Who is there, paying or not."""
-        answers = ((pk, self.answer(pk, at)) for pk in self.subscriptions)
+        answers = ((pk, self.answer(pk, at, known)) for pk in self.subscriptions)
         return {pk: answer for pk, answer in answers if answer is not None}
 
     # --- Looking through the facts

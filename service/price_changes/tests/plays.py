@@ -17,7 +17,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import lifecycle
+from price_changes.running import allowing, lifecycle
 from price_changes.tests import histories
 from price_changes.tests.asking import SECOND, Asking, Book, Difference
 from price_changes.tests.histories import SETS, Event, History, instant
@@ -72,10 +72,12 @@ class Play(Asking):
         end = self.timeline.now + histories.MINUTE
         self._compare_now(end, "at the end, before workers came")
         self._compare_then(end, "at the end, before workers came")
+        self._compare_known("at the end, before workers came")
         self._resume_all()
         repricing.reprice()
         self._compare_now(end, "at the end")
         self._compare_then(end, "at the end")
+        self._compare_known("at the end")
 
     def _set(self, at: datetime) -> None:
         self.timeline.set(at, self.history.ticks)
@@ -129,7 +131,8 @@ class Play(Asking):
                     f"UPDATE {model._meta.db_table} SET {field} = %s WHERE id = %s", [value, pk]
                 )
         else:
-            thing = model.objects.get(pk=pk)
+            # Who edits has read what is in force; a copy that is late is nobody's old value.
+            thing = model.objects.in_force().get(pk=pk)
             setattr(thing, field, value)
             if by == "save":
                 thing.save()
@@ -195,7 +198,7 @@ class Play(Asking):
             lifecycle.revert(back.pk, "carl", approve_too=True)
         else:
             status = PriceChange.objects.values_list("status", flat=True).get(pk=change)
-            if about["by"] == "cancel" and status in lifecycle.ALLOWED["cancel"]:
+            if about["by"] == "cancel" and status in allowing.ALLOWED["cancel"]:
                 lifecycle.cancel(change, "carl")
             else:
                 lifecycle.revert(change, "carl", approve_too=True)

@@ -279,7 +279,8 @@ class TestThePage:
         change = of_list_price()
         # * the session * its user * the change * those that it names * its service's name
         # * the list price of now, beside the one that was previewed
-        with django_assert_num_queries(6) as queries:
+        # * what is scheduled before it, * and after it
+        with django_assert_num_queries(8) as queries:
             ann.get(url("change", change.pk))
         assert not any("services_subscription" in query["sql"] for query in queries)
 

@@ -76,9 +76,9 @@ class TestDoubleEntries:
         subscription = a_subscription(service=a_service(full_price=100), plan=a_plan(0))
         start = clock()
         prices = {"kind": "list_price", "service": subscription.service_id}
-        scheduled(start + 2 * MOMENT, **prices, new_value=300)
+        scheduled(start + 2 * MOMENT, "current", **prices, new_value=300)
         drained()
-        scheduled(start + MOMENT, **prices, new_value=200)
+        scheduled(start + MOMENT, "current", **prices, new_value=200)
         drained()
         return subscription
 

@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import OtherInstant, other_instant, said_instant
-from price_changes.running import lifecycle
+from price_changes.running import allowing, lifecycle
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.tests.changes import approved, clock, drained, planned
 from pricebook.tests.pages import OpenedForm
@@ -221,14 +221,14 @@ class TestWhereTheRulesHaveMoved:
         moved.refresh_from_db()
         assert (moved.effective_at, moved.instant_kept_by) == (utc(8), "ann")
         assert other_instant(moved) is None
-        assert "keep_instant" not in lifecycle.allowed(moved)
+        assert "keep_instant" not in allowing.allowed(moved)
         call_command("zone_rules", stdout=io.StringIO())
 
     def test_or_not_where_the_rules_agree(self, change):
         with pytest.raises(ChangeError) as refused:
             lifecycle.keep_instant(change.pk, "ann")
         assert refused.value.code == "instant_agrees"
-        assert "keep_instant" not in lifecycle.allowed(change)
+        assert "keep_instant" not in allowing.allowed(change)
 
     def test_by_program_and_by_command(self, moved):
         api = APIClient()

@@ -26,6 +26,7 @@ from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.standing import rule
 from price_changes.tests.timeline import Timeline
 from services import catalogue_values
+from services.ledger import point_in_time
 from services.models import CatalogueValue
 
 # In the suite always the same few; HISTORIES asks for others, and so many.
@@ -313,6 +314,18 @@ def writers_trust_copies(_):
         sql(made.replace("price_rule_at(", "stored_rule("))
 
 
+def what_was_recorded_later_was_known(monkeypatch):
+    monkeypatch.setitem(point_in_time.BY_KNOWN, "recorded", "")
+
+
+def an_end_that_was_recorded_later_was_known(_):
+    sql("""CREATE OR REPLACE FUNCTION period_known(subscription bigint, known timestamptz)
+           RETURNS TABLE (started_at timestamptz, ended_at timestamptz) LANGUAGE sql STABLE AS $$
+               SELECT started_at, ended_at FROM services_ledgerentry
+                WHERE subscription_id = subscription AND started_at IS NOT NULL
+                ORDER BY id DESC LIMIT 1 $$""")
+
+
 def sql(statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -322,6 +335,8 @@ MUTANTS = [
     copies_are_handed_on,
     a_cancel_undoes_from_the_instant_of_the_change,
     writers_trust_copies,
+    what_was_recorded_later_was_known,
+    an_end_that_was_recorded_later_was_known,
 ]
 
 

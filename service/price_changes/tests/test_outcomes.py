@@ -307,6 +307,24 @@ def test_nor_does_a_lock_that_had_ended_and_is_swept_late(schedule):
     cancelled_after(scene, lambda _: None, lambda: LockEnd.objects.bulk_create(noted))
 
 
+@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+def test_who_was_kept_until_the_cancellation_pays_what_has_come_since(schedule):
+    """Its lock had ended before, and is swept when the later change is applied already."""
+    scene = Scene(schedule)
+    price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
+    noted = list(LockEnd.objects.all())
+    LockEnd.objects.all().delete()
+    cancelled_after(scene, lambda _: None)
+    later = scene.list_price(40, 4)
+    scene.ends()
+    LockEnd.objects.bulk_create(noted)
+    drained()
+    row = Subscription.objects.get(pk=scene.rows[0].pk)
+    assert (row.price, row.price_state) == (36, "follows")
+    assert LedgerEntry.objects.filter(change_id=later.pk, subscription_id=row.pk).count() == 1
+    assert said(later) == (3, {})
+
+
 def cancelled_after(scene, before, then=lambda: None):
     before(scene)
     kept = scene.change("discount", 2, plan=scene.plan.pk, new_value=20, for_new_only=True)

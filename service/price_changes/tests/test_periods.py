@@ -25,7 +25,7 @@ from price_changes.tests.changes import (
 )
 from services import ledger
 from services.audit import book_check
-from services.ledger import changes_feed
+from services.ledger import recorded
 from services.models import LedgerEntry, Subscription
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
@@ -238,11 +238,11 @@ class TestWhetherSilenceMeansThatNothingIsNew:
         """As a user of the database reads it who may not read the statistics of others."""
         a_subscription()
         statistics = "(SELECT pid, NULL::timestamptz AS backend_start, xact_start FROM {0})"
-        hidden = changes_feed.WRITERS.replace(
+        hidden = recorded.WRITERS.replace(
             "pg_stat_activity", statistics.format("pg_stat_activity WHERE false")
         )
-        assert hidden != changes_feed.WRITERS
-        monkeypatch.setattr(changes_feed, "WRITERS", hidden)
+        assert hidden != recorded.WRITERS
+        monkeypatch.setattr(recorded, "WRITERS", hidden)
         assert ledger.feed().complete_until is not None
         with a_person() as person:
             person.execute("SELECT pg_current_xact_id()")

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.running import lifecycle, moving, outcomes, starting
+from price_changes.running import allowing, cancelling, lifecycle, moving, outcomes, starting
 from price_changes.tests.changes import (
     accounted,
     applied,
@@ -31,7 +31,7 @@ from price_changes.tests.changes import (
 from services import repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
-from services.repricing import chunks, planning
+from services.repricing import chunks
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
     CREATE,
@@ -80,11 +80,11 @@ def refusal(background):
 
 @contextmanager
 def _held_without_a_lock(change_id, verb):
-    """As lifecycle._held, but who reads the state does not hold it."""
+    """As allowing.held, but who reads the state does not hold it."""
     with transaction.atomic():
         change = PriceChange.objects.get(pk=change_id)
-        if change.status not in lifecycle.ALLOWED[verb]:
-            raise lifecycle.wrong_state(change, verb)
+        if change.status not in allowing.ALLOWED[verb]:
+            raise allowing.wrong_state(change, verb)
         yield change
 
 
@@ -107,7 +107,7 @@ class TestTwoApprovals:
         assert stands(subscription)[0] == 105
 
     def test_without_the_lock_would_both_be_done(self, monkeypatch, subscription):
-        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        monkeypatch.setattr(allowing, "held", _held_without_a_lock)
         assert self.second(monkeypatch) is None
 
 
@@ -129,7 +129,7 @@ class TestAnApprovalBesideAPreview:
 
     def test_without_the_lock_would_be_of_the_one_before(self, monkeypatch, settings, subscription):
         settings.APPROVAL_DRIFT = 100  # the recount would refuse it
-        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        monkeypatch.setattr(allowing, "held", _held_without_a_lock)
         assert self.approval(monkeypatch, subscription) is None
 
 
@@ -151,11 +151,11 @@ class TestTwoReverts:
         assert stands(subscription)[:2] == (100, "follows")
 
     def test_have_one_without_the_lock_too(self, monkeypatch, subscription):
-        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        monkeypatch.setattr(allowing, "held", _held_without_a_lock)
         assert self.second(monkeypatch) == "reverted_already"  # by the constraint
 
     def test_without_lock_and_constraint_there_would_be_two(self, monkeypatch, subscription):
-        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        monkeypatch.setattr(allowing, "held", _held_without_a_lock)
         with connection.cursor() as cursor:
             cursor.execute("DROP INDEX price_change_reverted_once")
         try:
@@ -254,7 +254,7 @@ class TestAChunkInHand:
             Skip.objects.create(repricing=work, reason="cancelled", rows=rows)
             Repricing.objects.filter(pk=work.pk).update(finished_at=clock(), checked=rows)
 
-        monkeypatch.setattr(lifecycle, "_stop", stop)
+        monkeypatch.setattr(cancelling, "stop", stop)
         change = raised()
         pause, chunk = self.chunk(monkeypatch, change)
         cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits_or_ends()
@@ -267,20 +267,25 @@ class TestAChunkInHand:
 class TestWhoCancelsBesideAPlanner:
     """A worker splits the repricing into steps, and has not committed them."""
 
-    def planned(self, service):
-        """One whose work ends with the cancel: a list price goes on to enter what it was."""
-        return planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)
-
-    def steps_left(self, monkeypatch, service):
-        change = approved(self.planned(service))
+    @pytest.mark.parametrize("for_new_only", [False, True])
+    def test_goes_on_with_his_steps(self, service, subscription, for_new_only):
+        change = approved(
+            planned(
+                kind="list_price",
+                service=service.pk,
+                new_value=150,
+                for_new_only=for_new_only,
+                **({} if for_new_only else {"comment": "January"}),
+            )
+        )
         started()
         with a_person() as planner:
             [work] = Repricing.objects.filter(change_id=change.pk)
             planner.execute("SELECT FROM services_repricing WHERE id = %s FOR UPDATE", [work.pk])
             planner.execute(
                 "INSERT INTO services_repricingstep (repricing_id, kind, service_id, plan_id,"
-                " subscriptions, last_id) SELECT %s, 'price', service_id, plan_id, 1, id"
-                " FROM services_subscription",
+                " subscriptions, last_id) SELECT %s, unnest(ARRAY['price', 'comment']),"
+                " service_id, plan_id, 1, id FROM services_subscription",
                 [work.pk],
             )
             planner.execute(
@@ -289,32 +294,13 @@ class TestWhoCancelsBesideAPlanner:
             cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
             planner.commit()
             cancel.result()
-        return RepricingStep.objects.filter(repricing=work).count()
-
-    def test_leaves_no_step(self, monkeypatch, service, subscription):
-        assert self.steps_left(monkeypatch, service) == 0
+        kinds = RepricingStep.objects.filter(repricing=work).values_list("kind", flat=True)
+        assert list(kinds) == ["price"]
+        drained()
         assert right()
         assert stands(subscription)[0] == 100
-
-    def test_would_leave_them_without_waiting_for_him_first(
-        self, monkeypatch, service, subscription
-    ):
-        def stop(change):
-            for work in Repricing.objects.due().filter(change_id=change.pk):
-                list(work.steps.select_for_update())
-                work.steps.all().delete()
-                Repricing.objects.filter(pk=work.pk).update(finished_at=clock())
-
-        monkeypatch.setattr(lifecycle, "_stop", stop)
-        assert self.steps_left(monkeypatch, service) == 1
-
-    def test_and_who_plans_after_him_plans_nothing(self, monkeypatch, service, subscription):
-        change = approved(self.planned(service))
-        started()
-        [work] = Repricing.objects.filter(change_id=change.pk)
-        lifecycle.cancel(change.pk, "ann")
-        planning._plan(work.pk)
-        assert not RepricingStep.objects.exists()
+        subscription.refresh_from_db()
+        assert subscription.comment == ""
 
 
 class TestTwoWorkers:
@@ -470,7 +456,7 @@ class TestResumeBesideCancel:
         started()
         chunks.take_chunk("price", set())
         lifecycle.pause(change.pk, "ann")
-        pause = Pause(monkeypatch, lifecycle, "_stop")
+        pause = Pause(monkeypatch, cancelling, "stop")
         cancel = in_background(lifecycle.cancel, change.pk, "ann")
         pause.until_reached()
         resume = in_background(lifecycle.resume, change.pk, "bob").until_it_waits_or_ends()
@@ -488,7 +474,7 @@ class TestResumeBesideCancel:
         assert dict(book.values_list("pk", "price")) == before
 
     def test_without_the_lock_would_bring_back_a_cancelled_one(self, monkeypatch, book):
-        monkeypatch.setattr(lifecycle, "_held", _held_without_a_lock)
+        monkeypatch.setattr(allowing, "held", _held_without_a_lock)
         code, change = self.resumed(monkeypatch, book)
         change.refresh_from_db()
         assert code is None

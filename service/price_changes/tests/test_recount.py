@@ -176,7 +176,11 @@ class TestScheduledInBetween:
         row = a_subscription(service=a_service(20), plan=a_plan(5))
         change = list_price(row.service, 23)
         other = approved(planned(kind="discount", plan=row.plan_id, new_value=50))
-        assert moved(refusal(change)) == {"scheduled_before": (None, other.pk)}
+        assert moved(refusal(change)) == {
+            "scheduled_before": (None, other.pk),
+            "total_before": (Decimal("19.00"), Decimal("10.00")),
+            "total_after": (Decimal("21.85"), Decimal("11.50")),
+        }
 
     def test_one_of_other_rows_is_nothing_to_it(self):
         """Or of a round of list prices each would refuse the next."""

@@ -925,7 +925,9 @@ class TestDrift:
         assert (outcomes.outcome(change)["drift"], change.note) == (0, "")
 
     def test_says_that_the_value_before_it_was_another(self, service, subscription):
-        change = approved(planned(**list_price(service, 150), effective_at=clock() + SECOND))
+        change = approved(
+            planned(**list_price(service, 150), effective_at=clock() + SECOND), "current"
+        )
         Service.objects.filter(pk=service.pk).update(full_price=120)
         until(lambda: clock() > change.effective_at)
         drained()

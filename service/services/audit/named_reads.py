@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from pricebook.kit.access import KEY
 from pricebook.kit.named_statements import NamedStatement
-from services import ledger
 from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
-from services.ledger.changes_feed import FEED, UNTOLD, WRITERS
+from services.ledger import explanation
+from services.ledger.changes_feed import FEED, UNTOLD
 from services.ledger.entries import COLUMNS, ELSEWHERE
-from services.ledger.explanation import EXPLAIN as EXPLAIN_SQL
 from services.ledger.page import statement_as_of
+from services.ledger.recorded import WRITERS
 from services.reading import breakdown_sql, catalogue_cache, pages
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, ORDERINGS, Cursor
 from services.reading.totals_by import totals_statement
 from services.reading.version import Seen
-from services.repricing import followers
 from services.transfer import exporting
 
 LIST = "GET /api/subscriptions/"
@@ -67,7 +66,13 @@ def _lists(example: Examples) -> list[NamedStatement]:
             "list as of an instant",
             "a page of who paid what then, and what it came to",
             "GET /api/subscriptions/?as_of=",
-            *statement_as_of(ledger.as_of(at, of_client), None, SIZE, SEEN),
+            *statement_as_of(at, of_client, None, None, SIZE, SEEN),
+        ),
+        NamedStatement(
+            "list as of an instant, as known at another",
+            "the same by the facts that were recorded by then",
+            "GET /api/subscriptions/?as_of=&known_at=",
+            *statement_as_of(at, of_client, None, None, SIZE, SEEN, known_at=at),
         ),
         NamedStatement(
             "totals of a service by plan",
@@ -122,7 +127,6 @@ def _catalogue(example: Examples) -> list[NamedStatement]:
 
 def _ledger(example: Examples) -> list[NamedStatement]:
     columns = ", ".join(COLUMNS)
-    at = example.middle.started_at
     return [
         NamedStatement(
             "feed",
@@ -133,7 +137,7 @@ def _ledger(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "feed, who writes",
-            "the transactions that may hold it up",
+            "the transactions that may hold it up, or what was known at an instant",
             LEDGER,
             WRITERS,
         ),
@@ -155,20 +159,13 @@ def _ledger(example: Examples) -> list[NamedStatement]:
             "explanation",
             "the entry that was in force at an instant, and what the rule said",
             EXPLAIN,
-            EXPLAIN_SQL.format(columns=columns),
-            [example.middle.pk, None],
+            *explanation.statement(example.middle.pk),
         ),
         NamedStatement(
-            "entries before the start",
-            "whether rows of a pair were written between a change's instant and its start",
-            "workers: reprice",
-            followers.WRITTEN_BEFORE_START,
-            {
-                "at": at,
-                "position": 0,
-                "service": example.middle.service_id,
-                "plan": example.middle.plan_id,
-            },
+            "explanation, as known at an instant",
+            "the same by the facts that were recorded by then",
+            EXPLAIN,
+            *explanation.statement(example.middle.pk, known_at=example.middle.started_at),
         ),
     ]
 

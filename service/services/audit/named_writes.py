@@ -59,6 +59,7 @@ def named_writes() -> list[NamedStatement]:
                 "service": service_id,
                 "plan": plan_id,
                 "ids": ids,
+                "keeps_at": None,
             },
             writes=True,
         ),
@@ -94,10 +95,10 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "keep prices, late",
-            "locks followers at what they paid when a change for new subscriptions came",
+            "locks who has an entry since a change for new subscriptions, and followed at it",
             REPRICE,
             followers.KEEP_LATE,
-            {"ids": ids, "at": at, "position": 0, "until": None, "why": "Price change 0"},
+            {"ids": ids, "change": 0, "price": 1, "until": None, "why": "Price change 0"},
             writes=True,
         ),
         NamedStatement(

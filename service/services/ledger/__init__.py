@@ -6,6 +6,7 @@ Triggers write it (migration `0005_ledger`); nothing here does. Three readers, t
     as_of              of an instant: of each subscription the last word on it, that is the
                        greatest (effective_at, id) of those not after the instant, and who pays by
                        the period that is known now
+                       (as_of and explain also by what was known at another instant: `known_at`)
     feed               of all, by (xact, id), and only what no open transaction can precede
 
 docs/decisions/0007-ledger.md has the reasons.
@@ -16,12 +17,14 @@ from services.ledger.entries import Entry, history
 from services.ledger.explanation import Explanation, Rule, describe_change, explain, pending_changes
 from services.ledger.page import one_as_of, page_as_of
 from services.ledger.point_in_time import AS_OF_FILTERS, as_of, total_as_of
+from services.ledger.recorded import Incomplete, refuse_incomplete
 
 __all__ = [
     "AS_OF_FILTERS",
     "Entry",
     "Explanation",
     "Feed",
+    "Incomplete",
     "Place",
     "PlaceAhead",
     "Rule",
@@ -33,5 +36,6 @@ __all__ = [
     "one_as_of",
     "page_as_of",
     "pending_changes",
+    "refuse_incomplete",
     "total_as_of",
 ]

@@ -13,6 +13,7 @@ from django.db import connection
 
 from services.hooks import price_changes
 from services.ledger.entries import COLUMNS, Entry, identified
+from services.ledger.recorded import all_recorded_until
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,6 @@ class Feed:
     complete_until: datetime | None
 
 
-# Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
-# since when it has been open only who may read all statistics, or is the same user. Whoever has
-# ended between the two looks has committed what it wrote: `UNTOLD` finds that.
-WRITERS = """
-SELECT least(book_now(), min(xact_start)),
-       bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
-  FROM pg_locks held LEFT JOIN pg_stat_activity session ON session.pid = held.pid
- WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
-"""
-
 # A transaction below the snapshot's xmin has ended, and so has every one that came before it: no
 # entry can appear any more before the last one shown. Ids alone don't promise that: they are
 # taken before the commit, and of two transactions the one with the smaller ids may commit later.
@@ -106,10 +97,9 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
     not come to. Three queries, four with the end of the ledger.
     """
     after = after or Place()
+    # First: who has ended by the time that the entries are read is not seen any more.
+    recorded_until = all_recorded_until()
     with connection.cursor() as cursor:
-        # First: who has ended by the time that the entries are read is not seen any more.
-        cursor.execute(WRITERS)
-        since, all_seen = cursor.fetchone()
         cursor.execute(FEED.format(columns=", ".join(COLUMNS)), [after.xact, after.id, limit])
         rows = cursor.fetchall()
         next_xact, oldest, *_ = rows[0]
@@ -120,7 +110,9 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
     return Feed(
         identified(entries),
         next=Place(*found[-1][:2]) if found else after,
-        complete_until=_untold(since, oldest) if all_seen and len(found) < limit else None,
+        complete_until=(
+            _untold(recorded_until, oldest) if recorded_until and len(found) < limit else None
+        ),
     )
 
 

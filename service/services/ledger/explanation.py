@@ -13,6 +13,7 @@ from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import COLUMNS, Entry
 from services.models import Repricing
 from services.pricing import rule_price
+from services.sql import SQL
 
 RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
 
@@ -50,7 +51,8 @@ class Explanation:
 
     `price` is None if it was deleted by then. `rule` is None where nothing is known of the service
     or the plan of then. `price_reason` is of a locked or negotiated price, and known for the newest
-    entry only. `in_line`: whether the price is the rule's.
+    entry only. `in_line`: whether the price is the rule's. All by what was recorded by `known_at`,
+    and then without a reason that a person gave; None: by all that is recorded.
     """
 
     subscription_id: int
@@ -69,32 +71,29 @@ class Explanation:
     change: Change | None
     rule: Rule | None
     in_line: bool
+    known_at: datetime | None
     text: str
 
 
 # The newest entry that says a price: of one that has ended the newest before its end, unless
 # somebody has said behind the end what it ended with.
 EXPLAIN = """
-SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reason,
+SELECT moment.at, entry.*,
+       coalesce(kept_reason(kept), {reason}, '') AS price_reason,
        period.end_passed, ruled.at AS ruled_at,
-       list_price_at(entry.service_id, ruled.at) AS list_price,
-       discount_at(entry.plan_id, ruled.at) AS discount_percent,
-       price_rule_at(entry.service_id, entry.plan_id, ruled.at) AS rule_price,
+       list_price_at(entry.service_id, ruled.at{known}) AS list_price,
+       discount_at(entry.plan_id, ruled.at{known}) AS discount_percent,
+       price_rule_at(entry.service_id, entry.plan_id, ruled.at{known}) AS rule_price,
        entry.change_id IS NULL AND NOT entry.period_only AND entry.known_end <= entry.recorded_at
        AND entry.price <> price_rule_at(entry.service_id, entry.plan_id,
-                                        entry.known_end - interval '1 microsecond')
+                                        entry.known_end - interval '1 microsecond'{known})
        AS said_otherwise
-  FROM (SELECT %s::bigint AS id, coalesce(%s::timestamptz, book_now()) AS at OFFSET 0) moment
-  LEFT JOIN services_subscription whole ON whole.id = moment.id
-  LEFT JOIN LATERAL (
-       SELECT ended_at FROM services_ledgerentry
-        WHERE subscription_id = moment.id AND price IS NULL AND whole.id IS NULL
-        ORDER BY id DESC LIMIT 1) deleted ON true
- CROSS JOIN LATERAL (SELECT coalesce(whole.ended_at, deleted.ended_at) AS ended_at) said
+  FROM (SELECT %s::bigint AS id, {moment} OFFSET 0) moment
+  {said}
   LEFT JOIN LATERAL (
        SELECT min(unpaid_since) AS since FROM services_ledgerentry
         WHERE subscription_id = moment.id AND unpaid_since <= least(moment.at, said.ended_at)
-          AND effective_at > least(moment.at, said.ended_at)) gap ON true
+          AND effective_at > least(moment.at, said.ended_at) {recorded}) gap ON true
  CROSS JOIN LATERAL (
        SELECT coalesce(gap.since, said.ended_at) AS ended_at,
               CASE WHEN coalesce(gap.since, said.ended_at) <= moment.at
@@ -102,31 +101,74 @@ SELECT moment.at, entry.*, coalesce(subscription.price_reason, '') AS price_reas
  CROSS JOIN LATERAL (
        SELECT least(moment.at, period.end_passed - interval '1 microsecond') AS at) ruled
  CROSS JOIN LATERAL (
-       SELECT {columns}, known_end
-         FROM (SELECT *, CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
-                      AS known_end
-                 FROM services_ledgerentry) written
-        WHERE subscription_id = moment.id AND effective_at <= moment.at
+       SELECT written AS newest, known.known_end
+         FROM services_ledgerentry written
+        CROSS JOIN LATERAL (
+              SELECT CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
+                     AS known_end) known
+        WHERE subscription_id = moment.id AND effective_at <= moment.at {recorded}
           AND (NOT period_only OR effective_at < recorded_at)
           AND (effective_at <= ruled.at OR price IS NULL
                OR change_id IS NULL AND known_end <= recorded_at AND NOT period_only)
-        ORDER BY effective_at DESC, id DESC LIMIT 1) entry
-  LEFT JOIN services_subscription subscription
+        ORDER BY effective_at DESC, id DESC LIMIT 1) last
+ CROSS JOIN LATERAL (SELECT kept_entry(moment.id, ruled.at{known}) AS kept OFFSET 0) story
+ CROSS JOIN LATERAL (SELECT {columns}, known_end
+                       FROM (SELECT (coalesce(kept, newest)).*) word) entry
+  {reasoned}
+"""
+# By all that is recorded, or by what was recorded by an instant; no reason is kept of that time.
+BY_ALL = {
+    "moment": "coalesce(%s::timestamptz, book_now()) AS at",
+    "known": "",
+    "recorded": "",
+    "said": """LEFT JOIN services_subscription whole ON whole.id = moment.id
+  LEFT JOIN LATERAL (
+       SELECT ended_at FROM services_ledgerentry
+        WHERE subscription_id = moment.id AND price IS NULL AND whole.id IS NULL
+        ORDER BY id DESC LIMIT 1) deleted ON true
+ CROSS JOIN LATERAL (SELECT coalesce(whole.ended_at, deleted.ended_at) AS ended_at) said""",
+    "reason": "subscription.price_reason",
+    "reasoned": """LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later
                     WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id
-                      AND NOT later.period_only)
-"""
+                      AND NOT later.period_only)""",
+}
+BY_KNOWN = {
+    "moment": "coalesce(%s::timestamptz, %s) AS at, %s::timestamptz AS known",
+    "known": ", moment.known",
+    "recorded": "AND recorded_at <= moment.known",
+    "said": """LEFT JOIN LATERAL (
+       SELECT ended_at FROM period_known(moment.id, moment.known)) said ON true""",
+    "reason": "NULL",
+    "reasoned": "",
+}
 
 
-def explain(subscription_id: int, at: datetime | None = None) -> Explanation | None:
+def statement(
+    subscription_id: int, at: datetime | None = None, known_at: datetime | None = None
+) -> SQL:
+    """The SQL of the entry that `explain` tells of, and what the rule said."""
+    parts: dict[str, str] = BY_ALL
+    known: tuple[datetime, ...] = ()
+    if known_at is not None:
+        parts, known = BY_KNOWN, (known_at, known_at)
+    sql = EXPLAIN.format(columns=", ".join(COLUMNS), **parts)
+    return sql, (subscription_id, at, *known)
+
+
+def explain(
+    subscription_id: int, at: datetime | None = None, known_at: datetime | None = None
+) -> Explanation | None:
     """Why the subscription pays what it pays at an instant (now); None if it was not there yet.
 
-    One that was deleted by then has the price None. Three queries, and those of
-    `PriceChanges.describe` or one more if a price change decided the price.
+    One that was deleted by then has the price None. By what was recorded by `known_at`, if that is
+    given, and at that instant, if there is no other; `refuse_incomplete` has let it pass.
+    Three queries, and those of `PriceChanges.describe` or one more if a price change decided the
+    price.
     """
     with connection.cursor() as cursor:
-        cursor.execute(EXPLAIN.format(columns=", ".join(COLUMNS)), [subscription_id, at])
+        cursor.execute(*statement(subscription_id, at, known_at))
         row = cursor.fetchone()
         if row is None:
             return None
@@ -136,8 +178,8 @@ def explain(subscription_id: int, at: datetime | None = None) -> Explanation | N
     rule = None
     if found["rule_price"] is not None:
         values = [
-            in_force("service", found["service_id"], found["ruled_at"]),
-            in_force("plan", found["plan_id"], found["ruled_at"]),
+            in_force("service", found["service_id"], found["ruled_at"], known_at),
+            in_force("plan", found["plan_id"], found["ruled_at"], known_at),
         ]
         rule = Rule(
             list_price=found["list_price"],
@@ -171,6 +213,7 @@ def explain(subscription_id: int, at: datetime | None = None) -> Explanation | N
         change=change,
         rule=rule,
         in_line=in_line,
+        known_at=known_at,
         text=f"{_why(found, rule, in_line)} {_decided(found, change, author)}",
     )
 

@@ -12,7 +12,7 @@ from services.ledger.point_in_time import as_of
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
 from services.reading.pages import Page, row_of_api
-from services.reading.total import NOTHING, Total
+from services.reading.total import EVERYTHING, NOTHING, Total
 from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
 
@@ -24,9 +24,7 @@ AS_OF = """
 WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
     SELECT entry.*
       FROM ({entries}) entry
-      JOIN clients_client client ON client.id = entry.client_id
-      JOIN service_in_force service ON service.id = entry.service_id
-      JOIN plan_in_force plan ON plan.id = entry.plan_id
+      {there}
      WHERE (SELECT NOT seen FROM book)
 ), page AS MATERIALIZED (
     SELECT * FROM entry WHERE subscription_id {beyond} %s
@@ -34,7 +32,24 @@ WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
 )
 SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
        page.price, page.price_state, page.locked_until,
-       CASE WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
+       {told}
+  FROM book
+ CROSS JOIN (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
+  LEFT JOIN (page
+       {joined}
+       LEFT JOIN services_subscription subscription ON subscription.id = page.subscription_id)
+    ON true
+ ORDER BY page.subscription_id
+"""
+BY_ALL = {
+    "there": """JOIN clients_client client ON client.id = entry.client_id
+      JOIN service_in_force service ON service.id = entry.service_id
+      JOIN plan_in_force plan ON plan.id = entry.plan_id""",
+    "told": """CASE WHEN page.entry_id IS NULL
+            THEN kept_reason(kept_entry(
+                 page.subscription_id,
+                 least(%s, subscription.ended_at - interval '1 microsecond')))
+            WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
             ELSE '' END,
        coalesce(subscription.comment, ''), coalesce(subscription.source, last.source),
        coalesce(subscription.external_id, last.external_id),
@@ -44,11 +59,8 @@ SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, p
             THEN least(last.ended_at, last.effective_at)
             ELSE subscription.ended_at END,
        client.company_name, login.email, service.name, service.full_price,
-       plan.plan_type, plan.discount_percent
-  FROM book
- CROSS JOIN (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
-  LEFT JOIN (page
-       JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id,
+       plan.plan_type, plan.discount_percent""",
+    "joined": """JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id,
                             max(id) FILTER (WHERE NOT period_only) AS said_id
                        FROM services_ledgerentry
                       WHERE subscription_id = page.subscription_id) ends ON true
@@ -56,11 +68,38 @@ SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, p
        JOIN clients_client client ON client.id = page.client_id
        JOIN auth_user login ON login.id = client.user_id
        JOIN service_in_force service ON service.id = page.service_id
-       JOIN plan_in_force plan ON plan.id = page.plan_id
-       LEFT JOIN services_subscription subscription ON subscription.id = page.subscription_id)
-    ON true
- ORDER BY page.subscription_id
-"""
+       JOIN plan_in_force plan ON plan.id = page.plan_id""",
+}
+# By what was known nothing changes any more but what has no history: names, comment and source are
+# today's, and nobody's where they are gone; a reason is told of who was kept, and of nobody else.
+# What the catalogue says is what it said when that was known.
+BY_KNOWN = {
+    "there": "",
+    "told": """coalesce(kept_reason(kept_entry(
+           page.subscription_id,
+           least(moment.at, period.ended_at - interval '1 microsecond'), moment.known)), ''),
+       coalesce(subscription.comment, ''), coalesce(subscription.source, last.source),
+       coalesce(subscription.external_id, last.external_id),
+       coalesce(period.started_at,
+                (SELECT effective_at FROM services_ledgerentry WHERE id = ends.first_id)),
+       CASE WHEN newest.price IS NULL THEN least(period.ended_at, newest.effective_at)
+            ELSE period.ended_at END,
+       coalesce(client.company_name, ''), coalesce(login.email, ''), coalesce(service.name, ''),
+       list_price_at(page.service_id, moment.known, moment.known),
+       coalesce(plan.plan_type, ''), discount_at(page.plan_id, moment.known, moment.known)""",
+    "joined": """CROSS JOIN (SELECT %s::timestamptz AS at, %s::timestamptz AS known) moment
+       JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id,
+                            max(id) FILTER (WHERE recorded_at <= moment.known) AS newest_id
+                       FROM services_ledgerentry
+                      WHERE subscription_id = page.subscription_id) ends ON true
+       JOIN services_ledgerentry last ON last.id = ends.last_id
+       JOIN services_ledgerentry newest ON newest.id = ends.newest_id
+       LEFT JOIN LATERAL period_known(page.subscription_id, moment.known) period ON true
+       LEFT JOIN clients_client client ON client.id = page.client_id
+       LEFT JOIN auth_user login ON login.id = client.user_id
+       LEFT JOIN services_service service ON service.id = page.service_id
+       LEFT JOIN services_plan plan ON plan.id = page.plan_id""",
+}
 
 
 def page_as_of(
@@ -69,37 +108,42 @@ def page_as_of(
     cursor: Cursor | None,
     size: int,
     seen: Seen | None = None,
+    known_at: datetime | None = None,
 ) -> Page:
     """Up to `size` subscriptions that matched at `instant`, with what they paid then, and a total.
 
     Rows have the shape of `page()`'s. Deleted ones are there, with the comment empty, unless their
-    client, service or plan is gone too. One query, which reads what `ledger.as_of` reads.
+    client, service or plan is gone too; by what was `known_at` an instant all are, with the names
+    empty of what is gone. One query, which reads what `ledger.as_of` reads.
     Unchanged where the caller has `seen` this very book: what is written late moves its version.
     """
-    entries = as_of(instant, book_filter)
-    version, amount, rows = _read_as_of(entries, cursor, size, seen)
-    mark = marked(book_filter, BY_ID, instant)
+    sql, params = statement_as_of(instant, book_filter, None, cursor, size, seen, known_at)
+    version, amount, rows = _read_as_of(sql, params)
+    mark = marked(book_filter, BY_ID, instant, known_at)
     result, following, previous = paged(rows, cursor, size, BY_ID, mark)
     paid = amount if book_filter.state in (None, "active") else NOTHING
     return Page(result, amount, paid, following, previous, version)
 
 
 def one_as_of(
-    instant: datetime, subscription_id: int, seen: Seen | None = None
+    instant: datetime,
+    subscription_id: int,
+    seen: Seen | None = None,
+    known_at: datetime | None = None,
 ) -> tuple[dict[str, Any] | None, str | None]:
     """One subscription as `page_as_of` has it (None if it was not there then), and the version.
 
     One query. Unchanged as there.
     """
-    entries = as_of(instant, subscription_id=subscription_id)
-    version, _, rows = _read_as_of(entries, None, 1, seen)
+    version, _, rows = _read_as_of(
+        *statement_as_of(instant, EVERYTHING, subscription_id, None, 1, seen, known_at)
+    )
     return rows[0] if rows else None, version
 
 
 def _read_as_of(
-    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None
+    sql: str, params: tuple[Any, ...]
 ) -> tuple[str | None, Total, list[dict[str, Any]]]:
-    sql, params = statement_as_of(entries, cursor, size, seen)
     with long_read(), connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
@@ -109,12 +153,19 @@ def _read_as_of(
 
 
 def statement_as_of(
-    entries: SQL, cursor: Cursor | None, size: int, seen: Seen | None = None
+    instant: datetime,
+    book_filter: BookFilter,
+    subscription_id: int | None,
+    cursor: Cursor | None,
+    size: int,
+    seen: Seen | None = None,
+    known_at: datetime | None = None,
 ) -> SQL:
-    """The SQL of a page of `entries`, one row longer than `size`."""
-    entries_sql, params = entries
+    """The SQL of a page of what `ledger.as_of` finds, one row longer than `size`."""
+    entries_sql, params = as_of(instant, book_filter, subscription_id, known_at)
     book_sql, book_params = book_as_seen(seen)
     cursor = cursor or Cursor(-1)
     beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
-    sql = AS_OF.format(book=book_sql, entries=entries_sql, beyond=beyond, way=way)
-    return sql, (*book_params, *params, cursor.id, size + 1)
+    parts, known = (BY_ALL, ()) if known_at is None else (BY_KNOWN, (known_at,))
+    sql = AS_OF.format(book=book_sql, entries=entries_sql, beyond=beyond, way=way, **parts)
+    return sql, (*book_params, *params, cursor.id, size + 1, instant, *known)

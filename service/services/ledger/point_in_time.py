@@ -25,46 +25,65 @@ AS_OF_FILTERS = ("service", "plan", "client", "state")
 # price than the rule's, has paid what was said.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
-       CASE WHEN NOT follows
+       CASE WHEN kept.id IS NOT NULL THEN kept.price
+            WHEN NOT follows
               OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
              AND entry.price <> price_rule_at(service_id, plan_id,
-                                              known_end - interval '1 microsecond')
+                                              known_end - interval '1 microsecond'{known})
             THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
-       CASE WHEN follows THEN 'follows' ELSE price_state END AS price_state,
-       CASE WHEN follows THEN NULL ELSE locked_until END AS locked_until, entry_id
-  FROM (SELECT newest.*, period.*, moment.at,
+       CASE WHEN kept.id IS NOT NULL THEN kept.price_state
+            WHEN follows THEN 'follows' ELSE entry.price_state END AS price_state,
+       CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
+            WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
+       CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id
+  FROM (SELECT newest.*, period.*, moment.*,
+               least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                CASE WHEN says_period THEN said_end ELSE period.ended_at END AS known_end,
                newest.price_state = 'follows'
                OR coalesce(newest.locked_until <= least(moment.at, period.ended_at
                                                         - interval '1 microsecond'), false)
                AS follows
-          FROM (SELECT %s::timestamptz AS at) moment
+          FROM (SELECT {moment}) moment
          CROSS JOIN LATERAL (
                SELECT DISTINCT ON (subscription_id)
                       subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, recorded_at, change_id, period_only, id AS entry_id,
-                      started_at IS NOT NULL AS says_period, ended_at AS said_end
+                      locked_until, effective_at, recorded_at, change_id, period_only,
+                      id AS entry_id, started_at IS NOT NULL AS says_period, ended_at AS said_end
                  FROM services_ledgerentry
                 WHERE effective_at <= moment.at
-                  AND (NOT period_only OR effective_at < recorded_at) {candidates}
+                  AND (NOT period_only OR effective_at < recorded_at) {recorded} {candidates}
                 ORDER BY subscription_id, effective_at DESC, id DESC) newest
-          LEFT JOIN services_subscription subscription
-            ON subscription.id = newest.subscription_id
-          LEFT JOIN LATERAL (
-               SELECT started_at, ended_at FROM services_ledgerentry
-                WHERE subscription_id = newest.subscription_id AND price IS NULL
-                  AND subscription.id IS NULL
-                ORDER BY id DESC LIMIT 1) deleted ON true
+          {period}
           LEFT JOIN (
                SELECT subscription_id, min(unpaid_since) AS since
                  FROM services_ledgerentry
                 WHERE unpaid_since IS NOT NULL AND unpaid_since <= %s AND effective_at > %s
+                  {recorded_of_gap}
                 GROUP BY subscription_id) gap ON gap.subscription_id = newest.subscription_id
          CROSS JOIN LATERAL (
-               SELECT coalesce(subscription.started_at, deleted.started_at) AS started_at,
-                      least(subscription.ended_at, deleted.ended_at, gap.since) AS ended_at
-               ) period) entry {catalogue}
+               SELECT {started_at} AS started_at,
+                      least({ended_at}, gap.since) AS ended_at
+               ) period) entry
+  LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
+"""
+# Where a change for new subscriptions only has come, or gone, and no worker has written it down.
+# That is asked of few: who has an entry since it came needs no other one.
+KEPT = """
+SELECT (word).id, (word).price, (word).price_state, (word).locked_until
+  FROM (SELECT kept_entry(entry.subscription_id, entry.judged_at{known}) AS word
+         WHERE (SELECT EXISTS (SELECT FROM services_cataloguevalue
+                                WHERE for_new_only AND effective_at <= moment.at)
+                  FROM (SELECT %s::timestamptz AS at) moment)
+           AND entry.price_state <> 'negotiated' AND entry.price IS NOT NULL
+           AND EXISTS (
+               SELECT FROM services_cataloguevalue keep
+                WHERE for_new_only AND value IS NOT NULL AND keep.effective_at <= entry.judged_at
+                  AND (keep.service_id = entry.service_id OR keep.plan_id = entry.plan_id)
+                  AND CASE WHEN follows THEN keep.effective_at >= entry.effective_at
+                            AND NOT {undone}
+                           ELSE keep.change_id = entry.change_id AND {undone} END)
+        OFFSET 0) kept
 """
 # Starts and ends are those that are known now; who was deleted paid until then.
 STATES = {
@@ -76,14 +95,57 @@ STATES = {
 }
 # Of a few rows the values are looked up for each; of the whole book once for each service and
 # plan (OFFSET 0: before they are joined).
-RULE_OF_ROW = "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'))"
+RULE_OF_ROW = (
+    "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'){known})"
+)
 RULE_OF_BOOK = "price_rule(service.full_price, plan.discount_percent)"
 CATALOGUE_THEN = """
-  LEFT JOIN (SELECT id, list_price_at(id, %s::timestamptz) AS full_price
-               FROM services_service OFFSET 0) service ON service.id = service_id
-  LEFT JOIN (SELECT id, discount_at(id, %s::timestamptz) AS discount_percent
-               FROM services_plan OFFSET 0) plan ON plan.id = plan_id
+  LEFT JOIN (SELECT id, list_price_at(id, {moment}) AS full_price
+               FROM {services} OFFSET 0) service ON service.id = service_id
+  LEFT JOIN (SELECT id, discount_at(id, {moment}) AS discount_percent
+               FROM {plans} OFFSET 0) plan ON plan.id = plan_id
 """
+# What depends on which facts count: all that are recorded, whose sum the rows say themselves, or
+# those that were recorded by an instant.
+BY_ALL = {
+    "moment": "%s::timestamptz AS at",
+    "recorded": "",
+    "recorded_of_gap": "",
+    "period": """
+          LEFT JOIN services_subscription subscription
+            ON subscription.id = newest.subscription_id
+          LEFT JOIN LATERAL (
+               SELECT started_at, ended_at FROM services_ledgerentry
+                WHERE subscription_id = newest.subscription_id AND price IS NULL
+                  AND subscription.id IS NULL
+                ORDER BY id DESC LIMIT 1) deleted ON true""",
+    "started_at": "coalesce(subscription.started_at, deleted.started_at)",
+    "ended_at": "subscription.ended_at, deleted.ended_at",
+    "known": "",
+    "undone": "undone @> entry.judged_at",
+}
+BY_KNOWN = {
+    "moment": "%s::timestamptz AS at, %s::timestamptz AS known",
+    "recorded": "AND recorded_at <= moment.known",
+    "recorded_of_gap": "AND recorded_at <= %s",
+    "period": """
+          LEFT JOIN LATERAL period_known(newest.subscription_id, moment.known) told ON true""",
+    "started_at": "told.started_at",
+    "ended_at": "told.ended_at",
+    "known": ", entry.known",
+    "undone": "value_undone(keep.id, entry.judged_at, entry.known)",
+}
+CATALOGUE_BY_ALL = {
+    "moment": "%s::timestamptz",
+    "services": "services_service",
+    "plans": "services_plan",
+}
+# Those too that are gone since.
+CATALOGUE_BY_KNOWN = {
+    "moment": "%s::timestamptz, %s::timestamptz",
+    "services": "(SELECT DISTINCT service_id AS id FROM services_cataloguevalue) each",
+    "plans": "(SELECT DISTINCT plan_id AS id FROM services_cataloguevalue) each",
+}
 # Who was ever this client's. A subscription comes to a client by somebody's own write and never by
 # a price change, so the partial index `ledger_client` knows all, and no repricing has to feed it.
 OF_CLIENT = """
@@ -93,46 +155,59 @@ OF_CLIENT = """
 
 
 def as_of(
-    instant: datetime, book_filter: BookFilter = EVERYTHING, subscription_id: int | None = None
+    instant: datetime,
+    book_filter: BookFilter = EVERYTHING,
+    subscription_id: int | None = None,
+    known_at: datetime | None = None,
 ) -> SQL:
     """A statement for what was paid at `instant`: a row a subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
-    locked_until, entry_id. Of one subscription, which need not have been active, or of a client or
-    the whole book; by `state` those who had ended by then, or had not begun. Filters for anything
-    but service, plan, client and state, which the ledger doesn't know, are a ValueError. Reads the
-    entries of all subscriptions unless there is one or a client. No query.
+    locked_until, entry_id (None where no worker has written down yet how it stands). Of one
+    subscription, which need not have been active, or of a client or the whole book; by `state`
+    those who had ended by then, or had not begun. By all that is recorded, or by what was recorded
+    by `known_at`, which `refuse_incomplete` has let pass. Filters for anything but service, plan,
+    client and state, which the ledger doesn't know, are a ValueError. Reads the entries of all
+    subscriptions unless there is one or a client. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
         raise ValueError(f"The ledger can't tell by {', '.join(sorted(unknown))}.")
+    parts, of_catalogue = (BY_ALL, CATALOGUE_BY_ALL)
+    known: list[datetime] = []
+    if known_at is not None:
+        parts, of_catalogue, known = BY_KNOWN, CATALOGUE_BY_KNOWN, [known_at]
     candidates = ""
-    params: list[Any] = [instant]
+    params: list[Any] = [instant, *known]
     if subscription_id is not None:
         candidates += "AND subscription_id = %s"
         params.append(subscription_id)
     if "client" in given:
         candidates += OF_CLIENT
         params.append(given["client"])
-    params += [instant, instant]
+    params += [instant, instant, *known, instant]
     state = given.pop("state", "active")
     # Who has ended has the price of its end, which is an instant of its own.
     few = bool(candidates) or state == "ended"
     if not few:
-        params += [instant, instant]
+        params += [instant, *known, instant, *known]
     sql = AS_OF.format(
-        rule=RULE_OF_ROW if few else RULE_OF_BOOK,
+        **parts,
+        rule=RULE_OF_ROW.format(**parts) if few else RULE_OF_BOOK,
         candidates=candidates,
-        catalogue="" if few else CATALOGUE_THEN,
+        kept=KEPT.format(**parts),
+        catalogue="" if few else CATALOGUE_THEN.format(**of_catalogue),
         pays="" if subscription_id is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),
     )
     return sql, (*params, *given.values())
 
 
-def total_as_of(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Total:
+def total_as_of(
+    instant: datetime, book_filter: BookFilter = EVERYTHING, known_at: datetime | None = None
+) -> Total:
     """What all that match paid together at `instant`, and how many they were. One query."""
-    sql, params = as_of(instant, book_filter)
+    sql, params = as_of(instant, book_filter, known_at=known_at)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT coalesce(sum(price), 0), count(*) FROM ({sql}) entry",  # noqa: S608 - ours

@@ -1,7 +1,7 @@
 """The history of the catalogue: which list price, and which discount, is in force when."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q, Value
 
 from services.models.clock import Clock
 
@@ -32,9 +32,23 @@ class CatalogueValue(models.Model):
     recorded_at = models.DateTimeField(db_default=Clock())
     change_id = models.BigIntegerField("price change", null=True)
     author = models.CharField(max_length=150, db_default="")
-    # Its followers of before are to be locked, and only those who come later follow it.
+    # Its followers of before are locked, and only those who come later follow it. Or it undoes
+    # such a one, which lets them follow again.
     for_new_only = models.BooleanField(db_default=False)
     locked_until = models.DateTimeField(null=True)
+    # Approved with `hold`: the value before it that the approver saw; NULL: it takes effect
+    # whatever it finds. And whether it found another one; NULL until a worker has come and has
+    # written down what `value_is_held` says.
+    seen = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    held = models.BooleanField(null=True, db_default=False)
+    # Of the ledger's sequence: of an entry and this, which was written first.
+    position = models.BigIntegerField(
+        db_default=Func(
+            Value("services_ledgerentry_id_seq"),
+            function="nextval",
+            output_field=models.BigIntegerField(),
+        )
+    )
     # Whether the work that copies it has been recorded (`Repricing`).
     started = models.BooleanField(db_default=False)
 
@@ -54,6 +68,17 @@ class CatalogueValue(models.Model):
                 name="value_not_started", fields=["effective_at"], condition=Q(started=False)
             ),
             models.Index(name="value_of_change", fields=["change_id"]),
+            models.Index(
+                name="value_undoes", fields=["undoes_id"], condition=Q(undoes_id__isnull=False)
+            ),
+            models.Index(
+                name="value_not_judged",
+                fields=["effective_at"],
+                condition=Q(held__isnull=True),
+            ),
+            models.Index(
+                name="value_for_new_only", fields=["effective_at"], condition=Q(for_new_only=True)
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -136,8 +136,14 @@ def list_of(*what: object) -> bytes:
     return blake2b(msgspec.json.encode(told), digest_size=OF_LENGTH, person=b"list").digest()
 
 
-def marked(book_filter: BookFilter, ordering: Ordering, as_of: datetime | None = None) -> bytes:
-    return list_of("subscriptions", book_filter.kept(), ordering, as_of)
+def marked(
+    book_filter: BookFilter,
+    ordering: Ordering,
+    as_of: datetime | None = None,
+    known_at: datetime | None = None,
+) -> bytes:
+    known = () if known_at is None else (known_at,)
+    return list_of("subscriptions", book_filter.kept(), ordering, as_of, *known)
 
 
 def paged(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
 
+from services import catalogue_values
 from services.models import (
     BookNow,
     LedgerEntry,
@@ -54,7 +55,6 @@ class Event(NamedTuple):
     change_id: int | None
     effective_at: datetime
     due: bool
-    late: bool  # it has an instant before its start
     of_service: bool  # its list price; else its plan's discount
 
 
@@ -75,7 +75,9 @@ def moved_by(
     # As of the last of them, which the last entry is of: what is in force since, and has not begun
     # to be copied, brings its own work. What is of the same instant has to begin first: nobody
     # could tell whose the price is.
-    price, to_begin = _rule_at(service_id, plan_id, events[-1].effective_at if events else None)
+    price, to_begin, keeps_at = _rule_at(
+        service_id, plan_id, events[-1].effective_at if events else None
+    )
     if price is None:
         return 0, None  # the service or the plan is gone
     if to_begin and events:
@@ -87,8 +89,8 @@ def moved_by(
     there_at = events[0].effective_at if events else BookNow()
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
     differing = followers.exclude(price=price)
-    if len(events) > 1 or (events and _written_before_start(events[0], service_id, plan_id)):
-        return _move_through(events, followers, price, alone), None
+    if len(events) > 1 or (events and keeps_at is not None):
+        return _move_through(events, followers, price, alone, keeps_at), None
     if not events:
         return write_price(differing, price), None
     [event] = events
@@ -99,21 +101,32 @@ RULE_AT = """
 SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
        EXISTS (SELECT FROM services_cataloguevalue
                 WHERE NOT started AND effective_at = %(at)s
-                  AND (service_id = %(service)s OR plan_id = %(plan)s))
+                  AND (service_id = %(service)s OR plan_id = %(plan)s)),
+       (SELECT min(effective_at) FROM services_repricing
+         WHERE finished_at IS NULL AND kind = 'keep'
+           AND (service_id = %(service)s OR plan_id = %(plan)s))
 """
 
 
-def _rule_at(service_id: int, plan_id: int, at: datetime | None) -> tuple[Decimal | None, bool]:
-    """The rule's price at an instant (now), and whether work of just that instant is to begin."""
+def _rule_at(
+    service_id: int, plan_id: int, at: datetime | None
+) -> tuple[Decimal | None, bool, datetime | None]:
+    """The rule's price at an instant (now), and whether work of just that instant is to begin.
+
+    And from which instant on followers are kept by steps that are still to be done.
+    """
     with connection.cursor() as cursor:
         cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
-        found: tuple[Decimal | None, bool] = cursor.fetchone()
+        found: tuple[Decimal | None, bool, datetime | None] = cursor.fetchone()
     return found
 
 
 def _events(service_id: int, plan_id: int) -> list[Event]:
     """Changes of the catalogue for this pair from the first one that is due on, in order."""
     of_pair = Repricing.objects.concerning(service_id, plan_id).exclude(new_value=None)
+    # Whom one for new subscriptions only keeps gets its entry by its own steps, and who comes later
+    # comes with its price.
+    of_pair = of_pair.exclude(kind=Repricing.Kind.KEEP)
     first = (
         of_pair.due()
         .filter(paused_at=None)
@@ -124,57 +137,26 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
     if first is None:
         return []
     found = (
-        # One for new subscriptions only that is done with moves nobody any more: who was there is
-        # locked, or was left alone by its cancellation.
         of_pair.filter(effective_at__gte=first)
-        .exclude(kind=Repricing.Kind.KEEP, finished_at__isnull=False)
         .order_by("effective_at", "pk")
         .values_list(
             "position",
             "change_id",
             "effective_at",
             ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
-            ExpressionWrapper(Q(effective_at__lt=F("requested_at")), output_field=BooleanField()),
             ExpressionWrapper(Q(service__isnull=False), output_field=BooleanField()),
         )
     )
     return [Event(*row) for row in found]
 
 
-# Between the instant and the start lie few entries, or none: they are looked through. Where they
-# are many it is not worth the time of a chunk, and rows are looked at one by one.
-WRITTEN_BEFORE_START = """
-WITH since AS MATERIALIZED (SELECT ledger_id_at(%(at)s) AS id)
-SELECT %(position)s - (SELECT id FROM since) > 50000 OR EXISTS (
-    SELECT FROM services_ledgerentry
-     WHERE id >= (SELECT id FROM since) AND id < %(position)s
-       AND service_id = %(service)s AND plan_id = %(plan)s AND effective_at > %(at)s)
-"""
-
-
-def _written_before_start(event: Event, service_id: int, plan_id: int) -> bool:
-    """Whether rows of the pair may have been written after the event's instant, without it."""
-    if not event.late:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(
-            WRITTEN_BEFORE_START,
-            {
-                "at": event.effective_at,
-                "position": event.position,
-                "service": service_id,
-                "plan": plan_id,
-            },
-        )
-        written: bool = cursor.fetchone()[0]
-        return written
-
-
 # A subscription owes an entry for each due change that its newest entry does not know of, and for
 # each later one again, since the price in force from then on is another: a worker may come late.
 # Not for one that left its price as it was, and of several of one instant that give the same thing
 # another value for the last one alone: it would have got no other if workers had come in time.
-# Of changes before it came it owes the last one, from when it came.
+# Of changes before it came it owes the last one, from when it came. Who wrote one that was kept
+# has entered what takes that back before the work of it began. Who is to be kept owes nothing from
+# then on.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
@@ -195,7 +177,11 @@ WITH event AS MATERIALIZED (
             WHERE subscription_id = subscription.id AND NOT period_only
             ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
-           SELECT min(effective_at) AS since FROM event WHERE due AND position > newest.id) due
+           SELECT min(effective_at) AS since FROM event
+            WHERE due AND position > newest.id AND NOT EXISTS (
+                  SELECT FROM services_ledgerentry known
+                   WHERE known.change_id = event.change_id
+                     AND known.subscription_id = subscription.id)) due
      WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
 )
 INSERT INTO services_ledgerentry
@@ -211,6 +197,8 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
                CASE WHEN event.effective_at < came THEN owing.price ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
+           AND (event.effective_at < %(keeps_at)s OR came >= %(keeps_at)s
+                OR %(keeps_at)s::timestamptz IS NULL)
            AND (event.effective_at >= came
             OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
  WHERE entry.price <> before
@@ -220,7 +208,11 @@ RETURNING id, subscription_id
 
 
 def _move_through(
-    events: list[Event], followers: SubscriptionQuerySet, price: Decimal, alone: bool
+    events: list[Event],
+    followers: SubscriptionQuerySet,
+    price: Decimal,
+    alone: bool,
+    keeps_at: datetime | None,
 ) -> int:
     # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
     locked = list(
@@ -240,6 +232,7 @@ def _move_through(
                 "service": service_id,
                 "plan": plan_id,
                 "ids": [pk for pk, *_ in locked],
+                "keeps_at": keeps_at,
             },
         )
         entries = cursor.fetchall()
@@ -252,6 +245,8 @@ def _move_through(
         # A change of a set that judges the row beside us has to see another version of it.
         moved = (active.exclude(price=price) if alone else active).update(price=price)
         moved += owing.exclude(pk__in=active.values("pk")).update(price=PRICE_AT_END)
+    if keeps_at is not None:
+        return moved
     # What is left went around the ledger: nobody knows since when.
     left = followers.active().exclude(price=price)
     return moved + write_price(left, price, events[-1].change_id)
@@ -260,63 +255,53 @@ def _move_through(
 # --- For new subscriptions only -----------------------------------------------------------------
 
 
-# What was paid at the instant: by the start a later edit may have moved it.
-KEEP_LATE = f"""
+# Of those who have an entry since its instant each is asked what it was then. Who was written since
+# has its entry already.
+KEEP_LATE = """
 UPDATE services_subscription subscription
-   SET price = paid.price, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
-  FROM (SELECT kept.id, paid.price
-          FROM unnest(%(ids)s::bigint[]) kept (id)
-         CROSS JOIN LATERAL (
-               SELECT id FROM services_ledgerentry
-                WHERE subscription_id = kept.id AND NOT period_only
-                ORDER BY id DESC LIMIT 1) newest
-         CROSS JOIN LATERAL (
-               SELECT price FROM services_ledgerentry
-                WHERE subscription_id = kept.id AND effective_at <= %(at)s AND NOT period_only
-                ORDER BY id DESC LIMIT 1) paid
-         WHERE newest.id < %(position)s
-           AND {FOLLOWED_SINCE.format(subscription="kept.id")} <= %(at)s) paid
- WHERE subscription.id = paid.id
-"""  # noqa: S608 - constants
+   SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
+  FROM (SELECT id FROM services_subscription one
+         WHERE id = ANY (%(ids)s) AND EXISTS (
+               SELECT FROM kept_entries(id, least((SELECT book_now()),
+                                                  ended_at - interval '1 microsecond')) entry
+                WHERE entry.change_id = %(change)s)
+           AND NOT EXISTS (
+               SELECT FROM services_ledgerentry known
+                WHERE known.change_id = %(change)s AND known.subscription_id = one.id)) kept
+ WHERE subscription.id = kept.id
+"""
 
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
-    """Lock those who followed at the change's instant at what they paid then; how many."""
-    of_pair = rows.filter(service_id=service_id, plan_id=plan_id)
-    followers = of_pair.following(repricing.effective_at)
-    why = f"Price change {repricing.change_id} is for new subscriptions only"
-    event = Event(
-        repricing.position,
-        repricing.change_id,
-        repricing.effective_at,
-        due=True,
-        late=repricing.effective_at < repricing.requested_at,
-        of_service=repricing.service_id is not None,
+    """Lock those who followed at the change's instant at what they paid just before; how many."""
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following(
+        repricing.effective_at
     )
+    said = LedgerEntry.objects.filter(subscription_id=OuterRef("pk"), period_only=False)
+    newest = said.order_by("-effective_at", "-id")
+    given = {
+        "change": repricing.change_id,
+        "price": catalogue_values.price_before(
+            service_id, plan_id, repricing.change_id, repricing.effective_at
+        ),
+        "until": repricing.locked_until,
+        "why": f"Price change {repricing.change_id} is for new subscriptions only",
+    }
     with ledger_origin(repricing.change_id, repricing.effective_at):
-        if not _written_before_start(event, service_id, plan_id):
-            newest = LedgerEntry.objects.filter(
-                subscription_id=OuterRef("pk"), period_only=False
-            ).order_by("-id")
-            return (
-                # Who came, or came to this pair, after the change has seen its price.
-                followers.alias(newest=Subquery(newest.values("id")[:1]))
-                .filter(newest__lt=repricing.position)
-                .update(price_state=LOCKED, locked_until=repricing.locked_until, price_reason=why)
+        kept = (
+            followers.alias(since=Subquery(newest.values("effective_at")[:1]))
+            .filter(since__lt=repricing.effective_at)
+            .update(
+                price=given["price"],
+                price_state=LOCKED,
+                locked_until=repricing.locked_until,
+                price_reason=given["why"],
             )
-        locked = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+        )
+        others = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
         with connection.cursor() as cursor:
-            cursor.execute(
-                KEEP_LATE,
-                {
-                    "ids": list(locked),
-                    "at": repricing.effective_at,
-                    "position": repricing.position,
-                    "until": repricing.locked_until,
-                    "why": why,
-                },
-            )
-            return int(cursor.rowcount)
+            cursor.execute(KEEP_LATE, given | {"ids": list(others)})
+            return kept + int(cursor.rowcount)
 
 
 # What a change for new subscriptions only has locked, or its revert has released, and nobody has

@@ -64,7 +64,7 @@ MOVED_SINCE = """
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
-# end of the subscription.
+# end of the subscription, but for the time for which a change keeps it.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -84,6 +84,12 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
+   AND coalesce(
+       (SELECT kept.price_state
+          FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
+               WITH ORDINALITY kept
+         WHERE kept.effective_at >= %(until)s AND kept.effective_at <= event.effective_at
+         ORDER BY ordinality DESC LIMIT 1), 'follows') = 'follows'
  ORDER BY subscription.id, event.effective_at, event.id
 RETURNING id
 """  # noqa: S608 - constants
@@ -112,16 +118,19 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
 def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
-    Up to three queries and the settings'. Wants the locks of the rows and of their catalogue.
+    Four queries and the settings'. Wants the locks of the rows and of their catalogue.
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
         entries = [id for (id,) in cursor.fetchall()]
-    if len(entries) > len(subscription_ids):  # and not their ends alone
-        accounts.correct(subscription_ids, min(entries) - 1)
     newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(
             price_state=Subscription.PriceState.FOLLOWS,
             price=Subquery(newest.values("price")[:1]),
         )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT settle_kept(%s::bigint[])", [subscription_ids])
+    # Of all that was entered: chunks have counted these rows as locked.
+    if entries:
+        accounts.correct(subscription_ids, min(entries) - 1)

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from services import ledger, price_state
+from services import price_state
 from services.ledger.page import statement_as_of
 from services.models import Subscription
 from services.reading import breakdown_sql, pages, totals_by
@@ -136,7 +136,7 @@ class TestETag:
             totals_by.totals_statement(
                 access_path(BookFilter(comment_prefix="row")), ["plan"], seen
             ),
-            statement_as_of(ledger.as_of(now), None, 5, seen),
+            statement_as_of(now, BookFilter(), None, None, 5, seen),
         ):
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)

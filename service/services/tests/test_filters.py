@@ -407,6 +407,7 @@ class TestRefusals:
         assert body["allowed"] == [
             *filters.FILTERS,
             "as_of",
+            "known_at",
             "ordering",
             *parameters.PAGING,
             "format",
@@ -414,7 +415,10 @@ class TestRefusals:
 
     def test_are_the_detail_s_too(self):
         body = a_reader().get("/api/subscriptions/1/?fields=price").json()
-        assert (body["code"], body["allowed"]) == ("unknown_parameter", ["as_of", "format"])
+        assert (body["code"], body["allowed"]) == (
+            "unknown_parameter",
+            ["as_of", "known_at", "format"],
+        )
 
     @given(st.text(max_size=40))
     def test_meet_any_text_that_is_no_cursor(self, text):

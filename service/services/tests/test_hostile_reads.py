@@ -12,7 +12,19 @@ from services.reading.parameters import PAGING
 from services.tests.factories import a_book, a_reader
 
 PATHS = ["subscriptions", "clients", "services", "plans", "totals", "ledger"]
-NAMES = [*FILTERS, *PAGING, "ordering", "as_of", "by", "after", "limit", "at", "format", "x"]
+NAMES = [
+    *FILTERS,
+    *PAGING,
+    "ordering",
+    "as_of",
+    "known_at",
+    "by",
+    "after",
+    "limit",
+    "at",
+    "format",
+    "x",
+]
 VALUES = [
     "",
     "0",

@@ -16,9 +16,9 @@ from django.test.utils import CaptureQueriesContext
 
 from services import hooks, ledger, price_state, repricing
 from services.hooks import Change, NoPriceChanges
-from services.ledger import Place, changes_feed
+from services.ledger import Place, changes_feed, explanation
 from services.ledger.entries import COLUMNS
-from services.ledger.explanation import EXPLAIN, RULE
+from services.ledger.explanation import RULE
 from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.reading.filters import BookFilter
@@ -809,9 +809,23 @@ class TestPlans:
         assert reads_of_the_ledger(statement) == {"ledger_subscription"}
 
     def test_of_why_reads_the_entries_of_one(self):
-        sql = EXPLAIN.format(columns=", ".join(COLUMNS))
-        reads = reads_of_the_ledger((sql, [self.subscription.pk, now()]))
+        reads = reads_of_the_ledger(explanation.statement(self.subscription.pk, now()))
         assert reads == {"ledger_subscription", *OF_PERIODS}
+
+    def test_of_what_was_known_reads_no_more(self):
+        at, one, client = now(), self.subscription.pk, self.subscription.client_id
+        of_client = ledger.as_of(at, BookFilter(client=client), known_at=at)
+        for statement in (
+            ledger.as_of(at, subscription_id=one, known_at=at),
+            explanation.statement(one, at, known_at=at),
+            of_client,
+        ):
+            assert reads_of_the_ledger(statement) <= {
+                "ledger_client",
+                "ledger_subscription",
+                "ledger_unpaid",
+            }
+        assert max(node["Actual Rows"] for node in nodes(of_client)) <= 40
 
     def test_of_a_client_reads_the_entries_of_its_subscriptions(self):
         client = ledger.as_of(now(), BookFilter(client=self.subscription.client_id))

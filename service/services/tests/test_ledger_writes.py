@@ -506,14 +506,14 @@ class TestSeveralEditsThatFellDue:
         assert reprice() == 0
         assert prices(subscription) == [100, 200, 300]
 
-    def test_know_an_edit_by_its_position(self, subscription):
+    def test_know_an_edit_by_its_entry(self, subscription):
         """Without it, who was moved by itself would get an entry of the first edit once more."""
         edit_service(subscription.service, 200)
         repricing.reprice_one(subscription.pk)
         edit_service(subscription.service, 300)
         Repricing.objects.update(position=LedgerEntry.objects.latest("id").pk + 1000)
         reprice()
-        assert prices(subscription) == [100, 200, 200, 300]
+        assert prices(subscription) == [100, 200, 300]
 
 
 # --- Rows that can't be written -----------------------------------------------------------------

@@ -90,6 +90,7 @@ class TestSchema:
             *FILTERS,
             *PAGING,
             "as_of",
+            "known_at",
             "ordering",
             "format",
         }

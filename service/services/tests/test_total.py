@@ -172,7 +172,7 @@ class TestCache:
         sql, params = statement
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)
-            lines = [line for (line,) in cursor.fetchall() if "services_subscription" in line]
+            lines = [line for (line,) in cursor.fetchall() if " on services_subscription" in line]
         assert lines
         return sum("never executed" not in line for line in lines)
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_CHUNK = 400  # rows: a few milliseconds until the first byte
 PIECE = 65_536  # bytes; servers keep several for a reader that is slow
-ONLY_OF_PAGES = ("as_of", "ordering", "cursor", "page_size")
+ONLY_OF_PAGES = ("as_of", "known_at", "ordering", "cursor", "page_size")
 
 
 class _Streamed(BaseRenderer):

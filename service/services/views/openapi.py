@@ -50,6 +50,13 @@ REFUSALS = {
     422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
 }
 
+KNOWN_AT = OpenApiParameter(
+    "known_at",
+    filters.INSTANT.schema,
+    description="By what was recorded by then, ISO 8601 with a time zone: what would have been"
+    " answered at that instant, and ever since. Alone it asks what was paid then. An instant up to"
+    " which not all has been recorded yet is refused.",
+)
 LIST_PARAMETERS = [
     *FILTER_PARAMETERS,
     OpenApiParameter(
@@ -60,6 +67,7 @@ LIST_PARAMETERS = [
         " and ends that are known now; without it the active ones are shown. Names, comment and"
         " dates are today's. `waiting_for` names the changes of sets that are not in the figures.",
     ),
+    KNOWN_AT,
     ordering_parameter(ORDERINGS),
     CURSOR,
     PAGE_SIZE,

@@ -110,7 +110,7 @@ class ExplanationSerializer(serializers.Serializer):
     price_state = serializers.ChoiceField(Subscription.PriceState.choices)
     locked_until = serializers.DateTimeField(allow_null=True)
     price_reason = serializers.CharField(
-        help_text="Why it is locked or negotiated; known for the newest entry."
+        help_text="Why it is locked or negotiated; known for the newest entry, and now."
     )
     since = serializers.DateTimeField(help_text="From when this is in force.")
     recorded_at = serializers.DateTimeField()
@@ -121,4 +121,7 @@ class ExplanationSerializer(serializers.Serializer):
         allow_null=True, help_text="Null: the service or the plan of then is gone."
     )
     in_line = serializers.BooleanField(help_text="Whether the price is the rule's.")
+    known_at = serializers.DateTimeField(
+        allow_null=True, help_text="By what was recorded by then; null: by all that is."
+    )
     text = serializers.CharField(help_text="All this in a sentence.")

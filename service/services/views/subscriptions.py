@@ -34,11 +34,18 @@ from services.serializers import (
     PageSerializer,
 )
 from services.transfer import streaming
-from services.views.as_of import ONE_OR_AS_OF, nothing_then, refuse_with_as_of, waiting_for
+from services.views.as_of import (
+    ONE_OR_AS_OF,
+    instants_of,
+    nothing_then,
+    refuse_with_as_of,
+    waiting_for,
+)
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
     ERRORS,
+    KNOWN_AT,
     LIST_PARAMETERS,
     PAGE_SIZE,
     PATH_ID,
@@ -102,11 +109,11 @@ class SubscriptionView(ReadOnlyModelViewSet):
             return streaming.answer(request)
         query = request.query_params
         parameters.refuse_unknown(
-            query, [*filters.FILTERS, "as_of", "ordering", *parameters.PAGING]
+            query, [*filters.FILTERS, "as_of", "known_at", "ordering", *parameters.PAGING]
         )
         wanted, ordering = parameters.book_filter(query), ordering_of(query)
-        instant = parameters.instant_of(query, "as_of")
-        cursor = cursor_of(query, marked(wanted, ordering, instant), ordering)
+        instant, known_at = instants_of(query)
+        cursor = cursor_of(query, marked(wanted, ordering, instant, known_at), ordering)
         size = parameters.page_size(query)
         if instant is None:
             to = answer_to(request)
@@ -117,11 +124,11 @@ class SubscriptionView(ReadOnlyModelViewSet):
             except Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
         else:
-            waiting = waiting_for(instant)
+            waiting = waiting_for(instant, known_at)
             to = f"{answer_to(request)} {waiting}"
             refuse_with_as_of(wanted, ordering)
             try:
-                page = page_as_of(instant, wanted, cursor, size, seen_by(request, to))
+                page = page_as_of(instant, wanted, cursor, size, seen_by(request, to), known_at)
             except Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
         return Response(
@@ -145,23 +152,24 @@ class SubscriptionView(ReadOnlyModelViewSet):
             OpenApiParameter(
                 "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
             ),
+            KNOWN_AT,
         ],
         responses={200: ONE_OR_AS_OF, 304: UNCHANGED, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
-        parameters.refuse_unknown(request.query_params, ["as_of"])
-        instant = parameters.instant_of(request.query_params, "as_of")
+        parameters.refuse_unknown(request.query_params, ["as_of", "known_at"])
+        instant, known_at = instants_of(request.query_params)
         if instant is None:
             return super().retrieve(request, pk=pk)
-        waiting = waiting_for(instant)
+        waiting = waiting_for(instant, known_at)
         to = f"{answer_to(request)} {waiting}"
         try:
-            found, version = one_as_of(instant, known_id(pk), seen_by(request, to))
+            found, version = one_as_of(instant, known_id(pk), seen_by(request, to), known_at)
         except Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))
         if found is None:
-            raise nothing_then(pk, instant)
+            raise nothing_then(pk, instant, known_at)
         return Response(found | {"waiting_for": waiting}, headers=validator(version, to))
 
     @extend_schema(
@@ -189,17 +197,18 @@ class SubscriptionView(ReadOnlyModelViewSet):
             OpenApiParameter(
                 "at", filters.INSTANT.schema, description="The instant; now, if left out."
             ),
+            KNOWN_AT,
         ],
         responses={200: ExplanationSerializer, **ERRORS, **UNKNOWN},
     )
     @action(detail=True)
     def explain(self, request: Request, pk: str) -> Response:
         """Why a subscription pays what it pays, or paid what it paid."""
-        parameters.refuse_unknown(request.query_params, ["at"])
-        instant = parameters.instant_of(request.query_params, "at")
-        explanation = ledger.explain(known_id(pk), instant)
+        parameters.refuse_unknown(request.query_params, ["at", "known_at"])
+        instant, known_at = instants_of(request.query_params, "at")
+        explanation = ledger.explain(known_id(pk), instant, known_at)
         if explanation is None:
-            raise nothing_then(pk, instant)
+            raise nothing_then(pk, instant, known_at)
         return Response(asdict(explanation))
 
     @verb(LockSerializer)

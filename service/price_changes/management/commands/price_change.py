@@ -17,7 +17,7 @@ from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.management import plan_options
 from price_changes.models import PriceChange
-from price_changes.planning import preview
+from price_changes.planning import preview, standing
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
 from price_changes.showing import terminal
@@ -73,8 +73,9 @@ class Command(BaseCommand):
         approve.add_argument(
             "--when-moved",
             choices=PriceChange.WhenMoved.values,
-            help="if rows of the set have moved by its instant: hold it (default), move the"
-            " approved rows that nobody moved (frozen), or what the filter finds then (current)",
+            help="if rows of the set have moved by its instant, or the catalogue has another value"
+            " by then: hold it (default), move the approved rows that nobody moved (frozen; of a"
+            " set), or go by what is there then (current)",
         )
         approve.add_argument(
             "--at",
@@ -132,6 +133,7 @@ class Command(BaseCommand):
         else:
             found = PriceChange.objects.select_related("service", "plan")
             changes = [*(found.filter(status=status) if status else found)[:limit]]
+        standing.as_they_stand(changes)
         if json:
             return self.write_json(map(_record, changes))
         rows = [
@@ -322,6 +324,7 @@ def _get(number: int) -> PriceChange:
     change = PriceChange.objects.select_related("service", "plan").filter(pk=number).first()
     if change is None:
         raise ChangeError("not_found", f"There is no price change {number}.", 404)
+    standing.as_they_stand([change])
     return change
 
 
@@ -377,6 +380,8 @@ def _record(change: PriceChange) -> dict[str, Any]:
     return fields | {
         "zone_rules_differ": other is not None,
         "effective_by_zone_rules": None if other is None else other.at,
+        "finds": change.finds,
+        "will_be_held": change.will_be_held,
         "preview": _exact(change.preview),
         "allowed": verbs.allowed(change),
         "outcome": verbs.outcome(change) if change.started_at else None,

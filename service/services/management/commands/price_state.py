@@ -61,6 +61,7 @@ class Command(BaseCommand):
             help="with time zone (default: until it is released)",
         )
         one["explain"].add_argument("--at", type=arguments.instant, metavar="INSTANT")
+        _add_known_at(one["explain"])
         one["history"].add_argument(
             "--after", type=arguments.number, default=0, metavar="ENTRY", help="read on behind it"
         )
@@ -73,6 +74,7 @@ class Command(BaseCommand):
             "--state", choices=STATES, help="those that had ended, or had not begun (default: paid)"
         )
         as_of.add_argument("--limit", type=arguments.count, default=20, help="rows to print")
+        _add_known_at(as_of)
         for verb in ("lock", "release", "negotiate", "follow"):
             arguments.add_author(one[verb])
         for verb_parser in verbs.choices.values():
@@ -83,6 +85,11 @@ class Command(BaseCommand):
             options["author"] = arguments.author_of(options["author"])
         if verb != "as_of":
             options["subscription"] = _subscription(options)
+        if (known_at := options.get("known_at")) is not None:
+            try:
+                ledger.refuse_incomplete(known_at)
+            except ledger.Incomplete as error:
+                raise CommandError(f"{error.detail} ({error.code})") from None
         try:
             getattr(self, verb)(**options)
         except PriceStateError as error:
@@ -120,12 +127,20 @@ class Command(BaseCommand):
 
     # --- Reading --------------------------------------------------------------------------
 
-    def explain(self, *, subscription: int, at: datetime | None, json: bool, **_: Any) -> None:
-        why = ledger.explain(subscription, at)
+    def explain(
+        self,
+        *,
+        subscription: int,
+        at: datetime | None,
+        json: bool,
+        known_at: datetime | None = None,
+        **_: Any,
+    ) -> None:
+        at = at or known_at
+        why = ledger.explain(subscription, at, known_at)
         if why is None:
-            then = "" if at is None else f" at {moment(at)}"
             raise CommandError(
-                f"There was no subscription {subscription}{then}."
+                f"There was no subscription {subscription} at {moment(at)}{_known(known_at)}."
                 if at
                 else f"There is no subscription {subscription}."
             )
@@ -164,10 +179,11 @@ class Command(BaseCommand):
         subscription: int | None,
         limit: int,
         json: bool,
+        known_at: datetime | None,
         **options: Any,
     ) -> None:
         given = {name: options[name] for name in ledger.AS_OF_FILTERS if options[name]}
-        sql, params = ledger.as_of(instant, BookFilter.of(given), subscription)
+        sql, params = ledger.as_of(instant, BookFilter.of(given), subscription, known_at)
         with connection.cursor() as cursor:
             # Of one snapshot: what is printed, and what all are together.
             cursor.execute(
@@ -177,7 +193,7 @@ class Command(BaseCommand):
             )
             names = [column.name for column in cursor.description]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        for waits in price_changes().waiting_for(instant):
+        for waits in price_changes().waiting_for(instant, known_at):
             title = f" “{waits.title}”" if waits.title else ""
             self.stderr.write(
                 f"Not in these figures, or not in all: price change {waits.id}{title}, due at"
@@ -186,11 +202,12 @@ class Command(BaseCommand):
         if json:
             return self.write_json(rows)
         state = given.get("state", "active")
+        then = f"{moment(instant)}{_known(known_at)}"
         if not rows:
             self.stdout.write(
-                f"Nobody pays anything at {moment(instant)}."
+                f"Nobody pays anything at {then}."
                 if state == "active"
-                else f"There is none {WITHOUT_PAYING[state]} at {moment(instant)}."
+                else f"There is none {WITHOUT_PAYING[state]} at {then}."
             )
             return
         head = ("subscription", "client", "service", "plan", "price", "state")
@@ -205,9 +222,9 @@ class Command(BaseCommand):
             self.stdout.write(f"  … and {subscriptions - len(rows):,} more (--limit)")
         amount = f"{money(total)} {settings.CURRENCY}"
         self.stdout.write(
-            f"At {moment(instant)}: {subscriptions:,} subscriptions, {amount} together."
+            f"At {then}: {subscriptions:,} subscriptions, {amount} together."
             if state == "active"
-            else f"At {moment(instant)}: {subscriptions:,} subscriptions {WITHOUT_PAYING[state]},"
+            else f"At {then}: {subscriptions:,} subscriptions {WITHOUT_PAYING[state]},"
             f" of {amount}, of which nothing was paid."
         )
 
@@ -224,6 +241,19 @@ class Command(BaseCommand):
 
 
 WITHOUT_PAYING = {"ended": "that had ended", "upcoming": "that had not begun"}
+
+
+def _add_known_at(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--known-at",
+        type=arguments.instant,
+        metavar="INSTANT",
+        help="by what was recorded by then (default: by all that is recorded)",
+    )
+
+
+def _known(known_at: datetime | None) -> str:
+    return f", as was known at {moment(known_at)}" if known_at else ""
 
 
 def _subscription(options: dict[str, Any]) -> int:

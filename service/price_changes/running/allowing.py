@@ -1,0 +1,91 @@
+"""Which verbs a price change allows, by its state and by what has come; and holding it for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import transaction
+
+from price_changes.errors import ChangeError
+from price_changes.models import PriceChange
+from price_changes.planning import standing
+from price_changes.planning.catalogue_value import CATALOGUE
+from price_changes.planning.local_instant import other_instant
+from price_changes.running import starting
+from services.models import book_clock
+
+Status = PriceChange.Status
+
+# The states that allow each verb.
+ALLOWED = {
+    "preview": [Status.PLANNED, Status.HELD],
+    "approve": [Status.PLANNED, Status.HELD],
+    "pause": [Status.APPLYING],
+    "resume": [Status.PAUSED],
+    "cancel": [
+        Status.PLANNED,
+        Status.SCHEDULED,
+        Status.HELD,
+        Status.APPLYING,
+        Status.PAUSED,
+    ],
+    "revert": [Status.APPLIED],  # and of the catalogue from its instant on: `is_in_force`
+    # Where the rules of its time zone have moved: `other_instant`.
+    "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
+}
+
+
+def allowed(change: PriceChange) -> list[str]:
+    """The verbs that the state of a change allows."""
+    found = [verb for verb, states in ALLOWED.items() if change.status in states]
+    if "revert" not in found and is_in_force(change, change.has_come):
+        found.append("revert")
+    if "keep_instant" in found and other_instant(change) is None:
+        found.remove("keep_instant")
+    return found
+
+
+@contextmanager
+def held(change_id: int, verb: str) -> Iterator[PriceChange]:
+    with transaction.atomic():
+        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
+        if change is None:
+            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+        hold_if_held(change)
+        if change.status not in ALLOWED[verb] and not (
+            verb == "revert" and is_in_force(change, has_come(change))
+        ):
+            raise wrong_state(change, verb)
+        yield change
+
+
+def is_in_force(change: PriceChange, has_come: bool) -> bool:
+    """Whether it is of the catalogue and in force, however few of its rows have been copied."""
+    begun = change.status in (Status.APPLYING, Status.PAUSED)
+    return change.kind in CATALOGUE and (begun or (change.status == Status.SCHEDULED and has_come))
+
+
+def has_come(change: PriceChange) -> bool:
+    return change.effective_at is not None and change.effective_at <= book_clock()
+
+
+def hold_if_held(change: PriceChange) -> None:
+    """One that is held by its instant is written down as held, if no worker has come to do it.
+
+    In a transaction that holds its row.
+    """
+    if standing.is_held(change):
+        starting.start(change)
+
+
+def wrong_state(change: PriceChange, verb: str) -> ChangeError:
+    states = [state.value for state in ALLOWED[verb]]
+    return ChangeError(
+        "wrong_state",
+        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
+        f" {' or '.join(states)}.",
+        409,
+        state=change.status,
+        allowed=states,
+    )

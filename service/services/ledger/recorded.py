@@ -1,0 +1,65 @@
+"""How far all that was recorded is there to be read: until then an answer can't change any more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+
+# Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
+# since when it has been open only who may read all statistics, or is the same user. Whoever has
+# ended between this look and the next one has committed what it wrote.
+WRITERS = """
+SELECT least(book_now(), min(xact_start)),
+       bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
+  FROM pg_locks held LEFT JOIN pg_stat_activity session ON session.pid = held.pid
+ WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
+"""
+
+
+class Incomplete(ValueError):
+    """Not all that was recorded by an instant is there to be read, or nobody here can tell.
+
+    `until`: the instant before which all is; None where that can't be told.
+    """
+
+    def __init__(self, until: datetime | None) -> None:
+        self.until = until
+        if until is None:
+            self.code = "completeness_unknown"
+            self.detail = (
+                "Whether all is there that was recorded by then can't be told: the user of the"
+                " database may not see since when others have been writing, or a transaction is"
+                " prepared. Let an administrator grant it pg_read_all_stats, or end what is"
+                " prepared; or leave known_at out."
+            )
+        else:
+            self.code = "not_recorded_yet"
+            self.detail = (
+                f"What was recorded is complete until {until.isoformat()}: what is being written"
+                " may still be recorded before a later instant, and the answer would be another"
+                " one then. Ask for an earlier instant, or leave known_at out."
+            )
+        super().__init__(self.detail)
+
+
+def all_recorded_until() -> datetime | None:
+    """Whatever was recorded before this instant is committed; None where that can't be told.
+
+    Since when the oldest transaction that writes has been open, or now. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(WRITERS)
+        until, all_seen = cursor.fetchone()
+    return until if all_seen else None
+
+
+def refuse_incomplete(known_at: datetime) -> None:
+    """Raise `Incomplete` where what was known at an instant might still become more. One query.
+
+    Not the feed's `complete_until`, which waits for copies too: those make no difference to what
+    was known, and with them it would depend on workers which question is refused.
+    """
+    until = all_recorded_until()
+    if until is None or known_at >= until:
+        raise Incomplete(until)
