@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from conftest import until
@@ -31,7 +32,7 @@ from price_changes.tests.changes import (
 from services import repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
-from services.repricing import chunks
+from services.repricing import accounts, chunks, lock_ends, planning
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
     CREATE,
@@ -353,6 +354,39 @@ class TestTwoWorkers:
         entries = LedgerEntry.objects.filter(change_id=change.pk)
         assert entries.count() == entries.values("subscription_id").distinct().count() == 40
         assert set(book.values_list("price_state", flat=True)) == {"negotiated"}
+
+
+class TestAReleaseBesideAChunk:
+    """A lock has ended before a list price moved. One worker releases it, another one counts."""
+
+    def counted(self, monkeypatch, book):
+        ends = clock() + timedelta(seconds=0.2)
+        Subscription.objects.filter(pk=book[0].pk).update(
+            price_state="locked", locked_until=ends, price_reason="asked"
+        )
+        until(lambda: clock() > ends)
+        change = scheduled(clock(), kind="list_price", service=book[0].service_id, new_value=150)
+        started()
+        planning.plan_due()
+        pause = Pause(monkeypatch, lock_ends, "_release_pairs")
+        release = in_background(lock_ends.release_ended)
+        pause.until_reached()
+        chunk = in_background(chunks.take_chunk, "price", set()).until_it_waits_or_ends()
+        pause.go_on()
+        release.result()
+        chunk.result()
+        drained()
+        change.refresh_from_db()
+        outcome = outcomes.outcome(change)
+        return outcome["rows"], outcome["applied"], outcome["skipped"]
+
+    def test_counts_it_as_moved(self, monkeypatch, book):
+        assert self.counted(monkeypatch, book) == (10, 10, {})
+        assert right()
+
+    def test_without_waiting_would_count_it_twice(self, monkeypatch, book):
+        monkeypatch.setattr(accounts, "_wait_for_releases", lambda *_: None)
+        assert self.counted(monkeypatch, book) == (11, 10, {"locked": 1})
 
 
 class TestASetBeside:

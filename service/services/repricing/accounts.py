@@ -13,7 +13,7 @@ from collections.abc import Collection
 from django.db import connection
 from django.db.models import Q
 
-from services.models import Repricing, RepricingStep, Skip
+from services.models import Clock, LockEnd, Repricing, RepricingStep, Skip, Subscription
 
 # In one snapshot, which sees what was moved: a row may have come or gone meanwhile. Entries are
 # looked up row by row, however many the change has.
@@ -34,9 +34,10 @@ SELECT CASE WHEN entered THEN 'moved'
 def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
     """Of a chunk's rows up to `last_id`: how many there are, and how many the change has moved.
 
-    Why the others were not is written down. One query, and two more where a row was not moved.
+    Why the others were not is written down. Two queries, and two more where a row was not moved.
     """
     work = step.repricing
+    _wait_for_releases(step, last_id)
     with connection.cursor() as cursor:
         cursor.execute(
             COUNT,
@@ -54,6 +55,15 @@ def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
     if found:
         _skip(step, found)
     return moved + sum(found.values()), moved
+
+
+def _wait_for_releases(step: RepricingStep, last_id: int) -> None:
+    """Lock the rows whose lock has ended: somebody may be releasing them, and corrects no count
+    that is made meanwhile. Who comes to them later finds it made."""
+    ended = LockEnd.objects.filter(until__lte=Clock()).values("subscription_id")
+    rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, last_id)
+    locked = rows.filter(price_state=Subscription.PriceState.LOCKED, pk__in=ended)
+    list(locked.select_for_update(no_key=True).values_list("pk"))
 
 
 def _skip(step: RepricingStep, rows: dict[str, int]) -> None:
