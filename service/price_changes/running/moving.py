@@ -187,8 +187,10 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         cursor.execute(LATE, values)
         (moved_at,) = cursor.fetchone()
     values["ruled_at"] = moved_at or step.repricing.effective_at
-    move = move_sql(change, late=moved_at is not None)
     late = moved_at is not None
+    move = move_sql(change, late=late)
+    if late:
+        accounts.wait_for_counts(step)
     moved, stamped, left = _move(move, values, late)
     if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.

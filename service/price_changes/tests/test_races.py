@@ -389,6 +389,41 @@ class TestAReleaseBesideAChunk:
         assert self.counted(monkeypatch, book) == (11, 10, {"locked": 1})
 
 
+class TestASetThatIsResumedBesideAChunk:
+    """It lets a row follow since its instant. The chunk of a later list price counts that row."""
+
+    def counted(self, monkeypatch, book):
+        row = book[0]
+        Subscription.objects.filter(pk=row.pk).update(
+            price_state="negotiated", price=7, price_reason="deal"
+        )
+        followed = approved(planned(kind="set", adjustment="follow"))
+        started()
+        lifecycle.pause(followed.pk, "carl")
+        change = scheduled(clock(), kind="list_price", service=row.service_id, new_value=150)
+        started()
+        planning.plan_due()
+        pause = Pause(monkeypatch, chunks, "_do_chunk")
+        chunk = in_background(chunks.take_chunk, "price", set())
+        pause.until_reached()
+        lifecycle.resume(followed.pk, "carl")
+        resumed = in_background(chunks.take_chunk, "price", set()).until_it_waits_or_ends()
+        pause.go_on()
+        chunk.result()
+        resumed.result()
+        drained()
+        outcome = outcomes.outcome(change)
+        return outcome["rows"], outcome["applied"], outcome["skipped"]
+
+    def test_has_it_count_the_row_as_moved(self, monkeypatch, book):
+        assert self.counted(monkeypatch, book) == (10, 10, {})
+        assert right()
+
+    def test_without_waiting_would_have_it_count_the_row_twice(self, monkeypatch, book):
+        monkeypatch.setattr(accounts, "wait_for_counts", lambda _: None)
+        assert self.counted(monkeypatch, book) == (11, 10, {"negotiated": 1})
+
+
 class TestASetBeside:
     """A chunk of a set meets somebody who has written one of its rows and not committed."""
 

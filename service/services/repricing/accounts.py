@@ -142,6 +142,17 @@ def correct(subscription_ids: Collection[int], after: int) -> None:
             cursor.execute(CORRECT, {"ids": list(subscription_ids), "after": after})
 
 
+def wait_for_counts(step: RepricingStep) -> None:
+    """Hold the pair's chunks of the catalogue until the commit: those under way count our rows.
+
+    For a set that was paused, and enters what has come since; before it writes a row. One query.
+    """
+    others = RepricingStep.objects.exclude(repricing__kind=Repricing.Kind.ROWS).filter(
+        kind=RepricingStep.Kind.PRICE, service_id=step.service_id, plan_id=step.plan_id
+    )
+    list(others.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
+
+
 # The rows that were moved for it, and deleted before a chunk of its own came to them. The entries
 # of the change are read once, by their index.
 CLOSE = """

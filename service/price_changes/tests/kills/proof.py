@@ -209,10 +209,8 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
         yield differ, f"rows are told to be moved, and not entered, or the other way round {told}"
     for work in of_catalogue:
         came, left = come_and_gone(work)
-        # Who wrote one that is kept, before the work was planned, has entered the change for it.
-        entered_before = LedgerEntry.objects.filter(
-            change_id=change.pk, recorded_at__lt=work.planned_at
-        )
+        # Who wrote one that is kept, before the work began, has entered the change for it.
+        entered_before = LedgerEntry.objects.filter(change_id=change.pk, id__lt=work.position)
         came += entered_before.values("subscription_id").distinct().count()
         missed, surplus = work.subscriptions - work.checked - left, work.checked - came
         yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
