@@ -165,6 +165,19 @@ class TestWheneverWorkersCome:
         there = 3 if (first.pk,) in entered else 2
         assert said(b) == (there, {})
 
+    @pytest.mark.parametrize("of", ["a list price", "a list price and a discount"])
+    def test_who_has_ended_since_was_moved_by_it(self, scene, of):
+        """The end is put into the past, as a person's is who says: by now."""
+        rise = scene.list_price(22, 1)
+        off = scene.discount(30, 2) if "discount" in of else None
+        scene.passes(1)
+        scene.passes(2)
+        scene.timeline.set(scene.at(3), ticks=True)
+        Subscription.objects.filter(pk=scene.rows[0].pk).update(ended_at=scene.at(3))
+        scene.ends()
+        assert said(rise) == (3, {})
+        assert off is None or said(off) == (3, {})
+
     def test_who_ends_between_two_is_moved_by_the_first(self, scene):
         first, *_ = scene.rows
         Subscription.objects.filter(pk=first.pk).update(ended_at=scene.at(1.5))

@@ -88,13 +88,16 @@ def moved_by(
     # these conditions when its lock is free. Who has ended since the first instant was there at it.
     there_at = events[0].effective_at if events else BookNow()
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
-    differing = followers.exclude(price=price)
-    if len(events) > 1 or (events and keeps_at is not None):
-        return _move_through(events, followers, price, alone, keeps_at), None
     if not events:
-        return write_price(differing, price), None
+        return write_price(followers.exclude(price=price), price), None
+    if len(events) > 1 or keeps_at is not None:
+        return _move_through(events, followers, price, alone, keeps_at), None
     [event] = events
-    return write_price(differing, price, event.change_id, event.effective_at), event.change_id
+    differing = followers.active().exclude(price=price)
+    moved = write_price(differing, price, event.change_id, event.effective_at)
+    # Who wrote the end has given it the price of then already: the ledger knows what it owes.
+    ended = _move_through(events, followers.filter(ended_at__isnull=False), price, alone, None)
+    return moved + ended, None if ended else event.change_id
 
 
 RULE_AT = """
