@@ -275,7 +275,10 @@ def come_and_gone(work: Repricing) -> tuple[int, int]:
 
 
 def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
-    """Of a change that was cancelled during the apply no row may still have its price."""
+    """Of a change that was cancelled during the apply no row may still have its price.
+
+    Unless somebody has given it a reason since: then it is theirs.
+    """
     if change.reverted_by.filter(status__in=[Status.APPLIED]).count() != 1:
         yield 1, f"change {change.pk} was cancelled and not taken back"
     yield (
@@ -285,8 +288,10 @@ def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
                 SELECT DISTINCT ON (subscription_id) subscription_id, change_id
                   FROM services_ledgerentry ORDER BY subscription_id, id DESC) last
               JOIN services_subscription subscription ON subscription.id = subscription_id
-             WHERE change_id = %s AND ended_at IS NULL""",
+             WHERE change_id = %s AND ended_at IS NULL
+               AND (price_reason = %s OR subscription.price_state = 'follows')""",
             change.pk,
+            change.why,
         ),
         f"rows still have the price of change {change.pk}, which was cancelled",
     )
