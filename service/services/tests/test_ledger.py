@@ -779,7 +779,7 @@ class TestFeed:
 
 # --- Plans --------------------------------------------------------------------------------------
 
-ROWS = 20_000
+ROWS = 8_000
 
 
 @pytest.mark.django_db
@@ -788,7 +788,7 @@ class TestPlans:
 
     @pytest.fixture(autouse=True)
     def book(self, empty_files):
-        book = a_book(ROWS, services=5, plans=2, clients=2_000)
+        book = a_book(ROWS, services=5, plans=2, clients=ROWS // 10)
         with connection.cursor() as cursor:
             cursor.execute(
                 """
