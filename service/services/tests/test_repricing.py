@@ -574,22 +574,23 @@ class TestQueryBudget:
     def test_does_not_grow_with_the_rows(self, db, rows):
         a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
-        # 26 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
+        # 27 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
         #     instant has come, what to plan, lock_timeout, claim
         #   * 3 plan: lock_timeout, claim the repricing, insert its steps
-        #   * 11 the chunk: lock service and plan, rows ahead, what fell due first, what
-        #     came since, the price, say the entries' origin, the update, unsay it,
-        #     room for another step, delete the step, count on the repricing
+        #   * 12 the chunk: lock service and plan, rows ahead, what fell due first, what
+        #     came since, the price, say the entries' origin, the update, unsay it, who has ended
+        #     since, room for another step, delete the step, count on the repricing
         #   * 2 close the repricing: lock_timeout, the update
-        assert len(self.queries(reprice)) == 26
+        assert len(self.queries(reprice)) == 27
 
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
         pk = book.filter(service=service).first().pk
-        # 10 queries: * lock_timeout * its pair * lock service and plan
+        # 11 queries: * lock_timeout * its pair * lock service and plan
         #   * whether it waits for a paused change * what fell due first
         #   * what came since * the price * say the entry's origin * the update * unsay it
-        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 10
+        #   * who has ended since
+        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 11
 
 
 def updates_of_subscriptions(cursor):
