@@ -199,7 +199,7 @@ class TestTheApi:
                 kind="list_price",
                 service=service.pk,
                 new_value="50",
-                effective_at=clock() + SECOND / 2,
+                effective_at=clock() + SECOND,
             )
         )
         url = reverse("subscription-list")
@@ -329,7 +329,7 @@ class TestWriters:
                 kind="list_price",
                 service=phone.pk,
                 new_value="150",
-                effective_at=clock() + SECOND / 4,
+                effective_at=clock() + SECOND,
             )
         )
         lifecycle.cancel(change.pk, "bob")

@@ -29,7 +29,7 @@ from price_changes.tests.changes import (
     stands,
     started,
 )
-from services import repricing
+from services import price_state, repricing
 from services.audit import book_check
 from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
 from services.repricing import accounts, chunks, lock_ends, planning
@@ -422,6 +422,35 @@ class TestASetThatIsResumedBesideAChunk:
     def test_without_waiting_would_have_it_count_the_row_twice(self, monkeypatch, book):
         monkeypatch.setattr(accounts, "wait_for_counts", lambda _: None)
         assert self.counted(monkeypatch, book) == (11, 10, {"negotiated": 1})
+
+
+class TestKeepingBesideAPerson:
+    """A chunk that keeps old prices waits for somebody who lets a row follow again."""
+
+    def test_leaves_the_row_to_the_person(self, book):
+        row = book[0]
+        change = scheduled(
+            clock(), kind="list_price", service=row.service_id, new_value=150, for_new_only=True
+        )
+        started()
+        planning.plan_due()
+        decided, go_on = threading.Event(), threading.Event()
+
+        def follow():
+            with transaction.atomic():
+                price_state.follow(row.pk, "dan")
+                decided.set()
+                assert go_on.wait(20)
+
+        person = in_background(follow)
+        assert decided.wait(20)
+        chunk = in_background(chunks.take_chunk, "price", set()).until_it_waits()
+        go_on.set()
+        person.result()
+        chunk.result()
+        assert right()
+        assert stands(row)[:2] == (150, "follows")
+        assert LedgerEntry.objects.filter(change_id=change.pk, subscription_id=row.pk).count() == 1
 
 
 class TestASetBeside:

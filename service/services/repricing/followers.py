@@ -290,9 +290,14 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
         "until": repricing.locked_until,
         "why": f"Price change {repricing.change_id} is for new subscriptions only",
     }
+    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
+    locked = list(
+        followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+    )
     with ledger_origin(repricing.change_id, repricing.effective_at):
         kept = (
-            followers.alias(since=Subquery(newest.values("effective_at")[:1]))
+            followers.filter(pk__in=locked)
+            .alias(since=Subquery(newest.values("effective_at")[:1]))
             .filter(since__lt=repricing.effective_at)
             .update(
                 price=given["price"],
@@ -301,9 +306,8 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
                 price_reason=given["why"],
             )
         )
-        others = followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
         with connection.cursor() as cursor:
-            cursor.execute(KEEP_LATE, given | {"ids": list(others)})
+            cursor.execute(KEEP_LATE, given | {"ids": locked})
             return kept + int(cursor.rowcount)
 
 
