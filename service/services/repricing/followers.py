@@ -291,9 +291,7 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
         "why": f"Price change {repricing.change_id} is for new subscriptions only",
     }
     # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
-    locked = list(
-        followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
-    )
+    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
     with ledger_origin(repricing.change_id, repricing.effective_at):
         kept = (
             followers.filter(pk__in=locked)
