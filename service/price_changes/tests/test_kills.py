@@ -23,7 +23,7 @@ from services.tests.factories import a_plan, a_service, a_subscription
 # All rounds are played in the set-up of the first test.
 pytestmark = [pytest.mark.kills, pytest.mark.long, pytest.mark.timeout(600)]
 
-ROUNDS = 12
+ROUNDS = 10
 MOMENT = timedelta(milliseconds=1)
 
 

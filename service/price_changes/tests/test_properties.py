@@ -485,7 +485,7 @@ def decided(change, before, entry):
 # In CI always the same examples; PROPERTY_EXAMPLES asks for others, and so many.
 ASKED = os.environ.get("PROPERTY_EXAMPLES")
 PROFILE = settings(
-    max_examples=int(ASKED or 12),
+    max_examples=int(ASKED or 8),
     stateful_step_count=25,
     derandomize=ASKED is None,
     database=None,
