@@ -95,9 +95,11 @@ def moved_by(
     [event] = events
     differing = followers.active().exclude(price=price)
     moved = write_price(differing, price, event.change_id, event.effective_at)
-    # Who wrote the end has given it the price of then already: the ledger knows what it owes.
-    ended = _move_through(events, followers.filter(ended_at__isnull=False), price, alone, None)
-    return moved + ended, None if ended else event.change_id
+    # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
+    # one whose end is still to come: it has been moved.
+    ended = followers.filter(ended_at__lte=BookNow())
+    moved_too = _move_through(events, ended, price, alone, None)
+    return moved + moved_too, None if moved_too else event.change_id
 
 
 RULE_AT = """
