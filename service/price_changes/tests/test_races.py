@@ -582,12 +582,13 @@ class TestResumeBesideCancel:
 class TestAPriceChangeUnderLoad:
     """I8: eight connections create subscriptions of a service, two workers reprice it."""
 
-    def test_is_approved_within_a_second_and_ends_right(
+    def test_is_approved_while_each_creates_a_few_and_ends_right(
         self, settings, service, plan, subscription
     ):
         settings.APPROVAL_DRIFT = 100_000  # a few rows, and many of them new
         client = a_client()
         stop = threading.Event()
+        created: list[int] = []
 
         def create(number):
             time.sleep(number / 80)  # so that at each moment some are in their transaction
@@ -596,6 +597,7 @@ class TestAPriceChangeUnderLoad:
                     creator.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
                     time.sleep(0.1)  # its transaction has other things to do
                     creator.commit()
+                    created.append(number)
 
         def work():
             while not stop.is_set():
@@ -603,19 +605,19 @@ class TestAPriceChangeUnderLoad:
 
         running = [in_background(create, number) for number in range(8)]
         running += [in_background(work) for _ in range(2)]
-        slowest = 0.0
+        most = 0
         changes = []
         try:
             until(lambda: Subscription.objects.filter(service=service).count() >= 16)
             for value in range(200, 206):
                 change = planned(kind="list_price", service=service.pk, new_value=value)
                 while change.status == "planned":
-                    began = time.monotonic()
+                    before = len(created)
                     # Where the one before it has come into force meanwhile, the value before it is
                     # another one: it has been previewed again, and is approved so.
                     with contextlib.suppress(MovedSincePreview):
                         approved(change)
-                    slowest = max(slowest, time.monotonic() - began)
+                    most = max(most, len(created) - before)
                     change.refresh_from_db()
                 changes.append(change)
             until(lambda: not PriceChange.objects.filter(status="scheduled").exists())
@@ -623,7 +625,7 @@ class TestAPriceChangeUnderLoad:
             stop.set()
             for each in running:
                 each.result()
-        assert slowest < 1
+        assert most <= 8 * 10  # each of the eight ten times: how long that takes, the machine says
         assert right()
         assert Service.objects.get(pk=service.pk).full_price == 205
         assert set(Subscription.objects.values_list("price", flat=True)) == {205}
