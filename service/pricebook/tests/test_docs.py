@@ -1,6 +1,7 @@
 """What the documentation names exists: files, commands, addresses, tests."""
 
 import ast
+import functools
 import re
 import runpy
 import shlex
@@ -73,7 +74,7 @@ class TestDocument:
             resolve(path)
 
     def test_tests_exist(self, document):
-        known = set(names_of_tests())
+        known = names_of_tests()
         for name in re.findall(r"`(test_\w+\.py(?:::\w+)*)`", read(document)):
             assert name in known, f"there is no test {name}"
 
@@ -148,8 +149,13 @@ def commands(document: Path) -> Iterator[str]:
             yield from re.findall(r"`(\./pricebook [a-z][^`|…]*)`", line)
 
 
-def names_of_tests() -> Iterator[str]:
+@functools.cache
+def names_of_tests() -> frozenset[str]:
     """`test_x.py`, `test_x.py::TestX`, `test_x.py::TestX::test_x` of all apps."""
+    return frozenset(_names_of_tests())
+
+
+def _names_of_tests() -> Iterator[str]:
     for path in CHECKOUT.glob("service/*/tests/test_*.py"):
         yield path.name
         for node in ast.parse(read(path)).body:

@@ -159,7 +159,7 @@ class TestAnswers:
 
         @given(st.data())
         @hypothesis.settings(
-            max_examples=40,
+            max_examples=25,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
