@@ -71,10 +71,14 @@ class LateRow(NamedTuple):
         return (self.service_id, self.plan_id, *self[1:4]) == (*stood.pair, *stood.says)
 
 
-def upon(becomes: Standing, before: Standing, after: Standing) -> Standing:
-    """What an entry that turned `before` into `after` makes of what the set has made of it."""
+def upon(becomes: Standing, before: Standing, after: Standing, at: datetime) -> Standing:
+    """What an entry that turned `before` into `after` at an instant makes of what the set has made
+    of it."""
     if after.price is None or after.pair != before.pair:
         return after
+    if after.price_state == "follows" and before.locked_until == at:
+        # The end of a lock, which may not be the one that the set has left.
+        return after if becomes.locked_until == at else replace(becomes, client_id=after.client_id)
     followed = before.price_state == after.price_state == "follows"
     if followed and becomes.price_state == "follows":
         return after  # at what the rule said then
@@ -125,7 +129,7 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
         for entry in told[pk]:
             if entry.effective_at > at:
                 after = Standing.of(entry)
-                now, before = upon(now, before, after), after
+                now, before = upon(now, before, after, entry.effective_at), after
                 by_set = by_set and now.says == of_set
                 _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
         if now.says != before.says and now.price is not None:

@@ -84,7 +84,7 @@ WITH item AS MATERIALIZED (
               CASE WHEN newest_at > %(effective)s AND {is_late} THEN 'late'
                    WHEN id IS NULL THEN 'deleted'
                    WHEN ended_at <= %(effective)s THEN 'ended'
-                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= book_clock()
+                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s
                    THEN 'again'
                    {reasons}
               END AS reason
@@ -283,7 +283,7 @@ WITH locked AS MATERIALIZED (
       FROM services_subscription WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE
 )
 SELECT locked_until, array_agg(id ORDER BY id) FROM locked
- WHERE price_state = 'locked' AND locked_until <= book_clock()
+ WHERE price_state = 'locked' AND locked_until <= %(effective)s
    AND (service_id, plan_id) = (%(service)s, %(plan)s)
    AND (ended_at IS NULL OR ended_at > book_clock())
  GROUP BY locked_until ORDER BY locked_until

@@ -25,8 +25,16 @@ from price_changes.tests.changes import (
 from services import price_state, repricing
 from services.audit import book_check
 from services.ledger.point_in_time import as_of
-from services.models import LedgerEntry, Plan, RepricingStep, Service, Subscription
-from services.repricing import chunks
+from services.models import (
+    Clock,
+    LedgerEntry,
+    LockEnd,
+    Plan,
+    RepricingStep,
+    Service,
+    Subscription,
+)
+from services.repricing import chunks, lock_ends
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import CREATE, a_person
 
@@ -149,6 +157,15 @@ class TestWhatWasRecordedSince:
         assert stands(row)[:2] == (Decimal("27.50"), "locked")
         entries = LedgerEntry.objects.filter(subscription_id=row.pk, price_state="locked")
         assert [entry.price for entry in entries] == [20, 25, Decimal("27.50")]
+
+    def test_a_lock_that_the_set_has_replaced_ends_no_more(self, row):
+        price_state.lock(row.pk, clock() + SECOND / 2, "asked", "ann")
+        change = approved(planned(kind="set", adjustment="lock"), "current")
+        until(lambda: LockEnd.objects.filter(until__lte=Clock()).exists())
+        lock_ends.release_ended()  # by a worker who has not heard of the set
+        assert stands(row)[1] == "follows"
+        assert self.comes(change, row) == (20, "locked")
+        assert stands(row)[:3] == (20, "locked", None)
 
     def test_another_client_has_its_price(self, change, row):
         Subscription.objects.filter(pk=row.pk).update(client=a_client())

@@ -136,8 +136,14 @@ BY_KNOWN = {
     "known": ", entry.known",
     "undone": "value_undone(keep.id, entry.judged_at, entry.known)",
 }
-# What a change has decided by its instant was known then, though its copies are written later.
-DECIDED_BY_THEN = "AND (recorded_at <= moment.known OR change_id IS NOT NULL)"
+# What a change has decided by its instant was known then, though its copies are written later. So
+# was what somebody had said by then, though it is told again behind such a copy.
+DECIDED_BY_THEN = """AND (recorded_at <= moment.known OR change_id IS NOT NULL OR EXISTS (
+                     SELECT FROM services_ledgerentry once
+                      WHERE once.subscription_id = services_ledgerentry.subscription_id
+                        AND once.effective_at = services_ledgerentry.effective_at
+                        AND once.author = services_ledgerentry.author
+                        AND once.change_id IS NULL AND once.recorded_at <= moment.known))"""
 CATALOGUE_BY_ALL = {
     "moment": "%s::timestamptz",
     "services": "services_service",
