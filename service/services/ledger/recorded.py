@@ -8,8 +8,8 @@ from django.db import connection
 
 # Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
 # since when it has been open only who may read all statistics, or is the same user. Whoever has
-# ended between this look and the next one has committed what it wrote. Autovacuum writes statistics,
-# and nothing of the book.
+# ended between this look and the next one has committed what it wrote. Autovacuum writes
+# statistics, and nothing of the book.
 WRITERS = """
 SELECT least(book_now(), min(xact_start)),
        bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
