@@ -74,6 +74,7 @@ BUILT = [
     [listed(1, "for new only", at=3), opened(5, started_at=2)],
     [listed(1, "for new only", at=3), own(5, "moved to a plan", to=2)],
     [listed(1, "for new only", at=3, until=5), listed(6)],
+    [listed(1, "for new only", at=3), own(5, "lock cut")],
     [listed(1, "for new only", at=3), verb(5, "taken back", by="cancel")],
     [listed(1, at=3), verb(5, "taken back")],
     [listed(1, "for new only", at=3), verb(5, "taken back")],

@@ -8,12 +8,14 @@ from django.db import connection
 
 # Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
 # since when it has been open only who may read all statistics, or is the same user. Whoever has
-# ended between this look and the next one has committed what it wrote.
+# ended between this look and the next one has committed what it wrote. Autovacuum writes
+# statistics, and nothing of the book.
 WRITERS = """
 SELECT least(book_now(), min(xact_start)),
        bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
   FROM pg_locks held LEFT JOIN pg_stat_activity session ON session.pid = held.pid
  WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
+   AND session.backend_type IS DISTINCT FROM 'autovacuum worker'
 """
 
 

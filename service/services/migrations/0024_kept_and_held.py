@@ -470,6 +470,14 @@ BEGIN
             END IF;
         END IF;
         NEW.price_state := kept.price_state;
+    ELSIF kept.price_state = 'locked' AND (NEW.price, NEW.price_state, NEW.price_reason)
+          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.price_reason)
+    THEN
+        NEW.price := kept.price;  -- of its lock the end alone is another one
+        NEW.price_state := 'locked';
+        IF OLD.price_state <> 'locked' THEN
+            NEW.price_reason := kept_reason(kept);
+        END IF;
     ELSIF NEW.price_state = 'locked' AND NEW.price = OLD.price THEN
         NEW.price := kept.price;  -- a lock that says no price keeps that in force
     END IF;
