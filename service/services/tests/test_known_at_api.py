@@ -16,7 +16,8 @@ from services.tests.interleaving import a_person
 URL = reverse("subscription-list")
 # What a user of the database sees of others who may not read their statistics.
 HIDDEN = """
-(SELECT pid, NULL::timestamptz AS backend_start, xact_start FROM pg_stat_activity WHERE false)
+(SELECT pid, NULL::timestamptz AS backend_start, xact_start, backend_type
+   FROM pg_stat_activity WHERE false)
 session"""
 
 
