@@ -1266,29 +1266,25 @@ BEGIN
     END IF;
     IF (NEW.service_id, NEW.plan_id) <> (OLD.service_id, OLD.plan_id) THEN
         RETURN NEW;  -- there it follows
-    ELSIF (NEW.price, NEW.price_state, NEW.locked_until, NEW.price_reason)
-          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.locked_until, OLD.price_reason)
+    ELSIF kept.price_state = 'locked'
+          AND (NEW.price, NEW.price_state) IS NOT DISTINCT FROM (OLD.price, OLD.price_state)
     THEN
-        IF kept.price_state = 'follows' THEN
-            NEW.price := NULL;  -- which subscription_priced, a later trigger by name, fills in
-            NEW.price_reason := '';
-            NEW.locked_until := NULL;
-        ELSE
-            NEW.price := kept.price;
-            NEW.locked_until := kept.locked_until;
-            IF OLD.price_state <> 'locked' THEN
-                NEW.price_reason := kept_reason(kept);
-            END IF;
-        END IF;
-        NEW.price_state := kept.price_state;
-    ELSIF kept.price_state = 'locked' AND (NEW.price, NEW.price_state, NEW.price_reason)
-          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.price_reason)
-    THEN
-        NEW.price := kept.price;  -- of its lock the end alone is another one
+        NEW.price := kept.price;
         NEW.price_state := 'locked';
-        IF OLD.price_state <> 'locked' THEN
+        -- An end or a reason of its own stays as it is written.
+        IF NEW.locked_until IS NOT DISTINCT FROM OLD.locked_until THEN
+            NEW.locked_until := kept.locked_until;
+        END IF;
+        IF NEW.price_reason = OLD.price_reason AND OLD.price_state <> 'locked' THEN
             NEW.price_reason := kept_reason(kept);
         END IF;
+    ELSIF kept.price_state = 'follows' AND (NEW.price, NEW.price_state, NEW.locked_until)
+          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.locked_until)
+    THEN
+        NEW.price := NULL;  -- which subscription_priced, a later trigger by name, fills in
+        NEW.price_state := 'follows';
+        NEW.locked_until := NULL;
+        NEW.price_reason := '';
     ELSIF NEW.price_state = 'locked' AND NEW.price = OLD.price THEN
         NEW.price := kept.price;  -- a lock that says no price keeps that in force
     END IF;

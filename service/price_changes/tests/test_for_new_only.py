@@ -15,6 +15,7 @@ from price_changes.tests.changes import SECOND, clock, drained, scheduled
 from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
 from services import ledger, price_state
+from services.audit import book_check
 from services.models import CatalogueValue, LedgerEntry, Subscription
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
@@ -140,6 +141,38 @@ class TestReaders:
 
 class TestWriters:
     """Between the instant and the worker they go by what is in force."""
+
+    @pytest.mark.parametrize("ends", [False, True])
+    @pytest.mark.parametrize("reason", ["", "a promise"])
+    def test_who_writes_a_part_of_the_lock_leaves_the_others(self, kept, ends, reason):
+        end = clock() + 7200 * SECOND if ends else None
+        given = {"locked_until": end} if ends else {}
+        given |= {"price_reason": reason} if reason else {}
+        Subscription.objects.filter(pk=kept.row.pk).update(**given or {"comment": "called"})
+        for rows in (Subscription.objects.in_force(), Subscription.objects):
+            found = rows.get(pk=kept.row.pk)
+            assert (found.price, found.price_state, found.locked_until) == (80, "locked", end)
+            assert found.price_reason == (reason or kept.why)
+            drained()
+        assert not book_check.check().differs
+
+    @pytest.mark.parametrize("given", [{"price_reason": "a promise"}, {"comment": "called"}])
+    def test_who_writes_no_price_leaves_one_that_is_taken_back_to_follow(self, kept, given):
+        drained()
+        lifecycle.revert(kept.change.pk, "bob", approve_too=True)
+        Subscription.objects.filter(pk=kept.row.pk).update(**given)
+        for _ in range(2):
+            assert kept.written() == kept.stands() == (80, "follows")
+            drained()
+        assert not book_check.check().differs
+
+    def test_who_cuts_the_lock_lets_it_follow(self, kept):
+        Subscription.objects.filter(pk=kept.row.pk).update(locked_until=clock())
+        assert kept.written() == (120, "follows")
+        drained()
+        assert kept.written() == (120, "follows")
+        assert ledger.explain(kept.row.pk, kept.at).price == 80
+        assert not book_check.check().differs
 
     def test_who_is_moved_to_another_plan_follows_there(self, kept):
         Subscription.objects.filter(pk=kept.row.pk).update(plan=a_plan(50))

@@ -587,8 +587,7 @@ class TestEveryPage:
         page.evaluate(AXE)
         page.evaluate(LOOKS)
         found = []
-        # In other colours the page is as wide as before.
-        for width in self.WIDTHS if scheme == "light" else self.WIDTHS[:1]:
+        for width in self.WIDTHS:
             page.set_viewport_size({"width": width, "height": 844})
             found += [
                 f"{path} at {width}: {violation['id']}: {node['html'][:200]}"

@@ -19,6 +19,9 @@ HIDDEN = """
 (SELECT pid, NULL::timestamptz AS backend_start, xact_start, backend_type
    FROM pg_stat_activity WHERE false)
 session"""
+# The same, where all who write are of one kind. A real autovacuum writes for too short a time.
+OF_A_KIND = """
+(SELECT pid, backend_start, xact_start, '{}' AS backend_type FROM pg_stat_activity) session"""
 
 
 def get(**query):
@@ -144,6 +147,20 @@ class TestAPI:
             answers.append((body["result"], self.one("explain/", known_at=known_at)))
             drained()
         assert answers[0] == answers[1]
+
+    @pytest.mark.parametrize("kind", ["autovacuum worker", "client backend"])
+    def test_waits_for_no_autovacuum(self, told, monkeypatch, kind):
+        with a_person() as person:
+            person.execute("SELECT pg_current_xact_id()")
+            since = clock()
+            monkeypatch.setattr(
+                recorded,
+                "WRITERS",
+                recorded.WRITERS.replace("pg_stat_activity session", OF_A_KIND.format(kind)),
+            )
+            until = recorded.all_recorded_until()
+        assert until is not None
+        assert (until > since) == (kind == "autovacuum worker")
 
     def test_says_so_where_nobody_can_tell(self, told, monkeypatch):
         monkeypatch.setattr(
