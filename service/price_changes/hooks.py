@@ -35,6 +35,9 @@ class Answers:
     def start_due(self) -> bool:
         return starting.start_due()
 
+    def set_waits_since(self) -> datetime | None:
+        return starting.set_waits_since()
+
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         return moving.move_rows(step, size)
 

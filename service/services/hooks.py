@@ -87,6 +87,9 @@ class PriceChanges(Protocol):
     def start_due(self) -> bool:
         """Start every change whose instant has come; False if it had to give way to a lock."""
 
+    def set_waits_since(self) -> datetime | None:
+        """The instant of the first set that has come and is not listed."""
+
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         """Move the next rows of a step whose repricing has a list of rows."""
 
@@ -114,6 +117,9 @@ class NoPriceChanges:
 
     def start_due(self) -> bool:
         return True
+
+    def set_waits_since(self) -> datetime | None:
+        return None
 
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         raise LookupError(f"Nobody here knows the list of rows of {step.repricing}.")

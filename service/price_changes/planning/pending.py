@@ -15,7 +15,8 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.rows_sql import WRITTEN, fetch, rows_sql
+from price_changes.planning.relations import WRITTEN, fetch
+from price_changes.planning.rows_sql import rows_sql
 from services.hooks import WaitingChange
 from services.models import BookNow
 

@@ -97,15 +97,20 @@ def wrong_catalogue() -> Iterator[tuple[int, str]]:
 
 
 # Beside each entry of a change what its subscription was before.
+# But for what was told again behind an earlier instant: in the order of instants.
 ENTRIES = """
 SELECT entry.*, before.price AS price_before, before.price_state AS state_before,
        before.locked_until AS until_before
   FROM services_ledgerentry entry
   JOIN LATERAL (
        SELECT price, price_state, locked_until FROM services_ledgerentry
-        WHERE subscription_id = entry.subscription_id AND id < entry.id AND NOT period_only
-        ORDER BY id DESC LIMIT 1) before ON true
- WHERE entry.change_id = %s
+        WHERE subscription_id = entry.subscription_id AND NOT period_only
+          AND (effective_at, id) < (entry.effective_at, entry.id)
+        ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
+ WHERE entry.change_id = %s AND NOT EXISTS (
+       SELECT FROM services_ledgerentry once
+        WHERE once.subscription_id = entry.subscription_id AND once.change_id = entry.change_id
+          AND once.effective_at = entry.effective_at AND once.id < entry.id)
 """
 
 
