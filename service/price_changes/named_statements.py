@@ -174,7 +174,7 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             "so that they stay as they are judged; and those whose lock has ended",
             WORKERS,
             moving.LOCK,
-            {"ids": [example.middle.pk], "service": service_id, "plan": plan_id},
+            {"ids": [example.middle.pk]} | of_pair,
             writes=True,
         ),
     ]

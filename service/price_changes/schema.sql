@@ -96,21 +96,25 @@ CREATE OR REPLACE FUNCTION has_last_word(change bigint, subscription bigint)
  STABLE PARALLEL SAFE
 AS $function$
 DECLARE
-    word bigint;
-    undone bigint;
+    word record;
 BEGIN
-    SELECT change_id INTO word FROM services_ledgerentry
+    SELECT change_id, effective_at, id INTO word FROM services_ledgerentry
      WHERE subscription_id = subscription AND NOT period_only
-     ORDER BY id DESC LIMIT 1;
-    WHILE word <> change LOOP
-        SELECT reverts_id INTO undone FROM price_changes_pricechange WHERE id = word;
-        SELECT change_id INTO word FROM services_ledgerentry
+     ORDER BY effective_at DESC, id DESC LIMIT 1;
+    WHILE word.change_id <> change LOOP
+        -- A revert leaves the word to what came before all that it has taken back.
+        SELECT entry.change_id, entry.effective_at, entry.id INTO word
+          FROM services_ledgerentry entry
          WHERE subscription_id = subscription AND NOT period_only
-           AND id < (SELECT min(id) FROM services_ledgerentry
-                      WHERE change_id = undone AND subscription_id = subscription)
-         ORDER BY id DESC LIMIT 1;
+           AND (entry.effective_at, entry.id) < (word.effective_at, word.id)
+           AND (entry.effective_at, entry.id) < (
+               SELECT moved.effective_at, moved.id FROM services_ledgerentry moved
+                 JOIN price_changes_pricechange revert ON reverts_id = moved.change_id
+                WHERE revert.id = word.change_id AND moved.subscription_id = subscription
+                ORDER BY moved.effective_at, moved.id LIMIT 1)
+         ORDER BY entry.effective_at DESC, entry.id DESC LIMIT 1;
     END LOOP;
-    RETURN coalesce(word = change, false);
+    RETURN coalesce(word.change_id = change, false);
 END $function$;
 
 CREATE OR REPLACE FUNCTION is_taken_back(change bigint)

@@ -37,6 +37,7 @@ NOT_NAMED = {
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",
     "services.ledger.point_in_time.CATALOGUE_THEN": "a part of that of `as_of`, which is named",
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "the same",
+    "services.ledger.point_in_time.DECIDED_BY_THEN": "the same, for a set whose worker is late",
     "services.models.clock.RENEW": "notes the life of the server, once",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
     "services.reading.scheduled.MOVED_ONE": "stands around the statement of each scheduled change",

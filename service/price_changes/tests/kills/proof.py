@@ -69,6 +69,7 @@ def wrong_rows() -> Iterator[tuple[int, str]]:
     yield book.differing + book.waiting, f"prices are not the rule's: {examples}"
     yield len(book.wrong_subtotals), f"totals are not those of the rows: {book.wrong_subtotals[:2]}"
     yield book.differing_from_ledger, f"rows are not the ledger's: {book.unrecorded[:2]}"
+    yield one(OUT_OF_ORDER), "rows have another last entry by the instants than by the writing"
     yield from wrong_catalogue()
     for change in PriceChange.objects.filter(kind=Kind.SET).exclude(adjustment=""):
         yield from wrong_rows_of_set(change)
@@ -95,6 +96,19 @@ def wrong_catalogue() -> Iterator[tuple[int, str]]:
             f"values of {table} are not those of the last change in force",
         )
 
+
+# What a worker has written over somebody's later word, who was right by the instants.
+OUT_OF_ORDER = """
+SELECT count(*)
+  FROM (SELECT DISTINCT ON (subscription_id) *
+          FROM services_ledgerentry WHERE NOT period_only
+         ORDER BY subscription_id, effective_at DESC, id DESC) by_instant
+  JOIN (SELECT DISTINCT ON (subscription_id) *
+          FROM services_ledgerentry WHERE NOT period_only
+         ORDER BY subscription_id, id DESC) by_writing USING (subscription_id)
+ WHERE (by_instant.price, by_instant.price_state, by_instant.locked_until) IS DISTINCT FROM
+       (by_writing.price, by_writing.price_state, by_writing.locked_until)
+"""
 
 # Beside each entry of a change what its subscription was before.
 # But for what was told again behind an earlier instant: in the order of instants.
