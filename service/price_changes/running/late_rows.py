@@ -71,11 +71,16 @@ class LateRow(NamedTuple):
         return (self.service_id, self.plan_id, *self[1:4]) == (*stood.pair, *stood.says)
 
 
-def upon(becomes: Standing, before: Standing, after: Standing, at: datetime) -> Standing:
+def upon(
+    becomes: Standing, before: Standing, after: Standing, at: datetime, by_catalogue: bool
+) -> Standing:
     """What an entry that turned `before` into `after` at an instant makes of what the set has made
-    of it."""
+    of it. `by_catalogue`: by a change, which moves and keeps those alone that follow."""
     if after.price is None or after.pair != before.pair:
         return after
+    if by_catalogue:
+        stays = replace(becomes, client_id=after.client_id)
+        return after if becomes.price_state == "follows" else stays
     if after.price_state == "follows" and before.locked_until == at:
         # The end of a lock, which may not be the one that the set has left.
         return after if becomes.locked_until == at else replace(becomes, client_id=after.client_id)
@@ -129,7 +134,11 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
         for entry in told[pk]:
             if entry.effective_at > at:
                 after = Standing.of(entry)
-                now, before = upon(now, before, after, entry.effective_at), after
+                by_catalogue = entry.change_id is not None
+                if before.price_state == "follows" and after.price_state == "locked":
+                    before = replace(before, price=_rule_at(before.pair, entry.effective_at))
+                now = upon(now, before, after, entry.effective_at, by_catalogue)
+                before = after
                 by_set = by_set and now.says == of_set
                 _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
         if now.says != before.says and now.price is not None:
@@ -159,6 +168,14 @@ def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} ORDER BY subscription_id", params)
         return {pk: Standing(*row) for pk, *row, _ in cursor.fetchall()}
+
+
+def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:
+    """What a follower paid, though no entry said so: a lock that says no price has kept that."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT price_rule_at(%s, %s, %s)", [*pair, at])
+        price: Decimal = cursor.fetchone()[0]
+    return price
 
 
 def _enter(

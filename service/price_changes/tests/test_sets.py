@@ -14,10 +14,12 @@ from price_changes.planning import standing
 from price_changes.running import lifecycle, listing, outcomes
 from price_changes.tests.changes import (
     SECOND,
+    accounted,
     approved,
     clock,
     drained,
     planned,
+    reverted,
     scheduled,
     stands,
     started,
@@ -134,7 +136,7 @@ class TestWhatWasRecordedSince:
         assert started()
         assert outcomes.outcome(change)["applied"] == 1
         assert not book_check.check().differs
-        entries = LedgerEntry.objects.filter(subscription_id=row.pk)
+        entries = LedgerEntry.objects.filter(subscription_id=row.pk, period_only=False)
         assert entries.latest("pk") == entries.latest("effective_at", "pk")
         return paid(row, change.effective_at)
 
@@ -203,6 +205,48 @@ class TestWhatWasRecordedSince:
         drained()
         assert stands(row)[:2] == (25, "negotiated")
         assert right()
+
+    def test_a_change_of_the_catalogue_does_not_count_whom_the_set_has(self, change, row):
+        listed = {"kind": "list_price", "service": row.service_id, "new_value": 40}
+        later = scheduled(clock(), "current", **listed)
+        price_state.lock(row.pk, None, "asked", "ann")
+        assert paid(row, clock()) == (40, "locked")
+        assert self.comes(change, row) == (25, "negotiated")
+        drained()
+        assert stands(row)[:2] == (25, "locked")
+        assert outcomes.outcome(later)["skipped"] == {"locked": 1}
+        assert accounted(later)
+
+    @pytest.fixture
+    def kept(self, change, row):
+        """A change for new subscriptions only, after the set; it has locked the row by then."""
+        listed = {"kind": "list_price", "service": row.service_id, "new_value": 30}
+        kept = scheduled(clock(), **listed, for_new_only=True)
+        Subscription.objects.filter(pk=row.pk).update(ended_at=clock() + 3600 * SECOND)
+        assert LedgerEntry.objects.filter(change_id=kept.pk, price_state="locked").exists()
+        return kept
+
+    def test_one_for_new_only_keeps_nobody_of_it(self, change, kept, row):
+        assert self.comes(change, row) == (25, "negotiated")
+        assert stands(row)[:2] == (25, "negotiated")
+        drained()
+        assert outcomes.outcome(kept)["skipped"] == {"negotiated": 1}
+        assert accounted(kept)
+
+    def test_a_revert_of_the_set_finds_nobody_behind_it(self, change, kept, row):
+        assert self.comes(change, row) == (25, "negotiated")
+        drained()
+        reverted(change)
+        assert stands(row)[:2] == (30, "follows")
+
+    def test_a_revert_of_what_came_behind_it_finds_the_set(self, change, kept, row):
+        assert self.comes(change, row) == (25, "negotiated")
+        drained()
+        raised = approved(a_raise(), "current")
+        price_state.lock(row.pk, None, "asked", "ann")
+        drained()
+        assert stands(row)[:2] == (30, "locked")
+        assert paid(row, raised.effective_at) == (30, "negotiated")
 
     def test_would_be_judged_by_who_does_not_ask_the_ledger(self, monkeypatch, change, row):
         monkeypatch.setattr(listing, "rows_then", listing.rows_sql)
