@@ -102,7 +102,7 @@ class Asking:
         waiting: dict[int, datetime] = {}
         waits = Q(status="scheduled")
         if known_at is not None:
-            waits |= Q(finished_at__gt=known_at)
+            waits |= Q(finished_at__gt=known_at) | Q(status="held")
         found = PriceChange.objects.filter(waits, pk__in=pks)
         for pk in found.values_list("pk", flat=True):
             change = due[pks[pk]]

@@ -29,10 +29,12 @@ class AtOnce:
 
 
 def list_sets() -> None:
-    """All that a set needs of workers: until one has come, its rows wait for it."""
-    sets = PriceChange.objects.filter(Q(kind="set") | Q(kind="revert"))
-    if sets.filter(status="scheduled", effective_at__lte=book_clock()).exists():
-        starting.start_due()
+    """All that a set needs of workers, copies of what came before it too: its rows wait for that."""
+    sets = PriceChange.objects.filter(Q(kind="set") | Q(kind="revert"), status="scheduled")
+    due = sets.filter(effective_at__lte=book_clock()).order_by("effective_at")
+    while (at := due.values_list("effective_at", flat=True).first()) and not starting.start_due():
+        if chunks.take_chunk("price", set(), up_to=at) is None:
+            return
 
 
 class Never:

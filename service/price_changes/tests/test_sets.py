@@ -83,6 +83,16 @@ class TestOneCommit:
         assert entries.values("xact").distinct().count() == 1
         assert right()
 
+    def test_of_ids_that_lie_far_apart(self, monkeypatch):
+        book = a_book(subscriptions=20, services=1, plans=1)
+        monkeypatch.setattr(chunks, "CHUNK", 3)  # so many ids of a pair in a stretch of the list
+        change = approved(a_raise(), "current")
+        assert started()
+        change.refresh_from_db()
+        assert (change.status, book.filter(price_state="negotiated").count()) == ("applied", 20)
+        assert accounted(change)
+        assert not RepricingStep.objects.exists()
+
     def test_has_room_for_so_many_rows(self, monkeypatch):
         book = a_book(subscriptions=20, services=2, plans=2)
         monkeypatch.setattr(chunks, "AT_ONCE", 19)

@@ -92,7 +92,10 @@ def do_all(repricing: Repricing) -> bool:
     if sum(step.subscriptions for step in steps) > AT_ONCE:
         return False
     for step in steps:
-        _save(PRICE, [(step, _do_chunk(step, AT_ONCE))])
+        while not (chunk := _do_chunk(step, AT_ONCE)).done:
+            _save(PRICE, [(step, chunk)])
+            step.after_id = chunk.last_id
+        _save(PRICE, [(step, chunk)])
     return True
 
 
