@@ -131,14 +131,17 @@ def value_before_instant(role: str, id: int, at: datetime) -> Decimal | None:
 
 PRICE_BEFORE = """
 SELECT price_before(%s, %s, effective_at, id) FROM services_cataloguevalue
- WHERE change_id = %s AND effective_at = %s AND value IS NOT NULL
+ WHERE change_id = %s AND effective_at = %s AND value IS NOT NULL AND NOT undone @> effective_at
 """
 
 
 def price_before(
     service_id: int, plan_id: int, change_id: int | None, at: datetime
 ) -> Decimal | None:
-    """The rule's price for a pair just before the value that a change has decided. One query."""
+    """The rule's price for a pair just before the value that a change has decided. One query.
+
+    None where the value was undone at its own instant: it was never in force.
+    """
     with connection.cursor() as cursor:
         cursor.execute(PRICE_BEFORE, [service_id, plan_id, change_id, at])
         row = cursor.fetchone()

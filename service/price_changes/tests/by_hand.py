@@ -88,6 +88,10 @@ BUILT = [
         listed(2, at=5, when_moved="hold"),
         verb(3, "taken back", "cancel"),
     ],
+    [
+        listed(1, "for new only", at=5, until=7, when_moved="hold"),
+        verb(5, "taken back"),
+    ],
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
     [a_set(1, at=3), verb(4, "paused")],

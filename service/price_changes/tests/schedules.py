@@ -85,11 +85,12 @@ class Piecemeal(Late):
 
 
 class Beginning(Never):
-    """What is due is begun at its instant, and not one copy is written."""
+    """What is due is begun at its instant, and no copy is written but what a set needs."""
 
     def at_an_instant(self) -> None:
         starting.start_due()
         plan_due()
+        list_sets()
 
 
 SCHEDULES: dict[str, Callable[[object], Any]] = {

@@ -279,6 +279,11 @@ UPDATE services_subscription subscription
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
     """Lock those who followed at the change's instant at what they paid just before; how many."""
+    price = catalogue_values.price_before(
+        service_id, plan_id, repricing.change_id, repricing.effective_at
+    )
+    if price is None:
+        return 0
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(
         repricing.effective_at
     )
@@ -286,9 +291,7 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
     newest = said.order_by("-effective_at", "-id")
     given = {
         "change": repricing.change_id,
-        "price": catalogue_values.price_before(
-            service_id, plan_id, repricing.change_id, repricing.effective_at
-        ),
+        "price": price,
         "until": repricing.locked_until,
         "why": f"Price change {repricing.change_id} is for new subscriptions only",
     }
@@ -300,7 +303,7 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
             .alias(since=Subquery(newest.values("effective_at")[:1]))
             .filter(since__lt=repricing.effective_at)
             .update(
-                price=given["price"],
+                price=price,
                 price_state=LOCKED,
                 locked_until=repricing.locked_until,
                 price_reason=given["why"],

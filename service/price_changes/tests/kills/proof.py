@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql
@@ -213,6 +212,11 @@ def not_accounted() -> Iterator[tuple[int, str]]:
         yield from accounts_of(change)
 
 
+def kept_as(change: PriceChange) -> str:
+    """A change for new subscriptions only locks who was there; taken back twice, it locks again."""
+    return "locked" if change.first.for_new_only else "follows"
+
+
 def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     outcome = outcomes.outcome(change)
     told = f"of change {change.pk} ({change.kind} {change.adjustment}, {change.status}): {outcome}"
@@ -221,10 +225,11 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     yield outcome["failed"], f"rows failed {told}"
     of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
     if of_catalogue.exists():
-        entered = LedgerEntry.objects.filter(change_id=change.pk).aggregate(
-            rows=Count("subscription_id", distinct=True)
-        )
-        differ = abs(outcome["applied"] - entered["rows"])
+        # What a set, entered late, has taken is told once more, as what the set has made of it.
+        last = LedgerEntry.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
+        states = last.distinct("subscription_id").values_list("price_state", flat=True)
+        entered = [state for state in states if state in ("follows", kept_as(change))]
+        differ = abs(outcome["applied"] - len(entered))
         yield differ, f"rows are told to be moved, and not entered, or the other way round {told}"
     for work in of_catalogue:
         came, left = come_and_gone(work)
