@@ -29,7 +29,7 @@ class AtOnce:
 
 
 def list_sets() -> None:
-    """All that a set needs of workers, copies of what came before it too: its rows wait for that."""
+    """All that a set needs of workers, copies of what came before it too: its rows wait."""
     sets = PriceChange.objects.filter(Q(kind="set") | Q(kind="revert"), status="scheduled")
     due = sets.filter(effective_at__lte=book_clock()).order_by("effective_at")
     while (at := due.values_list("effective_at", flat=True).first()) and not starting.start_due():

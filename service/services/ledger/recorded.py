@@ -9,13 +9,14 @@ from django.db import connection
 # Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
 # since when it has been open only who may read all statistics, or is the same user. Whoever has
 # ended between this look and the next one has committed what it wrote. Autovacuum writes
-# statistics, and nothing of the book.
+# statistics, and nothing of the book; nor does anybody in another database of the server.
 WRITERS = """
 SELECT least(book_now(), min(xact_start)),
        bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
   FROM pg_locks held LEFT JOIN pg_stat_activity session ON session.pid = held.pid
  WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
    AND session.backend_type IS DISTINCT FROM 'autovacuum worker'
+   AND coalesce(session.datname, current_database()) = current_database()
 """
 BY_OTHERS = f"{WRITERS} AND held.pid IS DISTINCT FROM pg_backend_pid()"
 
@@ -63,6 +64,7 @@ SELECT session.pid, usename, application_name, xact_start
   FROM pg_locks held JOIN pg_stat_activity session ON session.pid = held.pid
  WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
    AND held.pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'
+   AND coalesce(session.datname, current_database()) = current_database()
  ORDER BY xact_start LIMIT 1
 """
 

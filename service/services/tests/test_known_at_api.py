@@ -3,8 +3,10 @@
 import io
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.urls import reverse
 
 from price_changes.tests.changes import SECOND, clock, drained, scheduled
@@ -16,12 +18,13 @@ from services.tests.interleaving import a_person
 URL = reverse("subscription-list")
 # What a user of the database sees of others who may not read their statistics.
 HIDDEN = """
-(SELECT pid, NULL::timestamptz AS backend_start, xact_start, backend_type
+(SELECT pid, datname, NULL::timestamptz AS backend_start, xact_start, backend_type
    FROM pg_stat_activity WHERE false)
 session"""
 # The same, where all who write are of one kind. A real autovacuum writes for too short a time.
 OF_A_KIND = """
-(SELECT pid, backend_start, xact_start, '{}' AS backend_type FROM pg_stat_activity) session"""
+(SELECT pid, datname, backend_start, xact_start, '{}' AS backend_type FROM pg_stat_activity)
+session"""
 
 
 def get(**query):
@@ -161,6 +164,15 @@ class TestAPI:
             until = recorded.all_recorded_until()
         assert until is not None
         assert (until > since) == (kind == "autovacuum worker")
+
+    def test_waits_for_nobody_in_another_database(self, told):
+        elsewhere = connection.get_connection_params() | {"dbname": "postgres"}
+        with psycopg.connect(**elsewhere) as other:
+            other.execute("SELECT pg_current_xact_id()")
+            since = clock()
+            until = recorded.all_recorded_until()
+        assert until is not None
+        assert until > since
 
     def test_says_so_where_nobody_can_tell(self, told, monkeypatch):
         monkeypatch.setattr(
