@@ -25,9 +25,12 @@ class Answers:
         return explaining.pending(subscription_id)
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
         return pending.waiting_for(instant, known_at)
+
+    def a_set_waits(self) -> str:
+        return pending.A_SET_WAITS
 
     def waiting_since(self) -> SQL:
         return pending.WAITING_SINCE, ()

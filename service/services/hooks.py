@@ -74,12 +74,15 @@ class PriceChanges(Protocol):
         """What is scheduled for a subscription, in the order of its coming."""
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
-        """What has come by an instant and is not in its figures, or not in all; in their order.
+        """What has come by an instant (now) and is not in its figures, or not in all; in order.
 
         By what is known now, or by what was known at an instant.
         """
+
+    def a_set_waits(self) -> str:
+        """A condition in SQL: a change of a set has come, and not all of its rows are moved."""
 
     def waiting_since(self) -> SQL:
         """A statement of the earliest instant of a change that has come and is not started."""
@@ -108,9 +111,12 @@ class NoPriceChanges:
         return []
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
         return []
+
+    def a_set_waits(self) -> str:
+        return "false"
 
     def waiting_since(self) -> SQL:
         return "SELECT NULL::timestamptz", ()

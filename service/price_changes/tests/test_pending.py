@@ -277,7 +277,7 @@ class TestPendingOf:
             assert (len(queries), prices) == (2, list(range(1, number + 1)))
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(f"{LIST}{one.pk}/")
-            assert len(queries) == 3  # * the subscription
+            assert len(queries) == 4  # * the subscription * which sets have come
 
     def test_asks_no_change_that_names_another(self):
         book = a_book(60, services=3, plans=2)

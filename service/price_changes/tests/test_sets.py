@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from conftest import until
 from django.db import connection
+from django.urls import reverse
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import standing
@@ -37,7 +38,14 @@ from services.models import (
     Subscription,
 )
 from services.repricing import chunks, lock_ends
-from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
+from services.tests.factories import (
+    a_book,
+    a_client,
+    a_plan,
+    a_reader,
+    a_service,
+    a_subscription,
+)
 from services.tests.interleaving import CREATE, a_person
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -345,6 +353,53 @@ class TestWaits:
         drained()
         assert stands(row)[:2] == (25, "negotiated")
         until(right)
+
+
+class TestAnswersUntilThen:
+    """Name the set, for its instant has come and its rows are not moved."""
+
+    URL = reverse("subscription-list")
+
+    def test_name_it(self, row):
+        change = approved(a_raise(), "current")
+        named = [{"id": change.pk, "title": change.title}]
+        for url in (self.URL, reverse("subscription-detail", args=[row.pk])):
+            found = a_reader().get(url).json()["waiting_for"]
+            assert [{"id": each["id"], "title": each["title"]} for each in found] == named
+        drained()
+        for url in (self.URL, reverse("subscription-detail", args=[row.pk])):
+            assert a_reader().get(url).json()["waiting_for"] == []
+
+    def test_name_a_larger_one_until_its_last_row(self, by_chunks, row):
+        a_subscription(row.client, a_service(30), row.plan)
+        approved(a_raise(), "current")
+        assert started()
+        chunks.take_chunk("price", set())
+        assert len(a_reader().get(self.URL).json()["waiting_for"]) == 1
+        drained()
+        assert a_reader().get(self.URL).json()["waiting_for"] == []
+
+    def test_are_not_confirmed_when_it_has_come(self, moved_clock, row):
+        change = approved(a_raise(effective_at=clock() + 3600 * SECOND), "current")
+        reader = a_reader()
+        before = reader.get(self.URL)
+        again = {"HTTP_IF_NONE_MATCH": before["ETag"]}
+        assert (before.json()["waiting_for"], reader.get(self.URL, **again).status_code) == (
+            [],
+            304,
+        )
+        moved_clock.to(change.effective_at)
+        after = reader.get(self.URL, **again)
+        assert (after.status_code, len(after.json()["waiting_for"])) == (200, 1)
+        assert not after.has_header("ETag")
+
+    def test_of_a_list_cost_no_other_query_where_none_has_come(
+        self, row, django_assert_num_queries
+    ):
+        reader = a_reader()
+        reader.get(self.URL)
+        with django_assert_num_queries(1):
+            reader.get(self.URL)
 
 
 class TestAtOneInstant:
