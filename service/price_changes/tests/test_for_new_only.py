@@ -16,7 +16,7 @@ from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
 from services import ledger, price_state
 from services.audit import book_check
-from services.models import CatalogueValue, LedgerEntry, Subscription
+from services.models import CatalogueValue, LedgerEntry, Service, Subscription
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import chunks
@@ -296,3 +296,19 @@ class TestWorkers:
         row.refresh_from_db()
         assert row.price_state == "locked"
         assert PriceChange.objects.filter(status="applied").exists()
+
+
+def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first():
+    """The step of the edit takes its rows through what has come since, but for whom others keep."""
+    phone = a_service(100)
+    a_subscription(service=phone)
+    Service.objects.update(full_price=90)
+    row = a_subscription(service=phone)
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    starting.start_due()
+    Service.objects.update(full_price=120)
+    drained()
+    assert Subscription.objects.get(pk=row.pk).price_state == "locked"
+    entry = ledger.explain(row.pk, clock())
+    assert (entry.price, entry.price_state) == (90, "locked")
+    assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()

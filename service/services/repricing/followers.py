@@ -175,7 +175,9 @@ WITH event AS MATERIALIZED (
 ), owing AS MATERIALIZED (
     SELECT subscription.*, since,
            CASE WHEN newest.effective_at > since
-                THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} ELSE since END AS came
+                THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} ELSE since END AS came,
+           CASE WHEN %(keeps_at)s::timestamptz IS NOT NULL
+                THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} END AS followed
       FROM services_subscription subscription
      CROSS JOIN LATERAL (
            SELECT id, effective_at FROM services_ledgerentry
@@ -202,7 +204,7 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
                CASE WHEN event.effective_at < came THEN owing.price ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
-           AND (event.effective_at < %(keeps_at)s OR came >= %(keeps_at)s
+           AND (event.effective_at < %(keeps_at)s OR followed >= %(keeps_at)s
                 OR %(keeps_at)s::timestamptz IS NULL)
            AND (event.effective_at >= came
             OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
