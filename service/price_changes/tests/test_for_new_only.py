@@ -298,17 +298,21 @@ class TestWorkers:
         assert PriceChange.objects.filter(status="applied").exists()
 
 
-def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first():
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first(moved_clock, ends):
     """The step of the edit takes its rows through what has come since, but for whom others keep."""
     phone = a_service(100)
     a_subscription(service=phone)
     Service.objects.update(full_price=90)
-    row = a_subscription(service=phone)
+    until_then = clock() + 3600 * SECOND
+    row = a_subscription(service=phone, ended_at=until_then if ends else None)
     scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
     starting.start_due()
     Service.objects.update(full_price=120)
+    edited = clock()
+    moved_clock.to(until_then)
     drained()
-    assert Subscription.objects.get(pk=row.pk).price_state == "locked"
-    entry = ledger.explain(row.pk, clock())
+    entry = ledger.explain(row.pk, edited)
     assert (entry.price, entry.price_state) == (90, "locked")
+    assert Subscription.objects.get(pk=row.pk).price == 90
     assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
