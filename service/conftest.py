@@ -341,6 +341,12 @@ def empty_cache() -> None:
 
 
 @pytest.fixture
+def by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets move chunk by chunk, as those of more than AT_ONCE rows do."""
+    monkeypatch.setattr(chunks, "AT_ONCE", 0)
+
+
+@pytest.fixture
 def start_workers(
     transactional_db: None, broker: Valkey, tmp_path: Path
 ) -> Iterator[Callable[..., list[Worker]]]:

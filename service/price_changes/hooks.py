@@ -25,15 +25,21 @@ class Answers:
         return explaining.pending(subscription_id)
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
         return pending.waiting_for(instant, known_at)
+
+    def a_set_waits(self) -> str:
+        return pending.A_SET_WAITS
 
     def waiting_since(self) -> SQL:
         return pending.WAITING_SINCE, ()
 
     def start_due(self) -> bool:
         return starting.start_due()
+
+    def set_waits_since(self) -> datetime | None:
+        return starting.set_waits_since()
 
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         return moving.move_rows(step, size)

@@ -14,7 +14,7 @@ from django.db.models.expressions import RawSQL
 from price_changes.models import PriceChange
 from price_changes.planning import pending, preview
 from price_changes.planning.rows_sql import rows_sql
-from price_changes.running import moving, starting
+from price_changes.running import listing, moving
 from price_changes.showing import rows
 from pricebook.kit.named_statements import NamedStatement
 from services.audit.book_examples import Examples, examples
@@ -105,29 +105,22 @@ def _starts(example: Examples) -> list[NamedStatement]:
             "width of a stretch",
             "how many ids hold about a chunk of the pair that has most rows",
             APPROVAL,
-            starting.WIDTH,
+            listing.WIDTH,
             [CHUNK],
         ),
         NamedStatement(
             "list the rows of a set",
             "keeps the rows that move, in stretches, and counts the others",
             APPROVAL,
-            starting.LIST.format(rows=sql, change=0, width=CHUNK),
+            listing.LIST.format(rows=sql, change=0, width=CHUNK),
             params,
             writes=True,
-        ),
-        NamedStatement(
-            "rows about to move",
-            "whether changes that came before have yet to move rows of the list",
-            START,
-            starting.ABOUT_TO_MOVE,
-            {"change": 0},
         ),
         NamedStatement(
             "steps of a set",
             "a step for each (service, plan) of the list",
             START,
-            starting.STEPS,
+            listing.STEPS,
             {"repricing": 0, "change": 0, "effective_at": example.middle.started_at},
             writes=True,
         ),
@@ -181,7 +174,7 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             "so that they stay as they are judged; and those whose lock has ended",
             WORKERS,
             moving.LOCK,
-            {"ids": [example.middle.pk], "service": service_id, "plan": plan_id},
+            {"ids": [example.middle.pk]} | of_pair,
             writes=True,
         ),
     ]

@@ -96,21 +96,37 @@ CREATE OR REPLACE FUNCTION has_last_word(change bigint, subscription bigint)
  STABLE PARALLEL SAFE
 AS $function$
 DECLARE
-    word bigint;
+    word record;
     undone bigint;
+    since timestamptz;  -- of the first entry that a revert takes back: the word is the one before
+    number bigint;
 BEGIN
-    SELECT change_id INTO word FROM services_ledgerentry
-     WHERE subscription_id = subscription AND NOT period_only
-     ORDER BY id DESC LIMIT 1;
-    WHILE word <> change LOOP
-        SELECT reverts_id INTO undone FROM price_changes_pricechange WHERE id = word;
-        SELECT change_id INTO word FROM services_ledgerentry
-         WHERE subscription_id = subscription AND NOT period_only
-           AND id < (SELECT min(id) FROM services_ledgerentry
-                      WHERE change_id = undone AND subscription_id = subscription)
-         ORDER BY id DESC LIMIT 1;
+    FOR word IN
+        SELECT change_id, effective_at, id
+          FROM (SELECT told.*, lag(price) OVER written IS NULL OR
+                       (client_id, service_id, plan_id, price, price_state, locked_until)
+                       IS DISTINCT FROM
+                       (lag(client_id) OVER written, lag(service_id) OVER written,
+                        lag(plan_id) OVER written, lag(price) OVER written,
+                        lag(price_state) OVER written, lag(locked_until) OVER written) AS says
+                  FROM (SELECT DISTINCT ON (effective_at, change_id, author) *
+                          FROM services_ledgerentry
+                         WHERE subscription_id = subscription AND NOT period_only
+                         ORDER BY effective_at, change_id, author, id DESC) told
+                WINDOW written AS (ORDER BY effective_at, id)) entry
+         WHERE says ORDER BY effective_at DESC, id DESC
+    LOOP
+        CONTINUE WHEN (word.effective_at, word.id) >= (since, number);
+        IF word.change_id = change THEN
+            RETURN true;
+        END IF;
+        SELECT reverts_id INTO undone FROM price_changes_pricechange WHERE id = word.change_id;
+        SELECT effective_at, max(id) INTO since, number FROM services_ledgerentry
+         WHERE change_id = undone AND subscription_id = subscription
+         GROUP BY effective_at ORDER BY effective_at LIMIT 1;
+        EXIT WHEN since IS NULL;
     END LOOP;
-    RETURN coalesce(word = change, false);
+    RETURN false;
 END $function$;
 
 CREATE OR REPLACE FUNCTION is_taken_back(change bigint)

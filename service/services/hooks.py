@@ -74,18 +74,24 @@ class PriceChanges(Protocol):
         """What is scheduled for a subscription, in the order of its coming."""
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
-        """What has come by an instant and is not in its figures, or not in all; in their order.
+        """What has come by an instant (now) and is not in its figures, or not in all; in order.
 
         By what is known now, or by what was known at an instant.
         """
+
+    def a_set_waits(self) -> str:
+        """A condition in SQL: a change of a set has come, and not all of its rows are moved."""
 
     def waiting_since(self) -> SQL:
         """A statement of the earliest instant of a change that has come and is not started."""
 
     def start_due(self) -> bool:
         """Start every change whose instant has come; False if it had to give way to a lock."""
+
+    def set_waits_since(self) -> datetime | None:
+        """The instant of the first set that has come and is not listed."""
 
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         """Move the next rows of a step whose repricing has a list of rows."""
@@ -105,15 +111,21 @@ class NoPriceChanges:
         return []
 
     def waiting_for(
-        self, instant: datetime, known_at: datetime | None = None
+        self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
         return []
+
+    def a_set_waits(self) -> str:
+        return "false"
 
     def waiting_since(self) -> SQL:
         return "SELECT NULL::timestamptz", ()
 
     def start_due(self) -> bool:
         return True
+
+    def set_waits_since(self) -> datetime | None:
+        return None
 
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         raise LookupError(f"Nobody here knows the list of rows of {step.repricing}.")

@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from services import ledger, price_state
+from services.hooks import price_changes
 from services.models import Plan, Service, Subscription
 
 
@@ -67,22 +68,6 @@ class PendingChangeSerializer(serializers.Serializer):
     new_price = serializers.DecimalField(max_digits=12, decimal_places=2)
 
 
-class OneSubscriptionSerializer(SubscriptionSerializer):
-    """A subscription, and what is scheduled for it."""
-
-    pending_changes = serializers.SerializerMethodField(
-        required=False, help_text="What is scheduled, in the order of its coming; not with as_of."
-    )
-
-    class Meta(SubscriptionSerializer.Meta):
-        fields = (*SubscriptionSerializer.Meta.fields, "pending_changes")  # type: ignore[assignment]
-        read_only_fields = fields  # type: ignore[assignment]
-
-    @extend_schema_field(PendingChangeSerializer(many=True))
-    def get_pending_changes(self, subscription: Subscription) -> list[dict[str, Any]]:
-        return [asdict(change) for change in ledger.pending_changes(subscription.pk)]
-
-
 class WaitingChangeSerializer(serializers.Serializer):
     """A change of a set that is approved and due by an instant, and not applied yet."""
 
@@ -91,16 +76,28 @@ class WaitingChangeSerializer(serializers.Serializer):
     effective_at = serializers.DateTimeField()
 
 
-class SubscriptionAsOfSerializer(SubscriptionSerializer):
-    """A subscription as it stands at an instant, and what is not in its price."""
+class OneSubscriptionSerializer(SubscriptionSerializer):
+    """A subscription, what is scheduled for it, and what is not in its price yet."""
 
-    waiting_for = WaitingChangeSerializer(
-        many=True, help_text="What has come by then and does not stand in the book yet."
+    pending_changes = serializers.SerializerMethodField(
+        required=False, help_text="What is scheduled, in the order of its coming; not with as_of."
+    )
+    waiting_for = serializers.SerializerMethodField(
+        help_text="Sets that have come (with `as_of`: by then), and are not moved, or not all of"
+        " their rows."
     )
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = (*SubscriptionSerializer.Meta.fields, "waiting_for")  # type: ignore[assignment]
+        fields = (*SubscriptionSerializer.Meta.fields, "pending_changes", "waiting_for")  # type: ignore[assignment]
         read_only_fields = fields  # type: ignore[assignment]
+
+    @extend_schema_field(PendingChangeSerializer(many=True))
+    def get_pending_changes(self, subscription: Subscription) -> list[dict[str, Any]]:
+        return [asdict(change) for change in ledger.pending_changes(subscription.pk)]
+
+    @extend_schema_field(WaitingChangeSerializer(many=True))
+    def get_waiting_for(self, subscription: Subscription) -> list[dict[str, Any]]:
+        return [asdict(change) for change in price_changes().waiting_for(None)]
 
 
 class LockSerializer(serializers.Serializer):
@@ -144,6 +141,6 @@ class PageSerializer(serializers.Serializer):
     previous = serializers.URLField(allow_null=True)
     waiting_for = WaitingChangeSerializer(
         many=True,
-        required=False,
-        help_text="With `as_of`: what has come by then and is not in the figures, or not in all.",
+        help_text="Sets that have come (with `as_of`: by then), and are not in the figures, or not"
+        " with all of their rows.",
     )

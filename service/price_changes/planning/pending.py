@@ -15,7 +15,8 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.rows_sql import WRITTEN, fetch, rows_sql
+from price_changes.planning.relations import WRITTEN, fetch
+from price_changes.planning.rows_sql import rows_sql
 from services.hooks import WaitingChange
 from services.models import BookNow
 
@@ -27,12 +28,20 @@ SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= book_now()
 """
 
+# By the indexes of what is scheduled, and of what is not finished: nearly always empty.
+A_SET_WAITS = """(
+    EXISTS (SELECT FROM price_changes_pricechange
+             WHERE status = 'scheduled' AND kind IN ('set', 'revert')
+               AND effective_at <= book_now())
+    OR EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL AND kind = 'rows'))
+"""
+
 Status = PriceChange.Status
 UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 
 
-def waiting_for(instant: datetime, known_at: datetime | None = None) -> list[WaitingChange]:
-    """Changes of a set, and their reverts, due by an instant and not applied yet. One query.
+def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[WaitingChange]:
+    """Changes of a set, and their reverts, due by an instant (now) and not applied yet. One query.
 
     Or not applied yet at the instant by which they were known: approved, and neither finished nor
     cancelled. One that was held then stands there as one that waits.
@@ -41,7 +50,7 @@ def waiting_for(instant: datetime, known_at: datetime | None = None) -> list[Wai
     waits = Q(status__in=UNFINISHED)
     if known_at is not None:
         waits = Q(approved_at__lte=known_at) & (Q(finished_at=None) | Q(finished_at__gt=known_at))
-    due = PriceChange.objects.filter(of_sets, waits, effective_at__lte=instant)
+    due = PriceChange.objects.filter(of_sets, waits, effective_at__lte=instant or BookNow())
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
         for change in due.only("title", "effective_at").order_by("effective_at", "approval")

@@ -22,7 +22,8 @@ from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE, values_now
-from price_changes.planning.rows_sql import fetch, rows_sql
+from price_changes.planning.relations import fetch
+from price_changes.planning.rows_sql import rows_sql
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, book_clock
 

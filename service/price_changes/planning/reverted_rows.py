@@ -1,6 +1,7 @@
 """The statement of the rows of a revert of a set: `rows_sql` fills it in."""
 
-# What a change of a set has moved, and what each of these rows was before it.
+# What a change of a set has moved, and what each of these rows was before it: in the order of
+# instants, for what a worker has entered late stands behind what came after it.
 REVERT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
@@ -25,9 +26,10 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                        CASE WHEN before.locked_until > {at} THEN before.locked_until
                         END AS before_until,
                        full_price, discount_percent
-                  FROM (SELECT subscription_id, min(id) AS first_id
+                  FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
+                               effective_at AS moved_at, id AS first_id
                           FROM services_ledgerentry WHERE change_id = {change}
-                         GROUP BY subscription_id) moved
+                         ORDER BY subscription_id, effective_at, id) moved
                   LEFT JOIN services_subscription subscription
                     ON subscription.id = moved.subscription_id
                   LEFT JOIN services_service service ON service.id = subscription.service_id
@@ -38,7 +40,7 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                         ORDER BY id DESC LIMIT 1) last
                   LEFT JOIN LATERAL (
                        SELECT price, price_state, locked_until FROM services_ledgerentry
-                        WHERE subscription_id = moved.subscription_id AND id < first_id
-                          AND NOT period_only
-                        ORDER BY id DESC LIMIT 1) before ON true) known) judged
+                        WHERE subscription_id = moved.subscription_id
+                          AND (effective_at, id) < (moved_at, first_id) AND NOT period_only
+                        ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true) known) judged
 """

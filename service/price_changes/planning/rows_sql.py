@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from django.db import connection
 from django.db.models import Q
 
 from price_changes.models import PriceChange
 from price_changes.planning.definition import Adjustment, Kind
+from price_changes.planning.relations import IN_FORCE, SQL, literal, standing_at
 from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
 from services.models import Subscription, book_clock
@@ -43,18 +42,6 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
   JOIN {plans} plan ON plan.id = subscription.plan_id
  WHERE {where}
 """
-# A set is judged by the rows as they are written; the catalogue by what is in force, though it may
-# not be copied yet.
-WRITTEN = {
-    "subscriptions": "services_subscription",
-    "services": "services_service",
-    "plans": "services_plan",
-}
-IN_FORCE = {
-    "subscriptions": "subscription_in_force",
-    "services": "service_in_force",
-    "plans": "plan_in_force",
-}
 CATALOGUE_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN moves THEN target ELSE price END AS new_price,
@@ -98,7 +85,6 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
                        {until}::timestamptz AS new_until
                   FROM ({standing}) standing) targeted) judged
 """
-SQL = tuple[str, list[Any]]
 
 
 def rows_sql(
@@ -116,7 +102,7 @@ def rows_sql(
             at=literal(at), change=int(change.reverts.pk), reason_is_anothers=anothers
         ), params
     if change.kind == Kind.SET:
-        return _set_rows(change, at)
+        return _set_rows(change, at, standing_at(at) if of is IN_FORCE else of)
     if change.kind == Kind.LIST_PRICE:
         where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
     else:
@@ -146,12 +132,12 @@ def reason_is_anothers(undone: PriceChange) -> SQL:
     return "(price_state <> 'follows' AND price_reason <> %s)", [undone.why]
 
 
-def _set_rows(change: PriceChange, at: datetime) -> SQL:
+def _set_rows(change: PriceChange, at: datetime, of: Mapping[str, str]) -> SQL:
     query = Subscription.objects.filter(condition(change.filter or {})).order_by()
     ids, params = query.values("pk").query.sql_with_params()
     whole = not change.filter
     where = "true" if whole else f"subscription.id IN ({ids})"
-    standing = STANDING.format(at=literal(at), where=where, **WRITTEN)
+    standing = STANDING.format(at=literal(at), where=where, **of)
     rule = "price_rule(full_price, discount_percent)"
     target, new_state = {
         Adjustment.LOCK: ("price", "locked"),
@@ -216,19 +202,3 @@ def _adjusted(change: PriceChange) -> str:
         # rounded twice.
         Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
     }[Adjustment(change.adjustment)]
-
-
-def literal(value: Decimal | datetime | None) -> str:
-    """A checked value as SQL: numbers and instants only, which have no quotes in them."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, datetime):
-        return f"'{value.isoformat()}'::timestamptz"
-    return f"({value})"
-
-
-def fetch(sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params or None)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db.models import Exists
+
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning.catalogue_value import CATALOGUE
 from services import held_values
 from services.held_values import Finds
+from services.models import Clock
 
 Status = PriceChange.Status
 
@@ -65,14 +68,31 @@ def hold(change: PriceChange, found: Finds) -> None:
 
 def warning(change: PriceChange) -> str:
     """What has moved since the approval of one that is scheduled; of one that `as_they_stand` has
-    told."""
-    if change.status != Status.SCHEDULED or change.finds in (None, change.old_value):
+    told. And why a set waits though its instant has come; one query then."""
+    if change.status != Status.SCHEDULED:
+        return ""
+    if change.kind not in CATALOGUE:
+        return waits(change)
+    if change.finds in (None, change.old_value):
         return ""
     says = f"It was approved as {change.old_value} → {change.new_value}, and will find"
     says += f" {change.finds}"
     if change.will_be_held:
         return f"{says}: it will be held, unless that changes back. Cancel it and plan it again."
     return f"{says}."
+
+
+def waits(change: PriceChange) -> str:
+    """For which change a set waits, whose instant has come: one that is paused. One query."""
+    has_come = PriceChange.objects.filter(pk=change.pk, effective_at__lte=Clock())
+    paused = PriceChange.objects.filter(Exists(has_come), status=Status.PAUSED)
+    pk = paused.order_by("effective_at", "approval").values_list("pk", flat=True).first()
+    if pk is None:
+        return ""
+    return (
+        f"It waits: price change {pk} is paused, and may have rows of it to move. Resume or cancel"
+        " that one."
+    )
 
 
 def around(change: PriceChange) -> dict[str, list[int]]:

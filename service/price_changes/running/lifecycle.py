@@ -21,7 +21,7 @@ from price_changes.planning.catalogue_value import CATALOGUE, subject, value_wit
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.values import refuse_lock_that_has_ended
-from price_changes.running import allowing, approval, cancelling, starting
+from price_changes.running import allowing, approval, cancelling, listing, starting
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, book_clock
@@ -168,7 +168,7 @@ def _lock_subject(change: PriceChange) -> None:
 def _freeze(change: PriceChange, at: datetime | None) -> None:
     """List the rows, judged as of an instant (None: now); refused where they are others."""
     ListedRows.objects.filter(change_id=change.pk).delete()
-    _, found = starting.list_rows(change, rows_sql(change, at or book_clock()))
+    _, found = listing.list_rows(change, rows_sql(change, at or book_clock()))
     if found != change.fingerprint:
         raise recount.refusal(change, [])
 

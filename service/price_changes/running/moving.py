@@ -6,8 +6,8 @@ Who calls it: every drain of the workers (`services.repricing`), by way of `serv
                   → what somebody has written meanwhile: lock → judge anew
     next_row()    the row that can't be written leaves the list
 
-A change that comes late never overwrites a later instant: a row with a later entry in the ledger
-is skipped as superseded.
+A change that comes late never overwrites a later instant: what was said of a row since stands upon
+what the set has made of it (`late_rows`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from django.db import connection
 from django.db.models import Max
 
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.rows_sql import new_price_sql, stays_sql
+from price_changes.planning.rows_sql import stays_sql
+from price_changes.running import late_rows
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
-from services.models import LedgerEntry, RepricingStep
+from services.models import LedgerEntry, RepricingStep, Skip, Subscription
 from services.repricing import accounts, lock_ends
 from services.repricing.locks import lock_catalogue
 from services.repricing.writes import CLIENT_THEN, ledger_origin
@@ -80,15 +81,16 @@ WITH item AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
               CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
-              CASE WHEN id IS NULL THEN 'deleted'
+              CASE WHEN newest_at > %(effective)s AND {is_late} THEN 'late'
+                   WHEN id IS NULL THEN 'deleted'
                    WHEN ended_at <= %(effective)s THEN 'ended'
-                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= book_clock()
+                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s
                    THEN 'again'
                    {reasons}
               END AS reason
       FROM (SELECT *, CASE WHEN new_state = 'follows'
                            THEN price_rule_at(service_id, plan_id, %(ruled_at)s)
-                           ELSE {target} END AS target FROM known) targeted
+                           ELSE new_price END AS target FROM known) targeted
 ), moved AS (
     UPDATE services_subscription subscription
        SET price = target, price_state = new_state, locked_until = new_until,
@@ -113,13 +115,14 @@ WITH item AS MATERIALIZED (
 ), skipped AS (
     INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
     SELECT %(repricing)s, reason, item_id,
-           CASE WHEN reason IN ('superseded', 'touched_since') THEN newest_change END
-      FROM judged WHERE reason <> 'again'
+           CASE WHEN reason = 'touched_since' THEN newest_change END
+      FROM judged WHERE reason NOT IN ('again', 'late')
 )
 SELECT (SELECT count(*) FROM moved),
        (SELECT count(*) FROM moved WHERE new_comment <> comment),
        ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
-             EXCEPT SELECT id FROM moved)
+             EXCEPT SELECT id FROM moved),
+       ARRAY(SELECT item_id FROM judged WHERE reason = 'late')
 """
 
 ENTRY = """
@@ -155,14 +158,6 @@ AS_APPROVED = """
     WHEN (price, state, locked_until, service_id, plan_id) IS DISTINCT FROM
          (item_price, item_state, item_until, item_service, item_plan) THEN 'moved_since'
 """
-# Of changes of one instant the later approval holds the row.
-SUPERSEDED = """
-    WHEN newest_at > %(effective)s AND newest_change IS NOT NULL THEN 'superseded'
-    WHEN newest_at = %(effective)s AND %(approval)s < (
-         SELECT approval FROM price_changes_pricechange WHERE id = newest_change)
-         THEN 'superseded'
-    WHEN newest_at > %(effective)s THEN 'moved_since'
-"""
 TOUCHED_SINCE = """
     WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
          THEN 'touched_since'
@@ -191,7 +186,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     move = move_sql(change, late=late)
     if late:
         accounts.wait_for_counts(step)
-    moved, stamped, left = _move(move, values, late)
+    moved, stamped, left, written = _move(move, values, late)
     if left:
         # In the order of ids, and before they are judged: what is read next is how they stay.
         with connection.cursor() as cursor:
@@ -199,19 +194,47 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
             at_point("rows locked")
             for until, ended in cursor.fetchall():
                 lock_ends.follow_since(until, ended)
-        moved_now, stamped_now, left = _move(move, values | {"only": left}, late)
+        moved_now, stamped_now, left, written_now = _move(move, values | {"only": left}, late)
         assert not left, "a row that is locked was written"
         moved, stamped = moved + moved_now, stamped + stamped_now
+        written += written_now
+    if written:
+        moved += _move_late(change, values, written)
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
 
 
-def _move(move: str, values: dict[str, Any], late: bool) -> tuple[int, int, list[int]]:
-    """How many it has moved, and stamped; and those that have to be locked and judged anew."""
+LISTED = """
+SELECT item.*, service_id, plan_id
+  FROM price_changes_listedrows listed,
+       unnest(ids, prices, price_states, untils, new_prices, new_states, new_untils)
+       AS item (id, price, price_state, until, new_price, new_state, new_until)
+ WHERE listed.id = %(stretch)s AND item.id = ANY (%(late)s)
+"""
+
+
+def _move_late(change: PriceChange, values: dict[str, Any], ids: list[int]) -> int:
+    """Those that somebody has written since the instant; how many."""
+    list(Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True))
+    with connection.cursor() as cursor:
+        cursor.execute(LISTED, values | {"late": ids})
+        rows = [late_rows.LateRow(*row) for row in cursor.fetchall()]
+    moved, moved_before = late_rows.move(rows, change)
+    if moved_before:
+        Skip.objects.bulk_create(
+            Skip(repricing_id=values["repricing"], reason="moved_since", subscription_id=pk)
+            for pk in moved_before
+        )
+    return moved
+
+
+def _move(move: str, values: dict[str, Any], late: bool) -> tuple[int, int, list[int], list[int]]:
+    """How many it has moved, and stamped; those that have to be locked and judged anew, and those
+    that somebody has written since the instant."""
     newest = LedgerEntry.objects.aggregate(id=Max("id"))["id"] if late else None
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
-        found: tuple[int, int, list[int]] = cursor.fetchone()
+        found: tuple[int, int, list[int], list[int]] = cursor.fetchone()
         at_point("rows judged")
     if newest is not None:
         # The entries of what came since the instant are those of other changes.
@@ -235,7 +258,6 @@ def values_of(change: PriceChange, step: RepricingStep, stretch: int, last: int)
         "repricing": step.repricing_id,
         "effective": step.repricing.effective_at,
         "ruled_at": step.repricing.effective_at,  # or later, where the worker comes late
-        "approval": change.approval,
         "reverts": change.reverts_id,
         "stamp": stamp,
         "why": change.why,
@@ -248,7 +270,7 @@ def move_sql(change: PriceChange, late: bool) -> str:
     _, written = _stamp(change)
     return MOVE.format(
         reasons=_reasons(change),
-        target=_target(change),
+        is_late="false" if change.reverts is not None else "true",
         entries=ENTRIES if late else ENTRY,
         **written,
     )
@@ -261,7 +283,7 @@ WITH locked AS MATERIALIZED (
       FROM services_subscription WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE
 )
 SELECT locked_until, array_agg(id ORDER BY id) FROM locked
- WHERE price_state = 'locked' AND locked_until <= book_clock()
+ WHERE price_state = 'locked' AND locked_until <= %(effective)s
    AND (service_id, plan_id) = (%(service)s, %(plan)s)
    AND (ended_at IS NULL OR ended_at > book_clock())
  GROUP BY locked_until ORDER BY locked_until
@@ -331,17 +353,8 @@ def _change_id(step: RepricingStep) -> int:
 def _reasons(change: PriceChange) -> str:
     if change.reverts is not None:
         return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
-    if change.when_moved != WhenMoved.CURRENT:
+    if change.when_moved == WhenMoved.FROZEN:
         # What is locked as it was asked for has been moved since, and to where it should be.
         lock = change.adjustment == PriceChange.Adjustment.LOCK
-        return SUPERSEDED + (stays_sql(change) if lock else "") + AS_APPROVED
-    return SUPERSEDED + stays_sql(change)
-
-
-def _target(change: PriceChange) -> str:
-    moves = {"amount", "add", "percent"}
-    if change.when_moved == WhenMoved.CURRENT and change.adjustment in moves:
-        return new_price_sql(change)
-    if change.adjustment == PriceChange.Adjustment.LOCK:
-        return "price"
-    return "new_price"
+        return (stays_sql(change) if lock else "") + AS_APPROVED
+    return ""

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import OuterRef, QuerySet, Subquery, Sum, TextField, Value
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum, TextField, Value
 
 from price_changes.models import PriceChange
 from price_changes.planning import preview
@@ -99,9 +99,13 @@ def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
 
     In the order of their ids, on from `after`.
     """
+    # By instants: what was said of a row before a late worker came stands behind his entry.
+    earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
+        effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
+    )
     before = LedgerEntry.objects.filter(
-        subscription_id=OuterRef("subscription_id"), pk__lt=OuterRef("pk"), period_only=False
-    ).order_by("-id")
+        earlier, subscription_id=OuterRef("subscription_id"), period_only=False
+    ).order_by("-effective_at", "-id")
     return (
         LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
         .order_by("subscription_id", "id")

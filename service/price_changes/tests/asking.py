@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from price_changes.models import PriceChange
 from price_changes.tests import histories
@@ -83,8 +84,11 @@ class Asking:
     ) -> None:
         self.found.append(Difference(reader, when, str(about), product, oracle))
 
-    def _waiting(self, now: datetime) -> dict[int, datetime]:
-        """Subscriptions that wait for a set which has come and is not listed, since its instant."""
+    def _waiting(self, now: datetime, known_at: datetime | None = None) -> dict[int, datetime]:
+        """Subscriptions that wait for a set which has come and is not listed, since its instant.
+
+        Or was not listed yet at the instant of which it is asked what was known.
+        """
         oracle = self.telling.oracle
         due = {
             event.number: self.telling.changes[event.number]
@@ -96,8 +100,11 @@ class Asking:
             return {}
         pks = {self.changes[number]: number for number in due}
         waiting: dict[int, datetime] = {}
-        scheduled = PriceChange.objects.filter(pk__in=pks, status="scheduled")
-        for pk in scheduled.values_list("pk", flat=True):
+        waits = Q(status="scheduled")
+        if known_at is not None:
+            waits |= Q(finished_at__gt=known_at) | Q(status="held")
+        found = PriceChange.objects.filter(waits, pk__in=pks)
+        for pk in found.values_list("pk", flat=True):
             change = due[pks[pk]]
             since, _ = oracle.by_number[change].place
             for subscription in oracle.rows(change):
@@ -183,7 +190,7 @@ class Asking:
         for known_at in sorted({instant(minute) + SECOND for minute in recorded} | before):
             if histories.START < known_at <= self.timeline.now:
                 instants = list(self._instants())
-                waiting = self._waiting(max(at for _, at in instants))
+                waiting = self._waiting(max(at for _, at in instants), known_at)
                 asked = instants if self.every else self.random.sample(instants, 2)
                 self._compare_as_of(asked, when, waiting, known_at)
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from price_changes.tests.histories import Event, History
-from price_changes.tests.not_built import SETS
+from price_changes.tests.not_built import BEHIND_A_SET
 
 
 def listed(minute, kind="list price changed", value=24, **about):
@@ -92,12 +92,15 @@ BUILT = [
         listed(1, "for new only", at=5, until=7, when_moved="hold"),
         verb(5, "taken back"),
     ],
+    # Sets
+    [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
+    [a_set(1, at=3), verb(4, "paused")],
+    [listed(1, at=2), a_set(1, "hold", at=4)],
+    [a_set(1, at=3), verb(5, "taken back")],
 ]
 
-# Why, and what happens; two of a rule where one could be built without the other.
+# Why, and what happens.
 NOT_BUILT = [
-    (SETS, [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))]),
-    (SETS, [a_set(1, at=3), verb(4, "paused")]),
-    (SETS, [listed(1, at=2), a_set(1, "hold", at=4)]),
-    (SETS, [a_set(1, at=3), verb(5, "taken back")]),
+    (BEHIND_A_SET, [a_set(1, at=4), a_set(2, "hold", at=4)]),
+    (BEHIND_A_SET, [a_set(1, at=3), a_set(2, "frozen", at=4)]),
 ]

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from price_changes.tests.histories import Event, Telling
 
 
-# Rule 10: a set becomes a fact, all rows at once, at the first listing.
-SETS = "sets"
+# A set that is to hold, or whose rows are frozen, is previewed without the set that comes before
+# it: the page says so, and it is held then.
+BEHIND_A_SET = "behind a set"
 
-NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {
-    SETS: lambda _, event: event.kind.startswith("set of "),
-}
 
-# Kinds of events that never come without one of these ("restored" needs a revert).
-KINDS_NOT_BUILT = (
-    "set of prices",
-    "set of states",
-)
+def is_behind_a_set(telling: Telling, event: Event) -> bool:
+    at = event.about.get("at")
+    if not event.kind.startswith("set of ") or event.about["when_moved"] == "current" or not at:
+        return False
+    sets = [other for other in telling.told if other.kind.startswith("set of ")]
+    return any(event.minute <= other.about.get("at", 0) <= at for other in sets)
+
+
+NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {BEHIND_A_SET: is_behind_a_set}
+
+# Kinds of events that never come without one of these.
+KINDS_NOT_BUILT: tuple[str, ...] = ()

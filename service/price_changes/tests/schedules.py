@@ -6,9 +6,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from django.db.models import Q
+
+from price_changes.models import PriceChange
 from price_changes.running import starting
 from services import repricing
-from services.models import RepricingStep
+from services.models import RepricingStep, book_clock
 from services.repricing import chunks, lock_ends
 from services.repricing.planning import plan_due
 
@@ -25,14 +28,25 @@ class AtOnce:
         repricing.reprice()
 
 
+def list_sets() -> None:
+    """All that a set needs of workers, copies of what came before it too: its rows wait."""
+    sets = PriceChange.objects.filter(Q(kind="set") | Q(kind="revert"), status="scheduled")
+    due = sets.filter(effective_at__lte=book_clock()).order_by("effective_at")
+    while (at := due.values_list("effective_at", flat=True).first()) and not starting.start_due():
+        if chunks.take_chunk("price", set(), up_to=at) is None:
+            return
+
+
 class Never:
     """Not before the end."""
 
     chunk = 4_000
 
-    def at_an_instant(self) -> None: ...
+    def at_an_instant(self) -> None:
+        list_sets()
 
-    def after_a_write(self) -> None: ...
+    def after_a_write(self) -> None:
+        list_sets()
 
 
 class Late(Never):
@@ -42,6 +56,7 @@ class Late(Never):
         self.random = Random(f"late {seed}")
 
     def after_a_write(self) -> None:
+        super().after_a_write()
         if self.random.random() < 0.4:
             repricing.reprice()
 
@@ -55,10 +70,14 @@ class Piecemeal(Late):
         self.after_a_write()
 
     def after_a_write(self) -> None:
+        list_sets()
         for _ in range(self.random.randint(0, 3)):
             self.random.choice(
-                [lock_ends.release_ended, starting.start_due, plan_due, self._take_a_chunk]
+                [self._release_ended, starting.start_due, plan_due, self._take_a_chunk]
             )()
+
+    def _release_ended(self) -> None:
+        lock_ends.release_ended()
 
     def _take_a_chunk(self) -> None:
         steps = list(RepricingStep.objects.order_by("pk").values_list("pk", flat=True))
@@ -66,11 +85,12 @@ class Piecemeal(Late):
 
 
 class Beginning(Never):
-    """What is due is begun at its instant, and not one copy is written."""
+    """What is due is begun at its instant, and no copy is written but what a set needs."""
 
     def at_an_instant(self) -> None:
         starting.start_due()
         plan_due()
+        list_sets()
 
 
 SCHEDULES: dict[str, Callable[[object], Any]] = {

@@ -18,7 +18,7 @@ from django.utils import timezone
 from price_changes.models import PriceChange
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes
-from price_changes.tests.changes import planned
+from price_changes.tests.changes import clock, planned, scheduled
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
 from services.models import Service, Subscription
@@ -32,6 +32,7 @@ from services.tests.interleaving import in_background
 pytestmark = pytest.mark.django_db
 
 NUL = "\x00"
+HOUR = timedelta(hours=1)
 
 
 def url(page: str, *args: object) -> str:
@@ -303,6 +304,7 @@ class TestThePage:
         assert "Planned by ann" in page
         assert "Approved by ann" in page
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_refreshes_itself_while_rows_move(self, ann, book, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         change = approved(of_set())
@@ -324,16 +326,18 @@ class TestThePage:
         assert "data-live" not in text_of(ann.get(url("change", change.pk)))
 
     def test_links_who_holds_whose_rows(self, ann, book):
-        early = approved(of_set(), "current")
-        start_due()
-        lifecycle.pause(early.pk, "ann")
-        late = applied(of_set(), "current")
-        lifecycle.resume(early.pk, "ann")
-        repricing.reprice()
-        assert f'12 rows left to <a class="text-link" href="{url("change", late.pk)}"' in text_of(
-            ann.get(url("change", early.pk))
+        service = Service.objects.earliest("pk")
+        at = clock()
+        early, late = (
+            scheduled(at, kind="list_price", service=service.pk, new_value=value)
+            for value in (777, 888)
         )
-        assert "Holds 12 rows of" in text_of(ann.get(url("change", late.pk)))
+        repricing.reprice()
+        rows = book.filter(service=service, price__gt=700).count()
+        assert rows == book.filter(service=service).count() > 1
+        link = f'<a class="text-link" href="{url("change", late.pk)}"'
+        assert f"{rows} rows left to {link}" in text_of(ann.get(url("change", early.pk)))
+        assert f"Holds {rows} rows of" in text_of(ann.get(url("change", late.pk)))
 
     @pytest.mark.parametrize("pk", [NUL, "9" * 30, "abc", "1.5"])
     def test_of_no_change_leads_away(self, ann, pk):
@@ -365,10 +369,11 @@ class TestRows:
         [(row, *_)] = ann.get(url("rows", change.pk), {"only": "locked"}).context["rows"]
         assert row.subscription == locked.pk
 
-    def test_that_moved_and_that_did_not(self, ann, book):
-        change = approved(of_set(), "frozen")
+    def test_that_moved_and_that_did_not(self, ann, book, moved_clock):
+        change = approved(of_set(effective_at=clock() + HOUR), "frozen")
         touched = book.last()
         Subscription.objects.filter(pk=touched.pk).update(price_state="negotiated", price=9)
+        moved_clock.to(change.effective_at)
         repricing.reprice()
         moved = ann.get(url("rows", change.pk)).context["rows"]
         assert len(moved) == 11
@@ -399,12 +404,12 @@ class TestRows:
         for more in (5, 40):
             a_book(more, services=more, plans=more, clients=more)
             change = of_set()
-            # * the session * its user * the change * the clock * the page * names of services,
-            # plans, clients
-            with django_assert_num_queries(8):
+            # * the session * its user * the change * the clock * whether values are to come
+            # * the page * names of services, plans, clients
+            with django_assert_num_queries(9):
                 ann.get(url("rows", change.pk))
         applied(change)
-        # also * whether any moved and * what was skipped
+        # also * whether any moved and * what was skipped, and not of what is to come or the clock
         with django_assert_num_queries(9):
             ann.get(url("rows", change.pk))
 
@@ -437,6 +442,7 @@ class TestVerbs:
         change.refresh_from_db()
         assert change.status == "planned"
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_pause_resume_and_cancel(self, ann, book, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         change = approved(of_set())
@@ -512,9 +518,11 @@ class TestVerbs:
         change.refresh_from_db()
         assert change.fingerprint != before
 
-    def test_one_that_is_held_is_approved_for_another_instant(self, ann, book):
-        change = approved(of_set())
+    def test_one_that_is_held_is_approved_for_another_instant(self, ann, book, moved_clock):
+        change = approved(of_set(effective_at=clock() + HOUR))
         Service.objects.update(full_price=999)
+        repricing.reprice()
+        moved_clock.to(change.effective_at)
         repricing.reprice()
         change.refresh_from_db()
         assert change.status == "held"

@@ -97,6 +97,7 @@ class TestVerbs:
         assert dict(book.values_list("pk", "price")) == before
         assert erp.get(f"{URL}{change['id']}/").json()["status"] == "reverted"
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_pause_resume_and_cancel(self, erp, book, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         change = planned(erp, kind="set", adjustment="percent", operand=10)
@@ -241,16 +242,19 @@ class TestRows:
         [stays] = erp.get(f"{URL}{change['id']}/rows/?reason=locked").json()["result"]
         assert stays["subscription"] == locked.pk
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_of_one_that_has_begun_are_what_is_known(
-        self, erp, book, monkeypatch, django_assert_num_queries
+        self, erp, book, monkeypatch, django_assert_num_queries, moved_clock
     ):
         monkeypatch.setattr(chunks, "CHUNK", 4)
-        change = planned(erp, kind="set", adjustment="add", operand=10)
+        at = timezone.now() + timedelta(days=1)
+        change = planned(erp, kind="set", adjustment="add", operand=10, effective_at=at.isoformat())
         approve(erp, change, when_moved="frozen")
         prices = dict(book.values_list("pk", "price"))
         gone, touched = book.first(), book.last()
         book.filter(pk=gone.pk).delete()
         book.filter(pk=touched.pk).update(price_state="negotiated", price=9)
+        moved_clock.to(at)
         starting.start_due()
         waits = self.all_of(erp, change)
         assert [row["subscription"] for row in waits] == sorted(prices)
@@ -314,11 +318,14 @@ class TestRows:
 
 
 class TestSkips:
-    def test_say_why(self, erp, book):
-        change = planned(erp, kind="set", adjustment="amount", operand=5)
+    def test_say_why(self, erp, book, moved_clock):
+        at = timezone.now() + timedelta(days=1)
+        values = {"adjustment": "amount", "operand": 5, "effective_at": at.isoformat()}
+        change = planned(erp, kind="set", **values)
         approve(erp, change, when_moved="frozen")
         touched = book.first()
         Subscription.objects.filter(pk=touched.pk).update(price_state="negotiated", price=9)
+        moved_clock.to(at)
         repricing.reprice()
         url = f"{URL}{change['id']}/skips/"
         [skip] = erp.get(url).json()["result"]

@@ -17,7 +17,7 @@ from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
 from services.tests.plans import explained
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("by_chunks")]
 
 
 @pytest.fixture
@@ -48,12 +48,13 @@ class TestARowThatAPersonIsWriting:
         row.refresh_from_db()
         return row
 
-    def test_keeps_the_persons_price_and_is_skipped_with_the_reason(self, book):
+    def test_keeps_the_persons_price_upon_that_of_the_set(self, book):
         row = self.beside_a_person(book)
         assert row.price == Decimal(9)
-        [skip] = Skip.objects.filter(subscription_id=row.pk)
-        assert skip.reason == Skip.Reason.MOVED_SINCE
-        assert LedgerEntry.objects.filter(subscription_id=row.pk).latest("id").price == 9
+        assert not Skip.objects.exists()
+        entries = LedgerEntry.objects.filter(subscription_id=row.pk)
+        assert entries.exclude(change_id=None).get().price != 9
+        assert entries.latest("id").price == 9
 
     def test_would_be_overwritten_by_a_chunk_that_trusts_what_it_has_read(self, monkeypatch, book):
         monkeypatch.setattr(
@@ -109,14 +110,14 @@ class TestSmallStepsOfASet:
         try:
             assert chunks.take_chunk("price", set()) == 10
             assert not Skip.objects.exists()
-            assert repricing.reprice() == 8
+            assert repricing.reprice() == 9
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT refused")
         found = outcomes.outcome(change)
-        assert (found["rows"], found["applied"], found["failed"]) == (20, 18, 1)
-        assert found["skipped"] == {"moved_since": 1}
-        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 18
+        assert (found["rows"], found["applied"], found["failed"]) == (20, 19, 1)
+        assert found["skipped"] == {}
+        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 19
 
 
 class TestTheStatementOfAChunk:

@@ -24,8 +24,9 @@ from django.core.management import (
 
 from price_changes.models import PriceChange
 from price_changes.running import starting
+from price_changes.tests.changes import clock, scheduled
 from services import price_state, repricing
-from services.models import Service, Subscription
+from services.models import Repricing, Service, Skip, Subscription
 from services.repricing import chunks
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.test_tasks import own_broker, waiting
@@ -304,10 +305,12 @@ class TestApprove:
             refused("approve", number, fingerprint)
         )
 
-    def test_that_is_held_fails_and_says_what_to_do(self, phone):
-        number, fingerprint = planned("--service", "Phone", "--add", "1")
+    def test_that_is_held_fails_and_says_what_to_do(self, phone, moved_clock):
+        at = "2999-01-01T00:00+01:00"
+        number, fingerprint = planned("--service", "Phone", "--add", "1", "--at", at)
         price_change("approve", number, fingerprint)
         price_state.negotiate(pk_of("Beta"), "19.00", "asked", "carl")
+        moved_clock.to(PriceChange.objects.get().effective_at)
         repricing.reprice()
 
         error = refused("watch", number)
@@ -334,18 +337,31 @@ class TestShow:
         assert re.search(r"in force from +2998-12-31 23:00:00Z\n", printed)
         assert printed.endswith(f"price_change cancel {number}\n")
 
-    def test_of_two_that_overlap_says_which_holds_the_rows(self, phone):
-        earlier = begun("--all", "--amount", "5", when_moved="current")
-        price_change("pause", earlier)
-        later = applied("--filter", f"subscription={pk_of('Beta')}", "--amount", "7")
+    def test_of_two_at_one_instant_says_which_holds_the_rows(self, phone):
+        at = clock()
+        earlier, later = (
+            str(scheduled(at, kind="list_price", service=phone.pk, new_value=value).pk)
+            for value in (22, 23)
+        )
+        repricing.reprice()
 
-        price_change("resume", earlier, "--wait")
-
-        assert prices() == {"Alpha": 5, "Beta": 7, "Gamma": 5, "Delta": 20, "Epsilon": 5}
+        assert prices()["Beta"] == 23
         printed = price_change("show", earlier)
-        assert re.search(rf"skipped: superseded by {later} +1\n", printed)
+        assert re.search(rf"skipped: superseded by {later} +3\n", printed)
         assert f"Which, and why: price_change skips {earlier}" in printed
-        assert re.search(r"earlier changes held by this one +1\n", price_change("show", later))
+        assert re.search(r"earlier changes held by this one +3\n", price_change("show", later))
+
+    def test_of_a_row_that_another_one_holds_names_it(self, phone):
+        earlier = applied("--all", "--amount", "5")
+        later = applied("--filter", f"subscription={pk_of('Beta')}", "--amount", "7")
+        # As changes of sets have left it that were listed while others were moving the rows.
+        Skip.objects.create(
+            repricing=Repricing.objects.get(change_id=earlier),
+            reason=Skip.Reason.SUPERSEDED,
+            subscription_id=pk_of("Beta"),
+            by_change_id=later,
+        )
+
         assert re.search(
             rf" {pk_of('Beta')}  superseded by {later}\n", price_change("skips", earlier)
         )
@@ -425,6 +441,7 @@ class TestList:
         assert not records("list", "--subscription", str(pk_of("Delta")))
 
 
+@pytest.mark.usefixtures("by_chunks")
 class TestPauseResumeCancel:
     def test_paused_leaves_the_rest_and_resumed_goes_on(self, phone):
         number = begun("--all", "--add", "1")
@@ -574,10 +591,10 @@ class TestProcess:
         assert PriceChange.objects.get().status == "scheduled"
 
 
-def begun(*words, when_moved="hold"):
+def begun(*words):
     """A change that is applying and has moved nothing yet."""
     number, fingerprint = planned(*words)
-    price_change("approve", number, fingerprint, "--when-moved", when_moved)
+    price_change("approve", number, fingerprint)
     assert starting.start_due()
     return number
 

@@ -24,8 +24,9 @@ from django.urls import reverse
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
-from price_changes.planning.rows_sql import fetch, rows_sql
-from price_changes.running import starting
+from price_changes.planning.relations import fetch
+from price_changes.planning.rows_sql import rows_sql
+from price_changes.running import listing
 from price_changes.tests.api import ALL, URL, a_program
 from price_changes.tests.changes import SECOND, approved, clock, drained, move_instant, planned
 from pricebook.kit.sql_log import log_statement
@@ -150,7 +151,7 @@ def no_totals(monkeypatch):
     def without(change, digest, rows, moves, total_before, total_after):
         return fingerprint(change, digest, rows, moves, Decimal(0), Decimal(0))
 
-    for module in (previews, starting):
+    for module in (previews, listing):
         monkeypatch.setattr(module, "fingerprint", without)
 
 

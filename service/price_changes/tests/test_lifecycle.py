@@ -1,5 +1,6 @@
 """A change from the plan to the outcome, on a small book, with the workers' own functions."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,13 +11,15 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes
-from price_changes.tests.changes import accounted, applied, approved, planned
+from price_changes.tests.changes import accounted, applied, approved, clock, paid, planned
 from services import repricing
 from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
 from services.repricing import chunks
 from services.tests.factories import a_book, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -137,9 +140,12 @@ class TestASet:
         assert outcomes.outcome(back)["skipped"] == {"touched_since": 1}
         assert accounted(back)
 
-    def test_holds_when_rows_have_moved(self, book):
-        change = approved(planned(kind="set", adjustment="add", operand=5))
+    def test_holds_when_rows_have_moved(self, book, moved_clock):
+        at = clock() + HOUR
+        change = approved(planned(kind="set", adjustment="add", operand=5, effective_at=at))
         Service.objects.update(full_price=777)
+        repricing.reprice()
+        moved_clock.to(at)
         repricing.reprice()
         change.refresh_from_db()
         assert change.status == "held"
@@ -149,18 +155,34 @@ class TestASet:
         assert change.status == "applied", change.note
         assert accounted(change)
 
-    def test_frozen_moves_the_approved_rows_that_nobody_moved(self, book):
-        change = planned(kind="set", adjustment="amount", operand=5)
+    def test_frozen_moves_the_approved_rows_that_nobody_moved(self, book, moved_clock):
+        at = clock() + HOUR
+        change = planned(kind="set", adjustment="amount", operand=5, effective_at=at)
         approved(change, "frozen")
+        one = book.first()
+        Subscription.objects.filter(pk=one.pk).update(price_state="negotiated", price=9)
+        moved_clock.to(at)
+        repricing.reprice()
+        change.refresh_from_db()
+        assert change.status == "applied"
+        assert Subscription.objects.get(pk=one.pk).price == paid(one, clock()) == 9
+        outcome = outcomes.outcome(change)
+        assert (outcome["applied"], outcome["skipped"]) == (59, {"moved_since": 1})
+        assert accounted(change)
+
+    @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
+    def test_moves_what_was_written_after_its_instant_too(self, book, when_moved):
+        change = planned(kind="set", adjustment="amount", operand=5)
+        approved(change, when_moved)
         one = book.first()
         Subscription.objects.filter(pk=one.pk).update(price_state="negotiated", price=9)
         repricing.reprice()
         change.refresh_from_db()
         assert change.status == "applied"
         assert Subscription.objects.get(pk=one.pk).price == 9
+        assert [paid(one, change.effective_at), paid(one, clock())] == [5, 9]
         outcome = outcomes.outcome(change)
-        assert (outcome["applied"], outcome["skipped"]) == (59, {"moved_since": 1})
-        assert accounted(change)
+        assert (outcome["applied"], outcome["skipped"]) == (60, {})
 
     def test_an_empty_set_is_refused(self, db):
         with pytest.raises(ChangeError, match="nothing to change"):
@@ -172,23 +194,25 @@ class TestASet:
         assert refused.value.code == "price_out_of_range"
 
 
+@pytest.mark.usefixtures("by_chunks")
 class TestPauseAndCancel:
     def begun(self, monkeypatch, book):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         change = planned(kind="set", adjustment="percent", operand=10)
         approved(change)
         assert application_started()
-        chunks.take_chunk("price", set())
-        return change
+        moved = chunks.take_chunk("price", set())  # five, or fewer where their stretch ends
+        assert 0 < moved <= 5
+        return change, moved
 
     def test_paused_leaves_the_rest_alone_and_goes_on(self, monkeypatch, book):
         before = prices(book)
-        change = self.begun(monkeypatch, book)
+        change, moved = self.begun(monkeypatch, book)
         PriceChange.objects.update(note="What the start has noted.")
         paused = lifecycle.pause(change.pk, "ann")
         assert paused.remark == "Paused by ann. What the start has noted."
         repricing.reprice()
-        assert sum(1 for pk, price in prices(book).items() if price != before[pk]) == 5
+        assert sum(1 for pk, price in prices(book).items() if price != before[pk]) == moved
         lifecycle.resume(change.pk, "bob")
         repricing.reprice()
         change.refresh_from_db()
@@ -200,13 +224,13 @@ class TestPauseAndCancel:
 
     def test_cancelled_takes_back_what_was_applied(self, monkeypatch, book):
         before = prices(book)
-        change = self.begun(monkeypatch, book)
+        change, moved = self.begun(monkeypatch, book)
         lifecycle.cancel(change.pk, "ann")
         repricing.reprice()
         change.refresh_from_db()
         assert change.status == "cancelled"
         assert prices(book) == before == ledger_says(book)
-        assert outcomes.outcome(change)["skipped"] == {"cancelled": 55}
+        assert outcomes.outcome(change)["skipped"] == {"cancelled": 60 - moved}
         assert accounted(change)
 
 
@@ -216,17 +240,22 @@ def application_started():
     return starting.start_due()
 
 
+@pytest.mark.usefixtures("by_chunks")
 def test_of_two_that_overlap_the_later_instant_decides(book):
     early = approved(planned(kind="set", adjustment="amount", operand=5), "current")
     application_started()
     lifecycle.pause(early.pk, "ann")
+    before = prices(book)
     late = applied(planned(kind="set", adjustment="amount", operand=7), "current")
-    assert late.status == "applied"
+    assert late.status == "scheduled"  # it stands upon the rows of the one that is paused
+    assert prices(book) == before
     lifecycle.resume(early.pk, "ann")
     repricing.reprice()
     assert set(prices(book).values()) == {Decimal(7)}
-    assert outcomes.outcome(early)["skipped"] == {"superseded": 60}
-    assert outcomes.outcome(late)["superseded"] == 60
+    assert {paid(row, early.effective_at) for row in book} == {5}
+    for change in (early, late):
+        outcome = outcomes.outcome(change)
+        assert (outcome["applied"], outcome["skipped"], outcome["superseded"]) == (60, {}, 0)
     counts = Repricing.objects.aggregate(n=Count("pk"))
     assert counts["n"] == 2
 

@@ -1,5 +1,7 @@
 """What a change says of why it is held, or has moved nothing: in our words."""
 
+from datetime import timedelta
+
 import pytest
 
 from price_changes.tests.changes import (
@@ -16,6 +18,8 @@ from services.tests.factories import a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
 
+HOUR = timedelta(hours=1)
+
 
 def test_of_two_plans_with_one_discount_the_second_is_held_in_words_of_ours():
     ten, twenty = a_plan(10), a_plan(20)
@@ -31,39 +35,45 @@ def test_of_two_plans_with_one_discount_the_second_is_held_in_words_of_ours():
     assert "constraint" not in second.note
 
 
-def test_a_set_whose_filter_finds_none_says_so():
+def ahead(phone, when_moved):
+    """Approved for an instant that the tests let pass when they have written."""
+    values = {"filter": {"service": phone.pk}, "adjustment": "add", "operand": "5"}
+    return approved(planned(kind="set", **values, effective_at=clock() + HOUR), when_moved)
+
+
+def test_a_set_whose_filter_finds_none_says_so(moved_clock):
     phone = a_service(20)
     row = a_subscription(service=phone)
-    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
-    approved(change, "current")
+    change = ahead(phone, "current")
     row.delete()
+    moved_clock.to(change.effective_at)
     drained()
     change.refresh_from_db()
     assert change.status == "applied"
     assert change.note == "It has moved no subscription: its filter finds none."
 
 
-def test_a_set_whose_rows_all_stay_says_so():
+def test_a_set_whose_rows_all_stay_says_so(moved_clock):
     phone = a_service(20)
     row = a_subscription(service=phone)
-    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
-    approved(change, "current")
+    change = ahead(phone, "current")
     Subscription.objects.filter(pk=row.pk).update(price_state="locked")
+    moved_clock.to(change.effective_at)
     drained()
     change.refresh_from_db()
     assert change.note == "It has moved no subscription: the outcome says why."
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_frozen_set_whose_rows_are_others_says_so(gone):
+def test_a_frozen_set_whose_rows_are_others_says_so(gone, moved_clock):
     phone = a_service(20)
     row = a_subscription(service=phone)
-    change = planned(kind="set", filter={"service": phone.pk}, adjustment="add", operand="5")
-    approved(change, "frozen")
+    change = ahead(phone, "frozen")
     if gone:
         row.delete()
     else:
         Subscription.objects.filter(pk=row.pk).update(price_state="negotiated", price=9)
+    moved_clock.to(change.effective_at)
     drained()
     change.refresh_from_db()
     assert change.status == "applied"

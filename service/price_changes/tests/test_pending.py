@@ -42,20 +42,20 @@ def every_kind(book):
     )).pk, "ann")  # fmt: skip
     changes = [
         approved(planned(
+            kind="set", adjustment="release", effective_at=at - SECOND,
+            filter={"service": first.service_id, "price_state": "locked", "state": "active"},
+        )),
+        approved(planned(
+            kind="set", adjustment="lock", effective_at=at - SECOND,
+            filter={"email": last.client.user.email, "comment_prefix": "row", "q": "Company"},
+        )),
+        approved(planned(
             kind="list_price", service=first.service_id, new_value=1, effective_at=at
         )),
         approved(planned(kind="discount", plan=last.plan_id, new_value=50, effective_at=at)),
         approved(planned(
             kind="list_price", service=last.service_id, new_value=7, for_new_only=True,
             effective_at=at + SECOND,
-        )),
-        approved(planned(
-            kind="set", adjustment="release", effective_at=at + 2 * SECOND,
-            filter={"service": first.service_id, "price_state": "locked", "state": "active"},
-        )),
-        approved(planned(
-            kind="set", adjustment="lock", effective_at=at + 2 * SECOND,
-            filter={"email": last.client.user.email, "comment_prefix": "row", "q": "Company"},
         )),
         lifecycle.approve(back.pk, back.fingerprint, "ann", effective_at=at + 3 * SECOND),
     ]  # fmt: skip
@@ -277,7 +277,7 @@ class TestPendingOf:
             assert (len(queries), prices) == (2, list(range(1, number + 1)))
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(f"{LIST}{one.pk}/")
-            assert len(queries) == 3  # * the subscription
+            assert len(queries) == 4  # * the subscription * which sets have come
 
     def test_asks_no_change_that_names_another(self):
         book = a_book(60, services=3, plans=2)

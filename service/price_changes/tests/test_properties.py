@@ -32,9 +32,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning import definition
+from price_changes.planning import definition, rows_sql
 from price_changes.planning.preview import preview
-from price_changes.running import allowing, lifecycle, moving, outcomes, starting
+from price_changes.running import allowing, lifecycle, listing, moving, outcomes, starting
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
@@ -406,12 +406,12 @@ class Book(RuleBasedStateMachine):
     def check_the_sets(self):
         changes = PriceChange.objects.in_bulk()
         for entries in self.histories().values():
-            for before, entry in pairwise(entries):
+            entries.sort(key=lambda each: (each.effective_at, each.pk))
+            for n, (before, entry) in enumerate(pairwise(entries), 1):
                 change = changes.get(entry.change_id)
                 if change is None or change.kind not in ("set", "revert"):
                     continue
-                earlier = [each for each in entries if each.pk < entry.pk]
-                assert entry.effective_at >= max(each.effective_at for each in earlier), entry.pk
+                earlier = entries[:n]
                 if change.kind == "set":
                     assert (entry.price_state, entry.price) == decided(change, before, entry)
                 else:
@@ -431,9 +431,12 @@ class Book(RuleBasedStateMachine):
             assert accounted(change), (change.pk, outcomes.outcome(change))
             assert all(rows >= 0 for rows in outcomes.outcome(change)["skipped"].values())
             assert not ListedRows.objects.filter(change_id=change.pk).exists(), change.pk
-        assert not PriceChange.objects.filter(
+        due = PriceChange.objects.filter(
             status="scheduled", effective_at__lte=clock() - timedelta(seconds=1)
-        ).exists()
+        )
+        if PriceChange.objects.filter(status="paused").exists():
+            due = due.exclude(kind__in=listing.OF_SETS)  # which may wait for it
+        assert not due.exists()
 
     def histories(self):
         found = {}
@@ -498,6 +501,7 @@ PROFILE = settings(
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch, db):
     monkeypatch.setattr(chunks, "CHUNK", 2)
+    monkeypatch.setattr(chunks, "AT_ONCE", 0)
 
 
 @pytest.mark.timeout(0 if ASKED else 240)
@@ -565,8 +569,12 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_mover_that_goes_over_a_later_change(self, monkeypatch, book):
-        monkeypatch.setattr(moving, "SUPERSEDED", "")
-        self.overlapping(book)
+        late = "newest_at > %(effective)s AND"
+        assert late in moving.MOVE
+        monkeypatch.setattr(moving, "MOVE", moving.MOVE.replace(late, f"false AND {late}"))
+        raise_all(book)
+        starting.start_due()
+        book.decide(0, Decimal(70), "negotiate")
         with pytest.raises(AssertionError):
             book.drain()
 
@@ -587,9 +595,9 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_set_that_is_rounded_down(self, monkeypatch, book):
-        new_price = moving.new_price_sql
+        new_price = rows_sql.new_price_sql
         monkeypatch.setattr(
-            moving, "new_price_sql", lambda change: f"trunc({new_price(change)}, 0)"
+            rows_sql, "new_price_sql", lambda change: f"trunc({new_price(change)}, 0)"
         )
         raise_all(book)
         with pytest.raises(AssertionError):

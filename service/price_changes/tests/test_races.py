@@ -24,6 +24,7 @@ from price_changes.tests.changes import (
     approved,
     clock,
     drained,
+    paid,
     planned,
     scheduled,
     stands,
@@ -43,7 +44,7 @@ from services.tests.interleaving import (
     without_catalogue_locks,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("by_chunks")]
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ class TestAChunkInHand:
         assert book.filter(price_state="negotiated").count() == 10
 
     def test_would_go_on_if_nobody_looked_whether_it_is_paused(self, monkeypatch, book):
-        def claim(lane, blocked, number=1, rows=None):
+        def claim(lane, blocked, number=1, rows=None, up_to=None):
             return list(
                 RepricingStep.objects.filter(kind=lane)
                 .exclude(pk__in=blocked)
@@ -472,7 +473,8 @@ class TestASetBeside:
         change = self.beside(subscription, self.BY_HAND)
         assert right()
         assert stands(subscription)[:2] == (70, "negotiated")
-        assert outcomes.outcome(change)["skipped"] == {"moved_since": 1}
+        assert paid(subscription, change.effective_at) == 105
+        assert outcomes.outcome(change)["applied"] == 1
 
     def test_a_person_would_be_overwritten_by_who_does_not_look_at_the_version(
         self, monkeypatch, subscription
@@ -496,30 +498,26 @@ class TestASetBeside:
         assert stands(subscription)[:2] == (105, "negotiated")
         assert outcomes.outcome(change)["applied"] == 1
 
-    def test_a_later_set_leaves_the_row_to_it(self, monkeypatch, subscription):
+    def test_a_later_set_stands_upon_one_that_was_paused(self, subscription):
         early = approved(raised(), "current")
         started()
         lifecycle.pause(early.pk, "ann")
         late = approved(planned(kind="set", adjustment="amount", operand=7), "current")
-        started()
-        pause = Pause(monkeypatch, moving, "move_rows")
-        chunk = in_background(chunks.take_chunk, "price", set())
-        pause.until_reached()  # the later one has moved it, and not committed
+        drained()
+        late.refresh_from_db()
+        assert late.status == "scheduled"
         lifecycle.resume(early.pk, "ann")
-        first = in_background(repricing.reprice, 5)
-        first.until_it_waits_or_ends()
-        pause.go_on()
-        chunk.result()
-        first.result()
+        drained()
         assert right()
         assert stands(subscription)[0] == 7
-        assert outcomes.outcome(early)["skipped"] == {"superseded": 1}
-        assert outcomes.outcome(late)["superseded"] == 1
+        assert paid(subscription, early.effective_at) == 105
+        assert outcomes.outcome(early)["applied"] == outcomes.outcome(late)["applied"] == 1
 
-    def test_who_deletes_frozen_rows_has_them_skipped(self, subscription):
+    def test_who_deletes_rows_has_had_their_price_until_then(self, subscription):
         change = self.beside(subscription, "DELETE FROM services_subscription", when_moved="frozen")
         assert right()
-        assert outcomes.outcome(change)["skipped"] == {"deleted": 1}
+        assert paid(subscription, change.effective_at) == 105
+        assert outcomes.outcome(change)["applied"] == 1
 
 
 class TestACreatorBesideAChangeForNewOnesOnly:

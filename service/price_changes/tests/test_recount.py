@@ -216,11 +216,14 @@ class TestScheduledInBetween:
         drained()
         assert moved(refusal(change))["old_value"] == (22, 24)
 
-    def test_of_a_set_is_for_its_instant_to_tell(self):
+    def test_of_a_set_is_counted_with_what_will_be_in_force(self):
         phone = a_service(22)
         a_subscription(service=phone)
         change = planned(kind="set", adjustment="add", operand=1, effective_at=later(7200))
         approved(list_price(phone, 24, effective_at=later()))
+        with pytest.raises(MovedSincePreview, match=r"total before 22.00 → 24.00"):
+            approved(change, "hold")
+        change.refresh_from_db()
         assert approved(change, "hold").status == "scheduled"
 
 

@@ -9,7 +9,7 @@ from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.running import lifecycle, starting
+from price_changes.running import lifecycle, listing
 from price_changes.tests.changes import SECOND, applied, approved, clock, drained, planned, started
 from services.models import Service
 from services.tests.factories import a_client, a_service, a_subscription
@@ -129,11 +129,12 @@ class TestTwoApprovalsOfTheSameRows:
 class TestWhoWaitsForAnApproval:
     """They come one by one, and each has its turn for a moment only."""
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_not_for_one_that_makes_its_frozen_list(self, monkeypatch, service, subscription):
         running = approved(planned(kind="set", adjustment="amount", operand=7), "current")
         started()
         frozen = planned(kind="set", adjustment="add", operand=5)
-        pause = Pause(monkeypatch, starting, "list_rows")
+        pause = Pause(monkeypatch, listing, "list_rows")
         first = approval(frozen, "frozen")
         pause.until_reached()
         assert approval(list_price(service)).result(5).status == "scheduled"

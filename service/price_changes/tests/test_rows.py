@@ -73,6 +73,11 @@ def outcome(change):
     return found["applied"], found["skipped"], found["failed"]
 
 
+def paid_at_and_now(pk, change):
+    """At the instant of a change, and by now; None if it is deleted."""
+    return tuple(paid(Subscription(pk=pk), at) for at in (change.effective_at, clock()))
+
+
 def entries(subscription):
     return list(
         LedgerEntry.objects.filter(subscription_id=subscription.pk)
@@ -114,6 +119,7 @@ class TestThePriceInForce:
         drained()
         assert (full_price(service), price(subscription)) == (140, 140)
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_of_two_sets_at_one_instant_too_though_the_first_one_was_paused(self, subscription):
         at = clock()
         first = scheduled(at, "current", kind="set", adjustment="amount", operand=5)
@@ -121,20 +127,21 @@ class TestThePriceInForce:
         started()
         lifecycle.pause(first.pk, "ann")
         drained()
-        assert price(subscription) == 7
+        assert price(subscription) == 100  # the second one waits for the first
         lifecycle.resume(first.pk, "ann")
         drained()
         assert price(subscription) == 7
-        assert outcome(first) == (0, {"superseded": 1}, 0)
-        assert outcomes.outcome(second)["superseded"] == 1
-        assert Skip.objects.get(reason="superseded").by_change_id == second.pk
+        assert [price for price, _ in entries(subscription)] == [100, 5, 7]
+        assert outcome(first) == outcome(second) == (1, {}, 0)
 
     def test_of_a_list_price_and_a_set_at_one_instant_is_counted_in_their_order(
-        self, service, subscription
+        self, service, subscription, moved_clock
     ):
-        at = clock()
-        scheduled(at, **list_price(service, 200))
-        scheduled(at, "current", kind="set", adjustment="percent", operand=20)
+        at = clock() + DAY
+        approved(planned(**list_price(service, 200), effective_at=at))
+        change = planned(kind="set", adjustment="percent", operand=20, effective_at=at)
+        approved(change, "current")
+        moved_clock.to(at)
         drained()
         assert price(subscription) == 240
 
@@ -299,6 +306,7 @@ class TestTakingBack:
         reverted(applied(planned(kind="set", adjustment="amount", operand=7)))
         assert lifecycle.revert(first.pk, "carl").preview["stays"] == {"touched_since": 1}
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_that_was_cancelled_can_be_begun_again(self, monkeypatch, service, plan):
         monkeypatch.setattr(chunks, "CHUNK", 2)
         for _ in range(6):
@@ -529,14 +537,14 @@ class TestLocks:
 
     @pytest.mark.parametrize("when_moved", ["current", "frozen"])
     def test_of_a_set_leaves_one_that_somebody_has_locked_so_already(
-        self, subscription, when_moved
+        self, subscription, when_moved, moved_clock
     ):
-        # With an end, so that it is on the list, and stands as it was approved.
-        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
-        change = approved(planned(kind="set", adjustment="lock"), when_moved)
-        started()
-        with ledger_origin(effective_at=change.effective_at - SECOND):
-            Subscription.objects.update(locked_until=None, price_reason="promised again")
+        # With an end, so that the lock is another one than was approved.
+        price_state.lock(subscription.pk, clock() + 9 * DAY, "promised", "ann")
+        at = clock() + DAY
+        change = approved(planned(kind="set", adjustment="lock", effective_at=at), when_moved)
+        Subscription.objects.update(locked_until=None, price_reason="promised again")
+        moved_clock.to(at)
         drained()
         assert outcome(change) == (0, {"unchanged": 1}, 0)
         assert stands(subscription)[3] == "promised again"
@@ -564,10 +572,12 @@ class TestLocks:
         assert outcome(change) == (1, {}, 0)
         assert stands(subscription)[1:3] == ("locked", until)
 
-    def test_of_a_set_is_held_when_somebody_has_changed_an_end(self, subscription):
-        price_state.lock(subscription.pk, clock() + DAY, "promised", "ann")
-        change = approved(planned(kind="set", adjustment="release"), "hold")
-        Subscription.objects.update(locked_until=clock() + 2 * DAY)
+    def test_of_a_set_is_held_when_somebody_has_changed_an_end(self, subscription, moved_clock):
+        price_state.lock(subscription.pk, clock() + 8 * DAY, "promised", "ann")
+        at = clock() + DAY
+        change = approved(planned(kind="set", adjustment="release", effective_at=at), "hold")
+        Subscription.objects.update(locked_until=clock() + 9 * DAY)
+        moved_clock.to(at)
         started()
         change.refresh_from_db()
         assert change.status == "held"
@@ -617,23 +627,46 @@ def the_lock_ended(end):
 
 
 class TestHeld:
-    """Rows are not as they were approved where an earlier change is only about to move them."""
+    """Rows are not as they were approved where one that was approved since moves them before."""
 
     @pytest.mark.parametrize(
         "values",
         [{}, {"for_new_only": True}, {"kind": "set", "adjustment": "amount", "operand": 7}],
         ids=["list price", "for new ones only", "set"],
     )
-    def test_when_it_is_due_with_what_moves_its_rows(self, service, subscription, values):
+    @pytest.mark.parametrize("worker", ["on time", "late"])
+    def test_when_it_is_due_behind_what_moves_its_rows(
+        self, service, subscription, values, worker, moved_clock
+    ):
         values = {**list_price(service, 150), **values} if "kind" not in values else values
-        at = clock()
-        first = scheduled(at, **values)
-        second = scheduled(at, kind="set", adjustment="percent", operand=10)
+        at = clock() + DAY
+        second = planned(kind="set", adjustment="percent", operand=10, effective_at=at + DAY)
+        approved(second)
+        first = approved(planned(**values, effective_at=at))
+        if worker == "on time":
+            moved_clock.to(at)
+            drained()
+        moved_clock.to(at + DAY)
         drained()
         second.refresh_from_db()
         assert (second.status, outcomes.outcome(first)["applied"]) == ("held", 1)
-        assert second.note.startswith("Changes that came before it have yet to move rows")
+        assert second.note.startswith("Rows have moved since the approval")
         assert stands(subscription)[0] == {"set": 7}.get(first.kind, 150 - 50 * first.for_new_only)
+
+    @pytest.mark.parametrize("worker", ["on time", "late"])
+    def test_not_when_its_approver_saw_what_comes_before(
+        self, service, subscription, worker, moved_clock
+    ):
+        at = clock() + DAY
+        approved(planned(**list_price(service, 150), effective_at=at))
+        second = planned(kind="set", adjustment="percent", operand=10, effective_at=at + DAY)
+        approved(second)
+        if worker == "on time":
+            moved_clock.to(at)
+            drained()
+        moved_clock.to(at + DAY)
+        drained()
+        assert (price(subscription), paid(subscription, at)) == (165, 150)
 
     def test_not_when_others_are_moved(self, service, plan, subscription):
         other = a_subscription(service=service, plan=plan)
@@ -644,14 +677,20 @@ class TestHeld:
         drained()
         assert (price(subscription), price(other)) == (7, 8)
 
-    def test_not_by_one_that_is_paused(self, subscription):
+    @pytest.mark.usefixtures("by_chunks")
+    def test_not_before_one_that_is_paused_goes_on(self, subscription):
         at = clock()
         first = scheduled(at, kind="set", adjustment="amount", operand=7)
         started()
         lifecycle.pause(first.pk, "ann")
-        scheduled(at, kind="set", adjustment="amount", operand=8)
+        second = scheduled(at, kind="set", adjustment="amount", operand=8)
         drained()
-        assert price(subscription) == 8
+        second.refresh_from_db()
+        assert (second.status, price(subscription)) == ("scheduled", 100)
+        lifecycle.resume(first.pk, "ann")
+        drained()
+        second.refresh_from_db()
+        assert (second.status, price(subscription)) == ("held", 7)
 
 
 class TestPaused:
@@ -722,6 +761,7 @@ class TestPaused:
         # Each of them had its price until the cancel, however far the copying had come.
         assert outcome(change) == (12, {}, 0)
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_a_set_hides_no_wrong_price_from_the_book_check(self, book):
         change = approved(planned(kind="set", adjustment="add", operand=1))
         started()
@@ -824,6 +864,7 @@ class TestWhatTheDatabaseRefuses:
 
 
 class TestRowsThatComeAndGo:
+    @pytest.mark.usefixtures("by_chunks")
     @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
     def test_while_a_set_is_applied(self, monkeypatch, when_moved):
         monkeypatch.setattr(chunks, "CHUNK", 5)
@@ -832,6 +873,7 @@ class TestRowsThatComeAndGo:
         started()
         chunks.take_chunk("price", set())
         rows = list(book.order_by("-pk"))
+        gone = rows[0].pk
         rows[0].delete()
         Subscription.objects.filter(pk=rows[1].pk).update(
             started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z"
@@ -840,7 +882,14 @@ class TestRowsThatComeAndGo:
         price_state.negotiate(rows[3].pk, 1, "a friend", "ann")
         a_subscription(service=rows[0].service, plan=rows[0].plan)
         drained()
-        assert outcome(change) == (16, {"deleted": 1, "ended": 1, "moved_since": 2}, 0)
+        assert outcome(change) == (19, {"ended": 1}, 0)
+        locked, agreed = rows[2:4]
+        assert [paid_at_and_now(pk, change) for pk in (gone, locked.pk, agreed.pk)] == [
+            (105, None),
+            (105, 105),
+            (105, 1),
+        ]
+        assert [stands(row)[:2] for row in (locked, agreed)] == [(105, "locked"), (1, "negotiated")]
 
     def test_while_a_list_price_is_applied(self, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
@@ -857,6 +906,7 @@ class TestRowsThatComeAndGo:
         drained()
         assert outcome(change) == (18, {"locked": 1}, 0)
 
+    @pytest.mark.usefixtures("by_chunks")
     @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
     def test_and_cancelled_meanwhile(self, monkeypatch, when_moved):
         monkeypatch.setattr(chunks, "CHUNK", 5)
@@ -864,10 +914,11 @@ class TestRowsThatComeAndGo:
         before = dict(book.values_list("pk", "price"))
         change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
         started()
-        chunks.take_chunk("price", set())
+        moved = chunks.take_chunk("price", set())  # five, or fewer where their stretch ends
         lifecycle.cancel(change.pk, "ann")
         drained()
-        assert outcome(change) == (5, {"cancelled": 15}, 0)
+        assert 0 < moved <= 5
+        assert outcome(change) == (moved, {"cancelled": 20 - moved}, 0)
         assert dict(book.values_list("pk", "price")) == before
         assert set(book.values_list("price_state", flat=True)) == {"follows"}
 
@@ -889,20 +940,36 @@ class TestDeletedMeanwhile:
         change.refresh_from_db()
         assert (back.status, change.status) == ("cancelled", "applied")
 
-    def test_a_set_whose_rows_are_gone_is_held(self, subscription):
-        change = approved(planned(kind="set", adjustment="add", operand=5))
+    def test_a_set_whose_rows_are_gone_is_held(self, subscription, moved_clock):
+        at = clock() + DAY
+        change = approved(planned(kind="set", adjustment="add", operand=5, effective_at=at))
         subscription.delete()
+        moved_clock.to(at)
         drained()
         change.refresh_from_db()
         assert change.status == "held"
 
-    def test_frozen_rows_that_are_gone_are_skipped(self, subscription):
-        change = approved(planned(kind="set", adjustment="add", operand=5), "frozen")
+    def test_frozen_rows_that_are_gone_are_skipped(self, subscription, moved_clock):
+        at = clock() + DAY
+        change = planned(kind="set", adjustment="add", operand=5, effective_at=at)
+        approved(change, "frozen")
         subscription.delete()
+        moved_clock.to(at)
         drained()
         change.refresh_from_db()
         assert change.status == "applied"
         assert outcome(change) == (0, {"deleted": 1}, 0)
+
+    @pytest.mark.parametrize("when_moved", ["hold", "frozen", "current"])
+    def test_rows_that_went_after_the_instant_are_moved_at_it(self, subscription, when_moved):
+        pk = subscription.pk
+        change = approved(planned(kind="set", adjustment="add", operand=5), when_moved)
+        subscription.delete()
+        drained()
+        change.refresh_from_db()
+        assert change.status == "applied"
+        assert outcome(change) == (1, {}, 0)
+        assert paid_at_and_now(pk, change) == (105, None)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -1035,11 +1102,13 @@ class TestBounds:
         assert [str(row.price) for row in book] == after.split()
         assert outcome(change) == (5 - sum(stays.values()), stays, 0)
 
-    def test_are_asked_again_about_a_row_that_was_written_meanwhile(self, book):
+    def test_are_asked_again_about_a_row_that_was_written_meanwhile(self, book, moved_clock):
         first, last = book.first(), book.last()
-        change = planned(kind="set", adjustment="percent", operand="5", ceiling="100")
-        approved(change, "current")
+        at = clock() + DAY
+        values = {"adjustment": "percent", "operand": "5", "ceiling": "100"}
+        change = approved(planned(kind="set", **values, effective_at=at), "current")
         price_state.negotiate(first.pk, "200", "as given", "ann")
+        moved_clock.to(at)
         drained()
         assert price(first) == 200
         assert price(last) == 120

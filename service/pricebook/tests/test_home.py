@@ -50,16 +50,23 @@ class TestHome:
     def test_an_empty_book_is_zero(self, admin_client):
         assert "0.00 USD" in admin_client.get("/").content.decode()
 
+    @pytest.mark.usefixtures("by_chunks")
     @pytest.mark.parametrize("stands", ["paused", "held", "not started"])
-    def test_does_not_say_that_all_is_done_while_a_change_stands_still(self, admin_client, stands):
+    def test_does_not_say_that_all_is_done_while_a_change_stands_still(
+        self, admin_client, stands, moved_clock
+    ):
         service = a_service(100)
         rows = [a_subscription(service=service) for _ in range(3)]
-        change = approved(planned(kind="set", adjustment="add", operand="1"), "hold")
+        at = clock() + timedelta(days=1)
+        change = planned(kind="set", adjustment="add", operand="1", effective_at=at)
+        approved(change, "hold")
+        if stands == "held":
+            Subscription.objects.filter(pk=rows[0].pk).update(plan=a_plan(50))
+        moved_clock.to(at)
         if stands == "paused":
             started()
             lifecycle.pause(change.pk, "ann")
         if stands == "held":
-            Subscription.objects.filter(pk=rows[0].pk).update(plan=a_plan(50))
             drained()
         change.refresh_from_db()
         assert change.status == {"not started": "scheduled"}.get(stands, stands)
@@ -93,6 +100,7 @@ class TestHome:
             with django_assert_num_queries(8):
                 admin_client.get("/")
 
+    @pytest.mark.usefixtures("by_chunks")
     def test_shows_changes_that_are_scheduled_paused_or_held(self, admin_client):
         a_book(4, services=1, plans=1)
 

@@ -70,6 +70,7 @@ def named_writes() -> list[NamedStatement]:
             accounts.COUNT,
             {
                 "change": 0,
+                "keeps": False,
                 "at": at,
                 "service": service_id,
                 "plan": plan_id,

@@ -5,6 +5,7 @@ And who paid: those who had begun by then, and had not ended.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -135,6 +136,14 @@ BY_KNOWN = {
     "known": ", entry.known",
     "undone": "value_undone(keep.id, entry.judged_at, entry.known)",
 }
+# What a change has decided by its instant was known then, though its copies are written later. So
+# was what somebody had said by then, though it is told again behind such a copy.
+DECIDED_BY_THEN = """AND (recorded_at <= moment.known OR change_id IS NOT NULL OR EXISTS (
+                     SELECT FROM services_ledgerentry once
+                      WHERE once.subscription_id = services_ledgerentry.subscription_id
+                        AND once.effective_at = services_ledgerentry.effective_at
+                        AND once.author = services_ledgerentry.author
+                        AND once.change_id IS NULL AND once.recorded_at <= moment.known))"""
 CATALOGUE_BY_ALL = {
     "moment": "%s::timestamptz",
     "services": "services_service",
@@ -159,15 +168,17 @@ def as_of(
     book_filter: BookFilter = EVERYTHING,
     subscription_id: int | None = None,
     known_at: datetime | None = None,
+    among: Collection[int] | None = None,
 ) -> SQL:
     """A statement for what was paid at `instant`: a row a subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
     locked_until, entry_id (None where no worker has written down yet how it stands). Of one
-    subscription, which need not have been active, or of a client or the whole book; by `state`
-    those who had ended by then, or had not begun. By all that is recorded, or by what was recorded
-    by `known_at`, which `refuse_incomplete` has let pass. Filters for anything but service, plan,
-    client and state, which the ledger doesn't know, are a ValueError. Reads the entries of all
+    subscription, or `among` these ids, which need not have been active, or of a client or the
+    whole book; by `state` those who had ended by then, or had not begun. By all that is
+    recorded, or by what was recorded by `known_at`, which `refuse_incomplete` has let pass. Filters
+    for anything but service, plan, client and state, which the ledger doesn't know, are a
+    ValueError. Reads the entries of all
     subscriptions unless there is one or a client. No query.
     """
     given = book_filter.given
@@ -182,6 +193,9 @@ def as_of(
     if subscription_id is not None:
         candidates += "AND subscription_id = %s"
         params.append(subscription_id)
+    if among is not None:
+        candidates += "AND subscription_id = ANY (%s)"
+        params.append(list(among))
     if "client" in given:
         candidates += OF_CLIENT
         params.append(given["client"])
@@ -191,13 +205,15 @@ def as_of(
     few = bool(candidates) or state == "ended"
     if not few:
         params += [instant, *known, instant, *known]
+    if among is not None and known_at is not None:
+        parts = parts | {"recorded": DECIDED_BY_THEN}
     sql = AS_OF.format(
         **parts,
         rule=RULE_OF_ROW.format(**parts) if few else RULE_OF_BOOK,
         candidates=candidates,
         kept=KEPT.format(**parts),
         catalogue="" if few else CATALOGUE_THEN.format(**of_catalogue),
-        pays="" if subscription_id is not None else STATES[state],
+        pays="" if subscription_id is not None or among is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),
     )
     return sql, (*params, *given.values())

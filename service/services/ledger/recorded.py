@@ -18,6 +18,7 @@ SELECT least(book_now(), min(xact_start)),
    AND session.backend_type IS DISTINCT FROM 'autovacuum worker'
    AND coalesce(session.datname, current_database()) = current_database()
 """
+BY_OTHERS = f"{WRITERS} AND held.pid IS DISTINCT FROM pg_backend_pid()"
 
 
 class Incomplete(ValueError):
@@ -46,15 +47,38 @@ class Incomplete(ValueError):
         super().__init__(self.detail)
 
 
-def all_recorded_until() -> datetime | None:
+def all_recorded_until(by_others: bool = False) -> datetime | None:
     """Whatever was recorded before this instant is committed; None where that can't be told.
 
-    Since when the oldest transaction that writes has been open, or now. One query.
+    Since when the oldest transaction that writes has been open, or now. `by_others`: by whoever
+    is not in our own transaction. One query.
     """
     with connection.cursor() as cursor:
-        cursor.execute(WRITERS)
+        cursor.execute(BY_OTHERS if by_others else WRITERS)
         until, all_seen = cursor.fetchone()
     return until if all_seen else None
+
+
+OLDEST_WRITER = """
+SELECT session.pid, usename, application_name, xact_start
+  FROM pg_locks held JOIN pg_stat_activity session ON session.pid = held.pid
+ WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
+   AND held.pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'
+   AND coalesce(session.datname, current_database()) = current_database()
+ ORDER BY xact_start LIMIT 1
+"""
+
+
+def oldest_writer() -> str:
+    """The session that has been writing longest, but for our own, to a person. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(OLDEST_WRITER)
+        found = cursor.fetchone()
+    if found is None:
+        return "somebody who has ended meanwhile"
+    pid, user, application, since = found
+    named = f" ({application})" if application else ""
+    return f"{user}{named}, who has been writing since {since.isoformat()} (process {pid})"
 
 
 def refuse_incomplete(known_at: datetime) -> None:

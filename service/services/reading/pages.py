@@ -19,6 +19,7 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.prepared import prepared_cursor
+from services.hooks import price_changes
 from services.reading import total
 from services.reading.access_paths import AccessPath, NotServed, access_path
 from services.reading.filters import BookFilter
@@ -39,16 +40,20 @@ class Page:
     previous: Cursor | None
     # Of the book that it shows; None if no other reader will ever see that one.
     version: str | None
+    waits: bool = False  # for a set that has come, and of which not all rows are moved
 
 
 # MATERIALIZED: while the catalogue has no statistics yet, the planner may put the page inside a
 # loop over the services, and would read it as often as there are any.
 STATEMENT = """
-WITH asked AS MATERIALIZED (SELECT *, {seen} AS seen FROM ({limits}) limited),
+WITH asked AS MATERIALIZED (
+         SELECT limited.*, waits, NOT waits AND {seen} AS seen
+           FROM ({limits}) limited, (SELECT {waits} AS waits) waiting
+     ),
      subscription ({columns}) AS MATERIALIZED (
          SELECT * FROM ({subscriptions}) read_on WHERE {reads}
      )
-SELECT asked.allowed, asked.seen,
+SELECT asked.allowed, asked.waits, asked.seen,
        book.version, book.uncommitted, book.amount, book.subscriptions,
        book.paid_amount, book.paid_subscriptions, page.*
   FROM asked
@@ -77,7 +82,8 @@ def page(
     """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
     One query. NotServed for a combination of filter and ordering that would read too much.
-    Unchanged, which has no rows and no total, where the caller has `seen` this very book.
+    Unchanged, which has no rows and no total, where the caller has `seen` this very book; never
+    while a set waits to be moved, for its instant has passed, and nothing is written yet.
     """
     path = access_path(book_filter, ordering)
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
@@ -87,16 +93,18 @@ def page(
         rows = db.fetchall()
     if not rows[0][0]:
         raise NotServed(path)
-    book = Book(*rows[0][2:8])
-    if rows[0][1]:
+    waits, unchanged = rows[0][1:3]
+    book = Book(*rows[0][3:9])
+    if unchanged:
         raise Unchanged(book.version)
     figures = book.figures if book_filter.by_catalogue else total.settle(book, book_filter, known)
-    found = [row_of_api(*row[8:]) for row in rows if row[8] is not None]
+    found = [row_of_api(*row[9:]) for row in rows if row[9] is not None]
     mark = marked(book_filter, ordering)
     result, following, previous = paged(found, cursor, size, ordering, mark)
     # What a clock moves, too, no version of the book tells apart.
-    version = book.version if book.cacheable and book_filter.timeless else None
-    return Page(result, figures.total, figures.paid, following, previous, version)
+    told_apart = book.cacheable and book_filter.timeless and not waits
+    version = book.version if told_apart else None
+    return Page(result, figures.total, figures.paid, following, previous, version, waits)
 
 
 def statement(
@@ -119,6 +127,7 @@ def statement(
     sql = STATEMENT.format(
         limits=limits,
         seen=seen_sql,
+        waits=price_changes().a_set_waits(),
         reads=READS,
         columns=", ".join(COLUMNS),
         subscriptions=rows,

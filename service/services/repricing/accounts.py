@@ -3,7 +3,8 @@
 A row was moved by a change if the ledger has an entry of it that the change has written, whoever
 wrote it: of several changes that are due a worker writes all entries of a row at once. So a chunk
 is counted by the ledger, and not by what it has just done; and who writes an entry of a change
-that has counted the row already corrects its count.
+that has counted the row already corrects its count. Not if the entry was told again as another
+state than such a change gives: then a set, entered late, has taken the row from it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ SELECT CASE WHEN entered THEN 'moved'
             WHEN price_state = 'follows' THEN 'unchanged' ELSE price_state END, count(*)
   FROM services_subscription row
   LEFT JOIN LATERAL (
-       SELECT true AS entered FROM services_ledgerentry
-        WHERE change_id = %(change)s AND subscription_id = row.id LIMIT 1) own ON true
+       SELECT price_state = 'follows' OR price_state = 'locked' AND %(keeps)s AS entered
+         FROM services_ledgerentry
+        WHERE change_id = %(change)s AND subscription_id = row.id
+        ORDER BY id DESC LIMIT 1) own ON true
  WHERE (service_id, plan_id, id) > (%(service)s, %(plan)s, %(after)s)
    AND (service_id, plan_id, id) <= (%(service)s, %(plan)s, %(last)s)
  GROUP BY 1
@@ -43,6 +46,7 @@ def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
             COUNT,
             {
                 "change": work.change_id,
+                "keeps": work.kind == Repricing.Kind.KEEP or work.unkeeps_change_id is not None,
                 "at": work.effective_at,
                 "service": step.service_id,
                 "plan": step.plan_id,
@@ -159,8 +163,14 @@ CLOSE = """
 UPDATE services_repricing work
    SET finished_at = book_clock(), repriced = repriced + missing, checked = checked + missing
   FROM (SELECT CASE WHEN change_id IS NULL THEN 0 ELSE
-                    (SELECT count(DISTINCT subscription_id) FROM services_ledgerentry entry
-                      WHERE entry.change_id = own.change_id) - repriced END AS missing
+                    (SELECT count(*) FROM (
+                            SELECT DISTINCT ON (subscription_id) price_state
+                              FROM services_ledgerentry entry
+                             WHERE entry.change_id = own.change_id
+                             ORDER BY subscription_id, id DESC) entered
+                      WHERE price_state = 'follows' OR price_state = 'locked'
+                            AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL))
+                    - repriced END AS missing
           FROM services_repricing own WHERE id = %(repricing)s) entered
  WHERE id = %(repricing)s AND finished_at IS NULL AND paused_at IS NULL
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Exists, F, OuterRef, Q
@@ -15,14 +16,24 @@ from services.repricing.movers import COMMENT, MOVERS, PRICE, next_row, stamp_pa
 
 # Rows that one transaction looks at: the longest that a price edit has to wait.
 CHUNK = 4_000
+# Rows that a set moves in the one transaction that lists it; a larger one moves chunk by chunk.
+AT_ONCE = 4_000
 # Where steps are small one transaction takes several, for its end costs what a hundred rows do:
 # so many at most, and begins none after so many seconds.
 STEPS = 20
 SECONDS = 0.1
 
 
-def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
+def take_chunk(
+    lane: str,
+    blocked: set[int],
+    sizes: dict[int, int] | None = None,
+    up_to: datetime | None = None,
+) -> int | None:
     """Do the next chunk in one transaction; None when there is no step to take.
+
+    `up_to`: of what came into force by then; a set of that instant has yet to be listed, and what
+    came after it would move its rows first.
 
     It is of one step, or of several that are small. A step that waits for a lock too long is put
     into `blocked`. A chunk that fails is halved until the row that can't be written stands alone;
@@ -35,7 +46,7 @@ def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None
         done: list[tuple[RepricingStep, Chunk]] = []
         try:
             with giving_way():
-                step = next(iter(_claim(lane, blocked)), None)
+                step = next(iter(_claim(lane, blocked, up_to=up_to)), None)
                 if step is None:
                     return None
                 size = sizes.get(step.pk, CHUNK)
@@ -45,7 +56,7 @@ def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None
                 else:
                     deadline = time.monotonic() + SECONDS
                     done.append((step, _do_chunk(step, size or 1)))
-                    if size == CHUNK:
+                    if size == CHUNK and up_to is None:
                         _fill_up(lane, done, blocked, deadline)
                     _save(lane, done)
             if size < CHUNK:
@@ -68,6 +79,24 @@ def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None
             reason = str(error).partition("\n")[0]
             failed = (step.pk, step.after_id)
             sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
+
+
+def do_all(repricing: Repricing) -> bool:
+    """Do all price steps of a repricing in the caller's transaction, if they are of no more than
+    AT_ONCE rows; whether it did."""
+    steps = list(
+        RepricingStep.objects.filter(kind=PRICE, repricing=repricing)
+        .select_related("repricing")
+        .order_by("pk")
+    )
+    if sum(step.subscriptions for step in steps) > AT_ONCE:
+        return False
+    for step in steps:
+        while not (chunk := _do_chunk(step, AT_ONCE)).done:
+            _save(PRICE, [(step, chunk)])
+            step.after_id = chunk.last_id
+        _save(PRICE, [(step, chunk)])
+    return True
 
 
 def _fill_up(
@@ -120,7 +149,11 @@ def _room() -> int:
 
 
 def _claim(
-    lane: str, blocked: set[int], number: int = 1, rows: int | None = None
+    lane: str,
+    blocked: set[int],
+    number: int = 1,
+    rows: int | None = None,
+    up_to: datetime | None = None,
 ) -> list[RepricingStep]:
     """The first steps that no other worker holds, locked; of one pair only ever its first.
 
@@ -138,6 +171,8 @@ def _claim(
     )
     of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
     paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
+    if up_to is not None:
+        going = going.filter(effective_at__lte=up_to)
     if rows is not None:
         going = going.filter(subscriptions__lte=F("checked") + rows)
     return list(

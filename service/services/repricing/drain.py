@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import datetime
 
 from pricebook.kit.points import at_point
 from services.hooks import price_changes
@@ -29,10 +30,15 @@ def stamp(seconds: float = 60.0) -> int:
     return _drain(COMMENT, seconds)
 
 
-def start_due() -> bool:
-    """Start what has fallen due by the clock; False where one of them gave way to a lock."""
-    started = [lock_ends.release_ended(), price_changes().start_due()]  # each, though one gives way
-    return all(started)
+def start_due() -> tuple[bool, datetime | None]:
+    """Start what has fallen due by the clock; False where one of them gave way to a lock.
+
+    And the instant of a set that waits to be listed: what came into force after it has to wait.
+    """
+    started = price_changes().start_due()
+    up_to = None if started else price_changes().set_waits_since()
+    released = lock_ends.release_ended(up_to)
+    return started and released, up_to
 
 
 def pause() -> None:
@@ -45,8 +51,9 @@ def _drain(lane: str, seconds: float) -> int:
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
     sizes: dict[int, int] = {}  # of the next chunk of a step that has a row that can't be written
     while time.monotonic() < deadline:
-        planned = start_due() and plan_due()
-        chunk = chunks.take_chunk(lane, blocked, sizes)
+        planned, up_to = start_due()
+        planned = planned and plan_due()
+        chunk = chunks.take_chunk(lane, blocked, sizes, up_to)
         if chunk is not None:
             moved += chunk
             at_point("chunk committed")

@@ -324,17 +324,19 @@ SELECT * FROM (
            CASE WHEN before.locked_until <= {at} THEN 'follows' ELSE before.price_state END
                AS back_state,
            CASE WHEN before.locked_until > {at} THEN before.locked_until END AS back_until
-      FROM (SELECT subscription_id, min(id) AS first_id
-              FROM services_ledgerentry WHERE change_id = {change} {of} GROUP BY subscription_id
-           ) moved
+      FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
+                   effective_at AS moved_at, id AS first_id
+              FROM services_ledgerentry WHERE change_id = {change} {of}
+             ORDER BY subscription_id, effective_at, id) moved
      CROSS JOIN LATERAL (
            SELECT change_id, price_state FROM services_ledgerentry
             WHERE subscription_id = moved.subscription_id AND NOT period_only
             ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
            SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
-            WHERE subscription_id = moved.subscription_id AND id < first_id AND NOT period_only
-            ORDER BY id DESC LIMIT 1) before
+            WHERE subscription_id = moved.subscription_id
+              AND (effective_at, id) < (moved_at, first_id) AND NOT period_only
+            ORDER BY effective_at DESC, id DESC LIMIT 1) before
      WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
  WHERE back_state <> price_state
 """

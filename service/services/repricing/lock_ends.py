@@ -23,13 +23,14 @@ from services.repricing.writes import CLIENT_THEN, ledger_origin
 ROWS = 5_000
 
 
-def release_ended() -> bool:
+def release_ended(up_to: datetime | None = None) -> bool:
     """Followers again, from the instant at which their lock ended; False if somebody is in the way.
 
-    One query when no lock has ended.
+    Of locks that have ended by `up_to` (now). One query when none has.
     """
     while True:
-        ended = LockEnd.objects.filter(until__lte=Clock()).order_by("until", "subscription_id")
+        ended = LockEnd.objects.filter(until__lte=up_to or Clock())
+        ended = ended.order_by("until", "subscription_id")
         until = ended.values_list("until", flat=True).first()
         if until is None:
             return True

@@ -105,6 +105,7 @@ class TestSubscriptionList:
             "currency": "USD",
             "next": None,
             "previous": None,
+            "waiting_for": [],
         }
 
     def test_writes_prices_digit_by_digit(self):
@@ -172,13 +173,14 @@ class TestSubscriptionDetail:
             assert a_reader().get(f"/api/subscriptions/{entry['id']}/").data == {
                 **entry,
                 "pending_changes": [],
+                "waiting_for": [],
             }
 
-    def test_costs_two_queries(self):
+    def test_costs_three_queries(self):
         subscription = a_subscription()
         with CaptureQueriesContext(connection) as queries:
             a_reader().get(reverse("subscription-detail", args=[subscription.pk]))
-        assert len(queries) == 2  # * the subscription * what is scheduled
+        assert len(queries) == 3  # * the subscription * what is scheduled * which sets have come
 
     def test_of_none_is_a_404_with_a_body(self):
         response = a_reader().get("/api/subscriptions/1/")

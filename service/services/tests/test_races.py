@@ -54,7 +54,7 @@ def right():
 def not_one_after_the_other(patch):
     """A worker may take a step while another is at an earlier one of the same pair."""
 
-    def claim(lane, blocked, number=1, rows=None):
+    def claim(lane, blocked, number=1, rows=None, up_to=None):
         return list(
             RepricingStep.objects.filter(kind=lane)
             .exclude(pk__in=blocked)

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django.http import QueryDict
-from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework.exceptions import NotFound
 
 from pricebook.kit.errors import BadParameter
@@ -14,13 +13,6 @@ from services.hooks import price_changes
 from services.reading import parameters
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Ordering
-from services.serializers import OneSubscriptionSerializer, SubscriptionAsOfSerializer
-
-ONE_OR_AS_OF = PolymorphicProxySerializer(
-    component_name="SubscriptionNowOrAsOf",
-    serializers=[OneSubscriptionSerializer, SubscriptionAsOfSerializer],
-    resource_type_field_name=None,
-)
 
 
 def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
@@ -39,8 +31,11 @@ def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
             )
 
 
-def waiting_for(instant: datetime, known_at: datetime | None = None) -> list[dict[str, Any]]:
-    """The changes of sets that an answer as of an instant does not hold, as the API has them."""
+def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[dict[str, Any]]:
+    """The changes of sets that an answer as of an instant (now) does not hold, as the API has them.
+
+    One query.
+    """
     return [asdict(change) for change in price_changes().waiting_for(instant, known_at)]
 
 

@@ -35,7 +35,6 @@ from services.serializers import (
 )
 from services.transfer import streaming
 from services.views.as_of import (
-    ONE_OR_AS_OF,
     instants_of,
     nothing_then,
     refuse_with_as_of,
@@ -123,6 +122,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 raise not_served(error) from error
             except Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
+            waiting = waiting_for(None) if page.waits else []
         else:
             waiting = waiting_for(instant, known_at)
             to = f"{answer_to(request)} {waiting}"
@@ -141,8 +141,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "currency": settings.CURRENCY,
                 "next": link(request, page.next),
                 "previous": link(request, page.previous),
-            }
-            | ({} if instant is None else {"waiting_for": waiting}),
+                "waiting_for": waiting,
+            },
             headers=validator(page.version, to),
         )
 
@@ -154,7 +154,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             ),
             KNOWN_AT,
         ],
-        responses={200: ONE_OR_AS_OF, 304: UNCHANGED, **ERRORS, **UNKNOWN},
+        responses={200: OneSubscriptionSerializer, 304: UNCHANGED, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""

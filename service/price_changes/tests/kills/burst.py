@@ -61,7 +61,8 @@ class Burst:
             kind="set", filter={"service": self.services[0]}, adjustment="add", operand="1.50"
         )
         repricing.reprice()
-        chunk, chunks.CHUNK = chunks.CHUNK, victims.CHUNK
+        usual = chunks.CHUNK, chunks.AT_ONCE
+        chunks.CHUNK, chunks.AT_ONCE = victims.CHUNK, victims.AT_ONCE
         try:
             values = {"adjustment": "percent", "operand": "5", "comment": "five more"}
             plan = {"plan": self.plans[-1]}
@@ -70,7 +71,7 @@ class Burst:
             for _ in range(3):
                 chunks.take_chunk("price", set())
         finally:
-            chunks.CHUNK = chunk
+            chunks.CHUNK, chunks.AT_ONCE = usual
         self.asked = self.planned(kind="set", filter={}, adjustment="add", operand="2").pk
         if self.verb == "resume":
             lifecycle.pause(self.half_done, "ann")

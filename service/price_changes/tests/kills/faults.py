@@ -6,6 +6,7 @@ Each says which interleaving shows it.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F
@@ -45,9 +46,14 @@ def locks_after_the_update() -> Iterator[None]:
 
 
 def saves_the_cursor_first() -> None:
-    def take_chunk(lane: str, blocked: set[int], sizes: dict[int, int] | None = None) -> int | None:
+    def take_chunk(
+        lane: str,
+        blocked: set[int],
+        sizes: dict[int, int] | None = None,
+        up_to: datetime | None = None,
+    ) -> int | None:
         with giving_way():
-            claimed = chunks._claim(lane, blocked)
+            claimed = chunks._claim(lane, blocked, up_to=up_to)
             if not claimed:
                 return None
             step = claimed[0]
@@ -78,8 +84,10 @@ def saves_the_cursor_first() -> None:
 
 
 def writes_what_was_listed() -> None:
+    written_since = "newest_at > %(effective)s AND"
+    assert written_since in moving.MOVE
     moving._reasons = lambda change: ""
-    moving._target = lambda change: "new_price"
+    moving.MOVE = moving.MOVE.replace(written_since, f"false AND {written_since}")
 
 
 FAULTS = {
@@ -100,8 +108,8 @@ FAULTS = {
         point="cursor saved",
     ),
     "blind write": Fault(
-        "Somebody locks or negotiates a listed row before its chunk comes: the chunk writes what"
-        " the list says.",
+        "Somebody locks or negotiates a row between a set's instant and its worker: the worker"
+        " writes what the list says.",
         in_worker=writes_what_was_listed,
     ),
 }

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql
@@ -69,6 +68,7 @@ def wrong_rows() -> Iterator[tuple[int, str]]:
     yield book.differing + book.waiting, f"prices are not the rule's: {examples}"
     yield len(book.wrong_subtotals), f"totals are not those of the rows: {book.wrong_subtotals[:2]}"
     yield book.differing_from_ledger, f"rows are not the ledger's: {book.unrecorded[:2]}"
+    yield one(OUT_OF_ORDER), "rows have another last entry by the instants than by the writing"
     yield from wrong_catalogue()
     for change in PriceChange.objects.filter(kind=Kind.SET).exclude(adjustment=""):
         yield from wrong_rows_of_set(change)
@@ -96,16 +96,34 @@ def wrong_catalogue() -> Iterator[tuple[int, str]]:
         )
 
 
+# What a worker has written over somebody's later word, who was right by the instants.
+OUT_OF_ORDER = """
+SELECT count(*)
+  FROM (SELECT DISTINCT ON (subscription_id) *
+          FROM services_ledgerentry WHERE NOT period_only
+         ORDER BY subscription_id, effective_at DESC, id DESC) by_instant
+  JOIN (SELECT DISTINCT ON (subscription_id) *
+          FROM services_ledgerentry WHERE NOT period_only
+         ORDER BY subscription_id, id DESC) by_writing USING (subscription_id)
+ WHERE (by_instant.price, by_instant.price_state, by_instant.locked_until) IS DISTINCT FROM
+       (by_writing.price, by_writing.price_state, by_writing.locked_until)
+"""
+
 # Beside each entry of a change what its subscription was before.
+# But for what was told again behind an earlier instant: in the order of instants.
 ENTRIES = """
 SELECT entry.*, before.price AS price_before, before.price_state AS state_before,
        before.locked_until AS until_before
   FROM services_ledgerentry entry
   JOIN LATERAL (
        SELECT price, price_state, locked_until FROM services_ledgerentry
-        WHERE subscription_id = entry.subscription_id AND id < entry.id AND NOT period_only
-        ORDER BY id DESC LIMIT 1) before ON true
- WHERE entry.change_id = %s
+        WHERE subscription_id = entry.subscription_id AND NOT period_only
+          AND (effective_at, id) < (entry.effective_at, entry.id)
+        ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
+ WHERE entry.change_id = %s AND NOT EXISTS (
+       SELECT FROM services_ledgerentry once
+        WHERE once.subscription_id = entry.subscription_id AND once.change_id = entry.change_id
+          AND once.effective_at = entry.effective_at AND once.id < entry.id)
 """
 
 
@@ -194,6 +212,11 @@ def not_accounted() -> Iterator[tuple[int, str]]:
         yield from accounts_of(change)
 
 
+def kept_as(change: PriceChange) -> str:
+    """A change for new subscriptions only locks who was there; taken back twice, it locks again."""
+    return "locked" if change.first.for_new_only else "follows"
+
+
 def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     outcome = outcomes.outcome(change)
     told = f"of change {change.pk} ({change.kind} {change.adjustment}, {change.status}): {outcome}"
@@ -202,10 +225,11 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     yield outcome["failed"], f"rows failed {told}"
     of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
     if of_catalogue.exists():
-        entered = LedgerEntry.objects.filter(change_id=change.pk).aggregate(
-            rows=Count("subscription_id", distinct=True)
-        )
-        differ = abs(outcome["applied"] - entered["rows"])
+        # What a set, entered late, has taken is told once more, as what the set has made of it.
+        last = LedgerEntry.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
+        states = last.distinct("subscription_id").values_list("price_state", flat=True)
+        entered = [state for state in states if state in ("follows", kept_as(change))]
+        differ = abs(outcome["applied"] - len(entered))
         yield differ, f"rows are told to be moved, and not entered, or the other way round {told}"
     for work in of_catalogue:
         came, left = come_and_gone(work)

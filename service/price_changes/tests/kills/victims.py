@@ -32,6 +32,7 @@ from services import repricing
 from services.repricing import chunks
 
 CHUNK = 9  # rows: a book of a hundred has many chunks
+AT_ONCE = 40  # rows: of the sets some move at once, and some chunk by chunk
 ROOM = 40  # rows: and two or three of them share a transaction
 
 
@@ -110,7 +111,7 @@ def become(name: str, ambush: Ambush, log: Path) -> None:
         "application_name": name
     }
     points.POINT = waiting_at_points(name, ambush)
-    chunks.CHUNK = CHUNK
+    chunks.CHUNK, chunks.AT_ONCE = CHUNK, AT_ONCE
     chunks._room = lambda: ROOM
 
 

@@ -1,0 +1,88 @@
+"""The rows of a set as they stood at its instant, by what had been recorded by then.
+
+A worker may come late. Whoever has not been written since stands in the book as it stood then;
+the others are asked of the ledger, those too that are deleted by now.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from price_changes.models import PriceChange
+from price_changes.planning.relations import SQL, TO_COME, WRITTEN, fetch, literal
+from price_changes.planning.rows_sql import rows_sql
+from services.ledger.point_in_time import as_of
+from services.models import CatalogueValue
+
+WRITTEN_SINCE = """
+SELECT array_agg(DISTINCT subscription_id), EXISTS (
+       SELECT FROM services_cataloguevalue
+        WHERE effective_at > %(at)s AND effective_at <= book_clock())
+  FROM services_ledgerentry
+ WHERE id >= ledger_id_at(%(at)s) AND recorded_at > %(at)s
+   AND NOT (change_id IS NOT NULL AND effective_at <= %(at)s)
+"""
+
+# In the place of the table, so that the filter of the set finds them as they stood.
+AS_THEY_STOOD = """
+WITH services_subscription AS (
+    SELECT told.subscription_id AS id, told.client_id, told.service_id, told.plan_id, told.price,
+           told.price_state, told.locked_until, period.started_at, period.ended_at,
+           coalesce(comment, '') AS comment, source, external_id
+      FROM ({as_of}) told
+     CROSS JOIN LATERAL period_known(told.subscription_id, %s) period
+      LEFT JOIN services_subscription now ON now.id = told.subscription_id
+)
+{rows}
+"""
+# Where others of the same instant stand behind it: what was in force just before its own place.
+CATALOGUE_BEFORE = {
+    "services": """(SELECT id, value_before(id, NULL, {at}, {number}) AS full_price
+                      FROM services_service)""",
+    "plans": """(SELECT id, value_before(NULL, id, {at}, {number})::integer AS discount_percent
+                   FROM services_plan)""",
+    "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
+                                ended_at, CASE WHEN price_state = 'follows'
+                                THEN price_before(service_id, plan_id, {at}, {number})
+                                ELSE price END AS price
+                           FROM services_subscription)""",
+}
+BEHIND = """
+SELECT min(value.id) FROM services_cataloguevalue value
+  JOIN price_changes_pricechange change ON change.id = change_id
+ WHERE value.effective_at = %(at)s AND NOT started AND approval > %(approval)s
+"""
+
+
+def begins_with_others(change: PriceChange) -> bool:
+    """Whether something of the catalogue has its instant, and has not begun. One query."""
+    assert change.effective_at is not None
+    values = CatalogueValue.objects.filter(effective_at=change.effective_at, started=False)
+    return values.exists()
+
+
+def rows_then(change: PriceChange) -> SQL:
+    """The statement of the rows, as `rows_sql` has it, at the instant of a set. Two queries."""
+    at = change.effective_at
+    assert at is not None
+    [(written, moved)] = fetch(WRITTEN_SINCE, {"at": at})
+    [(number,)] = fetch(BEHIND, {"at": at, "approval": change.approval})
+    of = dict(WRITTEN)
+    if moved:
+        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans")}, at)
+    if number is not None:
+        of |= _of_catalogue(CATALOGUE_BEFORE, at, number)
+    rows, params = rows_sql(change, at, of)
+    if not written:
+        return rows, params
+    then, of_then = as_of(at, known_at=at, among=written)
+    stood = AS_THEY_STOOD.format(as_of=then, rows=rows)
+    return (
+        f"SELECT * FROM ({rows}) unwritten WHERE id <> ALL (%s) UNION ALL"  # noqa: S608 - ours
+        f" SELECT * FROM ({stood}) stood",
+        [*params, written, *of_then, at, *params],
+    )
+
+
+def _of_catalogue(shapes: dict[str, str], at: datetime, number: int = 0) -> dict[str, str]:
+    return {name: sql.format(at=literal(at), number=number) for name, sql in shapes.items()}

@@ -1,0 +1,205 @@
+"""Rows of a set that somebody has written between its instant and its worker.
+
+The set had its instant: so the row has an entry of it, and what was said since stands upon that. A
+price or a price state that somebody has given since stays as it was said; who has only come to
+another client, or was locked at the price that it had, has the price of the set. The entries are
+told again, so that a subscription's last one is what stands.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.db import DataError, connection
+
+from price_changes.models import PriceChange
+from services.ledger.point_in_time import as_of
+from services.models import LedgerEntry, Subscription
+from services.repricing.writes import ledger_origin
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an entry says, but for its origin. `price`: None of one that is deleted."""
+
+    client_id: int
+    service_id: int
+    plan_id: int
+    price: Decimal | None
+    price_state: str
+    locked_until: datetime | None
+
+    @classmethod
+    def of(cls, entry: LedgerEntry) -> Standing:
+        return cls(
+            entry.client_id,
+            entry.service_id,
+            entry.plan_id,
+            entry.price,
+            entry.price_state,
+            entry.locked_until,
+        )
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        return self.service_id, self.plan_id
+
+    @property
+    def says(self) -> tuple[Decimal | None, str, datetime | None]:
+        return self.price, self.price_state, self.locked_until
+
+
+class LateRow(NamedTuple):
+    """A listed row: as it was listed, and what the set makes of it."""
+
+    id: int
+    price: Decimal
+    price_state: str
+    locked_until: datetime | None
+    new_price: Decimal
+    new_state: str
+    new_until: datetime | None
+    service_id: int
+    plan_id: int
+
+    def is_listed_as(self, stood: Standing) -> bool:
+        return (self.service_id, self.plan_id, *self[1:4]) == (*stood.pair, *stood.says)
+
+
+def upon(
+    becomes: Standing, before: Standing, after: Standing, at: datetime, by_catalogue: bool
+) -> Standing:
+    """What an entry that turned `before` into `after` at an instant makes of what the set has made
+    of it. `by_catalogue`: by a change, which moves and keeps those alone that follow."""
+    if after.price is None or after.pair != before.pair:
+        return after
+    if by_catalogue:
+        stays = replace(becomes, client_id=after.client_id)
+        return after if becomes.price_state == "follows" else stays
+    if after.price_state == "follows" and before.locked_until == at:
+        # The end of a lock, which may not be the one that the set has left.
+        return after if becomes.locked_until == at else replace(becomes, client_id=after.client_id)
+    followed = before.price_state == after.price_state == "follows"
+    if followed and becomes.price_state == "follows":
+        return after  # at what the rule said then
+    if followed or after.says == before.says:
+        return replace(becomes, client_id=after.client_id)
+    if after.price_state == "locked" and after.price == before.price:
+        return replace(after, price=becomes.price)
+    return after
+
+
+# With the period that is known by now.
+ENTER = """
+INSERT INTO services_ledgerentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+        started_at, ended_at, source, external_id, effective_at, recorded_at, change_id, author)
+SELECT %(subscription)s, %(client)s, %(service)s, %(plan)s, %(price)s, %(state)s, %(until)s,
+       started_at, ended_at, %(source)s, %(external_id)s, %(at)s, book_clock(), %(change)s,
+       %(author)s
+  FROM period_known(%(subscription)s, 'infinity')
+"""
+
+
+def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
+    """Enter the set for each row at its instant, and what was said since upon it; how many.
+
+    And the ids of those that are frozen as listed, and stood otherwise at the instant. Two queries,
+    and one for each entry and each row whose price becomes another one. Wants the locks of the
+    rows.
+    """
+    at = change.effective_at
+    assert at is not None
+    listed = {row.id: row for row in rows}
+    told = _told_of(list(listed))
+    moved = []
+    for pk, stood in _as_they_stood(at, list(listed)).items():
+        row = listed[pk]
+        if change.when_moved == PriceChange.WhenMoved.FROZEN and not row.is_listed_as(stood):
+            continue
+        if row.new_price.is_nan():
+            raise DataError("The price would be negative, or too high.")
+        moved.append(pk)
+        before, of_set = stood, (row.new_price, row.new_state, row.new_until)
+        now = replace(
+            before, price=row.new_price, price_state=row.new_state, locked_until=row.new_until
+        )
+        _enter(told[pk][0], now, at, change.pk, change.approved_by)
+        by_set = True
+        for entry in told[pk]:
+            if entry.effective_at > at:
+                after = Standing.of(entry)
+                by_catalogue = entry.change_id is not None
+                if before.price_state == "follows" and after.price_state == "locked":
+                    before = replace(before, price=_rule_at(before.pair, entry.effective_at))
+                now = upon(now, before, after, entry.effective_at, by_catalogue)
+                before = after
+                by_set = by_set and now.says == of_set
+                _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
+        if now.says != before.says and now.price is not None:
+            reason = {"price_reason": change.why} if by_set and now.price_state != "follows" else {}
+            with ledger_origin(kept=True):
+                Subscription.objects.filter(pk=pk).update(
+                    price=now.price,
+                    price_state=now.price_state,
+                    locked_until=now.locked_until,
+                    **reason,
+                )
+    return len(moved), sorted(listed.keys() - set(moved))
+
+
+def _told_of(ids: list[int]) -> dict[int, list[LedgerEntry]]:
+    """The entries of each, in the order of instants; of one that was told again, the last."""
+    entries = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=False)
+    told: dict[int, dict[tuple[object, ...], LedgerEntry]] = defaultdict(dict)
+    for entry in entries.order_by("effective_at", "pk"):
+        of_it = told[entry.subscription_id]
+        of_it[entry.effective_at, entry.change_id, entry.author] = entry
+    return {pk: list(of_it.values()) for pk, of_it in told.items()}
+
+
+def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:
+    sql, params = as_of(at, known_at=at, among=ids)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} ORDER BY subscription_id", params)
+        return {pk: Standing(*row) for pk, *row, _ in cursor.fetchall()}
+
+
+def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:
+    """What a follower paid, though no entry said so: a lock that says no price has kept that."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT price_rule_at(%s, %s, %s)", [*pair, at])
+        price: Decimal = cursor.fetchone()[0]
+    return price
+
+
+def _enter(
+    like: LedgerEntry,
+    standing: Standing,
+    effective_at: datetime,
+    change_id: int | None,
+    author: str,
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            ENTER,
+            {
+                "subscription": like.subscription_id,
+                "client": standing.client_id,
+                "service": standing.service_id,
+                "plan": standing.plan_id,
+                "price": standing.price,
+                "state": standing.price_state,
+                "until": standing.locked_until,
+                "source": like.source,
+                "external_id": like.external_id,
+                "at": effective_at,
+                "change": change_id,
+                "author": author,
+            },
+        )
