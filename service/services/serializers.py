@@ -80,11 +80,10 @@ class OneSubscriptionSerializer(SubscriptionSerializer):
     """A subscription, what is scheduled for it, and what is not in its price yet."""
 
     pending_changes = serializers.SerializerMethodField(
-        required=False, help_text="What is scheduled, in the order of its coming; not with as_of."
+        help_text="What is scheduled, in the order of its coming."
     )
     waiting_for = serializers.SerializerMethodField(
-        help_text="Sets that have come (with `as_of`: by then), and are not moved, or not all of"
-        " their rows."
+        help_text="Sets that have come, and are not moved, or not all of their rows."
     )
 
     class Meta(SubscriptionSerializer.Meta):
@@ -98,6 +97,20 @@ class OneSubscriptionSerializer(SubscriptionSerializer):
     @extend_schema_field(WaitingChangeSerializer(many=True))
     def get_waiting_for(self, subscription: Subscription) -> list[dict[str, Any]]:
         return [asdict(change) for change in price_changes().waiting_for(None)]
+
+
+class SubscriptionAsOfSerializer(SubscriptionSerializer):
+    """A subscription as it stands at an instant, and what is not in its price then."""
+
+    as_of = serializers.DateTimeField(help_text="The instant.")
+    waiting_for = WaitingChangeSerializer(
+        many=True,
+        help_text="Sets that have come by then, and are not moved, or not all of their rows.",
+    )
+
+    class Meta(SubscriptionSerializer.Meta):
+        fields = (*SubscriptionSerializer.Meta.fields, "as_of", "waiting_for")  # type: ignore[assignment]
+        read_only_fields = fields  # type: ignore[assignment]
 
 
 class LockSerializer(serializers.Serializer):

@@ -312,7 +312,7 @@ class TestListAsOf:
         plain = a_reader().get(self.url).data
         as_of = a_reader().get(self.url, {"as_of": now().isoformat()}).data
 
-        assert as_of.pop("waiting_for") == []
+        assert as_of["waiting_for"] == []
         assert repr(as_of) == repr(plain)
 
     def test_has_the_prices_of_then_and_the_names_of_now(self):
@@ -328,6 +328,7 @@ class TestListAsOf:
 
         assert (page["total_amount"], page["count"]) == (100, 1)
         assert (one.pop("waiting_for"), page["waiting_for"]) == ([], [])
+        assert datetime.fromisoformat(one.pop("as_of")) == datetime.fromisoformat(then)
         assert page["result"] == [one]
         assert (one["price"], one["service"]["name"]) == (100, "Fibre 120")
 

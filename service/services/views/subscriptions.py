@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
@@ -32,6 +32,7 @@ from services.serializers import (
     NegotiateSerializer,
     OneSubscriptionSerializer,
     PageSerializer,
+    SubscriptionAsOfSerializer,
 )
 from services.transfer import streaming
 from services.views.as_of import (
@@ -154,7 +155,16 @@ class SubscriptionView(ReadOnlyModelViewSet):
             ),
             KNOWN_AT,
         ],
-        responses={200: OneSubscriptionSerializer, 304: UNCHANGED, **ERRORS, **UNKNOWN},
+        responses={
+            200: PolymorphicProxySerializer(
+                component_name="NowOrAsOf",
+                serializers=[OneSubscriptionSerializer, SubscriptionAsOfSerializer],
+                resource_type_field_name=None,
+            ),
+            304: UNCHANGED,
+            **ERRORS,
+            **UNKNOWN,
+        },
     )
     def retrieve(self, request: Request, pk: str) -> Response:
         """One subscription."""
@@ -170,7 +180,9 @@ class SubscriptionView(ReadOnlyModelViewSet):
             return Response(status=304, headers=validator(error.version, to))
         if found is None:
             raise nothing_then(pk, instant, known_at)
-        return Response(found | {"waiting_for": waiting}, headers=validator(version, to))
+        return Response(
+            found | {"as_of": instant, "waiting_for": waiting}, headers=validator(version, to)
+        )
 
     @extend_schema(
         parameters=[PATH_ID, CURSOR, PAGE_SIZE],
