@@ -239,7 +239,7 @@ class TestWhetherSilenceMeansThatNothingIsNew:
     def test_is_not_said_by_who_may_not_see_who_writes(self, monkeypatch):
         """As a user of the database reads it who may not read the statistics of others."""
         a_subscription()
-        seen = "pid, NULL::timestamptz AS backend_start, xact_start, backend_type"
+        seen = "pid, datname, NULL::timestamptz AS backend_start, xact_start, backend_type"
         statistics = f"(SELECT {seen} FROM {{0}})"
         hidden = recorded.WRITERS.replace(
             "pg_stat_activity", statistics.format("pg_stat_activity WHERE false")
