@@ -15,8 +15,8 @@ from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.relations import WRITTEN, fetch
-from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning.relations import fetch
+from price_changes.planning.rows_sql import few_rows_sql
 from services.hooks import WaitingChange
 from services.models import BookNow
 
@@ -88,26 +88,26 @@ def scheduled() -> QuerySet[PriceChange]:
 def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]]]:
     """Statements, one a change, of the ids that a scheduled change (all of them) would move.
 
-    None for a change that is not scheduled. One query.
+    None for a change that is not scheduled. Two queries.
     """
-    changes = scheduled() if change_id is None else scheduled().filter(pk=change_id)
-    found = []
-    for change in changes:
-        rows, params = rows_sql(change, of=WRITTEN)
-        found.append((MOVED.format(columns="id", rows=rows), tuple(params)))
-    return found
+    changes = list(scheduled() if change_id is None else scheduled().filter(pk=change_id))
+    return [
+        (MOVED.format(columns="id", rows=rows), tuple(params))
+        for rows, params in few_rows_sql(changes)
+    ]
 
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     """Changes that would move this subscription, with what each makes of its price as it is now.
 
-    Two queries, however much is scheduled.
+    Three queries, however much is scheduled.
     """
     may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
     changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
     statements, params = [], []
-    for change in changes.values():
-        rows, given = rows_sql(change, of=WRITTEN)
+    for change, (rows, given) in zip(
+        changes.values(), few_rows_sql(list(changes.values())), strict=True
+    ):
         moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
         statements.append(f"{moved} AND id = %s")
         params += [*given, subscription_id]

@@ -23,7 +23,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning.catalogue_value import CATALOGUE, values_now
 from price_changes.planning.relations import fetch
-from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning.rows_sql import few_rows_sql, rows_sql
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, book_clock
 
@@ -341,7 +341,7 @@ def listed(
     `reason` "moves" means those that move. Computed anew: what would happen if it happened now.
     Reads on from `after` until it has found them: a page, wherever it is; more for a rare reason.
     """
-    sql, params = rows_sql(change)
+    [(sql, params)] = few_rows_sql([change])
     where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
     more = [reason] if where.endswith("%s") else []
     # OFFSET 0 keeps the reason out of the walk along the ids. The planner takes a condition on an

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -24,13 +24,16 @@ IN_FORCE = {
     "plans": "plan_in_force",
 }
 # A set that is to come is judged by what will be in force at its instant, where that is another
-# thing than what is written.
+# thing than what is written. A price of None is the rule's. `{once}`: of a whole set each
+# service and each plan is asked once, and not for each row.
 TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, ended_at,
-              coalesce(kept.price, CASE WHEN written.price_state = 'follows'
-                                        THEN price_rule_at(service_id, plan_id, {at})
-                                        ELSE written.price END) AS price,
+              CASE WHEN kept.price IS NOT NULL THEN kept.price
+                   WHEN written.price_state <> 'follows'
+                     OR ended_at <= (SELECT copies_late_since({at})) THEN written.price
+                   WHEN ended_at <= {at} THEN price_rule_at(service_id, plan_id, ended_at)
+               END AS price,
               coalesce(kept.price_state, written.price_state) AS price_state,
               CASE WHEN kept.price IS NULL THEN written.locked_until ELSE kept.locked_until
                END AS locked_until
@@ -40,16 +43,39 @@ TO_COME = {
                 FROM (SELECT kept_entry(written.id, {at}) AS story
                        WHERE (SELECT keeps_late({at})) AND written.price_state <> 'negotiated'
                       OFFSET 0) told) kept ON true)""",
-    "services": "(SELECT id, list_price_at(id, {at}) AS full_price FROM services_service)",
-    "plans": "(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan)",
+    "services": """(SELECT id, list_price_at(id, {at}) AS full_price
+                      FROM services_service {once})""",
+    "plans": """(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan {once})""",
 }
-COMES = "SELECT copies_late_since({at}) IS NOT NULL"
+LATE = """
+SELECT at FROM unnest(%s::timestamptz[]) at
+ WHERE copies_late_since(coalesce(at, book_now())) IS NOT NULL
+"""
 
 
-def standing_at(at: datetime) -> Mapping[str, str]:
-    """Which relations say how rows will stand at an instant, by what is known. One query."""
-    [(comes,)] = fetch(COMES.format(at=literal(at)), [])
-    return {name: sql.format(at=literal(at)) for name, sql in TO_COME.items()} if comes else WRITTEN
+def standing_at(
+    at: datetime | None, whole: bool = True, late: Collection[datetime | None] | None = None
+) -> Mapping[str, str]:
+    """The relations that say how rows stand now, or will at an instant, by what is known.
+
+    `whole`: of all rows of a set, and not of some. `late`: what `late_at` has found; asked by one
+    query, if left out.
+    """
+    if at not in (late_at([at]) if late is None else late):
+        return WRITTEN
+    if at is None:
+        return IN_FORCE
+    shape = {"at": literal(at), "once": "OFFSET 0" if whole else ""}
+    return {name: sql.format(**shape) for name, sql in TO_COME.items()}
+
+
+def late_at(instants: Iterable[datetime | None]) -> set[datetime | None]:
+    """Those instants at which rows stand otherwise than they are written, by what is known.
+
+    None is now. One query, or none where there is no instant.
+    """
+    each = list(set(instants))
+    return {at for (at,) in fetch(LATE, [each])} if each else set()
 
 
 def literal(value: Decimal | datetime | None) -> str:

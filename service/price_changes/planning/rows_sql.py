@@ -5,7 +5,7 @@ Preview, the frozen list and the list old → new all read the same statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from price_changes.models import PriceChange
 from price_changes.planning.definition import Adjustment, Kind
-from price_changes.planning.relations import IN_FORCE, SQL, literal, standing_at
+from price_changes.planning.relations import IN_FORCE, SQL, late_at, literal, standing_at
 from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
 from services.models import Subscription, book_clock
@@ -33,7 +33,8 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
         END AS state,
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
-            discount_percent) ELSE price END AS price,
+            discount_percent) ELSE coalesce(price, price_rule(full_price, discount_percent))
+        END AS price,
        price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
        coalesce(ended_at <= {at}, false) AS ended,
        full_price, discount_percent
@@ -88,11 +89,12 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
 
 
 def rows_sql(
-    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] = IN_FORCE
+    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] | None = None
 ) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now).
 
-    `of`: which relations say how the rows of a change of the catalogue stand.
+    `of`: the relations that say how the rows stand. If left out, those of a change of the catalogue
+    as they are in force, those of a set as they will be at the instant (one query).
     """
     at = at or change.effective_at or book_clock()
     if change.kind == Kind.REVERT:
@@ -102,12 +104,12 @@ def rows_sql(
             at=literal(at), change=int(change.reverts.pk), reason_is_anothers=anothers
         ), params
     if change.kind == Kind.SET:
-        return _set_rows(change, at, standing_at(at) if of is IN_FORCE else of)
+        return _set_rows(change, at, standing_at(at) if of is None else of)
     if change.kind == Kind.LIST_PRICE:
         where, full_price, discount = f"service.id = {int(change.service_id or 0)}", "{}", None
     else:
         where, full_price, discount = f"plan.id = {int(change.plan_id or 0)}", None, "{}"
-    standing = STANDING.format(at=literal(at), where=where, **of)
+    standing = STANDING.format(at=literal(at), where=where, **(of or IN_FORCE))
     if change.for_new_only:
         return KEPT_ROWS.format(standing=standing, until=literal(change.locked_until)), []
     value = literal(change.new_value)
@@ -120,6 +122,19 @@ def rows_sql(
         back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), of="")
         return BACK_ROWS.format(back=back, **shape), []
     return CATALOGUE_ROWS.format(**shape), []
+
+
+def few_rows_sql(changes: Sequence[PriceChange]) -> list[SQL]:
+    """The statement of the rows of each change, to read a few of them. One query."""
+    at = {
+        change.pk: (change.effective_at or book_clock()) if change.kind == Kind.SET else None
+        for change in changes
+    }
+    late = late_at(at.values())
+    return [
+        rows_sql(change, at[change.pk], standing_at(at[change.pk], whole=False, late=late))
+        for change in changes
+    ]
 
 
 def reason_is_anothers(undone: PriceChange) -> SQL:

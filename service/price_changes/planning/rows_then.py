@@ -38,13 +38,11 @@ WITH services_subscription AS (
 # Where others of the same instant stand behind it: what was in force just before its own place.
 CATALOGUE_BEFORE = {
     "services": """(SELECT id, value_before(id, NULL, {at}, {number}) AS full_price
-                      FROM services_service)""",
+                      FROM services_service {once})""",
     "plans": """(SELECT id, value_before(NULL, id, {at}, {number})::integer AS discount_percent
-                   FROM services_plan)""",
+                   FROM services_plan {once})""",
     "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
-                                ended_at, CASE WHEN price_state = 'follows'
-                                THEN price_before(service_id, plan_id, {at}, {number})
-                                ELSE price END AS price
+                                ended_at, CASE WHEN price_state <> 'follows' THEN price END AS price
                            FROM services_subscription)""",
 }
 BEHIND = """
@@ -85,4 +83,5 @@ def rows_then(change: PriceChange) -> SQL:
 
 
 def _of_catalogue(shapes: dict[str, str], at: datetime, number: int = 0) -> dict[str, str]:
-    return {name: sql.format(at=literal(at), number=number) for name, sql in shapes.items()}
+    shape = {"at": literal(at), "number": number, "once": "OFFSET 0"}
+    return {name: sql.format(**shape) for name, sql in shapes.items()}

@@ -148,13 +148,13 @@ class TestFilter:
         ))  # fmt: skip
         assert found(pending=change.pk) == {one.pk}
 
-    def test_costs_one_query_more(self):
+    def test_costs_two_queries_more(self):
         every_kind(a_book(60, services=3, plans=2))
-        # 2 queries: * what is scheduled * the page
+        # 3 queries: * what is scheduled * at which instants rows stand otherwise * the page
         for given in ("true", "false"):
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(LIST, {"pending": given})
-            assert len(queries) == 2
+            assert len(queries) == 3
 
     @pytest.mark.django_db(transaction=True)
     def test_gets_no_etag_for_what_is_scheduled_moves_without_the_book(self):
@@ -263,7 +263,7 @@ class TestPendingOf:
             expected = [change for change in changes if subscription.pk in moves[change.pk]]
             assert [change for change, _ in pending_of(subscription.pk)] == expected
 
-    def test_costs_two_queries_however_much_is_scheduled(self):
+    def test_costs_three_queries_however_much_is_scheduled(self):
         service, plan = a_service(full_price=100), a_plan(0)
         one = a_subscription(service=service, plan=plan)
         at = later()
@@ -271,13 +271,26 @@ class TestPendingOf:
             approved(planned(
                 kind="list_price", service=service.pk, new_value=number, effective_at=at
             ))  # fmt: skip
-            # 2 queries: * what is scheduled and may concern it * what these make of its price
+            # 3 queries: * what is scheduled and may concern it * at which instants rows stand
+            # otherwise * what these make of its price
             with CaptureQueriesContext(connection) as queries:
                 prices = [price for _, price in pending_of(one.pk)]
-            assert (len(queries), prices) == (2, list(range(1, number + 1)))
+            assert (len(queries), prices) == (3, list(range(1, number + 1)))
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(f"{LIST}{one.pk}/")
-            assert len(queries) == 4  # * the subscription * which sets have come
+            assert len(queries) == 5  # * the subscription * which sets have come
+
+    def test_of_a_set_stand_upon_what_comes_before_it(self):
+        one = a_subscription(service=a_service(100), plan=a_plan(0))
+        at = later()
+        approved(planned(
+            kind="list_price", service=one.service_id, new_value=200, effective_at=at
+        ))  # fmt: skip
+        change = approved(planned(
+            kind="set", adjustment="percent", operand=10, effective_at=at + SECOND
+        ))  # fmt: skip
+        assert [price for _, price in pending_of(one.pk)] == [200, 220]
+        assert [row["new_price"] for row in listed(change)] == [220]
 
     def test_asks_no_change_that_names_another(self):
         book = a_book(60, services=3, plans=2)
@@ -286,7 +299,7 @@ class TestPendingOf:
         with CaptureQueriesContext(connection) as queries:
             pending_of(idle)
         # Of six: * the set of an e-mail * the revert
-        assert queries[1]["sql"].count("change_row") == 2
+        assert queries[2]["sql"].count("change_row") == 2
 
     def test_of_one_that_is_not_there_is_empty(self):
         every_kind(a_book(60, services=3, plans=2))
