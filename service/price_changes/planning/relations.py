@@ -17,15 +17,18 @@ WRITTEN = {
     "subscriptions": "services_subscription",
     "services": "services_service",
     "plans": "services_plan",
+    "once": "",
 }
 IN_FORCE = {
     "subscriptions": "subscription_in_force",
     "services": "service_in_force",
     "plans": "plan_in_force",
+    "once": "",
 }
 # A set that is to come is judged by what will be in force at its instant, where that is another
-# thing than what is written. A price of None is the rule's. `{once}`: of a whole set each
-# service and each plan is asked once, and not for each row.
+# thing than what is written. A price of None is the rule's. Of a whole set each service and
+# each plan is asked once, and not for each row, and what a row pays is told once, and not wherever it
+# is named: `once` is OFFSET 0 there.
 TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, ended_at,
@@ -46,6 +49,7 @@ TO_COME = {
     "services": """(SELECT id, list_price_at(id, {at}) AS full_price
                       FROM services_service {once})""",
     "plans": """(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan {once})""",
+    "once": "{once}",
 }
 LATE = """
 SELECT at FROM unnest(%s::timestamptz[]) at

@@ -41,7 +41,7 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
   FROM {subscriptions} subscription
   JOIN {services} service ON service.id = subscription.service_id
   JOIN {plans} plan ON plan.id = subscription.plan_id
- WHERE {where}
+ WHERE {where} {once}
 """
 CATALOGUE_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,

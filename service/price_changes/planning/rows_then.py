@@ -44,6 +44,7 @@ CATALOGUE_BEFORE = {
     "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
                                 ended_at, CASE WHEN price_state <> 'follows' THEN price END AS price
                            FROM services_subscription)""",
+    "once": "{once}",
 }
 BEHIND = """
 SELECT min(value.id) FROM services_cataloguevalue value
@@ -67,7 +68,7 @@ def rows_then(change: PriceChange) -> SQL:
     [(number,)] = fetch(BEHIND, {"at": at, "approval": change.approval})
     of = dict(WRITTEN)
     if moved:
-        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans")}, at)
+        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans", "once")}, at)
     if number is not None:
         of |= _of_catalogue(CATALOGUE_BEFORE, at, number)
     rows, params = rows_sql(change, at, of)
