@@ -26,9 +26,9 @@ IN_FORCE = {
     "once": "",
 }
 # A set that is to come is judged by what will be in force at its instant, where that is another
-# thing than what is written. A price of None is the rule's. Of a whole set each service and
-# each plan is asked once, and not for each row, and what a row pays is told once, and not wherever it
-# is named: `once` is OFFSET 0 there.
+# thing than what is written. A price of None is the rule's. Of a whole set each service and each
+# plan is asked once, and not for each row, and what a row pays is told once, and not wherever it is
+# named: `once` is OFFSET 0 there.
 TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, ended_at,

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 from conftest import until
-from django.db import connection
+from django.db import connection, transaction
 from django.urls import reverse
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import standing
+from price_changes.planning.preview import count
 from price_changes.running import lifecycle, listing, outcomes
 from price_changes.tests.changes import (
     SECOND,
@@ -140,6 +141,40 @@ class TestOneCommit:
         assert started()
         assert (stands(row)[0], stands(other)[0]) == (25, 35)
         assert outcomes.outcome(change)["applied"] == 2
+
+
+# What the catalogue is asked for, and how often.
+COUNTED = """
+CREATE TEMP SEQUENCE asked;
+CREATE OR REPLACE FUNCTION list_price_at(service bigint, at timestamptz) RETURNS numeric
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM nextval('asked');
+    RETURN (SELECT full_price FROM services_service WHERE id = service);
+END $$
+"""
+
+
+class TestItsPreview:
+    def test_behind_a_list_price_asks_the_catalogue_once_for_each_service(self):
+        """And once for who ends before. For each row, and wherever the price is named, it took 80
+        times as long.
+        """
+        first = a_book(subscriptions=200, services=3, plans=2).first()
+        at = clock()
+        approved(planned(
+            kind="list_price", service=first.service_id, new_value=7, effective_at=at + SECOND
+        ))  # fmt: skip
+        change = a_raise(effective_at=at + 3 * SECOND)
+        Subscription.objects.filter(pk=first.pk).update(ended_at=at + 2 * SECOND)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(COUNTED)
+            rows = count(change).rows
+            cursor.execute("SELECT nextval('asked') - 1")
+            [asked] = cursor.fetchone()
+            transaction.set_rollback(True)
+        assert rows == 200
+        assert asked == 2 * (3 + 1)  # there are two groupings
 
 
 class TestWhatWasRecordedSince:
