@@ -20,6 +20,7 @@ from services.models import CatalogueValue, LedgerEntry, Service, Subscription
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import chunks
+from services.repricing.movers import PRICE
 from services.repricing.planning import plan_due
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 
@@ -316,3 +317,24 @@ def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first(moved_clo
     assert (entry.price, entry.price_state) == (90, "locked")
     assert Subscription.objects.get(pk=row.pk).price == 90
     assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
+
+
+def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
+    """The step of an earlier edit comes before a worker has begun the change."""
+    phone = a_service(100)
+    a_subscription(service=phone)
+    row = a_subscription(service=phone)
+    price_state.negotiate(row.pk, 5, "as agreed", "ann")
+    Service.objects.update(full_price=120)
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    price_state.follow(row.pk, "ann")
+    assert plan_due()
+    assert chunks.take_chunk(PRICE, set(), {}, None) == 1  # the other one
+    drained()
+    assert Subscription.objects.get(pk=row.pk).price == 150
+    entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk")
+    assert list(entries.values_list("price", "price_state")) == [
+        (100, "follows"),
+        (5, "negotiated"),
+        (150, "follows"),
+    ]

@@ -107,9 +107,12 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
        EXISTS (SELECT FROM services_cataloguevalue
                 WHERE NOT started AND effective_at = %(at)s
                   AND (service_id = %(service)s OR plan_id = %(plan)s)),
-       (SELECT min(effective_at) FROM services_repricing
-         WHERE finished_at IS NULL AND kind = 'keep'
-           AND (service_id = %(service)s OR plan_id = %(plan)s))
+       least((SELECT min(effective_at) FROM services_repricing
+               WHERE finished_at IS NULL AND kind = 'keep'
+                 AND (service_id = %(service)s OR plan_id = %(plan)s)),
+             (SELECT min(effective_at) FROM services_cataloguevalue
+               WHERE NOT started AND for_new_only AND effective_at <= book_clock()
+                 AND (service_id = %(service)s OR plan_id = %(plan)s)))
 """
 
 
@@ -118,7 +121,7 @@ def _rule_at(
 ) -> tuple[Decimal | None, bool, datetime | None]:
     """The rule's price at an instant (now), and whether work of just that instant is to begin.
 
-    And from which instant on followers are kept by steps that are still to be done.
+    And from which instant on followers are kept by steps that are still to be done or planned.
     """
     with connection.cursor() as cursor:
         cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})

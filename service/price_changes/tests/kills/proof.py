@@ -96,27 +96,39 @@ def wrong_catalogue() -> Iterator[tuple[int, str]]:
         )
 
 
-# What a worker has written over somebody's later word, who was right by the instants.
+# What a worker has written over somebody's later word, who was right by the instants. Who follows,
+# or whose lock has ended, has the price of the rule.
 OUT_OF_ORDER = """
+WITH told AS (
+    SELECT id, subscription_id, effective_at,
+           CASE WHEN price_state = 'locked' AND locked_until <= clock_timestamp() THEN 'follows'
+                WHEN price_state = 'follows' THEN 'follows'
+                ELSE ROW(price, price_state, locked_until)::text END AS says
+      FROM services_ledgerentry WHERE NOT period_only
+)
 SELECT count(*)
-  FROM (SELECT DISTINCT ON (subscription_id) *
-          FROM services_ledgerentry WHERE NOT period_only
+  FROM (SELECT DISTINCT ON (subscription_id) * FROM told
          ORDER BY subscription_id, effective_at DESC, id DESC) by_instant
-  JOIN (SELECT DISTINCT ON (subscription_id) *
-          FROM services_ledgerentry WHERE NOT period_only
+  JOIN (SELECT DISTINCT ON (subscription_id) * FROM told
          ORDER BY subscription_id, id DESC) by_writing USING (subscription_id)
- WHERE (by_instant.price, by_instant.price_state, by_instant.locked_until) IS DISTINCT FROM
-       (by_writing.price, by_writing.price_state, by_writing.locked_until)
+ WHERE by_instant.says <> by_writing.says
 """
 
-# Beside each entry of a change what its subscription was before.
+# Beside each entry of a change what its subscription was before. Who followed then had what the
+# catalogue said just before it, which a worker that came late may not have entered.
 # But for what was told again behind an earlier instant: in the order of instants.
 ENTRIES = """
-SELECT entry.*, before.price AS price_before, before.price_state AS state_before,
-       before.locked_until AS until_before
+SELECT entry.*, before.state AS state_before, before.locked_until AS until_before,
+       CASE WHEN before.state = 'follows'
+            THEN price_rule_at(before.service_id, before.plan_id,
+                               entry.effective_at - interval '1 microsecond')
+            ELSE before.price END AS price_before
   FROM services_ledgerentry entry
   JOIN LATERAL (
-       SELECT price, price_state, locked_until FROM services_ledgerentry
+       SELECT service_id, plan_id, price, locked_until,
+              CASE WHEN price_state = 'locked' AND locked_until <= entry.effective_at
+                   THEN 'follows' ELSE price_state END AS state
+         FROM services_ledgerentry
         WHERE subscription_id = entry.subscription_id AND NOT period_only
           AND (effective_at, id) < (entry.effective_at, entry.id)
         ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
