@@ -370,8 +370,8 @@ CREATE TRIGGER subscription_left_all BEFORE TRUNCATE ON services_subscription
     FOR EACH STATEMENT
     EXECUTE FUNCTION subscription_left();
 
-CREATE TRIGGER subscription_lock_cut BEFORE UPDATE OF locked_until ON services_subscription
-    FOR EACH ROW WHEN (new.locked_until IS DISTINCT FROM old.locked_until)
+CREATE TRIGGER subscription_lock_cut BEFORE UPDATE OF locked_until, price ON services_subscription
+    FOR EACH ROW WHEN (new.locked_until IS DISTINCT FROM old.locked_until OR new.price IS DISTINCT FROM old.price AND old.price_state::text = 'locked'::text AND new.price_state::text = 'locked'::text AND (new.ended_at > new.locked_until) IS NOT FALSE)
     EXECUTE FUNCTION subscription_lock_cut();
 
 CREATE TRIGGER subscription_may_be_kept BEFORE UPDATE ON services_subscription
@@ -1266,20 +1266,23 @@ BEGIN
     END IF;
     IF (NEW.service_id, NEW.plan_id) <> (OLD.service_id, OLD.plan_id) THEN
         RETURN NEW;  -- there it follows
-    ELSIF kept.price_state = 'locked'
-          AND (NEW.price, NEW.price_state) IS NOT DISTINCT FROM (OLD.price, OLD.price_state)
+    ELSIF kept.price_state = 'locked' AND NEW.price_state = OLD.price_state
+          AND NEW.price IS NOT NULL  -- which says that it follows
     THEN
-        NEW.price := kept.price;
         NEW.price_state := 'locked';
-        -- An end or a reason of its own stays as it is written.
+        -- A price, an end or a reason of its own stays as it is written.
+        IF NEW.price = OLD.price THEN
+            NEW.price := kept.price;
+        END IF;
         IF NEW.locked_until IS NOT DISTINCT FROM OLD.locked_until THEN
             NEW.locked_until := kept.locked_until;
         END IF;
-        IF NEW.price_reason = OLD.price_reason AND OLD.price_state <> 'locked' THEN
+        IF NEW.price_reason = OLD.price_reason
+           AND (OLD.price_state <> 'locked' OR OLD.locked_until <= judged_at) THEN
             NEW.price_reason := kept_reason(kept);
         END IF;
-    ELSIF kept.price_state = 'follows' AND (NEW.price, NEW.price_state, NEW.locked_until)
-          IS NOT DISTINCT FROM (OLD.price, OLD.price_state, OLD.locked_until)
+    ELSIF kept.price_state = 'follows' AND (NEW.price_state, NEW.locked_until)
+          IS NOT DISTINCT FROM (OLD.price_state, OLD.locked_until)
     THEN
         NEW.price := NULL;  -- which subscription_priced, a later trigger by name, fills in
         NEW.price_state := 'follows';

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F
 from django.urls import reverse
 
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, outcomes, starting
-from price_changes.tests.changes import SECOND, clock, drained, scheduled
+from price_changes.tests.changes import SECOND, clock, drained, scheduled, stands
 from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
 from services import ledger, price_state
@@ -338,3 +339,44 @@ def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
         (5, "negotiated"),
         (150, "follows"),
     ]
+
+
+@pytest.mark.parametrize("swept", [True, False])
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_price_that_is_written_to_whom_it_keeps_stands_upon_its_lock(moved_clock, locked, swept):
+    """By whoever sees what is stored: the lock of before, which has ended, or that it follows."""
+    row = a_subscription(service=a_service(100))
+    ends = clock() + SECOND
+    if locked:
+        price_state.lock(row.pk, ends, "as agreed", "ann")
+    scheduled(
+        ends + SECOND, kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+    )
+    moved_clock.to(ends + 2 * SECOND)
+    if swept:
+        drained()
+    Subscription.objects.filter(pk=row.pk).update(price=F("price") + 1)
+    drained()
+    [change] = PriceChange.objects.all()
+    why = f"Price change {change.pk} is for new subscriptions only"
+    assert stands(row)[:4] == (101, "locked", None, why)
+    assert not book_check.check().differs
+    assert ledger.explain(row.pk).price == 101
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_price_that_is_written_to_whom_its_revert_lets_follow_is_the_rule_s(swept):
+    row = a_subscription(service=a_service(100))
+    change = scheduled(
+        clock(), kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+    )
+    drained()
+    assert stands(row)[:2] == (100, "locked")
+    lifecycle.revert(change.pk, "carl", approve_too=True)
+    if swept:
+        drained()
+    Subscription.objects.filter(pk=row.pk).update(price=F("price") + 1)
+    assert stands(row)[:2] == (100, "follows")
+    drained()
+    assert stands(row)[:2] == (100, "follows")
+    assert not book_check.check().differs

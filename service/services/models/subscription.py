@@ -87,7 +87,8 @@ class Subscription(SavesChanges):
     - `subscription_priced`: fills in the rule's price where a write leaves the price out
     - `subscription_moved`: ends a lock or a negotiated price at a move to another service or plan
     - `subscription_follows`: empties the lock's end and the reason where the price follows again
-    - `subscription_lock_cut`: releases a lock whose end a person puts into the past
+    - `subscription_lock_cut`: releases a lock whose end a person puts into the past, or has passed
+      when a price is written
     - `subscription_keeps_id`: refuses another id
     - `subscription_written_insert`, `subscription_written_update`: put the prices of followers
       right, write the ledger, note when locks end

@@ -534,3 +534,31 @@ class TestSQLByHand:
                 f"UPDATE services_subscription SET {values} WHERE id = %s", subscription.pk
             )
         assert state(subscription) == ("follows", 100)
+
+    @pytest.mark.parametrize("swept", [True, False])
+    def test_of_a_price_over_a_lock_that_has_ended_is_the_rule_s(
+        self, subscription, moved_clock, swept
+    ):
+        """Whether a worker has written down the end of the lock or not."""
+        end = soon()
+        price_state.lock(subscription.pk, end, "so", "Ann")
+        catalogue_moves_to(200, subscription)
+        moved_clock.to(end + HOUR)
+        if swept:
+            reprice()
+        self.execute("UPDATE services_subscription SET price = 7 WHERE id = %s", subscription.pk)
+        assert state(subscription) == ("follows", 200)
+        reprice()
+        assert state(subscription) == ("follows", 200)
+        assert not book_check.check().differs
+
+    def test_of_a_price_of_one_that_ended_before_its_lock_stays(self, subscription, moved_clock):
+        end = soon()
+        price_state.lock(subscription.pk, end, "so", "Ann")
+        Subscription.objects.filter(pk=subscription.pk).update(ended_at=end - HOUR / 2)
+        moved_clock.to(end + HOUR)
+        self.execute("UPDATE services_subscription SET price = 7 WHERE id = %s", subscription.pk)
+        assert state(subscription) == ("locked", 7)
+        reprice()
+        assert state(subscription) == ("locked", 7)
+        assert not book_check.check().differs
