@@ -98,25 +98,27 @@ def upon(
 ENTER = """
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-        started_at, ended_at, source, external_id, effective_at, recorded_at, change_id, author)
+        started_at, ended_at, source, external_id, period_only, effective_at, recorded_at,
+        change_id, author)
 SELECT %(subscription)s, %(client)s, %(service)s, %(plan)s, %(price)s, %(state)s, %(until)s,
-       started_at, ended_at, %(source)s, %(external_id)s, %(at)s, book_clock(), %(change)s,
-       %(author)s
-  FROM period_known(%(subscription)s, 'infinity')
+       started_at, ended_at, %(source)s, %(external_id)s, %(period_only)s, coalesce(%(at)s, now),
+       now, %(change)s, %(author)s
+  FROM period_known(%(subscription)s, 'infinity'), book_clock() now
 """
 
 
 def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
     """Enter the set for each row at its instant, and what was said since upon it; how many.
 
-    And the ids of those that are frozen as listed, and stood otherwise at the instant. Two queries,
-    and one for each entry and each row whose price becomes another one. Wants the locks of the
-    rows.
+    And the ids of those that are frozen as listed, and stood otherwise at the instant. Three
+    queries, and one for each entry and each row whose price becomes another one. Wants the locks of
+    the rows.
     """
     at = change.effective_at
     assert at is not None
     listed = {row.id: row for row in rows}
     told = _told_of(list(listed))
+    ended = _ended_before(at, list(listed))
     moved = []
     for pk, stood in _as_they_stood(at, list(listed)).items():
         row = listed[pk]
@@ -141,6 +143,9 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
                 before = after
                 by_set = by_set and now.says == of_set
                 _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
+        if pk in ended and ended[pk].pk > told[pk][-1].pk:
+            now = replace(now, price=ended[pk].price)
+            _enter(ended[pk], now, None, None, ended[pk].author)
         if now.says != before.says and now.price is not None:
             reason = {"price_reason": change.why} if by_set and now.price_state != "follows" else {}
             with ledger_origin(kept=True):
@@ -163,6 +168,20 @@ def _told_of(ids: list[int]) -> dict[int, list[LedgerEntry]]:
     return {pk: list(of_it.values()) for pk, of_it in told.items()}
 
 
+def _ended_before(at: datetime, ids: list[int]) -> dict[int, LedgerEntry]:
+    """Of those whose end was put before the instant after it, the entry that says so.
+
+    Each ended at what it paid before the set, whatever the set has made of its state.
+    """
+    periods = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=True)
+    last = periods.order_by("subscription_id", "-pk").distinct("subscription_id")
+    return {
+        entry.subscription_id: entry
+        for entry in last
+        if entry.ended_at is not None and entry.ended_at <= at < entry.recorded_at
+    }
+
+
 def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:
     sql, params = as_of(at, known_at=at, among=ids)
     with connection.cursor() as cursor:
@@ -181,10 +200,11 @@ def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:
 def _enter(
     like: LedgerEntry,
     standing: Standing,
-    effective_at: datetime,
+    effective_at: datetime | None,
     change_id: int | None,
     author: str,
 ) -> None:
+    """`effective_at`: None for the instant at which it is recorded, as of what says a period."""
     with connection.cursor() as cursor:
         cursor.execute(
             ENTER,
@@ -198,6 +218,7 @@ def _enter(
                 "until": standing.locked_until,
                 "source": like.source,
                 "external_id": like.external_id,
+                "period_only": like.period_only,
                 "at": effective_at,
                 "change": change_id,
                 "author": author,

@@ -83,7 +83,7 @@ WITH item AS MATERIALIZED (
               CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
               CASE WHEN newest_at > %(effective)s AND {is_late} THEN 'late'
                    WHEN id IS NULL THEN 'deleted'
-                   WHEN ended_at <= %(effective)s THEN 'ended'
+                   WHEN ended_at <= %(effective)s THEN {ended}
                    WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s
                    THEN 'again'
                    {reasons}
@@ -124,6 +124,11 @@ SELECT (SELECT count(*) FROM moved),
              EXCEPT SELECT id FROM moved),
        ARRAY(SELECT item_id FROM judged WHERE reason = 'late')
 """
+
+# An end that was put before the instant after it is one of what was recorded since.
+ENDED = """
+                       CASE WHEN (SELECT ended_at FROM period_known(id, %(effective)s))
+                                 <= %(effective)s THEN 'ended' ELSE 'late' END"""
 
 ENTRY = """
     SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
@@ -271,6 +276,7 @@ def move_sql(change: PriceChange, late: bool) -> str:
     return MOVE.format(
         reasons=_reasons(change),
         is_late="false" if change.reverts is not None else "true",
+        ended="'ended'" if change.reverts is not None else ENDED,
         entries=ENTRIES if late else ENTRY,
         **written,
     )

@@ -28,6 +28,7 @@ from price_changes.tests.changes import (
 )
 from services import price_state, repricing
 from services.audit import book_check
+from services.ledger.page import one_as_of
 from services.ledger.point_in_time import as_of
 from services.models import (
     Clock,
@@ -221,6 +222,34 @@ class TestWhatWasRecordedSince:
         assert stands(row)[1] == "follows"
         assert self.comes(change, row) == (20, "locked")
         assert stands(row)[:3] == (20, "locked", None)
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_an_end_before_the_instant_makes_no_difference_to_it(self, monkeypatch, at_once):
+        """It was recorded after it: a worker who came in time has moved the row."""
+        monkeypatch.setattr(chunks, "AT_ONCE", 4000 if at_once else 0)
+        told = []
+        for late in (False, True):
+            row = a_subscription(a_client(), a_service(20), a_plan(0))
+            change = approved(a_raise(filter={"subscription": row.pk}), "current")
+            if not late:
+                drained()
+            before = change.effective_at - SECOND / 10_000
+            Subscription.objects.filter(pk=row.pk).update(ended_at=before)
+            drained()
+            entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("effective_at")
+            told.append(
+                (
+                    stands(row),
+                    entries.values_list("price", "price_state", "period_only").last(),
+                    paid(row, change.effective_at),
+                    outcomes.outcome(change) | {"drift": None},
+                    one_as_of(clock(), row.pk)[0]["price"],
+                )
+            )
+            assert accounted(change)
+        assert not book_check.check().differs
+        assert told[0] == told[1]
+        assert told[0][0][:2] == (20, "negotiated")
 
     def test_another_client_has_its_price(self, change, row):
         Subscription.objects.filter(pk=row.pk).update(client=a_client())

@@ -1,9 +1,9 @@
 """A price that is written to a row whose lock has ended, or that a change keeps, by whoever sees
 only what is stored.
 
-No worker has written down yet that the lock has ended: so the row follows, and has the rule's price,
-as it would if one had. And where a change for new subscriptions only has kept it since, the price
-that is written stands upon that lock, and not upon what the row was before.
+No worker has written down yet that the lock has ended: so the row follows, at the rule's price, as
+it would if one had. And where a change for new subscriptions only has kept it since, the price that
+is written stands upon that lock, and not upon what the row was before.
 """
 
 from django.db import migrations
