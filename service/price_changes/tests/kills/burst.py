@@ -210,7 +210,8 @@ class Burst:
             if chance.random() < 0.5:
                 until = timezone.now() + timedelta(seconds=chance.uniform(0.1, 0.6))
             price_state.lock(row, until, "asked for it", "carl")
-            self.told("lock", row=row)
+            if until is None or timezone.now() < until:  # else it may have ended as it was written
+                self.told("lock", row=row)
 
         def follow() -> None:
             row = chance.choice(self.rows)
