@@ -827,9 +827,19 @@ BEGIN
                         SELECT service_id, plan_id, 1, price, 0, 0 FROM services_subscription
                          WHERE price_state = 'follows' AND ended_at > now) follower
                  GROUP BY service_id, plan_id) pair
-          JOIN (SELECT id, list_price_at(id, now) AS full_price
+          JOIN (SELECT id, coalesce(
+                (SELECT value FROM services_cataloguevalue
+                  WHERE service_id = services_service.id AND effective_at <= now AND value IS NOT NULL
+                    AND NOT undone @> now AND NOT coalesce(held, value_is_held(id))
+                  ORDER BY effective_at DESC, id DESC LIMIT 1),
+                full_price) AS full_price
                   FROM services_service OFFSET 0) service ON service.id = service_id
-          JOIN (SELECT id, discount_at(id, now) AS discount_percent
+          JOIN (SELECT id, coalesce(
+                (SELECT value FROM services_cataloguevalue
+                  WHERE plan_id = services_plan.id AND effective_at <= now AND value IS NOT NULL
+                    AND NOT undone @> now AND NOT coalesce(held, value_is_held(id))
+                  ORDER BY effective_at DESC, id DESC LIMIT 1),
+                discount_percent) AS discount_percent
                   FROM services_plan OFFSET 0) plan ON plan.id = plan_id
          WHERE followers <> 0
          UNION ALL
@@ -1859,20 +1869,27 @@ SELECT id,
     plan_type,
     (
         CASE
-            WHEN ( SELECT catalogue_late(book_now()) AS catalogue_late) THEN discount_at(id, book_now())
-            ELSE (discount_percent)::integer
+            WHEN ( SELECT catalogue_late(book_now()) AS catalogue_late) THEN COALESCE(( SELECT services_cataloguevalue.value
+               FROM services_cataloguevalue
+              WHERE ((services_cataloguevalue.plan_id = plan.id) AND (services_cataloguevalue.effective_at <= ( SELECT book_now() AS book_now)) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> ( SELECT book_now() AS book_now))) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+              ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+             LIMIT 1), (discount_percent)::numeric)
+            ELSE (discount_percent)::numeric
         END)::smallint AS discount_percent
-   FROM services_plan;
+   FROM services_plan plan;
 
 CREATE VIEW service_in_force AS
 SELECT id,
     name,
-    (
         CASE
-            WHEN ( SELECT catalogue_late(book_now()) AS catalogue_late) THEN list_price_at(id, book_now())
+            WHEN ( SELECT catalogue_late(book_now()) AS catalogue_late) THEN COALESCE(( SELECT services_cataloguevalue.value
+               FROM services_cataloguevalue
+              WHERE ((services_cataloguevalue.service_id = service.id) AND (services_cataloguevalue.effective_at <= ( SELECT book_now() AS book_now)) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> ( SELECT book_now() AS book_now))) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+              ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+             LIMIT 1), full_price)
             ELSE full_price
-        END)::numeric(12,2) AS full_price
-   FROM services_service;
+        END AS full_price
+   FROM services_service service;
 
 CREATE VIEW subscription_in_force AS
 SELECT subscription.id,
@@ -1884,7 +1901,19 @@ SELECT subscription.id,
             WHEN (subscription.ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN subscription.price
             ELSE COALESCE(kept.price,
             CASE
-                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN price_rule_at(subscription.service_id, subscription.plan_id, subscription.judged_at)
+                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN price_rule(COALESCE(( SELECT services_cataloguevalue.value
+                   FROM services_cataloguevalue
+                  WHERE ((services_cataloguevalue.service_id = subscription.service_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+                  ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+                 LIMIT 1), ( SELECT services_service.full_price
+                   FROM services_service
+                  WHERE (services_service.id = subscription.service_id))), (COALESCE(( SELECT services_cataloguevalue.value
+                   FROM services_cataloguevalue
+                  WHERE ((services_cataloguevalue.plan_id = subscription.plan_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+                  ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+                 LIMIT 1), (( SELECT services_plan.discount_percent
+                   FROM services_plan
+                  WHERE (services_plan.id = subscription.plan_id)))::numeric))::integer)
                 ELSE NULL::numeric
             END, subscription.price)
         END AS price,

@@ -380,3 +380,23 @@ def test_a_price_that_is_written_to_whom_its_revert_lets_follow_is_the_rule_s(sw
     drained()
     assert stands(row)[:2] == (100, "follows")
     assert not book_check.check().differs
+
+
+def test_who_came_behind_one_is_kept_by_the_next_one(moved_clock):
+    """The step of the first finds who came behind it, and nobody has begun the second."""
+    phone, plan = a_service(100), a_plan(0)
+    a_subscription(service=phone, plan=plan)
+    first = scheduled(clock(), kind="discount", plan=plan.pk, new_value=10, for_new_only=True)
+    row = a_subscription(service=phone, plan=plan)
+    assert stands(row)[:2] == (90, "follows")
+    assert starting.start_due()
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    assert plan_due()
+    assert chunks.take_chunk(PRICE, set(), {}, None) is not None
+    assert stands(row)[:2] == (90, "follows")
+    drained()
+    assert stands(row)[:2] == (90, "locked")
+    assert list(
+        LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk").values_list("price")
+    ) == [(90,), (90,)]
+    assert outcomes.outcome(first)["applied"] == 1

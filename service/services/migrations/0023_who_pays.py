@@ -18,6 +18,9 @@ of the book has the newest boundary that has passed, and must not come back to w
 
 Of boundaries only the instant is kept where they cancel each other out: for one client alone they
 may not.
+
+Replaced: `late_copies`, in 0027, and `subtotal_in_force`, in 0024. services/schema.sql has what
+stands now.
 """
 
 from django.db import migrations, models

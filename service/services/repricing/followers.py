@@ -26,7 +26,7 @@ from services.repricing import accounts
 from services.repricing.locks import LockHeld
 from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
 
-LOCKED = Subscription.PriceState.LOCKED
+FOLLOWS, LOCKED = Subscription.PriceState.FOLLOWS, Subscription.PriceState.LOCKED
 # What was in force the moment before its end.
 PRICE_AT_END = Func(
     F("service_id"),
@@ -89,7 +89,13 @@ def moved_by(
     there_at = events[0].effective_at if events else BookNow()
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
     if not events:
-        return write_price(followers.exclude(price=price), price), None
+        differing = followers.exclude(price=price)
+        if keeps_at is not None:
+            unkept = _unkept(differing)
+            if not unkept:
+                return 0, None
+            differing = differing.filter(pk__in=unkept)
+        return write_price(differing, price), None
     if len(events) > 1 or keeps_at is not None:
         return _move_through(events, followers, price, alone, keeps_at), None
     [event] = events
@@ -100,6 +106,17 @@ def moved_by(
     ended = followers.filter(ended_at__lte=BookNow())
     moved_too = _move_through(events, ended, price, alone, None)
     return moved + moved_too, None if moved_too else event.change_id
+
+
+def _unkept(followers: SubscriptionQuerySet) -> list[int]:
+    """Those whom no step locks that is still to be done or planned."""
+    # Locked in a statement of their own: the next one sees what those have written whom it has
+    # waited for.
+    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
+    if not locked:
+        return []
+    follow = Subscription.objects.in_force().filter(pk__in=locked, price_state=FOLLOWS)
+    return list(follow.values_list("pk", flat=True))
 
 
 RULE_AT = """
