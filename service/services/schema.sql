@@ -832,14 +832,14 @@ BEGIN
                   WHERE service_id = services_service.id AND effective_at <= now AND value IS NOT NULL
                     AND NOT undone @> now AND NOT coalesce(held, value_is_held(id))
                   ORDER BY effective_at DESC, id DESC LIMIT 1),
-                full_price) AS full_price
+                full_price)::numeric AS full_price
                   FROM services_service OFFSET 0) service ON service.id = service_id
           JOIN (SELECT id, coalesce(
                 (SELECT value FROM services_cataloguevalue
                   WHERE plan_id = services_plan.id AND effective_at <= now AND value IS NOT NULL
                     AND NOT undone @> now AND NOT coalesce(held, value_is_held(id))
                   ORDER BY effective_at DESC, id DESC LIMIT 1),
-                discount_percent) AS discount_percent
+                discount_percent)::integer AS discount_percent
                   FROM services_plan OFFSET 0) plan ON plan.id = plan_id
          WHERE followers <> 0
          UNION ALL

@@ -57,13 +57,13 @@ LATE_COPIES = import_module("services.migrations.0023_who_pays").SUBTOTALS
 LATE_COPIES = LATE_COPIES[
     LATE_COPIES.index("CREATE FUNCTION late_copies") : LATE_COPIES.index("CREATE VIEW")
 ].replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
-for called, thing, stored in (
-    ("list_price_at(id, now)", "service_id = services_service.id", "full_price"),
-    ("discount_at(id, now)", "plan_id = services_plan.id", "discount_percent"),
+for called, thing, stored, kind in (
+    ("list_price_at(id, now)", "service_id = services_service.id", "full_price", "numeric"),
+    ("discount_at(id, now)", "plan_id = services_plan.id", "discount_percent", "integer"),
 ):
     assert called in LATE_COPIES, called
     value = VALUE.format(thing=thing, at="now", stored=stored)
-    LATE_COPIES = LATE_COPIES.replace(called, value)
+    LATE_COPIES = LATE_COPIES.replace(called, f"{value}::{kind}")
 
 
 class Migration(migrations.Migration):
