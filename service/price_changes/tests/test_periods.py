@@ -27,6 +27,7 @@ from price_changes.tests.changes import (
 from services import ledger
 from services.audit import book_check
 from services.ledger import recorded
+from services.ledger.page import one_as_of
 from services.models import LedgerEntry, Subscription
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
@@ -254,6 +255,24 @@ class TestWhetherSilenceMeansThatNothingIsNew:
 
 @pytest.mark.django_db
 class TestPriceChanges:
+    def test_have_not_moved_whose_end_is_put_before_them(self):
+        row = a_subscription(service=a_service(20))
+        before = clock()
+        applied(planned(kind="set", adjustment="add", operand="5"), "current")
+        as_set = clock()
+        update(row, ended_at=before)
+        ended = {"state": "ended"}
+        now = a_reader().get("/api/subscriptions/", ended).json()["result"]
+        then = a_reader().get("/api/subscriptions/", ended | {"as_of": clock().isoformat()})
+        assert then.json()["result"] == now
+        assert [one["price"] for one in now] == [20]
+
+        def told(at, known_at):
+            return one_as_of(at, row.pk, known_at=known_at)[0]["price"]
+
+        assert told(clock(), clock()) == 20
+        assert told(as_set, as_set) == 25  # it had not ended, for all that was known
+
     def test_take_back_a_price_though_an_end_was_given_since(self):
         """I5: nobody has touched the price."""
         rows = [a_subscription(service=a_service(20)) for _ in range(3)]

@@ -23,10 +23,16 @@ AS_OF_FILTERS = ("service", "plan", "client", "state")
 #
 # What a follower pays no entry decides, but the values of the catalogue that are in force then:
 # so it makes no difference when a worker came. One that had ended when it was recorded, at another
-# price than the rule's, has paid what was said.
+# price than the rule's, has paid what was said. And one whose end was put before its last price has
+# paid what the end says.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NOT NULL THEN kept.price
+            WHEN NOT follows AND ended_at <= effective_at
+            THEN coalesce((SELECT price FROM services_ledgerentry period
+                            WHERE period.subscription_id = entry.subscription_id
+                              AND period_only AND period.id > entry_id {recorded_of_end}
+                            ORDER BY id DESC LIMIT 1), entry.price)
             WHEN NOT follows
               OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
              AND entry.price <> price_rule_at(service_id, plan_id,
@@ -112,6 +118,7 @@ BY_ALL = {
     "moment": "%s::timestamptz AS at",
     "recorded": "",
     "recorded_of_gap": "",
+    "recorded_of_end": "",
     "period": """
           LEFT JOIN services_subscription subscription
             ON subscription.id = newest.subscription_id
@@ -129,6 +136,7 @@ BY_KNOWN = {
     "moment": "%s::timestamptz AS at, %s::timestamptz AS known",
     "recorded": "AND recorded_at <= moment.known",
     "recorded_of_gap": "AND recorded_at <= %s",
+    "recorded_of_end": "AND period.recorded_at <= entry.known",
     "period": """
           LEFT JOIN LATERAL period_known(newest.subscription_id, moment.known) told ON true""",
     "started_at": "told.started_at",
