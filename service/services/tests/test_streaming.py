@@ -429,12 +429,12 @@ class TestBesideOthers:
 
 def hide_plans(person):
     """From now on every chunk fails."""
-    person.execute("ALTER TABLE services_plan RENAME TO hidden_plan")
+    person.execute("ALTER VIEW plan_in_force RENAME TO hidden_plan")
     person.commit()
 
 
 def show_plans(person):
-    person.execute("ALTER TABLE hidden_plan RENAME TO services_plan")
+    person.execute("ALTER VIEW hidden_plan RENAME TO plan_in_force")
     person.commit()
 
 
