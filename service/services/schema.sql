@@ -798,6 +798,8 @@ CREATE OR REPLACE FUNCTION late_copies()
  RETURNS TABLE(service_id bigint, plan_id bigint, amount numeric, paid_subscriptions bigint, paid_amount numeric)
  LANGUAGE plpgsql
  STABLE ROWS 10
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
