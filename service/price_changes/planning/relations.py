@@ -11,24 +11,26 @@ from django.db import connection
 
 SQL = tuple[str, list[Any]]
 
+# Where all rows are read, what a row pays is told once, and not wherever it is named. Of a few it
+# would be told of all.
+ONCE = "OFFSET 0"
 # A set is judged by the rows as they are written; the catalogue by what is in force, though it may
 # not be copied yet.
 WRITTEN = {
     "subscriptions": "services_subscription",
     "services": "services_service",
     "plans": "services_plan",
-    "once": "",
+    "once": ONCE,
 }
 IN_FORCE = {
     "subscriptions": "subscription_in_force",
     "services": "service_in_force",
     "plans": "plan_in_force",
-    "once": "",
+    "once": ONCE,
 }
 # A set that is to come is judged by what will be in force at its instant, where that is another
 # thing than what is written. A price of None is the rule's. Of a whole set each service and each
-# plan is asked once, and not for each row, and what a row pays is told once, and not wherever it is
-# named: `once` is OFFSET 0 there.
+# plan is asked once, and not for each row.
 TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, ended_at,
@@ -62,14 +64,14 @@ def standing_at(
 ) -> Mapping[str, str]:
     """The relations that say how rows stand now, or will at an instant, by what is known.
 
-    `whole`: of all rows of a set, and not of some. `late`: what `late_at` has found; asked by one
-    query, if left out.
+    `whole`: of all rows of a change, and not of a few. `late`: what `late_at` has found; asked by
+    one query, if left out.
     """
+    shape = {"at": literal(at), "once": ONCE if whole else ""}
     if at not in (late_at([at]) if late is None else late):
-        return WRITTEN
+        return WRITTEN | {"once": shape["once"]}
     if at is None:
-        return IN_FORCE
-    shape = {"at": literal(at), "once": "OFFSET 0" if whole else ""}
+        return IN_FORCE | {"once": shape["once"]}
     return {name: sql.format(**shape) for name, sql in TO_COME.items()}
 
 

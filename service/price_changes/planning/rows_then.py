@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from price_changes.models import PriceChange
-from price_changes.planning.relations import SQL, TO_COME, WRITTEN, fetch, literal
+from price_changes.planning.relations import ONCE, SQL, TO_COME, WRITTEN, fetch, literal
 from price_changes.planning.rows_sql import rows_sql
 from services.ledger.point_in_time import as_of
 from services.models import CatalogueValue
@@ -44,7 +44,6 @@ CATALOGUE_BEFORE = {
     "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
                                 ended_at, CASE WHEN price_state <> 'follows' THEN price END AS price
                            FROM services_subscription)""",
-    "once": "{once}",
 }
 BEHIND = """
 SELECT min(value.id) FROM services_cataloguevalue value
@@ -68,7 +67,7 @@ def rows_then(change: PriceChange) -> SQL:
     [(number,)] = fetch(BEHIND, {"at": at, "approval": change.approval})
     of = dict(WRITTEN)
     if moved:
-        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans", "once")}, at)
+        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans")}, at)
     if number is not None:
         of |= _of_catalogue(CATALOGUE_BEFORE, at, number)
     rows, params = rows_sql(change, at, of)
@@ -84,5 +83,5 @@ def rows_then(change: PriceChange) -> SQL:
 
 
 def _of_catalogue(shapes: dict[str, str], at: datetime, number: int = 0) -> dict[str, str]:
-    shape = {"at": literal(at), "number": number, "once": "OFFSET 0"}
+    shape = {"at": literal(at), "number": number, "once": ONCE}
     return {name: sql.format(**shape) for name, sql in shapes.items()}
