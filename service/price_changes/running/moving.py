@@ -41,9 +41,17 @@ SELECT stretch.id, max(next.id), count(next.id)
  GROUP BY stretch.id
 """
 
-MOVED_SINCE = lock_ends.MOVED_SINCE.format(
-    since="%(effective)s", service="%(service)s", plan="%(plan)s"
-)
+# Up to a change for new subscriptions only, which keeps whom the set lets follow, by its own steps.
+MOVED_SINCE = f"""
+       SELECT * FROM ({
+    lock_ends.MOVED_SINCE.format(since="%(effective)s", service="%(service)s", plan="%(plan)s")
+}) moved
+        WHERE NOT EXISTS (
+              SELECT FROM services_cataloguevalue keep
+               WHERE for_new_only AND value IS NOT NULL AND NOT undone @> effective_at
+                 AND effective_at > %(effective)s AND effective_at <= moved.effective_at
+                 AND (service_id = %(service)s OR plan_id = %(plan)s))
+"""  # noqa: S608 - constants
 LATE = f"SELECT max(effective_at) FROM ({MOVED_SINCE}) moved"  # noqa: S608 - a constant
 
 # Judged by what this statement sees and without a lock, which would write each row once more. A

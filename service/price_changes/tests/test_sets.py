@@ -261,6 +261,22 @@ class TestWhatWasRecordedSince:
         assert told[0] == told[1]
         assert told[0][0][:2] == (20, "negotiated")
 
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_who_follows_by_it_is_kept_by_one_for_new_only(self, monkeypatch, row, at_once):
+        """And is not taken through what came behind that one."""
+        monkeypatch.setattr(chunks, "AT_ONCE", 4000 if at_once else 0)
+        price_state.lock(row.pk, None, "asked", "ann")
+        approved(planned(kind="set", adjustment="release"), "current")
+        scheduled(
+            clock(), kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+        )
+        Service.objects.filter(pk=row.service_id).update(full_price=120)
+        drained()
+        assert stands(row)[:2] == (20, "locked")
+        assert paid(row, clock()) == (20, "locked")
+        assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
+        assert not book_check.check().differs
+
     def test_another_client_has_its_price(self, change, row):
         Subscription.objects.filter(pk=row.pk).update(client=a_client())
         assert self.comes(change, row) == (25, "negotiated")
