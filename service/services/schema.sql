@@ -1429,6 +1429,19 @@ BEGIN
                       clock);
     writer := ledger_author();
 
+    -- A change for new subscriptions only has come while this write waited: it is done once more.
+    IF TG_OP = 'UPDATE' AND NOT keeps AND change IS NULL AND keeps_late(clock) THEN
+        PERFORM set_config('pricebook.kept', 'on', true);
+        UPDATE services_subscription subscription SET (client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at) = (
+               SELECT client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at FROM old_rows known WHERE known.id = subscription.id)
+         WHERE id IN (SELECT id FROM old_rows);
+        PERFORM set_config('pricebook.kept', '', true);
+        UPDATE services_subscription subscription SET (client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at) = (
+               SELECT client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at FROM new_rows known WHERE known.id = subscription.id)
+         WHERE id IN (SELECT id FROM new_rows);
+        RETURN NULL;
+    END IF;
+
     -- The update in these statements fires this function again: it has nothing to do there.
     PERFORM set_config('pricebook.kept', 'on', true);
     IF TG_OP = 'INSERT' THEN

@@ -37,7 +37,8 @@ TO_COME = {
               CASE WHEN kept.price IS NOT NULL THEN kept.price
                    WHEN written.price_state <> 'follows'
                      OR ended_at <= (SELECT copies_late_since({at})) THEN written.price
-                   WHEN ended_at <= {at} THEN price_rule_at(service_id, plan_id, ended_at)
+                   WHEN ended_at <= {at}
+                   THEN price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
                END AS price,
               coalesce(kept.price_state, written.price_state) AS price_state,
               CASE WHEN kept.price IS NULL THEN written.locked_until ELSE kept.locked_until

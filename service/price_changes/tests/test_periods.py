@@ -24,7 +24,7 @@ from price_changes.tests.changes import (
     scheduled,
     started,
 )
-from services import ledger
+from services import ledger, price_state
 from services.audit import book_check
 from services.ledger import recorded
 from services.ledger.page import one_as_of
@@ -272,6 +272,19 @@ class TestPriceChanges:
 
         assert told(clock(), clock()) == 20
         assert told(as_set, as_set) == 25  # it had not ended, for all that was known
+
+    def test_have_not_moved_whose_end_is_put_before_them_by_what_was_known(self):
+        row = a_subscription(service=a_service(20))
+        first = clock()
+        price_state.negotiate(row.pk, 30, "a deal", "ann")
+        second = clock()
+        applied(planned(kind="set", adjustment="add", operand="5"), "current")
+        known = []
+        for end in (second, first):
+            update(row, ended_at=end)
+            known.append(clock())
+        prices = [one_as_of(clock(), row.pk, known_at=at)[0]["price"] for at in known]
+        assert prices == [30, 20]
 
     def test_take_back_a_price_though_an_end_was_given_since(self):
         """I5: nobody has touched the price."""

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import standing
-from price_changes.planning.preview import PREVIEW, count
+from price_changes.planning.preview import PREVIEW, count, listed
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.running import lifecycle, listing, outcomes
 from price_changes.tests.changes import (
@@ -159,9 +159,7 @@ END $$
 
 class TestItsPreview:
     def test_behind_a_list_price_asks_the_catalogue_once_for_each_service(self):
-        """And once for who ends before. For each row, and wherever the price is named, it took 80
-        times as long.
-        """
+        """And once for who ends before; for each of the 200 rows it would be asked 20,200 times."""
         first = a_book(subscriptions=200, services=3, plans=2).first()
         at = clock()
         approved(planned(
@@ -178,8 +176,18 @@ class TestItsPreview:
         assert rows == 200
         assert asked == 2 * (3 + 1)  # there are two groupings
 
+    def test_has_who_ends_before_at_the_price_of_the_moment_before(self, row):
+        at = clock() + SECOND
+        for value, later in ((7, at), (9, at + SECOND)):
+            approved(planned(
+                kind="list_price", service=row.service_id, new_value=value, effective_at=later
+            ))  # fmt: skip
+        Subscription.objects.filter(pk=row.pk).update(ended_at=at + SECOND)
+        [told] = listed(a_raise(effective_at=at + 2 * SECOND))
+        assert (told["old_price"], told["reason"]) == (7, "ended")
+
     def test_of_the_catalogue_names_a_price_once(self, row):
-        """Wherever it is needed, it was 1,919 look-ups, and 50 ms to plan them for one row."""
+        """Named wherever it is needed, it would be 1,919 look-ups to plan, for one row too."""
         change = planned(kind="list_price", service=row.service_id, new_value=7)
         sql, params = rows_sql(change)
         with connection.cursor() as cursor:
@@ -260,6 +268,14 @@ class TestWhatWasRecordedSince:
         assert not book_check.check().differs
         assert told[0] == told[1]
         assert told[0][0][:2] == (20, "negotiated")
+
+    def test_an_end_before_the_instant_leaves_what_was_said_behind_it(self, row):
+        change = approved(a_raise(), "current")
+        before = change.effective_at - SECOND / 10_000
+        Subscription.objects.filter(pk=row.pk).update(ended_at=before)
+        Subscription.objects.filter(pk=row.pk).update(price=9, price_state="negotiated")
+        assert self.comes(change, row) == (25, "negotiated")
+        assert stands(row)[:2] == (9, "negotiated")
 
     @pytest.mark.parametrize("at_once", [True, False])
     def test_who_follows_by_it_is_kept_by_one_for_new_only(self, monkeypatch, row, at_once):

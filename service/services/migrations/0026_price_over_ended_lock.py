@@ -4,7 +4,12 @@ only what is stored.
 No worker has written down yet that the lock has ended: so the row follows, at the rule's price, as
 it would if one had. And where a change for new subscriptions only has kept it since, the price that
 is written stands upon that lock, and not upon what the row was before.
+
+Nor does a write know of such a change that came into force while it waited for the locks of service
+and plan, since its rows were judged before: it is done once more, behind the change.
 """
+
+from importlib import import_module
 
 from django.db import migrations
 
@@ -75,8 +80,34 @@ BEGIN
 END $$;
 """
 
+WRITTEN = import_module("services.migrations.0024_kept_and_held").WRITTEN
+SAYS_WHO = "    writer := ledger_author();\n"
+assert WRITTEN.count(SAYS_WHO) == 1
+COLUMNS = (
+    "client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at,"
+    " ended_at"
+)
+AGAIN = f"""
+        UPDATE services_subscription subscription SET ({COLUMNS}) = (
+               SELECT {COLUMNS} FROM {{rows}} known WHERE known.id = subscription.id)
+         WHERE id IN (SELECT id FROM {{rows}});
+"""  # noqa: S608 - constants
+WRITTEN = WRITTEN.replace(
+    SAYS_WHO,
+    f"""{SAYS_WHO}
+    -- A change for new subscriptions only has come while this write waited: it is done once more.
+    IF TG_OP = 'UPDATE' AND NOT keeps AND change IS NULL AND keeps_late(clock) THEN
+        PERFORM set_config('pricebook.kept', 'on', true);
+        {AGAIN.format(rows="old_rows").strip()}
+        PERFORM set_config('pricebook.kept', '', true);
+        {AGAIN.format(rows="new_rows").strip()}
+        RETURN NULL;
+    END IF;
+""",
+)
+
 
 class Migration(migrations.Migration):
     dependencies = [("services", "0025_known_at")]
     # Not to be reversed, as those that it follows.
-    operations = [migrations.RunSQL([CUT, KEPT])]
+    operations = [migrations.RunSQL([CUT, KEPT, WRITTEN])]

@@ -1,6 +1,6 @@
 """What is in force, looked up in place.
 
-A function whose body has a subquery can't be inlined: a call costs five times what its subquery
+A function whose body has a subquery can't be inlined: a call costs several times what its subquery
 does, and a page of 100 rows made 400 while a list price was due. So the views and `late_copies`
 have the subqueries of `list_price_at` and `discount_at` themselves, and the views ask the clock
 once. And `late_copies` is planned once a session. Its plan knows no instant, and would take each

@@ -97,22 +97,30 @@ def moved_by(
             differing = differing.filter(pk__in=unkept)
         return write_price(differing, price), None
     if len(events) > 1 or keeps_at is not None:
-        return _move_through(events, followers, price, alone, keeps_at), None
+        pair = service_id, plan_id
+        return _move_through(events, followers, pair, price, alone, keeps_at), None
     [event] = events
     differing = followers.active().exclude(price=price)
     moved = write_price(differing, price, event.change_id, event.effective_at)
     # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
     # one whose end is still to come: it has been moved.
     ended = followers.filter(ended_at__lte=BookNow())
-    moved_too = _move_through(events, ended, price, alone, None)
+    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, None)
     return moved + moved_too, None if moved_too else event.change_id
+
+
+def _locked(followers: SubscriptionQuerySet) -> list[int]:
+    """Lock the rows; their ids.
+
+    In a statement of their own: the next one sees what those have written whom it has waited for.
+    """
+    rows = followers.order_by().select_for_update(no_key=True)
+    return list(rows.values_list("pk", flat=True))
 
 
 def _unkept(followers: SubscriptionQuerySet) -> list[int]:
     """Those whom no step locks that is still to be done or planned."""
-    # Locked in a statement of their own: the next one sees what those have written whom it has
-    # waited for.
-    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
+    locked = _locked(followers)
     if not locked:
         return []
     follow = Subscription.objects.in_force().filter(pk__in=locked, price_state=FOLLOWS)
@@ -237,28 +245,23 @@ RETURNING id, subscription_id
 def _move_through(
     events: list[Event],
     followers: SubscriptionQuerySet,
+    pair: tuple[int, int],
     price: Decimal,
     alone: bool,
     keeps_at: datetime | None,
 ) -> int:
-    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
-    locked = list(
-        followers.order_by()
-        .select_for_update(no_key=True)
-        .values_list("pk", "service_id", "plan_id")
-    )
+    locked = _locked(followers)
     if not locked:
         return 0
-    _, service_id, plan_id = locked[0]
     columns = dict(zip(Event._fields, map(list, zip(*events, strict=True)), strict=True))
     with connection.cursor() as cursor:
         cursor.execute(
             THROUGH,
             {
                 **columns,
-                "service": service_id,
-                "plan": plan_id,
-                "ids": [pk for pk, *_ in locked],
+                "service": pair[0],
+                "plan": pair[1],
+                "ids": locked,
                 "keeps_at": keeps_at,
             },
         )
@@ -317,8 +320,7 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
         "until": repricing.locked_until,
         "why": f"Price change {repricing.change_id} is for new subscriptions only",
     }
-    # Locked in a statement of their own: the next one sees the entries of whom it has waited for.
-    locked = list(followers.order_by().select_for_update(no_key=True).values_list("pk", flat=True))
+    locked = _locked(followers)
     with ledger_origin(repricing.change_id, repricing.effective_at):
         kept = (
             followers.filter(pk__in=locked)

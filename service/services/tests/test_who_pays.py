@@ -31,6 +31,7 @@ from services.reading.filters import BookFilter
 from services.reading.total import Total, figures, fold
 from services.tasks import fold_total
 from services.tests.factories import (
+    a_book,
     a_client,
     a_plan,
     a_reader,
@@ -512,6 +513,20 @@ def right_all_along(clock: MovedClock) -> bool:
 
 INSERT, UPDATE, DELETE = (f"subtotal_of_{each}" for each in ("insert", "update", "delete"))
 LATE = "late_copies"
+BY_INDEXES = "SET enable_seqscan TO 'off'"
+
+
+def scans_for_late_copies() -> int:
+    """How often it reads all subscriptions. Each is planned for the first time."""
+    scans = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'services_subscription'"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{scans} UNION ALL SELECT 0")
+        before = cursor.fetchone()[0]
+        cursor.execute("SELECT count(*) FROM late_copies()")
+        cursor.execute(f"{scans} UNION ALL SELECT 0")
+        return int(cursor.fetchone()[0] - before)
+
+
 MUTANTS = [
     *[
         (function, *texts)
@@ -554,6 +569,18 @@ class TestProtections:
     def test_are_missed_when_one_is_taken_out(self, moved_clock, function, text, mutant):
         with replaced(function, lambda definition: definition.replace(text, mutant)):
             assert not right_all_along(moved_clock)
+
+    def test_late_copies_are_found_by_indexes_though_the_plan_knows_no_instant(self):
+        service = a_book(subscriptions=2000, services=2, plans=1).first().service
+        # The plan takes a third of these for such as have yet to end.
+        Subscription.objects.update(started_at=book_clock() - 2 * HOUR)
+        Subscription.objects.update(ended_at=book_clock() - HOUR)
+        Service.objects.filter(pk=service.pk).update(full_price=7)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE services_subscription")
+        assert scans_for_late_copies() == 0
+        with replaced(LATE, lambda definition: definition.replace(BY_INDEXES, "")):
+            assert scans_for_late_copies() > 0
 
     @pytest.mark.django_db(transaction=True)
     def test_without_counting_what_passed_the_fold_would_bring_an_old_version_back(

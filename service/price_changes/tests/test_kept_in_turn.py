@@ -1,0 +1,160 @@
+"""Whom a change for new subscriptions only keeps, while steps of others come before its own.
+
+And prices that are written to them by whoever sees only what is stored.
+"""
+
+import pytest
+from django.db.models import F
+
+from price_changes.models import PriceChange
+from price_changes.running import lifecycle, outcomes, starting
+from price_changes.tests.changes import SECOND, clock, drained, planned, scheduled, stands
+from services import ledger, price_state
+from services.audit import book_check
+from services.models import LedgerEntry, Service, Subscription
+from services.repricing import chunks
+from services.repricing.movers import PRICE
+from services.repricing.planning import plan_due
+from services.tests.factories import a_client, a_plan, a_service, a_subscription
+from services.tests.interleaving import Pause, in_background
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first(moved_clock, ends):
+    """The step of the edit takes its rows through what has come since, but for whom others keep."""
+    phone = a_service(100)
+    a_subscription(service=phone)
+    Service.objects.update(full_price=90)
+    until_then = clock() + 3600 * SECOND
+    row = a_subscription(service=phone, ended_at=until_then if ends else None)
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    starting.start_due()
+    Service.objects.update(full_price=120)
+    edited = clock()
+    moved_clock.to(until_then)
+    drained()
+    entry = ledger.explain(row.pk, edited)
+    assert (entry.price, entry.price_state) == (90, "locked")
+    assert Subscription.objects.get(pk=row.pk).price == 90
+    assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
+
+
+def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
+    """The step of an earlier edit comes before a worker has begun the change."""
+    phone = a_service(100)
+    a_subscription(service=phone)
+    row = a_subscription(service=phone)
+    price_state.negotiate(row.pk, 5, "as agreed", "ann")
+    Service.objects.update(full_price=120)
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    price_state.follow(row.pk, "ann")
+    assert plan_due()
+    assert chunks.take_chunk(PRICE, set(), {}, None) == 1  # the other one
+    drained()
+    assert Subscription.objects.get(pk=row.pk).price == 150
+    entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk")
+    assert list(entries.values_list("price", "price_state")) == [
+        (100, "follows"),
+        (5, "negotiated"),
+        (150, "follows"),
+    ]
+
+
+@pytest.mark.parametrize("swept", [True, False])
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_price_that_is_written_to_whom_it_keeps_stands_upon_its_lock(moved_clock, locked, swept):
+    """By whoever sees what is stored: the lock of before, which has ended, or that it follows."""
+    row = a_subscription(service=a_service(100))
+    ends = clock() + SECOND
+    if locked:
+        price_state.lock(row.pk, ends, "as agreed", "ann")
+    scheduled(
+        ends + SECOND, kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+    )
+    moved_clock.to(ends + 2 * SECOND)
+    if swept:
+        drained()
+    Subscription.objects.filter(pk=row.pk).update(price=F("price") + 1)
+    drained()
+    [change] = PriceChange.objects.all()
+    why = f"Price change {change.pk} is for new subscriptions only"
+    assert stands(row)[:4] == (101, "locked", None, why)
+    assert not book_check.check().differs
+    assert ledger.explain(row.pk).price == 101
+
+
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_price_that_is_written_to_whom_its_revert_lets_follow_is_the_rule_s(swept):
+    row = a_subscription(service=a_service(100))
+    change = scheduled(
+        clock(), kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+    )
+    drained()
+    assert stands(row)[:2] == (100, "locked")
+    lifecycle.revert(change.pk, "carl", approve_too=True)
+    if swept:
+        drained()
+    Subscription.objects.filter(pk=row.pk).update(price=F("price") + 1)
+    assert stands(row)[:2] == (100, "follows")
+    drained()
+    assert stands(row)[:2] == (100, "follows")
+    assert not book_check.check().differs
+
+
+def test_who_came_behind_one_is_kept_by_the_next_one(moved_clock):
+    """The step of the first finds who came behind it, and nobody has begun the second."""
+    phone, plan = a_service(100), a_plan(0)
+    a_subscription(service=phone, plan=plan)
+    first = scheduled(clock(), kind="discount", plan=plan.pk, new_value=10, for_new_only=True)
+    row = a_subscription(service=phone, plan=plan)
+    assert stands(row)[:2] == (90, "follows")
+    assert starting.start_due()
+    scheduled(clock(), kind="list_price", service=phone.pk, new_value="150", for_new_only=True)
+    assert plan_due()
+    assert chunks.take_chunk(PRICE, set(), {}, None) is not None
+    assert stands(row)[:2] == (90, "follows")
+    drained()
+    assert stands(row)[:2] == (90, "locked")
+    assert list(
+        LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk").values_list("price")
+    ) == [(90,), (90,)]
+    assert outcomes.outcome(first)["applied"] == 1
+
+
+WRITES = {
+    "another client": lambda rows: rows.update(client=a_client()),
+    "a price": lambda rows: rows.update(price=F("price") + 1),
+    "a lock": lambda rows: rows.update(price_state="locked", price_reason="asked"),
+    "an end": lambda rows: rows.update(ended_at=clock() + 3600 * SECOND),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.parametrize("waits", [True, False])
+def test_who_is_written_while_it_is_approved_is_kept(monkeypatch, what, waits):
+    """The write begins before it, and waits for it: so it stands behind it, as a later one does."""
+    row = a_subscription(service=a_service(100))
+    change = planned(kind="list_price", service=row.service_id, new_value="150", for_new_only=True)
+    pause = Pause(monkeypatch, lifecycle, "_decide")
+    approval = in_background(lifecycle.approve, change.pk, change.fingerprint, "bob", "current")
+    pause.until_reached()
+    if not waits:
+        pause.go_on()
+        approval.result()
+    write = in_background(WRITES[what], Subscription.objects.filter(pk=row.pk))
+    if waits:
+        write.until_it_waits()
+        pause.go_on()
+        approval.result()
+    write.result()
+    price = 101 if what == "a price" else 100
+    for _ in ("by the write", "and after the worker"):
+        assert stands(row)[:2] == (price, "locked")
+        told = ledger.explain(row.pk)
+        assert (told.price, told.price_state) == (price, "locked")
+        assert not book_check.check().differs
+        drained()
+    assert LedgerEntry.objects.filter(subscription_id=row.pk, change_id=change.pk).exists()
