@@ -3,13 +3,15 @@
 Every list price moves three times, so each subscription has four entries. Then, each way in turn:
 what the whole book paid at an instant (before the first move, and now), by the ledger and by the
 catalogue's history, which can tell only of subscriptions that follow and have never moved; the
-page of one client; the feed; and why. Both ways to a total must find the same one. The write is
+page of one client; the feed; and why. All ways to a total must find the same one: by the
+catalogue, by reading the whole ledger, and from points, which are made before. The write is
 one UPDATE of all prices, with its entries and (the control) with the trigger told to keep still.
 """
 
 import statistics
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -17,6 +19,7 @@ from django.db import connection, transaction
 from benchmarks import results
 from benchmarks.scratch import say, scratch_book
 from services import ledger, repricing
+from services.ledger import points
 from services.ledger.page import one_as_of, page_as_of
 from services.models import LedgerEntry, Subscription
 from services.reading.filters import BookFilter
@@ -61,14 +64,27 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     execute("VACUUM ANALYZE services_subscription")
     entries = LedgerEntry.objects.count()
 
-    for instant in (before, now):
-        by_history = execute(BY_HISTORY, {"at": instant})[0]
-        found = ledger.total_as_of(instant)
-        if (found.amount, found.subscriptions) != by_history:
-            raise AssertionError(f"{found} is not {by_history}")
+    assert_same(before, now)
+    whole = results.interleaved(
+        {
+            name: lambda call=call: milliseconds(call)
+            for name, call in {
+                "total of then, without points": lambda: ledger.total_as_of(before),
+                "list of then, without points": lambda: page_as_of(before, BookFilter(), None, 100),
+            }.items()
+        },
+        rounds,
+    )
+    started = time.perf_counter()
+    made = points.make(600)
+    execute("ANALYZE services_point")
+    say(f"  {made:,} points in {time.perf_counter() - started:.1f} s")
+    assert_same(before, now)
 
     middle = Subscription.objects.order_by("id")[Subscription.objects.count() // 2]
     of_client = BookFilter(client=middle.client_id)
+    of_service = BookFilter(service=middle.service_id)
+    ahead = now + timedelta(days=365)
     (place,) = execute(
         "SELECT xact, id FROM services_ledgerentry ORDER BY xact, id OFFSET %s LIMIT 1",
         [entries // 2],
@@ -79,7 +95,9 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             for name, call in {
                 "total of then, by the catalogue": lambda: execute(BY_HISTORY, {"at": before}),
                 "total of then": lambda: ledger.total_as_of(before),
+                "total of a service then": lambda: ledger.total_as_of(before, of_service),
                 "total as of now": lambda: ledger.total_as_of(now),
+                "total in a year": lambda: ledger.total_as_of(ahead),
                 "list of then, 100 rows and total": lambda: page_as_of(
                     before, BookFilter(), None, 100
                 ),
@@ -98,8 +116,16 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     say(f"  {sizes[0] / entries:.0f} bytes an entry, {sizes[1] / entries:.0f} in indexes")
     return [
         {"entries": entries, "what": name, "ms": statistics.median(times)}
-        for name, times in {**write, **read}.items()
+        for name, times in {**write, **whole, **read}.items()
     ]
+
+
+def assert_same(*instants: datetime) -> None:
+    for instant in instants:
+        by_history = execute(BY_HISTORY, {"at": instant})[0]
+        found = ledger.total_as_of(instant)
+        if (found.amount, found.subscriptions) != by_history:
+            raise AssertionError(f"{found} is not {by_history}")
 
 
 def update(kept: bool = False) -> float:

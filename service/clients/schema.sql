@@ -24,6 +24,11 @@ CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON clie
     FOR EACH STATEMENT
     EXECUTE FUNCTION book_changed();
 
+-- Its function: services/schema.sql
+CREATE TRIGGER client_backdated AFTER DELETE ON clients_client
+    FOR EACH ROW
+    EXECUTE FUNCTION client_backdated();
+
 -- added to auth_user, a table of another package --------------------------------------------------
 
 CREATE INDEX auth_user_email_upper ON auth_user USING btree (upper(email::text));

@@ -262,6 +262,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0 * 60,
         "options": {"expires": 60 * 60},
     },
+    "make points": {
+        "task": "services.tasks.make_points",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
     "forget old answers": {
         "task": "pricebook.tasks.forget_answers",
         "schedule": 60.0 * 60,

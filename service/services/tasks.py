@@ -13,6 +13,7 @@ from django.db import close_old_connections
 
 from services import repricing
 from services.audit import book_check
+from services.ledger import points
 from services.models import renew_clock
 from services.reading import total
 
@@ -56,6 +57,12 @@ def fold_total(all_to_come: bool = False, **kwargs: Any) -> None:
     """Merge the parts that writers have appended to the total, of starts and ends the near ones."""
     renew_clock()
     total.fold(ahead=None if all_to_come else total.HOUR)
+
+
+@shared_task(base=DatabaseTask)
+def make_points(**kwargs: Any) -> None:
+    """Make the points that are due: totals as of then stay as fast as now's."""
+    points.make(seconds=1.0)
 
 
 @shared_task(base=DatabaseTask)

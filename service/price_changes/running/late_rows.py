@@ -186,7 +186,7 @@ def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:
     sql, params = as_of(at, known_at=at, among=ids)
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} ORDER BY subscription_id", params)
-        return {pk: Standing(*row) for pk, *row, _ in cursor.fetchall()}
+        return {pk: Standing(*row) for pk, *row, _, _ in cursor.fetchall()}
 
 
 def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:

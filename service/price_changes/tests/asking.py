@@ -9,6 +9,7 @@ from decimal import Decimal
 from math import inf
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from django.db import connection
 from django.db.models import Q
@@ -19,7 +20,7 @@ from price_changes.tests.histories import SETS, History, Telling, instant
 from price_changes.tests.standing import Answer
 from price_changes.tests.timeline import MICROSECOND, Timeline
 from services import ledger
-from services.ledger import point_in_time
+from services.ledger import point_in_time, points
 from services.models import Plan, Service, Subscription
 from services.reading import pages, total
 from services.tests.factories import a_client
@@ -214,7 +215,7 @@ class Asking:
             values.extend(params)
         with connection.cursor() as cursor:
             cursor.execute(" UNION ALL ".join(statements), values)
-            for n, pk, *row, _ in cursor.fetchall():
+            for n, pk, *row, _, _ in cursor.fetchall():
                 found[n, numbers[pk]] = tuple(row)
         for n, (where, at) in enumerate(instants):
             answers = self.telling.oracle.paying(at, known)
@@ -238,14 +239,14 @@ class Asking:
             if all(since > at for since in waiting.values()):
                 answers = self.telling.oracle.paying(at)
                 amount = sum((answer.price for answer in answers.values()), Decimal(0))
-                told_total = point_in_time.total_as_of(at)
-                told, should = (
-                    (told_total.amount, told_total.subscriptions),
-                    (amount, len(answers)),
-                )
-                if told != should:
-                    about = f"{where} {self._said(at)}"
-                    self._differs("total_as_of", when, about, told, should)
+                told_total, should = points.total_as_of(at), total.Total(amount, len(answers))
+                about = f"{where} {self._said(at)}"
+                if told_total != should:
+                    self._differs("total_as_of", when, about, told_total, should)
+                page = ledger.page_as_of(at, total.EVERYTHING, None, 100)
+                pays = {self.subscriptions[n]: answer.price for n, answer in answers.items()}
+                if page.total != should or {row["id"]: row["price"] for row in page.result} != pays:
+                    self._differs("page_as_of", when, about, (page.total, page.result), pays)
             everybody = list(self.subscriptions)
             for number in everybody if self.every else [self.random.choice(everybody)]:
                 if number in waiting and at >= waiting[number]:
@@ -256,6 +257,10 @@ class Asking:
                 if told_price != (answer and answer.price):
                     about = f"#{number} {where} {self._said(at)}"
                     self._differs("explain", when, about, told_price, answer and answer.price)
+        # From these the next totals go on, over whatever is said until then of the past.
+        with patch.object(points, "FACTS", self.random.randrange(1, 4)):
+            while points.make_next(now):
+                pass
 
     @staticmethod
     def _said(at: datetime) -> str:

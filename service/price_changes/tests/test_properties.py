@@ -450,7 +450,7 @@ class Book(RuleBasedStateMachine):
         sql, params = ledger.as_of(instant)
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
-            return {pk: tuple(rest) for pk, *rest, _ in cursor.fetchall()}
+            return {pk: tuple(rest) for pk, *rest, _, _ in cursor.fetchall()}
 
     @staticmethod
     def sql(statement, *params):

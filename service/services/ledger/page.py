@@ -1,4 +1,8 @@
-"""A page of the book as it was at an instant: what was paid then, and the total of it."""
+"""A page of the book as it was at an instant: what was paid then, and the total of it.
+
+From the last point before the instant the total is had at once, and of the book no more is read
+than the page; else, and of a client, or by what was known, all rows are read, and added up.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.read_timeout import long_read
-from services.ledger.point_in_time import as_of
+from services.ledger import points
+from services.ledger.point_in_time import THERE, as_of
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
 from services.reading.pages import Page, row_of_api
@@ -16,11 +21,7 @@ from services.reading.total import EVERYTHING, NOTHING, Total
 from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
 
-# The name of what is sold and of who pays it, its comment and its dates are those of today. One
-# that was deleted since has the period of its last entry, and ended with it at the latest; of
-# the time before entries had one it began with its first. Joined before the
-# total, so that it stays the sum of the rows: what is gone from the catalogue has no row.
-AS_OF = """
+BY_ROWS = """
 WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
     SELECT entry.*
       FROM ({entries}) entry
@@ -29,12 +30,42 @@ WITH book AS MATERIALIZED ({book}), entry AS MATERIALIZED (
 ), page AS MATERIALIZED (
     SELECT * FROM entry WHERE subscription_id {beyond} %s
      ORDER BY subscription_id {way} LIMIT %s
+), total AS (
+    SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions, true AS holds FROM entry
 )
+"""
+BY_POINT = """
+WITH book AS MATERIALIZED ({book}), page AS MATERIALIZED (
+    SELECT entry.*
+      FROM ({entries}) entry
+      {there}
+     WHERE (SELECT NOT seen FROM book)
+     ORDER BY subscription_id {way} LIMIT %s
+), total AS (
+    SELECT * FROM ({total}) total WHERE (SELECT NOT seen FROM book)
+)
+"""
+# Who can have been there: those who are there now, and who was another one's then, or is gone.
+CANDIDATES = """
+SELECT id FROM services_subscription WHERE id {beyond} %s {of_now}
+ UNION ALL
+SELECT id
+  FROM (SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
+         WHERE effective_at > %s AND subscription_id {beyond} %s AND {changed}) since
+ WHERE NOT EXISTS (SELECT FROM services_subscription one WHERE one.id = since.id {of_now})
+ ORDER BY id {way}
+"""
+GONE = "price IS NULL"
+MOVED_OR_GONE = "(price_state <> 'follows' OR change_id IS NULL)"
+# The name of what is sold and of who pays it, its comment and its dates are those of today. One
+# that was deleted since has the period of its last entry, and ended with it at the latest; of
+# the time before entries had one it began with its first.
+PAGE = """
 SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
        page.price, page.price_state, page.locked_until,
        {told}
   FROM book
- CROSS JOIN (SELECT coalesce(sum(price), 0) AS amount, count(*) AS subscriptions FROM entry) total
+  LEFT JOIN total ON true
   LEFT JOIN (page
        {joined}
        LEFT JOIN services_subscription subscription ON subscription.id = page.subscription_id)
@@ -42,9 +73,7 @@ SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, p
  ORDER BY page.subscription_id
 """
 BY_ALL = {
-    "there": """JOIN clients_client client ON client.id = entry.client_id
-      JOIN service_in_force service ON service.id = entry.service_id
-      JOIN plan_in_force plan ON plan.id = entry.plan_id""",
+    "there": THERE,
     "told": """CASE WHEN page.entry_id IS NULL
             THEN kept_reason(kept_entry(
                  page.subscription_id,
@@ -114,11 +143,15 @@ def page_as_of(
 
     Rows have the shape of `page()`'s. Deleted ones are there, with the comment empty, unless their
     client, service or plan is gone too; by what was `known_at` an instant all are, with the names
-    empty of what is gone. One query, which reads what `ledger.as_of` reads.
-    Unchanged where the caller has `seen` this very book: what is written late moves its version.
+    empty of what is gone. Up to three queries. Unchanged where the caller has `seen` this very
+    book: what is written late moves its version.
     """
-    sql, params = statement_as_of(instant, book_filter, None, cursor, size, seen, known_at)
-    version, amount, rows = _read_as_of(sql, params)
+    point = points.nearest(instant, book_filter) if known_at is None else None
+    asked = (instant, book_filter, None, cursor, size, seen, known_at)
+    found = None if point is None else _read_as_of(*statement_as_of(*asked, point))
+    found = found or _read_as_of(*statement_as_of(*asked))
+    assert found is not None  # without a point nothing has to hold
+    version, amount, rows = found
     mark = marked(book_filter, BY_ID, instant, known_at)
     result, following, previous = paged(rows, cursor, size, BY_ID, mark)
     paid = amount if book_filter.state in (None, "active") else NOTHING
@@ -135,21 +168,28 @@ def one_as_of(
 
     One query. Unchanged as there.
     """
-    version, _, rows = _read_as_of(
+    found = _read_as_of(
         *statement_as_of(instant, EVERYTHING, subscription_id, None, 1, seen, known_at)
     )
+    assert found is not None
+    version, _, rows = found
     return rows[0] if rows else None, version
 
 
-def _read_as_of(
-    sql: str, params: tuple[Any, ...]
-) -> tuple[str | None, Total, list[dict[str, Any]]]:
+Found = tuple[str | None, Total, list[dict[str, Any]]]
+
+
+def _read_as_of(sql: str, params: tuple[Any, ...]) -> Found | None:
+    """None where the point has not held until the statement read it."""
     with long_read(), connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
     version = version_of(*rows[0][:3])
-    found = [row_of_api(*row[5:]) for row in rows if row[5] is not None]
-    return version, Total(*rows[0][3:5]), found
+    amount, subscriptions, holds = rows[0][3:6]
+    if not holds:
+        return None
+    found = [row_of_api(*row[6:]) for row in rows if row[6] is not None]
+    return version, Total(amount, subscriptions), found
 
 
 def statement_as_of(
@@ -160,12 +200,27 @@ def statement_as_of(
     size: int,
     seen: Seen | None = None,
     known_at: datetime | None = None,
+    point: points.Nearest | None = None,
 ) -> SQL:
     """The SQL of a page of what `ledger.as_of` finds, one row longer than `size`."""
-    entries_sql, params = as_of(instant, book_filter, subscription_id, known_at)
-    book_sql, book_params = book_as_seen(seen)
     cursor = cursor or Cursor(-1)
     beyond, way = ("<", "DESC") if cursor.backward else (">", "ASC")
     parts, known = (BY_ALL, ()) if known_at is None else (BY_KNOWN, (known_at,))
-    sql = AS_OF.format(book=book_sql, entries=entries_sql, beyond=beyond, way=way, **parts)
-    return sql, (*book_params, *params, cursor.id, size + 1, instant, *known)
+    book_sql, book_params = book_as_seen(seen)
+    shape = {"book": book_sql, "beyond": beyond, "way": way, **parts}
+    if point is None:
+        entries, params = as_of(instant, book_filter, subscription_id, known_at)
+        sql = BY_ROWS.format(entries=entries, **shape)
+        params = (*book_params, *params, cursor.id, size + 1)
+    else:
+        now = [f"AND {name}_id = %s" for name in ("service", "plan") if name in book_filter.given]
+        of_now = tuple(id for name, id in book_filter.given.items() if name != "state")
+        candidates = CANDIDATES.format(
+            of_now=" ".join(now), changed=MOVED_OR_GONE if now else GONE, **shape
+        )
+        beyond_it = (cursor.id, *of_now, instant, cursor.id, *of_now)
+        entries, params = as_of(instant, book_filter, candidates=(candidates, beyond_it))
+        total, of_total = points.total_from(point, instant, book_filter)
+        sql = BY_POINT.format(entries=entries, total=total, **shape)
+        params = (*book_params, *params, size + 1, *of_total)
+    return sql + PAGE.format(**shape), (*params, instant, *known)

@@ -9,10 +9,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-
 from services.reading.filters import BookFilter
-from services.reading.total import EVERYTHING, Total
+from services.reading.total import EVERYTHING
 from services.sql import SQL
 
 AS_OF_FILTERS = ("service", "plan", "client", "state")
@@ -33,16 +31,13 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
                             WHERE period.subscription_id = entry.subscription_id
                               AND period_only AND period.id > entry_id {recorded_of_end}
                             ORDER BY id DESC LIMIT 1), entry.price)
-            WHEN NOT follows
-              OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
-             AND entry.price <> price_rule_at(service_id, plan_id,
-                                              known_end - interval '1 microsecond'{known})
-            THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
+            WHEN {of_its_own} THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
        CASE WHEN kept.id IS NOT NULL THEN kept.price_state
             WHEN follows THEN 'follows' ELSE entry.price_state END AS price_state,
        CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
             WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
-       CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id
+       CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id,
+       kept.id IS NULL AND ({of_its_own}) IS NOT TRUE AS by_rule
   FROM (SELECT newest.*, period.*, moment.*,
                least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                CASE WHEN says_period THEN said_end ELSE period.ended_at END AS known_end,
@@ -51,15 +46,7 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
                                                         - interval '1 microsecond'), false)
                AS follows
           FROM (SELECT {moment}) moment
-         CROSS JOIN LATERAL (
-               SELECT DISTINCT ON (subscription_id)
-                      subscription_id, client_id, service_id, plan_id, price, price_state,
-                      locked_until, effective_at, recorded_at, change_id, period_only,
-                      id AS entry_id, started_at IS NOT NULL AS says_period, ended_at AS said_end
-                 FROM services_ledgerentry
-                WHERE effective_at <= moment.at
-                  AND (NOT period_only OR effective_at < recorded_at) {recorded} {candidates}
-                ORDER BY subscription_id, effective_at DESC, id DESC) newest
+         CROSS JOIN LATERAL ({newest}) newest
           {period}
           LEFT JOIN (
                SELECT subscription_id, min(unpaid_since) AS since
@@ -74,6 +61,33 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
   LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
+OF_ITS_OWN = """NOT follows
+              OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
+             AND entry.price <> price_rule_at(service_id, plan_id,
+                                              known_end - interval '1 microsecond'{known})"""
+# Of the whole book in one pass over the ledger; of those who are asked for, each by its own entries:
+# in the order in which they are asked for, and no more of them than somebody reads.
+NEWEST = """
+SELECT DISTINCT ON (subscription_id)
+       subscription_id, {columns}
+  FROM services_ledgerentry
+ WHERE effective_at <= moment.at
+   AND (NOT period_only OR effective_at < recorded_at) {recorded}
+ ORDER BY subscription_id, effective_at DESC, id DESC
+"""
+NEWEST_OF_ASKED = """
+SELECT asked.id AS subscription_id, last.*
+  FROM ({asked}) asked
+ CROSS JOIN LATERAL (
+       SELECT {columns}
+         FROM services_ledgerentry
+        WHERE subscription_id = asked.id AND effective_at <= moment.at
+          AND (NOT period_only OR effective_at < recorded_at) {recorded}
+        ORDER BY effective_at DESC, id DESC LIMIT 1) last
+"""
+COLUMNS = """client_id, service_id, plan_id, price, price_state, locked_until, effective_at,
+       recorded_at, change_id, period_only, id AS entry_id,
+       started_at IS NOT NULL AS says_period, ended_at AS said_end"""
 # Where a change for new subscriptions only has come, or gone, and no worker has written it down.
 # That is asked of few: who has an entry since it came needs no other one.
 KEPT = """
@@ -166,8 +180,16 @@ CATALOGUE_BY_KNOWN = {
 # Who was ever this client's. A subscription comes to a client by somebody's own write and never by
 # a price change, so the partial index `ledger_client` knows all, and no repricing has to feed it.
 OF_CLIENT = """
-           AND subscription_id IN (SELECT subscription_id FROM services_ledgerentry
-                                    WHERE client_id = %s AND change_id IS NULL)
+SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
+ WHERE client_id = %s AND change_id IS NULL
+"""
+
+
+# In a list as of then, and in its total, are those whose client, service and plan are still there.
+THERE = """
+      JOIN clients_client client ON client.id = entry.client_id
+      JOIN service_in_force service ON service.id = entry.service_id
+      JOIN plan_in_force plan ON plan.id = entry.plan_id
 """
 
 
@@ -177,17 +199,18 @@ def as_of(
     subscription_id: int | None = None,
     known_at: datetime | None = None,
     among: Collection[int] | None = None,
+    candidates: SQL | None = None,
 ) -> SQL:
     """A statement for what was paid at `instant`: a row a subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
-    locked_until, entry_id (None where no worker has written down yet how it stands). Of one
-    subscription, or `among` these ids, which need not have been active, or of a client or the
-    whole book; by `state` those who had ended by then, or had not begun. By all that is
-    recorded, or by what was recorded by `known_at`, which `refuse_incomplete` has let pass. Filters
-    for anything but service, plan, client and state, which the ledger doesn't know, are a
-    ValueError. Reads the entries of all
-    subscriptions unless there is one or a client. No query.
+    locked_until, entry_id (None where no worker has written down yet how it stands), by_rule
+    (the price is the rule's). Of one subscription, or `among` these ids, which need not have been
+    active; of a client or the whole book; by `state` those who had ended by then, or had not begun.
+    `candidates`: a statement of ids, and only of these, in its order and as far as it is fetched.
+    By all that is recorded, or by what was recorded by `known_at`, which `refuse_incomplete` has
+    let pass. Filters for anything but service, plan, client and state, which the ledger doesn't
+    know, are a ValueError. Without ids or a client it reads the whole ledger. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -196,45 +219,37 @@ def as_of(
     known: list[datetime] = []
     if known_at is not None:
         parts, of_catalogue, known = BY_KNOWN, CATALOGUE_BY_KNOWN, [known_at]
-    candidates = ""
-    params: list[Any] = [instant, *known]
+    asked = candidates
     if subscription_id is not None:
-        candidates += "AND subscription_id = %s"
-        params.append(subscription_id)
-    if among is not None:
-        candidates += "AND subscription_id = ANY (%s)"
-        params.append(list(among))
-    if "client" in given:
-        candidates += OF_CLIENT
-        params.append(given["client"])
-    params += [instant, instant, *known, instant]
+        asked = ("SELECT %s::bigint AS id", (subscription_id,))
+    elif among is not None:
+        asked = ("SELECT unnest(%s::bigint[]) AS id", (list(among),))
+    elif "client" in given:
+        asked = (OF_CLIENT, (given["client"],))
     state = given.pop("state", "active")
     # Who has ended has the price of its end, which is an instant of its own.
-    few = bool(candidates) or state == "ended"
-    if not few:
-        params += [instant, *known, instant, *known]
+    by_row = asked is not None or state == "ended"
     if among is not None and known_at is not None:
         parts = parts | {"recorded": DECIDED_BY_THEN}
+    newest, of_asked = asked or ("", ())
+    newest = (NEWEST if asked is None else NEWEST_OF_ASKED).format(
+        asked=newest, columns=COLUMNS, **parts
+    )
     sql = AS_OF.format(
         **parts,
-        rule=RULE_OF_ROW.format(**parts) if few else RULE_OF_BOOK,
-        candidates=candidates,
+        newest=newest,
+        of_its_own=OF_ITS_OWN.format(**parts),
+        rule=RULE_OF_ROW.format(**parts) if by_row else RULE_OF_BOOK,
         kept=KEPT.format(**parts),
-        catalogue="" if few else CATALOGUE_THEN.format(**of_catalogue),
+        catalogue="" if by_row else CATALOGUE_THEN.format(**of_catalogue),
         pays="" if subscription_id is not None or among is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),
     )
-    return sql, (*params, *given.values())
-
-
-def total_as_of(
-    instant: datetime, book_filter: BookFilter = EVERYTHING, known_at: datetime | None = None
-) -> Total:
-    """What all that match paid together at `instant`, and how many they were. One query."""
-    sql, params = as_of(instant, book_filter, known_at=known_at)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT coalesce(sum(price), 0), count(*) FROM ({sql}) entry",  # noqa: S608 - ours
-            params,
-        )
-        return Total(*cursor.fetchone())
+    moment = (instant, *known)
+    of_rule = () if by_row else (*moment, *moment)
+    return sql, (
+        *moment,
+        *of_asked,
+        *(instant, instant, *known),  # of the gap
+        *(instant, *of_rule, *given.values()),
+    )

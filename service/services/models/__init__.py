@@ -9,6 +9,7 @@ from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
 from services.models.ledger import LedgerEntry
+from services.models.point import Backdated, Point
 from services.models.repricing import (
     Repricing,
     RepricingQuerySet,
@@ -21,6 +22,7 @@ from services.models.subscription import LockEnd, Subscription, SubscriptionQuer
 from services.models.subtotal import PaidBoundary, Subtotal
 
 __all__ = [
+    "Backdated",
     "BookNow",
     "CatalogueValue",
     "ChangesQuerySet",
@@ -29,6 +31,7 @@ __all__ = [
     "LockEnd",
     "PaidBoundary",
     "Plan",
+    "Point",
     "Repricing",
     "RepricingQuerySet",
     "RepricingStep",

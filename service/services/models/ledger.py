@@ -69,6 +69,32 @@ class LedgerEntry(models.Model):
                 fields=["subscription_id"],
                 condition=Q(unpaid_since__isnull=False),
             ),
+            # The instants at which who pays, or what, may change: see `facts_between`.
+            models.Index(
+                name="ledger_facts",
+                fields=["effective_at", "subscription_id"],
+                condition=~Q(price_state="follows") | Q(change_id=None),
+            ),
+            models.Index(
+                name="ledger_lock_ends",
+                fields=["locked_until", "subscription_id"],
+                condition=Q(locked_until__isnull=False),
+            ),
+            models.Index(
+                name="ledger_left_start",
+                fields=["started_at", "subscription_id"],
+                condition=Q(price=None, started_at__isnull=False),
+            ),
+            models.Index(
+                name="ledger_left_end",
+                fields=["ended_at", "subscription_id"],
+                condition=Q(price=None, ended_at__isnull=False),
+            ),
+            models.Index(
+                name="ledger_unpaid_since",
+                fields=["unpaid_since", "subscription_id"],
+                condition=Q(unpaid_since__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

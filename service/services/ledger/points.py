@@ -1,0 +1,237 @@
+"""Totals as of any instant, from points: who paid at some instants, and the facts after them.
+
+    facts ─▶ triggers note what changes the past ─▶ services_backdated ─┐
+      │                                                                ▼
+      └─▶ `make` ─▶ services_point: of each (service, plan) the followers, and what others pay
+                        │
+    total at t = the last point before t that still holds
+               + what those pay at t whom a fact touches between the two − what they paid there
+
+A point keeps no price of a follower: that is the rule's at t, looked up once a service and a plan.
+So a point costs no more where a list price moves for a million, and a total nothing either.
+
+`facts_between` (migration `0028_points`) finds whom a fact touches. A change for new subscriptions
+only touches all who follow, and no entry says so before a worker: a point stands at its instant,
+and no total reaches across it. Where no point helps, the total is summed over the whole ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from services.ledger.point_in_time import THERE, as_of
+from services.ledger.recorded import all_recorded_until
+from services.reading.filters import BookFilter
+from services.reading.total import EVERYTHING, Total
+from services.sql import SQL
+
+# How many facts lie between two points: each costs a total two looks at its subscription. In a book
+# of many services and plans more, so that points don't outweigh the facts.
+FACTS = 100
+PAIRS_A_FACT = 4
+# Up to how many a total asks each, and does not read the whole ledger once: this part of those who
+# pay, within bounds.
+ONE_OF = 4
+LEAST, MOST = 1_000, 100_000
+MICROSECOND = timedelta(microseconds=1)
+
+BY_POINTS = ("service", "plan", "state")
+
+NEAREST = """
+SELECT point.at, point.subscriptions,
+       (SELECT count(*) FROM (SELECT FROM facts_between(point.at, %s) LIMIT %s) fact)
+  FROM services_point point
+ WHERE at = (SELECT max(at) FROM services_point
+              WHERE at <= %s
+                AND at < coalesce((SELECT min(since) FROM services_backdated), 'infinity'))
+   AND kept_from(point.at, %s) IS NULL
+"""
+PAIRS = """
+SELECT service_id, plan_id, sum(followers)::bigint AS followers, sum(others)::bigint AS others,
+       sum(amount) AS amount
+  FROM ({parts}) part (service_id, plan_id, followers, others, amount)
+ GROUP BY service_id, plan_id
+"""
+OF_POINT = """
+SELECT pair.*
+  FROM services_point point,
+       unnest(services, plans, point.followers, point.others, amounts)
+       AS pair (service_id, plan_id, followers, others, amount)
+ WHERE at = %s
+"""
+# Whose client is gone is in no list as of then.
+OF_ROWS = """
+SELECT service_id, plan_id, {sign} by_rule::integer, {sign} (NOT by_rule)::integer,
+       CASE WHEN by_rule THEN 0 ELSE {sign} price END
+  FROM ({rows}) paid JOIN clients_client client ON client.id = client_id
+"""
+TOUCHED = "SELECT DISTINCT subscription_id AS id FROM facts_between(%s, %s)"
+TOTAL = """
+SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amount), 0) AS amount,
+       coalesce(sum(followers + others), 0)::bigint AS subscriptions,
+       EXISTS (SELECT FROM services_point WHERE at = %s
+                  AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at)) AS holds
+  FROM ({pairs}) pair
+  JOIN (SELECT id, list_price_at(id, %s) AS full_price
+          FROM services_service OFFSET 0) service ON service.id = service_id
+  JOIN (SELECT id, discount_at(id, %s) AS discount_percent
+          FROM services_plan OFFSET 0) plan ON plan.id = plan_id
+ WHERE {conditions}
+"""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """A point before an instant, from which a total as of that instant is to be had."""
+
+    at: datetime
+
+
+def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest | None:
+    """The last point before `instant` that holds; None where a sum over all is needed, or faster.
+
+    One query; none for a filter that points can't tell by.
+    """
+    if book_filter.given.keys() - set(BY_POINTS) or book_filter.state not in (None, "active"):
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(NEAREST, [instant, MOST, instant, instant])
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    at, subscriptions, facts = found
+    return Nearest(at) if facts <= _at_most(subscriptions) else None
+
+
+def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
+    """The statement of (amount, subscriptions, holds): False where the point holds no more."""
+    given = {name: id for name, id in book_filter.given.items() if name != "state"}
+    pairs, params = _pairs(instant, point.at)
+    sql = TOTAL.format(
+        pairs=pairs, conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true"
+    )
+    return sql, (point.at, *params, instant, instant, *given.values())
+
+
+def total_as_of(
+    instant: datetime, book_filter: BookFilter = EVERYTHING, known_at: datetime | None = None
+) -> Total:
+    """What all that match paid together at `instant`, and how many they were. Up to three queries.
+
+    Of those whose client, service and plan are still there, as in a list as of then; by what was
+    `known_at` an instant of all.
+    """
+    point = nearest(instant, book_filter) if known_at is None else None
+    with connection.cursor() as cursor:
+        if point is not None:
+            cursor.execute(*total_from(point, instant, book_filter))
+            amount, subscriptions, holds = cursor.fetchone()
+            if holds:
+                return Total(amount, subscriptions)
+        rows, params = as_of(instant, book_filter, known_at=known_at)
+        there = THERE if known_at is None else ""
+        cursor.execute(
+            f"SELECT coalesce(sum(price), 0), count(*) FROM ({rows}) entry {there}",  # noqa: S608 - ours
+            params,
+        )
+        return Total(*cursor.fetchone())
+
+
+def _at_most(subscriptions: int) -> int:
+    return min(max(LEAST, subscriptions // ONE_OF), MOST)
+
+
+def _pairs(instant: datetime, since: datetime | None, whole: bool = False) -> SQL:
+    """Of each (service, plan) who follows at `instant`, and what the others pay: one statement.
+
+    From the point at `since` (None: before all), or from the `whole` ledger.
+    """
+    if whole:
+        rows, params = as_of(instant)
+        return PAIRS.format(parts=OF_ROWS.format(rows=rows, sign="")), params
+    touched = (TOUCHED, (since or NEVER, instant))
+    then, of_then = as_of(instant, candidates=touched)
+    parts = [OF_ROWS.format(rows=then, sign="")]
+    params = of_then
+    if since is not None:
+        before, of_before = as_of(since, candidates=touched)
+        parts += [OF_ROWS.format(rows=before, sign="-"), OF_POINT]
+        params = (*of_then, *of_before, since)
+    return PAIRS.format(parts=" UNION ALL ".join(parts)), params
+
+
+# Points that hold no more are made anew from the last one that does. And who goes on writing in
+# this very transaction has to note it again.
+FORGET = """
+WITH told AS (DELETE FROM services_backdated RETURNING since),
+     gone AS (DELETE FROM services_point WHERE at >= (SELECT min(since) FROM told))
+SELECT set_config('pricebook.backdated', '', true)
+"""
+NEWEST = """
+SELECT at, subscriptions, cardinality(services) FROM services_point ORDER BY at DESC LIMIT 1
+"""
+NEXT = "SELECT at FROM facts_between(%s, %s) ORDER BY at LIMIT %s"
+COUNT = "SELECT count(*) FROM (SELECT FROM facts_between(%s, %s) LIMIT %s) fact"
+NEVER = "-infinity"
+MAKE = """
+INSERT INTO services_point (at, services, plans, followers, others, amounts, subscriptions)
+SELECT %s, coalesce(array_agg(service_id), '{{}}'), coalesce(array_agg(plan_id), '{{}}'),
+       coalesce(array_agg(followers), '{{}}'), coalesce(array_agg(others), '{{}}'),
+       coalesce(array_agg(amount), '{{}}'), coalesce(sum(followers + others), 0)
+  FROM ({pairs}) pair
+ WHERE followers <> 0 OR others <> 0
+"""
+
+
+def make(seconds: float = 20.0) -> int:
+    """Make the points that are due, for up to `seconds`; return how many.
+
+    Only up to the instant by which all that was recorded is committed: whatever comes later of an
+    earlier instant notes that it does. Seven queries when none is due.
+    """
+    deadline = time.monotonic() + seconds
+    made = 0
+    while time.monotonic() < deadline:
+        until = all_recorded_until()
+        if until is None or not make_next(until):
+            break
+        made += 1
+    return made
+
+
+def make_next(until: datetime) -> bool:
+    """Make the next point, where one is due; all must be there that was recorded before `until`."""
+    last = until - MICROSECOND
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock('services_point'::regclass::oid::int, 0)")
+        if not cursor.fetchone()[0]:
+            return False  # somebody else makes them
+        cursor.execute(FORGET)
+        cursor.execute(NEWEST)
+        since, subscriptions, pairs = cursor.fetchone() or (None, 0, 0)
+        facts = max(FACTS, pairs // PAIRS_A_FACT)
+        cursor.execute(NEXT, [since or NEVER, last, facts + 1])
+        at = _instant([at for (at,) in cursor.fetchall()], facts)
+        cursor.execute("SELECT kept_from(%s, %s)", [since or NEVER, at or last])
+        [kept_from] = cursor.fetchone()
+        at = kept_from or at
+        if at is None:
+            return False
+        at_most = _at_most(subscriptions)
+        cursor.execute(COUNT, [since or NEVER, at, at_most + 1])
+        whole = kept_from is not None or cursor.fetchone()[0] > at_most
+        sql, params = _pairs(at, since, whole)
+        cursor.execute(MAKE.format(pairs=sql), [at, *params])
+        return True
+
+
+def _instant(instants: list[datetime], facts: int) -> datetime | None:
+    """Where the next point stands: behind as many facts as are due, and where many are of one
+    instant, before it and at it. None while fewer have come."""
+    if len(instants) <= facts:
+        return None
+    return max((at for at in instants if at < instants[-1]), default=instants[-1])
