@@ -1158,7 +1158,8 @@ DECLARE
     first timestamptz;
 BEGIN
     IF NEW.started_at IS DISTINCT FROM OLD.started_at THEN
-        since := least(coalesce(OLD.started_at, '-infinity'), coalesce(NEW.started_at, '-infinity'));
+        since := least(coalesce(OLD.started_at, '-infinity'),
+                       coalesce(NEW.started_at, '-infinity'));
     END IF;
     IF NEW.ended_at IS DISTINCT FROM OLD.ended_at THEN
         since := least(since, OLD.ended_at, NEW.ended_at);
@@ -1918,6 +1919,17 @@ BEGIN
     INSERT INTO services_subtotal (subscriptions, amount, changes)
     VALUES (0, 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
     RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION touched_between(since timestamp with time zone, until timestamp with time zone)
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+ STABLE ROWS 100
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    RETURN QUERY SELECT DISTINCT subscription_id FROM facts_between(since, until);
 END $function$;
 
 CREATE OR REPLACE FUNCTION value_before(service bigint, plan bigint, at timestamp with time zone, number bigint)

@@ -22,6 +22,7 @@ from price_changes.planning.rows_sql import stays_sql
 from price_changes.running import late_rows
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
+from services.ledger import points
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
 from services.repricing import accounts, lock_ends
 from services.repricing.locks import lock_catalogue
@@ -213,6 +214,8 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         written += written_now
     if written:
         moved += _move_late(change, values, written)
+    if moved:
+        points.backdate(step.repricing.effective_at)
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
 

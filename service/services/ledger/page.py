@@ -45,15 +45,16 @@ WITH book AS MATERIALIZED ({book}), page AS MATERIALIZED (
     SELECT * FROM ({total}) total WHERE (SELECT NOT seen FROM book)
 )
 """
-# Who can have been there: those who are there now, and who was another one's then, or is gone.
+# Who can have been there: those who are there now, and who was another one's then, or is gone. Each
+# in order, so that no more are read than the page has.
 CANDIDATES = """
-SELECT id FROM services_subscription WHERE id {beyond} %s {of_now}
+(SELECT id FROM services_subscription WHERE id {beyond} %s {of_now} ORDER BY id {way})
  UNION ALL
-SELECT id
-  FROM (SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
-         WHERE effective_at > %s AND subscription_id {beyond} %s AND {changed}) since
- WHERE NOT EXISTS (SELECT FROM services_subscription one WHERE one.id = since.id {of_now})
- ORDER BY id {way}
+(SELECT id
+   FROM (SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
+          WHERE effective_at > %s AND subscription_id {beyond} %s AND {changed}) since
+  WHERE NOT EXISTS (SELECT FROM services_subscription one WHERE one.id = since.id {of_now})
+  ORDER BY id {way})
 """
 GONE = "price IS NULL"
 MOVED_OR_GONE = "(price_state <> 'follows' OR change_id IS NULL)"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
 from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING
@@ -31,7 +30,8 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
                             WHERE period.subscription_id = entry.subscription_id
                               AND period_only AND period.id > entry_id {recorded_of_end}
                             ORDER BY id DESC LIMIT 1), entry.price)
-            WHEN {of_its_own} THEN entry.price ELSE coalesce({rule}, entry.price) END AS price,
+            WHEN {of_its_own} THEN entry.price
+            ELSE coalesce({rule}, entry.price) END AS price,
        CASE WHEN kept.id IS NOT NULL THEN kept.price_state
             WHEN follows THEN 'follows' ELSE entry.price_state END AS price_state,
        CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
@@ -65,8 +65,8 @@ OF_ITS_OWN = """NOT follows
               OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
              AND entry.price <> price_rule_at(service_id, plan_id,
                                               known_end - interval '1 microsecond'{known})"""
-# Of the whole book in one pass over the ledger; of those who are asked for, each by its own entries:
-# in the order in which they are asked for, and no more of them than somebody reads.
+# Of the whole book in one pass over the ledger; of those who are asked for by the entries of each,
+# in the order in which they are asked for, and of no more than somebody reads.
 NEWEST = """
 SELECT DISTINCT ON (subscription_id)
        subscription_id, {columns}

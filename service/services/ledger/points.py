@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
+from pricebook.kit.prepared import prepared_cursor
 from services.ledger.point_in_time import THERE, as_of
 from services.ledger.recorded import all_recorded_until
 from services.reading.filters import BookFilter
@@ -43,7 +44,7 @@ BY_POINTS = ("service", "plan", "state")
 
 NEAREST = """
 SELECT point.at, point.subscriptions,
-       (SELECT count(*) FROM (SELECT FROM facts_between(point.at, %s) LIMIT %s) fact)
+       (SELECT count(*) FROM (SELECT FROM facts_between(point.at, %s) LIMIT {most}) fact)
   FROM services_point point
  WHERE at = (SELECT max(at) FROM services_point
               WHERE at <= %s
@@ -69,7 +70,7 @@ SELECT service_id, plan_id, {sign} by_rule::integer, {sign} (NOT by_rule)::integ
        CASE WHEN by_rule THEN 0 ELSE {sign} price END
   FROM ({rows}) paid JOIN clients_client client ON client.id = client_id
 """
-TOUCHED = "SELECT DISTINCT subscription_id AS id FROM facts_between(%s, %s)"
+TOUCHED = "SELECT id FROM touched_between(%s, %s) id"
 TOTAL = """
 SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amount), 0) AS amount,
        coalesce(sum(followers + others), 0)::bigint AS subscriptions,
@@ -98,8 +99,8 @@ def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest 
     """
     if book_filter.given.keys() - set(BY_POINTS) or book_filter.state not in (None, "active"):
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(NEAREST, [instant, MOST, instant, instant])
+    with prepared_cursor() as cursor:
+        cursor.execute(NEAREST.format(most=MOST), [instant] * 3)
         found = cursor.fetchone()
     if found is None:
         return None
@@ -126,12 +127,13 @@ def total_as_of(
     `known_at` an instant of all.
     """
     point = nearest(instant, book_filter) if known_at is None else None
-    with connection.cursor() as cursor:
-        if point is not None:
+    if point is not None:
+        with prepared_cursor() as cursor:
             cursor.execute(*total_from(point, instant, book_filter))
             amount, subscriptions, holds = cursor.fetchone()
-            if holds:
-                return Total(amount, subscriptions)
+        if holds:
+            return Total(amount, subscriptions)
+    with connection.cursor() as cursor:
         rows, params = as_of(instant, book_filter, known_at=known_at)
         there = THERE if known_at is None else ""
         cursor.execute(
@@ -139,6 +141,16 @@ def total_as_of(
             params,
         )
         return Total(*cursor.fetchone())
+
+
+def backdate(since: datetime) -> None:
+    """Note that something has been recorded that counts from an earlier instant on. One query.
+
+    Triggers do, but where an entry of a price change says that a subscription follows: that of a
+    catalogue change is a copy, and only who writes it knows that it is one of a set.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT backdate(%s)", [since])
 
 
 def _at_most(subscriptions: int) -> int:

@@ -1,4 +1,4 @@
-"""Points: totals of the past at some instants, so that any other is one of them and what came after.
+"""Points: totals of the past at some instants; any other is one of them, and what came after.
 
 A total as of an instant had to read of each subscription the last word on it. With a point before
 the instant it is the point, and of those whom a fact touches between the two, what they pay now
@@ -48,6 +48,14 @@ RETURNS TABLE (at timestamptz, subscription_id bigint) LANGUAGE sql STABLE AS $$
      WHERE price IS NULL AND ended_at > since AND ended_at <= until
 $$;
 
+-- Whom these touch. Whoever asks plans for few, whatever the instants are, and so once a session.
+CREATE FUNCTION touched_between(since timestamptz, until timestamptz) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE ROWS 100
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY SELECT DISTINCT subscription_id FROM facts_between(since, until);
+END $$;
+
 -- Whom a change for new subscriptions only keeps, each is asked, for no entry says it before a
 -- worker. So this is where such a change comes, goes, or lets go, for the first time after `since`.
 CREATE FUNCTION kept_from(since timestamptz, until timestamptz) RETURNS timestamptz
@@ -92,7 +100,8 @@ DECLARE
     first timestamptz;
 BEGIN
     IF NEW.started_at IS DISTINCT FROM OLD.started_at THEN
-        since := least(coalesce(OLD.started_at, '-infinity'), coalesce(NEW.started_at, '-infinity'));
+        since := least(coalesce(OLD.started_at, '-infinity'),
+                       coalesce(NEW.started_at, '-infinity'));
     END IF;
     IF NEW.ended_at IS DISTINCT FROM OLD.ended_at THEN
         since := least(since, OLD.ended_at, NEW.ended_at);
@@ -156,7 +165,9 @@ class Migration(migrations.Migration):
             Q(price=None, started_at__isnull=False),
         ),
         index(
-            "ledger_left_end", ["ended_at", "subscription_id"], Q(price=None, ended_at__isnull=False)
+            "ledger_left_end",
+            ["ended_at", "subscription_id"],
+            Q(price=None, ended_at__isnull=False),
         ),
         index(
             "ledger_unpaid_since",
@@ -166,7 +177,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Point",
             [
-                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("at", models.DateTimeField(unique=True)),
                 ("services", ArrayField(models.BigIntegerField())),
                 ("plans", ArrayField(models.BigIntegerField())),
@@ -179,7 +195,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Backdated",
             [
-                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("since", models.DateTimeField()),
             ],
             options={

@@ -15,6 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.urls import reverse
 
+from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
 from services.ledger import points
@@ -46,7 +47,9 @@ def summed(at: datetime, book_filter: BookFilter = EVERYTHING) -> Total:
     """By all rows, without a point."""
     rows, params = as_of(at, book_filter)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT coalesce(sum(price), 0), count(*) FROM ({rows}) entry {THERE}", params)
+        cursor.execute(
+            f"SELECT coalesce(sum(price), 0), count(*) FROM ({rows}) entry {THERE}", params
+        )
         return Total(*cursor.fetchone())
 
 
@@ -71,7 +74,7 @@ def assert_told(*instants: datetime, by_points: bool = True) -> None:
 
 
 class Past:
-    """A book that four days have passed over, each with something of its own, and their instants."""
+    """A book over which four days have passed, each with something of its own; their instants."""
 
     def __init__(self, clock: MovedClock) -> None:
         self.clock = clock
@@ -130,7 +133,9 @@ def test_a_total_ahead_knows_what_is_scheduled_and_what_ends(past: Past) -> None
     past.subscription(started_at=now + DAY)
     past.say(past.own, price_state="locked", locked_until=now + 3 * DAY, price=Decimal(70))
     approved(
-        planned(kind="list_price", service=past.service.pk, new_value=500, effective_at=now + 4 * DAY)
+        planned(
+            kind="list_price", service=past.service.pk, new_value=500, effective_at=now + 4 * DAY
+        )
     )
     ahead = [now + n * DAY + HOUR for n in range(6)]
     assert_told(*ahead)
@@ -186,7 +191,7 @@ def test_a_client_who_is_gone_is_in_no_total_of_the_past(past: Past) -> None:
 
 @pytest.mark.parametrize("gone", ["service", "plan"])
 def test_what_is_gone_from_the_catalogue_is_in_no_total_of_the_past(past: Past, gone: str) -> None:
-    kind = {"service": a_service, "plan": lambda: a_plan(33)}[gone]()
+    kind = a_service() if gone == "service" else a_plan(33)
     row = past.subscription()
     Subscription.objects.filter(pk=row.pk).update(**{gone: kind})
     past.clock.passes(HOUR)
@@ -200,16 +205,195 @@ def test_what_is_gone_from_the_catalogue_is_in_no_total_of_the_past(past: Past, 
     assert_told(then)
 
 
-def test_a_set_whose_worker_comes_late_counts_from_its_instant(past: Past) -> None:
+@pytest.mark.parametrize(
+    "adjustment", [{"adjustment": "percent", "operand": 10}, {"adjustment": "release"}]
+)
+def test_a_set_whose_worker_comes_late_counts_from_its_instant(
+    past: Past, adjustment: dict[str, Any]
+) -> None:
     at = past.clock.now() + HOUR
-    approved(planned(kind="set", adjustment="percent", operand=10, effective_at=at), "current")
+    past.say(past.own, price_state="locked")
+    change = approved(planned(kind="set", effective_at=at, **adjustment), "current")
     past.clock.passes(2 * HOUR)
-    past.say(past.follows, ended_at=past.clock.now() + 10 * DAY)
+    a_subscription()
     past.clock.passes(HOUR)
     make_points()
-    before = summed(at)
+    instants = [at, at + HOUR / 2, past.clock.now()]
+    before = [summed(instant) for instant in instants]
     repricing.reprice()
-    assert summed(at) != before
-    assert_told(at, past.clock.now(), by_points=False)
+    assert all(summed(instant) != paid for instant, paid in zip(instants, before, strict=True))
+    assert_told(*instants, by_points=False)
+    make_points()
+    assert_told(*instants)
+    lifecycle.revert(change.pk, "carl", approve_too=True)
+    past.clock.passes(HOUR)
+    make_points()
+    repricing.reprice()
+    assert_told(*instants, past.clock.now(), by_points=False)
+    make_points()
+    assert_told(*instants, past.clock.now())
+
+
+def test_whom_a_change_for_new_subscriptions_only_keeps_pays_the_old_price(past: Past) -> None:
+    at = past.clock.now() + HOUR
+    until = at + 3 * DAY
+    approved(
+        planned(
+            kind="list_price",
+            service=past.service.pk,
+            new_value=500,
+            effective_at=at,
+            for_new_only=True,
+            locked_until=until,
+        )
+    )
+    past.clock.passes(2 * HOUR)
+    past.subscription()
+    instants = [at, past.clock.now(), until + HOUR]
+    assert_told(*instants, by_points=False)
     make_points()
     assert_told(at, past.clock.now())
+    past.clock.passes(HOUR)
+    repricing.reprice()
+    assert_told(*instants, by_points=False)
+    past.clock.to(until + HOUR)
+    make_points()
+    assert_told(*instants)
+    assert ledger.total_as_of(until + HOUR).amount == 3 * 500 + 70
+
+
+def test_a_page_is_the_same_with_points_and_without(moved_clock: MovedClock) -> None:
+    """By service, plan and both, forwards and backwards, of those too who were another's then."""
+    rows = list(a_book(40))
+    services = {row.service_id for row in rows}
+    plans = {row.plan_id for row in rows}
+    moved_clock.passes(HOUR)
+    then = moved_clock.now()
+    moved_clock.passes(HOUR)
+    random.seed(1)
+    for row in random.sample(rows, 12):
+        row.service_id = random.choice([pk for pk in services if pk != row.service_id])
+        row.plan_id = random.choice(list(plans))
+        row.save()
+    for row in random.sample(rows, 5):
+        row.delete()
+    moved_clock.passes(HOUR)
+
+    def pages() -> list[Any]:
+        found: list[Any] = []
+        for given in [
+            {},
+            *({"service": pk} for pk in services),
+            *({"plan": pk} for pk in plans),
+            {"service": min(services), "plan": min(plans)},
+        ]:
+            query = {"as_of": then.isoformat(), "page_size": 7} | given
+            url: str | None = reverse("subscription-list")
+            back = None
+            while url:
+                body = a_reader().get(url, {name: str(it) for name, it in query.items()}).json()
+                found.append(body)
+                url, back, query = body["next"], body["previous"] or back, {}
+            if back:
+                found.append(a_reader().get(back).json())
+        return found
+
+    without = pages()
+    assert make_points()
+    assert points.nearest(then) is not None
+    assert pages() == without
+    assert max(body["count"] for body in without) == 40
+
+
+def test_a_point_that_goes_while_it_is_read_is_not_used(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = points.nearest
+
+    def and_then(*args: Any) -> Any:
+        point = found(*args)
+        past.say(past.follows, ended_at=past.instants[0])
+        return point
+
+    at = past.instants[3]
+    before = ledger.total_as_of(at)
+    monkeypatch.setattr(points, "nearest", and_then)
+    assert ledger.total_as_of(at) == summed(at) != before
+    past.say(past.follows, ended_at=None)
+    make_points()
+    page = ledger.page_as_of(at, EVERYTHING, None, 100)
+    assert page.total == summed(at) != before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reads_no_more_of_the_ledger_than_the_page_and_what_came_since(empty_files: None) -> None:
+    a_book(3000)
+    made(100)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE services_subscription")
+    then = book_clock()
+    point = points.nearest(then)
+    assert point is not None
+    read = rows_by_relation(*statement_as_of(then, EVERYTHING, None, None, 20, point=point))
+    of_ledger = {name: n for name, n in read.items() if "ledger" in name}
+    assert 20 < sum(of_ledger.values()) < 200, of_ledger
+    assert 20 < read["services_subscription_pkey"] < 200, read
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOthers:
+    """Who is in the middle of a write while points are made."""
+
+    def test_what_is_recorded_and_not_committed_yet_is_after_the_last_point(self) -> None:
+        rows = [a_subscription() for _ in range(6)]
+        with transaction.atomic():
+            Subscription.objects.filter(pk=rows[0].pk).update(price=7, price_state="negotiated")
+            elsewhere(
+                lambda: Subscription.objects.filter(pk=rows[1].pk).update(ended_at=book_clock())
+            )
+            elsewhere(lambda: made(1))
+            now = book_clock()
+        assert ledger.total_as_of(now) == summed(now)
+        assert points.nearest(now) is not None
+        made(1)
+        assert ledger.total_as_of(now) == summed(now)
+
+    def test_what_is_said_of_the_past_meanwhile_is_not_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is committed after the points before it are forgotten, and before the next is made."""
+        rows = [a_subscription() for _ in range(6)]
+        then = book_clock()
+        made(1)
+        for row in rows[:4]:
+            Subscription.objects.filter(pk=row.pk).update(price=7, price_state="negotiated")
+        pause = Pause(monkeypatch, points, "_instant")
+        maker = in_background(made, 1)
+        pause.until_reached()
+        Subscription.objects.filter(pk=rows[5].pk).update(ended_at=then)
+        pause.go_on()
+        maker.result()
+        now = book_clock()
+        for at in (then, now):
+            assert ledger.total_as_of(at) == summed(at)
+        made(1)
+        for at in (then, now):
+            assert ledger.total_as_of(at) == summed(at)
+
+    def test_two_make_no_point_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for _ in range(6):
+            a_subscription()
+        pause = Pause(monkeypatch, points, "_instant")
+        maker = in_background(made, 1)
+        pause.until_reached()
+        assert not made(1)
+        pause.go_on()
+        maker.result()
+        assert Point.objects.count() == Point.objects.values("at").distinct().count() > 2
+
+
+def made(facts: int) -> int:
+    """As a worker makes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(points, "FACTS", facts)
+        return points.make()
