@@ -239,7 +239,7 @@ class Asking:
             if all(since > at for since in waiting.values()):
                 answers = self.telling.oracle.paying(at)
                 amount = sum((answer.price for answer in answers.values()), Decimal(0))
-                told_total, should = points.total_as_of(at), total.Total(amount, len(answers))
+                told_total, should = ledger.total_as_of(at), total.Total(amount, len(answers))
                 about = f"{where} {self._said(at)}"
                 if told_total != should:
                     self._differs("total_as_of", when, about, told_total, should)

@@ -264,5 +264,5 @@ class TestSubscription:
             "SELECT tgname FROM pg_trigger"
             " WHERE tgrelid = 'services_subscription'::regclass AND NOT tgisinternal"
         )
-        assert len(there) == 16
+        assert len(there) == 17
         assert Counter(named) == Counter(name for (name,) in there)

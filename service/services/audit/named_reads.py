@@ -6,7 +6,7 @@ from pricebook.kit.access import KEY
 from pricebook.kit.named_statements import NamedStatement
 from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
-from services.ledger import explanation
+from services.ledger import explanation, total_then
 from services.ledger.changes_feed import FEED, UNTOLD
 from services.ledger.entries import COLUMNS, ELSEWHERE
 from services.ledger.page import statement_as_of
@@ -67,6 +67,18 @@ def _lists(example: Examples) -> list[NamedStatement]:
             "a page of who paid what then, and what it came to",
             "GET /api/subscriptions/?as_of=",
             *statement_as_of(at, of_client, None, None, SIZE, SEEN),
+        ),
+        NamedStatement(
+            "list as of an instant, from a point",
+            "a page of who paid what then; what it came to, from the last total that was kept",
+            "GET /api/subscriptions/?as_of=",
+            *statement_as_of(at, of_service, None, None, SIZE, SEEN, point=total_then.Nearest(at)),
+        ),
+        NamedStatement(
+            "the last point before an instant",
+            "the last total that was kept and still holds, and how many facts came after it",
+            "GET /api/subscriptions/?as_of=",
+            *total_then.nearest_sql(at),
         ),
         NamedStatement(
             "list as of an instant, as known at another",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 from pricebook.kit.named_statements import NamedStatement
 from services.audit import book_check_sql
 from services.audit.book_examples import examples
+from services.ledger import points
 from services.models import RepricingStep, Subscription
 from services.reading import total
 from services.repricing import accounts, followers, lock_ends, writes
@@ -116,6 +118,20 @@ def named_writes() -> list[NamedStatement]:
             REPRICE,
             lock_ends.RELEASED,
             {"until": at, "ids": ids},
+            writes=True,
+        ),
+        NamedStatement(
+            "forget points that hold no more",
+            "after something was recorded that counts from an earlier instant on",
+            "workers: make_points, every 5 s",
+            points.FORGET,
+            writes=True,
+        ),
+        NamedStatement(
+            "make the next point",
+            "who pays at an instant, from the point before it and the facts since",
+            "workers: make_points, every 5 s",
+            *points.make_sql(at, at - timedelta(days=1)),
             writes=True,
         ),
         NamedStatement(

@@ -17,8 +17,8 @@ from services.ledger.entries import Entry, history
 from services.ledger.explanation import Explanation, Rule, describe_change, explain, pending_changes
 from services.ledger.page import one_as_of, page_as_of
 from services.ledger.point_in_time import AS_OF_FILTERS, as_of
-from services.ledger.points import total_as_of
 from services.ledger.recorded import Incomplete, refuse_incomplete
+from services.ledger.total_then import total_as_of
 
 __all__ = [
     "AS_OF_FILTERS",

@@ -12,8 +12,8 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.read_timeout import long_read
-from services.ledger import points
-from services.ledger.point_in_time import THERE, as_of
+from services.ledger.point_in_time import as_of
+from services.ledger.total_then import THERE, Nearest, nearest, total_from
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
 from services.reading.pages import Page, row_of_api
@@ -147,7 +147,7 @@ def page_as_of(
     empty of what is gone. Up to three queries. Unchanged where the caller has `seen` this very
     book: what is written late moves its version.
     """
-    point = points.nearest(instant, book_filter) if known_at is None else None
+    point = nearest(instant, book_filter) if known_at is None else None
     asked = (instant, book_filter, None, cursor, size, seen, known_at)
     found = None if point is None else _read_as_of(*statement_as_of(*asked, point))
     found = found or _read_as_of(*statement_as_of(*asked))
@@ -201,7 +201,7 @@ def statement_as_of(
     size: int,
     seen: Seen | None = None,
     known_at: datetime | None = None,
-    point: points.Nearest | None = None,
+    point: Nearest | None = None,
 ) -> SQL:
     """The SQL of a page of what `ledger.as_of` finds, one row longer than `size`."""
     cursor = cursor or Cursor(-1)
@@ -221,7 +221,7 @@ def statement_as_of(
         )
         beyond_it = (cursor.id, *of_now, instant, cursor.id, *of_now)
         entries, params = as_of(instant, book_filter, candidates=(candidates, beyond_it))
-        total, of_total = points.total_from(point, instant, book_filter)
+        total, of_total = total_from(point, instant, book_filter)
         sql = BY_POINT.format(entries=entries, total=total, **shape)
         params = (*book_params, *params, size + 1, *of_total)
     return sql + PAGE.format(**shape), (*params, instant, *known)

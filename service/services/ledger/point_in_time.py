@@ -185,14 +185,6 @@ SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
 """
 
 
-# In a list as of then, and in its total, are those whose client, service and plan are still there.
-THERE = """
-      JOIN clients_client client ON client.id = entry.client_id
-      JOIN service_in_force service ON service.id = entry.service_id
-      JOIN plan_in_force plan ON plan.id = entry.plan_id
-"""
-
-
 def as_of(
     instant: datetime,
     book_filter: BookFilter = EVERYTHING,

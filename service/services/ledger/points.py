@@ -1,11 +1,11 @@
-"""Totals as of any instant, from points: who paid at some instants, and the facts after them.
+"""Points: who paid at some instants, so that a total as of any other is a point and few facts.
 
     facts ─▶ triggers note what changes the past ─▶ services_backdated ─┐
       │                                                                ▼
       └─▶ `make` ─▶ services_point: of each (service, plan) the followers, and what others pay
                         │
-    total at t = the last point before t that still holds
-               + what those pay at t whom a fact touches between the two − what they paid there
+    `total_then` at t = the last point before t that still holds
+                      + what those pay at t whom a fact touches between − what they paid there
 
 A point keeps no price of a follower: that is the rule's at t, looked up once a service and a plan.
 So a point costs no more where a list price moves for a million, and a total nothing either.
@@ -18,16 +18,12 @@ and no total reaches across it. Where no point helps, the total is summed over t
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
-from pricebook.kit.prepared import prepared_cursor
-from services.ledger.point_in_time import THERE, as_of
+from services.ledger.point_in_time import as_of
 from services.ledger.recorded import all_recorded_until
-from services.reading.filters import BookFilter
-from services.reading.total import EVERYTHING, Total
 from services.sql import SQL
 
 # How many facts lie between two points: each costs a total two looks at its subscription. In a book
@@ -40,17 +36,6 @@ ONE_OF = 4
 LEAST, MOST = 1_000, 100_000
 MICROSECOND = timedelta(microseconds=1)
 
-BY_POINTS = ("service", "plan", "state")
-
-NEAREST = """
-SELECT point.at, point.subscriptions,
-       (SELECT count(*) FROM (SELECT FROM facts_between(point.at, %s) LIMIT {most}) fact)
-  FROM services_point point
- WHERE at = (SELECT max(at) FROM services_point
-              WHERE at <= %s
-                AND at < coalesce((SELECT min(since) FROM services_backdated), 'infinity'))
-   AND kept_from(point.at, %s) IS NULL
-"""
 PAIRS = """
 SELECT service_id, plan_id, sum(followers)::bigint AS followers, sum(others)::bigint AS others,
        sum(amount) AS amount
@@ -71,76 +56,7 @@ SELECT service_id, plan_id, {sign} by_rule::integer, {sign} (NOT by_rule)::integ
   FROM ({rows}) paid JOIN clients_client client ON client.id = client_id
 """
 TOUCHED = "SELECT id FROM touched_between(%s, %s) id"
-TOTAL = """
-SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amount), 0) AS amount,
-       coalesce(sum(followers + others), 0)::bigint AS subscriptions,
-       EXISTS (SELECT FROM services_point WHERE at = %s
-                  AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at)) AS holds
-  FROM ({pairs}) pair
-  JOIN (SELECT id, list_price_at(id, %s) AS full_price
-          FROM services_service OFFSET 0) service ON service.id = service_id
-  JOIN (SELECT id, discount_at(id, %s) AS discount_percent
-          FROM services_plan OFFSET 0) plan ON plan.id = plan_id
- WHERE {conditions}
-"""
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """A point before an instant, from which a total as of that instant is to be had."""
-
-    at: datetime
-
-
-def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest | None:
-    """The last point before `instant` that holds; None where a sum over all is needed, or faster.
-
-    One query; none for a filter that points can't tell by.
-    """
-    if book_filter.given.keys() - set(BY_POINTS) or book_filter.state not in (None, "active"):
-        return None
-    with prepared_cursor() as cursor:
-        cursor.execute(NEAREST.format(most=MOST), [instant] * 3)
-        found = cursor.fetchone()
-    if found is None:
-        return None
-    at, subscriptions, facts = found
-    return Nearest(at) if facts <= _at_most(subscriptions) else None
-
-
-def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
-    """The statement of (amount, subscriptions, holds): False where the point holds no more."""
-    given = {name: id for name, id in book_filter.given.items() if name != "state"}
-    pairs, params = _pairs(instant, point.at)
-    sql = TOTAL.format(
-        pairs=pairs, conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true"
-    )
-    return sql, (point.at, *params, instant, instant, *given.values())
-
-
-def total_as_of(
-    instant: datetime, book_filter: BookFilter = EVERYTHING, known_at: datetime | None = None
-) -> Total:
-    """What all that match paid together at `instant`, and how many they were. Up to three queries.
-
-    Of those whose client, service and plan are still there, as in a list as of then; by what was
-    `known_at` an instant of all.
-    """
-    point = nearest(instant, book_filter) if known_at is None else None
-    if point is not None:
-        with prepared_cursor() as cursor:
-            cursor.execute(*total_from(point, instant, book_filter))
-            amount, subscriptions, holds = cursor.fetchone()
-        if holds:
-            return Total(amount, subscriptions)
-    with connection.cursor() as cursor:
-        rows, params = as_of(instant, book_filter, known_at=known_at)
-        there = THERE if known_at is None else ""
-        cursor.execute(
-            f"SELECT coalesce(sum(price), 0), count(*) FROM ({rows}) entry {there}",  # noqa: S608 - ours
-            params,
-        )
-        return Total(*cursor.fetchone())
+NEVER = "-infinity"
 
 
 def backdate(since: datetime) -> None:
@@ -153,11 +69,12 @@ def backdate(since: datetime) -> None:
         cursor.execute("SELECT backdate(%s)", [since])
 
 
-def _at_most(subscriptions: int) -> int:
+def at_most(subscriptions: int) -> int:
+    """Up to how many facts after a point of so many a total is had from it."""
     return min(max(LEAST, subscriptions // ONE_OF), MOST)
 
 
-def _pairs(instant: datetime, since: datetime | None, whole: bool = False) -> SQL:
+def pairs_sql(instant: datetime, since: datetime | None, whole: bool = False) -> SQL:
     """Of each (service, plan) who follows at `instant`, and what the others pay: one statement.
 
     From the point at `since` (None: before all), or from the `whole` ledger.
@@ -188,7 +105,6 @@ SELECT at, subscriptions, cardinality(services) FROM services_point ORDER BY at 
 """
 NEXT = "SELECT at FROM facts_between(%s, %s) ORDER BY at LIMIT %s"
 COUNT = "SELECT count(*) FROM (SELECT FROM facts_between(%s, %s) LIMIT %s) fact"
-NEVER = "-infinity"
 MAKE = """
 INSERT INTO services_point (at, services, plans, followers, others, amounts, subscriptions)
 SELECT %s, coalesce(array_agg(service_id), '{{}}'), coalesce(array_agg(plan_id), '{{}}'),
@@ -233,12 +149,17 @@ def make_next(until: datetime) -> bool:
         at = kept_from or at
         if at is None:
             return False
-        at_most = _at_most(subscriptions)
-        cursor.execute(COUNT, [since or NEVER, at, at_most + 1])
-        whole = kept_from is not None or cursor.fetchone()[0] > at_most
-        sql, params = _pairs(at, since, whole)
-        cursor.execute(MAKE.format(pairs=sql), [at, *params])
+        most = at_most(subscriptions)
+        cursor.execute(COUNT, [since or NEVER, at, most + 1])
+        whole = kept_from is not None or cursor.fetchone()[0] > most
+        cursor.execute(*make_sql(at, since, whole))
         return True
+
+
+def make_sql(at: datetime, since: datetime | None, whole: bool = False) -> SQL:
+    """Keep who pays at an instant, from the point at `since` or from the whole ledger."""
+    pairs, params = pairs_sql(at, since, whole)
+    return MAKE.format(pairs=pairs), (at, *params)
 
 
 def _instant(instants: list[datetime], facts: int) -> datetime | None:

@@ -95,6 +95,7 @@ class Subscription(SavesChanges):
     - `subscription_may_be_kept`, `subscription_kept`: have one that a change for new subscriptions
       only keeps, and of which no worker has written that down, written as it stands
     - `subscription_written_kept`: locks who comes with a start before such a change
+    - `period_backdated`: notes that a start or an end has changed the past, and since when
     - `subscription_left`, `subscription_left_all`: write the ledger's last entry of what is gone
     - `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`: append to the total what
       the statement has changed

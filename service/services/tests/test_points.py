@@ -18,9 +18,10 @@ from django.urls import reverse
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
-from services.ledger import points
+from services.ledger import page, points, total_then
 from services.ledger.page import statement_as_of
-from services.ledger.point_in_time import THERE, as_of
+from services.ledger.point_in_time import as_of
+from services.ledger.total_then import THERE
 from services.models import Backdated, Point, Subscription, book_clock
 from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING, Total
@@ -65,12 +66,12 @@ def make_points(facts: int = 1) -> int:
 
 def assert_told(*instants: datetime, by_points: bool = True) -> None:
     for at in instants:
-        assert by_points <= (points.nearest(at) is not None), at
+        assert by_points <= (total_then.nearest(at) is not None), at
         assert ledger.total_as_of(at) == summed(at), at
-        page = ledger.page_as_of(at, EVERYTHING, None, 1000)
-        assert page.total == summed(at), at
-        assert [row["id"] for row in page.result] == sorted(row["id"] for row in page.result)
-        assert sum(row["price"] for row in page.result) == page.total.amount, at
+        told = ledger.page_as_of(at, EVERYTHING, None, 1000)
+        assert told.total == summed(at), at
+        assert [row["id"] for row in told.result] == sorted(row["id"] for row in told.result)
+        assert sum(row["price"] for row in told.result) == told.total.amount, at
 
 
 class Past:
@@ -300,7 +301,7 @@ def test_a_page_is_the_same_with_points_and_without(moved_clock: MovedClock) -> 
 
     without = pages()
     assert make_points()
-    assert points.nearest(then) is not None
+    assert total_then.nearest(then) is not None
     assert pages() == without
     assert max(body["count"] for body in without) == 40
 
@@ -308,7 +309,7 @@ def test_a_page_is_the_same_with_points_and_without(moved_clock: MovedClock) -> 
 def test_a_point_that_goes_while_it_is_read_is_not_used(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = points.nearest
+    found = total_then.nearest
 
     def and_then(*args: Any) -> Any:
         point = found(*args)
@@ -317,12 +318,13 @@ def test_a_point_that_goes_while_it_is_read_is_not_used(
 
     at = past.instants[3]
     before = ledger.total_as_of(at)
-    monkeypatch.setattr(points, "nearest", and_then)
+    for reader in (total_then, page):
+        monkeypatch.setattr(reader, "nearest", and_then)
     assert ledger.total_as_of(at) == summed(at) != before
     past.say(past.follows, ended_at=None)
     make_points()
-    page = ledger.page_as_of(at, EVERYTHING, None, 100)
-    assert page.total == summed(at) != before
+    told = ledger.page_as_of(at, EVERYTHING, None, 100)
+    assert told.total == summed(at) != before
 
 
 @pytest.mark.django_db(transaction=True)
@@ -332,7 +334,7 @@ def test_reads_no_more_of_the_ledger_than_the_page_and_what_came_since(empty_fil
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE services_subscription")
     then = book_clock()
-    point = points.nearest(then)
+    point = total_then.nearest(then)
     assert point is not None
     read = rows_by_relation(*statement_as_of(then, EVERYTHING, None, None, 20, point=point))
     of_ledger = {name: n for name, n in read.items() if "ledger" in name}
@@ -354,7 +356,7 @@ class TestOthers:
             elsewhere(lambda: made(1))
             now = book_clock()
         assert ledger.total_as_of(now) == summed(now)
-        assert points.nearest(now) is not None
+        assert total_then.nearest(now) is not None
         made(1)
         assert ledger.total_as_of(now) == summed(now)
 
