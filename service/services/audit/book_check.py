@@ -1,7 +1,7 @@
-"""The book check: proves price = rule, total = rows and ledger = rows, and mends the first two.
+"""The book check: proves price = rule, total = rows and ledger = rows, and mends what differs.
 
 Total = rows, and what is paid of it = the rows that pay: now, and from each instant on at which one
-begins or ends.
+begins or ends. And one of the points, from which totals of the past are had, = the ledger.
 
 Who calls it: the command `check_book`, and the task of that name, by beat. Triggers keep all, so
 a difference means that something went around the triggers: a restore, `session_replication_role`.
@@ -9,9 +9,8 @@ a difference means that something went around the triggers: a restore, `session_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 from django.core.cache import cache
@@ -26,112 +25,10 @@ from services.audit.book_check_sql import (
     MEND_TOTAL,
     UNRECORDED,
 )
-from services.models import Repricing, book_clock
+from services.audit.book_report import BookCheck, Mispriced, Repair, Unrecorded, WrongSubtotal
+from services.ledger import points
+from services.models import Point, Repricing, book_clock
 from services.repricing import chunks
-
-
-@dataclass(frozen=True)
-class Mispriced:
-    """An active subscription whose price is not the rule's, and that no worker will reach."""
-
-    id: int
-    client: str
-    service: str
-    plan: str
-    price: Decimal
-    rule_price: Decimal
-
-    @property
-    def difference(self) -> Decimal:
-        return self.price - self.rule_price
-
-
-@dataclass(frozen=True)
-class Unrecorded:
-    """A subscription of which the ledger's last entry says something else than the row.
-
-    `price` is None of one that is gone, `recorded_price_state` of one that the ledger never knew.
-    """
-
-    id: int
-    price: Decimal | None
-    price_state: str | None
-    recorded_price: Decimal | None
-    recorded_price_state: str | None
-
-
-@dataclass(frozen=True)
-class WrongSubtotal:
-    """A (service, plan) whose part of the total is not what its rows add up to."""
-
-    service_id: int | None
-    plan_id: int | None
-    subscriptions: int
-    amount: Decimal
-    followers: int  # that have no end
-    followers_amount: Decimal
-    paid_subscriptions: int
-    paid_amount: Decimal
-    paid_followers: int
-    paid_followers_amount: Decimal
-    counted_subscriptions: int
-    counted_amount: Decimal
-    counted_followers: int
-    counted_followers_amount: Decimal
-    counted_paid_subscriptions: int
-    counted_paid_amount: Decimal
-    counted_paid_followers: int
-    counted_paid_followers_amount: Decimal
-    boundaries: int  # instants to come, from which on what is paid would be wrong
-
-
-@dataclass
-class BookCheck:
-    """What one snapshot of the book holds. `mispriced` and `unrecorded` have the first rows."""
-
-    subscriptions: int = 0
-    amount: Decimal = Decimal(0)
-    paid_subscriptions: int = 0  # of these, by those that have begun and have not ended
-    paid_amount: Decimal = Decimal(0)
-    waiting: int = 0  # prices that a due repricing has yet to reach: late, not wrong
-    paused: int = 0  # of these, where somebody has paused the price change
-    differing: int = 0
-    mispriced: list[Mispriced] = field(default_factory=list)
-    wrong_subtotals: list[WrongSubtotal] = field(default_factory=list)
-    mispriced_pairs: list[tuple[int, int]] = field(default_factory=list)
-    differing_from_ledger: int = 0
-    unrecorded: list[Unrecorded] = field(default_factory=list)
-
-    @property
-    def differs(self) -> bool:
-        return bool(self.differing or self.wrong_subtotals or self.differing_from_ledger)
-
-    def _paid(self) -> str:
-        if self.paid_subscriptions == self.subscriptions:
-            return ""
-        return f", of which {self.paid_amount:,.2f} is paid by {self.paid_subscriptions:,}"
-
-    def __str__(self) -> str:
-        paused = f" ({self.paused:,} of them for a price change that is paused)"
-        return (
-            f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}{self._paid()}; "
-            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker"
-            f"{paused if self.paused else ''}, "
-            f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "
-            f"{self.differing_from_ledger:,} rows from the ledger's last entry"
-        )
-
-
-@dataclass(frozen=True)
-class Repair:
-    """What was mended: prices moved, pairs whose part of the total was put right, and
-    subscriptions of which the ledger got an entry that says what the row says.
-    """
-
-    prices: int
-    subtotals: int
-    entries: int
-
 
 LAST = "last_book_check"
 KEPT_FOR = 7 * 24 * 60 * 60
@@ -161,7 +58,7 @@ def last() -> LastCheck | None:
 
 
 def check(limit: int = 20) -> BookCheck:
-    """Check the whole book, with up to `limit` examples of each kind (1 query)."""
+    """Check the whole book, with up to `limit` examples of each kind. Up to three queries."""
     book = BookCheck()
     with connection.cursor() as cursor:
         cursor.execute(CHECK, [limit, limit])
@@ -194,6 +91,7 @@ def check(limit: int = 20) -> BookCheck:
                 book.mispriced_pairs.append((service_id, plan_id))
                 book.mispriced += msgspec.convert(examples, list[Mispriced])
     book.mispriced = sorted(book.mispriced, key=lambda row: row.id)[:limit]
+    book.wrong_point = points.check()
     return book
 
 
@@ -202,9 +100,12 @@ def repair(seconds: float = 600.0) -> Repair:
 
     Prices take the way of every repricing: the pairs are recorded to be looked at again, and
     done at once, in chunks, together with the workers. The ledger gets another entry, in force
-    from now on: what was paid since the price went around it, nobody knows.
+    from now on: what was paid since the price went around it, nobody knows. Points are made anew.
     """
-    pairs = check(limit=0).mispriced_pairs
+    found = check(limit=0)
+    pairs = found.mispriced_pairs
+    if found.wrong_point is not None:
+        Point.objects.all().delete()
     again = Repricing.objects.bulk_create(
         Repricing(service_id=service_id, plan_id=plan_id, author="check_book")
         for service_id, plan_id in pairs

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from pricebook.kit.named_statements import NamedStatement
 from services.audit import book_check_sql
 from services.audit.book_examples import examples
+from services.ledger import points
 from services.models import Repricing, Subscription
 from services.reading import breakdown, breakdown_sql, pages, total
 from services.reading.access_paths import access_path
@@ -271,5 +272,12 @@ def named_queries() -> list[NamedStatement]:
             book_check_sql.CHECK,
             (20, 20),
             why="One pass over the whole table, on purpose.",
+        ),
+        NamedStatement(
+            "book check, of a point",
+            "what is kept of an instant = the ledger",
+            "beat, check_book",
+            *points.check_sql(example.middle.started_at),
+            why="One pass over the whole ledger, on purpose.",
         ),
     ]

@@ -93,6 +93,43 @@ def pairs_sql(instant: datetime, since: datetime | None, whole: bool = False) ->
     return PAIRS.format(parts=" UNION ALL ".join(parts)), params
 
 
+# A point and the whole ledger, of which neither has a pair that the other has not.
+DIFFERING = """
+WITH kept AS (
+    SELECT service_id, plan_id, followers, others, amount FROM ({of_point}) pair
+), counted AS (
+    SELECT service_id, plan_id, followers, others, amount FROM ({pairs}) pair
+     WHERE followers <> 0 OR others <> 0
+)
+SELECT count(*) FROM (
+       (SELECT * FROM kept EXCEPT SELECT * FROM counted)
+        UNION (SELECT * FROM counted EXCEPT SELECT * FROM kept)) differing
+ WHERE EXISTS (SELECT FROM services_point WHERE at = %s
+                  AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at))
+"""
+ANY = "SELECT at FROM services_point ORDER BY random() LIMIT 1"
+
+
+def check() -> datetime | None:
+    """Sum one of the points, whichever, over the whole ledger; its instant if it is wrong.
+
+    Two queries, of which one reads the whole ledger.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(ANY)
+        found: tuple[datetime] | None = cursor.fetchone()
+        if found is None:
+            return None
+        cursor.execute(*check_sql(*found))
+        return found[0] if cursor.fetchone()[0] else None
+
+
+def check_sql(at: datetime) -> SQL:
+    """How many pairs of a point are not what the whole ledger says; none where it holds no more."""
+    pairs, params = pairs_sql(at, None, whole=True)
+    return DIFFERING.format(of_point=OF_POINT, pairs=pairs), (at, *params, at)
+
+
 # Points that hold no more are made anew from the last one that does. And who goes on writing in
 # this very transaction has to note it again.
 FORGET = """

@@ -13,6 +13,7 @@ from django.db import connection
 
 from services import price_state, repricing
 from services.audit import book_check
+from services.audit.book_report import Repair, Unrecorded
 from services.models import LedgerEntry, Service, Subscription, Subtotal
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
@@ -129,7 +130,7 @@ class TestCheck:
         checked = book_check.check()
         assert checked.differing_from_ledger == 1
         assert checked.unrecorded == [
-            book_check.Unrecorded(unknown.pk, Decimal(200), "follows", None, None)
+            Unrecorded(unknown.pk, Decimal(200), "follows", None, None)
         ]
         assert f"subscription {unknown.pk}: 200.00, follows" in check_book()[1]
 
@@ -159,7 +160,7 @@ class TestCheck:
             goes.delete()
         checked = book_check.check()
         assert checked.unrecorded == [
-            book_check.Unrecorded(pk, None, None, Decimal(200), "follows")
+            Unrecorded(pk, None, None, Decimal(200), "follows")
         ]
 
     def test_names_the_first_that_the_ledger_does_not_know_and_counts_the_rest(self):
@@ -219,7 +220,7 @@ class TestRepair:
         before = list(Subtotal.objects.values())
         assert check_book("--repair")[0] == 0
         assert list(Subtotal.objects.values()) == before
-        assert book_check.repair() == book_check.Repair(prices=0, subtotals=0, entries=0)
+        assert book_check.repair() == Repair(prices=0, subtotals=0, entries=0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -18,6 +18,7 @@ from django.urls import reverse
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
+from services.audit import book_check
 from services.ledger import page, points, total_then
 from services.ledger.page import statement_as_of
 from services.ledger.point_in_time import as_of
@@ -325,6 +326,21 @@ def test_a_point_that_goes_while_it_is_read_is_not_used(
     make_points()
     told = ledger.page_as_of(at, EVERYTHING, None, 100)
     assert told.total == summed(at) != before
+
+
+def test_the_book_check_finds_a_point_that_is_wrong_and_has_it_made_anew(past: Past) -> None:
+    report = book_check.check()
+    assert (report.wrong_point, report.differs) == (None, False)
+    point = Point.objects.latest("at")
+    Point.objects.exclude(pk=point.pk).delete()
+    Point.objects.update(amounts=[amount + 1 for amount in point.amounts])
+    report = book_check.check()
+    assert (report.wrong_point, report.differs) == (point.at, True)
+    assert f"what was paid at {point.at.isoformat()} is kept wrongly" in str(report)
+    book_check.repair()
+    make_points()
+    assert not book_check.check().differs
+    past.assert_told()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ import msgspec
 from django.core.management.base import BaseCommand
 
 from services.audit import book_check
-from services.audit.book_check import BookCheck
+from services.audit.book_report import BookCheck
 
 
 class Command(BaseCommand):

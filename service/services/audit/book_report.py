@@ -1,0 +1,122 @@
+"""What a book check has found, in figures and in words, and what a repair has mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True)
+class Mispriced:
+    """An active subscription whose price is not the rule's, and that no worker will reach."""
+
+    id: int
+    client: str
+    service: str
+    plan: str
+    price: Decimal
+    rule_price: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        return self.price - self.rule_price
+
+
+@dataclass(frozen=True)
+class Unrecorded:
+    """A subscription of which the ledger's last entry says something else than the row.
+
+    `price` is None of one that is gone, `recorded_price_state` of one that the ledger never knew.
+    """
+
+    id: int
+    price: Decimal | None
+    price_state: str | None
+    recorded_price: Decimal | None
+    recorded_price_state: str | None
+
+
+@dataclass(frozen=True)
+class WrongSubtotal:
+    """A (service, plan) whose part of the total is not what its rows add up to."""
+
+    service_id: int | None
+    plan_id: int | None
+    subscriptions: int
+    amount: Decimal
+    followers: int  # that have no end
+    followers_amount: Decimal
+    paid_subscriptions: int
+    paid_amount: Decimal
+    paid_followers: int
+    paid_followers_amount: Decimal
+    counted_subscriptions: int
+    counted_amount: Decimal
+    counted_followers: int
+    counted_followers_amount: Decimal
+    counted_paid_subscriptions: int
+    counted_paid_amount: Decimal
+    counted_paid_followers: int
+    counted_paid_followers_amount: Decimal
+    boundaries: int  # instants to come, from which on what is paid would be wrong
+
+
+@dataclass
+class BookCheck:
+    """What one snapshot of the book holds. `mispriced` and `unrecorded` have the first rows."""
+
+    subscriptions: int = 0
+    amount: Decimal = Decimal(0)
+    paid_subscriptions: int = 0  # of these, by those that have begun and have not ended
+    paid_amount: Decimal = Decimal(0)
+    waiting: int = 0  # prices that a due repricing has yet to reach: late, not wrong
+    paused: int = 0  # of these, where somebody has paused the price change
+    differing: int = 0
+    mispriced: list[Mispriced] = field(default_factory=list)
+    wrong_subtotals: list[WrongSubtotal] = field(default_factory=list)
+    mispriced_pairs: list[tuple[int, int]] = field(default_factory=list)
+    differing_from_ledger: int = 0
+    unrecorded: list[Unrecorded] = field(default_factory=list)
+    wrong_point: datetime | None = None  # its instant
+
+    @property
+    def differs(self) -> bool:
+        return bool(
+            self.differing
+            or self.wrong_subtotals
+            or self.differing_from_ledger
+            or self.wrong_point is not None
+        )
+
+    def _paid(self) -> str:
+        if self.paid_subscriptions == self.subscriptions:
+            return ""
+        return f", of which {self.paid_amount:,.2f} is paid by {self.paid_subscriptions:,}"
+
+    def _point(self) -> str:
+        if self.wrong_point is None:
+            return ""
+        return f"; what was paid at {self.wrong_point.isoformat()} is kept wrongly"
+
+    def __str__(self) -> str:
+        paused = f" ({self.paused:,} of them for a price change that is paused)"
+        return (
+            f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}{self._paid()}; "
+            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker"
+            f"{paused if self.paused else ''}, "
+            f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "
+            f"{self.differing_from_ledger:,} rows from the ledger's last entry"
+            f"{self._point()}"
+        )
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was mended: prices moved, pairs whose part of the total was put right, and
+    subscriptions of which the ledger got an entry that says what the row says.
+    """
+
+    prices: int
+    subtotals: int
+    entries: int
