@@ -55,7 +55,7 @@ def summed(at: datetime, book_filter: BookFilter = EVERYTHING) -> Total:
         return Total(*cursor.fetchone())
 
 
-def make_points(facts: int = 1) -> int:
+def make_points(facts: int = 0) -> int:
     """All that are due now; what this transaction has written is there to be read."""
     made = 0
     with pytest.MonkeyPatch.context() as patch:
@@ -86,6 +86,10 @@ class Past:
         self.follows, self.own, self.locked, self.ended, self.gone = (
             self.subscription() for _ in range(5)
         )
+        # Begins and ends with no entry of these instants, and is deleted later.
+        brief = self.subscription(
+            started_at=clock.now() + DAY / 2, ended_at=clock.now() + DAY + 2 * HOUR
+        )
         self.instants = [clock.now()]
         self.early = clock.now() - DAY
         self.a_day()
@@ -99,6 +103,7 @@ class Past:
         self.say(self.ended, ended_at=clock.now())
         self.a_day()
         self.gone.delete()
+        brief.delete()
         self.a_day()
         make_points()
 
@@ -110,7 +115,8 @@ class Past:
 
     def a_day(self) -> None:
         self.clock.passes(HOUR)
-        self.instants += [self.clock.now(), self.clock.now() + HOUR]
+        now = self.clock.now()
+        self.instants += [now, now + HOUR, now + DAY / 2]
         self.clock.passes(DAY)
 
     def assert_told(self, by_points: bool = True) -> None:
@@ -139,6 +145,8 @@ def test_a_total_ahead_knows_what_is_scheduled_and_what_ends(past: Past) -> None
             kind="list_price", service=past.service.pk, new_value=500, effective_at=now + 4 * DAY
         )
     )
+    make_points()
+    assert Point.objects.latest("at").at >= now
     ahead = [now + n * DAY + HOUR for n in range(6)]
     assert_told(*ahead)
     assert [ledger.total_as_of(at).amount for at in ahead] == [290, 400, 290, 330, 1500, 1500]
