@@ -179,10 +179,25 @@ def test_what_is_said_of_the_past_counts_at_once_and_points_are_made_anew(
 
 
 def test_one_that_is_opened_again_has_not_paid_meanwhile(past: Past) -> None:
-    past.say(past.ended, ended_at=None)
-    past.assert_told(by_points=False)
+    end = past.clock.now() + HOUR
+    past.say(past.follows, ended_at=end)
+    past.clock.passes(DAY)
     make_points()
-    past.assert_told()
+    past.say(past.follows, ended_at=None)
+    past.clock.passes(HOUR)
+    instants = [end - HOUR / 2, end, end + HOUR, past.clock.now()]
+    assert_told(*instants, by_points=False)
+    make_points()
+    assert_told(*instants)
+
+
+def test_a_total_is_had_from_a_point_before_what_is_said_of_the_past(past: Past) -> None:
+    last, since = past.instants[-1], past.instants[3]
+    past.say(past.follows, ended_at=since)
+    point = total_then.nearest(last)
+    assert point is not None
+    assert past.instants[0] <= point.at < since
+    assert_told(last)
 
 
 def test_a_client_who_is_gone_is_in_no_total_of_the_past(past: Past) -> None:
@@ -363,6 +378,8 @@ def test_reads_no_more_of_the_ledger_than_the_page_and_what_came_since(empty_fil
     read = rows_by_relation(*statement_as_of(then, EVERYTHING, None, None, 20, point=point))
     of_ledger = {name: n for name, n in read.items() if "ledger" in name}
     assert 20 < sum(of_ledger.values()) < 200, of_ledger
+    of_indexes = {name: n for name, n in read.items() if name.startswith("subscription_")}
+    assert sum(of_indexes.values()) < 200, read
     assert 20 < read["services_subscription_pkey"] < 200, read
 
 
