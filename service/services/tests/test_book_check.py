@@ -129,9 +129,7 @@ class TestCheck:
             unknown = a_subscription(service=a_service(200), price=200)
         checked = book_check.check()
         assert checked.differing_from_ledger == 1
-        assert checked.unrecorded == [
-            Unrecorded(unknown.pk, Decimal(200), "follows", None, None)
-        ]
+        assert checked.unrecorded == [Unrecorded(unknown.pk, Decimal(200), "follows", None, None)]
         assert f"subscription {unknown.pk}: 200.00, follows" in check_book()[1]
 
     @pytest.mark.parametrize(
@@ -159,9 +157,7 @@ class TestCheck:
         with triggers_off():
             goes.delete()
         checked = book_check.check()
-        assert checked.unrecorded == [
-            Unrecorded(pk, None, None, Decimal(200), "follows")
-        ]
+        assert checked.unrecorded == [Unrecorded(pk, None, None, Decimal(200), "follows")]
 
     def test_names_the_first_that_the_ledger_does_not_know_and_counts_the_rest(self):
         book = a_book(subscriptions=30)

@@ -23,7 +23,7 @@ from services.ledger import page, points, total_then
 from services.ledger.page import statement_as_of
 from services.ledger.point_in_time import as_of
 from services.ledger.total_then import THERE
-from services.models import Backdated, Point, Subscription, book_clock
+from services.models import Backdated, LedgerEntry, Point, Subscription, book_clock
 from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING, Total
 from services.tests.factories import (
@@ -349,6 +349,19 @@ def test_a_point_that_goes_while_it_is_read_is_not_used(
     make_points()
     told = ledger.page_as_of(at, EVERYTHING, None, 100)
     assert told.total == summed(at) != before
+
+
+def test_no_point_holds_the_very_instant_up_to_which_all_is_recorded(past: Past) -> None:
+    """Another fact of that instant may still be recorded, and would be no later than itself."""
+    past.say(past.follows, price=Decimal(7), price_state="negotiated")
+    at = LedgerEntry.objects.latest("pk").effective_at
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(points, "FACTS", 0)
+        while points.make_next(at):
+            pass
+    assert Point.objects.latest("at").at < at
+    assert make_points() == 1
+    assert Point.objects.latest("at").at == at
 
 
 def test_the_book_check_finds_a_point_that_is_wrong_and_has_it_made_anew(past: Past) -> None:
