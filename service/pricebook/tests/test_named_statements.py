@@ -40,6 +40,7 @@ NOT_NAMED = {
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "the same",
     "services.ledger.point_in_time.DECIDED_BY_THEN": "the same, for a set whose worker is late",
     "services.ledger.points.ANY": "picks a point, of few",
+    "services.ledger.points.LOCK": "takes a lock, and reads no table",
     "services.ledger.points.NEWEST": "looks up the last point, by its index",
     "services.ledger.points.NEXT": "reads the next instants of `facts_between`, by their indexes",
     "services.ledger.points.COUNT": "the same",

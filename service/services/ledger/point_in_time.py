@@ -215,7 +215,7 @@ def as_of(
     if subscription_id is not None:
         asked = ("SELECT %s::bigint AS id", (subscription_id,))
     elif among is not None:
-        asked = ("SELECT unnest(%s::bigint[]) AS id", (list(among),))
+        asked = ("SELECT DISTINCT unnest(%s::bigint[]) AS id", (list(among),))
     elif "client" in given:
         asked = (OF_CLIENT, (given["client"],))
     state = given.pop("state", "active")

@@ -130,6 +130,8 @@ def check_sql(at: datetime) -> SQL:
     return DIFFERING.format(of_point=OF_POINT, pairs=pairs), (at, *params, at)
 
 
+# Of one who makes points at a time; and whoever forgets some, is not in the middle of making one.
+LOCK = "SELECT pg_try_advisory_xact_lock('services_point'::regclass::oid::int, 0)"
 # Points that hold no more are made anew from the last one that does. And who goes on writing in
 # this very transaction has to note it again.
 FORGET = """
@@ -156,7 +158,7 @@ def make(seconds: float = 20.0) -> int:
     """Make the points that are due, for up to `seconds`; return how many.
 
     Only up to the instant by which all that was recorded is committed: whatever comes later of an
-    earlier instant notes that it does. Seven queries when none is due.
+    earlier instant notes that it does. Eight queries when none is due.
     """
     deadline = time.monotonic() + seconds
     made = 0
@@ -171,11 +173,15 @@ def make(seconds: float = 20.0) -> int:
 def make_next(until: datetime) -> bool:
     """Make the next point, where one is due; all must be there that was recorded before `until`."""
     last = until - MICROSECOND
+    # By itself: what has been written holds up whoever waits until all is recorded.
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock('services_point'::regclass::oid::int, 0)")
+        cursor.execute(LOCK)
+        if cursor.fetchone()[0]:
+            cursor.execute(FORGET)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK)
         if not cursor.fetchone()[0]:
             return False  # somebody else makes them
-        cursor.execute(FORGET)
         cursor.execute(NEWEST)
         since, subscriptions, pairs = cursor.fetchone() or (None, 0, 0)
         facts = max(FACTS, pairs // PAIRS_A_FACT)

@@ -35,7 +35,7 @@ SELECT point.at, point.subscriptions,
 TOTAL = """
 SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amount), 0) AS amount,
        coalesce(sum(followers + others), 0)::bigint AS subscriptions,
-       EXISTS (SELECT FROM services_point WHERE at = %s
+       EXISTS (SELECT FROM services_point WHERE at = %s AND kept_from(at, %s) IS NULL
                   AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at)) AS holds
   FROM ({pairs}) pair
   JOIN (SELECT id, list_price_at(id, %s) AS full_price
@@ -81,7 +81,7 @@ def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQ
     sql = TOTAL.format(
         pairs=pairs, conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true"
     )
-    return sql, (point.at, *params, instant, instant, *given.values())
+    return sql, (point.at, instant, *params, instant, instant, *given.values())
 
 
 def total_as_of(

@@ -22,6 +22,7 @@ from services.audit import book_check
 from services.ledger import page, points, total_then
 from services.ledger.page import statement_as_of
 from services.ledger.point_in_time import as_of
+from services.ledger.recorded import all_recorded_until
 from services.ledger.total_then import THERE
 from services.models import Backdated, LedgerEntry, Point, Subscription, book_clock
 from services.reading.filters import BookFilter
@@ -330,6 +331,30 @@ def test_a_page_is_the_same_with_points_and_without(moved_clock: MovedClock) -> 
     assert max(body["count"] for body in without) == 40
 
 
+def test_no_total_reaches_across_a_change_for_new_only_that_comes_while_it_is_read(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = total_then.nearest
+    at = past.clock.now() + 2 * HOUR
+
+    def and_then(*args: Any) -> Any:
+        point = found(*args)
+        approved(
+            planned(
+                kind="list_price",
+                service=past.service.pk,
+                new_value=500,
+                effective_at=at - HOUR,
+                for_new_only=True,
+            )
+        )
+        return point
+
+    monkeypatch.setattr(total_then, "nearest", and_then)
+    before = summed(at)
+    assert ledger.total_as_of(at) == summed(at) == before
+
+
 def test_a_point_that_goes_while_it_is_read_is_not_used(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,6 +464,25 @@ class TestOthers:
         made(1)
         for at in (then, now):
             assert ledger.total_as_of(at) == summed(at)
+
+    def test_who_makes_a_point_holds_up_nobody_who_waits_for_all_that_is_recorded(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = [a_subscription() for _ in range(6)]
+        then = book_clock()
+        made(1)
+        Subscription.objects.filter(pk=rows[0].pk).update(ended_at=then)
+        assert Backdated.objects.exists()
+        pause = Pause(monkeypatch, points, "_instant")
+        maker = in_background(made, 1)
+        pause.until_reached()
+        now = book_clock()
+        until = all_recorded_until()
+        pause.go_on()
+        maker.result()
+        assert until is not None
+        assert until >= now
+        assert not Backdated.objects.exists()
 
     def test_two_make_no_point_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(6):
