@@ -147,10 +147,11 @@ def page_as_of(
     empty of what is gone. Up to three queries. Unchanged where the caller has `seen` this very
     book: what is written late moves its version.
     """
-    point = nearest(instant, book_filter) if known_at is None else None
     asked = (instant, book_filter, None, cursor, size, seen, known_at)
-    found = None if point is None else _read_as_of(*statement_as_of(*asked, point))
-    found = found or _read_as_of(*statement_as_of(*asked))
+    with long_read():
+        point = nearest(instant, book_filter) if known_at is None else None
+        found = None if point is None else _read_as_of(*statement_as_of(*asked, point))
+        found = found or _read_as_of(*statement_as_of(*asked))
     assert found is not None  # without a point nothing has to hold
     version, amount, rows = found
     mark = marked(book_filter, BY_ID, instant, known_at)
@@ -169,9 +170,9 @@ def one_as_of(
 
     One query. Unchanged as there.
     """
-    found = _read_as_of(
-        *statement_as_of(instant, EVERYTHING, subscription_id, None, 1, seen, known_at)
-    )
+    asked = (instant, EVERYTHING, subscription_id, None, 1, seen, known_at)
+    with long_read():
+        found = _read_as_of(*statement_as_of(*asked))
     assert found is not None
     version, _, rows = found
     return rows[0] if rows else None, version
@@ -182,7 +183,7 @@ Found = tuple[str | None, Total, list[dict[str, Any]]]
 
 def _read_as_of(sql: str, params: tuple[Any, ...]) -> Found | None:
     """None where the point has not held until the statement read it."""
-    with long_read(), connection.cursor() as db:
+    with connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()
     version = version_of(*rows[0][:3])
