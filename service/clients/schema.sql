@@ -25,8 +25,13 @@ CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON clie
     EXECUTE FUNCTION book_changed();
 
 -- Its function: services/schema.sql
-CREATE TRIGGER client_backdated AFTER DELETE ON clients_client
+CREATE TRIGGER client_backdated AFTER INSERT OR DELETE OR UPDATE OF id ON clients_client
     FOR EACH ROW
+    EXECUTE FUNCTION client_backdated();
+
+-- Its function: services/schema.sql
+CREATE TRIGGER client_backdated_all AFTER TRUNCATE ON clients_client
+    FOR EACH STATEMENT
     EXECUTE FUNCTION client_backdated();
 
 -- added to auth_user, a table of another package --------------------------------------------------

@@ -95,7 +95,7 @@ CREATE INDEX ledger_change ON services_ledgerentry USING btree (change_id, subsc
 
 CREATE INDEX ledger_client ON services_ledgerentry USING btree (client_id, subscription_id) WHERE change_id IS NULL;
 
-CREATE INDEX ledger_facts ON services_ledgerentry USING btree (effective_at, subscription_id) WHERE NOT price_state::text = 'follows'::text OR change_id IS NULL;
+CREATE INDEX ledger_facts ON services_ledgerentry USING btree (effective_at, subscription_id) WHERE NOT price_state::text = 'follows'::text OR change_id IS NULL OR ended_at <= recorded_at;
 
 CREATE INDEX ledger_feed ON services_ledgerentry USING btree (xact, id);
 
@@ -118,7 +118,7 @@ CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON services_ledgerentr
     EXECUTE FUNCTION ledger_is_append_only();
 
 CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
-    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL))
+    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL OR new.ended_at <= new.recorded_at))
     EXECUTE FUNCTION ledger_backdated();
 
 CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry
@@ -566,8 +566,12 @@ AS $function$
 DECLARE
     first timestamptz;
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM backdate('-infinity');
+        RETURN NULL;
+    END IF;
     SELECT min(effective_at) INTO first FROM services_ledgerentry
-     WHERE client_id = OLD.id AND change_id IS NULL;
+     WHERE client_id IN (OLD.id, NEW.id) AND change_id IS NULL;
     IF first IS NOT NULL THEN
         PERFORM backdate(first);
     END IF;
@@ -650,7 +654,7 @@ CREATE OR REPLACE FUNCTION facts_between(since timestamp with time zone, until t
 AS $function$
     SELECT effective_at, subscription_id FROM services_ledgerentry
      WHERE effective_at > since AND effective_at <= until
-       AND (price_state <> 'follows' OR change_id IS NULL)
+       AND (price_state <> 'follows' OR change_id IS NULL OR ended_at <= recorded_at)
      UNION ALL
     SELECT entry.effective_at, entry.subscription_id
       FROM services_repricing work

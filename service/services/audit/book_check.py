@@ -1,4 +1,4 @@
-"""The book check: proves price = rule, total = rows and ledger = rows, and mends what differs.
+"""The book check: proves price = rule, total = rows and ledger = rows, and fixes what differs.
 
 Total = rows, and what is paid of it = the rows that pay: now, and from each instant on at which one
 begins or ends. And one of the points, from which totals of the past are had, = the ledger.

@@ -1,4 +1,4 @@
-"""What a book check has found, in figures and in words, and what a repair has mended."""
+"""What a book check has found, in figures and in words, and what a repair has fixed."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class BookCheck:
 
 @dataclass(frozen=True)
 class Repair:
-    """What was mended: prices moved, pairs whose part of the total was put right, and
+    """What was fixed: prices moved, pairs whose part of the total was put right, and
     subscriptions of which the ledger got an entry that says what the row says.
     """
 

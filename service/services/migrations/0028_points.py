@@ -3,7 +3,8 @@
 A total as of an instant had to read of each subscription the last word on it. With a point before
 the instant it is the point, and of those whom a fact touches between the two, what they pay now
 less what they paid there. `facts_between` finds these by the indexes; the copies that workers write
-for followers are no facts, for what followers pay is the rule's price, which no point keeps.
+for followers are no facts, for what followers pay is the rule's price, which no point keeps. But
+those that are written behind an end are: who has ended may follow at a price of its own until one.
 
 A fact of an earlier instant than its recording makes the points from there on wrong: a start or an
 end that is put into the past, an entry of a set whose worker comes late, a client who is deleted
@@ -13,14 +14,14 @@ point holds exactly as long as nothing that is seen says otherwise, and nobody w
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import migrations, models
-from django.db.models import Q
+from django.db.models import F, Q
 
 FACTS = """
 CREATE FUNCTION facts_between(since timestamptz, until timestamptz)
 RETURNS TABLE (at timestamptz, subscription_id bigint) LANGUAGE sql STABLE AS $$
     SELECT effective_at, subscription_id FROM services_ledgerentry
      WHERE effective_at > since AND effective_at <= until
-       AND (price_state <> 'follows' OR change_id IS NULL)
+       AND (price_state <> 'follows' OR change_id IS NULL OR ended_at <= recorded_at)
      UNION ALL
     SELECT entry.effective_at, entry.subscription_id
       FROM services_repricing work
@@ -91,7 +92,8 @@ END $$;
 
 CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
 FOR EACH ROW WHEN (NEW.effective_at < NEW.recorded_at
-                   AND (NEW.price_state <> 'follows' OR NEW.change_id IS NULL))
+                   AND (NEW.price_state <> 'follows' OR NEW.change_id IS NULL
+                        OR NEW.ended_at <= NEW.recorded_at))
 EXECUTE FUNCTION ledger_backdated();
 
 CREATE FUNCTION period_backdated() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -123,20 +125,28 @@ FOR EACH ROW WHEN (NEW.started_at IS DISTINCT FROM OLD.started_at
                    OR NEW.ended_at IS DISTINCT FROM OLD.ended_at)
 EXECUTE FUNCTION period_backdated();
 
+-- Who is gone is in no total, and who comes back is.
 CREATE FUNCTION client_backdated() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     first timestamptz;
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM backdate('-infinity');
+        RETURN NULL;
+    END IF;
     SELECT min(effective_at) INTO first FROM services_ledgerentry
-     WHERE client_id = OLD.id AND change_id IS NULL;
+     WHERE client_id IN (OLD.id, NEW.id) AND change_id IS NULL;
     IF first IS NOT NULL THEN
         PERFORM backdate(first);
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER client_backdated AFTER DELETE ON clients_client
+CREATE TRIGGER client_backdated AFTER INSERT OR DELETE OR UPDATE OF id ON clients_client
 FOR EACH ROW EXECUTE FUNCTION client_backdated();
+
+CREATE TRIGGER client_backdated_all AFTER TRUNCATE ON clients_client
+FOR EACH STATEMENT EXECUTE FUNCTION client_backdated();
 """
 
 
@@ -154,7 +164,7 @@ class Migration(migrations.Migration):
         index(
             "ledger_facts",
             ["effective_at", "subscription_id"],
-            ~Q(price_state="follows") | Q(change_id=None),
+            ~Q(price_state="follows") | Q(change_id=None) | Q(ended_at__lte=F("recorded_at")),
         ),
         index(
             "ledger_lock_ends", ["locked_until", "subscription_id"], Q(locked_until__isnull=False)

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
 
 from services import catalogue_values
+from services.ledger import points
 from services.models import (
     BookNow,
     LedgerEntry,
@@ -393,4 +394,7 @@ def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
                 "at": repricing.effective_at,
             },
         )
-        return int(cursor.rowcount)
+        given_back = int(cursor.rowcount)
+    if given_back:
+        points.backdate(repricing.effective_at)
+    return given_back

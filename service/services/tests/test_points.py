@@ -15,6 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.urls import reverse
 
+from clients.models import Client
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
@@ -213,6 +214,108 @@ def test_a_client_who_is_gone_is_in_no_total_of_the_past(past: Past) -> None:
     past.assert_told(by_points=False)
     make_points()
     past.assert_told()
+
+
+def test_a_client_who_comes_back_under_an_id_is_in_the_totals_of_it_again(past: Past) -> None:
+    other = a_subscription(service=past.service, started_at=past.instants[1])
+    client = other.client
+    pk = client.pk
+    other.delete()
+    make_points()
+    Client.objects.filter(pk=pk).update(id=pk + 1000)
+    past.assert_told(by_points=False)
+    make_points()
+    Client.objects.filter(pk=pk + 1000).update(id=pk)
+    past.assert_told(by_points=False)
+    make_points()
+    client.delete()
+    make_points()
+    client.pk = pk
+    client.save(force_insert=True)
+    past.assert_told(by_points=False)
+    assert ledger.total_as_of(past.instants[2]).subscriptions == 6
+
+
+def test_all_clients_who_are_emptied_are_in_no_total_of_the_past(past: Past) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE clients_client CASCADE")
+    past.assert_told(by_points=False)
+    assert ledger.total_as_of(past.instants[2]).subscriptions == 0
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_copy_that_is_written_behind_an_end_ends_a_price_of_its_own(
+    past: Past, late: bool
+) -> None:
+    """The lock's end is swept after the subscription's, or is told again once that is put there."""
+    until = past.clock.now() + HOUR
+    moved, end = until + DAY, until + 2 * DAY
+    past.say(past.follows, price=Decimal(80), price_state="locked", locked_until=until)
+    past.say(past.follows, ended_at=end if late else until - HOUR / 2)
+    approved(planned(kind="list_price", service=past.service.pk, new_value=500, effective_at=moved))
+    if not late:
+        for at in (until, moved):
+            past.clock.to(at + HOUR)
+            repricing.reprice()
+    past.clock.to(end + HOUR)
+    if not late:
+        past.say(past.follows, ended_at=end)
+        past.clock.passes(HOUR)
+    make_points()
+    instants = [until, until + HOUR, moved, moved + HOUR, end - HOUR, end, past.clock.now()]
+    assert_told(*instants, by_points=False)
+    repricing.reprice()
+    past.clock.passes(HOUR)
+    assert_told(*instants, by_points=False)
+    make_points()
+    assert_told(*instants)
+
+
+def test_a_copy_that_is_written_late_behind_an_end_is_noted(past: Past) -> None:
+    start = past.clock.now() + HOUR
+    moved, end = start + DAY, start + 2 * DAY
+    approved(planned(kind="list_price", service=past.service.pk, new_value=500, effective_at=moved))
+    past.clock.to(end + HOUR)
+    past.subscription(started_at=start, ended_at=end, price=Decimal(9))
+    past.clock.passes(HOUR)
+    make_points()
+    repricing.reprice()
+    instants = [start, moved - HOUR, moved, moved + HOUR, end, past.clock.now()]
+    assert_told(*instants, by_points=False)
+    make_points()
+    assert_told(*instants)
+
+
+def test_who_is_given_back_late_after_being_opened_again_is_noted(past: Past) -> None:
+    at = past.clock.now() + HOUR
+    change = approved(
+        planned(
+            kind="list_price",
+            service=past.service.pk,
+            new_value=500,
+            effective_at=at,
+            for_new_only=True,
+        )
+    )
+    past.clock.to(at + HOUR)
+    repricing.reprice()
+    past.say(past.follows, ended_at=past.clock.now())
+    past.clock.passes(DAY)
+    past.say(past.follows, ended_at=None)
+    past.clock.passes(DAY)
+    past.service.full_price = Decimal(600)
+    past.service.save()
+    repricing.reprice()
+    lifecycle.revert(change.pk, "carl", approve_too=True)
+    back = past.clock.now()
+    past.clock.passes(HOUR)
+    make_points()
+    before = summed(back)
+    repricing.reprice()
+    assert summed(back) != before
+    assert_told(back, past.clock.now(), by_points=False)
+    make_points()
+    assert_told(back, past.clock.now())
 
 
 @pytest.mark.parametrize("gone", ["service", "plan"])
