@@ -22,11 +22,10 @@ from price_changes.planning.rows_sql import stays_sql
 from price_changes.running import late_rows
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
-from services.ledger import points
 from services.models import LedgerEntry, RepricingStep, Skip, Subscription
 from services.repricing import accounts, lock_ends
 from services.repricing.locks import lock_catalogue
-from services.repricing.writes import CLIENT_THEN, ledger_origin
+from services.repricing.writes import CLIENT_THEN, backdate, ledger_origin
 
 WhenMoved = PriceChange.WhenMoved
 
@@ -215,7 +214,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     if written:
         moved += _move_late(change, values, written)
     if moved:
-        points.backdate(step.repricing.effective_at)
+        backdate(step.repricing.effective_at)
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
 

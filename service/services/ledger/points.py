@@ -59,16 +59,6 @@ TOUCHED = "SELECT id FROM touched_between(%s, %s) id"
 NEVER = "-infinity"
 
 
-def backdate(since: datetime) -> None:
-    """Note that something has been recorded that counts from an earlier instant on. One query.
-
-    Triggers do, but where an entry of a price change says that a subscription follows: that of a
-    catalogue change is a copy, and only who writes it knows that it is one of a set, or gives back.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT backdate(%s)", [since])
-
-
 def at_most(subscriptions: int) -> int:
     """Up to how many facts after a point of so many a total is had from it."""
     return min(max(LEAST, subscriptions // ONE_OF), MOST)

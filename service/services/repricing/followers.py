@@ -15,7 +15,6 @@ from django.db import connection
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
 
 from services import catalogue_values
-from services.ledger import points
 from services.models import (
     BookNow,
     LedgerEntry,
@@ -25,7 +24,7 @@ from services.models import (
 )
 from services.repricing import accounts
 from services.repricing.locks import LockHeld
-from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
+from services.repricing.writes import CLIENT_THEN, backdate, ledger_origin, write_price
 
 FOLLOWS, LOCKED = Subscription.PriceState.FOLLOWS, Subscription.PriceState.LOCKED
 # What was in force the moment before its end.
@@ -396,5 +395,5 @@ def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
         )
         given_back = int(cursor.rowcount)
     if given_back:
-        points.backdate(repricing.effective_at)
+        backdate(repricing.effective_at)
     return given_back

@@ -36,6 +36,16 @@ def ledger_origin(
         cursor.execute(setting, [part for name in names for part in (name, "")])
 
 
+def backdate(since: datetime) -> None:
+    """Note that something has been recorded that counts from an earlier instant on. One query.
+
+    Triggers do, but where an entry of a price change says that a subscription follows: that of a
+    catalogue change is a copy, and only who writes it knows that it is one of a set, or gives back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT backdate(%s)", [since])
+
+
 # Whose it was at an instant: who writes of it late may find it with another client.
 CLIENT_THEN = """(
     SELECT client_id FROM services_ledgerentry
