@@ -277,8 +277,10 @@ def test_a_copy_that_is_written_late_behind_an_end_is_noted(past: Past) -> None:
     approved(planned(kind="list_price", service=past.service.pk, new_value=500, effective_at=moved))
     past.clock.to(end + HOUR)
     past.subscription(started_at=start, ended_at=end, price=Decimal(9))
+    past.subscription(started_at=moved + HOUR / 2)
     past.clock.passes(HOUR)
     make_points()
+    assert Point.objects.filter(at__gt=moved, at__lt=moved + HOUR).exists()
     repricing.reprice()
     instants = [start, moved - HOUR, moved, moved + HOUR, end, past.clock.now()]
     assert_told(*instants, by_points=False)
