@@ -95,7 +95,7 @@ CREATE INDEX ledger_change ON services_ledgerentry USING btree (change_id, subsc
 
 CREATE INDEX ledger_client ON services_ledgerentry USING btree (client_id, subscription_id) WHERE change_id IS NULL;
 
-CREATE INDEX ledger_facts ON services_ledgerentry USING btree (effective_at, subscription_id) WHERE NOT price_state::text = 'follows'::text OR change_id IS NULL OR ended_at <= recorded_at;
+CREATE INDEX ledger_facts ON services_ledgerentry USING btree (effective_at, subscription_id) WHERE NOT price_state::text = 'follows'::text OR change_id IS NULL;
 
 CREATE INDEX ledger_feed ON services_ledgerentry USING btree (xact, id);
 
@@ -118,7 +118,7 @@ CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON services_ledgerentr
     EXECUTE FUNCTION ledger_is_append_only();
 
 CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
-    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL OR new.ended_at <= new.recorded_at))
+    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL))
     EXECUTE FUNCTION ledger_backdated();
 
 CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry
@@ -654,7 +654,7 @@ CREATE OR REPLACE FUNCTION facts_between(since timestamp with time zone, until t
 AS $function$
     SELECT effective_at, subscription_id FROM services_ledgerentry
      WHERE effective_at > since AND effective_at <= until
-       AND (price_state <> 'follows' OR change_id IS NULL OR ended_at <= recorded_at)
+       AND (price_state <> 'follows' OR change_id IS NULL)
      UNION ALL
     SELECT entry.effective_at, entry.subscription_id
       FROM services_repricing work
@@ -1169,12 +1169,9 @@ BEGIN
         since := least(since, OLD.ended_at, NEW.ended_at);
     END IF;
     IF since < book_clock() THEN
-        -- Nobody has paid before the first entry; and what was recorded behind an end is judged by
-        -- that end, whatever instant it is of.
-        SELECT min(effective_at), least(since, min(effective_at) FILTER (
-                                        WHERE recorded_at >= least(OLD.ended_at, NEW.ended_at)))
-          INTO first, since
-          FROM services_ledgerentry WHERE subscription_id = NEW.id;
+        -- Nobody has paid before the first entry.
+        SELECT min(effective_at) INTO first FROM services_ledgerentry
+         WHERE subscription_id = NEW.id;
         PERFORM backdate(greatest(first, since));
     END IF;
     RETURN NULL;
@@ -1614,12 +1611,18 @@ BEGIN
                      WHERE price_state = 'follows') pair
         ), kept AS (
             UPDATE services_subscription subscription
-               SET price = pair.price
+               SET price = CASE WHEN new_row.ended_at <= clock
+                                THEN subscription.price ELSE pair.price END,
+                   price_state = CASE WHEN new_row.ended_at <= clock
+                                      THEN 'negotiated' ELSE subscription.price_state END,
+                   price_reason = CASE WHEN new_row.ended_at <= clock
+                                       THEN 'Said when it had ended' ELSE subscription.price_reason END
               FROM new_rows new_row, pair
              WHERE subscription.id = new_row.id AND new_row.price_state = 'follows'
                AND pair.service_id = new_row.service_id AND pair.plan_id = new_row.plan_id
-               AND (new_row.ended_at IS NULL OR new_row.ended_at > clock)
-               AND new_row.price <> pair.price
+               AND new_row.price <> CASE WHEN new_row.ended_at <= clock
+                   THEN price_rule_at(new_row.service_id, new_row.plan_id, new_row.ended_at - interval '1 microsecond')
+                   ELSE pair.price END
             RETURNING subscription.*
         )
         INSERT INTO services_ledgerentry
@@ -1639,7 +1642,8 @@ BEGIN
         -- One that is given an end, or another one, waits for its change like all that have none.
         -- One whose end is put into the past ends with what was in force before it, and one that is
         -- opened again goes on with what was last said of it, unless the same write says a price.
-        -- And a person's lock that says none keeps the price in force.
+        -- And a person's lock that says none keeps the price in force. What is said of one that
+        -- has ended is its own price; moved to another pair, it keeps what it paid last.
         -- No join of new and old rows: the plan is that of the first call, for as many as it had.
         WITH compared AS (
             SELECT *, lag(client_id) OVER version AS old_client,
@@ -1688,7 +1692,7 @@ BEGIN
             SELECT service_id, plan_id, price_rule_at(service_id, plan_id, clock) AS rule_price
               FROM (SELECT DISTINCT service_id, plan_id FROM written
                      WHERE price_state <> 'negotiated') pair
-        ), priced AS MATERIALIZED (
+        ), valued AS MATERIALIZED (
             SELECT written.*, rule_price,
                    coalesce(
                    CASE WHEN ends_at IS NOT NULL THEN
@@ -1698,6 +1702,13 @@ BEGIN
                                   ELSE price_rule_at(coalesce(word_service, service_id),
                                                      coalesce(word_plan, plan_id),
                                                      ends_at - interval '1 microsecond') END
+                        WHEN ended_at <= clock AND price = old_price
+                         AND old_state = 'follows' AND (service_id, plan_id)
+                             <> (old_service, old_plan)
+                        THEN price_rule_at(old_service, old_plan, ended_at - interval '1 microsecond')
+                        WHEN ended_at <= clock AND price = old_price
+                         AND price_state = 'follows' AND old_state <> 'follows'
+                        THEN price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
                         WHEN ended_at <= clock THEN price
                         WHEN same_terms AND price = old_price AND unpaid_since IS NULL THEN price
                         WHEN price_state = 'follows' THEN rule_price
@@ -1722,11 +1733,22 @@ BEGIN
                      WHERE ends_at IS NOT NULL AND subscription_id = written.id
                      ORDER BY effective_at, id LIMIT 1)
                     LIMIT 1) word ON true
+        ), priced AS MATERIALIZED (
+            SELECT *, CASE WHEN has_said THEN 'negotiated' ELSE price_state END AS state_now
+              FROM (SELECT *, coalesce(
+                           price_state = 'follows' AND ended_at <= clock AND change IS NULL
+                           AND (price <> old_price
+                                OR (service_id, plan_id) <> (old_service, old_plan))
+                           AND price_now <> price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond'),
+                           false) AS has_said
+                      FROM valued) valued
         ), kept AS (
             UPDATE services_subscription subscription
-               SET price = price_now
+               SET price = price_now, price_state = state_now,
+                   price_reason = CASE WHEN has_said THEN 'Said when it had ended'
+                                       ELSE subscription.price_reason END
               FROM priced
-             WHERE subscription.id = priced.id AND priced.price <> price_now
+             WHERE subscription.id = priced.id AND (priced.price <> price_now OR has_said)
         ), begun_before AS (
             INSERT INTO services_ledgerentry
                    (subscription_id, client_id, service_id, plan_id, price, price_state,
@@ -1755,12 +1777,12 @@ BEGIN
                CASE WHEN period_only AND (price_state = 'follows' OR locked_until <= clock)
                      AND (ended_at IS NULL OR ended_at > clock)
                     THEN coalesce(rule_price, price_now) ELSE price_now END,
-               price_state, locked_until, started_at, ended_at, unpaid_since, period_only,
+               state_now, locked_until, started_at, ended_at, unpaid_since, period_only,
                CASE WHEN period_only THEN clock ELSE since END, clock,
                CASE WHEN NOT period_only THEN change END, writer
           FROM priced
          CROSS JOIN LATERAL (
-               SELECT same_terms AND unpaid_since IS NULL
+               SELECT same_terms AND unpaid_since IS NULL AND NOT has_said
                   AND (price = old_price OR price_now = old_price) AS period_only) entry
          WHERE NOT (same_terms AND same_period AND price_now = old_price)
          ORDER BY id;

@@ -20,8 +20,12 @@ def a_set(minute, when_moved="current", adjustment="add", **about):
     return minute, kind, {**values, "when_moved": when_moved, **about}
 
 
+def on(subscription, minute, kind, **about):
+    return minute, kind, {"subscription": subscription, "by": "update", **about}
+
+
 def own(minute, kind, **about):
-    return minute, kind, {"subscription": 1, "by": "update", **about}
+    return on(1, minute, kind, **about)
 
 
 def opened(minute, **about):
@@ -68,6 +72,28 @@ BUILT = [
         own(5, "ended", ended_at=-2),
     ],
     [own(1, "ended", ended_at=2), own(3, "deleted")],
+    # At a price of its own, because it had ended when it came.
+    [listed(1, at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],
+    [listed(1, "for new only", at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],
+    [
+        listed(1, at=3),
+        opened(5, started_at=2, ended_at=4, paid=Decimal(9)),
+        on(101, 6, "ended", ended_at=5),
+    ],
+    [
+        listed(1, at=3),
+        opened(5, started_at=2, ended_at=4, paid=Decimal(9)),
+        on(101, 6, "reopened"),
+        listed(7, "for new only", 30, at=8),
+    ],
+    # What is told again behind a copy that comes late is no such price.
+    [
+        own(1, "negotiated", price=Decimal(70)),
+        a_set(2, at=3),
+        own(4, "follows"),
+        edited(5),
+        own(6, "ended", ended_at=6),
+    ],
     [edited(3), own(5, "moved to a client", to=2)],
     [listed(1, "for new only", at=3)],
     [listed(1, "for new only", 20, at=3), listed(4)],
@@ -78,6 +104,13 @@ BUILT = [
     [listed(1, "for new only", at=3), verb(5, "taken back", by="cancel")],
     [listed(1, at=3), verb(5, "taken back")],
     [listed(1, "for new only", at=3), verb(5, "taken back")],
+    [
+        listed(1, "for new only", at=3),
+        own(4, "ended", ended_at=4),
+        own(5, "reopened"),
+        edited(6, 26),
+        verb(7, "taken back"),
+    ],
     [listed(1, at=3), verb(5, "paused"), verb(6, "taken back")],
     [listed(1, at=3), verb(5, "taken back"), verb(6, "restored")],
     [listed(1, at=3), verb(5, "taken back"), listed(7, value=26)],

@@ -104,6 +104,8 @@ class Drawing:
                 about["ended_at"] = self.any_time()
             if self.often(0.2):
                 about["price"] = choose(PRICES)
+            elif about.get("ended_at", self.minute + 1) <= self.minute and self.often():
+                about["paid"] = choose(PRICES)
             return about
         about = {"subscription": self.some(subscriptions, self.focus)}
         if kind == "started":

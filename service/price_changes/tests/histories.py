@@ -197,7 +197,8 @@ class Telling:
         if kind == "opened":
             start, end = about.get("started_at"), about.get("ended_at")
             start = self.now if start is None else instant(start)
-            return end is None or instant(end) > start
+            has_ended = end is not None and instant(end) <= self.now
+            return (end is None or instant(end) > start) and (has_ended or "paid" not in about)
         return True
 
     def _allows_own(self, kind: str, about: dict[str, Any]) -> bool:
@@ -336,7 +337,7 @@ class Telling:
                 started_at=self._minute(about.get("started_at")) or self.now,
                 ended_at=self._minute(about.get("ended_at")),
                 state="negotiated" if "price" in about else "follows",
-                price=about.get("price"),
+                price=about.get("price", about.get("paid")),
             )
         number = about["subscription"]
         if kind == "started":

@@ -190,10 +190,7 @@ class Oracle:
     @kept_until_a_fact_comes
     def _told(self, subscription: int, place: Place, known: float) -> Told:
         opened = self.opened(subscription)
-        first = Standing(
-            opened.client, opened.service, opened.plan, opened.state, opened.price, None
-        )
-        told = Told(replace(first, until=opened.locked_until))
+        told = Told(self._first(opened))
         for fact in self._story(opened, place, known):
             told.pass_to(fact.place)
             if isinstance(fact, Own):
@@ -208,6 +205,19 @@ class Oracle:
                     told.take_back(fact.of, fact.number, at)
         told.pass_to(place)
         return told
+
+    def _first(self, opened: Opened) -> Standing:
+        """As it came: at another price than the rule's only if it had ended, or has negotiated."""
+        state, price = opened.state, opened.price
+        if state == "follows" and price is not None and opened.ended_at is not None:
+            end: Place = (opened.ended_at, BEFORE)
+            if price == self.rule_price(opened.service, opened.plan, end, opened.number):
+                price = None
+            else:
+                state = "negotiated"
+        return Standing(
+            opened.client, opened.service, opened.plan, state, price, opened.locked_until
+        )
 
     def _story(self, opened: Opened, place: Place, known: float) -> list[Fact]:
         """What may move its price or its state before a place, in the order of places."""

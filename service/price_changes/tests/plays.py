@@ -215,6 +215,8 @@ class Play(Asking):
                 values[name] = instant(about[name])
         if "price" in about:
             values |= {"price": about["price"], "price_state": "negotiated"}
+        elif "paid" in about:
+            values["price"] = about["paid"]
         if about["by"] == "SQL":
             values["comment"] = ""
             places = ", ".join(["%s"] * len(values))

@@ -19,9 +19,8 @@ AS_OF_FILTERS = ("service", "plan", "client", "state")
 # since is not found among those of this one, and who was deleted is not there.
 #
 # What a follower pays no entry decides, but the values of the catalogue that are in force then:
-# so it makes no difference when a worker came. One that had ended when it was recorded, at another
-# price than the rule's, has paid what was said. And one whose end was put before its last price has
-# paid what the end says.
+# so it makes no difference when a worker came. One whose end was put before its last price has paid
+# what the end says.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NOT NULL THEN kept.price
@@ -30,17 +29,16 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
                             WHERE period.subscription_id = entry.subscription_id
                               AND period_only AND period.id > entry_id {recorded_of_end}
                             ORDER BY id DESC LIMIT 1), entry.price)
-            WHEN {of_its_own} THEN entry.price
+            WHEN NOT follows THEN entry.price
             ELSE coalesce({rule}, entry.price) END AS price,
        CASE WHEN kept.id IS NOT NULL THEN kept.price_state
             WHEN follows THEN 'follows' ELSE entry.price_state END AS price_state,
        CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
             WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
        CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id,
-       kept.id IS NULL AND ({of_its_own}) IS NOT TRUE AS by_rule
+       kept.id IS NULL AND follows AS by_rule
   FROM (SELECT newest.*, period.*, moment.*,
                least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
-               CASE WHEN says_period THEN said_end ELSE period.ended_at END AS known_end,
                newest.price_state = 'follows'
                OR coalesce(newest.locked_until <= least(moment.at, period.ended_at
                                                         - interval '1 microsecond'), false)
@@ -61,10 +59,6 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
   LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
-OF_ITS_OWN = """NOT follows
-              OR known_end <= recorded_at AND change_id IS NULL AND NOT period_only
-             AND entry.price <> price_rule_at(service_id, plan_id,
-                                              known_end - interval '1 microsecond'{known})"""
 # Of the whole book in one pass over the ledger; of those who are asked for by the entries of each,
 # in the order in which they are asked for, and of no more than somebody reads.
 NEWEST = """
@@ -86,10 +80,10 @@ SELECT asked.id AS subscription_id, last.*
         ORDER BY effective_at DESC, id DESC LIMIT 1) last
 """
 COLUMNS = """client_id, service_id, plan_id, price, price_state, locked_until, effective_at,
-       recorded_at, change_id, period_only, id AS entry_id,
-       started_at IS NOT NULL AS says_period, ended_at AS said_end"""
+       change_id, unpaid_since, id AS entry_id"""
 # Where a change for new subscriptions only has come, or gone, and no worker has written it down.
-# That is asked of few: who has an entry since it came needs no other one.
+# That is asked of few: who has an entry since it came needs no other one. One that was opened again
+# under such a change goes on under it, though the entry of that names no change.
 KEPT = """
 SELECT (word).id, (word).price, (word).price_state, (word).locked_until
   FROM (SELECT kept_entry(entry.subscription_id, entry.judged_at{known}) AS word
@@ -103,7 +97,8 @@ SELECT (word).id, (word).price, (word).price_state, (word).locked_until
                   AND (keep.service_id = entry.service_id OR keep.plan_id = entry.plan_id)
                   AND CASE WHEN follows THEN keep.effective_at >= entry.effective_at
                             AND NOT {undone}
-                           ELSE keep.change_id = entry.change_id AND {undone} END)
+                           ELSE (keep.change_id = entry.change_id
+                                 OR entry.unpaid_since IS NOT NULL) AND {undone} END)
         OFFSET 0) kept
 """
 # Starts and ends are those that are known now; who was deleted paid until then.
@@ -230,7 +225,6 @@ def as_of(
     sql = AS_OF.format(
         **parts,
         newest=newest,
-        of_its_own=OF_ITS_OWN.format(**parts),
         rule=RULE_OF_ROW.format(**parts) if by_row else RULE_OF_BOOK,
         kept=KEPT.format(**parts),
         catalogue="" if by_row else CATALOGUE_THEN.format(**of_catalogue),

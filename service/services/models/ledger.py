@@ -1,7 +1,7 @@
 """The ledger: every price that a subscription has had."""
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 from services.models.clock import Clock
 from services.models.subscription import Subscription
@@ -73,9 +73,7 @@ class LedgerEntry(models.Model):
             models.Index(
                 name="ledger_facts",
                 fields=["effective_at", "subscription_id"],
-                condition=~Q(price_state="follows")
-                | Q(change_id=None)
-                | Q(ended_at__lte=F("recorded_at")),
+                condition=~Q(price_state="follows") | Q(change_id=None),
             ),
             models.Index(
                 name="ledger_lock_ends",
