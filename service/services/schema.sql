@@ -1642,8 +1642,9 @@ BEGIN
         -- One that is given an end, or another one, waits for its change like all that have none.
         -- One whose end is put into the past ends with what was in force before it, and one that is
         -- opened again goes on with what was last said of it, unless the same write says a price.
-        -- And a person's lock that says none keeps the price in force. What is said of one that
-        -- has ended is its own price; moved to another pair, it keeps what it paid last.
+        -- And a person's lock that says none keeps the price in force. What is said
+        -- of one that has ended is its own price, until it is opened again; moved to another
+        -- pair, it keeps what it paid last.
         -- No join of new and old rows: the plan is that of the first call, for as many as it had.
         WITH compared AS (
             SELECT *, lag(client_id) OVER version AS old_client,
@@ -1659,7 +1660,7 @@ BEGIN
         ), told AS (
             SELECT compared.id, compared.client_id, compared.service_id, compared.plan_id,
                    compared.price, compared.price_state, compared.locked_until,
-                   started_at, ended_at, is_new, old_start, old_end,
+                   price_reason, started_at, ended_at, is_new, old_start, old_end,
                    coalesce(word.client_id, old_client) AS old_client,
                    coalesce(word.service_id, old_service) AS old_service,
                    coalesce(word.plan_id, old_plan) AS old_plan,
@@ -1691,7 +1692,8 @@ BEGIN
         ), pair AS MATERIALIZED (
             SELECT service_id, plan_id, price_rule_at(service_id, plan_id, clock) AS rule_price
               FROM (SELECT DISTINCT service_id, plan_id FROM written
-                     WHERE price_state <> 'negotiated') pair
+                     WHERE price_state <> 'negotiated'
+                        OR unpaid_since IS NOT NULL AND price_reason = 'Said when it had ended') pair
         ), valued AS MATERIALIZED (
             SELECT written.*, rule_price,
                    coalesce(
@@ -1712,6 +1714,8 @@ BEGIN
                         WHEN ended_at <= clock THEN price
                         WHEN same_terms AND price = old_price AND unpaid_since IS NULL THEN price
                         WHEN price_state = 'follows' THEN rule_price
+                        WHEN unpaid_since IS NOT NULL AND price_state = 'negotiated'
+                         AND price_reason = 'Said when it had ended' AND same_terms AND price = old_price THEN rule_price
                         WHEN price_state = 'locked' AND change IS NULL AND price = old_price
                          AND (old_state = 'follows' OR old_until <= clock) THEN rule_price
                         WHEN same_terms AND price = old_price THEN word_price
@@ -1734,21 +1738,24 @@ BEGIN
                      ORDER BY effective_at, id LIMIT 1)
                     LIMIT 1) word ON true
         ), priced AS MATERIALIZED (
-            SELECT *, CASE WHEN has_said THEN 'negotiated' ELSE price_state END AS state_now
+            SELECT *, CASE WHEN has_said THEN 'negotiated' WHEN follows_again THEN 'follows'
+                           ELSE price_state END AS state_now
               FROM (SELECT *, coalesce(
                            price_state = 'follows' AND ended_at <= clock AND change IS NULL
                            AND (price <> old_price
                                 OR (service_id, plan_id) <> (old_service, old_plan))
                            AND price_now <> price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond'),
-                           false) AS has_said
+                           false) AS has_said, unpaid_since IS NOT NULL AND price_state = 'negotiated'
+                         AND price_reason = 'Said when it had ended' AND same_terms AND price = old_price AS follows_again
                       FROM valued) valued
         ), kept AS (
             UPDATE services_subscription subscription
                SET price = price_now, price_state = state_now,
-                   price_reason = CASE WHEN has_said THEN 'Said when it had ended'
+                   price_reason = CASE WHEN has_said THEN 'Said when it had ended' WHEN follows_again THEN ''
                                        ELSE subscription.price_reason END
               FROM priced
-             WHERE subscription.id = priced.id AND (priced.price <> price_now OR has_said)
+             WHERE subscription.id = priced.id
+               AND (priced.price, priced.price_state) <> (price_now, state_now)
         ), begun_before AS (
             INSERT INTO services_ledgerentry
                    (subscription_id, client_id, service_id, plan_id, price, price_state,

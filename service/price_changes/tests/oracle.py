@@ -193,7 +193,9 @@ class Oracle:
         told = Told(self._first(opened))
         for fact in self._story(opened, place, known):
             told.pass_to(fact.place)
-            if isinstance(fact, Own):
+            if isinstance(fact, Ended):
+                self._end(told, fact, opened)
+            elif isinstance(fact, Own):
                 self._own_fact(told, fact, known)
             elif isinstance(fact, Value):
                 self._keep(told, fact, opened, known)
@@ -221,7 +223,7 @@ class Oracle:
 
     def _story(self, opened: Opened, place: Place, known: float) -> list[Fact]:
         """What may move its price or its state before a place, in the order of places."""
-        own = (Moved, Locked, Follows, Negotiated)
+        own = (Moved, Locked, Follows, Negotiated, Ended)
         return sorted(
             (
                 fact
@@ -236,6 +238,13 @@ class Oracle:
             ),
             key=lambda fact: fact.place,
         )
+
+    @staticmethod
+    def _end(told: Told, fact: Ended, opened: Opened) -> None:
+        """What it paid until it came, because it had ended, it pays no more when opened again."""
+        opens = fact.ended_at is None or fact.ended_at > fact.recorded_at
+        if opens and not told.words and opened.state != told.standing.state:
+            told.says(told.standing.follows())
 
     def _own_fact(self, told: Told, fact: Own, known: float) -> None:
         now = told.standing

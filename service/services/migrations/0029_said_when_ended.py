@@ -30,6 +30,8 @@ def replaced(sql: str, *pairs: tuple[str, str]) -> str:
 
 REASON = "'Said when it had ended'"
 AT_END = "ended_at - interval '1 microsecond'"
+FOLLOWS_AGAIN = f"""unpaid_since IS NOT NULL AND price_state = 'negotiated'
+                         AND price_reason = {REASON} AND same_terms AND price = old_price"""
 
 WRITTEN = replaced(
     WRITTEN,
@@ -57,8 +59,9 @@ WRITTEN = replaced(
     ),
     (
         "        -- And a person's lock that says none keeps the price in force.\n",
-        """        -- And a person's lock that says none keeps the price in force. What is said of one that
-        -- has ended is its own price; moved to another pair, it keeps what it paid last.
+        """        -- And a person's lock that says none keeps the price in force. What is said
+        -- of one that has ended is its own price, until it is opened again; moved to another
+        -- pair, it keeps what it paid last.
 """,
     ),
     (
@@ -74,8 +77,25 @@ WRITTEN = replaced(
 """,
     ),
     (
-        "        ), priced AS MATERIALIZED (\n            SELECT written.*, rule_price,",
-        "        ), valued AS MATERIALIZED (\n            SELECT written.*, rule_price,",
+        """                   started_at, ended_at, is_new, old_start, old_end,
+                   coalesce(word.client_id""",
+        """                   price_reason, started_at, ended_at, is_new, old_start, old_end,
+                   coalesce(word.client_id""",
+    ),
+    (
+        """                     WHERE price_state <> 'negotiated') pair
+        ), priced AS MATERIALIZED (
+""",
+        f"""                     WHERE price_state <> 'negotiated'
+                        OR unpaid_since IS NOT NULL AND price_reason = {REASON}) pair
+        ), valued AS MATERIALIZED (
+""",
+    ),
+    (
+        "                        WHEN price_state = 'follows' THEN rule_price\n",
+        f"""                        WHEN price_state = 'follows' THEN rule_price
+                        WHEN {FOLLOWS_AGAIN} THEN rule_price
+""",
     ),
     (
         """        ), kept AS (
@@ -85,21 +105,23 @@ WRITTEN = replaced(
              WHERE subscription.id = priced.id AND priced.price <> price_now
         ), begun_before""",
         f"""        ), priced AS MATERIALIZED (
-            SELECT *, CASE WHEN has_said THEN 'negotiated' ELSE price_state END AS state_now
+            SELECT *, CASE WHEN has_said THEN 'negotiated' WHEN follows_again THEN 'follows'
+                           ELSE price_state END AS state_now
               FROM (SELECT *, coalesce(
                            price_state = 'follows' AND ended_at <= clock AND change IS NULL
                            AND (price <> old_price
                                 OR (service_id, plan_id) <> (old_service, old_plan))
                            AND price_now <> price_rule_at(service_id, plan_id, {AT_END}),
-                           false) AS has_said
+                           false) AS has_said, {FOLLOWS_AGAIN} AS follows_again
                       FROM valued) valued
         ), kept AS (
             UPDATE services_subscription subscription
                SET price = price_now, price_state = state_now,
-                   price_reason = CASE WHEN has_said THEN {REASON}
+                   price_reason = CASE WHEN has_said THEN {REASON} WHEN follows_again THEN ''
                                        ELSE subscription.price_reason END
               FROM priced
-             WHERE subscription.id = priced.id AND (priced.price <> price_now OR has_said)
+             WHERE subscription.id = priced.id
+               AND (priced.price, priced.price_state) <> (price_now, state_now)
         ), begun_before""",  # noqa: S608 - constants
     ),
     (
