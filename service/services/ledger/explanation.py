@@ -83,11 +83,7 @@ SELECT moment.at, entry.*,
        period.end_passed, ruled.at AS ruled_at,
        list_price_at(entry.service_id, ruled.at{known}) AS list_price,
        discount_at(entry.plan_id, ruled.at{known}) AS discount_percent,
-       price_rule_at(entry.service_id, entry.plan_id, ruled.at{known}) AS rule_price,
-       entry.change_id IS NULL AND NOT entry.period_only AND entry.known_end <= entry.recorded_at
-       AND entry.price <> price_rule_at(entry.service_id, entry.plan_id,
-                                        entry.known_end - interval '1 microsecond'{known})
-       AS said_otherwise
+       price_rule_at(entry.service_id, entry.plan_id, ruled.at{known}) AS rule_price
   FROM (SELECT %s::bigint AS id, {moment} OFFSET 0) moment
   {said}
   LEFT JOIN LATERAL (
@@ -101,18 +97,16 @@ SELECT moment.at, entry.*,
  CROSS JOIN LATERAL (
        SELECT least(moment.at, period.end_passed - interval '1 microsecond') AS at) ruled
  CROSS JOIN LATERAL (
-       SELECT written AS newest, known.known_end
+       SELECT written AS newest
          FROM services_ledgerentry written
-        CROSS JOIN LATERAL (
-              SELECT CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END
-                     AS known_end) known
         WHERE subscription_id = moment.id AND effective_at <= moment.at {recorded}
           AND (NOT period_only OR effective_at < recorded_at)
           AND (effective_at <= ruled.at OR price IS NULL
-               OR change_id IS NULL AND known_end <= recorded_at AND NOT period_only)
+               OR change_id IS NULL AND NOT period_only AND recorded_at >=
+                  CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END)
         ORDER BY effective_at DESC, id DESC LIMIT 1) last
  CROSS JOIN LATERAL (SELECT kept_entry(moment.id, ruled.at{known}) AS kept OFFSET 0) story
- CROSS JOIN LATERAL (SELECT {columns}, known_end
+ CROSS JOIN LATERAL (SELECT {columns}
                        FROM (SELECT (coalesce(kept, newest)).*) word) entry
   {reasoned}
 """
@@ -253,7 +247,7 @@ def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None
     price, and else what the entry says. A lock that has ended by then is none.
     """
     until = found["locked_until"]
-    if found["price"] is None or found["said_otherwise"]:
+    if found["price"] is None:
         return
     if until is not None and until <= found["ruled_at"]:
         found.update(price_state="follows", locked_until=None, price_reason="")
