@@ -7,6 +7,8 @@ is written stands upon that lock, and not upon what the row was before.
 
 Nor does a write know of such a change that came into force while it waited for the locks of service
 and plan, since its rows were judged before: it is done once more, behind the change.
+
+Replaced: `subscription_written`, in 0029. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

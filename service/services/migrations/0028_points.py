@@ -10,6 +10,9 @@ A fact of an earlier instant than its recording makes the points from there on w
 end that is put into the past, an entry of a set whose worker comes late, a client who is deleted
 with all that was ever theirs. Triggers note the instant, in the transaction of the fact; so a
 point holds exactly as long as nothing that is seen says otherwise, and nobody waits for it.
+
+Replaced: `facts_between`, `period_backdated`, the trigger `ledger_backdated` and the index
+`ledger_facts`, in 0029. services/schema.sql has what stands now.
 """
 
 from django.contrib.postgres.fields import ArrayField

@@ -184,9 +184,10 @@ SELECT first.id, subscription_id
  WHERE price_state = 'follows' AND ended_at <= recorded_at AND change_id IS NULL
    AND price <> price_rule_at(service_id, plan_id, {AT_END});
 
-ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_append_only;
+DROP TRIGGER ledger_append_only ON services_ledgerentry;
 UPDATE services_ledgerentry SET price_state = 'negotiated' WHERE id IN (SELECT id FROM said);
-ALTER TABLE services_ledgerentry ENABLE TRIGGER ledger_append_only;
+CREATE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE ON services_ledgerentry
+FOR EACH ROW EXECUTE FUNCTION ledger_is_append_only();
 
 SET CONSTRAINTS ALL IMMEDIATE;
 -- And those who have ended at another price than the rule's, as they stand; their entry comes now.

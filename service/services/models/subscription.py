@@ -79,7 +79,8 @@ class Subscription(SavesChanges):
     `price` is stored and kept by the database: leave it out when creating, the insert returns
     it. While a subscription is active (it has not ended) and follows the catalogue, its price is
     the rule's. One that is locked keeps its price until `locked_until` (NULL: until it is
-    released); a negotiated one has a price of its own. `price_state.py` has the verbs. A move to
+    released); a negotiated one has a price of its own, and so has one of which another price is
+    said when it has ended, until it is opened again. `price_state.py` has the verbs. A move to
     another service or plan ends a lock and a negotiated price unless the same write sets one.
 
     Its triggers, which `schema.sql` shows with what they call:

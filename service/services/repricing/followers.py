@@ -24,7 +24,7 @@ from services.models import (
 )
 from services.repricing import accounts
 from services.repricing.locks import LockHeld
-from services.repricing.writes import CLIENT_THEN, backdate, ledger_origin, write_price
+from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
 
 FOLLOWS, LOCKED = Subscription.PriceState.FOLLOWS, Subscription.PriceState.LOCKED
 # What was in force the moment before its end.
@@ -394,6 +394,4 @@ def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
             },
         )
         given_back = int(cursor.rowcount)
-    if given_back:
-        backdate(repricing.effective_at)
     return given_back
