@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -41,7 +42,7 @@ def ended(service: Service, now: datetime) -> Subscription:
     return a_subscription(service=service, started_at=now - 9 * DAY, ended_at=now - DAY)
 
 
-def stands(subscription: Subscription) -> tuple[str, Decimal, str]:
+def stands(subscription: Subscription) -> tuple[object, ...]:
     """As the row does; and so does its newest entry."""
     subscription.refresh_from_db()
     entry = LedgerEntry.objects.filter(subscription_id=subscription.pk).latest("id")
@@ -104,8 +105,10 @@ class TestWhoComesWhenItHasEnded:
             )
             for end, price in ends
         )
-        rows = Subscription.objects.order_by("id").values_list("price_state", "price")
-        assert list(rows) == [
+        rows: list[object] = list(
+            Subscription.objects.order_by("id").values_list("price_state", "price")
+        )
+        assert rows == [
             ("negotiated", 9),
             ("follows", 100),
             ("follows", 100),
@@ -194,7 +197,7 @@ class TestTheMigration:
     """A book in which such rows and their entries follow."""
 
     def test_makes_them_negotiated(self, ended: Subscription, now: datetime) -> None:
-        period = {"started_at": now - 9 * DAY, "ended_at": now - DAY}
+        period: dict[str, Any] = {"started_at": now - 9 * DAY, "ended_at": now - DAY}
         said, opened = (
             a_subscription(service=ended.service, price=Decimal(9), **period) for _ in range(2)
         )
