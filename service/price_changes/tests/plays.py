@@ -194,14 +194,21 @@ class Play(Asking):
         elif kind == "resumed":
             lifecycle.resume(change, "carl")
         elif kind == "restored":
-            [back] = PriceChange.objects.filter(reverts=change).exclude(status="cancelled")
-            lifecycle.revert(back.pk, "carl", approve_too=True)
+            lifecycle.revert(self._last_of(change), "carl", approve_too=True)
         else:
             status = PriceChange.objects.values_list("status", flat=True).get(pk=change)
             if about["by"] == "cancel" and status in allowing.ALLOWED["cancel"]:
                 lifecycle.cancel(change, "carl")
             else:
-                lifecycle.revert(change, "carl", approve_too=True)
+                lifecycle.revert(self._last_of(change), "carl", approve_too=True)
+
+    @staticmethod
+    def _last_of(change: int) -> int:
+        """The change, or the last of those that have taken it back, restored it, and so on."""
+        backs = PriceChange.objects.exclude(status="cancelled")
+        while back := backs.filter(reverts=change).values_list("pk", flat=True).first():
+            change = back
+        return change
 
     def _open(self, event: Event) -> None:
         about = event.about
