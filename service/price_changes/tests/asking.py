@@ -101,6 +101,7 @@ class Asking:
             return {}
         pks = {self.changes[number]: number for number in due}
         waiting: dict[int, datetime] = {}
+        known = self._known(known_at)
         waits = Q(status="scheduled")
         if known_at is not None:
             waits |= Q(finished_at__gt=known_at) | Q(status="held")
@@ -108,9 +109,16 @@ class Asking:
         for pk in found.values_list("pk", flat=True):
             change = due[pks[pk]]
             since, _ = oracle.by_number[change].place
-            for subscription in oracle.rows(change):
+            # As they are known now, and as they were known: who has been moved since was one.
+            for subscription in {**oracle.rows(change), **oracle.rows(change, known)}:
                 waiting[subscription] = min(since, waiting.get(subscription, since))
         return waiting
+
+    def _known(self, known_at: datetime | None) -> float:
+        """The number before which all stands that was recorded by an instant."""
+        if known_at is None:
+            return inf
+        return 1 + sum(fact.recorded_at <= known_at for fact in self.telling.oracle.facts)
 
     def _expected(self, at: datetime) -> dict[int, Answer]:
         return self.telling.oracle.all(at)
@@ -202,9 +210,7 @@ class Asking:
         waiting: dict[int, datetime],
         known_at: datetime | None = None,
     ) -> None:
-        recorded = [fact.recorded_at for fact in self.telling.oracle.facts]
-        # The number before which all stands that was recorded by then.
-        known = inf if known_at is None else 1 + sum(each <= known_at for each in recorded)
+        known = self._known(known_at)
         found: dict[tuple[int, int], tuple[Any, ...]] = {}
         numbers = {pk: number for number, pk in self.subscriptions.items()}
         statements: list[str] = []

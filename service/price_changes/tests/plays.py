@@ -196,11 +196,12 @@ class Play(Asking):
         elif kind == "restored":
             lifecycle.revert(self._last_of(change), "carl", approve_too=True)
         else:
+            change = self._last_of(change)
             status = PriceChange.objects.values_list("status", flat=True).get(pk=change)
             if about["by"] == "cancel" and status in allowing.ALLOWED["cancel"]:
                 lifecycle.cancel(change, "carl")
             else:
-                lifecycle.revert(self._last_of(change), "carl", approve_too=True)
+                lifecycle.revert(change, "carl", approve_too=True)
 
     @staticmethod
     def _last_of(change: int) -> int:
