@@ -209,6 +209,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
+        cursor.execute("ALTER TABLE services_movedfollowers DISABLE TRIGGER moved_not_truncated")
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         renew_clock()  # as the first sweep after a start does
@@ -248,7 +249,8 @@ def truncate_book() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
-            " services_paidboundary, services_ledgerentry, services_cataloguevalue CASCADE"
+            " services_paidboundary, services_ledgerentry, services_movedfollowers,"
+            " services_cataloguevalue CASCADE"
         )
 
 

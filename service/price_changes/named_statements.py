@@ -12,9 +12,9 @@ from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
-from price_changes.planning import pending, preview
+from price_changes.planning import drift, pending, preview
 from price_changes.planning.rows_sql import rows_sql
-from price_changes.running import listing, moving
+from price_changes.running import late_rows, listing, moving
 from price_changes.showing import rows
 from pricebook.kit.named_statements import NamedStatement
 from services.audit.book_examples import Examples, examples
@@ -92,7 +92,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
             "drift",
             "how many were written between the preview and the start",
             START,
-            preview.DRIFT.format(of="service_id"),
+            drift.DRIFT.format(of="service_id"),
             {"seen": "1:1:", "id": example.middle.service_id},
         ),
     ]
@@ -168,6 +168,13 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             raised,
             late=True,
         ),
+        NamedStatement(
+            "what was said of late rows",
+            "the entries of rows that were written between the instant and the worker",
+            WORKERS,
+            late_rows.TOLD,
+            [[example.middle.pk]],
+        ),
         moved("move rows back", "the same of a revert, with the stamped comments", back),
         NamedStatement(
             "lock rows written meanwhile",
@@ -190,6 +197,13 @@ def _shown(example: Examples) -> list[NamedStatement]:
             "those that stand on the list and no worker has come to",
             "GET /api/price-changes/ID/rows/",
             rows.WAITING,
+            {"change": 0, "after": 0, "limit": 100},
+        ),
+        NamedStatement(
+            "rows that were moved",
+            "their entries, and what stood before these",
+            "GET /api/price-changes/ID/rows/",
+            rows.MOVED,
             {"change": 0, "after": 0, "limit": 100},
         ),
         NamedStatement(

@@ -104,11 +104,13 @@ BEGIN
     FOR word IN
         SELECT change_id, effective_at, id
           FROM (SELECT told.*, lag(price) OVER written IS NULL OR
-                       (client_id, service_id, plan_id, price, price_state, locked_until)
+                       (client_id, service_id, plan_id, price_state, locked_until)
                        IS DISTINCT FROM
                        (lag(client_id) OVER written, lag(service_id) OVER written,
-                        lag(plan_id) OVER written, lag(price) OVER written,
-                        lag(price_state) OVER written, lag(locked_until) OVER written) AS says
+                        lag(plan_id) OVER written, lag(price_state) OVER written,
+                        lag(locked_until) OVER written)
+                       OR price_state <> 'follows'
+                          AND price IS DISTINCT FROM lag(price) OVER written AS says
                   FROM (SELECT DISTINCT ON (effective_at, change_id, author) *
                           FROM services_ledgerentry
                          WHERE subscription_id = subscription AND NOT period_only

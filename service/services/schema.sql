@@ -136,6 +136,40 @@ CREATE TABLE services_lockend (
 
 CREATE INDEX lock_end_until ON services_lockend USING btree (until);
 
+-- services_movedfollowers -------------------------------------------------------------------------
+
+CREATE TABLE services_movedfollowers (
+    id bigint NOT NULL DEFAULT nextval('services_ledgerentry_id_seq'::regclass),
+    xact bigint NOT NULL DEFAULT ledger_xact(),
+    change_id bigint NOT NULL,
+    service_id bigint NOT NULL,
+    plan_id bigint NOT NULL,
+    price numeric(12,2) NOT NULL,
+    old_price numeric(12,2) NOT NULL,
+    effective_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL DEFAULT book_clock(),
+    number integer NOT NULL,
+    first_id bigint NOT NULL,
+    last_id bigint NOT NULL,
+    subscription_ids bigint[] NOT NULL,
+    entry_ids bigint[] NOT NULL,
+    CONSTRAINT services_movedfollowers_pkey PRIMARY KEY (id)
+);
+
+CREATE INDEX moved_by_change ON services_movedfollowers USING btree (change_id, last_id);
+
+CREATE INDEX moved_feed ON services_movedfollowers USING btree (xact, id);
+
+CREATE INDEX moved_of_pair ON services_movedfollowers USING btree (service_id, plan_id, effective_at);
+
+CREATE TRIGGER moved_append_only BEFORE DELETE OR UPDATE ON services_movedfollowers
+    FOR EACH ROW
+    EXECUTE FUNCTION ledger_is_append_only();
+
+CREATE TRIGGER moved_not_truncated BEFORE TRUNCATE ON services_movedfollowers
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION ledger_is_append_only();
+
 -- services_paidboundary ---------------------------------------------------------------------------
 
 CREATE TABLE services_paidboundary (
@@ -481,6 +515,30 @@ CREATE TABLE services_subtotal (
     CONSTRAINT services_subtotal_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_threshold=1000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
 
+-- services_wholeledger ----------------------------------------------------------------------------
+
+CREATE TABLE services_wholeledger (
+    id bigint,
+    xact bigint,
+    subscription_id bigint,
+    client_id bigint,
+    service_id bigint,
+    plan_id bigint,
+    price numeric(12,2),
+    price_state character varying(10),
+    locked_until timestamp with time zone,
+    effective_at timestamp with time zone,
+    recorded_at timestamp with time zone,
+    change_id bigint,
+    author character varying(150),
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    unpaid_since timestamp with time zone,
+    period_only boolean,
+    source character varying(50),
+    external_id character varying(50)
+);
+
 -- added to auth_user, a table of another package --------------------------------------------------
 
 CREATE TRIGGER book_changed AFTER UPDATE OF email ON auth_user
@@ -527,7 +585,8 @@ CREATE OR REPLACE FUNCTION book_clock(machine timestamp with time zone)
 AS $function$
     SELECT greatest(machine, coalesce(
         (SELECT floor FROM services_clockfloor WHERE life = pg_postmaster_start_time()),
-        (SELECT recorded_at FROM services_ledgerentry ORDER BY id DESC LIMIT 1)))
+        greatest((SELECT recorded_at FROM services_ledgerentry ORDER BY id DESC LIMIT 1),
+                 (SELECT recorded_at FROM services_movedfollowers ORDER BY id DESC LIMIT 1))))
 $function$;
 
 CREATE OR REPLACE FUNCTION book_now()
@@ -646,6 +705,89 @@ BEGIN
     END IF;
     RETURN last;
 END $function$;
+
+CREATE OR REPLACE FUNCTION entries_behind(place_xact bigint, place_id bigint, before_xact bigint, entries integer)
+ RETURNS SETOF services_wholeledger
+ LANGUAGE sql
+ STABLE ROWS 100
+AS $function$
+    SELECT * FROM (
+        (
+    SELECT id, xact, subscription_id, client_id, service_id, plan_id, price, price_state,
+           locked_until, effective_at, recorded_at, change_id, author, started_at, ended_at,
+           unpaid_since, period_only, source, external_id
+      FROM services_ledgerentry
+ WHERE (xact, id) > (place_xact, place_id) AND xact < before_xact
+          ORDER BY xact, id LIMIT entries)
+         UNION ALL
+        (
+    SELECT item.entry_id AS id, item.xact, item.subscription_id,
+           coalesce(own.client_id, now.client_id) AS client_id,
+           item.service_id, item.plan_id, item.price,
+           'follows'::varchar(10) AS price_state, NULL::timestamptz AS locked_until,
+           item.effective_at, item.recorded_at, item.change_id, ''::varchar(150) AS author,
+           coalesce(own.started_at, now.started_at) AS started_at,
+           CASE WHEN own.started_at IS NULL THEN now.ended_at ELSE own.ended_at END AS ended_at,
+           NULL::timestamptz AS unpaid_since, false AS period_only,
+           NULL::varchar(50) AS source, NULL::varchar(50) AS external_id
+      FROM (
+           SELECT xact, service_id, plan_id, price, effective_at, recorded_at, change_id, entry_id, subscription_id
+             FROM (SELECT *, first_value(number) OVER place AS of_first, coalesce(
+                          sum(number) OVER (place ROWS BETWEEN UNBOUNDED PRECEDING
+                                                           AND 1 PRECEDING), 0) AS earlier
+                     FROM (SELECT * FROM services_movedfollowers
+                            WHERE (xact, id) > (place_xact, place_id) AND xact < before_xact
+                            ORDER BY xact, id LIMIT entries + 1) next
+                   WINDOW place AS (ORDER BY xact, id)) next,
+                  unnest(entry_ids, subscription_ids) item (entry_id, subscription_id)
+            WHERE earlier - of_first < entries AND (xact, entry_id) > (place_xact, place_id)
+            ORDER BY xact, entry_id LIMIT entries) item
+      LEFT JOIN LATERAL (
+           SELECT client_id, started_at, ended_at FROM services_ledgerentry
+            WHERE subscription_id = item.subscription_id AND id < item.entry_id
+            ORDER BY id DESC LIMIT 1) own ON true
+      LEFT JOIN services_subscription now
+        ON own.started_at IS NULL AND now.id = item.subscription_id
+)) entry
+     ORDER BY xact, id LIMIT entries
+$function$;
+
+CREATE OR REPLACE FUNCTION entries_of(subscription bigint)
+ RETURNS SETOF services_wholeledger
+ LANGUAGE sql
+ STABLE ROWS 10
+AS $function$
+    
+    SELECT id, xact, subscription_id, client_id, service_id, plan_id, price, price_state,
+           locked_until, effective_at, recorded_at, change_id, author, started_at, ended_at,
+           unpaid_since, period_only, source, external_id
+      FROM services_ledgerentry
+ WHERE subscription_id = subscription
+     UNION ALL 
+    SELECT item.entry_id AS id, item.xact, item.subscription_id,
+           coalesce(own.client_id, now.client_id) AS client_id,
+           item.service_id, item.plan_id, item.price,
+           'follows'::varchar(10) AS price_state, NULL::timestamptz AS locked_until,
+           item.effective_at, item.recorded_at, item.change_id, ''::varchar(150) AS author,
+           coalesce(own.started_at, now.started_at) AS started_at,
+           CASE WHEN own.started_at IS NULL THEN now.ended_at ELSE own.ended_at END AS ended_at,
+           NULL::timestamptz AS unpaid_since, false AS period_only,
+           NULL::varchar(50) AS source, NULL::varchar(50) AS external_id
+      FROM (
+           SELECT xact, service_id, plan_id, price, effective_at, recorded_at, change_id, entry_ids[nth] AS entry_id, subscription AS subscription_id
+             FROM (SELECT DISTINCT service_id, plan_id FROM services_ledgerentry
+                    WHERE subscription_id = subscription) pair
+             JOIN services_movedfollowers USING (service_id, plan_id),
+                  array_position(subscription_ids, subscription) nth
+            WHERE subscription BETWEEN first_id AND last_id AND nth IS NOT NULL) item
+      LEFT JOIN LATERAL (
+           SELECT client_id, started_at, ended_at FROM services_ledgerentry
+            WHERE subscription_id = item.subscription_id AND id < item.entry_id
+            ORDER BY id DESC LIMIT 1) own ON true
+      LEFT JOIN services_subscription now
+        ON own.started_at IS NULL AND now.id = item.subscription_id
+
+$function$;
 
 CREATE OR REPLACE FUNCTION facts_between(since timestamp with time zone, until timestamp with time zone)
  RETURNS TABLE(at timestamp with time zone, subscription_id bigint)
@@ -1355,8 +1497,8 @@ BEGIN
         kept := enter_kept(row.id, least(clock, row.ended_at - interval '1 microsecond'));
         IF kept.price_state = 'follows' THEN
             -- What has come since, and has no entry yet, brings its own.
-            SELECT price INTO kept.price FROM services_ledgerentry
-             WHERE subscription_id = row.id AND NOT period_only
+            SELECT price INTO kept.price FROM entries_of(row.id)
+             WHERE NOT period_only
              ORDER BY effective_at DESC, id DESC LIMIT 1;
         END IF;
         IF (kept.price, kept.price_state) <> (row.price, row.price_state)
@@ -1526,6 +1668,9 @@ CREATE OR REPLACE FUNCTION subscription_moved()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
+    IF OLD.price_reason = 'Said when it had ended' AND NEW.ended_at <= book_clock() THEN
+        RETURN NEW;  -- it has paid what was said
+    END IF;
     NEW.price_state := 'follows';
     NEW.locked_until := NULL;
     NEW.price_reason := '';
@@ -1621,7 +1766,8 @@ BEGIN
              WHERE subscription.id = new_row.id AND new_row.price_state = 'follows'
                AND pair.service_id = new_row.service_id AND pair.plan_id = new_row.plan_id
                AND new_row.price <> CASE WHEN new_row.ended_at <= clock
-                   THEN price_rule_at(new_row.service_id, new_row.plan_id, new_row.ended_at - interval '1 microsecond')
+                   THEN coalesce(price_rule_at(new_row.service_id, new_row.plan_id,
+                                               new_row.ended_at - interval '1 microsecond'), 0)
                    ELSE pair.price END
             RETURNING subscription.*
         )
@@ -1652,6 +1798,7 @@ BEGIN
                    lag(plan_id) OVER version AS old_plan, lag(price) OVER version AS old_price,
                    lag(price_state) OVER version AS old_state,
                    lag(locked_until) OVER version AS old_until,
+                   lag(price_reason) OVER version AS old_reason,
                    lag(started_at) OVER version AS old_start, lag(ended_at) OVER version AS old_end
               FROM (SELECT *, true AS is_new FROM new_rows
                      UNION ALL
@@ -1660,11 +1807,13 @@ BEGIN
         ), told AS (
             SELECT compared.id, compared.client_id, compared.service_id, compared.plan_id,
                    compared.price, compared.price_state, compared.locked_until,
-                   price_reason, started_at, ended_at, is_new, old_start, old_end,
+                   price_reason, old_reason, started_at, ended_at, is_new,
+                   old_start, old_end,
                    coalesce(word.client_id, old_client) AS old_client,
                    coalesce(word.service_id, old_service) AS old_service,
                    coalesce(word.plan_id, old_plan) AS old_plan,
-                   coalesce(word.price, old_price) AS old_price,
+                   CASE WHEN (word.price_state, old_state) = ('follows', 'follows')
+                        THEN old_price ELSE coalesce(word.price, old_price) END AS old_price,
                    coalesce(word.price_state, old_state) AS old_state,
                    CASE WHEN word.id IS NULL THEN old_until ELSE word.locked_until END AS old_until
               FROM compared
@@ -1698,7 +1847,7 @@ BEGIN
             SELECT written.*, rule_price,
                    coalesce(
                    CASE WHEN ends_at IS NOT NULL THEN
-                             CASE WHEN price <> old_price THEN price
+                             CASE WHEN price <> old_price OR ended_at <= clock AND price = old_price AND old_reason = 'Said when it had ended' THEN price
                                   WHEN coalesce(word_state, price_state) <> 'follows'
                                    AND (word_until < ends_at) IS NOT TRUE THEN word_price
                                   ELSE price_rule_at(coalesce(word_service, service_id),
@@ -1710,12 +1859,13 @@ BEGIN
                         THEN price_rule_at(old_service, old_plan, ended_at - interval '1 microsecond')
                         WHEN ended_at <= clock AND price = old_price
                          AND price_state = 'follows' AND old_state <> 'follows'
+                         AND old_reason <> 'Said when it had ended'
                         THEN price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
                         WHEN ended_at <= clock THEN price
                         WHEN same_terms AND price = old_price AND unpaid_since IS NULL THEN price
                         WHEN price_state = 'follows' THEN rule_price
                         WHEN unpaid_since IS NOT NULL AND price_state = 'negotiated'
-                         AND price_reason = 'Said when it had ended' AND same_terms AND price = old_price THEN rule_price
+                         AND price_reason = 'Said when it had ended' AND old_reason = 'Said when it had ended' THEN rule_price
                         WHEN price_state = 'locked' AND change IS NULL AND price = old_price
                          AND (old_state = 'follows' OR old_until <= clock) THEN rule_price
                         WHEN same_terms AND price = old_price THEN word_price
@@ -1742,11 +1892,11 @@ BEGIN
                            ELSE price_state END AS state_now
               FROM (SELECT *, coalesce(
                            price_state = 'follows' AND ended_at <= clock AND change IS NULL
-                           AND (price <> old_price
+                           AND (price <> old_price OR ended_at <= clock AND price = old_price AND old_reason = 'Said when it had ended'
                                 OR (service_id, plan_id) <> (old_service, old_plan))
                            AND price_now <> price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond'),
                            false) AS has_said, unpaid_since IS NOT NULL AND price_state = 'negotiated'
-                         AND price_reason = 'Said when it had ended' AND same_terms AND price = old_price AS follows_again
+                         AND price_reason = 'Said when it had ended' AND old_reason = 'Said when it had ended' AS follows_again
                       FROM valued) valued
         ), kept AS (
             UPDATE services_subscription subscription
@@ -2107,6 +2257,70 @@ SELECT id,
             ELSE full_price
         END AS full_price
    FROM services_service service;
+
+CREATE VIEW services_wholeledger AS
+SELECT services_ledgerentry.id,
+    services_ledgerentry.xact,
+    services_ledgerentry.subscription_id,
+    services_ledgerentry.client_id,
+    services_ledgerentry.service_id,
+    services_ledgerentry.plan_id,
+    services_ledgerentry.price,
+    services_ledgerentry.price_state,
+    services_ledgerentry.locked_until,
+    services_ledgerentry.effective_at,
+    services_ledgerentry.recorded_at,
+    services_ledgerentry.change_id,
+    services_ledgerentry.author,
+    services_ledgerentry.started_at,
+    services_ledgerentry.ended_at,
+    services_ledgerentry.unpaid_since,
+    services_ledgerentry.period_only,
+    services_ledgerentry.source,
+    services_ledgerentry.external_id
+   FROM services_ledgerentry
+UNION ALL
+ SELECT item.entry_id AS id,
+    item.xact,
+    item.subscription_id,
+    COALESCE(own.client_id, now.client_id) AS client_id,
+    item.service_id,
+    item.plan_id,
+    item.price,
+    'follows'::character varying(10) AS price_state,
+    NULL::timestamp with time zone AS locked_until,
+    item.effective_at,
+    item.recorded_at,
+    item.change_id,
+    ''::character varying(150) AS author,
+    COALESCE(own.started_at, now.started_at) AS started_at,
+        CASE
+            WHEN (own.started_at IS NULL) THEN now.ended_at
+            ELSE own.ended_at
+        END AS ended_at,
+    NULL::timestamp with time zone AS unpaid_since,
+    false AS period_only,
+    NULL::character varying(50) AS source,
+    NULL::character varying(50) AS external_id
+   FROM ((( SELECT services_movedfollowers.xact,
+            services_movedfollowers.service_id,
+            services_movedfollowers.plan_id,
+            services_movedfollowers.price,
+            services_movedfollowers.effective_at,
+            services_movedfollowers.recorded_at,
+            services_movedfollowers.change_id,
+            item_1.entry_id,
+            item_1.subscription_id
+           FROM services_movedfollowers,
+            LATERAL UNNEST(services_movedfollowers.entry_ids, services_movedfollowers.subscription_ids) item_1(entry_id, subscription_id)) item
+     LEFT JOIN LATERAL ( SELECT services_ledgerentry.client_id,
+            services_ledgerentry.started_at,
+            services_ledgerentry.ended_at
+           FROM services_ledgerentry
+          WHERE ((services_ledgerentry.subscription_id = item.subscription_id) AND (services_ledgerentry.id < item.entry_id))
+          ORDER BY services_ledgerentry.id DESC
+         LIMIT 1) own ON (true))
+     LEFT JOIN services_subscription now ON (((own.started_at IS NULL) AND (now.id = item.subscription_id))));
 
 CREATE VIEW subscription_in_force AS
 SELECT subscription.id,

@@ -2,6 +2,8 @@
 
 A worker that comes late enters a set behind what has been said since, which it says once more; and
 then some change of the catalogue may say no more than the set.
+
+Replaced: `has_last_word`, in 0014. price_changes/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -291,33 +291,6 @@ def preview(change_id: int) -> PriceChange:
     return change
 
 
-# Entries that the preview has not seen, by the transactions that it could see. Who has left has
-# an entry elsewhere, which somebody's own move has written.
-DRIFT = """
-SELECT count(DISTINCT subscription_id) FROM services_ledgerentry entry
- WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
-   AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
-   AND ({of} = %(id)s OR change_id IS NULL AND EXISTS (
-        SELECT FROM services_ledgerentry before
-         WHERE before.subscription_id = entry.subscription_id AND before.id < entry.id
-           AND before.{of} = %(id)s AND before.price IS NOT NULL))
-"""
-
-
-def drift(change: PriceChange) -> int | None:
-    """How many subscriptions of a catalogue's change have been written since its preview.
-
-    None for one without a preview, and for a change of a set. One query, over the entries since.
-    """
-    of, pk = ("service_id", change.service_id) if change.service_id else ("plan_id", change.plan_id)
-    if change.preview_snapshot is None or pk is None:
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(DRIFT.format(of=of), {"seen": change.preview_snapshot, "id": pk})
-        (rows,) = cursor.fetchone()
-    return int(rows)
-
-
 # What a row is called where it is listed, and in the statements of `definition`.
 COLUMNS = {
     "subscription": "id",

@@ -18,7 +18,7 @@ from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
 from services.models import Subscription, book_clock
 from services.reading.filters import BookFilter
-from services.repricing.followers import BACK
+from services.repricing.keeping import BACK
 
 
 def condition(kept: Mapping[str, Any]) -> Q:

@@ -18,9 +18,13 @@ WRITTEN_SINCE = """
 SELECT array_agg(DISTINCT subscription_id), EXISTS (
        SELECT FROM services_cataloguevalue
         WHERE effective_at > %(at)s AND effective_at <= book_clock())
-  FROM services_ledgerentry
- WHERE id >= ledger_id_at(%(at)s) AND recorded_at > %(at)s
-   AND NOT (change_id IS NOT NULL AND effective_at <= %(at)s)
+  FROM (SELECT subscription_id FROM services_ledgerentry
+         WHERE id >= ledger_id_at(%(at)s) AND recorded_at > %(at)s
+           AND NOT (change_id IS NOT NULL AND effective_at <= %(at)s)
+         UNION ALL
+        SELECT unnest(subscription_ids) FROM services_movedfollowers
+         WHERE id >= ledger_id_at(%(at)s) AND recorded_at > %(at)s AND effective_at > %(at)s
+       ) entry (subscription_id)
 """
 
 # In the place of the table, so that the filter of the set finds them as they stood.

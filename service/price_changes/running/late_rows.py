@@ -19,7 +19,8 @@ from django.db import DataError, connection
 
 from price_changes.models import PriceChange
 from services.ledger.point_in_time import as_of
-from services.models import LedgerEntry, Subscription
+from services.models import LedgerEntry, Subscription, WholeLedger
+from services.models.ledger import Entry
 from services.repricing.writes import ledger_origin
 
 
@@ -35,7 +36,7 @@ class Standing:
     locked_until: datetime | None
 
     @classmethod
-    def of(cls, entry: LedgerEntry) -> Standing:
+    def of(cls, entry: Entry) -> Standing:
         return cls(
             entry.client_id,
             entry.service_id,
@@ -158,11 +159,16 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
     return len(moved), sorted(listed.keys() - set(moved))
 
 
-def _told_of(ids: list[int]) -> dict[int, list[LedgerEntry]]:
+TOLD = """
+SELECT entry.* FROM unnest(%s::bigint[]) asked (id) CROSS JOIN LATERAL entries_of(asked.id) entry
+ WHERE NOT period_only ORDER BY effective_at, entry.id
+"""
+
+
+def _told_of(ids: list[int]) -> dict[int, list[Entry]]:
     """The entries of each, in the order of instants; of one that was told again, the last."""
-    entries = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=False)
-    told: dict[int, dict[tuple[object, ...], LedgerEntry]] = defaultdict(dict)
-    for entry in entries.order_by("effective_at", "pk"):
+    told: dict[int, dict[tuple[object, ...], Entry]] = defaultdict(dict)
+    for entry in WholeLedger.objects.raw(TOLD, [ids]):
         of_it = told[entry.subscription_id]
         of_it[entry.effective_at, entry.change_id, entry.author] = entry
     return {pk: list(of_it.values()) for pk, of_it in told.items()}
@@ -198,7 +204,7 @@ def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:
 
 
 def _enter(
-    like: LedgerEntry,
+    like: Entry,
     standing: Standing,
     effective_at: datetime | None,
     change_id: int | None,

@@ -70,8 +70,12 @@ WITH item AS MATERIALIZED (
      WHERE id = %(stretch)s AND item_id > %(after)s AND item_id <= %(last)s
        AND (%(only)s::bigint[] IS NULL OR item_id = ANY (%(only)s::bigint[]))
      ORDER BY item_id
+), copied AS MATERIALIZED (
+    SELECT DISTINCT unnest(subscription_ids) AS id FROM services_movedfollowers
+     WHERE service_id = %(service)s AND plan_id = %(plan)s AND effective_at > %(effective)s
+       AND first_id <= %(last)s AND last_id > %(after)s
 ), known AS (
-    SELECT item.*, subscription.ctid AS version,
+    SELECT item.*, subscription.ctid AS version, copied.id IS NOT NULL AS is_copied,
            subscription.id, subscription.price, subscription.price_state AS state, locked_until,
            subscription.service_id, subscription.plan_id, ended_at, subscription.comment,
            subscription.stamp, subscription.price_reason,
@@ -84,12 +88,13 @@ WITH item AS MATERIALIZED (
            SELECT change_id, effective_at FROM services_ledgerentry
             WHERE subscription_id = item_id AND NOT period_only
             ORDER BY id DESC LIMIT 1) newest ON true
+      LEFT JOIN copied ON copied.id = item_id
       LEFT JOIN services_stampedcomment written_over
         ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
 ), judged AS MATERIALIZED (
     SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
               CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
-              CASE WHEN newest_at > %(effective)s AND {is_late} THEN 'late'
+              CASE WHEN (newest_at > %(effective)s OR is_copied) AND {is_late} THEN 'late'
                    WHEN id IS NULL THEN 'deleted'
                    WHEN ended_at <= %(effective)s THEN {ended}
                    WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s

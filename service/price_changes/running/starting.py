@@ -20,7 +20,7 @@ from django.db.models import Exists, Q, QuerySet
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
-from price_changes.planning.preview import drift
+from price_changes.planning.drift import drift
 from price_changes.running import cancelling, listing
 from pricebook.kit.points import at_point
 from services import catalogue_values, held_values

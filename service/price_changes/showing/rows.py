@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum, TextField, Value
+from django.db.models import QuerySet, Sum
 
 from price_changes.models import PriceChange
 from price_changes.planning import preview
-from services.models import LedgerEntry, Skip, Subscription
+from services.models import LedgerEntry, MovedFollowers, Skip, Subscription
 
 PAGE = 50
 
@@ -49,7 +49,10 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
             **{reason: (_title(reason), rows) for reason, rows in seen["stays"].items()},
         }
     skipped = _named(change).values_list("reason").annotate(rows=Sum("rows"))
-    moved = LedgerEntry.objects.filter(change_id=change.pk).exists()
+    moved = any(
+        entries.filter(change_id=change.pk).exists()
+        for entries in (LedgerEntry.objects, MovedFollowers.objects)
+    )
     return ({"moved": ("Moved", -1)} if moved else {}) | {
         reason: (_title(reason), rows) for reason, rows in sorted(skipped)
     }
@@ -94,46 +97,64 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
     return _moved(change, after) if kind == "moved" else _skipped(change, kind, after)
 
 
-def moved_entries(change: PriceChange, after: int) -> QuerySet[Any]:
-    """Of each subscription that it has moved its entry, with `old_price` and `old_state`.
-
-    In the order of their ids, on from `after`.
-    """
-    # By instants: what was said of a row before a late worker came stands behind his entry.
-    earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
-        effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
-    )
-    before = LedgerEntry.objects.filter(
-        earlier, subscription_id=OuterRef("subscription_id"), period_only=False
-    ).order_by("-effective_at", "-id")
-    return (
-        LedgerEntry.objects.filter(change_id=change.pk, subscription_id__gt=after)
-        .order_by("subscription_id", "id")
-        .distinct("subscription_id")
-        .annotate(
-            old_price=Subquery(before.values("price")[:1]),
-            old_state=Subquery(before.values("price_state")[:1]),
-        )
-    )
+# Of each subscription its first entry of the change, and what stood before it. Of followers that
+# the change has moved by chunks so many chunks are read as have the next rows: of a chunk that
+# begins behind the place all rows are to come, of another one at least, the last.
+MOVED = """
+WITH nearest AS (
+    SELECT last_id, sum(CASE WHEN first_id > %(after)s THEN number ELSE 1 END)
+                    OVER (ORDER BY last_id) AS rows
+      FROM services_movedfollowers WHERE change_id = %(change)s AND last_id > %(after)s
+), copied AS (
+    SELECT item.subscription_id, service_id, plan_id, price, old_price, effective_at, item.id
+      FROM services_movedfollowers
+     CROSS JOIN LATERAL (
+           SELECT * FROM unnest(subscription_ids, entry_ids) item (subscription_id, id)
+            WHERE subscription_id > %(after)s ORDER BY subscription_id LIMIT %(limit)s) item
+     WHERE change_id = %(change)s AND last_id > %(after)s
+       AND (first_id <= (SELECT min(last_id) FROM nearest WHERE rows >= %(limit)s)) IS NOT FALSE
+     ORDER BY subscription_id LIMIT %(limit)s
+), own AS (
+    SELECT DISTINCT ON (subscription_id) *
+      FROM services_ledgerentry
+     WHERE change_id = %(change)s AND subscription_id > %(after)s
+     ORDER BY subscription_id, id LIMIT %(limit)s
+), entry AS (
+    SELECT DISTINCT ON (subscription_id) *
+      FROM (SELECT subscription_id, id, client_id, service_id, plan_id, effective_at,
+                   price, price_state, locked_until, NULL::numeric AS old_price FROM own
+             UNION ALL
+            SELECT subscription_id, id, NULL, service_id, plan_id, effective_at,
+                   price, 'follows', NULL, old_price FROM copied) each
+     ORDER BY subscription_id, id LIMIT %(limit)s
+)
+SELECT entry.subscription_id, coalesce(entry.client_id, its.client_id), service_id, plan_id,
+       coalesce(old_price, before.price),
+       CASE WHEN old_price IS NULL THEN before.price_state ELSE 'follows' END,
+       entry.price, entry.price_state, locked_until, NULL
+  FROM entry
+  LEFT JOIN LATERAL (
+       SELECT client_id FROM services_ledgerentry
+        WHERE subscription_id = entry.subscription_id AND id < entry.id
+          AND entry.client_id IS NULL
+        ORDER BY id DESC LIMIT 1) its ON true
+  LEFT JOIN LATERAL (
+       SELECT price, price_state FROM entries_of(entry.subscription_id) earlier
+        WHERE old_price IS NULL AND NOT period_only
+          AND (effective_at, id) < (entry.effective_at, entry.id)
+        ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
+ ORDER BY entry.subscription_id
+"""
 
 
 def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
-    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`."""
-    columns = {
-        "subscription": "subscription_id",
-        "client": "client_id",
-        "service": "service_id",
-        "plan": "plan_id",
-        "old_price": "old_price",
-        "price_state": "old_state",
-        "new_price": "price",
-        "new_state": "price_state",
-        "locked_until": "locked_until",
-        "reason": "reason",
-    }
-    entries = moved_entries(change, after).annotate(reason=Value(None, TextField()))
-    rows = entries.values_list(*columns.values())[:limit]
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`.
+
+    In the order of the subscriptions' ids, on from `after`. One query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(MOVED, {"change": change.pk, "after": after, "limit": limit})
+        return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
 
 
 def rows_of(
@@ -233,17 +254,17 @@ def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> li
 def _moved(change: PriceChange, after: int) -> list[Row]:
     return [
         Row(
-            place=entry.subscription_id,
-            subscription=entry.subscription_id,
-            client=entry.client_id,
-            service=entry.service_id,
-            plan=entry.plan_id,
-            old_price=entry.old_price,
-            new_price=entry.price,
-            old_state=entry.old_state or "",
-            new_state=entry.price_state,
+            place=row["subscription"],
+            subscription=row["subscription"],
+            client=row["client"],
+            service=row["service"],
+            plan=row["plan"],
+            old_price=row["old_price"],
+            new_price=row["new_price"],
+            old_state=row["price_state"] or "",
+            new_state=row["new_state"],
         )
-        for entry in moved_entries(change, after)[:PAGE]
+        for row in moved_rows(change, after, PAGE)
     ]
 
 

@@ -10,7 +10,7 @@ from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes, starting
 from services import repricing
-from services.models import CatalogueValue, LedgerEntry, Repricing, Subscription
+from services.models import CatalogueValue, Repricing, Subscription, WholeLedger
 
 SECOND = timedelta(seconds=1)
 
@@ -99,5 +99,5 @@ def stands(subscription: Subscription) -> tuple[object, ...]:
 
 def paid(subscription: Subscription, at: datetime) -> object:
     """The last word on an instant; None if it was not there."""
-    entries = LedgerEntry.objects.filter(subscription_id=subscription.pk, effective_at__lte=at)
+    entries = WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=at)
     return entries.order_by("-id").values_list("price", flat=True).first()

@@ -11,7 +11,7 @@ from price_changes.models import ListedRows
 from price_changes.running import moving, outcomes, starting
 from price_changes.tests.changes import approved, planned
 from services import price_state, repricing
-from services.models import LedgerEntry, RepricingStep, Skip, Subscription
+from services.models import RepricingStep, Skip, Subscription, WholeLedger
 from services.repricing import chunks, locks
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
@@ -52,7 +52,7 @@ class TestARowThatAPersonIsWriting:
         row = self.beside_a_person(book)
         assert row.price == Decimal(9)
         assert not Skip.objects.exists()
-        entries = LedgerEntry.objects.filter(subscription_id=row.pk)
+        entries = WholeLedger.objects.filter(subscription_id=row.pk)
         assert entries.exclude(change_id=None).get().price != 9
         assert entries.latest("id").price == 9
 
@@ -95,7 +95,7 @@ class TestSmallStepsOfASet:
         assert chunks.take_chunk("price", set()) == 20
         assert not ListedRows.objects.exists()
         assert outcomes.outcome(change)["applied"] == 20
-        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 20
+        assert WholeLedger.objects.filter(change_id=change.pk).count() == 20
 
     def test_a_failing_one_is_skipped_and_counted_once(self, change, book):
         third = RepricingStep.objects.order_by("pk")[2]
@@ -117,7 +117,7 @@ class TestSmallStepsOfASet:
         found = outcomes.outcome(change)
         assert (found["rows"], found["applied"], found["failed"]) == (20, 19, 1)
         assert found["skipped"] == {}
-        assert LedgerEntry.objects.filter(change_id=change.pk).count() == 19
+        assert WholeLedger.objects.filter(change_id=change.pk).count() == 19
 
 
 class TestTheStatementOfAChunk:

@@ -16,7 +16,7 @@ from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
 from services import ledger, price_state
 from services.audit import book_check
-from services.models import CatalogueValue, LedgerEntry, Subscription
+from services.models import CatalogueValue, Subscription, WholeLedger
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import chunks
@@ -205,7 +205,7 @@ class TestWriters:
         Subscription.objects.filter(pk=kept.row.pk).update(ended_at=clock() + 3600 * SECOND)
         drained()
         assert kept.written() == (80, "locked")
-        entries = LedgerEntry.objects.filter(subscription_id=kept.row.pk, change_id=kept.change.pk)
+        entries = WholeLedger.objects.filter(subscription_id=kept.row.pk, change_id=kept.change.pk)
         assert entries.count() == 1
 
     def test_an_end_before_the_instant_was_never_kept(self, kept):
@@ -262,7 +262,7 @@ class TestWorkers:
             scheduled(clock(), "current", kind="list_price", service=kept.phone.pk, new_value="160")
         Subscription.objects.filter(pk=kept.row.pk).update(comment="called")
         drained()
-        told = LedgerEntry.objects.filter(subscription_id=kept.row.pk, change_id__isnull=False)
+        told = WholeLedger.objects.filter(subscription_id=kept.row.pk, change_id__isnull=False)
         changes = list(told.values_list("change_id", flat=True))
         assert kept.change.pk in changes
         assert len(changes) == len(set(changes))
@@ -284,7 +284,7 @@ class TestWorkers:
         drained()
         row.refresh_from_db()
         assert (row.price, row.price_state) == (70, "locked")
-        assert not LedgerEntry.objects.filter(change_id=last.pk).exists()
+        assert not WholeLedger.objects.filter(change_id=last.pk).exists()
 
     def test_keep_by_a_value_that_is_the_one_before_too(self):
         row = a_subscription(service=a_service(100))

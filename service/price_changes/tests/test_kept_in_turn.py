@@ -11,7 +11,7 @@ from price_changes.running import lifecycle, outcomes, starting
 from price_changes.tests.changes import SECOND, clock, drained, planned, scheduled, stands
 from services import ledger, price_state
 from services.audit import book_check
-from services.models import LedgerEntry, Service, Subscription
+from services.models import Service, Subscription, WholeLedger
 from services.repricing import chunks
 from services.repricing.movers import PRICE
 from services.repricing.planning import plan_due
@@ -38,7 +38,7 @@ def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first(moved_clo
     entry = ledger.explain(row.pk, edited)
     assert (entry.price, entry.price_state) == (90, "locked")
     assert Subscription.objects.get(pk=row.pk).price == 90
-    assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
+    assert not WholeLedger.objects.filter(subscription_id=row.pk, price=120).exists()
 
 
 def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
@@ -54,7 +54,7 @@ def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
     assert chunks.take_chunk(PRICE, set(), {}, None) == 1  # the other one
     drained()
     assert Subscription.objects.get(pk=row.pk).price == 150
-    entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk")
+    entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
     assert list(entries.values_list("price", "price_state")) == [
         (100, "follows"),
         (5, "negotiated"),
@@ -118,7 +118,7 @@ def test_who_came_behind_one_is_kept_by_the_next_one(moved_clock):
     drained()
     assert stands(row)[:2] == (90, "locked")
     assert list(
-        LedgerEntry.objects.filter(subscription_id=row.pk).order_by("pk").values_list("price")
+        WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk").values_list("price")
     ) == [(90,), (90,)]
     assert outcomes.outcome(first)["applied"] == 1
 
@@ -157,4 +157,4 @@ def test_who_is_written_while_it_is_approved_is_kept(monkeypatch, what, waits):
         assert (told.price, told.price_state) == (price, "locked")
         assert not book_check.check().differs
         drained()
-    assert LedgerEntry.objects.filter(subscription_id=row.pk, change_id=change.pk).exists()
+    assert WholeLedger.objects.filter(subscription_id=row.pk, change_id=change.pk).exists()

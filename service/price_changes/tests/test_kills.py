@@ -17,7 +17,7 @@ from price_changes.tests.kills.rounds import POINTS_OF_PEOPLE, POINTS_OF_WORKERS
 from pricebook.local import template
 from pricebook.local.home import Home
 from pricebook.local.suite import suite_template
-from services.models import LedgerEntry
+from services.models import WholeLedger
 from services.tests.factories import a_plan, a_service, a_subscription
 
 # All rounds are played in the set-up of the first test.
@@ -83,7 +83,7 @@ class TestDoubleEntries:
         return subscription
 
     def entries(self, subscription):
-        of_it = LedgerEntry.objects.filter(subscription_id=subscription.pk)
+        of_it = WholeLedger.objects.filter(subscription_id=subscription.pk)
         return list(of_it.order_by("id").values_list("price", flat=True))
 
     def double(self):

@@ -13,7 +13,7 @@ from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import accounted, applied, approved, clock, paid, planned
 from services import repricing
-from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
+from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.repricing import chunks
 from services.tests.factories import a_book, a_service, a_subscription
 
@@ -34,7 +34,7 @@ def prices(book):
 def ledger_says(book):
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT ON (subscription_id) subscription_id, price FROM services_ledgerentry"
+            "SELECT DISTINCT ON (subscription_id) subscription_id, price FROM services_wholeledger"
             " ORDER BY subscription_id, id DESC"
         )
         last = dict(cursor.fetchall())
@@ -101,7 +101,7 @@ class TestAListPrice:
         change = PriceChange.objects.get()
         assert (change.kind, change.status, change.approved_by) == ("list_price", "applied", "carl")
         assert outcomes.outcome(change)["applied"] == book.filter(service=service).count()
-        entries = LedgerEntry.objects.filter(change_id=change.pk)
+        entries = WholeLedger.objects.filter(change_id=change.pk)
         assert entries.count() == book.filter(service=service).count()
         assert set(entries.values_list("effective_at", flat=True)) == {change.effective_at}
         lifecycle.revert(change.pk, "ann", approve_too=True)

@@ -21,7 +21,7 @@ from price_changes.tests.changes import (
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import Timeline
 from services import ledger, price_state, repricing
-from services.models import LedgerEntry, LockEnd, RepricingStep, StampedComment, Subscription
+from services.models import LockEnd, RepricingStep, StampedComment, Subscription, WholeLedger
 from services.repricing import chunks
 from services.repricing.planning import plan_due
 from services.tests.factories import a_plan, a_service, a_subscription
@@ -78,7 +78,7 @@ def said(change: PriceChange) -> tuple[int, dict[str, int]]:
     outcome = outcomes.outcome(change)
     change.refresh_from_db()
     moved = set(
-        LedgerEntry.objects.filter(change_id=change.pk).values_list("subscription_id", flat=True)
+        WholeLedger.objects.filter(change_id=change.pk).values_list("subscription_id", flat=True)
     )
     assert outcome["applied"] == len(moved)
     listed = rows_of(change, 0, 100, "moves") if change.started_at else []
@@ -117,7 +117,7 @@ class TestWheneverWorkersCome:
         scene.passes(2)
         scene.ends()
         assert [said(a), said(b)] == [(3, {"unchanged": 1})] * 2
-        assert LedgerEntry.objects.filter(subscription_id=free.pk).count() == 1
+        assert WholeLedger.objects.filter(subscription_id=free.pk).count() == 1
 
     def test_of_one_instant_the_winner_alone_moves(self, scene):
         loser, winner = scene.list_price(22, 1), scene.list_price(25, 1)
@@ -126,7 +126,7 @@ class TestWheneverWorkersCome:
         assert said(winner) == (3, {})
         assert said(loser) == (0, {"superseded": 3})
         assert outcomes.outcome(winner)["superseded"] == 3
-        entries = LedgerEntry.objects.filter(effective_at=scene.at(1))
+        entries = WholeLedger.objects.filter(effective_at=scene.at(1))
         assert set(entries.values_list("change_id", "price")) == {(winner.pk, 22.5)}
 
     def test_of_one_instant_nobody_copies_the_first_before_the_other_has_begun(self, scene):
@@ -159,7 +159,7 @@ class TestWheneverWorkersCome:
         step = RepricingStep.objects.order_by("effective_at").first()
         if step is not None:
             chunks.take_chunk("price", set())  # of the first change, and all entries of its rows
-        entered = set(LedgerEntry.objects.filter(change_id=b.pk).values_list("subscription_id"))
+        entered = set(WholeLedger.objects.filter(change_id=b.pk).values_list("subscription_id"))
         Subscription.objects.filter(pk=first.pk).delete()
         scene.ends()
         there = 3 if (first.pk,) in entered else 2
@@ -203,7 +203,7 @@ class TestWheneverWorkersCome:
         scene.ends()
         assert [said(change), said(back)] == [(3, {}), (3, {})]
         for row in scene.rows:
-            entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("id")
+            entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("id")
             assert list(entries.values_list("price", "change_id"))[1:] == [
                 (row.price * 22 / 20, change.pk),
                 (row.price, back.pk),
@@ -334,7 +334,7 @@ def test_who_was_kept_until_the_cancellation_pays_what_has_come_since(schedule):
     drained()
     row = Subscription.objects.get(pk=scene.rows[0].pk)
     assert (row.price, row.price_state) == (36, "follows")
-    assert LedgerEntry.objects.filter(change_id=later.pk, subscription_id=row.pk).count() == 1
+    assert WholeLedger.objects.filter(change_id=later.pk, subscription_id=row.pk).count() == 1
     assert said(later) == (3, {})
 
 
@@ -348,7 +348,7 @@ def cancelled_after(scene, before, then=lambda: None):
     then()
     drained()
     kept.refresh_from_db()
-    entered = LedgerEntry.objects.filter(change_id=kept.pk).values("subscription_id").distinct()
+    entered = WholeLedger.objects.filter(change_id=kept.pk).values("subscription_id").distinct()
     assert outcomes.outcome(kept)["applied"] == entered.count()
     assert accounted(kept)
 

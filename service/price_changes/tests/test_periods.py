@@ -28,7 +28,7 @@ from services import ledger, price_state
 from services.audit import book_check
 from services.ledger import recorded
 from services.ledger.page import one_as_of
-from services.models import LedgerEntry, Subscription
+from services.models import Subscription, WholeLedger
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
 
@@ -314,12 +314,12 @@ class TestPriceChanges:
         change = scheduled(clock(), kind="list_price", service=phone.pk, new_value="24")
         started()
         update(row, ended_at=clock() + 30 * DAY)
-        period = LedgerEntry.objects.latest("id")
+        period = WholeLedger.objects.latest("id")
         assert (period.period_only, period.price, period.change_id) == (True, 24, None)
         assert not book_check.check().differs
         drained()
         assert outcomes.outcome(change)["applied"] == 1
-        moved = LedgerEntry.objects.get(change_id=change.pk)
+        moved = WholeLedger.objects.get(change_id=change.pk)
         assert (moved.price, moved.ended_at) == (24, period.ended_at)
         assert not book_check.check().differs
 
@@ -333,7 +333,7 @@ class TestPriceChanges:
         started()
         update(row, ended_at=clock() + 30 * DAY)
         drained()
-        entries = LedgerEntry.objects.filter(period_only=False).order_by("effective_at")
+        entries = WholeLedger.objects.filter(period_only=False).order_by("effective_at")
         told = list(entries.values_list("price", "change_id"))
         assert told == [(20, None), (24, changes[0].pk), (25, changes[1].pk)]
 
@@ -346,11 +346,11 @@ class TestPriceChanges:
         scheduled(clock(), kind="list_price", service=phone.pk, new_value="30")
         between = clock()
         update(row, plan=second)
-        came = LedgerEntry.objects.latest("id").effective_at
+        came = WholeLedger.objects.latest("id").effective_at
         update(row, started_at=at - 30 * DAY)
         scheduled(clock(), kind="list_price", service=phone.pk, new_value="40")
         drained()
-        of_second = LedgerEntry.objects.filter(plan_id=second.pk, period_only=False)
+        of_second = WholeLedger.objects.filter(plan_id=second.pk, period_only=False)
         assert of_second.earliest("effective_at").effective_at == came
         assert (the_book(between), the_book(clock())) == ({row.pk: 27}, {row.pk: 20})
 
@@ -364,7 +364,7 @@ class TestPriceChanges:
         between = clock()
         update(row, client=second)
         drained()
-        assert LedgerEntry.objects.filter(effective_at=at).latest("id").client_id == first.pk
+        assert WholeLedger.objects.filter(effective_at=at).latest("id").client_id == first.pk
         paid = [the_book(at, "client_id")[row.pk] for at in (between, clock())]
         assert paid == [first.pk, second.pk]
 

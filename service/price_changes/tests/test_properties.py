@@ -38,7 +38,7 @@ from price_changes.running import allowing, lifecycle, listing, moving, outcomes
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
-from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
+from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.price_state import PriceStateError
 from services.repricing import accounts, chunks
 from services.tests.factories import a_client, a_service
@@ -374,7 +374,7 @@ class Book(RuleBasedStateMachine):
             assert {pk: tuple(rest) for pk, *rest in stored} == state
         for instant, book in self.seen:
             corrected = set(
-                LedgerEntry.objects.filter(
+                WholeLedger.objects.filter(
                     recorded_at__gt=instant, effective_at__lte=instant
                 ).values_list("subscription_id", flat=True)
             )
@@ -441,7 +441,7 @@ class Book(RuleBasedStateMachine):
     def histories(self):
         found = {}
         # Those of a start or an end say nothing of a price, and may lie before the first.
-        for entry in LedgerEntry.objects.filter(period_only=False).order_by("pk"):
+        for entry in WholeLedger.objects.filter(period_only=False).order_by("pk"):
             found.setdefault(entry.subscription_id, []).append(entry)
         return found
 
@@ -569,7 +569,7 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_mover_that_goes_over_a_later_change(self, monkeypatch, book):
-        late = "newest_at > %(effective)s AND"
+        late = "(newest_at > %(effective)s OR is_copied) AND"
         assert late in moving.MOVE
         monkeypatch.setattr(moving, "MOVE", moving.MOVE.replace(late, f"false AND {late}"))
         raise_all(book)

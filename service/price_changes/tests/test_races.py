@@ -32,7 +32,7 @@ from price_changes.tests.changes import (
 )
 from services import price_state, repricing
 from services.audit import book_check
-from services.models import LedgerEntry, Repricing, RepricingStep, Service, Skip, Subscription
+from services.models import Repricing, RepricingStep, Service, Skip, Subscription, WholeLedger
 from services.repricing import accounts, chunks, lock_ends, planning
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
@@ -352,7 +352,7 @@ class TestTwoWorkers:
         workers = [in_background(repricing.reprice) for _ in range(2)]
         assert sum(worker.result() for worker in workers) == 40
         assert right()
-        entries = LedgerEntry.objects.filter(change_id=change.pk)
+        entries = WholeLedger.objects.filter(change_id=change.pk)
         assert entries.count() == entries.values("subscription_id").distinct().count() == 40
         assert set(book.values_list("price_state", flat=True)) == {"negotiated"}
 
@@ -451,7 +451,7 @@ class TestKeepingBesideAPerson:
         chunk.result()
         assert right()
         assert stands(row)[:2] == (150, "follows")
-        assert LedgerEntry.objects.filter(change_id=change.pk, subscription_id=row.pk).count() == 1
+        assert WholeLedger.objects.filter(change_id=change.pk, subscription_id=row.pk).count() == 1
 
 
 class TestASetBeside:

@@ -8,7 +8,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, starting
 from price_changes.tests.changes import SECOND, approved, clock, drained, planned, scheduled
-from services.models import LedgerEntry, Subscription
+from services.models import Subscription, WholeLedger
 from services.repricing import chunks
 from services.repricing.planning import plan_due
 from services.tests.factories import a_service, a_subscription
@@ -64,7 +64,7 @@ def test_all_had_its_price_until_then(raised):
     for row in raised.rows:
         row.refresh_from_db()
         assert row.price == 100
-        told = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("effective_at", "id")
+        told = WholeLedger.objects.filter(subscription_id=row.pk).order_by("effective_at", "id")
         assert list(told.values_list("price", "change_id"))[1:] == [
             (150, raised.change.pk),
             (100, back.pk),

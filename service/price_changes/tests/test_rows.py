@@ -36,6 +36,7 @@ from services.models import (
     Service,
     Skip,
     Subscription,
+    WholeLedger,
 )
 from services.repricing import chunks
 from services.repricing.writes import ledger_origin
@@ -80,7 +81,7 @@ def paid_at_and_now(pk, change):
 
 def entries(subscription):
     return list(
-        LedgerEntry.objects.filter(subscription_id=subscription.pk)
+        WholeLedger.objects.filter(subscription_id=subscription.pk)
         .order_by("id")
         .values_list("price", "price_state")
     )
@@ -148,7 +149,7 @@ class TestThePriceInForce:
     def test_of_who_came_after_the_instant_is_the_new_one_since_it_came(self, service, plan):
         scheduled(clock(), **list_price(service, 150))
         late = a_subscription(service=service, plan=plan)
-        came = LedgerEntry.objects.get(subscription_id=late.pk).effective_at
+        came = WholeLedger.objects.get(subscription_id=late.pk).effective_at
         assert late.price == 150  # no worker has come
         drained()
         assert price(late) == 150
@@ -162,7 +163,7 @@ class TestThePriceInForce:
         at = clock()
         scheduled(at, **list_price(service, 150))
         price_state.follow(subscription.pk, "ann")
-        followed = LedgerEntry.objects.latest("id").effective_at
+        followed = WholeLedger.objects.latest("id").effective_at
         drained()
         assert price(subscription) == 150
         assert paid(subscription, followed - SECOND / 1_000_000) == 70
@@ -192,7 +193,7 @@ class TestThePriceInForce:
     def test_of_who_came_between_two_late_ones_has_both(self, service, plan):
         scheduled(clock(), **list_price(service, 150))
         late = a_subscription(service=service, plan=plan)
-        came = LedgerEntry.objects.get(subscription_id=late.pk).effective_at
+        came = WholeLedger.objects.get(subscription_id=late.pk).effective_at
         second = scheduled(clock(), **list_price(service, 170))
         drained()
         assert [
@@ -372,7 +373,7 @@ class TestTakingBack:
         back = reverted(released)
         assert outcome(back) == (1, {}, 0)
         assert stands(subscription)[1:] == ("follows", None, "", "", None)
-        assert not LedgerEntry.objects.filter(change_id=back.pk).exists()
+        assert not WholeLedger.objects.filter(change_id=back.pk).exists()
 
     def test_one_that_followed_has_the_rules_price_of_now(self, service, subscription):
         change = applied(planned(kind="set", adjustment="amount", operand=5))
@@ -414,16 +415,27 @@ class TestTakingBack:
         assert stands(rows["commented on"])[4] == "mine"
         assert stands(rows["ended"])[4] == "stamped"
 
-    def test_one_that_a_later_catalogue_change_moved_is_touched(self, service, subscription):
+    @pytest.mark.parametrize("late", [False, True])
+    def test_one_that_a_later_catalogue_change_moved_was_touched_by_nobody(
+        self, service, subscription, late
+    ):
+        """It followed, and what it pays then depends on nothing that was said of it.
+
+        Several that are due at once have an entry each.
+        """
         price_state.lock(subscription.pk, None, "promised", "ann")
         change = applied(planned(kind="set", adjustment="release"))
-        Service.objects.filter(pk=service.pk).update(full_price=130)
+        for price in (130, 140):
+            Service.objects.filter(pk=service.pk).update(full_price=price)
+            if not late:
+                drained()
         drained()
-        back = lifecycle.revert(change.pk, "ann")
-        assert (back.preview["moves"], back.preview["stays"]) == (0, {"touched_since": 1})
-        with pytest.raises(ChangeError) as refused:
-            approved(back)
-        assert refused.value.code == "nothing_moves"
+        assert LedgerEntry.objects.filter(price=140).exists() == late
+        assert stands(subscription)[:2] == (140, "follows")
+        back = lifecycle.revert(change.pk, "ann", approve_too=True)
+        assert (back.preview["moves"], back.preview["stays"]) == (1, {})
+        drained()
+        assert stands(subscription)[:2] == (100, "locked")
 
 
 class TestForNewOnesOnly:
@@ -548,7 +560,7 @@ class TestLocks:
         drained()
         assert outcome(change) == (0, {"unchanged": 1}, 0)
         assert stands(subscription)[3] == "promised again"
-        assert not LedgerEntry.objects.filter(change_id=change.pk).exists()
+        assert not WholeLedger.objects.filter(change_id=change.pk).exists()
 
     @pytest.mark.parametrize("adjustment", ["lock", "release"])
     def test_of_a_frozen_set_leaves_one_whose_end_somebody_has_changed(

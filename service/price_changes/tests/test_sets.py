@@ -33,12 +33,12 @@ from services.ledger.page import one_as_of
 from services.ledger.point_in_time import as_of
 from services.models import (
     Clock,
-    LedgerEntry,
     LockEnd,
     Plan,
     RepricingStep,
     Service,
     Subscription,
+    WholeLedger,
 )
 from services.repricing import chunks, lock_ends
 from services.tests.factories import (
@@ -90,7 +90,7 @@ class TestOneCommit:
         assert (change.status, book.filter(price_state="negotiated").count()) == ("applied", 20)
         assert not RepricingStep.objects.exists()
         assert not ListedRows.objects.exists()
-        entries = LedgerEntry.objects.filter(change_id=change.pk)
+        entries = WholeLedger.objects.filter(change_id=change.pk)
         assert entries.values("xact").distinct().count() == 1
         assert right()
 
@@ -208,7 +208,7 @@ class TestWhatWasRecordedSince:
         assert started()
         assert outcomes.outcome(change)["applied"] == 1
         assert not book_check.check().differs
-        entries = LedgerEntry.objects.filter(subscription_id=row.pk, period_only=False)
+        entries = WholeLedger.objects.filter(subscription_id=row.pk, period_only=False)
         assert entries.latest("pk") == entries.latest("effective_at", "pk")
         return paid(row, change.effective_at)
 
@@ -229,7 +229,7 @@ class TestWhatWasRecordedSince:
         assert self.comes(change, row) == (25, "negotiated")
         assert paid(row, second.effective_at) == (Decimal("27.50"), "negotiated")
         assert stands(row)[:2] == (Decimal("27.50"), "locked")
-        entries = LedgerEntry.objects.filter(subscription_id=row.pk, price_state="locked")
+        entries = WholeLedger.objects.filter(subscription_id=row.pk, price_state="locked")
         assert [entry.price for entry in entries] == [20, 25, Decimal("27.50")]
 
     def test_a_lock_that_the_set_has_replaced_ends_no_more(self, row):
@@ -254,7 +254,7 @@ class TestWhatWasRecordedSince:
             before = change.effective_at - SECOND / 10_000
             Subscription.objects.filter(pk=row.pk).update(ended_at=before)
             drained()
-            entries = LedgerEntry.objects.filter(subscription_id=row.pk).order_by("effective_at")
+            entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("effective_at")
             told.append(
                 (
                     stands(row),
@@ -290,7 +290,7 @@ class TestWhatWasRecordedSince:
         drained()
         assert stands(row)[:2] == (20, "locked")
         assert paid(row, clock()) == (20, "locked")
-        assert not LedgerEntry.objects.filter(subscription_id=row.pk, price=120).exists()
+        assert not WholeLedger.objects.filter(subscription_id=row.pk, price=120).exists()
         assert not book_check.check().differs
 
     def test_another_client_has_its_price(self, change, row):
@@ -347,7 +347,7 @@ class TestWhatWasRecordedSince:
         listed = {"kind": "list_price", "service": row.service_id, "new_value": 30}
         kept = scheduled(clock(), **listed, for_new_only=True)
         Subscription.objects.filter(pk=row.pk).update(ended_at=clock() + 3600 * SECOND)
-        assert LedgerEntry.objects.filter(change_id=kept.pk, price_state="locked").exists()
+        assert WholeLedger.objects.filter(change_id=kept.pk, price_state="locked").exists()
         return kept
 
     def test_one_for_new_only_keeps_nobody_of_it(self, change, kept, row):

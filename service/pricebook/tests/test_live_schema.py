@@ -19,7 +19,10 @@ from services.tests.factories import a_service
 
 pytestmark = pytest.mark.django_db
 
-UNDONE = "ALTER TABLE services_ledgerentry ENABLE TRIGGER ledger_not_truncated"
+UNDONE = (
+    "ALTER TABLE services_ledgerentry ENABLE TRIGGER ledger_not_truncated;"
+    " ALTER TABLE services_movedfollowers ENABLE TRIGGER moved_not_truncated"
+)
 APPS = [app.label for app in our_apps()]
 
 

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputW
 
 from pricebook.kit.amount_field import AmountField
 from services import ledger, price_state
-from services.models import LedgerEntry, Subscription, book_clock
+from services.models import Subscription, WholeLedger, book_clock
 
 FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
 
@@ -177,10 +177,14 @@ def _verbs(subscription: Subscription) -> dict[str, Verb]:
 
 def _history(subscription_id: int, before: str) -> dict[str, Any]:
     """A page of the ledger, newest first, on from entry `before`; by keyset. One query."""
-    entries = LedgerEntry.objects.filter(subscription_id=subscription_id)
-    if before.isascii() and before.isdigit() and len(before) < 19:
-        entries = entries.filter(pk__lt=int(before))
-    found = list(entries.order_by("-pk")[: HISTORY + 1])
+    limit = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+    found = list(
+        WholeLedger.objects.raw(
+            "SELECT * FROM entries_of(%s) WHERE id < coalesce(%s, id + 1)"
+            " ORDER BY id DESC LIMIT %s",
+            [subscription_id, limit, HISTORY + 1],
+        )
+    )
     more = len(found) > HISTORY
     return {
         "history": found[:HISTORY],

@@ -41,26 +41,40 @@ BOUNDARIES_MISSING = f"""
         OR sum(followers_amount) <> 0
 """  # noqa: S608 - a constant, no input
 
+# What a follower pays is the rule's price, whatever its own entries say: those that are active are
+# compared with the rule, and those that have ended with that of their end, unless a worker has yet
+# to come. What was written behind the end is the word on it.
+RULE_AT_END = """
+           CASE WHEN subscription.price_state = 'follows'
+                 AND subscription.ended_at <= (SELECT book_now())
+                 AND (subscription.price <> entry.price
+                      OR entry.recorded_at < subscription.ended_at)
+                 AND coalesce(subscription.ended_at <= (SELECT copies_late_since(book_now())), true)
+                THEN price_rule_at(subscription.service_id, subscription.plan_id,
+                                   subscription.ended_at - interval '1 microsecond')
+           END AS rule_at_end"""
 # Beside each subscription what its last entry says; NULL where there is none, or no row any more.
 # Each table is read once or twice and joined by hashes: of a million rows and three million
 # entries that takes seconds. An entry of a period says what is in force, where the copy may be
 # late; one of an end that has passed says what it has ended with.
-LEDGER = """
+LEDGER = f"""
     SELECT coalesce(subscription.id, entry.subscription_id) AS id,
            subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
            subscription.price, subscription.price_state, subscription.locked_until,
            entry.price AS recorded_price, entry.price_state AS recorded_price_state,
-           entry.locked_until AS recorded_locked_until
+           entry.locked_until AS recorded_locked_until, {RULE_AT_END}
       FROM (SELECT max(id) FILTER (WHERE NOT period_only OR ended_at <= effective_at) AS id
               FROM services_ledgerentry GROUP BY subscription_id) last
       JOIN services_ledgerentry entry USING (id)
       FULL JOIN services_subscription subscription ON subscription.id = entry.subscription_id
-"""
+"""  # noqa: S608 - a constant, no input
 # Who is gone has a last entry without a price; what state it was in does not matter.
 UNRECORDED = """(
     CASE WHEN is_there
-         THEN NOT is_known OR (price, price_state, locked_until) IS DISTINCT FROM
-                              (recorded_price, recorded_price_state, recorded_locked_until)
+         THEN NOT is_known OR (price_state, locked_until) IS DISTINCT FROM
+                              (recorded_price_state, recorded_locked_until)
+              OR price <> recorded_price AND price_state <> 'follows' OR price <> rule_at_end
+              OR recorded_price IS NULL
          ELSE recorded_price IS NOT NULL END
 )"""
 
@@ -209,7 +223,7 @@ SELECT id, client_id, service_id, plan_id, price, coalesce(price_state, recorded
                coalesce(subscription.started_at, entry.started_at) AS started_at,
                coalesce(subscription.ended_at, entry.ended_at) AS ended_at,
                entry.price AS recorded_price, entry.price_state AS recorded_price_state,
-               entry.locked_until AS recorded_locked_until
+               entry.locked_until AS recorded_locked_until, {RULE_AT_END}
           FROM unnest(%s::bigint[]) wanted (id)
           LEFT JOIN services_subscription subscription ON subscription.id = wanted.id
           LEFT JOIN LATERAL (SELECT * FROM services_ledgerentry

@@ -8,7 +8,7 @@ from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
 from services.ledger import explanation, total_then
 from services.ledger.changes_feed import FEED, UNTOLD
-from services.ledger.entries import COLUMNS, ELSEWHERE
+from services.ledger.entries import COLUMNS, ELSEWHERE, HISTORY
 from services.ledger.page import statement_as_of
 from services.ledger.recorded import WRITERS
 from services.reading import breakdown_sql, catalogue_cache, pages
@@ -145,7 +145,7 @@ def _ledger(example: Examples) -> list[NamedStatement]:
             "entries behind a place, of transactions that all have ended",
             LEDGER,
             FEED.format(columns=columns),
-            [0, 0, SIZE],
+            {"xact": 0, "id": 0, "limit": SIZE},
         ),
         NamedStatement(
             "feed, who writes",
@@ -158,7 +158,14 @@ def _ledger(example: Examples) -> list[NamedStatement]:
             "the earliest instant of what has come into force and stands in no entry that was read",
             LEDGER,
             UNTOLD.format(waiting=price_changes().waiting_since()[0]),
-            [1],
+            [1, 1],
+        ),
+        NamedStatement(
+            "history",
+            "the entries of one subscription, those too that stand in one row with those of others",
+            "GET /api/subscriptions/ID/history/",
+            HISTORY,
+            {"id": example.middle.pk, "after": 0, "limit": SIZE},
         ),
         NamedStatement(
             "feed, ids elsewhere",

@@ -11,7 +11,7 @@ from services.audit.book_examples import examples
 from services.ledger import points
 from services.models import RepricingStep, Subscription
 from services.reading import total
-from services.repricing import accounts, followers, lock_ends, writes
+from services.repricing import accounts, followers, keeping, lock_ends, writes
 from services.repricing.planning import SPLIT
 
 REPRICE = "workers: reprice"
@@ -45,6 +45,13 @@ def named_writes() -> list[NamedStatement]:
             "followers of a chunk to the rule's price, with their entries in the ledger",
             REPRICE,
             *writes.price_sql(chunk.following().exclude(price=1), Decimal(1)),
+            writes=True,
+        ),
+        NamedStatement(
+            "move prices by a change",
+            "the same of a change of the catalogue, with one row for all of their entries",
+            REPRICE,
+            *writes.price_sql(chunk.following().exclude(price=1), Decimal(1), writes.MOVED),
             writes=True,
         ),
         NamedStatement(
@@ -100,7 +107,7 @@ def named_writes() -> list[NamedStatement]:
             "keep prices, late",
             "locks who has an entry since a change for new subscriptions, and followed at it",
             REPRICE,
-            followers.KEEP_LATE,
+            keeping.KEEP_LATE,
             {"ids": ids, "change": 0, "price": 1, "until": None, "why": "Price change 0"},
             writes=True,
         ),
@@ -108,7 +115,7 @@ def named_writes() -> list[NamedStatement]:
             "give price states back",
             "takes back the locks of a change for new subscriptions",
             REPRICE,
-            followers.GIVE_BACK,
+            keeping.GIVE_BACK,
             {"ids": ids, "change": 0, "at": at},
             writes=True,
         ),

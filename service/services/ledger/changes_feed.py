@@ -74,16 +74,16 @@ SELECT server.*, entry.*
                pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest) server
   LEFT JOIN (
     SELECT xact, {columns}
-      FROM services_ledgerentry
-     WHERE (xact, id) > (%s, %s)
-       AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-     ORDER BY xact, id LIMIT %s) entry ON true
+      FROM entries_behind(%(xact)s, %(id)s,
+                          pg_snapshot_xmin(pg_current_snapshot())::text::bigint, %(limit)s)
+    ) entry ON true
  ORDER BY entry.xact, entry.id
 """
 # What has come into force and has no entry that was read: it stands behind an open transaction,
 # or no worker has written it yet.
 UNTOLD = """
 SELECT least((SELECT min(effective_at) FROM services_ledgerentry WHERE xact >= %s),
+             (SELECT min(effective_at) FROM services_movedfollowers WHERE xact >= %s),
              copies_late_since(book_now()), ({waiting}))
 """
 
@@ -100,7 +100,10 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
     # First: who has ended by the time that the entries are read is not seen any more.
     recorded_until = all_recorded_until()
     with connection.cursor() as cursor:
-        cursor.execute(FEED.format(columns=", ".join(COLUMNS)), [after.xact, after.id, limit])
+        cursor.execute(
+            FEED.format(columns=", ".join(COLUMNS)),
+            {"xact": after.xact, "id": after.id, "limit": limit},
+        )
         rows = cursor.fetchall()
         next_xact, oldest, *_ = rows[0]
         if after.xact >= next_xact:
@@ -123,6 +126,6 @@ def _untold(since: datetime, oldest: int) -> datetime:
     """
     waiting, params = price_changes().waiting_since()
     with connection.cursor() as cursor:
-        cursor.execute(UNTOLD.format(waiting=waiting), [oldest, *params])
+        cursor.execute(UNTOLD.format(waiting=waiting), [oldest, oldest, *params])
         (untold,) = cursor.fetchone()
     return since if untold is None else min(since, untold)

@@ -7,8 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from services.models import LedgerEntry
-
 # What readers are shown of an entry. `price` is None in the entry of a deletion, `started_at` in
 # one from before entries had the period.
 COLUMNS = (
@@ -30,6 +28,10 @@ COLUMNS = (
     "author",
 )
 Entry = dict[str, Any]
+
+HISTORY = f"""
+SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s) WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+"""  # noqa: S608 - constants
 
 # Whose a subscription is elsewhere: what it says itself, and what the entry of its deletion kept.
 ELSEWHERE = """
@@ -72,5 +74,6 @@ def history(subscription_id: int, after: int = 0, limit: int | None = None) -> l
     Of one that was deleted too; empty for one that never was. From entry `after` on, up to
     `limit`. Two queries.
     """
-    entries = LedgerEntry.objects.filter(subscription_id=subscription_id, id__gt=after)
-    return identified(list(entries.order_by("id").values(*COLUMNS)[:limit]))
+    with connection.cursor() as cursor:
+        cursor.execute(HISTORY, {"id": subscription_id, "after": after, "limit": limit})
+        return identified([dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()])

@@ -5,7 +5,8 @@ readers. It is the database's clock, or the newest instant that the book has rec
 later: after a failover to a server whose clock is behind, what is written next still comes after
 what was written before. A test that needs another time replaces `book_clock(timestamptz)`.
 
-Replaced: `subscription_left`, in 0022. services/schema.sql has what stands now.
+Replaced: `subscription_left`, in 0022, and `book_clock`, in 0030. services/schema.sql has what
+stands now.
 """
 
 from importlib import import_module
@@ -33,6 +34,12 @@ $$;
 CREATE FUNCTION book_now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT book_clock(statement_timestamp())
 $$;
+"""
+RENEW = """
+INSERT INTO services_clockfloor (life, floor)
+SELECT pg_postmaster_start_time(),
+       coalesce((SELECT recorded_at FROM services_ledgerentry ORDER BY id DESC LIMIT 1),
+                pg_postmaster_start_time())
 """
 NO_CLOCK = """
 DROP TABLE services_clockfloor;
@@ -84,7 +91,7 @@ CLOCK_DEFAULT = models.DateTimeField(db_default=services.models.clock.Clock())
 class Migration(migrations.Migration):
     dependencies = [("services", "0018_reasons_of_bounds")]
     operations = [
-        migrations.RunSQL([CLOCK, services.models.clock.RENEW], reverse_sql=NO_CLOCK),
+        migrations.RunSQL([CLOCK, RENEW], reverse_sql=NO_CLOCK),
         migrations.RunSQL(
             [LEDGER_EFFECTIVE_AT, SUBSCRIPTION_LEFT],
             reverse_sql=[EFFECTIVE_AT_BEFORE, SUBSCRIPTION_LEFT_BEFORE],

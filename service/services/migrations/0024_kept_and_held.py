@@ -9,10 +9,10 @@ every reader is told of the lock, writers go by it, and a worker has nothing to 
 A value that was approved with `hold` is held at its instant where it finds another value than its
 approver saw: whoever looks for the value in force skips it.
 
-Replaced: `kept_entries` and `kept_entry`, in 0025, in which `list_price_at`, `discount_at`,
-`value_before` and `value_is_held` have siblings; `subscription_kept` and
-`subscription_written`, in 0026; `subscription_in_force`, in 0027. services/schema.sql has what
-stands now.
+Replaced: `settle_kept`, in 0030; `kept_entries` and `kept_entry`, in 0025, in which
+`list_price_at`, `discount_at`, `value_before` and `value_is_held` have siblings;
+`subscription_kept` and `subscription_written`, in 0026; `subscription_in_force`, in 0027.
+services/schema.sql has what stands now.
 """
 
 from importlib import import_module

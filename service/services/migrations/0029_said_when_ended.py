@@ -8,8 +8,10 @@ Now the row and its entry say `negotiated`, which no rule moves; and what a foll
 rule's price of then, without an exception. So copies are no facts wherever they stand, and an end
 changes nothing of what was before it.
 
-Replaces `subscription_written` (0026), `facts_between`, `ledger_backdated`, `period_backdated` and
-the index `ledger_facts` (0028).
+Replaces `subscription_moved` (0005), `subscription_written` (0026), `facts_between`,
+`ledger_backdated`, `period_backdated` and the index `ledger_facts` (0028).
+
+Replaced: `subscription_written`, in 0030. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
@@ -30,8 +32,11 @@ def replaced(sql: str, *pairs: tuple[str, str]) -> str:
 
 REASON = "'Said when it had ended'"
 AT_END = "ended_at - interval '1 microsecond'"
+# No write that opens one again has said so: it would have said why.
 FOLLOWS_AGAIN = f"""unpaid_since IS NOT NULL AND price_state = 'negotiated'
-                         AND price_reason = {REASON} AND same_terms AND price = old_price"""
+                         AND price_reason = {REASON} AND old_reason = {REASON}"""
+# Also by who writes back what he had of it before the database had said that it is negotiated.
+STILL_SAID = f"ended_at <= clock AND price = old_price AND old_reason = {REASON}"
 
 WRITTEN = replaced(
     WRITTEN,
@@ -53,7 +58,8 @@ WRITTEN = replaced(
                AND new_row.price <> pair.price
 """,
         f"""               AND new_row.price <> CASE WHEN new_row.ended_at <= clock
-                   THEN price_rule_at(new_row.service_id, new_row.plan_id, new_row.{AT_END})
+                   THEN coalesce(price_rule_at(new_row.service_id, new_row.plan_id,
+                                               new_row.{AT_END}), 0)
                    ELSE pair.price END
 """,
     ),
@@ -72,14 +78,26 @@ WRITTEN = replaced(
                         THEN price_rule_at(old_service, old_plan, {AT_END})
                         WHEN ended_at <= clock AND price = old_price
                          AND price_state = 'follows' AND old_state <> 'follows'
+                         AND old_reason <> {REASON}
                         THEN price_rule_at(service_id, plan_id, {AT_END})
                         WHEN ended_at <= clock THEN price
 """,
     ),
     (
+        "                             CASE WHEN price <> old_price THEN price\n",
+        f"""                             CASE WHEN price <> old_price OR {STILL_SAID} THEN price
+""",
+    ),
+    (
+        """                   lag(started_at) OVER version AS old_start,""",
+        """                   lag(price_reason) OVER version AS old_reason,
+                   lag(started_at) OVER version AS old_start,""",
+    ),
+    (
         """                   started_at, ended_at, is_new, old_start, old_end,
                    coalesce(word.client_id""",
-        """                   price_reason, started_at, ended_at, is_new, old_start, old_end,
+        """                   price_reason, old_reason, started_at, ended_at, is_new,
+                   old_start, old_end,
                    coalesce(word.client_id""",
     ),
     (
@@ -109,7 +127,7 @@ WRITTEN = replaced(
                            ELSE price_state END AS state_now
               FROM (SELECT *, coalesce(
                            price_state = 'follows' AND ended_at <= clock AND change IS NULL
-                           AND (price <> old_price
+                           AND (price <> old_price OR {STILL_SAID}
                                 OR (service_id, plan_id) <> (old_service, old_plan))
                            AND price_now <> price_rule_at(service_id, plan_id, {AT_END}),
                            false) AS has_said, {FOLLOWS_AGAIN} AS follows_again
@@ -172,6 +190,20 @@ BEGIN
 END $$;
 """
 
+MOVED = f"""
+CREATE OR REPLACE FUNCTION subscription_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.price_reason = {REASON} AND NEW.ended_at <= book_clock() THEN
+        RETURN NEW;  -- it has paid what was said
+    END IF;
+    NEW.price_state := 'follows';
+    NEW.locked_until := NULL;
+    NEW.price_reason := '';
+    NEW.price := NULL;  -- which subscription_priced, the next trigger by name, fills in
+    RETURN NEW;
+END $$;
+"""
+
 # Those who came so, by their first entry, which stays what it was told as: what it paid.
 SAID = f"""
 CREATE TEMP TABLE said ON COMMIT DROP AS
@@ -213,5 +245,5 @@ class Migration(migrations.Migration):
                 condition=~Q(price_state="follows") | Q(change_id=None),
             ),
         ),
-        migrations.RunSQL([WRITTEN, FACTS, BACKDATED, SAID]),
+        migrations.RunSQL([MOVED, WRITTEN, FACTS, BACKDATED, SAID]),
     ]

@@ -8,7 +8,7 @@ discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`rep
 from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
-from services.models.ledger import LedgerEntry
+from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
 from services.models.repricing import (
     Repricing,
@@ -29,6 +29,7 @@ __all__ = [
     "Clock",
     "LedgerEntry",
     "LockEnd",
+    "MovedFollowers",
     "PaidBoundary",
     "Plan",
     "Point",
@@ -42,6 +43,7 @@ __all__ = [
     "Subscription",
     "SubscriptionQuerySet",
     "Subtotal",
+    "WholeLedger",
     "book_clock",
     "renew_clock",
 ]

@@ -1,19 +1,17 @@
 """The ledger: every price that a subscription has had."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q, Value
 
 from services.models.clock import Clock
 from services.models.subscription import Subscription
 
 
-class LedgerEntry(models.Model):
-    """One price that a subscription has had, and what decided it. Append-only.
+class Entry(models.Model):
+    """One price that a subscription has had, and what decided it.
 
-    Triggers write it with each write of a price, of its state, or of whose price it is
-    (migration `0005_ledger`), and the database refuses to change or delete it. `price` is NULL in
-    the entry of a subscription that was deleted. A start or an end that is set, moved or cleared
-    has an entry too (migration `0022_periods`). `ledger.py` reads it.
+    `price` is NULL in the entry of a subscription that was deleted.
     """
 
     # Taken under the row's lock, so of one subscription the later entry has the greater id.
@@ -45,7 +43,24 @@ class LedgerEntry(models.Model):
     author = models.CharField(max_length=150, db_default="")
 
     class Meta:
+        abstract = True
         ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"
+
+
+class LedgerEntry(Entry):
+    """An entry of one subscription. Append-only.
+
+    Triggers write it with each write of a price, of its state, or of whose price it is
+    (migration `0005_ledger`), and the database refuses to change or delete it. A start or an end
+    that is set, moved or cleared has an entry too (migration `0022_periods`). Followers whom a
+    change of the catalogue moves have theirs in `MovedFollowers`.
+    """
+
+    class Meta(Entry.Meta):
+        abstract = False
         indexes = [
             models.Index(name="ledger_subscription", fields=["subscription_id", "id"]),
             models.Index(name="ledger_feed", fields=["xact", "id"]),
@@ -97,5 +112,58 @@ class LedgerEntry(models.Model):
             ),
         ]
 
+
+class MovedFollowers(models.Model):
+    """Followers of a service and plan whom a change of the catalogue has moved: a chunk a row.
+
+    What they pay is the rule's price, and no reader of prices asks for this: it stands for their
+    entries, in the feed, in the history of each and among the rows of the change. Append-only.
+    `subscription_ids`, `number` of them, are in ascending order, from `first_id` to `last_id`;
+    beside each stands the id of its entry, which is of the ledger's sequence, as is the greater
+    `id` of the row. `old_price`: the rule's just before the instant.
+    """
+
+    id = models.BigIntegerField(
+        primary_key=True,
+        db_default=Func(
+            Value("services_ledgerentry_id_seq"),
+            function="nextval",
+            output_field=models.BigIntegerField(),
+        ),
+    )
+    xact = models.BigIntegerField(
+        db_default=Func(function="ledger_xact", output_field=models.BigIntegerField())
+    )
+    change_id = models.BigIntegerField()
+    service_id = models.BigIntegerField()
+    plan_id = models.BigIntegerField()
+    price = models.DecimalField(max_digits=12, decimal_places=2)
+    old_price = models.DecimalField(max_digits=12, decimal_places=2)
+    effective_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(db_default=Clock())
+    number = models.IntegerField()
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
+    subscription_ids = ArrayField(models.BigIntegerField())
+    entry_ids = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        verbose_name_plural = "moved followers"
+        indexes = [
+            models.Index(name="moved_feed", fields=["xact", "id"]),
+            models.Index(name="moved_by_change", fields=["change_id", "last_id"]),
+            models.Index(name="moved_of_pair", fields=["service_id", "plan_id", "effective_at"]),
+        ]
+
     def __str__(self) -> str:
-        return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"
+        return f"{len(self.subscription_ids)} at {self.price} from {self.effective_at}"
+
+
+class WholeLedger(Entry):
+    """Every entry, a row each: a view. To look for those of one subscription in it reads all that
+    was ever moved: `entries_of` in SQL finds them by indexes, as `ledger.history` does."""
+
+    class Meta(Entry.Meta):
+        abstract = False
+        managed = False
+        db_table = "services_wholeledger"

@@ -19,7 +19,11 @@ from services.models import Clock, LockEnd, Repricing, RepricingStep, Skip, Subs
 # In one snapshot, which sees what was moved: a row may have come or gone meanwhile. Entries are
 # looked up row by row, however many the change has.
 COUNT = """
-SELECT CASE WHEN entered THEN 'moved'
+WITH moved AS MATERIALIZED (
+    SELECT unnest(subscription_ids) AS id FROM services_movedfollowers
+     WHERE change_id = %(change)s AND last_id > %(after)s AND first_id <= %(last)s
+)
+SELECT CASE WHEN coalesce(entered, row.id IN (SELECT id FROM moved)) THEN 'moved'
             WHEN ended_at <= %(at)s THEN 'ended'
             WHEN price_state = 'follows' THEN 'unchanged' ELSE price_state END, count(*)
   FROM services_subscription row
@@ -165,8 +169,13 @@ UPDATE services_repricing work
   FROM (SELECT CASE WHEN change_id IS NULL THEN 0 ELSE
                     (SELECT count(*) FROM (
                             SELECT DISTINCT ON (subscription_id) price_state
-                              FROM services_ledgerentry entry
-                             WHERE entry.change_id = own.change_id
+                              FROM (SELECT subscription_id, id, price_state
+                                      FROM services_ledgerentry entry
+                                     WHERE entry.change_id = own.change_id
+                                     UNION ALL
+                                    SELECT unnest(subscription_ids), 0, 'follows'
+                                      FROM services_movedfollowers moved
+                                     WHERE moved.change_id = own.change_id) entry
                              ORDER BY subscription_id, id DESC) entered
                       WHERE price_state = 'follows' OR price_state = 'locked'
                             AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL))

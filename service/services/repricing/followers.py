@@ -12,19 +12,17 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import BooleanField, ExpressionWrapper, F, Func, OuterRef, Q, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q
 
-from services import catalogue_values
 from services.models import (
     BookNow,
-    LedgerEntry,
     Repricing,
     Subscription,
     SubscriptionQuerySet,
 )
 from services.repricing import accounts
-from services.repricing.locks import LockHeld
-from services.repricing.writes import CLIENT_THEN, ledger_origin, write_price
+from services.repricing.locks import LockHeld, lock_rows
+from services.repricing.writes import CLIENT_THEN, ledger_origin, move_price, write_price
 
 FOLLOWS, LOCKED = Subscription.PriceState.FOLLOWS, Subscription.PriceState.LOCKED
 # What was in force the moment before its end.
@@ -101,7 +99,7 @@ def moved_by(
         return _move_through(events, followers, pair, price, alone, keeps_at), None
     [event] = events
     differing = followers.active().exclude(price=price)
-    moved = write_price(differing, price, event.change_id, event.effective_at)
+    moved = _moved(differing, price, event.change_id, event.effective_at)
     # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
     # one whose end is still to come: it has been moved.
     ended = followers.filter(ended_at__lte=BookNow())
@@ -109,18 +107,20 @@ def moved_by(
     return moved + moved_too, None if moved_too else event.change_id
 
 
-def _locked(followers: SubscriptionQuerySet) -> list[int]:
-    """Lock the rows; their ids.
-
-    In a statement of their own: the next one sees what those have written whom it has waited for.
-    """
-    rows = followers.order_by().select_for_update(no_key=True)
-    return list(rows.values_list("pk", flat=True))
+def _moved(
+    rows: SubscriptionQuerySet,
+    price: Decimal,
+    change_id: int | None,
+    effective_at: datetime | None = None,
+) -> int:
+    if change_id is None:
+        return write_price(rows, price)
+    return move_price(rows, price, change_id, effective_at)
 
 
 def _unkept(followers: SubscriptionQuerySet) -> list[int]:
     """Those whom no step locks that is still to be done or planned."""
-    locked = _locked(followers)
+    locked = lock_rows(followers)
     if not locked:
         return []
     follow = Subscription.objects.in_force().filter(pk__in=locked, price_state=FOLLOWS)
@@ -216,7 +216,12 @@ WITH event AS MATERIALIZED (
             WHERE due AND position > newest.id AND NOT EXISTS (
                   SELECT FROM services_ledgerentry known
                    WHERE known.change_id = event.change_id
-                     AND known.subscription_id = subscription.id)) due
+                     AND known.subscription_id = subscription.id)
+              AND NOT EXISTS (
+                  SELECT FROM services_movedfollowers known
+                   WHERE known.change_id = event.change_id
+                     AND subscription.id BETWEEN first_id AND last_id
+                     AND subscription.id = ANY (subscription_ids))) due
      WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
 )
 INSERT INTO services_ledgerentry
@@ -250,7 +255,7 @@ def _move_through(
     alone: bool,
     keeps_at: datetime | None,
 ) -> int:
-    locked = _locked(followers)
+    locked = lock_rows(followers)
     if not locked:
         return 0
     columns = dict(zip(Event._fields, map(list, zip(*events, strict=True)), strict=True))
@@ -279,119 +284,4 @@ def _move_through(
         return moved
     # What is left went around the ledger: nobody knows since when.
     left = followers.active().exclude(price=price)
-    return moved + write_price(left, price, events[-1].change_id)
-
-
-# --- For new subscriptions only -----------------------------------------------------------------
-
-
-# Of those who have an entry since its instant each is asked what it was then. Who was written since
-# has its entry already.
-KEEP_LATE = """
-UPDATE services_subscription subscription
-   SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
-  FROM (SELECT id FROM services_subscription one
-         WHERE id = ANY (%(ids)s) AND EXISTS (
-               SELECT FROM kept_entries(id, least((SELECT book_now()),
-                                                  ended_at - interval '1 microsecond')) entry
-                WHERE entry.change_id = %(change)s)
-           AND NOT EXISTS (
-               SELECT FROM services_ledgerentry known
-                WHERE known.change_id = %(change)s AND known.subscription_id = one.id)) kept
- WHERE subscription.id = kept.id
-"""
-
-
-def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
-    """Lock those who followed at the change's instant at what they paid just before; how many."""
-    price = catalogue_values.price_before(
-        service_id, plan_id, repricing.change_id, repricing.effective_at
-    )
-    if price is None:
-        return 0
-    followers = rows.filter(service_id=service_id, plan_id=plan_id).following(
-        repricing.effective_at
-    )
-    said = LedgerEntry.objects.filter(subscription_id=OuterRef("pk"), period_only=False)
-    newest = said.order_by("-effective_at", "-id")
-    given = {
-        "change": repricing.change_id,
-        "price": price,
-        "until": repricing.locked_until,
-        "why": f"Price change {repricing.change_id} is for new subscriptions only",
-    }
-    locked = _locked(followers)
-    with ledger_origin(repricing.change_id, repricing.effective_at):
-        kept = (
-            followers.filter(pk__in=locked)
-            .alias(since=Subquery(newest.values("effective_at")[:1]))
-            .filter(since__lt=repricing.effective_at)
-            .update(
-                price=price,
-                price_state=LOCKED,
-                locked_until=repricing.locked_until,
-                price_reason=given["why"],
-            )
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(KEEP_LATE, given | {"ids": locked})
-            return kept + int(cursor.rowcount)
-
-
-# What a change for new subscriptions only has locked, or its revert has released, and nobody has
-# touched since; and what it was before. A lock that has ended by `at` is none.
-BACK = """
-SELECT * FROM (
-    SELECT moved.subscription_id AS id, before.change_id, before.price, newest.price_state,
-           CASE WHEN before.locked_until <= {at} THEN 'follows' ELSE before.price_state END
-               AS back_state,
-           CASE WHEN before.locked_until > {at} THEN before.locked_until END AS back_until
-      FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
-                   effective_at AS moved_at, id AS first_id
-              FROM services_ledgerentry WHERE change_id = {change} {of}
-             ORDER BY subscription_id, effective_at, id) moved
-     CROSS JOIN LATERAL (
-           SELECT change_id, price_state FROM services_ledgerentry
-            WHERE subscription_id = moved.subscription_id AND NOT period_only
-            ORDER BY id DESC LIMIT 1) newest
-     CROSS JOIN LATERAL (
-           SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
-            WHERE subscription_id = moved.subscription_id
-              AND (effective_at, id) < (moved_at, first_id) AND NOT period_only
-            ORDER BY effective_at DESC, id DESC LIMIT 1) before
-     WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
- WHERE back_state <> price_state
-"""
-
-GIVE_BACK = f"""
-UPDATE services_subscription subscription
-   SET price = CASE WHEN back_state = 'follows' THEN NULL ELSE back.price END,
-       price_state = back_state, locked_until = back_until,
-       price_reason = CASE WHEN back_state = 'follows' THEN ''
-            ELSE format('Price change %%s is for new subscriptions only', back.change_id) END
-  FROM ({BACK.format(at="%(at)s", change="%(change)s", of="AND subscription_id = ANY (%(ids)s)")}
-       ) back
- WHERE subscription.id = back.id
-"""  # noqa: S608 - constants
-
-
-def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
-    """Put back the price states that the undone change has written; how many.
-
-    Of the change that `repricing.unkeeps_change_id` names, and of rows that nobody has touched.
-    """
-    locked = rows.active().order_by().select_for_update(no_key=True).values_list("pk", flat=True)
-    with (
-        ledger_origin(repricing.change_id, repricing.effective_at),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            GIVE_BACK,
-            {
-                "ids": list(locked),
-                "change": repricing.unkeeps_change_id,
-                "at": repricing.effective_at,
-            },
-        )
-        given_back = int(cursor.rowcount)
-    return given_back
+    return moved + _moved(left, price, events[-1].change_id)

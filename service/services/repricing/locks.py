@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import psycopg.errors
 from django.db import OperationalError, connection, transaction
 
+from services.models import SubscriptionQuerySet
+
 # A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
 # and a person who wait for each other it is never the person's transaction that is cancelled.
 LOCK_TIMEOUT = "200ms"
@@ -50,3 +52,12 @@ def lock_catalogue(service_id: int, plan_id: int) -> None:
         cursor.execute(
             "SELECT lock_service(%s, false), lock_plan(%s, false)", [service_id, plan_id]
         )
+
+
+def lock_rows(rows: SubscriptionQuerySet) -> list[int]:
+    """Lock the rows; their ids.
+
+    In a statement of their own: the next one sees what those have written whom it has waited for.
+    """
+    locked = rows.order_by().select_for_update(no_key=True)
+    return list(locked.values_list("pk", flat=True))

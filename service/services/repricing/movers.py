@@ -13,7 +13,7 @@ from services.models import (
     Subscription,
     SubscriptionQuerySet,
 )
-from services.repricing import accounts, comments, followers
+from services.repricing import accounts, comments, followers, keeping
 from services.repricing.locks import lock_catalogue
 
 PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
@@ -44,7 +44,7 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
         return Chunk(0, last_id, 0, True)
     given_back = 0
     if step.repricing.unkeeps_change_id is not None:
-        given_back = followers.give_back(rows, step.repricing)
+        given_back = keeping.give_back(rows, step.repricing)
     moved, by = followers.moved_by(rows, step.service_id, step.plan_id)
     if moved == count and by == step.repricing.change_id:
         return Chunk(count, last_id, moved, done)
@@ -55,7 +55,7 @@ def keep_pair(step: RepricingStep, size: int) -> Chunk:
     """Lock followers at the price that they had before the change, which is for new ones only."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
-    moved = followers.keep(rows, step.repricing, step.service_id, step.plan_id)
+    moved = keeping.keep(rows, step.repricing, step.service_id, step.plan_id)
     # Who came between the instant and the start has yet to see the new price.
     moved += followers.move(rows, step.service_id, step.plan_id)
     return _counted(step, last_id, done, count, moved)

@@ -74,8 +74,12 @@ UPDATE services_repricing
        subscriptions = (SELECT coalesce(sum(subscriptions), 0) FROM pair),
        (repriced, checked) = (
            SELECT count(DISTINCT subscription_id), count(DISTINCT subscription_id)
-             FROM services_ledgerentry entry
-            WHERE entry.change_id = services_repricing.change_id AND NOT EXISTS (SELECT FROM pair))
+             FROM (SELECT subscription_id FROM services_ledgerentry entry
+                    WHERE entry.change_id = services_repricing.change_id
+                    UNION ALL
+                   SELECT unnest(subscription_ids) FROM services_movedfollowers moved
+                    WHERE moved.change_id = services_repricing.change_id) entry
+            WHERE NOT EXISTS (SELECT FROM pair))
  WHERE id = %(repricing)s
 """
 

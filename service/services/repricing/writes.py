@@ -67,27 +67,55 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until, sta
 """
 
 
-def write_price(
-    rows: SubscriptionQuerySet,
-    price: Decimal,
-    change_id: int | None = None,
-    effective_at: datetime | None = None,
-) -> int:
+# What a change of the catalogue moves: one row for all of them (`MovedFollowers`). Ids of their
+# entries are drawn in the order of the subscriptions.
+MOVED = """
+WITH moved AS (
+    {update} RETURNING id, service_id, plan_id
+), entry AS (
+    SELECT *, nextval('services_ledgerentry_id_seq') AS entry_id
+      FROM (SELECT * FROM moved ORDER BY id) ordered
+)
+INSERT INTO services_movedfollowers
+       (change_id, service_id, plan_id, price, old_price, effective_at, recorded_at,
+        number, first_id, last_id, subscription_ids, entry_ids)
+SELECT ledger_change(), service_id, plan_id, %s,
+       price_rule_at(service_id, plan_id, at - interval '1 microsecond'), at,
+       (SELECT book_clock()), count(*), min(id), max(id),
+       array_agg(id ORDER BY id), array_agg(entry_id ORDER BY entry_id)
+  FROM entry, (SELECT ledger_effective_at() AS at OFFSET 0) moment
+ GROUP BY service_id, plan_id, at
+RETURNING number
+"""
+
+
+def write_price(rows: SubscriptionQuerySet, price: Decimal) -> int:
     """Write a price, and the ledger's entries of it, in one statement; return how many rows.
 
-    What `ledger_origin(…): rows.update(price=price)` does, in half of the time: the trigger that
-    writes the ledger for everybody would compare each row with what it was. Wants prices that
-    differ from `price`, rows of followers, and the locks of their catalogue, for nobody else
+    What `rows.update(price=price)` does, in half of the time: the trigger that writes the ledger
+    for everybody would compare each row with what it was. `rows` must be followers whose prices
+    differ from `price`, and the caller must hold the locks of their catalogue, for nobody else
     compares them with the rule.
     """
-    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
+    with ledger_origin(kept=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price))
         return int(cursor.rowcount)
 
 
-def price_sql(rows: SubscriptionQuerySet, price: Decimal) -> tuple[str, tuple[Any, ...]]:
-    """The statement of `write_price`."""
+def move_price(
+    rows: SubscriptionQuerySet, price: Decimal, change_id: int, effective_at: datetime | None = None
+) -> int:
+    """The same for a change of the catalogue, from its instant on (now)."""
+    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
+        cursor.execute(*price_sql(rows, price, MOVED))
+        return sum(number for (number,) in cursor.fetchall())
+
+
+def price_sql(
+    rows: SubscriptionQuerySet, price: Decimal, around: str = WITH_ENTRIES
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement of `write_price`; `around` it MOVED: that of `move_price`."""
     update: UpdateQuery = rows.query.chain(UpdateQuery)  # type: ignore[assignment]
     update.add_update_values({"price": price})
     sql, params = update.get_compiler(connection=connection).as_sql()
-    return WITH_ENTRIES.format(update=sql), params
+    return around.format(update=sql), (*params, price) if around is MOVED else params

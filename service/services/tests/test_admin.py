@@ -18,7 +18,7 @@ from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
 from pricebook.tests.pages import OpenedForm, errors_of
-from services.models import LedgerEntry, Plan, Repricing, Service, Subscription
+from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.repricing import reprice, stamp
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import in_background
@@ -546,7 +546,7 @@ class TestThePriceOfASubscription:
         assert (subscription.price_state, subscription.price) == ("negotiated", Decimal("99.50"))
         self.decide(ann, subscription, "follow")
         assert (subscription.price_state, subscription.price) == ("follows", Decimal(250))
-        assert LedgerEntry.objects.filter(author="ann").count() == 2
+        assert WholeLedger.objects.filter(author="ann").count() == 2
 
     @pytest.mark.parametrize(
         ("name", "given", "field"),

@@ -4,6 +4,7 @@ import json
 import random
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 
@@ -14,8 +15,9 @@ from django.db import connection
 from services import price_state, repricing
 from services.audit import book_check
 from services.audit.book_report import Repair, Unrecorded
-from services.models import LedgerEntry, Service, Subscription, Subtotal
+from services.models import Service, Subscription, Subtotal, WholeLedger, book_clock
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
+from services.tests.moved_clock import MovedClock
 
 pytestmark = pytest.mark.django_db
 
@@ -136,7 +138,8 @@ class TestCheck:
     @pytest.mark.parametrize(
         "around",
         [
-            {"price": 1},
+            {"price": 1, "price_state": "negotiated"},
+            {"price": 1, "ended_at": "2026-01-01T00:00Z", "started_at": "2025-01-01T00:00Z"},
             {"price_state": "negotiated"},
             {"price_state": "locked", "locked_until": "2999-01-01T00:00Z"},
         ],
@@ -150,6 +153,18 @@ class TestCheck:
         assert [row.id for row in checked.unrecorded] == [changed.pk]
         assert (checked.unrecorded[0].recorded_price, checked.differing_from_ledger) == (200, 1)
         assert other.pk not in [row.id for row in checked.unrecorded]
+
+    def test_finds_the_price_of_one_that_has_ended_since_it_was_moved(
+        self, moved_clock: MovedClock
+    ):
+        ended = a_subscription(service=a_service(200), ended_at=book_clock() + timedelta(days=1))
+        Service.objects.filter(pk=ended.service_id).update(full_price=300)
+        repricing.reprice()
+        moved_clock.passes(timedelta(days=2))
+        assert not book_check.check().differs
+        with triggers_off():
+            Subscription.objects.filter(pk=ended.pk).update(price=200)
+        assert [row.id for row in book_check.check().unrecorded] == [ended.pk]
 
     def test_finds_one_that_is_gone_and_left_no_last_entry(self):
         stays, goes = a_subscription(), a_subscription(service=a_service(200))
@@ -207,7 +222,7 @@ class TestRepair:
             book.filter(pk__in=gone).delete()
         assert book_check.repair().entries == 6
         assert not book_check.check().differs
-        appended = LedgerEntry.objects.filter(author="check_book").exclude(price=1)
+        appended = WholeLedger.objects.filter(author="check_book").exclude(price=1)
         assert {(entry.subscription_id, entry.price) for entry in appended} == {
             (pk, None) for pk in gone
         }

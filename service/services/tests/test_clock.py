@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from services.models import LedgerEntry, Subscription, book_clock, renew_clock
+from services.models import Subscription, WholeLedger, book_clock, renew_clock
 from services.models.clock import BookNow
 from services.tests.factories import a_subscription
 
@@ -24,20 +24,31 @@ def machine() -> datetime:
     return execute("SELECT clock_timestamp()")[0][0]
 
 
-@pytest.fixture
-def recorded_ahead() -> datetime:
-    """An entry of a server whose clock was an hour ahead; this one has taken its place."""
+@pytest.fixture(params=["an entry", "a row for many"])
+def recorded_ahead(request) -> datetime:
+    """By a server whose clock was an hour ahead; this one has taken its place."""
     ahead = machine() + HOUR
     row = a_subscription()
-    execute(
-        "INSERT INTO services_ledgerentry (subscription_id, client_id, service_id, plan_id, price,"
-        " price_state, effective_at, recorded_at)"
-        " SELECT id, client_id, service_id, plan_id, price, price_state, %s, %s"
-        "   FROM services_subscription WHERE id = %s",
-        ahead,
-        ahead,
-        row.pk,
-    )
+    if request.param == "an entry":
+        execute(
+            "INSERT INTO services_ledgerentry (subscription_id, client_id, service_id, plan_id,"
+            " price, price_state, effective_at, recorded_at)"
+            " SELECT id, client_id, service_id, plan_id, price, price_state, %s, %s"
+            "   FROM services_subscription WHERE id = %s",
+            ahead,
+            ahead,
+            row.pk,
+        )
+    else:
+        execute(
+            "INSERT INTO services_movedfollowers (change_id, service_id, plan_id, price, old_price,"
+            " effective_at, recorded_at, number, first_id, last_id, subscription_ids, entry_ids)"
+            " SELECT 1, service_id, plan_id, price, price, %s, %s, 1, id, id, ARRAY[id], ARRAY[1]"
+            "   FROM services_subscription WHERE id = %s",
+            ahead,
+            ahead,
+            row.pk,
+        )
     execute("DELETE FROM services_clockfloor")
     return ahead
 
@@ -55,7 +66,7 @@ class TestTheClock:
 
     def test_dates_what_is_written_next_after_it(self, recorded_ahead):
         a_subscription()
-        newest = LedgerEntry.objects.latest("id")
+        newest = WholeLedger.objects.latest("id")
         assert newest.effective_at == newest.recorded_at == recorded_ahead
 
     def test_forgets_another_life_of_the_server(self):

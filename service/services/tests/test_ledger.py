@@ -17,10 +17,10 @@ from django.test.utils import CaptureQueriesContext
 from services import hooks, ledger, price_state, repricing
 from services.hooks import Change, NoPriceChanges
 from services.ledger import Place, changes_feed, explanation
-from services.ledger.entries import COLUMNS
+from services.ledger.entries import COLUMNS, HISTORY
 from services.ledger.explanation import RULE
 from services.ledger.page import one_as_of, page_as_of
-from services.models import LedgerEntry, Plan, Service, Subscription
+from services.models import MovedFollowers, Plan, Service, Subscription, WholeLedger
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor, list_of
 from services.reading.total import Total
@@ -618,7 +618,7 @@ class PollerByID:
 
     def poll(self) -> list[int]:
         ids = list(
-            LedgerEntry.objects.filter(id__gt=self.last).order_by("id").values_list("id", flat=True)
+            WholeLedger.objects.filter(id__gt=self.last).order_by("id").values_list("id", flat=True)
         )
         self.last = ids[-1] if ids else self.last
         self.seen += ids
@@ -637,7 +637,7 @@ def negotiated_by(person, subscription: Subscription, price: int) -> int:
 
 
 def all_ids() -> list[int]:
-    return list(LedgerEntry.objects.order_by("id").values_list("id", flat=True))
+    return list(WholeLedger.objects.order_by("id").values_list("id", flat=True))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -670,9 +670,11 @@ class TestFeed:
         assert first not in poller.seen
 
     def test_without_waiting_for_open_transactions_would_lose_it(self, monkeypatch):
-        waits = "AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        waits = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint, %(limit)s"
         assert waits in changes_feed.FEED
-        monkeypatch.setattr(changes_feed, "FEED", changes_feed.FEED.replace(waits, ""))
+        all_there_are = f"{2**63 - 1}, %(limit)s"
+        changed = changes_feed.FEED.replace(waits, all_there_are)
+        monkeypatch.setattr(changes_feed, "FEED", changed)
         poller = Poller()
         first, second = self.out_of_order(poller)
         assert second in poller.seen
@@ -805,9 +807,8 @@ class TestPlans:
     def test_of_one_subscription_reads_its_entries(self):
         one = ledger.as_of(now(), subscription_id=self.subscription.pk)
         assert reads_of_the_ledger(one) == {"ledger_subscription", *OF_PERIODS}
-        history = LedgerEntry.objects.filter(subscription_id=self.subscription.pk, id__gt=0)
-        statement = history.order_by("id").query.sql_with_params()
-        assert reads_of_the_ledger(statement) == {"ledger_subscription"}
+        history = (HISTORY, {"id": self.subscription.pk, "after": 0, "limit": None})
+        assert reads_of_the_ledger(history) == {"ledger_subscription"}
 
     def test_of_why_reads_the_entries_of_one(self):
         reads = reads_of_the_ledger(explanation.statement(self.subscription.pk, now()))
@@ -847,11 +848,33 @@ class TestPlans:
     def test_of_the_feed_reads_just_the_page(self):
         sql = changes_feed.FEED.format(columns=", ".join(COLUMNS))
         for place in ([0, 0], [2, 0]):
-            statement = (sql, [*place, 100])
-            assert reads_of_the_ledger(statement) == {"ledger_feed"}
-            (scan,) = [node for node in nodes(statement) if node.get("Index Name")]
+            statement = (sql, dict(zip(("xact", "id"), place, strict=True), limit=100))
+            found = [node for node in nodes(statement) if node["Actual Loops"]]
+            scan, moved = (node for node in found if node.get("Index Name"))
+            assert (scan["Index Name"], moved["Index Name"]) == ("ledger_feed", "moved_feed")
             assert scan["Actual Rows"] == 100
             assert scan.get("Rows Removed by Filter", 0) == 0
+
+    def test_of_the_feed_reads_just_the_page_of_followers_that_were_moved(self):
+        service = self.subscription.service
+        Service.objects.filter(pk=service.pk).update(full_price=Decimal("999.99"))
+        repricing.reprice()
+        first, *_ = MovedFollowers.objects.order_by("xact", "id")
+        assert first.number > 200
+        sql = changes_feed.FEED.format(columns=", ".join(COLUMNS))
+        # In the middle of a row; a transaction of our own is not over.
+        place = {"xact": first.xact, "id": first.entry_ids[50], "limit": 100}
+        waits = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        found = list(nodes((sql.replace(waits, f"{2**62}"), place)))
+        (moved,) = [node for node in found if node.get("Index Name") == "moved_feed"]
+        assert moved["Actual Rows"] == MovedFollowers.objects.count()
+        assert moved["Actual Rows"] < 10
+        (own,) = [
+            node
+            for node in found
+            if node.get("Index Name") == "ledger_subscription" and node["Actual Loops"]
+        ]
+        assert own["Actual Loops"] == 100
 
 
 # --- What is refused ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from services import repricing
 from services.audit import book_check
-from services.models import LedgerEntry, Plan, Repricing, Service, Skip, Subscription
+from services.models import Plan, Repricing, Service, Skip, Subscription, WholeLedger
 from services.repricing import catalogue_edit, chunks, reprice
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
@@ -31,7 +31,7 @@ FIELDS = ("price", "price_state", "locked_until", "client_id", "service_id", "pl
 
 def last_words():
     """Of each subscription that the ledger knows, what its last entry says."""
-    last = LedgerEntry.objects.order_by("subscription_id", "-id").distinct("subscription_id")
+    last = WholeLedger.objects.order_by("subscription_id", "-id").distinct("subscription_id")
     return {entry.subscription_id: tuple(getattr(entry, name) for name in FIELDS) for entry in last}
 
 
@@ -43,23 +43,23 @@ def folds():
 
 def entries(subscription, *fields):
     """Of its entries, the first one first, these fields."""
-    written = LedgerEntry.objects.filter(subscription_id=subscription.pk).order_by("id")
+    written = WholeLedger.objects.filter(subscription_id=subscription.pk).order_by("id")
     return list(written.values_list(*fields, flat=len(fields) == 1))
 
 
 def prices(subscription):
     """What entries say of its price; those of a start or an end repeat it."""
-    written = LedgerEntry.objects.filter(subscription_id=subscription.pk, period_only=False)
+    written = WholeLedger.objects.filter(subscription_id=subscription.pk, period_only=False)
     return list(written.order_by("id").values_list("price", flat=True))
 
 
 def last_entry(subscription):
-    return LedgerEntry.objects.filter(subscription_id=subscription.pk).latest("id")
+    return WholeLedger.objects.filter(subscription_id=subscription.pk).latest("id")
 
 
 def price_at(subscription, instant):
     """What it paid then: of the entries in force by then the one that was recorded last."""
-    known = LedgerEntry.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
+    known = WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
     return known.latest("id").price
 
 
@@ -232,7 +232,7 @@ class TestWhoeverWrites:
     def test_one_that_is_deleted_has_a_last_entry_without_a_price(self, subscription):
         pk = subscription.pk
         subscription.delete()
-        last = LedgerEntry.objects.filter(subscription_id=pk).latest("id")
+        last = WholeLedger.objects.filter(subscription_id=pk).latest("id")
         assert (last.price, last.service_id) == (None, subscription.service_id)
 
     @pytest.mark.django_db(transaction=True)
@@ -358,7 +358,7 @@ class TestOrigin:
         pk = subscription.pk
         with catalogue_edit(author="Ann"):
             subscription.delete()
-        assert LedgerEntry.objects.filter(subscription_id=pk).latest("id").author == "Ann"
+        assert WholeLedger.objects.filter(subscription_id=pk).latest("id").author == "Ann"
 
     def test_is_the_instant_of_the_edit_however_late_the_worker(self, subscription):
         Service.objects.update(full_price=200)
@@ -511,7 +511,7 @@ class TestSeveralEditsThatFellDue:
         edit_service(subscription.service, 200)
         repricing.reprice_one(subscription.pk)
         edit_service(subscription.service, 300)
-        Repricing.objects.update(position=LedgerEntry.objects.latest("id").pk + 1000)
+        Repricing.objects.update(position=WholeLedger.objects.latest("id").pk + 1000)
         reprice()
         assert prices(subscription) == [100, 200, 300]
 

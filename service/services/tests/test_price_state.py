@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from services import price_state, repricing
 from services.audit import book_check
-from services.models import LedgerEntry, LockEnd, Plan, Repricing, Service, Subscription
+from services.models import LockEnd, Plan, Repricing, Service, Subscription, WholeLedger
 from services.price_state import PriceStateError
 from services.repricing import reprice
 from services.repricing.lock_ends import release_ended
@@ -38,20 +38,20 @@ def state(subscription):
 def entries(subscription):
     """What the ledger says of it: [(state, price)], the first entry first."""
     return list(
-        LedgerEntry.objects.filter(subscription_id=subscription.pk)
+        WholeLedger.objects.filter(subscription_id=subscription.pk)
         .order_by("id")
         .values_list("price_state", "price")
     )
 
 
 def last_entry(subscription):
-    return LedgerEntry.objects.filter(subscription_id=subscription.pk).latest("id")
+    return WholeLedger.objects.filter(subscription_id=subscription.pk).latest("id")
 
 
 def price_at(subscription, instant):
     """What was paid then: of the entries in force by then the one that was recorded last."""
     return (
-        LedgerEntry.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
+        WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
         .latest("id")
         .price
     )
@@ -317,7 +317,7 @@ class TestALockThatEnds:
         catalogue_moves_to(300, subscription)
         assert release_ended()
 
-        written = LedgerEntry.objects.filter(subscription_id=subscription.pk).order_by("id")[known:]
+        written = WholeLedger.objects.filter(subscription_id=subscription.pk).order_by("id")[known:]
         edited = Repricing.objects.latest("id").effective_at
         assert [(entry.effective_at, entry.price) for entry in written] == [
             (end, 200),
@@ -333,7 +333,7 @@ class TestALockThatEnds:
         Plan.objects.filter(pk=subscription.plan_id).update(discount_percent=25)
         catalogue_moves_to(200, subscription)
         assert release_ended()
-        written = LedgerEntry.objects.filter(effective_at__gte=end).order_by("id")
+        written = WholeLedger.objects.filter(effective_at__gte=end).order_by("id")
         assert [entry.price for entry in written] == [100, 75, 150]
         assert state(subscription) == ("follows", 150)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -40,6 +41,13 @@ def now() -> datetime:
 def ended(service: Service, now: datetime) -> Subscription:
     """A follower, at the rule's price of its end."""
     return a_subscription(service=service, started_at=now - 9 * DAY, ended_at=now - DAY)
+
+
+@pytest.fixture
+def said(service: Service, now: datetime) -> Subscription:
+    return a_subscription(
+        service=service, started_at=now - 9 * DAY, ended_at=now - DAY, price=Decimal(9)
+    )
 
 
 def stands(subscription: Subscription) -> tuple[object, ...]:
@@ -155,12 +163,74 @@ class TestOneThatHasEnded:
         assert stands(row) == ("follows", 100, "")
 
 
-class TestOpenedAgain:
-    @pytest.fixture
-    def said(self, service: Service, now: datetime) -> Subscription:
-        return a_subscription(
-            service=service, started_at=now - 9 * DAY, ended_at=now - DAY, price=Decimal(9)
+class TestWhatWasSaid:
+    """Stays, until it is opened again or another price is said."""
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            {"plan": a_plan},
+            {"service": a_service},
+            {"plan": a_plan, "price": lambda: 9},
+            {"ended_at": lambda: BookNow() - 2 * DAY},
+            {"client": a_client, "comment": lambda: "moved"},
+            {"price_state": lambda: "follows"},
+            {"price_state": lambda: "follows", "price": lambda: 9},
+        ],
+    )
+    def test_whatever_else_is_written(
+        self, said: Subscription, written: dict[str, Callable[[], object]]
+    ) -> None:
+        values = {name: value() for name, value in written.items()}
+        Subscription.objects.filter(pk=said.pk).update(**values)
+        assert stands(said) == ("negotiated", 9, SAID)
+        assert not book_check.check().differs
+
+    def test_behind_the_back_of_who_has_made_it(self, said: Subscription) -> None:
+        made = Subscription.objects.bulk_create(
+            Subscription(
+                client=said.client,
+                service=said.service,
+                plan=said.plan,
+                started_at=said.started_at,
+                ended_at=said.ended_at,
+                price=Decimal(price),
+            )
+            for price in (9, 8)
         )
+        Subscription.objects.bulk_update(made, ["comment", "price", "price_state"])
+        assert [stands(row)[:2] for row in made] == [("negotiated", 9), ("negotiated", 8)]
+
+    def test_until_another_price_is_said(self, said: Subscription) -> None:
+        Subscription.objects.filter(pk=said.pk).update(price=7, plan=a_plan(50))
+        assert stands(said) == ("negotiated", 7, SAID)
+
+    def test_of_a_service_that_comes_later_in_its_transaction(
+        self, said: Subscription, now: datetime
+    ) -> None:
+        row = a_subscription(
+            client=said.client,
+            service=Service(pk=987_654),
+            plan=said.plan,
+            started_at=now - 9 * DAY,
+            ended_at=now - DAY,
+            price=Decimal(9),
+        )
+        Service.objects.create(pk=987_654, name="Later", full_price=100)
+        assert stands(row) == ("negotiated", 9, SAID)
+        assert paid(row, now - 5 * DAY) == 9
+
+
+class TestOpenedAgain:
+    @pytest.mark.parametrize(
+        "written", [{"client": a_client}, {"comment": lambda: "again"}, {"price": lambda: 7}]
+    )
+    def test_it_follows_whatever_else_is_written(
+        self, said: Subscription, written: dict[str, Callable[[], object]]
+    ) -> None:
+        values = {name: value() for name, value in written.items()}
+        Subscription.objects.filter(pk=said.pk).update(ended_at=None, **values)
+        assert stands(said) == ("follows", 100, "")
 
     @pytest.mark.parametrize("later", [None, 3 * DAY])
     def test_it_follows(self, said: Subscription, now: datetime, later: timedelta | None) -> None:

@@ -84,7 +84,7 @@ def saves_the_cursor_first() -> None:
 
 
 def writes_what_was_listed() -> None:
-    written_since = "newest_at > %(effective)s AND"
+    written_since = "(newest_at > %(effective)s OR is_copied) AND"
     assert written_since in moving.MOVE
     moving._reasons = lambda change: ""
     moving.MOVE = moving.MOVE.replace(written_since, f"false AND {written_since}")

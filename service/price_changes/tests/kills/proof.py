@@ -10,7 +10,7 @@ from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.rows_sql import new_price_sql
 from price_changes.running import outcomes
 from services.audit import book_check
-from services.models import LedgerEntry, LockEnd, Repricing, RepricingStep
+from services.models import LockEnd, Repricing, RepricingStep, WholeLedger
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
 FINISHED = [Status.APPLIED, Status.REVERTED, Status.CANCELLED]
@@ -104,7 +104,7 @@ WITH told AS (
            CASE WHEN price_state = 'locked' AND locked_until <= clock_timestamp() THEN 'follows'
                 WHEN price_state = 'follows' THEN 'follows'
                 ELSE ROW(price, price_state, locked_until)::text END AS says
-      FROM services_ledgerentry WHERE NOT period_only
+      FROM services_wholeledger WHERE NOT period_only
 )
 SELECT count(*)
   FROM (SELECT DISTINCT ON (subscription_id) * FROM told
@@ -123,17 +123,17 @@ SELECT entry.*, before.state AS state_before, before.locked_until AS until_befor
             THEN price_rule_at(before.service_id, before.plan_id,
                                entry.effective_at - interval '1 microsecond')
             ELSE before.price END AS price_before
-  FROM services_ledgerentry entry
+  FROM services_wholeledger entry
   JOIN LATERAL (
        SELECT service_id, plan_id, price, locked_until,
               CASE WHEN price_state = 'locked' AND locked_until <= entry.effective_at
                    THEN 'follows' ELSE price_state END AS state
-         FROM services_ledgerentry
+         FROM services_wholeledger
         WHERE subscription_id = entry.subscription_id AND NOT period_only
           AND (effective_at, id) < (entry.effective_at, entry.id)
         ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
  WHERE entry.change_id = %s AND NOT EXISTS (
-       SELECT FROM services_ledgerentry once
+       SELECT FROM services_wholeledger once
         WHERE once.subscription_id = entry.subscription_id AND once.change_id = entry.change_id
           AND once.effective_at = entry.effective_at AND once.id < entry.id)
 """
@@ -177,11 +177,11 @@ def double_entries() -> Iterator[tuple[int, str]]:
     yield (
         one(
             f"""
-            SELECT count(*) FROM services_ledgerentry again
-              JOIN services_ledgerentry once USING ({SAME_OF_CHANGE})
+            SELECT count(*) FROM services_wholeledger again
+              JOIN services_wholeledger once USING ({SAME_OF_CHANGE})
              WHERE once.id < again.id AND NOT once.period_only AND NOT again.period_only
                AND once.change_id IS NOT DISTINCT FROM again.change_id AND NOT EXISTS (
-                   SELECT FROM services_ledgerentry late
+                   SELECT FROM services_wholeledger late
                     WHERE late.subscription_id = once.subscription_id
                       AND late.id > once.id AND late.id < again.id
                       AND late.effective_at < again.effective_at)"""
@@ -195,7 +195,7 @@ def double_entries() -> Iterator[tuple[int, str]]:
                 SELECT ROW({SAME}, change_id)::text AS says,
                        lag(ROW({SAME}, change_id)::text)
                        OVER (PARTITION BY subscription_id ORDER BY id) AS said
-                  FROM services_ledgerentry) entry
+                  FROM services_wholeledger) entry
              WHERE says = said"""
         ),
         "entries repeat the one before them",
@@ -238,7 +238,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
     if of_catalogue.exists():
         # What a set, entered late, has taken is told once more, as what the set has made of it.
-        last = LedgerEntry.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
+        last = WholeLedger.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
         states = last.distinct("subscription_id").values_list("price_state", flat=True)
         entered = [state for state in states if state in ("follows", kept_as(change))]
         differ = abs(outcome["applied"] - len(entered))
@@ -246,7 +246,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     for work in of_catalogue:
         came, left = come_and_gone(work)
         # Who wrote one that is kept, before the work began, has entered the change for it.
-        entered_before = LedgerEntry.objects.filter(change_id=change.pk, id__lt=work.position)
+        entered_before = WholeLedger.objects.filter(change_id=change.pk, id__lt=work.position)
         came += entered_before.values("subscription_id").distinct().count()
         missed, surplus = work.subscriptions - work.checked - left, work.checked - came
         yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
@@ -258,7 +258,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
         abs(of_rows.subscriptions - of_rows.checked),
         f"rows of {of_rows.subscriptions} in the list were forgotten or met twice {told}",
     )
-    entries = LedgerEntry.objects.filter(change_id=change.pk).count()
+    entries = WholeLedger.objects.filter(change_id=change.pk).count()
     missing = of_rows.repriced - entries
     yield max(0, -missing), f"entries are of no moved row {told}"
     yield max(0, missing - back_already(change)), f"moved rows have no entry {told}"
@@ -282,7 +282,7 @@ COME_AND_GONE = """
 WITH entry AS (
     SELECT id, recorded_at, service_id, plan_id,
            lag(service_id) OVER written AS service_before, lag(plan_id) OVER written AS plan_before
-      FROM services_ledgerentry WINDOW written AS (PARTITION BY subscription_id ORDER BY id)
+      FROM services_wholeledger WINDOW written AS (PARTITION BY subscription_id ORDER BY id)
 ), moved AS (
     SELECT * FROM entry, (SELECT %s::bigint AS service, %s::bigint AS plan) concerned
      WHERE id > %s AND recorded_at < %s
@@ -322,7 +322,7 @@ def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
             """
             SELECT count(*) FROM (
                 SELECT DISTINCT ON (subscription_id) subscription_id, change_id
-                  FROM services_ledgerentry ORDER BY subscription_id, id DESC) last
+                  FROM services_wholeledger ORDER BY subscription_id, id DESC) last
               JOIN services_subscription subscription ON subscription.id = subscription_id
              WHERE change_id = %s AND ended_at IS NULL
                AND (price_reason = %s OR subscription.price_state = 'follows')""",
@@ -343,7 +343,7 @@ def lost(acknowledged: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, 
         yield int(not found), f"{what} was acknowledged and is not there: {about}"
 
 
-ENTRY = "SELECT EXISTS (SELECT FROM services_ledgerentry WHERE subscription_id = %s AND {})"
+ENTRY = "SELECT EXISTS (SELECT FROM services_wholeledger WHERE subscription_id = %s AND {})"
 CHANGE = "SELECT EXISTS (SELECT FROM price_changes_pricechange WHERE id = %s AND {})"
 STANDS = {
     "create": ENTRY.format("true"),

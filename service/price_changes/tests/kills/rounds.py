@@ -194,6 +194,7 @@ class Rounds:
             model._meta.db_table
             for name in ("services", "clients", "price_changes")
             for model in apps.get_app_config(name).get_models()
+            if model._meta.managed
         ]
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE auth_user, {', '.join(tables)} RESTART IDENTITY CASCADE")

@@ -48,7 +48,10 @@ def prepare(runner: Runner) -> None:
         connection.execute("SELECT pg_reload_conf()")
     runner.manage("migrate", "--verbosity=0")
     with psycopg.connect(info, autocommit=True) as connection:
-        connection.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
+        for table, trigger in (("ledgerentry", "ledger"), ("movedfollowers", "moved")):
+            connection.execute(
+                f"ALTER TABLE services_{table} DISABLE TRIGGER {trigger}_not_truncated"
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""What has been written of a catalogue change's subscriptions since its preview."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+from price_changes.models import PriceChange
+
+# Entries that the preview has not seen, by the transactions that it could see. Who has left has
+# an entry elsewhere, which somebody's own move has written.
+DRIFT = """
+SELECT count(DISTINCT subscription_id) FROM (
+    SELECT subscription_id FROM services_ledgerentry entry
+     WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
+       AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
+       AND ({of} = %(id)s OR change_id IS NULL AND EXISTS (
+            SELECT FROM services_ledgerentry before
+             WHERE before.subscription_id = entry.subscription_id AND before.id < entry.id
+               AND before.{of} = %(id)s AND before.price IS NOT NULL))
+     UNION ALL
+    SELECT unnest(subscription_ids) FROM services_movedfollowers
+     WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
+       AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
+       AND {of} = %(id)s) written (subscription_id)
+"""
+
+
+def drift(change: PriceChange) -> int | None:
+    """How many subscriptions of a catalogue's change have been written since its preview.
+
+    None for one without a preview, and for a change of a set. One query, over the entries since.
+    """
+    of, pk = ("service_id", change.service_id) if change.service_id else ("plan_id", change.plan_id)
+    if change.preview_snapshot is None or pk is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(DRIFT.format(of=of), {"seen": change.preview_snapshot, "id": pk})
+        (rows,) = cursor.fetchone()
+    return int(rows)

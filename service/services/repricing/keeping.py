@@ -1,0 +1,128 @@
+"""A change for new subscriptions only, among rows of one (service, plan): who is kept, and let go.
+
+Each wants the catalogue's locks. Who is kept is decided by the change's instant (`kept_entries`); a
+worker writes it down, and may come late.
+"""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.models import OuterRef, Subquery
+
+from services import catalogue_values
+from services.models import LedgerEntry, Repricing, Subscription, SubscriptionQuerySet
+from services.repricing.locks import lock_rows
+from services.repricing.writes import ledger_origin
+
+LOCKED = Subscription.PriceState.LOCKED
+
+# Of those who have an entry since its instant each is asked what it was then. Who was written since
+# has its entry already.
+KEEP_LATE = """
+UPDATE services_subscription subscription
+   SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
+  FROM (SELECT id FROM services_subscription one
+         WHERE id = ANY (%(ids)s) AND EXISTS (
+               SELECT FROM kept_entries(id, least((SELECT book_now()),
+                                                  ended_at - interval '1 microsecond')) entry
+                WHERE entry.change_id = %(change)s)
+           AND NOT EXISTS (
+               SELECT FROM services_ledgerentry known
+                WHERE known.change_id = %(change)s AND known.subscription_id = one.id)) kept
+ WHERE subscription.id = kept.id
+"""
+
+
+def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
+    """Lock those who followed at the change's instant at what they paid just before; how many."""
+    price = catalogue_values.price_before(
+        service_id, plan_id, repricing.change_id, repricing.effective_at
+    )
+    if price is None:
+        return 0
+    followers = rows.filter(service_id=service_id, plan_id=plan_id).following(
+        repricing.effective_at
+    )
+    said = LedgerEntry.objects.filter(subscription_id=OuterRef("pk"), period_only=False)
+    newest = said.order_by("-effective_at", "-id")
+    given = {
+        "change": repricing.change_id,
+        "price": price,
+        "until": repricing.locked_until,
+        "why": f"Price change {repricing.change_id} is for new subscriptions only",
+    }
+    locked = lock_rows(followers)
+    with ledger_origin(repricing.change_id, repricing.effective_at):
+        kept = (
+            followers.filter(pk__in=locked)
+            .alias(since=Subquery(newest.values("effective_at")[:1]))
+            .filter(since__lt=repricing.effective_at)
+            .update(
+                price=price,
+                price_state=LOCKED,
+                locked_until=repricing.locked_until,
+                price_reason=given["why"],
+            )
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(KEEP_LATE, given | {"ids": locked})
+            return kept + int(cursor.rowcount)
+
+
+# What a change for new subscriptions only has locked, or its revert has released, and nobody has
+# touched since; and what it was before. A lock that has ended by `at` is none.
+BACK = """
+SELECT * FROM (
+    SELECT moved.subscription_id AS id, before.change_id, before.price, newest.price_state,
+           CASE WHEN before.locked_until <= {at} THEN 'follows' ELSE before.price_state END
+               AS back_state,
+           CASE WHEN before.locked_until > {at} THEN before.locked_until END AS back_until
+      FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
+                   effective_at AS moved_at, id AS first_id
+              FROM services_ledgerentry WHERE change_id = {change} {of}
+             ORDER BY subscription_id, effective_at, id) moved
+     CROSS JOIN LATERAL (
+           SELECT change_id, price_state FROM services_ledgerentry
+            WHERE subscription_id = moved.subscription_id AND NOT period_only
+            ORDER BY id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL (
+           SELECT change_id, price, price_state, locked_until FROM services_ledgerentry
+            WHERE subscription_id = moved.subscription_id
+              AND (effective_at, id) < (moved_at, first_id) AND NOT period_only
+            ORDER BY effective_at DESC, id DESC LIMIT 1) before
+     WHERE newest.change_id = {change} OR has_last_word({change}, moved.subscription_id)) known
+ WHERE back_state <> price_state
+"""
+
+GIVE_BACK = f"""
+UPDATE services_subscription subscription
+   SET price = CASE WHEN back_state = 'follows' THEN NULL ELSE back.price END,
+       price_state = back_state, locked_until = back_until,
+       price_reason = CASE WHEN back_state = 'follows' THEN ''
+            ELSE format('Price change %%s is for new subscriptions only', back.change_id) END
+  FROM ({BACK.format(at="%(at)s", change="%(change)s", of="AND subscription_id = ANY (%(ids)s)")}
+       ) back
+ WHERE subscription.id = back.id
+"""  # noqa: S608 - constants
+
+
+def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
+    """Put back the price states that the undone change has written; how many.
+
+    Of the change that `repricing.unkeeps_change_id` names, and of rows that nobody has touched.
+    """
+    locked = rows.active().order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+    with (
+        ledger_origin(repricing.change_id, repricing.effective_at),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            GIVE_BACK,
+            {
+                "ids": list(locked),
+                "change": repricing.unkeeps_change_id,
+                "at": repricing.effective_at,
+            },
+        )
+        given_back = int(cursor.rowcount)
+    return given_back
