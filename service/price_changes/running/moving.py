@@ -176,8 +176,11 @@ AS_APPROVED = """
     WHEN (price, state, locked_until, service_id, plan_id) IS DISTINCT FROM
          (item_price, item_state, item_until, item_service, item_plan) THEN 'moved_since'
 """
+# What the catalogue has moved behind the instant of a revert stays: no entry of the revert could
+# stand before that of the move, and be the last word.
 TOUCHED_SINCE = """
-    WHEN newest_change IS DISTINCT FROM %(reverts)s AND NOT has_last_word(%(reverts)s, item_id)
+    WHEN is_copied OR newest_change IS DISTINCT FROM %(reverts)s
+         AND (newest_at > %(effective)s OR NOT has_last_word(%(reverts)s, item_id))
          THEN 'touched_since'
 """
 GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s THEN 'touched_since'"

@@ -179,6 +179,25 @@ class TestAnotherChange:
         )
         assert (last["price"], last["price_state"]) == (105, "negotiated")
 
+    def test_that_moves_a_row_behind_a_revert_that_waits_for_its_worker_stays(
+        self, service: Service
+    ) -> None:
+        row = a_subscription(service=service)
+        price_state.negotiate(row.pk, Decimal(55), "Asked", "ann")
+        change = applied(planned(kind="set", adjustment="follow"), "current")
+        lifecycle.revert(change.pk, "ann", approve_too=True)
+        Service.objects.filter(pk=service.pk).update(full_price=120)
+        assert reprice_one(row.pk)
+        repricing.reprice()
+        row.refresh_from_db()
+        *_, last = sorted(
+            whole(subscription_id=row.pk), key=lambda entry: (entry["effective_at"], entry["id"])
+        )
+        assert (last["price"], last["price_state"]) == (row.price, row.price_state)
+        explained = ledger.explain(row.pk)
+        assert explained
+        assert (explained.price, explained.price_state) == (row.price, row.price_state)
+
     def test_that_one_row_was_moved_by_is_counted_though_it_is_gone(self, service: Service) -> None:
         row = a_subscription(service=service)
         Service.objects.filter(pk=service.pk).update(full_price=120)
