@@ -79,22 +79,10 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
     it has found them.
     """
     if not change.started_at:
-        return [
-            Row(
-                place=row["subscription"],
-                subscription=row["subscription"],
-                client=row["client"],
-                service=row["service"],
-                plan=row["plan"],
-                old_price=row["old_price"],
-                new_price=row["new_price"],
-                old_state=row["price_state"],
-                new_state=row["new_state"],
-                reason=row["reason"] or "",
-            )
-            for row in preview.listed(change, after, PAGE, kind)
-        ]
-    return _moved(change, after) if kind == "moved" else _skipped(change, kind, after)
+        return _rows(preview.listed(change, after, PAGE, kind))
+    if kind == "moved":
+        return _rows(moved_rows(change, after, PAGE))
+    return _skipped(change, kind, after)
 
 
 # Of each subscription its first entry of the change, and what stood before it. Of followers that
@@ -251,7 +239,7 @@ def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> li
     return rows
 
 
-def _moved(change: PriceChange, after: int) -> list[Row]:
+def _rows(found: list[dict[str, Any]]) -> list[Row]:
     return [
         Row(
             place=row["subscription"],
@@ -263,8 +251,9 @@ def _moved(change: PriceChange, after: int) -> list[Row]:
             new_price=row["new_price"],
             old_state=row["price_state"] or "",
             new_state=row["new_state"],
+            reason=row["reason"] or "",
         )
-        for row in moved_rows(change, after, PAGE)
+        for row in found
     ]
 
 

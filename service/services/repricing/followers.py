@@ -24,7 +24,7 @@ from services.repricing import accounts
 from services.repricing.locks import LockHeld, lock_rows
 from services.repricing.writes import CLIENT_THEN, ledger_origin, move_price, write_price
 
-FOLLOWS, LOCKED = Subscription.PriceState.FOLLOWS, Subscription.PriceState.LOCKED
+FOLLOWS = Subscription.PriceState.FOLLOWS
 # What was in force the moment before its end.
 PRICE_AT_END = Func(
     F("service_id"),

@@ -40,7 +40,7 @@ def backdate(since: datetime) -> None:
     """Note that something has been recorded that counts from an earlier instant on. One query.
 
     Triggers do, but where an entry of a price change says that a subscription follows: that of a
-    catalogue change is a copy, and only who writes it knows that it is one of a set, or gives back.
+    catalogue change is a copy, and only who writes it knows that it is one of a set.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT backdate(%s)", [since])
