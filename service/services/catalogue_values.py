@@ -22,7 +22,6 @@ class ValueInForce(NamedTuple):
     effective_at: datetime
     change_id: int | None
     author: str
-    recorded_at: datetime
     before: Decimal | None  # None: it is the first
 
 
@@ -44,7 +43,7 @@ def value_at(role: str, id: int, at: datetime | None = None) -> Decimal | None:
 VALUE_AT = {"service": "list_price_at", "plan": "discount_at"}
 
 IN_FORCE = """
-SELECT value, effective_at, change_id, author, recorded_at,
+SELECT value, effective_at, change_id, author,
        (SELECT value FROM services_cataloguevalue earlier
          WHERE earlier.{role}_id = in_force.{role}_id AND earlier.value IS NOT NULL
            AND (earlier.effective_at, earlier.id) < (in_force.effective_at, in_force.id)
@@ -77,6 +76,61 @@ def in_force(
         cursor.execute(IN_FORCE.format(role=role, **parts), {"id": id, "at": at, "known": known_at})
         row = cursor.fetchone()
     return None if row is None else ValueInForce(*row)
+
+
+class Move(NamedTuple):
+    """An instant at which the catalogue moved the price of those who follow it, and whose doing."""
+
+    effective_at: datetime
+    recorded_at: datetime
+    change_id: int | None
+    author: str
+
+
+# Newest first along both indexes, until one is found that moved the price. What is undone at its
+# own instant, or held, has moved nothing; what undoes another is a fact like it.
+LAST_MOVE = """
+SELECT effective_at, recorded_at, change_id, author
+  FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
+         UNION ALL
+        SELECT * FROM services_cataloguevalue WHERE plan_id = %(plan)s) decided
+ WHERE effective_at > %(since)s AND effective_at <= %(at)s
+   AND {counts}
+   AND price_rule_at(%(service)s, %(plan)s, effective_at{known}) IS DISTINCT FROM
+       price_rule_at(%(service)s, %(plan)s, effective_at - interval '1 microsecond'{known})
+ ORDER BY effective_at DESC, id DESC LIMIT 1
+"""
+MOVED_BY_ALL = {
+    "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
+    "known": "",
+}
+MOVED_BY_KNOWN = {
+    "counts": """recorded_at <= %(known)s AND NOT value_undone(id, effective_at, %(known)s)
+   AND NOT value_is_held(id, %(known)s)""",
+    "known": ", %(known)s",
+}
+
+
+def last_move(
+    service_id: int,
+    plan_id: int,
+    since: datetime,
+    at: datetime,
+    known_at: datetime | None = None,
+) -> Move | None:
+    """What moved the price of a pair's followers last, after `since`, and no later than `at`.
+
+    An edit that rounds to the same price moved nothing. By all that is recorded, or by what was
+    recorded by `known_at`. One query.
+    """
+    parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
+    with connection.cursor() as cursor:
+        cursor.execute(
+            LAST_MOVE.format(**parts),
+            {"service": service_id, "plan": plan_id, "since": since, "at": at, "known": known_at},
+        )
+        row = cursor.fetchone()
+    return None if row is None else Move(*row)
 
 
 def value_if(role: str, id: int, change_id: int, counts: bool, at: datetime) -> Decimal | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import inf
@@ -73,6 +73,7 @@ class Asking:
 
     def __init__(self, book: Book, timeline: Timeline, history: History, every: bool) -> None:
         self.book, self.timeline, self.history = book, timeline, history
+        self.ticks = history.ticks
         self.random = Random(f"questions {history.seed}")
         self.every = every  # question, and not a few
         self.telling = Telling(history.ticks, history.only_built)
@@ -263,10 +264,28 @@ class Asking:
                 if told_price != (answer and answer.price):
                     about = f"#{number} {where} {self._said(at)}"
                     self._differs("explain", when, about, told_price, answer and answer.price)
+                self._compare_since(explanation, number, at, f"{when} {where} {self._said(at)}")
         # From these the next totals go on, over whatever is said until then of the past.
         with patch.object(points, "FACTS", self.random.randrange(1, 4)):
             while points.make_next(now):
                 pass
+
+    def _compare_since(
+        self, explanation: ledger.Explanation | None, number: int, at: datetime, when: str
+    ) -> None:
+        """What is explained has been so since then; and a catalogue change has moved it then."""
+        if explanation is None or self.ticks:  # the facts don't know how often it ticked
+            return
+        instants = (explanation.since - MICROSECOND, explanation.since, at)
+        before, then, answer = [
+            found and replace(found, active=True)  # begun or ended, its price is the same
+            for found in [self.telling.oracle.answer(number, instant) for instant in instants]
+        ]
+        if answer != then:
+            self._differs("explain", when, f"#{number} since", explanation.since, (then, answer))
+        if explanation.price_state == "follows" and explanation.change is not None:
+            if before == then:
+                self._differs("explain", when, f"#{number} since", explanation.since, before)
 
     @staticmethod
     def _said(at: datetime) -> str:

@@ -261,6 +261,16 @@ class TestTheLedger:
         assert (why.price, why.since, why.change.id) == (120, due.at, due.change.pk)
         assert ledger.total_as_of(clock()).amount == due.paid
 
+    def test_says_who_took_a_price_back(self, due):
+        drained()
+        lifecycle.revert(due.change.pk, "bob", approve_too=True)
+        back = PriceChange.objects.get(reverts=due.change)
+        for _ in range(2):  # and again when the workers have come
+            why = ledger.explain(due.follower.pk)
+            assert (why.price, why.change.id, why.author) == (80, back.pk, "bob")
+            assert due.at < why.since <= clock()
+            drained()
+
     def test_says_the_same_after_the_workers_have_come(self, due):
         at, now = due.at, clock()
         before = [

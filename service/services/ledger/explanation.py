@@ -8,11 +8,10 @@ from decimal import Decimal
 
 from django.db import connection
 
-from services.catalogue_values import ValueInForce, in_force
+from services.catalogue_values import in_force, last_move
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import COLUMNS, Entry
 from services.models import Repricing
-from services.pricing import rule_price
 from services.sql import SQL
 
 RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
@@ -158,8 +157,8 @@ def explain(
 
     One that was deleted by then has the price None. By what was recorded by `known_at`, if that is
     given, and at that instant, if there is no other; `refuse_incomplete` has let it pass.
-    Three queries, and those of `PriceChanges.describe` or one more if a price change decided the
-    price.
+    Three queries, of a follower four, and those of `PriceChanges.describe` or one more if a price
+    change decided the price.
     """
     with connection.cursor() as cursor:
         cursor.execute(*statement(subscription_id, at, known_at))
@@ -171,10 +170,6 @@ def explain(
     instant = found["at"]
     rule = None
     if found["rule_price"] is not None:
-        values = [
-            in_force("service", found["service_id"], found["ruled_at"], known_at),
-            in_force("plan", found["plan_id"], found["ruled_at"], known_at),
-        ]
         rule = Rule(
             list_price=found["list_price"],
             discount_percent=found["discount_percent"],
@@ -182,10 +177,10 @@ def explain(
             arithmetic=arithmetic(
                 found["list_price"], found["discount_percent"], found["rule_price"]
             ),
-            list_price_edit=_edit(values[0]),
-            discount_edit=_edit(values[1]),
+            list_price_edit=_edit("service", found, known_at),
+            discount_edit=_edit("plan", found, known_at),
         )
-        _follow(found, rule, values)
+        _follow(found, rule.price, known_at)
     change = None if found["change_id"] is None else describe_change(found["change_id"])
     price = found["price"]
     author = found["author"] or (change.author if change else "")
@@ -234,17 +229,18 @@ def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> st
     return f"{sides} = {exact.normalize():f}, rounded half up to {price}"
 
 
-def _edit(value: ValueInForce | None) -> Edit | None:
+def _edit(role: str, found: Entry, known_at: datetime | None) -> Edit | None:
+    value = in_force(role, found[f"{role}_id"], found["ruled_at"], known_at)
     if value is None or value.before is None:
         return None
     return Edit(value.before, value.value, value.effective_at, value.author, value.change_id)
 
 
-def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None:
+def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
     """Of a follower say what the catalogue says, whether a worker has written it down or not.
 
-    The price, since when, by which change: that of the value which came last, where it moved the
-    price, and else what the entry says. A lock that has ended by then is none.
+    Since when, and by which change: those of the fact that moved the price last, if it came after
+    what the entry says of it. A lock that has ended by then is none.
     """
     until = found["locked_until"]
     if found["price"] is None:
@@ -254,26 +250,14 @@ def _follow(found: Entry, rule: Rule, values: list[ValueInForce | None]) -> None
         found.update(effective_at=until, change_id=None, author="")
     if found["price_state"] != "follows":
         return
-    found["price"] = rule.price
-    for value, before in zip(values, _prices_before(rule, values), strict=True):
-        if value is None or before in (None, rule.price):
-            continue
-        if value.effective_at >= found["effective_at"]:
-            found.update(
-                effective_at=value.effective_at,
-                recorded_at=value.recorded_at,
-                change_id=value.change_id,
-                author="" if value.change_id else value.author,  # the change has its own
-            )
-
-
-def _prices_before(rule: Rule, values: list[ValueInForce | None]) -> list[Decimal | None]:
-    """What the price was before the list price in force came, and before the discount did."""
-    of_list, of_discount = [None if value is None else value.before for value in values]
-    return [
-        None if of_list is None else rule_price(of_list, rule.discount_percent),
-        None if of_discount is None else rule_price(rule.list_price, int(of_discount)),
-    ]
+    found["price"] = price
+    move = last_move(
+        found["service_id"], found["plan_id"], found["effective_at"], found["ruled_at"], known_at
+    )
+    if move is not None:
+        found.update(move._asdict())
+        if move.change_id is not None:
+            found["author"] = ""  # the change has its own
 
 
 def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:

@@ -497,6 +497,41 @@ class TestExplain:
         repricing.reprice()
         assert ledger.explain(subscription.pk, why.at).text == why.text
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_is_so_since_the_edit_that_moved_the_price_and_not_since_the_last(self, late):
+        service = a_service(100)
+        subscription = a_subscription(service=service, plan=a_plan(50))
+        edit(service, 200, author="ann")
+        if not late:
+            repricing.reprice()
+        moved = ledger.explain(subscription.pk)
+        edit(service, "199.99", author="bob")  # 99.995 is 100.00
+        if not late:
+            repricing.reprice()
+
+        for known_at in (None, now()):
+            why = ledger.explain(subscription.pk, known_at=known_at)
+
+            assert (why.price, why.author, why.rule.list_price_edit.author) == (100, "ann", "bob")
+            assert (why.since, why.change) == (moved.since, moved.change)
+            assert why.since < why.rule.list_price_edit.effective_at
+
+    def test_is_so_since_its_move_where_an_edit_moved_others_before(self):
+        service = a_service(100)
+        edit(service, 200, author="ann")
+        subscription = a_subscription()
+        Subscription.objects.filter(pk=subscription.pk).update(service=service)
+        edit(service, "200.01", author="bob")
+        edit(service, 200, author="eve")
+        why = ledger.explain(subscription.pk)
+        assert (why.price, why.author) == (200, "eve")
+
+        moved = ledger.explain(subscription.pk, why.since - timedelta(microseconds=1))
+        assert (moved.price, moved.author) == (Decimal("200.01"), "bob")
+
+        moved = ledger.explain(subscription.pk, moved.since - timedelta(microseconds=1))
+        assert (moved.price, moved.change) == (200, None)
+
     def test_of_a_lock_has_its_end_its_reason_and_its_author(self):
         subscription = a_subscription(service=a_service(200))
         end = now() + timedelta(days=1)
@@ -578,16 +613,16 @@ class TestExplain:
         response = a_reader().get(url, {"at": before.isoformat()})
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
-    def test_costs_four_queries(self):
+    def test_costs_five_queries(self):
         service = a_service(200)
         subscription = a_subscription(service=service)
         edit(service, 300)
         repricing.reprice()
         with CaptureQueriesContext(connection) as queries:
             ledger.explain(subscription.pk)
-        # 4 queries: * the entry, the catalogue then and the rule * the edit of the list price
-        # * the edit of the discount * the change
-        assert len(queries) == 4
+        # 5 queries: * the entry, the catalogue then and the rule * the edit of the list price
+        # * the edit of the discount * what moved the price last * the change
+        assert len(queries) == 5
 
 
 # --- The feed -----------------------------------------------------------------------------------
