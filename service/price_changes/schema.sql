@@ -71,6 +71,7 @@ CREATE TABLE price_changes_pricechange (
     effective_local character varying(26) NOT NULL DEFAULT ''::character varying,
     effective_zone character varying(64) NOT NULL DEFAULT ''::character varying,
     instant_kept_by character varying(150) NOT NULL DEFAULT ''::character varying,
+    has_members boolean NOT NULL DEFAULT false,
     CONSTRAINT price_changes_pricechange_pkey PRIMARY KEY (id),
     CONSTRAINT price_change_status_known CHECK (status::text = ANY (ARRAY['planned'::character varying, 'scheduled'::character varying, 'held'::character varying, 'applying'::character varying, 'paused'::character varying, 'applied'::character varying, 'cancelled'::character varying, 'reverted'::character varying]::text[])),
     CONSTRAINT price_changes_pricec_reverts_id_1bf9f4c1_fk_price_cha FOREIGN KEY (reverts_id) REFERENCES price_changes_pricechange(id) DEFERRABLE INITIALLY DEFERRED
@@ -87,6 +88,14 @@ CREATE UNIQUE INDEX price_change_reverted_once ON price_changes_pricechange USIN
 CREATE INDEX price_changes_pricechange_plan_id_60be1e01 ON price_changes_pricechange USING btree (plan_id);
 
 CREATE INDEX price_changes_pricechange_service_id_d134a49e ON price_changes_pricechange USING btree (service_id);
+
+-- price_changes_setmembers ------------------------------------------------------------------------
+
+CREATE TABLE price_changes_setmembers (
+    change_id bigint NOT NULL,
+    subscription_ids bigint[] NOT NULL,
+    CONSTRAINT price_changes_setmembers_pkey PRIMARY KEY (change_id)
+);
 
 -- functions ---------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ IN_FORCE = {
 # plan is asked once, and not for each row.
 TO_COME = {
     "subscriptions": """(
-       SELECT written.id, client_id, service_id, plan_id, ended_at,
+       SELECT written.id, client_id, service_id, plan_id, started_at, ended_at,
               CASE WHEN kept.price IS NOT NULL THEN kept.price
                    WHEN written.price_state <> 'follows'
                      OR ended_at <= (SELECT copies_late_since({at})) THEN written.price

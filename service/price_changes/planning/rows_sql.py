@@ -7,23 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-from django.db.models import Q
 
 from price_changes.models import PriceChange
+from price_changes.planning import members
 from price_changes.planning.definition import Adjustment, Kind
 from price_changes.planning.relations import IN_FORCE, SQL, late_at, literal, standing_at
 from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
-from services.models import Subscription, book_clock
+from services.models import book_clock
 from services.reading.filters import BookFilter
 from services.repricing.keeping import BACK
-
-
-def condition(kept: Mapping[str, Any]) -> Q:
-    return refusing(BookFilter.of)(kept).condition()
-
 
 # One row a subscription that the change is about. `reason` is NULL where it is to become
 # (new_price, new_state, new_until). Rows are judged as they stand at the effective instant: a lock
@@ -36,7 +29,7 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
             discount_percent) ELSE coalesce(price, price_rule(full_price, discount_percent))
         END AS price,
        price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
-       coalesce(ended_at <= {at}, false) AS ended,
+       coalesce(ended_at <= {at}, false) AS ended, started_at > {at} AS upcoming,
        full_price, discount_percent
   FROM {subscriptions} subscription
   JOIN {services} service ON service.id = subscription.service_id
@@ -84,8 +77,16 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
   FROM (SELECT *, CASE WHEN ended THEN 'ended' {stays} END AS reason
           FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
                        {until}::timestamptz AS new_until
-                  FROM ({standing}) standing) targeted) judged
+                  FROM ({standing}) standing {asked}) targeted) judged
 """
+# Of a filter what time alone can change: asked of a row as it stands at the instant, and not as it
+# is written.
+ASKED = {
+    "price_state": "state = %s",
+    "price_from": "price >= %s",
+    "price_to": "price <= %s",
+    "state": "CASE WHEN ended THEN 'ended' WHEN upcoming THEN 'upcoming' ELSE 'active' END = %s",
+}
 
 
 def rows_sql(
@@ -148,10 +149,9 @@ def reason_is_anothers(undone: PriceChange) -> SQL:
 
 
 def _set_rows(change: PriceChange, at: datetime, of: Mapping[str, str]) -> SQL:
-    query = Subscription.objects.filter(condition(change.filter or {})).order_by()
-    ids, params = query.values("pk").query.sql_with_params()
-    whole = not change.filter
-    where = "true" if whole else f"subscription.id IN ({ids})"
+    where, params = members.matching(change, ASKED)
+    given = refusing(BookFilter.of)(change.filter or {}).given
+    asked = {name: given[name] for name in ASKED if name in given}
     standing = STANDING.format(at=literal(at), where=where, **of)
     rule = "price_rule(full_price, discount_percent)"
     target, new_state = {
@@ -165,7 +165,8 @@ def _set_rows(change: PriceChange, at: datetime, of: Mapping[str, str]) -> SQL:
         new_state=new_state,
         stays=stays_sql(change),
         until=literal(change.locked_until),
-    ), list(params) if not whole else []
+        asked=f"WHERE {' AND '.join(ASKED[name] for name in asked)}" if asked else "",
+    ), [*params, *asked.values()]
 
 
 def stays_sql(change: PriceChange) -> str:

@@ -46,7 +46,8 @@ CATALOGUE_BEFORE = {
     "plans": """(SELECT id, value_before(NULL, id, {at}, {number})::integer AS discount_percent
                    FROM services_plan {once})""",
     "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
-                                ended_at, CASE WHEN price_state <> 'follows' THEN price END AS price
+                                started_at, ended_at,
+                                CASE WHEN price_state <> 'follows' THEN price END AS price
                            FROM services_subscription)""",
 }
 BEHIND = """

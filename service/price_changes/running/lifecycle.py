@@ -15,8 +15,8 @@ from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import members, recount
 from price_changes.planning import preview as previews
-from price_changes.planning import recount
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.rows_sql import rows_sql
@@ -88,6 +88,7 @@ def _schedule(
     _order(change)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     _decide(change, author)
+    members.fix(change)
     change.status = Status.SCHEDULED
     change.approved_by, change.approved_at = author, book_clock()
     change.note = ""
@@ -99,6 +100,7 @@ def _schedule(
             "effective_local",
             "effective_zone",
             "approval",
+            "has_members",
             "approved_by",
             "approved_at",
             "note",
@@ -245,9 +247,10 @@ def cancel(change_id: int, author: str) -> PriceChange:
                 cancelling.stop(change)
             at_point("change stopped")
         ListedRows.objects.filter(change_id=change_id).delete()
+        members.forget(change)
         change.status, change.cancelled_by = Status.CANCELLED, author
         change.finished_at = book_clock()
-        change.save(update_fields=["status", "cancelled_by", "finished_at"])
+        change.save(update_fields=["status", "cancelled_by", "finished_at", "has_members"])
         if began:
             back = _plan_revert(change, author)
             back.title = f"Cancelled: {change}"[:100]

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import Sum
 
 from price_changes.models import ListedRows, PriceChange
+from price_changes.planning import members
 from price_changes.planning.preview import HASH, fingerprint
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.planning.rows_then import begins_with_others, rows_then
@@ -112,6 +113,7 @@ def start_rows(change: PriceChange) -> None:
     else:
         rows = rows_sql(change) if change.kind == Kind.REVERT else rows_then(change)
         stays, found = list_rows(change, rows)
+        members.forget(change)
         if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
             ListedRows.objects.filter(change_id=change.pk).delete()
             change.status, change.started_at = Status.HELD, None

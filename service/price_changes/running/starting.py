@@ -135,7 +135,15 @@ def start(change: PriceChange) -> None:
         _take_turns(change.reverts)
         at_point("revert started")
     change.save(
-        update_fields=["started_at", "status", "note", "old_value", "new_value", "finished_at"]
+        update_fields=[
+            "started_at",
+            "status",
+            "note",
+            "old_value",
+            "new_value",
+            "finished_at",
+            "has_members",
+        ]
     )
     if change.status == Status.APPLYING and not _repricings(change).due().exists():
         change.status, change.finished_at = Status.APPLIED, book_clock()

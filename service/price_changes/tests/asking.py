@@ -283,9 +283,9 @@ class Asking:
         ]
         if answer != then:
             self._differs("explain", when, f"#{number} since", explanation.since, (then, answer))
-        if explanation.price_state == "follows" and explanation.change is not None:
-            if before == then:
-                self._differs("explain", when, f"#{number} since", explanation.since, before)
+        moved = explanation.price_state == "follows" and explanation.change is not None
+        if moved and before == then:
+            self._differs("explain", when, f"#{number} since", explanation.since, before)
 
     @staticmethod
     def _said(at: datetime) -> str:

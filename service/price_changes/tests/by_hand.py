@@ -16,7 +16,9 @@ def edited(minute, value=24):
 
 def a_set(minute, when_moved="current", adjustment="add", **about):
     kind = "set of prices" if adjustment == "add" else "set of states"
-    values = {"filter": {"subscription": 1}, "adjustment": adjustment, "operand": "5"}
+    values = {"filter": {"subscription": 1}, "adjustment": adjustment}
+    if kind == "set of prices":
+        values["operand"] = "5"
     return minute, kind, {**values, "when_moved": when_moved, **about}
 
 
@@ -130,6 +132,26 @@ BUILT = [
     [a_set(1, at=3), verb(4, "paused")],
     [listed(1, at=2), a_set(1, "hold", at=4)],
     [a_set(1, at=3), verb(5, "taken back")],
+    # What a filter asks is asked as of the instant: a state, a price, who pays.
+    [own(1, "locked", until=4), a_set(2, "hold", at=6, filter={"price_state": "follows"})],
+    [
+        own(1, "locked", until=4),
+        on(2, 1, "locked"),
+        a_set(2, "hold", "release", at=6, filter={"price_state": "locked"}),
+    ],
+    [own(1, "locked", until=4), a_set(5, "frozen", at=6, filter={"price_state": "follows"})],
+    [listed(1, at=4), a_set(2, "hold", at=6, filter={"price_from": "21"})],
+    [listed(1, at=4), a_set(2, "hold", at=6, filter={"price_to": "21"})],
+    [listed(1, value=21, at=8), a_set(2, at=6, filter={"price_to": "20"})],
+    [
+        listed(1, "for new only", at=4),
+        a_set(2, "hold", "release", at=6, filter={"price_state": "locked"}),
+    ],
+    [own(1, "ended", ended_at=4), a_set(2, "hold", at=6, filter={"state": "active"})],
+    [own(1, "ended", ended_at=8), a_set(2, at=6, filter={"state": "active"})],
+    [opened(1, started_at=4), a_set(2, "hold", at=6, filter={"state": "active"})],
+    [opened(1, started_at=8), a_set(2, at=6, filter={"state": "active"})],
+    [opened(1, started_at=8), a_set(2, at=6, filter={"state": "upcoming"})],
 ]
 
 # Why, and what happens.

@@ -154,6 +154,8 @@ class Drawing:
                     {"client": client},
                     {"price_state": choose(["follows", "negotiated", "locked"])},
                     {"price_from": "21"},
+                    {"price_to": "21"},
+                    {"state": choose(["active", "upcoming"])},
                 ]
             ),
             "when_moved": choose(["current", "current", "frozen", "hold"]),

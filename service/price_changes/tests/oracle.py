@@ -366,13 +366,19 @@ class Oracle:
             "plan": standing.plan,
             "price_state": standing.state,
         }
+        has_ended = self.ended(subscription, change.effective_at, change.place, known) is not None
+        begun = self._periods(subscription, change.place, known)[0] <= change.effective_at
+        asked["state"] = "ended" if has_ended else "active" if begun else "upcoming"
         for name, value in change.filter.items():
             if name == "price_from":
                 if price < Decimal(value):
                     return None
+            elif name == "price_to":
+                if price > Decimal(value):
+                    return None
             elif asked[name] != value:
                 return None
-        if self.ended(subscription, change.effective_at, change.place, known) is not None:
+        if has_ended:
             return Row(standing, price, None, "ended")
         becomes, reason = judged(change, standing, price)
         return Row(standing, price, becomes, reason)

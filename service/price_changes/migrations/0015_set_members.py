@@ -1,0 +1,29 @@
+"""Whom a set is about by what has no history, as it was at the approval.
+
+A set that was approved before this migration has no members: it finds whom it finds at its instant.
+"""
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("price_changes", "0014_followers_have_no_price_of_their_own")]
+
+    operations = [
+        migrations.CreateModel(
+            name="SetMembers",
+            fields=[
+                ("change_id", models.BigIntegerField(primary_key=True, serialize=False)),
+                (
+                    "subscription_ids",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField()),
+                ),
+            ],
+        ),
+        migrations.AddField(
+            model_name="pricechange",
+            name="has_members",
+            field=models.BooleanField(db_default=False, editable=False),
+        ),
+    ]
