@@ -77,7 +77,7 @@ class PriceChange(models.Model):
     ceiling = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     rounding_step = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     locked_until = models.DateTimeField(null=True)
-    # Of a set that is approved: whether `SetMembers` has who matches what has no history.
+    # Of a set that is approved: whether `SetMember` has who matches what has no history.
     has_members = models.BooleanField(db_default=False, editable=False)
     reverts = models.ForeignKey(
         "self", models.PROTECT, null=True, related_name="reverted_by", db_index=False
@@ -200,17 +200,18 @@ class PriceChange(models.Model):
         )
 
 
-class SetMembers(models.Model):
-    """Who matched, at the approval of a set, what its filter asks of things without a history.
+class SetMember(models.Model):
+    """One who matched, at the approval of a set, what its filter asks of things without a history.
 
-    All in one array: it is read as a whole. From the approval until the rows are listed.
+    From the approval until the rows are listed.
     """
 
-    change_id = models.BigIntegerField(primary_key=True)
-    subscription_ids = ArrayField(models.BigIntegerField())
+    pk = models.CompositePrimaryKey("change_id", "subscription_id")
+    change_id = models.BigIntegerField()
+    subscription_id = models.BigIntegerField()
 
     def __str__(self) -> str:
-        return f"members of price change {self.change_id}"
+        return f"subscription {self.subscription_id} of price change {self.change_id}"
 
 
 class ListedRows(models.Model):

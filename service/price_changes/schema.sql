@@ -89,12 +89,12 @@ CREATE INDEX price_changes_pricechange_plan_id_60be1e01 ON price_changes_pricech
 
 CREATE INDEX price_changes_pricechange_service_id_d134a49e ON price_changes_pricechange USING btree (service_id);
 
--- price_changes_setmembers ------------------------------------------------------------------------
+-- price_changes_setmember -------------------------------------------------------------------------
 
-CREATE TABLE price_changes_setmembers (
+CREATE TABLE price_changes_setmember (
     change_id bigint NOT NULL,
-    subscription_ids bigint[] NOT NULL,
-    CONSTRAINT price_changes_setmembers_pkey PRIMARY KEY (change_id)
+    subscription_id bigint NOT NULL,
+    CONSTRAINT price_changes_setmember_pkey PRIMARY KEY (change_id, subscription_id)
 );
 
 -- functions ---------------------------------------------------------------------------------------

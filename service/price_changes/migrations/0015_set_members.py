@@ -3,7 +3,6 @@
 A set that was approved before this migration has no members: it finds whom it finds at its instant.
 """
 
-import django.contrib.postgres.fields
 from django.db import migrations, models
 
 
@@ -12,13 +11,21 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="SetMembers",
+            name="SetMember",
             fields=[
-                ("change_id", models.BigIntegerField(primary_key=True, serialize=False)),
                 (
-                    "subscription_ids",
-                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField()),
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "change_id",
+                        "subscription_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
                 ),
+                ("change_id", models.BigIntegerField()),
+                ("subscription_id", models.BigIntegerField()),
             ],
         ),
         migrations.AddField(

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from price_changes.models import PriceChange, SetMembers
+from price_changes.models import PriceChange, SetMember
 from price_changes.planning.relations import SQL
 from price_changes.planning.values import refusing
 from services.models import Subscription
@@ -21,11 +21,11 @@ from services.reading.filters import BookFilter
 WITHOUT_HISTORY = ("email", "source", "external_id", "comment", "comment_prefix", "q")
 
 FIX = """
-INSERT INTO price_changes_setmembers (change_id, subscription_ids)
-SELECT {change}, coalesce(array_agg(id ORDER BY id), '{{}}') FROM ({matching}) matching
+INSERT INTO price_changes_setmember (change_id, subscription_id)
+SELECT {change}, id FROM ({matching}) matching ORDER BY id
 """
-FIXED = """subscription.id IN (SELECT unnest(subscription_ids) FROM price_changes_setmembers
-                        WHERE change_id = {change})"""
+FIXED = """subscription.id IN (
+       SELECT subscription_id FROM price_changes_setmember WHERE change_id = {change})"""
 
 
 def fix(change: PriceChange) -> None:
@@ -48,7 +48,7 @@ def fix(change: PriceChange) -> None:
 
 def forget(change: PriceChange) -> None:
     """It is listed, held or cancelled, and has no members any more; `change` is not saved."""
-    SetMembers.objects.filter(change_id=change.pk).delete()
+    SetMember.objects.filter(change_id=change.pk).delete()
     change.has_members = False
 
 

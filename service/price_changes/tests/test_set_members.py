@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from price_changes.models import PriceChange, SetMembers
+from price_changes.models import PriceChange, SetMember
 from price_changes.planning.preview import listed, preview
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, drained, planned, started
@@ -85,7 +85,7 @@ def test_who_matched_at_the_approval_is_moved(filter, leaves, late, when_moved, 
     drained()
     change.refresh_from_db()
     assert (change.status, price(row)) == ("applied", 105)
-    assert not SetMembers.objects.exists()
+    assert not SetMember.objects.exists()
     assert not change.has_members
 
 
@@ -147,21 +147,21 @@ def test_who_is_deleted_meanwhile_is_none(row, moved_clock):
 
 def test_of_one_that_is_cancelled_nobody_is_remembered(row, moved_clock):
     change = a_set(moved_clock, {"comment": "autumn"})
-    assert SetMembers.objects.get().subscription_ids == [row.pk]
+    assert SetMember.objects.get().subscription_id == row.pk
     lifecycle.cancel(change.pk, "ann")
-    assert not SetMembers.objects.exists()
+    assert not SetMember.objects.exists()
 
 
 @pytest.mark.parametrize("filter", [{}, {"price_state": "follows"}])
 def test_a_set_that_asks_for_nothing_else_has_none(filter, row, moved_clock):
     change = a_set(moved_clock, filter)
     assert not change.has_members
-    assert not SetMembers.objects.exists()
+    assert not SetMember.objects.exists()
 
 
 def test_one_that_was_approved_before_there_were_any_finds_whom_it_finds(row, moved_clock):
     change = a_set(moved_clock, {"comment": "autumn"}, "current")
-    SetMembers.objects.all().delete()
+    SetMember.objects.all().delete()
     PriceChange.objects.update(has_members=False)
     the_comment_goes(row)
     a_subscription(service=row.service, comment="autumn")
