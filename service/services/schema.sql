@@ -1767,7 +1767,7 @@ BEGIN
                AND pair.service_id = new_row.service_id AND pair.plan_id = new_row.plan_id
                AND new_row.price <> CASE WHEN new_row.ended_at <= clock
                    THEN coalesce(price_rule_at(new_row.service_id, new_row.plan_id,
-                                               new_row.ended_at - interval '1 microsecond'), 0)
+                                               new_row.ended_at - interval '1 microsecond'), -1)
                    ELSE pair.price END
             RETURNING subscription.*
         )
@@ -1894,7 +1894,7 @@ BEGIN
                            price_state = 'follows' AND ended_at <= clock AND change IS NULL
                            AND (price <> old_price OR ended_at <= clock AND price = old_price AND old_reason = 'Said when it had ended'
                                 OR (service_id, plan_id) <> (old_service, old_plan))
-                           AND price_now <> price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond'),
+                           AND price_now IS DISTINCT FROM price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond'),
                            false) AS has_said, unpaid_since IS NOT NULL AND price_state = 'negotiated'
                          AND price_reason = 'Said when it had ended' AND old_reason = 'Said when it had ended' AS follows_again
                       FROM valued) valued

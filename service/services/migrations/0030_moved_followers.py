@@ -10,6 +10,8 @@ those of one subscription. An entry says whose it was and its period as its subs
 before it does, for nothing else is written of one without an entry.
 
 Replaces `subscription_written` (0029), `settle_kept` (0024) and `book_clock` (0019).
+
+Replaced: `subscription_written`, in 0031. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
