@@ -12,7 +12,7 @@ from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
 from price_changes.models import PriceChange
-from price_changes.planning import drift, pending, preview
+from price_changes.planning import drift, members, pending, preview
 from price_changes.planning.rows_sql import rows_sql
 from price_changes.running import late_rows, listing, moving
 from price_changes.showing import rows
@@ -100,7 +100,16 @@ def _previews(example: Examples) -> list[NamedStatement]:
 
 def _starts(example: Examples) -> list[NamedStatement]:
     sql, params = rows_sql(_set(example))
+    fixing, of_comment = members.fixing(_set(example, filter={"comment": "autumn"}))
     return [
+        NamedStatement(
+            "fix who is in a set",
+            "who matches at the approval what has no history, a comment or a name",
+            APPROVAL,
+            fixing,
+            of_comment,
+            writes=True,
+        ),
         NamedStatement(
             "width of a stretch",
             "how many ids hold about a chunk of the pair that has most rows",

@@ -35,15 +35,19 @@ def fix(change: PriceChange) -> None:
     list of its rows, and needs no members.
     """
     forget(change)
-    given = _without_history(change)
-    if change.kind != PriceChange.Kind.SET or not given:
+    if change.kind != PriceChange.Kind.SET or not _without_history(change):
         return
     if change.when_moved == PriceChange.WhenMoved.FROZEN:
         return
-    matching, params = _matching(given)
     with connection.cursor() as cursor:
-        cursor.execute(FIX.format(change=int(change.pk), matching=matching), params)
+        cursor.execute(*fixing(change))
     change.has_members = True
+
+
+def fixing(change: PriceChange) -> SQL:
+    """The statement that remembers who matches what has no history."""
+    matching, params = _matching(_without_history(change))
+    return FIX.format(change=int(change.pk or 0), matching=matching), params
 
 
 def forget(change: PriceChange) -> None:
