@@ -31,8 +31,8 @@ FIXED = """subscription.id IN (
 def fix(change: PriceChange) -> None:
     """Remember who is a member, as of now, in place of whoever was; `change` is not saved.
 
-    Two queries for a set whose filter asks for what has no history; else one. A frozen set has a
-    list of its rows, and needs no members.
+    A frozen set has a list of its rows, and needs no members. One query for another one whose
+    filter asks for what has no history, two if it had members.
     """
     forget(change)
     if change.kind != PriceChange.Kind.SET or not _without_history(change):
@@ -52,6 +52,8 @@ def fixing(change: PriceChange) -> SQL:
 
 def forget(change: PriceChange) -> None:
     """It is listed, held or cancelled, and has no members any more; `change` is not saved."""
+    if not change.has_members:
+        return
     SetMember.objects.filter(change_id=change.pk).delete()
     change.has_members = False
 
