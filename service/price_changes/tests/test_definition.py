@@ -4,9 +4,9 @@ import pytest
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
-from price_changes.planning import rows_sql
 from price_changes.tests.changes import applied, planned, reverted
 from services.models import Subscription
+from services.reading.filters import BookFilter
 from services.tests.factories import a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -34,8 +34,8 @@ class TestFilterOfASet:
         meant = a_subscription(comment="a" * 3)
         a_subscription(comment="{3}")
         braces = Q(RawSQL("comment ~ '^a{3}$'", (), output_field=BooleanField()))
-        monkeypatch.setattr(rows_sql, "condition", lambda kept: braces)
-        change = planned(kind="set", filter={"state": "active"}, adjustment="amount", operand=7)
+        monkeypatch.setattr(BookFilter, "condition", lambda self: braces)
+        change = planned(kind="set", filter={"comment": "?"}, adjustment="amount", operand=7)
         assert change.preview["rows"] == 1
         applied(change)
         assert list(Subscription.objects.filter(price=7)) == [meant]

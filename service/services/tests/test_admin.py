@@ -634,9 +634,9 @@ class TestThePriceOfASubscription:
         subscription = a_subscription()
         ContentType.objects.get_for_model(Subscription)  # Django asks once, and keeps it
         # * the session * its user * the subscription * client, * service and * plan in its form
-        # * its entry with the rule, * the edits of list price and * of discount: why
-        # * changes that are scheduled * a page of its history
-        with django_assert_num_queries(11):
+        # * its entry with the rule, * the edits of list price and * of discount, * what moved its
+        # price last: why * changes that are scheduled * a page of its history
+        with django_assert_num_queries(12):
             ann.get(url("subscription", "change", subscription.pk))
 
 
