@@ -24,6 +24,7 @@ from price_changes.tests.histories import SETS, Event, History, instant
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import MICROSECOND, Timeline
 from services import price_state, repricing
+from services.audit import book_check
 from services.models import Plan, Service, Subscription
 from services.price_state import PriceStateError
 from services.repricing import chunks
@@ -78,6 +79,10 @@ class Play(Asking):
         self._compare_now(end, "at the end")
         self._compare_then(end, "at the end")
         self._compare_known("at the end")
+        book = book_check.check()
+        if book.differs:
+            found = [book.mispriced, book.unrecorded, book.wrong_subtotals]
+            self._differs("check_book", "at the end", "the book", found, "as it is to be")
 
     def _set(self, at: datetime) -> None:
         self.timeline.set(at, self.history.ticks)

@@ -158,3 +158,32 @@ def test_who_is_written_while_it_is_approved_is_kept(monkeypatch, what, waits):
         assert not book_check.check().differs
         drained()
     assert WholeLedger.objects.filter(subscription_id=row.pk, change_id=change.pk).exists()
+
+
+@pytest.mark.parametrize("back", ["revert", "cancel"])
+def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_word(
+    moved_clock, back
+):
+    """By the order of writing too: the book check reads a row's last entry by its number."""
+    row = a_subscription(service=a_service(100))
+    ends = clock() + SECOND
+    price_state.lock(row.pk, ends, "as agreed", "ann")
+    change = scheduled(
+        ends + SECOND, kind="list_price", service=row.service_id, new_value="150", for_new_only=True
+    )
+    moved_clock.to(ends + 2 * SECOND)
+    if back == "revert":
+        lifecycle.revert(change.pk, "bob", approve_too=True)
+    else:
+        lifecycle.cancel(change.pk, "bob")
+    drained()
+    assert not book_check.check().differs
+    entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
+    assert list(entries.values_list("price_state", flat=True)) == [
+        "follows",
+        "locked",
+        "follows",
+        "locked",
+        "follows",
+    ]
+    assert list(entries) == sorted(entries, key=lambda entry: entry.effective_at)

@@ -65,7 +65,8 @@ MOVED_SINCE = """
 """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
-# end of the subscription, but for the time for which a change keeps it.
+# end of the subscription, but for the time for which a change keeps it, and for the end of that
+# time: `settle_kept` enters both, in their order.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -86,11 +87,12 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
    AND coalesce(
-       (SELECT kept.price_state
+       (SELECT kept.price_state = 'follows' AND (kept.effective_at, kept.change_id)
+               IS DISTINCT FROM (event.effective_at, event.change_id)
           FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
                WITH ORDINALITY kept
          WHERE kept.effective_at >= %(until)s AND kept.effective_at <= event.effective_at
-         ORDER BY ordinality DESC LIMIT 1), 'follows') = 'follows'
+         ORDER BY ordinality DESC LIMIT 1), true)
  ORDER BY subscription.id, event.effective_at, event.id
 RETURNING id
 """  # noqa: S608 - constants
