@@ -187,3 +187,26 @@ def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_
         "follows",
     ]
     assert list(entries) == sorted(entries, key=lambda entry: entry.effective_at)
+
+
+def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
+    """So that one is explained since the change that moved it, whenever its lock is released."""
+    row = a_subscription(service=a_service(100))
+    ends = clock() + SECOND
+    price_state.lock(row.pk, ends, "as agreed", "ann")
+    for seconds in (1, 2):  # to the same price
+        scheduled(
+            ends + seconds * SECOND, kind="list_price", service=row.service_id, new_value="150"
+        )
+    moved_clock.to(ends + 3 * SECOND)
+    before = ledger.explain(row.pk)
+    drained()
+    assert before.since == ends + SECOND
+    assert ledger.explain(row.pk, before.at).since == before.since
+    entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
+    assert list(entries.values_list("price", "price_state")) == [
+        (100, "follows"),
+        (100, "locked"),
+        (100, "follows"),
+        (150, "follows"),
+    ]

@@ -64,8 +64,8 @@ MOVED_SINCE = """
           AND value.plan_id = {plan} AND NOT (for_new_only AND NOT isempty(undone))
 """
 
-# From the end of the lock on, what the rule said at each instant that the catalogue moved, to the
-# end of the subscription, but for the time for which a change keeps it, and for the end of that
+# From the end of the lock on, what the rule said at each instant that the catalogue moved it, to
+# the end of the subscription, but for the time for which a change keeps it, and for the end of that
 # time: `settle_kept` enters both, in their order.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
@@ -86,6 +86,10 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        SELECT %(until)s, NULL, 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
+   AND (event.id = 0 OR
+        price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at) <>
+        price_rule_at(subscription.service_id, subscription.plan_id,
+                      event.effective_at - interval '1 microsecond'))
    AND coalesce(
        (SELECT kept.price_state = 'follows' AND (kept.effective_at, kept.change_id)
                IS DISTINCT FROM (event.effective_at, event.change_id)
