@@ -210,3 +210,29 @@ def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
         (100, "follows"),
         (150, "follows"),
     ]
+
+
+@pytest.mark.parametrize("frees", [price_state.release, price_state.follow])
+def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, frees):
+    """A change that moves followers comes behind both, and its worker before theirs."""
+    phone, plan = a_service(100), a_plan(10)
+    row = a_subscription(service=phone, plan=plan)
+    for_new = {"kind": "list_price", "service": phone.pk, "for_new_only": True}
+    begin = clock() + SECOND
+    scheduled(begin, new_value="110", **for_new)
+    scheduled(begin + 2 * SECOND, new_value="90", **for_new)
+    scheduled(begin + 3 * SECOND, kind="discount", plan=plan.pk, new_value="5")
+    moved_clock.to(begin + SECOND)
+    if frees is price_state.release:
+        frees(row.pk, "ann")
+    else:
+        price_state.negotiate(row.pk, 7, "as agreed", "ann")
+        frees(row.pk, "ann")
+    moved_clock.to(begin + 4 * SECOND)
+    before, total = ledger.explain(row.pk), ledger.total_as_of(clock())
+    assert (before.price, before.price_state) == (99, "locked")
+    drained()
+    after = ledger.explain(row.pk)
+    assert (after.price, after.price_state, after.since) == (99, "locked", before.since)
+    assert ledger.total_as_of(clock()) == total
+    assert stands(row)[:2] == (99, "locked")

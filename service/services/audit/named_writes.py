@@ -68,7 +68,7 @@ def named_writes() -> list[NamedStatement]:
                 "service": service_id,
                 "plan": plan_id,
                 "ids": ids,
-                "keeps_at": None,
+                "keeps": [],
             },
             writes=True,
         ),

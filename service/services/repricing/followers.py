@@ -73,7 +73,7 @@ def moved_by(
     # As of the last of them, which the last entry is of: what is in force since, and has not begun
     # to be copied, brings its own work. What is of the same instant has to begin first: nobody
     # could tell whose the price is.
-    price, to_begin, keeps_at = _rule_at(
+    price, to_begin, keeps = _rule_at(
         service_id, plan_id, events[-1].effective_at if events else None
     )
     if price is None:
@@ -88,22 +88,22 @@ def moved_by(
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
     if not events:
         differing = followers.exclude(price=price)
-        if keeps_at is not None:
+        if keeps:
             unkept = _unkept(differing)
             if not unkept:
                 return 0, None
             differing = differing.filter(pk__in=unkept)
         return write_price(differing, price), None
-    if len(events) > 1 or keeps_at is not None:
+    if len(events) > 1 or keeps:
         pair = service_id, plan_id
-        return _move_through(events, followers, pair, price, alone, keeps_at), None
+        return _move_through(events, followers, pair, price, alone, keeps), None
     [event] = events
     differing = followers.active().exclude(price=price)
     moved = _moved(differing, price, event.change_id, event.effective_at)
     # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
     # one whose end is still to come: it has been moved.
     ended = followers.filter(ended_at__lte=BookNow())
-    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, None)
+    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, [])
     return moved + moved_too, None if moved_too else event.change_id
 
 
@@ -132,25 +132,26 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
        EXISTS (SELECT FROM services_cataloguevalue
                 WHERE NOT started AND effective_at = %(at)s
                   AND (service_id = %(service)s OR plan_id = %(plan)s)),
-       least((SELECT min(effective_at) FROM services_repricing
-               WHERE finished_at IS NULL AND kind = 'keep'
-                 AND (service_id = %(service)s OR plan_id = %(plan)s)),
-             (SELECT min(effective_at) FROM services_cataloguevalue
-               WHERE NOT started AND for_new_only AND effective_at <= book_clock()
-                 AND (service_id = %(service)s OR plan_id = %(plan)s)))
+       ARRAY(SELECT effective_at FROM services_repricing
+              WHERE finished_at IS NULL AND kind = 'keep'
+                AND (service_id = %(service)s OR plan_id = %(plan)s)
+              UNION
+             SELECT effective_at FROM services_cataloguevalue
+              WHERE NOT started AND for_new_only AND effective_at <= book_clock()
+                AND (service_id = %(service)s OR plan_id = %(plan)s))
 """
 
 
 def _rule_at(
     service_id: int, plan_id: int, at: datetime | None
-) -> tuple[Decimal | None, bool, datetime | None]:
+) -> tuple[Decimal | None, bool, list[datetime]]:
     """The rule's price at an instant (now), and whether work of just that instant is to begin.
 
-    And from which instant on followers are kept by steps that are still to be done or planned.
+    And at which instants followers are kept by steps that are still to be done or planned.
     """
     with connection.cursor() as cursor:
         cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
-        found: tuple[Decimal | None, bool, datetime | None] = cursor.fetchone()
+        found: tuple[Decimal | None, bool, list[datetime]] = cursor.fetchone()
     return found
 
 
@@ -204,7 +205,7 @@ WITH event AS MATERIALIZED (
     SELECT subscription.*, since,
            CASE WHEN newest.effective_at > since
                 THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} ELSE since END AS came,
-           CASE WHEN %(keeps_at)s::timestamptz IS NOT NULL
+           CASE WHEN %(keeps)s::timestamptz[] <> '{{}}'
                 THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} END AS followed
       FROM services_subscription subscription
      CROSS JOIN LATERAL (
@@ -237,8 +238,8 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
                CASE WHEN event.effective_at < came THEN owing.price ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
-           AND (event.effective_at < %(keeps_at)s OR followed >= %(keeps_at)s
-                OR %(keeps_at)s::timestamptz IS NULL)
+           AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at
+                            WHERE kept_at > followed AND kept_at <= event.effective_at)
            AND (event.effective_at >= came
             OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
  WHERE entry.price <> before
@@ -253,7 +254,7 @@ def _move_through(
     pair: tuple[int, int],
     price: Decimal,
     alone: bool,
-    keeps_at: datetime | None,
+    keeps: list[datetime],
 ) -> int:
     locked = lock_rows(followers)
     if not locked:
@@ -267,7 +268,7 @@ def _move_through(
                 "service": pair[0],
                 "plan": pair[1],
                 "ids": locked,
-                "keeps_at": keeps_at,
+                "keeps": keeps,
             },
         )
         entries = cursor.fetchall()
@@ -280,7 +281,7 @@ def _move_through(
         # A change of a set that judges the row beside us has to see another version of it.
         moved = (active.exclude(price=price) if alone else active).update(price=price)
         moved += owing.exclude(pk__in=active.values("pk")).update(price=PRICE_AT_END)
-    if keeps_at is not None:
+    if keeps:
         return moved
     # What is left went around the ledger: nobody knows since when.
     left = followers.active().exclude(price=price)
