@@ -87,8 +87,9 @@ class Move(NamedTuple):
     author: str
 
 
-# Newest first along both indexes, until one is found that moved the price. What is undone at its
-# own instant, or held, has moved nothing; what undoes another is a fact like it.
+# Newest first along both indexes, to the instant that moved the price last. Of the facts of that
+# instant it is the doing of the last value that moved the price at its own place; where none did, of
+# the last that takes back. What is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
 SELECT effective_at, recorded_at, change_id, author
   FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
@@ -98,8 +99,14 @@ SELECT effective_at, recorded_at, change_id, author
    AND {counts}
    AND price_rule_at(%(service)s, %(plan)s, effective_at{known}) IS DISTINCT FROM
        price_rule_at(%(service)s, %(plan)s, effective_at - interval '1 microsecond'{known})
- ORDER BY effective_at DESC, id DESC LIMIT 1
+ ORDER BY effective_at DESC,
+       CASE WHEN value IS NULL THEN change_id IS NOT NULL
+            ELSE {before} IS DISTINCT FROM {after} END DESC,
+       value IS NULL, id DESC
+ LIMIT 1
 """
+BEFORE_PLACE = """price_rule(value_before(%(service)s, NULL, effective_at, {place}{known}),
+                       value_before(NULL, %(plan)s, effective_at, {place}{known})::integer)"""
 MOVED_BY_ALL = {
     "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
     "known": "",
@@ -124,9 +131,12 @@ def last_move(
     recorded by `known_at`. One query.
     """
     parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
+    before, after = [
+        BEFORE_PLACE.format(place=place, known=parts["known"]) for place in ("id", "id + 1")
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
-            LAST_MOVE.format(**parts),
+            LAST_MOVE.format(**parts, before=before, after=after),
             {"service": service_id, "plan": plan_id, "since": since, "at": at, "known": known_at},
         )
         row = cursor.fetchone()

@@ -31,13 +31,10 @@ FIXED = """subscription.id IN (
 def fix(change: PriceChange) -> None:
     """Remember who is a member, as of now, in place of whoever was; `change` is not saved.
 
-    A frozen set has a list of its rows, and needs no members. One query for another one whose
-    filter asks for what has no history, two if it had members.
+    One query for a set whose filter asks for what has no history, two if it had members.
     """
     forget(change)
     if change.kind != PriceChange.Kind.SET or not _without_history(change):
-        return
-    if change.when_moved == PriceChange.WhenMoved.FROZEN:
         return
     with connection.cursor() as cursor:
         cursor.execute(*fixing(change))
@@ -66,7 +63,7 @@ def matching(change: PriceChange, asked_elsewhere: Mapping[str, str]) -> SQL:
     given = refusing(BookFilter.of)(change.filter or {}).given
     conditions: list[str] = []
     params: list[Any] = []
-    if change.has_members and change.status != PriceChange.Status.HELD:
+    if change.has_members:
         conditions.append(FIXED.format(change=int(change.pk)))
         given = {name: value for name, value in given.items() if name not in WITHOUT_HISTORY}
     given = {name: value for name, value in given.items() if name not in asked_elsewhere}

@@ -85,12 +85,13 @@ def instant_of(change: PriceChange) -> datetime | None:
     return None if change.status == PriceChange.Status.HELD else change.effective_at
 
 
-def count(change: PriceChange) -> Counted:
+def count(change: PriceChange, at: datetime | None = None) -> Counted:
     """The preview of a change as it would be now; nothing is kept. Five or six queries.
 
-    ChangeError where it would make a price negative or too high.
+    As of its instant, or of another one (`at`). ChangeError where it would make a price negative or
+    too high.
     """
-    at = instant_of(change) or book_clock()
+    at = at or instant_of(change) or book_clock()
     sql, params = rows_sql(change, at)
     pairs: dict[tuple[int, int], dict[str, Any]] = {}
     stays: dict[str, int] = defaultdict(int)

@@ -47,7 +47,8 @@ CATALOGUE_BEFORE = {
                    FROM services_plan {once})""",
     "subscriptions": """(SELECT id, client_id, service_id, plan_id, price_state, locked_until,
                                 started_at, ended_at,
-                                CASE WHEN price_state <> 'follows' THEN price END AS price
+                                CASE WHEN price_state <> 'follows' OR ended_at <= {at}
+                                     THEN price END AS price
                            FROM services_subscription)""",
 }
 BEHIND = """

@@ -63,6 +63,7 @@ def approve(
         approval.refuse_if_nothing_moves(change)
         try:
             with transaction.atomic():  # a refusal gives back what it has locked and listed
+                members.fix(change)
                 if change.when_moved != WhenMoved.FROZEN:
                     exactly = change.kind == Kind.SET and change.when_moved == WhenMoved.HOLD
                     recount.refuse_if_moved(change, exactly)
@@ -83,12 +84,13 @@ def _schedule(
     if effective_at is not None:
         for name, value in approval.instant_given(change, effective_at, time_zone).items():
             setattr(change, name, value)
+        if change.kind == Kind.SET and change.when_moved != WhenMoved.CURRENT:
+            _refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
     _order(change)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     _decide(change, author)
-    members.fix(change)
     change.status = Status.SCHEDULED
     change.approved_by, change.approved_at = author, book_clock()
     change.note = ""
@@ -165,6 +167,20 @@ def _lock_subject(change: PriceChange) -> None:
     role, pk = subject(change)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
+
+
+def _refuse_other_rows_then(change: PriceChange) -> None:
+    """Its preview is of now, and its approval names another instant: a lock may end before it."""
+    assert change.effective_at is not None
+    if previews.count(change, change.effective_at).fingerprint != change.fingerprint:
+        raise ChangeError(
+            "other_rows_then",
+            f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
+            " was counted without an instant: plan it again with this one.",
+            409,
+            parameter="effective_at",
+            value=change.effective_at.isoformat(),
+        )
 
 
 def _freeze(change: PriceChange, at: datetime | None) -> None:

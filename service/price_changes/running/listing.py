@@ -113,14 +113,15 @@ def start_rows(change: PriceChange) -> None:
     else:
         rows = rows_sql(change) if change.kind == Kind.REVERT else rows_then(change)
         stays, found = list_rows(change, rows)
-        members.forget(change)
         if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
             ListedRows.objects.filter(change_id=change.pk).delete()
             change.status, change.started_at = Status.HELD, None
             change.note = (
                 "Rows have moved since the approval: preview it again, and approve or cancel."
             )
+            members.forget(change)
             return
+    members.forget(change)
     _make_steps(change, stays)
     _move_at_once(change)
 

@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import Exists, Q, QuerySet
 
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import members, standing
 from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
 from price_changes.planning.drift import drift
 from price_changes.running import cancelling, listing
@@ -104,8 +104,9 @@ def _start_or_hold(change: PriceChange) -> None:
         reason = _reason(change, error)
         if change.kind in CATALOGUE and change.effective_at is not None:
             catalogue_values.withdraw(change.pk, change.approved_by)
+        members.forget(change)
         PriceChange.objects.filter(pk=change.pk).update(
-            status=Status.HELD, note=f"It could not be started: {reason}"[:500]
+            status=Status.HELD, note=f"It could not be started: {reason}"[:500], has_members=False
         )
 
 

@@ -18,7 +18,14 @@ from rest_framework.test import APIClient
 
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle
-from price_changes.tests.changes import SECOND, approved, clock, drained, planned, scheduled
+from price_changes.tests.changes import (
+    SECOND,
+    approved,
+    clock,
+    drained,
+    planned,
+    scheduled,
+)
 from services import ledger, price_state
 from services.models import Plan, Service, Subscription
 from services.reading import pages
@@ -269,6 +276,25 @@ class TestTheLedger:
             why = ledger.explain(due.follower.pk)
             assert (why.price, why.change.id, why.author) == (80, back.pk, "bob")
             assert due.at < why.since <= clock()
+            drained()
+
+    def test_says_who_moved_the_price_at_an_instant_of_several(self, moved_clock):
+        service, plan = a_service("0.10"), a_plan(1)
+        row = a_subscription(service=service, plan=plan)
+        at = clock() + 3600 * SECOND
+        list_price = {"kind": "list_price", "service": service.pk, "effective_at": at}
+        discount = {"kind": "discount", "plan": plan.pk, "effective_at": at}
+        moves = approved(planned(new_value="0.20", **list_price))
+        approved(planned(new_value="2", **discount))  # 0.196 is 0.20
+        approved(planned(new_value="0.20", **list_price), "current")  # what it is already
+        withdrawn = approved(planned(new_value="30", **discount))
+        lifecycle.cancel(withdrawn.pk, "carl")
+        moved_clock.to(at + 3600 * SECOND)
+        for _ in range(2):  # and again when the workers have come
+            for known_at in (None, at + 3600 * SECOND):
+                why = ledger.explain(row.pk, known_at=known_at)
+                assert (why.price, why.since) == (Decimal("0.20"), at)
+                assert why.change.id == moves.pk
             drained()
 
     def test_says_the_same_after_the_workers_have_come(self, due):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
@@ -14,6 +14,7 @@ from services.ledger.entries import COLUMNS, Entry
 from services.models import Repricing
 from services.sql import SQL
 
+MICROSECOND = timedelta(microseconds=1)
 RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
 
 
@@ -251,9 +252,10 @@ def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
     if found["price_state"] != "follows":
         return
     found["price"] = price
-    move = last_move(
-        found["service_id"], found["plan_id"], found["effective_at"], found["ruled_at"], known_at
-    )
+    since = found["effective_at"]
+    if found["change_id"] is not None:
+        since -= MICROSECOND  # a copy has one change of its instant, and another may have moved it
+    move = last_move(found["service_id"], found["plan_id"], since, found["ruled_at"], known_at)
     if move is not None:
         found.update(move._asdict())
         if move.change_id is not None:
