@@ -3,6 +3,8 @@
 And prices that are written to them by whoever sees only what is stored.
 """
 
+from dataclasses import replace
+
 import pytest
 from django.db.models import F
 
@@ -236,3 +238,34 @@ def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, 
     assert (after.price, after.price_state, after.since) == (99, "locked", before.since)
     assert ledger.total_as_of(clock()) == total
     assert stands(row)[:2] == (99, "locked")
+
+
+@pytest.mark.parametrize("back", ["revert", "cancel"])
+@pytest.mark.parametrize("edited", [False, True])
+def test_who_was_let_go_before_the_end_of_his_lock_follows_since_then(moved_clock, edited, back):
+    """Though a worker comes when the lock would have ended."""
+    row = a_subscription(service=a_service(100))
+    begin = clock() + SECOND
+    values = {"kind": "list_price", "service": row.service_id, "for_new_only": True}
+    change = scheduled(begin, new_value="150", locked_until=begin + 3600 * SECOND, **values)
+    moved_clock.to(begin + SECOND)
+    if back == "revert":
+        lifecycle.revert(change.pk, "bob", approve_too=True)
+    else:
+        lifecycle.cancel(change.pk, "bob")
+    if edited:
+        moved_clock.to(begin + 2 * SECOND)
+        Service.objects.update(full_price=120)
+    moved_clock.to(begin + 7200 * SECOND)
+    before = ledger.explain(row.pk)
+    drained()
+    after = ledger.explain(row.pk, before.at)
+    assert after == replace(before, entry_id=after.entry_id, recorded_at=after.recorded_at)
+    assert not book_check.check().differs
+    entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("effective_at", "pk")
+    assert list(entries.values_list("price", "price_state")) == [
+        (100, "follows"),
+        (100, "locked"),
+        (100, "follows"),
+        *([(120, "follows")] if edited else []),
+    ]

@@ -69,6 +69,7 @@ def named_writes() -> list[NamedStatement]:
                 "plan": plan_id,
                 "ids": ids,
                 "keeps": [],
+                "again": False,
             },
             writes=True,
         ),

@@ -46,6 +46,19 @@ FOLLOWED_SINCE = """(
 )"""
 
 
+class Keeping(NamedTuple):
+    """What followers are kept by that is still to be done or planned."""
+
+    instants: list[datetime]  # at which all who follow are kept
+    again: bool  # whether some are kept once more, by what takes back a taking back
+
+    def __bool__(self) -> bool:
+        return bool(self.instants) or self.again
+
+
+NONE_KEPT = Keeping([], False)
+
+
 class Event(NamedTuple):
     """A change of the catalogue that concerns a pair."""
 
@@ -103,7 +116,7 @@ def moved_by(
     # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
     # one whose end is still to come: it has been moved.
     ended = followers.filter(ended_at__lte=BookNow())
-    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, [])
+    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, NONE_KEPT)
     return moved + moved_too, None if moved_too else event.change_id
 
 
@@ -138,21 +151,27 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
               UNION
              SELECT effective_at FROM services_cataloguevalue
               WHERE NOT started AND for_new_only AND effective_at <= book_clock()
-                AND (service_id = %(service)s OR plan_id = %(plan)s))
+                AND (service_id = %(service)s OR plan_id = %(plan)s)),
+       EXISTS (SELECT FROM services_cataloguevalue value
+                WHERE again AND for_new_only AND effective_at <= book_clock()
+                  AND (service_id = %(service)s OR plan_id = %(plan)s)
+                  AND (NOT started OR EXISTS (
+                       SELECT FROM services_repricing
+                        WHERE finished_at IS NULL AND change_id = value.change_id)))
 """
 
 
 def _rule_at(
     service_id: int, plan_id: int, at: datetime | None
-) -> tuple[Decimal | None, bool, list[datetime]]:
+) -> tuple[Decimal | None, bool, Keeping]:
     """The rule's price at an instant (now), and whether work of just that instant is to begin.
 
-    And at which instants followers are kept by steps that are still to be done or planned.
+    And by what followers are kept that is still to be done or planned.
     """
     with connection.cursor() as cursor:
         cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
-        found: tuple[Decimal | None, bool, list[datetime]] = cursor.fetchone()
-    return found
+        price, to_begin, *keeping = cursor.fetchone()
+    return price, to_begin, Keeping(*keeping)
 
 
 def _events(service_id: int, plan_id: int) -> list[Event]:
@@ -240,6 +259,12 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
            AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at
                             WHERE kept_at > followed AND kept_at <= event.effective_at)
+           AND (NOT %(again)s OR coalesce(
+               (SELECT kept.price_state = 'follows'
+                  FROM kept_entries(owing.id, least((SELECT book_now()), ended_at))
+                       WITH ORDINALITY kept
+                 WHERE kept.effective_at <= event.effective_at
+                 ORDER BY ordinality DESC LIMIT 1), true))
            AND (event.effective_at >= came
             OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
  WHERE entry.price <> before
@@ -254,7 +279,7 @@ def _move_through(
     pair: tuple[int, int],
     price: Decimal,
     alone: bool,
-    keeps: list[datetime],
+    keeps: Keeping,
 ) -> int:
     locked = lock_rows(followers)
     if not locked:
@@ -268,7 +293,8 @@ def _move_through(
                 "service": pair[0],
                 "plan": pair[1],
                 "ids": locked,
-                "keeps": keeps,
+                "keeps": keeps.instants,
+                "again": keeps.again,
             },
         )
         entries = cursor.fetchall()

@@ -66,7 +66,8 @@ MOVED_SINCE = """
 
 # From the end of the lock on, what the rule said at each instant that the catalogue moved it, to
 # the end of the subscription, but for the time for which a change keeps it, and for the end of that
-# time: `settle_kept` enters both, in their order.
+# time: `settle_kept` enters both, in their order. A change that had kept it, and was taken back
+# before the lock's end, has let it go at that.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -76,14 +77,21 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
        'follows', started_at, ended_at, event.effective_at, (SELECT book_clock()), event.change_id
   FROM services_subscription subscription
+  LEFT JOIN LATERAL (
+       SELECT effective_at, change_id, price_state
+         FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
+              WITH ORDINALITY kept
+        WHERE kept.effective_at < %(until)s
+        ORDER BY ordinality DESC LIMIT 1) let_go ON let_go.price_state = 'follows'
+ CROSS JOIN LATERAL (SELECT coalesce(let_go.effective_at, %(until)s) AS at) since
  CROSS JOIN LATERAL (
        {
     MOVED_SINCE.format(
-        since="%(until)s", service="subscription.service_id", plan="subscription.plan_id"
+        since="since.at", service="subscription.service_id", plan="subscription.plan_id"
     )
 }
        UNION ALL
-       SELECT %(until)s, NULL, 0) event
+       SELECT since.at, let_go.change_id, 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
    AND (event.id = 0 OR
@@ -91,11 +99,12 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
         price_rule_at(subscription.service_id, subscription.plan_id,
                       event.effective_at - interval '1 microsecond'))
    AND coalesce(
-       (SELECT kept.price_state = 'follows' AND (kept.effective_at, kept.change_id)
-               IS DISTINCT FROM (event.effective_at, event.change_id)
+       (SELECT kept.price_state = 'follows'
+               AND (event.id = 0 OR (kept.effective_at, kept.change_id)
+                                    IS DISTINCT FROM (event.effective_at, event.change_id))
           FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
                WITH ORDINALITY kept
-         WHERE kept.effective_at >= %(until)s AND kept.effective_at <= event.effective_at
+         WHERE kept.effective_at >= since.at AND kept.effective_at <= event.effective_at
          ORDER BY ordinality DESC LIMIT 1), true)
  ORDER BY subscription.id, event.effective_at, event.id
 RETURNING id
