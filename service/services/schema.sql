@@ -1767,7 +1767,7 @@ BEGIN
                AND pair.service_id = new_row.service_id AND pair.plan_id = new_row.plan_id
                AND new_row.price <> CASE WHEN new_row.ended_at <= clock
                    THEN coalesce(price_rule_at(new_row.service_id, new_row.plan_id,
-                                               new_row.ended_at - interval '1 microsecond'), -1)
+                                               new_row.ended_at - interval '1 microsecond'), 0)
                    ELSE pair.price END
             RETURNING subscription.*
         )

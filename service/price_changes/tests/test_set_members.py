@@ -2,10 +2,13 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
+from price_changes.errors import ChangeError
 from price_changes.models import PriceChange, SetMember
+from price_changes.planning import recount
 from price_changes.planning.preview import listed, preview
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, drained, planned, started
@@ -66,7 +69,7 @@ LEAVES = [
 ]
 
 
-@pytest.mark.parametrize("when_moved", ["hold", "current"])
+@pytest.mark.parametrize("when_moved", ["hold", "current", "frozen"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(("filter", "leaves"), LEAVES)
 def test_who_matched_at_the_approval_is_moved(filter, leaves, late, when_moved, row, moved_clock):
@@ -89,7 +92,7 @@ def test_who_matched_at_the_approval_is_moved(filter, leaves, late, when_moved, 
     assert not change.has_members
 
 
-@pytest.mark.parametrize("when_moved", ["hold", "current"])
+@pytest.mark.parametrize("when_moved", ["hold", "current", "frozen"])
 @pytest.mark.parametrize("late", [False, True])
 def test_who_comes_to_match_is_not(late, when_moved, row, moved_clock):
     other = a_subscription(service=row.service)
@@ -168,3 +171,48 @@ def test_one_that_was_approved_before_there_were_any_finds_whom_it_finds(row, mo
     moved_clock.to(change.effective_at)
     drained()
     assert [each.price for each in Subscription.objects.order_by("pk")] == [100, 105]
+
+
+def test_who_was_counted_is_who_is_remembered(row, moved_clock, monkeypatch):
+    """A comment that is committed while somebody approves is in both or in neither."""
+    values = {"kind": "set", "filter": {"comment": "autumn"}, "adjustment": "add", "operand": 5}
+    change = planned(**values, effective_at=moved_clock.now() + HOUR)
+    count = recount.Recount.of
+
+    def slowly(change):
+        counted = count(change)
+        the_comment_goes(row)
+        a_subscription(service=row.service, comment="autumn")
+        return counted
+
+    monkeypatch.setattr(recount.Recount, "of", slowly)
+    change = approved(change, "hold")
+    moved_clock.to(change.effective_at)
+    drained()
+    change.refresh_from_db()
+    assert change.status == "applied"
+    assert [each.price for each in Subscription.objects.order_by("pk")] == [105, 100]
+
+
+@pytest.mark.parametrize("when_moved", ["hold", "frozen"])
+def test_rows_that_are_others_at_the_instant_of_the_approval_are_refused(
+    when_moved, row, moved_clock
+):
+    """The preview was of now, and a lock ends before the instant that the approval names."""
+    at = moved_clock.now() + HOUR
+    other = a_subscription(service=row.service)
+    Subscription.objects.filter(pk=other.pk).update(price_state="locked", locked_until=at)
+    values = {"kind": "set", "filter": {"price_state": "follows"}, "adjustment": "add"}
+    change = planned(**values, operand=5)
+    approve = partial(
+        lifecycle.approve, change.pk, change.fingerprint, "bob", when_moved, time_zone=None
+    )
+    with pytest.raises(ChangeError) as refused:
+        approve(effective_at=at.isoformat())
+    assert (refused.value.code, refused.value.status_code) == ("other_rows_then", 409)
+    change.refresh_from_db()
+    assert (change.status, change.has_members) == ("planned", False)
+    approve(effective_at=(at - HOUR / 2).isoformat())
+    moved_clock.to(at)
+    drained()
+    assert [price(each) for each in (row, other)] == [105, 100]

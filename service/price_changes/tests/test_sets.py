@@ -520,3 +520,25 @@ class TestAtOneInstant:
         assert stands(row)[:2] == (45, "negotiated")
         assert Plan.objects.get(pk=row.plan_id).discount_percent == 50
         assert right()
+
+
+@pytest.mark.parametrize("filter", [{}, {"price_from": "105"}])
+def test_a_set_is_not_held_for_one_that_has_ended_where_another_stands_behind_it(
+    filter, moved_clock
+):
+    """At its instant a list price changes too: who has ended pays what it ended with."""
+    service, now, hour = a_service(100), moved_clock.now(), 3600 * SECOND
+    a_subscription(service=service, started_at=now - 9 * hour, ended_at=now - hour)
+    row = a_subscription(service=service)
+    Service.objects.filter(pk=service.pk).update(full_price=110)
+    drained()
+    at = now + 2 * hour
+    values = {"kind": "set", "adjustment": "add", "operand": 5, "filter": filter}
+    change = approved(planned(**values, effective_at=at), "hold")
+    behind = {"kind": "list_price", "service": service.pk, "new_value": "200"}
+    approved(planned(**behind, effective_at=at))
+    moved_clock.to(at)
+    drained()
+    change.refresh_from_db()
+    row.refresh_from_db()
+    assert (change.status, row.price) == ("applied", 115)

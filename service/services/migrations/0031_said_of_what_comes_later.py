@@ -1,7 +1,7 @@
-"""What is said of one that has ended is said, though its service comes later in the transaction.
+"""One that has ended and is moved to a service which comes later in the transaction keeps its price.
 
-No rule says then what it paid, and so no price is the rule's: it stayed a follower, and paid what
-the service costs. Replaces `subscription_written` (0030).
+No rule says then what it would have paid there, and so its price is not the rule's: it stayed a
+follower, and paid what the service costs. Replaces `subscription_written` (0030).
 """
 
 from importlib import import_module
@@ -11,7 +11,6 @@ from django.db import migrations
 SAID = import_module("services.migrations.0029_said_when_ended")
 WRITTEN = SAID.replaced(
     import_module("services.migrations.0030_moved_followers").WRITTEN,
-    (f"{SAID.AT_END}), 0)\n", f"{SAID.AT_END}), -1)\n"),
     (
         f"AND price_now <> price_rule_at(service_id, plan_id, {SAID.AT_END})",
         f"AND price_now IS DISTINCT FROM price_rule_at(service_id, plan_id, {SAID.AT_END})",

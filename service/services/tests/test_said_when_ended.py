@@ -220,17 +220,6 @@ class TestWhatWasSaid:
         assert stands(row) == ("negotiated", 9, SAID)
         assert paid(row, now - 5 * DAY) == 9
 
-    def test_free_of_a_service_that_comes_later_in_its_transaction(self, now: datetime) -> None:
-        row = a_subscription(
-            service=Service(pk=987_654),
-            started_at=now - 9 * DAY,
-            ended_at=now - DAY,
-            price=Decimal(0),
-        )
-        Service.objects.create(pk=987_654, name="Later", full_price=100)
-        assert stands(row) == ("negotiated", 0, SAID)
-        assert paid(row, now - 5 * DAY) == 0
-
     def test_by_a_move_to_a_service_that_comes_later_in_its_transaction(
         self, ended: Subscription, now: datetime
     ) -> None:
