@@ -17,7 +17,9 @@ from services.repricing import progress
 
 @admin.register(Repricing)
 class RepricingAdmin(BookAdmin):
-    """What followed from each edit of the catalogue. To read: it is the workers who write."""
+    """The repricing that followed from each edit of the catalogue. Read-only: only workers write
+    it.
+    """
 
     list_display = ["__str__", "state", "bar", "repriced", "author", "comment", "requested_at"]
     list_select_related = ["service", "plan"]

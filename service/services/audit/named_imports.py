@@ -1,6 +1,6 @@
-"""The statements of `import_book`: what it makes of a file, finds wrong, counts, and writes.
+"""The statements of `import_book`: tables that it makes of a file, checks, counts and writes.
 
-They work on temporary tables, which are made, empty, where a statement is explained.
+They work on temporary tables, which are created empty when a statement is explained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def contradiction(column: str, key: str) -> str:
     return incoming_subscriptions.CONTRADICTION.format(column=column, key=key)
 
 
-# Each makes a table, of the file and of those before it.
+# Each makes a table from the file and the tables before it.
 MAKES: list[tuple[str, str, str, Params]] = [
     ("services of the file", "each with its list price", incoming_catalogue.SERVICES, None),
     ("plans of the file", "each with its discount", incoming_catalogue.PLANS, None),

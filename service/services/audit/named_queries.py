@@ -1,8 +1,8 @@
-"""The queries that the service lives on, each with the index that it is meant to take, and why.
+"""The most important queries, each with the index that it is meant to use, and why.
 
 The command `explain_queries` prints their plans on the book as it is, and tests/test_indexes.py
-asserts them on one of a realistic size. The statements are taken from where they run, with values
-that the book has.
+asserts them on one of a realistic size. The statements are those of the product, with values from
+the book.
 """
 
 from __future__ import annotations

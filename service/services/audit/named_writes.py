@@ -1,4 +1,4 @@
-"""Statements by which workers and repairs write: prices, ledger, totals."""
+"""Statements with which workers and repairs write prices, ledger and totals."""
 
 from __future__ import annotations
 
