@@ -211,7 +211,7 @@ class TestRepair:
             Subscription.objects.filter(external_id__endswith="4").delete()
         code, printed = check_book("--repair")
         assert code == 0
-        assert "Mended 30 prices and" in printed
+        assert "Fixed 30 prices and" in printed
         assert not book_check.check().differs
 
     def test_appends_to_the_ledger_what_the_rows_say(self):

@@ -679,7 +679,7 @@ class TestBesideWriters:
         file = tmp_path / "book.csv"
         with (
             connection.execute_wrapper(write_meanwhile),
-            pytest.raises(CommandError, match="of no one moment") as error,
+            pytest.raises(CommandError, match="several moments") as error,
         ):
             call_command("export_book", file, stderr=io.StringIO())
         assert error.value.returncode == 1
