@@ -1,5 +1,4 @@
-"""Services and plans in the admin, with the totals of their subscriptions and edits that reprice.
-"""
+"""Services and plans in the admin, with the totals of their subscriptions, and repricing edits."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ class CatalogueForm(OpenForm):
 
     def moves(self) -> bool:
         """Whether saving moves prices."""
-        before = self.initial.get(self.moves_prices)  # None for a new record, which has no subscriptions
+        before = self.initial.get(self.moves_prices)  # None if new, without subscriptions
         return before is not None and self.cleaned_data[self.moves_prices] != before
 
 
@@ -60,8 +59,7 @@ class PlanForm(CatalogueForm):
 
 
 class CatalogueAdmin(BookAdmin):
-    """Shared by services and plans: the totals of their subscriptions, and edits that reprice them.
-    """
+    """Shared by services and plans: totals of their subscriptions, and edits that reprice them."""
 
     role: str  # "service" or "plan": the name of the relation
     plans: str  # the kind of price change that moves it

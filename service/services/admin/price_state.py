@@ -30,8 +30,7 @@ HISTORY = 10  # entries on a page
 
 @dataclass(frozen=True)
 class Verb:
-    """A decision about a price: the states in which it is offered, what it asks for, what it means.
-    """
+    """A decision about a price: the states that offer it, what it asks for, what it means."""
 
     label: str
     means: str

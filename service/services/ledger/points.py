@@ -191,8 +191,7 @@ def make_next(until: datetime) -> bool:
 
 
 def make_sql(at: datetime, since: datetime | None, whole: bool = False) -> SQL:
-    """The statement that makes the point at an instant, from that at `since` or the whole ledger.
-    """
+    """The statement that makes a point at an instant, from that at `since` or the whole ledger."""
     pairs, params = pairs_sql(at, since, whole)
     return MAKE.format(pairs=pairs), (at, *params)
 

@@ -70,8 +70,7 @@ SELECT session.pid, usename, application_name, xact_start
 
 
 def oldest_writer() -> str:
-    """The session that has been writing longest, except our own, as text for a person. One query.
-    """
+    """The session, other than our own, that has been writing longest, in words. One query."""
     with connection.cursor() as cursor:
         cursor.execute(OLDEST_WRITER)
         found = cursor.fetchone()

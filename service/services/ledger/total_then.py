@@ -75,8 +75,7 @@ def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest 
 
 
 def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
-    """The statement of (amount, subscriptions, holds); `holds` is False if the point holds no more.
-    """
+    """The statement of (amount, subscriptions, holds), with False if the point holds no more."""
     given = {name: id for name, id in book_filter.given.items() if name != "state"}
     pairs, params = points.pairs_sql(instant, point.at)
     sql = TOTAL.format(

@@ -1,5 +1,4 @@
-"""Arguments that several commands share: numbers and instants, checked when parsed, and an author.
-"""
+"""Arguments that several commands share: numbers and instants, checked when parsed; an author."""
 
 import getpass
 from argparse import ArgumentParser, ArgumentTypeError

@@ -1,5 +1,4 @@
-"""The progress of a long command: one line that is rewritten on a terminal, else a line every 5 s.
-"""
+"""The progress of a long command: a line that is rewritten on a terminal, else one every 5 s."""
 
 import time
 from typing import IO, Any
