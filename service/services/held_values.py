@@ -27,7 +27,7 @@ class Finds(NamedTuple):
 
 
 def finds(change_ids: list[int]) -> dict[int, Finds]:
-    """What the values of these changes find, whether a worker has come or not. One query."""
+    """The values that those of these changes find, whether a worker has come or not. One query."""
     with connection.cursor() as cursor:
         cursor.execute(FINDS, [change_ids])
         return {change_id: Finds(*values) for change_id, *values in cursor.fetchall()}

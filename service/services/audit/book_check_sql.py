@@ -32,7 +32,7 @@ BOUNDARIES = f"""
     SELECT service_id, plan_id, at, -subscriptions, -amount, -followers, -followers_amount
       FROM services_paidboundary WHERE at > {CLOCK}
 """  # noqa: S608 - a constant, no input
-# What is missing from the stored ones, if anything is.
+# The starts and ends that are missing from the stored ones, if any.
 BOUNDARIES_MISSING = f"""
     SELECT service_id, plan_id, at, sum(subscriptions) AS subscriptions, sum(amount) AS amount,
            sum(followers) AS followers, sum(followers_amount) AS followers_amount

@@ -102,7 +102,7 @@ BY_ALL = {
        JOIN service_in_force service ON service.id = page.service_id
        JOIN plan_in_force plan ON plan.id = page.plan_id""",
 }
-# What was known at an instant does not change any more, except for what has no history: names,
+# An answer by what was known then does not change any more, except for what has no history: names,
 # comment and source are today's, and empty where they were deleted. Only a subscription that a
 # change has kept has a reason. List price and discount are those of the instant `known_at`.
 BY_KNOWN = {

@@ -1,4 +1,4 @@
-"""What each subscription paid at an instant, by the newest entry about it.
+"""The prices that subscriptions paid at an instant, each by its newest entry.
 
 Only subscriptions that had begun by then and had not ended paid.
 """

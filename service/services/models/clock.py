@@ -1,8 +1,8 @@
 """The clock of the book: the database's, and never behind what the book has recorded.
 
 The SQL function `book_clock` tells the time (migration `0019_one_clock`), and a test that needs
-another time replaces it. What is in force, due, ended or past is never decided by a host's clock,
-nor by `now()`.
+another time replaces it. No host's clock, and no `now()`, decides what is in force, due, ended or
+past.
 """
 
 from datetime import datetime

@@ -56,5 +56,5 @@ class InForceQuery(Query):
 
 class InForceQuerySet(models.QuerySet[Read]):
     def in_force(self) -> Self:
-        """All rows as they are by now, whether what is in force is copied or not. To be read only."""
+        """All rows as they are by now, whether copied by a worker or not. To be read only."""
         return type(self)(self.model, query=InForceQuery(self.model), using=self.db)

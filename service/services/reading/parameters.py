@@ -116,5 +116,5 @@ def value_of(query: QueryDict, name: str) -> str | None:
 
 
 def whole_number(text: str) -> int | None:
-    """`int()` also accepts other alphabets' digits, blanks and underscores, and may take minutes."""
+    """`int()` also accepts other alphabets' digits, blanks, underscores, and may take minutes."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None

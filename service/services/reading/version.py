@@ -58,7 +58,7 @@ class Unchanged(Exception):
 # `Seen` in SQL, for a row with the version: the digest is the one that `digest()` makes of it.
 IS_SEEN = """coalesce(NOT uncommitted
         AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)"""
-# One row about the book: whatever a statement reads only if not `seen` costs nothing if it is.
+# A row about the book: the parts of a statement that are read only if not `seen` are then free.
 BOOK = """
 SELECT version, uncommitted, {seen} AS seen FROM (SELECT {version} FROM services_subtotal) book
 """

@@ -189,9 +189,9 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
 # another one for each later change, since the price in force from then on is another: a worker may
 # come late. It owes none for a change that left its price as it was; and if several changes of one
 # instant give the same service or plan a value, only one for the last of them: it would have no
-# others if workers had come in time. Of the changes before it came, it owes the last one, from when
-# it came. If a change kept it and this was taken back, the next writer of the row has entered that
-# before this work began. A subscription that is to be kept owes nothing from then on.
+# others if workers had come in time. It owes only the last one of the changes before it came, from
+# when it came. If a change kept it and this was taken back, the next writer of the row has entered
+# that before this work began. A subscription that is to be kept owes nothing from then on.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,

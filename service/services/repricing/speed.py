@@ -28,7 +28,7 @@ class Progress:
 def progress(repricing: Repricing, now: datetime | None = None) -> Progress:
     """The progress of a repricing: 1 query, over its remaining steps.
 
-    One more for the clock if it is not finished, unless the caller gives `now`, as for several.
+    The clock takes another query if it is not finished, unless the caller gives `now`.
     """
     steps = [step for step in repricing.steps.all() if step.kind == PRICE]  # prefetched in lists
     remaining = sum(max(0, step.subscriptions - step.checked) for step in steps)
