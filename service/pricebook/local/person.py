@@ -1,4 +1,4 @@
-"""A person at a browser: logs in, fills in forms, follows links. Only the standard library."""
+"""A simulated person at a browser, who logs in, fills in forms and follows links."""
 
 import http.cookiejar
 import json
@@ -13,7 +13,9 @@ from pricebook.local.home import Fault
 
 
 class Person:
-    """Reads the API with a key, and fills in the admin's forms as a browser sends them."""
+    """Reads the API with a key, and sends the admin's forms as a browser does; standard library
+    only.
+    """
 
     def __init__(self, address: str, key: str) -> None:
         self.address = address
@@ -28,7 +30,7 @@ class Person:
             f"{self.address}/api/subscriptions/{query}",
             headers={"Authorization": f"Api-Key {self.key}"},
         )
-        # JSON numbers as they are written: a float would not be exact to the cent.
+        # JSON numbers are read as they are written: a float would not be exact to the cent.
         found: dict[str, Any] = json.loads(self.open(request), parse_float=Decimal)
         return found
 
@@ -39,7 +41,7 @@ class Person:
         self.submit("/admin/login/", username=user, password=password)
 
     def change(self, model: str, name: str, **fields: object) -> None:
-        """Find it in the admin's list, open its form, change fields, save."""
+        """Find a record in the admin's list, open its form, change fields, save."""
         path = f"/admin/services/{model}/"
         links = Links(self.open(self.address + path + "?" + urllib.parse.urlencode({"q": name})))
         found = [link for link in links.hrefs if link.partition("?")[0].endswith("/change/")]
@@ -127,7 +129,7 @@ class Links(HTMLParser):
 
 
 class Errors(HTMLParser):
-    """What stands in the page's lists of errors."""
+    """The text of a page's lists of errors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
