@@ -88,9 +88,7 @@ class PriceChanges(Protocol):
         """A condition in SQL: a change of a set has come, and not all of its rows are moved."""
 
     def waiting_since(self) -> SQL:
-        """A statement of the earliest instant of a change whose instant has come and that is not
-        started.
-        """
+        """A statement of the earliest instant of the changes that have come and are not started."""
 
     def start_due(self) -> bool:
         """Start every change whose instant has come; False if it had to give way to a lock."""

@@ -67,9 +67,9 @@ def make_points(**kwargs: Any) -> None:
 
 @shared_task(base=DatabaseTask)
 def check_book(**kwargs: Any) -> None:
-    """Prove price = rule and total = rows; what differs is logged as an error.
+    """Prove price = rule and total = rows; a difference is logged as an error.
 
-    The home page shows what it has found.
+    The home page shows the result.
     """
     report = book_check.check()
     book_check.remember(report)

@@ -80,7 +80,7 @@ def tables_of(configs: Iterable[AppConfig]) -> set[str]:
     return {model._meta.db_table for model in models}
 
 
-# --- What the migrations create ---------------------------------------------------------------
+# --- The objects that migrations create -------------------------------------------------------
 
 
 class Thing(NamedTuple):
@@ -138,7 +138,7 @@ def _sql_of(operations: Iterable[Any]) -> Iterator[str]:
                 yield statement if isinstance(statement, str) else statement[0]
 
 
-# --- What PostgreSQL has ----------------------------------------------------------------------
+# --- The objects that PostgreSQL has ----------------------------------------------------------
 
 
 class Standing(NamedTuple):

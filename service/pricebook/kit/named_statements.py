@@ -74,5 +74,5 @@ SOURCES: list[Callable[[], list[NamedStatement]]] = []
 
 
 def named_statements() -> list[NamedStatement]:
-    """All of them, with values from the book. A few queries for each app."""
+    """The statements of all apps, with values from the book. A few queries for each app."""
     return [statement for source in SOURCES for statement in source()]

@@ -6,7 +6,7 @@ and commands, which never import that, have none.
 
     GET             READ_TIMEOUT, for each statement
     GET, long_read  LONG_READ_TIMEOUT, where reading much is what was asked for
-    POST            none: a write takes what it takes, and half of it is none
+    POST            none: a write takes as long as it takes, and half of one is useless
 """
 
 from __future__ import annotations

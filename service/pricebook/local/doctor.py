@@ -71,7 +71,7 @@ def checked(check: object, text: str) -> Finding:
     return Finding("✓", text)
 
 
-# What is installed ------------------------------------------------------------------------------
+# The installation -------------------------------------------------------------------------------
 
 
 def environment() -> Iterator[Finding]:
@@ -137,7 +137,7 @@ def directory(home: Home) -> Iterator[Finding]:
         yield Finding("✓", f"sockets in {sockets} ({length} of {LONGEST_SOCKET_DIRECTORY} bytes)")
 
 
-# What runs --------------------------------------------------------------------------------------
+# The running processes --------------------------------------------------------------------------
 
 
 def embedded_postgres(home: Home) -> Iterator[Finding]:

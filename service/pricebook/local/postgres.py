@@ -59,7 +59,7 @@ class Postgres:
     def conninfo(self, user: str = ROLE, database: str = DATABASE) -> str:
         return f"host={self.home.sockets} port=5432 user={user} dbname={database}"
 
-    # What runs ----------------------------------------------------------------------------------
+    # The running server -------------------------------------------------------------------------
 
     def pid_file(self) -> list[str]:
         with contextlib.suppress(OSError):

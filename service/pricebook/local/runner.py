@@ -138,7 +138,7 @@ class Runner:
                     print(f"pricebook: making {server.name} ready (once)", file=sys.stderr)
                 server.start()
 
-    # What is run --------------------------------------------------------------------------------
+    # Running programs ---------------------------------------------------------------------------
 
     def environment(
         self, *, database: str | None = None, broker: int = BROKER, cache: int = CACHE

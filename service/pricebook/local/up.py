@@ -136,7 +136,7 @@ def launchers(home: Home) -> dict[Process, str]:
     return found
 
 
-# One `up` a home ---------------------------------------------------------------------------------
+# Only one `up` for each home ---------------------------------------------------------------------
 
 
 def status_file(home: Home) -> Path:

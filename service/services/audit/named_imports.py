@@ -94,7 +94,7 @@ WRITES = [
 
 
 def named_imports() -> list[NamedStatement]:
-    """All of them, under names that begin with "import". No query."""
+    """All statements of an import, under names that begin with "import". No query."""
     tables: list[tuple[str, Params]] = [(incoming_subscriptions.INCOMING, None)]
 
     def named(

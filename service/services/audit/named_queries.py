@@ -32,7 +32,7 @@ CLIENTS = "GET /api/clients/"
 
 
 def named_queries() -> list[NamedStatement]:
-    """All of them, with the values of a subscription from the middle of the book (5 queries)."""
+    """All these queries, with values of a subscription from the middle of the book (5 queries)."""
     example = examples()
     middle, comment, email = example.middle, example.comment, example.email
     source, external_id = example.source, example.external_id

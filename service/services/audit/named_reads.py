@@ -1,4 +1,4 @@
-"""Statements that read the book, beside those of `named_queries` whose plans are asserted."""
+"""Other statements that read the book than those of `named_queries`, whose plans are asserted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = 100
 
 
 def named_reads() -> list[NamedStatement]:
-    """All of them (5 queries)."""
+    """All statements of this module (5 queries)."""
     example = examples()
     return [*_lists(example), *_catalogue(example), *_ledger(example), *_others(example)]
 

@@ -18,7 +18,7 @@ REPRICE = "workers: reprice"
 
 
 def named_writes() -> list[NamedStatement]:
-    """All of them (5 queries)."""
+    """All statements of this module (5 queries)."""
     example = examples()
     service_id, plan_id = example.pair
     ids, at = [example.middle.pk], example.middle.started_at

@@ -2,10 +2,10 @@
 
     facts ─▶ triggers note what changes the past ─▶ services_backdated ─┐
       │                                                                ▼
-      └─▶ `make` ─▶ services_point: of each (service, plan) the followers, and what others pay
+      └─▶ `make` ─▶ services_point: for each (service, plan) the followers, and what others pay
                         │
     `total_then` at t = the last point before t that still holds
-                      + what those pay at t whom a fact touches between − what they paid there
+                      + what subscriptions touched by facts between pay at t − what they paid there
 
 A point keeps no price of a follower: that is the rule's at t, looked up once for each service and
 plan. So a list price that moves for a million subscriptions adds no cost to a point or a total.

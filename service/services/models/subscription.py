@@ -65,7 +65,7 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
         )
 
     def with_rule_price(self) -> Self:
-        """Annotate `rule_price`: what the catalogue says now (joins service and plan)."""
+        """Annotate `rule_price`, the rule's price by the catalogue (joins service and plan)."""
         return self.annotate(rule_price=RulePrice("service__full_price", "plan__discount_percent"))
 
     def mispriced(self) -> Self:

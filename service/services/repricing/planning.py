@@ -13,7 +13,7 @@ from services.repricing.movers import COMMENT, PRICE
 
 
 def plan_due() -> bool:
-    """Split repricings that are new into steps, and close those whose steps are all done.
+    """Split new repricings into steps, and close those whose steps are all done.
 
     One query when there are none. False when another worker plans for longer than LOCK_TIMEOUT: the
     caller has to try again, or would leave steps that nobody has been woken for.

@@ -228,7 +228,7 @@ class Command(BaseCommand):
             f" of {amount}, of which nothing was paid."
         )
 
-    # --- What is printed ------------------------------------------------------------------
+    # --- Printing -------------------------------------------------------------------------
 
     def write(self, lines: Iterable[str]) -> None:
         for line in lines:
