@@ -65,9 +65,7 @@ class Chunk:
 
 class PriceChanges(Protocol):
     def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
-        """Statements of the ids that scheduled changes would move: one for each change (None), or
-        of one.
-        """
+        """Statements of the ids that scheduled changes would move: of each (None), or of one."""
 
     def describe(self, change_id: int) -> Change | None:
         """A change, described for an explanation of a price."""

@@ -99,9 +99,7 @@ class BookAdmin(ModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
-        """Sentences about what uses these records and keeps them from being deleted; not a list of
-        it.
-        """
+        """Sentences about what uses these records and keeps them from being deleted."""
         return []
 
     def get_deleted_objects(

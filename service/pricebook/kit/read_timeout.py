@@ -90,9 +90,7 @@ class ReadTimeoutMiddleware:
 
 
 class Lifted:
-    """Lifts the bound of a session before its first statement; without a statement it costs
-    nothing.
-    """
+    """Lifts the bound of a session before its first statement; without one it costs nothing."""
 
     session: Any = None
 

@@ -67,9 +67,7 @@ class Home:
         return Path(f"/tmp/pricebook-{os.geteuid()}-{self.digest}")  # noqa: S108 - owner checked below
 
     def make_sockets(self) -> None:
-        """Make the directory of the sockets. Anybody can write to /tmp: one there must be ours
-        alone.
-        """
+        """Make the directory of the sockets; in /tmp, where anybody can write, it must be ours."""
         with contextlib.suppress(FileExistsError):
             self.sockets.mkdir(mode=0o700)
         status = self.sockets.lstat()
@@ -88,9 +86,7 @@ class Home:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """The lock for one start or stop of the servers at a time. The kernel frees it if we are
-        killed.
-        """
+        """Lets the servers start or stop one at a time. The kernel frees it if we are killed."""
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A simulated person at a browser, who logs in, fills in forms and follows links."""
+"""A simulated person at a browser: logs in, sends forms. It needs only the standard library."""
 
 import http.cookiejar
 import json
@@ -13,9 +13,7 @@ from pricebook.local.home import Fault
 
 
 class Person:
-    """Reads the API with a key, and sends the admin's forms as a browser does; standard library
-    only.
-    """
+    """Reads the API with a key, and fills in the admin's forms as a browser sends them."""
 
     def __init__(self, address: str, key: str) -> None:
         self.address = address

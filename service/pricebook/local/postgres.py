@@ -173,9 +173,7 @@ class Postgres:
                     raise
 
     def give_data_to(self, owner: int) -> None:
-        """Give the data to its owner: a container or another kernel may have made it for another
-        one.
-        """
+        """Give the data to this owner: a container or another kernel may have had another one."""
         if os.geteuid() == 0 and self.data.stat().st_uid != owner:
             for directory, _, files in os.walk(self.data):
                 for path in [directory, *(os.path.join(directory, file) for file in files)]:
@@ -268,9 +266,7 @@ def open_log(path: Path):  # type: ignore[no-untyped-def]  # the type of a file 
 
 
 def unprivileged() -> tuple[list[str], int]:
-    """A command prefix to start PostgreSQL, which refuses to run as root, and the owner of its
-    files.
-    """
+    """A prefix to start PostgreSQL, which refuses to run as root, and the owner of its files."""
     if os.geteuid() != 0:
         return [], os.geteuid()
     # In a user namespace root only looks like another user, and the files stay root's.

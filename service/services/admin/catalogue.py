@@ -23,9 +23,7 @@ from services.repricing import catalogue_edit
 
 
 class CatalogueForm(OpenForm):
-    """The form of a service or a plan; an edit may stamp a comment on the subscriptions it
-    reprices.
-    """
+    """The form of a service or plan; an edit may stamp a comment on subscriptions it reprices."""
 
     moves_prices: str  # the field
 

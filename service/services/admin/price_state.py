@@ -104,9 +104,7 @@ class PriceForm(forms.Form):
 
 
 class PricePages:
-    """A mixin for the admin of subscriptions: the parts around its form, and the pages of the
-    verbs.
-    """
+    """A mixin for the admin of subscriptions: parts around its form, and the verbs' pages."""
 
     change_form_outer_before_template = "services/subscription_price.html"
     change_form_outer_after_template = "services/subscription_history.html"
@@ -178,9 +176,7 @@ def _verbs(subscription: Subscription) -> dict[str, Verb]:
 
 
 def _history(subscription_id: int, before: str) -> dict[str, Any]:
-    """A page of a subscription's entries older than entry `before`, newest first, by keyset. One
-    query.
-    """
+    """A page of entries older than entry `before`, newest first, by keyset. One query."""
     limit = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     found = list(
         WholeLedger.objects.raw(

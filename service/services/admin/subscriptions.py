@@ -106,9 +106,7 @@ FILTERS_OF_SET = {
 
 
 def set_query(query: QueryDict) -> str | None:
-    """The list's filters as a query for the form that plans a change; None if it can't express
-    them.
-    """
+    """The list's filters for the form that plans a change; None if it can't express them."""
     asked = {name: values for name, values in query.lists() if values != [""]}
     kept = {}
     for name in [name for name in asked if name not in ("p", "o", "e")]:

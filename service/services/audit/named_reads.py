@@ -1,4 +1,4 @@
-"""Other statements that read the book than those of `named_queries`, whose plans are asserted."""
+"""Statements that read the book, other than those of `named_queries`, whose plans are asserted."""
 
 from __future__ import annotations
 

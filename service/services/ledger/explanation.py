@@ -217,9 +217,7 @@ def describe_change(change_id: int) -> Change:
 
 
 def pending_changes(subscription_id: int) -> list[PendingChange]:
-    """The changes scheduled for a subscription, in the order of their instants. Queries: see the
-    hooks.
-    """
+    """The changes scheduled for a subscription, by their instants. Queries: see the hooks."""
     return price_changes().pending(subscription_id)
 
 

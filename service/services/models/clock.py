@@ -12,9 +12,7 @@ from django.db.models import Func
 
 
 class Clock(Func):
-    """The instant at which it is evaluated: for writers, who ask for it after they have their
-    locks.
-    """
+    """The instant at which it is evaluated: for writers, who ask for it after their locks."""
 
     function = "book_clock"
     output_field = models.DateTimeField()

@@ -53,9 +53,7 @@ class Pending:
         return self._condition(MOVED_ONE)
 
     def condition_in_stretch(self) -> Q:
-        """A condition on rows of a stretch that has the table's name: all at once, as it has no
-        index.
-        """
+        """A condition on rows of a stretch with the table's name: all at once, without an index."""
         return self._condition(MOVED)
 
     def _condition(self, moved: str) -> Q:

@@ -80,9 +80,7 @@ def is_seen(seen: Seen | None) -> SQL:
 
 
 def version_of(version: str | None, uncommitted: bool, seen: bool) -> str | None:
-    """The version in a row of `book_as_seen`; None if no other reader will see it. Raises
-    Unchanged.
-    """
+    """The version in a row of `book_as_seen`; None if no other reader will see it, or Unchanged."""
     if seen:
         raise Unchanged(version)
     return None if uncommitted else version

@@ -22,9 +22,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of an export. `moved`: the book changed meanwhile, so the file mixes several
-    moments.
-    """
+    """The result of an export. `moved`: the book changed meanwhile, so the file mixes moments."""
 
     subscriptions: int
     moved: bool

@@ -74,9 +74,7 @@ Progress = Callable[[str, int, int | None], None]  # what is done, rows done, ro
 
 @dataclass(frozen=True)
 class Imported:
-    """The result of an import. `total` is the whole book's, after it; `paid` is the part that is
-    paid.
-    """
+    """The result of an import. `total` is the whole book's, after it; `paid` is its paid part."""
 
     subscriptions_new: int
     subscriptions_changed: int

@@ -84,9 +84,7 @@ def groups_of(query: QueryDict) -> list[str]:
 
 
 def too_much_summed(error: NotServed, wanted: BookFilter) -> BadParameter:
-    """The error, with the filter that makes it too much: never one that an index or subtotal
-    serves.
-    """
+    """The error, with the filter that is too much: never one that an index or subtotal serves."""
     given = [
         name for name in wanted.given if name not in access_paths.CATALOGUE | access_paths.INDEXED
     ]
