@@ -1,4 +1,4 @@
-"""The facts of the catalogue: how approvals, cancellations and reverts write and read them.
+"""The facts of the catalogue: written by approvals, cancellations and reverts; and their readers.
 
 Every writer holds the exclusive lock of the service or plan, so that ids are in the order of
 writing; triggers write plain edits, under the same lock.
@@ -26,8 +26,7 @@ class ValueInForce(NamedTuple):
 
 
 def value_at(role: str, id: int, at: datetime | None = None) -> Decimal | None:
-    """The list price of a "service", or discount of a "plan", in force at an instant (default:
-    now).
+    """The list price of a "service", or the discount of a "plan", in force at an instant (now).
 
     None where there is no such service or plan. One query.
     """

@@ -168,8 +168,7 @@ def one_as_of(
     seen: Seen | None = None,
     known_at: datetime | None = None,
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """A subscription as `page_as_of` shows it (None if it was not there then), and the book's
-    version.
+    """A subscription as `page_as_of` shows it (None if it was not there then), and the version.
 
     One query. Unchanged in the same case.
     """

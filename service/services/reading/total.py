@@ -10,7 +10,7 @@ total by service, plan and plan type is a sum over a few hundred of their rows. 
 a client, of a source, of a comment) needs the subscriptions, so it is summed once and kept in the
 cache with its version of the book:
 
-    PRICE_CACHE_NAME : filter → version of the book, total, its paid part
+    PRICE_CACHE_NAME : filter  →  version of the book, total, its paid part
 
 **Why a cached total can't be stale.** A reader hands the version that the cache has to the
 database, and the statement that reads the book's version sums the rows unless it is the same, in

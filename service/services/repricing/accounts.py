@@ -143,8 +143,7 @@ UPDATE services_repricing work
 
 
 def correct(subscription_ids: Collection[int], after: int) -> None:
-    """Count rows as moved by the changes under which they got entries with ids greater than
-    `after`.
+    """Count rows as moved by the changes whose entries of them have ids greater than `after`.
 
     Only for changes that have counted the row as skipped. Once for each entry. One query.
     """
@@ -156,8 +155,7 @@ def correct(subscription_ids: Collection[int], after: int) -> None:
 def wait_for_counts(step: RepricingStep) -> None:
     """Hold the pair's chunks of the catalogue until the commit, because they count our rows.
 
-    For a set that was paused, and enters what has come since; called before it writes a row. One
-    query.
+    For a set that was paused, and enters what has come since; before it writes a row. One query.
     """
     others = RepricingStep.objects.exclude(repricing__kind=Repricing.Kind.ROWS).filter(
         kind=RepricingStep.Kind.PRICE, service_id=step.service_id, plan_id=step.plan_id

@@ -33,8 +33,7 @@ def stamp(seconds: float = 60.0) -> int:
 def start_due() -> tuple[bool, datetime | None]:
     """Start all that has fallen due by the clock; False if a part of it gave way to a lock.
 
-    Also the instant of a set that waits to be listed: work that came into force after it has to
-    wait.
+    Also the instant of a set that waits to be listed: work of later instants has to wait.
     """
     started = price_changes().start_due()
     up_to = None if started else price_changes().set_waits_since()

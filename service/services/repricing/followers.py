@@ -65,7 +65,7 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
 def moved_by(
     rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True
 ) -> tuple[int, int | None]:
-    """Like `move`; also returns the change, if each row has got the entry of that change alone.
+    """Like `move`; also return the change, if each row has got the entry of that change alone.
 
     The ledger gets an entry for each change that fell due, though the row is written once. `alone`:
     no step of the pair is done at the same time.
