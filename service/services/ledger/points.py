@@ -116,7 +116,7 @@ def check() -> datetime | None:
 
 
 def check_sql(at: datetime) -> SQL:
-    """A statement: how many pairs of a point differ from the whole ledger; 0 if it holds no more."""
+    """A statement: how many pairs of a point differ from the ledger; 0 if it holds no more."""
     pairs, params = pairs_sql(at, None, whole=True)
     return DIFFERING.format(of_point=OF_POINT, pairs=pairs), (at, *params, at)
 

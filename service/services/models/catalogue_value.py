@@ -7,8 +7,7 @@ from services.models.clock import Clock
 
 
 class CatalogueValue(models.Model):
-    """A list price or discount, and the instant from which it is in force, or from which it is
-    undone.
+    """A list price or discount with the instant from which it is in force; or the undoing of one.
 
     It is a fact, which stays. In force at t is the value with the greatest (effective_at, id) not
     after t that is neither held nor undone at t. Ids are drawn under the lock of the service or

@@ -5,8 +5,7 @@ from django.db import models
 
 
 class Point(models.Model):
-    """The total paid at an instant: for each (service, plan) the number of followers, and the
-    others.
+    """The total at an instant: for each (service, plan) the number of followers, and the others.
 
     The arrays have an element for each (service, plan). Followers pay the rule's price in force at
     the instant that is asked for, so it is not kept here. `ledger/points.py` makes points and reads
@@ -28,8 +27,7 @@ class Point(models.Model):
 
 
 class Backdated(models.Model):
-    """A note that something was recorded which changes who paid, or what, from an earlier instant
-    on.
+    """Notes from which earlier instant on a recorded fact changes who paid, or what.
 
     Triggers write it (migration `0028_points`) in the transaction of the fact. Points from
     `since` on don't hold any more, until they are made anew.
