@@ -59,8 +59,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def open_changes() -> list[PriceChange]:
-    """Price changes that are running, paused, held or scheduled, each with a sentence and its
-    progress.
+    """Price changes that run, are paused, held or scheduled, with their sentence and progress.
 
     Up to seven queries: for the changes, what the scheduled ones find, their repricings, their
     steps, and the names of services, plans and clients.

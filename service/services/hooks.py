@@ -76,7 +76,7 @@ class PriceChanges(Protocol):
     def waiting_for(
         self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
-        """The changes that have come by an instant (now) and are not fully in its figures; in
+        """The changes that have come by an instant (now), and are not fully in its figures, in
         order.
 
         By what is known now, or by what was known at an instant.

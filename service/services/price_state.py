@@ -73,8 +73,7 @@ def release(subscription_id: int, author: str) -> Subscription:
 def negotiate(
     subscription_id: int, price: Decimal | int | str, reason: str, author: str
 ) -> Subscription:
-    """Give a subscription its own price from now on, in the deployment's currency, exact to the
-    cent.
+    """Give a subscription its own price from now on, in the deployment's currency, to the cent.
 
     `PriceStateError` for a price that is no number, negative, too high or finer than a cent, for
     a missing or too long reason, for a subscription that has ended or is not there. Five queries.

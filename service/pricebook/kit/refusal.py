@@ -4,8 +4,7 @@ from typing import Any
 
 
 class Refusal(Exception):
-    """Something can't be done, and nothing was: `detail` says why, with which value, and how to fix
-    it.
+    """Something can't be done, and nothing was: `detail` has the reason, the value and the fix.
 
     `status_code` is HTTP's: 400 for input that can't be used, 403 without permission, 404 for what
     does not exist, 409 for what a state does not allow. `about` names what it is about

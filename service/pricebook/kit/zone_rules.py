@@ -45,9 +45,7 @@ def use_pinned() -> None:
 
 
 def first_difference(name: str) -> Difference | None:
-    """The first difference of our rules from PostgreSQL's, in eleven years from a year ago. One
-    query.
-    """
+    """The first difference of our rules from PostgreSQL's, a year back to ten ahead. One query."""
     first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - BEFORE
     last = first + BEFORE + AHEAD
     ours = _transitions(ZoneInfo(name), first, last)

@@ -53,8 +53,7 @@ def only_demo(runner: Runner) -> Iterator[None]:
 
 
 def a_port(serve: bool) -> socket.socket:
-    """The port that was asked for, or if it is taken the next free one; not if people are to use
-    it.
+    """The port that was asked for; if it is taken, the next free one, but not for people to use.
 
     It is held until the socket is closed.
     """

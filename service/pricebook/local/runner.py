@@ -82,8 +82,7 @@ class Runner:
             os.close(self.lease)
 
     def fork_guard(self) -> tuple[int, int]:
-        """Start a process that outlives us: when its pipe closes, because we left or died, it
-        leaves.
+        """Start a process that outlives us: it leaves when its pipe closes, as we left or died.
 
         It shares our lease, so there is no moment in which nobody holds it.
         """

@@ -62,8 +62,7 @@ class TooManyGroups(Exception):
 def totals(
     book_filter: BookFilter, by: list[str], seen: Seen | None = None
 ) -> tuple[list[Row], Total, str | None]:
-    """The totals paid by all that match, by service, plan, plan type (`by`, in this order), and of
-    all.
+    """Totals paid by all that match: by service, plan, plan type (`by`, in this order), and of all.
 
     Also the version of the book, if the answer depends on nothing else. One query, hence one
     snapshot; groups in which nobody pays are left out. A filter by anything but service, plan and

@@ -22,7 +22,9 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of an export. `moved`: the book changed meanwhile, so the file mixes moments."""
+    """The result of an export. `moved`: the book changed meanwhile, so the file is not of one
+    moment.
+    """
 
     subscriptions: int
     moved: bool

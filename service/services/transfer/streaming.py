@@ -76,8 +76,7 @@ def errors_are_json(request: Request) -> None:
 
 
 def answer(request: Request) -> StreamingHttpResponse:
-    """Stream the lines of all that match. A request is refused before the first byte, or not at
-    all.
+    """Stream the lines of all that match. Refusals come before the first byte.
 
     One query now, one for each further chunk while it is sent.
     """

@@ -40,8 +40,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
 
 
 def instants_of(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, datetime | None]:
-    """The instant that is asked for, and the one by whose known facts to answer (None: by all
-    facts).
+    """The instant asked for, and the one by whose known facts to answer (None: by all facts).
 
     `known_at` alone asks for that instant. BadParameter for a bad value, and if more may yet be
     recorded as of `known_at`. One query with `known_at`, otherwise none.

@@ -112,7 +112,7 @@ class ExplanationSerializer(serializers.Serializer):
     price_state = serializers.ChoiceField(Subscription.PriceState.choices)
     locked_until = serializers.DateTimeField(allow_null=True)
     price_reason = serializers.CharField(
-        help_text="Why it is locked or negotiated; only for the newest entry, without known_at."
+        help_text="Why it is locked or negotiated; a person's reason only of the newest entry, now."
     )
     since = serializers.DateTimeField(help_text="From when this is in force.")
     recorded_at = serializers.DateTimeField()
