@@ -1,4 +1,4 @@
-"""What the documentation names exists: files, commands, addresses, tests."""
+"""The files, commands, addresses and tests that the documentation names exist."""
 
 import ast
 import functools

@@ -57,14 +57,14 @@ class TestFiles:
         assert files()[label] == live()[label], "run ./pricebook manage write_schema"
 
     def test_hide_nothing_that_the_suite_changes(self):
-        """What `migrated` undoes is no migration's, or it would undo that too."""
+        """`migrated` must not undo what a migration does."""
         for path in settings.BASE_DIR.glob("*/migrations/*.py"):
             text = path.read_text(encoding="utf-8").lower()
             assert "autovacuum_enabled" not in text, path
             assert "disable trigger" not in text, path
 
     def test_have_each_function_once(self):
-        """Of its app, by the rule of live_schema."""
+        """Each function is in the file of its app, by the rule of live_schema."""
         there = execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
             " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')"

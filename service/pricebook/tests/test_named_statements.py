@@ -175,7 +175,7 @@ class TestCommand:
 
 
 def modules() -> Iterator[str]:
-    """Of our apps; without tests, migrations, and the runner of the servers."""
+    """The modules of our apps, without tests, migrations, and the runner of the servers."""
     for app in our_apps():
         for each in pkgutil.walk_packages([app.path], f"{app.name}."):
             if not re.search(r"\.(tests|migrations|local)\b", each.name):

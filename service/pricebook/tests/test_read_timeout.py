@@ -134,7 +134,7 @@ class TestWrite:
 
 
 class TestProcess:
-    """Who has a bound: the web server, and nobody else."""
+    """Only the web server has a bound."""
 
     def shows(self, first_import):
         show = (

@@ -16,7 +16,7 @@ import psycopg
 from conftest import until
 from django.db import connection
 
-# What a person types.
+# The statements that a person types.
 MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
 CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment) VALUES "
 

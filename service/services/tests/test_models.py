@@ -36,7 +36,7 @@ def totals():
 
 
 def write_sql(instance, column, value):
-    """What psql would write: values that Django's fields don't let through."""
+    """Write as psql would, with values that Django's fields don't accept."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {instance._meta.db_table} SET {column} = %s WHERE id = %s",

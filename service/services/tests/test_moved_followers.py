@@ -228,7 +228,7 @@ class TestAnotherChange:
 def test_who_was_let_go_and_moved_since_is_kept_again_whoever_came_when(
     service: Service, late: bool
 ) -> None:
-    """Of several that are due at once each has an entry; what a follower pays is no word on it."""
+    """Each of several changes due at once has an entry; a follower's price does not show it."""
     row = a_subscription(service=service)
     change = applied(
         planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)

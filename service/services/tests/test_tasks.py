@@ -15,8 +15,8 @@ from services import tasks
 from services.models import Repricing, Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
 
-# What a request may lose to a broker that doesn't answer, beside whatever else the machine does;
-# without our limits it would lose more, as the last test here shows.
+# The seconds that a request may lose to a broker that doesn't answer, on a busy machine; without
+# our limits it would lose more, as the last test here shows.
 PATIENCE = 1.5
 
 

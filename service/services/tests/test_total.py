@@ -218,7 +218,7 @@ class TestCache:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {VERSION} FROM services_subtotal")
             before = cursor.fetchone()
-            # What dropping the table, restoring it and emptying it have in common: another file.
+            # Dropping the table, restoring it and emptying it all give it another file.
             cursor.execute("TRUNCATE services_subtotal")
             cursor.execute("INSERT INTO services_subtotal (changes) VALUES (1)")
             cursor.execute(f"SELECT {VERSION} FROM services_subtotal")

@@ -145,7 +145,7 @@ def get_all(url: str | None) -> list[dict[str, Any]]:
 
 
 def a_row_of_each() -> dict[str, Subscription]:
-    """Of one client, service and plan: ended, active, ending in an hour, upcoming, and a period."""
+    """Rows of one client, service and plan: ended, active, ending, upcoming, and a period."""
     client, phone, plan, now = a_client(), a_service(50), a_plan(), book_clock()
     dates: dict[str, dict[str, datetime]] = {
         "ended": {"started_at": now - 300 * DAY, "ended_at": now - 100 * DAY},
@@ -269,7 +269,7 @@ class TestAnInstantThatPasses:
 
 @pytest.mark.django_db(transaction=True)
 class TestVersion:
-    """What was told before a start or an end is not confirmed after it."""
+    """An answer from before a start or an end is not confirmed after it."""
 
     def paths(self, row: Subscription) -> list[str]:
         return [
