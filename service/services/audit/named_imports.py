@@ -83,7 +83,7 @@ WRITES = [
     ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),
     (
         "find the clients",
-        "puts the book's ids to the file's clients",
+        "gives the file's clients their ids in the book",
         incoming_catalogue.FIND_CLIENTS,
     ),
     ("list prices", "moves those that differ (--update)", incoming_catalogue.UPDATE_SERVICES),

@@ -74,7 +74,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "count a chunk",
-            "what a change of the catalogue says of its rows: moved, or why not",
+            "the counts of a change of the catalogue: rows moved, and others by reason",
             REPRICE,
             accounts.COUNT,
             {
@@ -97,7 +97,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "correct a count",
-            "of a change that had skipped a row which it has moved, as is known now",
+            "for a change that had counted a row as skipped which it has moved",
             REPRICE,
             accounts.CORRECT,
             {"ids": ids, "after": 0},
@@ -105,7 +105,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "keep prices, late",
-            "locks who has an entry since a change for new subscriptions, and followed at it",
+            "locks rows with an entry since a change for new subscriptions, which followed at it",
             REPRICE,
             keeping.KEEP_LATE,
             {"ids": ids, "change": 0, "price": 1, "until": None, "why": "Price change 0"},
@@ -121,7 +121,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "release locks that have ended",
-            "entries of what was to be paid since the end",
+            "entries of the prices since the lock's end",
             REPRICE,
             lock_ends.RELEASED,
             {"until": at, "ids": ids},
@@ -165,7 +165,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "repair the ledger",
-            "an entry for each row that went around it",
+            "an entry for each row that bypassed it",
             "check_book --repair",
             book_check_sql.MEND_LEDGER,
             [ids],
