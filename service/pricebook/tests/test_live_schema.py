@@ -1,4 +1,4 @@
-"""schema.sql says what stands in the migrated database: all of it, and nothing else."""
+"""schema.sql has all that is in the migrated database, and nothing else."""
 
 import io
 import re
@@ -224,7 +224,7 @@ class TestCommand:
 
 class TestMigrations:
     def test_say_what_was_replaced(self):
-        """Each that creates what stands no more, or not as it says, names it; and nothing else."""
+        """A migration names what it creates that was dropped or replaced later; nothing else."""
         newest = {each.thing: (each.app, each.migration) for each in live_schema.created()}
         there = {("FUNCTION", name, "") for (name,) in execute("SELECT proname FROM pg_proc")}
         there |= {

@@ -50,7 +50,7 @@ def bound(transactional_db, settings):
 
 @contextmanager
 def slow(table="services_subscription"):
-    """Whoever reads the table waits, as for one that takes long to read."""
+    """Readers of the table wait, as for one that takes long to read."""
     with a_person() as person:
         person.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield person

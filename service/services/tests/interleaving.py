@@ -118,7 +118,7 @@ class Pause:
 
 @contextmanager
 def replaced(function: str, mutate: Callable[[str], str]) -> Iterator[None]:
-    """Another definition of a database function, for the length of a block."""
+    """Replace a database function by another definition, for the length of a block."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_functiondef(%s::regproc)", [function])
         original = cursor.fetchone()[0]

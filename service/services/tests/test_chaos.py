@@ -122,7 +122,7 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
             service.full_price = 1000 + number
             service.save()
             took = time.monotonic() - began
-            # In the database it stands already, with the work that follows.
+            # It is in the database already, with the work that follows.
             assert Service.objects.get(pk=service.pk).full_price == 1000 + number
             assert Repricing.objects.filter(new_value=1000 + number).exists()
         finally:

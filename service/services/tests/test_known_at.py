@@ -227,7 +227,7 @@ def workers_come(book):
     drained()
 
 
-# Each changes what is answered of some instant, but time and workers, of whom nobody hears.
+# Each of these changes the answer for some instant; time and workers change none.
 FACTS = [
     [another_comes],
     [another_comes_with_a_past],

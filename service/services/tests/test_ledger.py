@@ -59,7 +59,7 @@ def the_book() -> dict[int, tuple]:
 
 
 def edit(service: Service, full_price: int | str, author: str = "") -> None:
-    """A new list price, by an author; whoever applies it comes later."""
+    """Set a new list price, by an author; a worker applies it later."""
     with repricing.catalogue_edit(author):
         Service.objects.filter(pk=service.pk).update(full_price=full_price)
 
@@ -142,7 +142,7 @@ class TestHistory:
 
 
 class AWriter:
-    """Writes what comes to its mind, by every path there is."""
+    """Writes at random, by every path there is."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -281,7 +281,7 @@ class TestAsOf:
                 [subscription.pk],
             )
         time.sleep(0.1)
-        # Between the end of the lock and the worker that comes to release it.
+        # This comes between the end of the lock and the worker that releases it.
         Subscription.objects.filter(pk=subscription.pk).update(client=a_client())
         repricing.reprice()
 

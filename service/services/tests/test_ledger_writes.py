@@ -1,4 +1,4 @@
-"""The ledger: whoever writes, its last entry of a subscription is what the row says."""
+"""The ledger: its last entry of a subscription is what the row says, whoever writes."""
 
 import io
 import time
@@ -507,7 +507,7 @@ class TestSeveralEditsThatFellDue:
         assert prices(subscription) == [100, 200, 300]
 
     def test_know_an_edit_by_its_entry(self, subscription):
-        """Without it, who was moved by itself would get an entry of the first edit once more."""
+        """Without it, a row moved by itself would get an entry of the first edit once more."""
         edit_service(subscription.service, 200)
         repricing.reprice_one(subscription.pk)
         edit_service(subscription.service, 300)

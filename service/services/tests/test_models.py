@@ -267,7 +267,9 @@ class TestSave:
 
 @pytest.mark.django_db
 class TestSubscriptionPrice:
-    """Right when it becomes visible, whoever writes (the triggers of 0002_price_rule)."""
+    """The price is right when a row becomes visible, whoever writes (the triggers of
+    0002_price_rule).
+    """
 
     @pytest.fixture
     def client(self):

@@ -1,6 +1,6 @@
 """A total as of then, from a point and the facts after it, is the sum of the rows as of then.
 
-Whatever is said of the past once the points are made, by whom and in whatever transaction.
+This holds whatever is written about the past once the points are made, in any transaction.
 """
 
 from __future__ import annotations

@@ -324,7 +324,7 @@ class TestALockThatEnds:
             (edited, 300),
         ]
         assert state(subscription) == ("follows", 300)
-        # And the worker who comes for that edit finds nothing left to say.
+        # The worker that comes for that edit finds nothing left to write.
         assert reprice() == 0
         assert len(entries(subscription)) == known + 2
 

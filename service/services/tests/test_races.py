@@ -1,8 +1,8 @@
 """Every race about prices that is known, each played by two real connections.
 
 The order is the test's: a call is held at a chosen place, or waits for a lock, and the database
-says so. Next to each race stands the same play with its protection taken out, and it ends wrong:
-that is the proof that the test would notice.
+says so. Next to each race is the same play without its protection, and it ends wrong: this proves
+that the test would notice.
 """
 
 import math

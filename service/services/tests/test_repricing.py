@@ -418,7 +418,7 @@ class TestSmallSteps:
         assert reprice() == 10
 
     def test_part_when_one_of_them_fails_at_the_commit(self, book, monkeypatch):
-        """Whose row it is the error does not say."""
+        """The error does not say whose row it is."""
         refused = RepricingStep.objects.order_by("pk")[2]
         rows = Subscription.objects.filter(service=refused.service_id, plan=refused.plan_id)
         refused_id = rows.order_by("pk")[1].pk

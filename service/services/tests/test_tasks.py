@@ -210,7 +210,7 @@ class TestWorker:
         service.save()
         sweep_until(lambda: not Subscription.objects.mispriced().exists())
 
-        # Its session is gone, as after a restart of the database: the next task takes a new one.
+        # Its session has ended, as after a restart of the database: the next task takes a new one.
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"

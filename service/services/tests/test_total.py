@@ -254,7 +254,7 @@ class TestTransactionThatHasWritten:
         assert total_amount(book_filter) == summed(book_filter)
 
     def test_does_not_read_the_cache(self, cached_filter):
-        """Its version is another's by the time, for the other's book."""
+        """By then another transaction's book has its version."""
         first, *_, last = book = a_book(30, clients=2)
         book_filter = cached_filter(first)
 

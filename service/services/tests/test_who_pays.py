@@ -1,4 +1,4 @@
-"""No figure of what is paid contains who is not active: before a start, after an end, and at it.
+"""No paid figure includes an inactive subscription: before a start, after an end, or at it.
 
 Starts and ends pass here with no write and no worker; then workers come, and nothing is different.
 """
@@ -364,7 +364,7 @@ class TestAStatementThatBeganBeforeItsSnapshot:
 
 
 class TestLateCopies:
-    """A list price that nobody has copied, a lock that has ended: of who pays, and of no other."""
+    """A list price not copied yet, a lock that has ended: only for subscriptions that pay."""
 
     def test_are_put_right_for_who_pays(self, moved_clock):
         rows = a_row_of_each()
