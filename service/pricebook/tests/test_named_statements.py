@@ -166,7 +166,7 @@ class TestCommand:
             printed("list", option)
 
     def test_says_that_what_writes_was_not_run(self):
-        assert "Not run, as it writes" in printed("fold the total", "--analyze")
+        assert "Not run, because it writes" in printed("fold the total", "--analyze")
         assert "Not run" not in printed("fold the total")
         assert "Not run" not in printed("list of a plan", "--analyze")
 
