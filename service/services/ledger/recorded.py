@@ -32,17 +32,17 @@ class Incomplete(ValueError):
         if until is None:
             self.code = "completeness_unknown"
             self.detail = (
-                "Whether all is there that was recorded by then can't be told: the user of the"
-                " database may not see since when others have been writing, or a transaction is"
-                " prepared. Let an administrator grant it pg_read_all_stats, or end what is"
-                " prepared; or leave known_at out."
+                "It can't be known whether all that was recorded by then is committed: the user of"
+                " the database may not see since when others have been writing, or a transaction"
+                " is prepared. Let an administrator grant it pg_read_all_stats, or end the"
+                " prepared transaction; or leave known_at out."
             )
         else:
             self.code = "not_recorded_yet"
             self.detail = (
-                f"What was recorded is complete until {until.isoformat()}: what is being written"
-                " may still be recorded before a later instant, and the answer would be another"
-                " one then. Ask for an earlier instant, or leave known_at out."
+                f"What was recorded is complete until {until.isoformat()}: open transactions may"
+                " still record something before a later instant, which would change the answer."
+                " Ask for an earlier instant, or leave known_at out."
             )
         super().__init__(self.detail)
 

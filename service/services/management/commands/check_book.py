@@ -72,7 +72,7 @@ class Command(BaseCommand):
                 f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}; "
                 f"{pair.paid_subscriptions:,} pay {pair.paid_amount:,.2f}, counted as "
                 f"{pair.counted_paid_subscriptions:,} and {pair.counted_paid_amount:,.2f}; "
-                f"{pair.boundaries:,} later starts and ends are counted wrongly"
+                f"{pair.boundaries:,} starts and ends to come are counted wrongly"
             )
         for unknown in book.unrecorded:
             now = _words(unknown.price, unknown.price_state)
