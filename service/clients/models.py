@@ -1,4 +1,4 @@
-"""Who buys."""
+"""Clients: the companies that buy."""
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -15,9 +15,9 @@ class Client(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [
-            # Lists in the order of the names: of clients, and of their subscriptions.
+            # For lists of clients, and of their subscriptions, in the order of the names.
             models.Index(name="client_company_name", fields=["company_name", "id"]),
-            # The search.
+            # For the search.
             GinIndex(
                 name="client_name_trigrams", fields=["company_name"], opclasses=["gin_trgm_ops"]
             ),

@@ -1,4 +1,4 @@
-"""Who may use the admin: users, groups, API keys."""
+"""Users, groups and API keys in the admin."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -36,7 +36,7 @@ class ApiKeyRightsInline(StackedInline):
 
 @admin.register(APIKey)
 class APIKeyAdmin(APIKeyModelAdmin, BookAdmin):  # type: ignore[misc]
-    """Keys for programs. A key is shown once, when it is made; it reads, and what is ticked."""
+    """Keys for programs. A key is shown once, when made; it may read, and do what is ticked."""
 
     list_display = ("name", "prefix", "created", "expiry_date", "_has_expired", "revoked")
     inlines = (ApiKeyRightsInline,)

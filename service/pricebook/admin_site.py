@@ -1,4 +1,4 @@
-"""The admin's clothes: its colours, its icons, and what stands in the sidebar (UNFOLD)."""
+"""The look of the admin: its colours, its icons, and the entries of the sidebar (UNFOLD)."""
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy

@@ -1,4 +1,4 @@
-"""The page at the root: what the book adds up to, what is moving, where to go."""
+"""The home page: the book's total, the changes under way, and links."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from services.repricing import progress
 SHOWN = 10  # of each kind
 
 Status = PriceChange.Status
-# What somebody looks at or waits for. Those that are planned wait for nobody but their planner.
+# Changes that somebody watches or waits for. A planned one waits only for its planner.
 OPEN = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
 
 
@@ -35,7 +35,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """
     context: dict[str, Any] = {"flower_url": settings.FLOWER_URL}
     if may_see_figures(request.user):
-        # A repricing without a change looks at a pair again; nobody has decided it.
+        # A repricing without a change checks a pair again; nobody has decided it.
         due = Repricing.objects.due().filter(change_id=None)
         due = due.select_related("service", "plan").prefetch_related("steps")
         changes, repricings = open_changes(), list(due.order_by("id")[:SHOWN])
@@ -53,16 +53,16 @@ def home(request: HttpRequest) -> HttpResponse:
         context["live"] = bool(context["repricings"]) or any(
             change.status == Status.APPLYING for change in changes
         )
-        # By their instants, so those that are due are among the first.
+        # They are in the order of their instants, so those that are due are among the first.
         context["standing"] = any(stands_still(change) for change in changes)
     return render(request, "pricebook/home.html", context)
 
 
 def open_changes() -> list[PriceChange]:
-    """Price changes that are running, paused, held or scheduled, with what they say and how far.
+    """Price changes that run, are paused, held or scheduled, with their sentence and progress.
 
-    Up to seven queries: * the changes * what those that are scheduled find * their repricings
-    * their steps * names of services, plans and clients.
+    Up to seven queries: for the changes, what the scheduled ones find, their repricings, their
+    steps, and the names of services, plans and clients.
     """
     changes = (
         PriceChange.objects.filter(status__in=OPEN)
@@ -82,7 +82,7 @@ def open_changes() -> list[PriceChange]:
 
 
 def stands_still(change: Any) -> bool:
-    """Whether its time has come, and nobody moves its prices."""
+    """Whether a change stands still: its time has come, and nobody moves its prices."""
     if change.status == Status.SCHEDULED:
         return change.effective_at is not None and change.effective_at <= change.asked_at
     return change.status in (Status.PAUSED, Status.HELD)

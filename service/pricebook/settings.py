@@ -1,4 +1,4 @@
-"""All settings, from the environment. A missing or unknown value is a message that names it."""
+"""All settings, from the environment. A missing or unknown value gives a message that names it."""
 
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -155,14 +155,16 @@ else:
         "PASSWORD": env.str("DB_PASS", ""),
     }
 database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
-# What queries cost is read from statistics that a fresh book lacks: PostgreSQL would compile many
-# of them, for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
-# The threshold is how like a word has to be in the search, of 1: a wrong letter in the middle of
-# five leaves a third, and so do two swapped ones in the middle of seven. The server's own is 0.6.
+# jit=off: PostgreSQL estimates costs from statistics, which a new book lacks, and would compile
+# many queries for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
+# The threshold is the similarity, of 1, that a word must have in the search: a wrong letter in the
+# middle of five leaves a third, and so do two swapped ones in the middle of seven. The server's
+# default is 0.6.
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
 if startup:
     database.setdefault("OPTIONS", {})["options"] = startup
-# pricebook/kit/prepared.py. An older PgBouncer would hand out a session that knows nothing of them.
+# See pricebook/kit/prepared.py. An older PgBouncer would hand out a session that does not have
+# them.
 PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
 database.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
@@ -171,9 +173,10 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
-# Seconds that a statement of the web server may read; 0: any. See pricebook/kit/read_timeout.py.
+# Seconds that a statement of the web server may read; 0: no limit. See
+# pricebook/kit/read_timeout.py.
 READ_TIMEOUT = seconds("READ_TIMEOUT", 10)
-# The same where much is asked for: the whole book as of an instant, a chunk of a stream.
+# The same for large reads: the whole book as of an instant, a chunk of a stream.
 LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 
 # --- Cache ------------------------------------------------------------------------------------
@@ -187,7 +190,8 @@ CACHES = {
         "TIMEOUT": 60 * 60,
         "OPTIONS": {
             "serializer": "pricebook.kit.cache.JSONSerializer",
-            # What a cache that hangs may cost a request, once in a while: see kit/cache.py.
+            # The time that a cache that hangs may cost a request, once in a while: see
+            # kit/cache.py.
             "socket_timeout": 0.2,
             "socket_connect_timeout": 0.2,
         },
@@ -220,9 +224,9 @@ CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when its work is done, so a killed worker's is delivered again...
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# ...after this many seconds; no task runs longer (services/repricing.py).
-# The timeouts are for whoever publishes: a message only wakes a worker, so a dead or hung broker
-# may cost a request less than half a second. A worker waits longer (celery_app.py).
+# ...after this many seconds; no task runs longer (services/repricing/drain.py). The timeouts are
+# for publishers: a message only wakes a worker, so a dead or hung broker may cost a request less
+# than half a second. A worker waits longer (celery_app.py).
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 300,
     "socket_timeout": 0.15,
@@ -231,7 +235,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_start": 0,
     "interval_step": 0,
 }
-# Once more, at once: the connection that was kept may be from before the broker's restart.
+# Try once more, at once: the kept connection may be from before the broker's restart.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 1,
     "interval_start": 0,
@@ -240,15 +244,15 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Or workers and beat would end when the broker has been away for three quarters of an hour.
+# Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE = {
-    # The sweep: finds what a lost message, a dead broker or an edit in SQL left. One query that
-    # reads only what is due; a message that nobody took in time is thrown away.
+    # The sweep finds work that a lost message, a dead broker or an edit in SQL has left. It is one
+    # query that reads only what is due; a message that nobody takes in time is discarded.
     "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
     "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
     "fold the total": {
@@ -281,17 +285,17 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Price changes ----------------------------------------------------------------------------
 
-# Whether who planned a price change may not be who approves it.
+# Whether a price change must be approved by somebody other than its planner.
 APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
-# By how much the figures of a change may differ from those of its preview when it is approved,
-# where other rows have come or gone since; 0: by nothing. See price_changes/planning/recount.py.
+# The per cent by which the figures of a change may differ from its preview when it is approved, if
+# rows have come or gone since; 0: not at all. See price_changes/planning/recount.py.
 APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 
 # --- API --------------------------------------------------------------------------------------
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
-# How many whole books a web process sends at once; each keeps a thread until its reader has it.
+# The most whole books that a web process sends at once; each keeps a thread until it is read.
 STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
@@ -315,13 +319,13 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Pricebook",
-    "DESCRIPTION": "Who pays what for which service, and how much it is all together.",
+    "DESCRIPTION": "A price book: who pays what for which service, and how much it is in total.",
     "VERSION": "1",
     # The schema shows no data, and an integrator reads it before having a key.
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SERVE_INCLUDE_SCHEMA": False,
-    # Two enums of one name, and one of two names, in words.
+    # Names for two enums that would share one, and for one that would have two.
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
         "PriceChangeKindToPlan": "price_changes.serializers.KINDS_TO_PLAN",

@@ -1,4 +1,4 @@
-"""What beat asks for that is not about the book."""
+"""The tasks of beat that are not about the book."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which path leads where."""
+"""The paths, and the views that they lead to."""
 
 from django.contrib import admin
 from django.urls import path, re_path

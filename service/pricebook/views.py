@@ -1,4 +1,4 @@
-"""What is not about the book."""
+"""The views that are not about the book."""
 
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the database answers, else 503. Open to all; says nothing else."""
+    """The health check: 200 while the database answers, else 503. Open to all; no details."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -24,7 +24,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 class UnknownPath(APIView):
-    """Any path below /api/ that is none of ours. Needs no key: it has nothing to show."""
+    """Answers any unknown path below /api/. It needs no key, because it has nothing to show."""
 
     authentication_classes = ()
     permission_classes = ()

@@ -1,4 +1,4 @@
-"""What a worker does when its broker is lost: it finishes what it does, and comes back."""
+"""A worker that survives the loss of its broker: it finishes its tasks, and connects again."""
 
 from typing import Any
 
@@ -7,19 +7,20 @@ from celery.worker.state import reserved_requests
 
 
 class Consumer(consumer.Consumer):
-    """Celery's, and it outlives a broker that dies while a task runs.
+    """Celery's consumer, except that it survives a broker that dies while a task runs.
 
     The channel of a lost connection can neither acknowledge a message nor give it back. Celery 5.7
     tries both, on a channel whose transport it has taken away (`Connection.collect()`, and then
-    `close()`), and the AttributeError of it ends the worker: at once, or when the task is done.
+    `close()`), and the resulting AttributeError ends the worker: at once, or when the task is done.
     """
 
     task_consumer: Any  # None until the first connection
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave the messages that were taken to the broker, and close the connection.
+        """Leave the messages that were received to the broker, and close the connection.
 
-        It delivers them again when their `visibility_timeout` is over. Their tasks go on here.
+        The broker delivers them again when their `visibility_timeout` is over. Their tasks go on
+        here.
         """
         for request in tuple(reserved_requests):
             request.acknowledged = True

@@ -8,11 +8,11 @@ from pricebook.kit.read_timeout import bound_reads
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
-bound_reads(settings.DATABASES["default"])  # of the web server, and nobody else
+bound_reads(settings.DATABASES["default"])  # of the web server alone
 application = get_wsgi_application()
 
-# A page is a thousand objects without a cycle: the collector is not to come after every 700 of
-# them, nor to go through all of Django each time that a generation is full.
+# A page makes a thousand objects without a cycle: the garbage collector should not run after every
+# 700 of them, nor go through all of Django each time that a generation is full.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000)

@@ -19,7 +19,7 @@ class ServicesConfig(AppConfig):
 
 
 def _statements() -> list[NamedStatement]:
-    # Imported when somebody asks for them: no web server and no worker does.
+    # Imported on demand: web servers and workers never ask for them.
     from services.audit import named_imports, named_queries, named_reads, named_writes
 
     return [

@@ -1,7 +1,7 @@
 """Bounds that PostgreSQL's types lack.
 
-NaN is a numeric, greater than every number, and one would make every sum NaN; `infinity` is a
-time, and no Python can read it.
+NaN is a valid numeric, greater than every number, and a single one would make every sum NaN;
+`infinity` is a valid timestamp that Python can't read.
 """
 
 from datetime import UTC, datetime

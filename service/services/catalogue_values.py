@@ -1,7 +1,7 @@
-"""The facts of the catalogue: what an approval, a cancellation, a revert write, and what is read.
+"""The facts of the catalogue: written by approvals, cancellations and reverts; and their readers.
 
-All who write hold the exclusive lock of the service or plan, so that numbers stand in the order of
-those who write; plain edits are written by triggers, under the same lock.
+Every writer holds the exclusive lock of the service or plan, so that ids are in the order of
+writing; triggers write plain edits, under the same lock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.models import CatalogueValue, book_clock
 
 
 class ValueInForce(NamedTuple):
-    """The value that is in force at an instant, and who made it so; `before` it stood another."""
+    """The value that is in force at an instant, who decided it, and the value `before` it."""
 
     value: Decimal
     effective_at: datetime
@@ -26,7 +26,7 @@ class ValueInForce(NamedTuple):
 
 
 def value_at(role: str, id: int, at: datetime | None = None) -> Decimal | None:
-    """The list price of a "service", the discount of a "plan", in force at an instant (now).
+    """The list price of a "service", or the discount of a "plan", in force at an instant (now).
 
     None where there is no such service or plan. One query.
     """
@@ -67,7 +67,7 @@ BY_KNOWN = {
 def in_force(
     role: str, id: int, at: datetime, known_at: datetime | None = None
 ) -> ValueInForce | None:
-    """What is in force at an instant, whose doing it is, and what was before it. One query.
+    """The value in force at an instant, who decided it, and the value before it. One query.
 
     By all that is recorded, or by what was recorded by `known_at`.
     """
@@ -79,7 +79,7 @@ def in_force(
 
 
 class Move(NamedTuple):
-    """An instant at which the catalogue moved the price of those who follow it, and whose doing."""
+    """An instant at which the catalogue moved the price of its followers, and who decided that."""
 
     effective_at: datetime
     recorded_at: datetime
@@ -87,9 +87,9 @@ class Move(NamedTuple):
     author: str
 
 
-# Newest first along both indexes, to the instant that moved the price last. Of the facts of that
-# instant it is the doing of the last value that moved the price at its own place; where none did, of
-# the last that takes back. What is undone at its own instant, or held, has moved nothing.
+# Reads newest first along both indexes, down to the last instant at which the price moved. Of the
+# facts of that instant the last value that moved the price at its own place has done it; if none
+# has, the last undoing. A value that is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
 SELECT effective_at, recorded_at, change_id, author
   FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
@@ -125,10 +125,10 @@ def last_move(
     at: datetime,
     known_at: datetime | None = None,
 ) -> Move | None:
-    """What moved the price of a pair's followers last, after `since`, and no later than `at`.
+    """The last move of the price of a pair's followers after `since`, and no later than `at`.
 
-    An edit that rounds to the same price moved nothing. By all that is recorded, or by what was
-    recorded by `known_at`. One query.
+    An edit after which the rounded price is the same moved nothing. By all that is recorded, or by
+    what was recorded by `known_at`. One query.
     """
     parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
     before, after = [
@@ -144,7 +144,7 @@ def last_move(
 
 
 def value_if(role: str, id: int, change_id: int, counts: bool, at: datetime) -> Decimal | None:
-    """What would be in force at an instant if the value of a change counted, or did not.
+    """The value that would be in force at an instant if that of a change counted, or did not.
 
     One query.
     """
@@ -172,19 +172,19 @@ SELECT value_before(service_id, plan_id, effective_at, id) FROM services_catalog
 
 
 def value_before(change_id: int) -> Decimal | None:
-    """What is in force just before the value that a change has decided. One query."""
+    """The value in force just before the one that a change has decided. One query."""
     with connection.cursor() as cursor:
         cursor.execute(BEFORE, [change_id])
         row = cursor.fetchone()
     return None if row is None else row[0]
 
 
-# After all that is decided for an instant: what comes next to it would stand there.
+# The greatest id stands after all that is decided for the instant, as the next decision would.
 BEFORE_ALL = "SELECT value_before(%s, %s, %s, 9223372036854775807)"
 
 
 def value_before_instant(role: str, id: int, at: datetime) -> Decimal | None:
-    """What a value that is decided now finds at an instant. One query."""
+    """The value that a decision made now for an instant would find in force there. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             BEFORE_ALL, [id if role == "service" else None, id if role == "plan" else None, at]
@@ -228,7 +228,7 @@ SELECT later.change_id
 def superseded_by(
     role: str, id: int, change_id: int, effective_at: datetime
 ) -> tuple[int | None] | None:
-    """The change whose value came after this one's, and is in force already. One query."""
+    """The next change after this one whose value has come into force and counts. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             AFTER.format(role=role),
@@ -249,8 +249,9 @@ def decide(
     locked_until: datetime | None = None,
     hold: bool = False,
 ) -> None:
-    """A value that is in force from an instant on; with `hold`, if it finds there what it would
-    find by what is known now. One query, with `hold` two."""
+    """Record a value that is in force from an instant on. With `hold` it counts only if it finds
+    there the value that it would find by what is known now. One query, with `hold` two.
+    """
     CatalogueValue.objects.create(
         service_id=id if role == "service" else None,
         plan_id=id if role == "plan" else None,
@@ -268,7 +269,7 @@ def decide(
 def undo(
     change_id: int, effective_at: datetime, author: str, by_change_id: int, again: bool = False
 ) -> None:
-    """The values of a change don't count from an instant on, or count `again`.
+    """Record that the values of a change don't count from an instant on, or count `again`.
 
     `by_change_id` is the change that takes back. Two queries.
     """
@@ -289,7 +290,7 @@ def undo(
 
 
 def withdraw(change_id: int, author: str) -> None:
-    """What a change has decided, and what has not come to its instant, never counts. 3 queries."""
+    """Make all that a change has decided never count. Three queries for one value."""
     decided = CatalogueValue.objects.filter(change_id=change_id)
     for each in decided:
         CatalogueValue.objects.create(
@@ -305,5 +306,5 @@ def withdraw(change_id: int, author: str) -> None:
 
 
 def started(change_id: int) -> None:
-    """The work that follows from what a change has decided is recorded. One query."""
+    """Note that the work that follows from a change's values is recorded. One query."""
     CatalogueValue.objects.filter(change_id=change_id, started=False).update(started=True)

@@ -1,4 +1,4 @@
-"""Whether a value of the catalogue is held: what it finds before it, and what its approver saw."""
+"""Whether a value of the catalogue is held: the value before it against what its approver saw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SELECT change_id, value_before(service_id, plan_id, effective_at, id), seen,
 
 
 class Finds(NamedTuple):
-    """What the value of a change finds before it, by what is known now."""
+    """The value before that of a change, and whether the change is held, by what is known now."""
 
     found: Decimal
     seen: Decimal | None  # by its approver, where it is held if it finds another one
@@ -27,7 +27,7 @@ class Finds(NamedTuple):
 
 
 def finds(change_ids: list[int]) -> dict[int, Finds]:
-    """Of what these changes have decided, whether a worker has come or not. One query."""
+    """The values that those of these changes find, whether a worker has come or not. One query."""
     with connection.cursor() as cursor:
         cursor.execute(FINDS, [change_ids])
         return {change_id: Finds(*values) for change_id, *values in cursor.fetchall()}
@@ -40,6 +40,6 @@ UPDATE services_cataloguevalue SET held = value_is_held(id), started = true
 
 
 def judge(change_id: int) -> None:
-    """Write down whether what a change has decided is held; its instant has come. One query."""
+    """Store whether the value of a change whose instant has come is held. One query."""
     with connection.cursor() as cursor:
         cursor.execute(JUDGE, [change_id])

@@ -1,7 +1,7 @@
-"""What `services` asks of price changes, which stand on top of it: one interface, installed once.
+"""The interface through which `services` asks the price changes on top of it; installed once.
 
-`services` knows a price change by its number alone. `price_changes.hooks` has the answers;
-without that app (`NoPriceChanges`) nothing is scheduled and a change is its number.
+`services` knows a price change only by its number. `price_changes.hooks` has the answers; without
+that app (`NoPriceChanges`) nothing is scheduled, and only the number is known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.sql import SQL
 
 @dataclass(frozen=True)
 class Change:
-    """What a price change says of itself to whoever asks why."""
+    """A price change as an explanation of a price describes it."""
 
     id: int
     author: str
@@ -37,9 +37,9 @@ class PendingChange:
 
 @dataclass(frozen=True)
 class WaitingChange:
-    """A change of a set that is approved, and of which an answer does not tell, or not of all rows.
+    """An approved change of a set whose effect is missing from an answer, fully or partly.
 
-    What it does to which rows stands in the book when they have been listed and moved.
+    Its effect on each row is known when its rows have been listed and moved.
     """
 
     id: int
@@ -49,34 +49,35 @@ class WaitingChange:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a mover has done: it looked at `rows` up to `last_id`, and moved some of them.
+    """The result of a mover: it looked at `rows` rows up to `last_id`, and moved some of them.
 
-    What the change says of its rows: one that a chunk of another change has moved for this one
-    too is `moved`, and not `written`.
+    The figures are the change's: a row that a chunk of another change has moved for this one too
+    counts as `moved`, and not as `written`.
     """
 
     rows: int
     last_id: int
     moved: int
-    done: bool  # nothing of the step is left behind `last_id`
+    done: bool  # nothing of the step is left after `last_id`
     stamped: int = 0  # comments that were written beside the prices
     written: int | None = None  # prices that were written now, if they are not those that moved
 
 
 class PriceChanges(Protocol):
     def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
-        """A statement of the ids that a scheduled change would move, for each (None) or for one."""
+        """Statements of the ids that scheduled changes would move: of each (None), or of one."""
 
     def describe(self, change_id: int) -> Change | None:
-        """A change, to whoever asks why a price is what it is."""
+        """A change, described for an explanation of a price."""
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
-        """What is scheduled for a subscription, in the order of its coming."""
+        """The changes that are scheduled for a subscription, in the order of their instants."""
 
     def waiting_for(
         self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
-        """What has come by an instant (now) and is not in its figures, or not in all; in order.
+        """The changes that have come by an instant (now), and are not fully in its figures, in
+        order.
 
         By what is known now, or by what was known at an instant.
         """
@@ -85,13 +86,13 @@ class PriceChanges(Protocol):
         """A condition in SQL: a change of a set has come, and not all of its rows are moved."""
 
     def waiting_since(self) -> SQL:
-        """A statement of the earliest instant of a change that has come and is not started."""
+        """A statement of the earliest instant of the changes that have come and are not started."""
 
     def start_due(self) -> bool:
         """Start every change whose instant has come; False if it had to give way to a lock."""
 
     def set_waits_since(self) -> datetime | None:
-        """The instant of the first set that has come and is not listed."""
+        """The earliest instant of a change of a set that has come and whose rows are not listed."""
 
     def move_rows(self, step: RepricingStep, size: int) -> Chunk:
         """Move the next rows of a step whose repricing has a list of rows."""

@@ -1,4 +1,4 @@
-"""The instant that a local time means, where somebody gives one without its offset."""
+"""The instant that a local time without an offset means."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
     """The one instant at which clocks of `zone` show `local`, in UTC.
 
-    ValueError where clocks were put forward over it, so that there is none, or put back, so that
-    there are two: money depends on it, and nobody can know which one was meant.
+    ValueError if there is none, because clocks were put forward over it, or two, because they were
+    put back: money depends on it, and nobody can know which one was meant.
     """
     found = instants_of(local, zone)
     if not found:

@@ -1,7 +1,7 @@
-"""Values that come from outside, checked: from a query string, from JSON, from a command line.
+"""Checks of values that come from a query string, from JSON or from a command line.
 
-Each takes the name under which the value was given, for the message, and gives the value as
-Python has it, or raises `BadValue`. Edges turn that into their own error.
+Each takes the name under which the value was given, for the message, and returns the Python value,
+or raises `BadValue`. Callers turn that into their own error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BadValue(Refusal, ValueError):
 
 
 def identifier(name: str, value: Any) -> int:
-    """An id, from 1 on. `int()` also takes other alphabets' digits, blanks and underscores."""
+    """An id, from 1 on. `int()` also accepts other alphabets' digits, blanks and underscores."""
     digits = str(value)
     id = 0
     if not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,19}", digits):
@@ -74,7 +74,7 @@ def number(name: str, value: Any) -> Decimal:
             raise InvalidOperation
     except ArithmeticError:  # InvalidOperation, and Overflow for an exponent of 16 digits
         shown = str(value)[:100]
-        # Not guessed: 1,234 is one number here, and another one there.
+        # Not guessed: 1,234 means different numbers in different countries.
         point = " Its decimals follow a point; nothing separates thousands." if "," in shown else ""
         raise BadValue(
             "not_a_number",
@@ -85,10 +85,10 @@ def number(name: str, value: Any) -> Decimal:
     return amount
 
 
-FARTHEST_ZONE = timedelta(hours=16)  # PostgreSQL's; Python's are up to a day
+FARTHEST_ZONE = timedelta(hours=16)  # PostgreSQL's limit; Python's is a day
 ISO_8601 = re.compile(
     r"(?P<time>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)"
-    # A + that was not quoted in an address has become a blank.
+    # A + that was not quoted in a URL has become a blank.
     r"(?P<zone>[Zz]|[+ -][0-9]{2}(:?[0-9]{2})?)?"
 )
 
@@ -110,7 +110,7 @@ def unbounded_instant(name: str, value: Any) -> datetime:
             parsed = datetime.fromisoformat(match["time"].upper() + zone)
         except ValueError:
             raise BadValue(
-                "not_an_instant", f"{name} is no time that there is.", name, value
+                "not_an_instant", f"{name} is not a time that exists.", name, value
             ) from None
     if parsed is None:
         raise BadValue(

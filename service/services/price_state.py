@@ -1,7 +1,7 @@
-"""What somebody decides about one subscription's price: lock it, negotiate one, let it follow.
+"""Decisions about one subscription's price: lock it, negotiate one, let it follow.
 
-Each verb is one transaction. It locks the row as any writer does, first the row and then (in the
-trigger, or here) its catalogue, and appends what it did to the ledger under its author's name.
+Each verb is one transaction. It locks as any writer does, first the row and then (in the trigger,
+or here) its catalogue, and appends what it did to the ledger under its author's name.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class PriceStateError(Refusal):
 
 
 def lock(subscription_id: int, until: datetime | None, reason: str, author: str) -> Subscription:
-    """Keep the price that it has now, [now, `until`), or until it is released if that is None.
+    """Keep a subscription's price in [now, `until`), or until it is released if that is None.
 
-    That is the price in force, whether a worker has copied it yet or not. A lock that is there
-    gets this end and reason. `PriceStateError` for an end that is not in the future, a missing or
-    too long reason, a subscription that has ended or is not there. Five queries.
+    The kept price is the one in force, whether a worker has copied it yet or not. A lock that
+    exists gets this end and reason. `PriceStateError` for an end that is not in the future, a
+    missing or too long reason, a subscription that has ended or is not there. Five queries.
     """
     _check_text("reason", reason, LONGEST_REASON, required=True)
     _check_text("author", author, LONGEST_AUTHOR)
@@ -53,7 +53,7 @@ def lock(subscription_id: int, until: datetime | None, reason: str, author: str)
 
 
 def release(subscription_id: int, author: str) -> Subscription:
-    """End a lock now: it follows the catalogue again, at the rule's price.
+    """End a lock now: the subscription follows the catalogue again, at the rule's price.
 
     `PriceStateError` for one that is not locked, that has ended or is not there. Five queries.
     """
@@ -73,7 +73,7 @@ def release(subscription_id: int, author: str) -> Subscription:
 def negotiate(
     subscription_id: int, price: Decimal | int | str, reason: str, author: str
 ) -> Subscription:
-    """Give it a price of its own from now on, in the deployment's currency, exact to the cent.
+    """Give a subscription its own price from now on, in the deployment's currency, to the cent.
 
     `PriceStateError` for a price that is no number, negative, too high or finer than a cent, for
     a missing or too long reason, for a subscription that has ended or is not there. Five queries.
@@ -92,7 +92,7 @@ def negotiate(
 
 
 def follow(subscription_id: int, author: str) -> Subscription:
-    """Let it follow the catalogue from now on, at the rule's price, whatever its state was.
+    """Let a subscription follow the catalogue from now on, whatever its state was.
 
     `PriceStateError` for one that has ended or is not there. Five queries, three if it follows.
     """
@@ -117,7 +117,7 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             raise PriceStateError(
                 "unknown_subscription", f"There is no subscription {subscription_id}.", 404
             )
-        # Read after the lock, which may have been waited for.
+        # Read after the lock, which may have taken time.
         cursor.execute(
             "SELECT book_clock(), keeps_late(book_clock()),"
             " set_config('pricebook.author', %s, true)",
@@ -136,14 +136,15 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
         elif keeps_late:
             _keep(subscription)
         yield subscription, now
-        # Local to the transaction; an outer one that goes on is not this author's.
+        # The setting lasts as long as the transaction; an outer one that goes on has another
+        # author.
         cursor.execute("SELECT set_config('pricebook.author', '', true)")
 
 
 def _release_ended_lock(subscription: Subscription) -> None:
-    """As the sweep does, which has not come yet: since its lock's end it has followed.
+    """Release a lock that has ended, as the sweep would: since its end the subscription follows.
 
-    Else what is decided now would hide what it paid between the two.
+    Otherwise the new decision would hide what it paid in between.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -156,16 +157,17 @@ def _release_ended_lock(subscription: Subscription) -> None:
 
 
 def _keep(subscription: Subscription) -> None:
-    """As the worker does, which has not come yet, where a change for new subscriptions only keeps
-    it: a trigger writes that down before anything else is written."""
+    """Keep the price of a subscription that a change for new subscriptions only has locked, as the
+    worker would that has not come yet: a trigger writes the lock before anything else.
+    """
     Subscription.objects.filter(pk=subscription.pk).update(price=F("price"))
     subscription.refresh_from_db()
 
 
 def _write(subscription: Subscription, **values: Any) -> Subscription:
-    # Not save(): it writes what differs from what was loaded, and this states the whole.
+    # Not save(), which writes only what differs from what was loaded: all values must be written.
     Subscription.objects.filter(pk=subscription.pk).update(**values)
-    # What triggers have made of it: the rule's price, no end and no reason for who follows.
+    # Triggers have changed it: a follower has the rule's price, no end and no reason.
     subscription.refresh_from_db()
     return subscription
 
@@ -174,7 +176,7 @@ def _said(subscription: Subscription) -> str:
     return "is negotiated" if subscription.price_state == NEGOTIATED else "follows the catalogue"
 
 
-# --- What may be asked for ----------------------------------------------------------------------
+# --- Checks of the arguments --------------------------------------------------------------------
 
 
 def _bad_until(until: object, detail: str) -> PriceStateError:

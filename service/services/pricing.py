@@ -2,9 +2,9 @@
 
     price = round(full_price * (100 - discount_percent) / 100, 2), half up
 
-It stands here twice, once for Python and once for the database (`price_rule`, created by the
-migration `0002_price_rule`); tests/test_pricing.py proves the two equal. Never in floating point:
-that is one cent too low in 157 of 12,400 exact cases.
+It is written twice, once for Python and once for the database (`price_rule`, created by the
+migration `0002_price_rule`); tests/test_pricing.py proves the two equal. Floating point is never
+used: it is one cent too low in 157 of 12,400 exact cases.
 """
 
 from decimal import ROUND_HALF_UP, Decimal

@@ -1,8 +1,8 @@
-"""What Django adds to the triggers: waking a worker at once after a save of the catalogue.
+"""Wakes a worker at once after a save of the catalogue; all else is done by triggers.
 
-Only for Service and Plan. (No receiver on deletions of subscriptions: the total needs none, and
-one would turn off Django's fast deletes.) Edits that send no signal, such as `QuerySet.update` or
-SQL, are found by the sweep.
+Only for Service and Plan. (No receiver on deletions of subscriptions: the total needs none, and one
+would disable Django's fast deletes.) Edits that send no signal, such as `QuerySet.update` or SQL,
+are found by the sweep.
 """
 
 from collections.abc import Collection
@@ -28,7 +28,7 @@ def wake_workers(
     moved = {"full_price", "discount_percent"}
     if created or (update_fields is not None and moved.isdisjoint(update_fields)):
         return
-    # After the commit: a worker that is faster than it would find nothing to do.
+    # After the commit: a worker that came earlier would find nothing to do.
     transaction.on_commit(_wake, using=using, robust=True)
 
 

@@ -1,4 +1,4 @@
-"""What the API shows of a subscription."""
+"""Subscriptions as the API shows them."""
 
 from dataclasses import asdict
 from typing import Any
@@ -28,9 +28,9 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     """A subscription, what it pays, and who pays it."""
 
-    # Wants `Subscription.objects.for_api()`, or each row costs four more queries. The list does
-    # not go through it: `reading.pages` builds the same dicts, which tests/test_serializers.py
-    # proves, in a fraction of the time.
+    # Requires `Subscription.objects.for_api()`, or each row costs four more queries. The list does
+    # not use it: `reading.pages` builds the same dicts, which tests/test_serializers.py proves, in
+    # a fraction of the time.
     client_name = serializers.CharField(source="client.company_name", read_only=True)
     email = serializers.CharField(source="client.user.email", read_only=True)
     plan = PlanSerializer(read_only=True)
@@ -77,13 +77,13 @@ class WaitingChangeSerializer(serializers.Serializer):
 
 
 class OneSubscriptionSerializer(SubscriptionSerializer):
-    """A subscription, what is scheduled for it, and what is not in its price yet."""
+    """A subscription, the changes scheduled for it, and those that are not in its price yet."""
 
     pending_changes = serializers.SerializerMethodField(
-        help_text="What is scheduled, in the order of its coming."
+        help_text="The scheduled changes, in the order of their instants."
     )
     waiting_for = serializers.SerializerMethodField(
-        help_text="Sets that have come, and are not moved, or not all of their rows."
+        help_text="Changes of sets that have come, and of which not all rows are moved."
     )
 
     class Meta(SubscriptionSerializer.Meta):
@@ -100,12 +100,12 @@ class OneSubscriptionSerializer(SubscriptionSerializer):
 
 
 class SubscriptionAsOfSerializer(SubscriptionSerializer):
-    """A subscription as it stands at an instant, and what is not in its price then."""
+    """A subscription as it is at an instant, and the changes that are not in its price then."""
 
     as_of = serializers.DateTimeField(help_text="The instant.")
     waiting_for = WaitingChangeSerializer(
         many=True,
-        help_text="Sets that have come by then, and are not moved, or not all of their rows.",
+        help_text="Changes of sets that have come by then, and of which not all rows are moved.",
     )
 
     class Meta(SubscriptionSerializer.Meta):
@@ -123,7 +123,7 @@ class LockSerializer(serializers.Serializer):
 
 
 class NegotiateSerializer(serializers.Serializer):
-    """A price of its own."""
+    """A price of the subscription's own."""
 
     price = serializers.DecimalField(
         max_digits=12, decimal_places=2, min_value=0, help_text="A number, or its digits as text."
@@ -146,7 +146,7 @@ class PageSerializer(serializers.Serializer):
     paid_amount = serializers.DecimalField(
         max_digits=20,
         decimal_places=2,
-        help_text="What is paid of it: by those who have begun, and have not ended.",
+        help_text="The part of it that is paid: by those that have begun, and have not ended.",
     )
     paid_count = serializers.IntegerField(help_text="How many of those that match pay.")
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
@@ -154,6 +154,6 @@ class PageSerializer(serializers.Serializer):
     previous = serializers.URLField(allow_null=True)
     waiting_for = WaitingChangeSerializer(
         many=True,
-        help_text="Sets that have come (with `as_of`: by then), and are not in the figures, or not"
-        " with all of their rows.",
+        help_text="Changes of sets that have come (with `as_of`: by then), and of which not all"
+        " rows are moved, so that the figures don't include them fully.",
     )

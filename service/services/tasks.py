@@ -1,4 +1,4 @@
-"""What workers do. A message only wakes them: what is due stands in the database.
+"""The tasks of workers. A message only wakes a worker: what is due is in the database.
 
 So a message may be lost, come twice, or come late, and no task keeps a result. Arguments are
 optional and more may come (`**kwargs`), so that old workers survive new publishers.
@@ -19,7 +19,7 @@ from services.reading import total
 
 logger = logging.getLogger(__name__)
 
-# After a dead or hung broker has cost one request its time-out, the next ones don't try.
+# After a dead or hung broker has cost one request its time-out, the next ones don't try for 5 s.
 PAUSE = 5.0
 
 
@@ -54,27 +54,27 @@ def set_comment(
 
 @shared_task(base=DatabaseTask)
 def fold_total(all_to_come: bool = False, **kwargs: Any) -> None:
-    """Merge the parts that writers have appended to the total, of starts and ends the near ones."""
+    """Merge the parts that writers have appended to the total, and the near starts and ends."""
     renew_clock()
     total.fold(ahead=None if all_to_come else total.HOUR)
 
 
 @shared_task(base=DatabaseTask)
 def make_points(**kwargs: Any) -> None:
-    """Make the points that are due: totals as of then stay as fast as now's."""
+    """Make the points that are due, so that totals of the past stay as fast as today's."""
     points.make(seconds=1.0)
 
 
 @shared_task(base=DatabaseTask)
 def check_book(**kwargs: Any) -> None:
-    """Prove price = rule and total = rows; what differs is logged as an error.
+    """Prove price = rule and total = rows; a difference is logged as an error.
 
-    The home page shows what it has found.
+    The home page shows the result.
     """
     report = book_check.check()
     book_check.remember(report)
     if report.differs:
-        logger.error("The book differs: %s. Mend it: manage check_book --repair", report)
+        logger.error("The book differs: %s. Fix it: manage check_book --repair", report)
 
 
 _quiet_until = 0.0

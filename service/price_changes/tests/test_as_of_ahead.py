@@ -73,7 +73,7 @@ def test_a_set_that_is_not_in_the_figures_is_named():
     assert [line["price"] for line in printed] == [20]
     said = io.StringIO()
     call_command("price_state", "as_of", at.isoformat(), stdout=io.StringIO(), stderr=said)
-    assert f"Not in these figures, or not in all: price change {change.pk} “Five more”" in (
+    assert f"Not, or not fully, in these figures: price change {change.pk} “Five more”" in (
         said.getvalue()
     )
 

@@ -1,4 +1,4 @@
-"""Who may do what: people with a session, programs with an API key.
+"""Permissions of people with a session, and of programs with an API key.
 
 People have Django's permissions. A key reads, and has the rights that were given to it
 (`ApiKeyRights`); a right stands for the permission of the same verb.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Program:
-    """Who comes with an API key; stands where a person's user stands."""
+    """A program that sent an API key, in the place of a person's user."""
 
     username: str
     key_id: str | None = None
@@ -53,9 +53,9 @@ class Program:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Api-Key <key>`. One query; none for a key that can't be one.
+    """Authentication by `Authorization: Api-Key <key>`. One query; none for a malformed key.
 
-    It is to stand first: the first class decides whether a refusal is a 401.
+    It must be the first class, because that decides whether a refusal is a 401.
     """
 
     keyword = "Api-Key"
@@ -68,7 +68,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
         shape = self.shape.fullmatch(key.strip())
         api_key = key_of(shape["prefix"]) if shape else None
-        # Only who knows the whole key is told what became of it.
+        # Only a caller that knows the whole key is told what became of it.
         if api_key is None or not api_key.is_valid(key.strip()):
             raise exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
         if api_key.revoked:
@@ -86,7 +86,7 @@ KEY = f"SELECT {', '.join(KEY_COLUMNS)} FROM {APIKey._meta.db_table} WHERE prefi
 
 
 def key_of(prefix: str) -> APIKey | None:
-    """The key that begins so. One query, asked at every request, so it is not the ORM's."""
+    """The key with this prefix. One query at every request, so it does not use the ORM."""
     with prepared_cursor() as cursor:
         cursor.execute(KEY, [prefix])
         row = cursor.fetchone()
@@ -94,7 +94,7 @@ def key_of(prefix: str) -> APIKey | None:
 
 
 class MayRead(BasePermission):
-    """People with a session and programs with a key, or everybody where OPEN_READS says so."""
+    """Lets people with a session and programs with a key read, or everybody with OPEN_READS."""
 
     message = "Log in, or send an API key: Authorization: Api-Key <key>."
 
@@ -105,7 +105,7 @@ class MayRead(BasePermission):
 
 
 class MayWrite(MayRead):
-    """Reading is as ever; an action in the view's `needs` wants one of the permissions there."""
+    """Like `MayRead`, but an action in the view's `needs` requires one of the permissions there."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = getattr(view, "needs", {}).get(getattr(view, "action", None))
@@ -126,7 +126,7 @@ class MayWrite(MayRead):
 
 
 def identity(request: Request) -> str:
-    """Who it is, whatever they are called: a person's number, or a key's."""
+    """An identity of the caller that is no name: a person's number, or a key's."""
     user = request.user
     return f"key {user.key_id}" if isinstance(user, Program) else f"user {user.pk}"
 

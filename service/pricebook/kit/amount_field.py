@@ -39,7 +39,7 @@ NOTATIONS = [
 
 
 class BadAmount(ValueError):
-    """A text that is no number, or could be two: says which it is, and what to type instead."""
+    """A text that is no number, or could be two; it says which, and what to type instead."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -56,15 +56,15 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
 
         4.50   4,50   1234,5   1 234,50   1'234.50   1.234,50   1,234.50   1,234,567   0,125
 
-    Two readings are refused as `unclear`, with both: one to three digits that begin with no 0, a
-    point or a comma, and three digits. So `1,234` is 1234 or 1.234, even where three decimals are
-    too many: the person may have meant them.
+    A text with two readings is refused as `unclear`, with both: one to three digits that don't
+    begin with 0, a point or a comma, and three digits. So `1,234` is 1234 or 1.234, even where
+    three decimals are too many: the person may have meant them.
 
-    Nothing reads `1,2,3`, `1.23,456,7`, `1 23`, `007`, `.50`, `5.` or `1e3` (`not_a_number`); nor
-    other scripts' digits, currency and percent signs. Refused are more than `decimal_places`
-    decimals, even zeros (`too_exact`: `1,2000` may be 12000, grouped wrongly), a - or − (U+2212)
-    in front unless `negative`, and more than 40 characters (`too_long`). Blanks around do not
-    count.
+    No notation reads `1,2,3`, `1.23,456,7`, `1 23`, `007`, `.50`, `5.` or `1e3` (`not_a_number`);
+    nor other scripts' digits, currency and percent signs. Also refused are more than
+    `decimal_places` decimals, even zeros (`too_exact`: `1,2000` may be 12000, grouped wrongly), a -
+    or − (U+2212) in front unless `negative`, and more than 40 characters (`too_long`). Surrounding
+    blanks do not count.
     """
     text = typed.strip()
     if len(text) > LONGEST:
@@ -155,7 +155,7 @@ def _why_unread(unsigned: str, decimal_places: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as a message can show it: bounded, and without what nobody sees."""
+    """The text for a message: bounded, and without invisible characters."""
     shown = "".join(
         character if character.isprintable() or character in BLANKS else "\N{REPLACEMENT CHARACTER}"
         for character in text[:QUOTED]
@@ -167,16 +167,16 @@ def _quoted(text: str) -> str:
 
 
 class AmountInput(UnfoldAdminTextInputWidget):
-    """A text box. In a number input the browser decides what a comma means, and tells nobody.
+    """A text box, because in a number input the browser decides silently what a comma means.
 
-    Without maxlength: a browser would cut off what is pasted, and leave another number.
+    It has no maxlength: a browser would cut off a pasted text, and leave another number.
     """
 
 
 class AmountField(forms.DecimalField):
     """An amount or a percentage, as a Decimal; `parse_amount` says what may be typed.
 
-    `decimal_places`: at most so many, and none for a whole number. `negative`: below zero too.
+    `decimal_places`: the most decimals, 0 for a whole number. `negative`: below zero too.
     """
 
     widget = AmountInput

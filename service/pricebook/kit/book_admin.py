@@ -1,4 +1,4 @@
-"""What all pages of the admin have in common."""
+"""Shared by all pages of the admin."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -18,7 +18,7 @@ NUL = "\x00"  # PostgreSQL's text has no such character
 
 
 class LateJoinPaginator(Paginator):
-    """Finds a page by its ids alone and joins only the rows that stand on it.
+    """Finds a page by its ids alone and joins only the rows on it.
 
     With the joins the last page of a million rows takes a second, and without them 50 ms.
     """
@@ -31,7 +31,7 @@ class LateJoinPaginator(Paginator):
 
 
 class BookAdmin(ModelAdmin):
-    """A page of the admin that other people, and programs, write beside."""
+    """A page of the admin whose records other people and programs write at the same time."""
 
     form = OpenForm
     formfield_overrides = {
@@ -51,15 +51,15 @@ class BookAdmin(ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> models.Model | None:
-        """The record; while it is being saved or deleted nobody else can write it.
+        """The record, which nobody else can write while it is being saved or deleted.
 
-        So what the form is compared with is still there when the form is written.
+        So the values that the form is compared with are still there when the form is written.
         """
         if NUL in object_id:
             return None
         record = super().get_object(request, object_id, from_field)
         if record is not None and request.method == "POST" and connection.in_atomic_block:
-            # FOR NO KEY UPDATE: subscriptions of a service go on being created beside its edit.
+            # FOR NO KEY UPDATE: subscriptions of a service can be created during its edit.
             rows = type(record)._base_manager.select_for_update(no_key=True)
             try:
                 record.refresh_from_db(from_queryset=rows)
@@ -99,7 +99,7 @@ class BookAdmin(ModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
-        """What uses these records and keeps them from being deleted; said, and not listed."""
+        """Sentences about what uses these records and keeps them from being deleted."""
         return []
 
     def get_deleted_objects(

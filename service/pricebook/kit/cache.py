@@ -1,4 +1,4 @@
-"""How values lie in the cache, and what becomes of a request when it is away."""
+"""The cache: how values are stored, and what happens to a request when it is down."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 
 
 class JSONSerializer:
-    """Cache values as JSON: whoever can write to the cache must not thereby run code (pickle)."""
+    """Cache values as JSON: with pickle, anyone who can write to the cache could run code."""
 
     def dumps(self, value: Any) -> int | bytes:
         # Plain integers stay plain, so that INCR works on them.
@@ -27,10 +27,10 @@ class JSONSerializer:
 
 
 class RedisCache(redis.RedisCache):
-    """Django's, but a cache that is down or hangs is an empty one.
+    """Django's Redis cache, except that a cache that is down or hangs acts as an empty one.
 
-    After a failure this process leaves it alone for some seconds: a cache that hangs costs one
-    request its timeout, not each. Only for values that can be had again: `set` may not happen.
+    After a failure this process does not use it for some seconds: a cache that hangs costs one
+    request its timeout, not each. Only for values that can be computed again: a `set` may be lost.
     """
 
     PAUSE = 5.0  # seconds

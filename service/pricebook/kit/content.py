@@ -1,6 +1,6 @@
-"""How the API reads and writes JSON: numbers exactly, and nothing that no endpoint has a use for.
+"""JSON of the API: numbers are exact, and content that no endpoint can use is refused.
 
-REST_FRAMEWORK in the settings names what is here, so `rest_framework.views` imports this module:
+REST_FRAMEWORK in the settings names classes of this module, so `rest_framework.views` imports it:
 nothing here may import that before it is called.
 """
 
@@ -25,7 +25,7 @@ class JSONRenderer(BaseRenderer):
     media_type = "application/json"
     format = "json"
     charset = None
-    # The hook is for Django's lazy translations, the one thing in an answer that is no plain type.
+    # The hook is for Django's lazy translations, the only values in answers that are no plain type.
     encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
     def render(
@@ -37,7 +37,7 @@ class JSONRenderer(BaseRenderer):
         if data is None:
             return b""
         answer = self.encoder.encode(data)
-        # The browsable page asks for it: people read that one.
+        # The browsable page asks for it, because people read that.
         indent = (renderer_context or {}).get("indent")
         return msgspec.json.format(answer, indent=indent) if indent else answer
 
@@ -45,8 +45,8 @@ class JSONRenderer(BaseRenderer):
 class ExactJSONParser(BaseParser):
     """JSON with exact numbers: 0.1 is a tenth, not a float.
 
-    What no endpoint has a use for is refused here, so that none of them meets it: NaN, a name
-    given twice (which of the two is meant?), text that can't be encoded, hundreds of levels.
+    Content that no endpoint can use is refused here, before any of them meets it: NaN, a name given
+    twice (which of the two is meant?), text that can't be encoded, too many levels.
     """
 
     media_type = "application/json"
@@ -131,12 +131,12 @@ class ExactJSONParser(BaseParser):
 
 
 def _shown(text: str, length: int = 100) -> str:
-    """As much of it as can be encoded."""
+    """The beginning of a text, as far as it can be encoded."""
     return text[:length].encode(errors="replace").decode()
 
 
 def object_of(body: Any, known: Iterable[str] | None = None) -> dict[str, Any]:
-    """The body of a request, which is a JSON object with known names; raises Refused."""
+    """The body of a request; Refused if it is not a JSON object with known names."""
     if not isinstance(body, dict):
         raise Refused("not_an_object", 'The body is a JSON object: {"name": value}.')
     if known is not None:
@@ -157,7 +157,7 @@ class ContentNegotiation(DefaultContentNegotiation):
     def filter_renderers(
         self, renderers: Iterable[BaseRenderer], format: str
     ) -> list[BaseRenderer]:
-        """Those of `?format=`; an unknown one is the caller's mistake (DRF answers 404)."""
+        """The renderers of `?format=`; an unknown one is a bad parameter (DRF would answer 404)."""
         renderers = list(renderers)
         known = [renderer.format for renderer in renderers]
         if format not in known:

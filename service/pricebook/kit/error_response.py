@@ -1,7 +1,7 @@
-"""The answer to an exception: `code`, `detail`, and what it is about.
+"""The answers to exceptions: `code`, `detail`, and what they are about.
 
-REST_FRAMEWORK in the settings names what is here, so `rest_framework.views` imports this module:
-nothing here may import that before it is called.
+REST_FRAMEWORK in the settings names a function of this module, so `rest_framework.views` imports
+it: nothing here may import that before it is called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def error_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """The answer to an exception in a view: `code`, `detail`, and what it is about.
 
-    None, and so Django's 500 (`server_error`), for what nobody expected.
+    None for an unexpected exception, which gives Django's 500 (`server_error`).
     """
     from rest_framework.views import exception_handler
 
@@ -72,7 +72,7 @@ def is_api(request: HttpRequest) -> bool:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """`handler400`: what is refused before a view is found, such as an unknown host."""
+    """`handler400`: answers what is refused before a view is found, such as an unknown host."""
     if is_api(request):
         return plain_error(400, BadRequest.default_code, BadRequest.default_detail)
     return defaults.bad_request(request, exception)

@@ -1,4 +1,4 @@
-"""What the API refuses, as exceptions, and the body that every error has."""
+"""The API's refusals, as exceptions, and the body that every error has."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class DatabaseUnavailable(exceptions.APIException):
 
 
 class ReadTimedOut(exceptions.APIException):
-    """It has no Retry-After: asked at once again, the same takes as long."""
+    """It has no Retry-After: the same request takes as long if it is repeated at once."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "read_timed_out"

@@ -1,4 +1,4 @@
-"""How figures are written on pages."""
+"""Formats figures for pages."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ def money(amount: Decimal | None) -> str:
 
 
 def amount(amount: Decimal | None) -> str:
-    """Decimal("1234.5") → 1,234.50, where the currency stands above; nothing is nothing."""
+    """Decimal("1234.5") → 1,234.50, where a heading names the currency; None is empty."""
     return "" if amount is None else f"{amount:,.2f}"
 
 
@@ -40,6 +40,6 @@ def item(mapping: Mapping[Any, Any], key: Any) -> Any:
 
 
 def left(time: timedelta) -> str:
-    """The time that is left, in whole seconds or minutes; something is left, so never none."""
+    """The time that is left, in whole seconds or minutes; at least one second."""
     seconds = max(1, round(time.total_seconds()))
     return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"

@@ -4,10 +4,10 @@
             │
             └─ there already, or waited for ─▶ the kept answer, or 422 for another request
 
-So a process that is killed before the COMMIT leaves nothing, and one that is killed after it
-leaves the effect with its answer. Only success is kept: the same key may try again once the reason
-is fixed. What raises has had no effect. A view that answers with a refusal, and does not raise it,
-has what it wrote committed (the new preview of an approval that is refused, say).
+So a process that is killed before the COMMIT leaves nothing, and one that is killed after it leaves
+the effect with its answer. Only success is kept: the same key may be tried again once the reason of
+a refusal is fixed. A view that raises has had no effect. If a view answers with a refusal, and does
+not raise it, its writes are committed (for example the new preview of a refused approval).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ View = Callable[..., Response]
 
 
 def idempotent(view: View) -> View:
-    """A POST of a view set: one transaction, and once for each Idempotency-Key."""
+    """Run a POST of a view set in one transaction, and once for each Idempotency-Key."""
 
     @wraps(view)
     def once(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -67,7 +67,7 @@ def idempotent(view: View) -> View:
                 value=key[:100].encode(errors="replace").decode(),
             )
         who, asked = identity(request), _hash(request)
-        # Read as it was sent, before the parser comes; a bad one is refused here.
+        # The body has been hashed as it was sent, before it is parsed; a bad one is refused here.
         request.data  # noqa: B018
         with transaction.atomic():
             record = _claim(who, key, asked)
@@ -94,12 +94,12 @@ def _hash(request: Request) -> str:
 
 
 def _claim(who: str, key: str, asked: str) -> AnsweredRequest:
-    """The row of this key, ours if it is new. Waits for the one that is answering it now."""
+    """The row of this key, ours if it is new. Waits for a request that is answering it now."""
     while True:
         AnsweredRequest.objects.bulk_create(
             [AnsweredRequest(identity=who, key=key, request_hash=asked)], ignore_conflicts=True
         )
-        # Gone: the other one was refused, or was forgotten meanwhile.
+        # If it is not there, the other request was refused, or was forgotten meanwhile.
         if record := AnsweredRequest.objects.filter(identity=who, key=key).first():
             return record
 
@@ -122,6 +122,6 @@ def _kept(record: AnsweredRequest, asked: str) -> Response:
 
 
 def forget_old() -> int:
-    """Delete answers that are older than `KEPT_FOR`; how many."""
+    """Delete answers that are older than `KEPT_FOR`; return how many."""
     old = AnsweredRequest.objects.filter(answered_at__lt=timezone.now() - KEPT_FOR)
     return old.delete()[0]

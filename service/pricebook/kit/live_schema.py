@@ -1,12 +1,12 @@
-"""The schema as it stands in the migrated database, as SQL to be read: one `schema.sql` an app.
+"""The schema of the migrated database, as SQL to be read: one `schema.sql` for each app.
 
-Migrations tell how the schema came about. Where it stands now (which triggers fire on a table,
-what a function says today) is spread over all of them, so PostgreSQL is asked, by the functions
-that psql and pg_dump ask too. The text depends on nothing but the schema: no OIDs, no owners, all
+Migrations show how the schema came about. Its present state (which triggers fire on a table, what a
+function says today) is spread over all of them, so PostgreSQL is asked for it, by the functions
+that psql and pg_dump use too. The text depends on nothing but the schema: no OIDs, no owners, all
 names in the order of their bytes. It is a document and not a script: migrations make databases.
-PostgreSQL 15 and 18 were compared, and write the same.
+PostgreSQL 15 and 18 were compared, and give the same text.
 
-Whose file something stands in:
+The file in which an object is:
 
 - a table, and with it its constraints, indexes and triggers: that of the app whose model it is;
 - a function, a sequence that no column owns, an extension, and what was added to a table of
@@ -45,7 +45,7 @@ def schema_file(app: AppConfig) -> Path:
 
 
 def schema_of(app: AppConfig) -> str:
-    """The text of an app's `schema.sql`, of the database as it is. Nine queries."""
+    """The text of an app's `schema.sql`, from the database as it is. Nine queries."""
     here = {thing for thing, label in last_created().items() if label == app.label}
     own = sorted(tables_of([app]) | {thing.name for thing in here if thing.kind == "TABLE"})
     others = sorted({thing.table for thing in here if thing.table} - tables_of(our_apps()))
@@ -63,9 +63,9 @@ def schema_of(app: AppConfig) -> str:
 
 
 def unclaimed() -> list[str]:
-    """What stands in the database and in no file, as no migration creates it. Eight queries.
+    """Objects that are in the database and in no file, as no migration creates them. Eight queries.
 
-    Functions, views, sequences, and triggers on tables of other packages.
+    They are functions, views, sequences, and triggers on tables of other packages.
     """
     others = set(connection.introspection.table_names()) - tables_of(our_apps())
     found = [*_functions(), *_views(), *_sequences()]
@@ -80,7 +80,7 @@ def tables_of(configs: Iterable[AppConfig]) -> set[str]:
     return {model._meta.db_table for model in models}
 
 
-# --- What the migrations create ---------------------------------------------------------------
+# --- The objects that migrations create -------------------------------------------------------
 
 
 class Thing(NamedTuple):
@@ -90,7 +90,7 @@ class Thing(NamedTuple):
 
 
 class Created(NamedTuple):
-    """What the SQL of a migration creates."""
+    """An object that the SQL of a migration creates."""
 
     app: str
     migration: str
@@ -108,7 +108,7 @@ CREATE = re.compile(
 
 @cache
 def created() -> list[Created]:
-    """What our migrations create by SQL of their own, in the order of their coming. No query."""
+    """The objects that our migrations create by SQL of their own, in their order. No query."""
     labels = {app.label for app in our_apps()}
     graph = MigrationLoader(None).graph
     order: dict[tuple[str, str], None] = {}
@@ -124,7 +124,7 @@ def created() -> list[Created]:
 
 
 def last_created() -> dict[Thing, str]:
-    """By what was created, the app whose migration did it last. No query."""
+    """For each object, the app whose migration was the last to create it. No query."""
     return {each.thing: each.app for each in created()}
 
 
@@ -138,18 +138,19 @@ def _sql_of(operations: Iterable[Any]) -> Iterator[str]:
                 yield statement if isinstance(statement, str) else statement[0]
 
 
-# --- What PostgreSQL has ----------------------------------------------------------------------
+# --- The objects that PostgreSQL has ----------------------------------------------------------
 
 
 class Standing(NamedTuple):
-    """Something that stands in the database, and the statement that says it."""
+    """An object in the database, and the statement that describes it."""
 
     thing: Thing
     statement: str
     calls: str = ""  # the function of a trigger
 
 
-# What differs from the defaults of the type; the name says what `nextval()` has to be given.
+# The options that differ from the defaults of the type. The sequence's name is shown elsewhere,
+# because `nextval()` requires it.
 SEQUENCE_OPTIONS = """
 concat_ws(' ',
     CASE WHEN seqstart <> 1 THEN 'START WITH ' || seqstart END,
@@ -174,7 +175,7 @@ SELECT relname, concat_ws(' ',
  ORDER BY relname COLLATE "C"
 """  # noqa: S608 - constants
 
-# Aggregates have no definition to be asked for; a test says that there are none.
+# PostgreSQL can't be asked for the definition of an aggregate; a test asserts that there are none.
 FUNCTIONS = """
 SELECT proname,
        regexp_replace(pg_get_functiondef(pg_proc.oid),
@@ -227,7 +228,7 @@ SELECT relname, concat_ws(' ',
  ORDER BY relname COLLATE "C", attnum
 """  # noqa: S608 - constants
 
-# NOT NULL is the column's (a constraint of its own from PostgreSQL 18 on).
+# NOT NULL is shown at the column (from PostgreSQL 18 on it is a constraint of its own).
 CONSTRAINTS = """
 SELECT relname, concat_ws(' ',
            'CONSTRAINT', quote_ident(conname), pg_get_constraintdef(pg_constraint.oid, true))
@@ -245,8 +246,8 @@ SELECT main.relname, main.relpersistence = 'u',
  WHERE main.relnamespace = current_schema()::regnamespace AND main.relname = ANY (%s)
 """
 
-# Those of constraints stand in these. One that was made CONCURRENTLY and failed is there and is
-# of no use; what it is called tells nobody.
+# Indexes of constraints are left out: the constraints are shown. An index whose creation
+# CONCURRENTLY has failed exists but is of no use, which its name does not tell.
 INDEXES = """
 SELECT main.relname, index.relname,
        concat(pg_get_indexdef(indexrelid, 0, true),
@@ -322,7 +323,7 @@ def _on_tables(tables: list[str]) -> dict[str, list[Standing]]:
 
 
 def _folded(trigger: str) -> str:
-    """A trigger's one line, as it is written by hand."""
+    """A trigger's one line, broken as it is when written by hand."""
     return re.sub(r" (REFERENCING |FOR EACH |EXECUTE FUNCTION )", r"\n    \1", trigger)
 
 
@@ -330,14 +331,14 @@ def _folded(trigger: str) -> str:
 
 
 def _section(title: str, standing: Iterable[Standing], only: set[Thing] | None = None) -> list[str]:
-    """The statements, under their title; of these things only, if any are named."""
+    """The statements, under their title; those of the things in `only`, if it is given."""
     found = [f"{each.statement};\n" for each in standing if only is None or each.thing in only]
     line = f"-- {title} ".ljust(100, "-") + "\n"
     return [line, *found] if found and title else found
 
 
 def _with_place(standing: Standing, app: AppConfig) -> Standing:
-    """Of a trigger whose function is another app's: with the file that has the function."""
+    """A trigger whose function is another app's is shown with the file that has the function."""
     label = last_created().get(Thing("FUNCTION", standing.calls), app.label)
     if label == app.label:
         return standing

@@ -1,7 +1,8 @@
-"""SQL on show: the statements that the service lives on, each under a name, as they are sent.
+"""Named statements: the SQL that the service depends on, as it is sent, to be shown.
 
-`SOURCES` has a function an app, which gives its statements; the apps add their own (`apps.py`), so
-those that stand above need not be known here. The command `explain_queries` prints them.
+`SOURCES` has a function for each app, which gives its statements; the apps add their own
+(`apps.py`), so this module need not know the apps above it. The command `explain_queries` prints
+them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class NamedStatement:
     """A statement with example parameters.
 
     `purpose` is what it is for and `run_by` is who runs it, a line each; `why` says which index
-    serves it, of a read whose plan is asserted. `writes`: it writes or locks, so it is never run
-    here. `needs` are the statements that make what it reads: temporary tables.
+    serves it, for a read whose plan is asserted. `writes`: it writes or locks, so it is never run
+    here. `needs` are the statements that make the temporary tables that it reads.
     """
 
     name: str
@@ -39,8 +40,8 @@ class NamedStatement:
     def explain(self, *options: str) -> list[Any]:
         """The plan: lines of text, or one document with the option FORMAT JSON.
 
-        Of a statement that writes ANALYZE is left out: it would run it. One query and those that
-        it needs, in a transaction that is rolled back.
+        If the statement writes, ANALYZE is left out, because it would run it. One query and those
+        in `needs`, in a transaction that is rolled back.
         """
         known = [option for option in options if not (self.writes and runs(option))]
         explain = f"EXPLAIN ({', '.join(known) or 'COSTS'}) {self.sql}"
@@ -65,7 +66,7 @@ class NamedStatement:
 
 
 def runs(option: str) -> bool:
-    """Whether EXPLAIN runs the statement with this option, or takes it only where it does."""
+    """Whether EXPLAIN runs the statement with this option, or accepts it only if it does."""
     return option.upper().startswith(("ANALYZE", "BUFFERS ON"))
 
 
@@ -73,5 +74,5 @@ SOURCES: list[Callable[[], list[NamedStatement]]] = []
 
 
 def named_statements() -> list[NamedStatement]:
-    """All of them, with values that the book has. A few queries each app."""
+    """The statements of all apps, with values from the book. A few queries for each app."""
     return [statement for source in SOURCES for statement in source()]

@@ -26,7 +26,8 @@ class OpenForm(forms.ModelForm):
         cleaned = super().clean() or self.cleaned_data
         for name in self.errors:
             if isinstance(self.fields.get(name), forms.ModelChoiceField):
-                # The completion's widget fails on what is no id when the form is shown again.
+                # The autocomplete widget fails on a value that is no id when the form is shown
+                # again.
                 self._put(self[name], self[name].html_name, None)
         for name in self._columns():
             bound = self[name]
@@ -37,7 +38,7 @@ class OpenForm(forms.ModelForm):
         return cleaned
 
     def _columns(self) -> list[str]:
-        """The fields that a record has already; a new one is nobody else's to move."""
+        """The fields of a record that exists; nobody else can change a new one."""
         if self.instance.pk is None:
             return []
         return [
@@ -51,7 +52,7 @@ class OpenForm(forms.ModelForm):
         )
         moved = field.has_changed(now, opened)
         if name not in self.changed_data:
-            # From the record and not from the page, which has no microseconds, for one.
+            # From the record and not from the page, which has no microseconds, for example.
             cleaned[name] = getattr(self.instance, name)
             self.errors.pop(name, None)
         elif moved and field.has_changed(now, bound.data):

@@ -1,4 +1,4 @@
-"""Named points of a change, at which the kill rounds kill whoever comes by."""
+"""Named points of a change, at which the kill rounds kill the process that reaches them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def at_point(name: str) -> None:
-    """A named point of a change. Does nothing; the kill rounds have it wait here, to be killed."""
+    """A named point of a change. It does nothing, but kill rounds make it wait, to be killed."""
     if POINT is not None:
         POINT(name)
 

@@ -1,11 +1,12 @@
-"""Statements that PostgreSQL plans once a connection, and not at each request.
+"""Prepared statements: PostgreSQL plans them once for each connection, and not at each request.
 
-Django writes the values into the text, so to PostgreSQL each execution is another statement: of a
-page of the list, planning was half of its work. Here the values travel beside the text, and the
-plan is kept: `PREPARED_STATEMENTS` in the settings says whether it may be.
+Django writes the values into the text, so to PostgreSQL each execution is another statement: for a
+page of the list, planning was half of its work. Here the values are sent beside the text, and the
+plan is kept, if `PREPARED_STATEMENTS` in the settings allows it.
 
-After five times PostgreSQL takes one plan for all values. So only for statements whose plan does
-not depend on them, and with a LIMIT that is written out: it would guess at one that is a value.
+After five executions PostgreSQL uses one plan for all values. So this is only for statements whose
+plan does not depend on them, and whose LIMIT is written out: a LIMIT that is a value would be
+guessed.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ from psycopg.types.datetime import TimestamptzLoader
 
 @contextmanager
 def prepared_cursor() -> Iterator[CursorWrapper]:
-    """A cursor for statements of a program's own; it counts and logs them as Django's does."""
+    """A cursor for a program's own statements; it counts and logs them as Django's does."""
     with connection.cursor() as cursor:
         session = connection.connection
         cursor.cursor = _Cursor(session)
-        # Sessions are in UTC. Django's loader, in Python, says so anew to each instant it reads.
+        # Sessions are in UTC; Django's loader, in Python, would set that for each instant that it
+        # reads.
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-        # (Of a prepared one Django's log of queries would have no text.)
+        # (Django's log of queries would have no text of a prepared statement.)
         if not settings.PREPARED_STATEMENTS or connection.queries_logged:
             yield cursor
             return
-        # Only meanwhile: psycopg keeps the text of each statement that it may come to prepare.
+        # Only in this block: psycopg keeps the text of each statement that it may come to prepare.
         session.prepare_threshold = 0
         try:
             yield cursor

@@ -1,12 +1,12 @@
-"""How long the web server lets one statement read: `READ_TIMEOUT`.
+"""The time for which the web server lets one statement read: `READ_TIMEOUT`.
 
-PostgreSQL ends what takes longer, and whoever asked gets a 503 `read_timed_out`. The bound is a
-startup option of the web server's own connections (`wsgi.py`), so it costs no query; workers and
-commands, which never import that, have none.
+PostgreSQL ends a statement that takes longer, and the caller gets a 503 `read_timed_out`. The bound
+is a startup option of the web server's own connections (`wsgi.py`), so it costs no query; workers
+and commands, which never import that, have none.
 
     GET             READ_TIMEOUT, for each statement
     GET, long_read  LONG_READ_TIMEOUT, where reading much is what was asked for
-    POST            none: a write takes what it takes, and half of it is none
+    POST            none: a write takes as long as it takes, and half of one is useless
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def bound_reads(database: dict[str, Any]) -> None:
-    """Bound the connections that this process is going to make; `database` as in DATABASES.
+    """Bound the connections that this process will make; `database` as in DATABASES.
 
-    Not where there are no startup options (behind PgBouncer), nor where they have a bound already.
+    Does nothing if there are no startup options (behind PgBouncer), or if they have a bound
+    already.
     """
     options = database.get("OPTIONS", {})
     startup = options.get("options", "")
@@ -58,14 +59,14 @@ def long_read() -> Iterator[None]:
 
 
 def timed_out(error: BaseException) -> bool:
-    """Whether this is what a statement ends with that took too long."""
+    """Whether this is the error of a statement that took too long."""
     return isinstance(error, QueryCanceled) or isinstance(error.__cause__, QueryCanceled)
 
 
 class ReadTimeoutMiddleware:
-    """Lifts the bound for who writes, and says on a page that reading took too long.
+    """Lifts the bound for requests that write, and says on a page that reading took too long.
 
-    (The API says it in its own words: `pricebook.kit.error_response.error_response`.)
+    (The API has its own answer: `pricebook.kit.error_response.error_response`.)
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -89,12 +90,12 @@ class ReadTimeoutMiddleware:
 
 
 class Lifted:
-    """Lifts the bound of a session before its first statement: who asks nothing pays nothing."""
+    """Lifts the bound of a session before its first statement; without one it costs nothing."""
 
     session: Any = None
 
     def __call__(self, execute: Callable[..., Any], *args: Any) -> Any:
-        if self.session is not connection.connection:  # the first, or one that was made anew
+        if self.session is not connection.connection:  # the first, or a new one
             with connection.wrap_database_errors:
                 connection.connection.execute(f"SET {OPTION} = 0")
             self.session = connection.connection

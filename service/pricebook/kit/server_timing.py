@@ -1,4 +1,4 @@
-"""What the database took of a request, in its answer."""
+"""Adds to answers the time that the database took; compresses the API's answers."""
 
 import re
 import time
@@ -47,14 +47,14 @@ class ServerTimingMiddleware:
         return response
 
 
-# `gzip;q=0` says that it is not taken; Django's middleware sees the word alone.
+# `gzip;q=0` says that it is not accepted; Django's middleware sees only the word.
 REFUSES_GZIP = re.compile(r"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
 
 
 class ApiGZipMiddleware(GZipMiddleware):
-    """Compresses the API's answers, for who takes that; they hold no secret to be guessed (BREACH).
+    """Compresses the API's answers if accepted; they hold no secret to be guessed (BREACH).
 
-    Pages with forms, which do, are left as they are.
+    Pages with forms hold secrets, and are left as they are.
     """
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Every SQL statement on the console, where LOG_SQL asks for it.
+"""Logs every SQL statement on the console, if LOG_SQL asks for it.
 
-Not by Django's own logger, `django.db.backends`: it speaks only while DEBUG is on, and always with
-the parameters, twice over: psycopg binds them on this side, so the statement it shows has names
-and e-mails in it already. Here a statement is seen before it is bound.
+It does not use Django's own logger, `django.db.backends`, which logs only while DEBUG is on, and
+always with the parameters, even twice: psycopg binds them on this side, so the statement that it
+shows has names and e-mails in it already. Here a statement is seen before it is bound.
 """
 
 import logging
@@ -23,7 +23,7 @@ def start() -> None:
 
 
 def log_connection(sender: object, connection: BaseDatabaseWrapper, **kwargs: object) -> None:
-    if log_statement not in connection.execute_wrappers:  # it stays there when reconnecting
+    if log_statement not in connection.execute_wrappers:  # it stays there after a reconnection
         connection.execute_wrappers.append(log_statement)
 
 

@@ -1,4 +1,4 @@
-"""The tables of the kit: what programs may do with their keys, and what was answered to them."""
+"""The tables of the kit: rights of API keys, and answers to requests that may be repeated."""
 
 from django.db import models
 from django.db.models import Q
@@ -11,7 +11,7 @@ SET_PRICE_STATE = "services.set_price_state"
 
 
 class ApiKeyRights(models.Model):
-    """What an API key may do besides reading; a key without this may nothing else."""
+    """The rights of an API key besides reading; a key without this row may only read."""
 
     api_key = models.OneToOneField(APIKey, on_delete=models.CASCADE, related_name="rights")
     may_plan = models.BooleanField("may plan price changes", db_default=False, default=False)
@@ -44,9 +44,9 @@ class ApiKeyRights(models.Model):
 
 
 class AnsweredRequest(models.Model):
-    """A request with an Idempotency-Key that had its effect, and its answer (`idempotency.py`).
+    """A request with an Idempotency-Key that has had its effect, and its answer (`idempotency.py`).
 
-    Written in the transaction of the effect: the one is there if and only if the other is.
+    It is written in the transaction of the effect: there is one if and only if there is the other.
     """
 
     identity = models.CharField(max_length=200)

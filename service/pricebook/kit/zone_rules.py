@@ -1,7 +1,7 @@
 """The rules of time zones: those of the package tzdata, the same on every machine.
 
-An instant that somebody gives as a local time depends on them, and countries change them at a few
-weeks' notice. A machine has those of its last update; ours come with the release, pinned.
+An instant that is given as a local time depends on them, and countries change them at a few weeks'
+notice. A machine has the rules of its last update; ours come with the release, pinned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION: str = tzdata.IANA_VERSION
 BEFORE, AHEAD = timedelta(days=366), timedelta(days=3660)
 HOUR = timedelta(hours=1)
 
-# Each hour at whose begin clocks show another offset than at the begin of the hour before.
+# Each hour that begins with another offset than the hour before.
 TRANSITIONS = """
 SELECT at, of FROM (
     SELECT at, of, lag(of) OVER (ORDER BY at) AS before
@@ -31,7 +31,7 @@ Transitions = list[tuple[datetime, timedelta]]
 
 
 class Difference(NamedTuple):
-    """From when on the database's clocks show another time than ours, and by what offsets."""
+    """The instant at which the database's clocks begin to differ from ours, and both offsets."""
 
     at: datetime
     ours: timedelta
@@ -39,13 +39,13 @@ class Difference(NamedTuple):
 
 
 def use_pinned() -> None:
-    """From now on this process asks the machine no more."""
+    """Use the pinned rules, and not the machine's, from now on in this process."""
     reset_tzpath(to=())
     ZoneInfo.clear_cache()
 
 
 def first_difference(name: str) -> Difference | None:
-    """Where our rules and PostgreSQL's differ, from a year ago to ten years ahead. One query."""
+    """The first difference of our rules from PostgreSQL's, a year back to ten ahead. One query."""
     first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - BEFORE
     last = first + BEFORE + AHEAD
     ours = _transitions(ZoneInfo(name), first, last)

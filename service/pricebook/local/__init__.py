@@ -17,9 +17,9 @@
 - `processes`: starting, recognising and ending processes, on the evidence of /proc
 - `postgres`, `valkey`: the embedded servers
 - `runner`: a run of the launcher: lease, guard, environment, children
-- `up`: the supervisor of web, workers, beat and Flower; `doctor`: what is wrong, and the mend
+- `up`: the supervisor of web, workers, beat and Flower; `doctor`: what is wrong, and how to fix it
 - `suite`: the test suite, one run at a time
 - `__main__`: the commands, dispatched by `./pricebook`
 
-Nothing else of the service imports it, and it imports nothing of the service.
+Nothing else of the service imports this package, and it imports nothing of the service.
 """

@@ -1,4 +1,4 @@
-"""`python -m pricebook.local COMMAND`: what `./pricebook` hands over to."""
+"""`python -m pricebook.local COMMAND`: runs the commands of `./pricebook`."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""`check`: what CI asks of the code, changing nothing; `fix`: what a machine can mend of it."""
+"""`check` runs the checks that CI runs, changing nothing; `fix` fixes what a machine can fix."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from pricebook.local.up import no_arguments
 SOURCES = [".", "pricebook"]  # the launcher has no .py by which ruff would find it
 
 IMPORTS = "from importlinter.cli import lint_imports_command as command; command()"
-# As a command it would have to be in INSTALLED_APPS, of what never runs in production.
+# As a command it would have to be in INSTALLED_APPS, though it never runs in production.
 MIGRATIONS = """
 import django
 from django.core.management import call_command
@@ -28,7 +28,7 @@ call_command(
 
 
 def check(arguments: list[str]) -> int:
-    """Runs all of them, so that one run shows all there is to mend."""
+    """Run all checks, so that one run shows all there is to fix."""
     no_arguments("check", arguments)
     commands = {
         "ruff check": [*PYTHON, "-m", "ruff", "check", *SOURCES],

@@ -1,8 +1,8 @@
 """`demo`: the main job on a real book, from an empty database to prices that have moved.
 
-What a person would do, done over HTTP and checked: read the list, change a service's price and a
-plan's discount in the admin, watch the prices move, and compare every figure with one that was
-computed from the file itself. Exit code 1 names the figure that is not as expected.
+It does over HTTP what a person would do, and checks it: read the list, change a service's price and
+a plan's discount in the admin, watch the prices move, and compare every figure with one that was
+computed from the file itself. If a figure is not as expected, it is named, and the exit code is 1.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from pricebook.local.up import port_from_environment, reserve
 
 DATABASE = "pricebook_demo"
 MADE_BY = "made by ./pricebook demo, which drops it"
-# What the person does: ten percent more for the telephone, ten percent off for long contracts.
+# The person's edits: ten percent more for the telephone, ten percent off for long contracts.
 SERVICE_NAME, NEW_PRICE = "Phone", Decimal("22.00")
 PLAN_TYPE, NEW_DISCOUNT = "discount", 10
 PATIENCE = 120  # seconds until prices that have not moved are a failure
@@ -53,9 +53,9 @@ def only_demo(runner: Runner) -> Iterator[None]:
 
 
 def a_port(serve: bool) -> socket.socket:
-    """The port that was asked for; if it is taken, the next free one, unless people are to use it.
+    """The port that was asked for; if it is taken, the next free one, but not for people to use.
 
-    Taken until the socket is closed.
+    It is held until the socket is closed.
     """
     port = port_from_environment()
     for number in [port] if serve else [port, *range(port + 2, 65535)]:
@@ -70,7 +70,7 @@ class Demo:
         self.port = port
         self.times: list[tuple[str, float]] = []
         self.figures: list[Figure] = []
-        # Queue and cache keys of its own, so that it disturbs nothing on servers from outside.
+        # Its own queue and cache keys, so that it disturbs nothing on external servers.
         self.environment = runner.environment(database=DATABASE, broker=4, cache=5) | {
             "CELERY_QUEUE": DATABASE,
             "CACHE_PREFIX": f"{DATABASE}-{secrets.token_hex(4)}",
@@ -139,7 +139,7 @@ class Demo:
         say(f"✓ {name} ({self.times[-1][1]:.1f} s)")
 
     def make_database(self) -> None:
-        """A new, empty database; an older one goes, if it is a demo's."""
+        """Make a new, empty database; an older one is dropped, if it is a demo's."""
         name = sql.Identifier(DATABASE)
         try:
             with self.runner.connect() as connection:

@@ -1,4 +1,4 @@
-"""`doctor`: a line for each thing that can be wrong, and the mend. It changes nothing."""
+"""`doctor`: a line for each thing that can be wrong, and how to fix it. It changes nothing."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ ENOUGH_DISK = 1_000_000_000  # bytes: a book of a million subscriptions, and its
 
 
 class Finding(NamedTuple):
-    """One line: ✓ is well, ✗ is wrong (its text ends with the mend), – is not running."""
+    """A line: ✓ is well, ✗ is wrong (its text ends with how to fix it), – is not running."""
 
     mark: str
     text: str
@@ -71,7 +71,7 @@ def checked(check: object, text: str) -> Finding:
     return Finding("✓", text)
 
 
-# What is installed ------------------------------------------------------------------------------
+# The installation -------------------------------------------------------------------------------
 
 
 def environment() -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def environment() -> Iterator[Finding]:
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:
         said = "; ".join(done.stdout.splitlines()[:3])
-        yield Finding("✗", f"dependencies: {said}. Mend: rm -r {sys.prefix}, it is made anew")
+        yield Finding("✗", f"dependencies: {said}. Fix: rm -r {sys.prefix}, it is made anew")
     else:
         yield Finding("✓", "dependencies fit together")
     if not external_database():
@@ -137,7 +137,7 @@ def directory(home: Home) -> Iterator[Finding]:
         yield Finding("✓", f"sockets in {sockets} ({length} of {LONGEST_SOCKET_DIRECTORY} bytes)")
 
 
-# What runs --------------------------------------------------------------------------------------
+# The running processes --------------------------------------------------------------------------
 
 
 def embedded_postgres(home: Home) -> Iterator[Finding]:
@@ -156,7 +156,7 @@ def embedded_postgres(home: Home) -> Iterator[Finding]:
     elif server.running():
         yield Finding("✗", f"PostgreSQL runs and doesn't answer; see {server.log}, then restart it")
     elif left:
-        # No fault: every start clears it, and asks nothing of the process of that number.
+        # No fault: every start clears it, without regard to the process of that number.
         yield Finding("–", f"PostgreSQL was killed (pid file of {left[0]}); a start tidies up")
     else:
         yield Finding("–", "PostgreSQL is not running: ./pricebook up starts it")

@@ -1,4 +1,4 @@
-"""What the demo has to come to, computed from the file alone."""
+"""The figures that the demo must show, computed from the file alone."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ def read_book() -> Iterator[dict[str, str]]:
 
 
 def total(book: list[dict[str, str]]) -> Decimal:
-    """Computed here from the rule's words, not by the code that it is to check."""
+    """The total, computed from the rule's words, not by the code that it is to check."""
     return sum(
         (
             (Decimal(row["full_price"]) * (100 - int(row["discount_percent"])) / 100).quantize(

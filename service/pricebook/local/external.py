@@ -1,4 +1,4 @@
-"""Servers that are somebody's own: DATABASE_URL and REDIS_URL."""
+"""External servers: DATABASE_URL and REDIS_URL."""
 
 import os
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pricebook.local.home import Fault
 from pricebook.local.postgres import DATABASE, ROLE
 
-# The databases of Valkey: broker, cache. A suite or a demo beside a running `up` has its own.
+# The databases of Valkey: broker, cache. A suite or a demo uses others than a running `up`.
 BROKER, CACHE = 0, 1
 # Options of django-environ in a DATABASE_URL, which libpq doesn't know.
 DJANGO_OPTIONS = {
@@ -19,12 +19,12 @@ DJANGO_OPTIONS = {
 
 
 def external_database() -> str:
-    """The name of the variable that points to a database outside; empty if none does."""
+    """The name of the variable that points to an external database; empty if none does."""
     return next((name for name in ("DATABASE_URL", "DB_HOST") if os.environ.get(name)), "")
 
 
 def external_conninfo(database: str | None = None) -> str:
-    """The same for libpq. DATABASE_URL may say psql:// and hold options that are Django's own."""
+    """The external database for libpq. DATABASE_URL may say psql:// and hold options of Django."""
     if url := os.environ.get("DATABASE_URL"):
         parts = urlsplit(url)
         options = [pair for pair in parse_qsl(parts.query) if pair[0].lower() not in DJANGO_OPTIONS]
@@ -43,13 +43,13 @@ def external_conninfo(database: str | None = None) -> str:
 
 
 def broker_url() -> str:
-    """The broker from outside: its own variable, or database 0 of the server of REDIS_URL."""
+    """The external broker: its own variable, or database 0 of the server of REDIS_URL."""
     cache = os.environ.get("REDIS_URL", "")
     return os.environ.get("CELERY_BROKER_URL") or (numbered(cache, BROKER) if cache else "")
 
 
 def numbered(url: str, number: int) -> str:
-    """The same server's database of that number, in each of the three ways to write it."""
+    """The URL of the server's database of that number, in each of the three ways to write it."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
@@ -60,7 +60,7 @@ def numbered(url: str, number: int) -> str:
 
 
 def check_external_database() -> None:
-    """Connect once and plainly: a pool would hide the reason for half a minute."""
+    """Connect once, without a pool, which would hide the reason of a failure for half a minute."""
     if not (variable := external_database()):
         return
     import psycopg
@@ -70,7 +70,7 @@ def check_external_database() -> None:
     except psycopg.Error as error:
         raise Fault(
             f"the database of {variable} can't be used: {str(error).strip()}\n"
-            f"Mend {variable}, or unset it to use the embedded PostgreSQL."
+            f"Fix {variable}, or unset it to use the embedded PostgreSQL."
         ) from None
 
 
@@ -87,5 +87,5 @@ def check_external_redis() -> None:
         except (redis.RedisError, ValueError) as error:
             raise Fault(
                 f"the server of {variable} can't be used: {error}\n"
-                f"Mend {variable}, or unset it to use the embedded Valkey."
+                f"Fix {variable}, or unset it to use the embedded Valkey."
             ) from None

@@ -1,4 +1,4 @@
-"""The home: the one directory that everything local lives in, and the locks on it."""
+"""The home: the one directory that holds everything local, and the locks on it."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ LONGEST_SOCKET_DIRECTORY = 85
 
 
 class Fault(Exception):
-    """What is wrong, with the mend; the launcher prints it and exits with 1."""
+    """An error with how to fix it; the launcher prints it and exits with 1."""
 
 
 class Home:
@@ -36,7 +36,7 @@ class Home:
         return cls(Path(os.path.abspath(path)))
 
     def make(self) -> None:
-        """Create what is missing. Touches no permissions of what was there before."""
+        """Create what is missing. The permissions of what exists are not changed."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             owner = self.path.stat().st_uid
@@ -54,10 +54,10 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """Where the servers' sockets are.
+        """The directory of the servers' sockets.
 
-        In the home, unless its path is too long for a socket or holds letters that would have
-        to be quoted, each in its own way, in URLs and in PostgreSQL's configuration.
+        It is in the home, unless its path is too long for a socket or has letters that would need a
+        different quoting in URLs and in PostgreSQL's configuration.
         """
         if len(bytes(self.run)) <= LONGEST_SOCKET_DIRECTORY and re.fullmatch(
             r"[A-Za-z0-9/_.+-]+", str(self.run)
@@ -67,7 +67,7 @@ class Home:
         return Path(f"/tmp/pricebook-{os.geteuid()}-{self.digest}")  # noqa: S108 - owner checked below
 
     def make_sockets(self) -> None:
-        """Anybody can write to /tmp: believe the directory there only if it is ours alone."""
+        """Make the directory of the sockets; in /tmp, where anybody can write, it must be ours."""
         with contextlib.suppress(FileExistsError):
             self.sockets.mkdir(mode=0o700)
         status = self.sockets.lstat()
@@ -86,7 +86,7 @@ class Home:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Starts and stops of the servers, one at a time. The kernel frees it if we are killed."""
+        """Lets the servers start or stop one at a time. The kernel frees it if we are killed."""
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -107,9 +107,9 @@ class Home:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Make a file that only its owner reads, whole or not at all.
+    """Make a file that only its owner can read, whole or not at all.
 
-    Raises FileExistsError if there is one: of two who write at once, the first one counts.
+    FileExistsError if there is one: if two write at once, the first one counts.
     """
     new = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

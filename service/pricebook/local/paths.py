@@ -1,4 +1,4 @@
-"""Where the checkout is, and how its programs are called."""
+"""The paths of the checkout, and the command lines of its programs."""
 
 import sys
 from pathlib import Path

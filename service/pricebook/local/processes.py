@@ -1,6 +1,6 @@
 """Starting, recognising and ending processes, on the evidence of /proc.
 
-A process id alone proves nothing: it may be a zombie, or belong by now to somebody else.
+A process id alone proves nothing: it may be a zombie's, or belong to another process by now.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 
 from pricebook.local.home import Fault
 
-# The environment variable that marks what a launcher started, wherever it has been re-parented to.
+# The environment variable that marks what a launcher started, even if its parent is another now.
 MARK = "PRICEBOOK_RUN"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1
@@ -75,7 +75,7 @@ class Process:
 
 
 def call_myself(name: str) -> None:
-    """What ps and Process.name say of this process; 15 letters at most."""
+    """Set the name of this process for ps and Process.name; 15 letters at most."""
     ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
@@ -96,7 +96,7 @@ def end(processes: Iterable[Process], seconds: float) -> None:
     processes = list(processes)
     for process in processes:
         process.signal(signal.SIGTERM)
-        process.signal(signal.SIGCONT)  # a stopped one would never hear of it
+        process.signal(signal.SIGCONT)  # a stopped process would not notice
     if not until(lambda: not any(process.alive for process in processes), seconds):
         for process in processes:
             process.signal(signal.SIGKILL)
@@ -127,7 +127,7 @@ def _interrupt(number: int, _frame: object) -> None:
 
 
 def raise_on_signals() -> None:
-    """From here on a request to stop is an Interrupted. What nohup ignores stays ignored."""
+    """From here on raise Interrupted at requests to stop. Those that nohup ignores stay ignored."""
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -135,7 +135,7 @@ def raise_on_signals() -> None:
 
 @contextlib.contextmanager
 def held_signals(*others: int) -> Iterator[None]:
-    """Requests to stop wait until the end of the block."""
+    """Make requests to stop wait until the end of the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOPPING, *others})
     try:
         yield
@@ -144,7 +144,7 @@ def held_signals(*others: int) -> Iterator[None]:
 
 
 def raise_if_interrupted() -> None:
-    """Within `held_signals`, where waiting takes long: Interrupted if a request to stop waits."""
+    """For long waits within `held_signals`: Interrupted if a request to stop is waiting."""
     for number in STOPPING:
         if number in signal.sigpending() and signal.getsignal(number) != signal.SIG_IGN:
             raise Interrupted(number)
@@ -157,12 +157,12 @@ def spawn(
     with_parent: bool,
     **options: Any,
 ) -> "subprocess.Popen[bytes]":
-    """Start a process with all signals open; `with_parent`: it is told when we die.
+    """Start a process with all signals unblocked; `with_parent`: it gets SIGTERM when we die.
 
     Raises Fault if there is no such program.
     """
     parent = os.getpid()
-    # Looked up before the fork: afterwards only what can't block.
+    # Looked up before the fork: after it, nothing may block.
     prctl = ctypes.CDLL(None).prctl
 
     def prepare() -> None:
@@ -179,12 +179,12 @@ def spawn(
 
 
 def exit_code(status: int) -> int:
-    """What a shell would make of it: a child that died of signal 9 gives 137."""
+    """The exit code that a shell would give: 137 for a child that died of signal 9."""
     return status if status >= 0 else 128 - status
 
 
 def _next_signal(waited: set[int], seconds: float | None) -> signal.struct_siginfo | None:
-    """The next of these; None if there is none for so many seconds."""
+    """The next of these signals; None if there is none for so many seconds."""
     if seconds is None:
         return signal.sigwaitinfo(waited)
     return signal.sigtimedwait(waited, seconds)
@@ -195,8 +195,8 @@ def foreground(
 ) -> int:
     """Run a command on our own standard input and outputs, and give back its exit code.
 
-    Signals that were sent to us alone go on to it; those of the terminal have reached it already.
-    With `patience` it is terminated if it goes on for so many seconds after an interrupt.
+    Signals that were sent only to us are passed on to it; those of the terminal have reached it
+    already. With `patience` it is terminated if it runs on for so many seconds after an interrupt.
     """
     forwarded = {*STOPPING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
     with held_signals(signal.SIGCHLD, *forwarded):

@@ -1,4 +1,4 @@
-"""What `up` runs beside the servers: the web server, workers, beat and Flower."""
+"""The programs that `up` runs beside the servers: the web server, workers, beat and Flower."""
 
 import contextlib
 import http.client
@@ -11,14 +11,14 @@ from pricebook.local.paths import PYTHON, SERVICE
 from pricebook.local.postgres import open_log
 from pricebook.local.processes import Process, exit_code, marked, spawn, until
 
-# Of a web process: at most as many as the pool of DB_POOL has connections, as granian finds sane,
-# and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
+# The threads of a web process: no more than the pool of DB_POOL has connections, as many as granian
+# finds sane, and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
 WEB_THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
 GUARD = "pricebook-guard"
 
 
 class Child:
-    """One long-running process of Django's."""
+    """A long-running process of Django's."""
 
     def __init__(
         self, home: Home, name: str, environment: dict[str, str], *, output: int | None, port: int
@@ -48,7 +48,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code; None while it runs."""
         status = self.process.poll()
         return None if status is None else exit_code(status)
 
@@ -60,7 +60,7 @@ class Child:
         stop([self])
 
     def wait_until_answers(self, seconds: float = 60) -> None:
-        """Until the web server answers HTTP, or the worker a ping. Fault if it doesn't."""
+        """Wait until the web server answers HTTP, or the worker a ping; Fault if it doesn't."""
         if self.name == "web":
             answered = until(lambda: self.exit_code is not None or answers_http(self.port), seconds)
         else:
@@ -72,7 +72,7 @@ class Child:
 
 
 def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """What `up` runs: commands, and what they need in the environment beyond the common."""
+    """The programs that `up` runs: their commands, and their own variables of the environment."""
     celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
     schedule = home.run / "celerybeat-schedule"
 
@@ -106,10 +106,10 @@ def worker_name(name: str) -> str:
 
 
 def started_by(mark: str) -> list[Process]:
-    """What a run with this mark has started and still lives, to be ended.
+    """The live processes that a run with this mark has started, to be ended.
 
-    Without the guards of runs within it: they end by themselves, when they have stopped their
-    servers, and one that was killed would leave them behind.
+    Guards of runs within it are left out: they end by themselves, when they have stopped their
+    servers, and a guard that was killed would leave these behind.
     """
     return [process for process in marked(mark) if process.name != GUARD]
 

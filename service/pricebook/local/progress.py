@@ -8,7 +8,7 @@ LINE_EVERY = 2.0  # seconds between two plain lines
 
 
 class Bar:
-    """`show()` as often as you like; it prints when there is something to see."""
+    """A progress bar: `show()` may be called often; it prints when there is something to see."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""A run of the launcher: the servers it uses, what it starts, and that nothing of it stays."""
+"""A run of the launcher: the servers it uses, the processes it starts, and the end of them all."""
 
 import contextlib
 import fcntl
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Servers that run, and an environment in which Django finds them, for a `with` block.
+    """Running servers, and an environment in which Django finds them, for a `with` block.
 
-    Whoever is inside holds a lease on the servers of the home; the last one to leave stops them.
-    A guard process does the leaving, so that it happens after a kill -9 just as well.
+    A run inside its block holds a lease on the servers of the home; the last one to leave stops
+    them. A guard process does the leaving, so that it happens after a kill -9 too.
     """
 
     def __init__(self, home: Home) -> None:
@@ -82,7 +82,7 @@ class Runner:
             os.close(self.lease)
 
     def fork_guard(self) -> tuple[int, int]:
-        """A process that outlives us: when its pipe closes, because we left or died, it leaves.
+        """Start a process that outlives us: it leaves when its pipe closes, as we left or died.
 
         It shares our lease, so there is no moment in which nobody holds it.
         """
@@ -97,7 +97,7 @@ class Runner:
             call_myself(GUARD)
             for descriptor in map(int, os.listdir("/proc/self/fd")):
                 if descriptor not in (its, self.lease):
-                    # The caller's pipes too: whoever reads our output waits for their end.
+                    # The caller's pipes too: a reader of our output waits for their end.
                     with contextlib.suppress(OSError):
                         os.close(descriptor)
             for standard in range(3):
@@ -110,7 +110,7 @@ class Runner:
             os._exit(status)
 
     def leave(self) -> None:
-        """End what this run started, and the servers too if nobody else holds a lease."""
+        """End the processes that this run started, and the servers if nobody else holds a lease."""
         end(started_by(self.mark), 15)
         with self.home.lock():
             try:
@@ -120,7 +120,7 @@ class Runner:
             stop_servers(self.home)
 
     def embedded(self) -> "list[Postgres | Valkey]":
-        """The servers that nobody gave us from outside."""
+        """The embedded servers that are used, because no external one is given."""
         servers: list[Postgres | Valkey] = []
         if not external_database():
             servers.append(self.postgres)
@@ -129,7 +129,7 @@ class Runner:
         return servers
 
     def start_servers(self) -> None:
-        """Start those that don't run, whoever started or killed them before."""
+        """Start the embedded servers that don't run, whoever started or killed them before."""
         with held_signals(), self.home.lock():
             fcntl.flock(self.lease, fcntl.LOCK_SH)
             for server in self.embedded():
@@ -137,7 +137,7 @@ class Runner:
                     print(f"pricebook: making {server.name} ready (once)", file=sys.stderr)
                 server.start()
 
-    # What is run --------------------------------------------------------------------------------
+    # Running programs ---------------------------------------------------------------------------
 
     def environment(
         self, *, database: str | None = None, broker: int = BROKER, cache: int = CACHE
@@ -145,7 +145,7 @@ class Runner:
         """The environment in which Django finds the servers.
 
         `database` names another database on the same server, `broker` and `cache` other numbered
-        databases of Valkey; servers given from outside stay, with these names and numbers.
+        databases of Valkey; external servers are used as given, with these names and numbers.
         """
         environment = dict(os.environ)
         environment |= {
@@ -193,13 +193,13 @@ class Runner:
         environment: dict[str, str] | None = None,
         patience: float | None = None,
     ) -> int:
-        """Run a command on our own standard input and outputs; its exit code. See processes."""
+        """Run a command on our own standard input and outputs; see `processes.foreground`."""
         return foreground(command, environment or self.environment(), patience)
 
     def manage(
         self, *arguments: str, environment: dict[str, str] | None = None, input: str = ""
     ) -> str:
-        """Run manage.py to its end. Its standard output; Fault with what it said if it fails."""
+        """Run manage.py to its end and return its standard output; Fault if it fails."""
         process = spawn(
             [*MANAGE, *arguments],
             environment or self.environment(),
@@ -237,12 +237,12 @@ class Runner:
 
 
 def stop_servers(home: Home) -> None:
-    """Only while holding the home's lock."""
+    """Stop the servers; only while holding the home's lock."""
     Postgres(home).stop()
     Valkey(home).stop()
     home.remove_sockets()
 
 
 def conninfo(runner: Runner, database: str | None = None) -> str:
-    """For libpq: the database from outside, or the embedded one."""
+    """The connection string for libpq: of the external database, or of the embedded one."""
     return external_conninfo(database) or runner.postgres.conninfo(database=database or DATABASE)

@@ -15,28 +15,29 @@ from pricebook.local.paths import CHECKOUT, PYTHON
 from pricebook.local.processes import Process, raise_on_signals, until
 from pricebook.local.runner import Runner
 
-LAST_BREATH = 20  # seconds; the guard gives those that a killed launcher leaves behind 15
+LAST_BREATH = 20  # seconds; the guard gives 15 to processes that a killed launcher leaves behind
 
-# Half as many again as there are CPUs, rounded up: much of the suite waits for processes to start.
+# One and a half times the CPUs, rounded up: much of the suite waits for processes to start.
 WORKERS = -(-len(os.sched_getaffinity(0)) * 3 // 2)
-# Seconds that pytest has to end after Ctrl+C, which its workers hear too: it may wait for them.
+# Seconds that pytest has to end after Ctrl+C, which its workers get too: it may wait for them.
 PATIENCE = 20
-# What conftest.py reads: each worker's own variables, a JSON list; and the database to copy.
+# Variables that conftest.py reads: each worker's own variables, a JSON list; and the database to
+# copy.
 SERVERS = "PRICEBOOK_TEST_SERVERS"
 TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
 
 
 def test(arguments: list[str]) -> int:
-    """pytest, with its arguments; a running `up` is not disturbed."""
+    """Run pytest with its arguments; a running `up` is not disturbed."""
     browser = "--browser" in arguments
     arguments = [argument for argument in arguments if argument != "--browser"]
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]
-    # Those that are given come after these, and override them.
+    # The given arguments come after these, and override them.
     command += [] if browser else ["-m", "not browser"]
     workers = workers_for(arguments)
     if workers:
-        # A class, or a module's functions, in one worker: what they share is made once.
+        # A class, or a module's functions, run in one worker: what they share is made once.
         command += ["--dist", "loadscope", "--no-loadscope-reorder", "-n", str(workers)]
     home = Home.from_environment()
     with only_suite(home), servers(home, workers) as (runner, environment):
@@ -44,9 +45,9 @@ def test(arguments: list[str]) -> int:
 
 
 def workers_for(arguments: list[str]) -> int:
-    """How many processes run the tests; 0: pytest itself does, with nothing to start.
+    """The number of processes that run the tests; 0 if pytest itself does, with nothing to start.
 
-    It does where few tests are meant: a file or a test by name, -k, -m, --lf; and for a debugger.
+    It does if few tests are meant: a file or a test by name, -k, -m, --lf; and for a debugger.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-n", "--numprocesses")
@@ -66,16 +67,16 @@ def workers_for(arguments: list[str]) -> int:
 
 
 def outside() -> bool:
-    """Whether the servers are somebody's own."""
+    """Whether the servers are external."""
     return bool(external_database() or os.environ.get("REDIS_URL"))
 
 
 @contextlib.contextmanager
 def servers(home: Home, workers: int = 0) -> Iterator[tuple[Runner, dict[str, str]]]:
-    """A runner, and the environment in which the suite finds a PostgreSQL and a Valkey a worker.
+    """A runner, and an environment in which each worker finds a PostgreSQL and a Valkey of its own.
 
-    A database each would not do: the ledger's feed waits for the transactions of the whole server,
-    tests count and end its sessions, and look at all keys of a cache.
+    A database of its own would not be enough: the ledger's feed waits for the transactions of the
+    whole server, tests count and end its sessions, and look at all keys of a cache.
     """
     if outside():
         if workers > 1:
@@ -103,9 +104,9 @@ def servers(home: Home, workers: int = 0) -> Iterator[tuple[Runner, dict[str, st
 
 
 def suite_template() -> Home | None:
-    """The template of the suite that runs us, for its tests that need tables in a home of theirs.
+    """The template of the suite that runs us, for tests that need tables in a home of their own.
 
-    None where the servers are somebody's own.
+    None if the servers are external.
     """
     home = os.environ.get("PRICEBOOK_HOME")
     path = Path(home).parent / "template" if home and os.environ.get(TEMPLATE) else None
@@ -113,7 +114,7 @@ def suite_template() -> Home | None:
 
 
 def suite_homes(home: Home) -> list[Home]:
-    """Those of the suite's servers, of all runs so far."""
+    """The homes of the suite's servers, of all runs so far."""
     return [Home(path) for path in sorted((home.path / "test").glob("*")) if path.is_dir()]
 
 
@@ -121,8 +122,8 @@ def suite_homes(home: Home) -> list[Home]:
 def only_suite(home: Home) -> Iterator[None]:
     """Fault if another suite runs for this home: each would drop the other's test database.
 
-    The lock is inherited by what runs in the foreground, and freed by the kernel when both are
-    gone: after a kill -9 of the launcher alone, its pytest may live a moment longer, so we wait.
+    The lock is inherited by what runs in the foreground, and freed by the kernel when both have
+    ended: after a kill -9 of the launcher alone, its pytest may live a moment longer, so we wait.
     """
     home.make()
     lock = os.open(home.path / "test.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -143,7 +144,7 @@ def only_suite(home: Home) -> Iterator[None]:
 
 
 def locked(lock: int) -> bool:
-    """Take the lock, if nobody else has it; what we have, we may take again."""
+    """Take the lock, if nobody else has it; a lock that we have can be taken again."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -152,7 +153,7 @@ def locked(lock: int) -> bool:
 
 
 def sign(lock: int) -> None:
-    """Write down who holds it, for those who come."""
+    """Write our process into the lock file, for other runs to read."""
     me = Process.of(os.getpid())
     assert me
     os.ftruncate(lock, 0)
@@ -160,7 +161,7 @@ def sign(lock: int) -> None:
 
 
 def holder(lock: int) -> Process | None:
-    """Who has signed it; None if it is dead, or has not signed yet."""
+    """The process that has signed the lock; None if it is dead, or has not signed yet."""
     signed = os.pread(lock, 100, 0).split()
     if len(signed) != 2:
         return None

@@ -1,4 +1,4 @@
-"""The suite's tables: made once of the migrations as they are, and copied for every run."""
+"""The suite's tables: made once from the migrations as they are, and copied for every run."""
 
 import ast
 import hashlib
@@ -17,13 +17,13 @@ from pricebook.local.programs import started_by
 from pricebook.local.runner import Runner, stop_servers
 
 DATABASE = postgres.DATABASE  # holds the tables in each copy, for CREATE DATABASE … TEMPLATE
-# A copy lives for one run, and is made anew after a power cut as after everything else.
+# A copy lives for one run, so it need not survive a power cut.
 SETTINGS = "fsync = off\nfull_page_writes = off\n"
 STOP_SECONDS = 15
 
 
 def make(home: Home) -> None:
-    """Migrate an empty database, unless the one in `home` is of what is here now."""
+    """Migrate an empty database, unless the one in `home` was made from the present sources."""
     wanted = key()
     stamp = home.path / "key"
     if stamp.exists() and stamp.read_text() == wanted:
@@ -39,7 +39,7 @@ def make(home: Home) -> None:
 
 
 def copy(home: Home, to: Home) -> None:
-    """Give `to` the files of this template in the place of its own; ends what runs for it."""
+    """Replace the files of `to` by those of this template; end what runs for it."""
     clear(to)
     done = subprocess.run(["cp", "-a", home.postgres, to.postgres], capture_output=True, text=True)
     if done.returncode:
@@ -47,7 +47,7 @@ def copy(home: Home, to: Home) -> None:
 
 
 def clear(home: Home) -> None:
-    """End what runs for a home, and leave no data in it."""
+    """End the processes of a home, and delete its data."""
     home.make()
     end(started_by(f"{home.digest}."), STOP_SECONDS)
     with home.lock():
@@ -58,9 +58,9 @@ def clear(home: Home) -> None:
 
 
 def key(service: Path = SERVICE) -> str:
-    """Of everything that decides on the tables; another key, another template.
+    """A hash of everything that decides on the tables; with another key the template is made anew.
 
-    `migrate` runs on each copy as well and adds what is new: this is about what has been applied.
+    `migrate` runs on each copy as well and adds what is new: the key is for what has been applied.
     """
     binaries = postgres.find_binaries()
     digest = hashlib.sha256(f"{binaries} {postgres.version_of(binaries)}".encode())

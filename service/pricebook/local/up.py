@@ -1,4 +1,4 @@
-"""`up`: web, two workers, beat and Flower in the foreground; `down`: the end of all of it."""
+"""`up`: web, two workers, beat and Flower in the foreground; `down`: stops all of it."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ from pricebook.local.valkey import Valkey
 NAMES = ("web", "worker", "worker2", "beat", "flower")
 COLOURS = dict(zip(NAMES, (36, 32, 92, 33, 35), strict=True))
 LONGEST_PAUSE = 30  # seconds between two starts of a process that keeps dying
-SETTLED = 60  # seconds after which a death is no longer the last one's fault
+SETTLED = 60  # seconds of running after which the pause is the shortest again
 STOP_SECONDS = 15
 
 
@@ -36,7 +36,7 @@ def up(arguments: list[str]) -> int:
     home.make()
     port = port_from_environment()
     with the_only_one(home):
-        # After a kill -9 of the last one, its guard may still be at it: don't wait for it.
+        # After a kill -9 of the last run, its guard may still be busy: don't wait for it.
         end(started_by(f"{home.digest}."), STOP_SECONDS)
         for number in (port, port + 1):
             if port_is_taken(number):
@@ -50,7 +50,7 @@ def up(arguments: list[str]) -> int:
 
 
 def say_zone_rules(runner: Runner) -> None:
-    """Whether PostgreSQL reads local times as we do; nothing of ours depends on it."""
+    """Print whether PostgreSQL reads local times as we do; nothing of ours depends on it."""
     try:
         say(runner.manage("zone_rules").strip())
     except Fault as fault:
@@ -95,10 +95,11 @@ def port_from_environment() -> int:
 
 
 def reserve(port: int) -> socket.socket:
-    """A port on loopback for our web server, kept while the socket is open. Fault if it is taken.
+    """Reserve a port on loopback for our web server while the socket is open; Fault if it is taken.
 
-    Granian binds it seconds later and shares it with whoever shares (SO_REUSEPORT). In between
-    another launcher would find it free, and one would be answered by the other's server.
+    Granian binds it seconds later and shares it with any socket that allows it (SO_REUSEPORT). In
+    between another launcher would find it free, and requests for one would reach the other's
+    server.
     """
     held = socket.socket()
     # As the servers do: the remains of closed connections don't count.
@@ -108,7 +109,7 @@ def reserve(port: int) -> socket.socket:
     except OSError:
         held.close()
         raise Fault(f"port {port} is taken: choose another with --port N") from None
-    # Bound alone; from here on it lets granian in, and nobody's probe.
+    # It was bound alone; from here on it lets granian in, but nobody's probe.
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return held
@@ -123,7 +124,7 @@ def port_is_taken(port: int) -> bool:
 
 
 def launchers(home: Home) -> dict[Process, str]:
-    """Other runs of the launcher for this home, with their commands; guards go with theirs."""
+    """Other runs of the launcher for this home, with their commands; without their guards."""
     wanted = b"\0PRICEBOOK_HOME=" + bytes(home.path) + b"\0"
     found = {}
     for process in every_process():
@@ -135,7 +136,7 @@ def launchers(home: Home) -> dict[Process, str]:
     return found
 
 
-# One `up` a home ---------------------------------------------------------------------------------
+# Only one `up` for each home ---------------------------------------------------------------------
 
 
 def status_file(home: Home) -> Path:
@@ -166,7 +167,7 @@ def the_only_one(home: Home) -> Iterator[None]:
 
 
 def status(home: Home) -> dict:
-    """What the running `up` wrote about itself: pid, port, children; empty if none runs."""
+    """The status that the running `up` has written: pid, port, children; empty if none runs."""
     try:
         found: dict = json.loads(status_file(home).read_text())
     except (OSError, ValueError):
@@ -186,7 +187,7 @@ def make_credentials(runner: Runner) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError):
         return dict(line.split(": ", 1) for line in path.read_text().splitlines())
     password = secrets.token_urlsafe(15)
-    # In a database that somebody else keeps, its users are left alone.
+    # In an external database that has a superuser, the users are left as they are.
     options = ["--unless-superuser"] if external_database() else []
     key = runner.manage("create_credentials", *options, input=password).strip()
     made = {"user": "admin", "password": password, "api key": key or "none made: see the admin"}
@@ -203,7 +204,7 @@ def make_credentials(runner: Runner) -> dict[str, str]:
 
 @dataclass
 class Watched:
-    """One of the processes: where its output comes from, and when it may start again."""
+    """A supervised process: where its output comes from, and when it may start again."""
 
     name: str
     child: Child | None = None
@@ -230,7 +231,7 @@ class Supervisor:
         self.colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def run(self) -> int:
-        """Until a signal; its exit code is 128 + the signal, or 0 for Ctrl-C and `down`."""
+        """Run until a signal; then stop all, and return 0 as the exit code."""
         try:
             self.start_what_is_due()
             while not answers_http(self.port):
@@ -244,7 +245,7 @@ class Supervisor:
             return 0
 
     def turn(self, seconds: float = 0.25) -> None:
-        """Pass on what they print, and start again what has died."""
+        """Pass on what the processes print, and start again those that have died."""
         for key, _ in self.selector.select(seconds):
             self.read(key.data)
         for watched in self.watched:
@@ -259,7 +260,7 @@ class Supervisor:
         if time.monotonic() > self.servers_seen + 2:
             for server in self.runner.embedded():
                 if not server.running():
-                    say(f"{server.name} is gone; starting it again")
+                    say(f"{server.name} has ended; starting it again")
                     self.runner.start_servers()
             self.servers_seen = time.monotonic()
 
@@ -309,7 +310,7 @@ class Supervisor:
         print(prefix, line.decode(errors="replace").rstrip("\r"), flush=True)
 
     def bury(self, watched: Watched) -> None:
-        """Read its last words, and end what it left in its process group."""
+        """Read the last output of a dead process, and kill what it left in its process group."""
         assert watched.child
         watched.child.signal(signal.SIGKILL)
         self.read(watched)

@@ -28,8 +28,8 @@ SETTINGS = {
     # Messages survive a kill: at most a second of them is lost, and the sweep finds their work.
     "appendonly": "yes",
     "appendfsync": "everysec",
-    # Eviction is per server, not per database: with volatile-* only what has a TTL goes, and
-    # messages have none.
+    # Eviction is per server, not per database: with volatile-* only keys with a TTL are evicted,
+    # and messages have none.
     "maxmemory": "256mb",
     "maxmemory-policy": "volatile-lru",
     "set-proc-title": "no",  # keeps the command line by which we recognise it
@@ -53,7 +53,7 @@ class Valkey:
         return f"redis+socket://{self.socket}?virtual_host={database}"
 
     def processes(self) -> list[Process]:
-        """Every server of this directory; a child that rewrites the AOF too."""
+        """Every server process of this directory, also a child that rewrites the AOF."""
         return [
             process
             for process in every_process()
@@ -75,13 +75,13 @@ class Valkey:
         return self.ask("PING") == b"+PONG\r\n"
 
     def running(self) -> Process | None:
-        """The live server of this directory, on the word of /proc."""
+        """The live server of this directory, by /proc."""
         return next(iter(self.processes()), None)
 
     # Start and stop: only while holding the home's lock ------------------------------------------
 
     def start(self) -> bool:
-        """Start it unless it answers. Whether it had to be started."""
+        """Start it unless it answers; return whether it had to be started."""
         if self.answers() or (self.running() and until(self.answers, 10)):
             return False
         self.home.make_sockets()
@@ -118,7 +118,7 @@ class Valkey:
         )
 
     def stop(self) -> bool:
-        """Stop what runs of it. Whether anything ran."""
+        """Stop all its processes; return whether anything ran."""
         left = self.processes()
         for process in left:
             process.signal(signal.SIGCONT)

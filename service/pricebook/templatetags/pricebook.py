@@ -1,4 +1,4 @@
-"""How figures are written on pages: the filters of `pricebook.kit.figures`."""
+"""Template filters that format figures: those of `pricebook.kit.figures`."""
 
 from django import template
 

@@ -1,4 +1,4 @@
-"""What only `./pricebook test --browser` installs is not imported without it."""
+"""Packages that only `./pricebook test --browser` installs are not imported without it."""
 
 from importlib.util import find_spec
 

@@ -7,7 +7,7 @@ from django.test import Client
 
 
 class OpenedForm(HTMLParser):
-    """The form of a page, with what stands in its fields, hidden ones too."""
+    """The form of a page, with the values of its fields, hidden ones too."""
 
     def __init__(self, browser: Client, url: str) -> None:
         super().__init__()

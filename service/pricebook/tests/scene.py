@@ -1,4 +1,4 @@
-"""What a wait that ran out of time leaves to look at: workers, broker, database."""
+"""The scene after a wait that ran out of time: workers, broker, database."""
 
 import os
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What `./pricebook bench` shows by time, held by counts and plans; and the command itself."""
+"""The results that `./pricebook bench` shows by time, asserted by counts and plans; the command."""
 
 import io
 import json
@@ -145,7 +145,10 @@ class TestRungs:
 class TestList:
     """Queries of each page at one subscription and at fifty."""
 
-    # What N+1 asks for each row: * the client and the user * the plan * the plan's and the service
+    # Queries that N+1 needs for each row:
+    # * the client and the user
+    # * the plan
+    # * the plan's and the service
     A_ROW = {
         "ch. 5 as first written": 2,
         "ch. 6.4 plan added": 1,
@@ -209,7 +212,7 @@ class TestTotal:
 
 
 class TestComment:
-    """What chapter 12's index costs in updates."""
+    """The cost of chapter 12's index for updates."""
 
     def hot(self, book):
         counters = (

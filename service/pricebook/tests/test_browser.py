@@ -1,4 +1,4 @@
-"""What people do, in a real browser: Debian's Chromium."""
+"""The work of people in a real browser: Debian's Chromium."""
 
 import io
 import os
@@ -30,7 +30,7 @@ from services.tests.interleaving import a_person, in_background
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
-    # Of the fixture base_url, in one of Playwright's plugins.
+    # For the fixture base_url, in one of Playwright's plugins.
     pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
 ]
 
@@ -88,7 +88,7 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 
 class Visit:
-    """One person's browser. What a page asks of other machines, and what goes wrong, is kept."""
+    """A person's browser. It records requests of a page to other machines, and errors."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.address = address
@@ -267,7 +267,7 @@ class TestKeepingTheBook:
 
 
 def a_raise(**values: Any) -> PriceChange:
-    """Of all prices by 5, planned and previewed."""
+    """A change that raises all prices by 5, planned and previewed."""
     values = {"kind": "set", "filter": {}, "adjustment": "add", "operand": 5} | values
     return preview(definition.plan(values, "ann").pk)
 
@@ -582,7 +582,7 @@ class TestEveryPage:
         assert not violations
 
     def violations(self, visit: Visit, scheme: str, path: str) -> list[str]:
-        """What axe holds to be serious or critical, and where the page is wider than it may be.
+        """The serious and critical findings of axe, and where the page is wider than it may be.
 
         The contrast of a text takes axe as long as all other rules together, and is the same at
         each width unless something looks otherwise there: at the second one it is of that alone.

@@ -1,4 +1,4 @@
-"""The demo: what it expects stands on the file alone, and a wrong figure is a failure."""
+"""The demo: its expected figures come from the file alone, and a wrong figure is a failure."""
 
 import gzip
 import itertools

@@ -1,4 +1,4 @@
-"""What the documentation names exists: files, commands, addresses, tests."""
+"""The files, commands, addresses and tests that the documentation names exist."""
 
 import ast
 import functools
@@ -141,7 +141,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def commands(document: Path) -> Iterator[str]:
-    """Whole lines of code blocks, and what stands in backticks."""
+    """Whole lines of code blocks, and texts in backticks."""
     for line in read(document).splitlines():
         if line.startswith(("    ./pricebook ", "./pricebook ")):
             yield line.strip()

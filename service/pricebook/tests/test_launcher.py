@@ -413,7 +413,7 @@ class TestServersFromOutside:
         done = pricebook(home, "manage", "version", env=environment)
         assert done.returncode == 1
         assert f"of {variable} can't be used" in done.stderr
-        assert f"Mend {variable}" in done.stderr
+        assert f"Fix {variable}" in done.stderr
         assert done.stdout == ""
 
 
@@ -446,7 +446,7 @@ class TestUp:
 
             for server in servers(home):
                 server.signal(signal.SIGKILL)
-            first.until_it_says("is gone; starting it again")
+            first.until_it_says("has ended; starting it again")
             assert until(lambda: Valkey(Home(home)).answers(), 30)
             assert until(lambda: Postgres(Home(home)).answers(), 30)
 

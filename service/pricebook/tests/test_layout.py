@@ -1,4 +1,4 @@
-"""What the layout promises: small modules, and verbs where the documents say that they are."""
+"""The layout as promised: small modules, and verbs where the documents say that they are."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""schema.sql says what stands in the migrated database: all of it, and nothing else."""
+"""schema.sql has all that is in the migrated database, and nothing else."""
 
 import io
 import re
@@ -57,14 +57,14 @@ class TestFiles:
         assert files()[label] == live()[label], "run ./pricebook manage write_schema"
 
     def test_hide_nothing_that_the_suite_changes(self):
-        """What `migrated` undoes is no migration's, or it would undo that too."""
+        """`migrated` must not undo what a migration does."""
         for path in settings.BASE_DIR.glob("*/migrations/*.py"):
             text = path.read_text(encoding="utf-8").lower()
             assert "autovacuum_enabled" not in text, path
             assert "disable trigger" not in text, path
 
     def test_have_each_function_once(self):
-        """Of its app, by the rule of live_schema."""
+        """Each function is in the file of its app, by the rule of live_schema."""
         there = execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
             " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')"
@@ -224,7 +224,7 @@ class TestCommand:
 
 class TestMigrations:
     def test_say_what_was_replaced(self):
-        """Each that creates what stands no more, or not as it says, names it; and nothing else."""
+        """A migration names what it creates that was dropped or replaced later; nothing else."""
         newest = {each.thing: (each.app, each.migration) for each in live_schema.created()}
         there = {("FUNCTION", name, "") for (name,) in execute("SELECT proname FROM pg_proc")}
         there |= {

@@ -166,7 +166,7 @@ class TestCommand:
             printed("list", option)
 
     def test_says_that_what_writes_was_not_run(self):
-        assert "Not run, as it writes" in printed("fold the total", "--analyze")
+        assert "Not run, because it writes" in printed("fold the total", "--analyze")
         assert "Not run" not in printed("fold the total")
         assert "Not run" not in printed("list of a plan", "--analyze")
 
@@ -175,7 +175,7 @@ class TestCommand:
 
 
 def modules() -> Iterator[str]:
-    """Of our apps; without tests, migrations, and the runner of the servers."""
+    """The modules of our apps, without tests, migrations, and the runner of the servers."""
     for app in our_apps():
         for each in pkgutil.walk_packages([app.path], f"{app.name}."):
             if not re.search(r"\.(tests|migrations|local)\b", each.name):

@@ -53,7 +53,7 @@ class TestPreparedCursor:
         assert read_here.tzinfo is instant.tzinfo is UTC
 
     def test_passes_on_in_a_transaction_that_a_column_was_altered(self):
-        """It has failed with the statement; whoever began it is to know."""
+        """The transaction has failed with the statement, and its owner must know."""
         read(NAME, 1)
         altered(Client, "company_name")
         with pytest.raises(DatabaseError, match="cached plan must not change result type"):

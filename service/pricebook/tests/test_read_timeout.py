@@ -50,7 +50,7 @@ def bound(transactional_db, settings):
 
 @contextmanager
 def slow(table="services_subscription"):
-    """Whoever reads the table waits, as for one that takes long to read."""
+    """Readers of the table wait, as for one that takes long to read."""
     with a_person() as person:
         person.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield person
@@ -134,7 +134,7 @@ class TestWrite:
 
 
 class TestProcess:
-    """Who has a bound: the web server, and nobody else."""
+    """Only the web server has a bound."""
 
     def shows(self, first_import):
         show = (

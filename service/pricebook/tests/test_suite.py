@@ -98,7 +98,7 @@ def test_stays(db):
     while True:
         time.sleep(0.05)
 """
-# What the tables say, in the copy that a worker gets.
+# A program that prints what the tables say, in the copy that a worker gets.
 TOLD = """
 import sys
 from pathlib import Path
@@ -107,7 +107,7 @@ from pricebook.local.suite import servers
 with servers(Home(Path(sys.argv[1]))) as (runner, environment), runner.connect() as tables:
     print(*tables.execute("SELECT obj_description('services_service'::regclass)").fetchone())
 """
-# Who is deaf to an interrupt.
+# A program that is deaf to an interrupt.
 DEAF = f"""
 import os, sys
 sys.path.insert(0, {str(SERVICE)!r})

@@ -42,7 +42,7 @@ def test_the_machine_is_not_asked(tmp_path):
 
 @pytest.mark.django_db
 class TestPostgreSQL:
-    """Whose rules are those of its machine, or of its own package."""
+    """PostgreSQL's rules are those of its machine, or of its own package."""
 
     @pytest.fixture
     def ours_are(self, monkeypatch):

@@ -1,4 +1,4 @@
-"""Services and plans in the admin: what their subscriptions add up to, and moving it."""
+"""Services and plans in the admin, with the totals of their subscriptions, and repricing edits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.repricing import catalogue_edit
 
 
 class CatalogueForm(OpenForm):
-    """A service or a plan; whoever moves its price may leave a comment on what that moves."""
+    """The form of a service or plan; an edit may stamp a comment on subscriptions it reprices."""
 
     moves_prices: str  # the field
 
@@ -32,7 +32,7 @@ class CatalogueForm(OpenForm):
         max_length=Subscription._meta.get_field("comment").max_length,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Never over a comment that a person wrote.",
+        help_text="It never replaces a comment that a person wrote.",
     )
 
     def clean(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class CatalogueForm(OpenForm):
 
     def moves(self) -> bool:
         """Whether saving moves prices."""
-        before = self.initial.get(self.moves_prices)  # None of a new one, which nobody has yet
+        before = self.initial.get(self.moves_prices)  # None if new, without subscriptions
         return before is not None and self.cleaned_data[self.moves_prices] != before
 
 
@@ -57,7 +57,7 @@ class PlanForm(CatalogueForm):
 
 
 class CatalogueAdmin(BookAdmin):
-    """What services and plans have in common: what their subscriptions add up to, and moving it."""
+    """Shared by services and plans: totals of their subscriptions, and edits that reprice them."""
 
     role: str  # "service" or "plan": the name of the relation
     plans: str  # the kind of price change that moves it
@@ -132,7 +132,8 @@ class CatalogueAdmin(BookAdmin):
         self, objs: Iterable[models.Model], request: HttpRequest
     ) -> tuple[list, dict[str, int], set[str], list[str]]:
         deleted, counts, missing, protected = super().get_deleted_objects(objs, request)
-        # Nobody deletes repricings, but those of a thing that nobody buys go with it.
+        # Nobody may delete repricings, but those of a record without subscriptions are deleted with
+        # it.
         return deleted, counts, missing - {str(Repricing._meta.verbose_name)}, protected
 
 

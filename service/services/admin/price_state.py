@@ -1,7 +1,7 @@
-"""The price of one subscription in the admin: why it is what it is, what it was, deciding it.
+"""The price of one subscription in the admin: its explanation, its history, and decisions about it.
 
-`SubscriptionAdmin` shows it around its form. What a verb does is `price_state`'s; a page with its
-form asks (GET) and does it (POST).
+`SubscriptionAdmin` shows it around its form. The verbs are those of `price_state`; each has a page
+whose form asks for its values (GET) and applies it (POST).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HISTORY = 10  # entries on a page
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing to decide about a price: in which states, with what, and what it means."""
+    """A decision about a price: the states that offer it, what it asks for, what it means."""
 
     label: str
     means: str
@@ -77,7 +77,7 @@ VERBS = {
 
 
 class PriceForm(forms.Form):
-    """What a verb needs to know; what is wrong with it `price_state` says."""
+    """The values that a verb asks for; `price_state` says what is wrong with them."""
 
     def __init__(self, verb: Verb, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -104,7 +104,7 @@ class PriceForm(forms.Form):
 
 
 class PricePages:
-    """Of the admin of subscriptions: what stands around the form, and the pages of the verbs."""
+    """A mixin for the admin of subscriptions: parts around its form, and the verbs' pages."""
 
     change_form_outer_before_template = "services/subscription_price.html"
     change_form_outer_after_template = "services/subscription_history.html"
@@ -132,7 +132,7 @@ class PricePages:
         subscription = Subscription.objects.in_force().filter(pk=object_id).first()
         verb = VERBS.get(name)
         if subscription is None or verb is None:
-            raise Http404("There is no such subscription, or nothing of the kind to do with it.")
+            raise Http404("There is no such subscription, or no such action on its price.")
         if not _may(request):
             raise PermissionDenied
         page = reverse("admin:services_subscription_change", args=[object_id])
@@ -176,7 +176,7 @@ def _verbs(subscription: Subscription) -> dict[str, Verb]:
 
 
 def _history(subscription_id: int, before: str) -> dict[str, Any]:
-    """A page of the ledger, newest first, on from entry `before`; by keyset. One query."""
+    """A page of entries older than entry `before`, newest first, by keyset. One query."""
     limit = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     found = list(
         WholeLedger.objects.raw(

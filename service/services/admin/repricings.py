@@ -17,7 +17,7 @@ from services.repricing import progress
 
 @admin.register(Repricing)
 class RepricingAdmin(BookAdmin):
-    """What followed from each edit of the catalogue. To read: it is the workers who write."""
+    """Repricings, which follow from edits of the catalogue. Read-only: only workers write them."""
 
     list_display = ["__str__", "state", "bar", "repriced", "author", "comment", "requested_at"]
     list_select_related = ["service", "plan"]

@@ -27,7 +27,7 @@ from services.templatetags.price_states import PRICE_STATE_COLOURS
 
 
 class SubscriptionPaginator(LateJoinPaginator):
-    """Counts, and adds up, from the subtotals where the filters are the catalogue's alone."""
+    """Counts and sums from the subtotals where only service and plan are filtered."""
 
     book_filter: BookFilter | None = None
 
@@ -53,7 +53,7 @@ class SubscriptionPaginator(LateJoinPaginator):
 
 class CatalogueFilter(RelatedDropdownFilter):
     def has_output(self) -> bool:
-        return True  # Django drops a filter that has one choice, and lists what it excludes
+        return True  # Django drops a filter with a single choice, and lists what it excludes
 
 
 class StateFilter(DropdownFilter):
@@ -95,7 +95,7 @@ class PendingFilter(DropdownFilter):
         return queryset
 
 
-# How the list's filters are called in a change of a set of subscriptions.
+# The names of the list's filters in a change of a set of subscriptions.
 FILTERS_OF_SET = {
     "service__id__exact": "service",
     "plan__id__exact": "plan",
@@ -106,7 +106,7 @@ FILTERS_OF_SET = {
 
 
 def set_query(query: QueryDict) -> str | None:
-    """The list's filters for the form that plans a change; None where it can't say the same."""
+    """The list's filters for the form that plans a change; None if it can't express them."""
     asked = {name: values for name, values in query.lists() if values != [""]}
     kept = {}
     for name in [name for name in asked if name not in ("p", "o", "e")]:
@@ -120,16 +120,16 @@ def _id(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-# What is narrow stays on one line: the table would else break it to make room for what is wide.
+# Narrow values stay on one line: otherwise the table would break them to make room for wide ones.
 ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(PricePages, BookAdmin):
-    """Prices are not typed here: the rule gives them, or somebody's decision with a reason."""
+    """Prices are not typed here: they come from the rule, or from a decision with a reason."""
 
-    # More clients than this with the same piece of a name are no answer to a search.
+    # A search uses at most this many matching clients: more are no useful answer.
     SEARCHED_CLIENTS = 1_000
 
     paginator = SubscriptionPaginator
@@ -202,7 +202,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet, search_term: str
     ) -> tuple[models.QuerySet, bool]:
-        """The clients first, which are few, and then their subscriptions by index."""
+        """Find the matching clients first, which are few, then their subscriptions by index."""
         term = search_term.strip()
         if not term or NUL in term:
             return super().get_search_results(request, queryset, "" if not term else NUL)

@@ -1,10 +1,11 @@
 """The book check: proves price = rule, total = rows and ledger = rows, and fixes what differs.
 
-Total = rows, and what is paid of it = the rows that pay: now, and from each instant on at which one
-begins or ends. And one of the points, from which totals of the past are had, = the ledger.
+The total is compared with the rows, and its paid part with the rows that pay: now, and from each
+later instant at which a subscription begins or ends. One of the points, from which totals of the
+past are computed, is compared with the ledger.
 
-Who calls it: the command `check_book`, and the task of that name, by beat. Triggers keep all, so
-a difference means that something went around the triggers: a restore, `session_replication_role`.
+The command `check_book` runs it, and beat by the task of that name. Triggers keep all of this true,
+so a difference means that something bypassed them: a restore, `session_replication_role`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KEPT_FOR = 7 * 24 * 60 * 60
 
 @dataclass(frozen=True)
 class LastCheck:
-    """What the last book check has found, when, and in words."""
+    """The result of the last book check: when it ran, whether anything differs, and a summary."""
 
     at: datetime
     differs: bool
@@ -44,7 +45,7 @@ class LastCheck:
 
 
 def remember(report: BookCheck) -> None:
-    """Keep what a check has found for `last()`: in the cache, for it can be had again."""
+    """Keep a check's result for `last()`, in the cache, because it can be computed again."""
     found = {"at": book_clock().isoformat(), "differs": report.differs, "says": str(report)}
     cache.set(LAST, found, KEPT_FOR)
 
@@ -96,11 +97,12 @@ def check(limit: int = 20) -> BookCheck:
 
 
 def repair(seconds: float = 600.0) -> Repair:
-    """Mend all that differs; prices for at most `seconds`, then workers go on.
+    """Fix all that differs; prices for at most `seconds`, then workers go on.
 
-    Prices take the way of every repricing: the pairs are recorded to be looked at again, and
-    done at once, in chunks, together with the workers. The ledger gets another entry, in force
-    from now on: what was paid since the price went around it, nobody knows. Points are made anew.
+    Prices are fixed by a repricing like any other: the pairs are recorded as due, and repriced at
+    once, in chunks, together with the workers. The ledger gets another entry, in force from now on:
+    what was paid since it was bypassed is unknown. If a point is wrong, all are deleted and made
+    anew.
     """
     found = check(limit=0)
     pairs = found.mispriced_pairs
@@ -129,13 +131,15 @@ def _mend_ledger() -> int:
         for first in range(0, len(ids), chunks.CHUNK):
             chunk = ids[first : first + chunks.CHUNK]
             with transaction.atomic():
-                # In a statement of its own: what their writers left is seen by the next one.
+                # A statement of its own, so that the next one sees what the writers of these rows
+                # committed.
                 cursor.execute(
                     "SELECT FROM services_subscription WHERE id = ANY (%s)"
                     " ORDER BY id FOR NO KEY UPDATE",
                     [chunk],
                 )
-                # Of who is gone no row can be locked, and two repairs would each add an entry.
+                # A deleted subscription has no row to lock, and two repairs would each add an
+                # entry.
                 cursor.execute(
                     "SELECT pg_advisory_xact_lock('services_ledgerentry'::regclass::oid::int, 0)"
                 )

@@ -1,10 +1,10 @@
-"""The statements of the book check: what the rows say beside what is kept; what puts it right."""
+"""The statements of the book check: they compare the rows with what is stored, and fix it."""
 
 from services.reading import total
 
 ACTIVE = "(ended_at IS NULL OR ended_at > (SELECT book_now()))"
 FOLLOWER = "price_state = 'follows' AND ended_at IS NULL"  # as subtotals count them
-# What subtotals have of a (service, plan).
+# The columns that subtotals have for a (service, plan).
 COUNTED = (
     "subscriptions",
     "amount",
@@ -15,10 +15,10 @@ COUNTED = (
     "paid_followers",
     "paid_followers_amount",
 )
-# One for the rows and the subtotals, taken after the snapshot as readers take it.
+# One clock for the rows and the subtotals, taken after the snapshot, as readers take it.
 CLOCK = "(SELECT at FROM moment)"
 PAYS = total.PAYS.format(at=CLOCK)
-# Starts with a plus and ends with a minus, of those that are to come.
+# Starts (plus) and ends (minus) that are to come, by the rows, less those that are stored.
 BOUNDARIES = f"""
     SELECT service_id, plan_id, at, sum(sign) AS subscriptions, sum(sign * price) AS amount,
            coalesce(sum(sign) FILTER (WHERE price_state = 'follows'), 0) AS followers,
@@ -32,7 +32,7 @@ BOUNDARIES = f"""
     SELECT service_id, plan_id, at, -subscriptions, -amount, -followers, -followers_amount
       FROM services_paidboundary WHERE at > {CLOCK}
 """  # noqa: S608 - a constant, no input
-# What is missing, if anything is.
+# The starts and ends that are missing from the stored ones, if any.
 BOUNDARIES_MISSING = f"""
     SELECT service_id, plan_id, at, sum(subscriptions) AS subscriptions, sum(amount) AS amount,
            sum(followers) AS followers, sum(followers_amount) AS followers_amount
@@ -41,9 +41,9 @@ BOUNDARIES_MISSING = f"""
         OR sum(followers_amount) <> 0
 """  # noqa: S608 - a constant, no input
 
-# What a follower pays is the rule's price, whatever its own entries say: those that are active are
-# compared with the rule, and those that have ended with that of their end, unless a worker has yet
-# to come. What was written behind the end is the word on it.
+# A follower pays the rule's price, whatever its own entries say: active ones are compared with the
+# rule now, and those that have ended with the rule at their end, unless a worker has yet to come.
+# An entry that was written after the end, with the price of the row, decides.
 RULE_AT_END = """
            CASE WHEN subscription.price_state = 'follows'
                  AND subscription.ended_at <= (SELECT book_now())
@@ -53,10 +53,10 @@ RULE_AT_END = """
                 THEN price_rule_at(subscription.service_id, subscription.plan_id,
                                    subscription.ended_at - interval '1 microsecond')
            END AS rule_at_end"""
-# Beside each subscription what its last entry says; NULL where there is none, or no row any more.
-# Each table is read once or twice and joined by hashes: of a million rows and three million
-# entries that takes seconds. An entry of a period says what is in force, where the copy may be
-# late; one of an end that has passed says what it has ended with.
+# Each subscription beside its last entry; NULL where there is no entry, or no row any more. Each
+# table is read once or twice and joined by hashes: with a million rows and three million entries
+# that takes seconds. An entry of a period alone has the price in force, where the copy may be late,
+# and is left out; one of an end that had passed has the price at that end.
 LEDGER = f"""
     SELECT coalesce(subscription.id, entry.subscription_id) AS id,
            subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
@@ -68,7 +68,7 @@ LEDGER = f"""
       JOIN services_ledgerentry entry USING (id)
       FULL JOIN services_subscription subscription ON subscription.id = entry.subscription_id
 """  # noqa: S608 - a constant, no input
-# Who is gone has a last entry without a price; what state it was in does not matter.
+# A deleted subscription must have a last entry without a price; its state does not matter.
 UNRECORDED = """(
     CASE WHEN is_there
          THEN NOT is_known OR (price_state, locked_until) IS DISTINCT FROM
@@ -79,9 +79,10 @@ UNRECORDED = """(
 )"""
 
 # One statement, so one snapshot, and no writer can raise a false alarm: a catalogue edit becomes
-# visible together with its repricing, a row together with its part of the total. One pass over
-# the subscriptions. Examples are read of pairs that differ, along (service_id, plan_id, id): for
-# an equality and a LIMIT the planner would walk the primary key instead, for each of the pairs.
+# visible together with its repricing, a row together with its part of the total. One pass over the
+# subscriptions gives prices and sums. Examples are read from pairs that differ, along (service_id,
+# plan_id, id): with an equality and a LIMIT the planner would walk the primary key instead, for
+# each of the pairs.
 CHECK = f"""
 WITH moment AS MATERIALIZED (SELECT book_clock() AS at), unrecorded AS MATERIALIZED (
     SELECT * FROM ({LEDGER}) compared WHERE {UNRECORDED}
@@ -140,7 +141,7 @@ WITH moment AS MATERIALIZED (SELECT book_clock() AS at), unrecorded AS MATERIALI
             SELECT service_id, plan_id, 0, 0, 0, 0, subscriptions, amount, followers,
                    followers_amount FROM services_paidboundary WHERE at <= {CLOCK}
              UNION ALL
-            -- Who has no rows and no subtotal may have boundaries.
+            -- A pair without rows and without a subtotal may have boundaries.
             SELECT service_id, plan_id, 0, 0, 0, 0, 0, 0, 0, 0 FROM missing) part
      GROUP BY service_id, plan_id
 )
@@ -173,8 +174,8 @@ SELECT service_id, plan_id,
  ORDER BY service_id, plan_id
 """  # noqa: S608 - a constant, no input
 
-# What is missing from the total, in one statement: rows that writers append at the same moment
-# belong to a later snapshot, and the sum takes both.
+# Appends what is missing from the total, in one statement: rows that writers append meanwhile
+# belong to a later snapshot, and the sum includes both.
 MEND_TOTAL = f"""
 WITH moment AS MATERIALIZED (SELECT book_clock() AS at), to_come AS (
     INSERT INTO services_paidboundary
@@ -208,7 +209,8 @@ SELECT count(*) FROM (SELECT service_id, plan_id FROM to_come
                       SELECT service_id, plan_id FROM put_right) pair
 """  # noqa: S608 - constants
 
-# Of those of these ids that still differ. Of who is gone the last entry tells whose price it was.
+# An entry for each of these ids that still differs. The client, service and plan of a deleted
+# subscription are those of its last entry.
 MEND_LEDGER = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,

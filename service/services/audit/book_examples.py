@@ -1,4 +1,4 @@
-"""Values that the book has, as parameters of the statements that are shown."""
+"""Values from the book, used as parameters of the statements that are shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.models import Subscription
 
 @dataclass(frozen=True)
 class Examples:
-    """Of a subscription from the middle of the book; of none, where the book is empty."""
+    """Values of a subscription from the middle of the book; placeholders if the book is empty."""
 
     middle: Subscription
     last_id: int
@@ -29,7 +29,7 @@ class Examples:
 
 
 def examples() -> Examples:
-    """Five queries."""
+    """Read the examples. Five queries."""
     subscriptions = Subscription.objects.order_by("id")
     ends = subscriptions.aggregate(first=Min("id", default=0), last=Max("id", default=0))
     later_half = subscriptions.filter(id__gte=(ends["first"] + ends["last"]) // 2)

@@ -1,4 +1,4 @@
-"""What a book check has found, in figures and in words, and what a repair has fixed."""
+"""The report of a book check, in figures and in words, and of a repair."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Mispriced:
 
 @dataclass(frozen=True)
 class Unrecorded:
-    """A subscription of which the ledger's last entry says something else than the row.
+    """A subscription whose row differs from the ledger's last entry.
 
-    `price` is None of one that is gone, `recorded_price_state` of one that the ledger never knew.
+    `price` is None for a deleted one, `recorded_price_state` for one that has no entry.
     """
 
     id: int
@@ -39,7 +39,7 @@ class Unrecorded:
 
 @dataclass(frozen=True)
 class WrongSubtotal:
-    """A (service, plan) whose part of the total is not what its rows add up to."""
+    """A (service, plan) whose part of the total is not the sum of its rows."""
 
     service_id: int | None
     plan_id: int | None
@@ -59,12 +59,12 @@ class WrongSubtotal:
     counted_paid_amount: Decimal
     counted_paid_followers: int
     counted_paid_followers_amount: Decimal
-    boundaries: int  # instants to come, from which on what is paid would be wrong
+    boundaries: int  # later instants from which on the paid part would be wrong
 
 
 @dataclass
 class BookCheck:
-    """What one snapshot of the book holds. `mispriced` and `unrecorded` have the first rows."""
+    """The result of a check of one snapshot. `mispriced` and `unrecorded` have the first rows."""
 
     subscriptions: int = 0
     amount: Decimal = Decimal(0)
@@ -113,8 +113,8 @@ class BookCheck:
 
 @dataclass(frozen=True)
 class Repair:
-    """What was fixed: prices moved, pairs whose part of the total was put right, and
-    subscriptions of which the ledger got an entry that says what the row says.
+    """The numbers of prices that a repair moved, of pairs whose part of the total it fixed, and of
+    subscriptions for which it entered in the ledger what the row says.
     """
 
     prices: int

@@ -1,6 +1,6 @@
-"""The statements of `import_book`: what it makes of a file, finds wrong, counts, and writes.
+"""The statements of `import_book`: tables that it makes of a file, checks, counts and writes.
 
-They work on temporary tables, which are made, empty, where a statement is explained.
+They work on temporary tables, which are created empty when a statement is explained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def contradiction(column: str, key: str) -> str:
     return incoming_subscriptions.CONTRADICTION.format(column=column, key=key)
 
 
-# Each makes a table, of the file and of those before it.
+# Each makes a table from the file and the tables before it.
 MAKES: list[tuple[str, str, str, Params]] = [
     ("services of the file", "each with its list price", incoming_catalogue.SERVICES, None),
     ("plans of the file", "each with its discount", incoming_catalogue.PLANS, None),
@@ -83,7 +83,7 @@ WRITES = [
     ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),
     (
         "find the clients",
-        "puts the book's ids to the file's clients",
+        "gives the file's clients their ids in the book",
         incoming_catalogue.FIND_CLIENTS,
     ),
     ("list prices", "moves those that differ (--update)", incoming_catalogue.UPDATE_SERVICES),
@@ -94,7 +94,7 @@ WRITES = [
 
 
 def named_imports() -> list[NamedStatement]:
-    """All of them, under names that begin with "import". No query."""
+    """All statements of an import, under names that begin with "import". No query."""
     tables: list[tuple[str, Params]] = [(incoming_subscriptions.INCOMING, None)]
 
     def named(

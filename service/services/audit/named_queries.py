@@ -1,8 +1,8 @@
-"""The queries that the service lives on, each with the index that it is meant to take, and why.
+"""The most important queries, each with the index that it is meant to use, and why.
 
 The command `explain_queries` prints their plans on the book as it is, and tests/test_indexes.py
-asserts them on one of a realistic size. The statements are taken from where they run, with values
-that the book has.
+asserts them on one of a realistic size. The statements are those of the product, with values from
+the book.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLIENTS = "GET /api/clients/"
 
 
 def named_queries() -> list[NamedStatement]:
-    """All of them, with the values of a subscription from the middle of the book (5 queries)."""
+    """All these queries, with values of a subscription from the middle of the book (5 queries)."""
     example = examples()
     middle, comment, email = example.middle, example.comment, example.email
     source, external_id = example.source, example.external_id
@@ -55,7 +55,7 @@ def named_queries() -> list[NamedStatement]:
         statement = pages.statement(
             access_path(BookFilter(**given), ORDERINGS[order]), cursor, PAGE
         )
-        purpose = "a page, what all that match come to, and the version of the book"
+        purpose = "a page, the total of all that match, and the version of the book"
         return NamedStatement(name, purpose, LIST, *statement, why=why)
 
     every = Subscription.objects.order_by()
@@ -156,8 +156,8 @@ def named_queries() -> list[NamedStatement]:
                 chunks.CHUNK,
             ),
             why=(
-                "subscription_service: no index knows who is locked, so the service's rows are "
-                "gone through a chunk at a time, whether they match or not."
+                "subscription_service: no index knows the locked ones, so the service's rows are "
+                "read a chunk at a time, whether they match or not."
             ),
         ),
         page(
@@ -206,7 +206,7 @@ def named_queries() -> list[NamedStatement]:
             ),
             why=(
                 "auth_user_email_upper gives the order; each login leads to its client by the "
-                "unique index of that. Clients of one e-mail are put in order by their ids."
+                "unique index of that. Clients with the same e-mail are in the order of ids."
             ),
         ),
         NamedStatement(
@@ -252,7 +252,7 @@ def named_queries() -> list[NamedStatement]:
             "runs every two seconds reads an empty index. (On a small table the table itself.)",
             Repricing.objects.due(),
             WORKERS,
-            "what there is to do",
+            "the work that is due",
         ),
         of(
             "chunk of a repricing",

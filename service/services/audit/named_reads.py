@@ -1,4 +1,4 @@
-"""Statements that read the book, beside those of `named_queries` whose plans are asserted."""
+"""Statements that read the book, other than those of `named_queries`, whose plans are asserted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LEDGER = "GET /api/ledger/"
 EXPLAIN = "GET /api/subscriptions/ID/explain/"
 TOTALS = "GET /api/totals/"
 
-PAGE = "a page, what all that match come to, and the version of the book"
+PAGE = "a page, the total of all that match, and the version of the book"
 SEEN = Seen("/api/subscriptions/", ["0" * 32])
 SIZE = 100
 
 
 def named_reads() -> list[NamedStatement]:
-    """All of them (5 queries)."""
+    """All statements of this module (5 queries)."""
     example = examples()
     return [*_lists(example), *_catalogue(example), *_ledger(example), *_others(example)]
 
@@ -64,13 +64,13 @@ def _lists(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "list as of an instant",
-            "a page of who paid what then, and what it came to",
+            "a page of what was paid then, and the total of it",
             "GET /api/subscriptions/?as_of=",
             *statement_as_of(at, of_client, None, None, SIZE, SEEN),
         ),
         NamedStatement(
             "list as of an instant, from a point",
-            "a page of who paid what then; what it came to, from the last total that was kept",
+            "a page of what was paid then; the total of it, from the last total that was kept",
             "GET /api/subscriptions/?as_of=",
             *statement_as_of(at, of_service, None, None, SIZE, SEEN, point=total_then.Nearest(at)),
         ),
@@ -105,7 +105,7 @@ def _catalogue(example: Examples) -> list[NamedStatement]:
     def page(kind: str, **given: str) -> tuple[str, tuple[object, ...]]:
         return breakdown_sql.statement(kind, given, None, SIZE, BY_ID)
 
-    what = "with what each pays, and what all pay"
+    what = "with what each pays, and the total"
     return [
         NamedStatement(
             "clients of an e-mail",
@@ -200,7 +200,7 @@ def _others(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "clients without an e-mail of their own",
-            "how many a file can't tell apart",
+            "how many a file can't distinguish",
             "export_book",
             exporting.UNNAMED_CLIENTS,
         ),

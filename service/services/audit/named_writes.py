@@ -1,4 +1,4 @@
-"""Statements by which workers and repairs write: prices, ledger, totals."""
+"""Statements with which workers and repairs write prices, ledger and totals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPRICE = "workers: reprice"
 
 
 def named_writes() -> list[NamedStatement]:
-    """All of them (5 queries)."""
+    """All statements of this module (5 queries)."""
     example = examples()
     service_id, plan_id = example.pair
     ids, at = [example.middle.pk], example.middle.started_at
@@ -75,7 +75,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "count a chunk",
-            "what a change of the catalogue says of its rows: moved, or why not",
+            "the counts of a change of the catalogue: rows moved, and others by reason",
             REPRICE,
             accounts.COUNT,
             {
@@ -98,7 +98,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "correct a count",
-            "of a change that had skipped a row which it has moved, as is known now",
+            "for a change that had counted a row as skipped which it has moved",
             REPRICE,
             accounts.CORRECT,
             {"ids": ids, "after": 0},
@@ -106,7 +106,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "keep prices, late",
-            "locks who has an entry since a change for new subscriptions, and followed at it",
+            "locks rows with an entry since a change for new subscriptions, which followed at it",
             REPRICE,
             keeping.KEEP_LATE,
             {"ids": ids, "change": 0, "price": 1, "until": None, "why": "Price change 0"},
@@ -122,7 +122,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "release locks that have ended",
-            "entries of what was to be paid since the end",
+            "entries of the prices since the lock's end",
             REPRICE,
             lock_ends.RELEASED,
             {"until": at, "ids": ids},
@@ -166,7 +166,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "repair the ledger",
-            "an entry for each row that went around it",
+            "an entry for each row that bypassed it",
             "check_book --repair",
             book_check_sql.MEND_LEDGER,
             [ids],

@@ -2,8 +2,8 @@
 
 Triggers write it (migration `0005_ledger`); nothing here does. Three readers, three orders:
 
-    history, explain   of one subscription, by id: its ids stand in the order of its commits
-    as_of              of an instant: of each subscription the last word on it, that is the
+    history, explain   of one subscription, by id: its ids are in the order of its commits
+    as_of              of an instant: for each subscription its newest entry, which has the
                        greatest (effective_at, id) of those not after the instant, and who pays by
                        the period that is known now
                        (as_of and explain also by what was known at another instant: `known_at`)

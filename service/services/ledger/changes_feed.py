@@ -18,10 +18,10 @@ from services.ledger.recorded import all_recorded_until
 
 @dataclass(frozen=True)
 class Place:
-    """Behind an entry of the feed: where to read on.
+    """A position behind an entry of the feed: where to read on.
 
     Written as 24 characters that need no quoting in a URL: transaction and id (16 bytes) and a
-    check (2 bytes), so that what is no place of ours is known for it. It is no secret.
+    check (2 bytes), so that a text which is no place is recognised. It is not secret.
     """
 
     xact: int = 0
@@ -33,7 +33,7 @@ class Place:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError for what no feed has given out."""
+        """Read a place from its text. ValueError for a text that no feed has given out."""
         if len(text) != 24 or not text.isascii():
             raise ValueError("a place has 24 characters")
         content = base64.b64decode(text, altchars=b"-_", validate=True)
@@ -48,16 +48,16 @@ class Place:
 
 
 class PlaceAhead(ValueError):
-    """A place beyond all that this server has written: it is of another one."""
+    """A place beyond all that this server has written: it is from another server."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A page of entries, each with its currency, and how far they tell the whole story.
+    """A page of entries, each with its currency, and the instant until which the feed is complete.
 
-    `complete_until`: whatever was recorded, or came into force, before this instant has been told
-    by here; starts and ends alone may be put into the past later. None where more entries wait to
-    be read, and where this user of the database may not see who holds the feed up.
+    `complete_until`: all that was recorded, or came into force, before this instant is in the feed
+    up to here; only starts and ends may be put into the past later. None if more entries wait to be
+    read, or if this database user may not see who holds the feed up.
     """
 
     entries: list[Entry]
@@ -65,9 +65,9 @@ class Feed:
     complete_until: datetime | None
 
 
-# A transaction below the snapshot's xmin has ended, and so has every one that came before it: no
-# entry can appear any more before the last one shown. Ids alone don't promise that: they are
-# taken before the commit, and of two transactions the one with the smaller ids may commit later.
+# A transaction below the snapshot's xmin has ended, and so has every one before it: no entry can
+# appear any more before the last one shown. Ids alone don't guarantee that: they are taken before
+# the commit, and a transaction with smaller ids may commit later than another one.
 FEED = """
 SELECT server.*, entry.*
   FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xact,
@@ -79,8 +79,8 @@ SELECT server.*, entry.*
     ) entry ON true
  ORDER BY entry.xact, entry.id
 """
-# What has come into force and has no entry that was read: it stands behind an open transaction,
-# or no worker has written it yet.
+# The earliest instant of what has come into force and is in no entry that was read: its entry comes
+# after an open transaction, or no worker has written it yet.
 UNTOLD = """
 SELECT least((SELECT min(effective_at) FROM services_ledgerentry WHERE xact >= %s),
              (SELECT min(effective_at) FROM services_movedfollowers WHERE xact >= %s),
@@ -89,15 +89,15 @@ SELECT least((SELECT min(effective_at) FROM services_ledgerentry WHERE xact >= %
 
 
 def feed(after: Place | None = None, limit: int = 100) -> Feed:
-    """Up to `limit` entries behind a place (the ledger's beginning), each once and none left out.
+    """Up to `limit` entries behind a place (default: the beginning), each once and none left out.
 
-    In the order of transactions, a subscription's in the order of its writing. An entry appears
-    when every transaction that began writing before its own has ended, so an open one holds the
-    feed up, in whichever database of the server. `PlaceAhead` for a place that this server has
-    not come to. Three queries, four with the end of the ledger.
+    They are in the order of transactions, and those of a subscription in the order of writing. An
+    entry appears when every transaction that began writing before its own has ended, so an open
+    one, in any database of the server, holds the feed up. `PlaceAhead` for a place that this server
+    has not reached. Three queries, four at the end of the ledger.
     """
     after = after or Place()
-    # First: who has ended by the time that the entries are read is not seen any more.
+    # This comes first: a transaction that ends before the entries are read would not be seen later.
     recorded_until = all_recorded_until()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -120,9 +120,9 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
 
 
 def _untold(since: datetime, oldest: int) -> datetime:
-    """The earliest instant of what has not been told; `oldest`: the first open transaction.
+    """The earliest instant of what the feed has not told; `oldest`: the first open transaction.
 
-    `since`: what had been open then has no earlier one. One query.
+    Nothing that is still to be committed was recorded before `since`. One query.
     """
     waiting, params = price_changes().waiting_since()
     with connection.cursor() as cursor:

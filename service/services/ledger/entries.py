@@ -1,4 +1,4 @@
-"""The entries of one subscription, as readers are shown them."""
+"""The entries of one subscription, as they are shown to readers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-# What readers are shown of an entry. `price` is None in the entry of a deletion, `started_at` in
-# one from before entries had the period.
+# The columns of an entry that are shown to readers. `price` is None in the entry of a deletion,
+# `started_at` in one that is older than the period in entries.
 COLUMNS = (
     "id",
     "subscription_id",
@@ -33,7 +33,7 @@ HISTORY = f"""
 SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s) WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
 """  # noqa: S608 - constants
 
-# Whose a subscription is elsewhere: what it says itself, and what the entry of its deletion kept.
+# A subscription's id in another system: from its row, or from the entry of its deletion.
 ELSEWHERE = """
 SELECT id, source, external_id FROM services_subscription
  WHERE id = ANY (%(ids)s) AND source IS NOT NULL
@@ -71,8 +71,8 @@ def identified(entries: list[Entry]) -> list[Entry]:
 def history(subscription_id: int, after: int = 0, limit: int | None = None) -> list[Entry]:
     """Every price that a subscription ever had, in the order of their writing, newest last.
 
-    Of one that was deleted too; empty for one that never was. From entry `after` on, up to
-    `limit`. Two queries.
+    Also of a deleted one; empty if it never existed. Up to `limit` entries after the entry `after`.
+    Two queries.
     """
     with connection.cursor() as cursor:
         cursor.execute(HISTORY, {"id": subscription_id, "after": after, "limit": limit})

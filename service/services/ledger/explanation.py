@@ -31,7 +31,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Rule:
-    """What the rule said at an instant, from what, and who made it so.
+    """The rule's price at an instant, the values that it comes from, and who set them.
 
     An edit is None where the value was never edited.
     """
@@ -50,9 +50,10 @@ class Explanation:
     """Why a subscription pays what it pays at an instant; `text` is the same in a sentence.
 
     `price` is None if it was deleted by then. `rule` is None where nothing is known of the service
-    or the plan of then. `price_reason` is of a locked or negotiated price, and known for the newest
-    entry only. `in_line`: whether the price is the rule's. All by what was recorded by `known_at`,
-    and then without a reason that a person gave; None: by all that is recorded.
+    or the plan of then. `price_reason` belongs to a locked or negotiated price, and is known for
+    the newest entry only. `in_line`: whether the price is the rule's. With `known_at` all is by
+    what was recorded by then, without a reason that a person gave; if it is None, by all that is
+    recorded.
     """
 
     subscription_id: int
@@ -75,8 +76,8 @@ class Explanation:
     text: str
 
 
-# The newest entry that says a price: of one that has ended the newest before its end, unless
-# somebody has said behind the end what it ended with.
+# The newest entry with a price. For a subscription that has ended, it is the newest before its end,
+# unless somebody has written after the end which price it ended with.
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,
@@ -110,7 +111,7 @@ SELECT moment.at, entry.*,
                        FROM (SELECT (coalesce(kept, newest)).*) word) entry
   {reasoned}
 """
-# By all that is recorded, or by what was recorded by an instant; no reason is kept of that time.
+# By all that is recorded, or by what was recorded by an instant; reasons of that time are not kept.
 BY_ALL = {
     "moment": "coalesce(%s::timestamptz, book_now()) AS at",
     "known": "",
@@ -142,7 +143,7 @@ BY_KNOWN = {
 def statement(
     subscription_id: int, at: datetime | None = None, known_at: datetime | None = None
 ) -> SQL:
-    """The SQL of the entry that `explain` tells of, and what the rule said."""
+    """The SQL that finds the entry which `explain` describes, and what the rule said."""
     parts: dict[str, str] = BY_ALL
     known: tuple[datetime, ...] = ()
     if known_at is not None:
@@ -156,10 +157,10 @@ def explain(
 ) -> Explanation | None:
     """Why the subscription pays what it pays at an instant (now); None if it was not there yet.
 
-    One that was deleted by then has the price None. By what was recorded by `known_at`, if that is
-    given, and at that instant, if there is no other; `refuse_incomplete` has let it pass.
-    Three queries, of a follower four, and those of `PriceChanges.describe` or one more if a price
-    change decided the price.
+    The price is None if it was deleted by then. With `known_at` the answer is by what was recorded
+    by that instant, which is also the default of `at` then; `refuse_incomplete` must have accepted
+    it. Three queries, four for a follower, and those of `PriceChanges.describe` or one more if a
+    price change decided the price.
     """
     with connection.cursor() as cursor:
         cursor.execute(*statement(subscription_id, at, known_at))
@@ -209,7 +210,7 @@ def explain(
 
 
 def describe_change(change_id: int) -> Change:
-    """A price change as whoever knows it describes it, or as its repricings do (one query)."""
+    """A price change as the installed hooks describe it, or else its repricings (one query)."""
     if change := price_changes().describe(change_id):
         return change
     authors = Repricing.objects.filter(change_id=change_id).exclude(author="").order_by("id")
@@ -217,7 +218,7 @@ def describe_change(change_id: int) -> Change:
 
 
 def pending_changes(subscription_id: int) -> list[PendingChange]:
-    """What is scheduled for a subscription, in the order of its coming. Queries: see the hooks."""
+    """The changes scheduled for a subscription, by their instants. Queries: see the hooks."""
     return price_changes().pending(subscription_id)
 
 
@@ -238,10 +239,10 @@ def _edit(role: str, found: Entry, known_at: datetime | None) -> Edit | None:
 
 
 def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
-    """Of a follower say what the catalogue says, whether a worker has written it down or not.
+    """Give a follower the catalogue's price, whether a worker has written it down or not.
 
-    Since when, and by which change: those of the fact that moved the price last, if it came after
-    what the entry says of it. A lock that has ended by then is none.
+    The instant and the change are those of the fact that moved the price last, if that came after
+    the entry. A subscription whose lock has ended by then follows.
     """
     until = found["locked_until"]
     if found["price"] is None:
@@ -274,7 +275,7 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     if state == "negotiated":
         return f"Its price of {price} was negotiated{reason}."
     if rule is None:
-        return f"It followed the catalogue, at {price}; its service or plan is gone since."
+        return f"It followed the catalogue, at {price}; its service or plan was deleted since."
     if found["end_passed"] is not None:
         followed = f", following the catalogue: {rule.arithmetic}" if in_line else ""
         return f"It ended at {_said(found['end_passed'])}, at a price of {price}{followed}."

@@ -1,7 +1,8 @@
-"""A page of the book as it was at an instant: what was paid then, and the total of it.
+"""A page of the book as it was at an instant: what was paid then, and the total.
 
-From the last point before the instant the total is had at once, and of the book no more is read
-than the page; else, and of a client, or by what was known, all rows are read, and added up.
+With a point before the instant, the total is computed from it, and no more rows are read than the
+page has. Without one, for a client, and by what was known at an instant, all rows are read and
+added up.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ WITH book AS MATERIALIZED ({book}), page AS MATERIALIZED (
     SELECT * FROM ({total}) total WHERE (SELECT NOT seen FROM book)
 )
 """
-# Who can have been there: those who are there now, and who was another one's then, or is gone. Each
-# in order, so that no more are read than the page has.
+# The subscriptions that can have been there: those that are there now, and those that have changed
+# their service or plan since, or were deleted. Each part is in order, so that no more are read than
+# the page has.
 CANDIDATES = """
 (SELECT id FROM services_subscription WHERE id {beyond} %s {of_now} ORDER BY id {way})
  UNION ALL
@@ -58,9 +60,9 @@ CANDIDATES = """
 """
 GONE = "price IS NULL"
 MOVED_OR_GONE = "(price_state <> 'follows' OR change_id IS NULL)"
-# The name of what is sold and of who pays it, its comment and its dates are those of today. One
-# that was deleted since has the period of its last entry, and ended with it at the latest; of
-# the time before entries had one it began with its first.
+# The names of service and client, the comment and the dates are today's. A subscription that was
+# deleted since has the period of its last entry, and ended with that entry at the latest; if the
+# entry is older than the period in entries, it began with its first entry.
 PAGE = """
 SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, page.plan_id,
        page.price, page.price_state, page.locked_until,
@@ -100,9 +102,9 @@ BY_ALL = {
        JOIN service_in_force service ON service.id = page.service_id
        JOIN plan_in_force plan ON plan.id = page.plan_id""",
 }
-# By what was known nothing changes any more but what has no history: names, comment and source are
-# today's, and nobody's where they are gone; a reason is told of who was kept, and of nobody else.
-# What the catalogue says is what it said when that was known.
+# An answer by what was known then does not change any more, except for what has no history: names,
+# comment and source are today's, and empty where they were deleted. Only a subscription that a
+# change has kept has a reason. List price and discount are those of the instant `known_at`.
 BY_KNOWN = {
     "there": "",
     "told": """coalesce(kept_reason(kept_entry(
@@ -142,10 +144,10 @@ def page_as_of(
 ) -> Page:
     """Up to `size` subscriptions that matched at `instant`, with what they paid then, and a total.
 
-    Rows have the shape of `page()`'s. Deleted ones are there, with the comment empty, unless their
-    client, service or plan is gone too; by what was `known_at` an instant all are, with the names
-    empty of what is gone. Up to three queries. Unchanged where the caller has `seen` this very
-    book: what is written late moves its version.
+    Rows have the shape of those of `page()`. Deleted subscriptions are included, with an empty
+    comment, unless their client, service or plan was deleted too; with `known_at` all are included,
+    and names of what was deleted are empty. Up to three queries. Unchanged where the caller has
+    `seen` this very book: a late write changes its version.
     """
     asked = (instant, book_filter, None, cursor, size, seen, known_at)
     with long_read():
@@ -166,9 +168,9 @@ def one_as_of(
     seen: Seen | None = None,
     known_at: datetime | None = None,
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """One subscription as `page_as_of` has it (None if it was not there then), and the version.
+    """A subscription as `page_as_of` shows it (None if it was not there then), and the version.
 
-    One query. Unchanged as there.
+    One query. Unchanged in the same case.
     """
     asked = (instant, EVERYTHING, subscription_id, None, 1, seen, known_at)
     with long_read():
@@ -182,7 +184,7 @@ Found = tuple[str | None, Total, list[dict[str, Any]]]
 
 
 def _read_as_of(sql: str, params: tuple[Any, ...]) -> Found | None:
-    """None where the point has not held until the statement read it."""
+    """Run the statement; None if its point did not hold any more when it was read."""
     with connection.cursor() as db:
         db.execute(sql, params)
         rows = db.fetchall()

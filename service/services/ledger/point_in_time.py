@@ -1,6 +1,6 @@
-"""What was paid at an instant: of each subscription the last recorded word on it.
+"""The prices that subscriptions paid at an instant, each by its newest entry.
 
-And who paid: those who had begun by then, and had not ended.
+Only subscriptions that had begun by then and had not ended paid.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from services.reading.total import EVERYTHING
 from services.sql import SQL
 
 AS_OF_FILTERS = ("service", "plan", "client", "state")
-# Facts stand in the order of their instants, and of one instant in that of their writing: what a
-# worker writes late of an instant stands before what somebody has said since. So first the newest
-# entry of each, whatever it says, and only then the conditions: who has moved to another service
-# since is not found among those of this one, and who was deleted is not there.
+# Facts are in the order of their instants, and at the same instant in that of their writing: what a
+# worker writes late for an instant comes before what somebody has decided since. So the newest
+# entry of each subscription is found first, whatever it says, and the conditions are applied only
+# then: a subscription that has moved to another service by then is not found under its former one,
+# and a deleted one is not found.
 #
-# What a follower pays no entry decides, but the values of the catalogue that are in force then:
-# so it makes no difference when a worker came. One whose end was put before its last price has paid
-# what the end says.
+# A follower's price comes from no entry, but from the values of the catalogue that are in force
+# then: so it makes no difference when a worker came. A subscription whose end was put before its
+# last price has paid the price in the entry of that end.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NOT NULL THEN kept.price
@@ -59,8 +60,8 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
   LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
-# Of the whole book in one pass over the ledger; of those who are asked for by the entries of each,
-# in the order in which they are asked for, and of no more than somebody reads.
+# For the whole book in one pass over the ledger; for given ids by the entries of each, in the given
+# order, and for no more ids than the reader fetches.
 NEWEST = """
 SELECT DISTINCT ON (subscription_id)
        subscription_id, {columns}
@@ -81,9 +82,10 @@ SELECT asked.id AS subscription_id, last.*
 """
 COLUMNS = """client_id, service_id, plan_id, price, price_state, locked_until, effective_at,
        change_id, unpaid_since, id AS entry_id"""
-# Where a change for new subscriptions only has come, or gone, and no worker has written it down.
-# That is asked of few: who has an entry since it came needs no other one. One that was opened again
-# under such a change goes on under it, though the entry of that names no change.
+# The entry that a change for new subscriptions only implies, where the change has come, or was
+# undone, and no worker has written that down. Few subscriptions need this: one with an entry since
+# the change came does not. A subscription that was opened again under such a change is still kept
+# by it, though the entry of its opening names no change.
 KEPT = """
 SELECT (word).id, (word).price, (word).price_state, (word).locked_until
   FROM (SELECT kept_entry(entry.subscription_id, entry.judged_at{known}) AS word
@@ -101,7 +103,7 @@ SELECT (word).id, (word).price, (word).price_state, (word).locked_until
                                  OR entry.unpaid_since IS NOT NULL) AND {undone} END)
         OFFSET 0) kept
 """
-# Starts and ends are those that are known now; who was deleted paid until then.
+# Starts and ends are those known now, or at `known_at`; a deleted subscription paid until then.
 STATES = {
     "active": """
    AND (started_at IS NULL OR started_at <= at) AND (ended_at IS NULL OR ended_at > at)
@@ -109,7 +111,7 @@ STATES = {
     "ended": " AND ended_at <= at ",
     "upcoming": " AND started_at > at ",
 }
-# Of a few rows the values are looked up for each; of the whole book once for each service and
+# For a few rows the values are looked up for each row; for the whole book once for each service and
 # plan (OFFSET 0: before they are joined).
 RULE_OF_ROW = (
     "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'){known})"
@@ -121,8 +123,8 @@ CATALOGUE_THEN = """
   LEFT JOIN (SELECT id, discount_at(id, {moment}) AS discount_percent
                FROM {plans} OFFSET 0) plan ON plan.id = plan_id
 """
-# What depends on which facts count: all that are recorded, whose sum the rows say themselves, or
-# those that were recorded by an instant.
+# The parts that depend on which facts count: all that are recorded, whose result is in the rows
+# themselves, or those that were recorded by an instant.
 BY_ALL = {
     "moment": "%s::timestamptz AS at",
     "recorded": "",
@@ -153,8 +155,8 @@ BY_KNOWN = {
     "known": ", entry.known",
     "undone": "value_undone(keep.id, entry.judged_at, entry.known)",
 }
-# What a change has decided by its instant was known then, though its copies are written later. So
-# was what somebody had said by then, though it is told again behind such a copy.
+# A change's decision was known at its instant, though its copies are written later. So was what
+# somebody had decided by then, though it is written again after such a copy.
 DECIDED_BY_THEN = """AND (recorded_at <= moment.known OR change_id IS NOT NULL OR EXISTS (
                      SELECT FROM services_ledgerentry once
                       WHERE once.subscription_id = services_ledgerentry.subscription_id
@@ -166,14 +168,15 @@ CATALOGUE_BY_ALL = {
     "services": "services_service",
     "plans": "services_plan",
 }
-# Those too that are gone since.
+# Also those that were deleted since.
 CATALOGUE_BY_KNOWN = {
     "moment": "%s::timestamptz, %s::timestamptz",
     "services": "(SELECT DISTINCT service_id AS id FROM services_cataloguevalue) each",
     "plans": "(SELECT DISTINCT plan_id AS id FROM services_cataloguevalue) each",
 }
-# Who was ever this client's. A subscription comes to a client by somebody's own write and never by
-# a price change, so the partial index `ledger_client` knows all, and no repricing has to feed it.
+# All subscriptions that this client ever had. A subscription gets its client from a write of its
+# own, never from a price change, so the partial index `ledger_client` has all of them, and no
+# repricing has to write to it.
 OF_CLIENT = """
 SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
  WHERE client_id = %s AND change_id IS NULL
@@ -188,20 +191,21 @@ def as_of(
     among: Collection[int] | None = None,
     candidates: SQL | None = None,
 ) -> SQL:
-    """A statement for what was paid at `instant`: a row a subscription that paid then.
+    """A statement of what was paid at `instant`: a row for each subscription that paid then.
 
-    Its columns: subscription_id, client_id, service_id, plan_id, price, price_state,
-    locked_until, entry_id (None where no worker has written down yet how it stands), by_rule
-    (the price is the rule's). Of one subscription, or `among` these ids, which need not have been
-    active; of a client or the whole book; by `state` those who had ended by then, or had not begun.
-    `candidates`: a statement of ids, and only of these, in its order and as far as it is fetched.
-    By all that is recorded, or by what was recorded by `known_at`, which `refuse_incomplete` has
-    let pass. Filters for anything but service, plan, client and state, which the ledger doesn't
-    know, are a ValueError. Without ids or a client it reads the whole ledger. No query.
+    Its columns: subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+    entry_id (None where no worker has written the entry yet), by_rule (the price is the rule's). It
+    finds one subscription, or those `among` these ids, whether they were active or not; else those
+    of a client or of the whole book, and with `state` those that had ended by then, or had not
+    begun. `candidates` is a statement of ids, to which the result is limited, in its order and as
+    far as it is fetched. The answer is by all that is recorded, or by what was recorded by
+    `known_at`, which `refuse_incomplete` must have accepted. ValueError for a filter other than
+    service, plan, client and state, because the ledger has no others. Without ids or a client it
+    reads the whole ledger. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
-        raise ValueError(f"The ledger can't tell by {', '.join(sorted(unknown))}.")
+        raise ValueError(f"The ledger can't filter by {', '.join(sorted(unknown))}.")
     parts, of_catalogue = (BY_ALL, CATALOGUE_BY_ALL)
     known: list[datetime] = []
     if known_at is not None:
@@ -214,7 +218,7 @@ def as_of(
     elif "client" in given:
         asked = (OF_CLIENT, (given["client"],))
     state = given.pop("state", "active")
-    # Who has ended has the price of its end, which is an instant of its own.
+    # An ended subscription has the price at its end, so each row needs its own instant.
     by_row = asked is not None or state == "ended"
     if among is not None and known_at is not None:
         parts = parts | {"recorded": DECIDED_BY_THEN}

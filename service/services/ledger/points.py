@@ -1,18 +1,19 @@
-"""Points: who paid at some instants, so that a total as of any other is a point and few facts.
+"""Points: totals kept for some instants, so that a total as of any other needs only few facts.
 
     facts ─▶ triggers note what changes the past ─▶ services_backdated ─┐
       │                                                                ▼
-      └─▶ `make` ─▶ services_point: of each (service, plan) the followers, and what others pay
+      └─▶ `make` ─▶ services_point: for each (service, plan) the followers, and what others pay
                         │
     `total_then` at t = the last point before t that still holds
-                      + what those pay at t whom a fact touches between − what they paid there
+                      + what subscriptions touched by facts between pay at t − what they paid there
 
-A point keeps no price of a follower: that is the rule's at t, looked up once a service and a plan.
-So a point costs no more where a list price moves for a million, and a total nothing either.
+A point keeps no price of a follower: that is the rule's at t, looked up once for each service and
+plan. So a list price that moves for a million subscriptions adds no cost to a point or a total.
 
-`facts_between` (migration `0028_points`) finds whom a fact touches. A change for new subscriptions
-only touches all who follow, and no entry says so before a worker: a point stands at its instant,
-and no total reaches across it. Where no point helps, the total is summed over the whole ledger.
+`facts_between` (migration `0028_points`) finds the subscriptions that facts touch. A change for new
+subscriptions only touches all followers, and no entry says so before a worker comes: so a point is
+made at its instant, and no total is computed across it. Where no point helps, the total is summed
+over the whole ledger.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from services.ledger.point_in_time import as_of
 from services.ledger.recorded import all_recorded_until
 from services.sql import SQL
 
-# How many facts lie between two points: each costs a total two looks at its subscription. In a book
-# of many services and plans more, so that points don't outweigh the facts.
+# The number of facts between two points: for each of them a total reads its subscription twice. It
+# is higher in a book of many services and plans, so that points don't outweigh the facts.
 FACTS = 100
 PAIRS_A_FACT = 4
-# Up to how many a total asks each, and does not read the whole ledger once: this part of those who
-# pay, within bounds.
+# The number of facts up to which a total reads each subscription, and not the whole ledger once:
+# one for every ONE_OF subscriptions that pay, within bounds.
 ONE_OF = 4
 LEAST, MOST = 1_000, 100_000
 MICROSECOND = timedelta(microseconds=1)
@@ -49,7 +50,7 @@ SELECT pair.*
        AS pair (service_id, plan_id, followers, others, amount)
  WHERE at = %s
 """
-# Whose client is gone is in no list as of then.
+# A subscription whose client was deleted is in no list as of then.
 OF_ROWS = """
 SELECT service_id, plan_id, {sign} by_rule::integer, {sign} (NOT by_rule)::integer,
        CASE WHEN by_rule THEN 0 ELSE {sign} price END
@@ -60,12 +61,12 @@ NEVER = "-infinity"
 
 
 def at_most(subscriptions: int) -> int:
-    """Up to how many facts after a point of so many a total is had from it."""
+    """The number of facts after a point up to which totals are computed from it, by its size."""
     return min(max(LEAST, subscriptions // ONE_OF), MOST)
 
 
 def pairs_sql(instant: datetime, since: datetime | None, whole: bool = False) -> SQL:
-    """Of each (service, plan) who follows at `instant`, and what the others pay: one statement.
+    """A statement of the followers, and what the others pay, for each (service, plan) at `instant`.
 
     From the point at `since` (None: before all), or from the `whole` ledger.
     """
@@ -83,7 +84,7 @@ def pairs_sql(instant: datetime, since: datetime | None, whole: bool = False) ->
     return PAIRS.format(parts=" UNION ALL ".join(parts)), params
 
 
-# A point and the whole ledger, of which neither has a pair that the other has not.
+# The pairs in which a point and the whole ledger differ, counted; 0 for a point that holds no more.
 DIFFERING = """
 WITH kept AS (
     SELECT service_id, plan_id, followers, others, amount FROM ({of_point}) pair
@@ -101,7 +102,7 @@ ANY = "SELECT at FROM services_point ORDER BY random() LIMIT 1"
 
 
 def check() -> datetime | None:
-    """Sum one of the points, whichever, over the whole ledger; its instant if it is wrong.
+    """Compare a random point with the whole ledger; return its instant if it is wrong.
 
     Two queries, of which one reads the whole ledger.
     """
@@ -115,15 +116,15 @@ def check() -> datetime | None:
 
 
 def check_sql(at: datetime) -> SQL:
-    """How many pairs of a point are not what the whole ledger says; none where it holds no more."""
+    """A statement: how many pairs of a point differ from the ledger; 0 if it holds no more."""
     pairs, params = pairs_sql(at, None, whole=True)
     return DIFFERING.format(of_point=OF_POINT, pairs=pairs), (at, *params, at)
 
 
-# Of one who makes points at a time; and whoever forgets some, is not in the middle of making one.
+# Only one transaction at a time makes points or forgets some.
 LOCK = "SELECT pg_try_advisory_xact_lock('services_point'::regclass::oid::int, 0)"
-# Points that hold no more are made anew from the last one that does. And who goes on writing in
-# this very transaction has to note it again.
+# Points that hold no more are made anew from the last one that does. The setting is cleared, so
+# that writes which follow in this transaction are noted again.
 FORGET = """
 WITH told AS (DELETE FROM services_backdated RETURNING since),
      gone AS (DELETE FROM services_point WHERE at >= (SELECT min(since) FROM told))
@@ -147,8 +148,8 @@ SELECT %s, coalesce(array_agg(service_id), '{{}}'), coalesce(array_agg(plan_id),
 def make(seconds: float = 20.0) -> int:
     """Make the points that are due, for up to `seconds`; return how many.
 
-    Only up to the instant by which all that was recorded is committed: whatever comes later of an
-    earlier instant notes that it does. Eight queries when none is due.
+    Points are made only up to the instant before which all that was recorded is committed: a fact
+    that comes later with an earlier instant is noted as backdated. Eight queries when none is due.
     """
     deadline = time.monotonic() + seconds
     made = 0
@@ -161,9 +162,9 @@ def make(seconds: float = 20.0) -> int:
 
 
 def make_next(until: datetime) -> bool:
-    """Make the next point, where one is due; all must be there that was recorded before `until`."""
+    """Make the next point if one is due; all that was recorded before `until` must be committed."""
     last = until - MICROSECOND
-    # By itself: what has been written holds up whoever waits until all is recorded.
+    # In a transaction of its own: one that has written holds up all who wait for what is recorded.
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK)
         if cursor.fetchone()[0]:
@@ -190,14 +191,15 @@ def make_next(until: datetime) -> bool:
 
 
 def make_sql(at: datetime, since: datetime | None, whole: bool = False) -> SQL:
-    """Keep who pays at an instant, from the point at `since` or from the whole ledger."""
+    """The statement that makes a point at an instant, from that at `since` or the whole ledger."""
     pairs, params = pairs_sql(at, since, whole)
     return MAKE.format(pairs=pairs), (at, *params)
 
 
 def _instant(instants: list[datetime], facts: int) -> datetime | None:
-    """Where the next point stands: behind as many facts as are due, and where many are of one
-    instant, before it and at it. None while fewer have come."""
+    """The instant of the next point: the last one before the fact that is one too many, or that
+    fact's if all have the same instant. None while there are no more than `facts`.
+    """
     if len(instants) <= facts:
         return None
     return max((at for at in instants if at < instants[-1]), default=instants[-1])

@@ -1,4 +1,4 @@
-"""How far all that was recorded is there to be read: until then an answer can't change any more."""
+"""The instant before which all that was recorded is committed, so that answers can't change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import datetime
 
 from django.db import connection
 
-# Each transaction that writes holds the lock of its number, and whoever asks sees the locks of all;
-# since when it has been open only who may read all statistics, or is the same user. Whoever has
-# ended between this look and the next one has committed what it wrote. Autovacuum writes
-# statistics, and nothing of the book; nor does anybody in another database of the server.
+# Each transaction that writes holds the lock of its number, and everybody sees these locks; since
+# when it has been open, only its own user sees, or one who may read all statistics. A transaction
+# that ends between this look and the next one has committed what it wrote. Autovacuum writes
+# statistics and nothing of the book; nor does anybody in another database of the server.
 WRITERS = """
 SELECT least(book_now(), min(xact_start)),
        bool_or(held.pid IS NULL OR session.backend_start IS NULL) IS NOT TRUE
@@ -22,9 +22,9 @@ BY_OTHERS = f"{WRITERS} AND held.pid IS DISTINCT FROM pg_backend_pid()"
 
 
 class Incomplete(ValueError):
-    """Not all that was recorded by an instant is there to be read, or nobody here can tell.
+    """Not all that was recorded by an instant is committed, or it can't be known whether it is.
 
-    `until`: the instant before which all is; None where that can't be told.
+    `until`: the instant before which all is; None where that can't be known.
     """
 
     def __init__(self, until: datetime | None) -> None:
@@ -32,26 +32,26 @@ class Incomplete(ValueError):
         if until is None:
             self.code = "completeness_unknown"
             self.detail = (
-                "Whether all is there that was recorded by then can't be told: the user of the"
-                " database may not see since when others have been writing, or a transaction is"
-                " prepared. Let an administrator grant it pg_read_all_stats, or end what is"
-                " prepared; or leave known_at out."
+                "It can't be known whether all that was recorded by then is committed: the user of"
+                " the database may not see since when others have been writing, or a transaction"
+                " is prepared. Let an administrator grant it pg_read_all_stats, or end the"
+                " prepared transaction; or leave known_at out."
             )
         else:
             self.code = "not_recorded_yet"
             self.detail = (
-                f"What was recorded is complete until {until.isoformat()}: what is being written"
-                " may still be recorded before a later instant, and the answer would be another"
-                " one then. Ask for an earlier instant, or leave known_at out."
+                f"What was recorded is complete until {until.isoformat()}: open transactions may"
+                " still record something before a later instant, which would change the answer."
+                " Ask for an earlier instant, or leave known_at out."
             )
         super().__init__(self.detail)
 
 
 def all_recorded_until(by_others: bool = False) -> datetime | None:
-    """Whatever was recorded before this instant is committed; None where that can't be told.
+    """The instant before which all that was recorded is committed; None where that can't be known.
 
-    Since when the oldest transaction that writes has been open, or now. `by_others`: by whoever
-    is not in our own transaction. One query.
+    It is the start of the oldest transaction that writes, or now if none does. With `by_others` our
+    own transaction is left out. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(BY_OTHERS if by_others else WRITERS)
@@ -70,7 +70,7 @@ SELECT session.pid, usename, application_name, xact_start
 
 
 def oldest_writer() -> str:
-    """The session that has been writing longest, but for our own, to a person. One query."""
+    """The session, other than our own, that has been writing longest, in words. One query."""
     with connection.cursor() as cursor:
         cursor.execute(OLDEST_WRITER)
         found = cursor.fetchone()
@@ -82,10 +82,10 @@ def oldest_writer() -> str:
 
 
 def refuse_incomplete(known_at: datetime) -> None:
-    """Raise `Incomplete` where what was known at an instant might still become more. One query.
+    """Raise `Incomplete` if more may yet be recorded as of an instant. One query.
 
-    Not the feed's `complete_until`, which waits for copies too: those make no difference to what
-    was known, and with them it would depend on workers which question is refused.
+    The feed's `complete_until` is not used, because it waits for copies too: copies make no
+    difference to what was known, and it would depend on workers which question is refused.
     """
     until = all_recorded_until()
     if until is None or known_at >= until:

@@ -1,4 +1,4 @@
-"""What all paid together at an instant: from the last point before it, or from the whole ledger."""
+"""The total paid at an instant: from the last point before it, or from the whole ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.sql import SQL
 
 BY_POINTS = ("service", "plan", "state")
 
-# In a list as of then, and in its total, are those whose client, service and plan are still there.
+# A list as of then, and its total, have only those whose client, service and plan still exist.
 THERE = """
       JOIN clients_client client ON client.id = entry.client_id
       JOIN service_in_force service ON service.id = entry.service_id
@@ -48,7 +48,7 @@ SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amoun
 
 @dataclass(frozen=True)
 class Nearest:
-    """A point before an instant, from which a total as of that instant is to be had."""
+    """A point before an instant, from which a total as of that instant can be computed."""
 
     at: datetime
 
@@ -61,7 +61,7 @@ def nearest_sql(instant: datetime) -> SQL:
 def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest | None:
     """The last point before `instant` that holds; None where a sum over all is needed, or faster.
 
-    One query; none for a filter that points can't tell by.
+    One query; none for a filter that points can't answer.
     """
     if book_filter.given.keys() - set(BY_POINTS) or book_filter.state not in (None, "active"):
         return None
@@ -75,7 +75,7 @@ def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest 
 
 
 def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
-    """The statement of (amount, subscriptions, holds): False where the point holds no more."""
+    """The statement of (amount, subscriptions, holds), with False if the point holds no more."""
     given = {name: id for name, id in book_filter.given.items() if name != "state"}
     pairs, params = points.pairs_sql(instant, point.at)
     sql = TOTAL.format(
@@ -87,10 +87,10 @@ def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQ
 def total_as_of(
     instant: datetime, book_filter: BookFilter = EVERYTHING, known_at: datetime | None = None
 ) -> Total:
-    """What all that match paid together at `instant`, and how many they were. Up to three queries.
+    """The total that all matching subscriptions paid at `instant`, with their number.
 
-    Of those whose client, service and plan are still there, as in a list as of then; by what was
-    `known_at` an instant of all.
+    It has only those whose client, service and plan still exist, as a list as of then; with
+    `known_at` it has all. Up to three queries.
     """
     point = nearest(instant, book_filter) if known_at is None else None
     if point is not None:

@@ -1,4 +1,4 @@
-"""What several commands take: numbers and instants that are refused at the door, an author."""
+"""Arguments that several commands share: numbers and instants, checked when parsed; an author."""
 
 import getpass
 from argparse import ArgumentParser, ArgumentTypeError
@@ -15,19 +15,19 @@ Value = TypeVar("Value")
 
 
 def number(text: str) -> int:
-    """The id of something."""
+    """Parse an id."""
     return _checked(parsing.identifier, text)
 
 
 def count(text: str) -> int:
-    """How many to print at most."""
+    """Parse how many rows to print at most."""
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text)):
         raise ArgumentTypeError(f"a whole number from 1 to 999999; {text[:100]!r} is not")
     return int(text)
 
 
 def instant(text: str) -> datetime:
-    """A time with its time zone."""
+    """Parse an instant with its time zone."""
     return _checked(parsing.instant, text)
 
 
@@ -38,7 +38,7 @@ def add_author(parser: ArgumentParser) -> None:
 
 
 def author_of(given: str | None) -> str:
-    """Who is at the keyboard, unless they say for whom they write."""
+    """The author that was given, or else the name of the login."""
     if given is None:
         try:
             return getpass.getuser()

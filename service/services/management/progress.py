@@ -1,4 +1,4 @@
-"""How far a long command is: one line that is rewritten on a terminal, now and then a line else."""
+"""The progress of a long command: a line that is rewritten on a terminal, else one every 5 s."""
 
 import time
 from typing import IO, Any
@@ -7,8 +7,8 @@ from typing import IO, Any
 class Progress:
     """Writes rows, rows a second and the time left to `stream` (standard error, as a rule).
 
-    Where the number of rows is not known beforehand it is guessed from `file`, which is being
-    read: the part of its bytes that has been read stands for the part of the rows.
+    If the number of rows is not known beforehand, it is estimated from `file`, which is being read:
+    the share of its bytes that has been read stands for the share of the rows.
     """
 
     def __init__(self, stream: Any, file: IO[bytes] | None = None) -> None:
@@ -50,7 +50,7 @@ class Progress:
 
 
 def _size(file: IO[bytes]) -> int:
-    """Bytes of a file; 0 for a pipe, of which nobody knows."""
+    """The size of a file in bytes; 0 for a pipe, whose size is unknown."""
     if not file.seekable():
         return 0
     here = file.tell()

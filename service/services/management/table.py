@@ -1,4 +1,4 @@
-"""Columns that people read: text to the left, numbers to the right, as wide as they need."""
+"""Tables for people: text to the left, numbers to the right, columns as wide as they need."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -10,9 +10,9 @@ WIDEST = 40
 
 
 def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterator[str]:
-    """A line a row. `align` has a `<` or a `>` for each column.
+    """The lines of a table, one for each row. `align` has a `<` or a `>` for each column.
 
-    A cell is cut after WIDEST, where others stand behind it.
+    A cell is cut after WIDEST characters, except in the last column.
     """
     cells = [[*map(_cut, row[:-1]), row[-1]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -28,7 +28,7 @@ def money(amount: Decimal | str | None) -> str:
 
 
 def moment(instant: datetime | None) -> str:
-    """In the deployment's time zone, which stands with it."""
+    """An instant in the deployment's time zone, with its offset."""
     if instant is None:
         return ""
     return timezone.localtime(instant).isoformat(" ", "seconds").replace("+00:00", "Z")

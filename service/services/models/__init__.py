@@ -1,8 +1,8 @@
-"""What is sold, at what price, to whom.
+"""The models of the book: what is sold, at what price and to whom, and what is recorded of that.
 
-A price is never written by these modules: triggers price every subscription that is created, moved
-or written against the rule, and record a `Repricing` for every change of a list price or a
-discount, whoever makes it (migration `0002_price_rule`). Workers apply it (`repricing.py`).
+These modules never write a price: triggers price every subscription that is created, moved or
+written against the rule, and record a `Repricing` for every change of a list price or a discount,
+whoever makes it (migration `0002_price_rule`). Workers apply it (`services.repricing`).
 """
 
 from services.models.catalogue import Plan, Service

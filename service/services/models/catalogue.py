@@ -22,14 +22,14 @@ class Service(SavesChanges):
     class Meta:
         ordering = ["name"]
         indexes = [
-            # The search.
+            # For the search.
             GinIndex(name="service_name_trigrams", fields=["name"], opclasses=["gin_trgm_ops"])
         ]
         constraints = [
-            # Its condition always holds, and makes the index one that no foreign key can point to:
-            # an edit of these columns then locks its row FOR NO KEY UPDATE, which the foreign key
-            # checks of writers, at their commit, pass. Else they and an editor, who waits for them
-            # in the advisory lock, would deadlock (test_races.py).
+            # The condition is always true, and makes the index one that no foreign key can
+            # reference: an edit of these columns then locks its row FOR NO KEY UPDATE, which does
+            # not block the foreign key checks of writers at their commit. Otherwise a writer and an
+            # editor, who waits for it in the advisory lock, would deadlock (test_races.py).
             models.UniqueConstraint(
                 name="service_unique_name",
                 fields=["name"],
@@ -48,7 +48,7 @@ class Service(SavesChanges):
 
 
 class Plan(SavesChanges):
-    """A percentage discount: of its type, on any service."""
+    """A percentage discount of a type, on any service."""
 
     class Type(models.TextChoices):
         FULL = "full"

@@ -7,41 +7,42 @@ from services.models.clock import Clock
 
 
 class CatalogueValue(models.Model):
-    """One list price or discount and from when it is in force; or that one is undone from then on.
+    """A list price or discount with the instant from which it is in force; or the undoing of one.
 
-    A fact, which stays. In force at t is the value with the greatest (effective_at, id) not after
-    t, unless it is undone at t. Ids are drawn under the lock of the service or plan. A trigger
-    writes a row for a plain edit, and for a new service or plan one that holds from the first day
-    on; the approval of a price change writes one with an instant that is still to come. So no
-    worker has to come for a value to be in force: `Service.full_price` and
-    `Plan.discount_percent` are its copies.
+    It is a fact, which stays. In force at t is the value with the greatest (effective_at, id) not
+    after t that is neither held nor undone at t. Ids are drawn under the lock of the service or
+    plan. A trigger writes a row for a plain edit, and for a new service or plan one that holds from
+    the first day on; the approval of a price change writes one whose instant is still to come. So a
+    value comes into force without any worker: `Service.full_price` and `Plan.discount_percent` are
+    its copies.
 
-    The column `undone` of a value, a multirange of instants, is the database's alone: a trigger
-    adds up there what the rows say that undo it, and `list_price_at` and `discount_at` read it.
+    The column `undone` of a value, a multirange of instants, exists only in the database: a trigger
+    collects there what the rows that undo the value say, and `list_price_at` and `discount_at` read
+    it.
     """
 
-    # No constraints: the history outlives its service and plan.
+    # No foreign keys: the history outlives its service and plan.
     service_id = models.BigIntegerField(null=True)
     plan_id = models.BigIntegerField(null=True)
     value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    # Instead of a value: the row whose value does not count from `effective_at` on, or counts
-    # again where what had undone it is undone in turn.
+    # Instead of a value: the id of the row that does not count from `effective_at` on, or counts
+    # again (`again`) because what had undone it is undone in turn.
     undoes_id = models.BigIntegerField(null=True)
     again = models.BooleanField(db_default=False)
     effective_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Clock())
     change_id = models.BigIntegerField("price change", null=True)
     author = models.CharField(max_length=150, db_default="")
-    # Its followers of before are locked, and only those who come later follow it. Or it undoes
-    # such a one, which lets them follow again.
+    # The followers of before are locked, and only subscriptions that come later follow the value.
+    # Or the row undoes such a value, so that they follow again.
     for_new_only = models.BooleanField(db_default=False)
     locked_until = models.DateTimeField(null=True)
-    # Approved with `hold`: the value before it that the approver saw; NULL: it takes effect
-    # whatever it finds. And whether it found another one; NULL until a worker has come and has
-    # written down what `value_is_held` says.
+    # `seen`, if approved with `hold`: the value before it that the approver saw; NULL if it takes
+    # effect whatever it finds. `held`: whether it found another one; NULL until a worker has stored
+    # what `value_is_held` says.
     seen = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     held = models.BooleanField(null=True, db_default=False)
-    # Of the ledger's sequence: of an entry and this, which was written first.
+    # From the ledger's sequence, so that it shows whether an entry or this was written first.
     position = models.BigIntegerField(
         db_default=Func(
             Value("services_ledgerentry_id_seq"),
@@ -49,7 +50,7 @@ class CatalogueValue(models.Model):
             output_field=models.BigIntegerField(),
         )
     )
-    # Whether the work that copies it has been recorded (`Repricing`).
+    # Whether the work that copies it is recorded (`Repricing`).
     started = models.BooleanField(db_default=False)
 
     class Meta:

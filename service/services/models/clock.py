@@ -1,7 +1,8 @@
 """The clock of the book: the database's, and never behind what the book has recorded.
 
-The SQL function `book_clock` decides (migration `0019_one_clock`), and a test that needs another
-time replaces it. No host's clock, and no `now()`, says what is in force, due, ended or past.
+The SQL function `book_clock` tells the time (migration `0019_one_clock`), and a test that needs
+another time replaces it. No host's clock, and no `now()`, decides what is in force, due, ended or
+past.
 """
 
 from datetime import datetime
@@ -11,14 +12,14 @@ from django.db.models import Func
 
 
 class Clock(Func):
-    """The instant at which it is evaluated: a writer's, who asks for it after its locks."""
+    """The instant at which it is evaluated: for writers, who ask for it after their locks."""
 
     function = "book_clock"
     output_field = models.DateTimeField()
 
 
 class BookNow(Func):
-    """The instant of the statement, the same in all of its rows: a reader's."""
+    """The instant of the statement, the same in all of its rows: for readers."""
 
     function = "book_now"
     template = "(SELECT %(function)s())"  # once a statement, and not for each row that it reads
@@ -26,7 +27,7 @@ class BookNow(Func):
 
 
 def book_clock() -> datetime:
-    """The instant at which it is asked. One query."""
+    """The book's time now. One query."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT book_clock()")
         (instant,) = cursor.fetchone()
@@ -34,7 +35,7 @@ def book_clock() -> datetime:
     return found
 
 
-# The newest instant that was recorded before this life of the server.
+# Stores the newest instant that was recorded before this start of the server.
 RENEW = """
 WITH gone AS (
     DELETE FROM services_clockfloor WHERE life <> pg_postmaster_start_time()
@@ -51,9 +52,9 @@ ON CONFLICT DO NOTHING
 
 
 def renew_clock() -> bool:
-    """Note the newest recorded instant for this life of the server, where it is not noted yet.
+    """Store the newest recorded instant for this run of the server, if it is not stored yet.
 
-    Tells whether it was. One query, which writes nothing from the second time on.
+    Returns whether it did so. One query, which writes nothing from the second time on.
     """
     with connection.cursor() as cursor:
         cursor.execute(RENEW)

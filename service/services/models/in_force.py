@@ -1,9 +1,8 @@
-"""Reading what is in force, and not its copies: queries that read the views of `0021_in_force`.
+"""Queries that read what is in force, and not its copies: from the views of `0021_in_force`.
 
 `Subscription.objects.in_force()` and its like have the rows of `objects` as they are by now: with
-prices and price states that are due, whether a worker has copied them or not. Whoever shows a
-price, adds prices up or looks for them reads these. Who writes reads the tables, which alone can
-be locked.
+the prices and price states in force, whether a worker has copied them or not. Code that shows, sums
+or searches prices reads these. Code that writes reads the tables, because only they can be locked.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Read = TypeVar("Read", bound=models.Model)
 
 
 class _ViewOfTable:
-    """In FROM the view stands in the place of its table, under the alias that it has anyway."""
+    """Puts the view in the place of its table in FROM, under the same alias."""
 
     table_name: str
     table_alias: str
@@ -57,5 +56,5 @@ class InForceQuery(Query):
 
 class InForceQuerySet(models.QuerySet[Read]):
     def in_force(self) -> Self:
-        """All rows as they are by now, with what is due and not copied yet. Only to be read."""
+        """All rows as they are by now, whether copied by a worker or not. To be read only."""
         return type(self)(self.model, query=InForceQuery(self.model), using=self.db)

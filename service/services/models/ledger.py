@@ -9,13 +9,13 @@ from services.models.subscription import Subscription
 
 
 class Entry(models.Model):
-    """One price that a subscription has had, and what decided it.
+    """A price that a subscription has had, and what decided it.
 
     `price` is NULL in the entry of a subscription that was deleted.
     """
 
-    # Taken under the row's lock, so of one subscription the later entry has the greater id.
-    # And under the catalogue's locks: see `Repricing.position`.
+    # Drawn under the row's lock, so a later entry of a subscription has a greater id. And drawn
+    # under the catalogue's locks: see `Repricing.position`.
     id = models.BigAutoField(primary_key=True)
     # The transaction that wrote it: the feed's order, since ids are visible out of order.
     xact = models.BigIntegerField()
@@ -26,17 +26,17 @@ class Entry(models.Model):
     price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
     locked_until = models.DateTimeField(null=True)
-    # The period, as it stood when the entry was written; NULL in entries from before periods were.
+    # The period as it was when the entry was written; NULL in entries that are older than periods.
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
-    # It was opened again: since that end, and until `effective_at`, nothing is paid.
+    # Set if it was opened again: from that end until `effective_at` nothing is paid.
     unpaid_since = models.DateTimeField(null=True)
-    # Written for a start or an end: the price is the one in force, and nobody has touched it.
+    # Written for a start or an end: the price is the one in force, which this did not change.
     period_only = models.BooleanField(db_default=False)
-    # Whose price it was elsewhere, where the subscription is no more to be asked.
+    # The subscription's id in another system, kept in the entry of its deletion.
     source = models.CharField(max_length=50, null=True)
     external_id = models.CharField(max_length=50, null=True)
-    # From when the price is in force, and when it was written: a worker may come late.
+    # When the price comes into force, and when it was written: a worker may come late.
     effective_at = models.DateTimeField(db_default=Clock())
     recorded_at = models.DateTimeField(db_default=Clock())
     change_id = models.BigIntegerField("price change", null=True)
@@ -51,12 +51,12 @@ class Entry(models.Model):
 
 
 class LedgerEntry(Entry):
-    """An entry of one subscription. Append-only.
+    """An entry of the ledger about one subscription. Append-only.
 
-    Triggers write it with each write of a price, of its state, or of whose price it is
-    (migration `0005_ledger`), and the database refuses to change or delete it. A start or an end
-    that is set, moved or cleared has an entry too (migration `0022_periods`). Followers whom a
-    change of the catalogue moves have theirs in `MovedFollowers`.
+    Triggers write it with each write of a price, of its state, or of the subscription's client,
+    service or plan (migration `0005_ledger`), and the database refuses to change or delete it. A
+    start or an end that is set, moved or cleared has an entry too (migration `0022_periods`).
+    Followers that a change of the catalogue moves have theirs in `MovedFollowers`.
     """
 
     class Meta(Entry.Meta):
@@ -64,8 +64,8 @@ class LedgerEntry(Entry):
         indexes = [
             models.Index(name="ledger_subscription", fields=["subscription_id", "id"]),
             models.Index(name="ledger_feed", fields=["xact", "id"]),
-            # Who was ever a client's: no price change gives a subscription to another client, so
-            # this one knows all of them, and a repricing leaves it alone.
+            # For all subscriptions that a client ever had: no price change gives a subscription to
+            # another client, so this index has all of them, and a repricing does not write to it.
             models.Index(
                 name="ledger_client",
                 fields=["client_id", "subscription_id"],
@@ -84,7 +84,7 @@ class LedgerEntry(Entry):
                 fields=["subscription_id"],
                 condition=Q(unpaid_since__isnull=False),
             ),
-            # The instants at which who pays, or what, may change: see `facts_between`.
+            # For the instants at which it may change who pays, or what: see `facts_between`.
             models.Index(
                 name="ledger_facts",
                 fields=["effective_at", "subscription_id"],
@@ -114,13 +114,13 @@ class LedgerEntry(Entry):
 
 
 class MovedFollowers(models.Model):
-    """Followers of a service and plan whom a change of the catalogue has moved: a chunk a row.
+    """The followers of a service and plan that a change of the catalogue has moved: a row a chunk.
 
-    What they pay is the rule's price, and no reader of prices asks for this: it stands for their
-    entries, in the feed, in the history of each and among the rows of the change. Append-only.
-    `subscription_ids`, `number` of them, are in ascending order, from `first_id` to `last_id`;
-    beside each stands the id of its entry, which is of the ledger's sequence, as is the greater
-    `id` of the row. `old_price`: the rule's just before the instant.
+    A row stands for the entries of its followers: in the feed, in the history of each, and among
+    the rows of the change. No reader of prices needs it, because followers pay the rule's price.
+    Append-only. `subscription_ids`, `number` of them, are in ascending order, from `first_id` to
+    `last_id`; beside each is the id of its entry, which is from the ledger's sequence, as is the
+    greater `id` of the row. `old_price` is the rule's price just before the instant.
     """
 
     id = models.BigIntegerField(
@@ -160,8 +160,9 @@ class MovedFollowers(models.Model):
 
 
 class WholeLedger(Entry):
-    """Every entry, a row each: a view. To look for those of one subscription in it reads all that
-    was ever moved: `entries_of` in SQL finds them by indexes, as `ledger.history` does."""
+    """A view of every entry, one row each. Finding those of one subscription in it reads all that
+    was ever moved; `entries_of` in SQL finds them by indexes, as `ledger.history` does.
+    """
 
     class Meta(Entry.Meta):
         abstract = False

@@ -1,25 +1,25 @@
-"""Totals of the past, kept at some instants; and what has changed the past since."""
+"""Totals of the past, kept for some instants; and notes of what has changed the past since."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
 class Point(models.Model):
-    """Who paid at an instant: of each (service, plan) the number of followers, and the rest.
+    """The total at an instant: for each (service, plan) the number of followers, and the others.
 
-    The arrays go together, an element a (service, plan). What followers pay is the rule's price,
-    which is in force at the instant that is asked for and not kept here. `ledger/points.py` makes
-    points and reads them.
+    The arrays have an element for each (service, plan). Followers pay the rule's price in force at
+    the instant that is asked for, so it is not kept here. `ledger/points.py` makes points and reads
+    them.
     """
 
     at = models.DateTimeField(unique=True)
     services = ArrayField(models.BigIntegerField())
     plans = ArrayField(models.BigIntegerField())
     followers = ArrayField(models.BigIntegerField())
-    # Those who have a price of their own, and what these prices add up to.
+    # The number of those with a price of their own, and the sum of these prices.
     others = ArrayField(models.BigIntegerField())
     amounts = ArrayField(models.DecimalField(max_digits=20, decimal_places=2))
-    # Of all, how many: what a sum without this point would have to read.
+    # The number of all: how many a sum without this point would have to read.
     subscriptions = models.BigIntegerField()
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class Point(models.Model):
 
 
 class Backdated(models.Model):
-    """Something was recorded that changes who paid, or what, from an earlier instant on.
+    """Notes from which earlier instant on a recorded fact changes who paid, or what.
 
     Triggers write it (migration `0028_points`) in the transaction of the fact. Points from
     `since` on don't hold any more, until they are made anew.

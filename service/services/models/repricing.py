@@ -1,4 +1,4 @@
-"""The work that follows from a price change: its steps, what was left out, what was stamped."""
+"""The work that follows from a price change: its steps, the skipped rows, the stamped comments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from services.models.clock import Clock
 
 class RepricingQuerySet(models.QuerySet["Repricing"]):
     def due(self) -> Self:
-        """Those with work left."""
+        """Repricings with work left."""
         return self.filter(finished_at=None)
 
     def concerning(self, service_id: int, plan_id: int) -> Self:
-        """Those of the catalogue that concern the subscriptions of this service and plan."""
+        """Repricings of the catalogue that concern the subscriptions of this service and plan."""
         return self.exclude(kind="rows").filter(
             Q(service=service_id) | Q(service=None), Q(plan=plan_id) | Q(plan=None)
         )
@@ -26,9 +26,9 @@ class RepricingQuerySet(models.QuerySet["Repricing"]):
 class Repricing(models.Model):
     """The application of one price change: the work that follows from it.
 
-    For an edit of the catalogue it is written by a trigger in the edit's transaction, so it is
-    there however the edit was made. `service` alone: its list price moved; `plan` alone: its
-    discount; both: the prices of this pair have to be looked at again; none: a change of a set
+    For an edit of the catalogue a trigger writes it in the edit's transaction, so it exists however
+    the edit was made. With `service` alone its list price moved; with `plan` alone its discount;
+    with both, the prices of this pair are to be looked at again; with none, it is a change of a set
     of subscriptions. `comment` is stamped on the subscriptions it concerns.
     """
 
@@ -41,10 +41,10 @@ class Repricing(models.Model):
     service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, null=True, related_name="+")
     change_id = models.BigIntegerField("price change", null=True)
-    # From when the new value is in force: a plain edit's is when it held the catalogue lock.
+    # When the new value comes into force: for a plain edit, when it held the catalogue lock.
     effective_at = models.DateTimeField(db_default=Clock())
-    # Of the ledger's sequence, taken under the catalogue's lock: an entry with a greater id was
-    # written by somebody who saw the new value, one with a smaller id by somebody who did not.
+    # From the ledger's sequence, drawn under the catalogue's lock: the writer of an entry with a
+    # greater id saw the new value, the writer of one with a smaller id did not.
     position = models.BigIntegerField(
         db_default=Func(
             Value("services_ledgerentry_id_seq"),
@@ -53,9 +53,9 @@ class Repricing(models.Model):
         )
     )
     locked_until = models.DateTimeField("followers are locked until", null=True)
-    # The revert of a change puts back the comments that its stamp has written over.
+    # The change that is reverted, if its stamp has overwritten comments, which are put back.
     unstamps_change_id = models.BigIntegerField(null=True)
-    # And the price states, where that one was for new subscriptions only.
+    # And if it was for new subscriptions only: the price states are given back.
     unkeeps_change_id = models.BigIntegerField(null=True)
     paused_at = models.DateTimeField(null=True)
     old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
@@ -77,7 +77,7 @@ class Repricing(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(name="repricing_due", fields=["id"], condition=Q(finished_at=None)),
-            # The catalogue's history.
+            # For the catalogue's history.
             models.Index(name="repricing_of_service", fields=["service", "effective_at"]),
             models.Index(name="repricing_of_plan", fields=["plan", "effective_at"]),
             models.Index(
@@ -100,8 +100,9 @@ class Repricing(models.Model):
 class Skip(models.Model):
     """Subscriptions that a repricing looked at and did not move, and why. Appended, chunk by chunk.
 
-    A reason that follows from what the subscription is (locked, ended) is counted, `rows` of a
-    chunk in one; one that is somebody's business has a row a subscription.
+    A reason that follows from the subscription's state (locked, ended) is only counted, in one row
+    for `rows` subscriptions of a chunk; a reason that a person has to know of has a row for each
+    subscription.
     """
 
     class Reason(models.TextChoices):
@@ -129,13 +130,13 @@ class Skip(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [
-            # Those that are named, a page at a time.
+            # For the skipped subscriptions that are named, a page at a time.
             models.Index(
                 name="skip_named",
                 fields=["repricing", "subscription_id"],
                 condition=Q(subscription_id__isnull=False),
             ),
-            # What a later change holds of others; few skips have one.
+            # For the rows that a later change holds of others; few skips have one.
             models.Index(
                 name="skip_by_change",
                 fields=["by_change_id"],
@@ -150,8 +151,8 @@ class Skip(models.Model):
 class RepricingStep(models.Model):
     """The part of a repricing that concerns one (service, plan): what a worker takes at a time.
 
-    One rule price holds for the whole pair, and walking a table pair by pair keeps updates HOT.
-    Deleted when done; `after_id` is the cursor of the chunks, `checked` counts rows behind it.
+    The whole pair has one rule price, and walking a table pair by pair keeps updates HOT. A step is
+    deleted when done; `after_id` is the cursor of the chunks, `checked` counts the rows up to it.
     """
 
     class Kind(models.TextChoices):
@@ -160,7 +161,8 @@ class RepricingStep(models.Model):
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
     kind = models.CharField(max_length=7, choices=Kind)
-    # The repricing's: steps of a pair are done in the order of instants, whoever came first.
+    # The repricing's: steps of a pair are done in the order of their instants, not of their
+    # arrival.
     effective_at = models.DateTimeField(db_default=Clock())
     service_id = models.BigIntegerField()
     plan_id = models.BigIntegerField()
@@ -184,9 +186,9 @@ class RepricingStep(models.Model):
 
 
 class StampedComment(models.Model):
-    """What a price change has written over beside the price, to be put back by its revert.
+    """The texts of a subscription that a price change has overwritten, for its revert to put back.
 
-    The comment under its stamp, and the reason of the price state if there was one.
+    They are the comment that its stamp replaced, and the reason of the price state if any.
     """
 
     change_id = models.BigIntegerField()

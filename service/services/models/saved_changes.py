@@ -1,4 +1,4 @@
-"""Models that write what was changed since they were loaded, and nothing else."""
+"""Models that save only what was changed since they were loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SavedModel = TypeVar("SavedModel", bound="SavesChanges")
 
 
 class ChangesQuerySet(InForceQuerySet[SavedModel]):
-    """Of models that save their changes: tells instances what a bulk write has saved of them."""
+    """For models that save their changes: tells instances which fields a bulk write has saved."""
 
     def bulk_create(
         self, objs: Iterable[SavedModel], *args: Any, **kwargs: Any
@@ -76,9 +76,9 @@ class SavesChanges(models.Model):
         ]
 
     def mark_saved(self, names: Collection[str] | None = None) -> None:
-        """These fields (all by default) have just been written with the values they have."""
+        """Note that these fields (all by default) have just been written with their values."""
         saved = self._values(names)
-        # Until the commit they count as changed: after a rollback they are.
+        # Until the commit they count as changed, because after a rollback they are.
         loaded = self.__dict__.get("_loaded", {})
         self._loaded = {name: value for name, value in loaded.items() if name not in saved}
         transaction.on_commit(partial(self._mark_loaded, saved), using=self._state.db)
@@ -88,7 +88,7 @@ class SavesChanges(models.Model):
         self._loaded = {**self.__dict__.get("_loaded", {}), **values}
 
     def _values(self, names: Collection[str] | None = None) -> dict[str, Any]:
-        """The values of the fields that are not deferred; of these, if any are named."""
+        """The values of the fields that are not deferred; only of the named ones, if any are."""
         return {
             field.attname: self.__dict__[field.attname]
             for field in self._meta.concrete_fields

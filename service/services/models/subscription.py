@@ -25,14 +25,14 @@ from services.pricing import RulePrice
 
 class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
     def active(self, at: datetime | Combinable | None = None) -> Self:
-        """Those that have not ended, or had not at an instant."""
+        """Subscriptions that have not ended by now, or had not by an instant."""
         return self.filter(Q(ended_at=None) | Q(ended_at__gt=at or BookNow()))
 
     def of_pair(self, service_id: int, plan_id: int, after_id: int, last_id: int) -> Self:
-        """Those of one service and plan with after_id < id <= last_id, in the order of ids.
+        """Subscriptions of one service and plan with after_id < id <= last_id, in the order of ids.
 
-        As one range of the index (service_id, plan_id, id): for two equalities and an order by id
-        the planner may walk the primary key, through all that belongs to other pairs.
+        They are one range of the index (service_id, plan_id, id): for two equalities and an order
+        by id the planner may walk the primary key, through the rows of all other pairs.
         """
         pair = [F("service_id"), F("plan_id"), F("id")]
         return self.filter(
@@ -41,7 +41,7 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
         ).order_by("service_id", "plan_id", "id")
 
     def following(self, at: datetime | Combinable | None = None) -> Self:
-        """Active ones that follow the catalogue: their price is to be the rule's."""
+        """Active subscriptions that follow the catalogue: their price must be the rule's."""
         return self.active(at).filter(price_state="follows")
 
     def for_api(self) -> Self:
@@ -65,39 +65,39 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
         )
 
     def with_rule_price(self) -> Self:
-        """Annotate `rule_price`: what the catalogue says now (joins service and plan)."""
+        """Annotate `rule_price`, the rule's price by the catalogue (joins service and plan)."""
         return self.annotate(rule_price=RulePrice("service__full_price", "plan__discount_percent"))
 
     def mispriced(self) -> Self:
-        """Followers whose price is not the rule's, waiting for a worker or not."""
+        """Followers whose price is not the rule's, whether they wait for a worker or not."""
         return self.following().with_rule_price().exclude(price=F("rule_price"))
 
 
 class Subscription(SavesChanges):
     """One client, one service, one plan, and the price that is paid.
 
-    `price` is stored and kept by the database: leave it out when creating, the insert returns
-    it. While a subscription is active (it has not ended) and follows the catalogue, its price is
-    the rule's. One that is locked keeps its price until `locked_until` (NULL: until it is
-    released); a negotiated one has a price of its own, and so has one of which another price is
-    said when it has ended, until it is opened again. `price_state.py` has the verbs. A move to
-    another service or plan ends a lock and a negotiated price unless the same write sets one.
+    `price` is stored and kept by the database: leave it out when creating, the insert returns it.
+    While a subscription is active (it has not ended) and follows the catalogue, its price is the
+    rule's. A locked one keeps its price until `locked_until` (NULL: until it is released). A
+    negotiated one has a price of its own; so has an ended one for which another price was written
+    after its end, until it is opened again. `price_state.py` has the verbs. A move to another
+    service or plan ends a lock and a negotiated price unless the same write sets one.
 
     Its triggers, which `schema.sql` shows with what they call:
 
     - `subscription_priced`: fills in the rule's price where a write leaves the price out
     - `subscription_moved`: ends a lock or a negotiated price at a move to another service or plan
     - `subscription_follows`: empties the lock's end and the reason where the price follows again
-    - `subscription_lock_cut`: releases a lock whose end a person puts into the past, or has passed
-      when a price is written
-    - `subscription_keeps_id`: refuses another id
-    - `subscription_written_insert`, `subscription_written_update`: put the prices of followers
-      right, write the ledger, note when locks end
-    - `subscription_may_be_kept`, `subscription_kept`: have one that a change for new subscriptions
-      only keeps, and of which no worker has written that down, written as it stands
-    - `subscription_written_kept`: locks who comes with a start before such a change
+    - `subscription_lock_cut`: releases a lock whose end is put into the past, or has passed when a
+      price is written
+    - `subscription_keeps_id`: refuses a change of the id
+    - `subscription_written_insert`, `subscription_written_update`: fix the prices of followers,
+      write the ledger, note when locks end
+    - `subscription_may_be_kept`, `subscription_kept`: before another write, lock or release a row
+      as a change for new subscriptions only requires, if no worker has done so yet
+    - `subscription_written_kept`: locks a new row whose start is before such a change
     - `period_backdated`: notes that a start or an end has changed the past, and since when
-    - `subscription_left`, `subscription_left_all`: write the ledger's last entry of what is gone
+    - `subscription_left`, `subscription_left_all`: write the ledger's last entry of a deleted row
     - `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`: append to the total what
       the statement has changed
     - `subtotal_restart`: begins the total anew after a TRUNCATE
@@ -115,7 +115,7 @@ class Subscription(SavesChanges):
     plan = models.ForeignKey(
         Plan, on_delete=models.PROTECT, related_name="subscriptions", db_index=False
     )
-    # Not indexed, in no index and no predicate: that keeps a repricing HOT (no index is touched).
+    # In no index and in no index's predicate: that keeps a repricing HOT (no index is touched).
     # NULL, the default, never reaches the table: a trigger puts the rule's price in its place.
     price = models.DecimalField(
         max_digits=12,
@@ -124,7 +124,7 @@ class Subscription(SavesChanges):
         editable=False,
         blank=True,
     )
-    # In no index either, for the same reason; when a lock ends stands in `LockEnd`.
+    # In no index either, for the same reason; `LockEnd` has the ends of locks.
     price_state = models.CharField(
         max_length=10, choices=PriceState, db_default="follows", editable=False
     )
@@ -149,25 +149,25 @@ class Subscription(SavesChanges):
         ordering = ["id"]
         permissions = [("set_price_state", "Can lock, release and negotiate prices")]
         indexes = [
-            # Pages of one service, of one plan, of both; the last is also what a repricing walks.
+            # For pages of one service, of one plan, of both; a repricing walks the last one, too.
             models.Index(name="subscription_service", fields=["service", "id"]),
             models.Index(name="subscription_plan", fields=["plan", "id"]),
             models.Index(name="subscription_service_plan", fields=["service", "plan", "id"]),
-            # The list in the order of the start; ranges of starts.
+            # For the list in the order of the start, and for ranges of starts.
             models.Index(name="subscription_started", fields=["started_at", "id"]),
-            # Those that have ended, or will; most never do, and those are not in it.
+            # For those that have an end; most have none, and are not in it.
             models.Index(
                 name="subscription_ended",
                 fields=["ended_at", "id"],
                 condition=Q(ended_at__isnull=False),
             ),
-            # One index for the exact search and for the prefix, in any collation.
+            # For the exact search and for that of a prefix, in any collation.
             models.Index(
                 name="subscription_comment", fields=["comment"], opclasses=["varchar_pattern_ops"]
             ),
         ]
         constraints = [
-            # The composite index of the tutorial's chapter 12 too: it serves source alone.
+            # Also the composite index of the tutorial's chapter 12: it serves source alone.
             models.UniqueConstraint(
                 name="subscription_unique_external_id", fields=["source", "external_id"]
             ),
@@ -209,9 +209,10 @@ class Subscription(SavesChanges):
         return f"subscription {self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, and take over the price that the database has set (a query where it may differ)."""
+        """Save, and read back the price that the database has set (a query if it may differ)."""
         if self._state.adding:
-            # Left out, the price comes back with the insert; given, it may have been put right.
+            # A price that is left out comes back with the insert; one that is given may be
+            # corrected.
             repriced = isinstance(self.price, Decimal | int | float | str)
         else:
             repriced = not {"service_id", "plan_id", "ended_at", "price", "price_state"}.isdisjoint(
@@ -223,10 +224,10 @@ class Subscription(SavesChanges):
 
 
 class LockEnd(models.Model):
-    """When a lock ends, for the sweep: an index on `locked_until` would end HOT updates.
+    """The end of a lock, for the sweep: an index on `locked_until` would prevent HOT updates.
 
-    Written by a trigger with each lock that has an end. A lock that was moved or released leaves
-    its old rows here; who takes one looks at the subscription.
+    A trigger writes a row with each lock that has an end. A lock that was moved or released leaves
+    its old rows here, so the sweep looks at the subscription too.
     """
 
     subscription_id = models.BigIntegerField()

@@ -26,11 +26,11 @@ class Subtotal(models.Model):
     plan_id = models.BigIntegerField(null=True)
     subscriptions = _number()
     amount = _amount()
-    # Of these rows those that follow and have no end, and what is stored of their prices.
+    # The followers without an end among these rows, and the sum of their stored prices.
     followers = _number()
     followers_amount = _amount()
-    # Of these rows those that had begun, and not ended, when they were written; of these again
-    # those that follow. What has passed since stands in `PaidBoundary`, until the fold.
+    # The rows that had begun and had not ended when they were written, and the followers among
+    # them. Starts and ends that have passed since are in `PaidBoundary`, until the fold.
     paid_subscriptions = _number()
     paid_amount = _amount()
     paid_followers = _number()
@@ -44,10 +44,11 @@ class Subtotal(models.Model):
 
 
 class PaidBoundary(models.Model):
-    """What is added to what a (service, plan) pays from an instant on: starts less ends.
+    """The change of what a (service, plan) pays from an instant on: starts less ends.
 
     Triggers append a row for every statement and instant to come (migration `0023_who_pays`), as
-    they do to the subtotals; `total.fold()` merges them, and takes over what has passed.
+    for the subtotals; `total.fold()` merges the rows, and adds those that have passed to the
+    subtotals.
     """
 
     service_id = models.BigIntegerField()
@@ -55,7 +56,7 @@ class PaidBoundary(models.Model):
     at = models.DateTimeField()
     subscriptions = _number()
     amount = _amount()
-    # Of these those that follow.
+    # The followers among these.
     followers = _number()
     followers_amount = _amount()
 

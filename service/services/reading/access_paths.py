@@ -9,8 +9,9 @@ A page is served in one of three ways:
   their number, or it is counted along the index as far as the limit, in the same snapshot, before
   any row is read.
 
-So the answer depends on the book and never on the clock. docs/reads.md has the same for readers,
-and a test compares it; docs/decisions/0010-served-combinations.md has the reasons.
+So it depends on the book, and never on the clock, whether a page is served. docs/reads.md has the
+same for readers, and a test compares it; docs/decisions/0010-served-combinations.md has the
+reasons.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from enum import Enum, StrEnum, auto
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Ordering
 
-# The subtotals know how many subscriptions these leave.
+# Filters for which the subtotals know how many subscriptions match.
 CATALOGUE = {"service", "plan", "plan_type"}
-# An index leads to the few that these leave, whatever else is asked for.
+# Filters whose index leads to few rows, whatever else is asked for.
 FEW = {"subscription", "external_id"}
-# An index leads to what these leave, which may be much: one client may have half of the book.
+# Filters whose index leads to rows that may be many: one client may have half of the book.
 INDEXED = {
     "client",
     "email",
@@ -38,29 +39,30 @@ INDEXED = {
     "ended_from",
     "ended_to",
 }
-# An index each for clients and services leads to what these leave; the planner can't tell how much.
+# Filters for which an index of clients and one of services lead to rows; the planner can't tell how
+# many.
 SEARCHED = {"q"}
-# Each row is judged by each scheduled change, for which no index helps.
+# Filters that compare each row with each scheduled change, for which no index helps.
 JUDGED = {"pending"}
 
-# What one scan may read, by ordering: less than 250 ms on an idle machine, the sum of the total
-# included (`./pricebook bench served`).
+# The most rows that one scan may read, by ordering: this takes less than 250 ms on an idle machine,
+# the sum of the total included (`./pricebook bench served`).
 SCAN_ROWS = {
     "id": 1_000_000,
     "price": 200_000,
     "started_at": 200_000,
     "client_name": 50_000,
 }
-# What a search may lead to: each name is compared letter by letter, each row fetched by an index of
-# its own.
+# The most names and rows that a search may lead to: each name is compared letter by letter, each
+# row is fetched by an index lookup of its own.
 SEARCH_NAMES = 1_000
 SEARCH_ROWS = 100_000
-# What may be judged: rows times scheduled changes.
+# The most rows, times scheduled changes, that `pending` may compare.
 JUDGED_ROWS = 100_000
 
 
 class Way(StrEnum):
-    """What a page costs; see above."""
+    """The way in which a page is served; see above."""
 
     WALKED = "walked"
     FOUND = "found"
@@ -68,7 +70,7 @@ class Way(StrEnum):
 
 
 class Walk(Enum):
-    """What the rows are read along (`walks.py` has the statement of each)."""
+    """The index or order along which rows are read (`walks.py` has the statement of each)."""
 
     KEY = auto()  # the primary key, or the index of a service, of a plan, of both
     PLANS_MERGED = auto()  # the indexes of all plans of a type
@@ -101,7 +103,7 @@ class AccessPath:
     def planned_once(self) -> bool:
         """Whether one plan is the best for all values: the whole book along an index.
 
-        (Knowing no values, the planner takes a service or a plan for a third of the book.)
+        (Without values the planner assumes that a service or a plan is a third of the book.)
         """
         return self.way == Way.WALKED and not self.book_filter.given
 
@@ -150,7 +152,7 @@ def served() -> str:
     limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in SCAN_ROWS.items())
     return (
         f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
-        f" of {indexed}, whatever but {searched} and {judged} is given too; ordering=started_at"
+        f" of {indexed} and any other filter but {searched} and {judged}; ordering=started_at"
         " without a filter or with started_from and started_to; ordering=client_name without a"
         f" filter; every ordering with any of {few}, whatever else is given. Anything else is"
         f" served where {catalogue}, {indexed} or {searched} leave few enough: {limits}, at most"

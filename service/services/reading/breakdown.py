@@ -1,19 +1,20 @@
-"""Who and what the book's money comes from: clients, services, plans, and totals by them.
+"""Clients, services and plans with what their subscriptions pay, and totals by them.
 
-Each with how many of its subscriptions pay, and what: those that have begun, and have not ended.
+Each has the number and the total of its subscriptions that pay: those that have begun, and have not
+ended.
 
-Each answer is one statement. What is cut along services and plans is added up from the subtotals,
-of which there are a few for each (service, plan), so it costs the same however many subscriptions
-there are; a page of clients reads the subscriptions of these clients, by the foreign key.
+Each answer is one statement. Figures by service and plan are added up from the subtotals, of which
+there are a few for each (service, plan), so it costs the same however many subscriptions there are;
+a page of clients reads the subscriptions of these clients, by the foreign key.
 
-With each page goes what all that match come to, from the snapshot of the rows:
+Each page also has the total of all that match, from the snapshot of the rows:
 
-- **services, plans**: all of them are read, so these are put in any order;
+- **services, plans**: all of them are read, so they can be put in any order;
 - **clients that a filter finds**, up to `SEARCH_NAMES`: likewise, with their subscriptions;
-- **all clients**: walked along an index, a page at a time. What they pay is the total of the book,
-  which the subtotals know. How many they are, a count of 200,000 rows, is kept in the cache with
-  the version of the names that it is of, as a total is (`total.py`): the statement counts them
-  only if some client or name was written since.
+- **all clients**: walked along an index, a page at a time. Their total is that of the book, which
+  the subtotals know. Their number, a count of 200,000 rows, is kept in the cache with the version
+  of the names for which it holds, as a total is (`total.py`): the statement counts them only if a
+  client or a name was written since.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from services.reading.total import Total
 from services.reading.version import Seen, version_of
 
 Row = dict[str, Any]
-# Which filters each list takes; they mean the same in the list of subscriptions.
+# The filters of each list; they mean the same in the list of subscriptions.
 FILTERS = {"client": ("q", "email"), "service": ("q",), "plan": ("plan_type",)}
-# And its orders. No index has the clients in that of their numbers and totals.
+# The orders of each list. No index has the clients in the order of their counts and totals.
 ORDERINGS = {
     "client": orderings("id", "company_name", "email"),
     "service": orderings("id", "name", "full_price", "count", "total_amount"),
@@ -49,7 +50,7 @@ ORDERINGS = {
 
 
 class TooManyFound(Exception):
-    """More than `SEARCH_NAMES`."""
+    """A search found more than `SEARCH_NAMES` names."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ def page(
 ) -> Page:
     """Up to `size` clients, services or plans in their order, with what each of them pays.
 
-    And how many match, and what these pay together. `given`: values of the filters of the kind;
-    `ordering`: one of the kind. One query. Unchanged where the caller has `seen` this very book;
-    TooManyFound where a search leads to more names than it may compare.
+    Also how many match, and their total. `given`: values of the filters of the kind; `ordering`:
+    one of the kind. One query. Unchanged where the caller has `seen` this very book; TooManyFound
+    if a search leads to more names than it may compare.
     """
     walked = kind == "client" and not given
     counted = _cached() if walked else NOT_COUNTED
@@ -98,7 +99,7 @@ def page(
 
 
 def _cached() -> Counted:
-    """What the cache has; whether it is of this book is for the database to say. No query."""
+    """The count that the cache has; the database decides whether it is of this book. No query."""
     return Counted(**cache.get(_key(), {"version": "", "count": 0}))
 
 
@@ -111,7 +112,7 @@ def _key() -> str:
 
 
 def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str | None]:
-    """One of them, as `page` has it, and the version of the book. One query."""
+    """A client, service or plan as `page` has it, and the version of the book. One query."""
     (row,), names = rows_and_columns(*one_statement(kind, id, seen))
     version = version_of(*row[:3])
     return None if row[3] is None else named_row(names[3:], row[3:]), version

@@ -1,6 +1,6 @@
 """The statements of a page of clients, services or plans, with who pays and what.
 
-Who pays has begun, and has not ended: others are in no figure here.
+Only subscriptions that have begun, and have not ended, pay: others are in no figure here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOBODY: SQL = "SELECT 0 WHERE false", ()
 
 @dataclass(frozen=True)
 class Counted:
-    """How many clients there are, and the version of the names that this is of."""
+    """The number of clients, and the version of the names for which it holds."""
 
     version: str
     count: int
@@ -30,8 +30,8 @@ class Counted:
 NOT_COUNTED = Counted("", 0)  # no book has this version
 
 
-# Of some ids, a row each. (The e-mail is no join: for one, the planner read all logins of a book
-# of 20,000 clients.) Who pays is judged by one clock, taken after the snapshot (`total.py`).
+# A row for each of some ids. (The e-mail is not joined: for a join the planner read all logins of a
+# book of 20,000 clients.) One clock, taken after the snapshot, decides who pays (`total.py`).
 MOMENT = "moment AS MATERIALIZED (SELECT book_clock() AS at)"
 CLIENTS = f"""
 SELECT client.id, client.company_name,
@@ -74,14 +74,14 @@ SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
 
 
 def one_statement(kind: str, id: int, seen: Seen | None = None) -> SQL:
-    """The SQL of one of them, beside the book."""
+    """The SQL of one client, service or plan, with the version of the book."""
     book, book_params = book_as_seen(seen)
     ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
     one = EACH[kind].format(ids=ids)
     return ONE.format(book=book, moment=MOMENT, one=one), (*book_params, id)
 
 
-# What is read is read only where the caller has not seen the answer of this very book.
+# Rows are read only if the caller has not seen the answer of this very book.
 ALL_READ = """
 WITH book AS MATERIALIZED ({book}), {moment},
      found (id) AS MATERIALIZED (
@@ -100,7 +100,7 @@ SELECT * FROM {table}
  WHERE id = ANY (ARRAY(SELECT id FROM found)) AND (SELECT count(*) <= %s FROM found)
 """
 EVERY = "SELECT * FROM {table} WHERE (SELECT NOT seen FROM book)"
-# The condition on the version needs no row: where it says so, no client is counted.
+# Clients are counted only if the version of the names, which needs no row, is another one.
 WALKED = """
 WITH book AS MATERIALIZED ({book}), {moment},
      together AS MATERIALIZED (
@@ -139,7 +139,7 @@ def statement(
     seen: Seen | None = None,
     counted: Counted = NOT_COUNTED,
 ) -> SQL:
-    """The SQL of a page, one row longer than `size`: a row of book, found, together and item."""
+    """The SQL of a page, one row longer than `size`; a row has book, found, together and item."""
     book, book_params = book_as_seen(seen)
     shown = _by("page", ordering, ordering.descending)
     if kind == "client" and not given:
@@ -168,15 +168,15 @@ def statement(
     )
 
 
-# E-mail and id are of two tables: the index takes the first alone, and a comparison of both as a
-# row looks to the planner as if it left nothing.
+# E-mail and id are in two tables: the index serves only the first, and the planner assumes that a
+# comparison of both as a row leaves nothing.
 BEYOND_EMAIL = """
 {email} {sign}= upper(%s) AND NOT ({email} = upper(%s) AND {id} {back}= %s)
 """
 
 
 def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str, tuple[Any, ...]]:
-    """The condition on rows on from the cursor, their order, and the condition's parameters."""
+    """The condition for the rows after the cursor, their order, and the condition's parameters."""
     descending = ordering.descending != (cursor is not None and cursor.backward)
     order = _by(table, ordering, descending)
     if cursor is None:

@@ -3,10 +3,10 @@
 Off unless the setting CACHALOT turns it on; docs/cachalot.md says with figures when to.
 
 Cachalot decides by its own clock whether a kept result is still good: it stamps a result after the
-query has run, so a write in between is missed, and a write from outside Django it never sees. Here
-each result is kept under the version of the catalogue, which triggers move at each commit whoever
-writes, and which is read *before* the query: what lies under a version was read no earlier than
-that version was current. Cachalot's stamps can only make it ask again.
+query has run, so it misses a write in between, and it never sees a write from outside Django. Here
+each result is kept under the version of the catalogue, which triggers move at each commit, whoever
+writes, and which is read *before* the query: a result under a version was read no earlier than that
+version was current. Cachalot's stamps can only make it query again.
 """
 
 import json
@@ -25,7 +25,7 @@ CATALOGUE_VERSION = "SELECT" + VERSION_OF_NAMES + "FROM services_subtotal"
 def query_key(compiler: SQLCompiler) -> str:
     """The cache key of a query (CACHALOT_QUERY_KEYGEN). One query, for the catalogue's tables only.
 
-    None of a transaction that has written: its version is not committed.
+    UncachableQuery in a transaction that has written: its version is not committed.
     """
     _get_tables(compiler.using, compiler.query)  # UncachableQuery for any other table
     sql, params = compiler.as_sql()
@@ -39,13 +39,13 @@ def query_key(compiler: SQLCompiler) -> str:
 
 
 class RowsSerializer:
-    """Rows as JSON that come back with the types they had; pickle would run code."""
+    """Stores rows as JSON, and gives them back with their types; pickle would run code."""
 
     def dumps(self, value: Any) -> bytes:
         try:
             return json.dumps(value, default=self._tagged).encode()
         except TypeError:
-            return b"null"  # a type the catalogue has not: cachalot takes it for a miss
+            return b"null"  # not a type of the catalogue: for cachalot this is a miss
 
     def loads(self, data: bytes) -> Any:
         return json.loads(data, object_hook=lambda tagged: Decimal(tagged["decimal"]))

@@ -27,7 +27,7 @@ from services.reading.search import named_like
 
 @dataclass(frozen=True)
 class Kind:
-    """What the values of a filter are: how they are read, and how the API's schema has them."""
+    """A type of the values of filters: how they are parsed, and their schema in the API."""
 
     parse: Callable[[str, Any], Any]
     schema: dict[str, Any]
@@ -59,9 +59,9 @@ PENDING = Kind(parse_pending, {"type": "string", "pattern": "^(true|false|[0-9]{
 
 @dataclass(frozen=True)
 class Filter:
-    """One name of the vocabulary. `condition`: a lookup of Django's, or what makes a Q.
+    """A filter of the vocabulary. `condition`: a lookup of Django's, or a function that makes a Q.
 
-    `lasting`: it can be part of a price change. One by what is scheduled would look at itself.
+    `lasting`: it can be part of a price change. A filter by scheduled changes would look at itself.
     """
 
     kind: Kind
@@ -81,7 +81,7 @@ def _filter(
     return field(default=None, metadata={"filter": Filter(kind, condition, help, lasting)})
 
 
-# Of a subscription by its start and end; each is in one of them. Only who is active pays.
+# The states of a subscription by its start and end: it is in exactly one. Only active ones pay.
 STATES = ("active", "ended", "upcoming")
 
 
@@ -107,7 +107,7 @@ class BookFilter:
     )
     client: int | None = _filter(ID, "client_id", "Only those of this client (its id).")
     email: str | None = _filter(
-        text(254), "client__user__email__iexact", "Only those of the client of this e-mail."
+        text(254), "client__user__email__iexact", "Only those of the client with this e-mail."
     )
     subscription: int | None = _filter(ID, "id", "Only the subscription of this id.")
     source: str | None = _filter(text(50), "source", "Only those that came from this system.")
@@ -116,7 +116,7 @@ class BookFilter:
     )
     comment: str | None = _filter(text(50), "comment", "Only those with exactly this comment.")
     comment_prefix: str | None = _filter(
-        text(50), "comment__startswith", "Only those whose comment begins so."
+        text(50), "comment__startswith", "Only those whose comment begins with this."
     )
     state: str | None = _filter(
         one_of(*STATES),
@@ -156,9 +156,9 @@ class BookFilter:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The filter of values as JSON, a query string or a command line has them.
+        """The filter for values from JSON, a query string or a command line.
 
-        Raises BadValue for an unknown name and for a value that can't be used.
+        BadValue for an unknown name and for a value that can't be used.
         """
         for name in given:
             if name not in FILTERS:
@@ -178,12 +178,12 @@ class BookFilter:
                 parsed["external_id"],
             )
         if parsed.get("comment_prefix") == "":
-            del parsed["comment_prefix"]  # every comment begins with nothing
+            del parsed["comment_prefix"]  # every comment begins with an empty text
         return cls(**parsed)
 
     @property
     def given(self) -> dict[str, Any]:
-        """The values that are given, by their names; the caller's own."""
+        """The values that are given, by their names; a copy for the caller."""
         return self._given.copy()
 
     @cached_property
@@ -191,7 +191,7 @@ class BookFilter:
         return {name: value for name in FILTERS if (value := getattr(self, name, None)) is not None}
 
     def kept(self) -> dict[str, Any]:
-        """The same as JSON has it; `of()` makes the filter of it again."""
+        """The given values for JSON; `of()` makes the same filter from them."""
         return {
             name: value.isoformat()
             if isinstance(value, datetime)
@@ -202,7 +202,7 @@ class BookFilter:
         }
 
     def condition(self) -> Q:
-        """The same as a condition on subscriptions."""
+        """The filter as a condition on subscriptions."""
         return Q(*[FILTERS[name].q(value) for name, value in self.given.items()])
 
     def subscriptions(self) -> SubscriptionQuerySet:
@@ -211,18 +211,18 @@ class BookFilter:
 
     @property
     def by_catalogue(self) -> bool:
-        """Whether it cuts along services and plans, of which the totals are kept."""
+        """Whether it filters by service and plan alone, for which totals are kept."""
         return self.given.keys() <= {"service", "plan", "plan_type"}
 
     @property
     def timeless(self) -> bool:
-        """Whether what matches moves only when the book does.
+        """Whether the subscriptions that match change only when the book does.
 
-        And not with the clock, or with what is scheduled.
+        That is, not with the clock, nor with what is scheduled.
         """
         return self.state is None and self.pending is None
 
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
-# Of a price change of a set of subscriptions.
+# The filters that a price change of a set of subscriptions may have.
 LASTING = [name for name, each in FILTERS.items() if each.lasting]

@@ -1,4 +1,4 @@
-"""Whether a page, or a total, may be read at all: asked in its own statement, before any row is."""
+"""Limits: a statement decides whether a page or a total may be read, before it reads a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.sql import SQL
 
 UNLIMITED = "SELECT true AS allowed"
 LIMITED = "SELECT rows <= %s AS allowed FROM ({rows}) left_over (rows)"
-# Nothing is read where the first is false, and no name that is beyond the limit.
+# Names are counted up to the limit, and rows only if the names are within it.
 OF_FEW_NAMES = """
 SELECT CASE WHEN (SELECT count(*) FROM ({names} LIMIT %s) name) <= %s
             THEN ({limited}) ELSE false END AS allowed
@@ -23,7 +23,7 @@ ROWS_UP_TO = "SELECT count(*) FROM ({matching} LIMIT %s) matching"
 
 
 def within_limits(path: AccessPath) -> SQL:
-    """Whether a scan's rows are within its limit, and the names that a search has to compare."""
+    """A statement: whether a scan's rows, and the names that a search compares, are few enough."""
     rows: SQL = UNLIMITED, ()
     if path.way == Way.SCANNED:
         rows = _rows_within_limit(path)

@@ -1,4 +1,4 @@
-"""In which order a list goes, and places in it from which to read on."""
+"""The orders of lists, and cursors: places in a list from which to read on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.parsing import MAX_BIGINT
 from services.reading.filters import BookFilter
 
 OF_LENGTH, CHECK_LENGTH = 6, 3
-# A name of 100 characters, of 4 bytes each, beside the rest.
+# Enough for a name of 100 characters of 4 bytes each, and the rest.
 LONGEST_CURSOR = 600
 
 
@@ -38,14 +38,14 @@ class Ordering:
         return self.name == "id"
 
     def value_of(self, row: dict[str, Any]) -> str:
-        """What places a row in this order, beside its id, as a cursor has it."""
+        """The value that places a row in this order, besides its id, as text for a cursor."""
         if self.by_id:
             return ""
         value = row[self.name]
         return value.isoformat() if isinstance(value, datetime) else str(value)
 
     def check(self, value: str) -> None:
-        """Raise ValueError for what is no row's value in this order."""
+        """ValueError for a text that can't be a row's value in this order."""
         PARSE[self.name]("cursor", value)
 
 
@@ -57,7 +57,7 @@ def _digits(pattern: str) -> Callable[[str, Any], Any]:
     return check
 
 
-# By the name of an order: what a row's value in it may be, as the database takes it.
+# By the name of an order: the check that a text is a row's value in it, as the database takes it.
 PARSE: dict[str, Callable[[str, Any], Any]] = {
     "id": partial(parsing.text, length=0),
     "price": parsing.money,
@@ -84,7 +84,7 @@ def order_by(names: list[str], descending: bool) -> str:
 
 
 def orderings(*names: str) -> dict[str, Ordering]:
-    """By how a request calls them: the orders of these names, both ways."""
+    """The orders of these names, in both directions, by their names in a request."""
     both = [Ordering(name, descending) for name in names for descending in (False, True)]
     return {str(ordering): ordering for ordering in both}
 
@@ -94,11 +94,11 @@ ORDERINGS = orderings("id", "price", "client_name", "started_at")
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place beside a row, and the way to read on from there.
+    """A place next to a row, and the direction in which to read on from there.
 
-    `value` is the row's in the list's order (empty in that of the ids), `of` tells the list that
-    gave it out. Written in letters that need no quoting in a URL, with a check, so that what is
-    not a cursor of ours is known for it. It is no secret.
+    `value` is the row's value in the list's order (empty in the order of ids), `of` identifies the
+    list that gave it out. It is written in letters that need no quoting in a URL, with a check, so
+    that a text which is no cursor is recognised. It is not secret.
     """
 
     id: int
@@ -112,7 +112,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError for what no page has given out."""
+        """Read a cursor from its text. ValueError for a text that no page has given out."""
         if len(text) > LONGEST_CURSOR or not text.isascii():
             raise ValueError("a cursor is shorter, and of plain letters")
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -131,7 +131,7 @@ class Cursor:
 
 
 def list_of(*what: object) -> bytes:
-    """The mark of a list, which its cursors carry: `what` tells it from others."""
+    """The mark of a list, which its cursors carry: `what` distinguishes it from others."""
     told = [str(each) if isinstance(each, Ordering) else each for each in what]
     return blake2b(msgspec.json.encode(told), digest_size=OF_LENGTH, person=b"list").digest()
 
@@ -155,8 +155,8 @@ def paged(
 ) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
     """A page of a list, and the cursors of the next and the previous one (None: there is none).
 
-    `rows` are what was read on from the cursor, in the list's order: one more than `size` if there
-    is a page behind this one.
+    `rows` were read from the cursor on, in the list's order: one more than `size` if there is a
+    page behind this one.
     """
     backward = cursor is not None and cursor.backward
     more = len(rows) > size
@@ -170,7 +170,7 @@ def paged(
         first, last = (
             Cursor(row["id"], value=ordering.value_of(row)) for row in (rows[0], rows[-1])
         )
-    else:  # beyond an end of the list: what was there when the link was made is gone
+    else:  # beyond an end of the list: the rows of when the link was made are no more there
         step = -1 if ordering.descending else 1
         place = cursor or Cursor(0)
         first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))

@@ -5,9 +5,9 @@
     one page of subscription ids ──────┘
         → joined with client, login, service and plan by primary key
 
-The LIMIT comes before the joins: a page costs the same at 300 rows and at ten million, and the
-planner is spared the Memoize nodes, sized for every client, that it puts into the plain join.
-`access_paths` decides how a page is read, and which one is not.
+The LIMIT comes before the joins: a page costs the same at 300 rows and at ten million, and it
+avoids the Memoize nodes, sized for every client, that the planner puts into the plain join.
+`access_paths` decides how a page is read, and which pages are refused.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from services.sql import SQL
 class Page:
     result: list[dict[str, Any]]
     total: Total
-    paid: Total  # of it, by those who have begun and have not ended
+    paid: Total  # the part paid by those that have begun and have not ended
     next: Cursor | None
     previous: Cursor | None
-    # Of the book that it shows; None if no other reader will ever see that one.
+    # The version of the book that it shows; None if no other reader will ever see that.
     version: str | None
-    waits: bool = False  # for a set that has come, and of which not all rows are moved
+    waits: bool = False  # a change of a set has come, and not all of its rows are moved
 
 
 # MATERIALIZED: while the catalogue has no statistics yet, the planner may put the page inside a
-# loop over the services, and would read it as often as there are any.
+# loop over the services, and would read it once for each.
 STATEMENT = """
 WITH asked AS MATERIALIZED (
          SELECT limited.*, waits, NOT waits AND {seen} AS seen
@@ -82,8 +82,8 @@ def page(
     """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
     One query. NotServed for a combination of filter and ordering that would read too much.
-    Unchanged, which has no rows and no total, where the caller has `seen` this very book; never
-    while a set waits to be moved, for its instant has passed, and nothing is written yet.
+    Unchanged, which has no rows and no total, where the caller has `seen` this very book; but never
+    while a set whose instant has passed waits to be moved, because nothing is written yet.
     """
     path = access_path(book_filter, ordering)
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
@@ -101,7 +101,7 @@ def page(
     found = [row_of_api(*row[9:]) for row in rows if row[9] is not None]
     mark = marked(book_filter, ordering)
     result, following, previous = paged(found, cursor, size, ordering, mark)
-    # What a clock moves, too, no version of the book tells apart.
+    # No version of the book distinguishes answers that the clock changes, too.
     told_apart = book.cacheable and book_filter.timeless and not waits
     version = book.version if told_apart else None
     return Page(result, figures.total, figures.paid, following, previous, version, waits)
@@ -158,7 +158,7 @@ def row_of_api(
     plan_type: str,
     discount_percent: int,
 ) -> dict[str, Any]:
-    """What `SubscriptionSerializer` makes of it; tests/test_serializers.py compares."""
+    """A row as `SubscriptionSerializer` shows it; tests/test_serializers.py compares the two."""
     return {
         "id": id,
         "plan_id": plan_id,

@@ -1,4 +1,4 @@
-"""Query strings: filters, the size of a page, instants. Each value once, none unknown."""
+"""Query strings: filters, the size of a page, instants. Repeated or unknown names are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
         raise bad_parameter(error) from None
 
 
-# What the API calls them; every other value that can't be used is a bad_parameter.
+# The API's codes for these errors; every other value that can't be used is a bad_parameter.
 CODES = {
     "source_missing": "source_missing",
     "not_an_instant": "bad_instant",
@@ -79,14 +79,14 @@ def instant_of(query: QueryDict, name: str) -> datetime | None:
     if instant < FIRST_DAY:
         raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
     if instant > LAST_DAY:
-        raise BadParameter(name, value, f"{name} lies behind the year 9999.", "instant_too_late")
+        raise BadParameter(name, value, f"{name} lies after the year 9999.", "instant_too_late")
     return instant
 
 
 def refuse_unknown(query: QueryDict, known: list[str]) -> None:
-    """A misspelt filter would be a list of everything: raise BadParameter for it."""
+    """Raise BadParameter for an unknown name: a misspelt filter would give a list of everything."""
     known = [*known, "format"]
-    value_of(query, "format")  # of two, one would be passed over without a word
+    value_of(query, "format")  # if there were two, one would be ignored silently
     for name in query:
         if name not in known:
             raise BadParameter(
@@ -99,7 +99,7 @@ def refuse_unknown(query: QueryDict, known: list[str]) -> None:
 
 
 def value_of(query: QueryDict, name: str) -> str | None:
-    """The value of a parameter that may be given once."""
+    """The value of a parameter that may be given once; None if it is not given."""
     given = query.getlist(name)
     if not given:
         return None
@@ -116,5 +116,5 @@ def value_of(query: QueryDict, name: str) -> str | None:
 
 
 def whole_number(text: str) -> int | None:
-    """`int()` also takes other alphabets' digits, blanks, underscores, and minutes of time."""
+    """`int()` also accepts other alphabets' digits, blanks, underscores, and may take minutes."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None

@@ -1,4 +1,4 @@
-"""The filter by what is scheduled: the subscriptions that price changes to come would move."""
+"""The filter by scheduled price changes: the subscriptions that they would move."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.sql import SQL
 
 MOST_SCHEDULED = 50
 MOVED = "EXISTS (SELECT FROM ({sql}) moved (id) WHERE moved.id = services_subscription.id)"
-# OFFSET 0: else the planner may make a hash of all that a change moves, for a few rows of it.
+# OFFSET 0: otherwise the planner may hash all rows that a change moves, to find a few of them.
 MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
 
 
@@ -24,8 +24,8 @@ MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
 class Pending:
     """The value of `pending`: "true", "false", or the id of a scheduled price change.
 
-    What is scheduled is looked up once, when it is needed, and stays: so the rows of a page and
-    their total, or the chunks of a stream, mean the same by it.
+    The scheduled changes are looked up once, when they are needed, and kept: so they are the same
+    for the rows of a page and their total, and for all chunks of a stream.
     """
 
     word: str
@@ -35,7 +35,7 @@ class Pending:
 
     @cached_property
     def moved(self) -> list[SQL]:
-        """Statements of the ids of those that would be moved. One query, the first time."""
+        """Statements of the ids of subscriptions that would be moved. One query, the first time."""
         change_id = int(self.word) if self.word.isdigit() else None
         found = price_changes().moved_by_scheduled(change_id)
         if len(found) > MOST_SCHEDULED:
@@ -49,11 +49,11 @@ class Pending:
         return found
 
     def condition(self) -> Q:
-        """Of rows of the table: each is asked for by itself, along its primary key."""
+        """A condition on rows of the table: each is looked up by itself, by its primary key."""
         return self._condition(MOVED_ONE)
 
     def condition_in_stretch(self) -> Q:
-        """Of rows of a stretch under the table's name: as it has no index, all at once."""
+        """A condition on rows of a stretch with the table's name: all at once, without an index."""
         return self._condition(MOVED)
 
     def _condition(self, moved: str) -> Q:

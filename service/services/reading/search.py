@@ -1,11 +1,11 @@
-"""The search: clients and services whose names have words like those that are asked for."""
+"""The search: clients and services whose names have words like the given ones."""
 
 from __future__ import annotations
 
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
-# What a search looks through, by the column of a subscription that leads there.
+# The names that a search looks through, by the column of a subscription that leads there.
 NAMES = {
     "client_id": ("clients_client", "company_name"),
     "service_id": ("services_service", "name"),
@@ -13,12 +13,12 @@ NAMES = {
 
 
 def names_like(words: str) -> dict[str, tuple[str, list[str]]]:
-    """By the column of a subscription, the SQL of the ids whose name has a word like each of these.
+    """The SQL of the ids whose names have a word like each of these, by a subscription's column.
 
     `%>` finds a name with a word like the one that is asked for, whatever its case: a typo is
-    forgiven up to pg_trgm.word_similarity_threshold (settings.py). In one piece "ООО Ромашка" would
-    be like any "ООО"; so that is asked for only where no client and no service has each word, for
-    one of them may be short and mistyped.
+    forgiven up to pg_trgm.word_similarity_threshold (settings.py). Compared as a whole, "ООО
+    Ромашка" would be like any "ООО"; so that is done only if no client and no service has each
+    word, because one of the words may be short and mistyped.
     """
     each = words.split()
     with_each = {
@@ -38,8 +38,8 @@ def names_like(words: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def named_like(words: str) -> Q:
-    # The few clients and services first, each by its trigram index, then their subscriptions by
-    # theirs.
+    # Finds the few clients and services first, by their trigram indexes, then their subscriptions
+    # by the indexes of these columns.
     found = names_like(words)
     sql = " OR ".join(
         f"services_subscription.{column} = ANY (ARRAY({ids}))" for column, (ids, _) in found.items()

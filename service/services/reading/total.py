@@ -1,26 +1,26 @@
-"""The total: the exact sum of prices, and the number of subscriptions, of all that a filter means.
+"""The total: the exact sum of prices, and the number, of all subscriptions that match a filter.
 
-And beside it what is paid: the same of those among them who have begun, and have not ended.
+Beside it is the paid part: the same for those among them that have begun, and have not ended.
 
-Who calls it: the list (`pages.page`), whoever wants the figures alone (`figures`), and the task
-that folds the subtotals (`fold`).
+It is called by the list (`pages.page`), by code that needs only the figures (`figures`), and by the
+task that folds the subtotals (`fold`).
 
 Triggers keep subtotals for each (service, plan) (migrations `0003_total`, `0023_who_pays`), so a
-total that is cut along services, plans and plan types is a sum over a few hundred of their rows.
-Any other total (of a client, of a source, of a comment) needs the subscriptions, so it is summed
-once and kept in the cache with the version of the book that it is of:
+total by service, plan and plan type is a sum over a few hundred of their rows. Any other total (of
+a client, of a source, of a comment) needs the subscriptions, so it is summed once and kept in the
+cache with its version of the book:
 
-    PRICE_CACHE_NAME : filter  →  version of the book, total, what is paid of it
+    PRICE_CACHE_NAME : filter  →  version of the book, total, its paid part
 
-**Why a cached total can't be stale.** Who reads hands the version that the cache has to the
+**Why a cached total can't be stale.** A reader hands the version that the cache has to the
 database, and the statement that reads the book's version sums the rows unless it is the same, in
-one snapshot. So the cache never says what is current, it only spares the sum. Snapshots of one
-server are ordered, each commit that changes the book moves the version on, so equal versions mean
-equal books. A reader that was overtaken, and stores its old sum last, costs the next one a sum.
+one snapshot. So the cache never decides what is current, it only saves the sum. Snapshots of one
+server are ordered, and each commit that changes the book advances the version, so equal versions
+mean equal books. A slow reader that stores its old sum last costs the next one a sum.
 
-Who pays moves with the clock too, and so does the version, with each start and end that passes.
-For who pays the clock is taken after the snapshot, and is `book_clock`: a start that its writer has
-seen pass moves the version no more.
+With each start and end that passes, other subscriptions pay, and the version changes. The clock
+that decides which ones pay is `book_clock`, taken after the snapshot: a start that its writer has
+seen pass does not change the version any more.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Figures:
-    """What all that match come to, and what is paid: by those who have begun and have not ended."""
+    """The total of all that match, and its part that is paid: by those begun and not ended."""
 
     total: Total
     paid: Total
@@ -62,7 +62,7 @@ NOTHING = Total(Decimal(0), 0)
 
 
 class Book(NamedTuple):
-    """What one statement's snapshot says of the book; the columns of `kept` and `summed`."""
+    """The version and figures of the book in one snapshot; the columns of `kept` and `summed`."""
 
     version: str | None
     uncommitted: bool
@@ -82,8 +82,8 @@ class Book(NamedTuple):
     def cacheable(self) -> bool:
         """Whether others will ever see this version with this book.
 
-        A transaction that has written sees its own version before the commit. Rolled back, the
-        number is given out again, for another book.
+        A transaction that has written sees its own version before the commit. If it is rolled back,
+        the number is given out again, for another book.
         """
         return self.version is not None and not self.uncommitted
 
@@ -96,10 +96,10 @@ SELECT {version},
        coalesce(sum(paid_subscriptions) FILTER (WHERE matches), 0)::bigint AS paid_subscriptions
   FROM (SELECT *, {where} AS matches FROM subtotal_in_force) subtotal
 """
-# Of a row with its start and end, at an instant.
+# Whether a row with its start and end pays at an instant.
 PAYS = "started_at <= {at} AND (ended_at IS NULL OR ended_at > {at})"
-# The condition on the book needs no row, so the planner asks it once, and reads no subscription
-# where it does not hold: amounts and numbers are 0 then, and the known figures are the ones.
+# The condition on the book needs no row, so it is evaluated once, and if it is false no
+# subscription is read: amounts and numbers are 0 then, and the known figures are used.
 SUMMED = """
 SELECT book.version, book.uncommitted, total.*
   FROM (SELECT {version}, {clock} AS at FROM services_subtotal) book
@@ -115,7 +115,7 @@ SELECT book.version, book.uncommitted, total.*
 
 @dataclass(frozen=True)
 class Known:
-    """Figures that somebody has summed, and the version of the book that they are of."""
+    """Figures that were summed before, and their version of the book."""
 
     version: str
     figures: Figures
@@ -125,13 +125,13 @@ NOTHING_KNOWN = Known("", Figures(NOTHING, NOTHING))  # no book has this version
 
 
 def kept(book_filter: BookFilter) -> SQL:
-    """One `Book` row from the subtotals; for a filter that is `by_catalogue`."""
+    """A statement of one `Book` row from the subtotals, for a filter that is `by_catalogue`."""
     where, params = of_subtotals(book_filter)
     return KEPT.format(version=VERSION, where=where), params
 
 
 def of_subtotals(book_filter: BookFilter) -> SQL:
-    """The condition on subtotals of what a filter says about service, plan and plan type."""
+    """The condition on subtotals for what a filter says about service, plan and plan type."""
     conditions = {
         "service": "service_id = %s",
         "plan": "plan_id = %s",
@@ -143,17 +143,17 @@ def of_subtotals(book_filter: BookFilter) -> SQL:
 
 
 def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str = "true") -> SQL:
-    """One `Book` row with the figures of the subscriptions themselves, in the same snapshot.
+    """A statement of one `Book` row, summed over the subscriptions themselves, in one snapshot.
 
-    Reads none of them where the book is still of the known version, or the condition, which is
-    one without parameters, does not hold.
+    It reads none of them if the book still has the known version, or if the condition, which has no
+    parameters, is false.
     """
     columns = ("price", "started_at", "ended_at")
     rows = book_filter.subscriptions().order_by().values_list(*columns)
     sql, params = rows.query.sql_with_params()
     statement = SUMMED.format(
         version=VERSION,
-        # Who is asked for by `state`, for which nothing is kept, pays at the instant of the filter.
+        # With `state`, for which nothing is cached, the instant is that of the filter.
         clock="book_clock()" if book_filter.state is None else "book_now()",
         pays=PAYS.format(at="book.at"),
         subscriptions=sql,
@@ -163,9 +163,9 @@ def summed(book_filter: BookFilter, known: Known = NOTHING_KNOWN, condition: str
 
 
 def figures(book_filter: BookFilter = EVERYTHING) -> Figures:
-    """What all subscriptions that match come to, and what is paid of it, as of now. One query."""
+    """The total of all subscriptions that match, and its paid part, as of now. One query."""
     if book_filter.by_catalogue:
-        # However they are planned: the subtotals are few.
+        # Any plan will do: the subtotals are few.
         with prepared_cursor() as cursor:
             return _read(cursor, kept(book_filter)).figures
     known = cached(book_filter)
@@ -184,7 +184,7 @@ def _read(cursor: CursorWrapper, statement: SQL) -> Book:
 
 
 def settle(book: Book, book_filter: BookFilter, known: Known) -> Figures:
-    """The figures of a `summed` book; what had to be summed is kept for the next one. No query."""
+    """The figures of a `summed` book; a new sum is cached for the next reader. No query."""
     if book.version == known.version and not book.uncommitted:
         return known.figures
     remember(book, book_filter)
@@ -192,7 +192,7 @@ def settle(book: Book, book_filter: BookFilter, known: Known) -> Figures:
 
 
 def cached(book_filter: BookFilter) -> Known:
-    """What the cache has; whether it is of this book is for the database to say. No query."""
+    """The figures in the cache; the database decides whether they are of this book. No query."""
     value = cache.get(_key(book_filter)) if book_filter.timeless else None
     if value is None:
         return NOTHING_KNOWN
@@ -208,7 +208,7 @@ def cached(book_filter: BookFilter) -> Known:
 
 
 def remember(book: Book, book_filter: BookFilter) -> None:
-    """Keep the figures of a `summed` book for those who read the same one. No query."""
+    """Cache the figures of a `summed` book for others who read the same one. No query."""
     if book.cacheable and book_filter.timeless:
         value = {
             "version": book.version,
@@ -226,8 +226,9 @@ def _key(book_filter: BookFilter) -> str:
     return f"{settings.PRICE_CACHE_NAME}:paid:{digest}"
 
 
-# One statement, so that a reader sees all of it or nothing. What has passed counts as a change: a
-# reader who saw the version before the boundary must not find it again when the boundary is gone.
+# One statement, so that a reader sees all of it or nothing. A boundary that has passed counts as a
+# change: a reader who saw the version before the boundary must not find it again when the boundary
+# is deleted.
 FOLD = """
 WITH passed AS (
     DELETE FROM services_paidboundary WHERE at <= (SELECT book_clock()) RETURNING *
@@ -256,7 +257,7 @@ WITH passed AS (
 )
 SELECT (SELECT count(*) FROM crowded) + (SELECT count(*) FROM passed)
 """
-# Of the boundaries to come, the near ones: all of them need not be looked through all the time.
+# Only the near boundaries to come: all of them need not be looked through all the time.
 FOLD_AHEAD = """
 WITH crowded AS (
     DELETE FROM services_paidboundary
@@ -282,10 +283,10 @@ HOUR = timedelta(hours=1)
 def fold(ahead: timedelta | None = HOUR) -> int:
     """Merge the subtotal rows that belong to one (service, plan); return how many were merged.
 
-    Boundaries that have passed become part of them; those that come within `ahead` (None: all) are
-    merged if they are of one instant. Changes no sum, and the version only where a boundary has
-    passed: it is one statement, which a reader sees whole or not at all. 0 while another one folds.
-    Four queries.
+    Boundaries that have passed are added to them; those that come within `ahead` (None: all) are
+    merged if they have the same instant. No sum changes, and the version changes only if a boundary
+    has passed: it is one statement, which a reader sees whole or not at all. Returns 0 while
+    another fold runs. Four queries.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(

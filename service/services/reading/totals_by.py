@@ -1,8 +1,8 @@
-"""What all that match a filter pay, by service, plan or plan type, and together.
+"""The totals paid by all that match a filter: by service, plan or plan type, and of all.
 
-Who pays has begun, and has not ended: others are in no figure here. One statement. What is cut
-along services and plans is added up from the subtotals; another filter reads the rows that match,
-within the limits of the list of them.
+Only subscriptions that have begun, and have not ended, pay: others are in no figure here. It is one
+statement. For filters by service and plan it adds up the subtotals; for others it reads the rows
+that match, within the limits of their list.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ SELECT {columns}sum(subscriptions)::bigint AS count, sum(amount) AS total_amount
 
 
 class TooManyGroups(Exception):
-    """More than `MOST_GROUPS`."""
+    """There are more than `MOST_GROUPS` groups."""
 
 
 def totals(
     book_filter: BookFilter, by: list[str], seen: Seen | None = None
 ) -> tuple[list[Row], Total, str | None]:
-    """What all that match pay by service, plan, plan type (`by`, in this order), and together.
+    """Totals paid by all that match: by service, plan, plan type (`by`, in this order), and of all.
 
-    And the version of the book, if it alone tells what this is. One query, hence one snapshot;
-    groups in which nobody pays are left out. A filter by anything but service, plan and plan
-    type reads the rows that match. Unchanged where the caller has `seen` this very book; NotServed
-    where the list of them, in the order of ids, is not served either.
+    Also the version of the book, if the answer depends on nothing else. One query, hence one
+    snapshot; groups in which nobody pays are left out. A filter by anything but service, plan and
+    plan type reads the rows that match. Unchanged where the caller has `seen` this very book;
+    NotServed if their list, in the order of ids, is not served either.
     """
     seen = seen if book_filter.timeless else None
     path = access_path(book_filter)
@@ -87,7 +87,7 @@ def totals(
 
 
 def totals_statement(path: AccessPath, by: list[str], seen: Seen | None = None) -> SQL:
-    """The SQL of a row a group, beside the book and whether it may be read at all."""
+    """The SQL of a row for each group, with the book and whether it may be read at all."""
     book_filter = path.book_filter
     if book_filter.by_catalogue:
         where, params = of_subtotals(book_filter)

@@ -1,4 +1,4 @@
-"""The version of the book: what tells an answer from the one before it.
+"""The version of the book, which distinguishes an answer from the one before it.
 
 the version that a statement's snapshot sees ─▶ digest ─▶ ETag ─▶ `Seen`, at the next request
     ─▶ compared in the statement itself: where it is the same, nothing else is read
@@ -11,10 +11,11 @@ from hashlib import sha256
 
 from services.sql import SQL
 
-# The sum of changes tells commits apart while the table lives on one server. The rest tells apart
-# what would count through the same numbers again: a database made from a template or a dump (its
-# oid), a table emptied or made anew (its file), a server started from a backup or a standby;
-# and instants that have passed with what nobody has copied yet, which is written nowhere.
+# The sum of changes distinguishes commits while the table lives on one server. The other parts
+# distinguish books that would count through the same numbers again: a database made from a template
+# or a dump (its oid), a table emptied or made anew (its file), a server started from a backup or a
+# standby (its start). The last part changes with instants that have passed and whose effect nobody
+# has copied yet, because that is written nowhere.
 _VERSION = """
        {changes}
        || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -23,10 +24,10 @@ _VERSION = """
        || coalesce('.' || extract(epoch FROM {boundary}), '') AS version,
        pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
 """
-# Starts and ends too. The fold takes them away once they have passed, and counts them in `changes`.
+# Including starts and ends, which the fold deletes once they have passed, and counts in `changes`.
 VERSION = _VERSION.format(changes="sum(changes)", boundary="newest_boundary_of_book(book_now())")
 # Edits of the catalogue, of clients and of names are counted in rows without service and plan, so
-# that the many changes of subscriptions, and their starts and ends, leave this one alone.
+# that the many changes of subscriptions, and their starts and ends, don't change this version.
 VERSION_OF_NAMES = _VERSION.format(
     changes="sum(changes) FILTER (WHERE service_id IS NULL)",
     boundary="newest_boundary(book_now())",
@@ -35,14 +36,14 @@ VERSION_OF_NAMES = _VERSION.format(
 
 @dataclass(frozen=True)
 class Seen:
-    """Digests that a caller holds of answers that it has seen, and what they were answers to."""
+    """Digests of answers that a caller has seen, and the request that they answered."""
 
     to: str
     digests: list[str]
 
 
 def digest(version: str, to: str) -> str:
-    """What tells the answer `to` a request, from this version of the book, from any other."""
+    """A digest that distinguishes the answer `to` a request, by this version, from any other."""
     return sha256(f"{version}{to}".encode()).hexdigest()[:32]
 
 
@@ -54,10 +55,10 @@ class Unchanged(Exception):
         self.version = version
 
 
-# `Seen` in SQL, of a row with the version: the digest is what `digest()` makes of the same version.
+# `Seen` in SQL, for a row with the version: the digest is the one that `digest()` makes of it.
 IS_SEEN = """coalesce(NOT uncommitted
         AND left(encode(sha256(convert_to(version || %s, 'UTF8')), 'hex'), 32) = ANY(%s), false)"""
-# One row of the book: what a statement reads only where not `seen` costs nothing to ask again.
+# A row about the book: the parts of a statement that are read only if not `seen` are then free.
 BOOK = """
 SELECT version, uncommitted, {seen} AS seen FROM (SELECT {version} FROM services_subtotal) book
 """
@@ -65,7 +66,7 @@ SEEN = "(SELECT {is_seen} FROM (SELECT {version} FROM services_subtotal) book)"
 
 
 def book_as_seen(seen: Seen | None) -> SQL:
-    """The SQL of (version, uncommitted, seen): of the book, and whether the caller has seen it."""
+    """The SQL of (version, uncommitted, seen) of the book: `seen` if the caller has seen it."""
     if seen is None:
         return BOOK.format(version=VERSION, seen="false"), ()
     return BOOK.format(version=VERSION, seen=IS_SEEN), (seen.to, seen.digests)
@@ -79,7 +80,7 @@ def is_seen(seen: Seen | None) -> SQL:
 
 
 def version_of(version: str | None, uncommitted: bool, seen: bool) -> str | None:
-    """Of a row of `book_as_seen`; None if no other reader will ever see it. Raises Unchanged."""
+    """The version in a row of `book_as_seen`; None if no other reader will see it, or Unchanged."""
     if seen:
         raise Unchanged(version)
     return None if uncommitted else version

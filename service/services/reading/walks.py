@@ -1,6 +1,6 @@
 """The rows of a page, read along the path that `access_paths` has chosen for it.
 
-Each walk gives up to `limit` subscriptions that match, on from the cursor and in its way.
+Each walk gives up to `limit` subscriptions that match, after the cursor and in its direction.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _qualified(columns: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Up to `limit` rows of a path, on from the cursor and in its way."""
+    """A request for up to `limit` rows of a path, after the cursor and in its direction."""
 
     path: AccessPath
     cursor: Cursor | None
@@ -65,7 +65,7 @@ class Wanted:
 def rows_along(
     path: AccessPath, cursor: Cursor | None, limit: int, columns: tuple[str, ...] = COLUMNS
 ) -> SQL:
-    """The SQL of up to `limit` rows of a path, on from the cursor and in its way."""
+    """The SQL of up to `limit` rows of a path, after the cursor and in its direction."""
     return WALKS[path.walk](Wanted(path, cursor, limit, columns))
 
 
@@ -74,7 +74,7 @@ def _place(cursor: Cursor, columns: int) -> tuple[Any, ...]:
 
 
 def _rows_in_order(wanted: Wanted, *names: str) -> SQL:
-    """Those that match beyond the cursor, in the order of these columns, compared as a row."""
+    """The rows that match beyond the cursor, in the order of these columns, compared as a row."""
     rows, cursor = wanted.book_filter.subscriptions(), wanted.cursor
     if cursor is not None:
         beyond = TupleLessThan if wanted.descending else TupleGreaterThan
@@ -83,8 +83,8 @@ def _rows_in_order(wanted: Wanted, *names: str) -> SQL:
     return rows.values_list(*wanted.columns)[: wanted.limit].query.sql_with_params()
 
 
-# Text, not a query of Django's: this is the page that is asked for most, and Django took as long to
-# write it as PostgreSQL to read it.
+# SQL text, not a Django query: this is the page that is asked for most, and Django took as long to
+# write the query as PostgreSQL to run it.
 WALKED = """
 SELECT {columns} FROM subscription_in_force AS services_subscription
  WHERE ({key}) {beyond} ({place}) {within}
@@ -97,13 +97,13 @@ def _walked_by_key(wanted: Wanted) -> SQL:
 
 
 def _along_keys(wanted: Wanted, book_filter: BookFilter, plan: str | None = None) -> SQL:
-    """Along the primary key, or along the index of a service, of a plan, of both.
+    """The rows along the primary key, or along the index of a service, of a plan, of both.
 
-    These, (service_id, plan_id, id), with a range that holds the one pair. For an equality the
-    planner may take the primary key, hoping to meet enough of them soon; those of a new service
-    all stand at the end, and a page read 600,000 rows (129 ms; this way 0.2).
+    An index is read by a range, as of (service_id, plan_id, id) for a pair. For an equality the
+    planner may walk the primary key, to meet enough matches soon; those of a new service are all at
+    the end, and a page read 600,000 rows (129 ms; this way 0.2 ms).
 
-    `plan`: SQL that stands for the id of the plan.
+    `plan`: SQL for the id of the plan.
     """
     given, cursor, descending = book_filter.given, wanted.cursor, wanted.descending
     values = {f"{name}_id": given.pop(name) for name in ("service", "plan") if name in given}
@@ -132,13 +132,13 @@ def _along_keys(wanted: Wanted, book_filter: BookFilter, plan: str | None = None
 
 
 def _condition(book_filter: BookFilter) -> SQL:
-    """What a filter asks of columns of the subscription itself."""
+    """The condition of a filter on the subscription's own columns."""
     query = book_filter.subscriptions().query
     sql, params = query.get_compiler(connection=connection).compile(query.where)
     return sql, tuple(params)
 
 
-# Each part is in order, and no longer than a page; so is what they make together.
+# Each part is in order, and no longer than a page; so is the merged result.
 MERGED = """
 SELECT part.*
   FROM (SELECT id FROM services_plan WHERE plan_type = %s {plan}) plan_of_type
@@ -161,9 +161,9 @@ def _plans_merged(wanted: Wanted) -> SQL:
     ), (plan_type, *([] if plan is None else [plan]), *params)
 
 
-# The clients in the order of their names, of each the first of its subscriptions; those of one
-# name together are put in order by id (an incremental sort). A client's own are read by its index:
-# OFFSET 0 as in SORTED, for a client that has none would be looked for in the whole book.
+# The clients in the order of their names, with the first subscriptions of each; those of clients
+# with the same name are sorted together by id (an incremental sort). OFFSET 0, as in SORTED, makes
+# the planner use a client's index: it would search the whole book for a client with none.
 BY_CLIENT = """
 SELECT {qualified}
   FROM clients_client client
@@ -199,9 +199,9 @@ def _walked_by_client(wanted: Wanted) -> SQL:
     return sql, (*inside, *outside)
 
 
-# OFFSET 0 keeps the planner from walking the order's index in the hope of meeting matches soon:
-# what matches is read by the index that leads to it, has its client's name put to it, and is then
-# put in order. (The last client of all names has its rows at the end of such a walk.)
+# OFFSET 0 keeps the planner from walking the order's index in the hope of meeting matches soon: the
+# rows that match are read by the index that leads to them, joined with the client's name, and then
+# sorted. (The rows of the last client by name are at the end of such a walk.)
 SORTED = """
 SELECT {qualified}
   FROM (SELECT matching.*{name} FROM ({matching}) matching ({columns}) {client} OFFSET 0)

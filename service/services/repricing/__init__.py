@@ -1,19 +1,19 @@
-"""Bringing stored prices in line with the rule after the catalogue has moved.
+"""Repricing: brings stored prices in line with the rule after an edit of the catalogue.
 
-Who calls it: the tasks (`reprice()`, `stamp()`: whatever is due), the book check's repair, and
-whoever edits the catalogue with an author or a comment (`catalogue_edit`).
+It is called by the tasks (`reprice()`, `stamp()`: all that is due), by the book check's repair, and
+by code that edits the catalogue with an author or a comment (`catalogue_edit`).
 
-What flows through it: an edit of the catalogue has left a `Repricing` (a trigger wrote it, in the
-edit's own transaction). `plan_due()` splits it into steps, one for each (service, plan) that has
-subscriptions. Workers take steps chunk by chunk:
+An edit of the catalogue has left a `Repricing` (a trigger wrote it, in the edit's own transaction).
+`plan_due()` splits it into steps, one for each (service, plan) that has subscriptions. Workers take
+steps chunk by chunk:
 
     one transaction: claim a step → lock service and plan (shared) → read the catalogue
                      → move the prices of the next 4,000 rows that differ → save the cursor
                      … and so the next steps, while there is room → count what was done
 
-It looks at the state and does not trust the message: what is moved is what differs from the rule
-*now*, so doing a step twice changes nothing, and of two edits that overlap the later one's price
-stays. A killed worker leaves its chunk rolled back and its step free for the next one.
+A worker looks at the state and does not trust the message: it moves the prices that differ from the
+rule *now*, so doing a step twice changes nothing, and after two edits that overlap the later one's
+price stays. A killed worker leaves its chunk rolled back and its step free for the next one.
 """
 
 from services.repricing.catalogue_edits import catalogue_edit

@@ -1,10 +1,11 @@
-"""What a change of the catalogue says of its rows: moved, or skipped for which reason.
+"""The counts of a change of the catalogue: the rows that it moved, and those skipped, by reason.
 
-A row was moved by a change if the ledger has an entry of it that the change has written, whoever
-wrote it: of several changes that are due a worker writes all entries of a row at once. So a chunk
-is counted by the ledger, and not by what it has just done; and who writes an entry of a change
-that has counted the row already corrects its count. Not if the entry was told again as another
-state than such a change gives: then a set, entered late, has taken the row from it.
+A change has moved a row if the ledger has an entry of the row under this change, whoever wrote it:
+if several changes are due, a worker writes all entries of a row at once. So a chunk is counted from
+the ledger, and not from what it has just done; and the writer of an entry under a change that has
+already counted the row corrects that count. A row does not count as moved if its last entry under
+the change has another price state than such a change gives: then a set that was entered late has
+taken the row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db.models import Q
 
 from services.models import Clock, LockEnd, Repricing, RepricingStep, Skip, Subscription
 
-# In one snapshot, which sees what was moved: a row may have come or gone meanwhile. Entries are
+# In one snapshot, which sees what was moved: rows may be added or deleted meanwhile. Entries are
 # looked up row by row, however many the change has.
 COUNT = """
 WITH moved AS MATERIALIZED (
@@ -39,9 +40,9 @@ SELECT CASE WHEN coalesce(entered, row.id IN (SELECT id FROM moved)) THEN 'moved
 
 
 def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
-    """Of a chunk's rows up to `last_id`: how many there are, and how many the change has moved.
+    """Count a chunk's rows up to `last_id`: all of them, and those that the change has moved.
 
-    Why the others were not is written down. Two queries, and two more where a row was not moved.
+    The others are stored as skipped, by reason. Two queries, up to two more if a row was not moved.
     """
     work = step.repricing
     _wait_for_releases(step, last_id)
@@ -66,8 +67,9 @@ def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
 
 
 def _wait_for_releases(step: RepricingStep, last_id: int) -> None:
-    """Lock the rows whose lock has ended: somebody may be releasing them, and corrects no count
-    that is made meanwhile. Who comes to them later finds it made."""
+    """Lock the rows whose price lock has ended: somebody may be releasing them, and would not
+    correct a count that is made meanwhile. A later release finds the count made.
+    """
     ended = LockEnd.objects.filter(until__lte=Clock()).values("subscription_id")
     rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, last_id)
     locked = rows.filter(price_state=Subscription.PriceState.LOCKED, pk__in=ended)
@@ -75,10 +77,10 @@ def _wait_for_releases(step: RepricingStep, last_id: int) -> None:
 
 
 def _skip(step: RepricingStep, rows: dict[str, int]) -> None:
-    """Write down how many rows were not moved, by the reason."""
+    """Store how many rows were not moved, by reason."""
     winner = _winner(step.repricing) if "unchanged" in rows else None
     if winner is not None:
-        # What another change has given the same thing from the same instant on.
+        # Another change has given the same service or plan a value from the same instant on.
         rows["superseded"] = rows.pop("unchanged")
     Skip.objects.bulk_create(
         Skip(
@@ -92,14 +94,14 @@ def _skip(step: RepricingStep, rows: dict[str, int]) -> None:
 
 
 def _winner(work: Repricing) -> int | None:
-    """The change whose value is in force from the instant of this one on, though it is another."""
+    """The later change of the same service or plan and instant, whose value is in force instead."""
     of_role = Q(service=work.service_id) if work.service_id else Q(plan=work.plan_id)
     later = Repricing.objects.exclude(kind="rows").filter(of_role, pk__gt=work.pk)
     of_instant = later.filter(effective_at=work.effective_at, new_value__isnull=False)
     return of_instant.order_by("-pk").values_list("change_id", flat=True).first()
 
 
-# What the ledger said of a row before the new entries is the reason for which it was counted.
+# A row was counted for the reason that the ledger gave before the new entries.
 CORRECT = """
 WITH entered AS (
     SELECT DISTINCT change_id, subscription_id, service_id, plan_id FROM services_ledgerentry
@@ -141,9 +143,9 @@ UPDATE services_repricing work
 
 
 def correct(subscription_ids: Collection[int], after: int) -> None:
-    """Count rows as moved by the changes of which they got entries with ids greater than `after`.
+    """Count rows as moved by the changes whose entries of them have ids greater than `after`.
 
-    Only where a change has counted the row as skipped. Once for each entry. One query.
+    Only for changes that have counted the row as skipped. Once for each entry. One query.
     """
     if subscription_ids:
         with connection.cursor() as cursor:
@@ -151,7 +153,7 @@ def correct(subscription_ids: Collection[int], after: int) -> None:
 
 
 def wait_for_counts(step: RepricingStep) -> None:
-    """Hold the pair's chunks of the catalogue until the commit: those under way count our rows.
+    """Hold the pair's chunks of the catalogue until the commit, because they count our rows.
 
     For a set that was paused, and enters what has come since; before it writes a row. One query.
     """
@@ -161,8 +163,8 @@ def wait_for_counts(step: RepricingStep) -> None:
     list(others.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 
 
-# The rows that were moved for it, and deleted before a chunk of its own came to them. The entries
-# of the change are read once, by their index.
+# Adds the rows that were moved for it, and deleted before a chunk of its own came to them. The
+# entries of the change are read once, by their index.
 CLOSE = """
 UPDATE services_repricing work
    SET finished_at = book_clock(), repriced = repriced + missing, checked = checked + missing
@@ -186,6 +188,6 @@ UPDATE services_repricing work
 
 
 def close(repricing_id: int) -> None:
-    """A repricing of the catalogue whose steps are all done is finished, unless it is paused."""
+    """Finish a repricing of the catalogue whose steps are all done, unless it is paused."""
     with connection.cursor() as cursor:
         cursor.execute(CLOSE, {"repricing": repricing_id})

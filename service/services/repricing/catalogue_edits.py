@@ -1,4 +1,4 @@
-"""An edit of the catalogue that says who makes it and what to stamp."""
+"""Edits of the catalogue with an author and a comment to stamp."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def catalogue_edit(author: str = "", comment: str = "") -> Iterator[None]:
             [author, comment],
         )
         yield
-        # Local to the transaction; an outer one that goes on is not this edit's.
+        # The setting lasts as long as the transaction; an outer one that goes on is not this
+        # edit's.
         cursor.execute(
             "SELECT set_config('pricebook.author', '', true),"
             " set_config('pricebook.comment', '', true)"

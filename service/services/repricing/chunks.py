@@ -14,12 +14,12 @@ from services.models import Repricing, RepricingStep, Skip
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.movers import COMMENT, MOVERS, PRICE, next_row, stamp_pair
 
-# Rows that one transaction looks at: the longest that a price edit has to wait.
+# The rows that one transaction looks at: no price edit has to wait for more.
 CHUNK = 4_000
 # Rows that a set moves in the one transaction that lists it; a larger one moves chunk by chunk.
 AT_ONCE = 4_000
-# Where steps are small one transaction takes several, for its end costs what a hundred rows do:
-# so many at most, and begins none after so many seconds.
+# If steps are small, one transaction takes several, because its end costs as much as a hundred
+# rows: STEPS at most, and it begins none after SECONDS.
 STEPS = 20
 SECONDS = 0.1
 
@@ -32,12 +32,12 @@ def take_chunk(
 ) -> int | None:
     """Do the next chunk in one transaction; None when there is no step to take.
 
-    `up_to`: of what came into force by then; a set of that instant has yet to be listed, and what
-    came after it would move its rows first.
+    `up_to`: only steps that came into force by then; a set of that instant has yet to be listed,
+    and steps that came after it would move its rows first.
 
-    It is of one step, or of several that are small. A step that waits for a lock too long is put
-    into `blocked`. A chunk that fails is halved until the row that can't be written stands alone;
-    it is left out, with the reason, and the step goes on by small chunks that grow (`sizes`).
+    The chunk is of one step, or of several that are small. A step that waits for a lock too long is
+    put into `blocked`. A chunk that fails is halved until the row that can't be written is alone;
+    that row is left out, with the reason, and the step goes on in small chunks that grow (`sizes`).
     """
     sizes = {} if sizes is None else sizes
     failed, reason = None, ""
@@ -82,8 +82,9 @@ def take_chunk(
 
 
 def do_all(repricing: Repricing) -> bool:
-    """Do all price steps of a repricing in the caller's transaction, if they are of no more than
-    AT_ONCE rows; whether it did."""
+    """Do all price steps of a repricing in the caller's transaction, if they have no more than
+    AT_ONCE rows; return whether it did.
+    """
     steps = list(
         RepricingStep.objects.filter(kind=PRICE, repricing=repricing)
         .select_related("repricing")
@@ -104,11 +105,11 @@ def _fill_up(
 ) -> None:
     """Do small steps in this transaction too, while there is room and until the deadline.
 
-    Adds to `done`. One that can't be done at once is left: the next transaction takes it first.
+    Adds to `done`. A step that can't be done at once is left: the next transaction takes it first.
     """
     [(first, chunk)] = done
     room = _room() - chunk.rows
-    # No more than will be done, if they are like the first: another worker may take the others.
+    # No more steps than will be done if they are like the first: others may take the rest.
     few = min(STEPS - 1, room // max(1, chunk.rows))
     if few <= 0 or time.monotonic() > deadline:
         return
@@ -129,17 +130,18 @@ def _fill_up(
 
 
 def _part(done: list[tuple[RepricingStep, Chunk]], sizes: dict[int, int]) -> None:
-    """Have each done by itself: whose fault it was that they failed together is not known.
+    """Have each step done by itself, because it is not known which one made them fail together.
 
-    A counter that somebody holds, or a constraint that is checked at the commit.
+    The cause may be a counter that somebody holds, or a constraint that is checked at the commit.
     """
     sizes.update((step.pk, CHUNK // 2) for step, _ in done)
 
 
 def _room() -> int:
-    """Rows that one transaction may move of several pairs, which lie side by side in the pages.
+    """How many rows one transaction may move of several pairs, which are mixed in the same pages.
 
-    What it has moved keeps its room until the end, and a page has room for a seventh of its rows.
+    The old versions of rows keep their room until its end; a page has room for a seventh of its
+    rows.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -155,12 +157,12 @@ def _claim(
     rows: int | None = None,
     up_to: datetime | None = None,
 ) -> list[RepricingStep]:
-    """The first steps that no other worker holds, locked; of one pair only ever its first.
+    """Lock the first steps that no other worker holds; only the very first one of each pair.
 
-    Those with more than `rows` left are passed over.
+    Steps with more than `rows` left are passed over.
 
-    First is what has the earliest instant, then what was planned first. What is paused holds up
-    those of the catalogue only, which would move its rows to the rule's price.
+    The first one has the earliest instant, or was planned first. A paused step of the catalogue
+    holds up only other steps of the catalogue, which would move its rows to the rule's price.
     """
     going = RepricingStep.objects.filter(kind=lane, repricing__paused_at=None)
     of_pair = RepricingStep.objects.filter(
@@ -194,7 +196,7 @@ def _do_chunk(step: RepricingStep, size: int) -> Chunk:
 
 
 def _save(lane: str, done: list[tuple[RepricingStep, Chunk]]) -> None:
-    """The cursors, and then what was done: other workers' chunks wait for a repricing's row."""
+    """Save the cursors, and last the counts: other workers' chunks wait for a repricing's row."""
     of_repricing: dict[int, list[Chunk]] = {}
     for step, chunk in done:
         of_repricing.setdefault(step.repricing_id, []).append(chunk)
@@ -222,7 +224,7 @@ def _save(lane: str, done: list[tuple[RepricingStep, Chunk]]) -> None:
 
 
 def _leave_out_next(step: RepricingStep, reason: str) -> None:
-    """Pass over the next row of a step, which can't be written, and say so."""
+    """Skip the next row of a step, which can't be written, and store the reason."""
     of_prices = step.kind == PRICE
     subscription_id = next_row(step)
     if subscription_id is None:

@@ -8,9 +8,9 @@ from services.models import Repricing, StampedComment, SubscriptionQuerySet
 
 
 def write(rows: SubscriptionQuerySet, comment: str, change_id: int | None = None) -> int:
-    """Stamp where there is no comment, or an earlier stamp; what a person wrote stays.
+    """Stamp rows that have no comment, or an earlier stamp; what a person wrote stays.
 
-    What a price change's stamp writes over is kept for its revert.
+    A comment that a price change's stamp overwrites is kept for its revert.
     """
     stamped = rows.filter(Q(comment="") | Q(comment=F("stamp"))).exclude(comment=comment)
     if change_id is not None:
@@ -27,7 +27,7 @@ def write(rows: SubscriptionQuerySet, comment: str, change_id: int | None = None
 
 
 def take_back(rows: SubscriptionQuerySet, change_id: int) -> int:
-    """Put back what the change's stamp wrote over, where the stamp still stands."""
+    """Put back the comments that the change's stamp overwrote, where the stamp is still there."""
     before = StampedComment.objects.filter(change_id=change_id, subscription_id=OuterRef("pk"))
     repricing = Repricing.objects.filter(change_id=change_id).exclude(comment="")
     comment = repricing.values_list("comment", flat=True).first()

@@ -1,4 +1,4 @@
-"""All that is due, chunk by chunk, until nothing is left to take."""
+"""Do all work that is due, chunk by chunk, until nothing is left to take."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from services.repricing import chunks, lock_ends
 from services.repricing.movers import COMMENT, PRICE
 from services.repricing.planning import plan_due
 
-# How often one run comes back to steps that are held up. The sweep comes back anyway; runs that
-# wait would fill all workers, and nothing else would be done.
+# How often one run tries steps again that are held up. The sweep tries them anyway; runs that wait
+# would occupy all workers, and nothing else would be done.
 TRIES = 3
 
 
@@ -31,9 +31,9 @@ def stamp(seconds: float = 60.0) -> int:
 
 
 def start_due() -> tuple[bool, datetime | None]:
-    """Start what has fallen due by the clock; False where one of them gave way to a lock.
+    """Start all that has fallen due by the clock; False if a part of it gave way to a lock.
 
-    And the instant of a set that waits to be listed: what came into force after it has to wait.
+    Also the instant of a set that waits to be listed: work of later instants has to wait.
     """
     started = price_changes().start_due()
     up_to = None if started else price_changes().set_waits_since()
@@ -49,7 +49,7 @@ def _drain(lane: str, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     moved = tries = 0
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
-    sizes: dict[int, int] = {}  # of the next chunk of a step that has a row that can't be written
+    sizes: dict[int, int] = {}  # of the next chunk of each step with a row that can't be written
     while time.monotonic() < deadline:
         planned, up_to = start_due()
         planned = planned and plan_due()

@@ -1,8 +1,9 @@
-"""What a change of the catalogue does to its followers, among rows of one (service, plan).
+"""Moves the followers of a change of the catalogue, among rows of one (service, plan).
 
-Each wants the catalogue's locks. A worker may come late, and rows may have been written between
-the change's instant and its start. So what a row owes is decided by that instant: one that came
-later follows the new value since it came, one that was there then is moved, or kept, from then on.
+Each function requires the catalogue's locks. A worker may come late, and rows may have been written
+between the change's instant and its start. So that instant decides what a row owes: a row that came
+later follows the new value since it came; a row that was there then is moved, or kept, from then
+on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.repricing.locks import LockHeld, lock_rows
 from services.repricing.writes import CLIENT_THEN, ledger_origin, move_price, write_price
 
 FOLLOWS = Subscription.PriceState.FOLLOWS
-# What was in force the moment before its end.
+# The rule's price at the moment before the subscription's end.
 PRICE_AT_END = Func(
     F("service_id"),
     F("plan_id"),
@@ -33,7 +34,7 @@ PRICE_AT_END = Func(
     function="price_rule_at",
 )
 
-# Since when a subscription has followed without a break, in this service and plan.
+# The instant since which a subscription has followed without a break, in this service and plan.
 FOLLOWED_SINCE = """(
     SELECT effective_at
       FROM (SELECT id, effective_at, (price_state, service_id, plan_id) IS DISTINCT FROM
@@ -47,10 +48,10 @@ FOLLOWED_SINCE = """(
 
 
 class Keeping(NamedTuple):
-    """What followers are kept by that is still to be done or planned."""
+    """Work that keeps followers at their price, and is still to be done or planned."""
 
-    instants: list[datetime]  # at which all who follow are kept
-    again: bool  # whether some are kept once more, by what takes back a taking back
+    instants: list[datetime]  # at each of them all followers are kept
+    again: bool  # whether some are kept again, because a revert was reverted
 
     def __bool__(self) -> bool:
         return bool(self.instants) or self.again
@@ -70,33 +71,34 @@ class Event(NamedTuple):
 
 
 def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True) -> int:
-    """Write the rule's price where another one stands; how many."""
+    """Write the rule's price into rows that have another one; return how many."""
     return moved_by(rows, service_id, plan_id, alone)[0]
 
 
 def moved_by(
     rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True
 ) -> tuple[int, int | None]:
-    """The same; and by which change, where each has got the entry of that change alone.
+    """Like `move`; also return the change, if each row has got the entry of that change alone.
 
-    One entry of the ledger for each change that fell due, though the row is written once.
-    `alone`: no step of the pair is done at the same time.
+    The ledger gets an entry for each change that fell due, though the row is written once. `alone`:
+    no step of the pair is done at the same time.
     """
     events = _events(service_id, plan_id)
-    # As of the last of them, which the last entry is of: what is in force since, and has not begun
-    # to be copied, brings its own work. What is of the same instant has to begin first: nobody
-    # could tell whose the price is.
+    # The price is as of the last event, to which the last entry belongs: a value in force since
+    # then whose copying has not begun brings its own work. Work of the same instant has to begin
+    # first: otherwise nobody could tell which change the price comes from.
     price, to_begin, keeps = _rule_at(
         service_id, plan_id, events[-1].effective_at if events else None
     )
     if price is None:
-        return 0, None  # the service or the plan is gone
+        return 0, None  # the service or the plan was deleted
     if to_begin and events:
         if alone:
-            raise LockHeld("What is of the same instant has not begun.")
+            raise LockHeld("Work of the same instant has not begun.")
         return 0, None
-    # One table and constants: a row that somebody else has just written is judged anew by all of
-    # these conditions when its lock is free. Who has ended since the first instant was there at it.
+    # The conditions are on one table and constants: so all of them are checked again for a row that
+    # somebody else has just written, when its lock is free. A row that has ended since the first
+    # instant was there at it.
     there_at = events[0].effective_at if events else BookNow()
     followers = rows.filter(service_id=service_id, plan_id=plan_id).following(there_at)
     if not events:
@@ -113,8 +115,8 @@ def moved_by(
     [event] = events
     differing = followers.active().exclude(price=price)
     moved = _moved(differing, price, event.change_id, event.effective_at)
-    # Who wrote the end has given it the price of then already: the ledger knows what it owes. Not
-    # one whose end is still to come: it has been moved.
+    # The writer of an end that has passed has already given the row the price of then, so the
+    # ledger tells what it owes. A row whose end is still to come has been moved above.
     ended = followers.filter(ended_at__lte=BookNow())
     moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, NONE_KEPT)
     return moved + moved_too, None if moved_too else event.change_id
@@ -132,7 +134,7 @@ def _moved(
 
 
 def _unkept(followers: SubscriptionQuerySet) -> list[int]:
-    """Those whom no step locks that is still to be done or planned."""
+    """The followers that are not to be locked by a step which is still to be done or planned."""
     locked = lock_rows(followers)
     if not locked:
         return []
@@ -164,9 +166,9 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
 def _rule_at(
     service_id: int, plan_id: int, at: datetime | None
 ) -> tuple[Decimal | None, bool, Keeping]:
-    """The rule's price at an instant (now), and whether work of just that instant is to begin.
+    """The rule's price at an instant (now), and whether work of just that instant has yet to begin.
 
-    And by what followers are kept that is still to be done or planned.
+    Also what keeps followers and is still to be done or planned.
     """
     with connection.cursor() as cursor:
         cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
@@ -177,8 +179,8 @@ def _rule_at(
 def _events(service_id: int, plan_id: int) -> list[Event]:
     """Changes of the catalogue for this pair from the first one that is due on, in order."""
     of_pair = Repricing.objects.concerning(service_id, plan_id).exclude(new_value=None)
-    # Whom one for new subscriptions only keeps gets its entry by its own steps, and who comes later
-    # comes with its price.
+    # Not those for new subscriptions only: their own steps write the entries of the subscriptions
+    # that they keep, and later subscriptions begin with their price.
     of_pair = of_pair.exclude(kind=Repricing.Kind.KEEP)
     first = (
         of_pair.due()
@@ -203,13 +205,13 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
     return [Event(*row) for row in found]
 
 
-# A subscription owes an entry for each due change that its newest entry does not know of, and for
-# each later one again, since the price in force from then on is another: a worker may come late.
-# Not for one that left its price as it was, and of several of one instant that give the same thing
-# another value for the last one alone: it would have got no other if workers had come in time.
-# Of changes before it came it owes the last one, from when it came. Who wrote one that was kept
-# has entered what takes that back before the work of it began. Who is to be kept owes nothing from
-# then on.
+# A subscription owes an entry for each due change that its newest entry does not know of, and
+# another one for each later change, since the price in force from then on is another: a worker may
+# come late. It owes none for a change that left its price as it was; and if several changes of one
+# instant give the same service or plan a value, only one for the last of them: it would have no
+# others if workers had come in time. It owes only the last one of the changes before it came, from
+# when it came. If a change kept it and this was taken back, the next writer of the row has entered
+# that before this work began. A subscription that is to be kept owes nothing from then on.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
@@ -304,11 +306,11 @@ def _move_through(
     with ledger_origin(kept=True):
         owing = followers.filter(pk__in=written)
         active = owing.active()
-        # A change of a set that judges the row beside us has to see another version of it.
+        # A change of a set that checks the row at the same time must find a new version of it.
         moved = (active.exclude(price=price) if alone else active).update(price=price)
         moved += owing.exclude(pk__in=active.values("pk")).update(price=PRICE_AT_END)
     if keeps:
         return moved
-    # What is left went around the ledger: nobody knows since when.
+    # The rows that are left bypassed the ledger: nobody knows since when.
     left = followers.active().exclude(price=price)
     return moved + _moved(left, price, events[-1].change_id)

@@ -1,7 +1,7 @@
-"""A change for new subscriptions only, among rows of one (service, plan): who is kept, and let go.
+"""Keeps and releases rows of one (service, plan) for a change for new subscriptions only.
 
-Each wants the catalogue's locks. Who is kept is decided by the change's instant (`kept_entries`); a
-worker writes it down, and may come late.
+Each function requires the catalogue's locks. The change's instant decides which rows are kept
+(`kept_entries`); a worker writes it down, and may come late.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from services.repricing.writes import ledger_origin
 
 LOCKED = Subscription.PriceState.LOCKED
 
-# Of those who have an entry since its instant each is asked what it was then. Who was written since
-# has its entry already.
+# For rows that have an entry since its instant: each is asked what it was then. A row that was kept
+# by a later write has its entry already.
 KEEP_LATE = """
 UPDATE services_subscription subscription
    SET price = %(price)s, price_state = 'locked', locked_until = %(until)s, price_reason = %(why)s
@@ -34,7 +34,7 @@ UPDATE services_subscription subscription
 
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
-    """Lock those who followed at the change's instant at what they paid just before; how many."""
+    """Lock the followers of the change's instant at the price just before it; return how many."""
     price = catalogue_values.price_before(
         service_id, plan_id, repricing.change_id, repricing.effective_at
     )
@@ -69,8 +69,8 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
             return kept + int(cursor.rowcount)
 
 
-# What a change for new subscriptions only has locked, or its revert has released, and nobody has
-# touched since; and what it was before. A lock that has ended by `at` is none.
+# The rows that a change for new subscriptions only has locked, or its revert has released, and
+# nobody has touched since; and their state before. A lock that has ended by `at` is none.
 BACK = """
 SELECT * FROM (
     SELECT moved.subscription_id AS id, before.change_id, before.price, newest.price_state,
@@ -107,9 +107,9 @@ UPDATE services_subscription subscription
 
 
 def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
-    """Put back the price states that the undone change has written; how many.
+    """Put back the price states that the undone change has overwritten; return how many.
 
-    Of the change that `repricing.unkeeps_change_id` names, and of rows that nobody has touched.
+    That change is `repricing.unkeeps_change_id`; only rows that nobody has touched are put back.
     """
     locked = rows.active().order_by().select_for_update(no_key=True).values_list("pk", flat=True)
     with (

@@ -1,9 +1,9 @@
-"""Locks that have come to their end: the subscription follows the catalogue again, from then on.
+"""Releases locks that have come to their end: the subscription follows the catalogue from then on.
 
-One that has ended meanwhile, too: between the two it followed, to the price that it paid last. One
-that had ended before its lock did has paid the locked price to its end, and stays as it was then.
-Whoever writes another end to it, or none, has its lock noted anew by the trigger, so the next
-sweep releases it, since the lock's end.
+So does a subscription that has ended meanwhile: between its lock's end and its own it followed, and
+gets the price that it paid last. A subscription that had ended before its lock did has paid the
+locked price to its end, and stays as it was then. If its end is moved or cleared, the trigger notes
+its lock again, so that the next sweep releases it, since the lock's end.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from services.repricing import accounts
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.writes import CLIENT_THEN, ledger_origin
 
-# Rows that one transaction releases.
+# The most rows that one transaction releases.
 ROWS = 5_000
 
 
 def release_ended(up_to: datetime | None = None) -> bool:
-    """Followers again, from the instant at which their lock ended; False if somebody is in the way.
+    """Release the locks that have ended by `up_to` (now); False if somebody is in the way.
 
-    Of locks that have ended by `up_to` (now). One query when none has.
+    The subscriptions follow again from the instant at which their lock ended. One query when none
+    has.
     """
     while True:
         ended = LockEnd.objects.filter(until__lte=up_to or Clock())
@@ -51,9 +52,10 @@ def release_ended(up_to: datetime | None = None) -> bool:
             return False
 
 
-# When a value of the catalogue has come into force, or gone, for a (service, plan) since an
-# instant, and by which change. Not one whose work has not begun: that brings its own entries. Nor
-# one for new subscriptions only that has been taken back: it is none of those who were there.
+# The instants since `since` at which a value of the catalogue has come into force, or was undone,
+# for a (service, plan), each with its change. Not a value whose work has not begun: that brings its
+# own entries. Nor one for new subscriptions only that has been taken back: it does not concern
+# those who were there.
 MOVED_SINCE = """
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
         WHERE effective_at > {since} AND effective_at <= book_clock() AND started
@@ -64,10 +66,10 @@ MOVED_SINCE = """
           AND value.plan_id = {plan} AND NOT (for_new_only AND NOT isempty(undone))
 """
 
-# From the end of the lock on, what the rule said at each instant that the catalogue moved it, to
-# the end of the subscription, but for the time for which a change keeps it, and for the end of that
-# time: `settle_kept` enters both, in their order. A change that had kept it, and was taken back
-# before the lock's end, has let it go at that.
+# Entries with the rule's price at each instant at which the catalogue moved it, from the end of the
+# lock to the end of the subscription. The time for which a change keeps the subscription is left
+# out, and the end of that time: `settle_kept` enters both, in their order. Where the change that
+# wrote the lock was taken back before the lock's end, the subscription follows since then.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -134,7 +136,7 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
 def follow_since(until: datetime, subscription_ids: list[int]) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
-    Four queries and the settings'. Wants the locks of the rows and of their catalogue.
+    Requires the locks of the rows and of their catalogue. Four queries and the settings'.
     """
     with connection.cursor() as cursor:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
@@ -147,6 +149,6 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
         )
     with connection.cursor() as cursor:
         cursor.execute("SELECT settle_kept(%s::bigint[])", [subscription_ids])
-    # Of all that was entered: chunks have counted these rows as locked.
+    # For all that was entered: chunks have counted these rows as locked.
     if entries:
         accounts.correct(subscription_ids, min(entries) - 1)

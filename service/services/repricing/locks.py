@@ -10,8 +10,8 @@ from django.db import OperationalError, connection, transaction
 
 from services.models import SubscriptionQuerySet
 
-# A worker that meets a lock gives way: shorter than deadlock_timeout (1 s), so that of a worker
-# and a person who wait for each other it is never the person's transaction that is cancelled.
+# A worker that meets a lock gives way after this time. It is shorter than deadlock_timeout (1 s):
+# if a worker and a person wait for each other, the person's transaction is never cancelled.
 LOCK_TIMEOUT = "200ms"
 
 
@@ -23,7 +23,7 @@ class LockHeld(Exception):
 def giving_way(at_once: bool = False) -> Iterator[None]:
     """A transaction, or a part of one, that waits for no lock longer than LOCK_TIMEOUT.
 
-    `LockHeld` if it had to; `at_once` if it had to wait at all, more or less.
+    `LockHeld` if it would have to; with `at_once`, if it would have to wait longer than 10 ms.
     """
     try:
         with transaction.atomic():
@@ -31,7 +31,8 @@ def giving_way(at_once: bool = False) -> Iterator[None]:
                 cursor.execute("SET LOCAL lock_timeout = %s", ["10ms" if at_once else LOCK_TIMEOUT])
             yield
             if at_once:
-                # It outlives its savepoint, and what comes next is to wait as long as before.
+                # The setting outlives its savepoint, and later statements are to wait as long as
+                # before.
                 with connection.cursor() as cursor:
                     cursor.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
     except OperationalError as error:
@@ -43,10 +44,10 @@ def giving_way(at_once: bool = False) -> Iterator[None]:
 
 
 def lock_catalogue(service_id: int, plan_id: int) -> None:
-    """Shared locks until the commit: what the next statements read of the catalogue stays true.
+    """Take shared locks until the commit: what later statements read of the catalogue stays true.
 
-    In a statement of its own and before all others. Without it a chunk that began before a second
-    edit would finish after it, with the first one's price.
+    It must be a statement of its own, before all others. Without it a chunk that began before a
+    second edit would finish after it, with the first one's price.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -55,9 +56,9 @@ def lock_catalogue(service_id: int, plan_id: int) -> None:
 
 
 def lock_rows(rows: SubscriptionQuerySet) -> list[int]:
-    """Lock the rows; their ids.
+    """Lock the rows; return their ids.
 
-    In a statement of their own: the next one sees what those have written whom it has waited for.
+    It is a statement of its own, so that the next one sees what those wrote that it waited for.
     """
     locked = rows.order_by().select_for_update(no_key=True)
     return list(locked.values_list("pk", flat=True))

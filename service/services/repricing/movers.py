@@ -1,4 +1,4 @@
-"""What a step of each kind of repricing does to the next rows of its pair."""
+"""The movers: each does the next rows of a step, for a kind of repricing."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
 
 
 def _next_rows(step: RepricingStep, size: int) -> tuple[SubscriptionQuerySet, int, int, bool]:
-    """The next `size` rows of a step's pair; how many they are, the last id, whether that is all.
+    """The next `size` rows of a step's pair; their number, the last id, whether none are left.
 
-    Reads no more than these.
+    No more rows than these are read.
     """
     ahead = Subscription.objects.of_pair(
         step.service_id, step.plan_id, step.after_id, step.last_id
     )[:size].aggregate(last=Max("id"), rows=Count("id"))
     rows, done = ahead["rows"], ahead["rows"] < size
     last_id = step.last_id if done else ahead["last"]
-    # Equalities again: as a range, the planner would read the whole service for one of its plans.
+    # With equalities: for a range the planner would read the whole service for one of its plans.
     chunk = Subscription.objects.filter(
         service_id=step.service_id, plan_id=step.plan_id, id__gt=step.after_id, id__lte=last_id
     )
@@ -37,7 +37,7 @@ def _next_rows(step: RepricingStep, size: int) -> tuple[SubscriptionQuerySet, in
 
 
 def move_pair(step: RepricingStep, size: int) -> Chunk:
-    """Followers of the step's pair to the rule's price."""
+    """Move followers of the step's pair to the rule's price."""
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
     if not count:
@@ -56,13 +56,13 @@ def keep_pair(step: RepricingStep, size: int) -> Chunk:
     lock_catalogue(step.service_id, step.plan_id)
     rows, count, last_id, done = _next_rows(step, size)
     moved = keeping.keep(rows, step.repricing, step.service_id, step.plan_id)
-    # Who came between the instant and the start has yet to see the new price.
+    # Subscriptions that came between the instant and the start have yet to get the new price.
     moved += followers.move(rows, step.service_id, step.plan_id)
     return _counted(step, last_id, done, count, moved)
 
 
 def _counted(step: RepricingStep, last_id: int, done: bool, rows: int, written: int) -> Chunk:
-    """The chunk, with what the change says of its rows."""
+    """The chunk, with the change's counts of its rows."""
     if step.repricing.change_id is None:
         return Chunk(rows, last_id, written, done)
     rows, moved = accounts.count(step, last_id)
@@ -70,7 +70,7 @@ def _counted(step: RepricingStep, last_id: int, done: bool, rows: int, written: 
 
 
 def stamp_pair(step: RepricingStep, size: int) -> Chunk:
-    """The repricing's comment on the followers of the step's pair."""
+    """Stamp the repricing's comment on followers of the step's pair, or take a stamp back."""
     rows, count, last_id, done = _next_rows(step, size)
     repricing = step.repricing
     if repricing.unstamps_change_id is None:
@@ -81,7 +81,7 @@ def stamp_pair(step: RepricingStep, size: int) -> Chunk:
 
 
 def move_rows(step: RepricingStep, size: int) -> Chunk:
-    """The rows of a price change's list."""
+    """Move the next rows of a price change's list."""
     return price_changes().move_rows(step, size)
 
 

@@ -1,4 +1,4 @@
-"""One subscription by itself, now."""
+"""Reprices or stamps one subscription by itself, now."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from services.repricing.locks import LockHeld, giving_way, lock_catalogue
 
 
 def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
-    """Bring one subscription's price in line with the rule now; tell whether it moved.
+    """Bring one subscription's price in line with the rule now; return whether it moved.
 
-    One that waits for a paused change, or for one that is to keep its price, is left to them.
+    A subscription that waits for a paused change, or for one that keeps prices, is left to that.
     `LockHeld` when somebody's open transaction is in the way for longer than `seconds`.
     """
     deadline = time.monotonic() + seconds
@@ -30,7 +30,7 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
                 due = Repricing.objects.due().concerning(*pair)
                 if due.filter(Q(paused_at__isnull=False) | Q(kind=Repricing.Kind.KEEP)).exists():
                     return False
-                # One that moves to another pair meanwhile is priced by its own write.
+                # If it moves to another pair meanwhile, it is priced by that write.
                 return followers.move(subscriptions, *pair, alone=False) > 0
         except LockHeld:
             if time.monotonic() > deadline:
@@ -41,7 +41,7 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
 def stamp_one(subscription_id: int, comment: str | None = None) -> bool:
     """Stamp one subscription now, with `comment` or with that of the newest edit that has one.
 
-    A person's comment stays. Tells whether anything was written.
+    A person's comment stays. Returns whether anything was written.
     """
     subscriptions = Subscription.objects.filter(pk=subscription_id)
     if comment is None:

@@ -13,15 +13,15 @@ from services.repricing.movers import COMMENT, PRICE
 
 
 def plan_due() -> bool:
-    """Split repricings that are new into steps, and close those whose steps are all done.
+    """Split new repricings into steps, and close those whose steps are all done.
 
-    One query when there is nothing of either. False when another worker plans for longer than
-    LOCK_TIMEOUT; who took no for an answer would leave steps that nobody has been woken for.
+    One query when there are none. False when another worker plans for longer than LOCK_TIMEOUT: the
+    caller has to try again, or would leave steps that nobody has been woken for.
     """
     due = Repricing.objects.due()
     without_steps = due.exclude(Exists(RepricingStep.objects.filter(repricing=OuterRef("pk"))))
-    # In the order of the edits: of two that stamp the same rows the later one's comment stays.
-    # A paused one too: its steps hold up those of others, which would move its rows.
+    # In the order of the edits: if two stamp the same rows, the later one's comment stays. A paused
+    # one is planned too: its steps hold up those of others, which would move its rows.
     for repricing in without_steps.exclude(
         paused_at__isnull=False, planned_at__isnull=False
     ).order_by("pk"):
@@ -29,7 +29,7 @@ def plan_due() -> bool:
             if repricing.planned_at is None:
                 _plan(repricing.pk)
             else:
-                # Somebody who pauses or cancels the change holds it, and wants this row.
+                # Somebody who pauses or cancels the change holds its lock, and waits for this row.
                 with giving_way():
                     if repricing.kind == Repricing.Kind.ROWS:
                         due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Clock())
@@ -41,8 +41,9 @@ def plan_due() -> bool:
     return True
 
 
-# The pairs that a repricing concerns, a step each; it is planned, and done if there is none. (Those
-# that were moved for it and are all deleted since are counted, as by `accounts.CLOSE`.)
+# A step for each pair that a repricing concerns; it is then planned, and finished if there is no
+# pair. (Rows that were moved for it and have all been deleted since are counted, as by
+# `accounts.CLOSE`.)
 SPLIT = """
 WITH pair AS (
     SELECT service.id AS service_id, plan.id AS plan_id, last.id AS last_id,
@@ -85,13 +86,13 @@ UPDATE services_repricing
 
 
 def _plan(repricing_id: int) -> None:
-    """One step for each (service, plan) with subscriptions that the repricing concerns.
+    """Plan a step for each (service, plan) with subscriptions that the repricing concerns.
 
     `last_id` bounds it: a subscription that came later was priced by the catalogue as it is.
-    `LockHeld` when another worker is at it.
+    `LockHeld` when another worker plans it.
     """
     with giving_way(), connection.cursor() as cursor:
-        # One that has been cancelled meanwhile is due no more.
+        # A repricing that has been cancelled meanwhile is no longer due.
         due = Repricing.objects.due().filter(pk=repricing_id, planned_at=None)
         repricing = due.select_for_update().first()
         if repricing is None:

@@ -1,4 +1,4 @@
-"""How far a repricing is."""
+"""The progress of a repricing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.repricing.movers import PRICE
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a repricing is: rows looked at of all, rows a second, time left."""
+    """The progress of a repricing: rows looked at of all, rows a second, time left."""
 
     done: int
     total: int
@@ -28,7 +28,7 @@ class Progress:
 def progress(repricing: Repricing, now: datetime | None = None) -> Progress:
     """The progress of a repricing: 1 query, over its remaining steps.
 
-    And one for the clock where it is not finished, unless whoever asks about several gives `now`.
+    The clock takes another query if it is not finished, unless the caller gives `now`.
     """
     steps = [step for step in repricing.steps.all() if step.kind == PRICE]  # prefetched in lists
     remaining = sum(max(0, step.subscriptions - step.checked) for step in steps)

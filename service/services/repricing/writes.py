@@ -1,4 +1,4 @@
-"""Prices written with the ledger's entries of them, and what these say of their origin."""
+"""Writes prices together with their ledger entries, and sets the origin that entries name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from services.models import SubscriptionQuerySet
 def ledger_origin(
     change_id: int | None = None, effective_at: datetime | None = None, kept: bool = False
 ) -> Iterator[None]:
-    """What the ledger's entries of the block's writes say of their origin.
+    """Set the change and the instant that ledger entries of the block's writes name.
 
-    With `kept` the writer sees to the rule and the ledger itself. Two queries; within a
+    With `kept` the writer itself keeps the rule and writes the ledger. Two queries; within a
     transaction only.
     """
     names = ("pricebook.change", "pricebook.effective_at", "pricebook.kept")
@@ -39,20 +39,20 @@ def ledger_origin(
 def backdate(since: datetime) -> None:
     """Note that something has been recorded that counts from an earlier instant on. One query.
 
-    Triggers do, but where an entry of a price change says that a subscription follows: that of a
-    catalogue change is a copy, and only who writes it knows that it is one of a set.
+    Triggers do so, except for an entry of a price change that says that a subscription follows: an
+    entry of a catalogue change is a copy, and only its writer knows that it is one of a set.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT backdate(%s)", [since])
 
 
-# Whose it was at an instant: who writes of it late may find it with another client.
+# The client at an instant: a late writer may find the subscription with another client.
 CLIENT_THEN = """(
     SELECT client_id FROM services_ledgerentry
      WHERE subscription_id = {subscription}.id AND effective_at <= {at}
      ORDER BY effective_at DESC, id DESC LIMIT 1)"""
 
-# In the order of ids, which are spread over the whole index of the ledger otherwise.
+# In the order of ids, which would otherwise be spread over the whole index of the ledger.
 WITH_ENTRIES = """
 WITH moved AS (
     {update} RETURNING id, client_id, service_id, plan_id, price, price_state, locked_until,
@@ -67,8 +67,8 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until, sta
 """
 
 
-# What a change of the catalogue moves: one row for all of them (`MovedFollowers`). Ids of their
-# entries are drawn in the order of the subscriptions.
+# For rows that a change of the catalogue moves: one row for all of them (`MovedFollowers`). The ids
+# of their entries are drawn in the order of the subscriptions.
 MOVED = """
 WITH moved AS (
     {update} RETURNING id, service_id, plan_id
@@ -92,10 +92,10 @@ RETURNING number
 def write_price(rows: SubscriptionQuerySet, price: Decimal) -> int:
     """Write a price, and the ledger's entries of it, in one statement; return how many rows.
 
-    What `rows.update(price=price)` does, in half of the time: the trigger that writes the ledger
-    for everybody would compare each row with what it was. `rows` must be followers whose prices
-    differ from `price`, and the caller must hold the locks of their catalogue, for nobody else
-    compares them with the rule.
+    It does what `rows.update(price=price)` does, in half of the time: the trigger that writes the
+    ledger for everybody would compare each row with its old values. `rows` must be followers whose
+    prices differ from `price`, and the caller must hold the locks of their catalogue, because
+    nothing else compares them with the rule.
     """
     with ledger_origin(kept=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price))
@@ -105,7 +105,7 @@ def write_price(rows: SubscriptionQuerySet, price: Decimal) -> int:
 def move_price(
     rows: SubscriptionQuerySet, price: Decimal, change_id: int, effective_at: datetime | None = None
 ) -> int:
-    """The same for a change of the catalogue, from its instant on (now)."""
+    """Like `write_price`, for a change of the catalogue, from its instant on (now)."""
     with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price, MOVED))
         return sum(number for (number,) in cursor.fetchall())
@@ -114,7 +114,7 @@ def move_price(
 def price_sql(
     rows: SubscriptionQuerySet, price: Decimal, around: str = WITH_ENTRIES
 ) -> tuple[str, tuple[Any, ...]]:
-    """The statement of `write_price`; `around` it MOVED: that of `move_price`."""
+    """The statement of `write_price`, or with `around` MOVED that of `move_price`."""
     update: UpdateQuery = rows.query.chain(UpdateQuery)  # type: ignore[assignment]
     update.add_update_values({"price": price})
     sql, params = update.get_compiler(connection=connection).as_sql()

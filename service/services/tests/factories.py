@@ -1,4 +1,4 @@
-"""What tests are made of: one call makes one thing that is valid, and with it what it needs.
+"""Factories for tests: a call makes one valid record, together with all that it needs.
 
 Names are never used twice, so a test may call any of them as often as it likes. Prices are never
 given: the database knows them.
@@ -51,7 +51,7 @@ def a_subscription(
 
 
 def a_reader() -> APIClient:
-    """Somebody who may read the API. Who they are costs no query, so queries can be counted."""
+    """An API client that may read. Its authentication costs no query, so queries can be counted."""
     reader = APIClient()
     reader.force_authenticate(User(username="reader"))
     return reader

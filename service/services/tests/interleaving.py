@@ -16,7 +16,7 @@ import psycopg
 from conftest import until
 from django.db import connection
 
-# What a person types.
+# The statements that a person types.
 MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"
 CREATE = "INSERT INTO services_subscription (client_id, service_id, plan_id, comment) VALUES "
 
@@ -118,7 +118,7 @@ class Pause:
 
 @contextmanager
 def replaced(function: str, mutate: Callable[[str], str]) -> Iterator[None]:
-    """Another definition of a database function, for the length of a block."""
+    """Replace a database function by another definition, for the length of a block."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_get_functiondef(%s::regproc)", [function])
         original = cursor.fetchone()[0]

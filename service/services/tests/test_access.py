@@ -1,4 +1,4 @@
-"""Who may read, and that every refusal is JSON that says why."""
+"""The right to read; and every refusal is JSON that says why."""
 
 import json
 from datetime import timedelta

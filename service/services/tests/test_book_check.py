@@ -1,4 +1,4 @@
-"""The book check: finds what went around the triggers, mends it, and raises no false alarm."""
+"""The book check: finds what bypassed the triggers, fixes it, and raises no false alarm."""
 
 import json
 import random
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @contextmanager
 def triggers_off():
-    """What a restore does, or a hand in the database: writes that no trigger sees."""
+    """Writes that no trigger sees, like those of a restore, or by hand in the database."""
     with connection.cursor() as cursor:
         # The table's owner may do this; session_replication_role is for superusers.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -211,7 +211,7 @@ class TestRepair:
             Subscription.objects.filter(external_id__endswith="4").delete()
         code, printed = check_book("--repair")
         assert code == 0
-        assert "Mended 30 prices and" in printed
+        assert "Fixed 30 prices and" in printed
         assert not book_check.check().differs
 
     def test_appends_to_the_ledger_what_the_rows_say(self):

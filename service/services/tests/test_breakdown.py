@@ -311,7 +311,7 @@ class TestNumberOfClients:
 
 class TestOrder:
     def in_order(self, kind, order):
-        """What Django makes of it."""
+        """The expected rows, computed by Django."""
         name = order.removeprefix("-")
         model = {"client": Client, "service": Service, "plan": Plan}[kind]
         each = model.objects.annotate(

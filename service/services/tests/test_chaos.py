@@ -1,7 +1,8 @@
 """Two real workers, a real broker, and everything that is killed under them.
 
 Short bursts of edits, a fault, then the workers drain and the book is checked: long hot runs heal
-themselves and would prove nothing. What beat sends every two seconds the test sends itself.
+themselves and would prove nothing. The test itself sends the messages that beat sends every two
+seconds.
 """
 
 import random
@@ -121,7 +122,7 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
             service.full_price = 1000 + number
             service.save()
             took = time.monotonic() - began
-            # In the database it stands already, with the work that follows.
+            # It is in the database already, with the work that follows.
             assert Service.objects.get(pk=service.pk).full_price == 1000 + number
             assert Repricing.objects.filter(new_value=1000 + number).exists()
         finally:
@@ -145,7 +146,7 @@ def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_work
     [worker] = start_workers(1)
     subscription = Subscription.objects.first()
     with a_person() as person:
-        # Holds the task up for as long as the test wants.
+        # Holds the task up for as long as the test needs.
         person.execute(
             "UPDATE services_service SET full_price = 2000 WHERE id = %s",
             [subscription.service_id],

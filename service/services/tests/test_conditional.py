@@ -158,7 +158,7 @@ class TestETag:
 
     def test_is_not_given_where_it_could_not_hold(self):
         subscription = a_book(12).first()
-        # The clock moves what has ended; a browser's page says who is logged in.
+        # With the clock other subscriptions have ended; a browser's page says who is logged in.
         assert "ETag" not in ask(URL + "&state=active")
         assert "ETag" not in ask(URL, Accept="text/html")
         assert "ETag" not in ask("/api/totals/?state=active")

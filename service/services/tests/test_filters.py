@@ -1,4 +1,4 @@
-"""What a query string may say, and what it is told when it says something else."""
+"""The values that a query string may have, and the errors for others."""
 
 import base64
 import re
@@ -34,7 +34,7 @@ from services.views.paging import cursor_of
 
 BIGGEST = 2**63 - 1
 
-# Of each filter a value as an address has it, and the value as JSON keeps it.
+# For each filter a value as in a URL, and the value as JSON keeps it.
 EXAMPLES = {
     "service": ("1", 1),
     "plan": ("02", 2),
@@ -60,7 +60,7 @@ EXAMPLES = {
 
 
 class TestVocabulary:
-    """One list of names, for query strings, JSON and changes of a set of subscriptions."""
+    """The same list of names for query strings, JSON and changes of a set of subscriptions."""
 
     @pytest.mark.parametrize("name", EXAMPLES)
     def test_means_the_same_in_an_address_and_in_json(self, name):
@@ -74,7 +74,8 @@ class TestVocabulary:
 
         assert wanted == BookFilter.of(values)
         assert wanted.kept() == {**values, name: kept}
-        # What a change of a set has kept is read again later, and stands in its fingerprint.
+        # The filter that a change of a set keeps is read again later, and is part of its
+        # fingerprint.
         assert BookFilter.of(wanted.kept()).kept() == wanted.kept()
         if name in filters.LASTING:
             assert row_filter(values) == wanted.kept()
@@ -296,7 +297,7 @@ class TestSearch:
         subscription.client.save()
         sql, params = pages.statement(access_path(BookFilter(q="ромашка")), None, 100)
         with connection.cursor() as cursor:
-            # What vacuum does: entries that wait to be put in order make the index dear.
+            # As vacuum does: entries that wait to be put in order make the index expensive.
             cursor.execute("SELECT gin_clean_pending_list('client_name_trigrams')")
             cursor.execute("ANALYZE clients_client, services_service")
             cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {sql}", params)
@@ -305,7 +306,7 @@ class TestSearch:
         assert "Seq Scan on clients_client" not in plan
 
 
-# What is refused, with the parameter that the answer names and a word of its mend.
+# Refused queries, each with the parameter that the answer names and a word of its fix.
 REFUSED = [
     ("servise=1", "servise", "service, plan, plan_type"),
     ("service=1&service=2", "service", "once"),

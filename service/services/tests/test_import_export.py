@@ -84,7 +84,7 @@ def read(content: bytes | list[dict[str, str]], update: bool = False) -> Importe
 
 
 def problems(content: bytes | list[dict[str, str]], update: bool = False) -> list[Problem]:
-    """What is wrong with a file; and nothing of it is in the book."""
+    """The problems of a file, of which nothing was written to the book."""
     before = everything(), version()
     with pytest.raises(BadBook) as bad, transaction.atomic():
         read(content, update)
@@ -272,7 +272,7 @@ class TestReadingAgain:
 
 
 class TestDifferences:
-    """What differs from the book is refused, naming both, or written with `update`."""
+    """A difference from the book is refused, naming both values, or written with `update`."""
 
     def test_a_list_price(self):
         read(lines({}, {"service": "DSL"}))
@@ -345,7 +345,7 @@ class TestDifferences:
 
 
 class TestBadFile:
-    """Each gets a message with its line, column, value and the mend; and nothing is written."""
+    """Each error has a message with its line, column, value and the fix; and nothing is written."""
 
     @pytest.mark.parametrize(
         ("column", "value", "reason"),
@@ -476,7 +476,7 @@ class TestBadFile:
 
 
 class TestOfTheApi:
-    """What the API streams can be read, and is known not to be whole if it isn't."""
+    """The API's stream can be imported, and is recognised as incomplete if it is."""
 
     def streamed(self) -> list[bytes]:
         a_book(subscriptions=8)
@@ -679,7 +679,7 @@ class TestBesideWriters:
         file = tmp_path / "book.csv"
         with (
             connection.execute_wrapper(write_meanwhile),
-            pytest.raises(CommandError, match="of no one moment") as error,
+            pytest.raises(CommandError, match="several moments") as error,
         ):
             call_command("export_book", file, stderr=io.StringIO())
         assert error.value.returncode == 1

@@ -1,7 +1,7 @@
-"""What was known at an instant (`known_at`): what was answered then is answered ever since.
+"""Answers by what was known at an instant (`known_at`): they stay as they were then.
 
-A book says at each instant what it says, of the past and of the future; then somebody writes
-something. Asked later by what was known at that instant, it says the same again.
+At each instant a book gives its answers about the past and the future; then somebody writes
+something. Asked later by what was known at that instant, it gives the same answers again.
 """
 
 from dataclasses import asdict
@@ -24,7 +24,7 @@ from services.tests.factories import a_client, a_plan, a_service, a_subscription
 
 MINUTE = timedelta(minutes=1)
 REASON = "a deal"
-# Of which instants the book is asked, in minutes of its story.
+# The instants that the book is asked about, in minutes of its story.
 ASKED = (-5, 2.5, 7.5, 100)
 
 
@@ -227,7 +227,7 @@ def workers_come(book):
     drained()
 
 
-# Each changes what is answered of some instant, but time and workers, of whom nobody hears.
+# Each of these changes the answer for some instant; time and workers change none.
 FACTS = [
     [another_comes],
     [another_comes_with_a_past],
@@ -324,7 +324,7 @@ def test_a_page_goes_on_with_what_was_known(book):
 
 
 class TestEntriesWithoutAPeriod:
-    """Of the time before entries had one."""
+    """Entries from the time before entries had a period."""
 
     @pytest.fixture
     def old(self, book):

@@ -16,7 +16,7 @@ from services.tests.factories import a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
 
 URL = reverse("subscription-list")
-# What a user of the database sees of others who may not read their statistics.
+# The view of other sessions for a database user who may not read their statistics.
 HIDDEN = """
 (SELECT pid, datname, NULL::timestamptz AS backend_start, xact_start, backend_type
    FROM pg_stat_activity WHERE false)
@@ -118,7 +118,9 @@ class TestAPI:
         assert answer.status_code == 400
 
     def test_waits_for_those_who_are_writing(self, told):
-        """Who began to write before the instant may still record something before it."""
+        """A transaction that began to write before the instant may still record something before
+        it.
+        """
         with a_person() as person:
             begun = clock()
             person.execute(

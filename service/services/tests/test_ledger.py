@@ -52,14 +52,14 @@ def read(statement: tuple) -> dict[int, tuple]:
 
 
 def the_book() -> dict[int, tuple]:
-    """Who pays, and what, though no worker has come."""
+    """The prices of the active subscriptions, though no worker has come."""
     columns = ("client_id", "service_id", "plan_id", "price", "price_state", "locked_until")
     paying = Subscription.objects.in_force().active()
     return {row[0]: row[1:] for row in paying.values_list("id", *columns)}
 
 
 def edit(service: Service, full_price: int | str, author: str = "") -> None:
-    """A new list price, by an author; whoever applies it comes later."""
+    """Set a new list price, by an author; a worker applies it later."""
     with repricing.catalogue_edit(author):
         Service.objects.filter(pk=service.pk).update(full_price=full_price)
 
@@ -78,7 +78,7 @@ def nodes(statement: tuple) -> list[dict]:
     return list(walk(plan[0]["Plan"]))
 
 
-# Of those who were deleted, and of those who were opened again: few, of few.
+# Indexes of deleted subscriptions, and of those opened again: both are few.
 OF_PERIODS = {"ledger_left", "ledger_unpaid"}
 
 
@@ -142,7 +142,7 @@ class TestHistory:
 
 
 class AWriter:
-    """Writes what comes to its mind, by every path there is."""
+    """Writes at random, by every path there is."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -281,7 +281,7 @@ class TestAsOf:
                 [subscription.pk],
             )
         time.sleep(0.1)
-        # Between the end of the lock and the worker that comes to release it.
+        # This comes between the end of the lock and the worker that releases it.
         Subscription.objects.filter(pk=subscription.pk).update(client=a_client())
         repricing.reprice()
 
@@ -678,7 +678,7 @@ def all_ids() -> list[int]:
 @pytest.mark.django_db(transaction=True)
 class TestFeed:
     def out_of_order(self, poller) -> tuple[int, int]:
-        """Of two transactions the one that wrote first commits last; polled at every moment."""
+        """The first of two transactions to write commits last; it is polled at every moment."""
         early, late = a_subscription(), a_subscription()
         until(lambda: poller.poll() or len(poller.seen) == 2)
         with a_person() as slow, a_person() as quick:
@@ -776,7 +776,7 @@ class TestFeed:
 
         assert sorted(poller.seen) == all_ids()
         assert len(poller.seen) == len(set(poller.seen))
-        # Of each subscription in the order of its writing: the last one seen is the state.
+        # Entries of a subscription come in the order of writing: the last one seen is the state.
         place = {id: number for number, id in enumerate(poller.seen)}
         for subscription in subscriptions:
             ids = [entry["id"] for entry in ledger.history(subscription.pk)]

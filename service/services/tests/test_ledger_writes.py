@@ -1,4 +1,4 @@
-"""The ledger: whoever writes, its last entry of a subscription is what the row says."""
+"""The ledger: its last entry of a subscription is what the row says, whoever writes."""
 
 import io
 import time
@@ -30,7 +30,7 @@ FIELDS = ("price", "price_state", "locked_until", "client_id", "service_id", "pl
 
 
 def last_words():
-    """Of each subscription that the ledger knows, what its last entry says."""
+    """The last entry of each subscription that the ledger knows."""
     last = WholeLedger.objects.order_by("subscription_id", "-id").distinct("subscription_id")
     return {entry.subscription_id: tuple(getattr(entry, name) for name in FIELDS) for entry in last}
 
@@ -42,13 +42,13 @@ def folds():
 
 
 def entries(subscription, *fields):
-    """Of its entries, the first one first, these fields."""
+    """These fields of a subscription's entries, the first one first."""
     written = WholeLedger.objects.filter(subscription_id=subscription.pk).order_by("id")
     return list(written.values_list(*fields, flat=len(fields) == 1))
 
 
 def prices(subscription):
-    """What entries say of its price; those of a start or an end repeat it."""
+    """The prices of a subscription's entries, but for those of a start or an end."""
     written = WholeLedger.objects.filter(subscription_id=subscription.pk, period_only=False)
     return list(written.order_by("id").values_list("price", flat=True))
 
@@ -58,7 +58,7 @@ def last_entry(subscription):
 
 
 def price_at(subscription, instant):
-    """What it paid then: of the entries in force by then the one that was recorded last."""
+    """The price that it paid then: that of the last recorded entry in force by then."""
     known = WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
     return known.latest("id").price
 
@@ -507,7 +507,7 @@ class TestSeveralEditsThatFellDue:
         assert prices(subscription) == [100, 200, 300]
 
     def test_know_an_edit_by_its_entry(self, subscription):
-        """Without it, who was moved by itself would get an entry of the first edit once more."""
+        """Without it, a row moved by itself would get an entry of the first edit once more."""
         edit_service(subscription.service, 200)
         repricing.reprice_one(subscription.pk)
         edit_service(subscription.service, 300)

@@ -156,7 +156,7 @@ def large_book(empty_files_of_the_class):
 
 @pytest.fixture(scope="class")
 def last(large_book):
-    """Of a service and a plan whose rows are the last tenth of the book."""
+    """A subscription of a service and a plan whose rows are the last tenth of the book."""
     last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
     Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
     last.refresh_from_db()
@@ -170,7 +170,7 @@ def second_half(large_book):
 
 
 class Plans:
-    """What PostgreSQL does for a page, at a size at which it has a choice."""
+    """The plans of PostgreSQL for a page, in a book so large that it has a choice."""
 
     def nodes(self, book_filter, cursor, size=100, ordering=BY_ID):
         """The nodes of the plan that read the subscriptions, and how many rows each has read.
@@ -497,12 +497,13 @@ class TestOrdering:
 
     @pytest.mark.parametrize("order", ["id", "-id", "started_at", "-started_at"])
     def test_repeats_and_skips_nothing_while_prices_and_names_move(self, order):
-        """What docs/reads.md promises of these orders, and of no other."""
+        """As docs/reads.md promises for these orders, and for no other."""
         book, ordering = a_tied_book(), ORDERINGS[order]
         expected = self.whole(BookFilter(), ordering)
 
         def meanwhile(seen):
-            # One that was shown goes behind all others by price and name, another before them.
+            # A row that was shown goes behind all others by price and name, another row before
+            # them.
             for row, price, name in ((book.get(pk=seen[0]), 99, "Я"), (book.last(), 1, "A")):
                 Subscription.objects.filter(pk=row.pk).update(price_state="negotiated", price=price)
                 Client.objects.filter(pk=row.client_id).update(company_name=name)

@@ -36,7 +36,7 @@ def totals():
 
 
 def write_sql(instance, column, value):
-    """What psql would write: values that Django's fields don't let through."""
+    """Write as psql would, with values that Django's fields don't accept."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {instance._meta.db_table} SET {column} = %s WHERE id = %s",
@@ -267,7 +267,9 @@ class TestSave:
 
 @pytest.mark.django_db
 class TestSubscriptionPrice:
-    """Right when it becomes visible, whoever writes (the triggers of 0002_price_rule)."""
+    """The price is right when a row becomes visible, whoever writes (the triggers of
+    0002_price_rule).
+    """
 
     @pytest.fixture
     def client(self):

@@ -1,4 +1,4 @@
-"""A row for each chunk of followers stands for an entry each, wherever entries are read."""
+"""A row for a chunk of followers stands for an entry of each, wherever entries are read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def service() -> Service:
 
 
 def edit(service: Service, price: int) -> int:
-    """A list price that moves, and whom it moves; the change."""
+    """Edit a list price and move its followers; return the change."""
     Service.objects.filter(pk=service.pk).update(full_price=price)
     repricing.reprice()
     return PriceChange.objects.filter(service_id=service.pk).latest("pk").pk
@@ -161,7 +161,7 @@ class TestAnotherChange:
     def test_that_comes_while_a_set_is_paused_is_told_again_upon_the_set(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that the last entry by the instants is how the row stands."""
+        """So the last entry by the instants agrees with the row."""
         row = a_subscription(service=service)
         monkeypatch.setattr(chunks, "AT_ONCE", 0)
         change = approved(planned(kind="set", adjustment="add", operand=5), "current")
@@ -228,7 +228,7 @@ class TestAnotherChange:
 def test_who_was_let_go_and_moved_since_is_kept_again_whoever_came_when(
     service: Service, late: bool
 ) -> None:
-    """Of several that are due at once each has an entry; what a follower pays is no word on it."""
+    """Each of several changes due at once has an entry; a follower's price does not show it."""
     row = a_subscription(service=service)
     change = applied(
         planned(kind="list_price", service=service.pk, new_value=150, for_new_only=True)
@@ -264,7 +264,9 @@ def test_who_is_moved_by_another_change_since_a_preview_has_drifted(service: Ser
 
 
 class TestWhoHasMovedSince:
-    """To another client, service or plan, or is gone: the entry says what was so when it moved."""
+    """A row that moved to another client, service or plan, or was deleted: its entry stays as it
+    was.
+    """
 
     def test_its_entry_stays_what_it_was(self, service: Service) -> None:
         row = a_subscription(service=service)

@@ -1,6 +1,6 @@
 """A total as of then, from a point and the facts after it, is the sum of the rows as of then.
 
-Whatever is said of the past once the points are made, by whom and in whatever transaction.
+This holds whatever is written about the past once the points are made, in any transaction.
 """
 
 from __future__ import annotations
@@ -532,7 +532,7 @@ def test_reads_no_more_of_the_ledger_than_the_page_and_what_came_since(empty_fil
 
 @pytest.mark.django_db(transaction=True)
 class TestOthers:
-    """Who is in the middle of a write while points are made."""
+    """Other transactions are in the middle of a write while points are made."""
 
     def test_what_is_recorded_and_not_committed_yet_is_after_the_last_point(self) -> None:
         rows = [a_subscription() for _ in range(6)]

@@ -1,4 +1,4 @@
-"""One subscription's price: locked, negotiated, or following the catalogue."""
+"""The price of one subscription: locked, negotiated, or following the catalogue."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -36,7 +36,7 @@ def state(subscription):
 
 
 def entries(subscription):
-    """What the ledger says of it: [(state, price)], the first entry first."""
+    """The ledger's entries of a subscription: [(state, price)], the first one first."""
     return list(
         WholeLedger.objects.filter(subscription_id=subscription.pk)
         .order_by("id")
@@ -49,7 +49,7 @@ def last_entry(subscription):
 
 
 def price_at(subscription, instant):
-    """What was paid then: of the entries in force by then the one that was recorded last."""
+    """The price that was paid then: that of the last recorded entry in force by then."""
     return (
         WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=instant)
         .latest("id")
@@ -324,7 +324,7 @@ class TestALockThatEnds:
             (edited, 300),
         ]
         assert state(subscription) == ("follows", 300)
-        # And the worker who comes for that edit finds nothing left to say.
+        # The worker that comes for that edit finds nothing left to write.
         assert reprice() == 0
         assert len(entries(subscription)) == known + 2
 

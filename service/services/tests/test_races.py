@@ -1,8 +1,8 @@
 """Every race about prices that is known, each played by two real connections.
 
 The order is the test's: a call is held at a chosen place, or waits for a lock, and the database
-says so. Next to each race stands the same play with its protection taken out, and it ends wrong:
-that is the proof that the test would notice.
+says so. Next to each race is the same play without its protection, and it ends wrong: this proves
+that the test would notice.
 """
 
 import math
@@ -67,8 +67,8 @@ def not_one_after_the_other(patch):
 
 
 def only_the_last_edit(patch):
-    """Of several edits that are due a worker knows the last one; rows that have its price already
-    are not locked, as they are to write an entry for each edit.
+    """A worker knows only the last of several due edits; rows that have its price already are not
+    locked, as they would be to write an entry for each edit.
     """
     patch.setattr(followers, "_events", lambda service_id, plan_id: [])
 
@@ -227,7 +227,7 @@ class TestAWriterBesideAPriceEdit:
 
 class TestAServerWithAnotherDefault:
     def test_has_the_locks_work_all_the_same(self):
-        """What is read after a lock is the newest catalogue in READ COMMITTED alone."""
+        """Only READ COMMITTED reads the newest catalogue after a lock."""
         database = connection.ops.quote_name(connection.settings_dict["NAME"])
         setting = f"ALTER DATABASE {database} {{}} default_transaction_isolation"
         with connection.cursor() as cursor:
@@ -362,7 +362,9 @@ class TestAnEditorWhoseTransactionStaysOpen:
 
 
 class TestAPersonAndAWorkerWhoWaitForEachOther:
-    """He has written a subscription and wants the service; a chunk holds it and wants the row."""
+    """The person has written a subscription and waits for the service; a chunk holds it and waits
+    for the row.
+    """
 
     def victim(self, service, subscription, work):
         with a_person() as editor, a_person() as person:
@@ -590,7 +592,7 @@ class TestAPriceEditUnderLoad:
     def created_beside_an_edit(self, service, plan, edits, give_up=20.0):
         """How many are created while one edit waits, at most; inf: it gave up.
 
-        Of the eight who create, each holds its transaction for a tenth of a second.
+        Each of the eight creators holds its transaction for a tenth of a second.
         """
         client = a_client()
         stop = threading.Event()

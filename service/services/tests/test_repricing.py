@@ -385,7 +385,7 @@ class TestSmallSteps:
         assert reprice() == 10
 
     def test_wait_at_the_end_for_a_counter_as_long_as_one_alone(self, book, monkeypatch):
-        """What another worker holds until its COMMIT is on the disk: that may take 10 ms."""
+        """Another worker holds it until its COMMIT is on the disk, which may take 10 ms."""
         monkeypatch.setattr(locks, "LOCK_TIMEOUT", "60s")
         with a_person() as person:
             person.execute("SELECT FROM services_repricing FOR NO KEY UPDATE")
@@ -418,7 +418,7 @@ class TestSmallSteps:
         assert reprice() == 10
 
     def test_part_when_one_of_them_fails_at_the_commit(self, book, monkeypatch):
-        """Whose row it is the error does not say."""
+        """The error does not say whose row it is."""
         refused = RepricingStep.objects.order_by("pk")[2]
         rows = Subscription.objects.filter(service=refused.service_id, plan=refused.plan_id)
         refused_id = rows.order_by("pk")[1].pk
@@ -554,7 +554,7 @@ class TestStamp:
 
 
 class TestQueryBudget:
-    """What a worker asks of the database. BEGIN and COMMIT are not counted."""
+    """The number of a worker's queries. BEGIN and COMMIT are not counted."""
 
     def queries(self, call):
         with CaptureQueriesContext(connection) as queries:

@@ -1,4 +1,4 @@
-"""What is said of the price of one that has ended is its own: no rule moves it, no worker does."""
+"""A price written for an ended subscription is its own: no rule and no worker moves it."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class TestDocs:
 
 @functools.cache
 def schema():
-    """What the API says of itself, asked once: it is made of all the code anew at each request."""
+    """The API's schema, requested once, because each request makes it anew from all the code."""
     return schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
 
 
@@ -175,7 +175,8 @@ class TestAnswers:
         ask()
 
         if mode == GenerationMode.POSITIVE:
-            # One: an instant of one's own is often one that knew nothing of it, or has yet to come.
+            # A single success is enough: a random instant is often one that knew nothing, or is to
+            # come.
             assert statuses[200] > 0
         else:
             assert statuses[200] < statuses.total()

@@ -244,7 +244,7 @@ class TestHowItSends:
         assert len(queries) == 3
 
     def test_in_memory_that_does_not_grow(self, monkeypatch):
-        """Nor is there a text of a chunk while the next one is fetched."""
+        """The text of a chunk is not kept while the next one is fetched."""
         monkeypatch.setattr(chunks, "CHUNK", 2_000)
         peaks = []
         for rows in (2_500, 17_500):

@@ -15,8 +15,8 @@ from services import tasks
 from services.models import Repricing, Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
 
-# What a request may lose to a broker that doesn't answer, beside whatever else the machine does;
-# without our limits it would lose more, as the last test here shows.
+# The seconds that a request may lose to a broker that doesn't answer, on a busy machine; without
+# our limits it would lose more, as the last test here shows.
 PATIENCE = 1.5
 
 
@@ -210,7 +210,7 @@ class TestWorker:
         service.save()
         sweep_until(lambda: not Subscription.objects.mispriced().exists())
 
-        # Its session is gone, as after a restart of the database: the next task takes a new one.
+        # Its session has ended, as after a restart of the database: the next task takes a new one.
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"

@@ -218,7 +218,7 @@ class TestCache:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {VERSION} FROM services_subtotal")
             before = cursor.fetchone()
-            # What dropping the table, restoring it and emptying it have in common: another file.
+            # Dropping the table, restoring it and emptying it all give it another file.
             cursor.execute("TRUNCATE services_subtotal")
             cursor.execute("INSERT INTO services_subtotal (changes) VALUES (1)")
             cursor.execute(f"SELECT {VERSION} FROM services_subtotal")
@@ -254,7 +254,7 @@ class TestTransactionThatHasWritten:
         assert total_amount(book_filter) == summed(book_filter)
 
     def test_does_not_read_the_cache(self, cached_filter):
-        """Its version is another's by the time, for the other's book."""
+        """By then another transaction's book has its version."""
         first, *_, last = book = a_book(30, clients=2)
         book_filter = cached_filter(first)
 

@@ -1,4 +1,4 @@
-"""No figure of what is paid contains who is not active: before a start, after an end, and at it.
+"""No paid figure includes an inactive subscription: before a start, after an end, or at it.
 
 Starts and ends pass here with no write and no worker; then workers come, and nothing is different.
 """
@@ -145,7 +145,7 @@ def get_all(url: str | None) -> list[dict[str, Any]]:
 
 
 def a_row_of_each() -> dict[str, Subscription]:
-    """Of one client, service and plan: ended, active, ending in an hour, upcoming, and a period."""
+    """Rows of one client, service and plan: ended, active, ending, upcoming, and a period."""
     client, phone, plan, now = a_client(), a_service(50), a_plan(), book_clock()
     dates: dict[str, dict[str, datetime]] = {
         "ended": {"started_at": now - 300 * DAY, "ended_at": now - 100 * DAY},
@@ -269,7 +269,7 @@ class TestAnInstantThatPasses:
 
 @pytest.mark.django_db(transaction=True)
 class TestVersion:
-    """What was told before a start or an end is not confirmed after it."""
+    """An answer from before a start or an end is not confirmed after it."""
 
     def paths(self, row: Subscription) -> list[str]:
         return [
@@ -364,7 +364,7 @@ class TestAStatementThatBeganBeforeItsSnapshot:
 
 
 class TestLateCopies:
-    """A list price that nobody has copied, a lock that has ended: of who pays, and of no other."""
+    """A list price not copied yet, a lock that has ended: only for subscriptions that pay."""
 
     def test_are_put_right_for_who_pays(self, moved_clock):
         rows = a_row_of_each()

@@ -1,11 +1,11 @@
 """The whole filtered book as text, by keyset chunks: constant memory, and no long snapshot.
 
-Who calls it: `streaming`, which answers the API with it, and `book_export`, which writes a file.
+`streaming` answers the API with it, and `exporting` writes a file with it.
 
 Each chunk is one statement, hence its own snapshot: a long one would keep dead rows alive and
 quadruple the cost of a repricing that runs beside it (docs/decisions/0003). PostgreSQL writes the
-text, for three fifths of the CPU that it takes to fetch the rows and encode them here, and sums
-up in the same pass. (`COPY` of a chunk costs the same, but can't say what it has copied.)
+text, which takes three fifths of the CPU of fetching the rows and encoding them here, and sums up
+in the same pass. (`COPY` of a chunk costs the same, but can't say what it has copied.)
 
     the stretch: the next rows of the walk, found by an index, in the order of their ids
         → those of them that match → joined by primary key, client after client → a line each
@@ -39,16 +39,17 @@ from services.transfer.formats import Form, Written
 
 CHUNK = 4_000  # rows; up to 2 MB of text as a rule, and three times that while it is fetched
 
-# What the lines take from a subscription, and the filters too, but for those that lead the walk.
+# The columns that the lines need, and the filters too, except for those that lead the walk.
 COLUMNS = (*walks.COLUMNS, "stamp")
 
-# The stretch stands under the table's name, so that a filter that Django wrote for the table picks
-# from the stretch. MATERIALIZED: its rows are counted, whether they match or not.
+# The stretch has the table's name, so that a filter that Django wrote for the table selects from
+# the stretch. MATERIALIZED: its rows are counted, whether they match or not.
 #
-# Of a big book most of the work is to find a client and a login for each row: they lie all over
-# tables and indexes that no processor's cache holds. In the order of the clients one lies near the
-# last, the nearer the more rows there are: for a million of 200,000 clients PostgreSQL took 11 s
-# of CPU in chunks of 2,000 as they come, 8.4 in chunks of 4,000 in that order. (`COPY`: 4.5.)
+# In a big book most of the work is to find a client and a login for each row: they are spread over
+# tables and indexes that no processor's cache holds. In the order of the clients each one is near
+# the one before, the nearer the more rows there are: for a million rows of 200,000 clients
+# PostgreSQL took 11 s of CPU in chunks of 2,000 without order, 8.4 s in chunks of 4,000 in that
+# order. (`COPY`: 4.5 s.)
 STATEMENT = """
 WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
      subscription ({columns}) AS ({matching}),
@@ -81,10 +82,10 @@ class Chunk(NamedTuple):
 
 
 class Walk:
-    """The lines of all that match, by their ids: iterate once, for a text a chunk.
+    """The lines of all that match, in the order of ids: iterate once, for one text a chunk.
 
-    One query a chunk. `version` is that of the newest chunk, `changed` whether it differs from
-    the first one's; versions only move on, so with the last chunk that speaks for all of them.
+    One query a chunk. `version` is that of the newest chunk, `changed` whether it differs from the
+    first one's; versions never come back, so after the last chunk this holds for all of them.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
 
 
 def _split(book_filter: BookFilter) -> tuple[BookFilter, BookFilter]:
-    """What an index finds, and what is looked for in a stretch; without `pending`.
+    """The filters that an index serves, and those checked within a stretch; without `pending`.
 
     A filter without an index may match nothing in millions of rows: as part of the walk it would
     read them all in one statement.
@@ -162,7 +163,7 @@ def _split(book_filter: BookFilter) -> tuple[BookFilter, BookFilter]:
 
 
 class _AsBytes(Loader):
-    """Text as it came: decoded and encoded again it would take several times the memory."""
+    """Keeps text as bytes: decoded and encoded again it would take several times the memory."""
 
     def load(self, data: bytes | bytearray | memoryview) -> bytes:
         return bytes(data)
@@ -173,7 +174,7 @@ def _read(sql: SQL) -> Chunk:
         cursor.cursor.adapters.register_loader("text", _AsBytes)
         cursor.execute(*sql)
         version, *rest = cursor.fetchone()
-    # As at the end of a request: back to the pool, or kept until CONN_MAX_AGE.
+    # As at the end of a request: the connection goes to the pool, or is kept until CONN_MAX_AGE.
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
     return Chunk(version.decode(), *rest)

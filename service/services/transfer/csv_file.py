@@ -1,6 +1,6 @@
-"""The file of a book: CSV, a line for each subscription, and what may stand in each column.
+"""The file of a book: CSV, a line for each subscription, and the values allowed in each column.
 
-Who reads and writes it: `book_import`, `book_export`. docs/data.md describes it for people.
+`importing` reads it, and `exporting` writes it. docs/data.md describes it for people.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ LINE_LIMIT = 65_536
 
 UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
 PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
-# What we write, what PostgreSQL writes, and a date. Python would take weeks and bare digits too.
+# As we write it, as PostgreSQL writes it, and a date. Python would accept weeks and bare digits
+# too.
 MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
@@ -39,7 +40,7 @@ PERCENT = re.compile(r"[0-9]{1,2}|100")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong at one place of a file, and what would be right. Lines count from 1."""
+    """An error at one place of a file, and what would be right. Lines count from 1."""
 
     line: int
     column: str
@@ -76,7 +77,7 @@ class BadBook(Exception):
         return "\n".join(lines)
 
 
-# --- What may stand in a column: each returns what PostgreSQL takes, or says what is allowed ----
+# --- Values of a column: each parser returns what PostgreSQL takes, or says what is allowed -----
 
 
 def text(length: int, required: bool = True) -> Callable[[str], str]:
@@ -171,10 +172,10 @@ COLUMNS = {
     "stamp": Column("text", text(50, required=False), required=False),
     "price": Column("numeric(12, 2)", or_empty(price), required=False),
 }
-# Where an empty cell means that there is none; elsewhere it is an empty text.
+# Columns where an empty cell means that there is no value; elsewhere it is an empty text.
 NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
 
-# The last line of what the API sends (formats.py), which may break off. Files do without.
+# The last line of what the API sends (formats.py), which may break off. Files have none.
 END = re.compile(
     r"# end: version=\S+ changed=(?:true|false) count=([0-9]+) total_amount=\S+"
     r"(?: paid_count=[0-9]+ paid_amount=\S+)?"  # not of an earlier release
@@ -193,8 +194,8 @@ def end_line(version: str, changed: bool, total: Total, paid: Total) -> bytes:
 class BookFile:
     """A CSV file being read: `columns` after `open`, then `rows` once.
 
-    `line` is the last line that was read. What is wrong with single values goes into `problems`
-    and reading goes on; after what makes the rest unreadable it stops and raises `BadBook`.
+    `line` is the last line that was read. An error in a single value goes into `problems`, and
+    reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
     """
 
     def __init__(self, file: BufferedIOBase) -> None:

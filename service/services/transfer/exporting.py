@@ -1,4 +1,4 @@
-"""Writing the book to a file that `import_book` reads: an empty book becomes equal to this one.
+"""Writes the book to a file with which `import_book` makes an empty book equal to this one.
 
 The lines are those of `chunks`, which the API sends too.
 """
@@ -22,11 +22,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. `moved`: the book changed meanwhile, so the file is of no one moment."""
+    """The result of an export. `moved`: the book changed meanwhile, so the file is not of one
+    moment.
+    """
 
     subscriptions: int
     moved: bool
-    unnamed_clients: int  # clients of no e-mail, or of one that they share
+    unnamed_clients: int  # clients without an e-mail, or with one that they share
     left_out: dict[str, int]  # clients, services and plans without a subscription
 
 
@@ -58,8 +60,8 @@ def export_book(
 ) -> Exported:
     """Write every subscription to `file`, as CSV in UTF-8, in the order of their ids.
 
-    `consistent` takes one snapshot for all of it: exact beside writers, at the price of vacuum
-    and HOT while it lasts. Without it, `moved` tells whether the book changed on the way.
+    `consistent` takes one snapshot for all of it: exact in spite of writers, but it costs vacuum
+    and HOT while it lasts. Without it, `moved` tells whether the book changed meanwhile.
     """
     if consistent:
         with transaction.atomic(), connection.cursor() as cursor:

@@ -1,7 +1,7 @@
 """The book as text, a line for each subscription: JSON as the list has it, or the file's CSV.
 
-PostgreSQL writes the lines, so what is here is SQL: expressions of a statement that has the
-relations `subscription`, `client`, `login`, `service` and `plan`. Who calls it: `chunks`.
+PostgreSQL writes the lines, so this module has SQL: expressions of a statement of `chunks` that has
+the relations `subscription`, `client`, `login`, `service` and `plan`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BROKEN = "This text is not complete: ask for it again."
 
 @dataclass(frozen=True)
 class Written:
-    """What a text holds, once it is complete. `changed`: the book moved while it was written."""
+    """The figures of a complete text. `changed`: the book changed while it was written."""
 
     version: str
     changed: bool
     total: Total
-    paid: Total  # of it, by those who had begun and had not ended
+    paid: Total  # the part paid by those that had begun and had not ended
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Form:
     media_type: str
     header: bytes
     line: str
-    end: Callable[[Written], bytes]  # the last line: a text that may break off is not whole without
-    broken: bytes  # the line in its place, where it broke off
+    end: Callable[[Written], bytes]  # the last line, without which a text is incomplete
+    broken: bytes  # the line in its place, if the text broke off
 
 
 def _line(*parts: str) -> str:
@@ -71,7 +71,7 @@ def _object(members: dict[str, Any]) -> list[str]:
     return [*parts, "'}'"]
 
 
-# The same as `listing._subscription`; a test compares the bytes.
+# The same as `pages.row_of_api`; a test compares the bytes.
 OBJECT = {
     "id": "subscription.id",
     "plan_id": "subscription.plan_id",

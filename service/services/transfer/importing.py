@@ -1,16 +1,16 @@
-"""Reading a file of subscriptions into the book: all of it, or nothing.
+"""Reads a file of subscriptions into the book: all of it, or nothing.
 
-Who calls it: the command `import_book`, and the demo. What flows through it:
+The command `import_book` and the demo call it. Its steps:
 
     file → COPY into the temporary table `incoming` (each value was checked on the way)
          → checked against itself → compared with the book → written, set by set
 
-Known by: a client by its e-mail (in any case), a service by its name, a plan by type and discount,
-a subscription by (source, external_id). One without these is known by client, service and start;
-of several alike the first is the first, in the order of their other values.
+A client is known by its e-mail (in any case), a service by its name, a plan by type and discount, a
+subscription by (source, external_id). A subscription without these is known by client, service and
+start; several alike are matched in the order of their other values.
 
-What differs from the book is an error that names both, or is written with `update`. Nothing is
-deleted, and a file that was read already writes nothing: not even the book's version moves.
+A value that differs from the book is an error that names both, or is written with `update`. Nothing
+is deleted, and reading a file again writes nothing: not even the book's version changes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ Progress = Callable[[str, int, int | None], None]  # what is done, rows done, ro
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file has brought. `total` is the whole book's, after it; `paid` of it is paid."""
+    """The result of an import. `total` is the whole book's, after it; `paid` is its paid part."""
 
     subscriptions_new: int
     subscriptions_changed: int
@@ -102,7 +102,7 @@ def import_book(
     if imported.subscriptions_new:
         with connection.cursor() as cursor:
             # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or
-            # that there are none, where it came by before the commit.
+            # it assumes that there are none, if autovacuum came by before the commit.
             cursor.execute(
                 "ANALYZE services_subscription, services_service, services_plan,"
                 " services_ledgerentry, clients_client, auth_user"
@@ -225,7 +225,7 @@ class _Import:
         return int(self.cursor.rowcount)
 
     def _settle(self, differences: str, update: str) -> int:
-        """Write what differs from the book, if that was asked for; else it is a problem each."""
+        """Write what differs from the book, if that was asked for; else add each as a problem."""
         if not self.update:
             self._check(differences)
         elif self._number(f"SELECT count(*) FROM ({differences}) difference"):  # noqa: S608

@@ -31,8 +31,8 @@ INSERT INTO services_plan (plan_type, discount_percent)
 SELECT plan_type, discount_percent FROM incoming_plan ORDER BY line
 ON CONFLICT DO NOTHING
 """
-# All locks that the writes below will need, in the order that every writer keeps. What the
-# catalogue says is compared after it, and so stays true until the commit.
+# All locks that the writes below will need, in the order that every writer keeps. The catalogue is
+# compared after this, so the result stays true until the commit.
 LOCK_SERVICES = """
 SELECT lock_service(id, for_change)
   FROM (SELECT id, %s AND book.full_price <> incoming_service.full_price AS for_change
@@ -83,7 +83,7 @@ SELECT line, 'email', incoming_client.email,
  WHERE client_id IS NULL AND lower(login.email) <> key
 """
 MISSING_CLIENTS = "SELECT count(*) FROM incoming_client WHERE client_id IS NULL"
-# A password that nobody can have, as Django writes it.
+# An unusable password, as Django writes it.
 INSERT_LOGINS = """
 INSERT INTO auth_user (username, email, password, first_name, last_name,
                        is_superuser, is_staff, is_active, date_joined)

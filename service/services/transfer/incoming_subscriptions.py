@@ -123,15 +123,15 @@ ASSIGNMENTS = {
 
 
 def assignments(columns: list[str]) -> str:
-    """What UPDATE_SUBSCRIPTIONS writes of a file that has these columns."""
+    """The assignments of UPDATE_SUBSCRIPTIONS for a file that has these columns."""
     return "".join(
         f", {column} = {value}" for column, value in ASSIGNMENTS.items() if column in columns
     )
 
 
-# The rule's price is written here, so that the trigger that keeps the rule has nothing to mend.
-# In the order of the file: neighbours then have different services, and a repricing of one
-# finds room on every page (HOT).
+# The rule's price is written here, so that the trigger that keeps the rule has nothing to fix. In
+# the order of the file: neighbours then have different services, and a repricing of one finds room
+# on every page (HOT).
 INSERT_SUBSCRIPTIONS = """
 INSERT INTO services_subscription (client_id, service_id, plan_id, price, comment, stamp,
                                    source, external_id, started_at, ended_at)

@@ -1,10 +1,10 @@
 """The whole filtered book as an answer of the API: `GET /api/subscriptions/?format=csv` or ndjson.
 
-A reader knows which book it got, and whether all of it: the header `Book-Version` says the version
-of the first chunk, and the last line says that of the last one, whether they differ, how many
-lines there are and their sum. A text without that line is not complete. Servers show a break in
-different ways (granian ends the answer as if it were whole), so the line is what counts; another
-one in its place says that it broke off.
+A reader knows which book it got, and whether all of it: the header `Book-Version` has the version
+of the first chunk; the last line has that of the last one, whether the two differ, the number of
+lines and their sum. A text without that line is not complete. Servers show a break in different
+ways (granian ends the answer as if it were whole), so only the line counts; another line in its
+place says that the text broke off.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ONLY_OF_PAGES = ("as_of", "known_at", "ordering", "cursor", "page_size")
 
 
 class _Streamed(BaseRenderer):
-    """Stands for a form where DRF chooses; the answer itself goes through no renderer."""
+    """Represents a form when DRF chooses a renderer; the answer itself goes through none."""
 
 
 class CSVRenderer(_Streamed):
@@ -69,14 +69,14 @@ def is_wanted(request: Request) -> bool:
 
 
 def errors_are_json(request: Request) -> None:
-    """From here on the answer is an error, whatever form of the book was asked for."""
+    """Answer in JSON from here on, because it is an error, whatever form was asked for."""
     if is_wanted(request):
         request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = JSONRenderer.media_type
 
 
 def answer(request: Request) -> StreamingHttpResponse:
-    """The lines of all that match. What can be refused is, before the first byte.
+    """Stream the lines of all that match. Refusals come before the first byte.
 
     One query now, one for each further chunk while it is sent.
     """
@@ -107,25 +107,27 @@ def answer(request: Request) -> StreamingHttpResponse:
 class TooManyStreams(APIException):
     status_code = 503
     default_code = "too_many_streams"
-    default_detail = "As many are read already as may be at once; try again in a minute."
+    default_detail = (
+        "The most streams that are allowed at once are being read; try again in a minute."
+    )
     wait = 60  # becomes Retry-After
 
 
-# A reader that is slow, or stands still, keeps one of the server's few threads.
+# A reader that is slow or stalled keeps one of the server's few threads.
 places = threading.BoundedSemaphore(settings.STREAMS_AT_ONCE)
 
 
 class Body:
-    """Pieces of an answer, which has a place among those that are sent at once until it is closed.
+    """The pieces of an answer, which keeps one of the places for streams until it is closed.
 
-    Raises TooManyStreams if there is none left.
+    TooManyStreams if no place is left.
     """
 
     def __init__(self) -> None:
         if not places.acquire(blocking=False):
             raise TooManyStreams
         self.pieces: Iterator[bytes] = iter(())
-        self.close = weakref.finalize(self, places.release)  # or when nobody has it any more
+        self.close = weakref.finalize(self, places.release)  # or when nothing refers to it any more
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -153,8 +155,8 @@ def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from texts
     except Exception:
-        # Too late for an answer of another status. It goes on to the server, which may be able
-        # to break the connection, and to the log.
+        # Too late for an answer of another status. The error goes on to the server, which may be
+        # able to break the connection, and to the log.
         logger.error("A stream of the book broke off after %s lines.", walk.count)
         yield walk.form.broken
         raise

@@ -1,4 +1,4 @@
-"""The API of subscriptions, of what they come to, and of the ledger."""
+"""The API of subscriptions, of their totals, and of the ledger."""
 
 from services.views.breakdown import ClientView, PlanView, ServiceView
 from services.views.ledger import LedgerView

@@ -1,4 +1,4 @@
-"""What a request as of an instant may ask, and the answer where nothing was there then."""
+"""Requests as of an instant: what they may ask, and the error if nothing was there then."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -32,7 +32,7 @@ def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
 
 
 def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[dict[str, Any]]:
-    """The changes of sets that an answer as of an instant (now) does not hold, as the API has them.
+    """The changes of sets that are missing from an answer as of an instant (now), for the API.
 
     One query.
     """
@@ -40,10 +40,10 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
 
 
 def instants_of(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, datetime | None]:
-    """The instant that is asked for, and by which facts: all (None), or those known at an instant.
+    """The instant asked for, and the one by whose known facts to answer (None: by all facts).
 
-    `known_at` alone asks for that instant. Raises BadParameter, also where what was known at an
-    instant is not complete yet. One query with `known_at`, and else none.
+    `known_at` alone asks for that instant. BadParameter for a bad value, and if more may yet be
+    recorded as of `known_at`. One query with `known_at`, otherwise none.
     """
     instant = parameters.instant_of(query, name)
     known_at = parameters.instant_of(query, "known_at")

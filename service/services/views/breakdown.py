@@ -128,6 +128,6 @@ def too_many_found(given: Mapping[str, str]) -> BadParameter:
     return BadParameter(
         name,
         given[name],
-        f"More than {SEARCH_NAMES:,} are like this: give more of the name.",
+        f"More than {SEARCH_NAMES:,} names are like this: give more of the name.",
         "not_served_at_size",
     )

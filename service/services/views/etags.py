@@ -1,4 +1,4 @@
-"""ETags: whether an answer that a client holds is still the one from this book."""
+"""ETags tell whether an answer that a client holds is still the one from this book."""
 
 import re
 
@@ -8,14 +8,14 @@ from rest_framework.request import Request
 
 from services.reading.version import Seen, digest
 
-# To be raised when an answer from the same book comes to look otherwise.
+# To be increased when an answer from the same book gets another form.
 REPRESENTATION = 3
 
 
 def answer_to(request: Request) -> str | None:
-    """What an answer's ETag stands for, beside the version of the book: address and settings.
+    """The address and settings that an answer's ETag stands for, besides the version of the book.
 
-    None for the page that a browser is shown: it says who is logged in.
+    None for the page that a browser shows, because it says who is logged in.
     """
     if request.accepted_renderer.format != "json":
         return None

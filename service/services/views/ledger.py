@@ -14,7 +14,7 @@ from services.views.shapes_of_ledger import FeedSerializer
 
 
 class LedgerView(APIView):
-    """What has been written to the ledger."""
+    """The feed of all that has been written to the ledger."""
 
     @extend_schema(
         operation_id="ledger_feed",
@@ -27,8 +27,8 @@ class LedgerView(APIView):
     def get(self, request: Request) -> Response:
         """Entries in the order of their transactions, each once: to be polled with `next`.
 
-        An entry comes when no transaction that began before its own is open any more.
-        `complete_until` tells whether silence means that there is nothing new.
+        An entry appears when no transaction that began before its own is open any more.
+        `complete_until` tells whether an empty answer means that there is nothing new.
         """
         query = request.query_params
         parameters.refuse_unknown(query, ["after", "limit"])

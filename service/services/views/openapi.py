@@ -1,4 +1,4 @@
-"""How the API's schema describes what several endpoints share: parameters and errors."""
+"""Parameters and errors that several endpoints share, as the API's schema describes them."""
 
 from collections.abc import Mapping
 
@@ -26,14 +26,14 @@ PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
 PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
 UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none of this id.")}
+UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none with this id.")}
 
 
 def ordering_parameter(orderings: Mapping[str, Ordering]) -> OpenApiParameter:
     return OpenApiParameter(
         "ordering",
         {"type": "string", "enum": list(orderings), "default": "id"},
-        description="The order; a minus turns it round. Equal ones go by their ids, likewise.",
+        description="The order; a minus reverses it. Ties are in the order of ids, likewise.",
     )
 
 
@@ -41,10 +41,10 @@ FILTER_PARAMETERS = [
     OpenApiParameter(name, each.kind.schema, description=each.help)
     for name, each in filters.FILTERS.items()
 ]
-# What a request that wants something done may be refused with, besides `ERRORS`.
+# The refusals of a request that changes something, besides `ERRORS`.
 REFUSALS = {
     403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
-    409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the states that do."),
+    409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the possible ones."),
     413: OpenApiResponse(ErrorSerializer, "The body is too long."),
     415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),
     422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
@@ -53,9 +53,9 @@ REFUSALS = {
 KNOWN_AT = OpenApiParameter(
     "known_at",
     filters.INSTANT.schema,
-    description="By what was recorded by then, ISO 8601 with a time zone: what would have been"
-    " answered at that instant, and ever since. Alone it asks what was paid then. An instant up to"
-    " which not all has been recorded yet is refused.",
+    description="Answer by what was recorded by this instant, ISO 8601 with a time zone: as would"
+    " have been answered then, and ever since. Alone it asks what was paid then. An instant for"
+    " which more may yet be recorded is refused.",
 )
 LIST_PARAMETERS = [
     *FILTER_PARAMETERS,
@@ -64,8 +64,8 @@ LIST_PARAMETERS = [
         filters.INSTANT.schema,
         description="What is paid then, ISO 8601 with a time zone: in the future by what is known"
         " now. Goes with service, plan and client, as they are then, and with state, by the starts"
-        " and ends that are known now; without it the active ones are shown. Names, comment and"
-        " dates are today's. `waiting_for` names the changes of sets that are not in the figures.",
+        " and ends that are known now; without state the active ones are shown. Names, comment"
+        " and dates are today's. `waiting_for` names changes of sets that are not in the figures.",
     ),
     KNOWN_AT,
     ordering_parameter(ORDERINGS),

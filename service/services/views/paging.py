@@ -48,7 +48,7 @@ def known_id(pk: str, kind: str = "subscription") -> int:
 
 
 def cursor_of(query: QueryDict, of: bytes = Cursor.of, ordering: Ordering = BY_ID) -> Cursor | None:
-    """The cursor of this very list; raises BadParameter."""
+    """The cursor of a request; BadParameter if it is not one of this very list."""
     value = parameters.value_of(query, "cursor")
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""What the API's answers from the ledger look like."""
+"""The shapes of the API's answers from the ledger."""
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
@@ -8,7 +8,7 @@ from services.models import LedgerEntry, Subscription
 
 
 class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
-    """What a subscription pays, and for which period: from when, written when, by whom."""
+    """An entry: what a subscription pays, for which period, from when on, and who wrote it when."""
 
     currency = serializers.CharField(help_text="ISO 4217; of the whole book.")
 
@@ -19,8 +19,8 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
         extra_kwargs = {
             "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},
             "started_at": {
-                "help_text": "From when it is paid, as of this entry; null: of the time before"
-                " entries had that."
+                "help_text": "From when it is paid, as of this entry; null: the entry is older than"
+                " periods."
             },
             "ended_at": {"help_text": "Until when it is paid, as of this entry; null: no end."},
             "unpaid_since": {
@@ -33,14 +33,16 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
             "external_id": {"help_text": "The id of the subscription in `source`."},
             "effective_at": {"help_text": "From when it is in force."},
             "recorded_at": {"help_text": "When it was written."},
-            "change_id": {"help_text": "The price change; null: somebody's own write."},
-            "author": {"help_text": "Who wrote it; empty where a price change has an author."},
+            "change_id": {"help_text": "The price change; null: no price change wrote it."},
+            "author": {
+                "help_text": "Who wrote it; empty if a price change did, which has an author."
+            },
         }
 
 
 @extend_schema_serializer(many=False)
 class FeedSerializer(serializers.Serializer):
-    """Entries of the ledger behind a place."""
+    """Entries of the ledger after a place."""
 
     result = LedgerEntrySerializer(many=True)
     next = serializers.CharField(
@@ -48,8 +50,8 @@ class FeedSerializer(serializers.Serializer):
     )
     complete_until = serializers.DateTimeField(
         allow_null=True,
-        help_text="What was recorded, or came into force, before then has all been told; null:"
-        " read on, or the database's user may not see who holds the feed up.",
+        help_text="All that was recorded, or came into force, before then is in the feed up to"
+        " here; null: read on, or the database's user may not see who holds the feed up.",
     )
 
 
@@ -81,7 +83,7 @@ class EditSerializer(serializers.Serializer):
 
 
 class RuleSerializer(serializers.Serializer):
-    """What the rule said at the instant, and from what."""
+    """The rule's price at the instant, and the values that it comes from."""
 
     list_price = serializers.DecimalField(max_digits=12, decimal_places=2)
     discount_percent = serializers.IntegerField()
@@ -110,7 +112,7 @@ class ExplanationSerializer(serializers.Serializer):
     price_state = serializers.ChoiceField(Subscription.PriceState.choices)
     locked_until = serializers.DateTimeField(allow_null=True)
     price_reason = serializers.CharField(
-        help_text="Why it is locked or negotiated; known for the newest entry, and now."
+        help_text="Why it is locked or negotiated; a person's reason only of the newest entry, now."
     )
     since = serializers.DateTimeField(help_text="From when this is in force.")
     recorded_at = serializers.DateTimeField()
@@ -118,10 +120,10 @@ class ExplanationSerializer(serializers.Serializer):
     author = serializers.CharField(help_text="Who decided it, or wrote it.")
     change = ChangeSerializer(allow_null=True)
     rule = RuleSerializer(
-        allow_null=True, help_text="Null: the service or the plan of then is gone."
+        allow_null=True, help_text="Null: the service or the plan of then was deleted."
     )
     in_line = serializers.BooleanField(help_text="Whether the price is the rule's.")
     known_at = serializers.DateTimeField(
-        allow_null=True, help_text="By what was recorded by then; null: by all that is."
+        allow_null=True, help_text="By what was recorded by then; null: by all that is recorded."
     )
     text = serializers.CharField(help_text="All this in a sentence.")

@@ -1,4 +1,4 @@
-"""What the API's answers about clients, services, plans and totals look like."""
+"""The shapes of the API's answers about clients, services, plans and totals."""
 
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
@@ -7,7 +7,7 @@ from services.models import Plan
 
 
 class PaysSerializer(serializers.Serializer):
-    """What the subscriptions of something pay."""
+    """The number of subscriptions that pay, and their total."""
 
     count = serializers.IntegerField(
         help_text="How many subscriptions pay: those that have begun, and have not ended."
@@ -37,7 +37,7 @@ class PlanPaySerializer(PaysSerializer):
 
 
 class PaysPageSerializer(serializers.Serializer):
-    count = serializers.IntegerField(help_text="How many match, not of this page alone.")
+    count = serializers.IntegerField(help_text="How many match, not on this page alone.")
     subscriptions = serializers.IntegerField(
         help_text="How many subscriptions of them all pay: begun, and not ended."
     )
@@ -76,7 +76,7 @@ class GroupSerializer(PaysSerializer):
 
 @extend_schema_serializer(many=False)
 class TotalsSerializer(PaysSerializer):
-    """Groups, and all of them together."""
+    """Groups, and the total of all."""
 
     result = GroupSerializer(many=True)
     currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")

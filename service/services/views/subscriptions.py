@@ -72,7 +72,7 @@ def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
 
 
 class SubscriptionView(ReadOnlyModelViewSet):
-    """Who pays what, and how much it is all together."""
+    """Subscriptions: who pays what, and how much it is in total."""
 
     queryset = Subscription.objects.in_force().for_api()
     serializer_class = OneSubscriptionSerializer
@@ -151,7 +151,9 @@ class SubscriptionView(ReadOnlyModelViewSet):
         parameters=[
             PATH_ID,
             OpenApiParameter(
-                "as_of", filters.INSTANT.schema, description="What it paid then; as in the list."
+                "as_of",
+                filters.INSTANT.schema,
+                description="Shows what it paid then; as in the list.",
             ),
             KNOWN_AT,
         ],
@@ -167,7 +169,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         },
     )
     def retrieve(self, request: Request, pk: str) -> Response:
-        """One subscription."""
+        """A single subscription."""
         parameters.refuse_unknown(request.query_params, ["as_of", "known_at"])
         instant, known_at = instants_of(request.query_params)
         if instant is None:
@@ -190,7 +192,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     )
     @action(detail=True, url_path="ledger")
     def history(self, request: Request, pk: str) -> Response:
-        """Every price that a subscription has had, newest last; of a deleted one too."""
+        """Every price that a subscription has had, newest last; also of a deleted one."""
         query = request.query_params
         parameters.refuse_unknown(query, parameters.PAGING)
         mark = list_of("ledger", known_id(pk))
@@ -225,7 +227,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
 
     @verb(LockSerializer)
     def lock(self, request: Request, pk: str) -> Response:
-        """Keep the price that it has, until an instant or until it is released."""
+        """Keep a subscription's price, until an instant or until it is released."""
         given = object_of(request.data, ["until", "reason"])
         until = given.get("until")
         return self.decided(
@@ -239,13 +241,13 @@ class SubscriptionView(ReadOnlyModelViewSet):
 
     @verb(None)
     def release(self, request: Request, pk: str) -> Response:
-        """End a lock: it follows the catalogue again."""
+        """End a lock: the subscription follows the catalogue again."""
         object_of(request.data, [])
         return self.decided(price_state.release(known_id(pk), author=str(request.user)))
 
     @verb(NegotiateSerializer)
     def negotiate(self, request: Request, pk: str) -> Response:
-        """Give it a price of its own."""
+        """Give a subscription a price of its own."""
         given = object_of(request.data, ["price", "reason"])
         if given.get("price") is None:
             raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
@@ -260,7 +262,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
 
     @verb(None)
     def follow(self, request: Request, pk: str) -> Response:
-        """Let it follow the catalogue, whatever its state was."""
+        """Let a subscription follow the catalogue, whatever its state was."""
         object_of(request.data, [])
         return self.decided(price_state.follow(known_id(pk), author=str(request.user)))
 

@@ -20,7 +20,7 @@ BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
 
 
 class TotalsView(APIView):
-    """What subscriptions pay together."""
+    """Totals of what subscriptions pay."""
 
     @extend_schema(
         operation_id="totals",
@@ -28,7 +28,7 @@ class TotalsView(APIView):
             OpenApiParameter(
                 "by",
                 {"type": "string", "pattern": BY_PATTERN},
-                description="What to group by, with commas: service, plan, plan_type.",
+                description="The grouping, with commas: service, plan, plan_type.",
             ),
             *FILTER_PARAMETERS,
         ],
@@ -84,7 +84,7 @@ def groups_of(query: QueryDict) -> list[str]:
 
 
 def too_much_summed(error: NotServed, wanted: BookFilter) -> BadParameter:
-    """Names the filter that makes it too much: what an index or a subtotal knows never does."""
+    """The error, with the filter that is too much: never one that an index or subtotal serves."""
     given = [
         name for name in wanted.given if name not in access_paths.CATALOGUE | access_paths.INDEXED
     ]

@@ -1,4 +1,4 @@
-"""`manage.py create_credentials`: what `./pricebook up` gives out on its first run."""
+"""`manage.py create_credentials`: the credentials that `./pricebook up` prints on its first run."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ KEY_NAME = "local"
 
 class Command(BaseCommand):
     help = (
-        f"Gives the superuser {USER} the password that comes on standard input, makes an API key "
+        f"Gives the superuser {USER} the password from standard input, makes an API key "
         "and prints it. An earlier password and earlier keys made here stop working."
     )
 

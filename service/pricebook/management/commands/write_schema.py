@@ -12,8 +12,8 @@ from pricebook.kit import live_schema
 
 class Command(BaseCommand):
     help = (
-        "Write each app's schema.sql: its tables, indexes, triggers and functions as they stand"
-        " in this database, which has to be migrated."
+        "Write each app's schema.sql: its tables, indexes, triggers and functions as they are"
+        " in this database, which must be migrated."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

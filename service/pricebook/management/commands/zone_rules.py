@@ -16,9 +16,9 @@ OPEN = [PriceChange.Status.PLANNED, PriceChange.Status.SCHEDULED, PriceChange.St
 
 class Command(BaseCommand):
     help = (
-        "Say which rules of time zones are used (the package tzdata's), and whether PostgreSQL has"
-        " the same ones for TIME_ZONE. Names the price changes whose local time is another instant"
-        " by these rules than when it was said. Exits with 1 if there is either."
+        "Print which rules of time zones are used (the package tzdata's), and whether PostgreSQL"
+        " has the same ones for TIME_ZONE. Names the price changes whose local time is another"
+        " instant by these rules than when it was given. Exits with 1 if anything differs."
     )
     requires_migrations_checks = False
 

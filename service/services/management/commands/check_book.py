@@ -23,7 +23,7 @@ class Command(BaseCommand):
             "--limit", type=int, default=20, help="wrong prices to print (default: 20)"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--repair", action="store_true", help="mend what differs, check again")
+        parser.add_argument("--repair", action="store_true", help="fix what differs, check again")
 
     def handle(self, *, limit: int, json: bool, repair: bool, **options: Any) -> None:
         self._note("Checking the book…")
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if repair and book.differs:
             if not json:
                 self._print(book)
-            self._note(f"Mending {book.differing:,} prices…")
+            self._note(f"Fixing {book.differing:,} prices…")
             mended = book_check.repair()
             book = book_check.check(limit=max(0, limit))
         book_check.remember(book)
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         else:
             if mended:
                 self.stdout.write(
-                    f"Mended {mended.prices:,} prices and {mended.subtotals:,} subtotals, "
+                    f"Fixed {mended.prices:,} prices and {mended.subtotals:,} subtotals, "
                     f"and appended {mended.entries:,} entries to the ledger."
                 )
             self._print(book)
@@ -72,7 +72,7 @@ class Command(BaseCommand):
                 f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}; "
                 f"{pair.paid_subscriptions:,} pay {pair.paid_amount:,.2f}, counted as "
                 f"{pair.counted_paid_subscriptions:,} and {pair.counted_paid_amount:,.2f}; "
-                f"{pair.boundaries:,} starts and ends to come are not told right"
+                f"{pair.boundaries:,} starts and ends to come are counted wrongly"
             )
         for unknown in book.unrecorded:
             now = _words(unknown.price, unknown.price_state)
@@ -84,10 +84,10 @@ class Command(BaseCommand):
             self.stdout.write(f"… and {book.differing_from_ledger - len(book.unrecorded):,} more")
         self.stdout.write(f"{'✗' if book.differs else '✓'} {book}")
         if book.differs:
-            self.stdout.write("  Mend it: check_book --repair")
+            self.stdout.write("  Fix it: check_book --repair")
 
     def _note(self, text: str) -> None:
-        """What takes time, on a terminal only; the next note replaces it."""
+        """Show what takes time, on a terminal only; the next note replaces it."""
         if self.stderr.isatty():
             self.stderr.write(f"\r\x1b[K{text}", ending="")
             self.stderr.flush()
@@ -95,5 +95,5 @@ class Command(BaseCommand):
 
 def _words(price: Decimal | None, price_state: str | None) -> str:
     if price is None:
-        return "nothing" if price_state is None else "gone"
+        return "nothing" if price_state is None else "deleted"
     return f"{price:,.2f}, {price_state}"

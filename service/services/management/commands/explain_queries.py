@@ -12,9 +12,9 @@ COLUMNS = ("name", "run_by")
 
 class Command(BaseCommand):
     help = (
-        "Print how PostgreSQL runs the queries that the service lives on, on the book as it is,"
-        " and which index each is meant to take (docs/indexes.md). Other statements, those that"
-        " write too, are printed by their names. Changes nothing."
+        "Print how PostgreSQL runs the most important queries on the book as it is, and which"
+        " index each is meant to use (docs/indexes.md). Names choose other statements, also those"
+        " that write. Changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -47,7 +47,7 @@ class Command(BaseCommand):
                     ' a name, such as "list of".'
                 )
             return self._list(statements)
-        # Without a name those whose plans are asserted.
+        # Without a name: the statements whose plans tests assert.
         chosen = [
             each
             for each in statements
@@ -65,12 +65,12 @@ class Command(BaseCommand):
             if sql:
                 self._write_sql(statement)
             if statement.writes and (analyze or buffers):
-                self._write_indented("Not run, as it writes: this is its plan alone.", indent=2)
+                self._write_indented("Not run, because it writes: this is only its plan.", indent=2)
             self._write_indented(*statement.explain(*explain))
             self.stdout.write("")
 
     def _list(self, statements: list[NamedStatement]) -> None:
-        # Whole, however long: a name is what one types here.
+        # Names are printed in full, however long: they are typed as arguments.
         name, run_by = (max(len(getattr(each, of)) for each in statements) for of in COLUMNS)
         for each in statements:
             does = "writes" if each.writes else "reads"

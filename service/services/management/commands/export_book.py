@@ -17,7 +17,7 @@ from services.transfer.exporting import Exported, Sink, export_book
 class Command(BaseCommand):
     help = (
         "Write the book as CSV (docs/data.md), for import_book or a spreadsheet. "
-        "Exits 1 if the book changed on the way, so that the file is of no one moment."
+        "Exits 1 if the book changed meanwhile, so that the file mixes several moments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,8 +37,8 @@ class Command(BaseCommand):
             with _open(file) as sink:
                 exported = export_book(sink, consistent=consistent, progress=progress)
         except BrokenPipeError:
-            # `export_book | head`: nobody reads on, and nothing is wrong. What Python would
-            # flush at its exit goes nowhere.
+            # `export_book | head`: nobody reads any further, which is no error. Whatever Python
+            # flushes when it exits is discarded.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         except OSError as error:
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         self._report(exported)
         if exported.moved:
             raise CommandError(
-                "The book changed while it was written: the file is of no one moment. "
+                "The book changed while it was written: the file mixes several moments. "
                 "Export again, or with --consistent."
             )
 
@@ -62,13 +62,13 @@ class Command(BaseCommand):
         if exported.unnamed_clients:
             say(
                 f"{exported.unnamed_clients:,} clients have no e-mail of their own: import_book "
-                "knows clients by it, and will refuse them or take them for one."
+                "identifies clients by it, and will refuse them or treat them as one."
             )
 
 
 @contextmanager
 def _open(file: str) -> Iterator[Sink]:
-    """Standard output, or a file that is there only when it is complete."""
+    """Standard output, or a file that appears only when it is complete."""
     if file == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -53,7 +53,7 @@ class Command(BaseCommand):
             raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
         except IntegrityError as error:
             raise CommandError(
-                f"Somebody wrote the same at this moment, nothing was written: try again. ({error})"
+                f"Somebody else wrote the same meanwhile, nothing was written: try again. ({error})"
             ) from None
         self._print(imported)
         self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")

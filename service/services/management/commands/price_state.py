@@ -26,7 +26,7 @@ VERBS = {
     "lock": "keep the price that it has",
     "release": "end its lock: it follows the catalogue again",
     "negotiate": "give it a price of its own",
-    "follow": "let it follow the catalogue, whatever it did",
+    "follow": "let it follow the catalogue, whatever its state",
     "explain": "why it pays what it pays",
     "history": "every price that it ever had",
 }
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         one["explain"].add_argument("--at", type=arguments.instant, metavar="INSTANT")
         _add_known_at(one["explain"])
         one["history"].add_argument(
-            "--after", type=arguments.number, default=0, metavar="ENTRY", help="read on behind it"
+            "--after", type=arguments.number, default=0, metavar="ENTRY", help="start after it"
         )
         one["history"].add_argument("--limit", type=arguments.count)
         as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
@@ -185,7 +185,7 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ledger.AS_OF_FILTERS if options[name]}
         sql, params = ledger.as_of(instant, BookFilter.of(given), subscription, known_at)
         with connection.cursor() as cursor:
-            # Of one snapshot: what is printed, and what all are together.
+            # One snapshot for the rows that are printed and for the total of all.
             cursor.execute(
                 "SELECT row.*, count(*) OVER () AS subscriptions, sum(price) OVER () AS total"  # noqa: S608 - ours
                 f"  FROM ({sql}) row ORDER BY subscription_id LIMIT %s",
@@ -196,8 +196,8 @@ class Command(BaseCommand):
         for waits in price_changes().waiting_for(instant, known_at):
             title = f" “{waits.title}”" if waits.title else ""
             self.stderr.write(
-                f"Not in these figures, or not in all: price change {waits.id}{title}, due at"
-                f" {moment(waits.effective_at)}. What it does stands there when it is applied."
+                f"Not, or not fully, in these figures: price change {waits.id}{title}, due at"
+                f" {moment(waits.effective_at)}. They will include it when it is applied."
             )
         if json:
             return self.write_json(rows)
@@ -228,7 +228,7 @@ class Command(BaseCommand):
             f" of {amount}, of which nothing was paid."
         )
 
-    # --- What is printed ------------------------------------------------------------------
+    # --- Printing -------------------------------------------------------------------------
 
     def write(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -292,7 +292,7 @@ def _entry(entry: ledger.Entry) -> tuple[str, ...]:
 
 
 def _period(entry: ledger.Entry) -> str:
-    """For which period it is paid, as of the entry; nothing where it says none."""
+    """The period that is paid for, according to the entry; empty if it has none."""
     if entry["started_at"] is None:
         return ""
     end = f" until {moment(entry['ended_at'])}" if entry["ended_at"] else ""
