@@ -4,6 +4,7 @@ And prices that are written to them by whoever sees only what is stored.
 """
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from django.db.models import F
@@ -13,7 +14,7 @@ from price_changes.running import lifecycle, outcomes, starting
 from price_changes.tests.changes import SECOND, clock, drained, planned, scheduled, stands
 from services import ledger, price_state
 from services.audit import book_check
-from services.models import Service, Subscription, WholeLedger
+from services.models import Plan, Service, Subscription, WholeLedger
 from services.repricing import chunks
 from services.repricing.movers import PRICE
 from services.repricing.planning import plan_due
@@ -269,3 +270,38 @@ def test_who_was_let_go_before_the_end_of_his_lock_follows_since_then(moved_cloc
         (100, "follows"),
         *([(120, "follows")] if edited else []),
     ]
+
+
+@pytest.mark.parametrize("swept", [0, 1, 2])
+def test_who_is_kept_once_more_is_not_moved_by_what_comes_behind(moved_clock, swept):
+    """By the revert of a revert, whose worker comes as late as that of a discount behind it."""
+    phone, plan = a_service(100), a_plan(20)
+    row = a_subscription(service=phone, plan=plan)
+    begin = clock() + SECOND
+    values = {"kind": "list_price", "service": phone.pk, "for_new_only": True}
+    change = scheduled(begin, new_value="110", **values)
+    moved_clock.to(begin + SECOND)
+    if swept > 0:
+        drained()
+    back = lifecycle.revert(change.pk, "bob", approve_too=True)
+    moved_clock.to(begin + 2 * SECOND)
+    if swept > 1:
+        drained()
+    other = a_subscription(service=phone, plan=plan)
+    Plan.objects.filter(pk=plan.pk).update(discount_percent=24)
+    moved_clock.to(begin + 3 * SECOND)
+    lifecycle.revert(back.pk, "carl", approve_too=True)
+    moved_clock.to(begin + 4 * SECOND)
+    Plan.objects.filter(pk=plan.pk).update(discount_percent=27)
+    moved_clock.to(begin + 5 * SECOND)
+    rows = (row.pk, other.pk)
+    before = [ledger.explain(pk) for pk in rows]
+    assert [(why.price, why.price_state) for why in before] == [
+        (Decimal("80.00"), "locked"),
+        (Decimal("80.30"), "follows"),
+    ]
+    drained()
+    for why in before:
+        after = ledger.explain(why.subscription_id, why.at)
+        assert after == replace(why, entry_id=after.entry_id, recorded_at=after.recorded_at)
+    assert not book_check.check().differs

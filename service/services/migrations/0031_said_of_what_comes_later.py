@@ -1,4 +1,4 @@
-"""One that has ended and is moved to a service which comes later in the transaction keeps its price.
+"""One that has ended and moves to a service that comes later in the transaction keeps its price.
 
 No rule says then what it would have paid there, and so its price is not the rule's: it stayed a
 follower, and paid what the service costs. Replaces `subscription_written` (0030).
