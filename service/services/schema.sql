@@ -923,11 +923,15 @@ BEGIN
                        lag(plan_id) OVER written)
                    OR price_state <> 'follows' AND (client_id, price, locked_until) IS DISTINCT FROM
                       (lag(client_id) OVER written, lag(price) OVER written,
-                       lag(locked_until) OVER written) AS says_something
+                       lag(locked_until) OVER written)
+                   OR change_id IS NULL AND author <> '' AND
+                      (price_state, service_id, plan_id) IS DISTINCT FROM
+                      (lag(price_state) OVER said, lag(service_id) OVER said,
+                       lag(plan_id) OVER said) AS says_something
               FROM services_ledgerentry one
              WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
                AND (NOT period_only OR effective_at < recorded_at)
-            WINDOW written AS (ORDER BY effective_at, id)) told
+            WINDOW written AS (ORDER BY effective_at, id), said AS (ORDER BY id)) told
      WHERE says_something AND NOT EXISTS (
            SELECT FROM services_cataloguevalue value
             WHERE value.change_id = told.change_id AND for_new_only)

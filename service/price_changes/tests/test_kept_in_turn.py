@@ -305,3 +305,27 @@ def test_who_is_kept_once_more_is_not_moved_by_what_comes_behind(moved_clock, sw
         after = ledger.explain(why.subscription_id, why.at)
         assert after == replace(why, entry_id=after.entry_id, recorded_at=after.recorded_at)
     assert not book_check.check().differs
+
+
+@pytest.mark.parametrize("said", ["follow", "SQL"])
+def test_who_is_told_to_follow_behind_it_follows_though_a_set_had_told_it_before(moved_clock, said):
+    """The worker of the set comes last, and enters its word before the person's."""
+    row = a_subscription(service=a_service(100))
+    price_state.negotiate(row.pk, 50, "as agreed", "ann")
+    begin = clock() + SECOND
+    scheduled(begin, "current", kind="set", filter={}, adjustment="follow")
+    for_new = {"kind": "list_price", "service": row.service_id, "for_new_only": True}
+    scheduled(begin + SECOND, new_value="150", **for_new)
+    moved_clock.to(begin + 2 * SECOND)
+    if said == "follow":
+        price_state.follow(row.pk, "carl")
+    else:
+        Subscription.objects.filter(pk=row.pk).update(price_state="follows")
+    drained()
+    assert stands(row)[:2] == (150, "follows")
+    why = ledger.explain(row.pk)
+    assert (why.price, why.price_state) == (150, "follows")
+    assert not book_check.check().differs
+    entries = WholeLedger.objects.filter(subscription_id=row.pk)
+    last = [entries.order_by(*order).last() for order in (("pk",), ("effective_at", "pk"))]
+    assert {entry.price_state for entry in last} == {"follows"}

@@ -8,6 +8,8 @@ so it makes no difference whether they were recorded by then.
 What a row says of itself today is not what was known: which instants are taken from a value
 (`undone`), whether it is held, when a subscription starts and ends. So these functions, siblings of
 those for what is known now, count from the facts. `kept_entries` has one body for both.
+
+Replaced: `kept_entries`, in 0032. services/schema.sql has what stands now.
 """
 
 from django.db import migrations, models
