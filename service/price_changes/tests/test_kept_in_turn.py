@@ -169,7 +169,7 @@ def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_
 ):
     """By the order of writing too: the book check reads a row's last entry by its number."""
     row = a_subscription(service=a_service(100))
-    ends = clock() + SECOND
+    ends = clock() + 600 * SECOND
     price_state.lock(row.pk, ends, "as agreed", "ann")
     change = scheduled(
         ends + SECOND, kind="list_price", service=row.service_id, new_value="150", for_new_only=True
@@ -195,7 +195,7 @@ def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_
 def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
     """So that one is explained since the change that moved it, whenever its lock is released."""
     row = a_subscription(service=a_service(100))
-    ends = clock() + SECOND
+    ends = clock() + 600 * SECOND
     price_state.lock(row.pk, ends, "as agreed", "ann")
     for seconds in (1, 2):  # to the same price
         scheduled(
@@ -221,7 +221,7 @@ def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, 
     phone, plan = a_service(100), a_plan(10)
     row = a_subscription(service=phone, plan=plan)
     for_new = {"kind": "list_price", "service": phone.pk, "for_new_only": True}
-    begin = clock() + SECOND
+    begin = clock() + 600 * SECOND
     scheduled(begin, new_value="110", **for_new)
     scheduled(begin + 2 * SECOND, new_value="90", **for_new)
     scheduled(begin + 3 * SECOND, kind="discount", plan=plan.pk, new_value="5")
@@ -246,7 +246,7 @@ def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, 
 def test_who_was_let_go_before_the_end_of_his_lock_follows_since_then(moved_clock, edited, back):
     """Though a worker comes when the lock would have ended."""
     row = a_subscription(service=a_service(100))
-    begin = clock() + SECOND
+    begin = clock() + 600 * SECOND
     values = {"kind": "list_price", "service": row.service_id, "for_new_only": True}
     change = scheduled(begin, new_value="150", locked_until=begin + 3600 * SECOND, **values)
     moved_clock.to(begin + SECOND)
@@ -277,7 +277,7 @@ def test_who_is_kept_once_more_is_not_moved_by_what_comes_behind(moved_clock, sw
     """By the revert of a revert, whose worker comes as late as that of a discount behind it."""
     phone, plan = a_service(100), a_plan(20)
     row = a_subscription(service=phone, plan=plan)
-    begin = clock() + SECOND
+    begin = clock() + 600 * SECOND
     values = {"kind": "list_price", "service": phone.pk, "for_new_only": True}
     change = scheduled(begin, new_value="110", **values)
     moved_clock.to(begin + SECOND)
@@ -312,7 +312,7 @@ def test_who_is_told_to_follow_behind_it_follows_though_a_set_had_told_it_before
     """The worker of the set comes last, and enters its word before the person's."""
     row = a_subscription(service=a_service(100))
     price_state.negotiate(row.pk, 50, "as agreed", "ann")
-    begin = clock() + SECOND
+    begin = clock() + 600 * SECOND
     scheduled(begin, "current", kind="set", filter={}, adjustment="follow")
     for_new = {"kind": "list_price", "service": row.service_id, "for_new_only": True}
     scheduled(begin + SECOND, new_value="150", **for_new)
