@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -18,8 +17,9 @@ from price_changes.fields import choice, instant, line, one_of
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from pricebook.kit.amount_field import AmountField
-from services.models import Plan, Service, Subscription
-from services.reading.filters import LASTING, STATES
+from services.models import Plan, Service
+from services.reading.filter_kinds import Input
+from services.reading.filters import FILTERS, LASTING
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
@@ -157,26 +157,21 @@ class DiscountForm(CatalogueForm):
     ]
 
 
-# Each filter's field, by the filter's name; one that has none here is a line of text.
-WHERE: dict[str, Callable[[], forms.Field]] = {
-    "service": lambda: one_of("service"),
-    "plan": lambda: one_of("plan"),
-    "client": lambda: one_of("client"),
-    "email": lambda: line("E-mail of the client", 254),
-    "plan_type": lambda: choice("Plan type", Plan.Type.choices),
-    "state": lambda: choice("State", [(state, state) for state in STATES]),
-    "price_state": lambda: choice("Price state", Subscription.PriceState.choices),
-    "price_from": lambda: AmountField(
-        label="Price from", required=False, help_text="This price too."
-    ),
-    "price_to": lambda: AmountField(label="Price to", required=False, help_text="This price too."),
-    "started_from": lambda: instant("Started from"),
-    "started_to": lambda: instant("Started before"),
-    "ended_from": lambda: instant("Ended from"),
-    "ended_to": lambda: instant("Ended before"),
-    "external_id": lambda: line("External id", 50, help_text="Give its source too."),
-    "comment_prefix": lambda: line("Comment begins with", 50),
-}
+def field_of(name: str) -> forms.Field:
+    """The field in which a set is given this filter."""
+    each = FILTERS[name]
+    match each.kind.input:
+        case Input.RECORD:
+            return one_of(name)
+        case Input.AMOUNT:
+            return AmountField(label=each.label, required=False, help_text=each.hint)
+        case Input.INSTANT:
+            return instant(each.label, each.hint)
+        case Input.CHOICE:
+            return choice(each.label, list(each.kind.choices))
+        case Input.LINE:
+            length = each.kind.schema.get("maxLength", 50)
+            return line(each.label, length, help_text=each.hint)
 
 
 class SetForm(PlanForm):
@@ -211,8 +206,7 @@ class SetForm(PlanForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in LASTING:
-            made = WHERE[name]() if name in WHERE else line(name.replace("_", " ").capitalize(), 50)
-            self.fields[f"where_{name}"] = made
+            self.fields[f"where_{name}"] = field_of(name)
         self.sections = [
             (
                 "Which subscriptions",

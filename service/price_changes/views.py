@@ -40,7 +40,7 @@ from pricebook.kit.tables import APPROVE, PLAN
 from services import parsing
 from services.models import Skip
 from services.parsing import MAX_BIGINT, BadValue
-from services.reading import filters, parameters
+from services.reading import filter_kinds, parameters
 from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
 from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
@@ -66,8 +66,8 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
         lambda name, value: parsing.word(name, value, KINDS),
         {"type": "string", "enum": KINDS},
     ),
-    "service": ("service_id", parsing.identifier, filters.ID.schema),
-    "plan": ("plan_id", parsing.identifier, filters.ID.schema),
+    "service": ("service_id", parsing.identifier, filter_kinds.ID.schema),
+    "plan": ("plan_id", parsing.identifier, filter_kinds.ID.schema),
 }
 
 

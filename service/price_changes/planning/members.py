@@ -16,9 +16,9 @@ from price_changes.models import PriceChange, SetMember
 from price_changes.planning.relations import SQL
 from price_changes.planning.values import refusing
 from services.models import Subscription
-from services.reading.filters import BookFilter
+from services.reading.filters import FILTERS, LASTING, BookFilter
 
-WITHOUT_HISTORY = ("email", "source", "external_id", "comment", "comment_prefix", "q")
+WITHOUT_HISTORY = [name for name in LASTING if not FILTERS[name].has_history]
 
 FIX = """
 INSERT INTO price_changes_setmember (change_id, subscription_id)

@@ -15,7 +15,7 @@ from price_changes.planning.relations import IN_FORCE, SQL, late_at, literal, st
 from price_changes.planning.reverted_rows import REVERT_ROWS
 from price_changes.planning.values import refusing
 from services.models import book_clock
-from services.reading.filters import BookFilter
+from services.reading.filters import FILTERS, LASTING, BookFilter
 from services.repricing.keeping import BACK
 
 # One row a subscription that the change is about. `reason` is NULL where it is to become
@@ -79,14 +79,9 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
                        {until}::timestamptz AS new_until
                   FROM ({standing}) standing {asked}) targeted) judged
 """
-# Of a filter what time alone can change: asked of a row as it stands at the instant, and not as it
-# is written.
-ASKED = {
-    "price_state": "state = %s",
-    "price_from": "price >= %s",
-    "price_to": "price <= %s",
-    "state": "CASE WHEN ended THEN 'ended' WHEN upcoming THEN 'upcoming' ELSE 'active' END = %s",
-}
+# What a filter asks of a row as it stands at the instant, and not as it is written: time alone can
+# change it.
+ASKED = {name: FILTERS[name].then for name in LASTING if FILTERS[name].then}
 
 
 def rows_sql(

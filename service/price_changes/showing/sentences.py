@@ -14,6 +14,8 @@ from django.utils import timezone
 from clients.models import Client
 from price_changes.models import PriceChange
 from services.models import Plan, Service, Skip, Subscription
+from services.reading.filter_kinds import Input
+from services.reading.filters import FILTERS
 
 Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
@@ -102,14 +104,15 @@ def _set(kept: dict[str, Any], names: Names) -> str:
     """Active, locked subscriptions of service Fibre, price from 100.00"""
     if not kept:
         return "All subscriptions"
-    adjectives = [kept[name] for name in ("state", "price_state") if name in kept]
+    adjectives = [value for name, value in kept.items() if FILTERS[name].adjective]
     said = []
     for name, value in kept.items():
-        if name in ("service", "plan", "client"):
+        kind = FILTERS[name].kind
+        if kind.input == Input.RECORD:
             said.append(f"{name} {getattr(names, name)(value)}")
-        elif name in ("started_from", "started_to", "ended_from", "ended_to"):
+        elif kind.input == Input.INSTANT:
             said.append(f"{_label(name)} {_instant(datetime.fromisoformat(value))}")
-        elif name not in ("state", "price_state"):
+        elif not FILTERS[name].adjective:
             said.append(f"{_label(name)} {value}")
     subject = " ".join([*_comma_separated(adjectives), "subscriptions"]).capitalize()
     return f"{subject} of {', '.join(said)}" if said else subject

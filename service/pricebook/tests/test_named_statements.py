@@ -29,6 +29,7 @@ NOT_NAMED = {
     "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.repricing.followers.RULE_AT": "looks up a price by its index",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
+    "services.ledger.last_move": "reads a few of them, newest first, by two indexes",
     "services.held_values": "the same, of the values of one change",
     "price_changes.planning.relations": "parts of the rows of a set, which are named",
     "price_changes.planning.rows_then": "the same, for a worker that comes late",

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 from django.db import connection
 
-from services.catalogue_values import in_force, last_move
+from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import COLUMNS, Entry
+from services.ledger.last_move import last_move
 from services.models import Repricing
 from services.sql import SQL
 

@@ -20,30 +20,15 @@ from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
-from services.reading.filters import BookFilter
+from services.reading.filter_kinds import Access
+from services.reading.filters import BookFilter, named
 from services.reading.ordering import BY_ID, Ordering
 
-# Filters for which the subtotals know how many subscriptions match.
-CATALOGUE = {"service", "plan", "plan_type"}
-# Filters whose index leads to few rows, whatever else is asked for.
-FEW = {"subscription", "external_id"}
-# Filters whose index leads to rows that may be many: one client may have half of the book.
-INDEXED = {
-    "client",
-    "email",
-    "source",
-    "comment",
-    "comment_prefix",
-    "started_from",
-    "started_to",
-    "ended_from",
-    "ended_to",
-}
-# Filters for which an index of clients and one of services lead to rows; the planner can't tell how
-# many.
-SEARCHED = {"q"}
-# Filters that compare each row with each scheduled change, for which no index helps.
-JUDGED = {"pending"}
+CATALOGUE = named(Access.COUNTED)
+FEW = named(Access.FEW)
+INDEXED = named(Access.INDEXED)
+SEARCHED = named(Access.SEARCHED)
+JUDGED = named(Access.JUDGED)
 
 # The most rows that one scan may read, by ordering: this takes less than 250 ms on an idle machine,
 # the sum of the total included (`./pricebook bench served`).

@@ -1,85 +1,41 @@
 """Which subscriptions a caller means: the one vocabulary of filters.
 
 The list, the totals and changes of a set of subscriptions take the same names with the same
-meaning, from a query string or from JSON. A new filter is one line of `BookFilter`: parsing, the
-condition, the schema of the API and its words follow from it.
+meaning, from a query string or from JSON. A new filter is a field of `BookFilter`, and an index if
+it has one: parsing, the condition, the schema of the API, the way in which a page is read, the
+field of the form that plans a change and the words of the change follow from it.
 """
 
 # ruff: noqa: RUF009 - what stands behind a filter's name is its metadata: nothing mutable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Self
 
 from django.db.models import Q
 
-from services import parsing
 from services.models import BookNow, Plan, Subscription, SubscriptionQuerySet
-from services.parsing import MAX_BIGINT, BadValue
-from services.reading.scheduled import Pending, parse_pending
+from services.parsing import BadValue
+from services.reading.filter_kinds import (
+    ID,
+    INSTANT,
+    PENDING,
+    PRICE,
+    RECORD,
+    SEARCH,
+    Access,
+    Filter,
+    a_filter,
+    one_of,
+    text,
+)
+from services.reading.scheduled import Pending
 from services.reading.search import named_like
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A type of the values of filters: how they are parsed, and their schema in the API."""
-
-    parse: Callable[[str, Any], Any]
-    schema: dict[str, Any]
-
-
-ID = Kind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
-PRICE = Kind(parsing.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"})
-INSTANT = Kind(parsing.instant, {"type": "string", "format": "date-time"})
-
-
-def text(length: int) -> Kind:
-    return Kind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
-
-
-def one_of(*words: str) -> Kind:
-    return Kind(partial(parsing.word, words=words), {"type": "string", "enum": list(words)})
-
-
-def _searched(name: str, value: Any) -> str:
-    words = parsing.text(name, value, 100)
-    if len(words.strip()) < 3:
-        raise BadValue("too_short", f"{name} has three letters or more.", name, value)
-    return words
-
-
-SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
-PENDING = Kind(parse_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A filter of the vocabulary. `condition`: a lookup of Django's, or a function that makes a Q.
-
-    `lasting`: it can be part of a price change. A filter by scheduled changes would look at itself.
-    """
-
-    kind: Kind
-    condition: str | Callable[[Any], Q]
-    help: str
-    lasting: bool = True
-
-    def q(self, value: Any) -> Q:
-        if callable(self.condition):
-            return self.condition(value)
-        return Q(**{self.condition: value})
-
-
-def _filter(
-    kind: Kind, condition: str | Callable[[Any], Q], help: str, lasting: bool = True
-) -> Any:
-    return field(default=None, metadata={"filter": Filter(kind, condition, help, lasting)})
-
 
 # The states of a subscription by its start and end: it is in exactly one. Only active ones pay.
 STATES = ("active", "ended", "upcoming")
@@ -100,57 +56,146 @@ class BookFilter:
     Ids that do not exist match nothing, as any other value that no subscription has.
     """
 
-    service: int | None = _filter(ID, "service_id", "Only those of this service (its id).")
-    plan: int | None = _filter(ID, "plan_id", "Only those of this plan (its id).")
-    plan_type: str | None = _filter(
-        one_of(*Plan.Type.values), "plan__plan_type", "Only those of plans of this type."
+    service: int | None = a_filter(
+        RECORD, Access.COUNTED, "service_id", "Only those of this service (its id).", "Service"
     )
-    client: int | None = _filter(ID, "client_id", "Only those of this client (its id).")
-    email: str | None = _filter(
-        text(254), "client__user__email__iexact", "Only those of the client with this e-mail."
+    plan: int | None = a_filter(
+        RECORD, Access.COUNTED, "plan_id", "Only those of this plan (its id).", "Plan"
     )
-    subscription: int | None = _filter(ID, "id", "Only the subscription of this id.")
-    source: str | None = _filter(text(50), "source", "Only those that came from this system.")
-    external_id: str | None = _filter(
-        text(50), "external_id", "Their id in `source`, which is needed too."
+    plan_type: str | None = a_filter(
+        one_of(Plan.Type.choices),
+        Access.COUNTED,
+        "plan__plan_type",
+        "Only those of plans of this type.",
+        "Plan type",
     )
-    comment: str | None = _filter(text(50), "comment", "Only those with exactly this comment.")
-    comment_prefix: str | None = _filter(
-        text(50), "comment__startswith", "Only those whose comment begins with this."
+    client: int | None = a_filter(
+        RECORD, Access.INDEXED, "client_id", "Only those of this client (its id).", "Client"
     )
-    state: str | None = _filter(
-        one_of(*STATES),
+    email: str | None = a_filter(
+        text(254),
+        Access.INDEXED,
+        "client__user__email__iexact",
+        "Only those of the client with this e-mail.",
+        "E-mail of the client",
+        has_history=False,
+    )
+    subscription: int | None = a_filter(
+        ID, Access.FEW, "id", "Only the subscription of this id.", "Subscription"
+    )
+    source: str | None = a_filter(
+        text(50),
+        Access.INDEXED,
+        "source",
+        "Only those that came from this system.",
+        "Source",
+        has_history=False,
+    )
+    external_id: str | None = a_filter(
+        text(50),
+        Access.FEW,
+        "external_id",
+        "Their id in `source`, which is needed too.",
+        "External id",
+        hint="Give its source too.",
+        has_history=False,
+    )
+    comment: str | None = a_filter(
+        text(50),
+        Access.INDEXED,
+        "comment",
+        "Only those with exactly this comment.",
+        "Comment",
+        has_history=False,
+    )
+    comment_prefix: str | None = a_filter(
+        text(50),
+        Access.INDEXED,
+        "comment__startswith",
+        "Only those whose comment begins with this.",
+        "Comment begins with",
+        has_history=False,
+    )
+    state: str | None = a_filter(
+        one_of((state, state) for state in STATES),
+        Access.SCANNED,
         _state,
-        "Only those that are active, which have begun and have not ended; that have ended; or that"
-        " have not begun.",
+        "Only those that are active, which have begun and have not ended; that have ended; or"
+        " that have not begun.",
+        "State",
+        then="CASE WHEN ended THEN 'ended' WHEN upcoming THEN 'upcoming' ELSE 'active' END = %s",
+        adjective=True,
     )
-    price_state: str | None = _filter(
-        one_of(*Subscription.PriceState.values), "price_state", "Only those in this price state."
+    price_state: str | None = a_filter(
+        one_of(Subscription.PriceState.choices),
+        Access.SCANNED,
+        "price_state",
+        "Only those in this price state.",
+        "Price state",
+        then="state = %s",
+        adjective=True,
     )
-    price_from: Decimal | None = _filter(PRICE, "price__gte", "Only those that pay this or more.")
-    price_to: Decimal | None = _filter(PRICE, "price__lte", "Only those that pay this or less.")
-    started_from: datetime | None = _filter(
-        INSTANT, "started_at__gte", "Only those that started then or later."
+    price_from: Decimal | None = a_filter(
+        PRICE,
+        Access.SCANNED,
+        "price__gte",
+        "Only those that pay this or more.",
+        "Price from",
+        hint="This price too.",
+        then="price >= %s",
     )
-    started_to: datetime | None = _filter(
-        INSTANT, "started_at__lt", "Only those that started before then."
+    price_to: Decimal | None = a_filter(
+        PRICE,
+        Access.SCANNED,
+        "price__lte",
+        "Only those that pay this or less.",
+        "Price to",
+        hint="This price too.",
+        then="price <= %s",
     )
-    ended_from: datetime | None = _filter(
-        INSTANT, "ended_at__gte", "Only those that ended then or later."
+    started_from: datetime | None = a_filter(
+        INSTANT,
+        Access.INDEXED,
+        "started_at__gte",
+        "Only those that started then or later.",
+        "Started from",
     )
-    ended_to: datetime | None = _filter(
-        INSTANT, "ended_at__lt", "Only those that ended before then."
+    started_to: datetime | None = a_filter(
+        INSTANT,
+        Access.INDEXED,
+        "started_at__lt",
+        "Only those that started before then.",
+        "Started before",
     )
-    q: str | None = _filter(
+    ended_from: datetime | None = a_filter(
+        INSTANT,
+        Access.INDEXED,
+        "ended_at__gte",
+        "Only those that ended then or later.",
+        "Ended from",
+    )
+    ended_to: datetime | None = a_filter(
+        INSTANT,
+        Access.INDEXED,
+        "ended_at__lt",
+        "Only those that ended before then.",
+        "Ended before",
+    )
+    q: str | None = a_filter(
         SEARCH,
+        Access.SEARCHED,
         named_like,
         "Only those of clients and services with a word like this in their name; forgives a typo.",
+        "Q",
+        has_history=False,
     )
-    pending: Pending | None = _filter(
+    pending: Pending | None = a_filter(
         PENDING,
+        Access.JUDGED,
         Pending.condition,
         "Only those that a scheduled price change would move (true), that none would (false), or"
         " that the one of this id would.",
+        "Pending",
         lasting=False,
     )
 
@@ -212,7 +257,7 @@ class BookFilter:
     @property
     def by_catalogue(self) -> bool:
         """Whether it filters by service and plan alone, for which totals are kept."""
-        return self.given.keys() <= {"service", "plan", "plan_type"}
+        return self.given.keys() <= named(Access.COUNTED)
 
     @property
     def timeless(self) -> bool:
@@ -226,3 +271,8 @@ class BookFilter:
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
 # The filters that a price change of a set of subscriptions may have.
 LASTING = [name for name, each in FILTERS.items() if each.lasting]
+
+
+def named(access: Access) -> set[str]:
+    """The names of the filters whose rows are found in this way."""
+    return {name for name, each in FILTERS.items() if each.access == access}

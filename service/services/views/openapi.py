@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from pricebook.kit.errors import ErrorSerializer
-from services.reading import filters, parameters
+from services.reading import filter_kinds, filters, parameters
 from services.reading.ordering import ORDERINGS, Ordering
 
 ERRORS = {
@@ -24,7 +24,7 @@ SIZE = {
 }
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
-PATH_ID = OpenApiParameter("id", filters.ID.schema, OpenApiParameter.PATH)
+PATH_ID = OpenApiParameter("id", filter_kinds.ID.schema, OpenApiParameter.PATH)
 UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
 UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none with this id.")}
 
@@ -52,7 +52,7 @@ REFUSALS = {
 
 KNOWN_AT = OpenApiParameter(
     "known_at",
-    filters.INSTANT.schema,
+    filter_kinds.INSTANT.schema,
     description="Answer by what was recorded by this instant, ISO 8601 with a time zone: as would"
     " have been answered then, and ever since. Alone it asks what was paid then. An instant for"
     " which more may yet be recorded is refused.",
@@ -61,7 +61,7 @@ LIST_PARAMETERS = [
     *FILTER_PARAMETERS,
     OpenApiParameter(
         "as_of",
-        filters.INSTANT.schema,
+        filter_kinds.INSTANT.schema,
         description="What is paid then, ISO 8601 with a time zone: in the future by what is known"
         " now. Goes with service, plan and client, as they are then, and with state, by the starts"
         " and ends that are known now; without state the active ones are shown. Names, comment"

@@ -23,7 +23,7 @@ from pricebook.kit.tables import SET_PRICE_STATE
 from services import ledger, parsing, price_state
 from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
-from services.reading import filters, pages, parameters
+from services.reading import filter_kinds, filters, pages, parameters
 from services.reading.access_paths import NotServed, served
 from services.reading.ordering import Cursor, list_of, marked
 from services.reading.version import Unchanged
@@ -152,7 +152,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             PATH_ID,
             OpenApiParameter(
                 "as_of",
-                filters.INSTANT.schema,
+                filter_kinds.INSTANT.schema,
                 description="Shows what it paid then; as in the list.",
             ),
             KNOWN_AT,
@@ -209,7 +209,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         parameters=[
             PATH_ID,
             OpenApiParameter(
-                "at", filters.INSTANT.schema, description="The instant; now, if left out."
+                "at", filter_kinds.INSTANT.schema, description="The instant; now, if left out."
             ),
             KNOWN_AT,
         ],

@@ -1,0 +1,73 @@
+"""When the catalogue last moved the price of a pair's followers, and whose doing it was."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connection
+
+
+class Move(NamedTuple):
+    """An instant at which the catalogue moved the price of its followers, and who decided that."""
+
+    effective_at: datetime
+    recorded_at: datetime
+    change_id: int | None
+    author: str
+
+
+# Reads newest first along both indexes, down to the last instant at which the price moved. Of the
+# facts of that instant the last value that moved the price at its own place has done it; if none
+# has, the last undoing. A value that is undone at its own instant, or held, has moved nothing.
+LAST_MOVE = """
+SELECT effective_at, recorded_at, change_id, author
+  FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
+         UNION ALL
+        SELECT * FROM services_cataloguevalue WHERE plan_id = %(plan)s) decided
+ WHERE effective_at > %(since)s AND effective_at <= %(at)s
+   AND {counts}
+   AND price_rule_at(%(service)s, %(plan)s, effective_at{known}) IS DISTINCT FROM
+       price_rule_at(%(service)s, %(plan)s, effective_at - interval '1 microsecond'{known})
+ ORDER BY effective_at DESC,
+       CASE WHEN value IS NULL THEN change_id IS NOT NULL
+            ELSE {before} IS DISTINCT FROM {after} END DESC,
+       value IS NULL, id DESC
+ LIMIT 1
+"""
+BEFORE_PLACE = """price_rule(value_before(%(service)s, NULL, effective_at, {place}{known}),
+                       value_before(NULL, %(plan)s, effective_at, {place}{known})::integer)"""
+MOVED_BY_ALL = {
+    "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
+    "known": "",
+}
+MOVED_BY_KNOWN = {
+    "counts": """recorded_at <= %(known)s AND NOT value_undone(id, effective_at, %(known)s)
+   AND NOT value_is_held(id, %(known)s)""",
+    "known": ", %(known)s",
+}
+
+
+def last_move(
+    service_id: int,
+    plan_id: int,
+    since: datetime,
+    at: datetime,
+    known_at: datetime | None = None,
+) -> Move | None:
+    """The last move of the price of a pair's followers after `since`, and no later than `at`.
+
+    An edit after which the rounded price is the same moved nothing. By all that is recorded, or by
+    what was recorded by `known_at`. One query.
+    """
+    parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
+    before, after = [
+        BEFORE_PLACE.format(place=place, known=parts["known"]) for place in ("id", "id + 1")
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            LAST_MOVE.format(**parts, before=before, after=after),
+            {"service": service_id, "plan": plan_id, "since": since, "at": at, "known": known_at},
+        )
+        row = cursor.fetchone()
+    return None if row is None else Move(*row)

@@ -1,0 +1,118 @@
+"""What a filter is: the kind of its values, how its rows are found, its words and its form field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from functools import partial
+from typing import Any
+
+from django.db.models import Q
+
+from services import parsing
+from services.parsing import MAX_BIGINT, BadValue
+from services.reading.scheduled import parse_pending
+
+
+class Input(Enum):
+    """The form field in which a person gives a value."""
+
+    RECORD = auto()  # a service, a plan or a client, found by typing
+    AMOUNT = auto()
+    INSTANT = auto()
+    CHOICE = auto()
+    LINE = auto()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of the values of filters: how they are parsed, and given in a form.
+
+    `schema` is that of the API. `choices` are the values with their labels, if there are few.
+    """
+
+    parse: Callable[[str, Any], Any]
+    schema: dict[str, Any]
+    input: Input = Input.LINE
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+ID = Kind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
+RECORD = replace(ID, input=Input.RECORD)
+PRICE = Kind(
+    parsing.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}, Input.AMOUNT
+)
+INSTANT = Kind(parsing.instant, {"type": "string", "format": "date-time"}, Input.INSTANT)
+
+
+def text(length: int) -> Kind:
+    return Kind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
+
+
+def one_of(choices: Iterable[tuple[str, str]]) -> Kind:
+    choices = tuple(choices)
+    words = [word for word, _ in choices]
+    schema = {"type": "string", "enum": words}
+    return Kind(partial(parsing.word, words=words), schema, Input.CHOICE, choices)
+
+
+def _searched(name: str, value: Any) -> str:
+    words = parsing.text(name, value, 100)
+    if len(words.strip()) < 3:
+        raise BadValue("too_short", f"{name} has three letters or more.", name, value)
+    return words
+
+
+SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
+PENDING = Kind(parse_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
+
+
+class Access(Enum):
+    """How the rows that match a filter are found; `access_paths` decides by it."""
+
+    COUNTED = auto()  # along an index, and the subtotals know how many match
+    FEW = auto()  # an index leads to few rows, whatever else is asked for
+    INDEXED = (
+        auto()
+    )  # an index leads to rows that may be many: one client may have half of the book
+    SEARCHED = auto()  # indexes of names lead to rows, and the planner can't tell how many
+    JUDGED = auto()  # each row is compared with each scheduled change: no index helps
+    SCANNED = auto()  # it has no index
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter of the vocabulary.
+
+    - `condition`: a lookup of Django's, or a function that makes a Q
+    - `help`: of the API; `label` and `hint`: of the form that plans a change of a set
+    - `lasting`: it can be part of a price change. A filter by scheduled changes would look at
+      itself.
+    - `then`: where time alone can change the value, SQL that asks the same of a row as it stands at
+      the instant of a change: of its state, price, ended and upcoming, with a placeholder
+    - `has_history`: the ledger knows what the value was at an instant. Otherwise the rows that
+      match are fixed at the approval of a change.
+    - `adjective`: it stands before "subscriptions" in the sentence of a change
+    """
+
+    kind: Kind
+    access: Access
+    condition: str | Callable[[Any], Q]
+    help: str
+    label: str
+    hint: str = ""
+    lasting: bool = True
+    then: str = ""
+    has_history: bool = True
+    adjective: bool = False
+
+    def q(self, value: Any) -> Q:
+        if callable(self.condition):
+            return self.condition(value)
+        return Q(**{self.condition: value})
+
+
+def a_filter(*about: Any, **more: Any) -> Any:
+    """The field of `BookFilter` that a `Filter` of these values is."""
+    return field(default=None, metadata={"filter": Filter(*about, **more)})
