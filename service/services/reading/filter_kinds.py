@@ -1,4 +1,4 @@
-"""What a filter is: the kind of its values, how its rows are found, its words and its form field."""
+"""What a filter is: the kind of its values, how its rows are found, its form field, its words."""
 
 from __future__ import annotations
 
