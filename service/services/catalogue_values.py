@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from services.catalogue_subject import CatalogueSubject
 from services.models import CatalogueValue, book_clock
 
 
@@ -25,32 +26,30 @@ class ValueInForce(NamedTuple):
     before: Decimal | None  # None: it is the first
 
 
-def value_at(role: str, id: int, at: datetime | None = None) -> Decimal | None:
-    """The list price of a "service", or the discount of a "plan", in force at an instant (now).
+def value_at(subject: CatalogueSubject, at: datetime | None = None) -> Decimal | None:
+    """The list price of a service, the discount of a plan, in force at an instant (now).
 
     None where there is no such service or plan. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {VALUE_AT[role]}(id, coalesce(%s, book_clock()))"  # noqa: S608 - ours
-            f" FROM services_{role} WHERE id = %s",
-            [at, id],
+            f"SELECT {subject.value_at}(id, coalesce(%s, book_clock()))"  # noqa: S608 - ours
+            f" FROM services_{subject.role} WHERE id = %s",
+            [at, subject.id],
         )
         row = cursor.fetchone()
     return None if row is None else Decimal(row[0])
 
 
-VALUE_AT = {"service": "list_price_at", "plan": "discount_at"}
-
 IN_FORCE = """
 SELECT value, effective_at, change_id, author,
        (SELECT value FROM services_cataloguevalue earlier
-         WHERE earlier.{role}_id = in_force.{role}_id AND earlier.value IS NOT NULL
+         WHERE earlier.{column} = in_force.{column} AND earlier.value IS NOT NULL
            AND (earlier.effective_at, earlier.id) < (in_force.effective_at, in_force.id)
            AND {counted_before}
          ORDER BY earlier.effective_at DESC, earlier.id DESC LIMIT 1) AS before
   FROM services_cataloguevalue in_force
- WHERE {role}_id = %(id)s AND effective_at <= %(at)s AND value IS NOT NULL AND {counts}
+ WHERE {column} = %(id)s AND effective_at <= %(at)s AND value IS NOT NULL AND {counts}
  ORDER BY effective_at DESC, id DESC LIMIT 1
 """
 BY_ALL = {
@@ -65,7 +64,7 @@ BY_KNOWN = {
 
 
 def in_force(
-    role: str, id: int, at: datetime, known_at: datetime | None = None
+    subject: CatalogueSubject, at: datetime, known_at: datetime | None = None
 ) -> ValueInForce | None:
     """The value in force at an instant, who decided it, and the value before it. One query.
 
@@ -73,19 +72,25 @@ def in_force(
     """
     parts = BY_ALL if known_at is None else BY_KNOWN
     with connection.cursor() as cursor:
-        cursor.execute(IN_FORCE.format(role=role, **parts), {"id": id, "at": at, "known": known_at})
+        cursor.execute(
+            IN_FORCE.format(column=subject.column, **parts),
+            {"id": subject.id, "at": at, "known": known_at},
+        )
         row = cursor.fetchone()
     return None if row is None else ValueInForce(*row)
 
 
-def value_if(role: str, id: int, change_id: int, counts: bool, at: datetime) -> Decimal | None:
+def value_if(
+    subject: CatalogueSubject, change_id: int, counts: bool, at: datetime
+) -> Decimal | None:
     """The value that would be in force at an instant if that of a change counted, or did not.
 
     One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            IF.format(role=role), {"id": id, "change": change_id, "counts": counts, "at": at}
+            IF.format(column=subject.column),
+            {"id": subject.id, "change": change_id, "counts": counts, "at": at},
         )
         row = cursor.fetchone()
     return None if row is None else Decimal(row[0])
@@ -93,7 +98,7 @@ def value_if(role: str, id: int, change_id: int, counts: bool, at: datetime) -> 
 
 IF = """
 SELECT value FROM services_cataloguevalue
- WHERE {role}_id = %(id)s AND value IS NOT NULL AND effective_at <= %(at)s
+ WHERE {column} = %(id)s AND value IS NOT NULL AND effective_at <= %(at)s
    AND CASE WHEN change_id = %(change)s THEN %(counts)s ELSE NOT undone @> %(at)s END
    AND NOT coalesce(held, value_is_held(id))
  ORDER BY effective_at DESC, id DESC LIMIT 1
@@ -118,12 +123,10 @@ def value_before(change_id: int) -> Decimal | None:
 BEFORE_ALL = "SELECT value_before(%s, %s, %s, 9223372036854775807)"
 
 
-def value_before_instant(role: str, id: int, at: datetime) -> Decimal | None:
+def value_before_instant(subject: CatalogueSubject, at: datetime) -> Decimal | None:
     """The value that a decision made now for an instant would find in force there. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            BEFORE_ALL, [id if role == "service" else None, id if role == "plan" else None, at]
-        )
+        cursor.execute(BEFORE_ALL, [*_both_columns(subject).values(), at])
         found: Decimal | None = cursor.fetchone()[0]
     return found
 
@@ -150,7 +153,7 @@ def price_before(
 AFTER = """
 SELECT later.change_id
   FROM services_cataloguevalue later
- WHERE later.{role}_id = %(id)s AND later.value IS NOT NULL
+ WHERE later.{column} = %(id)s AND later.value IS NOT NULL
    AND later.effective_at <= %(now)s AND NOT later.undone @> %(now)s
    AND NOT coalesce(later.held, value_is_held(later.id))
    AND (later.effective_at, later.id) > (%(at)s, coalesce(
@@ -161,21 +164,24 @@ SELECT later.change_id
 
 
 def superseded_by(
-    role: str, id: int, change_id: int, effective_at: datetime
+    subject: CatalogueSubject, change_id: int, effective_at: datetime
 ) -> tuple[int | None] | None:
     """The next change after this one whose value has come into force and counts. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            AFTER.format(role=role),
-            {"id": id, "change": change_id, "at": effective_at, "now": book_clock()},
+            AFTER.format(column=subject.column),
+            {"id": subject.id, "change": change_id, "at": effective_at, "now": book_clock()},
         )
         found: tuple[int | None] | None = cursor.fetchone()
     return found
 
 
+def _both_columns(subject: CatalogueSubject) -> dict[str, int | None]:
+    return {"service_id": None, "plan_id": None} | {subject.column: subject.id}
+
+
 def decide(
-    role: str,
-    id: int,
+    subject: CatalogueSubject,
     value: Decimal,
     effective_at: datetime,
     change_id: int,
@@ -188,15 +194,14 @@ def decide(
     there the value that it would find by what is known now. One query, with `hold` two.
     """
     CatalogueValue.objects.create(
-        service_id=id if role == "service" else None,
-        plan_id=id if role == "plan" else None,
+        **_both_columns(subject),
         value=value,
         effective_at=effective_at,
         change_id=change_id,
         author=author,
         for_new_only=for_new_only,
         locked_until=locked_until,
-        seen=value_before_instant(role, id, effective_at) if hold else None,
+        seen=value_before_instant(subject, effective_at) if hold else None,
         held=None if hold else False,
     )
 

@@ -6,22 +6,23 @@ from decimal import Decimal
 
 from price_changes.models import PriceChange
 from services import catalogue_values
+from services.catalogue_subject import CatalogueSubject
 from services.models import book_clock
 
 Kind, Status = PriceChange.Kind, PriceChange.Status
 CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 
-def subject(change: PriceChange) -> tuple[str, int]:
-    """What a change of the catalogue is about: ("service", its id), or ("plan", its id)."""
+def subject(change: PriceChange) -> CatalogueSubject:
+    """The service or plan that a change of the catalogue is about."""
     if change.kind == Kind.LIST_PRICE:
-        return "service", change.service_id or 0
-    return "plan", change.plan_id or 0
+        return CatalogueSubject("service", change.service_id or 0)
+    return CatalogueSubject("plan", change.plan_id or 0)
 
 
 def value_now(change: PriceChange) -> Decimal | None:
     """What is in force now; None where the service or the plan was deleted. One query."""
-    return catalogue_values.value_at(*subject(change))
+    return catalogue_values.value_at(subject(change))
 
 
 def value_without(change: PriceChange) -> Decimal | None:
@@ -31,7 +32,7 @@ def value_without(change: PriceChange) -> Decimal | None:
     """
     taken_back = change.reverts is None or change.counts_again
     return catalogue_values.value_if(
-        *subject(change), change.first.pk, counts=not taken_back, at=book_clock()
+        subject(change), change.first.pk, counts=not taken_back, at=book_clock()
     )
 
 

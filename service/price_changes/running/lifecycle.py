@@ -123,7 +123,7 @@ def _decide(change: PriceChange, author: str) -> None:
     else:
         assert change.new_value is not None
         catalogue_values.decide(
-            *subject(change),
+            subject(change),
             change.new_value,
             change.effective_at,
             change.pk,
@@ -144,7 +144,7 @@ def _order(change: PriceChange) -> None:
     if change.kind in CATALOGUE:
         # An edit of the same thing waits for this commit, so it knows of this change; and the
         # instant is read after those that came before.
-        _lock_subject(change)
+        subject(change).lock()
     with connection.cursor() as cursor:
         cursor.execute(ONE_BY_ONE)
         cursor.execute("SELECT nextval('price_changes_approval'), book_clock()")
@@ -161,12 +161,6 @@ def _order(change: PriceChange) -> None:
             value=change.effective_at.isoformat(),
         )
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
-
-
-def _lock_subject(change: PriceChange) -> None:
-    role, pk = subject(change)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
 
 
 def _refuse_other_rows_then(change: PriceChange) -> None:
@@ -280,7 +274,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
 
 def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
     """Whether its instant has come, though no worker has: it is begun here, to be taken back."""
-    _lock_subject(change)
+    subject(change).lock()
     assert change.effective_at is not None
     if change.effective_at > book_clock():
         catalogue_values.withdraw(change.pk, author)
@@ -334,7 +328,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
 
 def _begin(change: PriceChange) -> None:
     """One that is in force, and that no worker has begun, is begun here, to be taken back."""
-    _lock_subject(change)
+    subject(change).lock()
     try:
         with transaction.atomic():
             starting.start(change)

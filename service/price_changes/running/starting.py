@@ -26,10 +26,8 @@ from pricebook.kit.points import at_point
 from services import catalogue_values, held_values
 from services.models import (
     Clock,
-    Plan,
     Repricing,
     RepricingQuerySet,
-    Service,
     book_clock,
 )
 from services.repricing.locks import LockHeld, giving_way
@@ -182,14 +180,12 @@ def _repricings(change: PriceChange) -> RepricingQuerySet:
 
 def _start_catalogue(change: PriceChange) -> None:
     """Record the work that copies a value which is in force already, by its instant."""
-    role, pk = subject(change)
-    model: type[Service] | type[Plan] = Service if role == "service" else Plan
-    with connection.cursor() as cursor:
-        # Exclusive, before anything is read: who wrote before is seen, who comes after sees this.
-        cursor.execute(f"SELECT lock_{role}(%s, true)", [pk])
+    of = subject(change)
+    # Before anything is read: earlier writers are seen, and later ones see this.
+    of.lock()
     now = value_now(change)
     if now is None:
-        change.status, change.note = Status.CANCELLED, f"The {role} was deleted."
+        change.status, change.note = Status.CANCELLED, f"The {of.role} was deleted."
         return
     assert change.effective_at is not None
     found = standing.found_by(change)
@@ -204,20 +200,20 @@ def _start_catalogue(change: PriceChange) -> None:
         )
     if change.reverts is not None:
         expected, at = change.new_value, change.effective_at
-        change.new_value = catalogue_values.value_at(role, pk, at)
+        change.new_value = catalogue_values.value_at(of, at)
         if change.new_value != expected:
             notes.append(f"The value in force without it is {change.new_value}, not {expected}.")
         before = catalogue_values.value_if(
-            role, pk, change.first.pk, counts=not change.counts_again, at=at
+            of, change.first.pk, counts=not change.counts_again, at=at
         )
     else:
         before = catalogue_values.value_before(change.pk)
         if before != change.old_value:
             notes.append(f"The value before it was {before}, not {change.old_value}.")
     change.old_value = before
-    later = catalogue_values.superseded_by(role, pk, change.pk, change.effective_at)
+    later = catalogue_values.superseded_by(of, change.pk, change.effective_at)
     edit: dict[str, Any] = {
-        role + "_id": pk,
+        of.column: of.id,
         "change_id": change.pk,
         "effective_at": change.effective_at,
         "comment": change.comment,
@@ -235,8 +231,9 @@ def _start_catalogue(change: PriceChange) -> None:
         notes.append(f"The value in force was {before} already.")
         if change.comment:
             Repricing.objects.create(**edit)
-    field = "full_price" if role == "service" else "discount_percent"
-    model._default_manager.filter(pk=pk).exclude(**{field: now}).update(**{field: now})
+    copy = of.model._default_manager.filter(pk=of.id)
+    value: dict[str, Any] = {of.field: now}
+    copy.exclude(**value).update(**value)
     catalogue_values.started(change.pk)
     change.note = " ".join(notes)[:500]
     if change.reverts is not None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from django.db import connection
 
+from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import COLUMNS, Entry
@@ -173,6 +174,8 @@ def explain(
     instant = found["at"]
     rule = None
     if found["rule_price"] is not None:
+        service = CatalogueSubject("service", found["service_id"])
+        plan = CatalogueSubject("plan", found["plan_id"])
         rule = Rule(
             list_price=found["list_price"],
             discount_percent=found["discount_percent"],
@@ -180,8 +183,8 @@ def explain(
             arithmetic=arithmetic(
                 found["list_price"], found["discount_percent"], found["rule_price"]
             ),
-            list_price_edit=_edit("service", found, known_at),
-            discount_edit=_edit("plan", found, known_at),
+            list_price_edit=_edit(service, found, known_at),
+            discount_edit=_edit(plan, found, known_at),
         )
         _follow(found, rule.price, known_at)
     change = None if found["change_id"] is None else describe_change(found["change_id"])
@@ -232,8 +235,8 @@ def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> st
     return f"{sides} = {exact.normalize():f}, rounded half up to {price}"
 
 
-def _edit(role: str, found: Entry, known_at: datetime | None) -> Edit | None:
-    value = in_force(role, found[f"{role}_id"], found["ruled_at"], known_at)
+def _edit(subject: CatalogueSubject, found: Entry, known_at: datetime | None) -> Edit | None:
+    value = in_force(subject, found["ruled_at"], known_at)
     if value is None or value.before is None:
         return None
     return Edit(value.before, value.value, value.effective_at, value.author, value.change_id)
