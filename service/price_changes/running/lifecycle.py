@@ -112,7 +112,7 @@ def _schedule(
 
 
 def _decide(change: PriceChange, author: str) -> None:
-    """Record the value of a change of the catalogue: a fact from now on, whenever a worker comes."""
+    """Record the value of a change of the catalogue as a fact, whenever a worker comes."""
     if change.kind not in CATALOGUE:
         return
     assert change.effective_at is not None
@@ -340,7 +340,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
 
 
 def _begin(change: PriceChange) -> None:
-    """Begin a change that is in force and that no worker has begun, so that it can be taken back."""
+    """Begin a change that is in force and that no worker has begun, so that it can be reverted."""
     _lock_subject(change)
     try:
         with transaction.atomic():

@@ -177,7 +177,7 @@ class TestThePageBeforeAnApproval:
         form = OpenedForm(ann, url("approve", change.pk))
         page = text_of(ann.get(url("approve", change.pk)))
         assert '<td class="number">200</td><td class="number">201</td>' in page
-        assert "By no more than 1 %, so it may be approved" in page
+        assert "The figures differ by no more than 1 %, so it may be approved" in page
         assert "Approved." in messages_of(form.send())
 
     def test_says_which_choice_of_a_set_is_left(self, ann):
@@ -185,7 +185,7 @@ class TestThePageBeforeAnApproval:
         change = planned(kind="set", adjustment="add", operand=5)
         price_state.negotiate(book.first().pk, 101, "deal", "ann")
         page = text_of(ann.get(url("approve", change.pk)))
-        assert "“Hold” and “Frozen” are of the rows of the preview, and will be refused" in page
+        assert "“Hold” and “Frozen” need the rows of the preview, and will be refused" in page
         form = OpenedForm(ann, url("approve", change.pk))
         assert "Approved." in messages_of(form.send(when_moved="current"))
 
