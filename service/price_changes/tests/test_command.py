@@ -228,7 +228,7 @@ class TestPlan:
             (("--service", "Phone", "--plan", "full 0", "--to", "1"), "Give --service or --plan"),
             (("--add", "1"), "Which subscriptions?"),
             (("--all", "--service", "Phone", "--add", "1"), "contradict"),
-            (("--all",), "What shall happen to the set?"),
+            (("--all",), "How should the set change?"),
             (("--all", "--add", "1", "--to", "2"), "a set takes --amount"),
             (("--all", "--add", "1", "--new-only"), "a set takes --lock"),
             (("--filter", "client", "--add", "1"), "is not NAME=VALUE"),
