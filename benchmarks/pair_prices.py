@@ -1,4 +1,4 @@
-"""One price for each (service, plan), which we did not take, moves at once and allows no other.
+"""One price for each (service, plan), the design not taken, moves at once and allows no other.
 
 Subscriptions have no price; a small table has one for each service and plan, and the list and the
 total join it. A catalogue change then writes only that table. The control writes the stored prices
