@@ -242,7 +242,7 @@ def _is_taken_back(change: PriceChange) -> bool:
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
-    """Cancel a change. One whose instant has not come does nothing; one that has begun is taken
+    """Cancel a change. Before its instant it has no effect at all; if it has begun, it is taken
     back from now on, by a change of its own that `author` approves.
 
     A set moves nothing more. A list price or a discount was in force for all who follow until now,

@@ -88,8 +88,8 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
     return _skipped(change, kind, after)
 
 
-# The first entry that each subscription has of the change, and the entry before that. Of chunks of
-# moved followers, only as many are read as have the next rows: all rows of a chunk that begins
+# The first entry that each subscription has of the change, and the entry before that. Chunks of
+# moved followers are read only until they have the next rows: all rows of a chunk that begins
 # after the place are still to come, and at least the last row of any other.
 MOVED = """
 WITH nearest AS (
