@@ -191,7 +191,7 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
             if not -100 <= kept["operand"] <= 10_000:
                 raise ChangeError(
                     "out_of_range",
-                    "A percentage lies from -100 to 10000.",
+                    "A percentage must be from -100 to 10000.",
                     parameter="operand",
                     value=str(given["operand"])[:100],
                 )
@@ -203,7 +203,7 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
         if kept.get("floor", 0) > kept.get("ceiling", HIGHEST_PRICE):
             raise ChangeError(
                 "out_of_range",
-                "The floor lies above the ceiling.",
+                "The floor is above the ceiling.",
                 parameter="floor",
                 value=str(kept["floor"]),
             )

@@ -252,7 +252,7 @@ def fingerprint(
 
 
 def preview(change_id: int) -> PriceChange:
-    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    """Count what a change would do, and store it with its fingerprint; raises ChangeError."""
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is None:

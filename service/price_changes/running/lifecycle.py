@@ -46,7 +46,7 @@ def approve(
     effective_at: Any = None,
     time_zone: Any = None,
 ) -> PriceChange:
-    """Approve what the latest preview showed; the change falls due at its instant, or at once.
+    """Approve what the latest preview showed; the change is due at its instant, or at once.
 
     `when_moved`: what happens if rows have moved by then (hold, frozen, current); for a change of
     the catalogue, if the value before it is another one then (hold, current). A revert is always
