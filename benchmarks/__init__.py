@@ -1,4 +1,4 @@
-"""What Pricebook claims about its speed, one file a claim.
+"""The claims of Pricebook about its speed, a file for each.
 
     ./pricebook bench --quick                      # the tutorial's ladder and our goals, small
     ./pricebook bench                              # the claims
@@ -6,8 +6,8 @@
     ./pricebook bench all --quick                  # each, small
 
 A claim runs its variants in turn, round after round, with a control among them; asserts that all
-did the same work; and saves the figures with the conditions they were taken under. Each works in
-a database of its own, made for the run and dropped after it. The service imports nothing of this.
+did the same work; and saves the figures with the conditions of the measurement. Each works in a
+database of its own, made for the run and dropped after it. The service imports nothing of this.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""`./pricebook bench`: lists the claims, runs those that are named, or the quick proof."""
+"""`./pricebook bench`: lists the claims, runs named ones, or runs the quick proof."""
 
 import ast
 import importlib
@@ -19,7 +19,7 @@ Run: ./pricebook bench --quick            the tutorial's ladder and our goals, i
 
 
 def claims() -> dict[str, str]:
-    """Name and first line of every module that can be run, without importing any."""
+    """The name and the first line of every module that can be run, without importing any."""
     found = {}
     for path in sorted(HERE.glob("[a-z]*.py")):
         module = ast.parse(path.read_text())
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def quick(arguments: list[str]) -> int:
-    """The proof that people run: tables here, progress on stderr, JSON and plots in HOME/bench."""
+    """The quick proof: tables on stdout, progress on stderr, JSON and plots in HOME/bench."""
     began = time.monotonic()
     os.environ[BEGAN] = str(began)
     if not any(word.partition("=")[0] == "--plot" for word in arguments):
@@ -69,7 +69,7 @@ def quick(arguments: list[str]) -> int:
 
 
 def in_a_process(name: str, arguments: list[str]) -> int:
-    """A process each: none inherits another's memory, caches or connections."""
+    """Run it in a process of its own, so that it inherits no memory, caches or connections."""
     return subprocess.run([sys.executable, "-m", "benchmarks", name, *arguments]).returncode
 
 

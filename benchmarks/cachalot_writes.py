@@ -1,10 +1,10 @@
 """Caching every query (django-cachalot) pays while nobody writes; the shipped page costs the same.
 
-Chapter 13 of the tutorial over the page of its chapter 11: all tables cached, with the key and the
-timeout that cachalot comes with. CPU of a GET, the mean of twenty, where a comment is written once
-in the twenty (read-heavy) or before each (write-heavy). The control is the same page without
-cachalot. Every answer must have the shipped page's values. Then a company is renamed in SQL, as
-psql would, and each page is asked once more: does it show the old name?
+Chapter 13 of the tutorial over the page of its chapter 11: all tables cached, with cachalot's own
+key and timeout. CPU of a GET is the mean of twenty, with a comment written once in the twenty
+(read-heavy) or before each (write-heavy). The control is the same page without cachalot. Every
+answer must have the shipped page's values. Then a company is renamed in SQL, as psql would do, and
+each page is read once more: does it show the old name?
 """
 
 import json
@@ -76,7 +76,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def a_get(way: str, call: Callable[[], bytes], writes: int, expected: dict[str, Any]) -> float:
-    """Mean seconds of CPU of a GET, after one that fills the cache."""
+    """The mean CPU of a GET in seconds, after one that fills the cache."""
     first = Subscription.objects.order_by("pk")[0]
     taken = []
     with all_of_cachalot() if way == THEIRS else nullcontext():
@@ -104,7 +104,7 @@ def renamed_outside(way: str, call: Callable[[], bytes]) -> bool:
 
 @contextmanager
 def all_of_cachalot() -> Iterator[None]:
-    """Cachalot as it comes, over all tables, in a part of the cache that nobody else has seen."""
+    """Cachalot with its defaults, over all tables, in a part of the cache of its own."""
     caches.settings["cachalot"] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": settings.CACHES["default"]["LOCATION"],
@@ -122,5 +122,5 @@ def all_of_cachalot() -> Iterator[None]:
     finally:
         vars(cachalot_settings).update(given)
         cachalot_settings.unload()
-        # Of this thread; the next one has another prefix.
+        # Only for this thread; the next one has another prefix.
         del caches["cachalot"]

@@ -1,7 +1,7 @@
-"""How many of our files a request for the list, an approval and a line of an import run through.
+"""The number of our files through which a list request, an approval and an import line run.
 
-A figure of the layout and not of speed: what somebody who follows one of them has to open. A file
-counts when a function or a property of it runs; each way runs once before it is counted.
+It is a figure of the layout and not of speed: the files that a reader who follows the code has to
+open. A file counts if a function or a property of it runs; each way runs once before it is counted.
 """
 
 import io

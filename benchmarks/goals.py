@@ -1,9 +1,9 @@
-"""How good it is to be, and whether it is: each goal measured in this one run, as a ratio.
+"""The goals, and whether they are met: each is measured in this one run, as a ratio.
 
 Every goal is a ratio of two things that ran in turn, round after round, on the same book; its
-figure is the median over the rounds. What is compared with what stands above each function here.
-Sizes are the run's (`--rows`); the goals are meant for a million rows and more, and 100,000
-subscriptions to one service, which is what a run without options takes.
+figure is the median over the rounds. Each function here says what it compares. `--rows` gives the
+size; the goals are meant for a million rows and more, and 100,000 subscriptions to one service,
+which is the size of a run without options.
 """
 
 import csv
@@ -100,7 +100,7 @@ def goal(
     of: str = "×",
     small: bool = False,
 ) -> dict[str, Any]:
-    """A line of the table; `small` says that the book is smaller than the goal is about."""
+    """A line of the table; `small` says that the book is smaller than the goal is meant for."""
     if at_most is not None:
         wanted, margin = f"at most {at_most:g} {of}".rstrip(), at_most / max(measured, at_most / 10)
     else:
@@ -118,8 +118,8 @@ def goal(
 
 # --- The list page ------------------------------------------------------------------------------
 
-# The first page as one would write it by hand, for this one question: ids limited first, joined
-# late, the total from the subtotals, rows to bytes without a framework.
+# The first page written by hand, for this one question: ids limited first, joined late, the total
+# from the subtotals, rows to bytes without a framework.
 BY_HAND = """
 SELECT (SELECT sum(amount) FROM services_subtotal),
        (SELECT sum(subscriptions)::bigint FROM services_subtotal),
@@ -172,7 +172,7 @@ class Numbered(PageNumberPagination):
 
 
 class Stock(ReadOnlyModelViewSet):
-    """DRF as one takes it: a ModelSerializer, select_related, pages with numbers."""
+    """DRF as it is commonly used: a ModelSerializer, select_related, pages with numbers."""
 
     queryset = Subscription.objects.select_related("client__user", "plan", "service").order_by("id")
     serializer_class = SubscriptionSerializer
@@ -180,7 +180,9 @@ class Stock(ReadOnlyModelViewSet):
 
 
 def request_of(address: str) -> Callable[[], bytes]:
-    """A request with an API key through all that ships: middleware, authentication, view, JSON."""
+    """A request with an API key through the shipped service: middleware, authentication, view,
+    JSON.
+    """
     _, key = APIKey.objects.create_key(name="benchmark")
     path, _, query = address.partition("?")
     factory = RequestFactory(SERVER_NAME="localhost", HTTP_AUTHORIZATION=f"Api-Key {key}")
@@ -213,7 +215,7 @@ def cpu_of(call: Callable[[], object]) -> Callable[[], float]:
 
 
 def list_pages(rows: int, rounds: int) -> Figures:
-    """All that ships against the page by hand, and DRF's own (no middleware, no key) against it."""
+    """The shipped page against one by hand, and DRF's own (no middleware, no key) against ours."""
     fill(rows)
     one_session()
     call = request_of(PAGE)
@@ -230,7 +232,7 @@ def list_pages(rows: int, rounds: int) -> Figures:
     ]:
         raise AssertionError("DRF's own page has other rows")
     ways = {"ours": call, "by hand": by_hand, "stock": stock}
-    # A round is short, and who shares the processor's caches costs the longer code more.
+    # A round is short, and sharing the processor's caches costs the longer code more.
     cpu = results.interleaved({name: cpu_of(way) for name, way in ways.items()}, max(rounds, 9))
     say("  " + ", ".join(f"{way} {1000 * statistics.median(cpu[way]):.2f} ms" for way in cpu))
     return [
@@ -387,9 +389,10 @@ def list_price(rows: int, rounds: int) -> Figures:
 
 
 def repricings(rows: int, rounds: int) -> Figures:
-    """All services: one worker against one UPDATE; two, as the tutorial's takes all cores, with it.
+    """All services: one worker against one UPDATE; two workers against the tutorial's way.
 
-    Its way is a task for each subscription through its queue; see benchmarks/repricing.py.
+    That way is a task for each subscription through its queue, on all cores, hence two workers; see
+    benchmarks/repricing.py.
     """
     fill(rows)
     measured = repricing.measure(rows, rounds)
@@ -410,7 +413,7 @@ def repricings(rows: int, rounds: int) -> Figures:
 
 
 def imports(rows: int, rounds: int) -> Figures:
-    """`import_book` into an empty book against `bulk_create` of the same, triggers and all."""
+    """`import_book` into an empty book against `bulk_create` of the same, triggers included."""
     file = a_file(min(rows, BIG))
     sums = set()
 
@@ -445,7 +448,7 @@ COLUMNS = (
 
 
 def a_file(rows: int) -> bytes:
-    """Five subscriptions a client, to fifty services by eight plans."""
+    """A file with five subscriptions for each client, to fifty services by eight plans."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -469,7 +472,7 @@ def a_file(rows: int) -> bytes:
 
 
 def bulk_create(content: bytes) -> None:
-    """As one would write it with the ORM: a table after the other, two thousand rows at a time."""
+    """The import as usual with the ORM: table after table, two thousand rows at a time."""
 
     def rows() -> Iterator[dict[str, str]]:
         return csv.DictReader(io.StringIO(content.decode()))
@@ -524,8 +527,8 @@ COPY (SELECT rtrim({CSV.line}, E'\\n')
 def stream(rows: int, rounds: int) -> Figures:
     """The lines of the whole book by chunks against one COPY of the same text.
 
-    Both in the order of the ids, each in one session without parallel workers, and one loop here
-    reads them. COPY hashes all clients once, and holds one snapshot as long as it lasts.
+    Both are in the order of the ids, each in one session without parallel workers, and are read by
+    the same loop here. COPY hashes all clients once, and holds one snapshot as long as it lasts.
     """
     fill(rows)
     one_session()
@@ -569,9 +572,9 @@ def stream(rows: int, rounds: int) -> Figures:
 
 
 def memory_of_a_stream() -> float:
-    """MB by which a process grows that streams the book in each form.
+    """The MB by which a process grows that streams the book in each form.
 
-    To be called in a process of its own: what another part has taken and freed would serve it.
+    Call it in a process of its own: it would reuse memory that another part has taken and freed.
     """
     connection.ensure_connection()
     before = resident_kilobytes("VmRSS")
@@ -593,7 +596,7 @@ def resident_kilobytes(of: str) -> int:
 def requests(rows: int, rounds: int) -> Figures:
     """The shipped site against the tutorial's last chapter, each under granian with two workers.
 
-    The client, a loop on four open connections, runs on the same cores as they do.
+    The clients run on the same cores as the servers.
     """
     fill(rows)
     _, key = APIKey.objects.create_key(name="benchmark")

@@ -1,8 +1,8 @@
-"""What each index costs in size, in inserts and in updates; one on `price` would end HOT.
+"""The cost of each index in size, in inserts and in updates; an index on `price` would end HOT.
 
 Variants, each on a fresh copy of the same book: as shipped, without one of the indexes, and with
 one more, on `price`. Each inserts the same rows, comments on one row of ten, then moves one list
-price and reprices. CPU is that of the PostgreSQL session, triggers and all; HOT is the part of the
+price and reprices. CPU is that of the PostgreSQL session, triggers included; HOT is the part of the
 repricing's updates that touched no index. All variants must end with the same book.
 """
 
@@ -32,7 +32,7 @@ SELECT client_id, service_id, plan_id, price, 'new ' || id, 'new', id
 """
 COMMENT = "UPDATE services_subscription SET comment = 'commented ' || id WHERE id % 10 = 0"
 
-# Indexes with the constraints that they carry out, if any; without the primary key.
+# Indexes with the constraints that they implement, if any; without the primary key.
 INDEXES = """
 SELECT relname, conname, pg_relation_size(indexrelid)
   FROM pg_index
@@ -49,7 +49,7 @@ SELECT pg_stat_get_tuples_updated(oid), pg_stat_get_tuples_hot_updated(oid)
 
 @dataclass
 class Runs:
-    """What one variant took in each round: microseconds of CPU a row; its index in bytes."""
+    """The cost of one variant in each round: microseconds of CPU a row; its index in bytes."""
 
     insert: list[float] = field(default_factory=list)
     comment: list[float] = field(default_factory=list)
@@ -128,7 +128,7 @@ def run(runs: Runs, inserted: int) -> None:
 
 
 def cpu_of(work: Callable[[], int], hot: list[float] | None = None) -> float:
-    """Microseconds of the session's CPU for each row that `work` says it wrote."""
+    """The session's CPU in microseconds for each row that `work` says it wrote."""
     ((updated, hot_updated),) = statistics_of_updates()
     before = session_seconds()
     rows = work()

@@ -1,12 +1,13 @@
-"""kill -9 of worker, call, Valkey or PostgreSQL at a named point: nothing lost, nothing twice.
+"""kill -9 of a worker, the web, Valkey or PostgreSQL at a named point loses and repeats nothing.
 
-A round: a fresh book, a burst of price changes and ordinary writes from five connections with
-heavy-tailed pauses, two Celery workers; somebody is killed with -9 at a named point, started again;
-the queue drains, and everything is judged: rows against the rule, the changes and the ledger, each
-change's accounts, and what people were told. PostgreSQL and Valkey are the rounds' own.
+A round has a fresh book, a burst of price changes and ordinary writes from several connections with
+heavy-tailed pauses, and Celery workers. A process is killed with -9 at a named point, and started
+again; the queue drains, and everything is checked: rows against the rule, the changes and the
+ledger, the counts of each change, and the answers that people got. The rounds have their own
+PostgreSQL and Valkey.
 
-`--seed S --rounds 1` plays one round again; `--fault NAME` sows a fault, and the rounds have to
-see it.
+`--seed S --rounds 1` plays one round again; `--fault NAME` puts in a fault, which the rounds must
+detect.
 """
 
 import argparse

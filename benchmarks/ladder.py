@@ -1,19 +1,19 @@
-"""What each step of the tutorial buys, in its own order and on one book, and where ours goes on.
+"""The gain of each step of the tutorial, in its order and on one book, and of ours after them.
 
 Chapters 5 to 7: the list, from N+1 over prefetch, `only` and `annotate` to `aggregate`. Chapter 9:
 the stored price, moved by one task a row, by one UPDATE, and by us. Chapter 11: the total, cached
-and exact. Chapter 12: an index, before and after, what it costs in updates, the composite one and
-its prefix. Chapter 13: cachalot. Then our page; and the road not taken, one price a (service,
-plan). A rung is a call, or the repricing of the whole book after every list price has moved:
+and exact. Chapter 12: an index, before and after, its cost in updates, the composite index and its
+prefix. Chapter 13: cachalot. Then our page; and the design that was not taken, one price for each
+(service, plan). A rung is a call, or the repricing of the whole book after every list price moved:
 
-- queries: that one call sends
+- queries: the number that one call sends
 - CPU: Python and the PostgreSQL session together, ms, at each size; and how it has grown
-- ms: by the clock, at the largest size. A second has so many subscriptions, where rows move
+- ms: by the clock, at the largest size; rows/s if rows move
 - wrong: rows or answers that stay wrong, with the queue empty and no error anywhere
 
 The rungs of a chapter run interleaved, and must give the same answer. The figures are those of the
-single claims (list_page, repricing, total, lost_updates, index_cost…), which say how each is taken.
-What is shown by time here is backed in the test suite by a count or a plan: `RUNGS` says where.
+single claims (list_page, repricing, total, lost_updates, index_cost…), which say how each is
+measured. A count or a plan in the test suite backs each figure of time: `RUNGS` says where.
 """
 
 import statistics
@@ -48,7 +48,7 @@ COMPOSITES = "test_indexes.py::TestCompositeIndex"
 HOT = "test_indexes.py::TestHot"
 OWN = "test_benchmarks.py"
 
-# Each rung, in the order of the chapters, and the test that holds what its figures show.
+# Each rung, in the order of the chapters, and the test that checks what its figures show.
 RUNGS = {
     "ch. 5 as first written": LIST_GROWS,
     "ch. 6.3 prefetch_related": LIST_GROWS,
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> None:
 
 
 def table_of(figures: Figures) -> Iterator[dict[str, Any]]:
-    """A line a rung: CPU at each size, the rest at the largest that the rung was run at."""
+    """A line for each rung: CPU at each size, the rest at the largest size of the rung."""
     by_rung: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for figure in figures:
         known = by_rung[figure["rung"]].setdefault(figure["rows"], {})
@@ -151,7 +151,7 @@ def table_of(figures: Figures) -> Iterator[dict[str, Any]]:
         }
 
 
-# --- Its parts: each measures one book, and gives figures a rung ---------------------------------
+# --- The parts: each measures one book, and gives figures for its rungs --------------------------
 
 
 def the_list(rows: int, rounds: int) -> Figures:
@@ -181,7 +181,7 @@ def the_repricing(rows: int, rounds: int) -> Figures:
 
 
 def losses(rows: int, rounds: int) -> Figures:
-    """What stays wrong: after price changes in bursts, and in the cached total."""
+    """The prices that stay wrong after changes in bursts, and wrong totals from a cache."""
     step("ladder: what stays wrong")
     with copy_of_the_book():
         fill(rows)
@@ -296,7 +296,7 @@ def the_indexes(rows: int, rounds: int) -> Figures:
 
 
 def scan_of(plan: str) -> str:
-    """How it reads the table, "Seq Scan" say, of the plan as text."""
+    """The way in which a plan, as text, reads the table: "Seq Scan", say."""
     return next(
         line.partition(" on ")[0].partition(" using ")[0].strip(" ->")
         for line in plan.splitlines()
@@ -305,7 +305,7 @@ def scan_of(plan: str) -> str:
 
 
 def the_updates(rows: int, rounds: int) -> Figures:
-    """What the indexes cost: microseconds of CPU a row, and their size."""
+    """The cost of the indexes: microseconds of CPU a row, and their size."""
     shipped = index_cost.SHIPPED
     no_comment, on_price = "without subscription_comment", index_cost.ON_PRICE
     measured = {

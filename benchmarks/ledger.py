@@ -1,11 +1,11 @@
-"""What the ledger costs to write, and what an instant, a client and the feed cost to read.
+"""The cost of writing the ledger, and of reading an instant, a client and the feed.
 
 Every list price moves three times, so each subscription has four entries. Then, each way in turn:
-what the whole book paid at an instant (before the first move, and now), by the ledger and by the
-catalogue's history, which can tell only of subscriptions that follow and have never moved; the
-page of one client; the feed; and why. All ways to a total must find the same one: by the
-catalogue, by reading the whole ledger, and from points, which are made before. The write is
-one UPDATE of all prices, with its entries and (the control) with the trigger told to keep still.
+the total of the whole book at an instant (before the first move, and now), by the ledger and by the
+catalogue's history, which knows only subscriptions that follow and have never moved; the page of
+one client; the feed; and the explanation of a price. All ways to a total must find the same one: by
+the catalogue, by reading the whole ledger, and from points, which are made before. The write is one
+UPDATE of all prices, with its entries, and (the control) with the trigger told to write none.
 """
 
 import statistics
@@ -27,7 +27,7 @@ from services.reading.filters import BookFilter
 
 MOVES = 3
 
-# The other design: no entries for followers, their price of then is the rule's of then.
+# The other design: no entries for followers, whose price at an instant is the rule's at it.
 BY_HISTORY = """
 WITH pair AS MATERIALIZED (
     SELECT service.id AS service_id, plan.id AS plan_id,
@@ -123,7 +123,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 
 
 def number_of_entries() -> int:
-    """Those too that stand in one row with others."""
+    """The number of entries, including those that share a row."""
     moved = MovedFollowers.objects.aggregate(number=Sum("number"))["number"] or 0
     return LedgerEntry.objects.count() + int(moved)
 
@@ -137,12 +137,12 @@ def assert_same(*instants: datetime) -> None:
 
 
 def update(kept: bool = False) -> float:
-    """Milliseconds of one UPDATE of every price, rolled back."""
+    """The milliseconds of one UPDATE of every price, rolled back."""
     with transaction.atomic():
         if kept:
             execute("SELECT set_config('pricebook.kept', 'on', true)")
         else:
-            # So that the trigger has nothing to put right, and appends only.
+            # So that the trigger has no price to correct, and only appends.
             execute("UPDATE services_service SET full_price = full_price + 1")
         sql = (
             "UPDATE services_subscription SET price = price_rule(full_price + %s, discount_percent)"

@@ -1,15 +1,15 @@
 """Two shapes of history for those who follow the catalogue: an entry a row, or the catalogue's own.
 
-*Entries*: whoever moves prices writes an entry for each subscription, with its price. *Facts*: a
-value of the catalogue is one fact; a subscription has a fact where something of its own was decided
-(start, end, price), and its price at an instant is the rule's of the two values in force. A point
-for each service and plan and each month keeps how many follow and what the others pay, so that a
-total needs the points and the facts after them.
+*Entries*: a move of prices writes an entry for each subscription, with its price. *Facts*: a value
+of the catalogue is one fact; a subscription has a fact for each decision of its own (start, end,
+price), and its price at an instant is the rule's of the two values in force. A point for each
+service and plan and each month has the number of followers and what the others pay, so that a total
+needs only a point and the facts after it.
 
 Both hold the same history: every list price moves once a month for ten months, and in each month
 one subscription of a hundred gets a price of its own and one of a hundred ends. Then, each in turn:
-what a change of one list price writes (its prices are copies and are moved in both), and what
-questions about an instant cost. Both must give the same answers.
+the writes of a change of one list price (its prices are copies and are moved in both), and the cost
+of questions about an instant. Both must give the same answers.
 """
 
 import statistics
@@ -73,7 +73,7 @@ RETURN (SELECT value FROM value WHERE plan_id = plan AND effective_at <= at
          ORDER BY effective_at DESC, id DESC LIMIT 1);
 """
 
-# The start of each, and month by month the list prices, then who gets a price, then who ends.
+# The starts, and month by month the list prices, then the prices of single rows, then the ends.
 FIRST = """
 INSERT INTO value (service_id, value, effective_at, recorded_at)
 SELECT id, full_price, %(at)s, %(at)s FROM services_service;
@@ -141,7 +141,7 @@ SELECT service_id, plan_id, %(at)s, count(*) FILTER (WHERE price IS NULL),
  WHERE active GROUP BY service_id, plan_id
 """
 
-# --- What a change of one list price writes ------------------------------------------------------
+# --- The writes of a change of one list price ----------------------------------------------------
 
 COPIES = """
 UPDATE copy row SET price = price_rule(%(value)s, discount_percent)
@@ -164,7 +164,7 @@ WRITES = {
     "facts, until it is true": ONE_FACT,
 }
 
-# --- What is asked --------------------------------------------------------------------------------
+# --- The questions --------------------------------------------------------------------------------
 
 LAST_ENTRY = """
 SELECT DISTINCT ON (subscription_id) subscription_id AS id, price FROM entry
@@ -181,7 +181,7 @@ SELECT subscription_id AS id,
 ONE, CLIENT = "subscription_id = %(one)s AND", "client_id = %(client)s AND"
 PAGE = "subscription_id BETWEEN %(one)s AND %(one)s + 99 AND"
 TOTAL = "SELECT coalesce(sum(price), 0), count(price) FROM ({}) last"
-# The last point of the book, and what was decided since: each fact with the one before it.
+# The last point of the book, and the facts since: each with the one before it.
 TOTAL_OF_POINTS = """
 WITH last AS (SELECT max(at) AS at FROM point WHERE at <= %(at)s),
 later AS MATERIALIZED (
@@ -381,7 +381,7 @@ def writes(rows: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def write(sql: str, values: dict[str, Any]) -> tuple[float, float]:
-    """Seconds of the session's CPU, and bytes of WAL; undone.
+    """The session's CPU in seconds, and the bytes of WAL; the write is undone.
 
     The copies are a table without triggers, so that nothing but the shapes is compared.
     """

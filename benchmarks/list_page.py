@@ -1,9 +1,9 @@
 """A page of the list costs the same however many rows there are, and less at every step.
 
 The first hundred subscriptions and the total of all, as the tutorial writes it chapter by chapter
-(benchmarks/tutorial_variants.py) and as it ships. The whole view without middleware and
-authentication, JSON included. CPU is this process and its PostgreSQL session together. Every step
-has to give the values of the shipped page, as far as it shows them.
+(benchmarks/tutorial_variants.py) and as it ships: the whole view, JSON included, without middleware
+and authentication. CPU is this process and its PostgreSQL session together. Every step must give
+the values of the shipped page, as far as it shows them.
 """
 
 import json
@@ -44,7 +44,7 @@ def new_version() -> None:
     total.fold()
 
 
-# What it is called, the view, its query string, what makes it cold before each call.
+# The name of each step, its view, its query string, and what makes it cold before each call.
 STEPS: list[tuple[str, type, str, Callable[[], None]]] = [
     ("ch. 5 as first written", tutorial.Naive, "", nothing),
     ("ch. 6.3 prefetch_related", tutorial.PrefetchRelated, "", nothing),
@@ -135,7 +135,7 @@ def call_of(view: type, query: str) -> Callable[[], bytes]:
 
 
 def check(name: str, answer: bytes, expected: dict[str, Any]) -> None:
-    """Every value that this step shows is the shipped one's."""
+    """Assert that every value that this step shows is that of the shipped page."""
     found = json.loads(answer, parse_float=Decimal, parse_int=Decimal)
     rows = found["result"]
     for row, full in zip(rows, expected["result"], strict=True):

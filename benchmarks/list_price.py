@@ -1,15 +1,16 @@
-"""What one change of a list price costs, beside one UPDATE with a history that a trigger writes.
+"""The cost of one change of a list price, beside one UPDATE with a history that a trigger writes.
 
-A book of one service: all of its subscriptions follow. Each way gives them another price, in turns:
+A book of one service, all of whose subscriptions follow. Each way gives them another price, in
+turn:
 
 - UPDATE, history by a trigger: the same rows in a table with the same indexes and none of our
   triggers, one statement, and a trigger that writes the whole row into a table of events, row by
-  row, as history packages for Django have it (two indexes, a foreign key's one of them)
+  row, as history packages for Django do (two indexes, one of them a foreign key's)
 - UPDATE: the same without the trigger
 - Pricebook: planned, previewed, approved, and copied by a worker to the last row
 
 CPU is that of this process and of its PostgreSQL session. The last line is a change of a service
-that has one follower: what any change costs, however few rows it has.
+that has one follower: the cost of any change, however few rows it has.
 """
 
 import statistics
@@ -144,7 +145,7 @@ def history_bytes() -> int:
 
 
 def assert_same(service: Service, price: int) -> None:
-    """All ways have led to the same prices."""
+    """Assert that all ways have led to the same prices."""
     ((differ,),) = execute(
         "SELECT count(*) FROM services_subscription ours JOIN copied USING (id)"
         "  JOIN traced USING (id) JOIN services_plan plan ON plan.id = ours.plan_id"

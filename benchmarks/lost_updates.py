@@ -1,15 +1,15 @@
 """No price is lost to two workers, overlapping changes and kill -9; the tutorial loses some.
 
 The subscriptions of one service, two workers, price changes at random moments in bursts. After each
-burst the queue drains, and the prices that differ from the rule are counted: what differs then
-stays so, with the queue empty and no error anywhere.
+burst the queue drains, and the prices that differ from the rule are counted: they would stay wrong,
+with the queue empty and no error anywhere.
 
 - Pricebook: two real Celery workers; in each burst one is killed with -9 and started again
 - the tutorial's way: `save()` puts a task for each subscription into the queue and then saves; a
   task reads, computes and saves the row; one task at a time for a subscription (celery-singleton's
   key: SET NX, kept until the task ends). Its two workers are threads here, on a real queue in
-  Valkey, each with a connection of its own; nobody kills them, because a kill leaves the key, and
-  that row would never be repriced again. Pricebook's triggers are off for it.
+  Valkey, each with its own connection; they are not killed, because a kill leaves the key, and that
+  row would never be repriced again. Pricebook's triggers are off for it.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 def rounds_of(
     rounds: int, change: Callable[[int], None], drain: Callable[[], None], fault: Callable[[], None]
 ) -> tuple[list[int], float]:
-    """Wrong prices after each drain, and the seconds of all. The same changes for each variant."""
+    """The wrong prices after each drain, and all seconds. Each variant gets the same changes."""
     chance = random.Random(2)
     began = time.monotonic()
     wrong = []
@@ -187,7 +187,7 @@ def delay(queue: Any, pk: int) -> None:
 
 
 def work(queue: Any, stop: threading.Event) -> None:
-    """A worker: one task after the other."""
+    """The loop of a worker: one task after the other."""
     while not stop.is_set():
         if message := queue.blpop([QUEUE], timeout=0.2):
             pk = int(message[1])
@@ -218,7 +218,7 @@ def set_price(subscription_id: int) -> None:
 
 @contextmanager
 def a_valkey() -> Iterator[Path]:
-    """A broker of its own; the path of its socket."""
+    """Start a broker for this run; yields the path of its socket."""
     with tempfile.TemporaryDirectory() as directory:
         socket = Path(directory) / "valkey.sock"
         server = subprocess.Popen(

@@ -1,9 +1,9 @@
-"""The migration to facts: a book with history, as the last release by entries left it, is migrated.
+"""The migration of a book with history to facts, from the last release with entries only.
 
-A year of list prices, each with an entry of every follower; one row of a hundred negotiated, ended
-or deleted; started_at a year before the first entry of one in ten, as imports left it; a change
-that is scheduled for each service. `as_of` is asked before by the SQL of that release, restricted
-to who pays, and afterwards by what stands now. The totals must be the same.
+A year of list prices, each with an entry for every follower; one row of a hundred negotiated, ended
+or deleted; started_at a year before the first entry for one in ten, as imports left it; a scheduled
+change for each service. `as_of` is read before by the SQL of that release, restricted to
+subscriptions that pay, and afterwards by the present code. The totals must be the same.
 """
 
 import time
@@ -21,7 +21,7 @@ BEFORE = {"services": "0018_reasons_of_bounds", "price_changes": "0008_preview_s
 MONTHS = 12
 AT = f"(now() - interval '{MONTHS} months' + %(month)s * interval '1 month')"
 
-# What workers wrote each month, a chunk a transaction; here it is written at once.
+# The entries that workers wrote each month, a chunk a transaction; here they are written at once.
 MONTH = f"""
 UPDATE services_service SET full_price = full_price + 1;
 INSERT INTO price_changes_pricechange
@@ -84,7 +84,7 @@ SELECT 'list_price', id, full_price, full_price + 1, '', 'scheduled', 'current',
        now() + interval '1 month', 'ann', 'bob', now(), nextval('price_changes_approval')
   FROM services_service;
 """
-# As that release asked: the last recorded word, whoever has ended by today.
+# The query of that release: the last recorded entry, even of subscriptions that have ended since.
 AS_OF_BEFORE = """
 SELECT count(*), coalesce(sum(entry.price), 0)
   FROM (SELECT DISTINCT ON (subscription_id) subscription_id, price FROM services_ledgerentry
@@ -123,7 +123,7 @@ def migrated(rows: int) -> list[dict[str, Any]]:
         call_command("migrate", app, verbosity=0)
     for app, migration in BEFORE.items():
         call_command("migrate", app, migration, verbosity=0)
-    # The history is written here, at instants of the past.
+    # The history is written by the code below, at instants of the past.
     triggers("DISABLE")
     fill(rows)
     execute(FIRST)

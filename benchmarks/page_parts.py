@@ -1,7 +1,7 @@
-"""Where the CPU of a list page of 100 goes, in Python and in PostgreSQL, beside the page by hand.
+"""The CPU of each part of a list page of 100, in Python and PostgreSQL, beside the page by hand.
 
-The parts are called apart, in turn with the whole: what they leave of it is Django's handler, its
-middleware and signals, and DRF's view around the list.
+The parts are called separately, in turn with the whole; the rest of the whole is Django's handler,
+its middleware and signals, and DRF's view around the list.
 """
 
 import statistics
@@ -70,7 +70,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     database: dict[str, list[float]] = {name: [] for name in parts}
 
     def python(name: str) -> float:
-        """CPU of this process; that of the session goes into `database`."""
+        """The CPU of this process; that of the session is appended to `database`."""
         call = parts[name]
         for _ in range(10):
             call()

@@ -1,10 +1,10 @@
-"""The road not taken: one price a (service, plan) moves at once, and allows no other price.
+"""One price for each (service, plan), the design not taken, moves at once and allows no other.
 
-No price on subscriptions; a small table has one for each service and plan, and the list and the
-total join it. A catalogue change then writes that table alone. The control writes the stored
-prices in one UPDATE, triggers and all. Both are rolled back, after the sum over the subscriptions
-was found to be the same. What the small table can't say is why we left this road: a negotiated
-price, a locked one, one that a change of a chosen set moved. Each of these is a row's own.
+Subscriptions have no price; a small table has one for each service and plan, and the list and the
+total join it. A catalogue change then writes only that table. The control writes the stored prices
+in one UPDATE, triggers included. Both are rolled back, after the sum over the subscriptions was
+found to be the same. We did not take this design because the small table can't have a negotiated
+price, a locked one, or one that a change of a chosen set moved: each of these belongs to a row.
 """
 
 import statistics
@@ -59,7 +59,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         statement, of_all = ways[way]
         with transaction.atomic():
             rows_of(MAKE)
-            # The catalogue's own triggers would ask for a repricing, which is not what is measured.
+            # The catalogue's own triggers would record a repricing, which is not measured here.
             rows_of("UPDATE services_service SET full_price = full_price + 1")
             written, cpu, wall = once(partial(rows_of, statement))
             sums.add(number(of_all))

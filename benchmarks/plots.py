@@ -1,4 +1,4 @@
-"""The README's plots, from the figures of a run: to be read on light and on dark pages."""
+"""The README's plots, from the figures of a run, legible on light and on dark pages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def bars(
     label: str,
     goal: float | None = None,
 ) -> None:
-    """Horizontal bars on a logarithmic axis, the value written at each; a line at the goal."""
+    """Draw horizontal bars on a logarithmic axis, each with its value, and a line at the goal."""
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(names) + 0.9))
     colours = [OURS if name in ours else OTHERS for name in names]
     axes.barh(names, values, color=colours, height=0.62)
@@ -78,7 +78,7 @@ def list_page(figures: Sequence[dict[str, Any]], directory: Path) -> None:
 
 
 def ladder(figures: Sequence[dict[str, Any]], directory: Path, ours: set[str]) -> None:
-    """CPU of each rung, a mark for each size: how far apart they lie is how it grows."""
+    """Draw the CPU of each rung, with a mark for each size: their distance shows how it grows."""
     sizes = sorted({row["rows"] for row in figures if row.get("CPU ms")})
     cpu: dict[str, dict[int, float]] = {}
     for row in figures:

@@ -10,11 +10,11 @@ Ways of doing it:
 
 - UPDATE: one statement for all rows; the triggers write the ledger and the totals
 - UPDATE … RETURNING → INSERT: one statement that writes the ledger itself, with the trigger told
-  so; of the two, the faster one is the yardstick
+  so; the faster one of the two is the control
 - Pricebook: one worker; and two
 
-Then: the preview against a bare SELECT with the same groups and hash; what ten changes in a row
-leave of HOT, WAL and file sizes; and the time of a list page beside an apply.
+Then: the preview against a bare SELECT with the same groups and hash; HOT, WAL and file sizes after
+ten changes in a row; and the time of a list page beside an apply.
 """
 
 import multiprocessing
@@ -71,7 +71,7 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until, 'be
 
 
 class Worked(NamedTuple):
-    """Of workers, the longest transaction of a chunk in seconds, and by how many MB one grew."""
+    """The workers' longest transaction of a chunk in seconds, and the MB by which one grew."""
 
     longest_chunk: float
     memory: float
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
 
 
 def list_prices() -> None:
-    """A change of each list price, approved and due."""
+    """Plan and approve a change of each list price, due now."""
     for pk, price in Service.objects.values_list("pk", "full_price"):
         approve({"kind": "list_price", "service": pk, "new_value": price + 1})
 
@@ -207,7 +207,7 @@ def one_statement(update: str, moves_the_catalogue: bool, kept: bool) -> Worked:
 
 
 def by_workers(decide: Callable[[], None], workers: int) -> Worked:
-    """The decision is part of the time."""
+    """Apply the changes by one or more workers. The decision is part of the time."""
     decide()
     if workers == 1:
         worked = [worker(0)]
@@ -236,7 +236,7 @@ def worker(number: int) -> Worked:
     chunks.take_chunk = timed
     going = PriceChange.objects.filter(status__in=["scheduled", "applying"])
     try:
-        # As the sweep does it: who finds nothing to do while another lists rows comes back.
+        # As the sweep does: a worker that finds nothing to do while another lists rows comes back.
         while going.exists() or Repricing.objects.due().exists():
             repricing.reprice(seconds=3600)
             time.sleep(0.01)
@@ -247,7 +247,7 @@ def worker(number: int) -> Worked:
 
 
 def peak_memory() -> float:
-    """The most that this process has ever held, in MB."""
+    """The most memory that this process has ever held, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -289,7 +289,7 @@ def previewed(rows: int, rounds: int) -> dict[str, Any]:
 
 
 def approved(rows: int, rounds: int) -> dict[str, Any]:
-    """What it costs an approval to count once more; a preview takes as long as that, and a bit."""
+    """The cost of an approval's recount; a preview takes a little longer."""
     control, counted = (partial(approval, counts=counts) for counts in (False, True))
     times = results.interleaved({"without": control, "approval": counted}, max(rounds, 3))
     return {
@@ -347,7 +347,7 @@ def read_beside_an_apply(rows: int, seconds: float = 5.0) -> dict[str, Any]:
 
 
 def pages_until(goes_on: Callable[[], bool | None], seconds: float) -> list[float]:
-    """Times of list pages, sorted; for as long as `goes_on()` isn't False."""
+    """The times of list pages, sorted; pages are read until `goes_on()` is False."""
     times, ends = [], time.perf_counter() + seconds
     while goes_on() is not False and time.perf_counter() < ends:
         times.append(seconds_of(lambda: pages.page(filters.BookFilter(), None, 100)))

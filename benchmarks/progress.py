@@ -1,4 +1,4 @@
-"""How far `./pricebook bench --quick` is, and about how long it still takes."""
+"""The progress of `./pricebook bench --quick`, and about how long it still takes."""
 
 import os
 import time
@@ -33,7 +33,7 @@ QUICK = {
 
 
 def step(name: str) -> None:
-    """Say what begins now, and in the quick proof what is left: "ladder, 300: list"."""
+    """Print the step that begins ("ladder, 300: list"), and in the quick proof the time left."""
     began = float(os.environ.get(BEGAN, 0))
     if not began or name not in QUICK:
         say(name)

@@ -5,12 +5,12 @@ Variants, each on a fresh copy of the same book, with the same tables, indexes a
 - one UPDATE: `UPDATE … FROM service, plan` of the whole table, in one transaction
 - Pricebook: `services.repricing.reprice()`, one worker
 - Pricebook, two workers: two processes of it
-- one task a row: the tutorial's way: a task for each subscription into the queue, a worker of
-  Celery's with as many processes as there are cores; on a sample, and extrapolated
-- its body alone: what that task does, called row by row, without a queue
+- one task a row, the tutorial's way: a task for each subscription in the queue, and a Celery worker
+  with as many processes as there are cores; on a sample, and extrapolated
+- its body alone: the code of that task, called row by row, without a queue
 
 Every list price moves before each. Afterwards no price may differ from the rule, and all variants
-must have moved every row and come to the same total.
+must have moved every row and have the same total.
 """
 
 import multiprocessing
@@ -129,7 +129,7 @@ def run(way: "Way") -> Run:
 
 
 def storage() -> tuple[int, int, int, int]:
-    """Bytes of heap and of indexes, updates and HOT updates so far."""
+    """The bytes of heap and indexes, and the updates and HOT updates so far."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(

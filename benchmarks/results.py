@@ -1,4 +1,4 @@
-"""How a claim is asked for, and how its figures are shown and kept."""
+"""The options of a claim, and how its figures are shown and stored."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Nam
 
 
 def conditions(chosen: argparse.Namespace) -> dict[str, Any]:
-    """What a reader needs to judge a figure, or to take it again."""
+    """The conditions of a run, by which a reader can judge a figure or measure it again."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         (postgresql,) = cursor.fetchone()
@@ -66,7 +66,7 @@ def conditions(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def directory() -> Path:
-    """HOME/bench: where figures go."""
+    """The directory for figures, HOME/bench."""
     return Path(os.environ.get("PRICEBOOK_HOME", CHECKOUT / ".pricebook")) / "bench"
 
 
@@ -107,12 +107,12 @@ def shown(value: Any) -> str:
 
 
 def ratio_to(control: Sequence[float], variant: Sequence[float]) -> float:
-    """Median over the rounds of variant / control: neighbours disturb both of a round alike."""
+    """The median of variant / control over the rounds: neighbours disturb both in a round alike."""
     return statistics.median(v / c for c, v in zip(control, variant, strict=True))
 
 
 def interleaved(variants: dict[Name, Callable[[], float]], rounds: int) -> dict[Name, list[float]]:
-    """Run every variant once a round, the order turned around in each; what they returned."""
+    """Run every variant once a round, every other round in reverse; return what they returned."""
     measured: dict[Name, list[float]] = {name: [] for name in variants}
     for number in range(rounds):
         for name in list(variants)[:: -1 if number % 2 else 1]:

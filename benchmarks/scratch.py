@@ -11,7 +11,7 @@ from django.db import connection
 
 
 def shape(subscriptions: int) -> tuple[int, int]:
-    """Services and plans: those of the real book of 29,202 rows, and of a big company's."""
+    """The numbers of services and plans: as in the real book of 29,202 rows, or a big company's."""
     return (10, 2) if subscriptions < 100_000 else (50, 8)
 
 
@@ -19,7 +19,7 @@ def shape(subscriptions: int) -> tuple[int, int]:
 def scratch_book(
     name: str, subscriptions: int, services_and_plans: tuple[int, int] | None = None
 ) -> Iterator[None]:
-    """Django's connection leads to a migrated database with so many subscriptions."""
+    """Connect Django to a migrated database with so many subscriptions."""
     with scratch_database(name):
         fill(subscriptions, services_and_plans)
         yield
@@ -27,10 +27,10 @@ def scratch_book(
 
 @contextmanager
 def scratch_database(name: str) -> Iterator[None]:
-    """Django's connection leads to a migrated database without rows."""
+    """Connect Django to a migrated database without rows."""
     before = connection.settings_dict["NAME"]
     with connection._nodb_cursor() as guard:
-        # What a killed run has left is dropped; one that still runs keeps what is its own.
+        # Databases of killed runs are dropped; those of running ones are kept.
         guard.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [f"bench_{name}"])
         if guard.fetchone() != (True,):
             sys.exit(f"pricebook bench: {name} runs already on this server; let it end first.")
@@ -44,7 +44,7 @@ def scratch_database(name: str) -> Iterator[None]:
 
 @contextmanager
 def copy_of_the_book() -> Iterator[None]:
-    """The same book in files of its own: what a run does to them, the next doesn't find."""
+    """Copy the book into new files, which one run changes and the next one does not see."""
     original = connection.settings_dict["NAME"]
     copy = f"{original}_copy"
     connection.close()
@@ -65,7 +65,7 @@ def copy_of_the_book() -> Iterator[None]:
 
 
 def outside() -> psycopg.Connection[Any]:
-    """A connection to it that Django knows nothing of: psql, say."""
+    """A connection to the database outside Django, like that of psql."""
     parameters = connection.get_connection_params()
     names = ("dbname", "user", "password", "host", "port")
     return psycopg.connect(
@@ -74,7 +74,7 @@ def outside() -> psycopg.Connection[Any]:
 
 
 def environment_of_the_book() -> dict[str, str]:
-    """What another process of ours needs to find the database of this connection."""
+    """The environment with which another process of ours finds this connection's database."""
     database = connection.settings_dict
     return {name: os.environ[name] for name in os.environ if name != "DATABASE_URL"} | {
         "DB_HOST": database["HOST"],
@@ -91,7 +91,7 @@ def on_server(statement: str) -> None:
 
 
 def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) -> None:
-    """Rows as years of business leave them: client, service and plan in no order.
+    """Insert rows as years of business leave them: client, service and plan in no order.
 
     Five subscriptions a client, four of each source, and the same book in each run.
     """
@@ -149,5 +149,5 @@ def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) 
 
 
 def say(message: str) -> None:
-    """Progress, beside the result that goes to standard output."""
+    """Print progress to standard error; the result goes to standard output."""
     print(message, file=sys.stderr, flush=True)

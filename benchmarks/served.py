@@ -1,9 +1,9 @@
 """No list that is served reads longer than 250 ms at a million rows; a refusal costs little.
 
-For each way of reading a page (docs/reads.md) the filters that leave most to read: as many rows as
-`access_paths.SCAN_ROWS` allows, by each ordering. Cold: with the total of the filter to be summed,
-as for the first reader of a book; warm: for the next one. On a book whose starts are spread over
-three years, and with the price of every tenth subscription negotiated.
+For each way of reading a page (docs/reads.md) it takes the filters that leave most to read: as many
+rows as `access_paths.SCAN_ROWS` allows, by each ordering. Cold: the total of the filter has to be
+summed, as for the first reader of a book; warm: for the next one. In the book the starts are spread
+over three years, and the price of every tenth subscription is negotiated.
 """
 
 import statistics
@@ -92,7 +92,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def page(book_filter: BookFilter, ordering: Any = BY_ID) -> bool:
-    """Whether it is served."""
+    """Read a page; whether it is served."""
     try:
         pages.page(book_filter, None, 100, ordering)
     except access_paths.NotServed:
@@ -101,7 +101,7 @@ def page(book_filter: BookFilter, ordering: Any = BY_ID) -> bool:
 
 
 def cases(rows: int) -> list[dict[str, Any]]:
-    """Filters and orderings, as somebody asks for them."""
+    """Combinations of filters and orderings."""
     middle = Subscription.objects.select_related("client__user").get(
         pk=Subscription.objects.order_by("pk")[rows // 2].pk
     )

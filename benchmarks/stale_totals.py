@@ -1,14 +1,14 @@
 """A total that is deleted and computed again stays wrong after some bursts; ours after none.
 
-One price moves a few times in a burst while two readers ask for the total of all. After each burst
-readers and writer have ended, and the total is asked once more and compared with the sum of the
-rows: what is wrong then is served until the next write, or for an hour.
+One price moves a few times in a burst while two readers read the total of all. After each burst,
+when readers and writer have ended, the total is read once more and compared with the sum of the
+rows: a wrong one would be served until the next write, or for an hour.
 
 - the tutorial's way (chapter 11): the sum is kept under one key; the writer commits, then deletes
 - Pricebook: `total.total_amount()`
 
-Both on copies of the same book, the same moves, the readers in threads with connections of their
-own. The price moved is a negotiated one, so that nothing puts it back.
+Both run on copies of the same book, with the same moves; the readers are threads with their own
+connections. The price that moves is a negotiated one, so that nothing puts it back.
 """
 
 import random
@@ -72,7 +72,7 @@ def tutorial_total() -> Decimal:
 
 
 def burst(number: int, ask: Callable[[], Decimal], forget: Callable[[], object]) -> bool:
-    """Whether the total is wrong after it."""
+    """Run a burst; whether the total is wrong after it."""
     chance = random.Random(number)
     over = threading.Event()
 

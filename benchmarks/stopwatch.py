@@ -1,6 +1,6 @@
 """Time and CPU of this process together with its PostgreSQL session, which must be on this machine.
 
-Who waits does not use CPU, so neighbours disturb it less than the clock.
+A process that waits uses no CPU, so neighbours disturb CPU less than the clock.
 """
 
 import statistics
@@ -16,25 +16,25 @@ SECONDS = 0.3  # of one variant in one round, three calls at least; with --quick
 
 
 def session_seconds() -> float:
-    """CPU of this connection's PostgreSQL session."""
+    """The CPU of this connection's PostgreSQL session, in seconds."""
     connection.ensure_connection()
     session = connection.connection.info.backend_pid
     return int(Path(f"/proc/{session}/schedstat").read_text().split()[0]) / 1e9
 
 
 def one_session() -> None:
-    """No parallel workers for this connection: their CPU would be nobody's."""
+    """Allow this connection no parallel workers: their CPU would not be counted."""
     with connection.cursor() as cursor:
         cursor.execute("SET max_parallel_workers_per_gather = 0")
 
 
 def cpu_seconds() -> float:
-    """CPU of this process and of that session."""
+    """The CPU of this process and of its session, in seconds."""
     return time.process_time() + session_seconds()
 
 
 def once(call: Callable[[], Result]) -> tuple[Result, float, float]:
-    """What the call returns, and its seconds of CPU and of the clock."""
+    """The call's result, and its seconds of CPU and of the clock."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     result = call()
     wall = time.perf_counter() - wall
@@ -46,7 +46,7 @@ def timed(
     before_each: Callable[[], object] | None = None,
     seconds: float | None = None,
 ) -> tuple[float, float]:
-    """Median seconds of CPU and of the clock that one call takes."""
+    """The median seconds of CPU and of the clock that one call takes."""
     cpu: list[float] = []
     wall: list[float] = []
     seconds = SECONDS if seconds is None else seconds

@@ -1,10 +1,11 @@
 """How soon every reader sees a list price that has moved, and what it costs to read meanwhile.
 
-An edit of one list price is committed and no worker runs: the time until the list, the totals, the
-list of services, an instant of the past and the explanation have all shown the new price, each read
-once and compared. Beside it, the time until one worker has written the last copy. Then a page with
-its total, and the total alone, are read while nothing is due, while 100 list prices are due and not
-copied, and again when they are undone. The whole endpoint, from the request to the bytes.
+An edit of one list price is committed and no worker runs: it measures the time until the list, the
+totals, the list of services, an instant of the past and the explanation have all shown the new
+price, each read once and compared; and the time until one worker has written the last copy. Then a
+page with its total, and the total alone, are read while nothing is due, while 100 list prices are
+due and not copied, and again when they are undone: the whole endpoint, from the request to the
+bytes.
 """
 
 import statistics
@@ -84,7 +85,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def one_edit(reader: APIClient) -> tuple[float, float]:
-    """Milliseconds from the commit of an edit until all have shown it; and until it is copied."""
+    """The milliseconds from an edit's commit until all reads show it, and until it is copied."""
     service = Service.objects.order_by("pk")[0]
     follower = Subscription.objects.filter(service=service, price_state="follows").order_by("pk")[0]
     price = service.full_price + 1
@@ -111,7 +112,7 @@ def one_edit(reader: APIClient) -> tuple[float, float]:
 
 
 def decide() -> None:
-    """List prices that come into force now, as approvals write them; and nobody comes."""
+    """Write list prices that come into force now, as approvals write them, with no worker."""
     at = book_clock()
     for service in Service.objects.order_by("pk")[:DUE]:
         catalogue_values.decide("service", service.pk, service.full_price + 1, at, 0, "bench")

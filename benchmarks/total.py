@@ -1,13 +1,13 @@
 """The exact total costs the same at ten thousand rows and at a million, without being stale.
 
-Variants, each asked for the same sum in the same database:
+Variants, each of which computes the same sum in the same database:
 
 - SUM over the rows: the control (in one session, without parallel workers)
 - shipped: `total_amount()`, from the subtotals that triggers keep, folded
-- shipped, of a service: the same for one of them, whose sum has a control of its own
+- shipped, of a service: the same for one service, whose sum has a control of its own
 - shipped, unfolded: the same after 5,000 writes that no task has folded yet
-- shipped, any filter, cold and warm: of a comment's prefix that every row here has; summed when
-  the book has a new version, else from the cache under this version
+- shipped, any filter, cold and warm: for a comment's prefix that every row here has; summed when
+  the book has a new version, else from the cache
 - GET: one value from the cache and nothing else, the least that any cached total costs
 """
 
@@ -73,7 +73,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         return 1000 * taken
 
     times = results.interleaved({name: partial(milliseconds, name) for name in variants}, rounds)
-    # Apart from the others, which read the same table.
+    # Separate from the others, which read the same table.
     Subtotal.objects.bulk_create(unfolded())
     if total.total_amount() != expected:
         raise AssertionError("unfolded subtotals have another sum")
@@ -101,7 +101,7 @@ def sum_of_rows(of: BookFilter = total.EVERYTHING) -> total.Total:
 
 
 def unfolded() -> list[Subtotal]:
-    """What so many edits of comments leave behind."""
+    """The subtotal rows of so many edits of comments, unfolded."""
     pairs = list(Subtotal.objects.exclude(service_id=None).values_list("service_id", "plan_id"))
     return [
         Subtotal(service_id=service, plan_id=plan)

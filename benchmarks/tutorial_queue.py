@@ -1,8 +1,8 @@
 """Chapters 8 to 10 with their queue: one Celery task a subscription, celery-singleton's lock.
 
-An application of its own with Celery's defaults, which is what the document's comes to (without a
+It is an application of its own with Celery's defaults, as the document's is in effect (without a
 namespace its `CELERY_*` settings are ignored): as many processes as there are cores, and a session
-of the database for each task. What celery-singleton does stands here (a key for a task and its
+of the database for each task. celery-singleton's lock is written here (a key for a task and its
 argument, SET NX when it is sent, deleted when it has ended); the package is not maintained.
 
 The worker imports this module: `celery -A benchmarks.tutorial_queue worker`.
@@ -29,7 +29,7 @@ app = Celery("service", set_as_current=False)
 
 
 class Singleton(Task):
-    """One task at a time for an argument, while nobody is killed."""
+    """A task of which one runs at a time for an argument, unless a worker is killed."""
 
     abstract = True
 
@@ -53,7 +53,7 @@ def hello(to: str) -> None:
 
 
 def reprice(subscription_ids: Iterable[int]) -> None:
-    """Send a task for each, as `save()` does, and wait until the last one has ended."""
+    """Send a task for each id, as `save()` does, and wait until the last one has ended."""
     for subscription_id in subscription_ids:
         set_price.delay(subscription_id)
     while _is_busy():
@@ -66,7 +66,7 @@ def _is_busy() -> bool:
 
 @contextmanager
 def a_worker() -> Iterator[None]:
-    """A worker on the book of Django's connection, ready, and a broker of its own."""
+    """Start a worker on the book of Django's connection, with its own broker, until it is ready."""
     with a_valkey() as socket:
         ours = {"CELERY_BROKER_URL": f"redis+socket://{socket}", KEYS: str(socket)}
         before = {name: os.environ.get(name) for name in ours}

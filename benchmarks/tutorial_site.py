@@ -1,7 +1,7 @@
 """The tutorial's last chapter as a site, for a web server: benchmarks.tutorial_site:application.
 
-Chapter 11's page (the stored price, the total through the cache), cut to a hundred rows; nobody is
-asked who they are, as the document doesn't. With our settings, so the same middleware.
+It has chapter 11's page (the stored price, the total through the cache), cut to a hundred rows,
+without authentication, as in the document. It has our settings, so the same middleware.
 """
 
 from django.conf import settings

@@ -1,8 +1,8 @@
-"""The tutorial's own code, step by step, on Pricebook's tables: what the claims compare with.
+"""The tutorial's own code, step by step, on Pricebook's tables, for the claims to compare with.
 
-Written from the document. Two liberties, both in its favour: its arithmetic is the exact rule (in
-floating point the answers could not be compared), and its list, which has no pages, shows the
-first hundred.
+It is written from the document, but for two points, both in its favour: its arithmetic is the exact
+rule (in floating point the answers could not be compared), and its list, which has no pages, shows
+the first hundred.
 """
 
 from decimal import Decimal
@@ -54,7 +54,7 @@ class WithPlanSerializer(BareSerializer):
 
 
 class ComputingSerializer(WithPlanSerializer):
-    """Chapter 7, step 1: the price computed from the instance, which asks for the service."""
+    """Chapter 7, step 1: the price computed from the instance, which queries the service."""
 
     price = serializers.SerializerMethodField()
 
@@ -87,7 +87,7 @@ RULE = RulePrice("service__full_price", "plan__discount_percent")
 
 
 class FirstPage(ReadOnlyModelViewSet):
-    """The first hundred; the total, where there is one, over all."""
+    """The first hundred; the total, if there is one, is that of all."""
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         queryset = self.get_queryset()
@@ -159,7 +159,7 @@ class TotalCached(PriceStored):
 
 
 class SelectRelated(PriceStored):
-    """Not in the document: one join for what is to-one anyway."""
+    """Not in the document: one join for all to-one relations."""
 
     queryset = Subscription.objects.select_related("plan", "client__user").only(
         "price",
@@ -174,7 +174,7 @@ class SelectRelated(PriceStored):
 
 
 def set_price(subscription_id: int) -> None:
-    """The body of its task: read, compute, write the whole row."""
+    """The body of the tutorial's task: read, compute, write the whole row."""
     with transaction.atomic():
         subscription = (
             Subscription.objects.select_for_update(of=("self",))

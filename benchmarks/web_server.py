@@ -1,4 +1,4 @@
-"""A site under the web server that ships, and how many requests a second it answers."""
+"""A site under the shipped web server, and the number of requests a second that it answers."""
 
 import http.client
 import os
@@ -14,14 +14,14 @@ from benchmarks import SERVICE, results
 from benchmarks.scratch import environment_of_the_book
 from pricebook.local.programs import WEB_THREADS
 
-# Connections that stay: a worker accepts whichever it meets first, and of four the one of two
-# workers may get three, and the other idles for a third of the time.
+# Connections stay open: a worker accepts whichever it meets first, so with four connections one of
+# two workers may get three of them, and the other idles for a third of the time.
 CLIENTS = 16
 
 
 @contextmanager
 def a_site(application: str) -> Iterator[int]:
-    """Served by granian with two workers, as `./pricebook up` does; its port."""
+    """Serve a site by granian with two workers, as `./pricebook up` does; yields its port."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = int(held.getsockname()[1])
@@ -58,9 +58,9 @@ def get(port: int, address: str, headers: dict[str, str]) -> bytes:
 
 
 def rate(port: int, address: str, headers: dict[str, str], seconds: float) -> float:
-    """Answers a second to clients that ask again as soon as they are answered.
+    """The answers a second to clients that send again as soon as they have an answer.
 
-    On bare sockets: what the clients take of the cores, they take from the servers.
+    The clients use bare sockets, because the CPU that they use is taken from the servers.
     """
     lines = [f"GET {address} HTTP/1.1", "Host: localhost"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""What every test stands on: an empty cache, a broker of its own, workers on request."""
+"""Fixtures of all tests: an empty cache, a broker of the suite's own, workers on request."""
 
 import json
 import os
@@ -31,13 +31,13 @@ from services.tests.moved_clock import late_snapshot, moved_clock  # noqa: F401 
 
 SERVICE = Path(__file__).parent
 
-# Who imports what the web server serves (live_server, the schema's tests) would bound the reads of
-# the whole suite; tests of the bound set it themselves.
+# Tests that import the web server's application (live_server, the schema's tests) would limit reads
+# of the whole suite; tests of the limit set it themselves.
 settings.READ_TIMEOUT = 0
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until `condition()` holds; fail, and show the scene, when it doesn't in `seconds`."""
+    """Wait until `condition()` holds; fail, and show the scene, if it doesn't in `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -46,7 +46,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def out_of_time(seconds: float, *parts: Part) -> AssertionError:
-    """What to raise: says who was there and what each did last."""
+    """The error to raise, which says which sessions there were and what each did last."""
     workers = [(str(worker), worker.last_words) for worker in Worker.of_this_test]
     return AssertionError(f"not within {seconds} s\n\n{scene([*parts, *workers])}")
 
@@ -77,7 +77,7 @@ class Valkey:
             "--save",
             "",
         ]
-        # Its environment stays readable: by the mark in it the launcher ends what a kill has left.
+        # Its environment stays readable: a mark in it lets the launcher end servers left by a kill.
         command += ["--set-proc-title", "no", *options]
         self.process = subprocess.Popen(  # noqa: S603
             command,
@@ -87,7 +87,7 @@ class Valkey:
         until(self.socket.exists)
 
     def hang(self) -> None:
-        """Connections are still accepted (the kernel does that), and nothing is answered."""
+        """Stop answering; connections are still accepted (the kernel does that)."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -102,9 +102,9 @@ class Valkey:
 
     @contextmanager
     def replaced_in_silence(self) -> Iterator[None]:
-        """Another one in its place, while this one holds its connections and answers no more.
+        """Another server in its place, while this one keeps its connections and answers no more.
 
-        That is what a client sees of a host that is gone: nothing.
+        A client of a host that is down sees the same: nothing.
         """
         silent = self.process
         assert silent is not None
@@ -162,7 +162,7 @@ class Worker:
         return self.says(" ready.") > 0
 
     def says(self, words: str) -> int:
-        """How often the log has these words; fails when the worker is dead."""
+        """How often the log has these words; fails if the worker is dead."""
         assert self.process.poll() is None, self.last_words()
         return self.log.read_text().count(words)
 
@@ -190,13 +190,13 @@ def pytest_xdist_setupnodes(specs: list[Any]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first: a worker that began one at the end would be waited for alone."""
+    """Put long tests first: at the end all would wait for the worker of a long one."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """The test database is a copy of what the launcher has migrated, where there is one."""
+    """Make the test database a copy of the one that the launcher has migrated, if any."""
     connection.settings_dict["TEST"]["TEMPLATE"] = os.environ.get(TEMPLATE)
 
 
@@ -204,8 +204,8 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """Tests with transactions of their own empty all tables after them, the ledger too.
 
-    Statistics are those that a test asks for. Autovacuum would come at any moment and count what
-    is committed: nothing, of a table that a test has filled, and its plan would follow from that.
+    Tests make the statistics that they need. Autovacuum could come at any moment and count only
+    committed rows: none of a table that a test has filled, and its plan would depend on that.
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
@@ -221,9 +221,9 @@ MADE_BY_MIGRATIONS = {ContentType._meta.db_table, Permission._meta.db_table, "dj
 
 
 def empty_tables(_: TransactionTestCase) -> None:
-    """What a test with transactions of its own leaves behind; Django would empty empty ones too.
+    """Empty the tables that a test with its own transactions has filled; Django would empty all.
 
-    And what earlier ones have rolled back: the planner would count those pages.
+    Also those with pages that earlier tests have rolled back: the planner would count these.
     """
     names = set(connection.introspection.django_table_names(only_existing=True))
     with connection.cursor() as cursor:
@@ -233,7 +233,7 @@ def empty_tables(_: TransactionTestCase) -> None:
             [sorted(names - MADE_BY_MIGRATIONS)],
         )
         if found := {name for (name,) in cursor}:
-            # Which begins the subtotals anew, and with them the version of the book.
+            # This begins the subtotals anew, and with them the version of the book.
             found.add("services_subscription")
             cursor.execute(f"TRUNCATE {', '.join(found)} CASCADE")
 
@@ -256,10 +256,10 @@ def truncate_book() -> None:
 
 @pytest.fixture
 def empty_files(db: None) -> None:
-    """For a test of plans or of many rows: not the pages that rolled-back tests have left.
+    """New files for a test of plans or of many rows, without pages of rolled-back tests.
 
-    The planner counts them, and has counts of them. The files of this test go with it, as nobody
-    vacuums here.
+    The planner counts such pages, and has counts of them. The files of this test are deleted with
+    it, as nothing vacuums here.
     """
     truncate_book()
 
@@ -293,7 +293,7 @@ def subscription(service: Service, plan: Plan) -> Subscription:
 
 @pytest.fixture
 def small_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chunk takes small steps up to the room that its pages have, and the time: here, all."""
+    """Let a chunk take all small steps, without its limits of room on the pages and of time."""
     monkeypatch.setattr(chunks, "_room", lambda: 1000)
     monkeypatch.setattr(chunks, "SECONDS", 60)
 
@@ -315,14 +315,14 @@ def start_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 def use_broker(valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
-    """Publish to this broker from now on: pooled connections lead to the one before."""
+    """Publish to this broker from now on, without pooled connections to the one before."""
     patch.setenv("CELERY_BROKER_URL", valkey.broker_url)
     app._after_fork()  # type: ignore[attr-defined]  # forgets the pools
 
 
 @pytest.fixture(scope="session", autouse=True)
 def broker(start_valkey: Callable[..., Valkey]) -> Iterator[Valkey]:
-    """The suite's own broker: what a test publishes wakes no worker of somebody else's.
+    """The suite's own broker: messages of a test wake no worker outside the suite.
 
     Celery asks the environment first, for the publishers here as for workers that are started.
     """
@@ -334,7 +334,7 @@ def broker(start_valkey: Callable[..., Valkey]) -> Iterator[Valkey]:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> None:
-    """No value of an earlier test, and nobody else's deleted: only keys with our prefix."""
+    """Delete values of earlier tests, but only keys with our prefix."""
     client = cache._cache.get_client(write=True)  # type: ignore[attr-defined]
     prefix = settings.CACHES["default"]["KEY_PREFIX"]
     keys = list(client.scan_iter(match=f"{prefix}:*", count=1000))
@@ -366,12 +366,12 @@ def start_workers(
     for worker in started:
         worker.kill()
     started.clear()
-    # What the killed sessions held is free again before the tables are emptied.
+    # The locks of the killed sessions are free again before the tables are emptied.
     until(lambda: other_sessions() <= before)
 
 
 def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
-    """Wait for the workers until `condition()` holds, and send what beat sends meanwhile."""
+    """Wait for the workers until `condition()` holds, and meanwhile send what beat sends."""
     deadline = time.monotonic() + seconds
     swept = 0.0
     answers: Counter[str] = Counter()
@@ -384,7 +384,7 @@ def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
             try:
                 app.send_task("services.tasks.set_price", expires=2)
                 app.send_task("services.tasks.set_comment", expires=2)
-            except Exception as error:  # the broker may be gone for now
+            except Exception as error:  # the broker may be down for now
                 answers[repr(error)] += 1
             else:
                 answers["sent"] += 1
@@ -392,7 +392,7 @@ def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
 
 
 def other_sessions() -> set[int]:
-    """Sessions of this database besides this one's, by their processes."""
+    """The sessions of this database but this one, by their processes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity"

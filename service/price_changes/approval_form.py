@@ -1,4 +1,4 @@
-"""The form of an approval: what was looked at, and what happens if rows have moved by then."""
+"""The form of an approval: the preview that was seen, and what to do if rows have moved by then."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ Kind, WhenMoved = PriceChange.Kind, PriceChange.WhenMoved
 
 
 class ApproveForm(forms.Form):
-    """The fingerprint that was looked at, and what is to happen if rows have moved by then."""
+    """The fingerprint of the preview that was seen, and what to do if rows have moved by then."""
 
     MEANS = {
         WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
         " asked again.",
-        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then; the"
-        " others are skipped, with the reason.",
-        WhenMoved.CURRENT: "Current: whatever matches then, at the price that it has then.",
+        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then are"
+        " moved; the others are skipped, with the reason.",
+        WhenMoved.CURRENT: "Current: all rows that match then are moved, from the price that they"
+        " have then.",
     }
 
     MEANS_OF_CATALOGUE = {
         WhenMoved.HOLD: "Hold: if the catalogue has another value before it than the one that you"
         " see here, nothing happens and you are asked again.",
-        WhenMoved.CURRENT: "Current: whatever the catalogue has before it then.",
+        WhenMoved.CURRENT: "Current: it takes effect, whatever value the catalogue has before it.",
     }
 
     fingerprint = forms.CharField(max_length=100, widget=forms.HiddenInput)

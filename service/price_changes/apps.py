@@ -22,7 +22,7 @@ class PriceChangesConfig(AppConfig):
 
 
 def _statements() -> list[NamedStatement]:
-    # Imported when somebody asks for them: no web server and no worker does.
+    # Imported on demand: web servers and workers never ask for them.
     from price_changes import named_statements
 
     return named_statements.named_statements()

@@ -1,4 +1,4 @@
-"""What a caller of price changes did wrong."""
+"""The refusals of price changes: what a caller did wrong."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class ChangeError(Refusal):
-    """A price change can't be planned, or what was asked of one can't be done."""
+    """A refusal to plan a price change, or to do what a verb asks of it."""
 
 
 class MovedSincePreview(ChangeError):
-    """What is to be approved is no longer what its preview showed.
+    """A refusal to approve a change that no longer does what its preview showed.
 
-    `about` has in `moved` each figure that is another one, with `was` and `now`. `change` is the
-    change with the new preview, where that was kept; then `about` has its `fingerprint` too.
+    `about` has `moved`: each figure that differs, with `was` and `now`. `change` is the change with
+    its new preview, if that was stored; then `about` has its `fingerprint` too.
     """
 
     def __init__(self, detail: str, change: PriceChange | None = None, **about: Any) -> None:

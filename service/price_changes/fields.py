@@ -1,4 +1,4 @@
-"""The fields of the forms that plan a price change, in the admin's clothes."""
+"""The fields of the forms that plan a price change, with the admin's widgets."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def instant(label: str, help_text: str = "") -> forms.SplitDateTimeField:
 
 
 class Completion(AutocompleteSelect):
-    """One that says its name while it is empty, to those who see it and those who don't."""
+    """A completion that shows what it is for while it is empty, to screen readers too."""
 
     def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         what = f"{'Which' if self.is_required else 'Any'} {self.field.name}"
         return {**super().build_attrs(*args, **kwargs), "data-placeholder": what}
 
     class Media:
-        # In one list with what it comes after, which fixes the order.
+        # In one list with the script that it must come after: a list keeps its order.
         js = [
             "admin/js/jquery.init.js",
             "admin/js/autocomplete.js",
@@ -65,7 +65,7 @@ class Completion(AutocompleteSelect):
 
 
 def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
-    """A service, a plan or a client, found by typing."""
+    """A field for a service, a plan or a client, which is found by typing."""
     field = Subscription._meta.get_field(relation)
     return forms.ModelChoiceField(
         label=relation.capitalize(),

@@ -1,4 +1,4 @@
-"""Forms that plan and approve price changes. What they ask is checked by `definition` alone."""
+"""Forms that plan price changes. Only `definition` checks the values that they ask for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
 
 class PlanForm(forms.Form):
-    """What every plan says. `planned_by()` makes the change, or shows what is wrong where it is."""
+    """The fields of every plan. `planned_by()` makes the change, or puts errors in the form."""
 
     data: Any  # a QueryDict
 
@@ -42,7 +42,7 @@ class PlanForm(forms.Form):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
-    comment = line("Comment to stamp", 50, help_text="On what it moves; never over a person's.")
+    comment = line("Comment to stamp", 50, help_text="On rows it moves; never over a person's.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,19 +57,19 @@ class PlanForm(forms.Form):
         return [(title, [self[name] for name in names]) for title, names in self.sections]
 
     def values(self) -> dict[str, Any]:
-        """What `verbs.plan()` takes."""
+        """The values for `verbs.plan()`."""
         given = self.cleaned_data
         values = {"kind": self.kind}
         for name in (*definition.COMMON, *definition.OF_KIND[Kind(self.kind)]):
             if name in given and given[name] not in (None, ""):
                 values[name] = _plain(given[name])
         if "effective_at" in values:
-            # Its key: the name that Django gives is the offset where that never changes.
+            # The key of the zone: Django names a zone whose offset never changes by its offset.
             values["time_zone"] = str(timezone.get_current_timezone())
         return values
 
     def planned_by(self, author: str) -> PriceChange | None:
-        """The change with its preview; None, with an error at its field, if it can't be."""
+        """The change with its preview; None, with an error in the form, if it can't be planned."""
         try:
             with transaction.atomic():
                 return verbs.preview(verbs.plan(self.values(), author).pk)
@@ -82,7 +82,7 @@ class PlanForm(forms.Form):
         if name not in self.fields:
             self.add_error(None, error.detail)
             return
-        # The names of the API are not those on the page.
+        # Error texts begin with the API's names of fields, which are not the labels on the page.
         self.add_error(name, re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail))
 
     def field_about(self, parameter: str) -> str:
@@ -92,14 +92,14 @@ class PlanForm(forms.Form):
         cleaned = super().clean() or self.cleaned_data
         for name in self.errors:
             if isinstance(self.fields.get(name), forms.ModelChoiceField):
-                # The completion's widget fails on what is no id when the form is shown again.
+                # The completion's widget fails on a value that is no id when it is shown again.
                 self.data = self.data.copy()
                 self.data[name] = ""
         return cleaned
 
     @classmethod
     def asked_for(cls, query: QueryDict) -> dict[str, Any]:
-        """Initial values from an address; what can't be one is left out."""
+        """Initial values from the query of an address; unusable ones are left out."""
         known, initial = cls().fields, {}
         for name, value in query.dict().items():
             assert isinstance(value, str)

@@ -1,4 +1,4 @@
-"""The answers to what `services` asks of price changes."""
+"""The answers to the questions that `services` asks price changes (`services.hooks`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.sql import SQL
 
 
 class Answers:
-    """`services.hooks.PriceChanges`, by the modules that know."""
+    """The methods of `services.hooks.PriceChanges`, each by the module that has the answer."""
 
     def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
         return pending.moved_by(change_id)

@@ -22,9 +22,9 @@ from services.models import Clock, Plan, Service
 class PriceChange(models.Model):
     """One decision to move prices.
 
-    Of the catalogue: `service` or `plan` with its old and new value. Of a set of subscriptions:
-    `filter`, and an `adjustment` with its `operand`. A plain edit of the catalogue leaves one
-    too, approved by its author at the instant of the edit (a trigger writes it).
+    A change of the catalogue has `service` or `plan`, with the old and the new value. A change of a
+    set of subscriptions has `filter`, and an `adjustment` with its `operand`. A trigger writes one
+    for each plain edit of the catalogue too, approved by its author at the instant of the edit.
     """
 
     class Kind(models.TextChoices):
@@ -60,7 +60,7 @@ class PriceChange(models.Model):
     reason = models.CharField(max_length=1000, db_default="")
     comment = models.CharField("comment to stamp", max_length=50, db_default="")
     kind = models.CharField(max_length=10, choices=Kind)
-    # No constraints: what became of a price outlives the service and the plan.
+    # No constraints: the record of a change outlives its service and its plan.
     service = models.ForeignKey(
         Service, models.DO_NOTHING, null=True, related_name="+", db_constraint=False
     )
@@ -77,20 +77,20 @@ class PriceChange(models.Model):
     ceiling = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     rounding_step = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     locked_until = models.DateTimeField(null=True)
-    # Of a set that is approved: whether `SetMember` has who matches what has no history.
+    # Whether `SetMember` has the members of an approved set whose filter has no history.
     has_members = models.BooleanField(db_default=False, editable=False)
     reverts = models.ForeignKey(
         "self", models.PROTECT, null=True, related_name="reverted_by", db_index=False
     )
 
     status = models.CharField(max_length=9, choices=Status, db_default="planned")
-    # NULL until the approval: at the instant of the approval.
+    # NULL before the approval: it will come into force at the approval.
     effective_at = models.DateTimeField(null=True)
-    # What was said, where it was given as local time: the time that clocks show, in ISO 8601
-    # without an offset, and their IANA zone. Rules of zones change, and the instant does not.
+    # An instant that was given as local time: the time that clocks show, in ISO 8601 without an
+    # offset, and their IANA zone. Rules of zones change, and the instant does not.
     effective_local = models.CharField(max_length=26, db_default="")
     effective_zone = models.CharField(max_length=64, db_default="")
-    # Who has decided that the instant stays, though the zone's rules give another one now.
+    # The person who decided that the instant stays, though the zone's rules give another one now.
     instant_kept_by = models.CharField(max_length=150, db_default="")
     when_moved = models.CharField(max_length=7, choices=WhenMoved, db_default="")
     planned_by = models.CharField(max_length=150)
@@ -98,11 +98,11 @@ class PriceChange(models.Model):
     preview = models.JSONField(null=True)
     fingerprint = models.CharField(max_length=32, db_default="")
     previewed_at = models.DateTimeField(null=True)
-    # Of the digest of its rows, drawn anew for each preview. It is shown nowhere: whoever knew it
-    # could choose rows that have the fingerprint of others. NULL: from before there were seeds.
+    # The seed of the digest of its rows, drawn anew for each preview. It is shown nowhere: whoever
+    # knew it could choose rows with the fingerprint of others. NULL: from before there were seeds.
     preview_seed = models.BigIntegerField(null=True, editable=False)
-    # What the preview has seen; and of a change of the catalogue, how many subscriptions somebody
-    # has written between it and the start.
+    # The transactions that the preview could see; and for a change of the catalogue, how many
+    # subscriptions were written between the preview and the start.
     preview_snapshot = models.TextField(null=True)
     drift = models.BigIntegerField(null=True)
     approved_by = models.CharField(max_length=150, db_default="")
@@ -119,8 +119,8 @@ class PriceChange(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    # What `standing.as_they_stand` tells of one that is scheduled, of the catalogue: the value that
-    # it finds before it by what is known now, and whether it is held for that. Not stored.
+    # Set by `standing.as_they_stand` for a scheduled change of the catalogue, and not stored: the
+    # value that it finds before it by what is known now, and whether that holds it.
     finds: Decimal | None = None
     will_be_held = False
     has_come = False
@@ -166,21 +166,22 @@ class PriceChange(models.Model):
 
     @property
     def remark(self) -> str:
-        """What there is to know of its state: who has paused it, and the note."""
+        """The remark on its state: who has paused it, and the note; or empty."""
         paused = self.status == self.Status.PAUSED and self.paused_by
         return " ".join(filter(None, [f"Paused by {self.paused_by}." if paused else "", self.note]))
 
     @property
     def has_approvable_preview(self) -> bool:
-        """Whether there is a preview, and not one that was made before there were seeds."""
+        """Whether it has a preview that is not from before there were seeds."""
         return bool(self.fingerprint) and self.preview_seed is not None
 
     @property
     def why(self) -> str:
-        """The reason that it gives the price states which it writes, in as few bytes as it can.
+        """The reason that it writes with a price state, as short as possible: "Price change 7" or
+        "".
 
-        A row that grows has to leave its page, which ends HOT updates. So locks name the change,
-        and of what a change has negotiated the ledger alone tells whoever asks why.
+        A row that grows has to leave its page, which ends HOT updates. So only locks name the
+        change; the reason for a negotiated price is in the ledger alone.
         """
         return f"Price change {self.pk}" if self.adjustment == self.Adjustment.LOCK else ""
 
@@ -194,16 +195,17 @@ class PriceChange(models.Model):
 
     @property
     def counts_again(self) -> bool:
-        """Of a revert: whether it brings back, by taking back a revert. Queries as `first`."""
+        """Whether it is a revert that brings a change back, by taking back its revert. Queries as
+        `first`."""
         return self.reverts is not None and (
             self.reverts.reverts is not None and not self.reverts.counts_again
         )
 
 
 class SetMember(models.Model):
-    """One who matched, at the approval of a set, what its filter asks of things without a history.
+    """A subscription that matched a set's filters without a history, as of the set's approval.
 
-    From the approval until the rows are listed.
+    It is stored from the approval until the rows are listed.
     """
 
     pk = models.CompositePrimaryKey("change_id", "subscription_id")
@@ -217,9 +219,9 @@ class SetMember(models.Model):
 class ListedRows(models.Model):
     """A stretch of the subscriptions of one (service, plan) that a change of a set is to move.
 
-    How each stood, and what it is to become, an array a column and no row a subscription: making
-    the list of a million and taking it off again costs a tenth. Made at the approval (`frozen`)
-    or at the effective instant; deleted by the chunk that reaches its end.
+    It has how each stood, and what each is to become: arrays, and not a row for each subscription,
+    so that listing a million and deleting them costs a tenth. Made at the approval (`frozen`) or at
+    the effective instant; deleted by the chunk that reaches its end.
     """
 
     change_id = models.BigIntegerField()
@@ -231,7 +233,7 @@ class ListedRows(models.Model):
     ids = ArrayField(models.BigIntegerField())
     prices = ArrayField(models.DecimalField(max_digits=12, decimal_places=2))
     price_states = ArrayField(models.CharField(max_length=10))
-    # NULL in a list that was made before it had them.
+    # NULL in lists from before there was this column.
     untils = ArrayField(models.DateTimeField(null=True), null=True)
     new_prices = ArrayField(models.DecimalField(max_digits=12, decimal_places=2))
     new_states = ArrayField(models.CharField(max_length=10))

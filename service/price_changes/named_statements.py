@@ -1,6 +1,6 @@
 """The statements of price changes: what a preview counts, a start lists, and a chunk moves.
 
-Their changes are made up, and not saved: a statement is shown, and explained without being run.
+Their changes are made up, and not saved: a statement is shown, and is explained without being run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORKERS = "workers: move_rows"
 
 
 def named_statements() -> list[NamedStatement]:
-    """All of them (5 queries)."""
+    """All named statements of price changes (5 queries)."""
     example = examples()
     return [*_previews(example), *_starts(example), *_chunks(example), *_shown(example)]
 
@@ -67,7 +67,7 @@ def _set(example: Examples, **values: Any) -> PriceChange:
 def _previews(example: Examples) -> list[NamedStatement]:
     def counted(name: str, change: PriceChange) -> NamedStatement:
         sql, params = rows_sql(change)
-        purpose = "what it would do, in one pass over its rows"
+        purpose = "counts what the change would do, in one pass over its rows"
         statement = preview.PREVIEW.format(rows=sql, change=0)
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
@@ -90,7 +90,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "drift",
-            "how many were written between the preview and the start",
+            "counts subscriptions that were written between the preview and the start",
             START,
             drift.DRIFT.format(of="service_id"),
             {"seen": "1:1:", "id": example.middle.service_id},
@@ -104,7 +104,7 @@ def _starts(example: Examples) -> list[NamedStatement]:
     return [
         NamedStatement(
             "fix who is in a set",
-            "who matches at the approval what has no history, a comment or a name",
+            "stores who matches a filter without a history (a comment, a name) at the approval",
             APPROVAL,
             fixing,
             of_comment,
@@ -112,14 +112,14 @@ def _starts(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "width of a stretch",
-            "how many ids hold about a chunk of the pair that has most rows",
+            "how many ids span about a chunk of rows of the pair that has most rows",
             APPROVAL,
             listing.WIDTH,
             [CHUNK],
         ),
         NamedStatement(
             "list the rows of a set",
-            "keeps the rows that move, in stretches, and counts the others",
+            "stores the rows that move, in stretches, and counts the others",
             APPROVAL,
             listing.LIST.format(rows=sql, change=0, width=CHUNK),
             params,
@@ -161,19 +161,19 @@ def _chunks(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "catalogue since the instant",
-            "whether it has moved for a pair since",
+            "the last instant at which the catalogue moved a pair since then",
             WORKERS,
             moving.LATE,
             of_pair,
         ),
         moved(
             "move rows of a set",
-            "judges a chunk, moves it or skips it with the reason: lock, as approved, stamped",
+            "moves the rows of a chunk, or skips them with the reason: a frozen lock, stamped",
             lock,
         ),
         moved(
             "move rows of a set, late",
-            "the same of a rise as rows are then, with entries of each later list price",
+            "the same for a rise of current rows, with an entry for each later list price",
             raised,
             late=True,
         ),
@@ -184,10 +184,10 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             late_rows.TOLD,
             [[example.middle.pk]],
         ),
-        moved("move rows back", "the same of a revert, with the stamped comments", back),
+        moved("move rows back", "the same for a revert, with the stamped comments", back),
         NamedStatement(
             "lock rows written meanwhile",
-            "so that they stay as they are judged; and those whose lock has ended",
+            "so that they stay as they are judged; and returns those whose lock has ended",
             WORKERS,
             moving.LOCK,
             {"ids": [example.middle.pk]} | of_pair,
@@ -203,14 +203,14 @@ def _shown(example: Examples) -> list[NamedStatement]:
     return [
         NamedStatement(
             "rows that wait",
-            "those that stand on the list and no worker has come to",
+            "rows on the list that no worker has moved yet",
             "GET /api/price-changes/ID/rows/",
             rows.WAITING,
             {"change": 0, "after": 0, "limit": 100},
         ),
         NamedStatement(
             "rows that were moved",
-            "their entries, and what stood before these",
+            "their entries, and the entries before these",
             "GET /api/price-changes/ID/rows/",
             rows.MOVED,
             {"change": 0, "after": 0, "limit": 100},

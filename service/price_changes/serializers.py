@@ -1,4 +1,4 @@
-"""What the API shows of a price change, and what it takes."""
+"""The serializers of price changes in the API: of answers, and of bodies for the schema."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def money(**options: Any) -> serializers.DecimalField:
     return serializers.DecimalField(max_digits=20, decimal_places=2, **options)
 
 
-# --- What it shows ----------------------------------------------------------------------------
+# --- Answers ----------------------------------------------------------------------------------
 
 
 class PairSerializer(serializers.Serializer):
-    """What a change does to the subscriptions of one service and plan."""
+    """The effect of a change on the subscriptions of one service and plan."""
 
     service = serializers.IntegerField()
     service_name = serializers.CharField()
@@ -39,7 +39,7 @@ class PairSerializer(serializers.Serializer):
 
 
 class MoverSerializer(serializers.Serializer):
-    """What a change does to one of the clients whom it moves most."""
+    """The effect of a change on one of the clients whom it moves most."""
 
     client = serializers.IntegerField()
     client_name = serializers.CharField()
@@ -49,7 +49,7 @@ class MoverSerializer(serializers.Serializer):
 
 
 class BucketSerializer(serializers.Serializer):
-    """How many prices move by an amount in [from, to)."""
+    """The number of prices that move by an amount in [from, to)."""
 
     rows = serializers.IntegerField()
 
@@ -59,23 +59,23 @@ class BucketSerializer(serializers.Serializer):
 
 
 class PreviewSerializer(serializers.Serializer):
-    """What a change would do, counted at the preview."""
+    """The effect that a change would have, as counted by its preview."""
 
     as_of = serializers.DateTimeField()
-    rows = serializers.IntegerField(help_text="Subscriptions that it is about.")
-    moves = serializers.IntegerField(help_text="Of these, those that it moves.")
+    rows = serializers.IntegerField(help_text="Subscriptions that the change is about.")
+    moves = serializers.IntegerField(help_text="Those of the rows that it moves.")
     stays = serializers.DictField(
-        child=serializers.IntegerField(), help_text="The others, by the reason."
+        child=serializers.IntegerField(), help_text="The other rows, by the reason."
     )
-    stop_following = serializers.IntegerField(help_text="Movers that leave the catalogue's price.")
+    stop_following = serializers.IntegerField(help_text="Rows that stop following the catalogue.")
     total_before = money()
     total_after = money()
     movement = money(
-        required=False, help_text="What prices rise and fall by, added up without the sign."
+        required=False, help_text="The sum of all rises and falls, without their signs."
     )
     by_service_and_plan = PairSerializer(many=True)
     largest_movers = MoverSerializer(many=True)
-    distribution = BucketSerializer(many=True, help_text="Movers by the difference.")
+    distribution = BucketSerializer(many=True, help_text="Rows that move, by the difference.")
     scheduled_before = serializers.ListField(
         child=serializers.IntegerField(),
         help_text="Changes that come before it, may move rows of it, and are not in its figures.",
@@ -83,12 +83,12 @@ class PreviewSerializer(serializers.Serializer):
     scheduled_after = serializers.ListField(
         child=serializers.IntegerField(),
         required=False,
-        help_text="Of the catalogue: changes that will overrule it.",
+        help_text="Changes that will overrule a change of the catalogue.",
     )
 
 
 class ProgressSerializer(serializers.Serializer):
-    """How far the workers are."""
+    """The workers' progress with a change."""
 
     done = serializers.IntegerField()
     total = serializers.IntegerField()
@@ -97,20 +97,20 @@ class ProgressSerializer(serializers.Serializer):
 
 
 class OutcomeSerializer(serializers.Serializer):
-    """What became of the rows: applied + skipped + failed = rows."""
+    """The numbers of a change's rows by their outcome: applied + skipped + failed = rows."""
 
     rows = serializers.IntegerField()
     applied = serializers.IntegerField()
     skipped = serializers.DictField(child=serializers.IntegerField(), help_text="By the reason.")
     failed = serializers.IntegerField()
     stamped = serializers.IntegerField(help_text="Comments written.")
-    not_stamped = serializers.IntegerField(help_text="Of the applied: comments not written.")
+    not_stamped = serializers.IntegerField(help_text="Applied rows without their comment.")
     drift = serializers.IntegerField(
-        allow_null=True, help_text="Of the catalogue: written between the preview and the start."
+        allow_null=True, help_text="Rows that were written between the preview and the start."
     )
-    superseded = serializers.IntegerField(help_text="Rows of other changes that this one holds.")
+    superseded = serializers.IntegerField(help_text="Rows that other changes left to this one.")
     taken_back_by = serializers.IntegerField(
-        allow_null=True, help_text="Of one that was cancelled: the change that takes it back."
+        allow_null=True, help_text="The change that takes it back, if it was cancelled."
     )
 
 
@@ -119,7 +119,7 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
 
     allowed = serializers.SerializerMethodField(help_text="The verbs that its state allows.")
     effective_local = serializers.CharField(
-        help_text="The local time that was said, in effective_zone; empty: an instant was."
+        help_text="The local time that was given, in effective_zone; empty: an instant was given."
     )
     zone_rules_differ = serializers.SerializerMethodField(
         help_text="Whether today's rules of time zones give another instant for that local time."
@@ -131,17 +131,17 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     plan = serializers.IntegerField(source="plan_id", allow_null=True)
     reverts = serializers.IntegerField(source="reverts_id", allow_null=True)
 
-    # Of a change of the catalogue that is scheduled; null for any other one.
+    # Set for a scheduled change of the catalogue; else null and false.
     finds = money(
         allow_null=True,
         read_only=True,
-        help_text="What the catalogue says just before it, by what is scheduled now.",
+        help_text="The value just before its instant, by all that is scheduled now; else null.",
     )
     will_be_held = serializers.BooleanField(
-        read_only=True, help_text="That is not what its approver saw, so it takes no effect."
+        read_only=True, help_text="Its approver saw another value, so it will take no effect."
     )
 
-    # Empty where there is none: a change of the catalogue, one that is not approved yet.
+    # Empty for a change of the catalogue, and before the approval.
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, allow_blank=True)
     when_moved = serializers.ChoiceField(PriceChange.WhenMoved.choices, allow_blank=True)
 
@@ -237,22 +237,22 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
 
 
 class MovedFigureSerializer(serializers.Serializer):
-    """A figure of a preview that is another one now."""
+    """A figure that differs from that of the preview."""
 
     figure = serializers.ChoiceField(list(recount.LABELS))
     was = money(allow_null=True)
     now = money(
-        allow_null=True, help_text="Of scheduled_before: the change that was scheduled since."
+        allow_null=True, help_text="For scheduled_before: the change that was scheduled since."
     )
 
 
 class RefusedApprovalSerializer(ErrorSerializer):
-    """Why a change can't be approved. With `moved_since_preview`, the preview that was kept."""
+    """A refusal to approve a change; `moved_since_preview` comes with a new preview, now stored."""
 
     moved = MovedFigureSerializer(
         many=True, required=False, help_text="What differs from the preview that was approved."
     )
-    fingerprint = serializers.CharField(required=False, help_text="Of the new preview.")
+    fingerprint = serializers.CharField(required=False, help_text="That of the new preview.")
     change = OnePriceChangeSerializer(
         required=False, help_text="The change with its new preview, as it stands now."
     )
@@ -268,9 +268,9 @@ class PriceChangePageSerializer(serializers.Serializer):
 
 
 class RowSerializer(serializers.Serializer):
-    """A subscription that a change is about: what it paid, and what it (is to) pay.
+    """A subscription that a change is about, with its price before and after.
 
-    Null is what is not known of one that was deleted, and what one that stays would have paid.
+    Unknown values of a deleted subscription are null, and so is the new price of one that stays.
     """
 
     subscription = serializers.IntegerField()
@@ -283,7 +283,7 @@ class RowSerializer(serializers.Serializer):
     new_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
     locked_until = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(allow_null=True, help_text="Why it stays; null: it moves.")
-    moved = serializers.BooleanField(help_text="Whether it has been.")
+    moved = serializers.BooleanField(help_text="Whether it has been moved.")
     by_change = serializers.IntegerField(
         allow_null=True, help_text="The later change that holds it."
     )
@@ -298,12 +298,12 @@ class RowPageSerializer(serializers.Serializer):
 
 
 class SkipSerializer(serializers.ModelSerializer[Skip]):
-    """Subscriptions that an applied change has not moved, and why."""
+    """A subscription, or a number of them, that an applied change has not moved, and why."""
 
     subscription = serializers.IntegerField(
         source="subscription_id",
         allow_null=True,
-        help_text="Null: `rows` of them, which need no name: locked, ended…",
+        help_text="Null: `rows` of them that are only counted: locked, ended…",
     )
     by_change = serializers.IntegerField(
         source="by_change_id", allow_null=True, help_text="The later change that holds it."
@@ -317,53 +317,53 @@ class SkipSerializer(serializers.ModelSerializer[Skip]):
 
 @extend_schema_serializer(many=False)
 class SkipPageSerializer(serializers.Serializer):
-    """What a change has not moved, in the order of its finding."""
+    """Subscriptions that a change has not moved, in the order in which they were found."""
 
     result = SkipSerializer(many=True)
     next = serializers.URLField(allow_null=True)
 
 
-# --- What it takes ----------------------------------------------------------------------------
-# For the schema only: `definition` and `lifecycle` check, as they do for everybody.
+# --- Bodies -----------------------------------------------------------------------------------
+# For the schema only: `definition` and `lifecycle` check them, as they do for all callers.
 
 KINDS_TO_PLAN = ["list_price", "discount", "set"]
 
 
 class NewPriceChangeSerializer(serializers.Serializer):
-    """A price change to plan. Which fields go with it follows from its kind."""
+    """A price change to plan. The kind decides which fields it takes."""
 
     kind = serializers.ChoiceField(KINDS_TO_PLAN)
     title = serializers.CharField(required=False, max_length=100)
     reason = serializers.CharField(required=False, max_length=1000)
     comment = serializers.CharField(
-        required=False, max_length=50, help_text="To stamp on what it moves."
+        required=False, max_length=50, help_text="Stamped on the rows that it moves."
     )
     effective_at = serializers.DateTimeField(
-        required=False, help_text="With an offset, in the future; else at the approval."
+        required=False, help_text="With an offset, in the future; if left out, at the approval."
     )
     time_zone = serializers.CharField(
         required=False,
         max_length=64,
-        help_text="As America/Vancouver: effective_at is a local time there, without an offset;"
-        " what was said is kept.",
+        help_text="As America/Vancouver: effective_at is a local time there, without an offset,"
+        " and is stored as it was given.",
     )
-    service = serializers.IntegerField(required=False, help_text="Of a list price.")
-    plan = serializers.IntegerField(required=False, help_text="Of a discount.")
+    service = serializers.IntegerField(required=False, help_text="For a list price.")
+    plan = serializers.IntegerField(required=False, help_text="For a discount.")
     new_value = money(required=False, help_text="The list price, or the discount in per cent.")
     for_new_only = serializers.BooleanField(
         required=False, help_text="Followers are locked at the price that they have."
     )
     locked_until = serializers.DateTimeField(
-        required=False, help_text="Until when; goes with for_new_only and with lock."
+        required=False, help_text="The end of the locks of for_new_only or of lock."
     )
     filter = serializers.DictField(
         required=False,
-        help_text="Of a set: which subscriptions; an empty one means all, and has to be given."
+        help_text="The subscriptions of a set; required for one, where an empty filter means all."
         f" Names: {', '.join(LASTING)}.",
     )
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, required=False)
     operand = serializers.DecimalField(
-        required=False, max_digits=14, decimal_places=4, help_text="Of amount, add and percent."
+        required=False, max_digits=14, decimal_places=4, help_text="For amount, add and percent."
     )
     floor = money(required=False)
     ceiling = money(required=False)
@@ -371,26 +371,26 @@ class NewPriceChangeSerializer(serializers.Serializer):
 
 
 class ApprovalSerializer(serializers.Serializer):
-    """What is approved: the rows that this fingerprint stands for."""
+    """An approval of the rows that this fingerprint stands for."""
 
-    fingerprint = serializers.CharField(max_length=32, help_text="Of the latest preview.")
+    fingerprint = serializers.CharField(max_length=32, help_text="That of the latest preview.")
     when_moved = serializers.ChoiceField(
         PriceChange.WhenMoved.choices,
         required=False,
-        help_text="What happens if rows have moved by its instant; of a change of the catalogue, if"
-        " it finds another value than its approver saw (hold, current).",
+        help_text="What happens if rows have moved by its instant; for a change of the catalogue,"
+        " if it finds another value than its approver saw (hold, current).",
     )
     effective_at = serializers.DateTimeField(
         required=False,
-        help_text="An instant in the future, for one that was planned without, or that was held.",
+        help_text="An instant in the future, for a change that was planned without, or was held.",
     )
     time_zone = serializers.CharField(
-        required=False, max_length=64, help_text="Where effective_at is a local time."
+        required=False, max_length=64, help_text="The zone in which effective_at is a local time."
     )
 
 
 class RevertSerializer(serializers.Serializer):
-    """How a change is taken back."""
+    """The body of a revert."""
 
     approve = serializers.BooleanField(
         required=False, default=False, help_text="Approve the revert too, unseen."

@@ -1,8 +1,8 @@
-"""What people and programs do with a price change. Every edge calls these, and Python may too.
+"""The verbs of a price change. The admin, the API and the command call these; so may Python code.
 
     plan → preview → approve → (keep_instant, pause, resume, cancel) → revert
 
-Each is one transaction, says who did it, and raises ChangeError (code, detail, status) where it
+Each is one transaction, records who did it, and raises ChangeError (code, detail, status) if it
 can't be done. docs/price-changes.md shows them on a book.
 """
 

@@ -96,7 +96,7 @@ class PriceChangeView(ViewSet):
     lookup_value_regex = "[0-9]+"
     needs = {
         "create": (PLAN,),
-        # Who approves one that was held has to see it anew.
+        # The approver of a change that was held needs a new preview.
         "preview": (PLAN, APPROVE),
         **{key: [APPROVE] for key in VERBS_OF_APPROVERS},
     }
@@ -138,7 +138,7 @@ class PriceChangeView(ViewSet):
         responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN},
     )
     def retrieve(self, request: Request, pk: str) -> Response:
-        """A price change: what it says, how far it is, what became of it."""
+        """A price change with its preview, its progress and its outcome."""
         parameters.refuse_unknown(request.query_params, [])
         return answer(change_of(pk))
 
@@ -157,16 +157,16 @@ class PriceChangeView(ViewSet):
 
     @verb(None)
     def preview(self, request: Request, pk: str) -> Response:
-        """Count anew what a change would do. It gets a new fingerprint, moved or not."""
+        """Count anew what a change would do. The fingerprint is new, even if no row has moved."""
         object_of(request.data, [])
         return answer(verbs.preview(known_id(pk)))
 
     @verb(ApprovalSerializer, REFUSED_APPROVAL)
     def approve(self, request: Request, pk: str) -> Response:
-        """Approve what the latest preview showed. It is applied at its instant, or at once.
+        """Approve a change as its latest preview shows it; it applies at its instant, or at once.
 
-        It is counted again first. Where the figures have moved since the preview, nothing is
-        approved: the answer is 409 `moved_since_preview`, with the new preview and its fingerprint.
+        It is counted again first. If the figures have moved since the preview, nothing is approved:
+        the answer is 409 `moved_since_preview`, with the new preview and its fingerprint.
         """
         given = object_of(request.data, ["fingerprint", "when_moved", "effective_at", "time_zone"])
         if not isinstance(fingerprint := given.get("fingerprint"), str):
@@ -190,25 +190,25 @@ class PriceChangeView(ViewSet):
 
     @verb(None)
     def keep_instant(self, request: Request, pk: str) -> Response:
-        """Keep the instant of one whose local time is another one by today's zone rules."""
+        """Keep a change's instant, though today's zone rules give its local time another one."""
         object_of(request.data, [])
         return answer(verbs.keep_instant(known_id(pk), str(request.user)))
 
     @verb(None)
     def pause(self, request: Request, pk: str) -> Response:
-        """Leave the remaining rows alone until it is resumed."""
+        """Leave the remaining rows of a change alone until it is resumed."""
         object_of(request.data, [])
         return answer(verbs.pause(known_id(pk), str(request.user)))
 
     @verb(None)
     def resume(self, request: Request, pk: str) -> Response:
-        """Go on with one that was paused."""
+        """Go on with a change that was paused."""
         object_of(request.data, [])
         return moving(verbs.resume(known_id(pk), str(request.user)))
 
     @verb(None)
     def cancel(self, request: Request, pk: str) -> Response:
-        """Before its instant nothing happens; while it runs, what it has moved goes back."""
+        """Cancel a change. Before its instant it does nothing; after it, it is taken back."""
         object_of(request.data, [])
         return moving(verbs.cancel(known_id(pk), str(request.user)))
 
@@ -225,7 +225,7 @@ class PriceChangeView(ViewSet):
             OpenApiParameter(
                 "reason",
                 {"type": "string", "enum": ["moves", *REASONS]},
-                description="Only those that move, or that stay for this reason.",
+                description="Only rows that move, or rows that stay for this reason.",
             ),
             CURSOR,
             PAGE_SIZE,
@@ -234,10 +234,10 @@ class PriceChangeView(ViewSet):
     )
     @action(detail=True)
     def rows(self, request: Request, pk: str) -> Response:
-        """What the change would make of each subscription, as the book is now.
+        """The price that a change would give each subscription, by the book as it is now.
 
-        Once it has begun: those that it has moved, those that stand on the list of a set, and
-        those that were skipped or failed and are somebody's business; `outcome` counts the others.
+        Once it has begun: the rows that it has moved, those still on the list of a set, and those
+        that were skipped or failed one by one; `outcome` counts the others.
         """
         query = request.query_params
         parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
@@ -259,7 +259,7 @@ class PriceChangeView(ViewSet):
     )
     @action(detail=True)
     def skips(self, request: Request, pk: str) -> Response:
-        """What the change has looked at and not moved, and why."""
+        """The subscriptions that a change has looked at and not moved, and why."""
         query = request.query_params
         parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
         reason = reason_of(query, REASONS)
@@ -283,7 +283,7 @@ def answer(change: PriceChange, status_code: int = 200) -> Response:
 
 
 def refused_approval(error: MovedSincePreview) -> Response:
-    """Answered, and not raised, so that the new preview is committed."""
+    """The refusal as an answer, and not raised, so that the new preview is committed."""
     return Response(
         {
             "code": error.code,
@@ -296,7 +296,7 @@ def refused_approval(error: MovedSincePreview) -> Response:
 
 
 def moving(change: PriceChange) -> Response:
-    """The answer, and a worker that is woken after the commit."""
+    """The answer; workers are woken after the commit."""
     transaction.on_commit(lambda: wake(set_price, set_comment), robust=True)
     return answer(change)
 
@@ -337,7 +337,7 @@ def after_of(query: Any) -> int:
 def newest_first(
     changes: QuerySet[PriceChange], cursor: Cursor | None, size: int
 ) -> tuple[list[PriceChange], Cursor | None, Cursor | None]:
-    """A page and the cursors of the next one (older) and the previous one (newer). One query."""
+    """A page, with the cursors of the next one (older) and the previous one (newer). One query."""
     backward = cursor is not None and cursor.backward
     if cursor is not None:
         place = {"pk__gt" if backward else "pk__lt": cursor.id}

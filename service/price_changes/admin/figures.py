@@ -20,10 +20,10 @@ Status = PriceChange.Status
 
 
 def at_todays_value(change: PriceChange) -> Decimal | None:
-    """The old value of its preview, where the catalogue has another one now, or by its instant.
+    """The old value of a preview, if the catalogue has another one now, or will by the instant.
 
-    The change, as it is shown, leads from that one. One query for a change of the catalogue that
-    has not begun, none where `as_they_stand` has told what it finds.
+    That other value becomes the change's `old_value`, to be shown. One query for a change of the
+    catalogue that has not begun; none if `as_they_stand` has set what it finds.
     """
     now = change.finds if change.finds is not None else value_since(change)
     if now in (None, change.old_value):
@@ -33,17 +33,18 @@ def at_todays_value(change: PriceChange) -> Decimal | None:
 
 
 def moves_soon(change: PriceChange) -> bool:
-    """Whether its page is worth asking for every second."""
+    """Whether its page should refresh itself: it is being applied, or begins within a minute."""
     if change.status != Status.SCHEDULED or change.effective_at is None:
         return change.status == Status.APPLYING
     return change.effective_at < book_clock() + timedelta(minutes=1)
 
 
 def in_force(change: PriceChange) -> str:
-    """How far one is that a cancel takes back: "copied" or "moved" in part; empty: it has no part.
+    """Whether a cancel takes something back: "copied" for a value in force, "moved" for moved rows,
+    else empty.
 
-    A list price or a discount is in force from its instant on, whatever is copied; of a set, what
-    has moved.
+    A list price or a discount is in force from its instant on, whatever is copied; a set only for
+    the rows that have moved.
     """
     if change.kind in CATALOGUE and not change.for_new_only:
         at = change.effective_at
@@ -53,8 +54,8 @@ def in_force(change: PriceChange) -> str:
 
 
 class Preview:
-    """A stored preview as the page shows it: JSON has no decimals. With what is scheduled before
-    and after it by now (two queries)."""
+    """A stored preview as its page shows it, with its amounts as decimals, and with the changes
+    that are scheduled before and after it now (two queries)."""
 
     def __init__(self, change: PriceChange) -> None:
         kept = change.preview
@@ -104,7 +105,7 @@ def bucket_label(low: int | None, high: int | None) -> str:
 
 
 class Outcome:
-    """What became of a change that has begun. Up to seven queries, over counters."""
+    """The outcome of a change that has begun. Up to seven queries, over counters."""
 
     def __init__(self, change: PriceChange) -> None:
         counted = verbs.outcome(change)

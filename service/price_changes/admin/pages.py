@@ -1,7 +1,8 @@
 """Price changes in the admin: the list, one change with its preview and outcome, and the verbs.
 
-What a verb does is `lifecycle`'s; here it is asked about (GET) and done (POST). The pages of a
-change read its stored preview, its counters and a page of rows by keyset, never all its rows.
+The verbs are those of `lifecycle`; each has a page that asks (GET) and does it (POST). The pages of
+a change read its stored preview, its counters and a page of rows by keyset, and never all its rows,
+but for a recount before an approval.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ COLOURS = {
     Status.CANCELLED: "default",
     Status.REVERTED: "default",
 }
-# What is narrow stays on one line: the table would else break it to make room for what is wide.
+# Narrow values stay on one line: otherwise the table would break them to make room for wide ones.
 ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 
 
@@ -67,7 +68,7 @@ def url_of(change_id: int, page: str = "change") -> str:
 
 
 class WithProgress(ChangeList):
-    """A page of changes with what each says and how far it is: up to six queries for all."""
+    """A page of changes, each with its sentence and its progress: up to eight queries for all."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -147,14 +148,14 @@ class PriceChangeAdmin(BookAdmin):
         return False
 
     def may(self, request: HttpRequest, *permissions: str) -> bool:
-        """Whether this person has one of them."""
+        """Whether this person has one of the permissions."""
         return any(
             request.user.has_perm(f"price_changes.{permission}_pricechange")
             for permission in permissions
         )
 
     def verbs(self, request: HttpRequest, change: PriceChange) -> list[Verb]:
-        """What this person may do with the change now."""
+        """The verbs that this person may use on the change now."""
         return [
             verb
             for verb in map(VERBS.__getitem__, in_order(verbs.allowed(change)))
@@ -212,13 +213,13 @@ class PriceChangeAdmin(BookAdmin):
         return change
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Which kind of change?"""
+        """The page that asks for the kind of a new change."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         return self.page(request, "kinds", "Plan a price change", forms=FORMS.values())
 
     def plan_view(self, request: HttpRequest, kind: str) -> HttpResponse:
-        """A plan of this kind; its fields may come with the address. On to its preview."""
+        """The form for a plan of this kind, filled from the address's query; then its preview."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         if kind not in FORMS:
@@ -281,7 +282,7 @@ class PriceChangeAdmin(BookAdmin):
         )
 
     def rows_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """The rows old → new, a page of them, all or of one reason."""
+        """A page of the rows old → new, of one kind."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         change = self.change_or_404(object_id)
@@ -315,7 +316,7 @@ class PriceChangeAdmin(BookAdmin):
         )
 
     def verb_view(self, request: HttpRequest, object_id: int, verb: Verb) -> HttpResponse:
-        """GET asks, POST does it. Who comes second is told what the first has done."""
+        """The page of a verb: GET asks, POST does it, once: a second person is told so."""
         if not self.may(request, *verb.permissions):
             raise PermissionDenied
         change = self.change_or_404(object_id)
@@ -352,7 +353,7 @@ class PriceChangeAdmin(BookAdmin):
             form=form,
             preview=change.preview and Preview(change),
             recount=counted,
-            # One that asks for an approval shows figures that can be approved, or no button.
+            # The page of an approval shows figures that can be approved, or no button.
             approvable=form is None or (counted is not None and not counted.refuses_all),
             drift=settings.APPROVAL_DRIFT,
             media=self.media + (form.media if form else self.media),
@@ -371,6 +372,6 @@ class PriceChangeAdmin(BookAdmin):
             return HttpResponseRedirect(url_of(change.pk))
         transaction.on_commit(wake_workers, robust=True)
         messages.success(request, verb.done)
-        # From the page that asks for an approval back to it.
+        # A new preview that was asked for on the page of an approval leads back to that page.
         page = "approve" if request.POST.get("then") == "approve" else "change"
         return HttpResponseRedirect(url_of(after.pk, page))

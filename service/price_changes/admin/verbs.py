@@ -1,4 +1,4 @@
-"""What people do with a price change on its pages: each verb's button, question and answer."""
+"""The verbs of a price change on its pages: each with its button, its question and its answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.tasks import set_comment, set_price, wake
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing to do with a change: its button, what the page before it says, what does it."""
+    """A verb on a page: its button, the text of the page that asks, and the function for it."""
 
     name: str
     label: str
@@ -25,7 +25,7 @@ class Verb:
 
     @property
     def asks(self) -> bool:
-        """Whether a page asks first: not for what moves nothing."""
+        """Whether a page asks first; not for verbs that move nothing."""
         return self.name not in ("preview", "keep_instant")
 
 
@@ -45,7 +45,7 @@ VERBS = {
             "Count anew what it would do.",
             lambda change, author, given: verbs.preview(change.pk),
             "Previewed again: this is what it would do now.",
-            permissions=("add", "approve"),  # who is to approve what has moved has to see it anew
+            permissions=("add", "approve"),  # an approver needs a new preview if rows have moved
         ),
         Verb(
             "keep_instant",
@@ -87,12 +87,12 @@ VERBS = {
         ),
     )
 }
-# After its instant, to cancel is more than not to begin.
+# The texts of a cancel after the instant, which takes something back.
 CANCEL_BEGUN = {
     "moved": "Nothing more moves, and the rows that have moved are taken back, by a change of its"
     " own that you approve with this.",
-    "copied": "It is in force since its instant, and is taken back from now on, by a change of its"
-    " own that you approve with this. What was paid in between stays as it was.",
+    "copied": "It has been in force since its instant, and is taken back from now on, by a change"
+    " of its own that you approve with this. What was paid in between stays as it was.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The options of `price_change plan`: what may be typed, and the plan's values that it means."""
+"""The options of `price_change plan`, and the values of a plan that they give."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -51,17 +51,17 @@ def add_to(parser: ArgumentParser) -> None:
         parser.add_argument(OPTIONS[field], dest=field, metavar=metavar, help=help)
 
     option(
-        "service", "SERVICE", "its list price moves; or, of a set: only those of it (name or id)"
+        "service", "SERVICE", "name or id: its list price moves; for a set, only its subscriptions"
     )
     option(
-        "plan", "PLAN", 'its discount moves; or, of a set: only those of it ("student 10" or id)'
+        "plan", "PLAN", '"student 10" or id: its discount moves; for a set, only its subscriptions'
     )
     option("new_value", "VALUE", "the new list price, or the new discount in per cent")
     parser.add_argument(
         "--new-only",
         dest="for_new_only",
         action="store_true",
-        help="for new subscriptions: those that there are keep their price",
+        help="only for new subscriptions: existing ones keep their price",
     )
     option("locked_until", "INSTANT", "when the locks of --new-only or --lock end (default: never)")
     parser.add_argument(
@@ -70,7 +70,7 @@ def add_to(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help=f"a set of subscriptions; all that are given hold. NAME: {', '.join(LASTING)}",
+        help=f"a set of subscriptions; all given ones must match. NAME: {', '.join(LASTING)}",
     )
     parser.add_argument("--all", action="store_true", help="the set of all subscriptions")
     how = parser.add_mutually_exclusive_group()
@@ -87,8 +87,8 @@ def add_to(parser: ArgumentParser) -> None:
         "from when it is in force, with offset or --zone (default: at once)",
     )
     add_zone(parser)
-    option("title", "TEXT", "what people will know it by")
-    option("reason", "TEXT", "why")
+    option("title", "TEXT", "the name by which people will know it")
+    option("reason", "TEXT", "the reason for it")
     option("comment", "TEXT", "stamped on the subscriptions that it moves")
 
 
@@ -97,12 +97,12 @@ def add_zone(parser: ArgumentParser) -> None:
         OPTIONS["time_zone"],
         dest="time_zone",
         metavar="ZONE",
-        help="as America/Vancouver: --at is a local time there, 2027-01-15T00:00, and that is kept",
+        help="as America/Vancouver: --at is a local time there, 2027-01-15T00:00, and stored so",
     )
 
 
 def values(options: dict[str, Any]) -> dict[str, Any]:
-    """The plan's values; CommandError with exit status 2 for options that don't go together."""
+    """The values of the plan; CommandError with exit status 2 for options that don't combine."""
     given = {name: options[name] for name in ALSO if options[name] is not None}
     if options["locked_until"] is not None:
         given["locked_until"] = options["locked_until"]
@@ -112,15 +112,15 @@ def values(options: dict[str, Any]) -> dict[str, Any]:
         [(adjustment, operand)] = adjustments.items()
         return given | _of_a_set(options, adjustment, operand)
     if options["filter"] or options["all"]:
-        raise _usage(f"What shall happen to the set? Give one of {_list([*AMOUNTS, *STATES])}.")
+        raise _usage(f"How should the set change? Give one of {_list([*AMOUNTS, *STATES])}.")
     return given | _of_the_catalogue(options)
 
 
 def _of_a_set(options: dict[str, Any], adjustment: str, operand: str | None) -> dict[str, Any]:
     if options["new_value"] is not None:
-        raise _usage("--to is of a change of the catalogue; a set takes --amount.")
+        raise _usage("--to is for a change of the catalogue; a set takes --amount.")
     if options["for_new_only"]:
-        raise _usage("--new-only is of a change of the catalogue; a set takes --lock.")
+        raise _usage("--new-only is for a change of the catalogue; a set takes --lock.")
     kept = _filter(options)
     if bool(kept) == options["all"]:
         raise _usage(
@@ -166,7 +166,7 @@ def _filter(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_options(error: ChangeError) -> str:
-    """What is wrong with a plan, in the words of whoever typed it."""
+    """The text of an error, with the options that were typed in place of fields."""
     field = str(error.about.get("parameter", ""))
     if error.code == "unknown_field" and "allowed" in error.about:
         return f"{OPTIONS.get(field, field)} does not belong to this kind of change: leave it out."
@@ -206,7 +206,7 @@ def plan_id(text: str) -> int:
 
 
 def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[[Any], str]) -> int:
-    """By its name; else by its id, which no name of ours is likely to be."""
+    """The id of a service or plan by its name; else the number as an id, if there is such one."""
     found = named.values_list("pk", flat=True).first()
     if found is None and text.isascii() and text.isdigit() and len(text) < 19:
         found = known.filter(pk=int(text)).values_list("pk", flat=True).first()

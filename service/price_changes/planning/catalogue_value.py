@@ -14,21 +14,21 @@ CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
 
 
 def subject(change: PriceChange) -> CatalogueSubject:
-    """The service or plan that a change of the catalogue is about."""
+    """The service or plan of a change of the catalogue."""
     if change.kind == Kind.LIST_PRICE:
         return CatalogueSubject("service", change.service_id or 0)
     return CatalogueSubject("plan", change.plan_id or 0)
 
 
 def value_now(change: PriceChange) -> Decimal | None:
-    """What is in force now; None where the service or the plan was deleted. One query."""
+    """The value in force now; None if the service or the plan was deleted. One query."""
     return catalogue_values.value_at(subject(change))
 
 
 def value_without(change: PriceChange) -> Decimal | None:
-    """What is in force when this change is taken back: list price or discount. 2 queries or more.
+    """The list price or discount in force if this change is taken back. 2 queries or more.
 
-    When a revert is taken back, what it had taken back counts again.
+    If a revert is taken back, the change that it had taken back counts again.
     """
     taken_back = change.reverts is None or change.counts_again
     return catalogue_values.value_if(
@@ -37,10 +37,10 @@ def value_without(change: PriceChange) -> Decimal | None:
 
 
 def values_now(change: PriceChange) -> tuple[Decimal | None, Decimal | None]:
-    """From which value to which it would lead now: a revert leads to what is in force without.
+    """The value before a change and the value after it, as of now. Up to five queries.
 
-    (None, None) for a change of a set; as it was where the service or plan was deleted. Up to five
-    queries.
+    The value after a revert is the one in force without the change that it takes back. (None, None)
+    for a set; the stored values if the service or the plan was deleted.
     """
     if change.kind not in CATALOGUE:
         return None, None
@@ -51,7 +51,7 @@ def values_now(change: PriceChange) -> tuple[Decimal | None, Decimal | None]:
 
 
 def value_since(change: PriceChange) -> Decimal | None:
-    """The catalogue's value, where a change that has not begun was previewed at another one.
+    """The catalogue's value now, if a change that has not begun was previewed at another one.
 
     One query for a change of the catalogue.
     """

@@ -1,4 +1,4 @@
-"""What a price change says, checked: the values of a plan.
+"""The values of a plan, checked, and the price change that they make.
 
 values (API, form, command line) → `plan()` → PriceChange
 """
@@ -33,9 +33,9 @@ Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
 
 def row_filter(given: Any) -> dict[str, Any]:
-    """A filter as it is kept: JSON values, checked. An empty one means the whole book.
+    """A filter, checked, as JSON values that are stored. An empty one means the whole book.
 
-    It takes the filters that the list takes, but for `pending`, and means the same by them.
+    The filters are those of the list, with the same meaning, but for `pending`.
     """
     if not isinstance(given, Mapping):
         raise ChangeError("bad_filter", "filter is an object of names and values.")
@@ -43,8 +43,8 @@ def row_filter(given: Any) -> dict[str, Any]:
         if name in FILTERS and name not in LASTING:
             raise ChangeError(
                 "not_for_a_change",
-                f"{name} moves with what is scheduled, so a price change can't be for that: name"
-                " the subscriptions in another way.",
+                f"{name} depends on what is scheduled, so a price change can't use it: choose the"
+                " subscriptions in another way.",
                 parameter=name,
                 allowed=LASTING,
             )
@@ -68,9 +68,9 @@ OF_KIND = {
 
 
 def plan(values: Mapping[str, Any], author: str) -> PriceChange:
-    """Plan a change; raises ChangeError. Nothing moves before it is approved. 1-2 queries.
+    """Plan a change; raises ChangeError. Nothing moves before it is approved. 2 to 6 queries.
 
-    `values`: kind (list_price, discount, set) and what belongs to it (`OF_KIND`), and `COMMON`.
+    `values`: kind (list_price, discount, set), its own fields (`OF_KIND`), and those in `COMMON`.
     """
     change = PriceChange(planned_by=author, **checked(values))
     change.save(force_insert=True)
@@ -191,7 +191,7 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
             if not -100 <= kept["operand"] <= 10_000:
                 raise ChangeError(
                     "out_of_range",
-                    "A percentage lies from -100 to 10000.",
+                    "A percentage must be from -100 to 10000.",
                     parameter="operand",
                     value=str(given["operand"])[:100],
                 )
@@ -203,7 +203,7 @@ def set_fields(given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str,
         if kept.get("floor", 0) > kept.get("ceiling", HIGHEST_PRICE):
             raise ChangeError(
                 "out_of_range",
-                "The floor lies above the ceiling.",
+                "The floor is above the ceiling.",
                 parameter="floor",
                 value=str(kept["floor"]),
             )

@@ -1,4 +1,4 @@
-"""What has been written of a catalogue change's subscriptions since its preview."""
+"""The drift of a catalogue change: how many of its subscriptions were written since its preview."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from django.db import connection
 
 from price_changes.models import PriceChange
 
-# Entries that the preview has not seen, by the transactions that it could see. Who has left has
-# an entry elsewhere, which somebody's own move has written.
+# Entries that the snapshot of the preview does not see. A subscription that has moved to another
+# service or plan has its entry there, without a change; an earlier entry of it is here.
 DRIFT = """
 SELECT count(DISTINCT subscription_id) FROM (
     SELECT subscription_id FROM services_ledgerentry entry
@@ -26,7 +26,7 @@ SELECT count(DISTINCT subscription_id) FROM (
 
 
 def drift(change: PriceChange) -> int | None:
-    """How many subscriptions of a catalogue's change have been written since its preview.
+    """How many subscriptions of a catalogue change were written since its preview.
 
     None for one without a preview, and for a change of a set. One query, over the entries since.
     """

@@ -1,8 +1,8 @@
-"""An instant that a person gave as local time, and what rules of time zones make of it later.
+"""An instant that a person gave as local time, and what later rules of its time zone make of it.
 
-What was said, the wall time and its zone, is kept beside the instant. Countries change their rules
-at a few weeks' notice; then the instant is no longer what was said, and whoever is responsible is
-told, in time. No change is ever moved by that.
+The local time and its zone, as they were given, are stored beside the instant. Countries change
+their rules at a few weeks' notice; then the instant no longer agrees with the local time, and
+people are told before it comes. No change is ever moved by that.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ WITHOUT_OFFSET = re.compile(
 
 
 def said_instant(name: str, value: Any, zone: Any = None) -> dict[str, Any]:
-    """The fields of a change that say when it is in force, of values from outside.
+    """The fields that say from when a change is in force, made from values that a caller gave.
 
     Without a `zone` (an IANA name) the value is an instant with an offset. With one it is a local
-    time there, or an instant with the offset that clocks show there. ChangeError, also for one
-    that has passed. One query.
+    time there, or an instant with the offset that clocks show there. ChangeError if it can't be
+    read or has passed. One query.
     """
     if zone is None:
         at = in_future(name, value)
@@ -85,16 +85,16 @@ def _instant(name: str, value: str, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True)
 class OtherInstant:
-    """What today's rules of time zones make of a local time: another instant than was approved."""
+    """Today's instant of a local time, which is not the instant that was planned for it."""
 
-    at: datetime | None  # None: clocks there skip it now, or show it twice
+    at: datetime | None  # None: clocks there skip that local time now, or show it twice
 
 
 def other_instant(change: PriceChange) -> OtherInstant | None:
-    """Where today's rules give another instant than the one of a change that is not due yet.
+    """The other instant that today's rules of time zones give for a change that is not due yet.
 
-    None where they agree, where nobody gave a local time, and where somebody has decided to keep
-    the instant. No query where the rules agree, else one.
+    None if they agree, if nobody gave a local time, or if somebody has decided to keep the instant.
+    No query if the rules agree, else one.
     """
     if not change.effective_zone or change.instant_kept_by or change.effective_at is None:
         return None
@@ -111,7 +111,7 @@ def other_instant(change: PriceChange) -> OtherInstant | None:
 
 
 def as_utc(at: datetime) -> str:
-    """2027-01-15 08:00Z, with its seconds where it has some."""
+    """An instant as "2027-01-15 08:00Z", with seconds only if it has some."""
     at = at.astimezone(UTC)
     seconds = "" if not (at.second or at.microsecond) else f"{at:%S.%f}".rstrip("0").rstrip(".")
     return f"{at:%Y-%m-%d %H:%M}{f':{seconds}' if seconds else ''}Z"

@@ -1,8 +1,8 @@
-"""Whom a set is about by what has no history: fixed at the approval.
+"""The members of a set whose filter asks for something without a history, fixed at the approval.
 
-A comment, a name or an e-mail is what it is now, and nobody knows what it was at the instant of a
-change. So who matches these at the approval is in the set, and nobody else comes into it; what has
-a history (a price, a state, a service) is asked as of the instant.
+Comments, names and e-mails have no history: what they were at the instant of a change is unknown.
+So only subscriptions that match these filters at the approval are in the set; filters with a
+history (a price, a state, a service) are judged as of the instant.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FIXED = """subscription.id IN (
 
 
 def fix(change: PriceChange) -> None:
-    """Remember who is a member, as of now, in place of whoever was; `change` is not saved.
+    """Store the members as of now, in place of earlier ones; `change` is not saved.
 
-    One query for a set whose filter asks for what has no history, two if it had members.
+    One query for a set with a filter that has no history, one more if it had members.
     """
     forget(change)
     if change.kind != PriceChange.Kind.SET or not _without_history(change):
@@ -42,13 +42,13 @@ def fix(change: PriceChange) -> None:
 
 
 def fixing(change: PriceChange) -> SQL:
-    """The statement that remembers who matches what has no history."""
+    """The statement that stores the subscriptions that match the filters without a history."""
     matching, params = _matching(_without_history(change))
     return FIX.format(change=int(change.pk or 0), matching=matching), params
 
 
 def forget(change: PriceChange) -> None:
-    """It is listed, held or cancelled, and has no members any more; `change` is not saved."""
+    """Delete the members of a change that is listed, held or cancelled; `change` is not saved."""
     if not change.has_members:
         return
     SetMember.objects.filter(change_id=change.pk).delete()
@@ -56,9 +56,9 @@ def forget(change: PriceChange) -> None:
 
 
 def matching(change: PriceChange, asked_elsewhere: Mapping[str, str]) -> SQL:
-    """The condition on `subscription` that the filter of a set is, but for what is asked elsewhere.
+    """The filter of a set as a condition on `subscription`, without the names in `asked_elsewhere`.
 
-    "true" where nothing is left.
+    "true" if nothing is left.
     """
     given = refusing(BookFilter.of)(change.filter or {}).given
     conditions: list[str] = []

@@ -1,8 +1,7 @@
-"""What is scheduled, and which subscriptions it would move.
+"""The scheduled changes, and the subscriptions that they would move.
 
-A change is pending for a subscription while it is scheduled and its rows, judged as of its
-instant, have the subscription among those that move: the rows of `rows_sql`, which
-preview and start read too.
+A change is pending for a subscription while it is scheduled and the subscription is among its rows
+that move, judged as of its instant: the rows of `rows_sql`, which preview and start read too.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ from services.models import BookNow
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
-# The earliest instant of what has come and is not started: nothing is written of it yet.
+# The earliest instant of the changes that have come and are not started: none of their rows is
+# written yet.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= book_now()
 """
 
-# By the indexes of what is scheduled, and of what is not finished: nearly always empty.
+# It reads the indexes of scheduled changes and of unfinished repricings, which are nearly always
+# empty.
 A_SET_WAITS = """(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ('set', 'revert')
@@ -43,8 +44,8 @@ UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[WaitingChange]:
     """Changes of a set, and their reverts, due by an instant (now) and not applied yet. One query.
 
-    Or not applied yet at the instant by which they were known: approved, and neither finished nor
-    cancelled. One that was held then stands there as one that waits.
+    With `known_at`, those that were not applied yet at that instant: approved by then, and neither
+    finished nor cancelled. A change that was held then counts as waiting.
     """
     of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
     waits = Q(status__in=UNFINISHED)
@@ -58,7 +59,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     ]
 
 
-# Most of what is scheduled names another service, plan or client, and is not even asked.
+# Most scheduled changes name another service, plan or client, and their rows are not even read.
 MAY_CONCERN = """
 EXISTS (SELECT FROM services_subscription one
           JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
@@ -76,9 +77,10 @@ EXISTS (SELECT FROM services_subscription one
 
 
 def scheduled() -> QuerySet[PriceChange]:
-    """What is approved and has not begun, in the order of its coming.
+    """The approved changes that have not begun, in the order in which they come.
 
-    A change of the catalogue whose instant has come is in force, though no worker has begun it.
+    A change of the catalogue whose instant has come is left out: it is in force, though no worker
+    has begun it.
     """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
     changes = changes.exclude(kind__in=CATALOGUE, effective_at__lte=BookNow())
@@ -86,9 +88,10 @@ def scheduled() -> QuerySet[PriceChange]:
 
 
 def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]]]:
-    """Statements, one a change, of the ids that a scheduled change (all of them) would move.
+    """Statements of the ids that scheduled changes would move, one for each change; or of one
+    change.
 
-    None for a change that is not scheduled. Two queries.
+    No statement for a change that is not scheduled. Two queries.
     """
     changes = list(scheduled() if change_id is None else scheduled().filter(pk=change_id))
     return [
@@ -98,7 +101,8 @@ def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]
 
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
-    """Changes that would move this subscription, with what each makes of its price as it is now.
+    """The scheduled changes that would move this subscription, each with the new price that it
+    gives.
 
     Three queries, however much is scheduled.
     """

@@ -1,8 +1,8 @@
-"""What a price change would do: counts, totals, groups, and its fingerprint, in one pass.
+"""The preview of a price change: counts, totals, groups and its fingerprint, in one pass.
 
-The fingerprint stands for the definition of the change and for each row of it: what it pays, what
-it is to pay, or why it does not move. Who approves it approves these rows. It can't be forged: the
-digest of the rows has a secret seed (docs/decisions/0011-seeded-fingerprint.md).
+The fingerprint stands for the definition of the change and for each of its rows: what it pays, what
+it is to pay, or why it does not move. To approve the fingerprint is to approve these rows. It can't
+be forged: the digest of the rows has a secret seed (docs/decisions/0011-seeded-fingerprint.md).
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, book_clock
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
-LARGEST = 10  # movers among the clients
+LARGEST = 10  # clients that are shown as the largest movers
 
-# Drawn by the database, from its source of random bytes for cryptography: so the seed is in no
+# The database draws the seed from its cryptographic source of random bytes, so it is in no
 # statement, and in no log of statements.
 DRAW_SEED = """
 UPDATE price_changes_pricechange
    SET preview_seed = hashtextextended(gen_random_uuid()::text, 0) WHERE id = %s
 """
 
-# Of each row all that decides; XOR, so that no order is needed. XOR is linear: with a seed that
-# somebody knew he could solve for rows that leave the digest as it is.
+# Hashes everything that an approval depends on in each row; by XOR, so that no order is needed. XOR
+# is linear: somebody who knew the seed could solve for rows that leave the digest as it is.
 HASH = (
     "bit_xor(hash_record_extended(ROW(id, service_id, plan_id, price, price_state, locked_until,"
     " new_price, new_state, new_until, reason), (SELECT coalesce(preview_seed, 0)"
     " FROM price_changes_pricechange WHERE id = {change})))"
 )
 
-# Two groupings in one statement, hence of one snapshot. As GROUPING SETS they would be one scan, on
+# Two groupings in one statement, hence one snapshot. As GROUPING SETS they would be one scan, on
 # one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""
 SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, movement,
@@ -72,7 +72,7 @@ SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL,
 
 @dataclass(frozen=True)
 class Counted:
-    """What one pass over the rows has found."""
+    """The result of one pass over the rows."""
 
     rows: int
     moves: int
@@ -81,15 +81,17 @@ class Counted:
 
 
 def instant_of(change: PriceChange) -> datetime | None:
-    """As of when it is counted; None: now. The instant of one that was held has passed."""
+    """The instant as of which a change is counted; None for now, as for a held one, whose instant
+    has passed.
+    """
     return None if change.status == PriceChange.Status.HELD else change.effective_at
 
 
 def count(change: PriceChange, at: datetime | None = None) -> Counted:
-    """The preview of a change as it would be now; nothing is kept. Five or six queries.
+    """Compute the preview of a change; nothing is stored. Five to seven queries.
 
-    As of its instant, or of another one (`at`). ChangeError where it would make a price negative or
-    too high.
+    It is counted as of the change's instant, or as of `at`. ChangeError if it would make a price
+    negative or too high.
     """
     at = at or instant_of(change) or book_clock()
     sql, params = rows_sql(change, at)
@@ -167,7 +169,9 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
 
 
 def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
-    """What comes before it, if it came at `at` (None: now), and may move rows of it. One query."""
+    """The scheduled changes that may move its rows before it, if it came at `at` (None: now). One
+    query.
+    """
     others = PriceChange.objects.filter(
         status=PriceChange.Status.SCHEDULED, effective_at__lte=at or Clock()
     ).exclude(pk=change.pk)
@@ -180,9 +184,8 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
 
 
 def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
-    """Of a change of the catalogue: what will overrule it later, if it came at `at` (None: now).
-
-    One query.
+    """The scheduled changes that will overrule a change of the catalogue, if it came at `at` (None:
+    now). One query; none for a set.
     """
     if change.kind not in CATALOGUE:
         return []
@@ -200,7 +203,9 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
 
 
 def _about(change: PriceChange) -> dict[str, Any]:
-    """By what its rows can be told from those of another change, as far as it says."""
+    """The service, plan, client and subscription that it names: two changes that name different
+    ones share no rows.
+    """
     kept = change.filter or {}
     said = {name: kept.get(name) for name in ("service", "plan", "client", "subscription")}
     said["service"] = change.service_id or said["service"]
@@ -218,8 +223,8 @@ def fingerprint(
 ) -> str:
     """32 hexadecimal digits for the definition, the rows and their totals.
 
-    By the old formula, without the totals, where the preview is from before there were seeds: what
-    was approved by it goes on being compared with it.
+    A preview from before there were seeds has the old formula, without the totals: a change that
+    was approved by it is still compared by it.
     """
     definition = [
         change.kind,
@@ -247,7 +252,7 @@ def fingerprint(
 
 
 def preview(change_id: int) -> PriceChange:
-    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    """Count what a change would do, and store it with its fingerprint; raises ChangeError."""
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is None:
@@ -255,14 +260,14 @@ def preview(change_id: int) -> PriceChange:
         if change.status not in ("planned", "held"):
             raise ChangeError(
                 "wrong_state",
-                f"Price change {change_id} is {change.status}; a preview is of one that is"
-                " planned or held.",
+                f"Price change {change_id} is {change.status}; only one that is planned or held"
+                " can be previewed.",
                 409,
                 state=change.status,
                 allowed=["planned", "held"],
             )
-        # Before the count, so that what it does not see has not been counted either; what is
-        # committed between the two is counted, and called drift.
+        # Taken before the count, so that every write which the count does not see is drift later. A
+        # write that is committed between the two is counted, and is drift too.
         [(snapshot,)] = fetch("SELECT pg_current_snapshot()::text", [])
         with connection.cursor() as cursor:
             cursor.execute(DRAW_SEED, [change.pk])
@@ -292,7 +297,7 @@ def preview(change_id: int) -> PriceChange:
     return change
 
 
-# What a row is called where it is listed, and in the statements of `definition`.
+# The names of a row's values where it is listed, and the columns of `rows_sql` that have them.
 COLUMNS = {
     "subscription": "id",
     "client": "client_id",
@@ -310,17 +315,17 @@ COLUMNS = {
 def listed(
     change: PriceChange, after: int = 0, limit: int = 100, reason: str | None = None
 ) -> list[dict[str, Any]]:
-    """The rows old → new in the order of their ids, on from `after`; of one reason if given.
+    """The rows old → new in the order of their ids, after `after`; of one reason if given.
 
-    `reason` "moves" means those that move. Computed anew: what would happen if it happened now.
-    Reads on from `after` until it has found them: a page, wherever it is; more for a rare reason.
+    `reason` "moves" means those that move. They are computed anew, from the book as it is now. One
+    page is read wherever it is; for a rare reason, as much as it takes to fill a page.
     """
     [(sql, params)] = few_rows_sql([change])
     where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
     more = [reason] if where.endswith("%s") else []
-    # OFFSET 0 keeps the reason out of the walk along the ids. The planner takes a condition on an
-    # expression for one that hardly any row fulfils, and would judge and sort all rows first; it
-    # would too if the order, which is the walk's, were asked for once more outside.
+    # OFFSET 0 keeps the condition on the reason out of the walk along the ids. The planner assumes
+    # that hardly any row meets a condition on an expression, and would judge and sort all rows
+    # first. The outer query has no ORDER BY for the same reason; the rows come in the walk's order.
     walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s ORDER BY id OFFSET 0"  # noqa: S608
     found = fetch(
         f"SELECT {', '.join(COLUMNS.values())} FROM ({walk}) change_row"  # noqa: S608
@@ -339,7 +344,7 @@ def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
     )
     return ChangeError(
         "price_out_of_range",
-        f"Subscription {pk} would move from {price} to {new_price}; a price lies from 0 to"
+        f"Subscription {pk} would move from {price} to {new_price}; a price must be from 0 to"
         f" {HIGHEST_PRICE}. Set a floor or a ceiling, or take it out of the filter.",
         409,
         parameter="operand",

@@ -1,13 +1,13 @@
-"""Whether what a change would do now is what its preview showed: the recount of an approval.
+"""The recount of an approval: whether a change would still do what its preview showed.
 
-    refused               another old value, or a change that was scheduled before it in between,
-                          for a change of the catalogue
-    refused               any other row, for a set that is to be held or frozen
-    refused above a drift rows that came, went or moved, for all others
+    refused               a change of the catalogue, if the old value is another one, or if a change
+                          was scheduled before it in between
+    refused               a set to be held or frozen, if any row differs
+    refused above a drift all others, if rows came, went or moved
 
-The drift is a setting, APPROVAL_DRIFT, in per cent. A busy service has other rows at each moment:
-if every one of them were to refuse, it could never be approved. docs/price-changes.md says how it
-is measured, and why.
+The drift is a setting, APPROVAL_DRIFT, in per cent. The rows of a busy service change all the time:
+if every one were a reason to refuse, it could never be approved. docs/price-changes.md says how the
+drift is measured, and why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from price_changes.planning.catalogue_value import CATALOGUE, values_now
 
 @dataclass(frozen=True)
 class Moved:
-    """A figure of a preview that is another one now, or a change that is scheduled since."""
+    """A figure that differs from the preview, or a change that was scheduled since then."""
 
     figure: str
     was: Decimal | int | None
@@ -68,7 +68,7 @@ def _plain(value: Decimal | int | None) -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """By what an approver decides."""
+    """The figures of a preview on which an approver decides."""
 
     old_value: Decimal | None
     new_value: Decimal | None
@@ -97,13 +97,13 @@ class Figures:
 
 
 def seen(change: PriceChange) -> Figures:
-    """Those of its stored preview."""
+    """The figures of the stored preview."""
     assert change.preview is not None
     return Figures.of((change.old_value, change.new_value), change.preview)
 
 
 def moved_between(was: Figures, now: Figures) -> list[Moved]:
-    """Each figure that is another one; empty too where other rows add up to the same figures."""
+    """The figures that differ; none if other rows add up to the same figures."""
     names = ("old_value", "new_value", "rows", "moves", "total_before", "total_after")
     pairs = [(name, getattr(was, name), getattr(now, name)) for name in names]
     return [
@@ -113,13 +113,14 @@ def moved_between(was: Figures, now: Figures) -> list[Moved]:
 
 
 def _scheduled_since(was: frozenset[int], now: frozenset[int]) -> list[Moved]:
-    # One that is gone was applied or cancelled, which the other figures tell if it matters.
+    # A change that is no longer scheduled was applied or cancelled: if that matters, the other
+    # figures differ.
     return [Moved("scheduled_before", None, pk) for pk in sorted(now - was)]
 
 
 @dataclass(frozen=True)
 class Recount:
-    """What a change would do now beside what its preview showed."""
+    """The figures of a change now, beside those of its preview."""
 
     seen: Figures
     now: Figures
@@ -128,8 +129,8 @@ class Recount:
 
     @classmethod
     def of(cls, change: PriceChange) -> Recount:
-        """Seven queries or so, one of them over all its rows; nothing is kept. ChangeError as
-        `preview.count()`."""
+        """Count again; nothing is stored. About seven queries, one of them over all its rows.
+        ChangeError as `preview.count()`."""
         counted = previews.count(change)
         return cls(
             seen(change),
@@ -148,7 +149,7 @@ class Recount:
 
     @property
     def scheduled(self) -> list[int]:
-        """The changes that have been scheduled before it in between."""
+        """The changes that were scheduled before it since the preview."""
         return sorted(self.now.scheduled_before - self.seen.scheduled_before)
 
     @property
@@ -156,7 +157,7 @@ class Recount:
         return not self.same_rows or bool(self.moved)
 
     def refuses(self, exactly: bool = False) -> bool:
-        """Whether an approval is refused, `exactly` where it is of these rows and no others."""
+        """Whether an approval is refused; `exactly`: if any row differs, whatever the drift."""
         decided = {"old_value", "new_value", "scheduled_before"}
         if self.of_catalogue and any(each.figure in decided for each in self.moved):
             return True
@@ -164,17 +165,17 @@ class Recount:
 
     @property
     def refuses_all(self) -> bool:
-        """Whether every approval is refused, whatever it says of rows that move."""
+        """Whether every approval is refused, whatever its `when_moved`."""
         return self.refuses(exactly=False)
 
     @property
     def drifted(self) -> bool:
-        """Whether the figures are further from those of the preview than APPROVAL_DRIFT."""
+        """Whether a figure differs from that of the preview by more than APPROVAL_DRIFT."""
         if not settings.APPROVAL_DRIFT:
-            return True  # not one row
+            return True  # 0 allows not one row
         was, now = self.seen, self.now
-        # (by how much, of how much). The difference is measured by what prices rise and fall by:
-        # a net one may be small where much moves.
+        # (by how much, of how much). The difference is compared with the sum of all rises and
+        # falls: the net difference may be small where much moves.
         measured: list[tuple[Decimal | int, Decimal | int]] = [
             (now.rows - was.rows, was.rows),
             (now.moves - was.moves, was.moves),
@@ -186,15 +187,18 @@ class Recount:
 
 
 def refuse_if_moved(change: PriceChange, exactly: bool) -> None:
-    """Count again; raises MovedSincePreview. Not under the catalogue's lock: it takes its time."""
+    """Count again; raises MovedSincePreview. Call it without the catalogue's lock: it is slow."""
     recount = Recount.of(change)
     if recount.refuses(exactly):
         raise refusal(change, recount.moved)
 
 
 def refuse_if_catalogue_moved(change: PriceChange, at: datetime | None) -> None:
-    """What is cheap of it, under the catalogue's lock: since the recount somebody may have edited
-    the value, or scheduled a change before it, which would come at `at` (None: now)."""
+    """The cheap part of a recount, under the catalogue's lock; raises MovedSincePreview.
+
+    Since the recount somebody may have edited the value, or scheduled a change before this one,
+    which would come at `at` (None: now).
+    """
     if change.kind not in CATALOGUE:
         return
     was = seen(change)
@@ -211,7 +215,7 @@ def refuse_if_catalogue_moved(change: PriceChange, at: datetime | None) -> None:
 def refusal(
     change: PriceChange, moved: list[Moved], again: PriceChange | None = None
 ) -> MovedSincePreview:
-    """What has moved, in words and figures; `again` is the change with the new preview."""
+    """The refusal that says what has moved, in words and figures; `again` has the new preview."""
     what = "; ".join(map(str, moved)) or "there are other rows, which add up to the same figures"
     todo = "preview it again, and approve that one."
     if again is not None:

@@ -11,11 +11,11 @@ from django.db import connection
 
 SQL = tuple[str, list[Any]]
 
-# Where all rows are read, what a row pays is told once, and not wherever it is named. Of a few it
-# would be told of all.
+# Makes the planner compute a row's price once, and not wherever it is named. Only if all rows are
+# read: for a few rows it would compute the prices of all.
 ONCE = "OFFSET 0"
-# A set is judged by the rows as they are written; the catalogue by what is in force, though it may
-# not be copied yet.
+# A set is judged by the rows as they are written; a change of the catalogue by what is in force,
+# though it may not be copied yet.
 WRITTEN = {
     "subscriptions": "services_subscription",
     "services": "services_service",
@@ -28,9 +28,9 @@ IN_FORCE = {
     "plans": "plan_in_force",
     "once": ONCE,
 }
-# A set that is to come is judged by what will be in force at its instant, where that is another
-# thing than what is written. A price of None is the rule's. Of a whole set each service and each
-# plan is asked once, and not for each row.
+# A set that is to come is judged by what will be in force at its instant, if that is not what is
+# written. A price of NULL stands for the rule's. For a whole set each service and plan is read
+# once, and not for each row.
 TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, started_at, ended_at,
@@ -63,10 +63,10 @@ SELECT at FROM unnest(%s::timestamptz[]) at
 def standing_at(
     at: datetime | None, whole: bool = True, late: Collection[datetime | None] | None = None
 ) -> Mapping[str, str]:
-    """The relations that say how rows stand now, or will at an instant, by what is known.
+    """The relations that say how rows stand now (None) or will at an instant, by what is known.
 
-    `whole`: of all rows of a change, and not of a few. `late`: what `late_at` has found; asked by
-    one query, if left out.
+    `whole`: all rows of a change are read, and not a few. `late`: the result of `late_at`; if left
+    out, it is had by one query.
     """
     shape = {"at": literal(at), "once": ONCE if whole else ""}
     if at not in (late_at([at]) if late is None else late):
@@ -77,16 +77,16 @@ def standing_at(
 
 
 def late_at(instants: Iterable[datetime | None]) -> set[datetime | None]:
-    """Those instants at which rows stand otherwise than they are written, by what is known.
+    """The instants among these at which rows stand otherwise than they are written; None is now.
 
-    None is now. One query, or none where there is no instant.
+    By what is known now. One query, or none if there is no instant.
     """
     each = list(set(instants))
     return {at for (at,) in fetch(LATE, [each])} if each else set()
 
 
 def literal(value: Decimal | datetime | None) -> str:
-    """A checked value as SQL: numbers and instants only, which have no quotes in them."""
+    """A checked value as SQL: only numbers and instants, which contain no quotes."""
     if value is None:
         return "NULL"
     if isinstance(value, datetime):

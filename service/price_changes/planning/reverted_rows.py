@@ -1,7 +1,7 @@
-"""The statement of the rows of a revert of a set: `rows_sql` fills it in."""
+"""The statement of the rows of a revert of a set; `rows_sql` fills it in."""
 
-# What a change of a set has moved, and what each of these rows was before it: in the order of
-# instants, for what a worker has entered late stands behind what came after it.
+# The rows that a change of a set has moved, and what each was before it. "Before" is by the order
+# of instants, not of ids: a late worker enters the set after entries of later instants.
 REVERT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,

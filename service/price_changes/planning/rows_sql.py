@@ -1,4 +1,4 @@
-"""The statement of the rows of a change: what each pays, what it is to pay, or why it stays.
+"""The statement of a change's rows: what each pays, what it is to pay, or why it stays.
 
 Preview, the frozen list and the list old → new all read the same statement.
 """
@@ -18,9 +18,9 @@ from services.models import book_clock
 from services.reading.filters import FILTERS, LASTING, BookFilter
 from services.repricing.keeping import BACK
 
-# One row a subscription that the change is about. `reason` is NULL where it is to become
-# (new_price, new_state, new_until). Rows are judged as they stand at the effective instant: a lock
-# that has ended by then is none, and its price is the rule's.
+# A row for each subscription that the change is about. `reason` is NULL if it moves, to (new_price,
+# new_state, new_until). Rows are judged as they stand at the effective instant: a lock that has
+# ended by then counts as none, and the price is the rule's.
 STANDING = """
 SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
@@ -46,8 +46,8 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
           FROM (SELECT *, price_rule({full_price}, {discount_percent}) AS target
                   FROM ({standing}) standing) targeted) judged
 """
-# The revert of a change for new subscriptions only, or the revert of that: those whose state it
-# puts back, and the followers.
+# The rows of the revert of a change for new subscriptions only, or of the revert of that: those
+# whose state it restores, and the followers.
 BACK_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
@@ -79,8 +79,8 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
                        {until}::timestamptz AS new_until
                   FROM ({standing}) standing {asked}) targeted) judged
 """
-# What a filter asks of a row as it stands at the instant, and not as it is written: time alone can
-# change it.
+# The filters whose result can change by time alone: applied to a row as it stands at the instant,
+# not as it is written.
 ASKED = {name: FILTERS[name].then for name in LASTING if FILTERS[name].then}
 
 
@@ -89,8 +89,8 @@ def rows_sql(
 ) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now).
 
-    `of`: the relations that say how the rows stand. If left out, those of a change of the catalogue
-    as they are in force, those of a set as they will be at the instant (one query).
+    `of`: the relations that say how the rows stand. The default is what is in force for a change of
+    the catalogue, and what will be at the instant for a set (one query).
     """
     at = at or change.effective_at or book_clock()
     if change.kind == Kind.REVERT:
@@ -134,9 +134,9 @@ def few_rows_sql(changes: Sequence[PriceChange]) -> list[SQL]:
 
 
 def reason_is_anothers(undone: PriceChange) -> SQL:
-    """The condition that somebody has given a price state his reason, at the price that it had.
+    """The condition that somebody has given a row's price state another reason, at the same price.
 
-    That leaves no entry in the ledger.
+    The ledger has no entry of that.
     """
     if undone.reverts_id is not None:
         return "false", []
@@ -165,10 +165,11 @@ def _set_rows(change: PriceChange, at: datetime, of: Mapping[str, str]) -> SQL:
 
 
 def stays_sql(change: PriceChange) -> str:
-    """Why a row of a set stays, as WHENs over what it is and its `target` or `new_until`.
+    """The reason for which a row of a set stays, as WHENs over the row and its `target` or
+    `new_until`.
 
-    A change that raises lowers nobody, and one that lowers raises nobody, whatever its bounds and
-    its rounding say; and no rounding makes free. An amount that is set is what somebody said.
+    A rise lowers no price and a cut raises none, whatever the bounds and the rounding; and no
+    rounding makes a price 0. A given amount is taken as it is.
     """
     adjustment = Adjustment(change.adjustment)
     if adjustment == Adjustment.LOCK:
@@ -194,7 +195,7 @@ def new_price_sql(change: PriceChange) -> str:
     price = _adjusted(change)
     if change.rounding_step is not None:
         step = literal(change.rounding_step)
-        # The whole steps in it and a half, for the same reason: div() is exact.
+        # The number of whole steps, half up. div() is exact, where a quotient would be rounded.
         price = f"sign({price}) * div(abs({price}) + {step} * 0.5, {step}) * {step}"
     if change.floor is not None:
         price = f"greatest({price}, {literal(change.floor)})"
@@ -209,7 +210,7 @@ def _adjusted(change: PriceChange) -> str:
     return {
         Adjustment.AMOUNT: f"{operand}::numeric",
         Adjustment.ADD: f"price + {operand}",
-        # Multiplied and not divided: of a high price the quotient would have six digits, and be
-        # rounded twice.
+        # Multiplied and not divided: the quotient of a high price would have six digits, and would
+        # be rounded twice.
         Adjustment.PERCENT: f"price * (100 + {operand}) * 0.01",
     }[Adjustment(change.adjustment)]

@@ -1,7 +1,7 @@
 """The rows of a set as they stood at its instant, by what had been recorded by then.
 
-A worker may come late. Whoever has not been written since stands in the book as it stood then;
-the others are asked of the ledger, those too that are deleted by now.
+A worker may come late. A subscription that was not written since stands in the book as it stood
+then; the others are read from the ledger, including those that were deleted since.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SELECT array_agg(DISTINCT subscription_id), EXISTS (
        ) entry (subscription_id)
 """
 
-# In the place of the table, so that the filter of the set finds them as they stood.
+# It takes the place of the table, so that the filter of the set finds the rows as they stood.
 AS_THEY_STOOD = """
 WITH services_subscription AS (
     SELECT told.subscription_id AS id, told.client_id, told.service_id, told.plan_id, told.price,
@@ -39,7 +39,8 @@ WITH services_subscription AS (
 )
 {rows}
 """
-# Where others of the same instant stand behind it: what was in force just before its own place.
+# Used if changes of the catalogue with the same instant come after the set: the catalogue just
+# before the first of them.
 CATALOGUE_BEFORE = {
     "services": """(SELECT id, value_before(id, NULL, {at}, {number}) AS full_price
                       FROM services_service {once})""",
@@ -59,14 +60,14 @@ SELECT min(value.id) FROM services_cataloguevalue value
 
 
 def begins_with_others(change: PriceChange) -> bool:
-    """Whether something of the catalogue has its instant, and has not begun. One query."""
+    """Whether a value of the catalogue has the same instant and is not started. One query."""
     assert change.effective_at is not None
     values = CatalogueValue.objects.filter(effective_at=change.effective_at, started=False)
     return values.exists()
 
 
 def rows_then(change: PriceChange) -> SQL:
-    """The statement of the rows, as `rows_sql` has it, at the instant of a set. Two queries."""
+    """The statement of a set's rows, like `rows_sql`, as they stood at its instant. Two queries."""
     at = change.effective_at
     assert at is not None
     [(written, moved)] = fetch(WRITTEN_SINCE, {"at": at})

@@ -1,7 +1,8 @@
-"""How changes of the catalogue stand by now, whether a worker has written that down or not.
+"""The state of scheduled changes as of now, whether a worker has written it down or not.
 
-One that is scheduled finds before it what is in force by then, which may be another value than the
-one that was approved: others have been scheduled before it, or somebody has edited it since.
+A scheduled change of the catalogue finds the value that is in force just before its instant. That
+may not be the one that its approver saw: others were scheduled before it, or somebody has edited
+the value since.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ Status = PriceChange.Status
 
 
 def found_by(change: PriceChange) -> Finds | None:
-    """What it finds; None where nothing is decided. One query for a change of the catalogue."""
+    """The value that a change finds; None for a set, a revert, and one that has decided nothing.
+
+    One query for a change of the catalogue.
+    """
     if change.kind not in CATALOGUE or change.reverts_id is not None:
         return None
     return held_values.finds([change.pk]).get(change.pk)
@@ -36,9 +40,9 @@ def is_held(change: PriceChange) -> bool:
 
 
 def as_they_stand(changes: Iterable[PriceChange]) -> None:
-    """Have these say what they find, and that they are held where they are; nothing is saved.
+    """Set on scheduled changes of the catalogue what they find, and the status held if they are.
 
-    One query if any of them is a change of the catalogue that is scheduled.
+    Nothing is saved. One query if there is any such change.
     """
     asked = {
         change.pk: change
@@ -58,7 +62,7 @@ def as_they_stand(changes: Iterable[PriceChange]) -> None:
 
 
 def hold(change: PriceChange, found: Finds) -> None:
-    """As a change stands that found another value than its approver had seen; not saved."""
+    """Mark a change as held because it found another value than its approver saw; not saved."""
     change.status, change.started_at = Status.HELD, None
     change.note = (
         f"It found {found.found}, and its approver had seen {found.seen}: preview it again, and"
@@ -67,8 +71,11 @@ def hold(change: PriceChange, found: Finds) -> None:
 
 
 def warning(change: PriceChange) -> str:
-    """What has moved since the approval of one that is scheduled; of one that `as_they_stand` has
-    told. And why a set waits though its instant has come; one query then."""
+    """A sentence on a scheduled change that finds another value than was approved, or on a set that
+    waits though its instant has come; else empty.
+
+    `as_they_stand` must have been called for the change. One query for a set.
+    """
     if change.status != Status.SCHEDULED:
         return ""
     if change.kind not in CATALOGUE:
@@ -83,7 +90,9 @@ def warning(change: PriceChange) -> str:
 
 
 def waits(change: PriceChange) -> str:
-    """For which change a set waits, whose instant has come: one that is paused. One query."""
+    """A sentence on the paused change for which a set waits whose instant has come, or empty. One
+    query.
+    """
     has_come = PriceChange.objects.filter(pk=change.pk, effective_at__lte=Clock())
     paused = PriceChange.objects.filter(Exists(has_come), status=Status.PAUSED)
     pk = paused.order_by("effective_at", "approval").values_list("pk", flat=True).first()
@@ -96,8 +105,10 @@ def waits(change: PriceChange) -> str:
 
 
 def around(change: PriceChange) -> dict[str, list[int]]:
-    """What is scheduled before one that has not begun, and what will overrule it, by now. Else as
-    its preview had it. Two queries."""
+    """The changes that are scheduled before a change, and those that will overrule it.
+
+    As of now if it has not begun, else as its preview had them. Two queries.
+    """
     kept = change.preview or {}
     if change.started_at is not None or change.status == Status.CANCELLED:
         return {name: kept.get(name, []) for name in ("scheduled_before", "scheduled_after")}

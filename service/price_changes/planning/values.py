@@ -1,4 +1,4 @@
-"""Values of a plan from outside, checked: each raises a ChangeError that names it."""
+"""Checks of the values that a caller gives for a plan; each ChangeError names the bad value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 def refusing(parse: Callable[Given, Value]) -> Callable[Given, Value]:
-    """The same function, with a ChangeError where the value can't be used."""
+    """The same parser, which raises ChangeError in place of BadValue."""
 
     @wraps(parse)
     def checked(*args: Given.args, **kwargs: Given.kwargs) -> Value:
@@ -52,15 +52,15 @@ def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> N
     if until is not None and at is not None and until <= at:
         raise ChangeError(
             "lock_ends_too_early",
-            f"The locks would end at {until.isoformat()}, and not be there when the change comes"
-            f" into force, at {at.isoformat()}; let them end later.",
+            f"The locks would end at {until.isoformat()}, not after the change comes into force,"
+            f" at {at.isoformat()}; let them end later.",
             parameter="locked_until",
             value=until.isoformat(),
         )
 
 
 def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
-    """The value; refused with the hint where there is none."""
+    """The value; if there is none, a ChangeError with the hint."""
     if given.get(name) is None:
         raise ChangeError("missing", f"{name} is missing{hint}.", parameter=name)
     return given[name]

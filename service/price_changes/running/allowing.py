@@ -1,4 +1,4 @@
-"""Which verbs a price change allows, by its state and by what has come; and holding it for one."""
+"""The verbs that a price change allows now, and the lock on a change while a verb is done."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ALLOWED = {
         Status.APPLYING,
         Status.PAUSED,
     ],
-    "revert": [Status.APPLIED],  # and of the catalogue from its instant on: `is_in_force`
-    # Where the rules of its time zone have moved: `other_instant`.
+    "revert": [Status.APPLIED],  # or a change of the catalogue since its instant: `is_in_force`
+    # Only if the rules of its time zone have changed: `other_instant`.
     "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
 }
 
@@ -61,7 +61,10 @@ def held(change_id: int, verb: str) -> Iterator[PriceChange]:
 
 
 def is_in_force(change: PriceChange, has_come: bool) -> bool:
-    """Whether it is of the catalogue and in force, however few of its rows have been copied."""
+    """Whether it is a change of the catalogue that has begun, or is scheduled and has come.
+
+    It is in force then, however few of its rows have been copied.
+    """
     begun = change.status in (Status.APPLYING, Status.PAUSED)
     return change.kind in CATALOGUE and (begun or (change.status == Status.SCHEDULED and has_come))
 
@@ -71,9 +74,9 @@ def has_come(change: PriceChange) -> bool:
 
 
 def hold_if_held(change: PriceChange) -> None:
-    """One that is held by its instant is written down as held, if no worker has come to do it.
+    """Store that a change is held by its instant, if no worker has done so yet.
 
-    In a transaction that holds its row.
+    Its row must be locked by the transaction.
     """
     if standing.is_held(change):
         starting.start(change)

@@ -1,4 +1,4 @@
-"""What an approval says, checked: by whom, of which preview, what if rows move, and when."""
+"""Checks of an approval: its author, its fingerprint, `when_moved`, and the instant."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refuse_if_nothing_moves(change: PriceChange) -> None:
 
 
 def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
-    """The fields that say when it is in force, where its approval says so."""
+    """The fields for the instant that an approval gives; none if the change has it already."""
     said = said_instant("effective_at", given, zone)
     at = said["effective_at"]
     if change.status == Status.PLANNED and change.effective_at not in (None, at):
@@ -67,8 +67,8 @@ def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
 
 
 def when_moved_given(change: PriceChange, given: str | None) -> str:
-    """Checked; hold unless something else is said. A revert is always current, and of a change of
-    the catalogue no rows can be frozen."""
+    """The checked `when_moved`; by default hold. A revert is always current, and a change of the
+    catalogue can't be frozen."""
     allowed = list(WhenMoved)
     if change.reverts_id is not None:
         allowed = [WhenMoved.CURRENT]

@@ -1,4 +1,4 @@
-"""What goes on of a change that is cancelled after its instant: of a set nothing."""
+"""The work that is left of a change that is cancelled after its instant: for a set, none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from services.models import Clock, Repricing, RepricingStep, Skip
 
 
 def go_on(change: PriceChange) -> None:
-    """What had its price until now gets the entries that say so, but no more comments."""
+    """Have the workers enter the rest of a change that was in force until now, without comments."""
     due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
-    # Who is planning it, or stamps a chunk, ends first.
+    # This waits for a worker that is planning it or stamping a chunk.
     for work in due.select_for_update():
         work.steps.filter(kind=RepricingStep.Kind.COMMENT).delete()
         if work.planned_at is None:
@@ -19,10 +19,10 @@ def go_on(change: PriceChange) -> None:
 
 
 def stop(change: PriceChange) -> None:
-    """Nothing more of a set moves; what is left on its list is told to be cancelled."""
+    """Move nothing more of a set; the rows left on its list are skipped as cancelled."""
     due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
     for work in due:
-        # A chunk in hand holds its step, and ends first.
+        # This waits for a chunk in hand, which has locked its step.
         steps = work.steps.select_for_update().order_by("pk")
         left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
         work.steps.all().delete()

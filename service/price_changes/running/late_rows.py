@@ -1,9 +1,9 @@
-"""Rows of a set that somebody has written between its instant and its worker.
+"""The rows of a set that somebody has written between the set's instant and its worker.
 
-The set had its instant: so the row has an entry of it, and what was said since stands upon that. A
-price or a price state that somebody has given since stays as it was said; who has only come to
-another client, or was locked at the price that it had, has the price of the set. The entries are
-told again, so that a subscription's last one is what stands.
+The set is in force from its instant, so the row gets an entry of it there, and later entries apply
+on top. A price or a price state that somebody has given since stays as given; a row that has only
+moved to another client, or was locked at the price that it had, gets the price of the set. Later
+entries are entered again, so that a subscription's last one is what stands.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.repricing.writes import ledger_origin
 
 @dataclass(frozen=True)
 class Standing:
-    """What an entry says, but for its origin. `price`: None of one that is deleted."""
+    """The content of an entry, without its origin. `price` is None for a deletion."""
 
     client_id: int
     service_id: int
@@ -56,7 +56,7 @@ class Standing:
 
 
 class LateRow(NamedTuple):
-    """A listed row: as it was listed, and what the set makes of it."""
+    """A row on the list: how it stood when it was listed, and what the set makes of it."""
 
     id: int
     price: Decimal
@@ -75,19 +75,22 @@ class LateRow(NamedTuple):
 def upon(
     becomes: Standing, before: Standing, after: Standing, at: datetime, by_catalogue: bool
 ) -> Standing:
-    """What an entry that turned `before` into `after` at an instant makes of what the set has made
-    of it. `by_catalogue`: by a change, which moves and keeps those alone that follow."""
+    """The standing of a row that the set had turned into `becomes`, after a later entry.
+
+    Without the set, the entry turned `before` into `after`, at the instant `at`. `by_catalogue`: it
+    is of a price change, which moves or keeps only rows that follow.
+    """
     if after.price is None or after.pair != before.pair:
         return after
     if by_catalogue:
         stays = replace(becomes, client_id=after.client_id)
         return after if becomes.price_state == "follows" else stays
     if after.price_state == "follows" and before.locked_until == at:
-        # The end of a lock, which may not be the one that the set has left.
+        # The end of a lock; the set may have left the row another lock, or none.
         return after if becomes.locked_until == at else replace(becomes, client_id=after.client_id)
     followed = before.price_state == after.price_state == "follows"
     if followed and becomes.price_state == "follows":
-        return after  # at what the rule said then
+        return after  # at the rule's price then
     if followed or after.says == before.says:
         return replace(becomes, client_id=after.client_id)
     if after.price_state == "locked" and after.price == before.price:
@@ -95,7 +98,7 @@ def upon(
     return after
 
 
-# With the period that is known by now.
+# The entry has the period that is known now.
 ENTER = """
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
@@ -109,11 +112,11 @@ SELECT %(subscription)s, %(client)s, %(service)s, %(plan)s, %(price)s, %(state)s
 
 
 def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
-    """Enter the set for each row at its instant, and what was said since upon it; how many.
+    """Enter the set for each row at its instant, and its later entries again on top of that.
 
-    And the ids of those that are frozen as listed, and stood otherwise at the instant. Three
-    queries, and one for each entry and each row whose price becomes another one. Wants the locks of
-    the rows.
+    Returns the number of rows that moved, and the ids of rows of a frozen set that stood otherwise
+    at the instant than they were listed. Three queries, and about one for each entry and for each
+    row that is updated. The rows must be locked.
     """
     at = change.effective_at
     assert at is not None
@@ -166,7 +169,7 @@ SELECT entry.* FROM unnest(%s::bigint[]) asked (id) CROSS JOIN LATERAL entries_o
 
 
 def _told_of(ids: list[int]) -> dict[int, list[Entry]]:
-    """The entries of each, in the order of instants; of one that was told again, the last."""
+    """The entries of each row, in the order of instants; only the last of those entered again."""
     told: dict[int, dict[tuple[object, ...], Entry]] = defaultdict(dict)
     for entry in WholeLedger.objects.raw(TOLD, [ids]):
         of_it = told[entry.subscription_id]
@@ -175,9 +178,9 @@ def _told_of(ids: list[int]) -> dict[int, list[Entry]]:
 
 
 def _ended_before(at: datetime, ids: list[int]) -> dict[int, LedgerEntry]:
-    """Of those whose end was put before the instant after it, the entry that says so.
+    """By row, the entry that was recorded after the instant and puts the row's end before it.
 
-    Each ended at what it paid before the set, whatever the set has made of its state.
+    Such a row ended at the price that it paid before the set, whatever state the set gives it.
     """
     periods = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=True)
     last = periods.order_by("subscription_id", "-pk").distinct("subscription_id")
@@ -196,7 +199,7 @@ def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:
 
 
 def _rule_at(pair: tuple[int, int], at: datetime) -> Decimal:
-    """What a follower paid, though no entry said so: a lock that says no price has kept that."""
+    """The rule's price, which a follower paid though no entry says so, and a lock has kept."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT price_rule_at(%s, %s, %s)", [*pair, at])
         price: Decimal = cursor.fetchone()[0]
@@ -210,7 +213,7 @@ def _enter(
     change_id: int | None,
     author: str,
 ) -> None:
-    """`effective_at`: None for the instant at which it is recorded, as of what says a period."""
+    """Write an entry; `effective_at` is None for one that is in force from its recording on."""
     with connection.cursor() as cursor:
         cursor.execute(
             ENTER,

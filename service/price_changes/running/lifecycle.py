@@ -1,8 +1,8 @@
-"""What people do with a price change: approve, pause, resume, cancel, revert.
+"""The verbs that people use on a price change: approve, pause, resume, cancel, revert.
 
 Each verb is one transaction that locks the change, checks that its state allows the verb (else
-`wrong_state`, with the states that do), and writes down who did it. So of two that come at once
-the second one is told what the first has done. The planning is in `definition`, the preview in
+`wrong_state`, with the states that do), and records who did it. So if two people act at once, the
+second one is told what the first has done. The planning is in `definition`, the preview in
 `preview`, the start in `starting`, the rows in `moving`.
 """
 
@@ -30,7 +30,7 @@ Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.When
 
 
 def preview(change_id: int) -> PriceChange:
-    """Count what a change would do, and keep it with its fingerprint; raises ChangeError."""
+    """Count what a change would do, and store it with its fingerprint; raises ChangeError."""
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is not None:
@@ -46,15 +46,15 @@ def approve(
     effective_at: Any = None,
     time_zone: Any = None,
 ) -> PriceChange:
-    """Approve what the latest preview showed; the change falls due at its instant, or at once.
+    """Approve what the latest preview showed; the change is due at its instant, or at once.
 
-    `when_moved`: what happens if rows have moved by then (hold, frozen, current); of a change of
+    `when_moved`: what happens if rows have moved by then (hold, frozen, current); for a change of
     the catalogue, if the value before it is another one then (hold, current). A revert is always
-    current. `effective_at` is for one that was held, whose instant has passed, and for one that was
-    planned without an instant; with `time_zone` it is a local time there. Raises ChangeError.
-    `frozen` lists the rows now, in one statement; for all others they are counted again, in one
-    too. Where that is no longer what the preview showed (`recount`), it is previewed again, the
-    new preview is kept, and MovedSincePreview has its figures.
+    current. `effective_at` is for a change that was held, whose instant has passed, and for one
+    that was planned without an instant; with `time_zone` it is a local time there. `frozen` lists
+    the rows now, in one statement; otherwise they are counted again, in one statement too. Raises
+    ChangeError. If the preview is no longer true (`recount`), the change is previewed again, the
+    new preview is stored, and MovedSincePreview has its figures.
     """
     with allowing.held(change_id, "approve") as change:
         approval.refuse_approver(change, author)
@@ -62,7 +62,7 @@ def approve(
         change.when_moved = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
         try:
-            with transaction.atomic():  # a refusal gives back what it has locked and listed
+            with transaction.atomic():  # a refusal undoes the listing and frees the locks
                 members.fix(change)
                 if change.when_moved != WhenMoved.FROZEN:
                     exactly = change.kind == Kind.SET and change.when_moved == WhenMoved.HOLD
@@ -112,7 +112,7 @@ def _schedule(
 
 
 def _decide(change: PriceChange, author: str) -> None:
-    """What a change of the catalogue decides is a fact from here on, whenever a worker comes."""
+    """Record the value of a change of the catalogue as a fact, whenever a worker comes."""
     if change.kind not in CATALOGUE:
         return
     assert change.effective_at is not None
@@ -134,16 +134,16 @@ def _decide(change: PriceChange, author: str) -> None:
         )
 
 
-# Approvals come one after the other: so each knows what those before it have scheduled. It is the
-# last lock, and held for a few short statements. (The starts have one of their own, number 0.)
+# Approvals come one after the other, so that each sees the changes that those before it have
+# scheduled. It is the last lock, held for a few short statements. (Starts have number 0.)
 ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
 
 
 def _order(change: PriceChange) -> None:
-    """Its place among all changes: the instant, then the order of approvals."""
+    """Give a change its place among all changes: its instant, then its number of approval."""
     if change.kind in CATALOGUE:
-        # An edit of the same thing waits for this commit, so it knows of this change; and the
-        # instant is read after those that came before.
+        # An edit of the same service or plan waits for this commit, so that it sees this change;
+        # and the clock is read after the edits that came before.
         subject(change).lock()
     with connection.cursor() as cursor:
         cursor.execute(ONE_BY_ONE)
@@ -164,13 +164,14 @@ def _order(change: PriceChange) -> None:
 
 
 def _refuse_other_rows_then(change: PriceChange) -> None:
-    """Its preview is of now, and its approval names another instant: a lock may end before it."""
+    """Refuse an instant at which the rows are not those of the preview, which was counted as of
+    its own time: a lock may end in between."""
     assert change.effective_at is not None
     if previews.count(change, change.effective_at).fingerprint != change.fingerprint:
         raise ChangeError(
             "other_rows_then",
             f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
-            " was counted without an instant: plan it again with this one.",
+            " was counted without an instant: plan it again with this instant.",
             409,
             parameter="effective_at",
             value=change.effective_at.isoformat(),
@@ -178,7 +179,9 @@ def _refuse_other_rows_then(change: PriceChange) -> None:
 
 
 def _freeze(change: PriceChange, at: datetime | None) -> None:
-    """List the rows, judged as of an instant (None: now); refused where they are others."""
+    """List the rows, judged as of an instant (None: now); refuse if they are not the previewed
+    ones.
+    """
     ListedRows.objects.filter(change_id=change.pk).delete()
     _, found = listing.list_rows(change, rows_sql(change, at or book_clock()))
     if found != change.fingerprint:
@@ -186,7 +189,7 @@ def _freeze(change: PriceChange, at: datetime | None) -> None:
 
 
 def keep_instant(change_id: int, author: str) -> PriceChange:
-    """Decide that its instant stays, though its local time is another one by today's rules."""
+    """Decide that its instant stays, though its local time is another instant by today's rules."""
     with allowing.held(change_id, "keep_instant") as change:
         if other_instant(change) is None:
             raise ChangeError(
@@ -233,11 +236,11 @@ def _is_taken_back(change: PriceChange) -> bool:
 
 
 def cancel(change_id: int, author: str) -> PriceChange:
-    """Before the instant nothing happens. After it what was in force is taken back, from now on
-    (by a change of its own, approved by `author`).
+    """Cancel a change. Before its instant it has no effect at all; if it has begun, it is taken
+    back from now on, by a change of its own that `author` approves.
 
-    Of a set nothing more moves. A list price or a discount was in force for all who follow until
-    now, so the workers go on to write that. Waits for chunks in hand.
+    A set moves nothing more. A list price or a discount was in force for all who follow until now,
+    so the workers go on to enter that. Waits for chunks in hand.
     """
     with allowing.held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
@@ -273,7 +276,11 @@ def cancel(change_id: int, author: str) -> PriceChange:
 
 
 def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
-    """Whether its instant has come, though no worker has: it is begun here, to be taken back."""
+    """Begin a change of the catalogue whose instant has come, so that it can be taken back; else
+    withdraw its value.
+
+    Returns whether it was begun.
+    """
     subject(change).lock()
     assert change.effective_at is not None
     if change.effective_at > book_clock():
@@ -283,7 +290,7 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
         with transaction.atomic():
             starting.start(change)
     except IntegrityError:
-        # The database refuses its copy, so a worker would hold it; it is cancelled instead.
+        # The database refuses its value, so a worker would hold it; it is cancelled instead.
         catalogue_values.withdraw(change.pk, author)
         return False
     return change.status != Status.CANCELLED
@@ -292,10 +299,10 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
     """Plan the change that takes this one back, with its own preview.
 
-    It restores the price, the price state and the stamped comment of every row that nobody
-    touched since, and lists the others. One of the catalogue may be taken back from its instant on,
-    whatever workers have copied of it: all had its price until then. With `approve_too` it is
-    approved in the same transaction.
+    For every row that nobody touched since, it restores the price, the price state and the comment
+    from before the stamp; it lists the others. A change of the catalogue may be taken back from its
+    instant on, however much of it is copied: all who follow had its price until then. With
+    `approve_too` it is approved in the same transaction.
     """
     try:
         with allowing.held(change_id, "revert") as change:
@@ -306,7 +313,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             back = previews.preview(back.pk)
             at_point("revert planned")
             if approve_too:
-                # Nobody has seen the preview, and it was counted a moment ago.
+                # No recount: nobody has seen the preview, and it was counted a moment ago.
                 approval.refuse_approver(back, author)
                 back.when_moved = WhenMoved.CURRENT
                 approval.refuse_if_nothing_moves(back)
@@ -327,13 +334,13 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
 
 
 def _begin(change: PriceChange) -> None:
-    """One that is in force, and that no worker has begun, is begun here, to be taken back."""
+    """Begin a change that is in force and that no worker has begun, so that it can be reverted."""
     subject(change).lock()
     try:
         with transaction.atomic():
             starting.start(change)
     except IntegrityError:
-        change.refresh_from_db()  # the database refuses its copy, and a worker will hold it
+        change.refresh_from_db()  # the database refuses its value, and a worker will hold it
     if change.status not in (Status.APPLYING, Status.APPLIED):
         raise allowing.wrong_state(change, "revert")
 

@@ -1,10 +1,10 @@
 """Listing the rows of a set, and moving them in the same commit.
 
-Who calls it: `starting`, where the instant of a set or of a set's revert has come.
+`starting` calls it when the instant of a set, or of the revert of a set, has come.
 
-    start_rows()   its rows, judged by what was recorded by the instant, are kept as a list; of a
-                   set that is no larger than a chunk they are moved at once, of a larger one by
-                   steps of a repricing, a chunk a transaction (`moving`)
+    start_rows()   its rows, judged by what was recorded by the instant, are stored as a list; if
+                   they are no more than a chunk, they are moved at once, else by steps of a
+                   repricing, a chunk a transaction (`moving`)
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
 from services.repricing import chunks, lock_ends
 from services.repricing.locks import LockHeld
 
-# Those that have rows of their own, and no value of the catalogue.
+# The kinds of changes with a list of rows, and without a value of the catalogue.
 OF_SETS = (PriceChange.Kind.SET, PriceChange.Kind.REVERT)
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
 
-# In one pass, aggregated by hashes: the rows of a pair are cut where their ids pass a multiple of
-# `width`, which needs no order. A price that does not fit counts as it is in the fingerprint, and
-# fails when it is moved: no price may be NaN.
+# One pass, aggregated by hashes: the rows of a pair are cut where their ids pass a multiple of
+# `width`, which needs no order. The fingerprint has a price that is out of range as it is; the list
+# has it as NaN, which no price may be, so that the move of its row fails.
 LIST = f"""
 WITH part AS MATERIALIZED (
     SELECT service_id, plan_id, reason, count(*) AS rows, sum(price) AS before,
@@ -61,7 +61,7 @@ WITH part AS MATERIALIZED (
 SELECT reason, sum(rows)::bigint, bit_xor(hash), sum(before), sum(after) FROM part GROUP BY reason
 """  # noqa: S608 - constants
 
-# So many ids hold about a chunk's rows of the pair that has most of them.
+# The number of ids that spans about a chunk of rows of the pair that has most rows.
 WIDTH = """
 SELECT greatest(1, %s * max(last.id) / greatest(1, max(pair.subscriptions)))::bigint
   FROM (SELECT sum(subscriptions) AS subscriptions
@@ -81,7 +81,10 @@ SELECT %(repricing)s, 'price', service_id, plan_id, sum(rows), max(last_id), %(e
 
 
 def list_rows(change: PriceChange, rows: tuple[str, list[Any]]) -> tuple[dict[str, int], str]:
-    """Keep the rows that move; how many don't, by reason, and the fingerprint. One statement."""
+    """Store the rows that move; return the numbers of the others by reason, and the fingerprint.
+
+    Two queries, one of them over all rows.
+    """
     sql, params = rows
     with connection.cursor() as cursor:
         cursor.execute(WIDTH, [chunks.CHUNK])
@@ -106,7 +109,6 @@ def start_rows(change: PriceChange) -> None:
     """List the rows, judged by what had been recorded by the instant, and move them."""
     change.note = ""
     _refuse_to_come_before_others(change)
-    # An immediate change was previewed without an instant.
     if change.when_moved == WhenMoved.FROZEN:
         assert change.preview is not None
         stays = change.preview["stays"]
@@ -127,19 +129,21 @@ def start_rows(change: PriceChange) -> None:
 
 
 class Waits(LockHeld):
-    """It waits for a person, who may take long: for whom."""
+    """The start waits for somebody's open transaction, which may take long; the text says whose."""
 
 
 def copy_what_came_before(change: PriceChange) -> bool:
-    """Plan the copies that a set has to wait for, in transactions of their own; False if a lock was
-    in the way."""
+    """Plan the copies that a set has to wait for, in transactions of their own. False if a lock was
+    in the way.
+    """
     return lock_ends.release_ended(change.effective_at) and repricing.plan_due()
 
 
 def _refuse_to_come_before_others(change: PriceChange) -> None:
-    """`LockHeld` until all that was recorded by its instant is there, and copied.
+    """Raise `LockHeld` unless all that was recorded by its instant is committed, and copied.
 
-    `Waits` for whoever began to write before it: what he writes may be recorded before it.
+    Raise `Waits` while somebody's transaction that began to write before the instant is open: its
+    writes may be recorded before the instant.
     """
     at = change.effective_at
     assert at is not None
@@ -147,7 +151,8 @@ def _refuse_to_come_before_others(change: PriceChange) -> None:
     if recorded is not None and recorded < at:
         raise Waits(f"It waits for {oldest_writer()}.")
     steps = RepricingStep.objects.filter(kind=RepricingStep.Kind.PRICE)
-    # Copies of just its instant wait in their turn for what is of that instant and has not begun.
+    # Copies of just its instant are not waited for while a value of that instant is not started:
+    # they wait for it in their turn.
     at_it = steps.filter(effective_at=at)
     if (
         steps.filter(effective_at__lt=at).exists()
@@ -160,7 +165,8 @@ def _refuse_to_come_before_others(change: PriceChange) -> None:
 def _move_at_once(change: PriceChange) -> None:
     """Move all rows in the transaction that lists them, if they are no more than a chunk's.
 
-    So nobody sees a mixture. A set that has a row which can't be written goes by chunks.
+    So nobody sees a mixture. If a row can't be written, nothing is moved here, and the set is moved
+    by chunks.
     """
     try:
         with transaction.atomic():

@@ -1,13 +1,13 @@
-"""Moving the rows of a set: a chunk of the list that `starting` has made.
+"""Moving the rows of a set, a chunk at a time, from the list that `listing` has made.
 
-Who calls it: every drain of the workers (`services.repricing`), by way of `services.hooks`.
+Every drain of the workers (`services.repricing`) calls it, by way of `services.hooks`.
 
-    move_rows()   judge a chunk by one statement: move a row, or skip it with the reason
-                  → what somebody has written meanwhile: lock → judge anew
-    next_row()    the row that can't be written leaves the list
+    move_rows()   judge a chunk by one statement, which moves a row or skips it with the reason;
+                  rows that somebody has written meanwhile are locked and judged anew
+    next_row()    take the row that can't be written off the list
 
-A change that comes late never overwrites a later instant: what was said of a row since stands upon
-what the set has made of it (`late_rows`).
+A set that is moved late never overwrites a later instant: later entries of a row apply on top of
+what the set makes of it (`late_rows`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.repricing.writes import CLIENT_THEN, backdate, ledger_origin
 
 WhenMoved = PriceChange.WhenMoved
 
-# Where the next chunk ends: no further than the stretch of the list that it begins in.
+# The next chunk: it ends no later than the stretch of the list in which it begins.
 NEXT = """
 SELECT stretch.id, max(next.id), count(next.id)
   FROM (SELECT id, ids FROM price_changes_listedrows
@@ -41,7 +41,8 @@ SELECT stretch.id, max(next.id), count(next.id)
  GROUP BY stretch.id
 """
 
-# Up to a change for new subscriptions only, which keeps whom the set lets follow, by its own steps.
+# The moves of the catalogue since the instant, up to a change for new subscriptions only: that one
+# keeps the rows that the set lets follow, by its own steps.
 MOVED_SINCE = f"""
        SELECT * FROM ({
     lock_ends.MOVED_SINCE.format(since="%(effective)s", service="%(service)s", plan="%(plan)s")
@@ -54,13 +55,14 @@ MOVED_SINCE = f"""
 """  # noqa: S608 - constants
 LATE = f"SELECT max(effective_at) FROM ({MOVED_SINCE}) moved"  # noqa: S608 - a constant
 
-# Judged by what this statement sees and without a lock, which would write each row once more. A
-# row that somebody has written since is another version when the update has its lock: it stays,
-# and comes back in the last column, to be locked and judged anew. So does one whose lock has ended.
-# What is returned of the judgement is not joined to it again: the planner takes both for one row
-# and would compare each with each.
-# Not by "=": that may become a TID scan, and older minor versions of PostgreSQL do not compare its
-# ctid again when the lock is there.
+# Rows are judged by what this statement sees, without a lock, which would write each row once more.
+# If somebody has written a row since, the update finds another version of it under its lock: the
+# row stays, and is returned in the third column, to be locked and judged anew. So is a row whose
+# lock has ended.
+# RETURNING has all of `judged`, so that nothing is joined to `judged` again: the planner takes both
+# for one row and would compare each with each.
+# The ctid is not compared by "=": that may become a TID scan, and older minor versions of
+# PostgreSQL do not compare its ctid again when the lock is there.
 MOVE = """
 WITH item AS MATERIALIZED (
     SELECT item.*, service_id AS item_service, plan_id AS item_plan
@@ -138,7 +140,7 @@ SELECT (SELECT count(*) FROM moved),
        ARRAY(SELECT item_id FROM judged WHERE reason = 'late')
 """
 
-# An end that was put before the instant after it is one of what was recorded since.
+# An end before the instant that was recorded after it makes the row a late one.
 ENDED = """
                        CASE WHEN (SELECT ended_at FROM period_known(id, %(effective)s))
                                  <= %(effective)s THEN 'ended' ELSE 'late' END"""
@@ -151,7 +153,7 @@ ENTRY = """
      ORDER BY id
 """
 
-# The worker comes late, and the catalogue has moved since the instant: who follows again has had
+# For a late worker, if the catalogue has moved since the instant: a row that follows again has had
 # the rule's price of each instant since.
 ENTRIES = f"""
     SELECT id, {CLIENT_THEN.format(subscription="moved", at="event.effective_at")},
@@ -168,7 +170,7 @@ ENTRIES = f"""
      ORDER BY id, event.effective_at, position
 """  # noqa: S608 - constants
 
-# Over no comment of a person's, and back only what the stamp has written over.
+# A stamp replaces no comment of a person's; taking it back restores only what it has replaced.
 STAMPS = "CASE WHEN comment = '' OR comment = stamp THEN %(stamp)s ELSE {0} END"
 UNSTAMPS = "CASE WHEN (comment, stamp) = (%(stamp)s, %(stamp)s) THEN {0}_before ELSE {0} END"
 
@@ -176,8 +178,8 @@ AS_APPROVED = """
     WHEN (price, state, locked_until, service_id, plan_id) IS DISTINCT FROM
          (item_price, item_state, item_until, item_service, item_plan) THEN 'moved_since'
 """
-# What the catalogue has moved behind the instant of a revert stays: no entry of the revert could
-# stand before that of the move, and be the last word.
+# A row that the catalogue has moved after the instant of a revert stays: an entry of the revert
+# would come before that of the move, so it could not be the last one in force.
 TOUCHED_SINCE = """
     WHEN is_copied OR newest_change IS DISTINCT FROM %(reverts)s
          AND (newest_at > %(effective)s OR NOT has_last_word(%(reverts)s, item_id))
@@ -187,7 +189,7 @@ GIVEN_A_REASON = " WHEN state <> 'follows' AND price_reason <> %(undone_why)s TH
 
 
 def move_rows(step: RepricingStep, size: int) -> Chunk:
-    """The next `size` rows of a change's list, of the step's pair."""
+    """Move the next `size` rows of a change's list, for the step's (service, plan)."""
     found = _next(step, size)
     if found is None:
         return Chunk(0, step.last_id, 0, True)
@@ -209,7 +211,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         accounts.wait_for_counts(step)
     moved, stamped, left, written = _move(move, values, late)
     if left:
-        # In the order of ids, and before they are judged: what is read next is how they stay.
+        # In the order of ids, and before they are judged: then they stay as they are read next.
         with connection.cursor() as cursor:
             cursor.execute(LOCK, values | {"ids": left})
             at_point("rows locked")
@@ -237,7 +239,7 @@ SELECT item.*, service_id, plan_id
 
 
 def _move_late(change: PriceChange, values: dict[str, Any], ids: list[int]) -> int:
-    """Those that somebody has written since the instant; how many."""
+    """Move the rows that somebody has written since the instant; return how many moved."""
     list(Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True))
     with connection.cursor() as cursor:
         cursor.execute(LISTED, values | {"late": ids})
@@ -252,15 +254,15 @@ def _move_late(change: PriceChange, values: dict[str, Any], ids: list[int]) -> i
 
 
 def _move(move: str, values: dict[str, Any], late: bool) -> tuple[int, int, list[int], list[int]]:
-    """How many it has moved, and stamped; those that have to be locked and judged anew, and those
-    that somebody has written since the instant."""
+    """Run the statement; return the numbers of moved and stamped rows, the ids to be locked and
+    judged anew, and the ids that somebody has written since the instant."""
     newest = LedgerEntry.objects.aggregate(id=Max("id"))["id"] if late else None
     with connection.cursor() as cursor, ledger_origin(kept=True):
         cursor.execute(move, values)
         found: tuple[int, int, list[int], list[int]] = cursor.fetchone()
         at_point("rows judged")
     if newest is not None:
-        # The entries of what came since the instant are those of other changes.
+        # Entries of later instants are those of other changes, and count for them.
         listed = ListedRows.objects.values_list("ids", flat=True).get(pk=values["stretch"])
         ids = [id for id in listed if values["after"] < id <= values["last"]]
         accounts.correct(values["only"] or ids, newest)
@@ -280,7 +282,7 @@ def values_of(change: PriceChange, step: RepricingStep, stretch: int, last: int)
         "only": None,
         "repricing": step.repricing_id,
         "effective": step.repricing.effective_at,
-        "ruled_at": step.repricing.effective_at,  # or later, where the worker comes late
+        "ruled_at": step.repricing.effective_at,  # or later, if the worker comes late
         "reverts": change.reverts_id,
         "stamp": stamp,
         "why": change.why,
@@ -300,7 +302,8 @@ def move_sql(change: PriceChange, late: bool) -> str:
     )
 
 
-# Whose lock has ended, and no sweep has come yet, follows since then: it is judged as it stands.
+# Returns rows whose lock has ended and that no sweep has released yet: they follow since then, and
+# are judged so.
 LOCK = """
 WITH locked AS MATERIALIZED (
     SELECT id, service_id, plan_id, price_state, locked_until, ended_at
@@ -315,7 +318,7 @@ SELECT locked_until, array_agg(id ORDER BY id) FROM locked
 
 
 def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
-    """The comment that is stamped or taken back, and the expressions of what is written then."""
+    """The comment that is stamped or taken back, and the SQL expressions of the values to write."""
     why = "%(why)s" if change.reverts is None else "reason_before"
     if change.comment:
         stamp, new = change.comment, STAMPS
@@ -332,7 +335,7 @@ def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
 
 
 def next_row(step: RepricingStep) -> int | None:
-    """The row that can't be moved leaves the list."""
+    """Take the row that can't be moved off the list; its id, or None if none is left."""
     found = _next(step, 1)
     if found is None:
         return None
@@ -342,7 +345,7 @@ def next_row(step: RepricingStep) -> int | None:
 
 
 def _next(step: RepricingStep, size: int) -> tuple[int, int, int] | None:
-    """Of the next chunk the stretch of the list that has it, its last id, and its rows."""
+    """The next chunk: its stretch of the list, its last id, and its number of rows; or None."""
     with connection.cursor() as cursor:
         cursor.execute(
             NEXT,
@@ -359,7 +362,7 @@ def _next(step: RepricingStep, size: int) -> tuple[int, int, int] | None:
 
 
 def _forget(step: RepricingStep, last: int) -> None:
-    """Take off the list the stretches that end here."""
+    """Delete the stretches of the list that end at `last` or before it."""
     ListedRows.objects.filter(
         change_id=_change_id(step),
         service_id=step.service_id,
@@ -378,7 +381,8 @@ def _reasons(change: PriceChange) -> str:
     if change.reverts is not None:
         return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
     if change.when_moved == WhenMoved.FROZEN:
-        # What is locked as it was asked for has been moved since, and to where it should be.
+        # A row that is locked as the set asks has moved since then, to where it should be: it stays
+        # as unchanged.
         lock = change.adjustment == PriceChange.Adjustment.LOCK
         return (stays_sql(change) if lock else "") + AS_APPROVED
     return ""

@@ -1,4 +1,4 @@
-"""What became of the rows of a price change."""
+"""The outcome of a price change: how many of its rows were moved, skipped, or failed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from services.models import Repricing, Skip
 
 
 def outcome(change: PriceChange) -> dict[str, Any]:
-    """What became of the rows: applied + skipped + failed = rows.
+    """The numbers of its rows by their outcome: applied + skipped + failed = rows.
 
-    The workers' counters, which are what the ledger says: `applied` have an entry of it. Of one
-    that was cancelled, `taken_back_by` has the change that does that. 3 queries, or 4.
+    They are the workers' counters, and agree with the ledger: `applied` rows have an entry of the
+    change. `taken_back_by` is the change that takes a cancelled one back. 3 queries, or 4.
     """
     works = Repricing.objects.filter(change_id=change.pk)
     sums = works.aggregate(
@@ -37,9 +37,9 @@ def outcome(change: PriceChange) -> dict[str, Any]:
         taken_back_by = change.reverted_by.values_list("pk", flat=True).first()
     return {
         **sums,
-        "not_stamped": not_stamped,  # of the applied: their comment could not be written
+        "not_stamped": not_stamped,  # applied rows whose comment could not be written
         "skipped": skipped,
         "drift": change.drift,
-        "superseded": superseded["rows"],  # rows of others that this one holds
+        "superseded": superseded["rows"],  # rows that other changes left to this one
         "taken_back_by": taken_back_by,
     }

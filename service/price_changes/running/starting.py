@@ -1,12 +1,12 @@
 """Starting a change when it is due.
 
-Who calls it: every drain of the workers (`services.repricing`), by way of `services.hooks`.
+Every drain of the workers (`services.repricing`) calls it, by way of `services.hooks`.
 
     start_due()   in the order of (effective instant, approval), one at a time
-      a change of the catalogue: the value is written; its trigger leaves the repricing
+      a change of the catalogue: its repricing is recorded, and the value is copied
       a change of a set: its rows are listed, judged as of the instant, and moved (`listing`)
 
-A change that comes late never overwrites a later instant: the catalogue keeps the later value.
+A change that is started late never overwrites a later one: the catalogue keeps the later value.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.When
 
 
 def start_due() -> bool:
-    """Start all changes whose instant has come; False if somebody's lock was in the way.
+    """Start all changes whose instant has come; False if one has to wait for a lock or a writer.
 
-    One query when none has.
+    One query if none has come.
     """
     while True:
         due = _due()
@@ -69,8 +69,8 @@ def start_due() -> bool:
 
 
 def _due() -> QuerySet[PriceChange]:
-    """What has come. Not a set while a change is paused that has not written all its rows: the set
-    may stand upon these."""
+    """The scheduled changes that have come. No sets while a change is paused that has not written
+    all its rows: a set may depend on these."""
     paused = Repricing.objects.due().filter(paused_at__isnull=False)
     due = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__lte=Clock())
     return due.exclude(Q(kind__in=listing.OF_SETS) & Exists(paused))
@@ -83,7 +83,8 @@ def set_waits_since() -> datetime | None:
 
 
 def _report_drift(due: QuerySet[PriceChange]) -> None:
-    """Not in the start's transaction: that holds the catalogue's lock, and others wait for it."""
+    """Store the drift of the next change of the catalogue. Not in the start's transaction: that
+    holds the catalogue's lock, for which others wait."""
     change = due.filter(kind__in=CATALOGUE).order_by("effective_at", "approval").first()
     if change is not None and change.drift is None:
         PriceChange.objects.filter(pk=change.pk, status=Status.SCHEDULED).update(
@@ -92,7 +93,7 @@ def _report_drift(due: QuerySet[PriceChange]) -> None:
 
 
 def _start_or_hold(change: PriceChange) -> None:
-    """One that the database refuses to start is held, with the reason: others wait behind it."""
+    """Start a change; hold it, with the reason, if the database refuses: others wait behind it."""
     try:
         with transaction.atomic():
             start(change)
@@ -109,7 +110,8 @@ def _start_or_hold(change: PriceChange) -> None:
 
 
 def _reason(change: PriceChange, error: DatabaseError) -> str:
-    """Why the database refuses its start, in our words where they are known."""
+    """The reason for which the database refuses the start: ours for a known constraint, else its
+    own."""
     refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
     if refused_by == "plan_unique_type_and_percent" and change.plan is not None:
         to = f"{change.plan.plan_type} {change.new_value:.0f} %"
@@ -122,7 +124,7 @@ def _reason(change: PriceChange, error: DatabaseError) -> str:
 
 
 def start(change: PriceChange) -> None:
-    """Start one whose instant has come; in a transaction that holds its row."""
+    """Start a change whose instant has come. Its row must be locked by the transaction."""
     change.started_at = book_clock()
     change.status = Status.APPLYING
     if change.kind in CATALOGUE:
@@ -150,9 +152,9 @@ def start(change: PriceChange) -> None:
 
 
 def _go_on_with(undone: PriceChange | None) -> None:
-    """What is taken back before it is applied is written to its end, and stamps nothing any more.
+    """Have the workers finish a change that is taken back before it is applied, without stamps.
 
-    It is reverted by then: a trigger says so.
+    A trigger marks it as reverted at the end.
     """
     if undone is not None and undone.status in (Status.APPLYING, Status.PAUSED):
         cancelling.go_on(undone)
@@ -161,7 +163,9 @@ def _go_on_with(undone: PriceChange | None) -> None:
 
 
 def _take_turns(undone: PriceChange | None) -> None:
-    """What is taken back is reverted; what that one had taken back is in force again; and so on."""
+    """Mark a change that is taken back as reverted, the one that it had taken back as applied, and
+    so on.
+    """
     status = Status.REVERTED
     while undone is not None:
         if undone.status in (Status.APPLIED, Status.REVERTED):
@@ -179,10 +183,9 @@ def _repricings(change: PriceChange) -> RepricingQuerySet:
 
 
 def _start_catalogue(change: PriceChange) -> None:
-    """Record the work that copies a value which is in force already, by its instant."""
+    """Record the repricing that copies a value; it is in force already, since its instant."""
     of = subject(change)
-    # Before anything is read: earlier writers are seen, and later ones see this.
-    of.lock()
+    of.lock()  # before anything is read: this sees earlier writers, and later ones see this
     now = value_now(change)
     if now is None:
         change.status, change.note = Status.CANCELLED, f"The {of.role} was deleted."
@@ -243,7 +246,9 @@ def _start_catalogue(change: PriceChange) -> None:
 def _put_back_beside_the_value(
     change: PriceChange, undone: PriceChange, edit: dict[str, Any]
 ) -> None:
-    """The comments that the undone change has stamped, and the price states that it has written."""
+    """Have the repricing restore the comments that the undone change has stamped, and the price
+    states that it has written.
+    """
     unstamps = undone.pk if undone.comment else None
     unkeeps = undone.pk if undone.first.for_new_only else None
     if unstamps is None and unkeeps is None:

@@ -1,4 +1,4 @@
-"""What price changes say of themselves to whoever asks about a subscription."""
+"""Price changes as an explanation of a subscription's price describes them."""
 
 from price_changes.models import PriceChange
 from price_changes.planning.pending import pending_of
@@ -15,7 +15,7 @@ def describe(change_id: int) -> Change | None:
 
 
 def pending(subscription_id: int) -> list[PendingChange]:
-    """What is scheduled for a subscription. Two queries."""
+    """The changes that are scheduled for a subscription. Three queries."""
     found = []
     for change, new_price in pending_of(subscription_id):
         assert change.effective_at is not None  # it is scheduled

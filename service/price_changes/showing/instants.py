@@ -1,4 +1,4 @@
-"""From when a change is in force, as people read it: what was said, and the instant it means."""
+"""The instant from which a change is in force, in words: as it was given, and in UTC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pricebook.kit.zone_rules import VERSION
 
 
 def in_force_from(change: PriceChange) -> str:
-    """2027-01-15 00:00 America/Vancouver (08:00Z), where that was said; else by TIME_ZONE."""
+    """An instant that was given as local time as "2027-01-15 00:00 America/Vancouver (08:00Z)";
+    others in TIME_ZONE.
+    """
     at, zone = change.effective_at, change.effective_zone
     if at is None or zone in ("", "UTC"):
         return instant(at)
@@ -21,13 +23,15 @@ def in_force_from(change: PriceChange) -> str:
 
 
 def zone_rules_differ(change: PriceChange) -> str:
-    """What is to be known, and done, where rules of time zones have moved since; else empty."""
+    """A sentence on what to do if the rules of its time zone have changed since; else empty."""
     other = other_instant(change)
     if other is None:
         return ""
     assert change.effective_at is not None
     local = _wall(datetime.fromisoformat(change.effective_local))
-    is_now = "is there no more, or twice" if other.at is None else f"is {as_utc(other.at)}"
+    is_now = (
+        "does not exist any more, or exists twice" if other.at is None else f"is {as_utc(other.at)}"
+    )
     return (
         f"By today's rules of time zones (tzdata {VERSION}) {local} in {change.effective_zone}"
         f" {is_now}, and the change comes at {as_utc(change.effective_at)}: cancel it and plan it"
@@ -36,7 +40,7 @@ def zone_rules_differ(change: PriceChange) -> str:
 
 
 def kept_instant(change: PriceChange) -> str:
-    """Who has decided that its instant stays, whatever the rules say; empty where nobody has."""
+    """A sentence on who decided that its instant stays, whatever the rules say; else empty."""
     if not change.instant_kept_by:
         return ""
     return f"Its instant is kept by {change.instant_kept_by}, whatever the rules of its zone say."

@@ -1,4 +1,4 @@
-"""How far price changes are: what their repricings say, added up."""
+"""The progress of price changes: that of their repricings, added up."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Status = PriceChange.Status
 
 
 def progress_of(changes: Iterable[PriceChange], now: datetime | None = None) -> dict[int, Progress]:
-    """By the id of the change, for those whose rows are counted.
+    """The progress of each change whose rows are counted, by the change's id.
 
-    A worker counts them when it begins. What a cancelled one has not moved is not done. Two
-    queries, over steps and not rows, and two more: where one was cancelled, and for the clock where
-    one is not finished and nobody gives `now`.
+    A worker counts the rows when it begins. Rows that a cancelled change has not moved are not
+    done. Two queries, over steps and not rows, and up to two more: if one was cancelled, and for
+    the clock if one is not finished and `now` is not given.
     """
     changes = list(changes)
     begun = {change.pk for change in changes if change.started_at}

@@ -1,7 +1,7 @@
-"""The rows of a change, a page at a time: what they paid, what they (are to) pay, or why not.
+"""The rows of a change, a page at a time: the old price, and the new one or the reason for none.
 
-Before a change begins they are what its preview counted, computed anew. Afterwards those that have
-moved are the ledger's entries; of those that were skipped, the ones that are somebody's business.
+Before a change begins they are computed anew, as for a preview. Afterwards the rows that have moved
+are read from the ledger, and the skipped ones from `Skip`, which names only some of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class Row:
-    """One subscription. `place` is where the page behind it begins."""
+    """One subscription. The next page begins after `place`."""
 
     place: int
     subscription: int
@@ -39,7 +39,10 @@ class Row:
 
 
 def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
-    """The lists that there are, each with its title and how many rows it has. Two queries."""
+    """The lists of rows, each with its title and its number of rows (-1: unknown).
+
+    Up to three queries.
+    """
     if not change.started_at:
         seen = change.preview or {}
         if not seen or change.status == PriceChange.Status.CANCELLED:
@@ -59,7 +62,7 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
 
 
 def named_reasons(change: PriceChange) -> set[str]:
-    """Why rows were skipped that are listed one by one; the others are counted. One query."""
+    """The reasons of the skips that are listed one by one; others are only counted. One query."""
     return set(_named(change).values_list("reason", flat=True).distinct())
 
 
@@ -73,10 +76,10 @@ def _title(reason: str) -> str:
 
 
 def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
-    """Up to `PAGE` rows of one of the kinds, on from a place. One or two queries.
+    """Up to `PAGE` rows of one of the kinds, after a place. One or two queries.
 
-    By keyset: a page costs the same wherever it is; one of a reason that few have reads on until
-    it has found them.
+    By keyset, so that a page costs the same wherever it is; but before the change begins, a page of
+    a rare reason reads on until it has found its rows.
     """
     if not change.started_at:
         return _rows(preview.listed(change, after, PAGE, kind))
@@ -85,9 +88,9 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
     return _skipped(change, kind, after)
 
 
-# Of each subscription its first entry of the change, and what stood before it. Of followers that
-# the change has moved by chunks so many chunks are read as have the next rows: of a chunk that
-# begins behind the place all rows are to come, of another one at least, the last.
+# The first entry that each subscription has of the change, and the entry before that. Chunks of
+# moved followers are read only until they have the next rows: all rows of a chunk that begins
+# after the place are still to come, and at least the last row of any other.
 MOVED = """
 WITH nearest AS (
     SELECT last_id, sum(CASE WHEN first_id > %(after)s THEN number ELSE 1 END)
@@ -136,9 +139,9 @@ SELECT entry.subscription_id, coalesce(entry.client_id, its.client_id), service_
 
 
 def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
-    """What it has moved, old → new, as the ledger has it; the shape of `preview.listed`.
+    """The rows that a change has moved, old → new, by the ledger; in the shape of `preview.listed`.
 
-    In the order of the subscriptions' ids, on from `after`. One query.
+    In the order of the subscriptions' ids, after `after`. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(MOVED, {"change": change.pk, "after": after, "limit": limit})
@@ -148,20 +151,20 @@ def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, An
 def rows_of(
     change: PriceChange, after: int, limit: int, reason: str | None = None
 ) -> list[dict[str, Any]]:
-    """Up to `limit` rows on from `after`, in the order of the subscriptions' ids.
+    """Up to `limit` rows of a change after `after`, in the order of the subscriptions' ids.
 
-    The shape of `preview.listed`, with `moved` and `by_change`. Before the change begins they are
-    what it would do. Afterwards, those that it has moved; of a set, those that wait on its list;
-    those that were skipped or failed, with the reason. Of one reason if given; "moves" means all
-    that have none. Up to four queries.
+    In the shape of `preview.listed`, with `moved` and `by_change`. Before the change begins: what
+    it would do. Afterwards: the rows that it has moved, those that wait on the list of a set, and
+    those that were skipped or failed, with the reason. Only rows of `reason` if given; "moves"
+    means those without one. Up to four queries.
     """
     if change.started_at is None:
         if change.status == PriceChange.Status.CANCELLED:
             return []
         foreseen = preview.listed(change, after, limit, reason)
         return [row | {"moved": False, "by_change": None} for row in foreseen]
-    # A row that a worker moves meanwhile is found twice rather than not at all: the later word
-    # is the one that counts.
+    # The list is read before the ledger: a row that a worker moves meanwhile is found twice, and
+    # not missed. The later one counts.
     known: dict[int, dict[str, Any]] = {}
     if reason in (None, "moves"):
         waiting = _waiting(change, after, limit)
@@ -173,8 +176,8 @@ def rows_of(
     return [{"by_change": None, **known[pk]} for pk in sorted(known)[:limit]]
 
 
-# In each stretch one row at least is still to come, its last one; so the first `limit` rows stand
-# no further on than the ends of as many stretches.
+# At least one row of each stretch is still to come, its last one; so the first `limit` rows are in
+# stretches that begin no later than the end of the `limit`th one.
 WAITING = """
 WITH stretch AS MATERIALIZED (
     SELECT listed.id, first_id, listed.last_id, greatest(%(after)s, after_id) AS after_id
@@ -202,14 +205,14 @@ SELECT item_id, client_id, item.service_id, item.plan_id, old_price, item.price_
 
 
 def _waiting(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
-    """What stands on its list and no worker has come to."""
+    """The rows on a set's list that no worker has moved yet."""
     with connection.cursor() as cursor:
         cursor.execute(WAITING, {"change": change.pk, "after": after, "limit": limit})
         return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[dict[str, Any]]:
-    """Skipped and failed ones, as they stand now."""
+    """The rows that were skipped or failed, as they stand now."""
     skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__gt=after)
     if reason is None:
         skips = skips.exclude(reason=Skip.Reason.NOT_STAMPED)  # it was moved
@@ -289,7 +292,7 @@ def _skipped(change: PriceChange, reason: str, after: int) -> list[Row]:
 
 
 def held_by(change: PriceChange) -> dict[int, int]:
-    """Which later changes hold rows that this one left to them, and how many. One query."""
+    """The later changes that hold rows of this one, each with the number of rows. One query."""
     return _by_change(
         Skip.objects.filter(repricing__change_id=change.pk, by_change_id__isnull=False),
         "by_change_id",
@@ -297,7 +300,7 @@ def held_by(change: PriceChange) -> dict[int, int]:
 
 
 def holds(change: PriceChange) -> dict[int, int]:
-    """Which earlier changes left rows to this one, and how many. One query."""
+    """The earlier changes that left rows to this one, each with their number. One query."""
     return _by_change(Skip.objects.filter(by_change_id=change.pk), "repricing__change_id")
 
 

@@ -1,4 +1,4 @@
-"""What a price change says, in words for people."""
+"""Sentences that say what a price change does, for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Kind, Adjustment = PriceChange.Kind, PriceChange.Adjustment
 
 @dataclass(frozen=True)
 class Names:
-    """Of services, plans and clients by their ids; those that are gone are said to be."""
+    """The names of services, plans and clients by their ids; a deleted one is called deleted."""
 
     services: dict[int, str]
     plans: dict[int, str]
@@ -35,7 +35,7 @@ class Names:
         plans: Iterable[int | None] = (),
         clients: Iterable[int | None] = (),
     ) -> Self:
-        """Up to three queries, whatever the number of ids."""
+        """The names of these ids. Up to three queries, whatever the number of ids."""
         return cls(
             services={each.pk: each.name for each in _those(Service, services)},
             plans={each.pk: str(each) for each in _those(Plan, plans)},
@@ -68,9 +68,9 @@ def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:
 
 
 def sentence(change: PriceChange, names: Names) -> str:
-    """What it does, without its title: "List price of Fibre: 250.00 → 260.00 USD".
+    """The effect of a change in a sentence: "List price of Fibre: 250.00 → 260.00 USD".
 
-    Of one that is scheduled from what it will find, where `as_they_stand` has told that.
+    The old value is the one that a scheduled change will find, if `as_they_stand` has set that.
     """
     if change.kind == Kind.SET:
         return f"{_set(change.filter or {}, names)}: {_adjustment(change)}"
@@ -90,7 +90,7 @@ def sentence(change: PriceChange, names: Names) -> str:
 
 
 def cancelled(outcome: dict[str, Any]) -> str:
-    """What became of one that was cancelled after its instant, by its outcome."""
+    """The outcome of a change that was cancelled after its instant, in a sentence."""
     left = outcome["skipped"].get(Skip.Reason.CANCELLED, 0)
     says = f"Moved {outcome['applied']:,}"
     if outcome["taken_back_by"] is not None:
@@ -101,7 +101,7 @@ def cancelled(outcome: dict[str, Any]) -> str:
 
 
 def _set(kept: dict[str, Any], names: Names) -> str:
-    """Active, locked subscriptions of service Fibre, price from 100.00"""
+    """A filter in words: "Active, locked subscriptions of service Fibre, price from 100.00"."""
     if not kept:
         return "All subscriptions"
     adjectives = [value for name, value in kept.items() if FILTERS[name].adjective]
@@ -158,7 +158,7 @@ def _percent(value: Decimal | None) -> str:
 
 
 def _instant(at: datetime | None) -> str:
-    """In the deployment's time zone, which is named."""
+    """An instant in the deployment's time zone, with the zone's name."""
     return f"{timezone.localtime(at):%Y-%m-%d %H:%M %Z}" if at else ""
 
 

@@ -1,4 +1,4 @@
-"""A price change as people read it in a terminal: what it does, would do, and has done."""
+"""A price change as text for a terminal: what it is, would do, and has done."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,7 +21,7 @@ PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 
 
 def lines(change: PriceChange, preview: bool) -> Iterator[str]:
-    """All that there is to say of it, with its preview or without."""
+    """The lines that show a change: its facts, its preview if asked for, and its outcome."""
     yield f"Price change {change.pk}: {change.title or does(change)}"
     yield from table("<<", facts(change))
     if change.preview and preview:
@@ -73,7 +73,7 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
 
 
 def does(change: PriceChange) -> str:
-    """In half a line: list price of Phone 20.00 → 22.00."""
+    """The effect of a change in half a line: "list price of Phone 20.00 → 22.00"."""
     if change.kind == Kind.REVERT:
         return f"what price change {change.reverts_id} moved goes back"
     if change.kind == Kind.SET:
@@ -92,7 +92,7 @@ def does(change: PriceChange) -> str:
 
 
 def _set(kept: dict[str, Any]) -> str:
-    """As it was typed: services and plans by name."""
+    """A filter as it may be typed, with services and plans by name."""
     said = []
     for name, value in kept.items():
         if name == "service":

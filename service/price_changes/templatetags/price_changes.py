@@ -1,4 +1,4 @@
-"""The words of price changes on pages."""
+"""Template filters that put the words of price changes on pages."""
 
 from django import template
 

@@ -1,4 +1,4 @@
-"""Who asks the API of price changes, and how."""
+"""Clients of the API of price changes, and a request that plans a change."""
 
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
@@ -36,7 +36,7 @@ def a_person(username="ann", *permissions):
 
 
 def planned(program, **values):
-    """What is answered; a set is the whole book unless it is given a filter."""
+    """Plan a change; returns the answer. A set is the whole book unless it is given a filter."""
     if values.get("kind") == "set":
         values.setdefault("filter", {})
     response = program.post(URL, values)

@@ -1,4 +1,4 @@
-"""What the readers of the product say, beside what the facts say."""
+"""The answers of the product's readers, beside those of the facts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Difference:
-    """What a reader was told, and what the facts say."""
+    """An answer of the product that differs from that of the facts."""
 
     reader: str
     when: str
@@ -44,7 +44,7 @@ class Difference:
 
 
 class Book:
-    """The product's, at the start of a history: ids by the numbers of the history."""
+    """The product's book at the start of a history: ids by the numbers of the history."""
 
     def __init__(self) -> None:
         self.clients = {number: a_client().pk for number in histories.CLIENTS}
@@ -69,7 +69,7 @@ class Book:
 
 
 class Asking:
-    """A book, what has happened in it, and how the answers differ."""
+    """A book, its history, and the differences between the answers."""
 
     def __init__(self, book: Book, timeline: Timeline, history: History, every: bool) -> None:
         self.book, self.timeline, self.history = book, timeline, history
@@ -110,13 +110,13 @@ class Asking:
         for pk in found.values_list("pk", flat=True):
             change = due[pks[pk]]
             since, _ = oracle.by_number[change].place
-            # As they are known now, and as they were known: who has been moved since was one.
+            # As known now, and as known then: a row that was moved since was one of them then.
             for subscription in {**oracle.rows(change), **oracle.rows(change, known)}:
                 waiting[subscription] = min(since, waiting.get(subscription, since))
         return waiting
 
     def _known(self, known_at: datetime | None) -> float:
-        """The number before which all stands that was recorded by an instant."""
+        """The number before which all facts are that were recorded by an instant."""
         if known_at is None:
             return inf
         return 1 + sum(fact.recorded_at <= known_at for fact in self.telling.oracle.facts)
@@ -161,7 +161,7 @@ class Asking:
             told: tuple[Any, ...] = listed[number]
             should = self._told(answer)
             if not answer.active and self.telling.oracle.ended(number, now) is not None:
-                told, should = told[3:4], should[3:4]  # of who has ended, the last price
+                told, should = told[3:4], should[3:4]  # if it has ended, the last price
             if told != should:
                 self._differs("list", when, number, told[-3:], should[-3:])
         if not waiting:
@@ -186,7 +186,7 @@ class Asking:
         yield "at the end", self.timeline.now
 
     def _compare_ahead(self, now: datetime, when: str) -> None:
-        """What will be paid, by what is known now."""
+        """Compare what will be paid, by what is known now."""
         self.timeline.set(now, ticks=False)
         minutes = [minute for minute in self.history.minutes if instant(minute) > now]
         ahead = [("ahead", instant(minute)) for minute in minutes] or [("ahead", now + SECOND)]
@@ -194,7 +194,7 @@ class Asking:
         self._compare_as_of(chosen, f"{when} {self._said(now)}", self._waiting(chosen[-1][1]))
 
     def _compare_known(self, when: str) -> None:
-        """What was known at each instant at which something was recorded, and just before."""
+        """Compare what was known at each instant of a record, and just before it."""
         recorded = {event.minute for event in self.telling.told}
         before = {instant(minute) - MICROSECOND for minute in recorded}
         for known_at in sorted({instant(minute) + SECOND for minute in recorded} | before):
@@ -265,7 +265,7 @@ class Asking:
                     about = f"#{number} {where} {self._said(at)}"
                     self._differs("explain", when, about, told_price, answer and answer.price)
                 self._compare_since(explanation, number, at, f"{when} {where} {self._said(at)}")
-        # From these the next totals go on, over whatever is said until then of the past.
+        # The next totals start from these points, whatever is recorded of the past until then.
         with patch.object(points, "FACTS", self.random.randrange(1, 4)):
             while points.make_next(now):
                 pass
@@ -273,7 +273,7 @@ class Asking:
     def _compare_since(
         self, explanation: ledger.Explanation | None, number: int, at: datetime, when: str
     ) -> None:
-        """What is explained has been so since then; and a catalogue change has moved it then."""
+        """An explained price holds since its instant; then its catalogue change moved it."""
         if explanation is None or self.ticks:  # the facts don't know how often it ticked
             return
         instants = (explanation.since - MICROSECOND, explanation.since, at)

@@ -1,4 +1,4 @@
-"""Histories that are told by hand: the shortest ones of what is built, and of what is not."""
+"""Histories written by hand: the shortest ones of rules that are built, and of others."""
 
 from decimal import Decimal
 
@@ -43,7 +43,7 @@ def a_history_of(*events, ticks=False):
     return History("told", ticks, happens)
 
 
-# Each was wrong for ever when workers came late, while they wrote the history.
+# Each was wrong for ever if workers came late, when workers still wrote the history.
 BUILT = [
     [listed(1, at=3), verb(5, "taken back", by="cancel")],
     [listed(1, at=3), own(4, "locked")],
@@ -51,7 +51,7 @@ BUILT = [
     [own(1, "ended", ended_at=5), listed(1, at=3)],
     [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)],
     [edited(2), own(4, "ended", ended_at=1)],
-    # Periods, and what is written late of them.
+    # Periods, and late writes of them.
     [own(1, "locked"), edited(2), own(4, "lock cut")],
     [own(1, "ended", ended_at=2), own(4, "reopened")],
     [edited(2), opened(5, started_at=1, ended_at=3)],
@@ -74,7 +74,7 @@ BUILT = [
         own(5, "ended", ended_at=-2),
     ],
     [own(1, "ended", ended_at=2), own(3, "deleted")],
-    # At a price of its own, because it had ended when it came.
+    # At a price of its own, because it was created after its end.
     [listed(1, at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],
     [listed(1, "for new only", at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],
     [
@@ -88,7 +88,7 @@ BUILT = [
         on(101, 6, "reopened"),
         listed(7, "for new only", 30, at=8),
     ],
-    # What is told again behind a copy that comes late is no such price.
+    # An entry that is repeated after a late copy is no such price.
     [
         own(1, "negotiated", price=Decimal(70)),
         a_set(2, at=3),
@@ -132,7 +132,7 @@ BUILT = [
     [a_set(1, at=3), verb(4, "paused")],
     [listed(1, at=2), a_set(1, "hold", at=4)],
     [a_set(1, at=3), verb(5, "taken back")],
-    # What a filter asks is asked as of the instant: a state, a price, who pays.
+    # Filters are judged as of the instant: a state, a price, who pays.
     [own(1, "locked", until=4), a_set(2, "hold", at=6, filter={"price_state": "follows"})],
     [
         own(1, "locked", until=4),
@@ -154,7 +154,7 @@ BUILT = [
     [opened(1, started_at=8), a_set(2, at=6, filter={"state": "upcoming"})],
 ]
 
-# Why, and what happens.
+# Reasons, and outcomes.
 NOT_BUILT = [
     (BEHIND_A_SET, [a_set(1, at=4), a_set(2, "hold", at=4)]),
     (BEHIND_A_SET, [a_set(1, at=3), a_set(2, "frozen", at=4)]),

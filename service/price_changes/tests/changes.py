@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 
 def planned(**values) -> PriceChange:
-    """With its preview; a set is the whole book unless it is given a filter."""
+    """A planned change with its preview; a set is the whole book unless it is given a filter."""
     if values.get("kind") == "set":
         values.setdefault("filter", {})
     return preview(definition.plan(values, "ann").pk)
@@ -27,9 +27,9 @@ def approved(change: PriceChange, when_moved: str | None = None) -> PriceChange:
 
 
 def scheduled(at: datetime, when_moved: str | None = None, **values) -> PriceChange:
-    """A change that fell due at an instant of the past: no worker has come since.
+    """A change that was due at an instant of the past, with no worker since.
 
-    Planned for the future, as it has to be; then the clock has moved on.
+    It is planned for the future, as it must be; then the clock moves on.
     """
     change = approved(planned(**values, effective_at=clock() + 3600 * SECOND), when_moved)
     move_instant(change, at)
@@ -37,14 +37,14 @@ def scheduled(at: datetime, when_moved: str | None = None, **values) -> PriceCha
 
 
 def move_instant(change: PriceChange, at: datetime) -> None:
-    """As if it had been approved for another instant, whichever it is."""
+    """Change the data as if it had been approved for another instant, whichever it is."""
     PriceChange.objects.filter(pk=change.pk).update(effective_at=at)
     CatalogueValue.objects.filter(change_id=change.pk).update(effective_at=at)
     change.refresh_from_db()
 
 
 def drained() -> None:
-    """What two sweeps do."""
+    """Do the work of two sweeps."""
     repricing.reprice()
     repricing.stamp()
     repricing.reprice()
@@ -58,7 +58,7 @@ def applied(change: PriceChange, when_moved: str | None = None) -> PriceChange:
 
 
 def reverted(change: PriceChange) -> PriceChange:
-    """Its revert, applied."""
+    """Revert a change and apply the revert; returns the revert."""
     back = lifecycle.revert(change.pk, "carl", approve_too=True)
     drained()
     change.refresh_from_db()
@@ -71,7 +71,7 @@ def started() -> bool:
 
 
 def clock() -> datetime:
-    """The database's time; what is written next is later."""
+    """The database's time; later writes are after it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         (now,) = cursor.fetchone()
@@ -79,7 +79,7 @@ def clock() -> datetime:
 
 
 def accounted(change: PriceChange) -> bool:
-    """Applied + skipped + failed = rows; and of a set, so many as were listed."""
+    """Assert applied + skipped + failed = rows; for a set, as many rows as were listed."""
     outcome = outcomes.outcome(change)
     skipped = sum(outcome["skipped"].values())
     of_lists = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS)
@@ -98,6 +98,6 @@ def stands(subscription: Subscription) -> tuple[object, ...]:
 
 
 def paid(subscription: Subscription, at: datetime) -> object:
-    """The last word on an instant; None if it was not there."""
+    """The price at an instant by all that is known now; None if it was not there."""
     entries = WholeLedger.objects.filter(subscription_id=subscription.pk, effective_at__lte=at)
     return entries.order_by("-id").values_list("price", flat=True).first()

@@ -49,7 +49,7 @@ class Drawing:
                 self.draw(self.random.choice(NEEDS[kind]), depth + 1)
 
     def pass_time(self) -> None:
-        """No time, a minute or two, or up to the next instant at which something takes effect."""
+        """Let no time pass, a minute or two, or the time to the next instant of an effect."""
         coming = [minute for minute in self.coming() if minute > self.minute]
         if coming and self.random.random() < 0.35:
             self.minute = coming[0]
@@ -180,7 +180,7 @@ class Drawing:
 def a_history(
     seed: object, meeting: tuple[str, str], more: int = 1, only_built: bool = False
 ) -> History:
-    """One in which events of two kinds may meet, and up to `more` others come between."""
+    """A history in which events of two kinds may meet, with up to `more` others in between."""
     random = Random(str(seed))
     drawing = Drawing(random, random.random() < 0.5, only_built)
     kinds = [*meeting, *random.choices(kinds_of(only_built), k=random.randint(0, more))]
@@ -215,9 +215,9 @@ def told(history: History) -> Telling:
 def histories_in_which_two_meet(
     seed: object, only_built: bool, tries: int = 500
 ) -> Iterator[History]:
-    """Without an end: of each two kinds a history in which they meet, then of each another one.
+    """Endlessly: for each two kinds a history in which they meet, then another one for each.
 
-    ValueError where two don't meet in so many tries.
+    ValueError if two don't meet in so many tries.
     """
     kinds = kinds_of(only_built)
     pairs = [(kind, to) for n, kind in enumerate(kinds) for to in kinds[n:]]

@@ -1,4 +1,4 @@
-"""What somebody has decided, and when: the facts of the book, as `oracle` knows them."""
+"""The facts of the book, as `oracle` knows them: what somebody has decided, and when."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Place = tuple[datetime, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """`number` and `recorded_at` are the oracle's to give; it takes effect when it is recorded."""
+    """A decision. The oracle gives `number` and `recorded_at`; it takes effect when recorded."""
 
     number: int = 0
     recorded_at: datetime = datetime.min
@@ -28,7 +28,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduled(Fact):
-    """Approved, and effective at an instant of its own."""
+    """A decision that was approved, and takes effect at an instant of its own."""
 
     effective_at: datetime
     hold: bool = True
@@ -50,7 +50,7 @@ class Value(Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class Set(Scheduled):
-    """A change of a set: of the rows that match, each becomes what the adjustment says."""
+    """A change of a set: each row that matches becomes what the adjustment says."""
 
     filter: dict[str, Any]
     adjustment: str
@@ -72,7 +72,7 @@ class Undone(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Fact):
-    """Of one subscription."""
+    """A decision about one subscription."""
 
     subscription: int
 
@@ -110,7 +110,7 @@ class Moved(Own):
 
 @dataclass(frozen=True, kw_only=True)
 class Locked(Own):
-    """At the price in force, unless one is given. An end that has passed releases now."""
+    """Locked at the price in force, or at a given one. An end that has passed releases now."""
 
     until: datetime | None
     price: Decimal | None = None

@@ -1,10 +1,10 @@
 """Histories of a small book: what people and programs decide, and at which instants.
 
-    Telling       tells its events to the oracle, which says whether one may happen at all
-    shortened()   the same history without what does not matter
+    Telling       gives its events to the oracle, which says whether one may happen at all
+    shortened()   the same history without events that do not matter
 
 An event names subscriptions, services and changes by numbers of its own, not by ids: so a history
-can be told to any number of books, and without some of its events.
+can be played on any number of books, and without some of its events.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def instant(minute: int) -> datetime:
 
 @dataclass(frozen=True)
 class Event:
-    """`number` is the name of the change or the subscription that it brings."""
+    """An event; `number` is the name of the change or the subscription that it creates."""
 
     number: int
     minute: int
@@ -64,20 +64,20 @@ class History:
         return "\n".join([f"history {self.seed!r}, {clock}", *map(str, self.events)])
 
     def without(self, event: Event) -> History:
-        """And without what can't be without it."""
+        """The history without an event, and without those that depend on it."""
         events = allowed(self, lambda other: other is not event)
         return replace(self, events=events)
 
     @property
     def boundaries(self) -> list[int]:
-        """The minutes at which something takes effect that was decided before."""
+        """The minutes at which an earlier decision takes effect."""
         named = ("at", "until", "started_at", "ended_at")
         found = {event.about.get(name) for event in self.events for name in named}
         return sorted(minute for minute in found if minute is not None and minute > 0)
 
     @property
     def minutes(self) -> list[int]:
-        """At which anything happens, in order."""
+        """The minutes at which anything happens, in order."""
         return sorted({*self.boundaries, *(event.minute for event in self.events)})
 
 
@@ -91,7 +91,7 @@ def allowed(history: History, wanted: Callable[[Event], bool]) -> list[Event]:
 
 
 def shortened(history: History, fails: Callable[[History], bool]) -> History:
-    """Without each event without which it still fails."""
+    """The history without events that it does not need to fail."""
     again = True
     while again:
         again = False
@@ -103,7 +103,7 @@ def shortened(history: History, fails: Callable[[History], bool]) -> History:
     return history
 
 
-# --- What an event means ----------------------------------------------------------------------
+# --- The meaning of events --------------------------------------------------------------------
 
 CATALOGUE = {
     "list price edited": "service",
@@ -129,7 +129,7 @@ OF_SUBSCRIPTION = (
     "deleted",
 )
 KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, "opened", *OF_SUBSCRIPTION)
-# What has to come before it.
+# The events that must come before it.
 NEEDS = {
     "cancelled": ["list price changed", "discount changed", "for new only", *SETS],
     "taken back": [*CATALOGUE, *SETS],
@@ -145,7 +145,7 @@ NEEDS = {
 
 
 class Telling:
-    """The oracle, and what an event means to it.
+    """The oracle, and the facts that an event means to it.
 
     `only_built` leaves out what the product is known not to do yet.
     """
@@ -175,7 +175,7 @@ class Telling:
         return self.oracle.record(self.now, fact)
 
     def allows(self, event: Event) -> bool:
-        """Whether it can happen: it has what it is about, and nothing would refuse it."""
+        """Whether an event can happen: its subjects exist, and nothing would refuse it."""
         self.now = instant(event.minute) + self.tick
         return self._can_happen(event.kind, event.about, event) and not (
             self.only_built and any(wants(self, event) for wants in NOT_BUILT.values())

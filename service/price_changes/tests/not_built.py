@@ -1,7 +1,7 @@
-"""Rules of time that are not built yet: what histories leave out until they are.
+"""Rules of time that are not built yet, which histories leave out until they are.
 
-Each has a test that fails by its shortest history (`test_oracle.TestNotBuilt`). Who builds a rule
-takes it out here.
+Each has a test that fails by its shortest history (`test_oracle.TestNotBuilt`). If you build a
+rule, remove it here.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What the book says at an instant, by the facts alone: a fold of them in plain Python.
+"""The answers of the book at an instant, by the facts alone: a fold of them in plain Python.
 
-It shares no code with the product, and knows no worker: what somebody has decided, and when, is
-all that there is. Nothing is stored but facts, so an answer is the same whoever came when.
+It shares no code with the product, and knows no worker: it has only what somebody has decided, and
+when. Nothing is stored but facts, so an answer is the same whenever workers came.
 
 - A place is (effective instant, number); numbers are drawn as facts are recorded. Ends of locks
   have the number 0, so they come first. BEFORE and AFTER are the two sides of an instant.
-- A question is asked up to a place, and of what was known before a number: so a preview can be
-  asked what it saw.
+- A question is asked up to a place, and by what was known before a number: so it can be asked what
+  a preview saw.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Oracle:
         self.kept: dict[tuple[Any, ...], Any] = {}
 
     def record(self, at: datetime, fact: Fact) -> int:
-        """Its number."""
+        """Record a fact; returns its number."""
         number = len(self.facts) + 1
         recorded = replace(fact, number=number, recorded_at=at)
         self.facts.append(recorded)
@@ -71,7 +71,7 @@ class Oracle:
     # --- The catalogue
 
     def value(self, subject: tuple[str, int], place: Place, known: float = inf) -> Decimal:
-        """What is in force just before a place."""
+        """The value in force just before a place."""
         return self._catalogue(subject, place, known)[0]
 
     def in_force(self, change: int, place: Place) -> bool:
@@ -88,7 +88,7 @@ class Oracle:
         first, *values = [fact for fact in self._known(Value, known) if fact.subject == subject]
         numbers = {fact.number for fact in values}
         undoings = [fact for fact in self._known(Undone, known) if fact.of in numbers]
-        counting = {first.number: first}  # the first one holds from ever on
+        counting = {first.number: first}  # the first one holds since ever
         undone = set()
         events: list[Value | Undone] = [*values, *undoings]
         for event in sorted(events, key=lambda fact: fact.place):
@@ -137,7 +137,7 @@ class Oracle:
     def _periods(
         self, subscription: int, recorded: Place = LATEST, known: float = inf
     ) -> tuple[datetime, datetime | None, list[tuple[datetime, datetime]]]:
-        """Its start, its end, and the gaps before it, by what was recorded before a place."""
+        """A subscription's start, end, and gaps, by what was recorded before a place."""
         opened = self.opened(subscription)
         start, end = opened.started_at, opened.ended_at
         gaps: list[tuple[datetime, datetime]] = []
@@ -162,7 +162,7 @@ class Oracle:
     def ended(
         self, subscription: int, at: datetime, recorded: Place = LATEST, known: float = inf
     ) -> datetime | None:
-        """The end that it has behind it at an instant; None while it is active, or upcoming."""
+        """The end that it has passed at an instant; None while it is active, or upcoming."""
         _, end, gaps = self._periods(subscription, recorded, known)
         of_gap = next((since for since, to in gaps if since <= at < to), None)
         if end is None or end > at:
@@ -209,7 +209,7 @@ class Oracle:
         return told
 
     def _first(self, opened: Opened) -> Standing:
-        """As it came: at another price than the rule's only if it had ended, or has negotiated."""
+        """Its creation: another price than the rule's only if it had ended or negotiated."""
         state, price = opened.state, opened.price
         if state == "follows" and price is not None and opened.ended_at is not None:
             end: Place = (opened.ended_at, BEFORE)
@@ -222,7 +222,7 @@ class Oracle:
         )
 
     def _story(self, opened: Opened, place: Place, known: float) -> list[Fact]:
-        """What may move its price or its state before a place, in the order of places."""
+        """The facts that may move its price or state before a place, in the order of places."""
         own = (Moved, Locked, Follows, Negotiated, Ended)
         return sorted(
             (
@@ -241,7 +241,7 @@ class Oracle:
 
     @staticmethod
     def _end(told: Told, fact: Ended, opened: Opened) -> None:
-        """What it paid until it came, because it had ended, it pays no more when opened again."""
+        """End the price that it was given because it had ended, when it is opened again."""
         opens = fact.ended_at is None or fact.ended_at > fact.recorded_at
         if opens and not told.words and opened.state != told.standing.state:
             told.says(told.standing.follows())
@@ -274,7 +274,7 @@ class Oracle:
                 told.says(replace(now, state="locked", price=price, until=fact.until))
 
     def _keep(self, told: Told, change: Value, opened: Opened, known: float) -> None:
-        """For new subscriptions only: who follows, and was there before, keeps its price."""
+        """Apply a change for new subscriptions only: existing ones that follow keep their price."""
         at = change.effective_at
         if opened.recorded_at >= at and opened.started_at >= at:
             return
@@ -317,7 +317,7 @@ class Oracle:
         return bool(words) and change in (words[-1].by, words[-1].of)
 
     def undone_before(self, change: int, place: Place, known: float = inf) -> bool:
-        """Whether it is, just before a place."""
+        """Whether it is undone just before a place."""
         undone = [
             fact for fact in self._known(Undone, known) if fact.of == change and fact.place < place
         ]
@@ -340,7 +340,7 @@ class Oracle:
 
     @kept_until_a_fact_comes
     def rows(self, change: int, known: float = inf) -> dict[int, Row]:
-        """Its rows at its place, by what was known before a number."""
+        """The rows of a set at its place, by what was known before a number."""
         fact = self.by_number[change]
         assert isinstance(fact, Set)
         found = {}
@@ -357,7 +357,7 @@ class Oracle:
     def _judged(
         self, change: Set, subscription: int, standing: Standing, known: float
     ) -> Row | None:
-        """None for one that the filter leaves out."""
+        """A row, judged by a set; None if the filter leaves it out."""
         price = self._price(standing, change.place, known)
         asked = {
             "subscription": subscription,
@@ -383,11 +383,11 @@ class Oracle:
         becomes, reason = judged(change, standing, price)
         return Row(standing, price, becomes, reason)
 
-    # --- What is asked for
+    # --- Questions
 
     @kept_until_a_fact_comes
     def answer(self, subscription: int, at: datetime, known: float = inf) -> Answer | None:
-        """None where it was not there: not recorded yet and not begun, or deleted."""
+        """The answer for a subscription; None if not recorded yet, not begun, or deleted."""
         opened = self.opened(subscription)
         came = at >= opened.recorded_at or at >= self.start(subscription, known)
         if opened.number >= known or not came or self.deleted(subscription, (at, AFTER), known):
@@ -406,11 +406,11 @@ class Oracle:
         )
 
     def paying(self, at: datetime, known: float = inf) -> dict[int, Answer]:
-        """Who pays, and what."""
+        """The subscriptions that pay, and what."""
         return {pk: answer for pk, answer in self.all(at, known).items() if answer.active}
 
     def all(self, at: datetime, known: float = inf) -> dict[int, Answer]:
-        """Who is there, paying or not."""
+        """All subscriptions that exist, paying or not."""
         answers = ((pk, self.answer(pk, at, known)) for pk in self.subscriptions)
         return {pk: answer for pk, answer in answers if answer is not None}
 

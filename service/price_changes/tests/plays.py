@@ -1,6 +1,6 @@
-"""A history that is played against the product, and what its answers differ by from the facts.
+"""Plays a history against the product, and compares its answers with those of the facts.
 
-Workers come as the schedule says. Whenever they come, the answers are to be those of the oracle:
+Workers come as the schedule says. Whenever they come, the answers must be those of the oracle:
 at each instant at which something happens, just before it and just after it. The one exception is
 a set that has not been listed yet: its rows wait for it.
 """
@@ -40,7 +40,7 @@ class Play(Asking):
         self.schedule = SCHEDULES[schedule](history.seed)
 
     def differences(self) -> list[Difference]:
-        """Plays it, and takes all back."""
+        """Play it, and take all back; the differences."""
         with transaction.atomic(), patch.object(chunks, "CHUNK", self.schedule.chunk):
             try:
                 self._play()
@@ -104,7 +104,7 @@ class Play(Asking):
             reason = getattr(error, "code", "") or type(error).__name__
             self._differs("writes", event.kind, event, f"refused: {reason}: {error}", "allowed")
             return False
-        self.telling.allows(event)  # brings its clock on
+        self.telling.allows(event)  # advances its clock
         self.telling.tell(event)
         return True
 
@@ -136,7 +136,7 @@ class Play(Asking):
                     f"UPDATE {model._meta.db_table} SET {field} = %s WHERE id = %s", [value, pk]
                 )
         else:
-            # Who edits has read what is in force; a copy that is late is nobody's old value.
+            # The editor has read the value in force; a late copy is nobody's old value.
             thing = model.objects.in_force().get(pk=pk)
             setattr(thing, field, value)
             if by == "save":
@@ -175,7 +175,7 @@ class Play(Asking):
         change = preview(definition.plan(values, "ann").pk)
         when_moved = about["when_moved"]
         if event.kind not in SETS and when_moved == "hold":
-            when_moved = None  # what it is unless somebody says otherwise
+            when_moved = None  # the default
         lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved)
         self.changes[event.number] = change.pk
 

@@ -1,4 +1,4 @@
-"""When workers come."""
+"""Schedules: when workers come."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.repricing.planning import plan_due
 
 
 class AtOnce:
-    """At each instant, and after each write."""
+    """Workers come at each instant, and after each write."""
 
     chunk = 4_000
 
@@ -29,7 +29,7 @@ class AtOnce:
 
 
 def list_sets() -> None:
-    """All that a set needs of workers, copies of what came before it too: its rows wait."""
+    """Do all that a set needs of workers, with the copies before it: its rows wait."""
     sets = PriceChange.objects.filter(Q(kind="set") | Q(kind="revert"), status="scheduled")
     due = sets.filter(effective_at__lte=book_clock()).order_by("effective_at")
     while (at := due.values_list("effective_at", flat=True).first()) and not starting.start_due():
@@ -38,7 +38,7 @@ def list_sets() -> None:
 
 
 class Never:
-    """Not before the end."""
+    """Workers do not come before the end."""
 
     chunk = 4_000
 
@@ -50,7 +50,7 @@ class Never:
 
 
 class Late(Never):
-    """Now and then, between the instants."""
+    """Workers come now and then, between the instants."""
 
     def __init__(self, seed: object) -> None:
         self.random = Random(f"late {seed}")
@@ -62,7 +62,7 @@ class Late(Never):
 
 
 class Piecemeal(Late):
-    """One step of the work here and there, and none in the order that a drain has."""
+    """Workers do a step here and there, in another order than a drain."""
 
     chunk = 1
 
@@ -85,7 +85,7 @@ class Piecemeal(Late):
 
 
 class Beginning(Never):
-    """What is due is begun at its instant, and no copy is written but what a set needs."""
+    """Workers begin changes at their instants, and write only the copies that a set needs."""
 
     def at_an_instant(self) -> None:
         starting.start_due()

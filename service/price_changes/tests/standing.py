@@ -1,4 +1,4 @@
-"""How one subscription stands, and what moves it: as `oracle` tells its story."""
+"""The standing of one subscription, and what moves it, for `oracle`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def of_any_client(self) -> Standing:
-        """Who takes over a subscription takes over its price, and what is decided of it."""
+        """Without its client: a new client takes over the price and all decisions about it."""
         return replace(self.standing, client=0)
 
     @property
@@ -64,9 +64,9 @@ class Row:
 
 @dataclass
 class Word:
-    """Who had the last word on a price: `by` a change, or nobody's; `of` is whose word that is.
+    """The last word on a price: `by` a change, or none; `of` is the change whose word it is.
 
-    What takes a change back gives the word to whoever had it before that change.
+    A revert gives the word back to the one that had it before the reverted change.
     """
 
     by: int | None
@@ -76,7 +76,7 @@ class Word:
 
 @dataclass
 class Told:
-    """A subscription while its story is told."""
+    """A subscription while its facts are applied one by one."""
 
     standing: Standing
     words: list[Word] = field(default_factory=list)
@@ -86,13 +86,13 @@ class Told:
         self.standing = standing
 
     def pass_to(self, place: Place) -> None:
-        """Locks that have ended before a place end at their instant."""
+        """End locks that end before a place, at their instant."""
         until = self.standing.until
         if until is not None and (until, 0) < place:
             self.says(self.standing.follows())
 
     def take_back(self, change: int, by: int, at: datetime) -> None:
-        """Restore what stood before `change`, if that has the last word."""
+        """Restore the standing before `change`, if that has the last word."""
         if not self.words or change not in (self.words[-1].by, self.words[-1].of):
             return
         found = next(n for n, word in enumerate(self.words) if word.by == change)
@@ -106,7 +106,7 @@ class Told:
 
 
 def judged(change: Set, standing: Standing, price: Decimal) -> tuple[Standing | None, str]:
-    """What a set makes of a row that has not ended; None and the reason, where it stays."""
+    """The result of a set for a row that has not ended; None and the reason if it stays."""
     follows, locked = standing.state == "follows", standing.state == "locked"
     if change.adjustment == "lock":
         if locked and standing.until == change.locked_until:

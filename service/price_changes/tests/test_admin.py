@@ -40,7 +40,7 @@ def url(page: str, *args: object) -> str:
 
 
 def logged_in(name: str, *permissions: str) -> Browser:
-    """Somebody with all permissions, or with these."""
+    """A logged-in person with all permissions, or with these."""
     user, _ = User.objects.get_or_create(username=name, is_staff=True, is_superuser=not permissions)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     browser = Browser()
@@ -388,7 +388,7 @@ class TestRows:
 
     @pytest.mark.parametrize("kind", ["list_price", "set"])
     def test_a_page_is_found_along_the_ids(self, empty_files, ann, kind):
-        """Where there are many; of few the planner may as well put all in order."""
+        """If there are many; for a few the planner may as well sort all."""
         a_book(20_000, services=1, plans=2)
         change = of_list_price() if kind == "list_price" else of_set()
         with CaptureQueriesContext(connection) as queries:
@@ -663,7 +663,7 @@ class TestTwoClicks:
         if state == "applied":
             applied(change)
         given = {"fingerprint": change.fingerprint, "when_moved": "hold"}
-        # Each in a browser of its own: messages are kept in a cookie.
+        # Each in its own browser: messages are stored in a cookie.
         clicks = [
             partial(logged_in("ann").post, url(verb, change.pk), given, follow=True)
             for _ in range(2)

@@ -1,4 +1,4 @@
-"""The API of price changes: from the plan to the outcome, and what it refuses."""
+"""The API of price changes: from the plan to the outcome, and its refusals."""
 
 import json
 from datetime import timedelta
@@ -261,7 +261,7 @@ class TestRows:
         assert not any(row["moved"] or row["reason"] for row in waits)
         chunks.take_chunk("price", set())
 
-        # 4 queries: * the change * its list * what it moved * what it skipped, which is nobody yet
+        # 4 queries: * the change * its list * rows that it moved * rows that it skipped, none yet
         with django_assert_num_queries(4):
             a_reader().get(f"{URL}{change['id']}/rows/")
         begun = self.all_of(erp, change)
@@ -424,7 +424,7 @@ class TestASubscription:
         assert f"price change {change['id']} “2027”, decided by boss" in explained["text"]
 
 
-# To be gone on with the operand and a brace.
+# To be continued with the operand and a brace.
 A_SET = '{"kind": "set", "filter": {}, "adjustment": "add", "operand": '
 
 HOSTILE = {

@@ -1,4 +1,4 @@
-"""What will be paid, by what is scheduled, locked and ending: `as_of` of an instant to come."""
+"""`as_of` an instant to come: what will be paid, by what is scheduled, locked and ending."""
 
 import io
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""A chunk of a set's list judges its rows without a lock: what somebody writes meanwhile counts."""
+"""A chunk of a set's list judges its rows without a lock, and respects writes meanwhile."""
 
 import re
 from decimal import Decimal
@@ -121,7 +121,7 @@ class TestSmallStepsOfASet:
 
 
 class TestTheStatementOfAChunk:
-    """The planner takes what a CTE returns for a row or two, and may compare each with each."""
+    """The planner expects a row or two from a CTE, and may compare each row with each."""
 
     ROWS = 500
 

@@ -1,4 +1,4 @@
-"""`manage price_change`: what people type and read, and what programs do."""
+"""`manage price_change`, as people and programs use it."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def pk_of(company_name):
 
 
 def price_change(*words, author="ann"):
-    """What it prints."""
+    """Run the command; returns what it prints."""
     out, err = io.StringIO(), io.StringIO()
     by = ("--author", author) if words[0] in WRITING else ()
     call_command("price_change", *words, *by, stdout=out, stderr=err)
@@ -228,7 +228,7 @@ class TestPlan:
             (("--service", "Phone", "--plan", "full 0", "--to", "1"), "Give --service or --plan"),
             (("--add", "1"), "Which subscriptions?"),
             (("--all", "--service", "Phone", "--add", "1"), "contradict"),
-            (("--all",), "What shall happen to the set?"),
+            (("--all",), "How should the set change?"),
             (("--all", "--add", "1", "--to", "2"), "a set takes --amount"),
             (("--all", "--add", "1", "--new-only"), "a set takes --lock"),
             (("--filter", "client", "--add", "1"), "is not NAME=VALUE"),
@@ -354,7 +354,7 @@ class TestShow:
     def test_of_a_row_that_another_one_holds_names_it(self, phone):
         earlier = applied("--all", "--amount", "5")
         later = applied("--filter", f"subscription={pk_of('Beta')}", "--amount", "7")
-        # As changes of sets have left it that were listed while others were moving the rows.
+        # As left by changes of sets that were listed while others were moving the rows.
         Skip.objects.create(
             repricing=Repricing.objects.get(change_id=earlier),
             reason=Skip.Reason.SUPERSEDED,
@@ -533,7 +533,7 @@ class TestRevert:
 
 @pytest.mark.django_db(transaction=True)
 class TestProcess:
-    """What only a process of its own shows: exit status, signals, pipes; and workers beside it."""
+    """Behaviour that only a separate process shows: exit status, signals, pipes, and workers."""
 
     def test_wait_and_watch_are_right_beside_workers(self, start_workers):
         a_book(subscriptions=2000, services=1, plans=1)
@@ -568,7 +568,7 @@ class TestProcess:
             assert run.wait(60) == 128 + signal.SIGPIPE
 
     def test_interrupted_leaves_it_scheduled_and_says_so(self, request):
-        # As at a terminal: a shell has what it runs in the background ignore Ctrl-C.
+        # As at a terminal: programs in the background of a shell ignore Ctrl-C.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
         a_subscription(service=a_service(20, name="Phone"))
@@ -627,7 +627,7 @@ class TestGuide:
     """The transcript of docs/price-changes.md."""
 
     def commands(self):
-        """What was typed, and what the output says to type next."""
+        """The commands that were typed, and those that the output says to type next."""
         typed = r"^    (?:\$ |  next: )?\./pricebook manage (price_.+)$"
         for line in re.findall(typed, GUIDE.read_text(encoding="utf-8"), re.MULTILINE):
             yield shlex.split(line)

@@ -1,4 +1,4 @@
-"""The migration to facts: what it finds in a book says the same as what the book wrote itself."""
+"""The migration to facts: the values that it makes of a book equal those that the book wrote."""
 
 from importlib import import_module
 

@@ -15,7 +15,7 @@ BRACES = "{} {0} {{x}} } %s"
 
 
 class TestFilterOfASet:
-    """It fills a hole of the statement, and is read for no holes of its own."""
+    """It fills a placeholder of the statement, and is not searched for placeholders itself."""
 
     @pytest.mark.parametrize("name", ["comment", "comment_prefix"])
     def test_may_have_braces_in_a_value(self, name):
@@ -30,7 +30,7 @@ class TestFilterOfASet:
         assert not Subscription.objects.filter(price=7).exists()
 
     def test_may_have_braces_in_its_sql(self, monkeypatch):
-        """As an array has, or a regular expression; no filter writes one today."""
+        """As in an array, or a regular expression; no filter writes one today."""
         meant = a_subscription(comment="a" * 3)
         a_subscription(comment="{3}")
         braces = Q(RawSQL("comment ~ '^a{3}$'", (), output_field=BooleanField()))

@@ -1,6 +1,6 @@
-"""For new subscriptions only, from the instant on: who was there keeps its price, with no worker.
+"""Changes for new subscriptions only keep existing prices from the instant on, with no worker.
 
-The copies are poisoned, and reads write nothing: what is shown is evaluated.
+The copies are poisoned, and reads write nothing, so all that is shown is evaluated.
 """
 
 from decimal import Decimal
@@ -28,7 +28,7 @@ MICROSECOND = SECOND / 1_000_000
 
 
 class Kept:
-    """A list price of 150 for new ones only that has come into force; and no worker."""
+    """A list price of 150 for new subscriptions only that is in force, with no worker."""
 
     def __init__(self, **values) -> None:
         self.client, self.phone, self.plan = a_client(), a_service(100), a_plan(20)
@@ -275,7 +275,7 @@ class TestWorkers:
         assert kept.written(kept.new) == (120, "follows")
 
     def test_keep_whom_an_earlier_change_moves_late(self):
-        """Its copy has an entry that was written after the start of the one that keeps."""
+        """Its copy has an entry that was written after the start of the keeping change."""
         plan, phone = a_plan(20), a_service(100)
         row = a_subscription(service=phone, plan=plan)
         scheduled(clock(), kind="discount", plan=plan.pk, new_value="30")

@@ -2,7 +2,7 @@
 
 The attack is played in full: somebody who may set price states, and nothing else, looks for prices
 that leave the digest of the rows as it is. The digest is an XOR, so that is a system of 64 linear
-equations over GF(2); two candidate prices for each of a hundred rows solve it. What he needs is
+equations over GF(2); two candidate prices for each of a hundred rows solve it. The attacker needs
 the hash of a row, and so the seed.
 """
 
@@ -36,7 +36,7 @@ from services.tests.factories import a_book
 
 pytestmark = pytest.mark.django_db
 
-# What anybody can compute who knows a row and the seed, on a PostgreSQL of his own.
+# Anybody who knows a row and the seed can compute this on another PostgreSQL.
 ROW_HASH = (
     "hash_record_extended(ROW(id, service_id, plan_id, price, price_state, locked_until,"
     " new_price, new_state, new_until, reason), {seed})"
@@ -55,7 +55,7 @@ class ThirdPerson:
             price_state.negotiate(pk, price, "deal", "third person")
 
     def prices(self):
-        """A price for each of his rows, which together leave the digest as it is."""
+        """A price for each row of the attacker; together they leave the digest as it is."""
         dice = Random(8)
         low = {pk: Decimal(dice.randint(100, 299)) / 100 for pk in self.ids}
         high = {pk: Decimal(dice.randint(300, 499)) / 100 for pk in self.ids}
@@ -65,7 +65,7 @@ class ThirdPerson:
         return {pk: (high if n in take_high else low)[pk] for n, pk in enumerate(self.ids)}
 
     def hashes(self, prices=None):
-        """Of the rows as they are, or as they would be at these prices; nothing stays."""
+        """The hashes of the rows now, or at these prices; nothing is kept."""
         sql, params = rows_sql(self.change)
         row_hash = ROW_HASH.format(seed=self.seed)
         with transaction.atomic():
@@ -115,7 +115,7 @@ def ten_per_cent_more(**more):
 
 
 def coming():
-    """The same, approved under hold for an instant that is still to come."""
+    """The same change, approved under hold for an instant that is still to come."""
     return approved(ten_per_cent_more(effective_at=clock() + 3600 * SECOND), "hold")
 
 
@@ -264,10 +264,10 @@ class TestTheSeed:
 
 
 class TestFromBeforeThereWereSeeds:
-    """What was previewed by an earlier release: no seed, and no totals in the fingerprint."""
+    """A preview by an earlier release: no seed, and no totals in the fingerprint."""
 
     def previewed_then(self, change):
-        """With the fingerprint that it had then."""
+        """A change with the fingerprint that it had then."""
         sql, params = rows_sql(change)
         row_hash = ROW_HASH.format(seed=0)
         [(digest, rows, moves)] = fetch(

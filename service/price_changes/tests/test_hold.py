@@ -1,6 +1,6 @@
-"""A change of the catalogue under hold: held at its instant where its approver saw another value.
+"""A change of the catalogue under hold is held at its instant if its approver saw another value.
 
-And what one that is scheduled says while others come before it (T9).
+Also what a scheduled change says while others come before it (T9).
 """
 
 import io
@@ -66,7 +66,7 @@ def book() -> Book:
 
 @pytest.fixture
 def held(book) -> PriceChange:
-    """20 → 24, while somebody has edited the list price to 22; its instant comes; no worker."""
+    """A change 20 → 24 whose instant has come, with no worker; somebody has edited 20 to 22."""
     change = book.rises_to("24", clock() + HOUR)
     Service.objects.filter(pk=book.phone.pk).update(full_price=22)
     drained()
@@ -184,7 +184,7 @@ class TestHeld:
         assert told(change)["status"] == "held"
 
     def test_is_judged_without_end_in_sight_of_many_that_are_held(self, book):
-        """Each once, and not each time that a later one is asked for."""
+        """Each is judged once, and not each time that a later one is."""
         changes = [book.rises_to(str(30 + n), clock() + HOUR + n * SECOND) for n in range(25)]
         Service.objects.filter(pk=book.phone.pk).update(full_price=22)
         move_instant(changes[-1], clock() + 2 * HOUR)

@@ -1,6 +1,6 @@
 """The instant decides, though no worker is alive: every read of a price, from the instant on.
 
-The copies are poisoned: wherever a price of 7777.77 is seen, somebody has shown a copy.
+The copies are poisoned: wherever a price of 7777.77 appears, a copy was shown.
 """
 
 import io
@@ -42,7 +42,7 @@ SEEN = ("7777.77", "7,777.77", "7 777,77", "7777,77")
 
 
 def poisoned(*subscriptions: Subscription, service: Service) -> None:
-    """Copies that nobody who reads may show; written as a worker writes them."""
+    """Poison the copies, which no reader may show; written as a worker writes them."""
     with ledger_origin(kept=True):
         Subscription.objects.filter(pk__in=[each.pk for each in subscriptions]).update(price=POISON)
     with connection.cursor() as cursor:
@@ -53,7 +53,7 @@ def poisoned(*subscriptions: Subscription, service: Service) -> None:
 
 
 class Due:
-    """A list price of 150 that has come into force, a lock that has ended; and no worker."""
+    """A list price of 150 in force and a lock that has ended, with no worker."""
 
     def __init__(self) -> None:
         self.client = a_client("Ant Ltd")
@@ -78,7 +78,7 @@ class Due:
         self.change = scheduled(self.at, kind="list_price", service=self.phone.pk, new_value="150")
         poisoned(self.follower, self.released, service=self.phone)
 
-    # What each pays from then on; the one that has ended pays no more.
+    # The price of each from then on; the ended one pays no more.
     prices = ("120.00", "80.00", "120.00", "7.00")
     paid = Decimal("327.00")
     total = paid + 80
@@ -95,7 +95,7 @@ def due() -> Due:
 
 @pytest.fixture
 def read_only(due):
-    """Reads write nothing: what would is refused."""
+    """Reads write nothing: a write is refused."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL transaction_read_only = on")
@@ -286,7 +286,7 @@ class TestTheLedger:
         discount = {"kind": "discount", "plan": plan.pk, "effective_at": at}
         moves = approved(planned(new_value="0.20", **list_price))
         approved(planned(new_value="2", **discount))  # 0.196 is 0.20
-        approved(planned(new_value="0.20", **list_price), "current")  # what it is already
+        approved(planned(new_value="0.20", **list_price), "current")  # the present value
         withdrawn = approved(planned(new_value="30", **discount))
         lifecycle.cancel(withdrawn.pk, "carl")
         moved_clock.to(at + 3600 * SECOND)
@@ -317,7 +317,7 @@ class TestTheLedger:
 
 
 class TestWriters:
-    """Whoever writes goes by what is in force too."""
+    """Writers use what is in force too."""
 
     def test_price_who_comes_by_it(self, due):
         late = a_subscription(due.client, due.phone, due.plan)

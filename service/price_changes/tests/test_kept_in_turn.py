@@ -1,6 +1,6 @@
-"""Whom a change for new subscriptions only keeps, while steps of others come before its own.
+"""The rows that a change for new subscriptions only keeps, if other steps come before its own.
 
-And prices that are written to them by whoever sees only what is stored.
+Also prices that are written to them by writers who see only what is stored.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_who_came_behind_an_edit_is_kept_though_its_worker_comes_first(moved_clock, ends):
-    """The step of the edit takes its rows through what has come since, but for whom others keep."""
+    """The step of the edit applies later changes to its rows, but not to those that others keep."""
     phone = a_service(100)
     a_subscription(service=phone)
     Service.objects.update(full_price=90)
@@ -68,7 +68,7 @@ def test_who_follows_behind_it_is_not_moved_by_what_came_before_it():
 @pytest.mark.parametrize("swept", [True, False])
 @pytest.mark.parametrize("locked", [True, False])
 def test_a_price_that_is_written_to_whom_it_keeps_stands_upon_its_lock(moved_clock, locked, swept):
-    """By whoever sees what is stored: the lock of before, which has ended, or that it follows."""
+    """The writer sees what is stored: the earlier lock, which has ended, or that it follows."""
     row = a_subscription(service=a_service(100))
     ends = clock() + SECOND
     if locked:
@@ -107,7 +107,7 @@ def test_a_price_that_is_written_to_whom_its_revert_lets_follow_is_the_rule_s(sw
 
 
 def test_who_came_behind_one_is_kept_by_the_next_one(moved_clock):
-    """The step of the first finds who came behind it, and nobody has begun the second."""
+    """The step of the first finds the row that came after it; the second is not begun."""
     phone, plan = a_service(100), a_plan(0)
     a_subscription(service=phone, plan=plan)
     first = scheduled(clock(), kind="discount", plan=plan.pk, new_value=10, for_new_only=True)
@@ -138,7 +138,7 @@ WRITES = {
 @pytest.mark.parametrize("what", WRITES)
 @pytest.mark.parametrize("waits", [True, False])
 def test_who_is_written_while_it_is_approved_is_kept(monkeypatch, what, waits):
-    """The write begins before it, and waits for it: so it stands behind it, as a later one does."""
+    """The write begins before it, and waits for it, so it comes after it, like a later one."""
     row = a_subscription(service=a_service(100))
     change = planned(kind="list_price", service=row.service_id, new_value="150", for_new_only=True)
     pause = Pause(monkeypatch, lifecycle, "_decide")
@@ -167,7 +167,7 @@ def test_who_is_written_while_it_is_approved_is_kept(monkeypatch, what, waits):
 def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_word(
     moved_clock, back
 ):
-    """By the order of writing too: the book check reads a row's last entry by its number."""
+    """In the order of writing too: the book check reads a row's last entry by its number."""
     row = a_subscription(service=a_service(100))
     ends = clock() + 600 * SECOND
     price_state.lock(row.pk, ends, "as agreed", "ann")
@@ -193,7 +193,7 @@ def test_a_lock_that_ended_before_it_was_kept_and_given_back_ends_with_the_last_
 
 
 def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
-    """So that one is explained since the change that moved it, whenever its lock is released."""
+    """So its explanation starts at the change that moved it, whenever its lock is released."""
     row = a_subscription(service=a_service(100))
     ends = clock() + 600 * SECOND
     price_state.lock(row.pk, ends, "as agreed", "ann")
@@ -217,7 +217,7 @@ def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
 
 @pytest.mark.parametrize("frees", [price_state.release, price_state.follow])
 def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, frees):
-    """A change that moves followers comes behind both, and its worker before theirs."""
+    """A change that moves followers comes after both, and its worker before theirs."""
     phone, plan = a_service(100), a_plan(10)
     row = a_subscription(service=phone, plan=plan)
     for_new = {"kind": "list_price", "service": phone.pk, "for_new_only": True}
@@ -274,7 +274,7 @@ def test_who_was_let_go_before_the_end_of_his_lock_follows_since_then(moved_cloc
 
 @pytest.mark.parametrize("swept", [0, 1, 2])
 def test_who_is_kept_once_more_is_not_moved_by_what_comes_behind(moved_clock, swept):
-    """By the revert of a revert, whose worker comes as late as that of a discount behind it."""
+    """By the revert of a revert, whose worker comes as late as that of a later discount."""
     phone, plan = a_service(100), a_plan(20)
     row = a_subscription(service=phone, plan=plan)
     begin = clock() + 600 * SECOND

@@ -56,7 +56,7 @@ def test_nothing_is_lost_or_done_twice_whatever_is_killed(outcomes):
         "Valkey",
         "web",
     }
-    # Where the scheduler let nobody come to the point in time, the kill was one at random.
+    # If the scheduler let no process come to the point in time, the kill was a random one.
     assert sum(outcome["hit"] for outcome in played) >= ROUNDS / 2
 
 
@@ -68,11 +68,11 @@ def test_a_fault_that_was_sown_is_seen(outcomes, fault):
 
 @pytest.mark.django_db
 class TestDoubleEntries:
-    """Who judges the rounds takes an entry for double only where nobody had to say it again."""
+    """The judge takes an entry for double only if it did not have to be repeated."""
 
     @pytest.fixture
     def subscription(self):
-        """A change has come late: what a later instant said is said again behind its entry."""
+        """A change has come late: the entry of a later instant is repeated after its own."""
         subscription = a_subscription(service=a_service(full_price=100), plan=a_plan(0))
         start = clock()
         prices = {"kind": "list_price", "service": subscription.service_id}

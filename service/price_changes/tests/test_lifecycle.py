@@ -247,7 +247,7 @@ def test_of_two_that_overlap_the_later_instant_decides(book):
     lifecycle.pause(early.pk, "ann")
     before = prices(book)
     late = applied(planned(kind="set", adjustment="amount", operand=7), "current")
-    assert late.status == "scheduled"  # it stands upon the rows of the one that is paused
+    assert late.status == "scheduled"  # it depends on the rows of the paused one
     assert prices(book) == before
     lifecycle.resume(early.pk, "ann")
     repricing.reprice()

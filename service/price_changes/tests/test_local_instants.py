@@ -1,4 +1,4 @@
-"""What was said is kept beside the instant, and told where rules of time zones make it another."""
+"""The given local time is stored, and the change flagged if zone rules give another instant."""
 
 import io
 import json
@@ -26,8 +26,8 @@ from services.tests.factories import a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
 
-# A winter's midnight of some year to come: Vancouver is 8 hours behind by the rules with winter
-# time, and 7 by those without, which tzdata has since 2026b.
+# A midnight in a winter to come: Vancouver is 8 hours behind by the rules with winter time, and 7
+# by those without, which tzdata has since 2026b.
 LOCAL = f"{datetime.now(UTC).year + 2}-01-15T00:00"
 ZONE = "America/Vancouver"
 RULES = Path(tzdata.__file__).parent / "zoneinfo"
@@ -35,7 +35,7 @@ RULES = Path(tzdata.__file__).parent / "zoneinfo"
 
 @pytest.fixture
 def rules(tmp_path):
-    """Other rules for Vancouver: those of a zone that is that many hours behind, all the year."""
+    """Set other rules for Vancouver: so many hours behind, all the year."""
 
     def use(hours: int | None):
         zone = tmp_path / ZONE
@@ -260,7 +260,7 @@ class TestWhereTheRulesHaveMoved:
         PriceChange.objects.update(effective_zone="America/Atlantis")
         moved.refresh_from_db()
         assert other_instant(moved) == OtherInstant(None)
-        assert "is there no more, or twice" in zone_rules_differ(moved)
+        assert "does not exist any more, or exists twice" in zone_rules_differ(moved)
 
     def test_an_instant_without_a_local_time_is_never_flagged(self, rules, phone):
         change = planned(kind="list_price", service=phone.pk, new_value="22", effective_at=utc(8))

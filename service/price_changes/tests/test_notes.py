@@ -1,4 +1,4 @@
-"""What a change says of why it is held, or has moved nothing: in our words."""
+"""The notes of a change that is held, or has moved nothing, are in our words."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ def test_of_two_plans_with_one_discount_the_second_is_held_in_words_of_ours():
 
 
 def ahead(phone, when_moved):
-    """Approved for an instant that the tests let pass when they have written."""
+    """A change, approved for an instant that the tests let pass when they have written."""
     values = {"filter": {"service": phone.pk}, "adjustment": "add", "operand": "5"}
     return approved(planned(kind="set", **values, effective_at=clock() + HOUR), when_moved)
 

@@ -1,4 +1,4 @@
-"""The instant decides, and nobody's sleep: whoever comes when, all readers say what the facts say.
+"""The instant decides: whenever workers come, all readers give the answers of the facts.
 
 A history is drawn, and played against the product under each schedule of its workers. The answers
 are compared with those of a fold of the facts in plain Python (`oracle`), which knows no worker. A
@@ -29,7 +29,7 @@ from services import catalogue_values
 from services.ledger import point_in_time
 from services.models import CatalogueValue
 
-# In the suite always the same few; HISTORIES asks for others, and so many.
+# In the suite always the same few; HISTORIES asks for that many others.
 ASKED = os.environ.get("HISTORIES")
 SEED = os.environ.get("SEED") or (os.urandom(4).hex() if ASKED else "always")
 HISTORIES = int(ASKED or 4)
@@ -45,7 +45,7 @@ def the_histories():
 
 
 def the_plays():
-    """What is green: histories and the schedules of their plays."""
+    """The histories that pass, with the schedules of their plays."""
     for events in by_hand.BUILT:
         yield by_hand.a_history_of(*events), "never"
     for history in the_histories():
@@ -83,7 +83,7 @@ class Facts(Oracle):
         return self.says(recorded, of.Undone(of=change))
 
     def paid(self, *minutes):
-        """What is paid then; None where nothing is."""
+        """The price that is paid then; None if nothing is."""
         answers = [self.answer(1, minute(number)) for number in minutes]
         return [float(each.price) if each and each.active else None for each in answers]
 
@@ -98,7 +98,7 @@ SERVICE, PLAN = ("service", 1), ("plan", 1)
 
 
 class TestOracle:
-    """The rules of time, a case each."""
+    """The rules of time, each by a case."""
 
     def test_an_interval_has_its_beginning_and_not_its_end(self):
         facts = Facts(ended_at=minute(9))
@@ -255,7 +255,7 @@ def test_whoever_comes_when_the_answers_are_those_of_the_facts(timeline):
 
 
 def the_shortest(book, timeline, history, schedule):
-    """The history without what does not matter, and how the answers differ."""
+    """The history without events that do not matter, and how the answers differ."""
 
     def differences(shorter):
         return Play(book, timeline, shorter, schedule, every=True).differences()
@@ -271,7 +271,7 @@ def the_shortest(book, timeline, history, schedule):
 
 
 class TestNotBuilt:
-    """The shortest history of each rule that is not built: who builds it takes it out here."""
+    """The shortest history of each rule that is not built; remove it when it is."""
 
     @pytest.mark.xfail(strict=True, raises=AssertionError, reason="not built")
     @pytest.mark.parametrize(("why", "events"), by_hand.NOT_BUILT)
@@ -341,7 +341,7 @@ MUTANTS = [
 
 
 class TestMutants:
-    """What is green goes red when the product decides by anything else."""
+    """Histories that pass fail when the product decides by anything else."""
 
     @pytest.mark.parametrize("mutant", MUTANTS)
     def test_a_mutant_is_found(self, timeline, monkeypatch, mutant):

@@ -1,4 +1,4 @@
-"""What a change says of its rows is what the ledger says of them, whenever workers came (I7)."""
+"""The outcome of a change agrees with the ledger, whenever workers came (I7)."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -74,7 +74,7 @@ class Scene:
 
 
 def said(change: PriceChange) -> tuple[int, dict[str, int]]:
-    """Moved, and skipped by the reason; which the ledger and the rows bear out."""
+    """Moved, and skipped by the reason, after comparing them with the ledger and the rows."""
     outcome = outcomes.outcome(change)
     change.refresh_from_db()
     moved = set(
@@ -130,7 +130,7 @@ class TestWheneverWorkersCome:
         assert set(entries.values_list("change_id", "price")) == {(winner.pk, 22.5)}
 
     def test_of_one_instant_nobody_copies_the_first_before_the_other_has_begun(self, scene):
-        """Whose start gave way to a lock, say: the price in force is the other one's already."""
+        """Its start gave way to a lock, say: the price in force is already that of the other."""
         loser, winner = scene.list_price(22, 1), scene.list_price(25, 1)
         held_up = PriceChange.objects.filter(pk=winner.pk)
         held_up.update(status="held")
@@ -167,7 +167,7 @@ class TestWheneverWorkersCome:
 
     @pytest.mark.parametrize("of", ["a list price", "a list price and a discount"])
     def test_who_has_ended_since_was_moved_by_it(self, scene, of):
-        """The end is put into the past, as a person's is who says: by now."""
+        """The end is put into the past, as by a person who ends it now."""
         rise = scene.list_price(22, 1)
         off = scene.discount(30, 2) if "discount" in of else None
         scene.passes(1)
@@ -244,7 +244,7 @@ class TestWheneverWorkersCome:
         assert said(follow)[0] == 1
 
     def test_a_set_that_is_resumed_after_a_list_price(self, scene):
-        """Who follows again since an instant was moved by all that came since."""
+        """A row that follows again since an instant was moved by all that came since."""
         price_state.negotiate(scene.rows[0].pk, 7, "deal", "dan")
         follow = scene.set(1, adjustment="follow")
         scene.passes(1)
@@ -307,7 +307,7 @@ class TestWheneverWorkersCome:
 # Where workers come at once it is applied, and there is nothing to cancel.
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
 def test_of_one_for_new_ones_that_is_cancelled_is_nothing_beside_another_that_was_late(schedule):
-    """The chunks of the other one, and of what takes it back, write no entries of it."""
+    """The chunks of the other one, and of the change that takes it back, write no entries of it."""
     cancelled_after(Scene(schedule), lambda scene: scene.list_price(30, 1))
 
 
@@ -354,7 +354,7 @@ def cancelled_after(scene, before, then=lambda: None):
 
 
 class TestALateWorker:
-    """It asks the instant of the change who had ended by then, and not its own clock (T1)."""
+    """It judges by the change's instant which rows had ended, and not by its own clock (T1)."""
 
     @pytest.mark.parametrize("of", ["list price", "discount", "frozen", "current", "hold"])
     def test_moves_who_ended_since(self, of, moved_clock):

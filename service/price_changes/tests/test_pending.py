@@ -1,4 +1,4 @@
-"""What is scheduled for a subscription, and which subscriptions something is scheduled for."""
+"""The changes that are scheduled for a subscription, and the subscriptions of a change."""
 
 import json
 from datetime import timedelta
@@ -67,7 +67,7 @@ def every_kind(book):
 
 
 def expected_of(changes):
-    """Of each subscription the changes that would move it, as the list old → new has them."""
+    """For each subscription the changes that would move it, by the list old → new."""
     moves = {change.pk: {row["subscription"] for row in listed(change, 0, 1000, "moves")}
              for change in changes}  # fmt: skip
     assert all(moves.values()), moves
@@ -150,7 +150,7 @@ class TestFilter:
 
     def test_costs_two_queries_more(self):
         every_kind(a_book(60, services=3, plans=2))
-        # 3 queries: * what is scheduled * at which instants rows stand otherwise * the page
+        # 3 queries: * scheduled changes * instants at which rows stand otherwise * the page
         for given in ("true", "false"):
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(LIST, {"pending": given})
@@ -233,7 +233,7 @@ class TestServedAtSize:
         assert most_rows(sql, params) < 1000  # of 4,000; a few hundred clients
 
     def test_asks_for_each_row_by_itself(self):
-        """And makes no hash of all that a change moves, which may be the whole book."""
+        """It makes no hash of all rows that a change moves, which may be the whole book."""
         book = a_book(4000, services=4, plans=1)
         approved(planned(kind="set", adjustment="add", operand=1, effective_at=later()))
         for given in ({}, {"service": book.first().service_id}, {"source": book.first().source}):
@@ -271,7 +271,7 @@ class TestPendingOf:
             approved(planned(
                 kind="list_price", service=service.pk, new_value=number, effective_at=at
             ))  # fmt: skip
-            # 3 queries: * what is scheduled and may concern it * at which instants rows stand
+            # 3 queries: * scheduled changes that may concern it * instants at which rows stand
             # otherwise * what these make of its price
             with CaptureQueriesContext(connection) as queries:
                 prices = [price for _, price in pending_of(one.pk)]
@@ -298,7 +298,7 @@ class TestPendingOf:
         idle = a_subscription(service=a_service(5), plan=a_plan(99)).pk
         with CaptureQueriesContext(connection) as queries:
             pending_of(idle)
-        # Of six: * the set of an e-mail * the revert
+        # Two of six: * the set of an e-mail * the revert
         assert queries[2]["sql"].count("change_row") == 2
 
     def test_of_one_that_is_not_there_is_empty(self):

@@ -1,4 +1,4 @@
-"""Starts and ends in the ledger: who follows the feed knows who pays, and price changes don't mind.
+"""Starts and ends in the ledger: the feed tells who pays, and price changes ignore them.
 
 The biller here folds the feed as docs/api.md tells it to, and shares no code with the product.
 """
@@ -36,7 +36,7 @@ DAY = 24 * 3600 * SECOND
 
 
 class Biller:
-    """Who follows `GET /api/ledger/` from the beginning, and bills by nothing else."""
+    """A program that follows `GET /api/ledger/` from the beginning, and bills by nothing else."""
 
     def __init__(self) -> None:
         self.entries: list[dict] = []
@@ -57,7 +57,7 @@ class Biller:
                 return came
 
     def bills(self, at: datetime) -> dict[int, Decimal]:
-        """Who pays at an instant, and what."""
+        """The subscriptions that pay at an instant, and what."""
         told: dict[int, list[dict]] = {}
         for entry in self.entries:
             told.setdefault(entry["subscription_id"], []).append(entry)
@@ -90,7 +90,7 @@ def instant(value: str) -> datetime:
 
 
 def the_book(at: datetime, column: str = "price") -> dict[int, Any]:
-    """What the product says of the same."""
+    """The same by the product."""
     with connection.cursor() as cursor:
         sql, params = ledger.as_of(at)
         cursor.execute(f"SELECT subscription_id, {column} FROM ({sql}) told", params)
@@ -104,7 +104,7 @@ def update(row: Subscription, **values: object) -> None:
 @pytest.mark.django_db(transaction=True)
 class TestWhoBillsByTheFeed:
     def test_knows_every_start_and_end(self):
-        """T5: ended, ending, not begun, created ahead, opened again, deleted, by several doors."""
+        """T5: ended, ending, not begun, created ahead, opened again, deleted, in several ways."""
         phone, now = a_service(20), clock()
         rows = [a_subscription(service=phone, started_at=now - 90 * DAY) for _ in range(9)]
         biller = Biller()
@@ -169,7 +169,7 @@ class TestWhoBillsByTheFeed:
 
 @pytest.mark.django_db(transaction=True)
 class TestWhetherSilenceMeansThatNothingIsNew:
-    """T10: `complete_until` is an instant before all that has not been told."""
+    """T10: `complete_until` is before all that the feed has not shown."""
 
     def test_it_does_up_to_the_question(self):
         a_subscription()
@@ -199,7 +199,7 @@ class TestWhetherSilenceMeansThatNothingIsNew:
         assert biller.complete_until > begun
 
     def test_not_behind_what_was_written_late_of_an_earlier_instant(self):
-        """The worker has come, and what it wrote stands behind a transaction that began later."""
+        """The worker has come, and its entries are after a transaction that began later."""
         phone = a_service(20)
         a_subscription(service=phone)
         biller = Biller()
@@ -211,7 +211,7 @@ class TestWhetherSilenceMeansThatNothingIsNew:
             drained()
             assert biller.reads_on() == []
             assert biller.complete_until <= at
-        # An autovacuum that writes statistics holds up the feed for a moment, as everybody does.
+        # An autovacuum that writes statistics delays the feed for a moment, like any writer.
         until(lambda: any(entry["price"] == 24 for entry in biller.reads_on()))
 
     def test_not_behind_a_change_that_no_worker_has_copied(self):
@@ -238,7 +238,7 @@ class TestWhetherSilenceMeansThatNothingIsNew:
         assert biller.complete_until == at
 
     def test_is_not_said_by_who_may_not_see_who_writes(self, monkeypatch):
-        """As a user of the database reads it who may not read the statistics of others."""
+        """The reader is a database user who may not read the statistics of others."""
         a_subscription()
         seen = "pid, datname, NULL::timestamptz AS backend_start, xact_start, backend_type"
         statistics = f"(SELECT {seen} FROM {{0}})"
@@ -338,7 +338,7 @@ class TestPriceChanges:
         assert told == [(20, None), (24, changes[0].pk), (25, changes[1].pk)]
 
     def test_owe_nothing_of_before_it_came_to_who_was_given_an_earlier_start(self):
-        """The entry of that start is of the pair that it had first, and is no move."""
+        """The entry of that start has the pair that the row had first, and is no move."""
         phone, first, second = a_service(20), a_plan(10), a_plan(50)
         row = a_subscription(service=phone, plan=first)
         at = clock()

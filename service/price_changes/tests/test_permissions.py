@@ -1,4 +1,4 @@
-"""Who may plan, who may approve, who may set price states."""
+"""The permissions to plan, to approve, and to set price states."""
 
 import pytest
 from django.contrib.auth.models import User

@@ -1,20 +1,20 @@
-"""Whoever writes, by whatever path, in whatever order: book, ledger and changes agree.
+"""Book, ledger and changes agree, whoever writes, by whatever path, in whatever order.
 
-A machine draws what people, programs and workers do. Each time the workers have drained:
+A machine draws the actions of people, programs and workers. Each time the workers have drained:
 
 - the book check finds nothing: price = rule, totals = rows, last entries = rows
-- as-of(now) is the state, and as-of of an instant that was looked at before is what was seen then,
-  but for the rows of which an entry recorded since speaks of an earlier instant (a late worker's)
+- as-of(now) is the state, and as-of of an earlier reading's instant is what was read then, but for
+  rows with an entry that was recorded since for an earlier instant (a late worker's)
 - no entry is in force before the subscription's first, or after it was recorded; an entry of a
   set is in force no earlier than those that were recorded before it
 - list price and discount are of the greatest (instant, approval) that is neither cancelled nor
   taken back
-- what a set has moved is what Python makes of the entry before it; what a revert has put back is
-  what stood there before
-- applied + skipped + failed = rows, of every change that has ended, and no list is left over
+- a row that a set has moved is what Python makes of the entry before; a row that a revert has
+  restored is what it was before
+- applied + skipped + failed = rows, for every change that has ended, and no list is left over
 
-One session in one transaction, which is rolled back: what two do at once is in test_races.py. Time
-passes when the machine says so: what is scheduled, and a lock's end, is drawn to the present.
+There is one session in one transaction, which is rolled back: test_races.py has two at once. Time
+passes when the machine says so: scheduled changes and ends of locks are moved to the present.
 """
 
 import io
@@ -53,7 +53,7 @@ any_of = st.integers(0, 1000)  # an index into whatever there is
 
 
 class Book(RuleBasedStateMachine):
-    """What may happen to a small book."""
+    """The machine: all that may happen to a small book."""
 
     @initialize()
     def open(self):
@@ -355,7 +355,7 @@ class Book(RuleBasedStateMachine):
         self.check_the_changes()
         self.seen.append((clock(), self.as_of(clock())))
 
-    # --- What holds then
+    # --- Invariants
 
     def check_the_book(self):
         report = book_check.check()
@@ -369,7 +369,7 @@ class Book(RuleBasedStateMachine):
         columns = ("client_id", "service_id", "plan_id", "price", "price_state", "locked_until")
         state = {pk: tuple(rest) for pk, *rest in paying.values_list("pk", *columns)}
         assert self.as_of(clock()) == state
-        if not Repricing.objects.due().exists():  # what is paused is in force, and not copied
+        if not Repricing.objects.due().exists():  # a paused value is in force, and not copied
             stored = Subscription.objects.active().values_list("pk", *columns)
             assert {pk: tuple(rest) for pk, *rest in stored} == state
         for instant, book in self.seen:
@@ -440,7 +440,7 @@ class Book(RuleBasedStateMachine):
 
     def histories(self):
         found = {}
-        # Those of a start or an end say nothing of a price, and may lie before the first.
+        # Entries of a start or an end say nothing of a price, and may lie before the first.
         for entry in WholeLedger.objects.filter(period_only=False).order_by("pk"):
             found.setdefault(entry.subscription_id, []).append(entry)
         return found
@@ -459,13 +459,13 @@ class Book(RuleBasedStateMachine):
 
     @staticmethod
     def try_to(do):
-        """What is asked for at random may be refused, and then leaves nothing."""
+        """Do something at random; it may be refused, and then leaves nothing."""
         with suppress(ChangeError, PriceStateError), transaction.atomic():
             do()
 
 
 def decided(change, before, entry):
-    """What a change of a set makes of a price, in Python."""
+    """The price that a change of a set makes of a price, in Python."""
     if change.adjustment == "lock":
         return "locked", before.price
     if change.adjustment in ("release", "follow"):
@@ -485,7 +485,7 @@ def decided(change, before, entry):
     return "negotiated", price.quantize(CENT, ROUND_HALF_UP)
 
 
-# In CI always the same examples; PROPERTY_EXAMPLES asks for others, and so many.
+# In CI always the same examples; PROPERTY_EXAMPLES asks for that many others.
 ASKED = os.environ.get("PROPERTY_EXAMPLES")
 PROFILE = settings(
     max_examples=int(ASKED or 8),
@@ -511,7 +511,7 @@ def test_whoever_writes_all_agree():
 
 @pytest.fixture
 def book():
-    """The same book in the hands of a test, which tells it one story."""
+    """The same machine without random choices, for a test that plays one story."""
     book = Book()
     book.open()
     yield book
@@ -528,7 +528,7 @@ def without_the_rule(definition):
 
 
 class TestTheMachineCatches:
-    """Faults that were sown: the shortest story that meets each ends in a difference."""
+    """The shortest story that meets each inserted fault ends in a difference."""
 
     def test_nothing_where_there_is_no_fault(self, book):
         for tell in (self.hand_written, raise_all, self.overlapping, self.back_in_the_middle):

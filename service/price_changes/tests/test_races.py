@@ -1,7 +1,7 @@
-"""Every race about price changes that is known, each played by two real connections.
+"""Every known race of price changes, each played by two real connections.
 
-The order is the test's: a call is held at a chosen place, or waits for a lock. Next to each race
-stands the same play with its protection taken out, and it ends wrong.
+The test decides the order: a call is held at a chosen place, or waits for a lock. Next to each race
+is the same play with its protection taken out, which ends wrong.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def book(monkeypatch):
 
 
 def raised(**more):
-    """A set change of five more for everybody."""
+    """A set change that adds five to every price."""
     return planned(kind="set", adjustment="add", operand=5, **more)
 
 
@@ -82,7 +82,7 @@ def refusal(background):
 
 @contextmanager
 def _held_without_a_lock(change_id, verb):
-    """As allowing.held, but who reads the state does not hold it."""
+    """As allowing.held, but without a lock on the change."""
     with transaction.atomic():
         change = PriceChange.objects.get(pk=change_id)
         if change.status not in allowing.ALLOWED[verb]:
@@ -391,7 +391,7 @@ class TestAReleaseBesideAChunk:
 
 
 class TestASetThatIsResumedBesideAChunk:
-    """It lets a row follow since its instant. The chunk of a later list price counts that row."""
+    """The set lets a row follow since its instant; a later list price's chunk counts the row."""
 
     def counted(self, monkeypatch, book):
         row = book[0]
@@ -494,7 +494,7 @@ class TestASetBeside:
             editor.commit()
             chunk.result()
         assert right()
-        # The set came first by its instant, and moved the price that stood there then.
+        # The set came first by its instant, and moved the price from before it.
         assert stands(subscription)[:2] == (105, "negotiated")
         assert outcomes.outcome(change)["applied"] == 1
 
@@ -589,7 +589,7 @@ class TestAPriceChangeUnderLoad:
         created: list[int] = []
 
         def create(number):
-            time.sleep(number / 80)  # so that at each moment some are in their transaction
+            time.sleep(number / 80)  # so that at each moment some of them are in a transaction
             with a_person() as creator:
                 while not stop.is_set():
                     creator.execute(CREATE + "(%s, %s, %s, '')", [client.pk, service.pk, plan.pk])
@@ -611,7 +611,7 @@ class TestAPriceChangeUnderLoad:
                 change = planned(kind="list_price", service=service.pk, new_value=value)
                 while change.status == "planned":
                     before = len(created)
-                    # Where the one before it has come into force meanwhile, the value before it is
+                    # If the one before it has come into force meanwhile, the value before it is
                     # another one: it has been previewed again, and is approved so.
                     with contextlib.suppress(MovedSincePreview):
                         approved(change)
@@ -623,7 +623,7 @@ class TestAPriceChangeUnderLoad:
             stop.set()
             for each in running:
                 each.result()
-        assert most <= 8 * 10  # each of the eight ten times: how long that takes, the machine says
+        assert most <= 8 * 10  # each of the eight ten times, however long that takes
         assert right()
         assert Service.objects.get(pk=service.pk).full_price == 205
         assert set(Subscription.objects.values_list("price", flat=True)) == {205}

@@ -1,4 +1,4 @@
-"""An approval counts again, and is of the figures that are true when it comes."""
+"""An approval counts again, and must be of the figures that are true at that time."""
 
 import subprocess
 import sys
@@ -36,14 +36,14 @@ def list_price(service, value, **more):
 
 
 def refusal(change, when_moved=None):
-    """The error of an approval that is refused for what has moved."""
+    """The error of an approval that is refused because figures have moved."""
     with pytest.raises(MovedSincePreview) as error:
         approved(change, when_moved)
     return error.value
 
 
 def moved(error):
-    """Figure → (was, now); of what has been scheduled since the numbers."""
+    """Figure → (was, now); for changes that were scheduled since, their numbers."""
     return {each["figure"]: (each["was"], each["now"]) for each in error.about["moved"]}
 
 
@@ -76,7 +76,7 @@ class TestAnotherOldValue:
         assert approved(kept).status == "scheduled"
 
     def test_that_moves_no_row(self):
-        """All are negotiated: the rows are the same, the figure of the sentence is not."""
+        """All are negotiated: the rows are the same, but the value before differs."""
         support = a_service(5)
         price_state.negotiate(a_subscription(service=support).pk, 4, "deal", "ann")
         change = list_price(support, "6")
@@ -183,7 +183,7 @@ class TestScheduledInBetween:
         }
 
     def test_one_of_other_rows_is_nothing_to_it(self):
-        """Or of a round of list prices each would refuse the next."""
+        """Otherwise each list price of a round would make the next one refused."""
         at = later()
         services = [a_subscription(service=a_service(20)).service for _ in range(3)]
         changes = [list_price(service, 23, effective_at=at) for service in services]
@@ -289,7 +289,7 @@ class TestDrift:
         assert moved(refusal(change)) == {"rows": (200, 203)}
 
     def test_is_of_those_that_move(self, book, service):
-        """Of all rows they are few, and their price stays: they are locked."""
+        """They are few among all rows, and their price stays: they are locked."""
         for row in book[:190]:
             price_state.negotiate(row.pk, 100, "deal", "ann")
         change = list_price(service, 150, for_new_only=True)
@@ -297,7 +297,7 @@ class TestDrift:
         assert moved(refusal(change)) == {"moves": (10, 9)}
 
     def test_is_of_the_total_before(self, book):
-        """Small beside what it becomes. One row is half a per cent of the rows."""
+        """It is small beside the total after. One row is half a per cent of the rows."""
         for row in book:
             price_state.negotiate(row.pk, 1, "deal", "ann")
         change = planned(kind="set", adjustment="amount", operand=100)
@@ -305,7 +305,7 @@ class TestDrift:
         assert moved(refusal(change, "current")) == {"total_before": (200, 203)}
 
     def test_is_of_the_total_after(self, book):
-        """Small beside what it was."""
+        """It is small beside the total before."""
         change = planned(kind="set", adjustment="add", operand=-99)
         price_state.negotiate(book.first().pk, 103, "deal", "ann")
         assert moved(refusal(change, "current")) == {
@@ -314,13 +314,13 @@ class TestDrift:
         }
 
     def test_is_of_the_difference(self, book):
-        """By which each price moves little: rows and totals hardly notice."""
+        """Each price moves little, so rows and totals hardly change."""
         change = planned(kind="set", adjustment="amount", operand=101)
         price_state.negotiate(book.first().pk, 97, "deal", "ann")
         assert moved(refusal(change, "current")) == {"total_before": (20_000, 19_997)}
 
     def test_of_the_difference_is_measured_by_what_moves(self, book):
-        """Rises and falls that cancel out leave no difference, of which one row were too much."""
+        """Rises and falls may cancel out; beside a difference of 0, one row would be too much."""
         for n, row in enumerate(book):
             price_state.negotiate(row.pk, 90 if n % 2 else 110, "deal", "ann")
         change = planned(kind="set", adjustment="amount", operand=100)
@@ -392,7 +392,7 @@ class TestTheSetting:
 
 
 class TestWhatIsRefusedBefore:
-    """What needs no count is said without one."""
+    """Refusals that need no count come without one."""
 
     def test_is_not_counted(self, monkeypatch, settings):
         change = list_price(a_subscription().service, 5)

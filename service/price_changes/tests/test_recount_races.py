@@ -1,6 +1,6 @@
-"""What others commit between the recount of an approval and its commit, by two real connections.
+"""Commits of others between the recount of an approval and its commit, by two real connections.
 
-Next to each race stands the same play with its protection taken out.
+Next to each race is the same play with its protection taken out.
 """
 
 import pytest
@@ -100,7 +100,7 @@ class TestAnEditBehindTheRecount:
 
 
 class TestTwoApprovalsOfTheSameRows:
-    """A list price and a discount lock different things, and know of each other all the same."""
+    """A list price and a discount lock different things, but each sees the other."""
 
     def second(self, monkeypatch, service, plan):
         change = list_price(service, effective_at=clock() + 7200 * SECOND)
@@ -127,7 +127,7 @@ class TestTwoApprovalsOfTheSameRows:
 
 
 class TestWhoWaitsForAnApproval:
-    """They come one by one, and each has its turn for a moment only."""
+    """Approvals come one by one, and each turn takes only a moment."""
 
     @pytest.mark.usefixtures("by_chunks")
     def test_not_for_one_that_makes_its_frozen_list(self, monkeypatch, service, subscription):

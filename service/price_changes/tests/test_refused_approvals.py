@@ -1,4 +1,4 @@
-"""An approval of figures that have moved, at each door: the API, the command, the admin."""
+"""An approval of figures that have moved, by the API, the command and the admin."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def support() -> Service:
 
 @pytest.fixture
 def change(support: Service) -> PriceChange:
-    """To 6.00; since its preview the list price has become 2,550.00."""
+    """A change to 6.00; since its preview somebody has set the list price to 2,550.00."""
     change = planned(kind="list_price", service=support.pk, new_value="6")
     edit(support)
     return change
@@ -46,7 +46,7 @@ def edit(service: Service, full_price: int = 2550) -> None:
 
 
 def kept(change: PriceChange) -> PriceChange:
-    """As it stands now: not approved, with another preview."""
+    """The change as it is now: not approved, with another preview."""
     now = PriceChange.objects.get(pk=change.pk)
     assert (now.status, now.approved_by, now.old_value) == ("planned", "", Decimal(2550))
     assert now.fingerprint != change.fingerprint
@@ -72,7 +72,7 @@ class TestTheApi:
         assert answer["change"] == json.loads(
             erp.get(f"{URL}{change.pk}/").content, parse_float=Decimal
         )
-        # Only success is kept, so the key may be used again.
+        # Only success is stored, so the key may be used again.
         assert not AnsweredRequest.objects.exists()
         again = erp.post(url, body, headers=headers)
         assert (again.status_code, again.json()["code"]) == (409, "stale_fingerprint")
@@ -177,7 +177,7 @@ class TestThePageBeforeAnApproval:
         form = OpenedForm(ann, url("approve", change.pk))
         page = text_of(ann.get(url("approve", change.pk)))
         assert '<td class="number">200</td><td class="number">201</td>' in page
-        assert "By no more than 1 %, so it may be approved" in page
+        assert "The figures differ by no more than 1 %, so it may be approved" in page
         assert "Approved." in messages_of(form.send())
 
     def test_says_which_choice_of_a_set_is_left(self, ann):
@@ -185,7 +185,7 @@ class TestThePageBeforeAnApproval:
         change = planned(kind="set", adjustment="add", operand=5)
         price_state.negotiate(book.first().pk, 101, "deal", "ann")
         page = text_of(ann.get(url("approve", change.pk)))
-        assert "“Hold” and “Frozen” are of the rows of the preview, and will be refused" in page
+        assert "“Hold” and “Frozen” need the rows of the preview, and will be refused" in page
         form = OpenedForm(ann, url("approve", change.pk))
         assert "Approved." in messages_of(form.send(when_moved="current"))
 
@@ -212,7 +212,7 @@ class TestThePageBeforeAnApproval:
 
 
 class TestThePagesOfOneChange:
-    """They never disagree: where the catalogue has another value than the preview, they say so."""
+    """The pages agree: if the catalogue has another value than the preview, they say so."""
 
     SAYS = "Its preview led from 5.00 to 6.00, and the catalogue says 2,550.00 now"
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Raised:
-    """A list price of 100 that is 150 since a moment ago; three follow, and none is copied yet."""
+    """A list price of 100 that became 150 a moment ago; three follow, and none is copied yet."""
 
     def __init__(self, **values) -> None:
         self.phone = a_service(100)

@@ -1,4 +1,4 @@
-"""What becomes of each row: which price is in force, what is left alone, what is put back."""
+"""The effect of a change on each row: its price in force, rows left alone, rows restored."""
 
 import time
 from datetime import timedelta
@@ -75,7 +75,7 @@ def outcome(change):
 
 
 def paid_at_and_now(pk, change):
-    """At the instant of a change, and by now; None if it is deleted."""
+    """The price at the instant of a change, and now; None if it is deleted."""
     return tuple(paid(Subscription(pk=pk), at) for at in (change.effective_at, clock()))
 
 
@@ -419,9 +419,9 @@ class TestTakingBack:
     def test_one_that_a_later_catalogue_change_moved_was_touched_by_nobody(
         self, service, subscription, late
     ):
-        """It followed, and what it pays then depends on nothing that was said of it.
+        """It followed, and its price then depends on no decision about it.
 
-        Several that are due at once have an entry each.
+        If several changes are due at once, each has an entry.
         """
         price_state.lock(subscription.pk, None, "promised", "ann")
         change = applied(planned(kind="set", adjustment="release"))
@@ -494,7 +494,7 @@ class TestForNewOnesOnly:
         repricing.plan_due()
         while chunks.take_chunk("price", set()) is not None:
             pass
-        assert price(subscription) == 100  # it is to be kept, and no worker has begun that
+        assert price(subscription) == 100  # it is to be kept, and no worker has begun to do so
         drained()
         assert stands(subscription)[:2] == (100, "locked")
         assert full_price(service) == 160
@@ -551,7 +551,7 @@ class TestLocks:
     def test_of_a_set_leaves_one_that_somebody_has_locked_so_already(
         self, subscription, when_moved, moved_clock
     ):
-        # With an end, so that the lock is another one than was approved.
+        # With an end, so that it is another lock than the approved one.
         price_state.lock(subscription.pk, clock() + 9 * DAY, "promised", "ann")
         at = clock() + DAY
         change = approved(planned(kind="set", adjustment="lock", effective_at=at), when_moved)
@@ -629,7 +629,7 @@ class TestLocks:
 
 
 def the_lock_ended(end):
-    """The clock has moved on: what says when it ends, the ledger too, now says this instant."""
+    """Move the clock on, by setting the lock's end to this instant, in the ledger too."""
     LockEnd.objects.update(until=end)
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -639,7 +639,7 @@ def the_lock_ended(end):
 
 
 class TestHeld:
-    """Rows are not as they were approved where one that was approved since moves them before."""
+    """Rows are not as approved if a change that was approved later moves them before."""
 
     @pytest.mark.parametrize(
         "values",
@@ -788,7 +788,7 @@ class TestPaused:
 
 
 class TestWhatTheDatabaseRefuses:
-    """A constraint of the test's own: what can't be written stands alone, and the rest goes on."""
+    """A constraint of the test: a row that can't be written fails alone, and the others move."""
 
     @pytest.fixture
     def book(self, monkeypatch):
@@ -1026,7 +1026,7 @@ class TestTheNewPrice:
             ("99.99", {"adjustment": "add", "operand": 0.01, "rounding_step": "8"}, "104.00"),
             ("50.00", {"adjustment": "amount", "operand": 99.99, "rounding_step": "8"}, "96.00"),
             ("99.99", {"adjustment": "percent", "operand": 10, "rounding_step": "0.05"}, "110.00"),
-            # Bounds are the last word, also where they are no whole step.
+            # Bounds decide last, even if they are no whole step.
             (
                 "10.00",
                 {"adjustment": "add", "operand": 1, "rounding_step": "5", "floor": "12.34"},
@@ -1037,7 +1037,7 @@ class TestTheNewPrice:
                 {"adjustment": "add", "operand": 9, "rounding_step": "5", "ceiling": "17.77"},
                 "17.77",
             ),
-            # Of a high price the quotient has too few digits: it would be rounded twice.
+            # The quotient of a high price has too few digits: it would be rounded twice.
             ("4999900009.99", {"adjustment": "percent", "operand": "0.0049"}, None),
             (
                 "9876543210.12",
@@ -1098,7 +1098,7 @@ class TestBounds:
                 "1.00 1.05 1.10 5.00 120.00",
                 {"unchanged": 1, "against_sign": 1},
             ),
-            # What is set is what somebody said.
+            # A given amount is taken as it is.
             (
                 {"adjustment": "amount", "operand": "9", "floor": "10", "rounding_step": "4"},
                 "10.00 10.00 10.00 10.00 10.00",

@@ -1,4 +1,4 @@
-"""Who is in a set by what has no history is decided at the approval, and not by a late worker."""
+"""Filters without a history choose a set's members at the approval, and not by a late worker."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -198,7 +198,7 @@ def test_who_was_counted_is_who_is_remembered(row, moved_clock, monkeypatch):
 def test_rows_that_are_others_at_the_instant_of_the_approval_are_refused(
     when_moved, row, moved_clock
 ):
-    """The preview was of now, and a lock ends before the instant that the approval names."""
+    """The preview was as of now, and a lock ends before the instant that the approval names."""
     at = moved_clock.now() + HOUR
     other = a_subscription(service=row.service)
     Subscription.objects.filter(pk=other.pk).update(price_state="locked", locked_until=at)

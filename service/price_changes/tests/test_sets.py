@@ -1,6 +1,6 @@
-"""A set has its instant: all rows in one commit, judged by what was recorded by then.
+"""A set moves all rows in one commit, judged by what was recorded by its instant.
 
-Whoever has written since, or writes while a worker lists the rows, is neither lost nor in the way.
+Later writes, and writes while a worker lists the rows, are neither lost nor in the way.
 """
 
 from decimal import Decimal
@@ -64,7 +64,7 @@ def a_raise(**values):
 
 
 def paid(subscription, at):
-    """Price and state then, as anybody is answered; None where nothing is paid."""
+    """Price and state at an instant, as readers get them; None if nothing is paid."""
     sql, params = as_of(at, subscription_id=subscription.pk)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
@@ -145,7 +145,7 @@ class TestOneCommit:
         assert outcomes.outcome(change)["applied"] == 2
 
 
-# What the catalogue is asked for, and how often.
+# The functions that read the catalogue, and how often each is called.
 COUNTED = """
 CREATE TEMP SEQUENCE asked;
 CREATE OR REPLACE FUNCTION list_price_at(service bigint, at timestamptz) RETURNS numeric
@@ -159,7 +159,7 @@ END $$
 
 class TestItsPreview:
     def test_behind_a_list_price_asks_the_catalogue_once_for_each_service(self):
-        """And once for who ends before; for each of the 200 rows it would be asked 20,200 times."""
+        """And once for an earlier end; for each of the 200 rows it would be read 20,200 times."""
         first = a_book(subscriptions=200, services=3, plans=2).first()
         at = clock()
         approved(planned(
@@ -187,7 +187,7 @@ class TestItsPreview:
         assert (told["old_price"], told["reason"]) == (7, "ended")
 
     def test_of_the_catalogue_names_a_price_once(self, row):
-        """Named wherever it is needed, it would be 1,919 look-ups to plan, for one row too."""
+        """Named wherever it is needed, a price takes 1,919 look-ups to plan, even for one row."""
         change = planned(kind="list_price", service=row.service_id, new_value=7)
         sql, params = rows_sql(change)
         with connection.cursor() as cursor:
@@ -204,7 +204,7 @@ class TestWhatWasRecordedSince:
         return approved(a_raise(filter={"price_state": "follows"}), "current")
 
     def comes(self, change, row):
-        """A worker; what was paid at the instant."""
+        """Let a worker come; returns what was paid at the instant."""
         assert started()
         assert outcomes.outcome(change)["applied"] == 1
         assert not book_check.check().differs
@@ -236,14 +236,14 @@ class TestWhatWasRecordedSince:
         price_state.lock(row.pk, clock() + SECOND / 2, "asked", "ann")
         change = approved(planned(kind="set", adjustment="lock"), "current")
         until(lambda: LockEnd.objects.filter(until__lte=Clock()).exists())
-        lock_ends.release_ended()  # by a worker who has not heard of the set
+        lock_ends.release_ended()  # by a worker that does not know the set
         assert stands(row)[1] == "follows"
         assert self.comes(change, row) == (20, "locked")
         assert stands(row)[:3] == (20, "locked", None)
 
     @pytest.mark.parametrize("at_once", [True, False])
     def test_an_end_before_the_instant_makes_no_difference_to_it(self, monkeypatch, at_once):
-        """It was recorded after it: a worker who came in time has moved the row."""
+        """It was recorded after the instant: a worker in time would have moved the row."""
         monkeypatch.setattr(chunks, "AT_ONCE", 4000 if at_once else 0)
         told = []
         for late in (False, True):
@@ -279,7 +279,7 @@ class TestWhatWasRecordedSince:
 
     @pytest.mark.parametrize("at_once", [True, False])
     def test_who_follows_by_it_is_kept_by_one_for_new_only(self, monkeypatch, row, at_once):
-        """And is not taken through what came behind that one."""
+        """And later changes are not applied to it."""
         monkeypatch.setattr(chunks, "AT_ONCE", 4000 if at_once else 0)
         price_state.lock(row.pk, None, "asked", "ann")
         approved(planned(kind="set", adjustment="release"), "current")
@@ -462,7 +462,7 @@ class TestWaits:
 
 
 class TestAnswersUntilThen:
-    """Name the set, for its instant has come and its rows are not moved."""
+    """They name the set, because its instant has come and its rows are not moved."""
 
     URL = reverse("subscription-list")
 

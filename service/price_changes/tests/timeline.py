@@ -25,8 +25,8 @@ $$;
 class Timeline:
     """The clock of the book in the transaction of a test.
 
-    It stands still at the instant that was set, so that several facts may be of one instant; or,
-    where `ticks`, it is a microsecond later at each look.
+    It stands still at the instant that was set, so that several facts may have one instant; with
+    `ticks`, it is a microsecond later at each look.
     """
 
     def __init__(self) -> None:

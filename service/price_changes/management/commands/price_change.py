@@ -31,16 +31,16 @@ from services.tasks import set_comment, set_price, wake
 
 Status = PriceChange.Status
 VERBS = {
-    "show": "what it is, what it would do or has done",
+    "show": "show what it is, and what it would do or has done",
     "preview": "count anew what it would do",
-    "rows": "its subscriptions one by one, old → new",
-    "skips": "the subscriptions that it did not move, and why",
+    "rows": "list its subscriptions one by one, old → new",
+    "skips": "list the subscriptions that it did not move, and why",
     "approve": "approve what the preview showed",
-    "keep_instant": "keep its instant, where the rules of its time zone have moved",
+    "keep_instant": "keep its instant, though the rules of its time zone have changed",
     "watch": "follow the workers until it is applied",
     "pause": "leave its remaining rows alone",
     "resume": "go on with one that was paused",
-    "cancel": "it will not happen; what it moved goes back",
+    "cancel": "cancel it; what it has moved is taken back",
     "revert": "plan the change that takes it back",
 }
 UNDER_WAY = (Status.SCHEDULED, Status.APPLYING)
@@ -74,26 +74,26 @@ class Command(BaseCommand):
             "--when-moved",
             choices=PriceChange.WhenMoved.values,
             help="if rows of the set have moved by its instant, or the catalogue has another value"
-            " by then: hold it (default), move the approved rows that nobody moved (frozen; of a"
-            " set), or go by what is there then (current)",
+            " by then: hold it (default), move the approved rows that nobody moved (frozen; sets"
+            " only), or take what is there then (current)",
         )
         approve.add_argument(
             "--at",
             dest="effective_at",
             metavar="INSTANT",
-            help="in the future; for one that was planned without, or that was held",
+            help="in the future; for a change that was planned without, or that was held",
         )
         plan_options.add_zone(approve)
         for verb in ("rows", "skips"):
             one[verb].add_argument("--after", type=int, default=0, metavar="ID")
             one[verb].add_argument("--limit", type=arguments.count, default=50)
         one["rows"].add_argument(
-            "--only", choices=["moves", *Skip.Reason.values], help="those that move, or of a reason"
+            "--only", choices=["moves", *Skip.Reason.values], help="rows that move, or of a reason"
         )
         one["revert"].add_argument("--yes", action="store_true", help="approve it at once")
         for verb in ("approve", "resume", "cancel", "revert"):
             one[verb].add_argument(
-                "--wait", action="store_true", help="apply it here and now, beside the workers"
+                "--wait", action="store_true", help="apply it in this process, beside the workers"
             )
         for verb, verb_parser in verbs.choices.items():
             if verb in ("plan", "approve", "keep_instant", "pause", "resume", "cancel", "revert"):
@@ -112,7 +112,7 @@ class Command(BaseCommand):
 
     def plan(self, *, author: str, json: bool, **options: Any) -> None:
         values = plan_options.values(options)
-        with transaction.atomic():  # one whose preview is refused leaves nothing
+        with transaction.atomic():  # if the preview is refused, no plan is left
             change = verbs.plan(values, author)
             change = verbs.preview(change.pk)
         self.tell(change, json, preview=True)
@@ -122,7 +122,7 @@ class Command(BaseCommand):
 
     def show(self, *, number: int, json: bool, **options: Any) -> None:
         change = _get(number)
-        # Of one that is held it is of what was there before.
+        # The preview of a held change is of what was there before.
         self.tell(change, json, preview=change.status in (Status.PLANNED, Status.SCHEDULED))
 
     def list(
@@ -232,7 +232,7 @@ class Command(BaseCommand):
     # --- Moving ---------------------------------------------------------------------------
 
     def go_on(self, change: PriceChange, wait: bool, json: bool) -> None:
-        """What is due is the workers', or is done here."""
+        """Wake the workers for a change that is due; or apply it here, with `wait`."""
         if wait:
             self.follow(change, _work, json)
         else:
@@ -240,7 +240,7 @@ class Command(BaseCommand):
             self.tell(change, json)
 
     def follow(self, change: PriceChange, work: Callable[[], None], json: bool) -> None:
-        """Until it is applied, with a line of progress; exit status 1 if it is not."""
+        """Show progress until a change is applied; CommandError (status 1) if it ends otherwise."""
         show = Progress(self.stderr)
         try:
             self.until_it_ends(change, work, show)
@@ -333,9 +333,9 @@ def _from(change: PriceChange) -> str:
 
 
 def _work() -> None:
-    """A turn at all that is due, short enough for the progress to be seen between two."""
+    """Work on all that is due for a moment, short enough to show progress in between."""
     if not repricing.reprice(0.3) + repricing.stamp(0.3):
-        time.sleep(0.1)  # others have the rest in hand
+        time.sleep(0.1)  # nothing to do here: workers have the rest in hand
 
 
 def _progress(change: PriceChange) -> tuple[int, int]:
@@ -370,7 +370,7 @@ AMOUNTS = {"total_before", "total_after", "movement", "before", "after"}
 
 
 def _record(change: PriceChange) -> dict[str, Any]:
-    """As programs read it: its fields, the verbs that its state allows, and what became of it."""
+    """A change for programs: its fields, the verbs that its state allows, and its outcome."""
     fields = {
         field.attname: getattr(change, field.attname)
         for field in change._meta.concrete_fields
@@ -389,7 +389,7 @@ def _record(change: PriceChange) -> dict[str, Any]:
 
 
 def _exact(value: Any) -> Any:
-    """The preview with its amounts as numbers: it is kept as JSON, where they are texts."""
+    """The preview with its amounts as numbers: it is stored as JSON, where they are texts."""
     if isinstance(value, dict):
         return {
             name: Decimal(each) if name in AMOUNTS else _exact(each) for name, each in value.items()

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 SERVICE = Path(__file__).resolve().parents[3]
-# The servers of whoever calls; the rounds have their own.
+# The servers of the caller; the rounds have their own.
 OTHERS = ("DATABASE_URL", "DB_HOST", "REDIS_URL", "CELERY_BROKER_URL", "CELERY_QUEUE", "DB_POOL")
 
 
 def run(
     directory: Path, rounds: int, seed: int = 0, faults: Iterable[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """The outcome of each round (`rounds.Round`), as it ends. The same seed, the same round.
+    """The outcome of each round (`rounds.Round`), as it ends. The same seed gives the same round.
 
-    After them, of each fault in `faults` (names of `faults.FAULTS`), the round that shows it.
+    Then, for each fault in `faults` (names of `faults.FAULTS`), the round that shows it.
     """
     environment = {name: os.environ[name] for name in os.environ if name not in OTHERS}
     environment |= {"PRICEBOOK_HOME": str(directory), "PYTHONPATH": str(SERVICE)}

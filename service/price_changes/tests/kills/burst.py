@@ -1,7 +1,7 @@
-"""What people do during a round: price changes, decisions on single rows, edits, new rows.
+"""The actions of people during a round: price changes, decisions on single rows, edits, new rows.
 
-Short, with heavy-tailed pauses: long hot runs heal themselves and prove nothing. What is done
-follows from the round's seed, except what the scheduler of the machine decides.
+It is short, with heavy-tailed pauses: long busy runs repair themselves and prove nothing. The
+round's seed decides all actions, except what the scheduler of the machine decides.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ def pause(chance: random.Random, longest: float = 0.3) -> None:
 
 
 class Burst:
-    """What people do meanwhile, on four connections. `acknowledged` is what they were told."""
+    """Actions of people on four connections; `acknowledged` has the answers that they got."""
 
     def __init__(self, chance: random.Random, verb: str | None) -> None:
-        """`verb`: what a request is about to ask for; its change is nobody else's then."""
+        """`verb`: that of a request to come, whose change no other action may use."""
         self.chance = chance
         self.verb = verb
         self.acknowledged: list[tuple[str, dict[str, Any]]] = []
@@ -78,11 +78,11 @@ class Burst:
 
     @property
     def free(self) -> list[int]:
-        """Changes that anybody may take back, stop, cancel."""
+        """The changes that any action may take back, stop or cancel."""
         return [] if self.verb else [self.applied, self.half_done]
 
     def finish(self) -> None:
-        """Nobody leaves a change paused or planned."""
+        """Leave no change paused or planned."""
         for change in PriceChange.objects.filter(status=Status.PAUSED):
             lifecycle.resume(change.pk, "ann")
         for change in PriceChange.objects.filter(status__in=[Status.PLANNED, Status.HELD]):
@@ -134,7 +134,7 @@ class Burst:
             try:
                 lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved or None)
                 break
-            except MovedSincePreview:  # locks end, for a second: who looks again, approves that
+            except MovedSincePreview:  # locks end within this second; a new preview is approved
                 change.refresh_from_db()
         self.told("approve", change=change.pk)
         return int(change.pk)
@@ -275,7 +275,7 @@ class Burst:
             yield create
 
     def touch_listed_rows(self) -> None:
-        """Somebody gets in before a chunk: rows that a list says stand otherwise now."""
+        """Write listed rows before their chunk comes, so that they stand otherwise than listed."""
         listed = sorted(
             {row for ids in ListedRows.objects.values_list("ids", flat=True) for row in ids}
         )

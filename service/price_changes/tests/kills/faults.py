@@ -1,4 +1,4 @@
-"""Faults that the rounds have to see, or they would prove nothing. Sown here, never found there.
+"""Faults that the rounds must detect, or they would prove nothing. They are inserted on purpose.
 
 Each says which interleaving shows it.
 """

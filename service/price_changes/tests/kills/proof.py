@@ -1,4 +1,4 @@
-"""What has to hold after a drain, whatever was killed: each finding in one line."""
+"""Checks of all that must hold after a drain, whatever was killed: a line for each finding."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ FINISHED = [Status.APPLIED, Status.REVERTED, Status.CANCELLED]
 
 @dataclass
 class Proof:
-    """Counts of what is wrong, and a line for each kind of it."""
+    """The counts of errors, and a line for each kind."""
 
     wrong_rows: int = 0
     double_entries: int = 0
@@ -36,7 +36,7 @@ Findings = Iterable[tuple[int, str]]
 
 
 def prove(acknowledged: list[tuple[str, dict[str, Any]]], wrong_answers: Findings) -> Proof:
-    """Judge the book as it stands. Everything due has to be done."""
+    """Judge the book as it is. All due work must be done."""
     proof = Proof()
     found: dict[str, Findings] = {
         "wrong_rows": wrong_rows(),
@@ -75,7 +75,7 @@ def wrong_rows() -> Iterator[tuple[int, str]]:
 
 
 def wrong_catalogue() -> Iterator[tuple[int, str]]:
-    """The stored value is that of the greatest (instant, approval) which is in force."""
+    """Stored values that are not of the greatest (instant, approval) in force."""
     for kind, table, column, role in (
         (Kind.LIST_PRICE, "services_service", "full_price", "service_id"),
         (Kind.DISCOUNT, "services_plan", "discount_percent", "plan_id"),
@@ -96,8 +96,8 @@ def wrong_catalogue() -> Iterator[tuple[int, str]]:
         )
 
 
-# What a worker has written over somebody's later word, who was right by the instants. Who follows,
-# or whose lock has ended, has the price of the rule.
+# Rows where a worker has replaced a later decision, which was right by the instants. A row that
+# follows, or whose lock has ended, has the price of the rule.
 OUT_OF_ORDER = """
 WITH told AS (
     SELECT id, subscription_id, effective_at,
@@ -114,9 +114,9 @@ SELECT count(*)
  WHERE by_instant.says <> by_writing.says
 """
 
-# Beside each entry of a change what its subscription was before. Who followed then had what the
-# catalogue said just before it, which a worker that came late may not have entered.
-# But for what was told again behind an earlier instant: in the order of instants.
+# Each entry of a change beside the standing of its subscription before. A follower had the
+# catalogue's price just before it, which a late worker may not have entered.
+# Without entries repeated after one of an earlier instant; in the order of instants.
 ENTRIES = """
 SELECT entry.*, before.state AS state_before, before.locked_until AS until_before,
        CASE WHEN before.state = 'follows'
@@ -140,7 +140,7 @@ SELECT entry.*, before.state AS state_before, before.locked_until AS until_befor
 
 
 def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
-    """Each row that it moved has the price that its definition gives, from what stood there."""
+    """Moved rows that do not have the price that the definition gives, from the price before."""
     if change.adjustment not in (
         PriceChange.Adjustment.AMOUNT,
         PriceChange.Adjustment.ADD,
@@ -225,7 +225,7 @@ def not_accounted() -> Iterator[tuple[int, str]]:
 
 
 def kept_as(change: PriceChange) -> str:
-    """A change for new subscriptions only locks who was there; taken back twice, it locks again."""
+    """A change for new subscriptions only locks existing ones; taken back twice, it locks again."""
     return "locked" if change.first.for_new_only else "follows"
 
 
@@ -237,7 +237,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     yield outcome["failed"], f"rows failed {told}"
     of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
     if of_catalogue.exists():
-        # What a set, entered late, has taken is told once more, as what the set has made of it.
+        # The entry of a row that a late set has taken is repeated, as the set has made the row.
         last = WholeLedger.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
         states = last.distinct("subscription_id").values_list("price_state", flat=True)
         entered = [state for state in states if state in ("follows", kept_as(change))]
@@ -245,7 +245,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
         yield differ, f"rows are told to be moved, and not entered, or the other way round {told}"
     for work in of_catalogue:
         came, left = come_and_gone(work)
-        # Who wrote one that is kept, before the work began, has entered the change for it.
+        # A writer of a kept row before the work began has entered the change for it.
         entered_before = WholeLedger.objects.filter(change_id=change.pk, id__lt=work.position)
         came += entered_before.values("subscription_id").distinct().count()
         missed, surplus = work.subscriptions - work.checked - left, work.checked - came
@@ -267,9 +267,9 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
 
 
 def back_already(change: PriceChange) -> int:
-    """So many rows at most stand as a revert has to put them back, but for their comment.
+    """The most rows that are as a revert must restore them already, but for their comment.
 
-    What it undoes has ended a lock early, and by now that would have ended too.
+    The undone change ended a lock early, which would have ended by now anyway.
     """
     if change.reverts_id is None:
         return 0
@@ -277,7 +277,8 @@ def back_already(change: PriceChange) -> int:
     return int(one(f"{released} AND until_before <= clock_timestamp()", change.reverts_id))
 
 
-# Who comes or goes after the catalogue's lock has an entry behind the repricing's position.
+# A row that comes or leaves after the catalogue's lock has an entry after the repricing's
+# position.
 COME_AND_GONE = """
 WITH entry AS (
     SELECT id, recorded_at, service_id, plan_id,
@@ -297,10 +298,10 @@ SELECT count(*) FILTER (WHERE service_id = coalesce(service, service_id)
 
 
 def come_and_gone(work: Repricing) -> tuple[int, int]:
-    """So many rows came to the repricing's pairs while it was under way, or left one of them.
+    """The number of rows that came to the repricing's pairs while it ran, or left one of them.
 
-    One that comes may be met or not, and twice if it was before; one that leaves was priced by
-    that write. All others are met once.
+    A row that comes may be met or not, and twice if it was met before; a row that leaves was priced
+    by that write. All others are met once.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -311,9 +312,9 @@ def come_and_gone(work: Repricing) -> tuple[int, int]:
 
 
 def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
-    """Of a change that was cancelled during the apply no row may still have its price.
+    """Rows that still have the price of a change that was cancelled during the apply.
 
-    Unless somebody has given it a reason since: then it is theirs.
+    Rows to which somebody has given a reason since may keep it.
     """
     if change.reverted_by.filter(status__in=[Status.APPLIED]).count() != 1:
         yield 1, f"change {change.pk} was cancelled and not taken back"
@@ -333,11 +334,11 @@ def still_there(change: PriceChange) -> Iterator[tuple[int, str]]:
     )
 
 
-# --- What somebody was told ---------------------------------------------------------------------
+# --- Answers ------------------------------------------------------------------------------------
 
 
 def lost(acknowledged: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, str]]:
-    """Whoever was told that something is done finds it done."""
+    """Confirmed actions that are not done."""
     for what, about in acknowledged:
         found = one(STANDS[what], *about.values())
         yield int(not found), f"{what} was acknowledged and is not there: {about}"

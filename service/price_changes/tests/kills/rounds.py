@@ -1,6 +1,6 @@
 """A round: a fresh book, a burst of work, a kill at a named point, a restart, the drain, the proof.
 
-All of a round follows from its seed, except what the scheduler of the machine decides.
+The seed decides all of a round, except what the scheduler of the machine decides.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ POINTS_OF_WORKERS = [
     "locks ended",
     "message not acknowledged",
 ]
-# Of somebody's request: the verb in which it lies. An answer may fail to be sent of each.
+# The points of a request, each with its verb. Any answer may fail to be sent.
 POINTS_OF_PEOPLE = {
     "change planned": ["plan"],
     "approved": ["approve"],
@@ -65,7 +65,7 @@ POINTS_OF_PEOPLE = {
 }
 # Passed once or twice in a round: the others wait for the first, second or fourth passing.
 RARE = {"change started", "rows listed", "revert started", "locks ended", "repricing finished"}
-# What is killed. A worker pauses at the point; what dies is it, its session, or a server.
+# The victims. A worker pauses at the point; it is killed, or its session, or a server.
 CHEAP = ["worker", "database session", "PostgreSQL", "Valkey"]
 # The web server takes longer to start again than a round of the others.
 TURN = [*CHEAP, "web", *CHEAP, "worker"]
@@ -82,7 +82,7 @@ class Round:
     kind: str
     point: str
     fault: str | None = None
-    hit: bool = False  # somebody was at the point when the kill came
+    hit: bool = False  # a process was at the point when the kill came
     actions: int = 0
     refused: int = 0
     changes: int = 0
@@ -119,7 +119,7 @@ class Rounds:
 
     def play(self, seeds: Iterable[int]) -> Iterator[Round]:
         for seed in seeds:
-            self.web.start()  # where it does not run; it is ready by the first round that asks
+            self.web.start()  # if it does not run; it is ready by the first round that asks
             yield self.round(seed)
 
     # One round ----------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class Rounds:
             pause(chance)
         self.kill(kind, prey)
         self.ambush.release()
-        self.web.start()  # where it has died
+        self.web.start()  # if it has died
         burst.join()
         again = [] if asked is None else list(asked.again(self.web))
         burst.finish()
@@ -158,7 +158,7 @@ class Rounds:
         return judged(outcome, began, drained, prove(burst.acknowledged, again))
 
     def show(self, fault: str) -> Round:
-        """The one interleaving that shows a fault, and no burst that could heal it."""
+        """Play the one interleaving that shows a fault, without a burst that could hide it."""
         began = time.monotonic()
         sown = FAULTS[fault]
         outcome = Round(0, sown.killed, sown.point or "", fault)
@@ -174,7 +174,7 @@ class Rounds:
         return judged(outcome, began, drained, prove(burst.acknowledged, []))
 
     def let_a_faulty_worker_drain(self, fault: str, burst: Burst) -> bool:
-        """The right ones sleep: nobody sweeps. Dies at the fault's point, if it has one."""
+        """Drain by a faulty worker, without the others; it dies at the fault's point, if any."""
         move_list_price(Service.objects.latest("pk"))
         burst.touch_listed_rows()
         if point := FAULTS[fault].point:
@@ -207,7 +207,7 @@ class Rounds:
         rows.filter(pk__endswith="3").update(price_state="negotiated", price=77, **reason)
         rows.filter(pk__endswith="04").update(ended_at=timezone.now())
 
-    # Who is killed ------------------------------------------------------------------------------
+    # The victims --------------------------------------------------------------------------------
 
     def start_workers(self) -> None:
         while len(self.workers) < 2:
@@ -227,7 +227,7 @@ class Rounds:
         self.web.kill()
 
     def wait_for_prey(self, burst: "Burst") -> bool:
-        """Whether somebody came to the point, at the latest a moment after the burst."""
+        """Whether a process came to the point, at the latest a moment after the burst."""
         ends = None
         while True:
             if self.ambush.prey() is not None:
@@ -317,7 +317,7 @@ def due() -> bool:
     return (
         Repricing.objects.due().exists()
         or PriceChange.objects.filter(status__in=waiting).exists()
-        or LockEnd.objects.exists()  # all within a second; else one would fall due while we judge
+        or LockEnd.objects.exists()  # all within a second; else one would be due while we judge
     )
 
 
@@ -325,7 +325,7 @@ _swept = 0.0
 
 
 def sweep() -> None:
-    """What beat sends; the broker may be gone for now."""
+    """Send what beat sends; the broker may be down for now."""
     global _swept
     if time.monotonic() - _swept > 0.15:
         _swept = time.monotonic()
@@ -335,10 +335,10 @@ def sweep() -> None:
 
 
 def collide(drained: Callable[[], bool]) -> bool:
-    """Two that a missing lock loses for ever, in an order that the scheduler does not decide.
+    """Create two rows that a missing lock loses for ever, in an order that we decide.
 
-    A row is created before an edit and committed after its repricing; another is created while
-    an edit is open, and committed after its repricing too. Nothing comes later and heals them.
+    One is created before an edit and committed after its repricing; the other is created while an
+    edit is open, and committed after its repricing too. Nothing comes later and corrects them.
     """
     before, behind = Service.objects.order_by("pk")[:2]
     with a_person() as early, a_person() as editor, a_person() as late:

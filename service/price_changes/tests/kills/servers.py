@@ -1,7 +1,7 @@
 """`python -m price_changes.tests.kills.servers ROUNDS SEED [FAULT...]`: servers, and rounds.
 
-Prints a line of JSON for each round: so many of them, then one with each fault sown. Its home is
-PRICEBOOK_HOME, and nobody else's.
+Prints a line of JSON for each round: ROUNDS of them, then one with each fault. Its home is
+PRICEBOOK_HOME, which nothing else may use.
 """
 
 import itertools
@@ -43,7 +43,7 @@ def main(rounds: int, seed: int, *faults: str) -> None:
 def prepare(runner: Runner) -> None:
     info = runner.postgres.conninfo(SUPERUSER, DATABASE)
     with psycopg.connect(info, autocommit=True) as connection:
-        # What is written survives the death of a process without it; the machine does not die.
+        # Writes survive the death of a process without it; the machine does not die.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
     runner.manage("migrate", "--verbosity=0")

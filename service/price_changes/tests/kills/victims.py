@@ -1,7 +1,7 @@
 """The workers that are killed, each with an ambush in it; the web server is in `web.py`.
 
-Preloaded into a fork server, so that another victim costs a fork and not a start of Django. No
-production code leads here: `POINT` is set by `waiting_at_points()` alone, in these processes.
+They are preloaded into a fork server, so that another victim costs a fork and no start of Django.
+No production code leads here: only `waiting_at_points()` sets `POINT`, in these processes.
 """
 
 import os
@@ -15,7 +15,7 @@ from django.apps import apps
 if not apps.ready:
     django.setup()
 
-# What a worker needs, imported once for all of them.
+# The imports that a worker needs, once for all of them.
 import celery.apps.worker
 import celery.bin.celery
 import celery.concurrency.solo
@@ -39,8 +39,8 @@ ROOM = 40  # rows: and two or three of them share a transaction
 class Ambush:
     """A file that names a point: the first process to come there waits to be killed.
 
-    `armed` holds "point number": at which passing of it. `reached` is who waits there; `go_on`
-    lets it go, where it was not the one that died.
+    `armed` has "point number", the number being that of the passing. `reached` names the process
+    that waits; `go_on` lets it go on if another one was killed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -116,7 +116,7 @@ def become(name: str, ambush: Ambush, log: Path) -> None:
 
 
 def work(name: str, ambush: Ambush, log: Path) -> None:
-    """A Celery worker until it is killed."""
+    """Run a Celery worker until it is killed."""
     become(name, ambush, log)
     # After the COMMIT, before the message is acknowledged.
     task_postrun.connect(lambda **kwargs: points.at_point("message not acknowledged"), weak=False)
@@ -128,7 +128,7 @@ def work(name: str, ambush: Ambush, log: Path) -> None:
 
 
 def drain(name: str, ambush: Ambush, log: Path, fault: str) -> None:
-    """A worker with a fault, which does what is due and ends."""
+    """Run a worker with a fault, which does the due work and ends."""
     become(name, ambush, log)
     sow = FAULTS[fault].in_worker
     assert sow is not None

@@ -1,6 +1,6 @@
-"""The web server that is killed, and whoever asks it and asks again with the same Idempotency-Key.
+"""The web server that is killed, and requests that are repeated with the same Idempotency-Key.
 
-It is granian as `up` starts it, with `wsgi.py` in the place of the project's own.
+It is granian as `up` starts it, with `wsgi.py` in place of the project's own.
 """
 
 import http.client
@@ -50,7 +50,7 @@ class Web:
         ApiKeyRights.objects.create(api_key_id=key.pk, may_plan=True, may_approve=True)
 
     def start(self) -> None:
-        """Unless it runs. It answers some seconds later."""
+        """Start the server unless it runs. It answers some seconds later."""
         if self.process is not None:
             return
         command, extra = programs(self.runner.home, self.port)["web"]
@@ -67,7 +67,7 @@ class Web:
             )
 
     def kill(self) -> None:
-        """All of its processes, in one moment."""
+        """Kill all of its processes at once."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -77,7 +77,7 @@ class Web:
         assert until(lambda: answers_http(self.port), 60), "the web server does not answer"
 
     def post(self, asked: "Asked") -> Answer:
-        """Raises OSError or HTTPException where no answer comes."""
+        """Send a request; raises OSError or HTTPException if no answer comes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {
             "Authorization": f"Api-Key {self.api_key}",
@@ -97,7 +97,7 @@ class Web:
         return asked
 
 
-# What a request may be refused with that comes late.
+# The codes by which a late request may be refused.
 LATE = {
     "pause": {"wrong_state"},
     "cancel": {"wrong_state"},
@@ -107,7 +107,7 @@ LATE = {
 
 @dataclass
 class Asked:
-    """One request of a program's."""
+    """One request of a program."""
 
     verb: str
     change_id: int
@@ -146,7 +146,7 @@ class Asked:
         return self.waits is not None and self.waits.running
 
     def again(self, web: Web) -> Iterator[tuple[int, str]]:
-        """What is wrong: asked again and once more, it is done once and answered the same."""
+        """Errors of a request that is sent twice more: it must have one effect and one answer."""
         web.until_it_answers()
         kept = AnsweredRequest.objects.filter(key=self.key).first()
         answer, same = web.post(self), web.post(self)
@@ -162,7 +162,7 @@ class Asked:
             yield int(same != again), f"answers change: {same.status} {same.body} after {told}"
         else:
             # Between the kill and the second request the workers have finished the change, or the
-            # figures that were looked at have moved on.
+            # figures that were seen have moved on.
             legitimate = answer.body["code"] in LATE.get(self.verb, ())
             yield int(not legitimate), f"requests were refused: {told}"
         effects = self.effects(answer) if answer.done else 0

@@ -1,4 +1,4 @@
-"""What the web server serves in a round: the project's own application, with an ambush in it."""
+"""The application of the web server in a round: the project's own, with an ambush in it."""
 
 import os
 from collections.abc import Callable, Iterable
