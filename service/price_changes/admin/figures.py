@@ -43,10 +43,10 @@ def in_force(change: PriceChange) -> str:
     """Whether a cancel takes something back: "copied" for a value in force, "moved" for moved rows,
     else empty.
 
-    A list price or a discount is in force from its instant on, whatever is copied; a set only for
-    the rows that have moved.
+    A list price or a discount is in force from its instant on, whatever is copied, also one for new
+    subscriptions only; a set only for the rows that have moved.
     """
-    if change.kind in CATALOGUE and not change.for_new_only:
+    if change.kind in CATALOGUE:
         at = change.effective_at
         due = change.status == Status.SCHEDULED and at is not None and at <= book_clock()
         return "copied" if due or change.status in (Status.APPLYING, Status.PAUSED) else ""

@@ -475,6 +475,13 @@ class TestVerbs:
         repricing.reprice()
         assert not book.mispriced().exists()
 
+    def test_a_list_price_for_new_subscriptions_is_taken_back_from_now_on_too(self, ann, book):
+        values = {"kind": "list_price", "service": Service.objects.first().pk}
+        change = approved(planned(**values, new_value="999", for_new_only=True))
+        assert "taken back from now on" in text_of(ann.get(url("cancel", change.pk)))
+        start_due()
+        assert "taken back from now on" in text_of(ann.get(url("cancel", change.pk)))
+
     def test_a_list_price_that_is_cancelled_was_paid_until_then(self, ann, book, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         service = Service.objects.first()
