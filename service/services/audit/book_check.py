@@ -124,7 +124,7 @@ def repair(seconds: float = 600.0) -> Repair:
 
 
 def _mend_ledger() -> int:
-    mended = 0
+    repaired = 0
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id FROM ({LEDGER}) compared WHERE {UNRECORDED} ORDER BY id")  # noqa: S608
         ids = [id for (id,) in cursor.fetchall()]
@@ -144,5 +144,5 @@ def _mend_ledger() -> int:
                     "SELECT pg_advisory_xact_lock('services_ledgerentry'::regclass::oid::int, 0)"
                 )
                 cursor.execute(MEND_LEDGER, [chunk])
-                mended += cursor.rowcount
-    return mended
+                repaired += cursor.rowcount
+    return repaired

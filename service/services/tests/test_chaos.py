@@ -115,7 +115,7 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
     start_workers(1)
     service = Service.objects.first()
     faults = [(broker.hang, broker.resume), (broker.kill, broker.start)]
-    for number, (fault, mend) in enumerate(faults):
+    for number, (fault, fix) in enumerate(faults):
         fault()
         try:
             began = time.monotonic()
@@ -126,7 +126,7 @@ def test_an_edit_does_not_wait_for_a_broker_that_hangs_or_is_dead(book, start_wo
             assert Service.objects.get(pk=service.pk).full_price == 1000 + number
             assert Repricing.objects.filter(new_value=1000 + number).exists()
         finally:
-            mend()
+            fix()
         assert took < 1  # of which half is the machine's; test_tasks.py measures the message
         sweep_until(drained)
         assert_the_book_is_right()

@@ -382,8 +382,8 @@ REFUSED = [
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(("query", "parameter", "mend"), REFUSED)
-    def test_name_the_parameter_the_value_and_the_mend(self, query, parameter, mend):
+    @pytest.mark.parametrize(("query", "parameter", "fix"), REFUSED)
+    def test_name_the_parameter_the_value_and_the_fix(self, query, parameter, fix):
         # No database: what can't be used is refused before it is asked.
         response = a_reader().get(f"/api/subscriptions/?{query}")
 
@@ -392,7 +392,7 @@ class TestRefusals:
         assert body["parameter"] == parameter
         assert body["value"] in QueryDict(query)[parameter] or "," in body["value"]
         assert len(body["value"]) <= 100
-        assert mend in body["detail"]
+        assert fix in body["detail"]
         assert body["code"] in (
             "bad_parameter",
             "unknown_parameter",

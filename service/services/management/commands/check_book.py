@@ -28,25 +28,25 @@ class Command(BaseCommand):
     def handle(self, *, limit: int, json: bool, repair: bool, **options: Any) -> None:
         self._note("Checking the book…")
         book = book_check.check(limit=max(0, limit))
-        mended = None
+        repaired = None
         if repair and book.differs:
             if not json:
                 self._print(book)
             self._note(f"Fixing {book.differing:,} prices…")
-            mended = book_check.repair()
+            repaired = book_check.repair()
             book = book_check.check(limit=max(0, limit))
         book_check.remember(book)
         self._note("")
 
         if json:
-            report = asdict(book) | {"differs": book.differs, "mended": mended}
+            report = asdict(book) | {"differs": book.differs, "mended": repaired}
             encoder = msgspec.json.Encoder(decimal_format="number")
             self.stdout.write(encoder.encode(report).decode())
         else:
-            if mended:
+            if repaired:
                 self.stdout.write(
-                    f"Fixed {mended.prices:,} prices and {mended.subtotals:,} subtotals, "
-                    f"and appended {mended.entries:,} entries to the ledger."
+                    f"Fixed {repaired.prices:,} prices and {repaired.subtotals:,} subtotals, "
+                    f"and appended {repaired.entries:,} entries to the ledger."
                 )
             self._print(book)
         if book.differs:
