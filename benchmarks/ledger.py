@@ -68,7 +68,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     assert_same(before, now)
     whole = results.interleaved(
         {
-            name: lambda call=call: milliseconds(call)
+            name: lambda call=call: milliseconds(call)  # type: ignore[misc]
             for name, call in {
                 "total of then, without points": lambda: ledger.total_as_of(before),
                 "list of then, without points": lambda: page_as_of(before, BookFilter(), None, 100),
@@ -92,7 +92,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     )
     read = results.interleaved(
         {
-            name: lambda call=call: milliseconds(call)
+            name: lambda call=call: milliseconds(call)  # type: ignore[misc]
             for name, call in {
                 "total of then, by the catalogue": lambda: execute(BY_HISTORY, {"at": before}),
                 "total of then": lambda: ledger.total_as_of(before),

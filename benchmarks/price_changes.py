@@ -233,7 +233,7 @@ def worker(number: int) -> Worked:
         longest = max(longest, time.perf_counter() - started)
         return done
 
-    chunks.take_chunk = timed
+    chunks.take_chunk = timed  # type: ignore[assignment]
     going = PriceChange.objects.filter(status__in=["scheduled", "applying"])
     try:
         # As the sweep does: a worker that finds nothing to do while another lists rows comes back.

@@ -1,7 +1,9 @@
 """The results that `./pricebook bench` shows by time, asserted by counts and plans; the command."""
 
+import ast
 import io
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -20,6 +22,7 @@ from benchmarks import (
     ladder,
     list_page,
     pair_prices,
+    peers,
     plots,
     progress,
     results,
@@ -27,6 +30,7 @@ from benchmarks import (
     stale_totals,
 )
 from benchmarks import tutorial_variants as tutorial
+from benchmarks.peers import book_imports, installed, list_prices
 from pricebook.tests.test_docs import names_of_tests
 from services import repricing
 from services.models import Plan, Service, Subscription
@@ -87,6 +91,12 @@ class TestCommand:
         assert bench.main(["--quick"]) == 0
         plot = ["--plot", str(tmp_path / "bench")]
         assert ran == [(name, ["--quick", *plot]) for name in ("ladder", "goals")]
+
+    def test_all_leaves_out_what_installs_other_packages(self, monkeypatch):
+        ran = []
+        monkeypatch.setattr(bench, "in_a_process", lambda name, _: ran.append(name) or 0)
+        assert bench.main(["all", "--quick"]) == 0
+        assert {*ran} == bench.claims().keys() - {"peers"}
 
 
 class TestScratchBook:
@@ -291,3 +301,36 @@ class TestGoals:
         assert (Subscription.objects.count(), Plan.objects.count()) == (40, 8)
         again = import_book(io.BytesIO(file))
         assert (again.subscriptions_new, again.subscriptions_same) == (0, 40)
+
+
+class TestPeers:
+    def test_each_is_a_script_that_says_what_it_is(self):
+        shared = {"worker", "django_peer"}
+        scripts = {path.stem: path for path in installed.SCRIPTS.glob("*.py")}
+        assert {*peers.names()} == scripts.keys() - shared
+        for path in scripts.values():
+            first, _, _ = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")
+            assert first.endswith("."), path
+
+    def test_each_is_pinned_by_hash_and_names_no_index(self):
+        pinned = re.compile(r"[\w.-]+(\[\w+\])?==[\w.]+( ;[^\\]*)?( --hash=sha256:[0-9a-f]{64})+")
+        for name in peers.names():
+            text = (installed.REQUIREMENTS / f"{name}.txt").read_text()
+            for line in re.sub(r" \\\n\s+", " ", text).splitlines():
+                assert pinned.fullmatch(line), f"{name}: {line}"
+            assert re.fullmatch(r"[a-z-]+ [\d.]+", installed.release(name))
+
+    def test_no_time_counts_unless_every_row_has_its_record(self):
+        a_book(6, services=1)
+        price = Decimal(200)
+        total = list_prices.total_at(price)
+        list_prices.assert_right(price, 6, 6, total)
+        for records, found in ((5, total), (6, total + 1)):
+            with pytest.raises(AssertionError, match="not 6;"):
+                list_prices.assert_right(price, 6, records, found)
+
+    def test_the_file_for_both_has_the_prices_of_the_rule(self):
+        import_book(io.BytesIO(book_imports.with_prices(goals.a_file(40))))
+        assert Subscription.objects.count() == 40
+        assert not Subscription.objects.mispriced().exists()
+        assert not Subscription.objects.exclude(price_state="follows").exists()
