@@ -3,7 +3,7 @@
     ./pricebook bench --quick                      # the tutorial's ladder and our goals, small
     ./pricebook bench                              # the claims
     ./pricebook bench repricing --rows 1000000     # one of them
-    ./pricebook bench all --quick                  # each, small
+    ./pricebook bench all --quick                  # each but peers, small
 
 A claim runs its variants in turn, round after round, with a control among them; asserts that all
 did the same work; and saves the figures with the conditions of the measurement. Each works in a
