@@ -52,7 +52,7 @@ from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked
 from services.serializers import SubscriptionSerializer
 from services.transfer.chunks import Walk
-from services.transfer.formats import CSV, FORMS
+from services.transfer.formats import CSV, FORMATS
 from services.transfer.importing import import_book
 from services.transfer.streaming import FIRST_CHUNK, in_pieces
 
@@ -572,15 +572,15 @@ def stream(rows: int, rounds: int) -> Figures:
 
 
 def memory_of_a_stream() -> float:
-    """The MB by which a process grows that streams the book in each form.
+    """The MB by which a process grows that streams the book in each format.
 
     Call it in a process of its own: it would reuse memory that another part has taken and freed.
     """
     connection.ensure_connection()
     before = resident_kilobytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    for form in FORMS.values():
-        for _ in in_pieces(iter(Walk(form, first_chunk=FIRST_CHUNK))):
+    for format in FORMATS.values():
+        for _ in in_pieces(iter(Walk(format, first_chunk=FIRST_CHUNK))):
             pass
     return (resident_kilobytes("VmHWM") - before) / 1024
 

@@ -38,7 +38,7 @@ from benchmarks.ledger import number_of_entries
 from benchmarks.repricing import storage
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from price_changes.models import PriceChange
-from price_changes.planning import definition, preview, recount
+from price_changes.planning import counting, definition, preview, recount
 from price_changes.running import lifecycle
 from services import repricing
 from services.models import Repricing, Service, Subscription
@@ -138,8 +138,10 @@ def measure(
     work: str, rows: int, rounds: int, decide: Callable[[], None], update: str
 ) -> list[dict[str, Any]]:
     ways: dict[str, Callable[[], Worked]] = {
-        "UPDATE": partial(one_statement, update, update is FOLLOW, kept=False),
-        "UPDATE … RETURNING → INSERT": partial(one_statement, update, update is FOLLOW, kept=True),
+        "UPDATE": partial(one_statement, update, update is FOLLOW, writes_entries=False),
+        "UPDATE … RETURNING → INSERT": partial(
+            one_statement, update, update is FOLLOW, writes_entries=True
+        ),
         "Pricebook": partial(by_workers, decide, 1),
         "Pricebook, two workers": partial(by_workers, decide, 2),
     }
@@ -198,11 +200,15 @@ def position() -> int:
         return int(cursor.fetchone()[0])
 
 
-def one_statement(update: str, moves_the_catalogue: bool, kept: bool) -> Worked:
-    with transaction.atomic(), ledger_origin(kept=kept), connection.cursor() as cursor:
+def one_statement(update: str, moves_the_catalogue: bool, writes_entries: bool) -> Worked:
+    with (
+        transaction.atomic(),
+        ledger_origin(writes_entries=writes_entries),
+        connection.cursor() as cursor,
+    ):
         if moves_the_catalogue:
             Service.objects.update(full_price=F("full_price") + 1)
-        cursor.execute(WITH_LEDGER.format(update=update) if kept else update)
+        cursor.execute(WITH_LEDGER.format(update=update) if writes_entries else update)
     return Worked(0, 0)
 
 
@@ -275,7 +281,7 @@ def previewed(rows: int, rounds: int) -> dict[str, Any]:
     times = results.interleaved(
         {
             "SELECT": partial(seconds_of, bare_select),
-            "preview": partial(seconds_of, lambda: preview.count(change)),
+            "preview": partial(seconds_of, lambda: counting.count(change)),
         },
         max(rounds, 3),
     )

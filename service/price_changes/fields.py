@@ -11,13 +11,76 @@ from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
+from price_changes.kinds.plan_fields import PlanField
+from pricebook.kit.amount_field import AmountField
 from services.models import Subscription
+from services.reading.filter_kinds import Input
+from services.reading.filters import FILTERS
 
 
-def line(label: str, length: int, required: bool = False, help_text: str = "") -> forms.CharField:
+def field_of_plan(each: PlanField) -> forms.Field:
+    """The field in which a plan is given a value."""
+    match each.input:
+        case Input.RECORD:
+            return record_field(each.name, each.required)
+        case Input.AMOUNT:
+            return AmountField(
+                label=each.label,
+                required=each.required,
+                help_text=each.hint,
+                decimal_places=each.decimal_places,
+                negative=each.negative,
+            )
+        case Input.INSTANT:
+            return instant_field(each.label, each.hint)
+        case Input.CHOICE:
+            return choice_field(each.label, list(each.choices), each.required)
+        case Input.FLAG:
+            return switch_field(each.label, each.hint)
+        case Input.TEXT:
+            return forms.CharField(
+                label=each.label,
+                max_length=each.length,
+                required=False,
+                widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+            )
+        case Input.LINE:
+            return line_field(each.label, each.length, help_text=each.hint)
+        case Input.FILTER:
+            raise TypeError("a filter has a field for each of its names: field_of_filter")
+
+
+def field_of_filter(name: str) -> forms.Field:
+    """The field in which a set is given this filter."""
+    each = FILTERS[name]
+    match each.kind.input:
+        case Input.RECORD:
+            return record_field(name)
+        case Input.AMOUNT:
+            return AmountField(label=each.label, required=False, help_text=each.hint)
+        case Input.INSTANT:
+            return instant_field(each.label, each.hint)
+        case Input.CHOICE:
+            return choice_field(each.label, list(each.kind.choices))
+        case _:
+            length = each.kind.schema.get("maxLength", 50)
+            return line_field(each.label, length, help_text=each.hint)
+
+
+def switch_field(label: str, help_text: str = "") -> forms.BooleanField:
+    return forms.BooleanField(
+        label=label, required=False, widget=UnfoldBooleanSwitchWidget, help_text=help_text
+    )
+
+
+def line_field(
+    label: str, length: int, required: bool = False, help_text: str = ""
+) -> forms.CharField:
     return forms.CharField(
         label=label,
         max_length=length,
@@ -27,7 +90,9 @@ def line(label: str, length: int, required: bool = False, help_text: str = "") -
     )
 
 
-def choice(label: str, choices: list[tuple[str, str]], required: bool = False) -> forms.ChoiceField:
+def choice_field(
+    label: str, choices: list[tuple[str, str]], required: bool = False
+) -> forms.ChoiceField:
     if not required:
         choices = [("", "any"), *choices]
     return forms.ChoiceField(
@@ -35,7 +100,7 @@ def choice(label: str, choices: list[tuple[str, str]], required: bool = False) -
     )
 
 
-def instant(label: str, help_text: str = "") -> forms.SplitDateTimeField:
+def instant_field(label: str, help_text: str = "") -> forms.SplitDateTimeField:
     zone = timezone.get_current_timezone_name()
     widget = UnfoldAdminSplitDateTimeWidget()
     for part, name in zip(widget.widgets, ("date", "time"), strict=True):
@@ -64,7 +129,7 @@ class Completion(AutocompleteSelect):
         ]
 
 
-def one_of(relation: str, required: bool = False) -> forms.ModelChoiceField:
+def record_field(relation: str, required: bool = False) -> forms.ModelChoiceField:
     """A field for a service, a plan or a client, which is found by typing."""
     field = Subscription._meta.get_field(relation)
     return forms.ModelChoiceField(

@@ -11,9 +11,10 @@ from typing import Any
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
+from price_changes.kinds import members
+from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
-from price_changes.planning import drift, members, pending, preview
-from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning import counting, drift, pending, preview
 from price_changes.running import late_rows, listing, moving
 from price_changes.showing import rows
 from pricebook.kit.named_statements import NamedStatement
@@ -68,7 +69,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
     def counted(name: str, change: PriceChange) -> NamedStatement:
         sql, params = rows_sql(change)
         purpose = "counts what the change would do, in one pass over its rows"
-        statement = preview.PREVIEW.format(rows=sql, change=0)
+        statement = counting.PREVIEW.format(rows=sql, change=0)
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
     for_new = _list_price(example, for_new_only=True)

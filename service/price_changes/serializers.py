@@ -9,16 +9,19 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from price_changes import verbs
+from price_changes.kinds import TO_PLAN
+from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
 from price_changes.planning import recount
 from price_changes.planning.local_instant import other_instant
+from price_changes.running.outcomes import Outcome
 from price_changes.showing.progress import progress_of
 from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
-from services.reading.filters import LASTING
+from services.reading.filter_kinds import Input
 
 
-def money(**options: Any) -> serializers.DecimalField:
+def money_field(**options: Any) -> serializers.DecimalField:
     return serializers.DecimalField(max_digits=20, decimal_places=2, **options)
 
 
@@ -34,8 +37,8 @@ class PairSerializer(serializers.Serializer):
     plan_name = serializers.CharField()
     rows = serializers.IntegerField()
     moves = serializers.IntegerField()
-    before = money()
-    after = money()
+    before = money_field()
+    after = money_field()
 
 
 class MoverSerializer(serializers.Serializer):
@@ -44,8 +47,8 @@ class MoverSerializer(serializers.Serializer):
     client = serializers.IntegerField()
     client_name = serializers.CharField()
     rows = serializers.IntegerField()
-    before = money()
-    after = money()
+    before = money_field()
+    after = money_field()
 
 
 class BucketSerializer(serializers.Serializer):
@@ -68,9 +71,9 @@ class PreviewSerializer(serializers.Serializer):
         child=serializers.IntegerField(), help_text="The other rows, by the reason."
     )
     stop_following = serializers.IntegerField(help_text="Rows that stop following the catalogue.")
-    total_before = money()
-    total_after = money()
-    movement = money(
+    total_before = money_field()
+    total_after = money_field()
+    movement = money_field(
         required=False, help_text="The sum of all rises and falls, without their signs."
     )
     by_service_and_plan = PairSerializer(many=True)
@@ -132,7 +135,7 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     reverts = serializers.IntegerField(source="reverts_id", allow_null=True)
 
     # Set for a scheduled change of the catalogue; else null and false.
-    finds = money(
+    finds = money_field(
         allow_null=True,
         read_only=True,
         help_text="The value just before its instant, by all that is scheduled now; else null.",
@@ -232,7 +235,7 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
         }
 
     @extend_schema_field(OutcomeSerializer(allow_null=True))
-    def get_outcome(self, change: PriceChange) -> dict[str, Any] | None:
+    def get_outcome(self, change: PriceChange) -> Outcome | None:
         return verbs.outcome(change) if change.started_at else None
 
 
@@ -240,8 +243,8 @@ class MovedFigureSerializer(serializers.Serializer):
     """A figure that differs from that of the preview."""
 
     figure = serializers.ChoiceField(list(recount.LABELS))
-    was = money(allow_null=True)
-    now = money(
+    was = money_field(allow_null=True)
+    now = money_field(
         allow_null=True, help_text="For scheduled_before: the change that was scheduled since."
     )
 
@@ -277,9 +280,9 @@ class RowSerializer(serializers.Serializer):
     client = serializers.IntegerField(allow_null=True)
     service = serializers.IntegerField(allow_null=True)
     plan = serializers.IntegerField(allow_null=True)
-    old_price = money(allow_null=True)
+    old_price = money_field(allow_null=True)
     price_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
-    new_price = money(allow_null=True)
+    new_price = money_field(allow_null=True)
     new_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
     locked_until = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(allow_null=True, help_text="Why it stays; null: it moves.")
@@ -287,6 +290,7 @@ class RowSerializer(serializers.Serializer):
     by_change = serializers.IntegerField(
         allow_null=True, help_text="The later change that holds it."
     )
+    detail = serializers.CharField(help_text="What the database said where the row failed.")
 
 
 @extend_schema_serializer(many=False)
@@ -326,48 +330,44 @@ class SkipPageSerializer(serializers.Serializer):
 # --- Bodies -----------------------------------------------------------------------------------
 # For the schema only: `definition` and `lifecycle` check them, as they do for all callers.
 
-KINDS_TO_PLAN = ["list_price", "discount", "set"]
+KINDS_TO_PLAN = list(TO_PLAN)
 
 
 class NewPriceChangeSerializer(serializers.Serializer):
     """A price change to plan. The kind decides which fields it takes."""
 
     kind = serializers.ChoiceField(KINDS_TO_PLAN)
-    title = serializers.CharField(required=False, max_length=100)
-    reason = serializers.CharField(required=False, max_length=1000)
-    comment = serializers.CharField(
-        required=False, max_length=50, help_text="Stamped on the rows that it moves."
-    )
-    effective_at = serializers.DateTimeField(
-        required=False, help_text="With an offset, in the future; if left out, at the approval."
-    )
-    time_zone = serializers.CharField(
-        required=False,
-        max_length=64,
-        help_text="As America/Vancouver: effective_at is a local time there, without an offset,"
-        " and is stored as it was given.",
-    )
-    service = serializers.IntegerField(required=False, help_text="For a list price.")
-    plan = serializers.IntegerField(required=False, help_text="For a discount.")
-    new_value = money(required=False, help_text="The list price, or the discount in per cent.")
-    for_new_only = serializers.BooleanField(
-        required=False, help_text="Followers are locked at the price that they have."
-    )
-    locked_until = serializers.DateTimeField(
-        required=False, help_text="The end of the locks of for_new_only or of lock."
-    )
-    filter = serializers.DictField(
-        required=False,
-        help_text="The subscriptions of a set; required for one, where an empty filter means all."
-        f" Names: {', '.join(LASTING)}.",
-    )
-    adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, required=False)
-    operand = serializers.DecimalField(
-        required=False, max_digits=14, decimal_places=4, help_text="For amount, add and percent."
-    )
-    floor = money(required=False)
-    ceiling = money(required=False)
-    rounding_step = money(required=False)
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        of_kinds = (field for kind in TO_PLAN.values() for field in kind.fields)
+        return super().get_fields() | {
+            each.name: _field_of_plan(each) for each in (*COMMON, *of_kinds)
+        }
+
+
+def _field_of_plan(each: PlanField) -> serializers.Field:
+    more: dict[str, Any] = {"required": False}
+    if each.help:
+        more["help_text"] = each.help
+    match each.input:
+        case Input.RECORD:
+            return serializers.IntegerField(**more)
+        case Input.AMOUNT if each.decimal_places > 2:
+            return serializers.DecimalField(
+                max_digits=14, decimal_places=each.decimal_places, **more
+            )
+        case Input.AMOUNT:
+            return money_field(**more)
+        case Input.INSTANT:
+            return serializers.DateTimeField(**more)
+        case Input.CHOICE:
+            return serializers.ChoiceField(list(each.choices), **more)
+        case Input.FLAG:
+            return serializers.BooleanField(**more)
+        case Input.FILTER:
+            return serializers.DictField(**more)
+        case _:
+            return serializers.CharField(max_length=each.length, **more)
 
 
 class ApprovalSerializer(serializers.Serializer):

@@ -17,8 +17,9 @@ from rest_framework.viewsets import ViewSet
 
 from price_changes import verbs
 from price_changes.errors import MovedSincePreview
+from price_changes.kinds import values
 from price_changes.models import PriceChange
-from price_changes.planning import standing, values
+from price_changes.planning import standing
 from price_changes.serializers import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
@@ -216,7 +217,7 @@ class PriceChangeView(ViewSet):
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
         given = object_of(request.data, ["approve"])
-        approve = values.flag("approve", given.get("approve", False))
+        approve = values.parse_flag("approve", given.get("approve", False))
         return moving(verbs.revert(known_id(pk), str(request.user), approve))
 
     @extend_schema(
@@ -245,7 +246,7 @@ class PriceChangeView(ViewSet):
         after, size = after_of(query), parameters.page_size(query)
         change = change_of(pk)
         found = rows_of(change, after, size + 1, reason)
-        more = Cursor(found[size - 1]["subscription"]) if len(found) > size else None
+        more = Cursor(found[size - 1].subscription) if len(found) > size else None
         return Response({"result": found[:size], "next": link(request, more)})
 
     @extend_schema(

@@ -9,11 +9,12 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning.standing import as_they_stand
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
-from price_changes.showing.sentences import Names, sentence
+from price_changes.showing.sentences import sentence
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
 from services.reading.total import figures

@@ -186,6 +186,7 @@ def decide(
     effective_at: datetime,
     change_id: int,
     author: str,
+    *,
     for_new_only: bool = False,
     locked_until: datetime | None = None,
     hold: bool = False,

@@ -10,9 +10,10 @@ from django.db import models
 from django.utils.dateparse import parse_datetime
 
 from price_changes import verbs
+from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
 from price_changes.planning import standing
-from price_changes.planning.catalogue_value import CATALOGUE, value_since
+from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
 from services.models import Skip, book_clock
 
@@ -46,7 +47,7 @@ def in_force(change: PriceChange) -> str:
     A list price or a discount is in force from its instant on, whatever is copied, also one for new
     subscriptions only; a set only for the rows that have moved.
     """
-    if change.kind in CATALOGUE:
+    if is_of_catalogue(change):
         at = change.effective_at
         due = change.status == Status.SCHEDULED and at is not None and at <= book_clock()
         return "copied" if due or change.status in (Status.APPLYING, Status.PAUSED) else ""
@@ -58,21 +59,21 @@ class Preview:
     that are scheduled before and after it now (two queries)."""
 
     def __init__(self, change: PriceChange) -> None:
-        kept = change.preview
-        assert kept is not None
-        self.rows, self.moves = kept["rows"], kept["moves"]
-        self.stop_following = kept["stop_following"]
-        self.as_of = parse_datetime(kept["as_of"])
-        self.before, self.after = Decimal(kept["total_before"]), Decimal(kept["total_after"])
-        self.stays = [(reason_label(reason), rows) for reason, rows in kept["stays"].items()]
+        stored = change.preview
+        assert stored is not None
+        self.rows, self.moves = stored["rows"], stored["moves"]
+        self.stop_following = stored["stop_following"]
+        self.as_of = parse_datetime(stored["as_of"])
+        self.before, self.after = Decimal(stored["total_before"]), Decimal(stored["total_after"])
+        self.stays = [(reason_label(reason), rows) for reason, rows in stored["stays"].items()]
         self.pairs = [
-            with_difference(pair) for pair in kept["by_service_and_plan"] if pair["moves"]
+            with_difference(pair) for pair in stored["by_service_and_plan"] if pair["moves"]
         ]
-        self.clients = [with_difference(client) for client in kept["largest_movers"]]
+        self.clients = [with_difference(client) for client in stored["largest_movers"]]
         around = standing.around(change)
         self.scheduled_before = around["scheduled_before"]
         self.scheduled_after = around["scheduled_after"]
-        most = max((bucket["rows"] for bucket in kept["distribution"]), default=1)
+        most = max((bucket["rows"] for bucket in stored["distribution"]), default=1)
         self.distribution = [
             {
                 "label": bucket_label(bucket["from"], bucket["to"]),
@@ -80,7 +81,7 @@ class Preview:
                 "width": max(1, round(100 * bucket["rows"] / most)),
                 "falls": (bucket["to"] or 1) <= 0,
             }
-            for bucket in kept["distribution"]
+            for bucket in stored["distribution"]
         ]
 
     @property

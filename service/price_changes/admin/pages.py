@@ -35,7 +35,9 @@ from price_changes.admin.figures import (
 from price_changes.admin.verbs import CANCEL_BEGUN, VERBS, Verb, in_order, wake_workers
 from price_changes.approval_form import ApproveForm
 from price_changes.errors import ChangeError, MovedSincePreview
-from price_changes.forms import FORMS
+from price_changes.forms import PlanForm
+from price_changes.kinds import TO_PLAN
+from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning.recount import Recount
 from price_changes.planning.standing import as_they_stand, warning
@@ -43,7 +45,7 @@ from price_changes.running import allowing
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
-from price_changes.showing.sentences import Names, sentence
+from price_changes.showing.sentences import sentence
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.read_timeout import long_read
 
@@ -216,25 +218,25 @@ class PriceChangeAdmin(BookAdmin):
         """The page that asks for the kind of a new change."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        return self.page(request, "kinds", "Plan a price change", forms=FORMS.values())
+        return self.page(request, "kinds", "Plan a price change", kinds=TO_PLAN.values())
 
     def plan_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """The form for a plan of this kind, filled from the address's query; then its preview."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        if kind not in FORMS:
+        if kind not in TO_PLAN:
             raise Http404(f"There is no price change of the kind {kind!r}.")
-        made = FORMS[kind]
+        planned = TO_PLAN[kind]
         if request.method == "POST":
-            form = made(request.POST)
+            form = PlanForm(planned, request.POST)
             if form.is_valid() and (change := form.planned_by(request.user.get_username())):
                 messages.success(
                     request, "Planned. Nothing has moved: look at the preview, and approve it."
                 )
                 return HttpResponseRedirect(url_of(change.pk))
         else:
-            form = made(initial=made.asked_for(request.GET))
-        return self.page(request, "plan", made.heading, form=form, media=self.media + form.media)
+            form = PlanForm.asked_for(planned, request.GET)
+        return self.page(request, "plan", planned.heading, form=form, media=self.media + form.media)
 
     def change_view(
         self,
@@ -311,7 +313,7 @@ class PriceChangeAdmin(BookAdmin):
                 (row, names.client(row.client), names.service(row.service), names.plan(row.plan))
                 for row in found
             ],
-            next=found[-1].place if len(found) == PAGE else None,
+            next=found[-1].subscription if len(found) == PAGE else None,
             first=after == "0",
         )
 

@@ -1,135 +1,100 @@
 """The options of `price_change plan`, and the values of a plan that they give."""
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
 from price_changes.errors import ChangeError
+from price_changes.kinds import TO_PLAN
+from price_changes.kinds.adjustments import ADJUSTMENTS
+from price_changes.kinds.plan_fields import COMMON, PlanField
 from services.models import Plan, Service
-from services.reading.filters import LASTING
+from services.reading.filter_kinds import Input
 
-# The plan's fields, as `definition` names them, and the options that give them.
-OPTIONS = {
-    "service": "--service",
-    "plan": "--plan",
-    "new_value": "--to",
-    "for_new_only": "--new-only",
-    "locked_until": "--until",
-    "filter": "--filter",
-    "floor": "--floor",
-    "ceiling": "--ceiling",
-    "rounding_step": "--step",
-    "effective_at": "--at",
-    "time_zone": "--zone",
-    "title": "--title",
-    "reason": "--reason",
-    "comment": "--comment",
+# The fields of a plan that have an option of their own.
+FIELDS = {
+    field.name: field
+    for field in (*(field for kind in TO_PLAN.values() for field in kind.fields), *COMMON)
+    if field.option
 }
-AMOUNTS = {"amount": "a new price", "add": "plus or minus an amount", "percent": "plus or minus %%"}
-STATES = {
-    "lock": "lock each at the price it has",
-    "release": "end their locks: they follow the catalogue again",
-    "follow": "negotiated ones follow the catalogue again",
-}
-ALSO = (
-    "floor",
-    "ceiling",
-    "rounding_step",
-    "effective_at",
-    "time_zone",
-    "title",
-    "reason",
-    "comment",
-)
+# These say of which kind the change is, and for which subscriptions.
+DECISIVE = ("service", "plan", "new_value", "for_new_only", "filter")
 
 
 def add_to(parser: ArgumentParser) -> None:
-    def option(field: str, metavar: str, help: str) -> None:
-        parser.add_argument(OPTIONS[field], dest=field, metavar=metavar, help=help)
-
-    option(
-        "service", "SERVICE", "name or id: its list price moves; for a set, only its subscriptions"
-    )
-    option(
-        "plan", "PLAN", '"student 10" or id: its discount moves; for a set, only its subscriptions'
-    )
-    option("new_value", "VALUE", "the new list price, or the new discount in per cent")
-    parser.add_argument(
-        "--new-only",
-        dest="for_new_only",
-        action="store_true",
-        help="only for new subscriptions: existing ones keep their price",
-    )
-    option("locked_until", "INSTANT", "when the locks of --new-only or --lock end (default: never)")
-    parser.add_argument(
-        "--filter",
-        dest="filter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"a set of subscriptions; all given ones must match. NAME: {', '.join(LASTING)}",
-    )
-    parser.add_argument("--all", action="store_true", help="the set of all subscriptions")
-    how = parser.add_mutually_exclusive_group()
-    for word, help in AMOUNTS.items():
-        how.add_argument(f"--{word}", metavar="NUMBER", help=f"{help}, for the set")
-    for word, help in STATES.items():
-        how.add_argument(f"--{word}", action="store_true", help=help)
-    option("floor", "PRICE", "no price of the set goes below it")
-    option("ceiling", "PRICE", "no price of the set goes above it")
-    option("rounding_step", "PRICE", "round to multiples of it, half up")
-    option(
-        "effective_at",
-        "INSTANT",
-        "from when it is in force, with offset or --zone (default: at once)",
-    )
-    add_zone(parser)
-    option("title", "TEXT", "the name by which people will know it")
-    option("reason", "TEXT", "the reason for it")
-    option("comment", "TEXT", "stamped on the subscriptions that it moves")
+    for field in FIELDS.values():
+        if field.input == Input.FILTER:
+            _add_set(parser, field)
+        elif field.input == Input.FLAG:
+            parser.add_argument(
+                field.option, dest=field.name, action="store_true", help=field.option_help
+            )
+        else:
+            _add(parser, field)
 
 
 def add_zone(parser: ArgumentParser) -> None:
+    _add(parser, FIELDS["time_zone"])
+
+
+def _add(parser: ArgumentParser, field: PlanField) -> None:
     parser.add_argument(
-        OPTIONS["time_zone"],
-        dest="time_zone",
-        metavar="ZONE",
-        help="as America/Vancouver: --at is a local time there, 2027-01-15T00:00, and stored so",
+        field.option, dest=field.name, metavar=field.metavar, help=field.option_help
     )
+
+
+def _add_set(parser: ArgumentParser, field: PlanField) -> None:
+    """The options of a set: its filter, and its adjustment."""
+    parser.add_argument(
+        field.option,
+        dest=field.name,
+        action="append",
+        default=[],
+        metavar=field.metavar,
+        help=field.option_help,
+    )
+    parser.add_argument("--all", action="store_true", help="the set of all subscriptions")
+    how = parser.add_mutually_exclusive_group()
+    for word, adjustment in ADJUSTMENTS.items():
+        if adjustment.metavar:
+            help = f"{adjustment.option_help}, for the set"
+            how.add_argument(f"--{word}", metavar=adjustment.metavar, help=help)
+        else:
+            how.add_argument(f"--{word}", action="store_true", help=adjustment.option_help)
 
 
 def values(options: dict[str, Any]) -> dict[str, Any]:
     """The values of the plan; CommandError with exit status 2 for options that don't combine."""
-    given = {name: options[name] for name in ALSO if options[name] is not None}
-    if options["locked_until"] is not None:
-        given["locked_until"] = options["locked_until"]
-    adjustments = {word: options[word] for word in AMOUNTS if options[word] is not None}
-    adjustments |= {word: None for word in STATES if options[word]}
+    more = [name for name in FIELDS if name not in DECISIVE]
+    given = {name: options[name] for name in more if options[name] is not None}
+    adjustments = {
+        word: options[word] for word in ADJUSTMENTS if options[word] not in (None, False)
+    }
     if adjustments:
         [(adjustment, operand)] = adjustments.items()
         return given | _of_a_set(options, adjustment, operand)
     if options["filter"] or options["all"]:
-        raise _usage(f"How should the set change? Give one of {_list([*AMOUNTS, *STATES])}.")
+        raise _usage(f"How should the set change? Give one of {_list(ADJUSTMENTS)}.")
     return given | _of_the_catalogue(options)
 
 
-def _of_a_set(options: dict[str, Any], adjustment: str, operand: str | None) -> dict[str, Any]:
+def _of_a_set(options: dict[str, Any], adjustment: str, operand: Any) -> dict[str, Any]:
     if options["new_value"] is not None:
         raise _usage("--to is for a change of the catalogue; a set takes --amount.")
     if options["for_new_only"]:
         raise _usage("--new-only is for a change of the catalogue; a set takes --lock.")
-    kept = _filter(options)
-    if bool(kept) == options["all"]:
+    which = _filter(options)
+    if bool(which) == options["all"]:
         raise _usage(
             "--all and a filter contradict each other."
-            if kept
+            if which
             else "Which subscriptions? Give --filter NAME=VALUE, --service, --plan, or --all."
         )
-    values: dict[str, Any] = {"kind": "set", "adjustment": adjustment, "filter": kept}
-    if operand is not None:
+    values: dict[str, Any] = {"kind": "set", "adjustment": adjustment, "filter": which}
+    if ADJUSTMENTS[adjustment].metavar:
         values["operand"] = operand
     return values
 
@@ -139,7 +104,7 @@ def _of_the_catalogue(options: dict[str, Any]) -> dict[str, Any]:
     if (service is None) == (plan is None) or options["new_value"] is None:
         raise _usage(
             "Give --service or --plan with --to; or a set (--filter, --service, --plan, --all)"
-            f" with one of {_list([*AMOUNTS, *STATES])}."
+            f" with one of {_list(ADJUSTMENTS)}."
         )
     values: dict[str, Any] = {"new_value": options["new_value"]}
     if options["for_new_only"]:
@@ -154,23 +119,23 @@ def _filter(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("service", "plan"):
         if options[name] is not None:
             pairs.append((name, "=", options[name]))
-    kept: dict[str, Any] = {}
+    which: dict[str, Any] = {}
     for name, equals, value in pairs:
         if not equals:
             raise _usage(f"--filter {name!r} is not NAME=VALUE.")
-        if name in kept:
+        if name in which:
             raise _usage(f"The filter {name} is given twice; a subscription has one.")
         by_name = {"service": service_id, "plan": plan_id}.get(name)
-        kept[name] = by_name(value) if by_name else value
-    return kept
+        which[name] = by_name(value) if by_name else value
+    return which
 
 
 def in_options(error: ChangeError) -> str:
     """The text of an error, with the options that were typed in place of fields."""
     field = str(error.about.get("parameter", ""))
+    option = FIELDS[field].option if field in FIELDS else ""
     if error.code == "unknown_field" and "allowed" in error.about:
-        return f"{OPTIONS.get(field, field)} does not belong to this kind of change: leave it out."
-    option = OPTIONS.get(field)
+        return f"{option or field} does not belong to this kind of change: leave it out."
     if option and error.detail.startswith(f"{field} "):
         return option + error.detail.removeprefix(field)
     return error.detail
@@ -216,7 +181,7 @@ def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[
     return int(found)
 
 
-def _list(words: list[str]) -> str:
+def _list(words: Iterable[str]) -> str:
     return ", ".join(f"--{word}" for word in words)
 
 

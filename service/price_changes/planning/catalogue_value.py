@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from price_changes.kinds import is_of_catalogue, subject
 from price_changes.models import PriceChange
 from services import catalogue_values
-from services.catalogue_subject import CatalogueSubject
 from services.models import book_clock
 
-Kind, Status = PriceChange.Kind, PriceChange.Status
-CATALOGUE = (Kind.LIST_PRICE, Kind.DISCOUNT)
-
-
-def subject(change: PriceChange) -> CatalogueSubject:
-    """The service or plan of a change of the catalogue."""
-    if change.kind == Kind.LIST_PRICE:
-        return CatalogueSubject("service", change.service_id or 0)
-    return CatalogueSubject("plan", change.plan_id or 0)
+Status = PriceChange.Status
 
 
 def value_now(change: PriceChange) -> Decimal | None:
@@ -42,7 +34,7 @@ def values_now(change: PriceChange) -> tuple[Decimal | None, Decimal | None]:
     The value after a revert is the one in force without the change that it takes back. (None, None)
     for a set; the stored values if the service or the plan was deleted.
     """
-    if change.kind not in CATALOGUE:
+    if not is_of_catalogue(change):
         return None, None
     old = value_now(change)
     if old is None:
@@ -55,7 +47,7 @@ def value_since(change: PriceChange) -> Decimal | None:
 
     One query for a change of the catalogue.
     """
-    if change.kind not in CATALOGUE or change.preview is None:
+    if not is_of_catalogue(change) or change.preview is None:
         return None
     if change.started_at is not None or change.status == Status.CANCELLED:
         return None

@@ -15,8 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from price_changes.errors import ChangeError
+from price_changes.kinds.values import in_future
 from price_changes.models import PriceChange
-from price_changes.planning.values import in_future
 from services.local_time import instant_of, instants_of
 from services.models import book_clock
 

@@ -12,10 +12,10 @@ from decimal import Decimal
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
+from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS
+from price_changes.kinds.relations import fetch
+from price_changes.kinds.rows import few_rows_sql
 from price_changes.models import PriceChange
-from price_changes.planning.catalogue_value import CATALOGUE
-from price_changes.planning.relations import fetch
-from price_changes.planning.rows_sql import few_rows_sql
 from services.hooks import WaitingChange
 from services.models import BookNow
 
@@ -30,12 +30,12 @@ SELECT min(effective_at) FROM price_changes_pricechange
 
 # It reads the indexes of scheduled changes and of unfinished repricings, which are nearly always
 # empty.
-A_SET_WAITS = """(
+A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
-             WHERE status = 'scheduled' AND kind IN ('set', 'revert')
+             WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
                AND effective_at <= book_now())
     OR EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL AND kind = 'rows'))
-"""
+"""  # noqa: S608 - constants
 
 Status = PriceChange.Status
 UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
@@ -47,11 +47,12 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     With `known_at`, those that were not applied yet at that instant: approved by then, and neither
     finished nor cancelled. A change that was held then counts as waiting.
     """
-    of_sets = Q(kind=PriceChange.Kind.SET) | Q(reverts__kind=PriceChange.Kind.SET)
     waits = Q(status__in=UNFINISHED)
     if known_at is not None:
         waits = Q(approved_at__lte=known_at) & (Q(finished_at=None) | Q(finished_at__gt=known_at))
-    due = PriceChange.objects.filter(of_sets, waits, effective_at__lte=instant or BookNow())
+    due = PriceChange.objects.filter(
+        waits, kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
+    )
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
         for change in due.only("title", "effective_at").order_by("effective_at", "approval")
@@ -60,19 +61,13 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
 
 
 # Most scheduled changes name another service, plan or client, and their rows are not even read.
-MAY_CONCERN = """
+MAY_CONCERN = f"""
 EXISTS (SELECT FROM services_subscription one
           JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
          WHERE one.id = %s
            AND CASE change.kind
-               WHEN 'list_price' THEN one.service_id = change.service_id
-               WHEN 'discount' THEN one.plan_id = change.plan_id
-               WHEN 'set' THEN jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
-                                   'client', one.client_id, 'subscription', one.id)
-                               @> (SELECT coalesce(jsonb_object_agg(key, value), '{}')
-                                     FROM jsonb_each(change.filter)
-                                    WHERE key IN ('service', 'plan', 'client', 'subscription'))
-               ELSE true END)
+               {" ".join(f"WHEN '{name}' THEN {kind.may_concern}" for name, kind in KINDS.items())}
+               END)
 """
 
 
@@ -83,7 +78,7 @@ def scheduled() -> QuerySet[PriceChange]:
     has begun it.
     """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
-    changes = changes.exclude(kind__in=CATALOGUE, effective_at__lte=BookNow())
+    changes = changes.exclude(kind__in=OF_CATALOGUE, effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 

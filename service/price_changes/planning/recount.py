@@ -15,14 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.conf import settings
 
 from price_changes.errors import MovedSincePreview
+from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning import preview as previews
-from price_changes.planning.catalogue_value import CATALOGUE, values_now
+from price_changes.planning.around import scheduled_before
+from price_changes.planning.catalogue_value import values_now
+from price_changes.planning.counting import Preview, count
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Figures:
     scheduled_before: frozenset[int]
 
     @classmethod
-    def of(cls, values: tuple[Decimal | None, Decimal | None], preview: dict[str, Any]) -> Figures:
+    def of(cls, values: tuple[Decimal | None, Decimal | None], preview: Preview) -> Figures:
         return cls(
             *values,
             rows=preview["rows"],
@@ -130,12 +131,12 @@ class Recount:
     @classmethod
     def of(cls, change: PriceChange) -> Recount:
         """Count again; nothing is stored. About seven queries, one of them over all its rows.
-        ChangeError as `preview.count()`."""
-        counted = previews.count(change)
+        ChangeError as `count()`."""
+        counted = count(change)
         return cls(
             seen(change),
             Figures.of(values_now(change), counted.preview),
-            change.kind in CATALOGUE,
+            is_of_catalogue(change),
             counted.fingerprint == change.fingerprint,
         )
 
@@ -199,14 +200,14 @@ def refuse_if_catalogue_moved(change: PriceChange, at: datetime | None) -> None:
     Since the recount somebody may have edited the value, or scheduled a change before this one,
     which would come at `at` (None: now).
     """
-    if change.kind not in CATALOGUE:
+    if not is_of_catalogue(change):
         return
     was = seen(change)
     old_value, new_value = values_now(change)
     moved = [
         *([Moved("old_value", was.old_value, old_value)] if old_value != was.old_value else []),
         *([Moved("new_value", was.new_value, new_value)] if new_value != was.new_value else []),
-        *_scheduled_since(was.scheduled_before, frozenset(previews.scheduled_before(change, at))),
+        *_scheduled_since(was.scheduled_before, frozenset(scheduled_before(change, at))),
     ]
     if moved:
         raise refusal(change, moved)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from price_changes.kinds.relations import ONCE, SQL, TO_COME, WRITTEN, fetch, literal
+from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
-from price_changes.planning.relations import ONCE, SQL, TO_COME, WRITTEN, fetch, literal
-from price_changes.planning.rows_sql import rows_sql
 from services.ledger.point_in_time import as_of
 from services.models import CatalogueValue
 

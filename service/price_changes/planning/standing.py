@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 from django.db.models import Exists
 
+from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning import preview as previews
-from price_changes.planning.catalogue_value import CATALOGUE
+from price_changes.planning.around import instant_of, scheduled_after, scheduled_before
 from services import held_values
 from services.held_values import Finds
 from services.models import Clock
@@ -26,7 +26,7 @@ def found_by(change: PriceChange) -> Finds | None:
 
     One query for a change of the catalogue.
     """
-    if change.kind not in CATALOGUE or change.reverts_id is not None:
+    if not is_of_catalogue(change) or change.reverts_id is not None:
         return None
     return held_values.finds([change.pk]).get(change.pk)
 
@@ -48,7 +48,7 @@ def as_they_stand(changes: Iterable[PriceChange]) -> None:
         change.pk: change
         for change in changes
         if change.status == Status.SCHEDULED
-        and change.kind in CATALOGUE
+        and is_of_catalogue(change)
         and change.reverts_id is None
     }
     if not asked:
@@ -78,7 +78,7 @@ def warning(change: PriceChange) -> str:
     """
     if change.status != Status.SCHEDULED:
         return ""
-    if change.kind not in CATALOGUE:
+    if not is_of_catalogue(change):
         return waits(change)
     if change.finds in (None, change.old_value):
         return ""
@@ -109,11 +109,11 @@ def around(change: PriceChange) -> dict[str, list[int]]:
 
     As of now if it has not begun, else as its preview had them. Two queries.
     """
-    kept = change.preview or {}
+    stored = change.preview or {}
     if change.started_at is not None or change.status == Status.CANCELLED:
-        return {name: kept.get(name, []) for name in ("scheduled_before", "scheduled_after")}
-    at = previews.instant_of(change)
+        return {name: stored.get(name, []) for name in ("scheduled_before", "scheduled_after")}
+    at = instant_of(change)
     return {
-        "scheduled_before": previews.scheduled_before(change, at),
-        "scheduled_after": previews.scheduled_after(change, at),
+        "scheduled_before": scheduled_before(change, at),
+        "scheduled_after": scheduled_after(change, at),
     }

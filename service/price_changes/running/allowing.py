@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from django.db import transaction
 
 from price_changes.errors import ChangeError
+from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
 from price_changes.planning import standing
-from price_changes.planning.catalogue_value import CATALOGUE
 from price_changes.planning.local_instant import other_instant
 from price_changes.running import starting
 from services.models import book_clock
@@ -66,7 +66,7 @@ def is_in_force(change: PriceChange, has_come: bool) -> bool:
     It is in force then, however few of its rows have been copied.
     """
     begun = change.status in (Status.APPLYING, Status.PAUSED)
-    return change.kind in CATALOGUE and (begun or (change.status == Status.SCHEDULED and has_come))
+    return is_of_catalogue(change) and (begun or (change.status == Status.SCHEDULED and has_come))
 
 
 def has_come(change: PriceChange) -> bool:

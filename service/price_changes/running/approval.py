@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 
 from price_changes.errors import ChangeError
+from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
-from price_changes.planning.catalogue_value import CATALOGUE
 from price_changes.planning.local_instant import said_instant
 
 Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
@@ -43,7 +43,7 @@ def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:
 
 
 def refuse_if_nothing_moves(change: PriceChange) -> None:
-    if change.kind not in CATALOGUE and not (change.preview or {}).get("moves"):
+    if not is_of_catalogue(change) and not (change.preview or {}).get("moves"):
         raise ChangeError(
             "nothing_moves", "No subscription would move; there is nothing to approve.", 409
         )
@@ -69,11 +69,8 @@ def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
 def when_moved_given(change: PriceChange, given: str | None) -> str:
     """The checked `when_moved`; by default hold. A revert is always current, and a change of the
     catalogue can't be frozen."""
-    allowed = list(WhenMoved)
-    if change.reverts_id is not None:
-        allowed = [WhenMoved.CURRENT]
-    elif change.kind in CATALOGUE:
-        allowed = [WhenMoved.HOLD, WhenMoved.CURRENT]
+    kind = kind_of(change)
+    allowed = [WhenMoved.CURRENT] if change.reverts_id is not None else list(kind.when_moved)
     if given in (None, ""):
         return allowed[0]
     if given in allowed:
@@ -89,7 +86,5 @@ def when_moved_given(change: PriceChange, given: str | None) -> str:
             "A revert moves what is there at its instant: when_moved is current.",
             **about,
         )
-    what = "a change of the catalogue" if change.kind in CATALOGUE else "a set"
-    raise ChangeError(
-        "unknown_value", f"when_moved of {what} may be {', '.join(about['allowed'])}.", **about
-    )
+    may_be = ", ".join(about["allowed"])
+    raise ChangeError("unknown_value", f"when_moved of {kind.noun} may be {may_be}.", **about)

@@ -152,7 +152,7 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
             _enter(ended[pk], now, None, None, ended[pk].author)
         if now.says != before.says and now.price is not None:
             reason = {"price_reason": change.why} if by_set and now.price_state != "follows" else {}
-            with ledger_origin(kept=True):
+            with ledger_origin(writes_entries=True):
                 Subscription.objects.filter(pk=pk).update(
                     price=now.price,
                     price_state=now.price_state,

@@ -14,19 +14,22 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
+from price_changes.kinds import is_of_catalogue, kind_of, members, subject
+from price_changes.kinds.rows import rows_sql
+from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning import members, recount
 from price_changes.planning import preview as previews
-from price_changes.planning.catalogue_value import CATALOGUE, subject, value_without
+from price_changes.planning import recount
+from price_changes.planning.around import instant_of
+from price_changes.planning.catalogue_value import value_without
+from price_changes.planning.counting import count
 from price_changes.planning.local_instant import other_instant
-from price_changes.planning.rows_sql import rows_sql
-from price_changes.planning.values import refuse_lock_that_has_ended
 from price_changes.running import allowing, approval, cancelling, listing, starting
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, book_clock
 
-Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 
 def preview(change_id: int) -> PriceChange:
@@ -65,7 +68,8 @@ def approve(
             with transaction.atomic():  # a refusal undoes the listing and frees the locks
                 members.fix(change)
                 if change.when_moved != WhenMoved.FROZEN:
-                    exactly = change.kind == Kind.SET and change.when_moved == WhenMoved.HOLD
+                    of_rows = not is_of_catalogue(change)
+                    exactly = of_rows and change.when_moved == WhenMoved.HOLD
                     recount.refuse_if_moved(change, exactly)
                 _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
@@ -80,11 +84,11 @@ def approve(
 def _schedule(
     change: PriceChange, author: str, effective_at: Any = None, time_zone: Any = None
 ) -> None:
-    previewed_for = previews.instant_of(change)
+    previewed_for = instant_of(change)
     if effective_at is not None:
         for name, value in approval.instant_given(change, effective_at, time_zone).items():
             setattr(change, name, value)
-        if change.kind == Kind.SET and change.when_moved != WhenMoved.CURRENT:
+        if not is_of_catalogue(change) and change.when_moved != WhenMoved.CURRENT:
             _refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
@@ -113,7 +117,7 @@ def _schedule(
 
 def _decide(change: PriceChange, author: str) -> None:
     """Record the value of a change of the catalogue as a fact, whenever a worker comes."""
-    if change.kind not in CATALOGUE:
+    if not is_of_catalogue(change):
         return
     assert change.effective_at is not None
     if change.reverts is not None:
@@ -128,8 +132,8 @@ def _decide(change: PriceChange, author: str) -> None:
             change.effective_at,
             change.pk,
             author,
-            change.for_new_only,
-            change.locked_until if change.for_new_only else None,
+            for_new_only=change.for_new_only,
+            locked_until=change.locked_until if change.for_new_only else None,
             hold=change.when_moved == WhenMoved.HOLD,
         )
 
@@ -141,7 +145,7 @@ ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass
 
 def _order(change: PriceChange) -> None:
     """Give a change its place among all changes: its instant, then its number of approval."""
-    if change.kind in CATALOGUE:
+    if is_of_catalogue(change):
         # An edit of the same service or plan waits for this commit, so that it sees this change;
         # and the clock is read after the edits that came before.
         subject(change).lock()
@@ -167,7 +171,7 @@ def _refuse_other_rows_then(change: PriceChange) -> None:
     """Refuse an instant at which the rows are not those of the preview, which was counted as of
     its own time: a lock may end in between."""
     assert change.effective_at is not None
-    if previews.count(change, change.effective_at).fingerprint != change.fingerprint:
+    if count(change, change.effective_at).fingerprint != change.fingerprint:
         raise ChangeError(
             "other_rows_then",
             f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
@@ -244,7 +248,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
     """
     with allowing.held(change_id, "cancel") as change:
         began = change.status in (Status.APPLYING, Status.PAUSED)
-        if change.status == Status.SCHEDULED and change.kind in CATALOGUE:
+        if change.status == Status.SCHEDULED and is_of_catalogue(change):
             began = _begun_or_withdrawn(change, author)
         if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
             raise ChangeError(
@@ -254,7 +258,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
                 409,
             )
         if began:
-            if change.kind in CATALOGUE:
+            if is_of_catalogue(change):
                 cancelling.go_on(change)
             else:
                 cancelling.stop(change)
@@ -373,7 +377,7 @@ def _refuse_to_revert(change: PriceChange) -> None:
 
 def _plan_revert(change: PriceChange, author: str) -> PriceChange:
     back = PriceChange(
-        kind=change.kind if change.kind in CATALOGUE else Kind.REVERT,
+        kind=kind_of(change).taken_back_by(),
         title=f"Revert: {change}"[:100],
         planned_by=author,
         reverts=change,
@@ -383,7 +387,7 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
     first = change.first
     if first.status == Status.REVERTED:
         back.comment = first.comment  # it is in force again, with its stamp
-    if change.kind in CATALOGUE:
+    if is_of_catalogue(change):
         back.old_value, back.new_value = change.new_value, value_without(change)
     back.save(force_insert=True)
     back.refresh_from_db()

@@ -15,10 +15,10 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Sum
 
+from price_changes.kinds import members
+from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning import members
-from price_changes.planning.preview import HASH, fingerprint
-from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning.fingerprint import HASH, fingerprint
 from price_changes.planning.rows_then import begins_with_others, rows_then
 from pricebook.kit.points import at_point
 from services import repricing
@@ -28,9 +28,7 @@ from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
 from services.repricing import chunks, lock_ends
 from services.repricing.locks import LockHeld
 
-# The kinds of changes with a list of rows, and without a value of the catalogue.
-OF_SETS = (PriceChange.Kind.SET, PriceChange.Kind.REVERT)
-Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 # One pass, aggregated by hashes: the rows of a pair are cut where their ids pass a multiple of
 # `width`, which needs no order. The fingerprint has a price that is out of range as it is; the list
@@ -113,7 +111,7 @@ def start_rows(change: PriceChange) -> None:
         assert change.preview is not None
         stays = change.preview["stays"]
     else:
-        rows = rows_sql(change) if change.kind == Kind.REVERT else rows_then(change)
+        rows = rows_then(change) if change.reverts is None else rows_sql(change)
         stays, found = list_rows(change, rows)
         if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
             ListedRows.objects.filter(change_id=change.pk).delete()

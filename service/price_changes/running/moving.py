@@ -17,8 +17,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Max
 
+from price_changes.kinds import kind_of
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.rows_sql import stays_sql
 from price_changes.running import late_rows
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
@@ -257,7 +257,7 @@ def _move(move: str, values: dict[str, Any], late: bool) -> tuple[int, int, list
     """Run the statement; return the numbers of moved and stamped rows, the ids to be locked and
     judged anew, and the ids that somebody has written since the instant."""
     newest = LedgerEntry.objects.aggregate(id=Max("id"))["id"] if late else None
-    with connection.cursor() as cursor, ledger_origin(kept=True):
+    with connection.cursor() as cursor, ledger_origin(writes_entries=True):
         cursor.execute(move, values)
         found: tuple[int, int, list[int], list[int]] = cursor.fetchone()
         at_point("rows judged")
@@ -381,8 +381,5 @@ def _reasons(change: PriceChange) -> str:
     if change.reverts is not None:
         return TOUCHED_SINCE + ("" if change.reverts.reverts_id else GIVEN_A_REASON)
     if change.when_moved == WhenMoved.FROZEN:
-        # A row that is locked as the set asks has moved since then, to where it should be: it stays
-        # as unchanged.
-        lock = change.adjustment == PriceChange.Adjustment.LOCK
-        return (stays_sql(change) if lock else "") + AS_APPROVED
+        return kind_of(change).stays_if_frozen(change) + AS_APPROVED
     return ""

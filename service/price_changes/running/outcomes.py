@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from django.db.models import Sum
 
@@ -10,7 +10,21 @@ from price_changes.models import PriceChange
 from services.models import Repricing, Skip
 
 
-def outcome(change: PriceChange) -> dict[str, Any]:
+class Outcome(TypedDict):
+    """The numbers of a change's rows: applied + skipped + failed = rows."""
+
+    rows: int
+    applied: int
+    skipped: dict[str, int]  # by the reason
+    failed: int
+    stamped: int
+    not_stamped: int  # applied rows whose comment could not be written
+    drift: int | None
+    superseded: int  # rows that other changes left to this one
+    taken_back_by: int | None
+
+
+def outcome(change: PriceChange) -> Outcome:
     """The numbers of its rows by their outcome: applied + skipped + failed = rows.
 
     They are the workers' counters, and agree with the ledger: `applied` rows have an entry of the
@@ -35,11 +49,14 @@ def outcome(change: PriceChange) -> dict[str, Any]:
     taken_back_by = None
     if change.status == PriceChange.Status.CANCELLED:
         taken_back_by = change.reverted_by.values_list("pk", flat=True).first()
-    return {
-        **sums,
-        "not_stamped": not_stamped,  # applied rows whose comment could not be written
-        "skipped": skipped,
-        "drift": change.drift,
-        "superseded": superseded["rows"],  # rows that other changes left to this one
-        "taken_back_by": taken_back_by,
-    }
+    return Outcome(
+        rows=sums["rows"],
+        applied=sums["applied"],
+        skipped=skipped,
+        failed=sums["failed"],
+        stamped=sums["stamped"],
+        not_stamped=not_stamped,
+        drift=change.drift,
+        superseded=superseded["rows"],
+        taken_back_by=taken_back_by,
+    )

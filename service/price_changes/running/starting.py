@@ -17,9 +17,10 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, Q, QuerySet
 
+from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue, members, subject
 from price_changes.models import PriceChange
-from price_changes.planning import members, standing
-from price_changes.planning.catalogue_value import CATALOGUE, subject, value_now
+from price_changes.planning import standing
+from price_changes.planning.catalogue_value import value_now
 from price_changes.planning.drift import drift
 from price_changes.running import cancelling, listing
 from pricebook.kit.points import at_point
@@ -46,7 +47,7 @@ def start_due() -> bool:
             return True
         try:
             first = due.order_by("effective_at", "approval").first()
-            if first and first.kind in listing.OF_SETS and not listing.copy_what_came_before(first):
+            if first and not is_of_catalogue(first) and not listing.copy_what_came_before(first):
                 return False
             _report_drift(due)
             with giving_way(), connection.cursor() as cursor:
@@ -73,19 +74,19 @@ def _due() -> QuerySet[PriceChange]:
     all its rows: a set may depend on these."""
     paused = Repricing.objects.due().filter(paused_at__isnull=False)
     due = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__lte=Clock())
-    return due.exclude(Q(kind__in=listing.OF_SETS) & Exists(paused))
+    return due.exclude(Q(kind__in=OF_ROWS) & Exists(paused))
 
 
 def set_waits_since() -> datetime | None:
     """The instant of the first set that has come and is not listed. One query."""
-    sets = _due().filter(kind__in=listing.OF_SETS).order_by("effective_at")
+    sets = _due().filter(kind__in=OF_ROWS).order_by("effective_at")
     return sets.values_list("effective_at", flat=True).first()
 
 
 def _report_drift(due: QuerySet[PriceChange]) -> None:
     """Store the drift of the next change of the catalogue. Not in the start's transaction: that
     holds the catalogue's lock, for which others wait."""
-    change = due.filter(kind__in=CATALOGUE).order_by("effective_at", "approval").first()
+    change = due.filter(kind__in=OF_CATALOGUE).order_by("effective_at", "approval").first()
     if change is not None and change.drift is None:
         PriceChange.objects.filter(pk=change.pk, status=Status.SCHEDULED).update(
             drift=drift(change)
@@ -101,7 +102,7 @@ def _start_or_hold(change: PriceChange) -> None:
         raise
     except DatabaseError as error:
         reason = _reason(change, error)
-        if change.kind in CATALOGUE and change.effective_at is not None:
+        if is_of_catalogue(change) and change.effective_at is not None:
             catalogue_values.withdraw(change.pk, change.approved_by)
         members.forget(change)
         PriceChange.objects.filter(pk=change.pk).update(
@@ -127,7 +128,7 @@ def start(change: PriceChange) -> None:
     """Start a change whose instant has come. Its row must be locked by the transaction."""
     change.started_at = book_clock()
     change.status = Status.APPLYING
-    if change.kind in CATALOGUE:
+    if is_of_catalogue(change):
         _go_on_with(change.reverts)
         _start_catalogue(change)
     else:

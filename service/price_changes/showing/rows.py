@@ -6,36 +6,17 @@ are read from the ledger, and the skipped ones from `Skip`, which names only som
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
+from dataclasses import replace
 
 from django.db import connection
 from django.db.models import QuerySet, Sum
 
+from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning import preview
 from services.models import LedgerEntry, MovedFollowers, Skip, Subscription
 
 PAGE = 50
-
-
-@dataclass(frozen=True)
-class Row:
-    """One subscription. The next page begins after `place`."""
-
-    place: int
-    subscription: int
-    client: int | None = None
-    service: int | None = None
-    plan: int | None = None
-    old_price: Decimal | None = None
-    new_price: Decimal | None = None
-    old_state: str = ""
-    new_state: str = ""
-    reason: str = ""
-    detail: str = ""
-    by_change: int | None = None
 
 
 def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
@@ -75,17 +56,15 @@ def _title(reason: str) -> str:
     return str(Skip.Reason(reason).label).capitalize()
 
 
-def page_of_rows(change: PriceChange, kind: str, after: int) -> list[Row]:
-    """Up to `PAGE` rows of one of the kinds, after a place. One or two queries.
+def page_of_rows(change: PriceChange, kind: str, after: int) -> list[ChangeRow]:
+    """Up to `PAGE` rows of one of the kinds, after a subscription. One or two queries.
 
     By keyset, so that a page costs the same wherever it is; but before the change begins, a page of
     a rare reason reads on until it has found its rows.
     """
-    if not change.started_at:
-        return _rows(preview.listed(change, after, PAGE, kind))
     if kind == "moved":
-        return _rows(moved_rows(change, after, PAGE))
-    return _skipped(change, kind, after)
+        return moved_rows(change, after, PAGE)
+    return rows_of(change, after, PAGE, kind)
 
 
 # The first entry that each subscription has of the change, and the entry before that. Chunks of
@@ -138,42 +117,39 @@ SELECT entry.subscription_id, coalesce(entry.client_id, its.client_id), service_
 """
 
 
-def moved_rows(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
-    """The rows that a change has moved, old → new, by the ledger; in the shape of `preview.listed`.
+def moved_rows(change: PriceChange, after: int, limit: int) -> list[ChangeRow]:
+    """The rows that a change has moved, old → new, by the ledger.
 
     In the order of the subscriptions' ids, after `after`. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(MOVED, {"change": change.pk, "after": after, "limit": limit})
-        return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+        return [replace(ChangeRow(*row), moved=True) for row in cursor.fetchall()]
 
 
 def rows_of(
     change: PriceChange, after: int, limit: int, reason: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[ChangeRow]:
     """Up to `limit` rows of a change after `after`, in the order of the subscriptions' ids.
 
-    In the shape of `preview.listed`, with `moved` and `by_change`. Before the change begins: what
-    it would do. Afterwards: the rows that it has moved, those that wait on the list of a set, and
-    those that were skipped or failed, with the reason. Only rows of `reason` if given; "moves"
-    means those without one. Up to four queries.
+    Before the change begins: what it would do. Afterwards: the rows that it has moved, those that
+    wait on the list of a set, and those that were skipped or failed, with the reason. Only rows of
+    `reason` if given; "moves" means those without one. Up to four queries.
     """
     if change.started_at is None:
         if change.status == PriceChange.Status.CANCELLED:
             return []
-        foreseen = preview.listed(change, after, limit, reason)
-        return [row | {"moved": False, "by_change": None} for row in foreseen]
+        return preview.listed(change, after, limit, reason)
     # The list is read before the ledger: a row that a worker moves meanwhile is found twice, and
     # not missed. The later one counts.
-    known: dict[int, dict[str, Any]] = {}
+    found: list[ChangeRow] = []
     if reason in (None, "moves"):
-        waiting = _waiting(change, after, limit)
-        known |= {row["subscription"]: row | {"moved": False} for row in waiting}
-        moved = moved_rows(change, after, limit)
-        known |= {row["subscription"]: row | {"moved": True} for row in moved}
+        found += _waiting(change, after, limit)
+        found += moved_rows(change, after, limit)
     if reason != "moves":
-        known |= {row["subscription"]: row for row in _left(change, after, limit, reason)}
-    return [{"by_change": None, **known[pk]} for pk in sorted(known)[:limit]]
+        found += _left(change, after, limit, reason)
+    known = {row.subscription: row for row in found}
+    return [known[pk] for pk in sorted(known)[:limit]]
 
 
 # At least one row of each stretch is still to come, its last one; so the first `limit` rows are in
@@ -204,14 +180,14 @@ SELECT item_id, client_id, item.service_id, item.plan_id, old_price, item.price_
 """
 
 
-def _waiting(change: PriceChange, after: int, limit: int) -> list[dict[str, Any]]:
+def _waiting(change: PriceChange, after: int, limit: int) -> list[ChangeRow]:
     """The rows on a set's list that no worker has moved yet."""
     with connection.cursor() as cursor:
         cursor.execute(WAITING, {"change": change.pk, "after": after, "limit": limit})
-        return [dict(zip(preview.COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+        return [ChangeRow(*row) for row in cursor.fetchall()]
 
 
-def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[dict[str, Any]]:
+def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[ChangeRow]:
     """The rows that were skipped or failed, as they stand now."""
     skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__gt=after)
     if reason is None:
@@ -220,75 +196,26 @@ def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> li
         skips = skips.filter(reason=reason)
     found = list(skips.order_by("subscription_id")[:limit])
     known = Subscription.objects.in_bulk([skip.subscription_id for skip in found])
-    rows = []
-    for skip in found:
-        now = known.get(skip.subscription_id or 0)
-        rows.append(
-            {
-                "subscription": skip.subscription_id,
-                "client": now and now.client_id,
-                "service": now and now.service_id,
-                "plan": now and now.plan_id,
-                "old_price": now and now.price,
-                "price_state": now and now.price_state,
-                "new_price": None,
-                "new_state": None,
-                "locked_until": now and now.locked_until,
-                "reason": skip.reason,
-                "moved": skip.reason == Skip.Reason.NOT_STAMPED,
-                "by_change": skip.by_change_id,
-            }
-        )
-    return rows
+    return [_skipped(skip, known.get(skip.subscription_id or 0)) for skip in found]
 
 
-def _rows(found: list[dict[str, Any]]) -> list[Row]:
-    return [
-        Row(
-            place=row["subscription"],
-            subscription=row["subscription"],
-            client=row["client"],
-            service=row["service"],
-            plan=row["plan"],
-            old_price=row["old_price"],
-            new_price=row["new_price"],
-            old_state=row["price_state"] or "",
-            new_state=row["new_state"],
-            reason=row["reason"] or "",
-        )
-        for row in found
-    ]
-
-
-def _skipped(change: PriceChange, reason: str, after: int) -> list[Row]:
-    skips = list(
-        Skip.objects.filter(
-            repricing__change_id=change.pk,
-            reason=reason,
-            subscription_id__isnull=False,
-            pk__gt=after,
-        ).order_by("pk")[:PAGE]
+def _skipped(skip: Skip, now: Subscription | None) -> ChangeRow:
+    assert skip.subscription_id is not None
+    return ChangeRow(
+        subscription=skip.subscription_id,
+        client=now.client_id if now else None,
+        service=now.service_id if now else None,
+        plan=now.plan_id if now else None,
+        old_price=now.price if now else None,
+        price_state=now.price_state if now else None,
+        new_price=None,
+        new_state=None,
+        locked_until=now.locked_until if now else None,
+        reason=skip.reason,
+        moved=skip.reason == Skip.Reason.NOT_STAMPED,
+        by_change=skip.by_change_id,
+        detail=skip.detail,
     )
-    known = Subscription.objects.in_bulk([skip.subscription_id for skip in skips])
-    rows = []
-    for skip in skips:
-        assert skip.subscription_id is not None
-        now = known.get(skip.subscription_id)
-        rows.append(
-            Row(
-                place=skip.pk,
-                subscription=skip.subscription_id,
-                client=now.client_id if now else None,
-                service=now.service_id if now else None,
-                plan=now.plan_id if now else None,
-                old_price=now.price if now else None,
-                old_state=now.price_state if now else "",
-                reason=skip.reason,
-                detail=skip.detail,
-                by_change=skip.by_change_id,
-            )
-        )
-    return rows
 
 
 def held_by(change: PriceChange) -> dict[int, int]:

@@ -2,28 +2,30 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 from django.db.models import Sum
 
+from price_changes.kinds import is_of_catalogue
+from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.catalogue_value import value_since
+from price_changes.planning.counting import Bucket, Mover, Pair, Preview
 from price_changes.running import outcomes
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
-from price_changes.showing.sentences import cancelled
-from services.management.table import moment, money, table
-from services.models import Plan, Service, Skip
+from price_changes.showing.sentences import cancelled, sentence
+from services.management.table import shown_amount, shown_instant, table
+from services.models import Skip
 
-Kind = PriceChange.Kind
 REASONS = {value: str(label).lower() for value, label in Skip.Reason.choices}
 PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 
 
 def lines(change: PriceChange, preview: bool) -> Iterator[str]:
     """The lines that show a change: its facts, its preview if asked for, and its outcome."""
-    yield f"Price change {change.pk}: {change.title or does(change)}"
-    yield from table("<<", facts(change))
+    says = sentence(change, Names.of_changes([change]))
+    yield f"Price change {change.pk}: {change.title or says}"
+    yield from table("<<", facts(change, says))
     if change.preview and preview:
         yield ""
         yield from preview_lines(change, change.preview)
@@ -34,36 +36,41 @@ def lines(change: PriceChange, preview: bool) -> Iterator[str]:
         yield from outcome_lines(change)
 
 
-def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
+def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     if change.title:
-        yield "does", does(change)
+        yield "does", says
     if warning := standing.warning(change):
         yield "has moved", warning
     elif change.finds is None and (now := value_since(change)) is not None:
-        yield "the catalogue says", f"{money(now)}: the figures of the preview are no longer true"
+        yield (
+            "the catalogue says",
+            f"{shown_amount(now)}: the figures of the preview are no longer true",
+        )
     if change.reason:
         yield "reason", change.reason
     if change.comment:
         yield "stamps", change.comment
     yield "state", f"{change.status}{f': {change.remark}' if change.remark else ''}"
     if change.effective_at:
-        said = in_force_from(change) if change.effective_zone else moment(change.effective_at)
+        said = (
+            in_force_from(change) if change.effective_zone else shown_instant(change.effective_at)
+        )
         yield "in force from", said
         if about_zone := zone_rules_differ(change) or kept_instant(change):
             yield "time zone", about_zone
     elif change.status == PriceChange.Status.PLANNED:
         yield "in force from", "its approval"
-    if change.approved_by and change.kind in (Kind.SET, Kind.REVERT):
+    if change.approved_by and not is_of_catalogue(change):
         yield "if rows have moved", change.when_moved
     elif change.approved_by and change.when_moved == PriceChange.WhenMoved.HOLD:
         yield "if another value is there", change.when_moved
-    yield "planned by", f"{change.planned_by or 'nobody known'}, {moment(change.planned_at)}"
+    yield "planned by", f"{change.planned_by or 'nobody known'}, {shown_instant(change.planned_at)}"
     if change.approved_by:
-        yield "approved by", f"{change.approved_by}, {moment(change.approved_at)}"
+        yield "approved by", f"{change.approved_by}, {shown_instant(change.approved_at)}"
     if change.paused_at:
-        yield "paused by", f"{change.paused_by}, {moment(change.paused_at)}"
+        yield "paused by", f"{change.paused_by}, {shown_instant(change.paused_at)}"
     if change.resumed_at:
-        yield "resumed by", f"{change.resumed_by}, {moment(change.resumed_at)}"
+        yield "resumed by", f"{change.resumed_by}, {shown_instant(change.resumed_at)}"
     if change.cancelled_by:
         yield "cancelled by", change.cancelled_by
     if change.reverts_id:
@@ -72,66 +79,10 @@ def facts(change: PriceChange) -> Iterator[tuple[str, str]]:
         yield "taken back by", f"price change {back[0]} ({back[1]})"
 
 
-def does(change: PriceChange) -> str:
-    """The effect of a change in half a line: "list price of Phone 20.00 → 22.00"."""
-    if change.kind == Kind.REVERT:
-        return f"what price change {change.reverts_id} moved goes back"
-    if change.kind == Kind.SET:
-        return f"{_set(change.filter or {})}: {_adjustment(change)}"
-    old_value = change.old_value if change.finds is None else change.finds
-    if change.kind == Kind.LIST_PRICE:
-        thing, old, new = "list price", money(old_value), money(change.new_value)
-        name = change.service.name if change.service else f"service {change.service_id}, deleted"
-    else:
-        thing, old, new = "discount", _percent(old_value), _percent(change.new_value)
-        name = f"plan {change.plan or change.plan_id}:"
-    whom = " for new subscriptions only" if change.for_new_only else ""
-    if change.locked_until:
-        whom += f", the others locked until {moment(change.locked_until)}"
-    return f"{thing} of {name} {old} → {new}{whom}"
-
-
-def _set(kept: dict[str, Any]) -> str:
-    """A filter as it may be typed, with services and plans by name."""
-    said = []
-    for name, value in kept.items():
-        if name == "service":
-            value = Service.objects.filter(pk=value).first() or value
-        elif name == "plan":
-            value = Plan.objects.filter(pk=value).first() or value
-        said.append(f"{name} {value}")
-    return ", ".join(said) or "all subscriptions"
-
-
-def _adjustment(change: PriceChange) -> str:
-    operand, limits = change.operand, ""
-    if change.rounding_step is not None:
-        limits += f", to multiples of {change.rounding_step}"
-    if change.floor is not None:
-        limits += f", {money(change.floor)} at least"
-    if change.ceiling is not None:
-        limits += f", {money(change.ceiling)} at most"
-    match change.adjustment:
-        case "amount":
-            return f"price {money(operand)}{limits}"
-        case "add":
-            return f"price {operand:+,.2f}{limits}"
-        case "percent":
-            assert operand is not None
-            return f"price {operand.normalize():+f} %{limits}"
-        case "lock" if change.locked_until:
-            return f"lock until {moment(change.locked_until)}"
-    return str(change.get_adjustment_display())
-
-
-def _percent(value: Decimal | None) -> str:
-    return "" if value is None else f"{value.normalize():f} %"
-
-
 # --- The preview ------------------------------------------------------------------------------
 
 
-def preview_lines(change: PriceChange, seen: dict[str, Any]) -> Iterator[str]:
+def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     before, after = Decimal(seen["total_before"]), Decimal(seen["total_after"])
     locks = change.for_new_only or change.adjustment == PriceChange.Adjustment.LOCK
     counts = [("would be locked" if locks else "would move", f"{seen['moves']:,}")]
@@ -140,7 +91,7 @@ def preview_lines(change: PriceChange, seen: dict[str, Any]) -> Iterator[str]:
     if seen["stop_following"]:
         counts.append(("would stop following the catalogue", f"{seen['stop_following']:,}"))
     yield from table("<>", counts)
-    yield f"  total {money(before)} → {money(after)}  ({_difference(before, after)})"
+    yield f"  total {shown_amount(before)} → {shown_amount(after)}  ({_difference(before, after)})"
     yield from _pairs([pair for pair in seen["by_service_and_plan"] if pair["moves"]])
     yield from _movers(seen["largest_movers"])
     if not locks:
@@ -156,7 +107,7 @@ def preview_lines(change: PriceChange, seen: dict[str, Any]) -> Iterator[str]:
         yield f"  Scheduled after it, and will overrule it: price change {numbers}."
 
 
-def _pairs(pairs: list[dict[str, Any]]) -> Iterator[str]:
+def _pairs(pairs: list[Pair]) -> Iterator[str]:
     if not pairs:
         return
     rows = [("service", "plan", "move", "before", "after", "difference")]
@@ -169,7 +120,7 @@ def _pairs(pairs: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  … and {len(pairs) - PAIRS:,} more pairs of service and plan (--json has all)"
 
 
-def _movers(movers: list[dict[str, Any]]) -> Iterator[str]:
+def _movers(movers: list[Mover]) -> Iterator[str]:
     if not movers:
         return
     rows = [("largest movers", "rows", "before", "after", "difference")]
@@ -180,7 +131,7 @@ def _movers(movers: list[dict[str, Any]]) -> Iterator[str]:
     yield from table("<>>>>", rows)
 
 
-def _distribution(buckets: list[dict[str, Any]]) -> Iterator[str]:
+def _distribution(buckets: list[Bucket]) -> Iterator[str]:
     if not buckets:
         return
     rows = [("prices move by", "to below", "rows")]
@@ -195,9 +146,9 @@ def _edge(value: int | None) -> str:
     return f"{value:+,}" if value else "0"
 
 
-def _amounts(group: dict[str, Any]) -> tuple[str, str, str]:
+def _amounts(group: Pair | Mover) -> tuple[str, str, str]:
     before, after = Decimal(group["before"]), Decimal(group["after"])
-    return money(before), money(after), f"{after - before:+,.2f}"
+    return shown_amount(before), shown_amount(after), f"{after - before:+,.2f}"
 
 
 def _difference(before: Decimal, after: Decimal) -> str:

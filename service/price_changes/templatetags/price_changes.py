@@ -2,8 +2,8 @@
 
 from django import template
 
-from price_changes.showing.sentences import PRICE_STATES
-from services.models import Skip, Subscription
+from services.about_price_states import about
+from services.models import Skip
 
 register = template.Library()
 
@@ -17,4 +17,4 @@ def skip_reason(reason: str) -> str:
 @register.filter
 def price_state(state: str) -> str:
     """follows → follows the catalogue"""
-    return PRICE_STATES[Subscription.PriceState(state)] if state else ""
+    return about(state).words if state else ""

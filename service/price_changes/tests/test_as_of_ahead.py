@@ -6,7 +6,17 @@ from decimal import Decimal
 import pytest
 from django.core.management import call_command
 
-from price_changes.tests.changes import SECOND, approved, clock, drained, planned, scheduled
+from price_changes.running import lifecycle
+from price_changes.tests.changes import (
+    SECOND,
+    applied,
+    approved,
+    clock,
+    drained,
+    planned,
+    reverted,
+    scheduled,
+)
 from services import price_state
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.test_price_state_command import records
@@ -76,6 +86,17 @@ def test_a_set_that_is_not_in_the_figures_is_named():
     assert f"Not, or not fully, in these figures: price change {change.pk} “Five more”" in (
         said.getvalue()
     )
+
+
+def test_a_revert_of_a_revert_that_is_not_in_the_figures_is_named_too():
+    row, at = a_subscription(service=a_service(20)), clock() + 10 * DAY
+    change = applied(planned(kind="set", adjustment="add", operand="5"), "current")
+    again = lifecycle.revert(reverted(change).pk, "carl")
+    lifecycle.approve(again.pk, again.fingerprint, "bob", effective_at=at)
+    assert the_list(at - SECOND)["waiting_for"] == []
+    answer = the_list(at + SECOND)
+    assert prices(answer) == {row.pk: 20}
+    assert [waits["id"] for waits in answer["waiting_for"]] == [again.pk]
 
 
 @pytest.mark.django_db(transaction=True)

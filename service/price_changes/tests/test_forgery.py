@@ -22,10 +22,11 @@ from django.test import Client as Browser
 from django.urls import reverse
 
 from price_changes.errors import ChangeError
+from price_changes.kinds.relations import fetch
+from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
+from price_changes.planning import counting
 from price_changes.planning import preview as previews
-from price_changes.planning.relations import fetch
-from price_changes.planning.rows_sql import rows_sql
 from price_changes.running import listing
 from price_changes.tests.api import ALL, URL, a_program
 from price_changes.tests.changes import SECOND, approved, clock, drained, move_instant, planned
@@ -146,12 +147,12 @@ def known_seed(monkeypatch):
 @pytest.fixture
 def no_totals(monkeypatch):
     """A mutant: the fingerprint says nothing of the totals."""
-    fingerprint = previews.fingerprint
+    fingerprint = counting.fingerprint
 
     def without(change, digest, rows, moves, total_before, total_after):
         return fingerprint(change, digest, rows, moves, Decimal(0), Decimal(0))
 
-    for module in (previews, listing):
+    for module in (counting, listing):
         monkeypatch.setattr(module, "fingerprint", without)
 
 
@@ -177,7 +178,7 @@ class TestChosenPrices:
         ThirdPerson(change, KNOWN).attack()
         before = total()
         assert before < Decimal(change.preview["total_before"]) / 2
-        assert previews.count(change).fingerprint == change.fingerprint
+        assert counting.count(change).fingerprint == change.fingerprint
         approved(change, "hold")
         drained()
         change.refresh_from_db()

@@ -43,7 +43,7 @@ SEEN = ("7777.77", "7,777.77", "7 777,77", "7777,77")
 
 def poisoned(*subscriptions: Subscription, service: Service) -> None:
     """Poison the copies, which no reader may show; written as a worker writes them."""
-    with ledger_origin(kept=True):
+    with ledger_origin(writes_entries=True):
         Subscription.objects.filter(pk__in=[each.pk for each in subscriptions]).update(price=POISON)
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -82,7 +82,7 @@ def said(change: PriceChange) -> tuple[int, dict[str, int]]:
     )
     assert outcome["applied"] == len(moved)
     listed = rows_of(change, 0, 100, "moves") if change.started_at else []
-    assert {row["subscription"] for row in listed if row["moved"]} == moved
+    assert {row.subscription for row in listed if row.moved} == moved
     assert accounted(change)
     return outcome["applied"], outcome["skipped"]
 

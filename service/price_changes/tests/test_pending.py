@@ -68,7 +68,7 @@ def every_kind(book):
 
 def expected_of(changes):
     """For each subscription the changes that would move it, by the list old → new."""
-    moves = {change.pk: {row["subscription"] for row in listed(change, 0, 1000, "moves")}
+    moves = {change.pk: {row.subscription for row in listed(change, 0, 1000, "moves")}
              for change in changes}  # fmt: skip
     assert all(moves.values()), moves
     return moves
@@ -290,7 +290,7 @@ class TestPendingOf:
             kind="set", adjustment="percent", operand=10, effective_at=at + SECOND
         ))  # fmt: skip
         assert [price for _, price in pending_of(one.pk)] == [200, 220]
-        assert [row["new_price"] for row in listed(change)] == [220]
+        assert [row.new_price for row in listed(change)] == [220]
 
     def test_asks_no_change_that_names_another(self):
         book = a_book(60, services=3, plans=2)

@@ -31,10 +31,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from price_changes.errors import ChangeError
+from price_changes.kinds import OF_ROWS
+from price_changes.kinds.adjustments import Move
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning import definition, rows_sql
+from price_changes.planning import definition
 from price_changes.planning.preview import preview
-from price_changes.running import allowing, lifecycle, listing, moving, outcomes, starting
+from price_changes.running import allowing, lifecycle, moving, outcomes, starting
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
@@ -435,7 +437,7 @@ class Book(RuleBasedStateMachine):
             status="scheduled", effective_at__lte=clock() - timedelta(seconds=1)
         )
         if PriceChange.objects.filter(status="paused").exists():
-            due = due.exclude(kind__in=listing.OF_SETS)  # which may wait for it
+            due = due.exclude(kind__in=OF_ROWS)  # which may wait for it
         assert not due.exists()
 
     def histories(self):
@@ -595,10 +597,8 @@ class TestTheMachineCatches:
             book.drain()
 
     def test_a_set_that_is_rounded_down(self, monkeypatch, book):
-        new_price = rows_sql.new_price_sql
-        monkeypatch.setattr(
-            rows_sql, "new_price_sql", lambda change: f"trunc({new_price(change)}, 0)"
-        )
+        target = Move.target
+        monkeypatch.setattr(Move, "target", lambda *of: f"trunc({target(*of)}, 0)")
         raise_all(book)
         with pytest.raises(AssertionError):
             book.drain()

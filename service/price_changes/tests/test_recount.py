@@ -9,6 +9,7 @@ import pytest
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
+from price_changes.planning import recount
 from price_changes.planning.recount import Recount
 from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import (
@@ -396,7 +397,8 @@ class TestWhatIsRefusedBefore:
 
     def test_is_not_counted(self, monkeypatch, settings):
         change = list_price(a_subscription().service, 5)
-        monkeypatch.setattr(previews, "count", lambda change: pytest.fail("it was counted"))
+        for module in (previews, recount):
+            monkeypatch.setattr(module, "count", lambda change: pytest.fail("it was counted"))
         with pytest.raises(ChangeError) as error:
             lifecycle.approve(change.pk, "0" * 32, "bob")
         assert error.value.code == "stale_fingerprint"
@@ -418,6 +420,7 @@ class TestARevertInOneStep:
         change = applied(list_price(phone, 22))
         counted = []
         count = previews.count
-        monkeypatch.setattr(previews, "count", lambda change: counted.append(1) or count(change))
+        for module in (previews, recount):
+            monkeypatch.setattr(module, "count", lambda change: counted.append(1) or count(change))
         assert lifecycle.revert(change.pk, "carl", approve_too=True).status == "scheduled"
         assert len(counted) == 1

@@ -184,7 +184,7 @@ class TestWhileItCounts:
 
     def test_nobody_waits(self, monkeypatch, service, plan, subscription):
         change = list_price(service)
-        pause = Pause(monkeypatch, previews, "count")
+        pause = Pause(monkeypatch, recount, "count")
         running = approval(change)
         pause.until_reached()
         self.created(service, plan, 1)

@@ -118,7 +118,7 @@ class TestTheCommand:
         now = kept(change)
         assert "value before 5.00 → 2,550.00; total before 5.00 → 2,550.00" in said
         assert said.endswith(f"fingerprint, {now.fingerprint}. (moved_since_preview)")
-        assert "list price of Support 2,550.00 → 6.00" in self.show(change)
+        assert "List price of Support: 2,550.00 → 6.00 USD" in self.show(change)
 
     def test_show_says_that_the_preview_is_of_another_value(self, change):
         assert "2,550.00: the figures of the preview are no longer true" in self.show(change)

@@ -397,7 +397,7 @@ class TestTakingBack:
         back = lifecycle.revert(change.pk, "ann", approve_too=True)
         expected = {"touched_since": 2, "deleted": 1, "ended": 1}
         assert (back.preview["moves"], back.preview["stays"]) == (2, dict(sorted(expected.items())))
-        why = {row["subscription"]: row["reason"] for row in listed(back)}
+        why = {row.subscription: row.reason for row in listed(back)}
         assert why == {
             rows["left alone"].pk: None,
             rows["negotiated"].pk: "touched_since",
@@ -1157,12 +1157,12 @@ class TestThePreview:
         change = planned(**values)
         shown = listed(change, limit=1000)
         assert len(shown) == change.preview["rows"]
-        moves = [row for row in shown if row["reason"] is None]
+        moves = [row for row in shown if row.reason is None]
         assert len(moves) == change.preview["moves"]
-        stays = [row["reason"] for row in shown if row["reason"] is not None]
+        stays = [row.reason for row in shown if row.reason is not None]
         assert {reason: stays.count(reason) for reason in set(stays)} == change.preview["stays"]
-        assert sum(row["new_price"] for row in shown) == Decimal(change.preview["total_after"])
-        expected = {row["subscription"]: (row["new_price"], row["new_state"]) for row in shown}
+        assert sum(row.new_price for row in shown) == Decimal(change.preview["total_after"])
+        expected = {row.subscription: (row.new_price, row.new_state) for row in shown}
         applied(change)
         assert change.status == "applied", change.note
         found = Subscription.objects.filter(pk__in=expected).values_list(

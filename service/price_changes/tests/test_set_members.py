@@ -83,7 +83,7 @@ def test_who_matched_at_the_approval_is_moved(filter, leaves, late, when_moved, 
         moved_clock.to(change.effective_at)
     leaves(row)
     assert not BookFilter.of(asked).subscriptions().exists()
-    assert [each["subscription"] for each in listed(change)] == [row.pk]
+    assert [each.subscription for each in listed(change)] == [row.pk]
     moved_clock.to(change.effective_at + HOUR)
     drained()
     change.refresh_from_db()
@@ -101,7 +101,7 @@ def test_who_comes_to_match_is_not(late, when_moved, row, moved_clock):
         moved_clock.to(change.effective_at)
     Subscription.objects.filter(pk=other.pk).update(comment="autumn")
     new = a_subscription(service=row.service, comment="autumn")
-    assert [each["subscription"] for each in listed(change)] == [row.pk]
+    assert [each.subscription for each in listed(change)] == [row.pk]
     pending = BookFilter.of({"pending": str(change.pk)})
     assert [each["id"] for each in pages.page(pending, None, 10).result] == [row.pk]
     moved_clock.to(change.effective_at + HOUR)
@@ -132,7 +132,7 @@ def test_what_is_held_is_counted_and_approved_with_who_matches_then(row, moved_c
     change.refresh_from_db()
     assert change.status == "held"
     change = preview(change.pk)
-    assert [each["subscription"] for each in listed(change)] == [other.pk]
+    assert [each.subscription for each in listed(change)] == [other.pk]
     approved(change, "hold")
     drained()
     assert [each.price for each in Subscription.objects.order_by("pk")] == [90, 105]

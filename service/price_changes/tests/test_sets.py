@@ -10,10 +10,11 @@ from conftest import until
 from django.db import connection, transaction
 from django.urls import reverse
 
+from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import standing
-from price_changes.planning.preview import PREVIEW, count, listed
-from price_changes.planning.rows_sql import rows_sql
+from price_changes.planning.counting import PREVIEW, count
+from price_changes.planning.preview import listed
 from price_changes.running import lifecycle, listing, outcomes
 from price_changes.tests.changes import (
     SECOND,
@@ -184,7 +185,7 @@ class TestItsPreview:
             ))  # fmt: skip
         Subscription.objects.filter(pk=row.pk).update(ended_at=at + SECOND)
         [told] = listed(a_raise(effective_at=at + 2 * SECOND))
-        assert (told["old_price"], told["reason"]) == (7, "ended")
+        assert (told.old_price, told.reason) == (7, "ended")
 
     def test_of_the_catalogue_names_a_price_once(self, row):
         """Named wherever it is needed, a price takes 1,919 look-ups to plan, even for one row."""

@@ -16,7 +16,9 @@ from django.test import Client as Browser
 from django.urls import URLPattern, reverse
 from rest_framework_api_key.models import APIKey
 
-from price_changes.forms import FORMS
+from price_changes.approval_form import ApproveForm
+from price_changes.forms import PlanForm
+from price_changes.kinds import TO_PLAN
 from price_changes.tests.changes import planned
 from pricebook.kit.amount_field import AmountField
 from services.admin.price_state import VERBS
@@ -72,7 +74,7 @@ def addresses(url: URLPattern, record: Any) -> Iterator[str]:
     """Where this page of the admin is, of each kind that it has."""
     names = url.pattern.converters or dict.fromkeys(url.pattern.regex.groupindex)
     ids = {name: record.pk for name in names if name in ("object_id", "id")}
-    kinds = {"kind": [*FORMS], "name": [*VERBS]}
+    kinds = {"kind": [*TO_PLAN], "name": [*VERBS]}
     unknown = names.keys() - ids.keys() - kinds.keys()
     assert not unknown, f"{url}: say here which values {unknown} may have"
     choices = [{name: word} for name in names if name in kinds for word in kinds[name]]
@@ -114,12 +116,13 @@ def own_forms(parent: type[forms.BaseForm] = forms.BaseForm) -> Iterator[type[fo
 
 
 def test_every_decimal_of_a_form_is_an_amount():
-    found = set(own_forms())
-    assert {*FORMS.values()} <= found
+    fields = [(form, getattr(form, "base_fields", {})) for form in own_forms()]
+    fields += [(PlanForm, PlanForm(kind).fields) for kind in TO_PLAN.values()]
+    assert {form for form, _ in fields} >= {PlanForm, ApproveForm}
     others = [
         (form, name)
-        for form in found
-        for name, field in getattr(form, "base_fields", {}).items()
+        for form, of_form in fields
+        for name, field in of_form.items()
         if isinstance(field, forms.DecimalField | forms.FloatField)
         and not isinstance(field, AmountField)
     ]

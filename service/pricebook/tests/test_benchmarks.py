@@ -199,7 +199,7 @@ class TestTotal:
     def test_ours_reads_no_subscription(self):
         a_book(300)
         for of in (BookFilter(), BookFilter(service=Service.objects.earliest("pk").pk)):
-            assert rows_read(*total.kept(of)) == 0
+            assert rows_read(*total.from_subtotals(of)) == 0
 
     def test_cached_is_stale_when_overtaken(self, monkeypatch):
         """Reader sums; writer commits and deletes; reader stores what it had."""

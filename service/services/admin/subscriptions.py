@@ -19,11 +19,11 @@ from unfold.decorators import display
 
 from clients.models import Client
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
+from services.about_price_states import ABOUT
 from services.admin.price_state import PricePages
 from services.models import BookNow, Subscription, book_clock
 from services.reading.filters import STATES, BookFilter
 from services.reading.total import Figures, Total, figures
-from services.templatetags.price_states import PRICE_STATE_COLOURS
 
 
 class SubscriptionPaginator(LateJoinPaginator):
@@ -108,12 +108,12 @@ FILTERS_OF_SET = {
 def set_query(query: QueryDict) -> str | None:
     """The list's filters for the form that plans a change; None if it can't express them."""
     asked = {name: values for name, values in query.lists() if values != [""]}
-    kept = {}
+    given = {}
     for name in [name for name in asked if name not in ("p", "o", "e")]:
         if name not in FILTERS_OF_SET or len(asked[name]) != 1:
             return None
-        kept[f"where_{FILTERS_OF_SET[name]}"] = asked[name][0]
-    return f"?{urlencode(kept)}" if kept else ""
+        given[f"where_{FILTERS_OF_SET[name]}"] = asked[name][0]
+    return f"?{urlencode(given)}" if given else ""
 
 
 def _id(value: Any) -> int | None:
@@ -226,7 +226,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
 
     @display(
         description="price state",
-        label={str(state.label): PRICE_STATE_COLOURS[state] for state in Subscription.PriceState},
+        label={str(state.label): about.colour for state, about in ABOUT.items()},
     )
     def price_state_shown(self, subscription: Subscription) -> str:
         return subscription.get_price_state_display()

@@ -52,10 +52,10 @@ def remember(report: BookCheck) -> None:
 
 def last() -> LastCheck | None:
     """The last check of this week, if the cache still knows it. No query."""
-    kept = cache.get(LAST)
-    if kept is None:
+    last = cache.get(LAST)
+    if last is None:
         return None
-    return LastCheck(datetime.fromisoformat(kept["at"]), kept["differs"], kept["says"])
+    return LastCheck(datetime.fromisoformat(last["at"]), last["differs"], last["says"])
 
 
 def check(limit: int = 20) -> BookCheck:

@@ -230,7 +230,7 @@ def named_queries() -> list[NamedStatement]:
             "total",
             "the total of the whole book",
             "the admin, export_book",
-            *total.kept(BookFilter()),
+            *total.from_subtotals(BookFilter()),
             why=(
                 "No index, and no subscription: a sum over the subtotals, of which there are a "
                 "few for each (service, plan)."
@@ -243,7 +243,7 @@ def named_queries() -> list[NamedStatement]:
             *total.summed(BookFilter(comment_prefix=comment)),
             why=(
                 "No subtotal knows comments, so its rows are summed, by subscription_comment; "
-                "then the sum is kept in the cache."
+                "then the sum is in the cache."
             ),
         ),
         of(
@@ -275,7 +275,7 @@ def named_queries() -> list[NamedStatement]:
         ),
         NamedStatement(
             "book check, of a point",
-            "what is kept of an instant = the ledger",
+            "what is stored of an instant = the ledger",
             "beat, check_book",
             *points.check_sql(example.middle.started_at),
             why="One pass over the whole ledger, on purpose.",

@@ -70,13 +70,13 @@ def _lists(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "list as of an instant, from a point",
-            "a page of what was paid then; the total of it, from the last total that was kept",
+            "a page of what was paid then; the total of it, from the last stored total",
             "GET /api/subscriptions/?as_of=",
             *statement_as_of(at, of_service, None, None, SIZE, SEEN, point=total_then.Nearest(at)),
         ),
         NamedStatement(
             "the last point before an instant",
-            "the last total that was kept and still holds, and how many facts came after it",
+            "the last total that was stored and still holds, and how many facts came after it",
             "GET /api/subscriptions/?as_of=",
             *total_then.nearest_sql(at),
         ),

@@ -18,7 +18,7 @@ class Move(NamedTuple):
 
 
 # Reads newest first along both indexes, down to the last instant at which the price moved. Of the
-# facts of that instant the last value that moved the price at its own place has done it; if none
+# facts of that instant the last value that moved the price in its turn has done it; if none
 # has, the last undoing. A value that is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
 SELECT effective_at, recorded_at, change_id, author
@@ -35,8 +35,8 @@ SELECT effective_at, recorded_at, change_id, author
        value IS NULL, id DESC
  LIMIT 1
 """
-BEFORE_PLACE = """price_rule(value_before(%(service)s, NULL, effective_at, {place}{known}),
-                       value_before(NULL, %(plan)s, effective_at, {place}{known})::integer)"""
+PRICE_BEFORE = """price_rule(value_before(%(service)s, NULL, effective_at, {number}{known}),
+                       value_before(NULL, %(plan)s, effective_at, {number}{known})::integer)"""
 MOVED_BY_ALL = {
     "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
     "known": "",
@@ -62,7 +62,7 @@ def last_move(
     """
     parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
     before, after = [
-        BEFORE_PLACE.format(place=place, known=parts["known"]) for place in ("id", "id + 1")
+        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("id", "id + 1")
     ]
     with connection.cursor() as cursor:
         cursor.execute(

@@ -17,7 +17,8 @@ from services.ledger.point_in_time import as_of
 from services.ledger.total_then import THERE, Nearest, nearest, total_from
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, marked, paged
-from services.reading.pages import Page, row_of_api
+from services.reading.pages import Page
+from services.reading.row import JOINED, BookRow
 from services.reading.total import EVERYTHING, NOTHING, Total
 from services.reading.version import Seen, book_as_seen, version_of
 from services.sql import SQL
@@ -77,7 +78,7 @@ SELECT book.*, total.*, page.subscription_id, page.client_id, page.service_id, p
 """
 BY_ALL = {
     "there": THERE,
-    "told": """CASE WHEN page.entry_id IS NULL
+    "told": f"""CASE WHEN page.entry_id IS NULL
             THEN kept_reason(kept_entry(
                  page.subscription_id,
                  least(%s, subscription.ended_at - interval '1 microsecond')))
@@ -90,8 +91,7 @@ BY_ALL = {
        CASE WHEN subscription.id IS NULL
             THEN least(last.ended_at, last.effective_at)
             ELSE subscription.ended_at END,
-       client.company_name, login.email, service.name, service.full_price,
-       plan.plan_type, plan.discount_percent""",
+       {", ".join(JOINED.values())}""",  # noqa: S608 - constants
     "joined": """JOIN LATERAL (SELECT min(id) AS first_id, max(id) AS last_id,
                             max(id) FILTER (WHERE NOT period_only) AS said_id
                        FROM services_ledgerentry
@@ -152,7 +152,7 @@ def page_as_of(
     asked = (instant, book_filter, None, cursor, size, seen, known_at)
     with long_read():
         point = nearest(instant, book_filter) if known_at is None else None
-        found = None if point is None else _read_as_of(*statement_as_of(*asked, point))
+        found = None if point is None else _read_as_of(*statement_as_of(*asked, point=point))
         found = found or _read_as_of(*statement_as_of(*asked))
     assert found is not None  # without a point nothing has to hold
     version, amount, rows = found
@@ -192,7 +192,7 @@ def _read_as_of(sql: str, params: tuple[Any, ...]) -> Found | None:
     amount, subscriptions, holds = rows[0][3:6]
     if not holds:
         return None
-    found = [row_of_api(*row[6:]) for row in rows if row[6] is not None]
+    found = [BookRow(*row[6:]).for_api() for row in rows if row[6] is not None]
     return version, Total(amount, subscriptions), found
 
 
@@ -204,6 +204,7 @@ def statement_as_of(
     size: int,
     seen: Seen | None = None,
     known_at: datetime | None = None,
+    *,
     point: Nearest | None = None,
 ) -> SQL:
     """The SQL of a page of what `ledger.as_of` finds, one row longer than `size`."""

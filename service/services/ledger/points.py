@@ -1,4 +1,4 @@
-"""Points: totals kept for some instants, so that a total as of any other needs only few facts.
+"""Points: totals stored for some instants, so that a total as of any other needs only few facts.
 
     facts ─▶ triggers note what changes the past ─▶ services_backdated ─┐
       │                                                                ▼
@@ -86,15 +86,15 @@ def pairs_sql(instant: datetime, since: datetime | None, whole: bool = False) ->
 
 # The pairs in which a point and the whole ledger differ, counted; 0 for a point that holds no more.
 DIFFERING = """
-WITH kept AS (
+WITH stored AS (
     SELECT service_id, plan_id, followers, others, amount FROM ({of_point}) pair
 ), counted AS (
     SELECT service_id, plan_id, followers, others, amount FROM ({pairs}) pair
      WHERE followers <> 0 OR others <> 0
 )
 SELECT count(*) FROM (
-       (SELECT * FROM kept EXCEPT SELECT * FROM counted)
-        UNION (SELECT * FROM counted EXCEPT SELECT * FROM kept)) differing
+       (SELECT * FROM stored EXCEPT SELECT * FROM counted)
+        UNION (SELECT * FROM counted EXCEPT SELECT * FROM stored)) differing
  WHERE EXISTS (SELECT FROM services_point WHERE at = %s
                   AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at))
 """
@@ -179,13 +179,13 @@ def make_next(until: datetime) -> bool:
         cursor.execute(NEXT, [since or NEVER, last, facts + 1])
         at = _instant([at for (at,) in cursor.fetchall()], facts)
         cursor.execute("SELECT kept_from(%s, %s)", [since or NEVER, at or last])
-        [kept_from] = cursor.fetchone()
-        at = kept_from or at
+        [stored_from] = cursor.fetchone()
+        at = stored_from or at
         if at is None:
             return False
         most = at_most(subscriptions)
         cursor.execute(COUNT, [since or NEVER, at, most + 1])
-        whole = kept_from is not None or cursor.fetchone()[0] > most
+        whole = stored_from is not None or cursor.fetchone()[0] > most
         cursor.execute(*make_sql(at, since, whole))
         return True
 

@@ -23,11 +23,11 @@ def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterato
         yield (" " * indent + "  ".join(padded)).rstrip()
 
 
-def money(amount: Decimal | str | None) -> str:
+def shown_amount(amount: Decimal | str | None) -> str:
     return "" if amount is None else f"{Decimal(amount):,.2f}"
 
 
-def moment(instant: datetime | None) -> str:
+def shown_instant(instant: datetime | None) -> str:
     """An instant in the deployment's time zone, with its offset."""
     if instant is None:
         return ""

@@ -33,7 +33,7 @@ class Entry(models.Model):
     unpaid_since = models.DateTimeField(null=True)
     # Written for a start or an end: the price is the one in force, which this did not change.
     period_only = models.BooleanField(db_default=False)
-    # The subscription's id in another system, kept in the entry of its deletion.
+    # The subscription's id in another system, in the entry of its deletion.
     source = models.CharField(max_length=50, null=True)
     external_id = models.CharField(max_length=50, null=True)
     # When the price comes into force, and when it was written: a worker may come late.

@@ -1,4 +1,4 @@
-"""Totals of the past, kept for some instants; and notes of what has changed the past since."""
+"""Totals of the past, stored for some instants; and notes of what has changed the past since."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -8,7 +8,7 @@ class Point(models.Model):
     """The total at an instant: for each (service, plan) the number of followers, and the others.
 
     The arrays have an element for each (service, plan). Followers pay the rule's price in force at
-    the instant that is asked for, so it is not kept here. `ledger/points.py` makes points and reads
+    the instant that is asked for, so it is not here. `ledger/points.py` makes points and reads
     them.
     """
 

@@ -76,7 +76,7 @@ class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
 class Subscription(SavesChanges):
     """One client, one service, one plan, and the price that is paid.
 
-    `price` is stored and kept by the database: leave it out when creating, the insert returns it.
+    `price` is written by the database: leave it out when creating, the insert returns it.
     While a subscription is active (it has not ended) and follows the catalogue, its price is the
     rule's. A locked one keeps its price until `locked_until` (NULL: until it is released). A
     negotiated one has a price of its own; so has an ended one for which another price was written

@@ -12,7 +12,7 @@ Each page also has the total of all that match, from the snapshot of the rows:
 - **services, plans**: all of them are read, so they can be put in any order;
 - **clients that a filter finds**, up to `SEARCH_NAMES`: likewise, with their subscriptions;
 - **all clients**: walked along an index, a page at a time. Their total is that of the book, which
-  the subtotals know. Their number, a count of 200,000 rows, is kept in the cache with the version
+  the subtotals know. Their number, a count of 200,000 rows, is in the cache with the version
   of the names for which it holds, as a total is (`total.py`): the statement counts them only if a
   client or a name was written since.
 """

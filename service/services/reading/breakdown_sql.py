@@ -143,15 +143,15 @@ def statement(
     book, book_params = book_as_seen(seen)
     shown = _by("page", ordering, ordering.descending)
     if kind == "client" and not given:
-        beyond, order, place = _on("client", cursor, ordering)
+        beyond, order, bound = _on("client", cursor, ordering)
         clients = WITH_EMAIL if ordering.name == "email" else TABLE[kind]
         ids = CLIENTS_BEYOND.format(clients=clients, beyond=beyond, order=order)
         each = CLIENTS.format(ids=ids)
         sql = WALKED.format(
             book=book, moment=MOMENT, version_of_names=VERSION_OF_NAMES, each=each, shown=shown
         )
-        return sql, (*book_params, counted.version, *place, size + 1)
-    beyond, order, place = _on("item", cursor, ordering)
+        return sql, (*book_params, counted.version, *bound, size + 1)
+    beyond, order, bound = _on("item", cursor, ordering)
     found, found_params = _found(kind, given) if given else NOBODY
     ids, ids_params = (FOUND, (access_paths.SEARCH_NAMES,)) if given else (EVERY, ())
     each = EACH[kind].format(ids=ids.format(table=TABLE[kind]))
@@ -163,7 +163,7 @@ def statement(
         *found_params,
         access_paths.SEARCH_NAMES + 1,
         *ids_params,
-        *place,
+        *bound,
         size + 1,
     )
 
@@ -181,15 +181,15 @@ def _on(table: str, cursor: Cursor | None, ordering: Ordering) -> tuple[str, str
     order = _by(table, ordering, descending)
     if cursor is None:
         return "true", order, ()
-    place = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
+    bound = (cursor.id,) if ordering.by_id else (cursor.value, cursor.id)
     columns = _columns(table, ordering)
     sign, back = ("<", ">") if descending else (">", "<")
     if ordering.name == "email":
         email, id = columns
         beyond = BEYOND_EMAIL.format(email=email, id=id, sign=sign, back=back)
-        return beyond, order, (cursor.value, *place)
-    marks = ", ".join(["%s"] * len(place))
-    return f"({', '.join(columns)}) {sign} ({marks})", order, place
+        return beyond, order, (cursor.value, *bound)
+    marks = ", ".join(["%s"] * len(bound))
+    return f"({', '.join(columns)}) {sign} ({marks})", order, bound
 
 
 def _columns(table: str, ordering: Ordering) -> list[str]:

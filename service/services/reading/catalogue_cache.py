@@ -2,9 +2,9 @@
 
 Off unless the setting CACHALOT turns it on; docs/cachalot.md says with figures when to.
 
-Cachalot decides by its own clock whether a kept result is still good: it stamps a result after the
+Cachalot decides by its own clock whether a stored result is good: it stamps a result after the
 query has run, so it misses a write in between, and it never sees a write from outside Django. Here
-each result is kept under the version of the catalogue, which triggers move at each commit, whoever
+each result is under the version of the catalogue, which triggers move at each commit, whoever
 writes, and which is read *before* the query: a result under a version was read no earlier than that
 version was current. Cachalot's stamps can only make it query again.
 """

@@ -23,6 +23,10 @@ class Input(Enum):
     INSTANT = auto()
     CHOICE = auto()
     LINE = auto()
+    # Of a plan of a price change alone
+    TEXT = auto()
+    FLAG = auto()
+    FILTER = auto()  # which subscriptions: a field for each filter
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ class BookFilter:
     def _given(self) -> dict[str, Any]:
         return {name: value for name in FILTERS if (value := getattr(self, name, None)) is not None}
 
-    def kept(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The given values for JSON; `of()` makes the same filter from them."""
         return {
             name: value.isoformat()
@@ -256,7 +256,7 @@ class BookFilter:
 
     @property
     def by_catalogue(self) -> bool:
-        """Whether it filters by service and plan alone, for which totals are kept."""
+        """Whether it filters by service and plan alone, for which there are subtotals."""
         return self.given.keys() <= named(Access.COUNTED)
 
     @property

@@ -1,4 +1,4 @@
-"""The orders of lists, and cursors: places in a list from which to read on."""
+"""The orders of lists, and cursors: positions in a list from which to read on."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ ORDERINGS = orderings("id", "price", "client_name", "started_at")
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place next to a row, and the direction in which to read on from there.
+    """A position next to a row, and the direction in which to read on from there.
 
     `value` is the row's value in the list's order (empty in the order of ids), `of` identifies the
     list that gave it out. It is written in letters that need no quoting in a URL, with a check, so
@@ -107,8 +107,8 @@ class Cursor:
     of: bytes = bytes(OF_LENGTH)
 
     def __str__(self) -> str:
-        place = struct.pack(">?q", self.backward, self.id) + self.of + self.value.encode()
-        return base64.urlsafe_b64encode(place + self._check(place)).decode().rstrip("=")
+        content = struct.pack(">?q", self.backward, self.id) + self.of + self.value.encode()
+        return base64.urlsafe_b64encode(content + self._check(content)).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -116,18 +116,18 @@ class Cursor:
         if len(text) > LONGEST_CURSOR or not text.isascii():
             raise ValueError("a cursor is shorter, and of plain letters")
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        place, check = content[:-CHECK_LENGTH], content[-CHECK_LENGTH:]
-        if len(place) < 9 + OF_LENGTH or check != cls._check(place):
+        said, check = content[:-CHECK_LENGTH], content[-CHECK_LENGTH:]
+        if len(said) < 9 + OF_LENGTH or check != cls._check(said):
             raise ValueError("the check does not fit")
-        backward, id = struct.unpack(">?q", place[:9])
-        cursor = cls(id, backward, place[9 + OF_LENGTH :].decode(), place[9 : 9 + OF_LENGTH])
+        backward, id = struct.unpack(">?q", said[:9])
+        cursor = cls(id, backward, said[9 + OF_LENGTH :].decode(), said[9 : 9 + OF_LENGTH])
         if str(cursor) != text:
             raise ValueError("the check does not fit: these letters are another cursor's")
         return cursor
 
     @staticmethod
-    def _check(place: bytes) -> bytes:
-        return blake2b(place, digest_size=CHECK_LENGTH, person=b"cursor").digest()
+    def _check(said: bytes) -> bytes:
+        return blake2b(said, digest_size=CHECK_LENGTH, person=b"cursor").digest()
 
 
 def list_of(*what: object) -> bytes:
@@ -143,7 +143,7 @@ def marked(
     known_at: datetime | None = None,
 ) -> bytes:
     known = () if known_at is None else (known_at,)
-    return list_of("subscriptions", book_filter.kept(), ordering, as_of, *known)
+    return list_of("subscriptions", book_filter.as_json(), ordering, as_of, *known)
 
 
 def paged(
@@ -172,9 +172,9 @@ def paged(
         )
     else:  # beyond an end of the list: the rows of when the link was made are no more there
         step = -1 if ordering.descending else 1
-        place = cursor or Cursor(0)
-        first = replace(place, id=min(max(place.id + step, 0), MAX_BIGINT))
-        last = replace(place, id=min(max(place.id - step, 0), MAX_BIGINT))
+        asked = cursor or Cursor(0)
+        first = replace(asked, id=min(max(asked.id + step, 0), MAX_BIGINT))
+        last = replace(asked, id=min(max(asked.id - step, 0), MAX_BIGINT))
     return (
         rows,
         replace(last, backward=False, of=mark) if after else None,

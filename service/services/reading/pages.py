@@ -13,7 +13,6 @@ avoids the Memoize nodes, sized for every client, that the planner puts into the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -25,9 +24,10 @@ from services.reading.access_paths import AccessPath, NotServed, access_path
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
 from services.reading.ordering import BY_ID, COLUMN, Cursor, Ordering, marked, order_by, paged
+from services.reading.row import JOINED, OF_SUBSCRIPTION, BookRow
 from services.reading.total import Book, Known, Total
 from services.reading.version import Seen, Unchanged, is_seen
-from services.reading.walks import COLUMNS, rows_along
+from services.reading.walks import rows_along
 from services.sql import SQL
 
 
@@ -59,8 +59,7 @@ SELECT asked.allowed, asked.waits, asked.seen,
   FROM asked
  CROSS JOIN ({book}) book
   LEFT JOIN (
-    SELECT subscription.*, client.company_name, login.email, service.name, service.full_price,
-           plan.plan_type, plan.discount_percent
+    SELECT subscription.*, {joined}
       FROM subscription
       JOIN clients_client client ON client.id = subscription.client_id
       JOIN auth_user login ON login.id = client.user_id
@@ -98,7 +97,7 @@ def page(
     if unchanged:
         raise Unchanged(book.version)
     figures = book.figures if book_filter.by_catalogue else total.settle(book, book_filter, known)
-    found = [row_of_api(*row[9:]) for row in rows if row[9] is not None]
+    found = [BookRow(*row[9:]).for_api() for row in rows if row[9] is not None]
     mark = marked(book_filter, ordering)
     result, following, previous = paged(found, cursor, size, ordering, mark)
     # No version of the book distinguishes answers that the clock changes, too.
@@ -119,7 +118,7 @@ def statement(
     limits, limits_params = within_limits(path)
     rows, rows_params = rows_along(path, cursor, size + 1)
     if book_filter.by_catalogue:
-        book, book_params = total.kept(book_filter)
+        book, book_params = total.from_subtotals(book_filter)
     else:
         book, book_params = total.summed(book_filter, known, READS)
     seen_sql, seen_params = is_seen(seen if book_filter.timeless else None)
@@ -129,51 +128,10 @@ def statement(
         seen=seen_sql,
         waits=price_changes().a_set_waits(),
         reads=READS,
-        columns=", ".join(COLUMNS),
+        columns=", ".join(OF_SUBSCRIPTION),
+        joined=", ".join(JOINED.values()),
         subscriptions=rows,
         book=book,
         order=order_by([*order, "page.id"], ordering.descending),
     )
     return sql, (*seen_params, *limits_params, *rows_params, *book_params)
-
-
-def row_of_api(
-    id: int,
-    client_id: int,
-    service_id: int,
-    plan_id: int,
-    price: Decimal,
-    price_state: str,
-    locked_until: Any,
-    price_reason: str,
-    comment: str,
-    source: str | None,
-    external_id: str | None,
-    started_at: Any,
-    ended_at: Any,
-    company_name: str,
-    email: str,
-    service_name: str,
-    full_price: Decimal,
-    plan_type: str,
-    discount_percent: int,
-) -> dict[str, Any]:
-    """A row as `SubscriptionSerializer` shows it; tests/test_serializers.py compares the two."""
-    return {
-        "id": id,
-        "plan_id": plan_id,
-        "client_name": company_name,
-        "email": email,
-        "plan": {"id": plan_id, "plan_type": plan_type, "discount_percent": discount_percent},
-        "price": price,
-        "price_state": price_state,
-        "locked_until": locked_until,
-        "price_reason": price_reason,
-        "service": {"id": service_id, "name": service_name, "full_price": full_price},
-        "client_id": client_id,
-        "comment": comment,
-        "source": source,
-        "external_id": external_id,
-        "started_at": started_at,
-        "ended_at": ended_at,
-    }

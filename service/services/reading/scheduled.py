@@ -24,8 +24,8 @@ MOVED_ONE = MOVED.removesuffix(")") + " OFFSET 0)"
 class Pending:
     """The value of `pending`: "true", "false", or the id of a scheduled price change.
 
-    The scheduled changes are looked up once, when they are needed, and kept: so they are the same
-    for the rows of a page and their total, and for all chunks of a stream.
+    The scheduled changes are looked up once, when they are needed: so they are the same for
+    the rows of a page and their total, and for all chunks of a stream.
     """
 
     word: str
@@ -53,7 +53,7 @@ class Pending:
         return self._condition(MOVED_ONE)
 
     def condition_in_stretch(self) -> Q:
-        """A condition on rows of a stretch with the table's name: all at once, without an index."""
+        """A condition on rows of a span with the table's name: all at once, without an index."""
         return self._condition(MOVED)
 
     def _condition(self, moved: str) -> Q:

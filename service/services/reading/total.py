@@ -7,7 +7,7 @@ task that folds the subtotals (`fold`).
 
 Triggers keep subtotals for each (service, plan) (migrations `0003_total`, `0023_who_pays`), so a
 total by service, plan and plan type is a sum over a few hundred of their rows. Any other total (of
-a client, of a source, of a comment) needs the subscriptions, so it is summed once and kept in the
+a client, of a source, of a comment) needs the subscriptions, so it is summed once, and is in the
 cache with its version of the book:
 
     PRICE_CACHE_NAME : filter  →  version of the book, total, its paid part
@@ -62,7 +62,7 @@ NOTHING = Total(Decimal(0), 0)
 
 
 class Book(NamedTuple):
-    """The version and figures of the book in one snapshot; the columns of `kept` and `summed`."""
+    """The version and figures of the book in one snapshot: of `from_subtotals`, of `summed`."""
 
     version: str | None
     uncommitted: bool
@@ -124,7 +124,7 @@ class Known:
 NOTHING_KNOWN = Known("", Figures(NOTHING, NOTHING))  # no book has this version
 
 
-def kept(book_filter: BookFilter) -> SQL:
+def from_subtotals(book_filter: BookFilter) -> SQL:
     """A statement of one `Book` row from the subtotals, for a filter that is `by_catalogue`."""
     where, params = of_subtotals(book_filter)
     return KEPT.format(version=VERSION, where=where), params
@@ -167,7 +167,7 @@ def figures(book_filter: BookFilter = EVERYTHING) -> Figures:
     if book_filter.by_catalogue:
         # Any plan will do: the subtotals are few.
         with prepared_cursor() as cursor:
-            return _read(cursor, kept(book_filter)).figures
+            return _read(cursor, from_subtotals(book_filter)).figures
     known = cached(book_filter)
     with connection.cursor() as cursor:
         return settle(_read(cursor, summed(book_filter, known)), book_filter, known)

@@ -21,23 +21,8 @@ from services.parsing import MAX_BIGINT
 from services.reading.access_paths import AccessPath, Walk
 from services.reading.filters import BookFilter
 from services.reading.ordering import COLUMN, Cursor, order_by
+from services.reading.row import OF_SUBSCRIPTION
 from services.sql import SQL
-
-COLUMNS = (
-    "id",
-    "client_id",
-    "service_id",
-    "plan_id",
-    "price",
-    "price_state",
-    "locked_until",
-    "price_reason",
-    "comment",
-    "source",
-    "external_id",
-    "started_at",
-    "ended_at",
-)
 
 
 def _qualified(columns: tuple[str, ...]) -> str:
@@ -63,13 +48,13 @@ class Wanted:
 
 
 def rows_along(
-    path: AccessPath, cursor: Cursor | None, limit: int, columns: tuple[str, ...] = COLUMNS
+    path: AccessPath, cursor: Cursor | None, limit: int, columns: tuple[str, ...] = OF_SUBSCRIPTION
 ) -> SQL:
     """The SQL of up to `limit` rows of a path, after the cursor and in its direction."""
     return WALKS[path.walk](Wanted(path, cursor, limit, columns))
 
 
-def _place(cursor: Cursor, columns: int) -> tuple[Any, ...]:
+def _bound(cursor: Cursor, columns: int) -> tuple[Any, ...]:
     return (cursor.id,) if columns == 1 else (cursor.value, cursor.id)
 
 
@@ -78,7 +63,7 @@ def _rows_in_order(wanted: Wanted, *names: str) -> SQL:
     rows, cursor = wanted.book_filter.subscriptions(), wanted.cursor
     if cursor is not None:
         beyond = TupleLessThan if wanted.descending else TupleGreaterThan
-        rows = rows.filter(beyond(Tuple(*map(F, names)), _place(cursor, len(names))))
+        rows = rows.filter(beyond(Tuple(*map(F, names)), _bound(cursor, len(names))))
     rows = rows.order_by(*[f"-{name}" if wanted.descending else name for name in names])
     return rows.values_list(*wanted.columns)[: wanted.limit].query.sql_with_params()
 
@@ -87,7 +72,7 @@ def _rows_in_order(wanted: Wanted, *names: str) -> SQL:
 # write the query as PostgreSQL to run it.
 WALKED = """
 SELECT {columns} FROM subscription_in_force AS services_subscription
- WHERE ({key}) {beyond} ({place}) {within}
+ WHERE ({key}) {beyond} ({bound}) {within}
  ORDER BY {order} LIMIT {limit}
 """
 
@@ -108,7 +93,7 @@ def _along_keys(wanted: Wanted, book_filter: BookFilter, plan: str | None = None
     given, cursor, descending = book_filter.given, wanted.cursor, wanted.descending
     values = {f"{name}_id": given.pop(name) for name in ("service", "plan") if name in given}
     marks = dict.fromkeys(values, "%s") | ({} if plan is None else {"plan_id": plan})
-    pair, place = ", ".join(marks), ", ".join([*marks.values(), "%s"])
+    pair, bound = ", ".join(marks), ", ".join([*marks.values(), "%s"])
     end = MAX_BIGINT if descending else -1
     params = (*values.values(), end if cursor is None else cursor.id)
     within = ""
@@ -124,7 +109,7 @@ def _along_keys(wanted: Wanted, book_filter: BookFilter, plan: str | None = None
         columns=", ".join(wanted.columns),
         key=", ".join(names),
         beyond="<" if descending else ">",
-        place=place,
+        bound=bound,
         within=within,
         order=order_by(names, descending),
         limit=wanted.limit,
@@ -223,10 +208,10 @@ def _sorted(wanted: Wanted) -> SQL:
     if not ordering.by_id:
         names.insert(0, f"subscription.{COLUMN[ordering.name]}")
     beyond: str = ""
-    place: tuple[Any, ...] = ()
+    bound: tuple[Any, ...] = ()
     if cursor is not None:
-        place = _place(cursor, len(names))
-        marks = ", ".join(["%s"] * len(place))
+        bound = _bound(cursor, len(names))
+        marks = ", ".join(["%s"] * len(bound))
         beyond = f"WHERE ({', '.join(names)}) {'<' if wanted.descending else '>'} ({marks})"
     sorted_sql = SORTED.format(
         columns=", ".join(columns),
@@ -237,7 +222,7 @@ def _sorted(wanted: Wanted) -> SQL:
         beyond=beyond,
         order=order_by(names, wanted.descending),
     )
-    return sorted_sql, (*params, *place, wanted.limit)
+    return sorted_sql, (*params, *bound, wanted.limit)
 
 
 WALKS: dict[Walk, Callable[[Wanted], SQL]] = {

@@ -15,18 +15,19 @@ from collections.abc import Collection
 from django.db import connection
 from django.db.models import Q
 
+from services.about_price_states import reason_of_state
 from services.models import Clock, LockEnd, Repricing, RepricingStep, Skip, Subscription
 
 # In one snapshot, which sees what was moved: rows may be added or deleted meanwhile. Entries are
 # looked up row by row, however many the change has.
-COUNT = """
+COUNT = f"""
 WITH moved AS MATERIALIZED (
     SELECT unnest(subscription_ids) AS id FROM services_movedfollowers
      WHERE change_id = %(change)s AND last_id > %(after)s AND first_id <= %(last)s
 )
 SELECT CASE WHEN coalesce(entered, row.id IN (SELECT id FROM moved)) THEN 'moved'
             WHEN ended_at <= %(at)s THEN 'ended'
-            WHEN price_state = 'follows' THEN 'unchanged' ELSE price_state END, count(*)
+            ELSE coalesce({reason_of_state("price_state")}, 'unchanged') END, count(*)
   FROM services_subscription row
   LEFT JOIN LATERAL (
        SELECT price_state = 'follows' OR price_state = 'locked' AND %(keeps)s AS entered
@@ -36,7 +37,7 @@ SELECT CASE WHEN coalesce(entered, row.id IN (SELECT id FROM moved)) THEN 'moved
  WHERE (service_id, plan_id, id) > (%(service)s, %(plan)s, %(after)s)
    AND (service_id, plan_id, id) <= (%(service)s, %(plan)s, %(last)s)
  GROUP BY 1
-"""
+"""  # noqa: S608 - constants
 
 
 def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
@@ -102,13 +103,13 @@ def _winner(work: Repricing) -> int | None:
 
 
 # A row was counted for the reason that the ledger gave before the new entries.
-CORRECT = """
+CORRECT = f"""
 WITH entered AS (
     SELECT DISTINCT change_id, subscription_id, service_id, plan_id FROM services_ledgerentry
      WHERE subscription_id = ANY (%(ids)s) AND change_id IS NOT NULL AND id > %(after)s
 ), missed AS (
-    SELECT work.id AS repricing_id, coalesce(nullif(before.price_state, 'follows'), 'unchanged')
-               AS reason, count(*) AS rows
+    SELECT work.id AS repricing_id, count(*) AS rows,
+           coalesce({reason_of_state("before.price_state")}, 'unchanged') AS reason
       FROM entered
       JOIN services_repricing work ON work.change_id = entered.change_id AND work.kind <> 'rows'
      CROSS JOIN LATERAL (
@@ -139,7 +140,7 @@ UPDATE services_repricing work
    SET repriced = repriced + rows
   FROM (SELECT repricing_id, sum(rows) AS rows FROM missed GROUP BY repricing_id) missed
  WHERE work.id = missed.repricing_id
-"""
+"""  # noqa: S608 - constants
 
 
 def correct(subscription_ids: Collection[int], after: int) -> None:

@@ -159,7 +159,7 @@ def _claim(
 ) -> list[RepricingStep]:
     """Lock the first steps that no other worker holds; only the very first one of each pair.
 
-    Steps with more than `rows` left are passed over.
+    Steps with more than `rows` left are skipped.
 
     The first one has the earliest instant, or was planned first. A paused step of the catalogue
     holds up only other steps of the catalogue, which would move its rows to the rule's price.

@@ -303,7 +303,7 @@ def _move_through(
     written = {id for _, id in entries}
     if entries:
         accounts.correct(written, min(id for id, _ in entries) - 1)
-    with ledger_origin(kept=True):
+    with ledger_origin(writes_entries=True):
         owing = followers.filter(pk__in=written)
         active = owing.active()
         # A change of a set that checks the row at the same time must find a new version of it.

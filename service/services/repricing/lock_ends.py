@@ -142,7 +142,7 @@ def follow_since(until: datetime, subscription_ids: list[int]) -> None:
         cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
         entries = [id for (id,) in cursor.fetchall()]
     newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
-    with ledger_origin(kept=True):
+    with ledger_origin(writes_entries=True):
         Subscription.objects.filter(pk__in=subscription_ids).update(
             price_state=Subscription.PriceState.FOLLOWS,
             price=Subquery(newest.values("price")[:1]),

@@ -16,18 +16,18 @@ from services.models import SubscriptionQuerySet
 
 @contextmanager
 def ledger_origin(
-    change_id: int | None = None, effective_at: datetime | None = None, kept: bool = False
+    change_id: int | None = None, effective_at: datetime | None = None, writes_entries: bool = False
 ) -> Iterator[None]:
     """Set the change and the instant that ledger entries of the block's writes name.
 
-    With `kept` the writer itself keeps the rule and writes the ledger. Two queries; within a
-    transaction only.
+    With `writes_entries` the writer itself sets the prices and enters them into the ledger. Two
+    queries; within a transaction only.
     """
     names = ("pricebook.change", "pricebook.effective_at", "pricebook.kept")
     values = (
         "" if change_id is None else str(change_id),
         "" if effective_at is None else effective_at.isoformat(),
-        "on" if kept else "",
+        "on" if writes_entries else "",
     )
     setting = "SELECT set_config(%s, %s, true), set_config(%s, %s, true), set_config(%s, %s, true)"
     with connection.cursor() as cursor:
@@ -97,7 +97,7 @@ def write_price(rows: SubscriptionQuerySet, price: Decimal) -> int:
     prices differ from `price`, and the caller must hold the locks of their catalogue, because
     nothing else compares them with the rule.
     """
-    with ledger_origin(kept=True), connection.cursor() as cursor:
+    with ledger_origin(writes_entries=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price))
         return int(cursor.rowcount)
 
@@ -106,7 +106,7 @@ def move_price(
     rows: SubscriptionQuerySet, price: Decimal, change_id: int, effective_at: datetime | None = None
 ) -> int:
     """Like `write_price`, for a change of the catalogue, from its instant on (now)."""
-    with ledger_origin(change_id, effective_at, kept=True), connection.cursor() as cursor:
+    with ledger_origin(change_id, effective_at, writes_entries=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price, MOVED))
         return sum(number for (number,) in cursor.fetchall())
 

@@ -2,11 +2,11 @@
 
 from django import template
 
-register = template.Library()
+from services.about_price_states import about
 
-PRICE_STATE_COLOURS = {"follows": "default", "locked": "warning", "negotiated": "info"}
+register = template.Library()
 
 
 @register.filter
 def price_state_colour(state: str) -> str:
-    return PRICE_STATE_COLOURS[state]
+    return about(state).colour

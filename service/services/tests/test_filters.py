@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from price_changes.errors import ChangeError
-from price_changes.planning.definition import row_filter
+from price_changes.kinds.sets import row_filter
 from pricebook.kit.errors import BadParameter
 from services import price_state
 from services.models import Subscription
@@ -73,12 +73,12 @@ class TestVocabulary:
         wanted = book_filter(query)
 
         assert wanted == BookFilter.of(values)
-        assert wanted.kept() == {**values, name: kept}
+        assert wanted.as_json() == {**values, name: kept}
         # The filter that a change of a set keeps is read again later, and is part of its
         # fingerprint.
-        assert BookFilter.of(wanted.kept()).kept() == wanted.kept()
+        assert BookFilter.of(wanted.as_json()).as_json() == wanted.as_json()
         if name in filters.LASTING:
-            assert row_filter(values) == wanted.kept()
+            assert row_filter(values) == wanted.as_json()
 
     def test_has_an_example_for_each_name(self):
         assert list(EXAMPLES) == list(filters.FILTERS)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning.drift import drift
 from price_changes.running import lifecycle, starting
@@ -368,10 +369,10 @@ class TestReaders:
                     if entry["change_id"] == change.pk:
                         expected.setdefault(pk, (before["price"], entry["price"]))
             for limit in (1, 3, 1000):
-                found: list[dict[str, Any]] = []
-                while page := moved_rows(change, found[-1]["subscription"] if found else 0, limit):
+                found: list[ChangeRow] = []
+                while page := moved_rows(change, found[-1].subscription if found else 0, limit):
                     found += page
-                told = {row["subscription"]: (row["old_price"], row["new_price"]) for row in found}
+                told = {row.subscription: (row.old_price, row.new_price) for row in found}
                 assert list(told) == sorted(told)
                 assert len(told) == len(found)
                 assert told == expected, limit

@@ -289,7 +289,7 @@ class TestTheMigration:
             cursor.execute(before)
             cursor.execute("UPDATE services_ledgerentry SET price_state = 'follows'")
             cursor.execute(after)
-            with ledger_origin(kept=True):
+            with ledger_origin(writes_entries=True):
                 cursor.execute("UPDATE services_subscription SET price_state = 'follows'")
         assert paid(said, now - 5 * DAY) == 100
         with connection.cursor() as cursor:

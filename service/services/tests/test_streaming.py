@@ -370,7 +370,7 @@ class TestBesideOthers:
             person.execute("UPDATE services_service SET name = name || '.'")
             person.commit()
         assert sum(text.count(b"\n") for text in texts) == 20
-        assert b" changed=true count=30 " in walk.form.end(walk.written)
+        assert b" changed=true count=30 " in walk.format.end(walk.written)
 
     def test_no_etag_and_no_304(self):
         a_book(3)

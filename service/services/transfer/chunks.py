@@ -7,7 +7,7 @@ quadruple the cost of a repricing that runs beside it (docs/decisions/0003). Pos
 text, which takes three fifths of the CPU of fetching the rows and encoding them here, and sums up
 in the same pass. (`COPY` of a chunk costs the same, but can't say what it has copied.)
 
-    the stretch: the next rows of the walk, found by an index, in the order of their ids
+    the span: the next rows of the walk, found by an index, in the order of their ids
         → those of them that match → joined by primary key, client after client → a line each
         → one text, in the order of their ids again
     beside it the book's version
@@ -27,23 +27,24 @@ from psycopg.adapt import Loader
 
 from pricebook.kit.read_timeout import long_read
 from services.models import Subscription
-from services.reading import access_paths, walks
+from services.reading import access_paths
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor
+from services.reading.row import OF_SUBSCRIPTION
 from services.reading.total import EVERYTHING, PAYS, Total
 from services.reading.version import VERSION
 from services.reading.walks import rows_along
 from services.sql import SQL
-from services.transfer.formats import Form, Written
+from services.transfer.formats import Format, Written
 
 CHUNK = 4_000  # rows; up to 2 MB of text as a rule, and three times that while it is fetched
 
 # The columns that the lines need, and the filters too, except for those that lead the walk.
-COLUMNS = (*walks.COLUMNS, "stamp")
+COLUMNS = (*OF_SUBSCRIPTION, "stamp")
 
-# The stretch has the table's name, so that a filter that Django wrote for the table selects from
-# the stretch. MATERIALIZED: its rows are counted, whether they match or not.
+# The span has the table's name, so that a filter that Django wrote for the table selects from
+# the span. MATERIALIZED: its rows are counted, whether they match or not.
 #
 # In a big book most of the work is to find a client and a login for each row: they are spread over
 # tables and indexes that no processor's cache holds. In the order of the clients each one is near
@@ -51,7 +52,7 @@ COLUMNS = (*walks.COLUMNS, "stamp")
 # PostgreSQL took 11 s of CPU in chunks of 2,000 without order, 8.4 s in chunks of 4,000 in that
 # order. (`COPY`: 4.5 s.)
 STATEMENT = """
-WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
+WITH services_subscription ({columns}) AS MATERIALIZED ({span}),
      subscription ({columns}) AS ({matching}),
      line AS (
         SELECT subscription.id, subscription.price, {pays} AS pays, {line} AS text
@@ -61,9 +62,9 @@ WITH services_subscription ({columns}) AS MATERIALIZED ({stretch}),
           JOIN service_in_force service ON service.id = subscription.service_id
           JOIN plan_in_force plan ON plan.id = subscription.plan_id
      )
-SELECT coalesce(book.version, '0'), stretch.*, lines.*
+SELECT coalesce(book.version, '0'), span.*, lines.*
   FROM (SELECT {version} FROM services_subtotal) book,
-       (SELECT count(*), max(id) FROM services_subscription) stretch,
+       (SELECT count(*), max(id) FROM services_subscription) span,
        (SELECT count(*), coalesce(sum(price), 0), count(*) FILTER (WHERE pays),
                coalesce(sum(price) FILTER (WHERE pays), 0),
                coalesce(string_agg(text, '' ORDER BY id), '') FROM line) lines
@@ -72,7 +73,7 @@ SELECT coalesce(book.version, '0'), stretch.*, lines.*
 
 class Chunk(NamedTuple):
     version: str
-    passed: int  # rows of the stretch
+    passed: int  # rows of the span
     last_id: int | None  # of the last of them
     matched: int
     amount: Decimal
@@ -89,9 +90,9 @@ class Walk:
     """
 
     def __init__(
-        self, form: Form, book_filter: BookFilter = EVERYTHING, first_chunk: int | None = None
+        self, format: Format, book_filter: BookFilter = EVERYTHING, first_chunk: int | None = None
     ) -> None:
-        self.form = form
+        self.format = format
         self.book_filter = book_filter
         self.version = ""
         self.count = 0
@@ -113,7 +114,7 @@ class Walk:
     def __iter__(self) -> Iterator[bytes]:
         after, size = -1, self._first_chunk or CHUNK
         while True:
-            chunk = _read(statement(self.form, self.book_filter, after, size))
+            chunk = _read(statement(self.format, self.book_filter, after, size))
             self._first_version = self._first_version or chunk.version
             self.version = chunk.version
             self.count += chunk.matched
@@ -127,11 +128,11 @@ class Walk:
             del chunk  # or its text would be kept until the next one is there
 
 
-def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL:
+def statement(format: Format, book_filter: BookFilter, after: int, size: int) -> SQL:
     """The SQL of a chunk: of up to `size` rows of the walk, those that match."""
     walked, rest = _split(book_filter)
-    stretch, stretch_params = rows_along(access_path(walked), Cursor(after), size, COLUMNS)
-    matching = Subscription.objects.filter(rest.condition())  # of the stretch, under that name
+    span, span_params = rows_along(access_path(walked), Cursor(after), size, COLUMNS)
+    matching = Subscription.objects.filter(rest.condition())  # of the span, under that name
     if book_filter.pending is not None:
         matching = matching.filter(book_filter.pending.condition_in_stretch())
     matching_sql, matching_params = (
@@ -139,17 +140,17 @@ def statement(form: Form, book_filter: BookFilter, after: int, size: int) -> SQL
     )
     sql = STATEMENT.format(
         columns=", ".join(COLUMNS),
-        stretch=stretch,
+        span=span,
         matching=matching_sql,
-        line=form.line.replace("%", "%%"),
+        line=format.line.replace("%", "%%"),
         pays=PAYS.format(at="(SELECT book_now())"),
         version=VERSION,
     )
-    return sql, (*stretch_params, *matching_params)
+    return sql, (*span_params, *matching_params)
 
 
 def _split(book_filter: BookFilter) -> tuple[BookFilter, BookFilter]:
-    """The filters that an index serves, and those checked within a stretch; without `pending`.
+    """The filters that an index serves, and those checked within a span; without `pending`.
 
     A filter without an index may match nothing in millions of rows: as part of the walk it would
     read them all in one statement.

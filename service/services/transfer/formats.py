@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, get_type_hints
 
 import msgspec
 from django.conf import settings
 
+from services.reading.row import JOINED, BookRow
 from services.reading.total import Total
 from services.transfer import csv_file
 
@@ -30,7 +33,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """A way to write the book. `line` is SQL."""
 
     name: str
@@ -71,33 +74,20 @@ def _object(members: dict[str, Any]) -> list[str]:
     return [*parts, "'}'"]
 
 
-# The same as `pages.row_of_api`; a test compares the bytes.
-OBJECT = {
-    "id": "subscription.id",
-    "plan_id": "subscription.plan_id",
-    "client_name": _text("client.company_name"),
-    "email": _text("login.email"),
-    "plan": {
-        "id": "subscription.plan_id",
-        "plan_type": _text("plan.plan_type"),
-        "discount_percent": "plan.discount_percent",
-    },
-    "price": "subscription.price",
-    "price_state": _text("subscription.price_state"),
-    "locked_until": _instant_or_null("subscription.locked_until"),
-    "price_reason": _text("subscription.price_reason"),
-    "service": {
-        "id": "subscription.service_id",
-        "name": _text("service.name"),
-        "full_price": "service.full_price",
-    },
-    "client_id": "subscription.client_id",
-    "comment": _text("subscription.comment"),
-    "source": _text("subscription.source"),
-    "external_id": _text("subscription.external_id"),
-    "started_at": _instant_or_null("subscription.started_at"),
-    "ended_at": _instant_or_null("subscription.ended_at"),
+# The text of a column, by its type.
+TEXT: dict[Any, Callable[[str], str]] = {
+    int: str,
+    Decimal: str,
+    str: _text,
+    str | None: _text,
+    datetime: _instant_or_null,
+    datetime | None: _instant_or_null,
 }
+# The members of a line: expressions in the places where `BookRow` has the values.
+MEMBERS = BookRow._make(
+    TEXT[type_of](JOINED.get(name, f"subscription.{name}"))
+    for name, type_of in get_type_hints(BookRow).items()
+).for_api()
 
 _json = msgspec.json.Encoder(decimal_format="number")
 
@@ -115,11 +105,11 @@ def _end_object(written: Written) -> bytes:
     return _json.encode({"end": end}) + b"\n"
 
 
-NDJSON = Form(
+NDJSON = Format(
     name="ndjson",
     media_type="application/x-ndjson",
     header=b"",
-    line=_line(*_object(OBJECT)),
+    line=_line(*_object(MEMBERS)),
     end=_end_object,
     broken=_json.encode({"error": {"code": "broken_off", "detail": BROKEN}}) + b"\n",
 )
@@ -158,7 +148,7 @@ def _end_comment(written: Written) -> bytes:
     )
 
 
-CSV = Form(
+CSV = Format(
     name="csv",
     media_type="text/csv",
     header=(",".join(csv_file.COLUMNS) + "\n").encode(),
@@ -166,4 +156,4 @@ CSV = Form(
     end=_end_comment,
     broken=f"# error: broken_off. {BROKEN}\n".encode(),
 )
-FORMS = {form.name: form for form in (CSV, NDJSON)}
+FORMATS = {each.name: each for each in (CSV, NDJSON)}

@@ -27,7 +27,7 @@ from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadParameter
 from services.reading import filters, parameters
 from services.transfer.chunks import Walk
-from services.transfer.formats import CSV, FORMS, NDJSON
+from services.transfer.formats import CSV, FORMATS, NDJSON
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ ONLY_OF_PAGES = ("as_of", "known_at", "ordering", "cursor", "page_size")
 
 
 class _Streamed(BaseRenderer):
-    """Represents a form when DRF chooses a renderer; the answer itself goes through none."""
+    """Represents a format when DRF chooses a renderer; the answer itself goes through none."""
 
 
 class CSVRenderer(_Streamed):
@@ -69,7 +69,7 @@ def is_wanted(request: Request) -> bool:
 
 
 def errors_are_json(request: Request) -> None:
-    """Answer in JSON from here on, because it is an error, whatever form was asked for."""
+    """Answer in JSON from here on, because it is an error, whatever format was asked for."""
     if is_wanted(request):
         request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = JSONRenderer.media_type
@@ -80,10 +80,10 @@ def answer(request: Request) -> StreamingHttpResponse:
 
     One query now, one for each further chunk while it is sent.
     """
-    form = FORMS[request.accepted_renderer.format]
+    format = FORMATS[request.accepted_renderer.format]
     query = request.query_params
-    refuse_what_pages_take(query, form.name)
-    walk = Walk(form, parameters.book_filter(query), FIRST_CHUNK)
+    refuse_what_pages_take(query, format.name)
+    walk = Walk(format, parameters.book_filter(query), FIRST_CHUNK)
     body = Body()
     try:
         texts = iter(walk)
@@ -95,11 +95,11 @@ def answer(request: Request) -> StreamingHttpResponse:
         body.pieces = in_pieces(whole(walk, chain([first], texts)))
     return StreamingHttpResponse(
         body,
-        content_type=f"{form.media_type}; charset=utf-8",
+        content_type=f"{format.media_type}; charset=utf-8",
         headers={
             "Book-Version": walk.version,
             "Cache-Control": "no-store",
-            "Content-Disposition": f'attachment; filename="subscriptions.{form.name}"',
+            "Content-Disposition": f'attachment; filename="subscriptions.{format.name}"',
         },
     )
 
@@ -136,13 +136,13 @@ class Body:
         return next(self.pieces)
 
 
-def refuse_what_pages_take(query: QueryDict, form: str) -> None:
+def refuse_what_pages_take(query: QueryDict, format: str) -> None:
     for name in ONLY_OF_PAGES:
         if name in query:
             raise BadParameter(
                 name,
                 str(query[name]),
-                f"format={form} gives all that match, in the order of their ids; {name} goes with"
+                f"format={format} gives all that match, in the order of their ids; {name} goes with"
                 " pages (format=json). Leave one of them out.",
                 "not_with_format",
             )
@@ -151,16 +151,16 @@ def refuse_what_pages_take(query: QueryDict, form: str) -> None:
 
 def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:
     """The text from its header to its last line, or to the line that says that it broke off."""
-    yield walk.form.header
+    yield walk.format.header
     try:
         yield from texts
     except Exception:
         # Too late for an answer of another status. The error goes on to the server, which may be
         # able to break the connection, and to the log.
         logger.error("A stream of the book broke off after %s lines.", walk.count)
-        yield walk.form.broken
+        yield walk.format.broken
         raise
-    yield walk.form.end(walk.written)
+    yield walk.format.end(walk.written)
 
 
 def in_pieces(texts: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,26 +6,28 @@ docs/price-changes.md is its guide.
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable
-from decimal import Decimal
+from dataclasses import asdict
 from typing import Any, NoReturn
 
-import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
+from price_changes.kinds.words import Names
 from price_changes.management import plan_options
+from price_changes.management.record import ENCODER, record
 from price_changes.models import PriceChange
 from price_changes.planning import preview, standing
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
+from price_changes.showing.sentences import sentence
 from services import repricing
 from services.management import arguments
 from services.management.progress import Progress
-from services.management.table import moment, money, table
+from services.management.table import shown_amount, shown_instant, table
 from services.models import Repricing, Skip, book_clock
 from services.tasks import set_comment, set_price, wake
 
@@ -131,14 +133,15 @@ class Command(BaseCommand):
         if subscription is not None:
             changes = [change for change, _ in pending_of(subscription)[:limit]]
         else:
-            found = PriceChange.objects.select_related("service", "plan")
+            found = PriceChange.objects.all()
             changes = [*(found.filter(status=status) if status else found)[:limit]]
         standing.as_they_stand(changes)
         if json:
-            return self.write_json(map(_record, changes))
+            return self.write_json(map(record, changes))
+        names = Names.of_changes(changes)
         rows = [
             (str(change.pk), change.status, _from(change), change.planned_by,
-             change.title or terminal.does(change))
+             change.title or sentence(change, names))
             for change in changes
         ]  # fmt: skip
         self.write(table("><<<<", [("", "state", "from", "by", "what"), *rows]))
@@ -154,17 +157,17 @@ class Command(BaseCommand):
         else:
             raise CommandError(f"It has been applied: price_change skips {number} has the others.")
         if json:
-            return self.write_json(found)
+            return self.write_json(map(asdict, found))
         lines = [
-            (str(row["subscription"]), money(row["old_price"]), "→", money(row["new_price"]),
-             row["new_state"], terminal.REASONS.get(row["reason"], row["reason"] or ""))
+            (str(row.subscription), shown_amount(row.old_price), "→", shown_amount(row.new_price),
+             row.new_state or "", terminal.REASONS.get(row.reason or "", row.reason or ""))
             for row in found
         ]  # fmt: skip
         head = ("subscription", "old", "", "new", "state", "stays because")
         self.write(table(">>>><<", [head, *lines]))
         if len(found) == limit:
             more = f" --only {only}" if only else ""
-            self.next(f"rows {number} --after {found[-1]['subscription']}{more}")
+            self.next(f"rows {number} --after {found[-1].subscription}{more}")
 
     def skips(self, *, number: int, after: int, limit: int, json: bool, **options: Any) -> None:
         names = ("id", "reason", "rows", "subscription_id", "by_change_id", "detail")
@@ -264,8 +267,9 @@ class Command(BaseCommand):
                 if not waiting_said:
                     waiting_said = True
                     self.note(
-                        f"Price change {change.pk} is scheduled for {moment(change.effective_at)};"
-                        " waiting for it. Ctrl-C leaves it scheduled."
+                        f"Price change {change.pk} is scheduled for"
+                        f" {shown_instant(change.effective_at)}; waiting for it. Ctrl-C leaves it"
+                        " scheduled."
                     )
                 time.sleep(min(left, 0.5))
             else:
@@ -284,7 +288,7 @@ class Command(BaseCommand):
     def interrupted(self, change: PriceChange) -> NoReturn:
         change.refresh_from_db()
         if change.status == Status.SCHEDULED:
-            rest = f"stays scheduled for {moment(change.effective_at)}"
+            rest = f"stays scheduled for {shown_instant(change.effective_at)}"
         else:
             rest = f"is {change.status}"
         raise CommandError(
@@ -296,7 +300,7 @@ class Command(BaseCommand):
 
     def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
         if json:
-            return self.write_json([_record(change)])
+            return self.write_json([record(change)])
         change = _get(change.pk)
         self.write(terminal.lines(change, preview))
         self.next(_next(change, preview))
@@ -313,15 +317,12 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def write_json(self, records: Iterable[dict[str, Any]]) -> None:
-        for record in records:
-            self.stdout.write(_encoder.encode(record).decode())
-
-
-_encoder = msgspec.json.Encoder(decimal_format="number")
+        for each in records:
+            self.stdout.write(ENCODER.encode(each).decode())
 
 
 def _get(number: int) -> PriceChange:
-    change = PriceChange.objects.select_related("service", "plan").filter(pk=number).first()
+    change = PriceChange.objects.filter(pk=number).first()
     if change is None:
         raise ChangeError("not_found", f"There is no price change {number}.", 404)
     standing.as_they_stand([change])
@@ -329,7 +330,9 @@ def _get(number: int) -> PriceChange:
 
 
 def _from(change: PriceChange) -> str:
-    return moment(change.effective_at) + (" (zone rules moved)" if other_instant(change) else "")
+    return shown_instant(change.effective_at) + (
+        " (zone rules moved)" if other_instant(change) else ""
+    )
 
 
 def _work() -> None:
@@ -364,34 +367,3 @@ def _next(change: PriceChange, previewed: bool) -> str:
         case Status.APPLIED if change.reverts_id is None:
             return f"revert {change.pk}"
     return ""
-
-
-AMOUNTS = {"total_before", "total_after", "movement", "before", "after"}
-
-
-def _record(change: PriceChange) -> dict[str, Any]:
-    """A change for programs: its fields, the verbs that its state allows, and its outcome."""
-    fields = {
-        field.attname: getattr(change, field.attname)
-        for field in change._meta.concrete_fields
-        if field.name != "preview_seed"
-    }
-    other = other_instant(change)
-    return fields | {
-        "zone_rules_differ": other is not None,
-        "effective_by_zone_rules": None if other is None else other.at,
-        "finds": change.finds,
-        "will_be_held": change.will_be_held,
-        "preview": _exact(change.preview),
-        "allowed": verbs.allowed(change),
-        "outcome": verbs.outcome(change) if change.started_at else None,
-    }
-
-
-def _exact(value: Any) -> Any:
-    """The preview with its amounts as numbers: it is stored as JSON, where they are texts."""
-    if isinstance(value, dict):
-        return {
-            name: Decimal(each) if name in AMOUNTS else _exact(each) for name, each in value.items()
-        }
-    return [_exact(each) for each in value] if isinstance(value, list) else value

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import connection
 
+from price_changes.kinds.adjustments import ADJUSTMENTS
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.rows_sql import new_price_sql
 from price_changes.running import outcomes
 from services.audit import book_check
 from services.models import LockEnd, Repricing, RepricingStep, WholeLedger
@@ -150,7 +150,7 @@ def wrong_rows_of_set(change: PriceChange) -> Iterator[tuple[int, str]]:
     yield (
         one(
             f"SELECT count(*) FROM ({ENTRIES}) entry"
-            f" WHERE price <> (SELECT {new_price_sql(change)}"
+            f" WHERE price <> (SELECT {ADJUSTMENTS[change.adjustment].target(change)}"
             "                   FROM (SELECT price_before AS price) known)"
             "    OR price_state <> 'negotiated'",
             change.pk,

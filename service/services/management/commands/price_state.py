@@ -17,7 +17,7 @@ from django.db import connection
 from services import ledger, price_state
 from services.hooks import price_changes
 from services.management import arguments
-from services.management.table import moment, money, table
+from services.management.table import shown_amount, shown_instant, table
 from services.models import Subscription
 from services.price_state import PriceStateError
 from services.reading.filters import STATES, BookFilter
@@ -140,7 +140,8 @@ class Command(BaseCommand):
         why = ledger.explain(subscription, at, known_at)
         if why is None:
             raise CommandError(
-                f"There was no subscription {subscription} at {moment(at)}{_known(known_at)}."
+                f"There was no subscription {subscription} at"
+                f" {shown_instant(at)}{_known(known_at)}."
                 if at
                 else f"There is no subscription {subscription}."
             )
@@ -148,13 +149,16 @@ class Command(BaseCommand):
             return self.write_json([asdict(why)])
         state = why.price_state if why.price is not None else "deleted"
         if why.locked_until:
-            state += f" until {moment(why.locked_until)}"
+            state += f" until {shown_instant(why.locked_until)}"
         facts = [
-            ("price", f"{money(why.price)} {settings.CURRENCY}" if why.price is not None else ""),
+            (
+                "price",
+                f"{shown_amount(why.price)} {settings.CURRENCY}" if why.price is not None else "",
+            ),
             ("state", state),
             ("reason", why.price_reason),
             ("rule", why.rule.arithmetic if why.rule else ""),
-            ("since", moment(why.since)),
+            ("since", shown_instant(why.since)),
             ("by", why.author),
             ("price change", str(why.change.id) if why.change else ""),
         ]
@@ -197,12 +201,12 @@ class Command(BaseCommand):
             title = f" “{waits.title}”" if waits.title else ""
             self.stderr.write(
                 f"Not, or not fully, in these figures: price change {waits.id}{title}, due at"
-                f" {moment(waits.effective_at)}. They will include it when it is applied."
+                f" {shown_instant(waits.effective_at)}. They will include it when it is applied."
             )
         if json:
             return self.write_json(rows)
         state = given.get("state", "active")
-        then = f"{moment(instant)}{_known(known_at)}"
+        then = f"{shown_instant(instant)}{_known(known_at)}"
         if not rows:
             self.stdout.write(
                 f"Nobody pays anything at {then}."
@@ -213,14 +217,14 @@ class Command(BaseCommand):
         head = ("subscription", "client", "service", "plan", "price", "state")
         lines = [
             (str(row["subscription_id"]), str(row["client_id"]), str(row["service_id"]),
-             str(row["plan_id"]), money(row["price"]), _state(row))
+             str(row["plan_id"]), shown_amount(row["price"]), _state(row))
             for row in rows
         ]  # fmt: skip
         self.write(table(">>>>><", [head, *lines]))
         subscriptions, total = rows[0]["subscriptions"], rows[0]["total"]
         if subscriptions > len(rows):
             self.stdout.write(f"  … and {subscriptions - len(rows):,} more (--limit)")
-        amount = f"{money(total)} {settings.CURRENCY}"
+        amount = f"{shown_amount(total)} {settings.CURRENCY}"
         self.stdout.write(
             f"At {then}: {subscriptions:,} subscriptions, {amount} together."
             if state == "active"
@@ -253,7 +257,7 @@ def _add_known_at(parser: ArgumentParser) -> None:
 
 
 def _known(known_at: datetime | None) -> str:
-    return f", as was known at {moment(known_at)}" if known_at else ""
+    return f", as was known at {shown_instant(known_at)}" if known_at else ""
 
 
 def _subscription(options: dict[str, Any]) -> int:
@@ -281,13 +285,13 @@ def _entry(entry: ledger.Entry) -> tuple[str, ...]:
     late = (entry["recorded_at"] - entry["effective_at"]).total_seconds() >= 1
     return (
         str(entry["id"]),
-        moment(entry["effective_at"]),
-        money(entry["price"]),
+        shown_instant(entry["effective_at"]),
+        shown_amount(entry["price"]),
         "deleted" if entry["price"] is None else _state(entry),
         _period(entry),
         "" if entry["change_id"] is None else str(entry["change_id"]),
         entry["author"],
-        moment(entry["recorded_at"]) if late else "",
+        shown_instant(entry["recorded_at"]) if late else "",
     )
 
 
@@ -295,13 +299,13 @@ def _period(entry: ledger.Entry) -> str:
     """The period that is paid for, according to the entry; empty if it has none."""
     if entry["started_at"] is None:
         return ""
-    end = f" until {moment(entry['ended_at'])}" if entry["ended_at"] else ""
+    end = f" until {shown_instant(entry['ended_at'])}" if entry["ended_at"] else ""
     gap = entry["unpaid_since"]
-    return f"from {moment(entry['started_at'])}{end}" + (
-        f", not since {moment(gap)}" if gap else ""
+    return f"from {shown_instant(entry['started_at'])}{end}" + (
+        f", not since {shown_instant(gap)}" if gap else ""
     )
 
 
 def _state(row: ledger.Entry) -> str:
-    end = f" until {moment(row['locked_until'])}" if row["locked_until"] else ""
+    end = f" until {shown_instant(row['locked_until'])}" if row["locked_until"] else ""
     return f"{row['price_state']}{end}"

@@ -12,9 +12,9 @@ from typing import Any
 
 from django.db import connection
 
+from price_changes.kinds.relations import SQL
+from price_changes.kinds.values import refusing
 from price_changes.models import PriceChange, SetMember
-from price_changes.planning.relations import SQL
-from price_changes.planning.values import refusing
 from services.models import Subscription
 from services.reading.filters import FILTERS, LASTING, BookFilter
 
@@ -34,7 +34,7 @@ def fix(change: PriceChange) -> None:
     One query for a set with a filter that has no history, one more if it had members.
     """
     forget(change)
-    if change.kind != PriceChange.Kind.SET or not _without_history(change):
+    if not _without_history(change):
         return
     with connection.cursor() as cursor:
         cursor.execute(*fixing(change))

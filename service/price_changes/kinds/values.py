@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from price_changes.errors import ChangeError
 from services import parsing
-from services.models import Plan, Service, book_clock
+from services.catalogue_subject import CatalogueSubject
+from services.models import book_clock
 from services.parsing import BadValue
 
 Given = ParamSpec("Given")
@@ -29,15 +30,15 @@ def refusing(parse: Callable[Given, Value]) -> Callable[Given, Value]:
     return checked
 
 
-money = refusing(parsing.money)
-number = refusing(parsing.number)
-instant = refusing(parsing.instant)
-word = refusing(parsing.word)
-identifier = refusing(parsing.identifier)
+parse_money = refusing(parsing.money)
+parse_number = refusing(parsing.number)
+parse_instant = refusing(parsing.instant)
+parse_word = refusing(parsing.word)
+parse_id = refusing(parsing.identifier)
 
 
 def in_future(name: str, value: Any) -> datetime:
-    at = instant(name, value)
+    at = parse_instant(name, value)
     if at <= book_clock():
         raise ChangeError(
             "in_the_past",
@@ -66,19 +67,20 @@ def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
     return given[name]
 
 
-def text(name: str, value: Any, length: int) -> str:
+def parse_text(name: str, value: Any, length: int) -> str:
     return refusing(parsing.text)(name, value, length).strip()
 
 
-def record(name: str, value: Any, model: type[Service] | type[Plan]) -> Any:
-    pk = identifier(name, value)
-    found = model.objects.filter(pk=pk).first()
+def find_record(name: Literal["service", "plan"], value: Any) -> Any:
+    """The service or plan with this id. One query."""
+    pk = parse_id(name, value)
+    found = CatalogueSubject(name, pk).model._default_manager.filter(pk=pk).first()
     if found is None:
         raise ChangeError("not_found", f"There is no {name} {pk}.", parameter=name, value=str(pk))
     return found
 
 
-def flag(name: str, value: Any) -> bool:
+def parse_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ChangeError(
             "not_a_flag", f"{name} is true or false.", parameter=name, value=str(value)[:100]

@@ -1,4 +1,17 @@
-"""The statement of the rows of a revert of a set; `rows_sql` fills it in."""
+"""The revert of a set: the rows that a set has moved go back, unless somebody touched them since.
+
+A change of the catalogue is taken back by a change of its own kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.relations import SQL, literal
+from price_changes.kinds.words import Names
+from price_changes.models import PriceChange
 
 # The rows that a change of a set has moved, and what each was before it. "Before" is by the order
 # of instants, not of ids: a late worker enters the set after entries of later instants.
@@ -44,3 +57,28 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                           AND (effective_at, id) < (moved_at, first_id) AND NOT period_only
                         ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true) known) judged
 """
+
+
+class RevertOfSet(ChangeKind):
+    name = PriceChange.Kind.REVERT
+    noun = "a revert"
+
+    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+        assert change.reverts is not None
+        anothers, params = reason_is_anothers(change.reverts)
+        return REVERT_ROWS.format(
+            at=literal(at), change=int(change.reverts.pk), reason_is_anothers=anothers
+        ), params
+
+    def sentence(self, change: PriceChange, names: Names) -> str:
+        return f"The rows that price change {change.reverts_id} moved go back"
+
+
+def reason_is_anothers(undone: PriceChange) -> SQL:
+    """The condition that somebody has given a row's price state another reason, at the same price.
+
+    The ledger has no entry of that.
+    """
+    if undone.reverts_id is not None:
+        return "false", []
+    return "(price_state <> 'follows' AND price_reason <> %s)", [undone.why]

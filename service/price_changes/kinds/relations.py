@@ -1,4 +1,4 @@
-"""The relations by which the rows of a change are judged: as written, as in force, as to come."""
+"""How the rows of a change stand: the relations that say so, as written, in force, or to come."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ TO_COME = {
     "plans": """(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan {once})""",
     "once": "{once}",
 }
+# A row for each subscription that the change is about. `reason` is NULL if it moves, to (new_price,
+# new_state, new_until). Rows are judged as they stand at the effective instant: a lock that has
+# ended by then counts as none, and the price is the rule's.
+STANDING = """
+SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
+       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
+        END AS state,
+       CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
+            discount_percent) ELSE coalesce(price, price_rule(full_price, discount_percent))
+        END AS price,
+       price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
+       coalesce(ended_at <= {at}, false) AS ended, started_at > {at} AS upcoming,
+       full_price, discount_percent
+  FROM {subscriptions} subscription
+  JOIN {services} service ON service.id = subscription.service_id
+  JOIN {plans} plan ON plan.id = subscription.plan_id
+ WHERE {where} {once}
+"""
 LATE = """
 SELECT at FROM unnest(%s::timestamptz[]) at
  WHERE copies_late_since(coalesce(at, book_now())) IS NOT NULL

@@ -1,0 +1,31 @@
+"""The kinds of price changes. A new kind is a module here, and a line of `KINDS`."""
+
+from price_changes.kinds.catalogue import CatalogueKind, Discount, ListPrice
+from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.reverts import RevertOfSet
+from price_changes.kinds.sets import SetOfSubscriptions
+from price_changes.models import PriceChange
+from services.catalogue_subject import CatalogueSubject
+
+KINDS: dict[str, ChangeKind] = {
+    kind.name.value: kind for kind in (ListPrice(), Discount(), SetOfSubscriptions(), RevertOfSet())
+}
+TO_PLAN = {name: kind for name, kind in KINDS.items() if kind.fields}
+OF_CATALOGUE = [name for name, kind in KINDS.items() if kind.is_of_catalogue]
+OF_ROWS = [name for name, kind in KINDS.items() if not kind.is_of_catalogue]
+
+
+def kind_of(change: PriceChange) -> ChangeKind:
+    return KINDS[change.kind]
+
+
+def is_of_catalogue(change: PriceChange) -> bool:
+    """Whether it moves a value of the catalogue, and not a list of rows."""
+    return kind_of(change).is_of_catalogue
+
+
+def subject(change: PriceChange) -> CatalogueSubject:
+    """The service or plan of a change of the catalogue."""
+    kind = kind_of(change)
+    assert isinstance(kind, CatalogueKind)
+    return kind.subject(change)

@@ -1,0 +1,80 @@
+"""What each kind of price change has to say: its fields, checks, rows, approval and words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from price_changes.kinds.plan_fields import PlanField
+from price_changes.kinds.relations import SQL
+from price_changes.kinds.words import Names
+from price_changes.models import PriceChange
+
+WhenMoved = PriceChange.WhenMoved
+
+
+class ChangeKind(ABC):
+    """A kind of price change.
+
+    There are two families. A change of the catalogue moves a value that all who follow have from
+    its instant on; the workers copy it. Any other change has a list of rows, which the workers
+    make at its instant and move.
+    """
+
+    name: ClassVar[PriceChange.Kind]
+    # What an error calls a change of this kind.
+    noun: ClassVar[str]
+    is_of_catalogue: ClassVar[bool] = False
+
+    # --- The plan. A kind without fields can't be planned by a caller.
+    heading: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+    fields: ClassVar[tuple[PlanField, ...]] = ()
+    # The titles of the parts of its form, and the fields in each, common ones too.
+    sections: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
+    # Whether a change that is about no subscription at all makes sense.
+    may_be_empty: ClassVar[bool] = True
+
+    # --- The approval: what may happen if something has moved by the instant; the first is the
+    # default. And what each means.
+    when_moved: ClassVar[Mapping[PriceChange.WhenMoved, str]] = {WhenMoved.CURRENT: ""}
+    when_moved_label: ClassVar[str] = ""
+
+    # --- The rows
+    # A condition on `one` (a subscription) and `change`, which holds for every row of the change.
+    # It is cheap: `pending_of` asks it of each scheduled change.
+    may_concern: ClassVar[str] = "true"
+
+    def __str__(self) -> str:
+        return self.name.value
+
+    def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the change that its plan gives, checked; raises ChangeError.
+
+        `given`: the values of the caller that are not None. `common`: the checked values of the
+        fields that a plan of any kind has, and of `locked_until`.
+        """
+        raise NotImplementedError(f"nobody plans {self.noun}")
+
+    @abstractmethod
+    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+        """The statement of its rows, judged as of `at`; see `rows_sql`."""
+
+    def judged_at(self, change: PriceChange) -> datetime | None:
+        """The instant whose book its rows are read from before it comes; None: now."""
+        return None
+
+    def stays_if_frozen(self, change: PriceChange) -> str:
+        """Reasons, as WHENs, for which a row of the approved list stays before it is compared with
+        how it was listed."""
+        return ""
+
+    @abstractmethod
+    def sentence(self, change: PriceChange, names: Names) -> str:
+        """The effect of a change: "List price of Fibre: 250.00 → 260.00 USD"."""
+
+    def taken_back_by(self) -> PriceChange.Kind:
+        """The kind of the change that takes one of this kind back."""
+        return PriceChange.Kind.REVERT

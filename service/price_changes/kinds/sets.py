@@ -1,0 +1,220 @@
+"""Changes of a set: the subscriptions that a filter finds, and one adjustment for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from price_changes.errors import ChangeError
+from price_changes.kinds import members
+from price_changes.kinds.adjustments import ADJUSTMENTS
+from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.plan_fields import LOCKED_UNTIL, PlanField
+from price_changes.kinds.relations import SQL, STANDING, literal, standing_at
+from price_changes.kinds.values import parse_word, refusing, required
+from price_changes.kinds.words import Names
+from price_changes.models import PriceChange
+from pricebook.kit import figures
+from services.about_price_states import about
+from services.models import Subscription, book_clock
+from services.reading.filter_kinds import Input
+from services.reading.filters import FILTERS, LASTING, BookFilter
+
+WhenMoved = PriceChange.WhenMoved
+
+SET_ROWS = """
+SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
+       CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
+       CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
+       CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
+  FROM (SELECT *, CASE WHEN ended THEN 'ended' {stays} END AS reason
+          FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
+                       {until}::timestamptz AS new_until
+                  FROM ({standing}) standing {asked}) targeted) judged
+"""
+# The filters whose result can change by time alone: applied to a row as it stands at the instant,
+# not as it is written.
+ASKED = {name: FILTERS[name].then for name in LASTING if FILTERS[name].then}
+
+FILTER = PlanField(
+    "filter",
+    Input.FILTER,
+    help="The subscriptions of a set; required for one, where an empty filter means all. Names:"
+    f" {', '.join(LASTING)}.",
+    option="--filter",
+    metavar="NAME=VALUE",
+    option_help=f"a set of subscriptions; all given ones must match. NAME: {', '.join(LASTING)}",
+)
+ADJUSTMENT = PlanField(
+    "adjustment",
+    Input.CHOICE,
+    label="What becomes of their price",
+    required=True,
+    choices=tuple(PriceChange.Adjustment.choices),
+)
+OPERAND = PlanField(
+    "operand",
+    Input.AMOUNT,
+    help="For amount, add and percent.",
+    label="By how much",
+    hint="The new amount, or plus or minus (-5) an amount or per cent.",
+    decimal_places=4,  # a percentage's
+    negative=True,
+)
+FLOOR = PlanField(
+    "floor",
+    Input.AMOUNT,
+    label="At least",
+    option="--floor",
+    metavar="PRICE",
+    option_help="no price of the set goes below it",
+)
+CEILING = PlanField(
+    "ceiling",
+    Input.AMOUNT,
+    label="At most",
+    option="--ceiling",
+    metavar="PRICE",
+    option_help="no price of the set goes above it",
+)
+ROUNDING_STEP = PlanField(
+    "rounding_step",
+    Input.AMOUNT,
+    label="Round to",
+    hint="0.50, say. Empty: to the cent.",
+    option="--step",
+    metavar="PRICE",
+    option_help="round to multiples of it, half up",
+)
+
+
+class SetOfSubscriptions(ChangeKind):
+    name = PriceChange.Kind.SET
+    noun = "a set"
+    heading = "Set of subscriptions"
+    about = (
+        "Those that a filter finds: a new amount, plus or minus an amount or per cent, locked,"
+        " released, or following the catalogue again."
+    )
+    fields = (
+        FILTER,
+        ADJUSTMENT,
+        OPERAND,
+        FLOOR,
+        CEILING,
+        ROUNDING_STEP,
+        replace(LOCKED_UNTIL, hint="For locks alone; empty: until they are released."),
+    )
+    sections = (
+        ("Which subscriptions", ("filter",)),
+        (
+            "Their price",
+            ("adjustment", "operand", "rounding_step", "floor", "ceiling", "locked_until"),
+        ),
+        ("When and why", ("effective_at", "title", "reason", "comment")),
+    )
+    may_be_empty = False
+    when_moved = {
+        WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
+        " asked again.",
+        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then are"
+        " moved; the others are skipped, with the reason.",
+        WhenMoved.CURRENT: "Current: all rows that match then are moved, from the price that they"
+        " have then.",
+    }
+    when_moved_label = "If rows have moved by then"
+    may_concern = """jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
+                                        'client', one.client_id, 'subscription', one.id)
+                     @> (SELECT coalesce(jsonb_object_agg(key, value), '{}')
+                           FROM jsonb_each(change.filter)
+                          WHERE key IN ('service', 'plan', 'client', 'subscription'))"""
+
+    def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+        which = row_filter(
+            required("filter", given, ": say which subscriptions; {} means the whole book")
+        )
+        words = list(ADJUSTMENTS)
+        adjustment = parse_word(
+            "adjustment", required("adjustment", given, f"; it may be {', '.join(words)}"), words
+        )
+        fields = ADJUSTMENTS[adjustment].checked(given)
+        if "locked_until" in given and adjustment != PriceChange.Adjustment.LOCK:
+            raise ChangeError(
+                "unknown_field",
+                "locked_until belongs to the adjustment lock.",
+                parameter="locked_until",
+            )
+        return {"filter": which, "adjustment": adjustment, **fields}
+
+    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+        where, params = members.matching(change, ASKED)
+        given = refusing(BookFilter.of)(change.filter or {}).given
+        asked = {name: given[name] for name in ASKED if name in given}
+        stood = standing_at(at) if of is None else of
+        adjustment = ADJUSTMENTS[change.adjustment]
+        return SET_ROWS.format(
+            standing=STANDING.format(at=literal(at), where=where, **stood),
+            target=adjustment.target(change),
+            new_state=adjustment.new_state,
+            stays=adjustment.stays(change),
+            until=literal(change.locked_until),
+            asked=f"WHERE {' AND '.join(ASKED[name] for name in asked)}" if asked else "",
+        ), [*params, *asked.values()]
+
+    def judged_at(self, change: PriceChange) -> datetime | None:
+        return change.effective_at or book_clock()
+
+    def stays_if_frozen(self, change: PriceChange) -> str:
+        # A row that is locked as the set asks has moved since then, to where it should be: it stays
+        # as unchanged.
+        lock = change.adjustment == PriceChange.Adjustment.LOCK
+        return ADJUSTMENTS[change.adjustment].stays(change) if lock else ""
+
+    def sentence(self, change: PriceChange, names: Names) -> str:
+        says = ADJUSTMENTS[change.adjustment].says(change)
+        return f"{_subscriptions(change.filter or {}, names)}: {says}"
+
+
+def row_filter(given: Any) -> dict[str, Any]:
+    """A filter, checked, as JSON values that are stored. An empty one means the whole book.
+
+    The filters are those of the list, with the same meaning, but for `pending`.
+    """
+    if not isinstance(given, Mapping):
+        raise ChangeError("bad_filter", "filter is an object of names and values.")
+    for name in given:
+        if name in FILTERS and name not in LASTING:
+            raise ChangeError(
+                "not_for_a_change",
+                f"{name} depends on what is scheduled, so a price change can't use it: choose the"
+                " subscriptions in another way.",
+                parameter=name,
+                allowed=LASTING,
+            )
+    return refusing(BookFilter.of)(given).as_json()
+
+
+def _subscriptions(which: dict[str, Any], names: Names) -> str:
+    """A filter in words: "Active, locked subscriptions of service Fibre, price from 100.00"."""
+    if not which:
+        return "All subscriptions"
+    adjectives = [_adjective(value) for name, value in which.items() if FILTERS[name].adjective]
+    said = []
+    for name, value in which.items():
+        label = name.replace("_", " ")
+        kind = FILTERS[name].kind
+        if kind.input == Input.RECORD:
+            said.append(f"{name} {getattr(names, name)(value)}")
+        elif kind.input == Input.INSTANT:
+            said.append(f"{label} {figures.instant(datetime.fromisoformat(value))}")
+        elif not FILTERS[name].adjective:
+            said.append(f"{label} {value}")
+    subject = f"{', '.join(adjectives)} subscriptions".strip().capitalize()
+    return f"{subject} of {', '.join(said)}" if said else subject
+
+
+def _adjective(value: str) -> str:
+    """A price state as it stands before "subscriptions"; any other value as it is."""
+    return about(value).adjective if value in Subscription.PriceState else value

@@ -1,0 +1,64 @@
+"""The names, and the percentages, in sentences about price changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Self
+
+from clients.models import Client
+from price_changes.models import PriceChange
+from services.models import Plan, Service
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of services, plans and clients by their ids; a deleted one is called deleted."""
+
+    services: dict[int, str]
+    plans: dict[int, str]
+    clients: dict[int, str]
+
+    @classmethod
+    def of(
+        cls,
+        services: Iterable[int | None] = (),
+        plans: Iterable[int | None] = (),
+        clients: Iterable[int | None] = (),
+    ) -> Self:
+        """The names of these ids. Up to three queries, whatever the number of ids."""
+        return cls(
+            services={each.pk: each.name for each in _those(Service, services)},
+            plans={each.pk: str(each) for each in _those(Plan, plans)},
+            clients={each.pk: each.company_name for each in _those(Client, clients)},
+        )
+
+    @classmethod
+    def of_changes(cls, changes: Iterable[PriceChange]) -> Self:
+        """The names that the sentences of these changes need. Up to three queries."""
+        changes = list(changes)
+        filters = [change.filter or {} for change in changes]
+        return cls.of(
+            [*(each.service_id for each in changes), *(which.get("service") for which in filters)],
+            [*(each.plan_id for each in changes), *(which.get("plan") for which in filters)],
+            [which.get("client") for which in filters],
+        )
+
+    def service(self, pk: int | None) -> str:
+        return self.services.get(pk or 0, f"deleted service {pk}")
+
+    def plan(self, pk: int | None) -> str:
+        return self.plans.get(pk or 0, f"deleted plan {pk}")
+
+    def client(self, pk: int | None) -> str:
+        return self.clients.get(pk or 0, f"deleted client {pk}")
+
+
+def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:
+    wanted = {pk for pk in ids if pk}
+    return model.objects.filter(pk__in=wanted) if wanted else ()
+
+
+def shown_percent(value: Decimal | None) -> str:
+    return "" if value is None else f"{value.normalize():f}"

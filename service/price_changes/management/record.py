@@ -1,0 +1,41 @@
+"""A price change for programs, as `price_change … --json` prints it."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from price_changes import verbs
+from price_changes.models import PriceChange
+from price_changes.planning.local_instant import other_instant
+
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+AMOUNTS = {"total_before", "total_after", "movement", "before", "after"}
+
+
+def record(change: PriceChange) -> dict[str, Any]:
+    """A change for programs: its fields, the verbs that its state allows, and its outcome."""
+    fields = {
+        field.attname: getattr(change, field.attname)
+        for field in change._meta.concrete_fields
+        if field.name != "preview_seed"
+    }
+    other = other_instant(change)
+    return fields | {
+        "zone_rules_differ": other is not None,
+        "effective_by_zone_rules": None if other is None else other.at,
+        "finds": change.finds,
+        "will_be_held": change.will_be_held,
+        "preview": _exact(change.preview),
+        "allowed": verbs.allowed(change),
+        "outcome": verbs.outcome(change) if change.started_at else None,
+    }
+
+
+def _exact(value: Any) -> Any:
+    """The preview with its amounts as numbers: it is stored as JSON, where they are texts."""
+    if isinstance(value, dict):
+        return {
+            name: Decimal(each) if name in AMOUNTS else _exact(each) for name, each in value.items()
+        }
+    return [_exact(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,63 @@
+"""The scheduled changes around a change: before it, and those that will overrule it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from price_changes.kinds import is_of_catalogue, subject
+from price_changes.models import PriceChange
+from services.models import Clock
+
+
+def instant_of(change: PriceChange) -> datetime | None:
+    """The instant as of which a change is counted; None for now, as for a held one, whose instant
+    has passed.
+    """
+    return None if change.status == PriceChange.Status.HELD else change.effective_at
+
+
+def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
+    """The scheduled changes that may move its rows before it, if it came at `at` (None: now). One
+    query.
+    """
+    others = PriceChange.objects.filter(
+        status=PriceChange.Status.SCHEDULED, effective_at__lte=at or Clock()
+    ).exclude(pk=change.pk)
+    about = _about(change)
+    return [
+        other.pk
+        for other in others.only("service", "plan", "filter").order_by("effective_at", "approval")
+        if all(about.get(name, value) == value for name, value in _about(other).items())
+    ]
+
+
+def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
+    """The scheduled changes that will overrule a change of the catalogue, if it came at `at` (None:
+    now). One query; none for a set.
+    """
+    if not is_of_catalogue(change):
+        return []
+    of = subject(change)
+    same: dict[str, Any] = {"kind": change.kind, of.column: of.id}
+    later = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED, **same).exclude(
+        pk=change.pk
+    )
+    after = Q(effective_at__gt=at or Clock())
+    if change.approval is not None:
+        after |= Q(effective_at=at, approval__gt=change.approval)
+    found = later.filter(after).order_by("effective_at", "approval")
+    return list(found.values_list("pk", flat=True))
+
+
+def _about(change: PriceChange) -> dict[str, Any]:
+    """The service, plan, client and subscription that it names: two changes that name different
+    ones share no rows.
+    """
+    which = change.filter or {}
+    said = {name: which.get(name) for name in ("service", "plan", "client", "subscription")}
+    said["service"] = change.service_id or said["service"]
+    said["plan"] = change.plan_id or said["plan"]
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,245 @@
+"""The count of a price change: rows, totals, groups and the fingerprint, in one pass."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple, TypedDict
+
+from clients.models import Client
+from price_changes.errors import ChangeError
+from price_changes.kinds.relations import fetch
+from price_changes.kinds.rows import rows_sql
+from price_changes.models import PriceChange
+from price_changes.planning.around import instant_of, scheduled_after, scheduled_before
+from price_changes.planning.fingerprint import HASH, fingerprint
+from services.bounds import HIGHEST_PRICE
+from services.models import Plan, Service, book_clock
+
+EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
+LARGEST = 10  # clients that are shown as the largest movers
+
+# Two groupings in one statement, hence one snapshot. As GROUPING SETS they would be one scan, on
+# one core and sorted twice; apart, both are aggregated in parallel.
+PREVIEW = f"""
+SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, movement,
+       stop_following, lowest, highest, hash
+  FROM (SELECT service_id, plan_id, reason, bucket, count(*) AS rows, sum(price) AS before,
+               sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
+               count(*) FILTER (
+                   WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
+               ) AS stop_following,
+               min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
+          FROM (SELECT *, CASE WHEN reason IS NULL THEN width_bucket(
+                       new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[]) END
+                       AS bucket
+                  FROM ({{rows}}) change_row) bucketed
+         GROUP BY service_id, plan_id, reason, bucket) pair
+ UNION ALL
+SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL
+  FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
+          FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
+        HAVING sum(price) <> sum(new_price)
+         ORDER BY abs(sum(new_price) - sum(price)) DESC, client_id LIMIT {LARGEST}) mover
+"""  # noqa: S608 - constants
+
+
+class Group(NamedTuple):
+    """A row of `PREVIEW`: rows of one pair, reason and bucket; or those of one client."""
+
+    service_id: int
+    plan_id: int
+    reason: str | None
+    bucket: int
+    client_id: int | None
+    rows: int
+    before: Decimal
+    after: Decimal
+    movement: Decimal
+    stop_following: int
+    lowest: Decimal
+    highest: Decimal
+    hash: int
+
+
+class Pair(TypedDict):
+    """The effect on the subscriptions of one service and plan; amounts are decimals as text."""
+
+    service: int
+    service_name: str
+    plan: int
+    plan_name: str
+    rows: int
+    moves: int
+    before: str
+    after: str
+
+
+class Mover(TypedDict):
+    """The effect on one of the clients whom the change moves most."""
+
+    client: int
+    client_name: str
+    rows: int
+    before: str
+    after: str
+
+
+# The number of prices that move by an amount in [from, to): of a class, "from" can't be a name.
+Bucket = TypedDict("Bucket", {"from": int | None, "to": int | None, "rows": int})
+
+
+class Preview(TypedDict):
+    """A preview as it is stored, and as the API shows it; amounts are decimals as text."""
+
+    as_of: str
+    rows: int
+    moves: int
+    stays: dict[str, int]  # by the reason
+    stop_following: int
+    total_before: str
+    total_after: str
+    movement: str
+    by_service_and_plan: list[Pair]
+    largest_movers: list[Mover]
+    distribution: list[Bucket]
+    scheduled_before: list[int]
+    scheduled_after: list[int]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The result of one pass over the rows."""
+
+    rows: int
+    moves: int
+    fingerprint: str
+    preview: Preview
+
+
+@dataclass
+class _Sums:
+    """What is added up of a pair, a client, or all rows."""
+
+    rows: int = 0
+    moves: int = 0
+    before: Decimal = Decimal(0)
+    after: Decimal = Decimal(0)
+
+    def add(self, rows: int, moves: int, before: Decimal, after: Decimal) -> None:
+        self.rows, self.moves = self.rows + rows, self.moves + moves
+        self.before, self.after = self.before + before, self.after + after
+
+
+def count(change: PriceChange, at: datetime | None = None) -> Counted:
+    """Compute the preview of a change; nothing is stored. Five to seven queries.
+
+    It is counted as of the change's instant, or as of `at`. ChangeError if it would make a price
+    negative or too high.
+    """
+    at = at or instant_of(change) or book_clock()
+    sql, params = rows_sql(change, at)
+    every = _Sums()
+    pairs: dict[tuple[int, int], _Sums] = defaultdict(_Sums)
+    movers: dict[int, _Sums] = {}
+    stays: dict[str, int] = defaultdict(int)
+    buckets: dict[int, int] = defaultdict(int)
+    stop_following = digest = 0
+    movement = Decimal(0)
+    for group in map(
+        Group._make, fetch(PREVIEW.format(rows=sql, change=int(change.pk)), params * 2)
+    ):
+        if group.client_id is not None:
+            movers[group.client_id] = _Sums(group.rows, 0, group.before, group.after)
+            continue
+        sums = (group.rows, 0 if group.reason else group.rows, group.before, group.after)
+        every.add(*sums)
+        pairs[group.service_id, group.plan_id].add(*sums)
+        digest ^= group.hash
+        movement += group.movement
+        stop_following += group.stop_following
+        if group.reason is not None:
+            stays[group.reason] += group.rows
+        elif group.lowest < 0 or group.highest > HIGHEST_PRICE:
+            raise _out_of_range(change, at)
+        else:
+            buckets[group.bucket] += group.rows
+    preview = Preview(
+        as_of=at.isoformat(),
+        rows=every.rows,
+        moves=every.moves,
+        stays=dict(sorted(stays.items())),
+        stop_following=stop_following,
+        total_before=str(every.before),
+        total_after=str(every.after),
+        movement=str(movement),
+        by_service_and_plan=_pairs(pairs),
+        largest_movers=_movers(movers),
+        distribution=[
+            {
+                "from": EDGES[bucket - 1] if bucket else None,
+                "to": EDGES[bucket] if bucket < len(EDGES) else None,
+                "rows": rows,
+            }
+            for bucket, rows in sorted(buckets.items())
+        ],
+        scheduled_before=scheduled_before(change, instant_of(change)),
+        scheduled_after=scheduled_after(change, instant_of(change)),
+    )
+    digits = fingerprint(change, digest, every.rows, every.moves, every.before, every.after)
+    return Counted(every.rows, every.moves, digits, preview)
+
+
+def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
+    sql, params = rows_sql(change, at)
+    [(pk, price, new_price)] = fetch(
+        f"SELECT id, price, new_price FROM ({sql}) change_row WHERE reason IS NULL"  # noqa: S608
+        " AND (new_price < 0 OR new_price > %s) ORDER BY id LIMIT 1",
+        [*params, HIGHEST_PRICE],
+    )
+    return ChangeError(
+        "price_out_of_range",
+        f"Subscription {pk} would move from {price} to {new_price}; a price must be from 0 to"
+        f" {HIGHEST_PRICE}. Set a floor or a ceiling, or take it out of the filter.",
+        409,
+        parameter="operand",
+        value=str(new_price),
+        subscription=pk,
+    )
+
+
+def _pairs(found: dict[tuple[int, int], _Sums]) -> list[Pair]:
+    """The pairs with their names, the one that moves most first. Two queries."""
+    services = dict(Service.objects.values_list("pk", "name"))
+    plans = {plan.pk: str(plan) for plan in Plan.objects.all()}
+    by_difference = sorted(found.items(), key=lambda pair: -abs(pair[1].after - pair[1].before))
+    return [
+        Pair(
+            service=service,
+            service_name=services.get(service, ""),
+            plan=plan,
+            plan_name=plans.get(plan, ""),
+            rows=sums.rows,
+            moves=sums.moves,
+            before=str(sums.before),
+            after=str(sums.after),
+        )
+        for (service, plan), sums in by_difference
+    ]
+
+
+def _movers(found: dict[int, _Sums]) -> list[Mover]:
+    """The clients with their names, in the given order. One query."""
+    names = dict(Client.objects.filter(pk__in=found).values_list("pk", "company_name"))
+    return [
+        Mover(
+            client=client,
+            client_name=names.get(client, ""),
+            rows=sums.rows,
+            before=str(sums.before),
+            after=str(sums.after),
+        )
+        for client, sums in found.items()
+    ]

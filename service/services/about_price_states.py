@@ -1,0 +1,43 @@
+"""What is said of each price state: its words, its colour, and the reason to skip such a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.models import Skip, Subscription
+
+PriceState = Subscription.PriceState
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of a price state.
+
+    - `words`: what a row in it does or is, for pages
+    - `adjective`: before "subscriptions"
+    - `colour`: of its label, a type of Unfold's
+    - `reason`: for which a change of the catalogue skips a row in it; None if it moves the row
+    """
+
+    words: str
+    adjective: str
+    colour: str
+    reason: Skip.Reason | None
+
+
+ABOUT = {
+    PriceState.FOLLOWS: About("follows the catalogue", "following", "default", None),
+    PriceState.LOCKED: About("locked", "locked", "warning", Skip.Reason.LOCKED),
+    PriceState.NEGOTIATED: About("negotiated", "negotiated", "info", Skip.Reason.NEGOTIATED),
+}
+
+
+def about(state: str) -> About:
+    return ABOUT[PriceState(state)]
+
+
+def reason_of_state(column: str) -> str:
+    """The reason as SQL, over a column with a price state; NULL for a row that follows."""
+    reasons = {state: each.reason for state, each in ABOUT.items() if each.reason}
+    whens = [f"WHEN '{state}' THEN '{reason}'" for state, reason in reasons.items()]
+    return f"CASE {column} {' '.join(whens)} END"
