@@ -14,8 +14,9 @@ from django.db.models.expressions import RawSQL
 from price_changes.kinds import members
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
-from price_changes.planning import counting, drift, pending, preview
-from price_changes.running import late_rows, listing, moving
+from price_changes.planning import counting, pending, preview
+from price_changes.planning.behind import rows_behind_sets
+from price_changes.running import drift, late_rows, listing, moving
 from price_changes.showing import rows
 from pricebook.kit.named_statements import NamedStatement
 from services.audit.book_examples import Examples, examples
@@ -66,12 +67,15 @@ def _set(example: Examples, **values: Any) -> PriceChange:
 
 
 def _previews(example: Examples) -> list[NamedStatement]:
-    def counted(name: str, change: PriceChange) -> NamedStatement:
+    def counted(name: str, change: PriceChange, *behind: PriceChange) -> NamedStatement:
         sql, params = rows_sql(change)
+        if behind:
+            sql, params = rows_behind_sets(change, at, [(each, at) for each in behind])
         purpose = "counts what the change would do, in one pass over its rows"
         statement = counting.PREVIEW.format(rows=sql, change=0)
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
+    at = example.middle.started_at
     for_new = _list_price(example, for_new_only=True)
     plan = {"kind": Kind.DISCOUNT, "service_id": None, "plan_id": example.middle.plan_id}
     return [
@@ -80,6 +84,12 @@ def _previews(example: Examples) -> list[NamedStatement]:
         counted("a list price for new subscriptions", for_new),
         counted("the revert of one for new subscriptions", _list_price(example, reverts=for_new)),
         counted("a set", _set(example)),
+        counted(
+            "a set behind others",
+            _set(example),
+            _set(example, pk=1, when_moved=WhenMoved.CURRENT),
+            _set(example, pk=2, when_moved=WhenMoved.FROZEN),
+        ),
         counted("the revert of a set", _change(example, kind=Kind.REVERT, reverts=_set(example))),
         NamedStatement(
             "draw the seed of a preview",

@@ -81,7 +81,8 @@ class PreviewSerializer(serializers.Serializer):
     distribution = BucketSerializer(many=True, help_text="Rows that move, by the difference.")
     scheduled_before = serializers.ListField(
         child=serializers.IntegerField(),
-        help_text="Changes that come before it, may move rows of it, and are not in its figures.",
+        help_text="Changes that come before it and may move rows of it: in the figures of a set,"
+        " and not in those of others.",
     )
     scheduled_after = serializers.ListField(
         child=serializers.IntegerField(),

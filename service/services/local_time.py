@@ -6,21 +6,25 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 
+class NoSuchInstant(ValueError):
+    """Clocks never show a local time, or show it twice; the text says which, after its name."""
+
+
 def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
     """The one instant at which clocks of `zone` show `local`, in UTC.
 
-    ValueError if there is none, because clocks were put forward over it, or two, because they were
-    put back: money depends on it, and nobody can know which one was meant.
+    NoSuchInstant if there is none, because clocks were put forward over it, or two, because they
+    were put back: money depends on it, and nobody can know which one was meant.
     """
     found = instants_of(local, zone)
     if not found:
-        raise ValueError(
+        raise NoSuchInstant(
             f"is a time that clocks in {zone} skipped, as they were put forward: give another one,"
             " or an offset"
         )
     if len(found) > 1:
         one, other = (at.astimezone(zone).isoformat(timespec="minutes") for at in found)
-        raise ValueError(f"was there twice in {zone}: give {one} or {other}")
+        raise NoSuchInstant(f"was there twice in {zone}: give {one} or {other}")
     return found[0]
 
 

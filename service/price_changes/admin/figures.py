@@ -10,7 +10,7 @@ from django.db import models
 from django.utils.dateparse import parse_datetime
 
 from price_changes import verbs
-from price_changes.kinds import is_of_catalogue
+from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.catalogue_value import value_since
@@ -62,6 +62,7 @@ class Preview:
         stored = change.preview
         assert stored is not None
         self.rows, self.moves = stored["rows"], stored["moves"]
+        self.is_judged_ahead = kind_of(change).is_judged_ahead
         self.stop_following = stored["stop_following"]
         self.as_of = parse_datetime(stored["as_of"])
         self.before, self.after = Decimal(stored["total_before"]), Decimal(stored["total_after"])

@@ -29,6 +29,7 @@ class Adjustment(ABC):
     option_help: ClassVar[str]
     metavar: ClassVar[str] = ""
     new_state: ClassVar[str] = "follows"
+    takes_until: ClassVar[bool] = False  # an end of the locks
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that it takes, checked; raises ChangeError."""
@@ -49,9 +50,13 @@ class Adjustment(ABC):
     def stays(self, change: PriceChange) -> str:
         """The reason for which a row stays, as WHENs over the row, its `target` and `new_until`."""
 
+    def stays_if_frozen(self, change: PriceChange) -> str:
+        """The same for a row of an approved list, before it is compared with how it was listed."""
+        return ""
+
+    @abstractmethod
     def says(self, change: PriceChange) -> str:
         """What becomes of the rows, in a few words."""
-        raise NotImplementedError
 
 
 class Move(Adjustment):
@@ -61,7 +66,7 @@ class Move(Adjustment):
     metavar = "NUMBER"
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        fields: dict[str, Any] = {"operand": self.operand(required("operand", given))}
+        fields: dict[str, Any] = {"operand": self.parse_operand(required("operand", given))}
         for name in ("floor", "ceiling"):
             if name in given:
                 fields[name] = parse_money(name, given[name])
@@ -78,7 +83,7 @@ class Move(Adjustment):
             )
         return fields
 
-    def operand(self, value: Any) -> Decimal:
+    def parse_operand(self, value: Any) -> Decimal:
         return parse_money("operand", value)
 
     @abstractmethod
@@ -99,13 +104,13 @@ class Move(Adjustment):
 
     def stays(self, change: PriceChange) -> str:
         return (
-            f"WHEN state = 'locked' THEN 'locked'{self.refuses(change)}"
+            f"WHEN state = 'locked' THEN 'locked'{self.refusals(change)}"
             " WHEN price = target THEN 'unchanged'"
         )
 
-    def refuses(self, change: PriceChange) -> str:
-        """A rise lowers no price and a cut raises none, whatever the bounds and the rounding; and
-        no rounding makes a price 0."""
+    def refusals(self, change: PriceChange) -> str:
+        """More reasons to stay, as WHENs: a rise lowers no price and a cut raises none, whatever
+        the bounds and the rounding; and no rounding makes a price 0."""
         assert change.operand is not None
         adjusted = self.adjusted(literal(change.operand))
         whens = f" WHEN target = 0 AND price > 0 AND {adjusted} > 0 THEN 'becomes_free'"
@@ -140,7 +145,7 @@ class Amount(Move):
     def adjusted(self, operand: str) -> str:
         return f"{operand}::numeric"
 
-    def refuses(self, change: PriceChange) -> str:
+    def refusals(self, change: PriceChange) -> str:
         return ""  # a given amount is taken as it is
 
     def moves(self, operand: Decimal) -> str:
@@ -151,7 +156,7 @@ class Add(Move):
     word = Word.ADD
     option_help = "plus or minus an amount"
 
-    def operand(self, value: Any) -> Decimal:
+    def parse_operand(self, value: Any) -> Decimal:
         return parse_money("operand", value, lowest=-HIGHEST_PRICE)
 
     def adjusted(self, operand: str) -> str:
@@ -162,7 +167,7 @@ class Percent(Move):
     word = Word.PERCENT
     option_help = "plus or minus %%"
 
-    def operand(self, value: Any) -> Decimal:
+    def parse_operand(self, value: Any) -> Decimal:
         operand = parse_number("operand", value)
         if not -100 <= operand <= 10_000:
             raise ChangeError(
@@ -186,6 +191,7 @@ class Lock(Adjustment):
     word = Word.LOCK
     option_help = "lock each at the price it has"
     new_state = "locked"
+    takes_until = True
 
     def target(self, change: PriceChange) -> str:
         return "price"
@@ -193,6 +199,10 @@ class Lock(Adjustment):
     def stays(self, change: PriceChange) -> str:
         so = "state = 'locked' AND locked_until IS NOT DISTINCT FROM new_until"
         return f"WHEN {so} THEN 'unchanged'"
+
+    def stays_if_frozen(self, change: PriceChange) -> str:
+        # A row that is locked as the set asks has moved since then, to where it should be.
+        return self.stays(change)
 
     def says(self, change: PriceChange) -> str:
         until = f" until {figures.instant(change.locked_until)}" if change.locked_until else ""

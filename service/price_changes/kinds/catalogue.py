@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -181,9 +182,9 @@ class CatalogueKind(ChangeKind):
             says += f", for new subscriptions only; those that are there keep their price{until}"
         return says
 
+    @abstractmethod
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
         """What it does to the value: "Discount of plan student: 10 → 15 %"."""
-        raise NotImplementedError
 
     def taken_back_by(self) -> PriceChange.Kind:
         return self.name

@@ -43,6 +43,9 @@ class ChangeKind(ABC):
     when_moved_label: ClassVar[str] = ""
 
     # --- The rows
+    # Whether they are judged as they will stand at its instant, behind all that comes before it;
+    # else as they stand now.
+    is_judged_ahead: ClassVar[bool] = False
     # A condition on `one` (a subscription) and `change`, which holds for every row of the change.
     # It is cheap: `pending_of` asks it of each scheduled change.
     may_concern: ClassVar[str] = "true"
@@ -61,10 +64,6 @@ class ChangeKind(ABC):
     @abstractmethod
     def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
         """The statement of its rows, judged as of `at`; see `rows_sql`."""
-
-    def judged_at(self, change: PriceChange) -> datetime | None:
-        """The instant whose book its rows are read from before it comes; None: now."""
-        return None
 
     def stays_if_frozen(self, change: PriceChange) -> str:
         """Reasons, as WHENs, for which a row of the approved list stays before it is compared with

@@ -54,9 +54,8 @@ TO_COME = {
     "plans": """(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan {once})""",
     "once": "{once}",
 }
-# A row for each subscription that the change is about. `reason` is NULL if it moves, to (new_price,
-# new_state, new_until). Rows are judged as they stand at the effective instant: a lock that has
-# ended by then counts as none, and the price is the rule's.
+# A subscription as it stands at an instant: a lock that has ended by then counts as none, and the
+# price is the rule's. `then` of filters and the SQL of adjustments are over these columns.
 STANDING = """
 SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id,
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
@@ -64,7 +63,7 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
             discount_percent) ELSE coalesce(price, price_rule(full_price, discount_percent))
         END AS price,
-       price_state, CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
+       CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
        coalesce(ended_at <= {at}, false) AS ended, started_at > {at} AS upcoming,
        full_price, discount_percent
   FROM {subscriptions} subscription

@@ -13,13 +13,13 @@ none, and the price is the rule's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from price_changes.kinds import kind_of
-from price_changes.kinds.relations import SQL, late_at, standing_at
+from price_changes.kinds.relations import SQL
 from price_changes.models import PriceChange
 from services.models import book_clock
 
@@ -71,13 +71,3 @@ def rows_sql(
     the catalogue, and what will be at the instant for a set (one query).
     """
     return kind_of(change).rows(change, at or change.effective_at or book_clock(), of)
-
-
-def few_rows_sql(changes: Sequence[PriceChange]) -> list[SQL]:
-    """The statement of the rows of each change, to read a few of them. One query."""
-    at = {change.pk: kind_of(change).judged_at(change) for change in changes}
-    late = late_at(at.values())
-    return [
-        rows_sql(change, at[change.pk], standing_at(at[change.pk], whole=False, late=late))
-        for change in changes
-    ]

@@ -18,7 +18,7 @@ from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from pricebook.kit import figures
 from services.about_price_states import about
-from services.models import Subscription, book_clock
+from services.models import Subscription
 from services.reading.filter_kinds import Input
 from services.reading.filters import FILTERS, LASTING, BookFilter
 
@@ -116,6 +116,7 @@ class SetOfSubscriptions(ChangeKind):
         ("When and why", ("effective_at", "title", "reason", "comment")),
     )
     may_be_empty = False
+    is_judged_ahead = True
     when_moved = {
         WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
         " asked again.",
@@ -140,10 +141,11 @@ class SetOfSubscriptions(ChangeKind):
             "adjustment", required("adjustment", given, f"; it may be {', '.join(words)}"), words
         )
         fields = ADJUSTMENTS[adjustment].checked(given)
-        if "locked_until" in given and adjustment != PriceChange.Adjustment.LOCK:
+        if "locked_until" in given and not ADJUSTMENTS[adjustment].takes_until:
+            takers = [word for word, each in ADJUSTMENTS.items() if each.takes_until]
             raise ChangeError(
                 "unknown_field",
-                "locked_until belongs to the adjustment lock.",
+                f"locked_until belongs to the adjustment {' or '.join(takers)}.",
                 parameter="locked_until",
             )
         return {"filter": which, "adjustment": adjustment, **fields}
@@ -163,14 +165,8 @@ class SetOfSubscriptions(ChangeKind):
             asked=f"WHERE {' AND '.join(ASKED[name] for name in asked)}" if asked else "",
         ), [*params, *asked.values()]
 
-    def judged_at(self, change: PriceChange) -> datetime | None:
-        return change.effective_at or book_clock()
-
     def stays_if_frozen(self, change: PriceChange) -> str:
-        # A row that is locked as the set asks has moved since then, to where it should be: it stays
-        # as unchanged.
-        lock = change.adjustment == PriceChange.Adjustment.LOCK
-        return ADJUSTMENTS[change.adjustment].stays(change) if lock else ""
+        return ADJUSTMENTS[change.adjustment].stays_if_frozen(change)
 
     def sentence(self, change: PriceChange, names: Names) -> str:
         says = ADJUSTMENTS[change.adjustment].says(change)

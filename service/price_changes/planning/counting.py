@@ -11,9 +11,9 @@ from typing import NamedTuple, TypedDict
 from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.kinds.relations import fetch
-from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.planning.around import instant_of, scheduled_after, scheduled_before
+from price_changes.planning.behind import rows_behind
 from price_changes.planning.fingerprint import HASH, fingerprint
 from services.bounds import HIGHEST_PRICE
 from services.models import Plan, Service, book_clock
@@ -140,7 +140,7 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
     negative or too high.
     """
     at = at or instant_of(change) or book_clock()
-    sql, params = rows_sql(change, at)
+    sql, params = rows_behind(change, at)
     every = _Sums()
     pairs: dict[tuple[int, int], _Sums] = defaultdict(_Sums)
     movers: dict[int, _Sums] = {}
@@ -193,7 +193,7 @@ def count(change: PriceChange, at: datetime | None = None) -> Counted:
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
-    sql, params = rows_sql(change, at)
+    sql, params = rows_behind(change, at)
     [(pk, price, new_price)] = fetch(
         f"SELECT id, price, new_price FROM ({sql}) change_row WHERE reason IS NULL"  # noqa: S608
         " AND (new_price < 0 OR new_price > %s) ORDER BY id LIMIT 1",

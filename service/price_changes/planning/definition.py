@@ -22,6 +22,8 @@ from price_changes.models import PriceChange
 from price_changes.planning.local_instant import said_instant
 from pricebook.kit.points import at_point
 
+TEXTS = [field for field in COMMON if field.name in ("title", "reason", "comment")]
+
 
 def plan(values: Mapping[str, Any], author: str) -> PriceChange:
     """Plan a change; raises ChangeError. Nothing moves before it is approved. 2 to 6 queries.
@@ -43,8 +45,8 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_unknown(values, name, ["kind", *(each.name for each in (*COMMON, *kind.fields))])
     given = {name: value for name, value in values.items() if value is not None}
     common: dict[str, Any] = {"kind": name}
-    for field in ("title", "reason", "comment"):
-        common[field] = parse_text(field, given.get(field, ""), LENGTHS[field])
+    for field in TEXTS:
+        common[field.name] = parse_text(field.name, given.get(field.name, ""), field.length)
     if "effective_at" in given:
         common |= said_instant("effective_at", given["effective_at"], given.get("time_zone"))
     elif "time_zone" in given:
@@ -57,9 +59,6 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         common["locked_until"] = in_future("locked_until", given["locked_until"])
         refuse_lock_that_has_ended(common["locked_until"], common.get("effective_at"))
     return common | kind.checked(given, common)
-
-
-LENGTHS = {field.name: field.length for field in COMMON}
 
 
 def _refuse_unknown(values: Mapping[str, Any], kind: str, known: list[str]) -> None:

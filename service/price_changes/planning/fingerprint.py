@@ -22,6 +22,25 @@ HASH = (
     " FROM price_changes_pricechange WHERE id = {change})))"
 )
 
+# What a plan says that decides its rows or what is written on them. Their order is part of each
+# fingerprint.
+DEFINITION = (
+    "kind",
+    "service_id",
+    "plan_id",
+    "new_value",
+    "for_new_only",
+    "filter",
+    "adjustment",
+    "operand",
+    "floor",
+    "ceiling",
+    "rounding_step",
+    "locked_until",
+    "comment",
+    "reverts_id",
+)
+
 
 def fingerprint(
     change: PriceChange,
@@ -36,25 +55,7 @@ def fingerprint(
     A preview from before there were seeds has the old formula, without the totals: a change that
     was approved by it is still compared by it.
     """
-    definition = [
-        change.kind,
-        change.service_id,
-        change.plan_id,
-        change.new_value,
-        change.for_new_only,
-        change.filter,
-        change.adjustment,
-        change.operand,
-        change.floor,
-        change.ceiling,
-        change.rounding_step,
-        change.locked_until,
-        change.comment,
-        change.reverts_id,
-        digest,
-        rows,
-        moves,
-    ]
+    definition = [*(getattr(change, name) for name in DEFINITION), digest, rows, moves]
     if change.preview_seed is not None:
         definition += [total_before, total_after]
     plain = [str(each.normalize()) if isinstance(each, Decimal) else each for each in definition]

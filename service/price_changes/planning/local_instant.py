@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from price_changes.errors import ChangeError
 from price_changes.kinds.values import in_future
 from price_changes.models import PriceChange
-from services.local_time import instant_of, instants_of
+from services.local_time import NoSuchInstant, instant_of, instants_of
 from services.models import book_clock
 
 Status = PriceChange.Status
@@ -78,9 +78,11 @@ def _names() -> set[str]:
 def _instant(name: str, value: str, zone: ZoneInfo) -> datetime:
     try:
         return instant_of(datetime.fromisoformat(value.upper()), zone)
-    except (ValueError, OverflowError) as error:
-        why = str(error) if "clocks" in str(error) or "twice" in str(error) else "is no time"
-        raise ChangeError("not_an_instant", f"{name} {why}.", parameter=name, value=value) from None
+    except NoSuchInstant as error:
+        why = str(error)
+    except (ValueError, OverflowError):
+        why = "is no time"
+    raise ChangeError("not_an_instant", f"{name} {why}.", parameter=name, value=value)
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ that move, judged as of its instant: the rows of `rows_sql`, which preview and s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS
+from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS, is_of_catalogue
 from price_changes.kinds.relations import fetch
-from price_changes.kinds.rows import few_rows_sql
 from price_changes.models import PriceChange
+from price_changes.planning.behind import few_rows_behind
 from services.hooks import WaitingChange
 from services.models import BookNow
 
@@ -91,7 +92,7 @@ def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]
     changes = list(scheduled() if change_id is None else scheduled().filter(pk=change_id))
     return [
         (MOVED.format(columns="id", rows=rows), tuple(params))
-        for rows, params in few_rows_sql(changes)
+        for rows, params in few_rows_behind(changes, _sets(changes) if change_id is None else None)
     ]
 
 
@@ -105,7 +106,9 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
     statements, params = [], []
     for change, (rows, given) in zip(
-        changes.values(), few_rows_sql(list(changes.values())), strict=True
+        changes.values(),
+        few_rows_behind(list(changes.values()), _sets(changes.values())),
+        strict=True,
     ):
         moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
         statements.append(f"{moved} AND id = %s")
@@ -114,3 +117,7 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
         return []
     prices = dict(fetch(" UNION ALL ".join(statements), params))
     return [(change, prices[pk]) for pk, change in changes.items() if pk in prices]
+
+
+def _sets(changes: Iterable[PriceChange]) -> list[PriceChange]:
+    return [change for change in changes if not is_of_catalogue(change)]

@@ -7,8 +7,9 @@ from django.db import connection, transaction
 from price_changes.errors import ChangeError
 from price_changes.kinds import kind_of
 from price_changes.kinds.relations import fetch
-from price_changes.kinds.rows import COLUMNS, ChangeRow, few_rows_sql
+from price_changes.kinds.rows import COLUMNS, ChangeRow
 from price_changes.models import PriceChange
+from price_changes.planning.behind import few_rows_behind
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.counting import count
 from services.models import book_clock
@@ -75,7 +76,7 @@ def listed(
     `reason` "moves" means those that move. They are computed anew, from the book as it is now. One
     page is read wherever it is; for a rare reason, as much as it takes to fill a page.
     """
-    [(sql, params)] = few_rows_sql([change])
+    [(sql, params)] = few_rows_behind([change])
     where = {None: "true", "moves": "reason IS NULL"}.get(reason, "reason = %s")
     more = [reason] if where.endswith("%s") else []
     # OFFSET 0 keeps the condition on the reason out of the walk along the ids. The planner assumes

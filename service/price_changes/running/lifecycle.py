@@ -15,12 +15,12 @@ from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.kinds import is_of_catalogue, kind_of, members, subject
-from price_changes.kinds.rows import rows_sql
 from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.planning.around import instant_of
+from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
 from price_changes.planning.counting import count
 from price_changes.planning.local_instant import other_instant
@@ -187,7 +187,7 @@ def _freeze(change: PriceChange, at: datetime | None) -> None:
     ones.
     """
     ListedRows.objects.filter(change_id=change.pk).delete()
-    _, found = listing.list_rows(change, rows_sql(change, at or book_clock()))
+    _, found = listing.list_rows(change, rows_behind(change, at or book_clock()))
     if found != change.fingerprint:
         raise recount.refusal(change, [])
 

@@ -19,7 +19,7 @@ from price_changes.kinds import members
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.fingerprint import HASH, fingerprint
-from price_changes.planning.rows_then import begins_with_others, rows_then
+from price_changes.running.rows_then import begins_with_others, rows_then
 from pricebook.kit.points import at_point
 from services import repricing
 from services.bounds import HIGHEST_PRICE

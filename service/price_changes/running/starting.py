@@ -21,8 +21,8 @@ from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue, members,
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.catalogue_value import value_now
-from price_changes.planning.drift import drift
 from price_changes.running import cancelling, listing
+from price_changes.running.drift import drift
 from pricebook.kit.points import at_point
 from services import catalogue_values, held_values
 from services.models import (

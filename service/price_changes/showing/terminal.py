@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from django.db.models import Sum
 
-from price_changes.kinds import is_of_catalogue
+from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import standing
@@ -100,7 +100,8 @@ def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     if around["scheduled_before"]:
         numbers = ", ".join(map(str, around["scheduled_before"]))
         yield ""
-        yield f"  Scheduled before it, and not in these figures: price change {numbers}."
+        are_in = "in" if kind_of(change).is_judged_ahead else "not in"
+        yield f"  Scheduled before it, and {are_in} these figures: price change {numbers}."
     if around["scheduled_after"]:
         numbers = ", ".join(map(str, around["scheduled_after"]))
         yield ""

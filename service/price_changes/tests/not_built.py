@@ -26,7 +26,7 @@ def is_behind_a_set(telling: Telling, event: Event) -> bool:
     return any(event.minute <= other.about.get("at", 0) <= at for other in sets)
 
 
-NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {BEHIND_A_SET: is_behind_a_set}
+NOT_BUILT: dict[str, Callable[[Telling, Event], bool]] = {}
 
 # Kinds of events that never come without one of these.
 KINDS_NOT_BUILT: tuple[str, ...] = ()

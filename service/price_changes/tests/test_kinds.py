@@ -5,15 +5,17 @@ from django.urls import reverse
 
 from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS, TO_PLAN
 from price_changes.kinds.adjustments import ADJUSTMENTS
-from price_changes.kinds.plan_fields import COMMON
+from price_changes.kinds.plan_fields import COMMENT, COMMON
 from price_changes.kinds.words import Names
 from price_changes.management.plan_options import FIELDS
 from price_changes.models import PriceChange
 from price_changes.planning import definition
+from price_changes.planning.fingerprint import DEFINITION
 from price_changes.showing.sentences import sentence
 from services.about_price_states import ABOUT
 from services.models import Subscription
 from services.reading.filter_kinds import Input
+from services.reading.row import JOINED, OF_SUBSCRIPTION, BookRow
 from services.tests.factories import a_plan, a_reader, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -91,3 +93,13 @@ def test_an_adjustment_is_planned_and_has_its_words(word):
 def test_of_every_price_state_something_is_said_and_only_one_is_moved_by_the_catalogue():
     assert [*ABOUT] == [*Subscription.PriceState]
     assert [state for state, about in ABOUT.items() if about.reason is None] == ["follows"]
+
+
+def test_the_fingerprint_stands_for_every_field_that_decides_the_rows():
+    fields = [each for kind in TO_PLAN.values() for each in kind.fields]
+    columns = {PriceChange._meta.get_field(each.name).attname for each in (*fields, COMMENT)}
+    assert columns | {"kind", "reverts_id"} == {*DEFINITION}
+
+
+def test_the_columns_of_a_row_of_the_book_begin_with_those_of_the_subscription():
+    assert BookRow._fields == (*OF_SUBSCRIPTION, *JOINED)

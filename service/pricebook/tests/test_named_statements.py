@@ -32,7 +32,7 @@ NOT_NAMED = {
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",
     "services.held_values": "the same, of the values of one change",
     "price_changes.kinds.relations": "parts of the rows of a set, which are named",
-    "price_changes.planning.rows_then": "the same, for a worker that comes late",
+    "price_changes.running.rows_then": "the same, for a worker that comes late",
     "price_changes.running.late_rows.ENTER": "writes one entry: no plan",
     "price_changes.running.moving.LISTED": "reads one stretch of a list, by its id",
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",

@@ -97,6 +97,8 @@ class Filter:
       the instant of a change: of its state, price, ended and upcoming, with a placeholder
     - `has_history`: the ledger knows what the value was at an instant. Otherwise the rows that
       match are fixed at the approval of a change.
+    - `timeless`: the subscriptions that match change only when the book does, and not with the
+      clock, nor with what is scheduled
     - `adjective`: it stands before "subscriptions" in the sentence of a change
     """
 
@@ -110,6 +112,7 @@ class Filter:
     then: str = ""
     has_history: bool = True
     adjective: bool = False
+    timeless: bool = True
 
     def q(self, value: Any) -> Q:
         if callable(self.condition):
@@ -117,6 +120,14 @@ class Filter:
         return Q(**{self.condition: value})
 
 
-def a_filter(*about: Any, **more: Any) -> Any:
+def a_filter(
+    kind: Kind,
+    access: Access,
+    condition: str | Callable[[Any], Q],
+    help: str,
+    label: str,
+    **more: Any,
+) -> Any:
     """The field of `BookFilter` that a `Filter` of these values is."""
-    return field(default=None, metadata={"filter": Filter(*about, **more)})
+    about = Filter(kind, access, condition, help, label, **more)
+    return field(default=None, metadata={"filter": about})

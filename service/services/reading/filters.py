@@ -125,6 +125,7 @@ class BookFilter:
         "State",
         then="CASE WHEN ended THEN 'ended' WHEN upcoming THEN 'upcoming' ELSE 'active' END = %s",
         adjective=True,
+        timeless=False,
     )
     price_state: str | None = a_filter(
         one_of(Subscription.PriceState.choices),
@@ -197,6 +198,7 @@ class BookFilter:
         " that the one of this id would.",
         "Pending",
         lasting=False,
+        timeless=False,
     )
 
     @classmethod
@@ -261,11 +263,8 @@ class BookFilter:
 
     @property
     def timeless(self) -> bool:
-        """Whether the subscriptions that match change only when the book does.
-
-        That is, not with the clock, nor with what is scheduled.
-        """
-        return self.state is None and self.pending is None
+        """Whether the subscriptions that match change only when the book does."""
+        return all(FILTERS[name].timeless for name in self.given)
 
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}

@@ -60,7 +60,7 @@ class BookRow(NamedTuple):
         }
 
 
-# The columns that are not of the subscription, by the relation that they are read from.
+# Where the columns come from that are not of the subscription.
 JOINED = {
     "company_name": "client.company_name",
     "email": "login.email",
@@ -71,4 +71,3 @@ JOINED = {
 }
 # Those of the subscription come first, so that a statement can read them before it joins the rest.
 OF_SUBSCRIPTION = tuple(name for name in BookRow._fields if name not in JOINED)
-assert BookRow._fields == (*OF_SUBSCRIPTION, *JOINED)

@@ -11,9 +11,10 @@ steps chunk by chunk:
                      → move the prices of the next 4,000 rows that differ → save the cursor
                      … and so the next steps, while there is room → count what was done
 
-A worker looks at the state and does not trust the message: it moves the prices that differ from the
-rule *now*, so doing a step twice changes nothing, and after two edits that overlap the later one's
-price stays. A killed worker leaves its chunk rolled back and its step free for the next one.
+A worker looks at the facts and does not trust the message: it moves the prices that differ from the
+rule as of the newest value that has come, so doing a step twice changes nothing, and after two
+edits that overlap the later one's price stays. A killed worker leaves its chunk rolled back and its
+step free for the next one.
 """
 
 from services.repricing.catalogue_edits import catalogue_edit

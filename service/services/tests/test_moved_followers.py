@@ -13,8 +13,8 @@ from django.db import DatabaseError, connection, transaction
 
 from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
-from price_changes.planning.drift import drift
 from price_changes.running import lifecycle, starting
+from price_changes.running.drift import drift
 from price_changes.showing.rows import moved_rows
 from price_changes.tests.changes import applied, approved, planned
 from services import ledger, price_state, repricing
