@@ -78,7 +78,7 @@ class Asking:
         self.ticks = history.ticks
         self.random = Random(f"questions {history.seed}")
         self.every = every  # question, and not a few
-        self.telling = Telling(history.ticks, history.only_built)
+        self.telling = Telling(history.ticks)
         self.subscriptions = dict(book.subscriptions)
         self.changes: dict[int, int] = {}
         self.found: list[Difference] = []

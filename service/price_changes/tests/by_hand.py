@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 from price_changes.tests.histories import Event, History
-from price_changes.tests.not_built import BEHIND_A_SET
 
 
 def listed(minute, kind="list price changed", value=24, **about):
@@ -44,7 +43,7 @@ def a_history_of(*events, ticks=False):
 
 
 # Each was wrong for ever if workers came late, when workers still wrote the history.
-BUILT = [
+HISTORIES = [
     [listed(1, at=3), verb(5, "taken back", by="cancel")],
     [listed(1, at=3), own(4, "locked")],
     [listed(1, at=3), edited(4, 20)],
@@ -152,10 +151,8 @@ BUILT = [
     [opened(1, started_at=4), a_set(2, "hold", at=6, filter={"state": "active"})],
     [opened(1, started_at=8), a_set(2, at=6, filter={"state": "active"})],
     [opened(1, started_at=8), a_set(2, at=6, filter={"state": "upcoming"})],
-]
-
-# Reasons, and outcomes.
-NOT_BUILT = [
-    (BEHIND_A_SET, [a_set(1, at=4), a_set(2, "hold", at=4)]),
-    (BEHIND_A_SET, [a_set(1, at=3), a_set(2, "frozen", at=4)]),
+    [a_set(1, at=4), a_set(2, "hold", at=4)],
+    [a_set(1, at=3), a_set(2, "frozen", at=4)],
+    [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
+    [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
 ]

@@ -24,15 +24,14 @@ from price_changes.tests.histories import (
     History,
     Telling,
 )
-from price_changes.tests.not_built import KINDS_NOT_BUILT
 
 
 class Drawing:
     """Draws events around one subscription, its service and its plan, and few others."""
 
-    def __init__(self, random: Random, ticks: bool, only_built: bool) -> None:
+    def __init__(self, random: Random, ticks: bool) -> None:
         self.random = random
-        self.telling = Telling(ticks, only_built)
+        self.telling = Telling(ticks)
         self.events: list[Event] = []
         self.minute = 1
         self.focus = random.choice(list(OPENED))
@@ -177,21 +176,15 @@ class Drawing:
         return about
 
 
-def a_history(
-    seed: object, meeting: tuple[str, str], more: int = 1, only_built: bool = False
-) -> History:
+def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
     """A history in which events of two kinds may meet, with up to `more` others in between."""
     random = Random(str(seed))
-    drawing = Drawing(random, random.random() < 0.5, only_built)
-    kinds = [*meeting, *random.choices(kinds_of(only_built), k=random.randint(0, more))]
+    drawing = Drawing(random, random.random() < 0.5)
+    kinds = [*meeting, *random.choices(KINDS, k=random.randint(0, more))]
     random.shuffle(kinds)
     for kind in kinds:
         drawing.draw(kind)
-    return History(seed, drawing.telling.tick > timedelta(0), drawing.events, only_built)
-
-
-def kinds_of(only_built: bool) -> list[str]:
-    return [kind for kind in KINDS if not (only_built and kind in KINDS_NOT_BUILT)]
+    return History(seed, drawing.telling.tick > timedelta(0), drawing.events)
 
 
 def meetings(telling: Telling) -> Iterator[tuple[str, str]]:
@@ -205,28 +198,25 @@ def meetings(telling: Telling) -> Iterator[tuple[str, str]]:
 
 
 def told(history: History) -> Telling:
-    telling = Telling(history.ticks, history.only_built)
+    telling = Telling(history.ticks)
     for event in history.events:
         assert telling.allows(event), event
         telling.tell(event)
     return telling
 
 
-def histories_in_which_two_meet(
-    seed: object, only_built: bool, tries: int = 500
-) -> Iterator[History]:
+def histories_in_which_two_meet(seed: object, tries: int = 500) -> Iterator[History]:
     """Endlessly: for each two kinds a history in which they meet, then another one for each.
 
     ValueError if two don't meet in so many tries.
     """
-    kinds = kinds_of(only_built)
-    pairs = [(kind, to) for n, kind in enumerate(kinds) for to in kinds[n:]]
+    pairs = [(kind, to) for n, kind in enumerate(KINDS) for to in KINDS[n:]]
     for again in count():
         Random(f"{seed} {again}").shuffle(pairs)
         for pair in pairs:
             for n in range(tries):
                 name = f"{seed} {again}: {' and '.join(pair)}, {n}"
-                history = a_history(name, pair, 1, only_built)
+                history = a_history(name, pair)
                 if pair in meetings(told(history)):
                     yield history
                     break

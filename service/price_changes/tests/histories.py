@@ -17,7 +17,6 @@ from typing import Any
 
 from price_changes.tests import facts
 from price_changes.tests.facts import Place
-from price_changes.tests.not_built import NOT_BUILT
 from price_changes.tests.oracle import AFTER, Oracle
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -57,7 +56,6 @@ class History:
     seed: object
     ticks: bool
     events: list[Event] = field(default_factory=list)
-    only_built: bool = False
 
     def __str__(self) -> str:
         clock = "a clock that ticks" if self.ticks else "a clock that stands still at each minute"
@@ -82,7 +80,7 @@ class History:
 
 
 def allowed(history: History, wanted: Callable[[Event], bool]) -> list[Event]:
-    telling, events = Telling(history.ticks, history.only_built), []
+    telling, events = Telling(history.ticks), []
     for event in history.events:
         if wanted(event) and telling.allows(event):
             telling.tell(event)
@@ -145,13 +143,9 @@ NEEDS = {
 
 
 class Telling:
-    """The oracle, and the facts that an event means to it.
+    """The oracle, and the facts that an event means to it."""
 
-    `only_built` leaves out what the product is known not to do yet.
-    """
-
-    def __init__(self, ticks: bool, only_built: bool = False) -> None:
-        self.only_built = only_built
+    def __init__(self, ticks: bool) -> None:
         self.tick = MICROSECOND if ticks else timedelta(0)
         self.oracle = Oracle()
         self.changes: dict[int, int] = {}  # the number of its fact, by that of the event
@@ -177,9 +171,7 @@ class Telling:
     def allows(self, event: Event) -> bool:
         """Whether an event can happen: its subjects exist, and nothing would refuse it."""
         self.now = instant(event.minute) + self.tick
-        return self._can_happen(event.kind, event.about, event) and not (
-            self.only_built and any(wants(self, event) for wants in NOT_BUILT.values())
-        )
+        return self._can_happen(event.kind, event.about, event)
 
     def _can_happen(self, kind: str, about: dict[str, Any], event: Event) -> bool:
         if kind in OF_SUBSCRIPTION:

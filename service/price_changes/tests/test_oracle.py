@@ -18,8 +18,8 @@ from django.db import connection
 from price_changes.tests import by_hand
 from price_changes.tests import facts as of
 from price_changes.tests.asking import Book
-from price_changes.tests.drawing import a_history, histories_in_which_two_meet, kinds_of, told
-from price_changes.tests.histories import START, allowed, shortened
+from price_changes.tests.drawing import a_history, histories_in_which_two_meet, told
+from price_changes.tests.histories import KINDS, START, shortened
 from price_changes.tests.oracle import Oracle
 from price_changes.tests.plays import Play
 from price_changes.tests.schedules import SCHEDULES
@@ -41,12 +41,12 @@ def timeline(db):
 
 
 def the_histories():
-    return islice(histories_in_which_two_meet(SEED, only_built=True), HISTORIES)
+    return islice(histories_in_which_two_meet(SEED), HISTORIES)
 
 
 def the_plays():
     """The histories that pass, with the schedules of their plays."""
-    for events in by_hand.BUILT:
+    for events in by_hand.HISTORIES:
         yield by_hand.a_history_of(*events), "never"
     for history in the_histories():
         for schedule in SCHEDULES:
@@ -230,9 +230,9 @@ class TestOracle:
 
 class TestHistories:
     def test_any_two_kinds_of_event_can_meet(self):
-        number = len(kinds_of(only_built=True))
+        number = len(KINDS)
         pairs = number * (number + 1) // 2
-        histories = histories_in_which_two_meet(SEED, only_built=True)
+        histories = histories_in_which_two_meet(SEED)
         assert len({str(history.seed) for history in islice(histories, pairs)}) == pairs
 
     def test_a_seed_draws_the_same_history_again(self):
@@ -268,21 +268,6 @@ def the_shortest(book, timeline, history, schedule):
     history = shortened(history, fails)
     found = [str(each) for each in differences(history) if each.reader == first]
     return "\n".join([f"workers come {schedule}", str(history), *found[:10]])
-
-
-class TestNotBuilt:
-    """The shortest history of each rule that is not built; remove it when it is."""
-
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="not built")
-    @pytest.mark.parametrize(("why", "events"), by_hand.NOT_BUILT)
-    def test_the_answers_are_those_of_the_facts(self, timeline, why, events):
-        history = by_hand.a_history_of(*events)
-        if allowed(history, lambda _: True) != history.events:
-            raise ValueError("This can't happen.")
-        book = Book()
-        for schedule in ("never", "beginning", "at once", "late", "piecemeal"):
-            found = Play(book, timeline, history, schedule, every=True).differences()
-            assert not found, f"{why}, workers come {schedule}: {found[0]}"
 
 
 def copies_are_handed_on(_):
