@@ -896,6 +896,7 @@ DECLARE
     next_keep services_cataloguevalue;
     undoing services_cataloguevalue;
     again services_cataloguevalue;
+    freed bigint[] := '{}';  -- the undoings that have let it go since its last word
     since timestamptz;
     number bigint;   -- of the end or the undoing from which the story goes on
     written bigint;  -- of the entry from which it does
@@ -918,12 +919,11 @@ BEGIN
                    AND coalesce(lag(locked_until) OVER written = effective_at, false)
                    AS ends_a_lock,
                    lag(price) OVER written IS NULL
-                   OR (price_state, service_id, plan_id) IS DISTINCT FROM
-                      (lag(price_state) OVER written, lag(service_id) OVER written,
-                       lag(plan_id) OVER written)
-                   OR price_state <> 'follows' AND (client_id, price, locked_until) IS DISTINCT FROM
-                      (lag(client_id) OVER written, lag(price) OVER written,
-                       lag(locked_until) OVER written)
+                   OR (client_id, price_state, service_id, plan_id) IS DISTINCT FROM
+                      (lag(client_id) OVER written, lag(price_state) OVER written,
+                       lag(service_id) OVER written, lag(plan_id) OVER written)
+                   OR price_state <> 'follows' AND (price, locked_until) IS DISTINCT FROM
+                      (lag(price) OVER written, lag(locked_until) OVER written)
                    OR change_id IS NULL AND author <> '' AND
                       (price_state, service_id, plan_id) IS DISTINCT FROM
                       (lag(price_state) OVER said, lag(service_id) OVER said,
@@ -956,16 +956,33 @@ BEGIN
            AND value_counts(later, effective_at, known)
          ORDER BY effective_at, id LIMIT 1;
         again := NULL;
-        IF undoing.id IS NOT NULL THEN
-            SELECT * INTO again FROM services_cataloguevalue value
-             WHERE undoes_id = keep.id AND value.again AND effective_at >= since
-               AND recorded_at <= known
-               AND effective_at <= coalesce(next_keep.effective_at, at)
-               AND (service_id = keep.service_id OR plan_id = keep.plan_id)
-             ORDER BY effective_at, id LIMIT 1;
+        IF freed <> '{}' THEN
+            SELECT value.* INTO again
+              FROM services_cataloguevalue value
+              JOIN services_cataloguevalue kept ON kept.id = value.undoes_id
+             WHERE value.again AND value.recorded_at <= known AND value.effective_at <= at
+               AND (value.effective_at, value.id) > (since, number)
+               AND (kept.locked_until > value.effective_at) IS NOT FALSE
+               AND value.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = value.effective_at AND recorded_at <= known
+                    AND withdrawal.id > value.id)
+               AND (SELECT undo.id FROM services_cataloguevalue undo
+                     WHERE undo.undoes_id = kept.id AND NOT undo.again
+                       AND (undo.effective_at, undo.id) < (value.effective_at, value.id)
+                       AND undo.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = undo.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = undo.effective_at AND recorded_at <= known
+                    AND withdrawal.id > undo.id)
+                     ORDER BY undo.effective_at DESC, undo.id DESC LIMIT 1) = ANY (freed)
+             ORDER BY value.effective_at, value.id LIMIT 1;
         END IF;
-        IF again.id IS NOT NULL THEN
+        IF (again.effective_at, again.id) < (next_keep.effective_at, next_keep.id)
+           OR again.id IS NOT NULL AND next_keep.id IS NULL THEN
             next_keep := again;
+            SELECT * INTO keep FROM services_cataloguevalue WHERE id = again.undoes_id;
         ELSIF next_keep.id IS NOT NULL THEN
             keep := next_keep;
         ELSE
@@ -987,14 +1004,21 @@ BEGIN
         undoing := NULL;
         SELECT * INTO undoing FROM services_cataloguevalue value
          WHERE undoes_id = keep.id AND NOT value.again AND recorded_at <= known
+           AND value.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = value.effective_at AND recorded_at <= known
+                    AND withdrawal.id > value.id)
            AND (effective_at, id) > (next_keep.effective_at, next_keep.id)
            AND (service_id = keep.service_id OR plan_id = keep.plan_id)
          ORDER BY effective_at, id LIMIT 1;
         IF keep.locked_until <= undoing.effective_at OR undoing.id IS NULL THEN
             undoing := NULL;
+            freed := '{}';
             since := keep.locked_until;
             number := 0;
         ELSE
+            freed := freed || undoing.id;
             since := undoing.effective_at;
             number := undoing.id;
         END IF;
@@ -1059,10 +1083,14 @@ $function$;
 CREATE OR REPLACE FUNCTION kept_reason(entry services_ledgerentry)
  RETURNS text
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 AS $function$
     SELECT CASE WHEN entry.price_state = 'locked'
-                THEN format('Price change %s is for new subscriptions only', entry.change_id)
+                THEN format('Price change %s is for new subscriptions only', coalesce(
+                     (SELECT kept.change_id FROM services_cataloguevalue value
+                        JOIN services_cataloguevalue kept ON kept.id = value.undoes_id
+                       WHERE value.change_id = entry.change_id AND value.again LIMIT 1),
+                     entry.change_id))
                 WHEN entry.price_state = 'follows' THEN '' END
 $function$;
 
