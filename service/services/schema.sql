@@ -685,6 +685,10 @@ DECLARE
     last services_ledgerentry;
 BEGIN
     FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
+        IF entry.price_state = 'locked' THEN
+            PERFORM enter_moves(ARRAY[subscription],
+                                entry.effective_at - interval '1 microsecond');
+        END IF;
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 started_at, ended_at, effective_at, recorded_at, change_id, author)
@@ -704,6 +708,57 @@ BEGIN
         last.price := price_rule_at(last.service_id, last.plan_id, at);
     END IF;
     RETURN last;
+END $function$;
+
+CREATE OR REPLACE FUNCTION enter_moves(ids bigint[], at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    since timestamptz := copies_late_since(at);
+BEGIN
+    IF since IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
+            ended_at, effective_at, recorded_at, change_id)
+    SELECT newest.subscription_id, newest.client_id, newest.service_id, newest.plan_id,
+           price_rule_at(newest.service_id, newest.plan_id, move.effective_at), 'follows',
+           period.started_at, period.ended_at, move.effective_at, book_clock(), move.change_id
+      FROM unnest(ids) asked (id)
+     CROSS JOIN LATERAL (
+           SELECT * FROM services_ledgerentry
+            WHERE subscription_id = asked.id AND effective_at <= enter_moves.at
+              AND NOT period_only
+            ORDER BY effective_at DESC, id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL period_known(asked.id, 'infinity') period
+      JOIN services_cataloguevalue move
+        ON move.service_id = newest.service_id OR move.plan_id = newest.plan_id
+     WHERE newest.price_state = 'follows' AND newest.price IS NOT NULL
+       AND move.effective_at > newest.effective_at AND move.effective_at >= since
+       AND move.effective_at <= enter_moves.at
+       AND (period.ended_at IS NULL OR move.effective_at < period.ended_at)
+       AND move.change_id IS NOT NULL AND NOT (move.for_new_only AND move.value IS NOT NULL)
+       AND NOT move.undone @> move.effective_at AND NOT coalesce(held, value_is_held(move.id))
+       AND price_rule_at(newest.service_id, newest.plan_id, move.effective_at) <>
+           price_rule_at(newest.service_id, newest.plan_id,
+                         move.effective_at - interval '1 microsecond')
+       AND NOT EXISTS (
+           SELECT FROM services_cataloguevalue later
+            WHERE later.effective_at = move.effective_at AND later.id > move.id
+              AND (later.service_id = move.service_id OR later.plan_id = move.plan_id)
+              AND (later.value IS NULL AND later.undoes_id = move.undoes_id
+                   OR later.value IS NOT NULL AND NOT later.undone @> later.effective_at
+                      AND NOT coalesce(later.held, value_is_held(later.id))))
+       AND NOT EXISTS (
+           SELECT FROM services_ledgerentry known
+            WHERE known.change_id = move.change_id AND known.subscription_id = asked.id)
+       AND NOT EXISTS (
+           SELECT FROM services_movedfollowers known
+            WHERE known.change_id = move.change_id AND asked.id BETWEEN first_id AND last_id
+              AND asked.id = ANY (subscription_ids))
+     ORDER BY newest.subscription_id, move.effective_at, move.id;
 END $function$;
 
 CREATE OR REPLACE FUNCTION entries_behind(place_xact bigint, place_id bigint, before_xact bigint, entries integer)
@@ -1647,6 +1702,9 @@ DECLARE
     clock timestamptz := book_clock();
 BEGIN
     IF TG_OP = 'DELETE' THEN
+        IF copies_late_since(clock) IS NOT NULL AND NOT keeps_late(clock) THEN
+            PERFORM enter_moves(array_agg(id), clock) FROM old_rows;
+        END IF;
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price_state, started_at, ended_at,
                 source, external_id, effective_at, recorded_at, change_id, author)
@@ -1733,6 +1791,7 @@ DECLARE
     clock timestamptz;
     since timestamptz;
     writer text;
+    late boolean;
     keeps boolean := coalesce(current_setting('pricebook.keeps', true), '') = 'on';
 BEGIN
     IF current_setting('pricebook.kept', true) = 'on' THEN
@@ -1776,6 +1835,16 @@ BEGIN
                SELECT client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at FROM new_rows known WHERE known.id = subscription.id)
          WHERE id IN (SELECT id FROM new_rows);
         RETURN NULL;
+    END IF;
+
+    late := TG_OP = 'UPDATE' AND change IS NULL AND copies_late_since(clock) IS NOT NULL;
+    IF late THEN
+        PERFORM enter_moves(array_agg(id), clock)
+           FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                   FROM new_rows
+                 EXCEPT
+                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                   FROM old_rows) changed;
     END IF;
 
     -- The update in these statements fires this function again: it has nothing to do there.
@@ -1974,6 +2043,12 @@ BEGIN
                SELECT same_terms AND unpaid_since IS NULL AND NOT has_said
                   AND (price = old_price OR price_now = old_price) AS period_only) entry
          WHERE NOT (same_terms AND same_period AND price_now = old_price)
+           -- A follower is given what the moves say that have just been entered.
+           AND (late AND same_terms AND same_period AND state_now = 'follows'
+                AND price_now = (
+                    SELECT entered.price FROM services_ledgerentry entered
+                     WHERE entered.subscription_id = priced.id AND NOT entered.period_only
+                     ORDER BY entered.effective_at DESC, entered.id DESC LIMIT 1)) IS NOT TRUE
          ORDER BY id;
     END IF;
     PERFORM set_config('pricebook.kept', '', true);

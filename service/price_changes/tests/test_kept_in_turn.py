@@ -412,7 +412,8 @@ class Steps:
         why, at = ledger.explain(self.row.pk), self.clock.now()
         listed = Subscription.objects.in_force().get(pk=self.row.pk)
         found, _ = ledger.one_as_of(at, self.row.pk)
-        assert why and found
+        assert why
+        assert found
         return {
             (why.price, why.price_state),
             (listed.price, listed.price_state),
@@ -426,7 +427,7 @@ class Steps:
         assert not book_check.check().differs
         assert stands(self.row)[:2] == (price, state)
 
-    def fed(self) -> list[tuple[Decimal, str]]:
+    def fed(self) -> list[tuple[Decimal | None, str]]:
         """Its prices by the feed, in the order of instants."""
         entries = WholeLedger.objects.filter(subscription_id=self.row.pk)
         return list(entries.order_by("effective_at", "pk").values_list("price", "price_state"))

@@ -105,7 +105,7 @@ GIVEN_BACK = f"""({
         WHERE entered.change_id = %(change)s AND entered.subscription_id = known.id
           AND entered.id > (SELECT max(id) FROM services_ledgerentry undone
                              WHERE undone.change_id = %(undone)s
-                               AND undone.subscription_id = known.id))) back"""
+                               AND undone.subscription_id = known.id))) back"""  # noqa: S608
 FREED = f"SELECT id FROM {GIVEN_BACK} WHERE back_state = 'follows' ORDER BY id"  # noqa: S608
 KEEP_AGAIN = f"""
 UPDATE services_subscription subscription
