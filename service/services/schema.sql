@@ -685,6 +685,10 @@ DECLARE
     last services_ledgerentry;
 BEGIN
     FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
+        IF entry.price_state = 'locked' THEN
+            PERFORM enter_moves(ARRAY[subscription],
+                                entry.effective_at - interval '1 microsecond');
+        END IF;
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 started_at, ended_at, effective_at, recorded_at, change_id, author)
@@ -704,6 +708,57 @@ BEGIN
         last.price := price_rule_at(last.service_id, last.plan_id, at);
     END IF;
     RETURN last;
+END $function$;
+
+CREATE OR REPLACE FUNCTION enter_moves(ids bigint[], at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    since timestamptz := copies_late_since(at);
+BEGIN
+    IF since IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
+            ended_at, effective_at, recorded_at, change_id)
+    SELECT newest.subscription_id, newest.client_id, newest.service_id, newest.plan_id,
+           price_rule_at(newest.service_id, newest.plan_id, move.effective_at), 'follows',
+           period.started_at, period.ended_at, move.effective_at, book_clock(), move.change_id
+      FROM unnest(ids) asked (id)
+     CROSS JOIN LATERAL (
+           SELECT * FROM services_ledgerentry
+            WHERE subscription_id = asked.id AND effective_at <= enter_moves.at
+              AND NOT period_only
+            ORDER BY effective_at DESC, id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL period_known(asked.id, 'infinity') period
+      JOIN services_cataloguevalue move
+        ON move.service_id = newest.service_id OR move.plan_id = newest.plan_id
+     WHERE newest.price_state = 'follows' AND newest.price IS NOT NULL
+       AND move.effective_at > newest.effective_at AND move.effective_at >= since
+       AND move.effective_at <= enter_moves.at
+       AND (period.ended_at IS NULL OR move.effective_at < period.ended_at)
+       AND move.change_id IS NOT NULL AND NOT (move.for_new_only AND move.value IS NOT NULL)
+       AND NOT move.undone @> move.effective_at AND NOT coalesce(held, value_is_held(move.id))
+       AND price_rule_at(newest.service_id, newest.plan_id, move.effective_at) <>
+           price_rule_at(newest.service_id, newest.plan_id,
+                         move.effective_at - interval '1 microsecond')
+       AND NOT EXISTS (
+           SELECT FROM services_cataloguevalue later
+            WHERE later.effective_at = move.effective_at AND later.id > move.id
+              AND (later.service_id = move.service_id OR later.plan_id = move.plan_id)
+              AND (later.value IS NULL AND later.undoes_id = move.undoes_id
+                   OR later.value IS NOT NULL AND NOT later.undone @> later.effective_at
+                      AND NOT coalesce(later.held, value_is_held(later.id))))
+       AND NOT EXISTS (
+           SELECT FROM services_ledgerentry known
+            WHERE known.change_id = move.change_id AND known.subscription_id = asked.id)
+       AND NOT EXISTS (
+           SELECT FROM services_movedfollowers known
+            WHERE known.change_id = move.change_id AND asked.id BETWEEN first_id AND last_id
+              AND asked.id = ANY (subscription_ids))
+     ORDER BY newest.subscription_id, move.effective_at, move.id;
 END $function$;
 
 CREATE OR REPLACE FUNCTION entries_behind(place_xact bigint, place_id bigint, before_xact bigint, entries integer)
@@ -896,6 +951,7 @@ DECLARE
     next_keep services_cataloguevalue;
     undoing services_cataloguevalue;
     again services_cataloguevalue;
+    freed bigint[] := '{}';  -- the undoings that have let it go since its last word
     since timestamptz;
     number bigint;   -- of the end or the undoing from which the story goes on
     written bigint;  -- of the entry from which it does
@@ -918,12 +974,11 @@ BEGIN
                    AND coalesce(lag(locked_until) OVER written = effective_at, false)
                    AS ends_a_lock,
                    lag(price) OVER written IS NULL
-                   OR (price_state, service_id, plan_id) IS DISTINCT FROM
-                      (lag(price_state) OVER written, lag(service_id) OVER written,
-                       lag(plan_id) OVER written)
-                   OR price_state <> 'follows' AND (client_id, price, locked_until) IS DISTINCT FROM
-                      (lag(client_id) OVER written, lag(price) OVER written,
-                       lag(locked_until) OVER written)
+                   OR (client_id, price_state, service_id, plan_id) IS DISTINCT FROM
+                      (lag(client_id) OVER written, lag(price_state) OVER written,
+                       lag(service_id) OVER written, lag(plan_id) OVER written)
+                   OR price_state <> 'follows' AND (price, locked_until) IS DISTINCT FROM
+                      (lag(price) OVER written, lag(locked_until) OVER written)
                    OR change_id IS NULL AND author <> '' AND
                       (price_state, service_id, plan_id) IS DISTINCT FROM
                       (lag(price_state) OVER said, lag(service_id) OVER said,
@@ -956,16 +1011,33 @@ BEGIN
            AND value_counts(later, effective_at, known)
          ORDER BY effective_at, id LIMIT 1;
         again := NULL;
-        IF undoing.id IS NOT NULL THEN
-            SELECT * INTO again FROM services_cataloguevalue value
-             WHERE undoes_id = keep.id AND value.again AND effective_at >= since
-               AND recorded_at <= known
-               AND effective_at <= coalesce(next_keep.effective_at, at)
-               AND (service_id = keep.service_id OR plan_id = keep.plan_id)
-             ORDER BY effective_at, id LIMIT 1;
+        IF freed <> '{}' THEN
+            SELECT value.* INTO again
+              FROM services_cataloguevalue value
+              JOIN services_cataloguevalue kept ON kept.id = value.undoes_id
+             WHERE value.again AND value.recorded_at <= known AND value.effective_at <= at
+               AND (value.effective_at, value.id) > (since, number)
+               AND (kept.locked_until > value.effective_at) IS NOT FALSE
+               AND value.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = value.effective_at AND recorded_at <= known
+                    AND withdrawal.id > value.id)
+               AND (SELECT undo.id FROM services_cataloguevalue undo
+                     WHERE undo.undoes_id = kept.id AND NOT undo.again
+                       AND (undo.effective_at, undo.id) < (value.effective_at, value.id)
+                       AND undo.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = undo.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = undo.effective_at AND recorded_at <= known
+                    AND withdrawal.id > undo.id)
+                     ORDER BY undo.effective_at DESC, undo.id DESC LIMIT 1) = ANY (freed)
+             ORDER BY value.effective_at, value.id LIMIT 1;
         END IF;
-        IF again.id IS NOT NULL THEN
+        IF (again.effective_at, again.id) < (next_keep.effective_at, next_keep.id)
+           OR again.id IS NOT NULL AND next_keep.id IS NULL THEN
             next_keep := again;
+            SELECT * INTO keep FROM services_cataloguevalue WHERE id = again.undoes_id;
         ELSIF next_keep.id IS NOT NULL THEN
             keep := next_keep;
         ELSE
@@ -987,14 +1059,21 @@ BEGIN
         undoing := NULL;
         SELECT * INTO undoing FROM services_cataloguevalue value
          WHERE undoes_id = keep.id AND NOT value.again AND recorded_at <= known
+           AND value.change_id IS NOT NULL AND NOT EXISTS (
+                 SELECT FROM services_cataloguevalue withdrawal
+                  WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
+                    AND withdrawal.effective_at = value.effective_at AND recorded_at <= known
+                    AND withdrawal.id > value.id)
            AND (effective_at, id) > (next_keep.effective_at, next_keep.id)
            AND (service_id = keep.service_id OR plan_id = keep.plan_id)
          ORDER BY effective_at, id LIMIT 1;
         IF keep.locked_until <= undoing.effective_at OR undoing.id IS NULL THEN
             undoing := NULL;
+            freed := '{}';
             since := keep.locked_until;
             number := 0;
         ELSE
+            freed := freed || undoing.id;
             since := undoing.effective_at;
             number := undoing.id;
         END IF;
@@ -1059,10 +1138,14 @@ $function$;
 CREATE OR REPLACE FUNCTION kept_reason(entry services_ledgerentry)
  RETURNS text
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 AS $function$
     SELECT CASE WHEN entry.price_state = 'locked'
-                THEN format('Price change %s is for new subscriptions only', entry.change_id)
+                THEN format('Price change %s is for new subscriptions only', coalesce(
+                     (SELECT kept.change_id FROM services_cataloguevalue value
+                        JOIN services_cataloguevalue kept ON kept.id = value.undoes_id
+                       WHERE value.change_id = entry.change_id AND value.again LIMIT 1),
+                     entry.change_id))
                 WHEN entry.price_state = 'follows' THEN '' END
 $function$;
 
@@ -1619,6 +1702,9 @@ DECLARE
     clock timestamptz := book_clock();
 BEGIN
     IF TG_OP = 'DELETE' THEN
+        IF copies_late_since(clock) IS NOT NULL AND NOT keeps_late(clock) THEN
+            PERFORM enter_moves(array_agg(id), clock) FROM old_rows;
+        END IF;
         INSERT INTO services_ledgerentry
                (subscription_id, client_id, service_id, plan_id, price_state, started_at, ended_at,
                 source, external_id, effective_at, recorded_at, change_id, author)
@@ -1705,6 +1791,7 @@ DECLARE
     clock timestamptz;
     since timestamptz;
     writer text;
+    late boolean;
     keeps boolean := coalesce(current_setting('pricebook.keeps', true), '') = 'on';
 BEGIN
     IF current_setting('pricebook.kept', true) = 'on' THEN
@@ -1748,6 +1835,16 @@ BEGIN
                SELECT client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at FROM new_rows known WHERE known.id = subscription.id)
          WHERE id IN (SELECT id FROM new_rows);
         RETURN NULL;
+    END IF;
+
+    late := TG_OP = 'UPDATE' AND change IS NULL AND copies_late_since(clock) IS NOT NULL;
+    IF late THEN
+        PERFORM enter_moves(array_agg(id), clock)
+           FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                   FROM new_rows
+                 EXCEPT
+                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+                   FROM old_rows) changed;
     END IF;
 
     -- The update in these statements fires this function again: it has nothing to do there.
@@ -1946,6 +2043,12 @@ BEGIN
                SELECT same_terms AND unpaid_since IS NULL AND NOT has_said
                   AND (price = old_price OR price_now = old_price) AS period_only) entry
          WHERE NOT (same_terms AND same_period AND price_now = old_price)
+           -- A follower is given what the moves say that have just been entered.
+           AND (late AND same_terms AND same_period AND state_now = 'follows'
+                AND price_now = (
+                    SELECT entered.price FROM services_ledgerentry entered
+                     WHERE entered.subscription_id = priced.id AND NOT entered.period_only
+                     ORDER BY entered.effective_at DESC, entered.id DESC LIMIT 1)) IS NOT TRUE
          ORDER BY id;
     END IF;
     PERFORM set_config('pricebook.kept', '', true);

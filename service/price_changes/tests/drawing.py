@@ -12,6 +12,7 @@ from price_changes.tests.histories import (
     CATALOGUE,
     CLIENTS,
     DISCOUNTS,
+    FOR_NEW_ONLY,
     KINDS,
     LIST_PRICES,
     NEEDS,
@@ -135,7 +136,7 @@ class Drawing:
             return about
         if self.often(0.75):
             about["at"] = self.later()
-        if kind == "for new only" and self.often(0.4):
+        if kind in FOR_NEW_ONLY and self.often(0.4):
             about["until"] = about.get("at", self.minute) + self.random.randint(1, 4)
         about["when_moved"] = self.random.choice(["hold", "current"])
         return about

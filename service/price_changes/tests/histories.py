@@ -109,7 +109,9 @@ CATALOGUE = {
     "list price changed": "service",
     "discount changed": "plan",
     "for new only": "service",
+    "discount for new only": "plan",
 }
+FOR_NEW_ONLY = ("for new only", "discount for new only")
 SETS = ("set of prices", "set of states")
 OF_CHANGE = ("cancelled", "taken back", "restored", "paused", "resumed")
 OF_SUBSCRIPTION = (
@@ -129,10 +131,10 @@ OF_SUBSCRIPTION = (
 KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, "opened", *OF_SUBSCRIPTION)
 # The events that must come before it.
 NEEDS = {
-    "cancelled": ["list price changed", "discount changed", "for new only", *SETS],
+    "cancelled": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
     "taken back": [*CATALOGUE, *SETS],
     "restored": ["taken back"],
-    "paused": ["list price changed", "discount changed", "for new only", *SETS],
+    "paused": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
     "resumed": ["paused"],
     "reopened": ["ended"],
     "lock cut": ["locked"],
@@ -313,7 +315,7 @@ class Telling:
                 hold=about.get("when_moved", "current") == "hold",
                 subject=subject,
                 value=value,
-                for_new_only=event.kind == "for new only",
+                for_new_only=event.kind in FOR_NEW_ONLY,
                 locked_until=self._minute(about.get("until")),
             )
         )

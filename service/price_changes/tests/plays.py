@@ -170,7 +170,7 @@ class Play(Asking):
                 "kind": "list_price" if of == "service" else "discount",
                 of: pk,
                 "new_value": about["value"],
-                "for_new_only": event.kind == "for new only",
+                "for_new_only": event.kind in histories.FOR_NEW_ONLY,
             }
         change = preview(definition.plan(values, "ann").pk)
         when_moved = about["when_moved"]

@@ -17,7 +17,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from price_changes.models import PriceChange
-from price_changes.running import lifecycle
+from price_changes.running import lifecycle, outcomes
 from price_changes.tests.changes import (
     SECOND,
     approved,
@@ -27,7 +27,8 @@ from price_changes.tests.changes import (
     scheduled,
 )
 from services import ledger, price_state
-from services.models import Plan, Service, Subscription
+from services.audit import book_check
+from services.models import Plan, Service, Subscription, WholeLedger
 from services.reading import pages
 from services.reading.filters import BookFilter
 from services.reading.ordering import Ordering
@@ -410,6 +411,55 @@ class TestWriters:
         row.refresh_from_db()
         assert row.price == 20
         assert "It ended at" in ledger.explain(row.pk).text
+
+
+MOVES = {
+    "another client": lambda rows: rows.update(client=a_client()),
+    "another plan": lambda rows: rows.update(plan=a_plan(50)),
+    "a price": lambda rows: rows.update(price=7),
+    "a lock": lambda rows: rows.update(price_state="locked", price_reason="as agreed"),
+    "a price of its own": lambda rows: price_state.negotiate(rows.get().pk, 7, "deal", "ann"),
+    "its deletion": lambda rows: rows.get().delete(),
+}
+
+
+class TestWhatMovedBeforeAWrite:
+    """Its entry comes first, though no worker has copied it: so the feed has that price too."""
+
+    @pytest.mark.parametrize("what", MOVES)
+    def test_is_entered_by_the_writer(self, what):
+        row = a_subscription(service=a_service(100))
+        values = {"kind": "list_price", "service": row.service_id}
+        changes = [scheduled(clock(), new_value=price, **values) for price in ("150", "160")]
+        MOVES[what](Subscription.objects.filter(pk=row.pk))
+        for _ in range(2):  # and again when the workers have come
+            entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
+            told = [(each.effective_at, each.price, each.change_id) for each in entries][1:3]
+            assert told == [
+                (change.effective_at, change.new_value, change.pk) for change in changes
+            ]
+            assert list(entries) == sorted(entries, key=lambda entry: entry.effective_at)
+            drained()
+        assert len(entries) == (3 if what == "a price" else 4)
+        assert [outcomes.outcome(change)["applied"] for change in changes] == [1, 1]
+        assert not book_check.check().differs
+
+    def test_is_entered_before_it_was_kept(self, moved_clock):
+        row = a_subscription(service=a_service(100))
+        values = {"kind": "list_price", "service": row.service_id}
+        begin = clock() + 600 * SECOND
+        scheduled(begin, new_value="150", **values)
+        scheduled(begin + SECOND, "current", new_value="160", for_new_only=True, **values)
+        moved_clock.to(begin + 2 * SECOND)
+        price_state.release(row.pk, "ann")
+        drained()
+        entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
+        assert list(entries.values_list("price", "price_state")) == [
+            (100, "follows"),
+            (150, "follows"),
+            (150, "locked"),
+            (160, "follows"),
+        ]
 
 
 class TestDiscounts:

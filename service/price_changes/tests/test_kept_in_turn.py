@@ -11,7 +11,15 @@ from django.db.models import F
 
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, outcomes, starting
-from price_changes.tests.changes import SECOND, clock, drained, planned, scheduled, stands
+from price_changes.tests.changes import (
+    SECOND,
+    approved,
+    clock,
+    drained,
+    planned,
+    scheduled,
+    stands,
+)
 from services import ledger, price_state
 from services.audit import book_check
 from services.models import Plan, Service, Subscription, WholeLedger
@@ -215,6 +223,37 @@ def test_a_lock_that_ended_has_missed_no_change_that_moved_nothing(moved_clock):
     ]
 
 
+@pytest.mark.parametrize("never", ["cancelled", "held", "revert cancelled"])
+def test_a_lock_that_ended_has_missed_no_change_that_never_counted(moved_clock, never):
+    """It has the instant of the one that did move it, and came later in the order of writing."""
+    row = a_subscription(service=a_service(100))
+    ends = clock() + 600 * SECOND
+    price_state.lock(row.pk, ends, "as agreed", "ann")
+    values = {"kind": "list_price", "service": row.service_id, "effective_at": ends + 2 * SECOND}
+    if never == "revert cancelled":
+        moved = approved(planned(kind="list_price", service=row.service_id, new_value="140"))
+        drained()
+        other = lifecycle.revert(moved.pk, "bob")
+        lifecycle.approve(other.pk, other.fingerprint, "bob", effective_at=values["effective_at"])
+    else:
+        other = planned(new_value="130", **values)
+        approved(other, "hold" if never == "held" else "current")
+    if never == "held":
+        at = ends + SECOND
+        scheduled(at, "current", kind="list_price", service=row.service_id, new_value="110")
+    change = approved(planned(new_value="150", **values), "current")
+    if never != "held":
+        lifecycle.cancel(other.pk, "carl")
+    moved_clock.to(ends + 3 * SECOND)
+    before = ledger.explain(row.pk)
+    assert (before.price, before.change.id) == (150, change.pk)
+    drained()
+    after = ledger.explain(row.pk, before.at)
+    assert (after.price, after.since, after.change.id) == (150, before.since, change.pk)
+    entries = WholeLedger.objects.filter(subscription_id=row.pk, effective_at=before.since)
+    assert set(entries.values_list("change_id", flat=True)) == {change.pk}
+
+
 @pytest.mark.parametrize("frees", [price_state.release, price_state.follow])
 def test_who_was_freed_between_two_that_keep_is_kept_by_the_second(moved_clock, frees):
     """A change that moves followers comes after both, and its worker before theirs."""
@@ -329,3 +368,150 @@ def test_who_is_told_to_follow_behind_it_follows_though_a_set_had_told_it_before
     entries = WholeLedger.objects.filter(subscription_id=row.pk)
     last = [entries.order_by(*order).last() for order in (("pk",), ("effective_at", "pk"))]
     assert {entry.price_state for entry in last} == {"follows"}
+
+
+class Steps:
+    """A row at 100.00 and instants a second apart; workers come at the end, or after each step."""
+
+    def __init__(self, moved_clock, in_time: bool) -> None:
+        self.clock, self.in_time = moved_clock, in_time
+        self.row = a_subscription(service=a_service(100))
+        self.begin = clock() + 600 * SECOND
+        self.second = 0
+
+    def next(self) -> None:
+        self.second += 1
+        self.clock.to(self.begin + self.second * SECOND)
+        if self.in_time:
+            drained()
+
+    def keeps(self, new_value: int, **values) -> PriceChange:
+        """A change for new subscriptions only comes, at half of the second."""
+        change = scheduled(
+            self.begin + (self.second + 0.5) * SECOND,
+            kind="list_price",
+            service=self.row.service_id,
+            new_value=new_value,
+            for_new_only=True,
+            **values,
+        )
+        self.next()
+        return change
+
+    def taken_back(self, change: PriceChange) -> PriceChange:
+        back = lifecycle.revert(change.pk, "bob", approve_too=True)
+        self.next()
+        return back
+
+    def edited(self, full_price: int) -> None:
+        Service.objects.filter(pk=self.row.service_id).update(full_price=full_price)
+        self.next()
+
+    def says(self) -> set[tuple[object, str]]:
+        """Its price and state, by each reader."""
+        why, at = ledger.explain(self.row.pk), self.clock.now()
+        listed = Subscription.objects.in_force().get(pk=self.row.pk)
+        found, _ = ledger.one_as_of(at, self.row.pk)
+        assert why
+        assert found
+        return {
+            (why.price, why.price_state),
+            (listed.price, listed.price_state),
+            (found["price"], found["price_state"]),
+        }
+
+    def always_says(self, price: int, state: str) -> None:
+        for _ in ("before the workers come", "and when they have"):
+            assert self.says() == {(Decimal(price), state)}
+            drained()
+        assert not book_check.check().differs
+        assert stands(self.row)[:2] == (price, state)
+
+    def fed(self) -> list[tuple[Decimal | None, str]]:
+        """Its prices by the feed, in the order of instants."""
+        entries = WholeLedger.objects.filter(subscription_id=self.row.pk)
+        return list(entries.order_by("effective_at", "pk").values_list("price", "price_state"))
+
+
+@pytest.fixture(params=[True, False], ids=["in time", "late"])
+def steps(moved_clock, request) -> Steps:
+    return Steps(moved_clock, in_time=request.param)
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_who_is_kept_once_more_is_so_for_every_reader(steps, swept):
+    """Though a worker has entered the revert between the two; and let go if that is taken back."""
+    back = steps.taken_back(steps.keeps(150))
+    steps.edited(160)
+    if swept:
+        drained()
+    again = steps.taken_back(back)
+    assert steps.says() == {(100, "locked")}
+    if swept:
+        drained()
+    steps.taken_back(again)
+    steps.always_says(160, "follows")
+
+
+def test_who_has_moved_to_another_client_since_is_not_kept_once_more(steps):
+    back = steps.taken_back(steps.keeps(150))
+    Subscription.objects.filter(pk=steps.row.pk).update(client=a_client())
+    steps.edited(160)
+    steps.taken_back(back)
+    steps.always_says(160, "follows")
+
+
+def test_who_was_kept_by_another_one_in_between_is_kept_once_more(steps):
+    back = steps.taken_back(steps.keeps(150))
+    steps.taken_back(steps.keeps(170))
+    steps.taken_back(back)
+    steps.edited(160)
+    steps.always_says(100, "locked")
+
+
+def test_nobody_is_kept_once_more_until_an_end_that_has_passed(steps):
+    change = steps.keeps(150, locked_until=steps.begin + 7200 * SECOND)
+    back = steps.taken_back(change)
+    steps.second = 7200
+    steps.next()
+    steps.taken_back(back)
+    Subscription.objects.filter(pk=steps.row.pk).update(client=a_client())
+    steps.always_says(150, "follows")
+    assert {state for _, state in steps.fed()[-2:]} == {"follows"}
+
+
+def test_a_revert_that_was_cancelled_before_its_instant_lets_nobody_go(steps):
+    change = steps.keeps(150)
+    later = lifecycle.revert(change.pk, "bob")
+    at = steps.clock.now() + SECOND
+    lifecycle.approve(later.pk, later.fingerprint, "bob", effective_at=at)
+    lifecycle.cancel(later.pk, "carl")
+    steps.next()
+    steps.next()
+    Subscription.objects.filter(pk=steps.row.pk).update(comment="seen")
+    assert steps.fed()[-1] == (100, "locked")
+    assert len(steps.fed()) == 2
+    steps.taken_back(change)
+    steps.edited(160)
+    steps.always_says(160, "follows")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_who_is_let_go_is_fed_each_price_since_then(steps, ends):
+    """Also one that has ended before the worker comes."""
+    if ends:
+        Subscription.objects.filter(pk=steps.row.pk).update(ended_at=steps.begin + 4.5 * SECOND)
+    steps.taken_back(steps.keeps(150))
+    steps.edited(120)
+    steps.edited(130)
+    steps.next()
+    drained()
+    assert steps.fed() == [
+        *([(100, "follows")] if ends else []),
+        (100, "follows"),
+        (100, "locked"),
+        (100, "follows"),
+        (120, "follows"),
+        (130, "follows"),
+    ]
+    assert not book_check.check().differs

@@ -113,11 +113,11 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
-            "give price states back",
-            "takes back the locks of a change for new subscriptions",
+            "keep prices again",
+            "restores the locks of a change for new subscriptions, whose revert is reverted",
             REPRICE,
-            keeping.GIVE_BACK,
-            {"ids": ids, "change": 0, "at": at},
+            keeping.KEEP_AGAIN,
+            {"ids": ids, "undone": 0, "change": 0, "at": at},
             writes=True,
         ),
         NamedStatement(
@@ -125,7 +125,7 @@ def named_writes() -> list[NamedStatement]:
             "entries of the prices since the lock's end",
             REPRICE,
             lock_ends.RELEASED,
-            {"until": at, "ids": ids},
+            {"until": at, "ids": ids, "change": None},
             writes=True,
         ),
         NamedStatement(

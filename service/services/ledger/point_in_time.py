@@ -82,9 +82,9 @@ SELECT asked.id AS subscription_id, last.*
 """
 COLUMNS = """client_id, service_id, plan_id, price, price_state, locked_until, effective_at,
        change_id, unpaid_since, id AS entry_id"""
-# The entry that a change for new subscriptions only implies, where the change has come, or was
-# undone, and no worker has written that down. Few subscriptions need this: one with an entry since
-# the change came does not. A subscription that was opened again under such a change is still kept
+# The entry that a change for new subscriptions only implies, where the change has come, was undone,
+# or counts again, and no worker has written that down. Few subscriptions need this: one with an
+# entry since then does not. A subscription that was opened again under such a change is still kept
 # by it, though the entry of its opening names no change.
 KEPT = """
 SELECT (word).id, (word).price, (word).price_state, (word).locked_until
@@ -98,9 +98,16 @@ SELECT (word).id, (word).price, (word).price_state, (word).locked_until
                 WHERE for_new_only AND value IS NOT NULL AND keep.effective_at <= entry.judged_at
                   AND (keep.service_id = entry.service_id OR keep.plan_id = entry.plan_id)
                   AND CASE WHEN follows THEN keep.effective_at >= entry.effective_at
-                            AND NOT {undone}
+                            AND NOT {undone} OR EXISTS (
+                            SELECT FROM services_cataloguevalue kept_again
+                             WHERE undoes_id = keep.id AND again
+                               AND effective_at >= entry.effective_at
+                               AND effective_at <= entry.judged_at)
                            ELSE (keep.change_id = entry.change_id
-                                 OR entry.unpaid_since IS NOT NULL) AND {undone} END)
+                                 OR entry.unpaid_since IS NOT NULL OR EXISTS (
+                                 SELECT FROM services_cataloguevalue kept_again
+                                  WHERE undoes_id = keep.id AND again
+                                    AND kept_again.change_id = entry.change_id)) AND {undone} END)
         OFFSET 0) kept
 """
 # Starts and ends are those known now, or at `known_at`; a deleted subscription paid until then.

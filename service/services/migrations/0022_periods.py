@@ -11,8 +11,8 @@ on: a start that is put before the first entry has one with its instant.
 Entries of the time before say no period. For those that have ended, or have not begun, or began
 before their first entry, one is written here, so that what follows the ledger hears of it.
 
-Replaced: `subscription_written`, in 0024, and the trigger `subscription_lock_cut`, in 0026.
-services/schema.sql has what stands now.
+Replaced: `subscription_written`, in 0024, the trigger `subscription_lock_cut`, in 0026, and
+`subscription_left`, in 0034. services/schema.sql has what stands now.
 """
 
 from django.db import migrations, models

@@ -2,6 +2,8 @@
 
 No rule says then what it would have paid there, and so its price is not the rule's: it stayed a
 follower, and paid what the service costs. Replaces `subscription_written` (0030).
+
+Replaced: `subscription_written`, in 0034. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

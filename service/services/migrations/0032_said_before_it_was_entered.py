@@ -6,6 +6,8 @@ subscriptions only that came between the two kept the row for ever, by its worke
 says is told by the order of writing too, which a person's entry stands in.
 
 Replaces `kept_entries` (0025).
+
+Replaced: `kept_entries`, in 0033. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

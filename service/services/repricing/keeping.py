@@ -7,10 +7,11 @@ Each function requires the catalogue's locks. The change's instant decides which
 from __future__ import annotations
 
 from django.db import connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from services import catalogue_values
 from services.models import LedgerEntry, Repricing, Subscription, SubscriptionQuerySet
+from services.repricing import lock_ends
 from services.repricing.locks import lock_rows
 from services.repricing.writes import ledger_origin
 
@@ -94,35 +95,47 @@ SELECT * FROM (
  WHERE back_state <> price_state
 """
 
-GIVE_BACK = f"""
+# Not those whose state another writer has put back already, with an entry of this change behind
+# that of the undone one.
+GIVEN_BACK = f"""({
+    BACK.format(at="%(at)s", change="%(undone)s", of="AND subscription_id = ANY (%(ids)s)")
+}
+   AND NOT EXISTS (
+       SELECT FROM services_ledgerentry entered
+        WHERE entered.change_id = %(change)s AND entered.subscription_id = known.id
+          AND entered.id > (SELECT max(id) FROM services_ledgerentry undone
+                             WHERE undone.change_id = %(undone)s
+                               AND undone.subscription_id = known.id))) back"""  # noqa: S608
+FREED = f"SELECT id FROM {GIVEN_BACK} WHERE back_state = 'follows' ORDER BY id"  # noqa: S608
+KEEP_AGAIN = f"""
 UPDATE services_subscription subscription
-   SET price = CASE WHEN back_state = 'follows' THEN NULL ELSE back.price END,
-       price_state = back_state, locked_until = back_until,
-       price_reason = CASE WHEN back_state = 'follows' THEN ''
-            ELSE format('Price change %%s is for new subscriptions only', back.change_id) END
-  FROM ({BACK.format(at="%(at)s", change="%(change)s", of="AND subscription_id = ANY (%(ids)s)")}
-       ) back
- WHERE subscription.id = back.id
+   SET price = back.price, price_state = back_state, locked_until = back_until,
+       price_reason = format('Price change %%s is for new subscriptions only', back.change_id)
+  FROM {GIVEN_BACK}
+ WHERE subscription.id = back.id AND back_state <> 'follows'
 """  # noqa: S608 - constants
 
 
 def give_back(rows: SubscriptionQuerySet, repricing: Repricing) -> int:
     """Put back the price states that the undone change has overwritten; return how many.
 
-    That change is `repricing.unkeeps_change_id`; only rows that nobody has touched are put back.
+    That change is `repricing.unkeeps_change_id`; only rows that nobody has touched are put back. If
+    they follow again, also the moves of the catalogue since then are entered.
     """
-    locked = rows.active().order_by().select_for_update(no_key=True).values_list("pk", flat=True)
-    with (
-        ledger_origin(repricing.change_id, repricing.effective_at),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            GIVE_BACK,
-            {
-                "ids": list(locked),
-                "change": repricing.unkeeps_change_id,
-                "at": repricing.effective_at,
-            },
-        )
-        given_back = int(cursor.rowcount)
-    return given_back
+    there = rows.filter(Q(ended_at=None) | Q(ended_at__gt=repricing.effective_at))
+    locked = there.order_by().select_for_update(no_key=True).values_list("pk", flat=True)
+    given = {
+        "ids": list(locked),
+        "undone": repricing.unkeeps_change_id,
+        "change": repricing.change_id,
+        "at": repricing.effective_at,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(FREED, given)
+        freed = [id for (id,) in cursor.fetchall()]
+        with ledger_origin(repricing.change_id, repricing.effective_at):
+            cursor.execute(KEEP_AGAIN, given)
+            given_back = int(cursor.rowcount)
+    if freed:
+        lock_ends.follow_since(repricing.effective_at, freed, repricing.change_id)
+    return given_back + len(freed)

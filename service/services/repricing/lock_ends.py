@@ -54,17 +54,23 @@ def release_ended(up_to: datetime | None = None) -> bool:
 
 # The instants since `since` at which a value of the catalogue has come into force, or was undone,
 # for a (service, plan), each with its change. Not a value whose work has not begun: that brings its
-# own entries. Nor one for new subscriptions only that has been taken back: it does not concern
-# those who were there.
-MOVED_SINCE = """
+# own entries. Nor one that has never counted, because it is held, or was cancelled before its
+# instant; nor an undoing that was cancelled before its instant. Nor one for new subscriptions only
+# that has been taken back: it does not concern those who were there.
+CAME = """effective_at > {since} AND effective_at <= book_clock() AND started
+          AND NOT undone @> effective_at AND held IS NOT TRUE
+          AND NOT (for_new_only AND NOT isempty(undone))
+          AND (undoes_id IS NULL OR change_id IS NOT NULL AND NOT EXISTS (
+               SELECT FROM services_cataloguevalue withdrawal
+                WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
+                  AND withdrawal.effective_at = value.effective_at))"""
+MOVED_SINCE = f"""
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
-        WHERE effective_at > {since} AND effective_at <= book_clock() AND started
-          AND value.service_id = {service} AND NOT (for_new_only AND NOT isempty(undone))
+        WHERE value.service_id = {{service}} AND {CAME}
        UNION ALL
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
-        WHERE effective_at > {since} AND effective_at <= book_clock() AND started
-          AND value.plan_id = {plan} AND NOT (for_new_only AND NOT isempty(undone))
-"""
+        WHERE value.plan_id = {{plan}} AND {CAME}
+"""  # noqa: S608 - constants
 
 # Entries with the rule's price at each instant at which the catalogue moved it, from the end of the
 # lock to the end of the subscription. The time for which a change keeps the subscription is left
@@ -83,7 +89,7 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
        SELECT effective_at, change_id, price_state
          FROM kept_entries(subscription.id, least((SELECT book_now()), ended_at))
               WITH ORDINALITY kept
-        WHERE kept.effective_at < %(until)s
+        WHERE kept.effective_at < %(until)s AND %(change)s::bigint IS NULL
         ORDER BY ordinality DESC LIMIT 1) let_go ON let_go.price_state = 'follows'
  CROSS JOIN LATERAL (SELECT coalesce(let_go.effective_at, %(until)s) AS at) since
  CROSS JOIN LATERAL (
@@ -93,7 +99,7 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
     )
 }
        UNION ALL
-       SELECT since.at, let_go.change_id, 0) event
+       SELECT since.at, coalesce(%(change)s, let_go.change_id), 0) event
  WHERE subscription.id = ANY (%(ids)s)
    AND (ended_at IS NULL OR event.effective_at < ended_at)
    AND (event.id = 0 OR
@@ -133,13 +139,16 @@ def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
     follow_since(until, [pk for pk, *_ in found])
 
 
-def follow_since(until: datetime, subscription_ids: list[int]) -> None:
+def follow_since(
+    until: datetime, subscription_ids: list[int], change_id: int | None = None
+) -> None:
     """Let locked rows follow since `until`, with the entries of all that they have missed.
 
+    `change_id`: the change that lets them follow; if left out, it is the end of their lock.
     Requires the locks of the rows and of their catalogue. Four queries and the settings'.
     """
     with connection.cursor() as cursor:
-        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids})
+        cursor.execute(RELEASED, {"until": until, "ids": subscription_ids, "change": change_id})
         entries = [id for (id,) in cursor.fetchall()]
     newest = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-id")
     with ledger_origin(writes_entries=True):
