@@ -404,9 +404,9 @@ class TestRows:
         for more in (5, 40):
             a_book(more, services=more, plans=more, clients=more)
             change = of_set()
-            # * the session * its user * the change * the clock * whether values are to come
-            # * the page * names of services, plans, clients
-            with django_assert_num_queries(9):
+            # * the session * its user * the change * the clock * scheduled sets * whether values
+            # are to come * the page * names of services, plans, clients
+            with django_assert_num_queries(10):
                 ann.get(url("rows", change.pk))
         applied(change)
         # also * whether any moved and * what was skipped, and not of what is to come or the clock

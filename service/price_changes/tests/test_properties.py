@@ -533,9 +533,24 @@ class TestTheMachineCatches:
     """The shortest story that meets each inserted fault ends in a difference."""
 
     def test_nothing_where_there_is_no_fault(self, book):
-        for tell in (self.hand_written, raise_all, self.overlapping, self.back_in_the_middle):
+        for tell in (
+            self.released_in_between,
+            self.hand_written,
+            raise_all,
+            self.overlapping,
+            self.back_in_the_middle,
+        ):
             tell(book)
             book.drain()
+
+    def released_in_between(self, book):
+        """A row whose lock has ended is moved by a change before an earlier one has begun."""
+        book.decide(2, Decimal(12), "lock")
+        book.change_a_discount(1, 65, False)
+        book.locks_end()
+        book.edit_a_list_price(0, Decimal(150), "SQL")
+        book.a_worker_does_a_chunk("price")
+        book.a_worker_does_a_chunk("price")
 
     def hand_written(self, book):
         book.write(0, 77, "price")

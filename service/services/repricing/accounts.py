@@ -124,6 +124,10 @@ WITH entered AS (
        AND NOT EXISTS (SELECT FROM services_ledgerentry
                         WHERE change_id = entered.change_id
                           AND subscription_id = entered.subscription_id AND id <= %(after)s)
+       AND NOT EXISTS (SELECT FROM services_movedfollowers
+                        WHERE change_id = entered.change_id
+                          AND entered.subscription_id BETWEEN first_id AND last_id
+                          AND entered.subscription_id = ANY (subscription_ids))
      GROUP BY work.id, reason
 ), counted AS (
     DELETE FROM services_skip skip USING missed

@@ -210,8 +210,9 @@ def _events(service_id: int, plan_id: int) -> list[Event]:
 # come late. It owes none for a change that left its price as it was; and if several changes of one
 # instant give the same service or plan a value, only one for the last of them: it would have no
 # others if workers had come in time. It owes only the last one of the changes before it came, from
-# when it came. If a change kept it and this was taken back, the next writer of the row has entered
-# that before this work began. A subscription that is to be kept owes nothing from then on.
+# when it came, unless it came with that price. If a change kept it and this was taken back, the
+# next writer of the row has entered that before this work began. A subscription that is to be kept
+# owes nothing from then on.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
@@ -256,7 +257,11 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
                greatest(event.effective_at, came) AS effective_at,
                CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
                     ELSE event.price END AS price,
-               CASE WHEN event.effective_at < came THEN owing.price ELSE before END AS before
+               CASE WHEN event.effective_at < came THEN (
+                    SELECT said.price FROM services_ledgerentry said
+                     WHERE said.subscription_id = owing.id AND said.effective_at = came
+                       AND NOT period_only
+                     ORDER BY said.id DESC LIMIT 1) ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
            AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at
