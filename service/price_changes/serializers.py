@@ -285,7 +285,10 @@ class RowSerializer(serializers.Serializer):
     price_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
     new_price = money_field(allow_null=True)
     new_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
-    locked_until = serializers.DateTimeField(allow_null=True)
+    locked_until = serializers.DateTimeField(
+        allow_null=True,
+        help_text="The end of the lock that it gets; of a skipped row, of the lock that it has.",
+    )
     reason = serializers.CharField(allow_null=True, help_text="Why it stays; null: it moves.")
     moved = serializers.BooleanField(help_text="Whether it has been moved.")
     by_change = serializers.IntegerField(

@@ -29,3 +29,15 @@ def subject(change: PriceChange) -> CatalogueSubject:
     kind = kind_of(change)
     assert isinstance(kind, CatalogueKind)
     return kind.subject(change)
+
+
+def refuse_value(change: PriceChange) -> None:
+    """Raise ChangeError if the service or plan of a change can't have its new value any more.
+
+    A plan can't become one that is there already. Two queries.
+    """
+    kind, of = kind_of(change), subject(change)
+    assert isinstance(kind, CatalogueKind)
+    thing = of.model._default_manager.filter(pk=of.id).first()
+    if thing is not None and change.new_value is not None:
+        kind.refuse_value(thing, change.new_value)

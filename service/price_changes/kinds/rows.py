@@ -3,9 +3,10 @@
 Preview, the frozen list and the list old → new all read the same statement. It has a row for each
 subscription that the change is about, with the columns
 
-    id, client_id, service_id, plan_id, price, price_state, locked_until    as it stands
-    new_price, new_state, new_until                                         as it is to become
-    reason                                                                  NULL if it moves
+    id, client_id, service_id, plan_id    the subscription
+    price, price_state, locked_until      as it stands
+    new_price, new_state, new_until       as it is to become
+    reason                                why it stays; NULL if it moves
 
 Rows are judged as they stand at the effective instant: a lock that has ended by then counts as
 none, and the price is the rule's.
@@ -42,7 +43,9 @@ COLUMNS = (
 class ChangeRow:
     """A subscription that a change is about: how it stands, and what it becomes or why it stays.
 
-    What is unknown of a deleted subscription is None, and so is the new price of a skipped one.
+    What is unknown of a deleted subscription is None, and so is the new price of a row that was
+    skipped; one that would stay has the price that it has. `locked_until`: the end of the lock that
+    it gets; of a skipped row, of the lock that it has.
     `moved`: whether the change has moved it. `by_change`: the later change that holds it.
     `detail`: what the database said where the row failed.
     """

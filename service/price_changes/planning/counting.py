@@ -199,12 +199,14 @@ def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
         " AND (new_price < 0 OR new_price > %s) ORDER BY id LIMIT 1",
         [*params, HIGHEST_PRICE],
     )
+    of_set = bool(change.adjustment)
     return ChangeError(
         "price_out_of_range",
         f"Subscription {pk} would move from {price} to {new_price}; a price must be from 0 to"
-        f" {HIGHEST_PRICE}. Set a floor or a ceiling, or take it out of the filter.",
+        f" {HIGHEST_PRICE}."
+        + (" Set a floor or a ceiling, or take it out of the filter." if of_set else ""),
         409,
-        parameter="operand",
+        parameter="operand" if of_set else "new_value",
         value=str(new_price),
         subscription=pk,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
-from price_changes.kinds import is_of_catalogue, kind_of, members, subject
+from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject
 from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
@@ -389,6 +389,7 @@ def _plan_revert(change: PriceChange, author: str) -> PriceChange:
         back.comment = first.comment  # it is in force again, with its stamp
     if is_of_catalogue(change):
         back.old_value, back.new_value = change.new_value, value_without(change)
+        refuse_value(back)
     back.save(force_insert=True)
     back.refresh_from_db()
     return back

@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from price_changes.errors import ChangeError
-from price_changes.kinds import OF_ROWS
+from price_changes.kinds import OF_CATALOGUE, OF_ROWS
 from price_changes.kinds.adjustments import Move
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
@@ -314,7 +314,7 @@ class Book(RuleBasedStateMachine):
     def approve_again(self, n, when_moved):
         change = self.change(n, "held")
         if change is not None:
-            catalogue = change.kind in starting.CATALOGUE
+            catalogue = change.kind in OF_CATALOGUE
 
             def do():
                 again = preview(change.pk)

@@ -874,6 +874,24 @@ class TestWhatTheDatabaseRefuses:
             planned(kind="discount", plan=plan.pk, new_value=10)
         assert refused.value.code == "plan_exists"
 
+    @pytest.mark.parametrize("verb", [lifecycle.cancel, lifecycle.revert])
+    def test_what_would_bring_a_second_such_plan_back_is_refused_and_changes_nothing(
+        self, book, verb
+    ):
+        plan = book.first().plan
+        had = plan.discount_percent
+        change = approved(planned(kind="discount", plan=plan.pk, new_value=10))
+        started()
+        Plan.objects.create(plan_type=plan.plan_type, discount_percent=had)
+        with pytest.raises(ChangeError) as refused:
+            verb(change.pk, "carl")
+        assert refused.value.code == "plan_exists"
+        change.refresh_from_db()
+        assert (change.status, change.reverted_by.count()) == ("applying", 0)
+        drained()
+        plan.refresh_from_db()
+        assert plan.discount_percent == 10
+
 
 class TestRowsThatComeAndGo:
     @pytest.mark.usefixtures("by_chunks")

@@ -113,6 +113,13 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
+            "who is let go",
+            "the rows that a revert of a change for new subscriptions lets follow again",
+            REPRICE,
+            keeping.FREED,
+            {"ids": ids, "undone": 0, "change": 0, "at": at},
+        ),
+        NamedStatement(
             "keep prices again",
             "restores the locks of a change for new subscriptions, whose revert is reverted",
             REPRICE,
