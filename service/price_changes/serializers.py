@@ -1,4 +1,4 @@
-"""The serializers of price changes in the API: of answers, and of bodies for the schema."""
+"""The serializers of the answers of price changes in the API."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from price_changes import verbs
-from price_changes.kinds import TO_PLAN
-from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
 from price_changes.planning import recount
 from price_changes.planning.local_instant import other_instant
@@ -18,14 +16,10 @@ from price_changes.running.outcomes import Outcome
 from price_changes.showing.progress import progress_of
 from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
-from services.reading.filter_kinds import Input
 
 
 def money_field(**options: Any) -> serializers.DecimalField:
     return serializers.DecimalField(max_digits=20, decimal_places=2, **options)
-
-
-# --- Answers ----------------------------------------------------------------------------------
 
 
 class PairSerializer(serializers.Serializer):
@@ -329,73 +323,3 @@ class SkipPageSerializer(serializers.Serializer):
 
     result = SkipSerializer(many=True)
     next = serializers.URLField(allow_null=True)
-
-
-# --- Bodies -----------------------------------------------------------------------------------
-# For the schema only: `definition` and `lifecycle` check them, as they do for all callers.
-
-KINDS_TO_PLAN = list(TO_PLAN)
-
-
-class NewPriceChangeSerializer(serializers.Serializer):
-    """A price change to plan. The kind decides which fields it takes."""
-
-    kind = serializers.ChoiceField(KINDS_TO_PLAN)
-
-    def get_fields(self) -> dict[str, serializers.Field]:
-        of_kinds = (field for kind in TO_PLAN.values() for field in kind.fields)
-        return super().get_fields() | {
-            each.name: _field_of_plan(each) for each in (*COMMON, *of_kinds)
-        }
-
-
-def _field_of_plan(each: PlanField) -> serializers.Field:
-    more: dict[str, Any] = {"required": False}
-    if each.help:
-        more["help_text"] = each.help
-    match each.input:
-        case Input.RECORD:
-            return serializers.IntegerField(**more)
-        case Input.AMOUNT if each.decimal_places > 2:
-            return serializers.DecimalField(
-                max_digits=14, decimal_places=each.decimal_places, **more
-            )
-        case Input.AMOUNT:
-            return money_field(**more)
-        case Input.INSTANT:
-            return serializers.DateTimeField(**more)
-        case Input.CHOICE:
-            return serializers.ChoiceField(list(each.choices), **more)
-        case Input.FLAG:
-            return serializers.BooleanField(**more)
-        case Input.FILTER:
-            return serializers.DictField(**more)
-        case _:
-            return serializers.CharField(max_length=each.length, **more)
-
-
-class ApprovalSerializer(serializers.Serializer):
-    """An approval of the rows that this fingerprint stands for."""
-
-    fingerprint = serializers.CharField(max_length=32, help_text="That of the latest preview.")
-    when_moved = serializers.ChoiceField(
-        PriceChange.WhenMoved.choices,
-        required=False,
-        help_text="What happens if rows have moved by its instant; for a change of the catalogue,"
-        " if it finds another value than its approver saw (hold, current).",
-    )
-    effective_at = serializers.DateTimeField(
-        required=False,
-        help_text="An instant in the future, for a change that was planned without, or was held.",
-    )
-    time_zone = serializers.CharField(
-        required=False, max_length=64, help_text="The zone in which effective_at is a local time."
-    )
-
-
-class RevertSerializer(serializers.Serializer):
-    """The body of a revert."""
-
-    approve = serializers.BooleanField(
-        required=False, default=False, help_text="Approve the revert too, unseen."
-    )

@@ -16,18 +16,20 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
 from price_changes import verbs
+from price_changes.bodies import (
+    ApprovalSerializer,
+    NewPriceChangeSerializer,
+    RevertSerializer,
+)
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.serializers import (
-    ApprovalSerializer,
-    NewPriceChangeSerializer,
     OnePriceChangeSerializer,
     PriceChangePageSerializer,
     PriceChangeSerializer,
     RefusedApprovalSerializer,
-    RevertSerializer,
     RowPageSerializer,
     SkipPageSerializer,
     SkipSerializer,

@@ -328,7 +328,7 @@ SPECTACULAR_SETTINGS = {
     # Names for two enums that would share one, and for one that would have two.
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
-        "PriceChangeKindToPlan": "price_changes.serializers.KINDS_TO_PLAN",
+        "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
         "PriceState": "services.models.Subscription.PriceState",
     },
     # From a package, not from a CDN.

@@ -191,9 +191,15 @@ class TestServers:
     def test_are_attached_to_after_a_kill_of_the_guard_too(self, home):
         with held(home) as launcher:
             (postmaster,) = [Postgres(Home(home)).running()]
-            for process in every_process():
-                if str(home) in process.arguments and process.name != "postgres":
-                    process.signal(signal.SIGKILL)
+            ours = [
+                process
+                for process in every_process()
+                if str(home) in process.arguments and process.name != "postgres"
+            ]
+            # All at once: the guard stops the servers as soon as it finds the launcher dead.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for process in ours:
+                    process.signal(number)
             launcher.process.wait()
             assert postmaster.alive
             with held(home):
