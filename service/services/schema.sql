@@ -738,6 +738,8 @@ BEGIN
      WHERE newest.price_state = 'follows' AND newest.price IS NOT NULL
        AND move.effective_at > newest.effective_at AND move.effective_at >= since
        AND move.effective_at <= enter_moves.at
+       -- Written with a start in the past, it came with the values that were there by then.
+       AND NOT (newest.change_id IS NULL AND move.effective_at <= newest.recorded_at)
        AND (period.ended_at IS NULL OR move.effective_at < period.ended_at)
        AND move.change_id IS NOT NULL AND NOT (move.for_new_only AND move.value IS NOT NULL)
        AND NOT move.undone @> move.effective_at AND NOT coalesce(held, value_is_held(move.id))

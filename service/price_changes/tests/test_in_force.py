@@ -426,6 +426,18 @@ MOVES = {
 class TestWhatMovedBeforeAWrite:
     """Its entry comes first, though no worker has copied it: so the feed has that price too."""
 
+    def test_is_not_entered_for_one_that_came_later_with_a_start_in_the_past(self):
+        service = a_service(full_price=100)
+        a_subscription(service=service)
+        scheduled(clock(), kind="list_price", service=service.pk, new_value=150)
+        row = a_subscription(service=service, started_at=clock() - 3600 * SECOND)
+        row.client = a_client()
+        row.save()
+        drained()
+        entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("id")
+        assert {entry.price for entry in entries} == {150}
+        assert {entry.change_id for entry in entries} == {None}
+
     @pytest.mark.parametrize("what", MOVES)
     def test_is_entered_by_the_writer(self, what):
         row = a_subscription(service=a_service(100))
