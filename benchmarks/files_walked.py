@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> None:
     under = results.conditions(chosen)
     figures = []
     with scratch_book("files_walked", chosen.rows[0]):
-        file = goals.a_file(1)
+        file = goals.transfer.a_file(1)
         ways: dict[str, Callable[[], object]] = {
-            "list, first page": goals.request_of(goals.PAGE),
+            "list, first page": goals.pages.request_of(goals.pages.PAGE),
             "approval": approve,
             "import of a line": lambda: import_book(io.BytesIO(file)),
         }

@@ -14,7 +14,7 @@ from django.http import QueryDict
 from rest_framework_api_key.models import APIKey
 
 from benchmarks import results
-from benchmarks.goals import PAGE, by_hand, request_of
+from benchmarks.goals.pages import PAGE, by_hand, request_of
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
 from pricebook.kit.access import key_of

@@ -2,15 +2,11 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -22,158 +18,15 @@ from django.test import TransactionTestCase
 
 from celery_app import app
 from pricebook.local.suite import SERVERS, TEMPLATE
-from pricebook.local.valkey import find_binary
-from pricebook.tests.scene import Part, scene
+from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
 from services.tests.moved_clock import late_snapshot, moved_clock  # noqa: F401 - fixtures
 
-SERVICE = Path(__file__).parent
-
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads
 # of the whole suite; tests of the limit set it themselves.
 settings.READ_TIMEOUT = 0
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until `condition()` holds; fail, and show the scene, if it doesn't in `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise out_of_time(seconds)
-        time.sleep(0.005)
-
-
-def out_of_time(seconds: float, *parts: Part) -> AssertionError:
-    """The error to raise, which says which sessions there were and what each did last."""
-    workers = [(str(worker), worker.last_words) for worker in Worker.of_this_test]
-    return AssertionError(f"not within {seconds} s\n\n{scene([*parts, *workers])}")
-
-
-class Valkey:
-    """A Valkey server that a test may kill, hang and start again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.socket = directory / "valkey.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def broker_url(self) -> str:
-        return f"redis+socket://{self.socket}?virtual_host=0"
-
-    @property
-    def cache_url(self) -> str:
-        return f"unix://{self.socket}?db=1"
-
-    def start(self, *options: str) -> None:
-        command: list[str | Path] = [
-            find_binary(),
-            "--port",
-            "0",
-            "--unixsocket",
-            self.socket,
-            "--save",
-            "",
-        ]
-        # Its environment stays readable: a mark in it lets the launcher end servers left by a kill.
-        command += ["--set-proc-title", "no", *options]
-        self.process = subprocess.Popen(  # noqa: S603
-            command,
-            cwd=self.directory,
-            stdout=subprocess.DEVNULL,
-        )
-        until(self.socket.exists)
-
-    def hang(self) -> None:
-        """Stop answering; connections are still accepted (the kernel does that)."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self._signal(signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-            self.socket.unlink(missing_ok=True)
-
-    @contextmanager
-    def replaced_in_silence(self) -> Iterator[None]:
-        """Another server in its place, while this one keeps its connections and answers no more.
-
-        A client of a host that is down sees the same: nothing.
-        """
-        silent = self.process
-        assert silent is not None
-        self.hang()
-        self.socket.unlink()
-        self.start()
-        try:
-            yield
-        finally:
-            silent.kill()
-            silent.wait()
-
-    def _signal(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-
-class Worker:
-    """A real Celery worker, in a process group of its own, on the test's database and broker."""
-
-    of_this_test: ClassVar[list["Worker"]] = []
-
-    def __init__(self, name: str, log: Path, broker_url: str) -> None:
-        self.of_this_test.append(self)
-        self.log = log
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        database = connection.settings_dict
-        environment |= {
-            "CELERY_BROKER_URL": broker_url,
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-            "DEBUG": "1",
-        }
-        arguments = ["-A", "celery_app.app", "worker", "--pool=prefork", "--concurrency=2"]
-        # Alone in the broker: no gossip about workers that a test has killed.
-        arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "celery", *arguments, "--loglevel=INFO"],
-                cwd=SERVICE,
-                env=environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def __str__(self) -> str:
-        status = self.process.poll()
-        return f"{self.log.stem}, " + ("alive" if status is None else f"exit status {status}")
-
-    def is_ready(self) -> bool:
-        return self.says(" ready.") > 0
-
-    def says(self, words: str) -> int:
-        """How often the log has these words; fails if the worker is dead."""
-        assert self.process.poll() is None, self.last_words()
-        return self.log.read_text().count(words)
-
-    def last_words(self, lines: int = 60) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
-
-    def kill(self) -> None:
-        """kill -9, its children too."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,7 +26,7 @@ def measure(name: str, python: Path, rows: int, rounds: int) -> list[dict[str, A
     if rows > MOST:
         say(f"  {name}: not measured at {rows:,} rows, it would take minutes a round")
         return []
-    content = with_prices(goals.a_file(rows))
+    content = with_prices(goals.transfer.a_file(rows))
     with (
         scratch_database("peers"),
         tempfile.NamedTemporaryFile(suffix=".csv") as file,

@@ -14,7 +14,7 @@ from django.utils import timezone
 from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.fields import field_of_filter, field_of_plan, switch_field
-from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import COMMON
 from price_changes.models import PriceChange
 from services.models import Plan, Service
@@ -30,7 +30,7 @@ class PlanForm(forms.Form):
 
     data: Any  # a QueryDict
 
-    def __init__(self, kind: ChangeKind, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, kind: PlannedKind, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind = kind
         # Made with the form, because the time zone is the request's.
@@ -105,7 +105,7 @@ class PlanForm(forms.Form):
         return cleaned
 
     @classmethod
-    def asked_for(cls, kind: ChangeKind, query: QueryDict) -> PlanForm:
+    def asked_for(cls, kind: PlannedKind, query: QueryDict) -> PlanForm:
         """A form with initial values from the query of an address; unusable ones are left out."""
         form = cls(kind)
         for name, value in query.dict().items():

@@ -188,9 +188,6 @@ class Tryton(Peer):
                 arguments += [lines, {"unit_price": rule(price, percent)}]
             Line.write(*arguments)
 
-    def history(self) -> int:
-        return 0
-
     def total(self) -> Decimal:
         ((total,),) = self.asked("SELECT sum(unit_price) FROM sale_subscription_line")
         return total

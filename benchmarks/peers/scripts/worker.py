@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +20,7 @@ from typing import Any
 Move = Callable[[Decimal], None]
 
 
-class Peer:
+class Peer(ABC):
     """What is asked of every peer. Each gives its ways to move prices, and to read the past."""
 
     # Its ways to give all followers of the only service another price, with their history.
@@ -33,25 +34,25 @@ class Peer:
     # The price of one subscription at an instant.
     one_then: Callable[[datetime, int], Decimal] | None = None
 
+    @abstractmethod
     def fill(self, folder: Path) -> None:
         """Make the tables, and put the book of these CSV files into them, with a first history."""
-        raise NotImplementedError
 
     def history(self) -> int:
-        """The number of records in the history."""
-        raise NotImplementedError
+        """The number of records in the history; 0 where there is none."""
+        return 0
 
+    @abstractmethod
     def total(self) -> Decimal:
         """The sum of all prices."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rest(self) -> None:
         """Clean up after a move: VACUUM."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sessions(self) -> Iterable[int]:
         """The process ids of its PostgreSQL sessions."""
-        raise NotImplementedError
 
     def cpu(self) -> float:
         """The CPU of this process and of its sessions, in seconds."""

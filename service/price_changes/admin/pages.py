@@ -49,7 +49,7 @@ from price_changes.showing.sentences import sentence
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.read_timeout import long_read
 
-Kind, Status = PriceChange.Kind, PriceChange.Status
+Status = PriceChange.Status
 # The colour of each status's label, in the list and on the page.
 COLOURS = {
     Status.PLANNED: "info",

@@ -1,7 +1,7 @@
 """The kinds of price changes. A new kind is a module here, and a line of `KINDS`."""
 
 from price_changes.kinds.catalogue import CatalogueKind, Discount, ListPrice
-from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.kind import ChangeKind, PlannedKind
 from price_changes.kinds.reverts import RevertOfSet
 from price_changes.kinds.sets import SetOfSubscriptions
 from price_changes.models import PriceChange
@@ -10,7 +10,7 @@ from services.catalogue_subject import CatalogueSubject
 KINDS: dict[str, ChangeKind] = {
     kind.name.value: kind for kind in (ListPrice(), Discount(), SetOfSubscriptions(), RevertOfSet())
 }
-TO_PLAN = {name: kind for name, kind in KINDS.items() if kind.fields}
+TO_PLAN = {name: kind for name, kind in KINDS.items() if isinstance(kind, PlannedKind)}
 OF_CATALOGUE = [name for name, kind in KINDS.items() if kind.is_of_catalogue]
 OF_ROWS = [name for name, kind in KINDS.items() if not kind.is_of_catalogue]
 

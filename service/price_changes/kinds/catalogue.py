@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from django.conf import settings
 
 from price_changes.errors import ChangeError
-from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import COMMENT, LOCKED_UNTIL, WHEN_AND_WHY, PlanField
 from price_changes.kinds.relations import IN_FORCE, SQL, STANDING, literal
 from price_changes.kinds.values import find_record, parse_flag, parse_money, required
@@ -107,7 +107,7 @@ KEPT_UNTIL = replace(
 MOVES = ("Whom it moves", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
 
 
-class CatalogueKind(ChangeKind):
+class CatalogueKind(PlannedKind):
     """A change of the value of a service or a plan."""
 
     noun = "a change of the catalogue"

@@ -28,12 +28,6 @@ class ChangeKind(ABC):
     noun: ClassVar[str]
     is_of_catalogue: ClassVar[bool] = False
 
-    # --- The plan. A kind without fields can't be planned by a caller.
-    heading: ClassVar[str] = ""
-    about: ClassVar[str] = ""
-    fields: ClassVar[tuple[PlanField, ...]] = ()
-    # The titles of the parts of its form, and the fields in each, common ones too.
-    sections: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     # Whether a change that is about no subscription at all makes sense.
     may_be_empty: ClassVar[bool] = True
 
@@ -53,14 +47,6 @@ class ChangeKind(ABC):
     def __str__(self) -> str:
         return self.name.value
 
-    def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the change that its plan gives, checked; raises ChangeError.
-
-        `given`: the values of the caller that are not None. `common`: the checked values of the
-        fields that a plan of any kind has, and of `locked_until`.
-        """
-        raise NotImplementedError(f"nobody plans {self.noun}")
-
     @abstractmethod
     def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
         """The statement of its rows, judged as of `at`; see `rows_sql`."""
@@ -77,3 +63,21 @@ class ChangeKind(ABC):
     def taken_back_by(self) -> PriceChange.Kind:
         """The kind of the change that takes one of this kind back."""
         return PriceChange.Kind.REVERT
+
+
+class PlannedKind(ChangeKind):
+    """A kind that a person or a program can plan, by a form, the API or the command."""
+
+    heading: ClassVar[str]
+    about: ClassVar[str]
+    fields: ClassVar[tuple[PlanField, ...]]
+    # The titles of the parts of its form, and the fields in each, common ones too.
+    sections: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]]
+
+    @abstractmethod
+    def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the change that its plan gives, checked; raises ChangeError.
+
+        `given`: the values of the caller that are not None. `common`: the checked values of the
+        fields that a plan of any kind has, and of `locked_until`.
+        """

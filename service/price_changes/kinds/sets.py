@@ -10,7 +10,7 @@ from typing import Any
 from price_changes.errors import ChangeError
 from price_changes.kinds import members
 from price_changes.kinds.adjustments import ADJUSTMENTS
-from price_changes.kinds.kind import ChangeKind
+from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import LOCKED_UNTIL, PlanField
 from price_changes.kinds.relations import SQL, STANDING, literal, standing_at
 from price_changes.kinds.values import parse_word, refusing, required
@@ -90,7 +90,7 @@ ROUNDING_STEP = PlanField(
 )
 
 
-class SetOfSubscriptions(ChangeKind):
+class SetOfSubscriptions(PlannedKind):
     name = PriceChange.Kind.SET
     noun = "a set"
     heading = "Set of subscriptions"

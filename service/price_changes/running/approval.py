@@ -11,7 +11,7 @@ from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import said_instant
 
-Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 
 def refuse_approver(change: PriceChange, author: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
+from price_changes.kinds import is_of_catalogue, subject
 from price_changes.models import PriceChange
 
 # Entries that the snapshot of the preview does not see. A subscription that has moved to another
@@ -30,10 +31,10 @@ def drift(change: PriceChange) -> int | None:
 
     None for one without a preview, and for a change of a set. One query, over the entries since.
     """
-    of, pk = ("service_id", change.service_id) if change.service_id else ("plan_id", change.plan_id)
-    if change.preview_snapshot is None or pk is None:
+    if change.preview_snapshot is None or not is_of_catalogue(change):
         return None
+    of = subject(change)
     with connection.cursor() as cursor:
-        cursor.execute(DRIFT.format(of=of), {"seen": change.preview_snapshot, "id": pk})
+        cursor.execute(DRIFT.format(of=of.column), {"seen": change.preview_snapshot, "id": of.id})
         (rows,) = cursor.fetchone()
     return int(rows)

@@ -33,7 +33,7 @@ from services.models import (
 )
 from services.repricing.locks import LockHeld, giving_way
 
-Kind, Status, WhenMoved = PriceChange.Kind, PriceChange.Status, PriceChange.WhenMoved
+Status = PriceChange.Status
 
 
 def start_due() -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from conftest import until
 from django.conf import settings
 from django.core.management import (
     CommandError,
@@ -25,6 +24,7 @@ from django.core.management import (
 from price_changes.models import PriceChange
 from price_changes.running import starting
 from price_changes.tests.changes import clock, scheduled
+from pricebook.tests.servers import until
 from services import price_state, repricing
 from services.models import Repricing, Service, Skip, Subscription
 from services.repricing import chunks

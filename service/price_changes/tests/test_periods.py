@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from conftest import until
 from django.db import connection
 from django.utils.dateparse import parse_datetime
 
@@ -24,6 +23,7 @@ from price_changes.tests.changes import (
     scheduled,
     started,
 )
+from pricebook.tests.servers import until
 from services import ledger, price_state
 from services.audit import book_check
 from services.ledger import recorded

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from conftest import until
 from django.db import connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
@@ -30,6 +29,7 @@ from price_changes.tests.changes import (
     stands,
     started,
 )
+from pricebook.tests.servers import until
 from services import price_state, repricing
 from services.audit import book_check
 from services.models import Repricing, RepricingStep, Service, Skip, Subscription, WholeLedger

@@ -6,7 +6,6 @@ Later writes, and writes while a worker lists the rows, are neither lost nor in 
 from decimal import Decimal
 
 import pytest
-from conftest import until
 from django.db import connection, transaction
 from django.urls import reverse
 
@@ -28,6 +27,7 @@ from price_changes.tests.changes import (
     stands,
     started,
 )
+from pricebook.tests.servers import until
 from services import price_state, repricing
 from services.audit import book_check
 from services.ledger.page import one_as_of

@@ -270,14 +270,14 @@ class TestPairPrices:
 
 class TestGoals:
     def test_are_met_on_their_side_of_the_limit(self):
-        assert goals.goal("", 1.2, at_most=1.2)["met"] == "yes"
-        assert goals.goal("", 1.3, at_most=1.2)["met"] == "NO"
-        assert goals.goal("", 4.0, at_least=4)["met"] == "yes"
-        assert goals.goal("", 3.9, at_least=4)["met"] == "NO"
-        assert goals.goal("", 0.0, at_most=15, of="%")["met"] == "yes"
+        assert goals.line.goal("", 1.2, at_most=1.2)["met"] == "yes"
+        assert goals.line.goal("", 1.3, at_most=1.2)["met"] == "NO"
+        assert goals.line.goal("", 4.0, at_least=4)["met"] == "yes"
+        assert goals.line.goal("", 3.9, at_least=4)["met"] == "NO"
+        assert goals.line.goal("", 0.0, at_most=15, of="%")["met"] == "yes"
 
     def test_about_a_big_book_are_not_judged_by_a_small_one(self):
-        assert "1,000,000" in goals.goal("", 3.9, at_least=4, small=True)["met"]
+        assert "1,000,000" in goals.line.goal("", 3.9, at_least=4, small=True)["met"]
 
     @pytest.fixture
     def one_connection(self):
@@ -290,14 +290,14 @@ class TestGoals:
 
     def test_the_page_by_hand_is_the_shipped_one(self, one_connection):
         a_book(120)
-        shipped = json.loads(goals.request_of(goals.PAGE)(), parse_float=Decimal)
-        by_hand = json.loads(goals.by_hand(), parse_float=Decimal)
+        shipped = json.loads(goals.pages.request_of(goals.pages.PAGE)(), parse_float=Decimal)
+        by_hand = json.loads(goals.pages.by_hand(), parse_float=Decimal)
         assert {name: shipped[name] for name in by_hand} == by_hand
         assert len(by_hand["result"]) == 100
 
     def test_the_file_has_what_bulk_create_makes(self):
-        file = goals.a_file(40)
-        goals.bulk_create(file)
+        file = goals.transfer.a_file(40)
+        goals.transfer.bulk_create(file)
         assert (Subscription.objects.count(), Plan.objects.count()) == (40, 8)
         again = import_book(io.BytesIO(file))
         assert (again.subscriptions_new, again.subscriptions_same) == (0, 40)
@@ -330,7 +330,7 @@ class TestPeers:
                 list_prices.assert_right(price, 6, records, found)
 
     def test_the_file_for_both_has_the_prices_of_the_rule(self):
-        import_book(io.BytesIO(book_imports.with_prices(goals.a_file(40))))
+        import_book(io.BytesIO(book_imports.with_prices(goals.transfer.a_file(40))))
         assert Subscription.objects.count() == 40
         assert not Subscription.objects.mispriced().exists()
         assert not Subscription.objects.exclude(price_state="follows").exists()

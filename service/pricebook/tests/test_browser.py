@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import until
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
@@ -20,6 +19,7 @@ from price_changes.planning import definition
 from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
 from price_changes.tests.changes import clock, move_instant
+from pricebook.tests.servers import until
 from services.models import Repricing, Service, Subscription
 from services.repricing import chunks, plan_due, reprice, stamp
 from services.repricing.drain import start_due

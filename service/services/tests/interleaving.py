@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from conftest import until
 from django.db import connection
+
+from pricebook.tests.servers import until
 
 # The statements that a person types.
 MOVE_SERVICE = "UPDATE services_service SET full_price = %s WHERE id = %s"

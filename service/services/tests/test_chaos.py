@@ -9,10 +9,11 @@ import random
 import time
 
 import pytest
-from conftest import sweep_until, until
+from conftest import sweep_until
 from django.db import connection
 from django.db.models import Count, Sum
 
+from pricebook.tests.servers import until
 from services import tasks
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.tests.factories import a_book

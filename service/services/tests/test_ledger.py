@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import until
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from pricebook.tests.servers import until
 from services import hooks, ledger, price_state, repricing
 from services.hooks import Change, NoPriceChanges
 from services.ledger import Place, changes_feed, explanation

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from conftest import until
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from pricebook.tests.servers import until
 from services import price_state, repricing
 from services.audit import book_check
 from services.models import LockEnd, Plan, Repricing, Service, Subscription, WholeLedger

@@ -12,9 +12,9 @@ from contextlib import ExitStack, nullcontext
 
 import psycopg
 import pytest
-from conftest import until
 from django.db import OperationalError, connection, models, transaction
 
+from pricebook.tests.servers import until
 from services import repricing
 from services.models import Plan, Repricing, RepricingStep, Service, Subscription
 from services.repricing import (

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import SERVICE, other_sessions, until
+from conftest import other_sessions
 from django.db import ProgrammingError, connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pricebook.kit.content import JSONRenderer
+from pricebook.tests.servers import SERVICE, until
 from services import price_state
 from services.models import Subscription
 from services.reading.filters import LASTING, BookFilter

@@ -4,13 +4,14 @@ import time
 
 import celery
 import pytest
-from conftest import sweep_until, until, use_broker
+from conftest import sweep_until, use_broker
 from django.conf import settings
 from django.db import connection
 from kombu import Connection, Queue
 
 import celery_app
 from celery_app import app, debug_task
+from pricebook.tests.servers import until
 from services import tasks
 from services.models import Repricing, Service, Subscription
 from services.tests.factories import a_book, a_service, a_subscription
