@@ -552,6 +552,14 @@ class TestTheMachineCatches:
         book.a_worker_does_a_chunk("price")
         book.a_worker_does_a_chunk("price")
 
+    def test_no_entry_of_a_change_before_a_row_came_that_has_its_price(self, book):
+        row = book.row(2)
+        self.released_in_between(book)
+        book.drain()
+        discount = PriceChange.objects.get(kind="discount")
+        entries = WholeLedger.objects.filter(subscription_id=row.pk)
+        assert not entries.filter(change_id=discount.pk).exists()
+
     def hand_written(self, book):
         book.write(0, 77, "price")
 
