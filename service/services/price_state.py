@@ -22,7 +22,8 @@ from services.models import Subscription
 from services.parsing import BadValue, money
 from services.repricing import lock_ends
 
-FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
+State = Subscription.PriceState
+FOLLOWS, LOCKED, NEGOTIATED = State.FOLLOWS, State.LOCKED, State.NEGOTIATED
 
 LONGEST_REASON = 200
 LONGEST_AUTHOR = 150

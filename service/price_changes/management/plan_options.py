@@ -11,6 +11,7 @@ from price_changes.errors import ChangeError
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.adjustments import ADJUSTMENTS
 from price_changes.kinds.plan_fields import COMMON, PlanField
+from price_changes.models import PriceChange
 from services.models import Plan, Service
 from services.reading.filter_kinds import Input
 
@@ -20,11 +21,14 @@ FIELDS = {
     for field in (*(field for kind in TO_PLAN.values() for field in kind.fields), *COMMON)
     if field.option
 }
-# These say of which kind the change is, and for which subscriptions.
-DECISIVE = ("service", "plan", "new_value", "for_new_only", "filter")
 
 
 def add_to(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind",
+        choices=[*TO_PLAN],
+        help="which kind of change it is (default: what the other options say)",
+    )
     for field in FIELDS.values():
         if field.input == Input.FILTER:
             _add_set(parser, field)
@@ -68,55 +72,61 @@ def _add_set(parser: ArgumentParser, field: PlanField) -> None:
 
 def values(options: dict[str, Any]) -> dict[str, Any]:
     """The values of the plan; CommandError with exit status 2 for options that don't combine."""
-    more = [name for name in FIELDS if name not in DECISIVE]
-    given = {name: options[name] for name in more if options[name] is not None}
     adjustments = {
         word: options[word] for word in ADJUSTMENTS if options[word] not in (None, False)
     }
+    kind = options["kind"] or _kind_by(options, [*adjustments])
+    fields = {field.name for field in TO_PLAN[kind].fields}
+    given = {
+        name: options[name]
+        for name in FIELDS
+        if name != "filter" and options[name] not in (None, False)
+    }
+    if "filter" in fields:
+        of_filter = BY_NAME.keys() - fields
+        given = {name: value for name, value in given.items() if name not in of_filter}
+        given["filter"] = _filter(options, of_filter)
+    elif options["filter"] or options["all"] or adjustments:
+        raise _usage("--filter, --all and the adjustments are for a set.")
+    if "adjustment" in fields:
+        given |= _adjustment(given, adjustments)
+    for name, id_of in BY_NAME.items():
+        if name in given:
+            given[name] = id_of(given[name])
+    return {"kind": kind, **given}
+
+
+def _kind_by(options: dict[str, Any], adjustments: list[str]) -> str:
+    """The kind that the given options say, if none is given by its name."""
     if adjustments:
-        [(adjustment, operand)] = adjustments.items()
-        return given | _of_a_set(options, adjustment, operand)
+        return PriceChange.Kind.SET.value
     if options["filter"] or options["all"]:
         raise _usage(f"How should the set change? Give one of {_list(ADJUSTMENTS)}.")
-    return given | _of_the_catalogue(options)
-
-
-def _of_a_set(options: dict[str, Any], adjustment: str, operand: Any) -> dict[str, Any]:
-    if options["new_value"] is not None:
-        raise _usage("--to is for a change of the catalogue; a set takes --amount.")
-    if options["for_new_only"]:
-        raise _usage("--new-only is for a change of the catalogue; a set takes --lock.")
-    which = _filter(options)
-    if bool(which) == options["all"]:
-        raise _usage(
-            "--all and a filter contradict each other."
-            if which
-            else "Which subscriptions? Give --filter NAME=VALUE, --service, --plan, or --all."
-        )
-    values: dict[str, Any] = {"kind": "set", "adjustment": adjustment, "filter": which}
-    if ADJUSTMENTS[adjustment].metavar:
-        values["operand"] = operand
-    return values
-
-
-def _of_the_catalogue(options: dict[str, Any]) -> dict[str, Any]:
     service, plan = options["service"], options["plan"]
     if (service is None) == (plan is None) or options["new_value"] is None:
         raise _usage(
             "Give --service or --plan with --to; or a set (--filter, --service, --plan, --all)"
             f" with one of {_list(ADJUSTMENTS)}."
         )
-    values: dict[str, Any] = {"new_value": options["new_value"]}
-    if options["for_new_only"]:
-        values["for_new_only"] = True
-    if service is not None:
-        return values | {"kind": "list_price", "service": service_id(service)}
-    return values | {"kind": "discount", "plan": plan_id(plan)}
+    return PriceChange.Kind.DISCOUNT.value if service is None else PriceChange.Kind.LIST_PRICE.value
 
 
-def _filter(options: dict[str, Any]) -> dict[str, Any]:
+def _adjustment(given: dict[str, Any], adjustments: dict[str, Any]) -> dict[str, Any]:
+    """The adjustment of a set, with its operand if it takes one."""
+    if "new_value" in given:
+        raise _usage("--to is for a change of the catalogue; a set takes --amount.")
+    if "for_new_only" in given:
+        raise _usage("--new-only is for a change of the catalogue; a set takes --lock.")
+    if not adjustments:
+        raise _usage(f"How should the set change? Give one of {_list(ADJUSTMENTS)}.")
+    [(word, operand)] = adjustments.items()
+    return {"adjustment": word} | ({"operand": operand} if ADJUSTMENTS[word].metavar else {})
+
+
+def _filter(options: dict[str, Any], of_it: Iterable[str]) -> dict[str, Any]:
+    """The filter of a set; the options `of_it` belong to it too. Empty with --all."""
     pairs = [text.partition("=") for text in options["filter"]]
-    for name in ("service", "plan"):
+    for name in sorted(of_it, reverse=True):
         if options[name] is not None:
             pairs.append((name, "=", options[name]))
     which: dict[str, Any] = {}
@@ -125,8 +135,13 @@ def _filter(options: dict[str, Any]) -> dict[str, Any]:
             raise _usage(f"--filter {name!r} is not NAME=VALUE.")
         if name in which:
             raise _usage(f"The filter {name} is given twice; a subscription has one.")
-        by_name = {"service": service_id, "plan": plan_id}.get(name)
-        which[name] = by_name(value) if by_name else value
+        which[name] = BY_NAME[name](value) if name in BY_NAME else value
+    if bool(which) == options["all"]:
+        raise _usage(
+            "--all and a filter contradict each other."
+            if which
+            else "Which subscriptions? Give --filter NAME=VALUE, --service, --plan, or --all."
+        )
     return which
 
 
@@ -168,6 +183,9 @@ def plan_id(text: str) -> int:
         Plan.objects.order_by("plan_type", "discount_percent"),
         lambda plan: f'"{plan.plan_type} {plan.discount_percent}"',
     )
+
+
+BY_NAME = {"service": service_id, "plan": plan_id}
 
 
 def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[[Any], str]) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from price_changes.kinds import is_of_catalogue, subject
+from price_changes.kinds import OF_ROWS, is_of_catalogue, subject
 from price_changes.models import PriceChange
 from services.models import Clock
 
@@ -25,11 +25,26 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
     """
     others = PriceChange.objects.filter(
         status=PriceChange.Status.SCHEDULED, effective_at__lte=at or Clock()
-    ).exclude(pk=change.pk)
+    )
+    return _may_share_rows(change, others)
+
+
+def sets_of_its_instant(change: PriceChange, at: datetime) -> list[int]:
+    """The approved sets and reverts of sets that have just its instant, and may move its rows.
+
+    One query.
+    """
+    approved = PriceChange.objects.filter(effective_at=at, approval__isnull=False)
+    others = approved.exclude(status=PriceChange.Status.CANCELLED)
+    return _may_share_rows(change, others.filter(kind__in=OF_ROWS))
+
+
+def _may_share_rows(change: PriceChange, others: QuerySet[PriceChange]) -> list[int]:
     about = _about(change)
+    of_them = others.exclude(pk=change.pk).order_by("effective_at", "approval")
     return [
         other.pk
-        for other in others.only("service", "plan", "filter").order_by("effective_at", "approval")
+        for other in of_them.only("service", "plan", "filter")
         if all(about.get(name, value) == value for name, value in _about(other).items())
     ]
 

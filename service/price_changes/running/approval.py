@@ -9,6 +9,7 @@ from django.conf import settings
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
+from price_changes.planning.around import sets_of_its_instant
 from price_changes.planning.local_instant import said_instant
 
 Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
@@ -46,6 +47,32 @@ def refuse_if_nothing_moves(change: PriceChange) -> None:
     if not is_of_catalogue(change) and not (change.preview or {}).get("moves"):
         raise ChangeError(
             "nothing_moves", "No subscription would move; there is nothing to approve.", 409
+        )
+
+
+def refuse_instant_of_a_set(change: PriceChange) -> None:
+    """Refuse a change for new subscriptions only at just the instant of a set that was approved
+    before it, and may let rows of it follow. One query for such a change; none for another.
+
+    The set's rows have their place among the facts of that instant when they are listed, so whether
+    the change keeps them would depend on the order of approvals, which nobody sees on a bill.
+    Approvals come one after the other here, so neither can miss the other.
+    """
+    if not change.for_new_only:
+        return
+    at = change.effective_at
+    assert at is not None
+    others = sets_of_its_instant(change, at)
+    if others:
+        raise ChangeError(
+            "instant_of_a_set",
+            f"Price change {others[0]} moves prices of subscriptions at just this instant, and was"
+            " approved before. Plan this one a second later to keep the price of those that it lets"
+            " follow, or a second earlier to leave them out; or cancel that one first.",
+            409,
+            parameter="effective_at",
+            value=at.isoformat(),
+            others=others,
         )
 
 

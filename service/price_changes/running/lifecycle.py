@@ -73,9 +73,9 @@ def approve(
                     recount.refuse_if_moved(change, exactly)
                 _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
-            was = recount.seen(change)
+            was = recount.Figures.of(change)
             again = previews.preview(change_id)
-            moved = recount.moved_between(was, recount.seen(again))
+            moved = recount.moved_between(was, recount.Figures.of(again))
         else:
             return change
     raise recount.refusal(change, moved, again)
@@ -165,6 +165,7 @@ def _order(change: PriceChange) -> None:
             value=change.effective_at.isoformat(),
         )
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
+    approval.refuse_instant_of_a_set(change)
 
 
 def _refuse_other_rows_then(change: PriceChange) -> None:

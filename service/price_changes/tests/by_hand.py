@@ -156,14 +156,3 @@ HISTORIES = [
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
 ]
-
-# Rules that are not built, with their shortest histories. A set and a change for new subscriptions
-# only at one instant: the order of their approvals decides, and entries of a set don't know it.
-NOT_BUILT = [
-    [
-        own(1, "negotiated", price=Decimal(30)),
-        a_set(2, adjustment="follow", at=9),
-        listed(3, "for new only", 30, at=9),
-    ],
-    [own(1, "locked", until=9), a_set(2, at=9), listed(3, "for new only", 30, at=9)],
-]

@@ -17,7 +17,7 @@ from typing import Any
 
 from price_changes.tests import facts
 from price_changes.tests.facts import Place
-from price_changes.tests.oracle import AFTER, Oracle
+from price_changes.tests.oracle import AFTER, BEFORE, Oracle
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -188,6 +188,8 @@ class Telling:
             return False
         if kind in SETS:
             return self._would_move(event)
+        if kind in FOR_NEW_ONLY and self._has_a_set_at(self._at(about), kind, about["of"]):
+            return False
         if kind == "opened":
             start, end = about.get("started_at"), about.get("ended_at")
             start = self.now if start is None else instant(start)
@@ -252,6 +254,16 @@ class Telling:
     @property
     def _here(self) -> Place:
         return self.now, AFTER
+
+    def _has_a_set_at(self, at: datetime, kind: str, of: int) -> bool:
+        """Whether a set of just this instant may move subscriptions of a service or a plan."""
+        return any(
+            fact.effective_at == at
+            and fact.filter.get(CATALOGUE[kind], of) == of
+            and not self.oracle.undone_before(fact.number, (at, BEFORE))
+            for fact in self.oracle.facts
+            if isinstance(fact, facts.Set)
+        )
 
     def _would_move(self, event: Event) -> bool:
         trial = Oracle()

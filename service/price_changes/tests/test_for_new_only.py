@@ -4,14 +4,24 @@ The copies are poisoned, and reads write nothing, so all that is shown is evalua
 """
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.urls import reverse
 
+from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, outcomes, starting
-from price_changes.tests.changes import SECOND, clock, drained, scheduled
+from price_changes.tests.changes import (
+    SECOND,
+    applied,
+    approved,
+    clock,
+    drained,
+    planned,
+    scheduled,
+)
 from price_changes.tests.test_in_force import POISON, clean, poisoned
 from pricebook.local.processes import until
 from services import ledger, price_state
@@ -296,3 +306,76 @@ class TestWorkers:
         row.refresh_from_db()
         assert row.price_state == "locked"
         assert PriceChange.objects.filter(status="applied").exists()
+
+
+class TestTheInstantOfASet:
+    """Refused: the order of two approvals would decide whether rows that the set frees are kept."""
+
+    def setup_method(self) -> None:
+        self.client, self.phone, self.plan = a_client(), a_service(100), a_plan(20)
+        self.row = a_subscription(self.client, self.phone, self.plan)
+        price_state.negotiate(self.row.pk, Decimal(30), "deal", "ann")
+        self.at = clock() + 600 * SECOND
+
+    def a_set(self, **filter_) -> PriceChange:
+        which = filter_ or {"subscription": self.row.pk}
+        given = {"adjustment": "follow", "filter": which, "effective_at": self.at}
+        return approved(planned(kind="set", **given), "current")
+
+    def for_new_only(self, at=None, **values) -> PriceChange:
+        of: dict[str, Any] = {"kind": "list_price", "service": self.phone.pk, "new_value": "150"}
+        given = (values or of) | {"for_new_only": True, "effective_at": at or self.at}
+        return approved(planned(**given))
+
+    def refused(self, **values) -> ChangeError:
+        with pytest.raises(ChangeError) as refusal:
+            self.for_new_only(**values)
+        return refusal.value
+
+    def test_is_refused_with_the_set_and_what_to_do(self):
+        change = self.a_set()
+        refusal = self.refused()
+        assert (refusal.code, refusal.status_code) == ("instant_of_a_set", 409)
+        assert refusal.about["others"] == [change.pk]
+        assert f"Price change {change.pk} moves" in refusal.detail
+        assert "a second later" in refusal.detail
+        last = PriceChange.objects.latest("pk")
+        assert (last.status, last.approval, last.for_new_only) == ("planned", None, True)
+        assert not CatalogueValue.objects.filter(change_id=last.pk).exists()
+
+    def test_is_refused_beside_a_revert_of_a_set(self):
+        first = applied(planned(kind="set", adjustment="amount", operand="5", filter={}))
+        back = lifecycle.revert(first.pk, "ann")
+        lifecycle.approve(back.pk, back.fingerprint, "bob", effective_at=self.at)
+        assert self.refused().about["others"] == [back.pk]
+
+    def test_is_refused_for_the_discount_of_a_plan(self):
+        self.a_set(service=self.phone.pk)
+        assert (
+            self.refused(kind="discount", plan=self.plan.pk, new_value="30").code
+            == "instant_of_a_set"
+        )
+
+    def test_is_allowed_a_second_before_and_after_it(self, moved_clock):
+        self.a_set()
+        self.for_new_only(self.at + SECOND)
+        moved_clock.to(self.at + 2 * SECOND)
+        drained()
+        self.row.refresh_from_db()
+        assert (self.row.price, self.row.price_state) == (80, "locked")
+
+    def test_is_allowed_if_the_set_is_cancelled_or_of_other_rows(self):
+        lifecycle.cancel(self.a_set().pk, "ann")
+        self.for_new_only()
+        other = a_subscription(self.client, a_service(50), self.plan)
+        price_state.negotiate(other.pk, Decimal(30), "deal", "ann")
+        self.a_set(service=other.service_id)
+        self.for_new_only()
+
+    def test_a_set_that_is_approved_after_it_moves_what_it_keeps(self, moved_clock):
+        self.for_new_only()
+        self.a_set(price_state="negotiated")
+        moved_clock.to(self.at + SECOND)
+        drained()
+        self.row.refresh_from_db()
+        assert (self.row.price, self.row.price_state) == (120, "follows")

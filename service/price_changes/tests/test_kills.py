@@ -1,4 +1,4 @@
-"""kill -9 at the named points of price changes: I6 and I7, and that the rounds can see a fault.
+"""kill -9 at the named points of price changes: no row is lost, and a sown fault is seen.
 
 `./pricebook bench kills` plays 200 of these rounds; each failing one prints its seed.
 """

@@ -1,6 +1,9 @@
 """Each kind of price change, each adjustment and each price state says all that is asked of it."""
 
+from io import StringIO
+
 import pytest
+from django.core.management import CommandError, call_command
 from django.urls import reverse
 
 from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS, TO_PLAN
@@ -53,6 +56,36 @@ def test_a_kind_is_planned_with_its_fields_and_has_its_words(name):
         {"kind": name} | {field: ids.get(field, value) for field, value in given.items()}, "ann"
     )
     assert sentence(change, Names.of_changes([change])).startswith(says)
+
+
+@pytest.mark.parametrize("name", TO_PLAN)
+def test_a_kind_is_planned_on_the_command_line_by_its_name(name):
+    plan = a_plan(10)
+    service = a_service(10, name="Fibre")
+    a_subscription(service=service, plan=plan)
+    ids = {"service": service.pk, "plan": plan.pk}
+    options = ["--kind", name]
+    for field, value in PLANS[name][0].items():
+        if field == "adjustment":
+            options.append(f"--{value}")
+        else:
+            given = "--all" if value == {} else str(ids.get(field, value))
+            options += [given] if value == {} else [FIELDS[field].option, given]
+    call_command("price_change", "plan", *options, "--author", "ann", stdout=StringIO())
+    assert PriceChange.objects.get().kind == name
+
+
+def test_the_command_line_refuses_what_is_not_of_the_kind():
+    a_subscription(service=a_service(10, name="Fibre"))
+    for options, says in [
+        (("--kind", "discount", "--service", "Fibre", "--to", "5"), "--service does not belong"),
+        (("--kind", "list_price", "--all", "--to", "5"), "are for a set"),
+        (("--kind", "list_price", "--lock", "--service", "Fibre", "--to", "5"), "are for a set"),
+        (("--kind", "set", "--all"), "How should the set change?"),
+    ]:
+        with pytest.raises(CommandError, match=says):
+            call_command("price_change", "plan", *options, "--author", "ann")
+    assert not PriceChange.objects.exists()
 
 
 @pytest.mark.parametrize("kind", TO_PLAN.values(), ids=str)

@@ -19,7 +19,7 @@ from price_changes.tests import by_hand
 from price_changes.tests import facts as of
 from price_changes.tests.asking import Book
 from price_changes.tests.drawing import a_history, histories_in_which_two_meet, told
-from price_changes.tests.histories import KINDS, START, allowed, shortened
+from price_changes.tests.histories import KINDS, START, shortened
 from price_changes.tests.oracle import Oracle
 from price_changes.tests.plays import Play
 from price_changes.tests.schedules import SCHEDULES
@@ -268,21 +268,6 @@ def the_shortest(book, timeline, history, schedule):
     history = shortened(history, fails)
     found = [str(each) for each in differences(history) if each.reader == first]
     return "\n".join([f"workers come {schedule}", str(history), *found[:10]])
-
-
-class TestNotBuilt:
-    """The shortest histories of what is not built; move them to the others when it is."""
-
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="not built")
-    @pytest.mark.parametrize("events", by_hand.NOT_BUILT)
-    def test_the_answers_are_those_of_the_facts(self, timeline, events):
-        history = by_hand.a_history_of(*events)
-        if allowed(history, lambda _: True) != history.events:
-            raise ValueError("This can't happen.")
-        book = Book()
-        for schedule in ("never", "beginning", "at once", "late", "piecemeal"):
-            found = Play(book, timeline, history, schedule, every=True).differences()
-            assert not found, f"workers come {schedule}: {found[0]}"
 
 
 def copies_are_handed_on(_):

@@ -1,4 +1,4 @@
-"""The outcome of a change agrees with the ledger, whenever workers came (I7)."""
+"""The outcome of a change agrees with the ledger, whenever workers came."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -79,7 +79,7 @@ def found(**given):
     assert page.status_code == 200, page.data
     ids = [row["id"] for row in page.data["result"]]
     prices = Subscription.objects.filter(pk__in=ids).values_list("price", flat=True)
-    # I2: * the total is that of the rows, and so is what /api/totals/ says and the stream sends.
+    # The total is that of the rows, and so is what /api/totals/ says and the stream sends.
     assert (page.data["count"], page.data["total_amount"]) == (len(ids), sum(prices))
     together = a_reader().get("/api/totals/", {"by": "service", **given}).data
     paid = (page.data["paid_count"], page.data["paid_amount"])  # of the rows: one has ended

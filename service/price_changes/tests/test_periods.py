@@ -287,7 +287,7 @@ class TestPriceChanges:
         assert prices == [30, 20]
 
     def test_take_back_a_price_though_an_end_was_given_since(self):
-        """I5: nobody has touched the price."""
+        """A revert restores it: nobody has touched the price."""
         rows = [a_subscription(service=a_service(20)) for _ in range(3)]
         change = applied(planned(kind="set", adjustment="add", operand="5"), "current")
         update(rows[0], ended_at=clock() + 30 * DAY)

@@ -32,7 +32,15 @@ from price_changes.tests.changes import (
 from pricebook.tests.servers import until
 from services import price_state, repricing
 from services.audit import book_check
-from services.models import Repricing, RepricingStep, Service, Skip, Subscription, WholeLedger
+from services.models import (
+    Repricing,
+    RepricingStep,
+    Service,
+    Skip,
+    Subscription,
+    WholeLedger,
+    book_clock,
+)
 from services.repricing import accounts, chunks, lock_ends, planning
 from services.tests.factories import a_book, a_client, a_service
 from services.tests.interleaving import (
@@ -546,6 +554,32 @@ class TestACreatorBesideAChangeForNewOnesOnly:
             assert self.created(service, plan) == (100, "follows")  # neither new nor kept
 
 
+class TestAChangeForNewOnesOnlyBesideASetOfItsInstant:
+    def second(self, monkeypatch, service, subscription):
+        at = book_clock() + timedelta(minutes=10)
+        price_state.negotiate(subscription.pk, 30, "deal", "ann")
+        a_set = planned(kind="set", adjustment="follow", filter={}, effective_at=at)
+        for_new = {"service": service.pk, "new_value": 150, "for_new_only": True}
+        change = planned(kind="list_price", effective_at=at, **for_new)
+        pause = Pause(monkeypatch, lifecycle, "_order")
+        first = in_background(lifecycle.approve, a_set.pk, a_set.fingerprint, "bob")
+        pause.until_reached()  # it has its number, and is not committed
+        second = in_background(lifecycle.approve, change.pk, change.fingerprint, "carl")
+        second.until_it_waits_or_ends()
+        pause.go_on()
+        first.result()
+        return refusal(second)
+
+    def test_is_refused(self, monkeypatch, service, subscription):
+        assert self.second(monkeypatch, service, subscription) == "instant_of_a_set"
+
+    def test_without_the_lock_of_approvals_would_not_see_it(
+        self, monkeypatch, service, subscription
+    ):
+        monkeypatch.setattr(lifecycle, "ONE_BY_ONE", "SELECT 1")
+        assert self.second(monkeypatch, service, subscription) is None
+
+
 class TestResumeBesideCancel:
     def resumed(self, monkeypatch, book):
         change = approved(raised())
@@ -578,7 +612,7 @@ class TestResumeBesideCancel:
 
 
 class TestAPriceChangeUnderLoad:
-    """I8: eight connections create subscriptions of a service, two workers reprice it."""
+    """Nobody waits: eight connections create subscriptions of a service, two workers reprice it."""
 
     def test_is_approved_while_each_creates_a_few_and_ends_right(
         self, settings, service, plan, subscription

@@ -23,7 +23,8 @@ from pricebook.kit.amount_field import AmountField
 from services import ledger, price_state
 from services.models import Subscription, WholeLedger, book_clock
 
-FOLLOWS, LOCKED, NEGOTIATED = Subscription.PriceState
+State = Subscription.PriceState
+FOLLOWS, LOCKED, NEGOTIATED = State.FOLLOWS, State.LOCKED, State.NEGOTIATED
 
 HISTORY = 10  # entries on a page
 

@@ -1,4 +1,4 @@
-"""kill -9 at every named point of a price change: the rounds that prove I6 and I7.
+"""kill -9 at every named point of a price change: the rounds that try to lose a row.
 
 `run()` plays them in a process of its own, on a PostgreSQL and a Valkey of their own, which are
 killed. `./pricebook bench kills` and `test_kills.py` call it.
