@@ -35,7 +35,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
             ELSE 'unchanged' END AS reason
   FROM (SELECT *, NOT ended AND state = 'follows' AND price <> target AS moves
           FROM (SELECT *, price_rule({full_price}, {discount_percent}) AS target
-                  FROM ({standing}) standing) targeted) judged
+                  FROM ({standing}) standing {once}) targeted {once}) judged
 """
 # The rows of the revert of a change for new subscriptions only, or of the revert of that: those
 # whose state it restores, and the followers.
@@ -52,7 +52,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
                        CASE WHEN back_state <> 'follows' THEN back.price
                             ELSE price_rule({full_price}, {discount_percent}) END AS target
                   FROM ({standing}) standing
-                  LEFT JOIN ({back}) back ON back.id = standing.id) targeted) judged
+                  LEFT JOIN ({back}) back ON back.id = standing.id {once}) targeted {once}) judged
 """
 KEPT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
@@ -156,8 +156,10 @@ class CatalogueKind(PlannedKind):
     def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
         subject = self.subject(change)
         where = f"{subject.role}.id = {int(subject.id)}"
+        of = of or IN_FORCE
         shape = {
-            "standing": STANDING.format(at=literal(at), where=where, **(of or IN_FORCE)),
+            "standing": STANDING.format(at=literal(at), where=where, **of),
+            "once": of["once"],
             "held_back": reason_of_state("state"),
         }
         if change.for_new_only:

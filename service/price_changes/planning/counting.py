@@ -21,24 +21,27 @@ from services.models import Plan, Service, book_clock
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
 LARGEST = 10  # clients that are shown as the largest movers
 
-# Two groupings in one statement, hence one snapshot. As GROUPING SETS they would be one scan, on
-# one core and sorted twice; apart, both are aggregated in parallel.
-PREVIEW = f"""
-SELECT service_id, plan_id, reason, bucket, NULL AS client_id, rows, before, after, movement,
-       stop_following, lowest, highest, hash
-  FROM (SELECT service_id, plan_id, reason, bucket, count(*) AS rows, sum(price) AS before,
+# One row for each pair and part: `part` is the reason of rows that stay, and the number of the
+# bucket of those that move. OFFSET 0 has it computed once, and not wherever it is used.
+COUNT = f"""
+SELECT service_id, plan_id, part, NULL AS client_id, rows, before, after, movement, stop_following,
+       lowest, highest, hash
+  FROM (SELECT service_id, plan_id, part, count(*) AS rows, sum(price) AS before,
                sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
                count(*) FILTER (
                    WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
                ) AS stop_following,
                min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
-          FROM (SELECT *, CASE WHEN reason IS NULL THEN width_bucket(
-                       new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[]) END
-                       AS bucket
-                  FROM ({{rows}}) change_row) bucketed
-         GROUP BY service_id, plan_id, reason, bucket) pair
- UNION ALL
-SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL
+          FROM (SELECT *, coalesce(reason, width_bucket(
+                       new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])::text)
+                       AS part
+                  FROM ({{rows}}) change_row OFFSET 0) parted
+         GROUP BY service_id, plan_id, part) pair
+"""  # noqa: S608 - constants
+# With the largest movers, in one statement, hence one snapshot. As GROUPING SETS both would be one
+# scan, on one core and sorted twice; apart, both are aggregated in parallel.
+PREVIEW = f"""{COUNT} UNION ALL
+SELECT NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
@@ -47,12 +50,14 @@ SELECT NULL, NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL,
 
 
 class Group(NamedTuple):
-    """A row of `PREVIEW`: rows of one pair, reason and bucket; or those of one client."""
+    """A row of `COUNT`: rows of one pair, of one reason or bucket.
+
+    `PREVIEW` has rows of one client too, with what a mover has, and nothing else.
+    """
 
     service_id: int
     plan_id: int
-    reason: str | None
-    bucket: int
+    part: str
     client_id: int | None
     rows: int
     before: Decimal
@@ -62,6 +67,11 @@ class Group(NamedTuple):
     lowest: Decimal
     highest: Decimal
     hash: int
+
+    @property
+    def reason(self) -> str | None:
+        """Why its rows stay; None if they move."""
+        return None if self.part.isdecimal() else self.part
 
 
 class Pair(TypedDict):
@@ -109,16 +119,6 @@ class Preview(TypedDict):
     scheduled_after: list[int]
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The result of one pass over the rows."""
-
-    rows: int
-    moves: int
-    fingerprint: str
-    preview: Preview
-
-
 @dataclass
 class _Sums:
     """What is added up of a pair, a client, or all rows."""
@@ -133,63 +133,79 @@ class _Sums:
         self.before, self.after = self.before + before, self.after + after
 
 
-def count(change: PriceChange, at: datetime | None = None) -> Counted:
-    """Compute the preview of a change; nothing is stored. Five to seven queries.
+class Counted(_Sums):
+    """The result of one pass over the rows of a change, as of `at`."""
 
-    It is counted as of the change's instant, or as of `at`. ChangeError if it would make a price
-    negative or too high.
+    def __init__(self, at: datetime) -> None:
+        super().__init__()
+        self.at = at
+        self.pairs: dict[tuple[int, int], _Sums] = defaultdict(_Sums)
+        self.movers: dict[int, _Sums] = {}
+        self.stays: dict[str, int] = defaultdict(int)
+        self.buckets: dict[int, int] = defaultdict(int)
+        self.stop_following = 0
+        self.movement = Decimal(0)  # the sum of all rises and falls
+        self.fingerprint = ""
+
+
+def count(change: PriceChange, at: datetime | None = None, movers: bool = False) -> Counted:
+    """Count the rows of a change in one pass; nothing is stored. One query, up to three more for a
+    set.
+
+    They are judged as of the change's instant, or as of `at`. `movers`: with the clients whom it
+    moves most, by a second grouping of the same rows. ChangeError if it would make a price negative
+    or too high.
     """
     at = at or instant_of(change) or book_clock()
     sql, params = rows_behind(change, at)
-    every = _Sums()
-    pairs: dict[tuple[int, int], _Sums] = defaultdict(_Sums)
-    movers: dict[int, _Sums] = {}
-    stays: dict[str, int] = defaultdict(int)
-    buckets: dict[int, int] = defaultdict(int)
-    stop_following = digest = 0
-    movement = Decimal(0)
-    for group in map(
-        Group._make, fetch(PREVIEW.format(rows=sql, change=int(change.pk)), params * 2)
-    ):
+    counted, digest = Counted(at), 0
+    statement, params = (PREVIEW, params * 2) if movers else (COUNT, params)
+    for group in map(Group._make, fetch(statement.format(rows=sql, change=int(change.pk)), params)):
         if group.client_id is not None:
-            movers[group.client_id] = _Sums(group.rows, 0, group.before, group.after)
+            counted.movers[group.client_id] = _Sums(group.rows, 0, group.before, group.after)
             continue
         sums = (group.rows, 0 if group.reason else group.rows, group.before, group.after)
-        every.add(*sums)
-        pairs[group.service_id, group.plan_id].add(*sums)
+        counted.add(*sums)
+        counted.pairs[group.service_id, group.plan_id].add(*sums)
         digest ^= group.hash
-        movement += group.movement
-        stop_following += group.stop_following
+        counted.movement += group.movement
+        counted.stop_following += group.stop_following
         if group.reason is not None:
-            stays[group.reason] += group.rows
+            counted.stays[group.reason] += group.rows
         elif group.lowest < 0 or group.highest > HIGHEST_PRICE:
             raise _out_of_range(change, at)
         else:
-            buckets[group.bucket] += group.rows
-    preview = Preview(
-        as_of=at.isoformat(),
-        rows=every.rows,
-        moves=every.moves,
-        stays=dict(sorted(stays.items())),
-        stop_following=stop_following,
-        total_before=str(every.before),
-        total_after=str(every.after),
-        movement=str(movement),
-        by_service_and_plan=_pairs(pairs),
-        largest_movers=_movers(movers),
+            counted.buckets[int(group.part)] += group.rows
+    counted.fingerprint = fingerprint(
+        change, digest, counted.rows, counted.moves, counted.before, counted.after
+    )
+    return counted
+
+
+def preview_of(change: PriceChange, counted: Counted) -> Preview:
+    """A count as it is stored and shown, with names. Five queries."""
+    return Preview(
+        as_of=counted.at.isoformat(),
+        rows=counted.rows,
+        moves=counted.moves,
+        stays=dict(sorted(counted.stays.items())),
+        stop_following=counted.stop_following,
+        total_before=str(counted.before),
+        total_after=str(counted.after),
+        movement=str(counted.movement),
+        by_service_and_plan=_pairs(counted.pairs),
+        largest_movers=_movers(counted.movers),
         distribution=[
             {
                 "from": EDGES[bucket - 1] if bucket else None,
                 "to": EDGES[bucket] if bucket < len(EDGES) else None,
                 "rows": rows,
             }
-            for bucket, rows in sorted(buckets.items())
+            for bucket, rows in sorted(counted.buckets.items())
         ],
         scheduled_before=scheduled_before(change, instant_of(change)),
         scheduled_after=scheduled_after(change, instant_of(change)),
     )
-    digits = fingerprint(change, digest, every.rows, every.moves, every.before, every.after)
-    return Counted(every.rows, every.moves, digits, preview)
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:

@@ -11,7 +11,7 @@ from price_changes.kinds.rows import COLUMNS, ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning.behind import few_rows_behind
 from price_changes.planning.catalogue_value import values_now
-from price_changes.planning.counting import count
+from price_changes.planning.counting import count, preview_of
 from services.models import book_clock
 
 # The database draws the seed from its cryptographic source of random bytes, so it is in no
@@ -44,14 +44,14 @@ def preview(change_id: int) -> PriceChange:
             cursor.execute(DRAW_SEED, [change.pk])
         change.refresh_from_db(fields=["preview_seed"])
         change.old_value, change.new_value = values_now(change)
-        counted = count(change)
+        counted = count(change, movers=True)
         if not counted.rows and not kind_of(change).may_be_empty:
             raise ChangeError(
                 "empty_set",
                 "No subscription matches the filter: there is nothing to change.",
                 parameter="filter",
             )
-        change.preview = counted.preview
+        change.preview = preview_of(change, counted)
         change.fingerprint = counted.fingerprint
         change.previewed_at = book_clock()
         change.preview_snapshot = snapshot

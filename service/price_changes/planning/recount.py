@@ -21,9 +21,9 @@ from django.conf import settings
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning.around import scheduled_before
+from price_changes.planning.around import instant_of, scheduled_before
 from price_changes.planning.catalogue_value import values_now
-from price_changes.planning.counting import Preview, count
+from price_changes.planning.counting import Counted, count
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,13 @@ class Figures:
     scheduled_before: frozenset[int]
 
     @classmethod
-    def of(cls, values: tuple[Decimal | None, Decimal | None], preview: Preview) -> Figures:
+    def of(cls, change: PriceChange) -> Figures:
+        """The figures of the stored preview."""
+        preview = change.preview
+        assert preview is not None
         return cls(
-            *values,
+            change.old_value,
+            change.new_value,
             rows=preview["rows"],
             moves=preview["moves"],
             total_before=Decimal(preview["total_before"]),
@@ -92,15 +96,22 @@ class Figures:
             scheduled_before=frozenset(preview["scheduled_before"]),
         )
 
+    @classmethod
+    def now(cls, change: PriceChange, counted: Counted) -> Figures:
+        """Those of a count. Two queries."""
+        return cls(
+            *values_now(change),
+            rows=counted.rows,
+            moves=counted.moves,
+            total_before=counted.before,
+            total_after=counted.after,
+            movement=counted.movement,
+            scheduled_before=frozenset(scheduled_before(change, instant_of(change))),
+        )
+
     @property
     def difference(self) -> Decimal:
         return self.total_after - self.total_before
-
-
-def seen(change: PriceChange) -> Figures:
-    """The figures of the stored preview."""
-    assert change.preview is not None
-    return Figures.of((change.old_value, change.new_value), change.preview)
 
 
 def moved_between(was: Figures, now: Figures) -> list[Moved]:
@@ -130,12 +141,12 @@ class Recount:
 
     @classmethod
     def of(cls, change: PriceChange) -> Recount:
-        """Count again; nothing is stored. About seven queries, one of them over all its rows.
-        ChangeError as `count()`."""
+        """Count again; nothing is stored. Three queries, one of them over all its rows; up to three
+        more for a set. ChangeError as `count()`."""
         counted = count(change)
         return cls(
-            seen(change),
-            Figures.of(values_now(change), counted.preview),
+            Figures.of(change),
+            Figures.now(change, counted),
             is_of_catalogue(change),
             counted.fingerprint == change.fingerprint,
         )
@@ -202,7 +213,7 @@ def refuse_if_catalogue_moved(change: PriceChange, at: datetime | None) -> None:
     """
     if not is_of_catalogue(change):
         return
-    was = seen(change)
+    was = Figures.of(change)
     old_value, new_value = values_now(change)
     moved = [
         *([Moved("old_value", was.old_value, old_value)] if old_value != was.old_value else []),

@@ -421,6 +421,8 @@ class TestARevertInOneStep:
         counted = []
         count = previews.count
         for module in (previews, recount):
-            monkeypatch.setattr(module, "count", lambda change: counted.append(1) or count(change))
+            monkeypatch.setattr(
+                module, "count", lambda *args, **how: counted.append(1) or count(*args, **how)
+            )
         assert lifecycle.revert(change.pk, "carl", approve_too=True).status == "scheduled"
         assert len(counted) == 1

@@ -170,7 +170,7 @@ class TestItsPreview:
         Subscription.objects.filter(pk=first.pk).update(ended_at=at + 2 * SECOND)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(COUNTED)
-            rows = count(change).rows
+            rows = count(change, movers=True).rows
             cursor.execute("SELECT nextval('asked') - 1")
             [asked] = cursor.fetchone()
             transaction.set_rollback(True)
