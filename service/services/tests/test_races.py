@@ -577,7 +577,7 @@ class TestAPersonBesideAChunk:
 
 
 class TestAPriceEditUnderLoad:
-    """Nobody waits for a repricing: eight connections create subscriptions of the service, two workers reprice it."""
+    """Eight connections create subscriptions of the service, two workers reprice it: none waits."""
 
     SHARE_LOCK = """
     CREATE OR REPLACE FUNCTION lock_{0}(id bigint, for_change boolean) RETURNS void
