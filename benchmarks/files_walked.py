@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import goals, results
 from benchmarks.scratch import scratch_book
-from price_changes.planning import definition, preview
+from price_changes.planning import definition
 from price_changes.running import lifecycle
 from services.models import Service
 from services.transfer.importing import import_book
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
 def approve() -> None:
     service = Service.objects.latest("pk")
     values = {"kind": "list_price", "service": service.pk, "new_value": service.full_price + 1}
-    change = preview.preview(definition.plan(values, "planner").pk)
+    change = lifecycle.preview(definition.plan(values, "planner").pk)
     lifecycle.approve(change.pk, change.fingerprint, "approver")
 
 

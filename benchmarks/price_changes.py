@@ -38,7 +38,7 @@ from benchmarks.ledger import number_of_entries
 from benchmarks.repricing import storage
 from benchmarks.scratch import copy_of_the_book, say, scratch_book
 from price_changes.models import PriceChange
-from price_changes.planning import counting, definition, preview, recount
+from price_changes.planning import counting, definition, recount
 from price_changes.running import lifecycle
 from services import repricing
 from services.models import Repricing, Service, Subscription
@@ -125,7 +125,7 @@ def a_set() -> None:
 
 
 def approve(values: dict[str, Any]) -> None:
-    change = preview.preview(definition.plan(values, "benchmark").pk)
+    change = lifecycle.preview(definition.plan(values, "benchmark").pk)
     lifecycle.approve(
         change.pk,
         change.fingerprint,
@@ -311,7 +311,7 @@ def approval(counts: bool) -> float:
     service = Service.objects.latest("pk")
     values = {"kind": "list_price", "service": service.pk, "new_value": service.full_price + 1}
     later = {"effective_at": timezone.now() + timedelta(days=30)}
-    change = preview.preview(definition.plan(values | later, "benchmark").pk)
+    change = lifecycle.preview(definition.plan(values | later, "benchmark").pk)
     with ExitStack() as stack:
         if not counts:
             stack.enter_context(patch.object(recount, "refuse_if_moved"))

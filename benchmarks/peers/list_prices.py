@@ -15,7 +15,7 @@ from benchmarks.peers.installed import Ask, files_of_the_book, started
 from benchmarks.price_changes import position
 from benchmarks.scratch import say, scratch_book
 from benchmarks.stopwatch import cpu_seconds, one_session, timed
-from price_changes.planning import definition, preview
+from price_changes.planning import definition
 from price_changes.running import lifecycle
 from services import ledger, repricing
 from services.ledger import points
@@ -105,7 +105,7 @@ def ours(price: Decimal) -> Cost:
     rows, entries, wal = Subscription.objects.count(), number_of_entries(), position()
     began = cpu_seconds()
     values = {"kind": "list_price", "service": Service.objects.get().pk, "new_value": price}
-    change = preview.preview(definition.plan(values, "benchmark").pk)
+    change = lifecycle.preview(definition.plan(values, "benchmark").pk)
     approved = cpu_seconds()
     lifecycle.approve(change.pk, change.fingerprint, "benchmark", None)
     repricing.reprice(seconds=3600)

@@ -92,10 +92,10 @@ def _previews(example: Examples) -> list[NamedStatement]:
         ),
         counted("the revert of a set", _change(example, kind=Kind.REVERT, reverts=_set(example))),
         NamedStatement(
-            "draw the seed of a preview",
-            "so that nobody can choose rows that have its fingerprint",
+            "begin a preview",
+            "draws its seed, so that nobody can choose rows that have its fingerprint",
             "a preview",
-            preview.DRAW_SEED,
+            preview.BEGIN,
             [0],
             writes=True,
         ),

@@ -2,69 +2,55 @@
 
 from __future__ import annotations
 
-from django.db import connection, transaction
-
 from price_changes.errors import ChangeError
 from price_changes.kinds import kind_of
 from price_changes.kinds.relations import fetch
 from price_changes.kinds.rows import COLUMNS, ChangeRow
 from price_changes.models import PriceChange
+from price_changes.planning.around import instant_of
 from price_changes.planning.behind import few_rows_behind
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.counting import count, preview_of
-from services.models import book_clock
 
 # The database draws the seed from its cryptographic source of random bytes, so it is in no
-# statement, and in no log of statements.
-DRAW_SEED = """
+# statement, and in no log of statements. The snapshot is taken before the count, so that every
+# write which the count does not see is drift later. A write that is committed between the two is
+# counted, and is drift too.
+BEGIN = """
 UPDATE price_changes_pricechange
    SET preview_seed = hashtextextended(gen_random_uuid()::text, 0) WHERE id = %s
+RETURNING preview_seed, pg_current_snapshot()::text, book_clock()
 """
 
 
-def preview(change_id: int) -> PriceChange:
-    """Count what a change would do, and store it with its fingerprint; raises ChangeError."""
-    with transaction.atomic():
-        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is None:
-            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
-        if change.status not in ("planned", "held"):
-            raise ChangeError(
-                "wrong_state",
-                f"Price change {change_id} is {change.status}; only one that is planned or held"
-                " can be previewed.",
-                409,
-                state=change.status,
-                allowed=["planned", "held"],
-            )
-        # Taken before the count, so that every write which the count does not see is drift later. A
-        # write that is committed between the two is counted, and is drift too.
-        [(snapshot,)] = fetch("SELECT pg_current_snapshot()::text", [])
-        with connection.cursor() as cursor:
-            cursor.execute(DRAW_SEED, [change.pk])
-        change.refresh_from_db(fields=["preview_seed"])
-        change.old_value, change.new_value = values_now(change)
-        counted = count(change, movers=True)
-        if not counted.rows and not kind_of(change).may_be_empty:
-            raise ChangeError(
-                "empty_set",
-                "No subscription matches the filter: there is nothing to change.",
-                parameter="filter",
-            )
-        change.preview = preview_of(change, counted)
-        change.fingerprint = counted.fingerprint
-        change.previewed_at = book_clock()
-        change.preview_snapshot = snapshot
-        change.save(
-            update_fields=[
-                "old_value",
-                "new_value",
-                "preview",
-                "fingerprint",
-                "previewed_at",
-                "preview_snapshot",
-            ]
+def preview(change: PriceChange) -> PriceChange:
+    """Count what a change would do, and store it with its fingerprint; raises ChangeError.
+
+    The change must be planned or held, and its row locked by the transaction. About ten queries,
+    one of them over its rows.
+    """
+    [(seed, snapshot, now)] = fetch(BEGIN, [change.pk])
+    change.preview_seed, change.preview_snapshot, change.previewed_at = seed, snapshot, now
+    change.old_value, change.new_value = values_now(change)
+    counted = count(change, instant_of(change) or now, movers=True)
+    if not counted.rows and not kind_of(change).may_be_empty:
+        raise ChangeError(
+            "empty_set",
+            "No subscription matches the filter: there is nothing to change.",
+            parameter="filter",
         )
+    change.preview = preview_of(change, counted)
+    change.fingerprint = counted.fingerprint
+    change.save(
+        update_fields=[
+            "old_value",
+            "new_value",
+            "preview",
+            "fingerprint",
+            "previewed_at",
+            "preview_snapshot",
+        ]
+    )
     return change
 
 

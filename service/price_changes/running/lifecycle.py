@@ -34,11 +34,8 @@ Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 def preview(change_id: int) -> PriceChange:
     """Count what a change would do, and store it with its fingerprint; raises ChangeError."""
-    with transaction.atomic():
-        change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is not None:
-            allowing.hold_if_held(change)
-        return previews.preview(change_id)
+    with allowing.held(change_id, "preview") as change:
+        return previews.preview(change)
 
 
 def approve(
@@ -74,7 +71,7 @@ def approve(
                 _schedule(change, author, effective_at, time_zone)
         except MovedSincePreview:
             was = recount.Figures.of(change)
-            again = previews.preview(change_id)
+            again = previews.preview(PriceChange.objects.get(pk=change_id))
             moved = recount.moved_between(was, recount.Figures.of(again))
         else:
             return change
@@ -92,11 +89,11 @@ def _schedule(
             _refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
-    _order(change)
+    now = _order(change)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     _decide(change, author)
     change.status = Status.SCHEDULED
-    change.approved_by, change.approved_at = author, book_clock()
+    change.approved_by, change.approved_at = author, now
     change.note = ""
     change.save(
         update_fields=[
@@ -143,8 +140,11 @@ def _decide(change: PriceChange, author: str) -> None:
 ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
 
 
-def _order(change: PriceChange) -> None:
-    """Give a change its place among all changes: its instant, then its number of approval."""
+def _order(change: PriceChange) -> datetime:
+    """Give a change its place among all changes: its instant, then its number of approval.
+
+    Returns the clock, which is read after the locks.
+    """
     if is_of_catalogue(change):
         # An edit of the same service or plan waits for this commit, so that it sees this change;
         # and the clock is read after the edits that came before.
@@ -152,6 +152,7 @@ def _order(change: PriceChange) -> None:
     with connection.cursor() as cursor:
         cursor.execute(ONE_BY_ONE)
         cursor.execute("SELECT nextval('price_changes_approval'), book_clock()")
+        now: datetime
         change.approval, now = cursor.fetchone()
     of_held = change.status == Status.HELD and (change.effective_at or now) <= now
     if change.effective_at is None or of_held:
@@ -166,6 +167,7 @@ def _order(change: PriceChange) -> None:
         )
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
     approval.refuse_instant_of_a_set(change)
+    return now
 
 
 def _refuse_other_rows_then(change: PriceChange) -> None:
@@ -273,8 +275,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
             back = _plan_revert(change, author)
             back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
-            back.approved_by, back.approved_at = author, book_clock()
-            _order(back)
+            back.approved_by, back.approved_at = author, _order(back)
             _decide(back, author)
             back.save()
     return change
@@ -315,7 +316,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             if change.status == Status.SCHEDULED:
                 _begin(change)
             back = _plan_revert(change, author)
-            back = previews.preview(back.pk)
+            back = previews.preview(back)
             at_point("revert planned")
             if approve_too:
                 # No recount: nobody has seen the preview, and it was counted a moment ago.

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, Q, QuerySet
 
-from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue, members, subject
+from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject
 from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.catalogue_value import value_now
@@ -42,14 +42,14 @@ def start_due() -> bool:
     One query if none has come.
     """
     while True:
-        due = _due()
-        if not due.exists():
+        due = _due().order_by("effective_at", "approval")
+        first = due.first()
+        if first is None:
             return True
         try:
-            first = due.order_by("effective_at", "approval").first()
-            if first and not is_of_catalogue(first) and not listing.copy_what_came_before(first):
+            if not is_of_catalogue(first) and not listing.copy_what_came_before(first):
                 return False
-            _report_drift(due)
+            found = drift(first)  # not in the start's transaction: others wait for its locks
             with giving_way(), connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_try_advisory_xact_lock('price_changes_pricechange'::regclass::oid"
@@ -57,13 +57,13 @@ def start_due() -> bool:
                 )
                 if cursor.fetchone() == (False,):
                     return False  # another worker starts them, in their order
-                change = due.order_by("effective_at", "approval").select_for_update().first()
-                if change is not None:
+                change = due.select_for_update().first()
+                if change is not None and change.pk == first.pk:
+                    change.drift = found
                     _start_or_hold(change)
                 at_point("change started")
         except listing.Waits as waits:
-            if first is not None:
-                due.filter(pk=first.pk).exclude(note=str(waits)).update(note=str(waits)[:500])
+            due.filter(pk=first.pk).exclude(note=str(waits)).update(note=str(waits)[:500])
             return False
         except LockHeld:
             return False
@@ -81,16 +81,6 @@ def set_waits_since() -> datetime | None:
     """The instant of the first set that has come and is not listed. One query."""
     sets = _due().filter(kind__in=OF_ROWS).order_by("effective_at")
     return sets.values_list("effective_at", flat=True).first()
-
-
-def _report_drift(due: QuerySet[PriceChange]) -> None:
-    """Store the drift of the next change of the catalogue. Not in the start's transaction: that
-    holds the catalogue's lock, for which others wait."""
-    change = due.filter(kind__in=OF_CATALOGUE).order_by("effective_at", "approval").first()
-    if change is not None and change.drift is None:
-        PriceChange.objects.filter(pk=change.pk, status=Status.SCHEDULED).update(
-            drift=drift(change)
-        )
 
 
 def _start_or_hold(change: PriceChange) -> None:
@@ -141,6 +131,7 @@ def start(change: PriceChange) -> None:
             "started_at",
             "status",
             "note",
+            "drift",
             "old_value",
             "new_value",
             "finished_at",

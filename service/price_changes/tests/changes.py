@@ -7,8 +7,8 @@ from django.db.models import F
 
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes, starting
+from price_changes.running.lifecycle import preview
 from services import repricing
 from services.models import CatalogueValue, Repricing, Subscription, WholeLedger
 

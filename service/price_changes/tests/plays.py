@@ -16,8 +16,8 @@ from django.db import DatabaseError, connection, transaction
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import allowing, lifecycle
+from price_changes.running.lifecycle import preview
 from price_changes.tests import histories
 from price_changes.tests.asking import SECOND, Asking, Book, Difference
 from price_changes.tests.histories import SETS, Event, History, instant

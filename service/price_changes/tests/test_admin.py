@@ -16,8 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from price_changes.models import PriceChange
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import clock, planned, scheduled
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks

@@ -27,7 +27,7 @@ from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.planning import counting
 from price_changes.planning import preview as previews
-from price_changes.running import listing
+from price_changes.running import lifecycle, listing
 from price_changes.tests.api import ALL, URL, a_program
 from price_changes.tests.changes import SECOND, approved, clock, drained, move_instant, planned
 from pricebook.kit.sql_log import log_statement
@@ -139,8 +139,9 @@ def known_seed(monkeypatch):
     """A mutant: each preview has the same seed, which is known."""
     monkeypatch.setattr(
         previews,
-        "DRAW_SEED",
-        f"UPDATE price_changes_pricechange SET preview_seed = {KNOWN} WHERE id = %s",
+        "BEGIN",
+        f"UPDATE price_changes_pricechange SET preview_seed = {KNOWN} WHERE id = %s"
+        " RETURNING preview_seed, pg_current_snapshot()::text, book_clock()",
     )
 
 
@@ -209,7 +210,7 @@ class TestTheSeed:
     def test_is_another_one_for_each_preview(self, change):
         seeds, fingerprints = set(), set()
         for _ in range(5):
-            again = previews.preview(change.pk)
+            again = lifecycle.preview(change.pk)
             seeds.add(PriceChange.objects.get(pk=change.pk).preview_seed)
             fingerprints.add(again.fingerprint)
         assert len(seeds) == len(fingerprints) == 5
@@ -219,7 +220,7 @@ class TestTheSeed:
         settings.LOG_SQL = "parameters"
         with caplog.at_level("DEBUG"), connection.execute_wrapper(log_statement):
             shown = [*self.api(change), *self.pages(change), *self.commands(change)]
-            again = previews.preview(change.pk)
+            again = lifecycle.preview(change.pk)
             approved(again, "frozen")
             shown += [*self.api(change), *self.pages(change), *self.commands(change)]
             drained()
@@ -289,7 +290,7 @@ class TestFromBeforeThereWereSeeds:
     def test_is_previewed_again_before_its_approval(self, change):
         change = self.previewed_then(change)
         assert refused(change, "hold") == "not_previewed"
-        again = previews.preview(change.pk)
+        again = lifecycle.preview(change.pk)
         assert approved(again, "hold").status == "scheduled"
 
     def test_is_so_where_it_is_held_too(self, change):

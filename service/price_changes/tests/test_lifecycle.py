@@ -9,8 +9,8 @@ from django.db.models import Count, Sum
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, outcomes
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import accounted, applied, approved, clock, paid, planned
 from services import repricing
 from services.models import Plan, Repricing, Service, Subscription, WholeLedger

@@ -35,8 +35,8 @@ from price_changes.kinds import OF_CATALOGUE, OF_ROWS
 from price_changes.kinds.adjustments import Move
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import allowing, lifecycle, moving, outcomes, starting
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check

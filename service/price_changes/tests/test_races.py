@@ -126,7 +126,7 @@ class TestAnApprovalBesideAPreview:
         change = raised()
         Subscription.objects.update(price=70, price_state="negotiated")
         pause = Pause(monkeypatch, previews, "count")
-        preview = in_background(previews.preview, change.pk)
+        preview = in_background(lifecycle.preview, change.pk)
         pause.until_reached()
         approval = in_background(lifecycle.approve, change.pk, change.fingerprint, "bob", "current")
         approval.until_it_waits_or_ends()

@@ -128,7 +128,7 @@ class TestAnotherOldValue:
         a_subscription(service=support)
         change = list_price(support, "6")
         edited(support, 2550)
-        again = previews.preview(change.pk)
+        again = lifecycle.preview(change.pk)
         assert (again.old_value, again.preview["total_before"]) == (2550, "2550.00")
 
     def test_of_a_service_that_was_deleted_is_for_the_start_to_tell(self):
@@ -340,7 +340,7 @@ class TestDrift:
             }
             change = PriceChange.objects.get(pk=change.pk)
             price_state.negotiate(book.first().pk, 100, "deal", "ann")
-            previews.preview(change.pk)
+            lifecycle.preview(change.pk)
             change.refresh_from_db()
             price_state.negotiate(book.first().pk, 101, "deal", "ann")
         assert approved(change, "current").status == "scheduled"

@@ -66,7 +66,7 @@ class TestAnEditBehindTheRecount:
         assert (kept.status, kept.old_value, kept.approval) == ("planned", 2550, None)
         assert kept.fingerprint != change.fingerprint
         drained()  # the edit's own rows, which are in the figures
-        assert approved(previews.preview(change.pk)).status == "scheduled"
+        assert approved(lifecycle.preview(change.pk)).status == "scheduled"
 
     def test_without_the_check_under_the_lock_is_approved_unseen(
         self, monkeypatch, service, subscription

@@ -9,8 +9,9 @@ from django.db import connection
 
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning.preview import listed, preview
+from price_changes.planning.preview import listed
 from price_changes.running import lifecycle, outcomes
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import (
     SECOND,
     accounted,

@@ -9,8 +9,9 @@ import pytest
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange, SetMember
 from price_changes.planning import recount
-from price_changes.planning.preview import listed, preview
+from price_changes.planning.preview import listed
 from price_changes.running import lifecycle
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import approved, drained, planned, started
 from services.models import Subscription
 from services.reading import pages

@@ -16,8 +16,8 @@ from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import clock, move_instant
 from pricebook.tests.servers import until
 from services.models import Repricing, Service, Subscription

@@ -16,8 +16,8 @@ from rest_framework_api_key.models import APIKey
 
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
+from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import approved, clock, drained, planned, started
 from pricebook.tests.pages import OpenedForm
 from services.models import Service, Subscription

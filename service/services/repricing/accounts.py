@@ -169,25 +169,31 @@ def wait_for_counts(step: RepricingStep) -> None:
 
 
 # Adds the rows that were moved for it, and deleted before a chunk of its own came to them. The
-# entries of the change are read once, by their index.
+# entries of the change are read once, by their index. An entry says more of a row than that its
+# followers were moved.
 CLOSE = """
+WITH own AS (
+    SELECT id, change_id, repriced, kind = 'keep' OR unkeeps_change_id IS NOT NULL AS keeps
+      FROM services_repricing WHERE id = %(repricing)s
+), entry AS MATERIALIZED (
+    SELECT DISTINCT ON (subscription_id) subscription_id, price_state
+      FROM services_ledgerentry WHERE change_id = (SELECT change_id FROM own)
+     ORDER BY subscription_id, id DESC
+), moved AS (
+    SELECT unnest(subscription_ids) AS subscription_id
+      FROM services_movedfollowers WHERE change_id = (SELECT change_id FROM own)
+)
 UPDATE services_repricing work
-   SET finished_at = book_clock(), repriced = repriced + missing, checked = checked + missing
+   SET finished_at = book_clock(), repriced = work.repriced + missing, checked = checked + missing
   FROM (SELECT CASE WHEN change_id IS NULL THEN 0 ELSE
-                    (SELECT count(*) FROM (
-                            SELECT DISTINCT ON (subscription_id) price_state
-                              FROM (SELECT subscription_id, id, price_state
-                                      FROM services_ledgerentry entry
-                                     WHERE entry.change_id = own.change_id
-                                     UNION ALL
-                                    SELECT unnest(subscription_ids), 0, 'follows'
-                                      FROM services_movedfollowers moved
-                                     WHERE moved.change_id = own.change_id) entry
-                             ORDER BY subscription_id, id DESC) entered
-                      WHERE price_state = 'follows' OR price_state = 'locked'
-                            AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL))
+                    (SELECT count(*) FROM entry
+                      WHERE price_state = 'follows' OR price_state = 'locked' AND keeps)
+                    + (SELECT count(DISTINCT subscription_id) FROM moved
+                        WHERE NOT EXISTS (
+                              SELECT FROM entry
+                               WHERE entry.subscription_id = moved.subscription_id))
                     - repriced END AS missing
-          FROM services_repricing own WHERE id = %(repricing)s) entered
+          FROM own) entered
  WHERE id = %(repricing)s AND finished_at IS NULL AND paused_at IS NULL
 """
 

@@ -108,6 +108,8 @@ def _fill_up(
     Adds to `done`. A step that can't be done at once is left: the next transaction takes it first.
     """
     [(first, chunk)] = done
+    if 2 * chunk.rows > CHUNK:
+        return  # there is no room for another one like it
     room = _room() - chunk.rows
     # No more steps than will be done if they are like the first: others may take the rest.
     few = min(STEPS - 1, room // max(1, chunk.rows))

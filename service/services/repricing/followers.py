@@ -13,11 +13,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q
+from django.db.models import F, Func
 
 from services.models import (
     BookNow,
-    Repricing,
     Subscription,
     SubscriptionQuerySet,
 )
@@ -76,20 +75,21 @@ def move(rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool 
 
 
 def moved_by(
-    rows: SubscriptionQuerySet, service_id: int, plan_id: int, alone: bool = True
+    rows: SubscriptionQuerySet,
+    service_id: int,
+    plan_id: int,
+    alone: bool = True,
+    number: int | None = None,
 ) -> tuple[int, int | None]:
     """Like `move`; also return the change, if each row has got the entry of that change alone.
 
     The ledger gets an entry for each change that fell due, though the row is written once. `alone`:
-    no step of the pair is done at the same time.
+    no step of the pair is done at the same time. `number` of the rows, if it is known.
     """
-    events = _events(service_id, plan_id)
     # The price is as of the last event, to which the last entry belongs: a value in force since
     # then whose copying has not begun brings its own work. Work of the same instant has to begin
     # first: otherwise nobody could tell which change the price comes from.
-    price, to_begin, keeps = _rule_at(
-        service_id, plan_id, events[-1].effective_at if events else None
-    )
+    events, price, to_begin, keeps = _due(service_id, plan_id)
     if price is None:
         return 0, None  # the service or the plan was deleted
     if to_begin and events:
@@ -115,6 +115,8 @@ def moved_by(
     [event] = events
     differing = followers.active().exclude(price=price)
     moved = _moved(differing, price, event.change_id, event.effective_at)
+    if moved == number:
+        return moved, event.change_id  # so none has ended
     # The writer of an end that has passed has already given the row the price of then, so the
     # ledger tells what it owes. A row whose end is still to come has been moved above.
     ended = followers.filter(ended_at__lte=BookNow())
@@ -142,10 +144,26 @@ def _unkept(followers: SubscriptionQuerySet) -> list[int]:
     return list(follow.values_list("pk", flat=True))
 
 
-RULE_AT = """
-SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
+# The changes of the catalogue for a pair, from the first one that is due, and what is asked as of
+# the last of them: a row for each, or one without a change if none is due. Not those for new
+# subscriptions only: their own steps write the entries of the subscriptions that they keep, and
+# later subscriptions begin with their price.
+DUE = """
+WITH work AS (
+    SELECT * FROM services_repricing
+     WHERE kind = 'catalogue' AND new_value IS NOT NULL
+       AND (service_id = %(service)s OR service_id IS NULL)
+       AND (plan_id = %(plan)s OR plan_id IS NULL)
+), event AS MATERIALIZED (
+    SELECT position, change_id, effective_at, finished_at IS NULL AS due,
+           service_id IS NOT NULL AS of_service, id
+      FROM work
+     WHERE effective_at >= (SELECT min(effective_at) FROM work
+                             WHERE finished_at IS NULL AND paused_at IS NULL)
+)
+SELECT price_rule_at(%(service)s, %(plan)s, coalesce(at, book_clock())),
        EXISTS (SELECT FROM services_cataloguevalue
-                WHERE NOT started AND effective_at = %(at)s
+                WHERE NOT started AND effective_at = at
                   AND (service_id = %(service)s OR plan_id = %(plan)s)),
        ARRAY(SELECT effective_at FROM services_repricing
               WHERE finished_at IS NULL AND kind = 'keep'
@@ -159,50 +177,33 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(%(at)s, book_clock())),
                   AND (service_id = %(service)s OR plan_id = %(plan)s)
                   AND (NOT started OR EXISTS (
                        SELECT FROM services_repricing
-                        WHERE finished_at IS NULL AND change_id = value.change_id)))
+                        WHERE finished_at IS NULL AND change_id = value.change_id))),
+       position, change_id, effective_at, due, of_service
+  FROM (SELECT max(effective_at) AS at FROM event) last
+  LEFT JOIN event ON true
+ ORDER BY effective_at, id
 """
 
 
-def _rule_at(
-    service_id: int, plan_id: int, at: datetime | None
-) -> tuple[Decimal | None, bool, Keeping]:
-    """The rule's price at an instant (now), and whether work of just that instant has yet to begin.
+class Due(NamedTuple):
+    """What is due for a pair: its changes, and as of the last of them (now) the rule's price.
 
-    Also what keeps followers and is still to be done or planned.
+    `to_begin`: whether work of just that instant has yet to begin.
     """
+
+    events: list[Event]
+    price: Decimal | None
+    to_begin: bool
+    keeps: Keeping
+
+
+def _due(service_id: int, plan_id: int) -> Due:
     with connection.cursor() as cursor:
-        cursor.execute(RULE_AT, {"service": service_id, "plan": plan_id, "at": at})
-        price, to_begin, *keeping = cursor.fetchone()
-    return price, to_begin, Keeping(*keeping)
-
-
-def _events(service_id: int, plan_id: int) -> list[Event]:
-    """Changes of the catalogue for this pair from the first one that is due on, in order."""
-    of_pair = Repricing.objects.concerning(service_id, plan_id).exclude(new_value=None)
-    # Not those for new subscriptions only: their own steps write the entries of the subscriptions
-    # that they keep, and later subscriptions begin with their price.
-    of_pair = of_pair.exclude(kind=Repricing.Kind.KEEP)
-    first = (
-        of_pair.due()
-        .filter(paused_at=None)
-        .order_by("effective_at", "pk")
-        .values_list("effective_at", flat=True)
-        .first()
-    )
-    if first is None:
-        return []
-    found = (
-        of_pair.filter(effective_at__gte=first)
-        .order_by("effective_at", "pk")
-        .values_list(
-            "position",
-            "change_id",
-            "effective_at",
-            ExpressionWrapper(Q(finished_at=None), output_field=BooleanField()),
-            ExpressionWrapper(Q(service__isnull=False), output_field=BooleanField()),
-        )
-    )
-    return [Event(*row) for row in found]
+        cursor.execute(DUE, {"service": service_id, "plan": plan_id})
+        rows = cursor.fetchall()
+    price, to_begin, instants, again, *_ = rows[0]
+    events = [Event(*row[4:]) for row in rows if row[4] is not None]
+    return Due(events, price, to_begin, Keeping(instants, again))
 
 
 # A subscription owes an entry for each due change that its newest entry does not know of, and

@@ -45,7 +45,7 @@ def move_pair(step: RepricingStep, size: int) -> Chunk:
     given_back = 0
     if step.repricing.unkeeps_change_id is not None:
         given_back = keeping.give_back(rows, step.repricing)
-    moved, by = followers.moved_by(rows, step.service_id, step.plan_id)
+    moved, by = followers.moved_by(rows, step.service_id, step.plan_id, number=count)
     if moved == count and by == step.repricing.change_id:
         return Chunk(count, last_id, moved, done)
     return _counted(step, last_id, done, count, given_back + moved)

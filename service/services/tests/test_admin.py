@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle
+from price_changes.running.lifecycle import preview
 from pricebook.tests.pages import OpenedForm, errors_of
 from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.repricing import reprice, stamp

@@ -70,7 +70,8 @@ def only_the_last_edit(patch):
     """A worker knows only the last of several due edits; rows that have its price already are not
     locked, as they would be to write an entry for each edit.
     """
-    patch.setattr(followers, "_events", lambda service_id, plan_id: [])
+    due = followers._due
+    patch.setattr(followers, "_due", lambda *pair: due(*pair)._replace(events=[]))
 
 
 class TestAChunkThatBeganBeforeASecondEdit:
@@ -529,7 +530,7 @@ class TestAPersonBesideAChunk:
     def test_a_chunk_that_does_not_judge_anew_needs_the_trigger(
         self, monkeypatch, moved_service, subscription, trigger
     ):
-        def move_followers(rows, service_id, plan_id):
+        def move_followers(rows, service_id, plan_id, number):
             chosen = list(rows.values_list("pk", flat=True))
             price = Subscription.objects.with_rule_price().get(pk=chosen[0]).rule_price
             return Subscription.objects.filter(pk__in=chosen).update(price=price), None

@@ -324,10 +324,12 @@ class TestSmallSteps:
         """It was counted when it was planned."""
         monkeypatch.setattr(chunks, "_room", lambda: 12)
         RepricingStep.objects.update(subscriptions=1)
-        monkeypatch.setattr(chunks, "CHUNK", 3)
+        first = RepricingStep.objects.earliest("pk")
+        two = Subscription.objects.of_pair(first.service_id, first.plan_id, 0, first.last_id)[:2]
+        RepricingStep.objects.filter(pk=first.pk).update(after_id=two[1].pk)  # three are left
         assert chunks.take_chunk("price", set()) == 12
-        assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 3, 4]
-        assert reprice() == 8
+        assert sorted(RepricingStep.objects.values_list("checked", flat=True)) == [0, 4]
+        assert reprice() == 6
 
     def test_a_large_one_is_left_to_a_transaction_of_its_own(self, book, monkeypatch):
         monkeypatch.setattr(chunks, "_room", lambda: 25)
@@ -574,23 +576,22 @@ class TestQueryBudget:
     def test_does_not_grow_with_the_rows(self, db, rows):
         a_book(subscriptions=rows, services=1, plans=1)
         Service.objects.update(full_price=777)
-        # 27 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
+        # 24 queries: * 2 rounds (a chunk, closing) of 5: locks that have ended, price changes whose
         #     instant has come, what to plan, lock_timeout, claim
         #   * 3 plan: lock_timeout, claim the repricing, insert its steps
-        #   * 12 the chunk: lock service and plan, rows ahead, what fell due first, what
-        #     came since, the price, say the entries' origin, the update, unsay it, who has ended
-        #     since, room for another step, delete the step, count on the repricing
+        #   * 9 the chunk: lock service and plan, rows ahead, what is due with its price, say the
+        #     entries' origin, the update, unsay it, room for another step, delete the step, count
+        #     on the repricing
         #   * 2 close the repricing: lock_timeout, the update
-        assert len(self.queries(reprice)) == 27
+        assert len(self.queries(reprice)) == 24
 
     def test_of_one_subscription(self, book, service):
         by_update(service, None)
         pk = book.filter(service=service).first().pk
-        # 11 queries: * lock_timeout * its pair * lock service and plan
-        #   * whether it waits for a paused change * what fell due first
-        #   * what came since * the price * say the entry's origin * the update * unsay it
-        #   * who has ended since
-        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 11
+        # 9 queries: * lock_timeout * its pair * lock service and plan
+        #   * whether it waits for a paused change * what is due with its price
+        #   * say the entry's origin * the update * unsay it * who has ended since
+        assert len(self.queries(lambda: repricing.reprice_one(pk))) == 9
 
 
 def updates_of_subscriptions(cursor):

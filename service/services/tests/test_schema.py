@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
+from price_changes.running.lifecycle import preview
 from pricebook.kit.tables import ApiKeyRights
 from pricebook.wsgi import application
 from services.reading.filters import FILTERS

@@ -18,8 +18,8 @@ from django.utils import timezone
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
-from price_changes.planning.preview import preview
 from price_changes.running import lifecycle, starting
+from price_changes.running.lifecycle import preview
 from price_changes.tests.kills import victims
 from services import price_state, repricing, tasks
 from services.models import Plan, Repricing, Service, Subscription
