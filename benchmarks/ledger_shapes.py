@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -322,7 +323,7 @@ def questions(rows: int, rounds: int) -> list[dict[str, Any]]:
             raise AssertionError(f"{what}: {answers[0][:3]} by entries, {answers[1][:3]} by facts")
         times = results.interleaved(
             {
-                sql: lambda sql=sql: milliseconds(lambda: fetch(sql, **values))
+                sql: partial(milliseconds, partial(fetch, sql, **values))
                 for sql in (of_entries, of_facts)
             },
             rounds,
@@ -367,7 +368,7 @@ def writes(rows: int, rounds: int) -> list[dict[str, Any]]:
         found[way].append(write(WRITES[way], values))
         return found[way][-1][0]
 
-    results.interleaved({way: lambda way=way: once(way) for way in WRITES}, rounds)
+    results.interleaved({way: partial(once, way) for way in WRITES}, rounds)
     return [
         {
             "rows": rows,

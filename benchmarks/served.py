@@ -7,6 +7,7 @@ over three years, and the price of every tenth subscription is negotiated.
 """
 
 import statistics
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -57,7 +58,7 @@ def spread() -> None:
 
 
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
-    figures = []
+    figures: list[dict[str, Any]] = []
     for asked in cases(rows):
         book_filter = BookFilter.of({name: asked[name] for name in asked if name != "ordering"})
         for descending in ("", "-"):
@@ -65,8 +66,8 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
             call = partial(page, book_filter, ordering)
             times = results.interleaved(
                 {
-                    "cold": lambda call=call: timed(call, cache.clear)[1],
-                    "warm": lambda call=call: timed(call)[1],
+                    "cold": partial(seconds, call, cache.clear),
+                    "warm": partial(seconds, call),
                 },
                 rounds,
             )
@@ -89,6 +90,10 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
                 )
             )
     return figures
+
+
+def seconds(call: Callable[[], object], before_each: Callable[[], object] | None = None) -> float:
+    return timed(call, before_each)[1]
 
 
 def page(book_filter: BookFilter, ordering: Any = BY_ID) -> bool:

@@ -21,6 +21,7 @@ from benchmarks import results
 from benchmarks.ledger import execute, milliseconds
 from benchmarks.scratch import say, scratch_book
 from services import catalogue_values, ledger, repricing
+from services.catalogue_subject import CatalogueSubject
 from services.models import CatalogueValue, Service, Subscription, book_clock
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
@@ -115,7 +116,8 @@ def decide() -> None:
     """Write list prices that come into force now, as approvals write them, with no worker."""
     at = book_clock()
     for service in Service.objects.order_by("pk")[:DUE]:
-        catalogue_values.decide("service", service.pk, service.full_price + 1, at, 0, "bench")
+        price = service.full_price + 1
+        catalogue_values.decide(CatalogueSubject("service", service.pk), price, at, 0, "bench")
     execute("ANALYZE services_cataloguevalue")
 
 
