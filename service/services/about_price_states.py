@@ -17,18 +17,24 @@ class About:
     - `adjective`: before "subscriptions"
     - `colour`: of its label, a type of Unfold's
     - `reason`: for which a change of the catalogue skips a row in it; None if it moves the row
+    - `explained`: why a row in it has its price, with `{end}` of its lock; empty for the rule's
     """
 
     words: str
     adjective: str
     colour: str
     reason: Skip.Reason | None
+    explained: str
 
 
 ABOUT = {
-    PriceState.FOLLOWS: About("follows the catalogue", "following", "default", None),
-    PriceState.LOCKED: About("locked", "locked", "warning", Skip.Reason.LOCKED),
-    PriceState.NEGOTIATED: About("negotiated", "negotiated", "info", Skip.Reason.NEGOTIATED),
+    PriceState.FOLLOWS: About("follows the catalogue", "following", "default", None, ""),
+    PriceState.LOCKED: About(
+        "locked", "locked", "warning", Skip.Reason.LOCKED, "is locked until {end}"
+    ),
+    PriceState.NEGOTIATED: About(
+        "negotiated", "negotiated", "info", Skip.Reason.NEGOTIATED, "was negotiated"
+    ),
 }
 
 

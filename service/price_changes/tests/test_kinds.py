@@ -126,6 +126,7 @@ def test_an_adjustment_is_planned_and_has_its_words(word):
 def test_of_every_price_state_something_is_said_and_only_one_is_moved_by_the_catalogue():
     assert [*ABOUT] == [*Subscription.PriceState]
     assert [state for state, about in ABOUT.items() if about.reason is None] == ["follows"]
+    assert [state for state, about in ABOUT.items() if not about.explained] == ["follows"]
 
 
 def test_the_fingerprint_stands_for_every_field_that_decides_the_rows():

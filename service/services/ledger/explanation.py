@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from django.db import connection
 
+from services.about_price_states import about
 from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
@@ -272,12 +273,10 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     reason = f" ({found['price_reason']})" if found["price_reason"] else ""
     if price is None:
         return "It was deleted and pays nothing."
-    if state == "locked":
+    if explained := about(state).explained:
         until = found["locked_until"]
-        end = f"until {_said(until)}" if until else "until it is released"
-        return f"Its price of {price} is locked {end}{reason}."
-    if state == "negotiated":
-        return f"Its price of {price} was negotiated{reason}."
+        end = _said(until) if until else "it is released"
+        return f"Its price of {price} {explained.format(end=end)}{reason}."
     if rule is None:
         return f"It followed the catalogue, at {price}; its service or plan was deleted since."
     if found["end_passed"] is not None:
