@@ -16,7 +16,7 @@ class Answers:
     """The methods of `services.hooks.PriceChanges`, each by the module that has the answer."""
 
     def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
-        return pending.moved_by(change_id)
+        return pending.moves_of_scheduled(change_id)
 
     def describe(self, change_id: int) -> Change | None:
         return explaining.describe(change_id)

@@ -10,13 +10,13 @@ class NoSuchInstant(ValueError):
     """Clocks never show a local time, or show it twice; the text says which, after its name."""
 
 
-def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
+def to_instant(local: datetime, zone: ZoneInfo) -> datetime:
     """The one instant at which clocks of `zone` show `local`, in UTC.
 
     NoSuchInstant if there is none, because clocks were put forward over it, or two, because they
     were put back: money depends on it, and nobody can know which one was meant.
     """
-    found = instants_of(local, zone)
+    found = possible_instants(local, zone)
     if not found:
         raise NoSuchInstant(
             f"is a time that clocks in {zone} skipped, as they were put forward: give another one,"
@@ -28,7 +28,7 @@ def instant_of(local: datetime, zone: ZoneInfo) -> datetime:
     return found[0]
 
 
-def instants_of(local: datetime, zone: ZoneInfo) -> list[datetime]:
+def possible_instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
     """The instants at which clocks of `zone` show `local`, in UTC: one; or none, or two."""
     either = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     return sorted({at for at in either if at.astimezone(zone).replace(tzinfo=None) == local})

@@ -12,7 +12,7 @@ from price_changes.models import PriceChange
 from services.models import Clock
 
 
-def instant_of(change: PriceChange) -> datetime | None:
+def counted_at(change: PriceChange) -> datetime | None:
     """The instant as of which a change is counted; None for now, as for a held one, whose instant
     has passed.
     """

@@ -18,7 +18,7 @@ from price_changes.kinds import OF_ROWS, kind_of
 from price_changes.kinds.relations import SQL, STANDING, late_at, literal, standing_at
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
-from price_changes.planning.around import instant_of
+from price_changes.planning.around import counted_at
 from services.models import book_clock
 
 Status = PriceChange.Status
@@ -78,7 +78,7 @@ def few_rows_behind(
     """
     sets = scheduled_sets() if sets is None else sets
     at = {
-        change.pk: (instant_of(change) or book_clock()) if kind_of(change).is_judged_ahead else None
+        change.pk: (counted_at(change) or book_clock()) if kind_of(change).is_judged_ahead else None
         for change in changes
     }
     late = late_at([*at.values(), *(each.effective_at for each in sets)])
@@ -135,7 +135,7 @@ def rows_behind_sets(
     tables, params = [], []
     once = whole or len(before) > INLINE
     for each, instant in before:
-        rows, given = _moved_by(each, instant, _stands(names, instant, whole, late))
+        rows, given = _moves(each, instant, _stands(names, instant, whole, late))
         name = f"moved_by_{each.pk}"
         way = "MATERIALIZED" if once else "NOT MATERIALIZED"
         tables.append(MOVED.format(name=name, way=way, rows=rows))
@@ -158,7 +158,7 @@ def _stands(
     return stands
 
 
-def _moved_by(change: PriceChange, at: datetime, stands: Mapping[str, str]) -> SQL:
+def _moves(change: PriceChange, at: datetime, stands: Mapping[str, str]) -> SQL:
     """The statement of the rows that a scheduled set moves; those of a frozen one are listed."""
     if change.when_moved != PriceChange.WhenMoved.FROZEN:
         return rows_sql(change, at, stands)

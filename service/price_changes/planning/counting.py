@@ -12,7 +12,7 @@ from clients.models import Client
 from price_changes.errors import ChangeError
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
-from price_changes.planning.around import instant_of, scheduled_after, scheduled_before
+from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
 from price_changes.planning.behind import rows_behind
 from price_changes.planning.fingerprint import HASH, fingerprint
 from services.bounds import HIGHEST_PRICE
@@ -156,7 +156,7 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
     moves most, by a second grouping of the same rows. ChangeError if it would make a price negative
     or too high.
     """
-    at = at or instant_of(change) or book_clock()
+    at = at or counted_at(change) or book_clock()
     sql, params = rows_behind(change, at)
     counted, digest = Counted(at), 0
     statement, params = (PREVIEW, params * 2) if movers else (COUNT, params)
@@ -203,8 +203,8 @@ def preview_of(change: PriceChange, counted: Counted) -> Preview:
             }
             for bucket, rows in sorted(counted.buckets.items())
         ],
-        scheduled_before=scheduled_before(change, instant_of(change)),
-        scheduled_after=scheduled_after(change, instant_of(change)),
+        scheduled_before=scheduled_before(change, counted_at(change)),
+        scheduled_after=scheduled_after(change, counted_at(change)),
     )
 
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from price_changes.errors import ChangeError
 from price_changes.kinds.values import in_future
 from price_changes.models import PriceChange
-from services.local_time import NoSuchInstant, instant_of, instants_of
+from services.local_time import NoSuchInstant, possible_instants, to_instant
 from services.models import book_clock
 
 Status = PriceChange.Status
@@ -77,7 +77,7 @@ def _names() -> set[str]:
 
 def _instant(name: str, value: str, zone: ZoneInfo) -> datetime:
     try:
-        return instant_of(datetime.fromisoformat(value.upper()), zone)
+        return to_instant(datetime.fromisoformat(value.upper()), zone)
     except NoSuchInstant as error:
         why = str(error)
     except (ValueError, OverflowError):
@@ -104,7 +104,7 @@ def other_instant(change: PriceChange) -> OtherInstant | None:
         return None
     local = datetime.fromisoformat(change.effective_local)
     try:
-        now = instants_of(local, ZoneInfo(change.effective_zone))
+        now = possible_instants(local, ZoneInfo(change.effective_zone))
     except (ValueError, OSError, KeyError):  # a zone that today's rules don't have
         now = []
     if change.effective_at in now or change.effective_at <= book_clock():

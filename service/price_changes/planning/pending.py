@@ -83,7 +83,7 @@ def scheduled() -> QuerySet[PriceChange]:
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 
-def moved_by(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]]]:
+def moves_of_scheduled(change_id: int | None = None) -> list[tuple[str, tuple[object, ...]]]:
     """Statements of the ids that scheduled changes would move, one for each change; or of one
     change.
 

@@ -7,7 +7,7 @@ from price_changes.kinds import kind_of
 from price_changes.kinds.relations import fetch
 from price_changes.kinds.rows import COLUMNS, ChangeRow
 from price_changes.models import PriceChange
-from price_changes.planning.around import instant_of
+from price_changes.planning.around import counted_at
 from price_changes.planning.behind import few_rows_behind
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.counting import count, preview_of
@@ -32,7 +32,7 @@ def preview(change: PriceChange) -> PriceChange:
     [(seed, snapshot, now)] = fetch(BEGIN, [change.pk])
     change.preview_seed, change.preview_snapshot, change.previewed_at = seed, snapshot, now
     change.old_value, change.new_value = values_now(change)
-    counted = count(change, instant_of(change) or now, movers=True)
+    counted = count(change, counted_at(change) or now, movers=True)
     if not counted.rows and not kind_of(change).may_be_empty:
         raise ChangeError(
             "empty_set",

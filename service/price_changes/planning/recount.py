@@ -21,7 +21,7 @@ from django.conf import settings
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning.around import instant_of, scheduled_before
+from price_changes.planning.around import counted_at, scheduled_before
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.counting import Counted, count
 
@@ -106,7 +106,7 @@ class Figures:
             total_before=counted.before,
             total_after=counted.after,
             movement=counted.movement,
-            scheduled_before=frozenset(scheduled_before(change, instant_of(change))),
+            scheduled_before=frozenset(scheduled_before(change, counted_at(change))),
         )
 
     @property

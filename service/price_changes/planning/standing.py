@@ -13,7 +13,7 @@ from django.db.models import Exists
 
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning.around import instant_of, scheduled_after, scheduled_before
+from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
 from services import held_values
 from services.held_values import Finds
 from services.models import Clock
@@ -112,7 +112,7 @@ def around(change: PriceChange) -> dict[str, list[int]]:
     stored = change.preview or {}
     if change.started_at is not None or change.status == Status.CANCELLED:
         return {name: stored.get(name, []) for name in ("scheduled_before", "scheduled_after")}
-    at = instant_of(change)
+    at = counted_at(change)
     return {
         "scheduled_before": scheduled_before(change, at),
         "scheduled_after": scheduled_after(change, at),

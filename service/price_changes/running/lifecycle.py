@@ -19,7 +19,7 @@ from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.planning.around import instant_of
+from price_changes.planning.around import counted_at
 from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
 from price_changes.planning.counting import count
@@ -81,7 +81,7 @@ def approve(
 def _schedule(
     change: PriceChange, author: str, effective_at: Any = None, time_zone: Any = None
 ) -> None:
-    previewed_for = instant_of(change)
+    previewed_for = counted_at(change)
     if effective_at is not None:
         for name, value in approval.instant_given(change, effective_at, time_zone).items():
             setattr(change, name, value)

@@ -67,20 +67,20 @@ def page_size(query: QueryDict, name: str = "page_size") -> int:
     return size
 
 
-def instant_of(query: QueryDict, name: str) -> datetime | None:
+def instant(query: QueryDict, name: str) -> datetime | None:
     """An instant of the years 1900 to 9999, as ISO 8601 with a time zone; raises BadParameter."""
     value = value_of(query, name)
     if value is None:
         return None
     try:
-        instant = parsing.unbounded_instant(name, value)
+        found = parsing.unbounded_instant(name, value)
     except BadValue as error:
         raise bad_parameter(error) from None
-    if instant < FIRST_DAY:
+    if found < FIRST_DAY:
         raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
-    if instant > LAST_DAY:
+    if found > LAST_DAY:
         raise BadParameter(name, value, f"{name} lies after the year 9999.", "instant_too_late")
-    return instant
+    return found
 
 
 def refuse_unknown(query: QueryDict, known: list[str]) -> None:

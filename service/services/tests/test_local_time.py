@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.local_time import instant_of
+from services.local_time import to_instant
 from services.models import Subscription
 from services.transfer.csv_file import moment
 
@@ -22,11 +22,11 @@ class TestInstantOf:
     @pytest.mark.parametrize("day", [datetime(2026, 3, 29, 2, 30), datetime(2027, 3, 28, 2, 0)])
     def test_is_none_where_clocks_skipped_it(self, day):
         with pytest.raises(ValueError, match="clocks in Europe/Berlin skipped"):
-            instant_of(day, BERLIN)
+            to_instant(day, BERLIN)
 
     def test_is_asked_for_where_there_are_two(self):
         with pytest.raises(ValueError, match=r"2026-10-25T02:30\+02:00 or 2026-10-25T02:30\+01:00"):
-            instant_of(datetime(2026, 10, 25, 2, 30), BERLIN)
+            to_instant(datetime(2026, 10, 25, 2, 30), BERLIN)
 
     @pytest.mark.parametrize(
         ("local", "hour"),
@@ -38,7 +38,7 @@ class TestInstantOf:
         ],
     )
     def test_is_clear_beside_them(self, local, hour):
-        assert instant_of(local, BERLIN).hour == hour
+        assert to_instant(local, BERLIN).hour == hour
 
     @given(
         st.datetimes(datetime(1950, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC)),
@@ -49,10 +49,10 @@ class TestInstantOf:
         local = at.astimezone(zone).replace(tzinfo=None)
         either = {local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
         if len(either) == 1:
-            assert instant_of(local, zone) == at
+            assert to_instant(local, zone) == at
         else:
             with pytest.raises(ValueError, match="twice"):
-                instant_of(local, zone)
+                to_instant(local, zone)
 
 
 class TestAFile:

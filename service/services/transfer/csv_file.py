@@ -20,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from services.bounds import FIRST_DAY, LAST_DAY
-from services.local_time import instant_of
+from services.local_time import to_instant
 from services.models import Plan
 from services.reading.total import Total
 
@@ -137,7 +137,7 @@ def moment(value: str) -> str:
         ) from None
     try:
         if when.tzinfo is None:
-            when = instant_of(when, ZoneInfo(settings.TIME_ZONE))
+            when = to_instant(when, ZoneInfo(settings.TIME_ZONE))
         when = when.astimezone(UTC)
     except OverflowError:
         when = FIRST_DAY - timedelta(days=1)

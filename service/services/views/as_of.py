@@ -39,14 +39,16 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     return [asdict(change) for change in price_changes().waiting_for(instant, known_at)]
 
 
-def instants_of(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, datetime | None]:
+def asked_instants(
+    query: QueryDict, name: str = "as_of"
+) -> tuple[datetime | None, datetime | None]:
     """The instant asked for, and the one by whose known facts to answer (None: by all facts).
 
     `known_at` alone asks for that instant. BadParameter for a bad value, and if more may yet be
     recorded as of `known_at`. One query with `known_at`, otherwise none.
     """
-    instant = parameters.instant_of(query, name)
-    known_at = parameters.instant_of(query, "known_at")
+    instant = parameters.instant(query, name)
+    known_at = parameters.instant(query, "known_at")
     if known_at is None:
         return instant, None
     try:
