@@ -39,9 +39,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     return [asdict(change) for change in price_changes().waiting_for(instant, known_at)]
 
 
-def asked_instants(
-    query: QueryDict, name: str = "as_of"
-) -> tuple[datetime | None, datetime | None]:
+def instants(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, datetime | None]:
     """The instant asked for, and the one by whose known facts to answer (None: by all facts).
 
     `known_at` alone asks for that instant. BadParameter for a bad value, and if more may yet be

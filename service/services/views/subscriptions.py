@@ -36,7 +36,7 @@ from services.serializers import (
 )
 from services.transfer import streaming
 from services.views.as_of import (
-    asked_instants,
+    instants,
     nothing_then,
     refuse_with_as_of,
     waiting_for,
@@ -112,7 +112,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             query, [*filters.FILTERS, "as_of", "known_at", "ordering", *parameters.PAGING]
         )
         wanted, ordering = parameters.book_filter(query), ordering_of(query)
-        instant, known_at = asked_instants(query)
+        instant, known_at = instants(query)
         cursor = cursor_of(query, marked(wanted, ordering, instant, known_at), ordering)
         size = parameters.page_size(query)
         if instant is None:
@@ -171,7 +171,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """A single subscription."""
         parameters.refuse_unknown(request.query_params, ["as_of", "known_at"])
-        instant, known_at = asked_instants(request.query_params)
+        instant, known_at = instants(request.query_params)
         if instant is None:
             return super().retrieve(request, pk=pk)
         waiting = waiting_for(instant, known_at)
@@ -219,7 +219,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def explain(self, request: Request, pk: str) -> Response:
         """Why a subscription pays what it pays, or paid what it paid."""
         parameters.refuse_unknown(request.query_params, ["at", "known_at"])
-        instant, known_at = asked_instants(request.query_params, "at")
+        instant, known_at = instants(request.query_params, "at")
         explanation = ledger.explain(known_id(pk), instant, known_at)
         if explanation is None:
             raise nothing_then(pk, instant, known_at)
