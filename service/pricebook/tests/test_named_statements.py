@@ -27,7 +27,6 @@ NOT_NAMED = {
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
-    "services.repricing.followers.RULE_AT": "looks up a price by its index",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",
     "services.held_values": "the same, of the values of one change",

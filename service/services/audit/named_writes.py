@@ -41,6 +41,13 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
+            "what is due for a pair",
+            "the changes whose entries its followers are owed, and the price of the last of them",
+            REPRICE,
+            followers.DUE,
+            {"service": service_id, "plan": plan_id},
+        ),
+        NamedStatement(
             "move prices",
             "followers of a chunk to the rule's price, with their entries in the ledger",
             REPRICE,

@@ -149,7 +149,7 @@ def _unkept(followers: SubscriptionQuerySet) -> list[int]:
 # subscriptions only: their own steps write the entries of the subscriptions that they keep, and
 # later subscriptions begin with their price.
 DUE = """
-WITH work AS (
+WITH work AS NOT MATERIALIZED (
     SELECT * FROM services_repricing
      WHERE kind = 'catalogue' AND new_value IS NOT NULL
        AND (service_id = %(service)s OR service_id IS NULL)
