@@ -3,7 +3,8 @@
 Every list price moves three times, so each subscription has four entries. Then, each way in turn:
 the total of the whole book at an instant (before the first move, and now), by the ledger and by the
 catalogue's history, which knows only subscriptions that follow and have never moved; the page of
-one client; the feed; and the explanation of a price. All ways to a total must find the same one: by
+one client; the feed; and the explanation of a price; at last the total in a year, with 1,000 list
+prices and ends that are to come by then. All ways to a total must find the same one: by
 the catalogue, by reading the whole ledger, and from points, which are made before. The write is one
 UPDATE of all prices, with its entries, and (the control) with the trigger told to write none.
 """
@@ -19,13 +20,15 @@ from django.db.models import Sum
 
 from benchmarks import results
 from benchmarks.scratch import say, scratch_book
-from services import ledger, repricing
+from services import catalogue_values, ledger, repricing
+from services.catalogue_subject import CatalogueSubject
 from services.ledger import points
 from services.ledger.page import one_as_of, page_as_of
-from services.models import LedgerEntry, MovedFollowers, Subscription
+from services.models import LedgerEntry, MovedFollowers, Service, Subscription
 from services.reading.filters import BookFilter
 
 MOVES = 3
+TO_COME = 1_000
 
 # The other design: no entries for followers, whose price at an instant is the rule's at it.
 BY_HISTORY = """
@@ -111,6 +114,18 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         },
         rounds,
     )
+    to_come(ahead)
+    read |= results.interleaved(
+        {
+            "total in a year, 1,000 facts to come": lambda: milliseconds(
+                lambda: ledger.total_as_of(ahead)
+            ),
+            "total of a service in a year": lambda: milliseconds(
+                lambda: ledger.total_as_of(ahead, of_service)
+            ),
+        },
+        rounds,
+    )
     (sizes,) = execute(
         "SELECT sum(pg_table_size(name)), sum(pg_indexes_size(name))"
         "  FROM unnest('{services_ledgerentry, services_movedfollowers}'::regclass[]) name"
@@ -120,6 +135,20 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         {"entries": entries, "what": name, "ms": statistics.median(times)}
         for name, times in {**write, **whole, **read}.items()
     ]
+
+
+def to_come(ahead: datetime) -> None:
+    """Decide `TO_COME` facts that come into force before an instant: list prices and ends."""
+    services = list(Service.objects.all())
+    for number in range(TO_COME // 2):
+        service = services[number % len(services)]
+        price = service.full_price + 1 + number // len(services)
+        at = ahead - timedelta(days=300) + timedelta(hours=number)
+        catalogue_values.decide(CatalogueSubject("service", service.pk), price, at, 0, "bench")
+    ends = Subscription.objects.order_by("client_id", "id").values_list("pk", flat=True)
+    chosen = list(ends[: TO_COME // 2])
+    Subscription.objects.filter(pk__in=chosen).update(ended_at=ahead - timedelta(days=7))
+    execute("ANALYZE services_cataloguevalue")
 
 
 def number_of_entries() -> int:
