@@ -296,3 +296,19 @@ VERBS = ("locked", "released", "negotiated", "follows")
 
 class NotThere(Exception):
     """The product has not written what a verb is about."""
+
+
+def shortest(book: Book, timeline: Timeline, history: History, schedule: str) -> str:
+    """The history without events that do not matter, and how its first reader differs."""
+
+    def differences(shorter: History) -> list[Difference]:
+        return Play(book, timeline, shorter, schedule, every=True).differences()
+
+    first = differences(history)[0].reader
+
+    def fails(shorter: History) -> bool:
+        return any(found.reader == first for found in differences(shorter))
+
+    history = histories.shortened(history, fails)
+    found = [str(each) for each in differences(history) if each.reader == first]
+    return "\n".join([f"workers come {schedule}", str(history), *found[:10]])

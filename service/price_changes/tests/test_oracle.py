@@ -21,7 +21,7 @@ from price_changes.tests.asking import Book
 from price_changes.tests.drawing import a_history, histories_in_which_two_meet, told
 from price_changes.tests.histories import KINDS, START, shortened
 from price_changes.tests.oracle import Oracle
-from price_changes.tests.plays import Play
+from price_changes.tests.plays import Play, shortest
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.standing import rule
 from price_changes.tests.timeline import Timeline
@@ -251,23 +251,7 @@ def test_whoever_comes_when_the_answers_are_those_of_the_facts(timeline):
     book = Book()
     for history, schedule in the_plays():
         if Play(book, timeline, history, schedule).differences():
-            pytest.fail(the_shortest(book, timeline, history, schedule))
-
-
-def the_shortest(book, timeline, history, schedule):
-    """The history without events that do not matter, and how the answers differ."""
-
-    def differences(shorter):
-        return Play(book, timeline, shorter, schedule, every=True).differences()
-
-    first = differences(history)[0].reader
-
-    def fails(shorter):
-        return any(found.reader == first for found in differences(shorter))
-
-    history = shortened(history, fails)
-    found = [str(each) for each in differences(history) if each.reader == first]
-    return "\n".join([f"workers come {schedule}", str(history), *found[:10]])
+            pytest.fail(shortest(book, timeline, history, schedule))
 
 
 def copies_are_handed_on(_):
