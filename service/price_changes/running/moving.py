@@ -59,8 +59,6 @@ LATE = f"SELECT max(effective_at) FROM ({MOVED_SINCE}) moved"  # noqa: S608 - a 
 # If somebody has written a row since, the update finds another version of it under its lock: the
 # row stays, and is returned in the third column, to be locked and judged anew. So is a row whose
 # lock has ended.
-# RETURNING has all of `judged`, so that nothing is joined to `judged` again: the planner takes both
-# for one row and would compare each with each.
 # The ctid is not compared by "=": that may become a TID scan, and older minor versions of
 # PostgreSQL do not compare its ctid again when the lock is there.
 MOVE = """
@@ -94,15 +92,15 @@ WITH item AS MATERIALIZED (
       LEFT JOIN services_stampedcomment written_over
         ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
 ), judged AS MATERIALIZED (
-    SELECT *, {comment} AS new_comment, {stamp} AS new_stamp,
-              CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
-              CASE WHEN (newest_at > %(effective)s OR is_copied) AND {is_late} THEN 'late'
-                   WHEN id IS NULL THEN 'deleted'
-                   WHEN ended_at <= %(effective)s THEN {ended}
-                   WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s
-                   THEN 'again'
-                   {reasons}
-              END AS reason
+    SELECT item_id, version, target, new_state, new_until, newest_change {new_comment},
+           CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
+           CASE WHEN (newest_at > %(effective)s OR is_copied) AND {is_late} THEN 'late'
+                WHEN id IS NULL THEN 'deleted'
+                WHEN ended_at <= %(effective)s THEN {ended}
+                WHEN %(only)s::bigint[] IS NULL AND locked_until <= %(effective)s
+                THEN 'again'
+                {reasons}
+           END AS reason
       FROM (SELECT *, CASE WHEN new_state = 'follows'
                            THEN price_rule_at(service_id, plan_id, %(ruled_at)s)
                            ELSE new_price END AS target FROM known) targeted
@@ -111,21 +109,26 @@ WITH item AS MATERIALIZED (
        SET price = target, price_state = new_state, locked_until = new_until,
            price_reason = new_reason {set_comment}
       FROM judged
-     WHERE subscription.id = judged.id AND reason IS NULL
+     WHERE subscription.id = item_id AND reason IS NULL
        AND subscription.ctid IS NOT DISTINCT FROM version
-    RETURNING client_id, started_at, judged.*
+    RETURNING new.id, new.client_id, new.service_id, new.plan_id, new.price, new.price_state,
+              new.locked_until, new.started_at, new.ended_at,
+              (new.price, new.price_state, new.locked_until) IS DISTINCT FROM
+              (old.price, old.price_state, old.locked_until) AS has_moved,
+              new.comment <> old.comment AS is_stamped,
+              old.comment AS old_comment, old.stamp AS old_stamp, old.price_reason AS old_reason
 ), entered AS (
     INSERT INTO services_ledgerentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-            started_at, ended_at, effective_at, change_id)
+            started_at, ended_at, effective_at, recorded_at, change_id)
     {entries}
 ), ending AS (
     INSERT INTO services_lockend (subscription_id, until)
-    SELECT id, new_until FROM moved WHERE new_until IS NOT NULL
+    SELECT id, locked_until FROM moved WHERE locked_until IS NOT NULL
 ), written_over AS (
     INSERT INTO services_stampedcomment (change_id, subscription_id, comment, stamp, price_reason)
-    SELECT %(change)s, id, comment, stamp, price_reason FROM moved
-     WHERE new_comment <> comment OR price_reason <> ''
+    SELECT %(change)s, id, old_comment, old_stamp, old_reason FROM moved
+     WHERE is_stamped OR old_reason <> ''
     ON CONFLICT DO NOTHING
 ), skipped AS (
     INSERT INTO services_skip (repricing_id, reason, subscription_id, by_change_id)
@@ -134,8 +137,8 @@ WITH item AS MATERIALIZED (
       FROM judged WHERE reason NOT IN ('again', 'late')
 )
 SELECT (SELECT count(*) FROM moved),
-       (SELECT count(*) FROM moved WHERE new_comment <> comment),
-       ARRAY(SELECT id FROM judged WHERE coalesce(reason, 'again') = 'again'
+       (SELECT count(*) FROM moved WHERE is_stamped),
+       ARRAY(SELECT item_id FROM judged WHERE coalesce(reason, 'again') = 'again'
              EXCEPT SELECT id FROM moved),
        ARRAY(SELECT item_id FROM judged WHERE reason = 'late')
 """
@@ -146,11 +149,9 @@ ENDED = """
                                  <= %(effective)s THEN 'ended' ELSE 'late' END"""
 
 ENTRY = """
-    SELECT id, client_id, service_id, plan_id, target, new_state, new_until,
-           started_at, ended_at, %(effective)s, %(change)s
-      FROM moved
-     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
-     ORDER BY id
+    SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+           started_at, ended_at, %(effective)s, (SELECT book_clock()), %(change)s
+      FROM moved WHERE has_moved ORDER BY id
 """
 
 # For a late worker, if the catalogue has moved since the instant: a row that follows again has had
@@ -158,15 +159,16 @@ ENTRY = """
 ENTRIES = f"""
     SELECT id, {CLIENT_THEN.format(subscription="moved", at="event.effective_at")},
            service_id, plan_id,
-           CASE WHEN new_state = 'follows'
-                THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE target END,
-           new_state, new_until, started_at, ended_at, event.effective_at, event.change_id
+           CASE WHEN price_state = 'follows'
+                THEN price_rule_at(service_id, plan_id, event.effective_at) ELSE price END,
+           price_state, locked_until, started_at, ended_at, event.effective_at,
+           (SELECT book_clock()), event.change_id
       FROM moved
       JOIN (SELECT %(effective)s::timestamptz AS effective_at, %(change)s::bigint AS change_id,
                    0 AS position
              UNION ALL
-            {MOVED_SINCE}) event ON new_state = 'follows' OR position = 0
-     WHERE (target, new_state, new_until) IS DISTINCT FROM (price, state, locked_until)
+            {MOVED_SINCE}) event ON price_state = 'follows' OR position = 0
+     WHERE has_moved
      ORDER BY id, event.effective_at, position
 """  # noqa: S608 - constants
 
@@ -325,11 +327,11 @@ def _stamp(change: PriceChange) -> tuple[str, dict[str, str]]:
     elif change.reverts is not None and change.reverts.comment:
         stamp, new = change.reverts.comment, UNSTAMPS
     else:
-        return "", {"why": why, "comment": "comment", "stamp": "stamp", "set_comment": ""}
+        return "", {"why": why, "new_comment": "", "set_comment": ""}
+    comment, stamp_now = new.format("comment"), new.format("stamp")
     return stamp, {
         "why": why,
-        "comment": new.format("comment"),
-        "stamp": new.format("stamp"),
+        "new_comment": f", {comment} AS new_comment, {stamp_now} AS new_stamp",
         "set_comment": ", comment = new_comment, stamp = new_stamp",
     }
 

@@ -145,18 +145,18 @@ class TestTheStatementOfAChunk:
         assert self.most_compared(plan) <= self.ROWS
 
     def test_would_if_what_was_moved_were_joined_to_what_was_judged(self, monkeypatch):
-        joined = "SELECT %(change)s, id, comment, stamp, price_reason FROM moved"
+        joined = "SELECT %(change)s, id, old_comment, old_stamp, old_reason FROM moved"
         assert joined in moving.MOVE
         monkeypatch.setattr(
             moving,
             "MOVE",
             moving.MOVE.replace(
                 joined,
-                "SELECT %(change)s, judged.id, judged.comment, judged.stamp, judged.price_reason"
-                " FROM moved JOIN judged USING (id)",
+                "SELECT %(change)s, item_id, old_comment, old_stamp, old_reason"
+                " FROM moved JOIN judged ON item_id = moved.id",
             ).replace(
-                "WHERE new_comment <> comment OR price_reason <> ''",
-                "WHERE judged.new_comment <> judged.comment OR judged.price_reason <> '-'",
+                "WHERE is_stamped OR old_reason <> ''",
+                "WHERE is_stamped OR new_reason <> '-'",
             ),
         )
         assert self.most_compared(self.plan()) > self.ROWS
