@@ -118,7 +118,7 @@ CREATE TRIGGER ledger_append_only BEFORE DELETE OR UPDATE ON services_ledgerentr
     EXECUTE FUNCTION ledger_is_append_only();
 
 CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
-    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL))
+    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND (new.price_state::text <> 'follows'::text OR new.change_id IS NULL) AND (NULLIF(current_setting('pricebook.backdated'::text, true), ''::text)::timestamp with time zone <= new.effective_at) IS NOT TRUE)
     EXECUTE FUNCTION ledger_backdated();
 
 CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry

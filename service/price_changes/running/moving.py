@@ -211,6 +211,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     move = move_sql(change, late=late)
     if late:
         accounts.wait_for_counts(step)
+    backdate(step.repricing.effective_at)  # first: then no entry has to note it
     moved, stamped, left, written = _move(move, values, late)
     if left:
         # In the order of ids, and before they are judged: then they stay as they are read next.
@@ -225,8 +226,6 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
         written += written_now
     if written:
         moved += _move_late(change, values, written)
-    if moved:
-        backdate(step.repricing.effective_at)
     _forget(step, last)
     return Chunk(rows, last, moved, last == step.last_id, stamped)
 
