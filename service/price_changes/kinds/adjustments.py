@@ -181,7 +181,7 @@ class Percent(Move):
     def adjusted(self, operand: str) -> str:
         # Multiplied and not divided: the quotient of a high price would have six digits, and would
         # be rounded twice.
-        return f"price * (100 + {operand}) * 0.01"
+        return f"price * ((100 + {operand}) * 0.01)"
 
     def moves(self, operand: Decimal) -> str:
         return f"{_sign(operand)} {shown_percent(abs(operand))} %"

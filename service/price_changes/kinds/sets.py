@@ -32,7 +32,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
   FROM (SELECT *, CASE WHEN ended THEN 'ended' {stays} END AS reason
           FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
                        {until}::timestamptz AS new_until
-                  FROM ({standing}) standing {asked} {once}) targeted) judged
+                  FROM ({standing}) standing {asked} {once}) targeted {once}) judged
 """
 # The filters whose result can change by time alone: applied to a row as it stands at the instant,
 # not as it is written.
