@@ -171,6 +171,14 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             {"change": 0, "service": service_id, "plan": plan_id, "after": 0, "size": CHUNK},
         ),
         NamedStatement(
+            "forget what is done of a list",
+            "its stretches that end where the chunk ends, or before",
+            WORKERS,
+            moving.FORGET,
+            [0, service_id, plan_id, example.last_id],
+            writes=True,
+        ),
+        NamedStatement(
             "catalogue since the instant",
             "the last instant at which the catalogue moved a pair since then",
             WORKERS,

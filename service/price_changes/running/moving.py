@@ -29,16 +29,26 @@ from services.repricing.writes import CLIENT_THEN, backdate, ledger_origin
 
 WhenMoved = PriceChange.WhenMoved
 
+NEEDED = ("kind", "adjustment", "comment", "when_moved", "reverts", "effective_at", "approved_by")
+
 # The next chunk: it ends no later than the stretch of the list in which it begins.
 NEXT = """
-SELECT stretch.id, max(next.id), count(next.id)
-  FROM (SELECT id, ids FROM price_changes_listedrows
+SELECT stretch.id, coalesce(part.last_id, stretch.last_id), coalesce(part.rows, stretch.rows)
+  FROM (SELECT *, first_id > %(after)s AND rows <= %(size)s AS is_whole
+          FROM price_changes_listedrows
          WHERE change_id = %(change)s AND service_id = %(service)s AND plan_id = %(plan)s
            AND last_id > %(after)s
          ORDER BY first_id LIMIT 1) stretch
- CROSS JOIN LATERAL (
-       SELECT id FROM unnest(ids) id WHERE id > %(after)s ORDER BY id LIMIT %(size)s) next
- GROUP BY stretch.id
+  LEFT JOIN LATERAL (
+       SELECT max(id) AS last_id, count(*) AS rows
+         FROM (SELECT id FROM unnest(ids) id
+                WHERE NOT is_whole AND id > %(after)s ORDER BY id LIMIT %(size)s) next
+       HAVING count(*) > 0) part ON true
+"""
+
+FORGET = """
+DELETE FROM price_changes_listedrows
+ WHERE change_id = %s AND service_id = %s AND plan_id = %s AND last_id <= %s
 """
 
 # The moves of the catalogue since the instant, up to a change for new subscriptions only: that one
@@ -196,11 +206,7 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
     if found is None:
         return Chunk(0, step.last_id, 0, True)
     stretch, last, rows = found
-    change = (
-        PriceChange.objects.select_related("reverts")
-        .defer("preview", "reverts__preview")
-        .get(pk=_change_id(step))
-    )
+    change = _change_of(step)
     lock_catalogue(step.service_id, step.plan_id)
     values = values_of(change, step, stretch, last)
     with connection.cursor() as cursor:
@@ -364,12 +370,18 @@ def _next(step: RepricingStep, size: int) -> tuple[int, int, int] | None:
 
 def _forget(step: RepricingStep, last: int) -> None:
     """Delete the stretches of the list that end at `last` or before it."""
-    ListedRows.objects.filter(
-        change_id=_change_id(step),
-        service_id=step.service_id,
-        plan_id=step.plan_id,
-        last_id__lte=last,
-    ).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET, [_change_id(step), step.service_id, step.plan_id, last])
+
+
+def _change_of(step: RepricingStep) -> PriceChange:
+    """The change, as far as its rows depend on it, and the one that it takes back. Two queries at
+    most."""
+    changes = PriceChange.objects.only(*NEEDED)
+    change = changes.get(pk=_change_id(step))
+    if change.reverts_id is not None:
+        change.reverts = changes.get(pk=change.reverts_id)
+    return change
 
 
 def _change_id(step: RepricingStep) -> int:

@@ -11,7 +11,7 @@ from services.audit.book_examples import examples
 from services.ledger import points
 from services.models import RepricingStep, Subscription
 from services.reading import total
-from services.repricing import accounts, followers, keeping, lock_ends, writes
+from services.repricing import accounts, chunks, drain, followers, keeping, lock_ends, writes
 from services.repricing.planning import SPLIT
 
 REPRICE = "workers: reprice"
@@ -26,6 +26,26 @@ def named_writes() -> list[NamedStatement]:
         service_id=service_id, plan_id=plan_id, id__gt=0, id__lte=example.last_id
     )
     return [
+        NamedStatement(
+            "what has fallen due",
+            "whether anything waits to be started, released, planned or closed",
+            REPRICE,
+            *drain.fallen_due_sql(),
+        ),
+        NamedStatement(
+            "claim a step",
+            "the first step that no other worker holds, with its repricing",
+            REPRICE,
+            chunks.CLAIM,
+            {
+                "lane": RepricingStep.Kind.PRICE.value,
+                "blocked": [],
+                "number": 1,
+                "rows": None,
+                "up_to": None,
+            },
+            writes=True,
+        ),
         NamedStatement(
             "plan a repricing",
             "a step for each (service, plan) that it concerns",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F
 
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
@@ -22,6 +23,35 @@ AT_ONCE = 4_000
 # rows: STEPS at most, and it begins none after SECONDS.
 STEPS = 20
 SECONDS = 0.1
+
+OF_STEP = [field.attname for field in RepricingStep._meta.concrete_fields]
+OF_WORK = [field.attname for field in Repricing._meta.concrete_fields]
+# In SQL, because each chunk asks, and Django would take longer to write it than the database to
+# answer it.
+CLAIM = f"""
+SELECT {", ".join([f"step.{name}" for name in OF_STEP] + [f"work.{name}" for name in OF_WORK])}
+  FROM services_repricingstep step
+  JOIN services_repricing work ON work.id = step.repricing_id
+ WHERE step.kind = %(lane)s AND work.paused_at IS NULL AND step.id <> ALL (%(blocked)s::bigint[])
+   AND (%(up_to)s::timestamptz IS NULL OR step.effective_at <= %(up_to)s::timestamptz)
+   AND (%(rows)s::bigint IS NULL OR step.subscriptions <= step.checked + %(rows)s::bigint)
+   AND NOT EXISTS (
+       SELECT FROM services_repricingstep earlier
+         JOIN services_repricing its_work ON its_work.id = earlier.repricing_id
+        WHERE (earlier.kind, earlier.service_id, earlier.plan_id)
+              = (step.kind, step.service_id, step.plan_id)
+          AND (earlier.effective_at, earlier.id) < (step.effective_at, step.id)
+          AND its_work.paused_at IS NULL)
+   AND (work.kind = 'rows' OR NOT EXISTS (
+       SELECT FROM services_repricingstep other
+         JOIN services_repricing its_work ON its_work.id = other.repricing_id
+        WHERE (other.kind, other.service_id, other.plan_id)
+              = (step.kind, step.service_id, step.plan_id)
+          AND its_work.kind <> 'rows' AND its_work.paused_at IS NOT NULL))
+ ORDER BY step.effective_at, step.id
+ LIMIT %(number)s
+   FOR UPDATE OF step SKIP LOCKED
+"""  # noqa: S608 - names of columns
 
 
 def take_chunk(
@@ -166,27 +196,23 @@ def _claim(
     The first one has the earliest instant, or was planned first. A paused step of the catalogue
     holds up only other steps of the catalogue, which would move its rows to the rule's price.
     """
-    going = RepricingStep.objects.filter(kind=lane, repricing__paused_at=None)
-    of_pair = RepricingStep.objects.filter(
-        kind=lane, service_id=OuterRef("service_id"), plan_id=OuterRef("plan_id")
-    )
-    earlier = Q(effective_at__lt=OuterRef("effective_at")) | Q(
-        effective_at=OuterRef("effective_at"), pk__lt=OuterRef("pk")
-    )
-    of_rows = Q(repricing__kind=Repricing.Kind.ROWS)
-    paused = of_pair.filter(~of_rows, repricing__paused_at__isnull=False)
-    if up_to is not None:
-        going = going.filter(effective_at__lte=up_to)
-    if rows is not None:
-        going = going.filter(subscriptions__lte=F("checked") + rows)
-    return list(
-        going.exclude(pk__in=blocked)
-        .exclude(Exists(of_pair.filter(earlier, repricing__paused_at=None)))
-        .filter(of_rows | ~Exists(paused))
-        .select_related("repricing")
-        .order_by("effective_at", "pk")
-        .select_for_update(skip_locked=True, of=("self",))[:number]
-    )
+    asked: dict[str, Any] = {
+        "lane": lane,
+        "blocked": list(blocked),
+        "number": number,
+        "rows": rows,
+        "up_to": up_to,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, asked)
+        return [_step_of(row) for row in cursor.fetchall()]
+
+
+def _step_of(row: tuple[Any, ...]) -> RepricingStep:
+    """A step with its repricing, of a row of `CLAIM`."""
+    step = RepricingStep.from_db(connection.alias, OF_STEP, row[: len(OF_STEP)])
+    step.repricing = Repricing.from_db(connection.alias, OF_WORK, row[len(OF_STEP) :])
+    return step
 
 
 def _do_chunk(step: RepricingStep, size: int) -> Chunk:

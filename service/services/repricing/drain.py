@@ -6,21 +6,34 @@ import random
 import time
 from datetime import datetime
 
+from django.db import connection
+
 from pricebook.kit.points import at_point
 from services.hooks import price_changes
 from services.repricing import chunks, lock_ends
 from services.repricing.movers import COMMENT, PRICE
 from services.repricing.planning import plan_due
+from services.sql import SQL
 
 # How often one run tries steps again that are held up. The sweep tries them anyway; runs that wait
 # would occupy all workers, and nothing else would be done.
 TRIES = 3
+# Whether a price change has come or a lock has ended, and whether a repricing has to be planned or
+# closed. The answer is nearly always no, and is asked for each chunk: so it is one statement.
+FALLEN_DUE = """
+SELECT ({changes}) IS NOT NULL
+       OR EXISTS (SELECT FROM services_lockend WHERE until <= (SELECT book_now())),
+       EXISTS (SELECT FROM services_repricing work
+                WHERE finished_at IS NULL AND (planned_at IS NULL OR paused_at IS NULL)
+                  AND NOT EXISTS (
+                      SELECT FROM services_repricingstep WHERE repricing_id = work.id))
+"""
 
 
 def reprice(seconds: float = 60.0) -> int:
     """Move the prices that are due until nothing is left to take; return how many moved.
 
-    Stops after `seconds` (what is left stays due). One query when nothing is due.
+    Stops after `seconds` (what is left stays due). Three queries when nothing is due.
     """
     return _drain(PRICE, seconds)
 
@@ -28,6 +41,11 @@ def reprice(seconds: float = 60.0) -> int:
 def stamp(seconds: float = 60.0) -> int:
     """Stamp the comments that are due, as `reprice` moves prices; return how many were stamped."""
     return _drain(COMMENT, seconds)
+
+
+def fallen_due_sql() -> SQL:
+    changes, params = price_changes().waiting_since()
+    return FALLEN_DUE.format(changes=changes), params
 
 
 def start_due() -> tuple[bool, datetime | None]:
@@ -41,6 +59,17 @@ def start_due() -> tuple[bool, datetime | None]:
     return started and released, up_to
 
 
+def _start_and_plan() -> tuple[bool, datetime | None]:
+    """As `start_due`, and plan what has fallen due. One query if nothing has."""
+    with connection.cursor() as cursor:
+        cursor.execute(*fallen_due_sql())
+        starts, plans = cursor.fetchone()
+    done, up_to = start_due() if starts else (True, None)
+    if starts or plans:
+        done = done and plan_due()
+    return done, up_to
+
+
 def pause() -> None:
     time.sleep(random.uniform(0.05, 0.15))  # noqa: S311 - so that workers don't march in step
 
@@ -51,8 +80,7 @@ def _drain(lane: str, seconds: float) -> int:
     blocked: set[int] = set()  # steps that somebody's open transaction holds up: others go first
     sizes: dict[int, int] = {}  # of the next chunk of each step with a row that can't be written
     while time.monotonic() < deadline:
-        planned, up_to = start_due()
-        planned = planned and plan_due()
+        planned, up_to = _start_and_plan()
         chunk = chunks.take_chunk(lane, blocked, sizes, up_to)
         if chunk is not None:
             moved += chunk
