@@ -102,7 +102,9 @@ WITH item AS MATERIALIZED (
       LEFT JOIN services_stampedcomment written_over
         ON written_over.change_id = %(reverts)s AND written_over.subscription_id = item_id
 ), judged AS MATERIALIZED (
-    SELECT item_id, version, target, new_state, new_until, newest_change {new_comment},
+    SELECT item_id, version, target, new_state, new_until, newest_change, price AS old_price,
+           state AS old_state, locked_until AS old_until, comment AS old_comment,
+           stamp AS old_stamp, price_reason AS old_reason {new_comment},
            CASE WHEN new_state = 'follows' THEN '' ELSE {why} END AS new_reason,
            CASE WHEN (newest_at > %(effective)s OR is_copied) AND {is_late} THEN 'late'
                 WHEN id IS NULL THEN 'deleted'
@@ -121,12 +123,10 @@ WITH item AS MATERIALIZED (
       FROM judged
      WHERE subscription.id = item_id AND reason IS NULL
        AND subscription.ctid IS NOT DISTINCT FROM version
-    RETURNING new.id, new.client_id, new.service_id, new.plan_id, new.price, new.price_state,
-              new.locked_until, new.started_at, new.ended_at,
-              (new.price, new.price_state, new.locked_until) IS DISTINCT FROM
-              (old.price, old.price_state, old.locked_until) AS has_moved,
-              new.comment <> old.comment AS is_stamped,
-              old.comment AS old_comment, old.stamp AS old_stamp, old.price_reason AS old_reason
+    RETURNING id, client_id, service_id, plan_id, price, price_state, locked_until, started_at,
+              ended_at, old_comment, old_stamp, old_reason, comment <> old_comment AS is_stamped,
+              (price, price_state, locked_until)
+              IS DISTINCT FROM (old_price, old_state, old_until) AS has_moved
 ), entered AS (
     INSERT INTO services_ledgerentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,

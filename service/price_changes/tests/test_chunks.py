@@ -152,11 +152,11 @@ class TestTheStatementOfAChunk:
             "MOVE",
             moving.MOVE.replace(
                 joined,
-                "SELECT %(change)s, item_id, old_comment, old_stamp, old_reason"
+                "SELECT %(change)s, item_id, moved.old_comment, moved.old_stamp, moved.old_reason"
                 " FROM moved JOIN judged ON item_id = moved.id",
             ).replace(
                 "WHERE is_stamped OR old_reason <> ''",
-                "WHERE is_stamped OR new_reason <> '-'",
+                "WHERE is_stamped OR new_reason <> moved.old_reason || '-'",
             ),
         )
         assert self.most_compared(self.plan()) > self.ROWS

@@ -21,7 +21,7 @@ EXECUTE FUNCTION ledger_backdated();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0034_moves_before_a_write")]
+    dependencies = [("services", "0035_moves_by_pair")]
 
     # Not to be reversed, as those before it.
     operations = [migrations.RunSQL(BACKDATED)]
