@@ -33,11 +33,15 @@ from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
     CLIENTS,
     CLIENTS_DIFFER,
+    COPY_PLANS,
+    COPY_SERVICES,
     FIND_CLIENTS,
     INSERT_CLIENTS,
     INSERT_LOGINS,
     INSERT_PLANS,
     INSERT_SERVICES,
+    LATE_PLANS,
+    LATE_SERVICES,
     LOCK_PLANS,
     LOCK_SERVICES,
     LOGIN_TAKEN,
@@ -124,8 +128,11 @@ class _Import:
         self.progress("checking", 0, None)
         self._check_file(columns)
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
-        plans_new = self._insert_missing(MISSING_PLANS, INSERT_PLANS)
         self._execute(LOCK_SERVICES, [self.update])
+        self._write_if_any(LATE_SERVICES, COPY_SERVICES)
+        self._execute(LOCK_PLANS)
+        self._write_if_any(LATE_PLANS, COPY_PLANS)
+        plans_new = self._insert_missing(MISSING_PLANS, INSERT_PLANS)
         self._execute(LOCK_PLANS)
         self._check(SAME_EMAIL)
         self._execute(FIND_CLIENTS)
@@ -228,10 +235,15 @@ class _Import:
         """Write what differs from the book, if that was asked for; else add each as a problem."""
         if not self.update:
             self._check(differences)
-        elif self._number(f"SELECT count(*) FROM ({differences}) difference"):  # noqa: S608
-            self._execute(update)
-            return int(self.cursor.rowcount)
-        return 0
+            return 0
+        return self._write_if_any(differences, update)
+
+    def _write_if_any(self, rows: str, write: str) -> int:
+        """Write only if there are such rows: an empty write would move the book's version."""
+        if not self._number(f"SELECT count(*) FROM ({rows}) found"):  # noqa: S608
+            return 0
+        self._execute(write)
+        return int(self.cursor.rowcount)
 
     def _check(self, problems: str) -> None:
         self._execute(first_of(problems))

@@ -35,14 +35,51 @@ ON CONFLICT DO NOTHING
 # compared after this, so the result stays true until the commit.
 LOCK_SERVICES = """
 SELECT lock_service(id, for_change)
-  FROM (SELECT id, %s AND book.full_price <> incoming_service.full_price AS for_change
-          FROM incoming_service JOIN services_service book USING (name) ORDER BY id) ascending
+  FROM (SELECT id, copy.full_price <> book.full_price
+                   OR %s AND book.full_price <> incoming_service.full_price AS for_change
+          FROM incoming_service
+          JOIN service_in_force book USING (name)
+          JOIN services_service copy USING (id) ORDER BY id) ascending
 """
-LOCK_PLANS = """
-SELECT lock_plan(id, false)
-  FROM (SELECT id FROM incoming_plan
-          JOIN services_plan USING (plan_type, discount_percent) ORDER BY id) ascending
+# A value that is in force and not copied yet is copied here, as a worker would copy it: a late copy
+# must not differ from a file that has what is in force, nor be equal to one that has not.
+LATE_SERVICES = """
+SELECT id, book.full_price
+  FROM incoming_service
+  JOIN service_in_force book USING (name)
+  JOIN services_service copy USING (id)
+ WHERE copy.full_price <> book.full_price
 """
+COPY_SERVICES = f"""
+UPDATE services_service service SET full_price = late.full_price
+  FROM ({LATE_SERVICES}) late WHERE service.id = late.id
+"""  # noqa: S608 - constants
+# The plans that the file names by what is in force, or by a late copy.
+NAMED_PLANS = """
+services_plan copy JOIN plan_in_force book USING (id, plan_type)
+ WHERE EXISTS (SELECT FROM incoming_plan
+                WHERE plan_type = copy.plan_type
+                  AND discount_percent IN (copy.discount_percent, book.discount_percent))
+"""
+LOCK_PLANS = f"""
+SELECT lock_plan(id, for_change)
+  FROM (SELECT id, copy.discount_percent <> book.discount_percent AS for_change
+          FROM {NAMED_PLANS} ORDER BY id) ascending
+"""  # noqa: S608 - constants
+# Not where it would be a second such plan: the worker holds that change, and says why.
+LATE_PLANS = f"""
+SELECT id, discount_percent
+  FROM (SELECT id, plan_type, book.discount_percent FROM {NAMED_PLANS}
+           AND copy.discount_percent <> book.discount_percent) late
+ WHERE NOT EXISTS (
+       SELECT FROM services_plan copy JOIN plan_in_force book USING (id, plan_type)
+        WHERE id <> late.id AND plan_type = late.plan_type
+          AND late.discount_percent IN (copy.discount_percent, book.discount_percent))
+"""  # noqa: S608 - constants
+COPY_PLANS = f"""
+UPDATE services_plan plan SET discount_percent = late.discount_percent
+  FROM ({LATE_PLANS}) late WHERE plan.id = late.id
+"""  # noqa: S608 - constants
 SERVICES_DIFFER = """
 SELECT line, 'full_price', incoming_service.full_price::text,
        format('differs from the book''s list price of %s, %s', name, book.full_price)

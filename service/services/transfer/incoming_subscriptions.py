@@ -68,10 +68,12 @@ SELECT line, book.id
          WHERE source IS NULL) book
        USING (client_id, service_id, started_at, nth)
 """
-# Without a price column, and for what is active, the book's own price is the right one.
-PRICE_IT_ENDED_WITH = """
-CASE WHEN incoming.ended_at <= (SELECT book_now())
-     THEN coalesce(incoming.price, book.price) ELSE book.price END
+# For what is active the book's own price is the right one. The price that a subscription ended with
+# may not be copied yet: only another one is written.
+IN_FORCE = "(SELECT price FROM subscription_in_force stands WHERE stands.id = book.id)"
+HAS_ENDED = "incoming.ended_at <= (SELECT book_now())"
+PRICE_IT_ENDED_WITH = f"""
+CASE WHEN {HAS_ENDED} AND incoming.price <> {IN_FORCE} THEN incoming.price ELSE book.price END
 """
 SUBSCRIPTIONS_DIFFER = f"""
 CREATE TEMP TABLE difference ON COMMIT DROP AS
@@ -92,7 +94,8 @@ SELECT line, subscription_id, differing, here, there
        ('ended_at', incoming.ended_at::text, book.ended_at::text),
        ('comment', incoming.comment, book.comment),
        ('stamp', incoming.stamp, book.stamp),
-       ('price', ({PRICE_IT_ENDED_WITH})::text, book.price::text)
+       ('price', (CASE WHEN {HAS_ENDED} THEN coalesce(incoming.price, {IN_FORCE}) END)::text,
+                 (CASE WHEN {HAS_ENDED} THEN {IN_FORCE} END)::text)
        ) compared (differing, here, there)
  WHERE here IS DISTINCT FROM there AND differing = ANY (%s)
 """  # noqa: S608 - a constant, no input
