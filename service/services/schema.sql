@@ -997,7 +997,11 @@ BEGIN
                    OR change_id IS NULL AND author <> '' AND
                       (price_state, service_id, plan_id) IS DISTINCT FROM
                       (lag(price_state) OVER said, lag(service_id) OVER said,
-                       lag(plan_id) OVER said) AS says_something
+                       lag(plan_id) OVER said)
+                   OR price_state = 'follows' AND change_id IS NULL AND NOT period_only AND
+                      (SELECT ended_at FROM services_ledgerentry earlier
+                        WHERE earlier.subscription_id = subscription AND earlier.id < one.id
+                        ORDER BY earlier.id DESC LIMIT 1) <= effective_at AS says_something
               FROM services_ledgerentry one
              WHERE subscription_id = subscription AND effective_at <= at AND recorded_at <= known
                AND (NOT period_only OR effective_at < recorded_at)

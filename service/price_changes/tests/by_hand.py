@@ -105,6 +105,14 @@ HISTORIES = [
     [listed(1, "for new only", at=3), verb(5, "taken back", by="cancel")],
     [listed(1, at=3), verb(5, "taken back")],
     [listed(1, "for new only", at=3), verb(5, "taken back")],
+    # It came in the gap of one that is opened again.
+    [own(2, "ended", ended_at=3), listed(4, "for new only", at=5), own(7, "reopened")],
+    [
+        own(2, "ended", ended_at=3),
+        listed(4, "for new only", at=5),
+        own(7, "reopened"),
+        own(8, "moved to a client", to=2),
+    ],
     [
         listed(1, "for new only", at=3),
         own(4, "ended", ended_at=4),
