@@ -11,6 +11,8 @@ again if the last undoing of a change is one of them. The reason of its price na
 is for new subscriptions only, and not the revert that keeps it again.
 
 Replaces `kept_entries` (0032) and `kept_reason` (0024).
+
+Replaced: `kept_entries`, in 0037. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

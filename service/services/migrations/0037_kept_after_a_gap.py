@@ -30,7 +30,7 @@ KEPT = replaced(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0034_moves_before_a_write")]
+    dependencies = [("services", "0036_noted_once")]
 
     # Not to be reversed, as those before it.
     operations = [migrations.RunSQL(KEPT)]
