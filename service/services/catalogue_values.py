@@ -1,7 +1,7 @@
 """The facts of the catalogue: written by approvals, cancellations and reverts; and their readers.
 
-Every writer holds the exclusive lock of the service or plan, so that ids are in the order of
-writing; triggers write plain edits, under the same lock.
+Every writer holds the exclusive lock of the service or plan, so ids have the order of writing;
+triggers write plain edits, under the same lock.
 """
 
 from __future__ import annotations

@@ -155,13 +155,9 @@ class CatalogueKind(PlannedKind):
 
     def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
         subject = self.subject(change)
-        where = f"{subject.role}.id = {int(subject.id)}"
-        of = of or IN_FORCE
-        shape = {
-            "standing": STANDING.format(at=literal(at), where=where, **of),
-            "once": of["once"],
-            "held_back": reason_of_state("state"),
-        }
+        where, of = f"{subject.role}.id = {int(subject.id)}", of or IN_FORCE
+        standing = STANDING.format(at=literal(at), where=where, **of)
+        shape = {"standing": standing, "once": of["once"], "held_back": reason_of_state("state")}
         if change.for_new_only:
             return KEPT_ROWS.format(until=literal(change.locked_until), **shape), []
         shape |= {"full_price": "full_price", "discount_percent": "discount_percent"}

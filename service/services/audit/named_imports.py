@@ -81,6 +81,8 @@ WRITES = [
     ("services", "makes those that are missing", incoming_catalogue.INSERT_SERVICES),
     ("plans", "makes those that are missing", incoming_catalogue.INSERT_PLANS),
     ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),
+    ("late list prices", "copies what is in force", incoming_catalogue.COPY_SERVICES),
+    ("late discounts", "copies what is in force", incoming_catalogue.COPY_PLANS),
     (
         "find the clients",
         "gives the file's clients their ids in the book",
