@@ -929,7 +929,7 @@ BEGIN
              WHERE finished_at IS NULL AND (kind = 'keep' OR unkeeps_change_id IS NOT NULL)) late;
     RETURN QUERY
         SELECT service_id, plan_id, short, CASE WHEN pays THEN short ELSE 0 END
-          FROM (SELECT id, service_id, plan_id, price, price_state, locked_until,
+          FROM (SELECT id, service_id, plan_id, price, price_state, locked_until, ended_at,
                        least(now, ended_at - interval '1 microsecond') AS judged_at,
                        started_at <= now AND (ended_at IS NULL OR ended_at > now) AS pays
                   FROM services_subscription
@@ -941,7 +941,11 @@ BEGIN
          CROSS JOIN LATERAL (
                SELECT kept_price
                       - CASE WHEN price_state = 'follows' OR locked_until <= judged_at
-                             THEN coalesce(price_rule_at(service_id, plan_id, judged_at), price)
+                             THEN coalesce(
+                                  CASE WHEN ended_at <= now
+                                       THEN price_at_end(id, service_id, plan_id, price, ended_at)
+                                       ELSE price_rule_at(service_id, plan_id, judged_at) END,
+                                  price)
                              ELSE price END AS short) difference
          WHERE kept_price IS NOT NULL;
 END $function$;
@@ -1220,8 +1224,7 @@ BEGIN
          WHERE followers <> 0
          UNION ALL
         SELECT service_id, plan_id,
-               coalesce(price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
-                        - price, 0), 0, 0
+               coalesce(price_at_end(id, service_id, plan_id, price, ended_at) - price, 0), 0, 0
           FROM services_subscription
          WHERE price_state = 'follows' AND ended_at > since AND ended_at <= now
          UNION ALL
@@ -1501,6 +1504,23 @@ BEGIN
     PERFORM lock_plan(OLD.id, true);
     RETURN coalesce(NEW, OLD);
 END $function$;
+
+CREATE OR REPLACE FUNCTION price_at_end(subscription bigint, service bigint, plan bigint, stored numeric, ended timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN entry.price_state <> 'follows' AND (entry.locked_until < ended) IS NOT TRUE
+                THEN stored
+                ELSE price_rule_at(coalesce(entry.service_id, service),
+                                   coalesce(entry.plan_id, plan),
+                                   ended - interval '1 microsecond') END
+      FROM (SELECT) one
+      LEFT JOIN LATERAL (
+           SELECT service_id, plan_id, price_state, locked_until FROM services_ledgerentry
+            WHERE subscription_id = subscription AND effective_at < ended AND price IS NOT NULL
+            ORDER BY effective_at DESC, id DESC LIMIT 1) entry ON true
+$function$;
 
 CREATE OR REPLACE FUNCTION price_before(service bigint, plan bigint, at timestamp with time zone, number bigint)
  RETURNS numeric
@@ -2458,19 +2478,23 @@ SELECT subscription.id,
             WHEN (subscription.ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN subscription.price
             ELSE COALESCE(kept.price,
             CASE
-                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN price_rule(COALESCE(( SELECT services_cataloguevalue.value
-                   FROM services_cataloguevalue
-                  WHERE ((services_cataloguevalue.service_id = subscription.service_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
-                  ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
-                 LIMIT 1), ( SELECT services_service.full_price
-                   FROM services_service
-                  WHERE (services_service.id = subscription.service_id))), (COALESCE(( SELECT services_cataloguevalue.value
-                   FROM services_cataloguevalue
-                  WHERE ((services_cataloguevalue.plan_id = subscription.plan_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
-                  ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
-                 LIMIT 1), (( SELECT services_plan.discount_percent
-                   FROM services_plan
-                  WHERE (services_plan.id = subscription.plan_id)))::numeric))::integer)
+                WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN
+                CASE
+                    WHEN (subscription.ended_at <= ( SELECT book_now() AS book_now)) THEN price_at_end(subscription.id, subscription.service_id, subscription.plan_id, subscription.price, subscription.ended_at)
+                    ELSE price_rule(COALESCE(( SELECT services_cataloguevalue.value
+                       FROM services_cataloguevalue
+                      WHERE ((services_cataloguevalue.service_id = subscription.service_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+                      ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+                     LIMIT 1), ( SELECT services_service.full_price
+                       FROM services_service
+                      WHERE (services_service.id = subscription.service_id))), (COALESCE(( SELECT services_cataloguevalue.value
+                       FROM services_cataloguevalue
+                      WHERE ((services_cataloguevalue.plan_id = subscription.plan_id) AND (services_cataloguevalue.effective_at <= subscription.judged_at) AND (services_cataloguevalue.value IS NOT NULL) AND (NOT (services_cataloguevalue.undone @> subscription.judged_at)) AND (NOT COALESCE(services_cataloguevalue.held, value_is_held(services_cataloguevalue.id))))
+                      ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
+                     LIMIT 1), (( SELECT services_plan.discount_percent
+                       FROM services_plan
+                      WHERE (services_plan.id = subscription.plan_id)))::numeric))::integer)
+                END
                 ELSE NULL::numeric
             END, subscription.price)
         END AS price,

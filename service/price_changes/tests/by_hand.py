@@ -73,6 +73,21 @@ HISTORIES = [
         own(5, "ended", ended_at=-2),
     ],
     [own(1, "ended", ended_at=2), own(3, "deleted")],
+    # Its last price is that of where it was, and of how it stood, at an end that is put back.
+    [edited(2), own(5, "moved to a plan", to=2), own(6, "ended", ended_at=4)],
+    [edited(2), own(5, "moved to a service", to=2), own(6, "ended", ended_at=4)],
+    [
+        edited(2),
+        own(3, "negotiated", price=Decimal(30)),
+        own(5, "follows"),
+        own(6, "ended", ended_at=4),
+    ],
+    [
+        edited(2),
+        own(3, "locked", until=5),
+        own(5, "moved to a plan", to=2),
+        own(6, "ended", ended_at=4),
+    ],
     # At a price of its own, because it was created after its end.
     [listed(1, at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],
     [listed(1, "for new only", at=3), opened(5, started_at=2, ended_at=4, paid=Decimal(9))],

@@ -5,6 +5,8 @@ does, and a page of 100 rows made 400 while a list price was due. So the views a
 have the subqueries of `list_price_at` and `discount_at` themselves, and the views ask the clock
 once. And `late_copies` is planned once a session. Its plan knows no instant, and would take each
 "later than" for a third of the table: so it reads by the indexes, whatever it takes that to cost.
+
+Replaced: `late_copies`, in 0038. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
