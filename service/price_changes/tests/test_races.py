@@ -352,6 +352,27 @@ class TestTwoWorkers:
         pause.go_on()
         first.result()
 
+    def test_give_no_change_the_drift_of_one_that_the_other_started(self, monkeypatch):
+        """It is counted before the lock: the other worker may start that change meanwhile."""
+        changes = [
+            approved(planned(kind="list_price", service=a_service(20).pk, new_value=22))
+            for _ in range(2)
+        ]
+        drift, told = starting.drift, []
+
+        def drift_of(change):
+            told.append(change.pk)
+            if len(told) == 1:
+                assert starting.start_due()  # the other worker, as if it had started only the first
+                PriceChange.objects.filter(pk=changes[1].pk).update(status="scheduled", drift=None)
+                return 7
+            return drift(change)
+
+        monkeypatch.setattr(starting, "drift", drift_of)
+        assert starting.start_due()
+        found = PriceChange.objects.order_by("pk").values_list("drift", flat=True)
+        assert list(found) == [0, 0]
+
     def test_move_the_rows_of_a_set_once(self, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK", 5)
         book = a_book(subscriptions=40, services=2, plans=2)
