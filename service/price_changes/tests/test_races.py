@@ -16,7 +16,15 @@ from django.db import connection, transaction
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
-from price_changes.running import allowing, cancelling, lifecycle, moving, outcomes, starting
+from price_changes.running import (
+    allowing,
+    cancelling,
+    lifecycle,
+    listing,
+    moving,
+    outcomes,
+    starting,
+)
 from price_changes.tests.changes import (
     accounted,
     applied,
@@ -186,6 +194,7 @@ class TestAChunkInHand:
     """A worker has moved rows and not committed, and somebody wants the change to stop."""
 
     def chunk(self, monkeypatch, change):
+        monkeypatch.setattr(listing, "WIDTH", "SELECT 1000000 + %s")  # one stretch, by any ids
         approved(change)
         started()
         repricing.plan_due()
