@@ -602,7 +602,8 @@ CREATE OR REPLACE FUNCTION catalogue_late(at timestamp with time zone)
  LANGUAGE sql
  STABLE
 AS $function$
-    SELECT EXISTS (SELECT FROM services_cataloguevalue WHERE NOT started AND effective_at <= at)
+    SELECT (SELECT min(effective_at) FROM services_cataloguevalue
+             WHERE NOT started AND effective_at <= at) IS NOT NULL
 $function$;
 
 CREATE OR REPLACE FUNCTION catalogue_value_undone()
@@ -1647,7 +1648,7 @@ CREATE OR REPLACE FUNCTION subscription_came_before()
 AS $function$
 BEGIN
     IF EXISTS (SELECT FROM services_cataloguevalue
-                WHERE for_new_only AND value IS NOT NULL AND effective_at <= book_clock()
+                WHERE for_new_only AND value IS NOT NULL AND effective_at <= (SELECT book_clock())
                   AND effective_at > (SELECT min(started_at) FROM new_rows)) THEN
         PERFORM settle_kept(array_agg(id)) FROM new_rows WHERE price_state = 'follows';
     END IF;

@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 
 from price_changes.kinds import OF_ROWS, is_of_catalogue, subject
 from price_changes.models import PriceChange
-from services.models import Clock
+from services.models import BookNow
 
 
 def counted_at(change: PriceChange) -> datetime | None:
@@ -24,7 +24,7 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
     query.
     """
     others = PriceChange.objects.filter(
-        status=PriceChange.Status.SCHEDULED, effective_at__lte=at or Clock()
+        status=PriceChange.Status.SCHEDULED, effective_at__lte=at or BookNow()
     )
     return _may_share_rows(change, others)
 
@@ -60,7 +60,7 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
     later = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED, **same).exclude(
         pk=change.pk
     )
-    after = Q(effective_at__gt=at or Clock())
+    after = Q(effective_at__gt=at or BookNow())
     if change.approval is not None:
         after |= Q(effective_at=at, approval__gt=change.approval)
     found = later.filter(after).order_by("effective_at", "approval")

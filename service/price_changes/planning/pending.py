@@ -26,7 +26,7 @@ MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 # written yet.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
- WHERE status = 'scheduled' AND effective_at <= book_now()
+ WHERE status = 'scheduled' AND effective_at <= (SELECT book_now())
 """
 
 # It reads the indexes of scheduled changes and of unfinished repricings, which are nearly always
@@ -34,7 +34,7 @@ SELECT min(effective_at) FROM price_changes_pricechange
 A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
-               AND effective_at <= book_now())
+               AND effective_at <= (SELECT book_now()))
     OR EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL AND kind = 'rows'))
 """  # noqa: S608 - constants
 

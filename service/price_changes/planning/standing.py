@@ -16,7 +16,7 @@ from price_changes.models import PriceChange
 from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
 from services import held_values
 from services.held_values import Finds
-from services.models import Clock
+from services.models import BookNow
 
 Status = PriceChange.Status
 
@@ -93,7 +93,7 @@ def waits(change: PriceChange) -> str:
     """A sentence on the paused change for which a set waits whose instant has come, or empty. One
     query.
     """
-    has_come = PriceChange.objects.filter(pk=change.pk, effective_at__lte=Clock())
+    has_come = PriceChange.objects.filter(pk=change.pk, effective_at__lte=BookNow())
     paused = PriceChange.objects.filter(Exists(has_come), status=Status.PAUSED)
     pk = paused.order_by("effective_at", "approval").values_list("pk", flat=True).first()
     if pk is None:

@@ -319,7 +319,7 @@ WITH locked AS MATERIALIZED (
 SELECT locked_until, array_agg(id ORDER BY id) FROM locked
  WHERE price_state = 'locked' AND locked_until <= %(effective)s
    AND (service_id, plan_id) = (%(service)s, %(plan)s)
-   AND (ended_at IS NULL OR ended_at > book_clock())
+   AND (ended_at IS NULL OR ended_at > (SELECT book_clock()))
  GROUP BY locked_until ORDER BY locked_until
 """
 

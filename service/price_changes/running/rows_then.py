@@ -17,7 +17,7 @@ from services.models import CatalogueValue
 WRITTEN_SINCE = """
 SELECT array_agg(DISTINCT subscription_id), EXISTS (
        SELECT FROM services_cataloguevalue
-        WHERE effective_at > %(at)s AND effective_at <= book_clock())
+        WHERE effective_at > %(at)s AND effective_at <= (SELECT book_clock()))
   FROM (SELECT subscription_id FROM services_ledgerentry
          WHERE id >= ledger_id_at(%(at)s) AND recorded_at > %(at)s
            AND NOT (change_id IS NOT NULL AND effective_at <= %(at)s)

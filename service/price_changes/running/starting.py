@@ -26,7 +26,7 @@ from price_changes.running.drift import drift
 from pricebook.kit.points import at_point
 from services import catalogue_values, held_values
 from services.models import (
-    Clock,
+    BookNow,
     Repricing,
     RepricingQuerySet,
     book_clock,
@@ -73,7 +73,7 @@ def _due() -> QuerySet[PriceChange]:
     """The scheduled changes that have come. No sets while a change is paused that has not written
     all its rows: a set may depend on these."""
     paused = Repricing.objects.due().filter(paused_at__isnull=False)
-    due = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__lte=Clock())
+    due = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__lte=BookNow())
     return due.exclude(Q(kind__in=OF_ROWS) & Exists(paused))
 
 

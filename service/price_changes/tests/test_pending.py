@@ -20,6 +20,7 @@ from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.tests.factories import a_book, a_plan, a_reader, a_service, a_subscription
+from services.tests.plans import most_rows
 from services.transfer import chunks
 from services.transfer.formats import NDJSON
 
@@ -331,17 +332,3 @@ class TestAdmin:
         for word, expected in (("true", len(some)), ("false", 60 - len(some))):
             page = admin_client.get(url, {"pending": word})
             assert page.context["cl"].paginator.count == expected
-
-
-def most_rows(sql, params=None):
-    """The most rows that a node of the statement's plan has read."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
-        [(explained,)] = cursor.fetchall()
-    plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
-
-    def most(node):
-        here = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-        return max([here, *map(most, node.get("Plans", []))])
-
-    return most(plan)

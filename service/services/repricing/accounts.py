@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Q
 
 from services.about_price_states import reason_of_state
-from services.models import Clock, LockEnd, Repricing, RepricingStep, Skip, Subscription
+from services.models import BookNow, LockEnd, Repricing, RepricingStep, Skip, Subscription
 
 # In one snapshot, which sees what was moved: rows may be added or deleted meanwhile. Entries are
 # looked up row by row, however many the change has.
@@ -71,7 +71,7 @@ def _wait_for_releases(step: RepricingStep, last_id: int) -> None:
     """Lock the rows whose price lock has ended: somebody may be releasing them, and would not
     correct a count that is made meanwhile. A later release finds the count made.
     """
-    ended = LockEnd.objects.filter(until__lte=Clock()).values("subscription_id")
+    ended = LockEnd.objects.filter(until__lte=BookNow()).values("subscription_id")
     rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, last_id)
     locked = rows.filter(price_state=Subscription.PriceState.LOCKED, pk__in=ended)
     list(locked.select_for_update(no_key=True).values_list("pk"))

@@ -19,10 +19,11 @@ from services.sql import SQL
 # would occupy all workers, and nothing else would be done.
 TRIES = 3
 # Whether a price change has come or a lock has ended, and whether a repricing has to be planned or
-# closed. The answer is nearly always no, and is asked for each chunk: so it is one statement.
+# closed. The answer is nearly always no, and is asked for each chunk: so it is one statement. It
+# asks for the earliest, by the index: for whether there is one, all that is to come would be read.
 FALLEN_DUE = """
 SELECT ({changes}) IS NOT NULL
-       OR EXISTS (SELECT FROM services_lockend WHERE until <= (SELECT book_now())),
+       OR (SELECT min(until) FROM services_lockend WHERE until <= (SELECT book_now())) IS NOT NULL,
        EXISTS (SELECT FROM services_repricing work
                 WHERE finished_at IS NULL AND (planned_at IS NULL OR paused_at IS NULL)
                   AND NOT EXISTS (

@@ -170,10 +170,10 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(at, book_clock())),
                 AND (service_id = %(service)s OR plan_id = %(plan)s)
               UNION
              SELECT effective_at FROM services_cataloguevalue
-              WHERE NOT started AND for_new_only AND effective_at <= book_clock()
+              WHERE NOT started AND for_new_only AND effective_at <= (SELECT book_clock())
                 AND (service_id = %(service)s OR plan_id = %(plan)s)),
        EXISTS (SELECT FROM services_cataloguevalue value
-                WHERE again AND for_new_only AND effective_at <= book_clock()
+                WHERE again AND for_new_only AND effective_at <= (SELECT book_clock())
                   AND (service_id = %(service)s OR plan_id = %(plan)s)
                   AND (NOT started OR EXISTS (
                        SELECT FROM services_repricing

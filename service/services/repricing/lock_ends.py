@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import OuterRef, Q, Subquery
 
 from pricebook.kit.points import at_point
-from services.models import Clock, LedgerEntry, LockEnd, Subscription
+from services.models import BookNow, LedgerEntry, LockEnd, Subscription
 from services.repricing import accounts
 from services.repricing.locks import LockHeld, giving_way
 from services.repricing.writes import CLIENT_THEN, ledger_origin
@@ -30,7 +30,7 @@ def release_ended(up_to: datetime | None = None) -> bool:
     has.
     """
     while True:
-        ended = LockEnd.objects.filter(until__lte=up_to or Clock())
+        ended = LockEnd.objects.filter(until__lte=up_to or BookNow())
         ended = ended.order_by("until", "subscription_id")
         until = ended.values_list("until", flat=True).first()
         if until is None:
@@ -57,7 +57,7 @@ def release_ended(up_to: datetime | None = None) -> bool:
 # own entries. Nor one that has never counted, because it is held, or was cancelled before its
 # instant; nor an undoing that was cancelled before its instant. Nor one for new subscriptions only
 # that has been taken back: it does not concern those who were there.
-CAME = """effective_at > {since} AND effective_at <= book_clock() AND started
+CAME = """effective_at > {since} AND effective_at <= (SELECT book_clock()) AND started
           AND NOT undone @> effective_at AND held IS NOT TRUE
           AND NOT (for_new_only AND NOT isempty(undone))
           AND (undoes_id IS NULL OR change_id IS NOT NULL AND NOT EXISTS (

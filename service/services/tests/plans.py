@@ -16,7 +16,7 @@ def explained(statement: str) -> str:
     return plan
 
 
-def nodes(sql: str, params: tuple[Any, ...]) -> list[dict[str, Any]]:
+def nodes(sql: str, params: tuple[Any, ...] | None = None) -> list[dict[str, Any]]:
     """The nodes of the plan of a statement, which is run."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
@@ -40,5 +40,13 @@ def compared_in_vain(sql: str, params: tuple[Any, ...]) -> int:
     """How many pairs of rows a statement, which is run, puts side by side that don't belong."""
     return sum(
         round(node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"])
+        for node in nodes(sql, params)
+    )
+
+
+def most_rows(sql: str, params: tuple[Any, ...] | None = None) -> float:
+    """The most rows that one node of the plan of a statement, which is run, has read."""
+    return max(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         for node in nodes(sql, params)
     )
