@@ -17,7 +17,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from price_changes.models import PriceChange
-from price_changes.running import lifecycle, outcomes
+from price_changes.running import lifecycle, outcomes, starting
 from price_changes.tests.changes import (
     SECOND,
     approved,
@@ -26,13 +26,14 @@ from price_changes.tests.changes import (
     planned,
     scheduled,
 )
-from services import ledger, price_state
+from services import ledger, price_state, repricing
 from services.audit import book_check
 from services.models import Plan, Service, Subscription, WholeLedger
 from services.reading import pages
 from services.reading.filters import BookFilter
 from services.reading.ordering import Ordering
 from services.reading.total import total_amount
+from services.repricing import chunks
 from services.repricing.writes import ledger_origin
 from services.tests.factories import a_client, a_plan, a_reader, a_service, a_subscription
 
@@ -485,3 +486,45 @@ class TestDiscounts:
         page = pages.page(BookFilter(plan=plan.pk), None, 10, Ordering("price"))
         assert [each["plan"]["discount_percent"] for each in page.result] == [25]
         assert json.dumps([str(each["price"]) for each in page.result]) == '["75.00"]'
+
+
+class TestAFirstChangeWhenALaterOneHasNotBegun:
+    """Somebody's lock holds up the start of the later one: what was written since is left to it."""
+
+    LATER = {"list_price": "160", "discount": 50}  # noqa: RUF012 - constant
+
+    @pytest.mark.parametrize("kind", LATER)
+    @pytest.mark.parametrize("firsts", [1, 2])
+    @pytest.mark.parametrize("written", ["came", "moved to another client"])
+    def test_leaves_out_what_was_written_after_the_later_one(self, kind, firsts, written):
+        plan, service = a_plan(0), a_service(100)
+        there, other = (a_subscription(plan=plan, service=service) for _ in range(2))
+        first = [
+            scheduled(clock(), kind="list_price", service=service.pk, new_value=140 + number)
+            for number in range(firsts)
+        ]
+        of = {"service": service.pk} if kind == "list_price" else {"plan": plan.pk}
+        later = scheduled(clock(), kind=kind, new_value=self.LATER[kind], **of)
+        if written == "came":
+            row = a_subscription(plan=plan, service=service)
+        else:
+            row = other
+            Subscription.objects.filter(pk=row.pk).update(client=a_client())
+        entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("pk")
+        known = list(entries.values_list("effective_at", "price", "change_id"))
+
+        for change in first:
+            starting.start(change)
+        repricing.plan_due()
+        while chunks.take_chunk("price", set()):
+            pass
+        assert WholeLedger.objects.filter(subscription_id=there.pk).latest("id").price == (
+            140 + firsts - 1
+        )
+        assert list(entries.values_list("effective_at", "price", "change_id")) == known
+        drained()
+        assert list(entries.values_list("effective_at", "price", "change_id")) == known
+        assert WholeLedger.objects.filter(subscription_id=there.pk).latest("id").change_id == (
+            later.pk
+        )
+        assert not book_check.check().differs

@@ -13,12 +13,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import F, Func
+from django.db.models import Exists, F, Func, OuterRef
 
 from services.models import (
     BookNow,
     Subscription,
     SubscriptionQuerySet,
+    WholeLedger,
 )
 from services.repricing import accounts
 from services.repricing.locks import LockHeld, lock_rows
@@ -89,7 +90,7 @@ def moved_by(
     # The price is as of the last event, to which the last entry belongs: a value in force since
     # then whose copying has not begun brings its own work. Work of the same instant has to begin
     # first: otherwise nobody could tell which change the price comes from.
-    events, price, to_begin, keeps = _due(service_id, plan_id)
+    events, price, to_begin, later, keeps = _due(service_id, plan_id)
     if price is None:
         return 0, None  # the service or the plan was deleted
     if to_begin and events:
@@ -111,28 +112,35 @@ def moved_by(
         return write_price(differing, price), None
     if len(events) > 1 or keeps:
         pair = service_id, plan_id
-        return _move_through(events, followers, pair, price, alone, keeps), None
+        return _move_through(events, followers, pair, price, alone, later, keeps), None
     [event] = events
     differing = followers.active().exclude(price=price)
-    moved = _moved(differing, price, event.change_id, event.effective_at)
+    moved = _moved(differing, price, event, later, event.effective_at)
     if moved == number:
         return moved, event.change_id  # so none has ended
     # The writer of an end that has passed has already given the row the price of then, so the
     # ledger tells what it owes. A row whose end is still to come has been moved above.
     ended = followers.filter(ended_at__lte=BookNow())
-    moved_too = _move_through(events, ended, (service_id, plan_id), price, alone, NONE_KEPT)
+    pair = service_id, plan_id
+    moved_too = _move_through(events, ended, pair, price, alone, later, NONE_KEPT)
     return moved + moved_too, None if moved_too else event.change_id
 
 
 def _moved(
     rows: SubscriptionQuerySet,
     price: Decimal,
-    change_id: int | None,
+    event: Event,
+    later: datetime | None,
     effective_at: datetime | None = None,
 ) -> int:
-    if change_id is None:
+    if later is not None:
+        before = _written_before(later, rows)
+        if not before:
+            return 0
+        rows = rows.filter(pk__in=before)
+    if event.change_id is None:
         return write_price(rows, price)
-    return move_price(rows, price, change_id, effective_at)
+    return move_price(rows, price, event.change_id, effective_at)
 
 
 def _unkept(followers: SubscriptionQuerySet) -> list[int]:
@@ -142,6 +150,15 @@ def _unkept(followers: SubscriptionQuerySet) -> list[int]:
         return []
     follow = Subscription.objects.in_force().filter(pk__in=locked, price_state=FOLLOWS)
     return list(follow.values_list("pk", flat=True))
+
+
+def _written_before(later: datetime, rows: SubscriptionQuerySet) -> list[int]:
+    """The rows without an entry from `later` on: those with one have the price of that change."""
+    since = WholeLedger.objects.filter(
+        subscription_id=OuterRef("pk"), effective_at__gte=later, period_only=False
+    )
+    locked = Subscription.objects.filter(pk__in=lock_rows(rows))
+    return list(locked.exclude(Exists(since)).values_list("pk", flat=True))
 
 
 # The changes of the catalogue for a pair, from the first one that is due, and what is asked as of
@@ -165,6 +182,10 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(at, book_clock())),
        EXISTS (SELECT FROM services_cataloguevalue
                 WHERE NOT started AND effective_at = at
                   AND (service_id = %(service)s OR plan_id = %(plan)s)),
+       (SELECT min(effective_at) FROM services_cataloguevalue
+         WHERE NOT started AND NOT for_new_only
+           AND effective_at > at AND effective_at <= (SELECT book_clock())
+           AND (service_id = %(service)s OR plan_id = %(plan)s)),
        ARRAY(SELECT effective_at FROM services_repricing
               WHERE finished_at IS NULL AND kind = 'keep'
                 AND (service_id = %(service)s OR plan_id = %(plan)s)
@@ -188,12 +209,14 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(at, book_clock())),
 class Due(NamedTuple):
     """What is due for a pair: its changes, and as of the last of them (now) the rule's price.
 
-    `to_begin`: whether work of just that instant has yet to begin.
+    `to_begin`: whether work of just that instant has yet to begin. `later`: the first instant after
+    it that has come, and whose work has yet to begin.
     """
 
     events: list[Event]
     price: Decimal | None
     to_begin: bool
+    later: datetime | None
     keeps: Keeping
 
 
@@ -201,9 +224,9 @@ def _due(service_id: int, plan_id: int) -> Due:
     with connection.cursor() as cursor:
         cursor.execute(DUE, {"service": service_id, "plan": plan_id})
         rows = cursor.fetchall()
-    price, to_begin, instants, again, *_ = rows[0]
-    events = [Event(*row[4:]) for row in rows if row[4] is not None]
-    return Due(events, price, to_begin, Keeping(instants, again))
+    price, to_begin, later, instants, again, *_ = rows[0]
+    events = [Event(*row[5:]) for row in rows if row[5] is not None]
+    return Due(events, price, to_begin, later, Keeping(instants, again))
 
 
 # A subscription owes an entry for each due change that its newest entry does not know of, and
@@ -287,6 +310,7 @@ def _move_through(
     pair: tuple[int, int],
     price: Decimal,
     alone: bool,
+    later: datetime | None,
     keeps: Keeping,
 ) -> int:
     locked = lock_rows(followers)
@@ -319,4 +343,4 @@ def _move_through(
         return moved
     # The rows that are left bypassed the ledger: nobody knows since when.
     left = followers.active().exclude(price=price)
-    return moved + _moved(left, price, events[-1].change_id)
+    return moved + _moved(left, price, events[-1], later)
