@@ -103,7 +103,7 @@ def truncate_book() -> None:
         cursor.execute(
             "TRUNCATE auth_user, services_service, services_plan, services_subtotal,"
             " services_paidboundary, services_ledgerentry, services_movedfollowers,"
-            " services_cataloguevalue CASCADE"
+            " services_cataloguevalue, services_lockend CASCADE"
         )
 
 

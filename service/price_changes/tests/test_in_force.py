@@ -491,7 +491,7 @@ class TestDiscounts:
 class TestAFirstChangeWhenALaterOneHasNotBegun:
     """Somebody's lock holds up the start of the later one: what was written since is left to it."""
 
-    LATER = {"list_price": "160", "discount": 50}  # noqa: RUF012 - constant
+    LATER = {"list_price": "160", "discount": 50}
 
     @pytest.mark.parametrize("kind", LATER)
     @pytest.mark.parametrize("firsts", [1, 2])
