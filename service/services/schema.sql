@@ -58,6 +58,10 @@ CREATE TRIGGER catalogue_value_undone AFTER INSERT ON services_cataloguevalue
     FOR EACH ROW WHEN (new.undoes_id IS NOT NULL)
     EXECUTE FUNCTION catalogue_value_undone();
 
+CREATE TRIGGER catalogue_value_unique AFTER INSERT ON services_cataloguevalue
+    FOR EACH ROW WHEN (new.plan_id IS NOT NULL)
+    EXECUTE FUNCTION value_of_two_plans();
+
 -- services_clockfloor -----------------------------------------------------------------------------
 
 CREATE TABLE services_clockfloor (
@@ -219,6 +223,10 @@ CREATE TRIGGER plan_discount_moved AFTER UPDATE OF id, discount_percent ON servi
 CREATE TRIGGER plan_discount_moves BEFORE UPDATE OF id, discount_percent ON services_plan
     FOR EACH ROW
     EXECUTE FUNCTION plan_discount_moves();
+
+CREATE TRIGGER plan_type_moved AFTER UPDATE OF plan_type ON services_plan
+    FOR EACH ROW WHEN (new.plan_type::text <> old.plan_type::text)
+    EXECUTE FUNCTION plan_of_another_type();
 
 -- services_point ----------------------------------------------------------------------------------
 
@@ -675,6 +683,18 @@ AS $function$
           ORDER BY effective_at DESC, id DESC LIMIT 1),
         (SELECT value FROM services_cataloguevalue
           WHERE plan_id = plan AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))::integer
+$function$;
+
+CREATE OR REPLACE FUNCTION discounts_from_now(plan bigint)
+ RETURNS SETOF numeric
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT DISTINCT discount_at(plan, at)::numeric
+      FROM (SELECT book_now() AS at
+             UNION
+            SELECT effective_at FROM services_cataloguevalue
+             WHERE plan_id = plan AND effective_at > book_now()) instant
 $function$;
 
 CREATE OR REPLACE FUNCTION enter_kept(subscription bigint, at timestamp with time zone)
@@ -1506,6 +1526,28 @@ BEGIN
     RETURN coalesce(NEW, OLD);
 END $function$;
 
+CREATE OR REPLACE FUNCTION plan_of_another_type()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM refuse_discount_of_two(NEW.id);
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION plan_with_discount(type text, percents numeric[], other_than bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT id FROM services_plan plan
+     WHERE plan_type = type AND id IS DISTINCT FROM other_than
+       AND EXISTS (SELECT FROM services_cataloguevalue
+                    WHERE plan_id = plan.id AND value = ANY (percents))
+       AND EXISTS (SELECT FROM discounts_from_now(plan.id) percent WHERE percent = ANY (percents))
+     ORDER BY id LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION price_at_end(subscription bigint, service bigint, plan bigint, stored numeric, ended timestamp with time zone)
  RETURNS numeric
  LANGUAGE sql
@@ -1549,6 +1591,30 @@ CREATE OR REPLACE FUNCTION price_rule_at(service bigint, plan bigint, at timesta
  LANGUAGE sql
  STABLE
 RETURN price_rule(list_price_at(service, at, known), discount_at(plan, at, known));
+
+CREATE OR REPLACE FUNCTION refuse_discount_of_two(plan bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    type text;
+    percents numeric[];
+    other bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock('services_plan'::regclass::oid::int, -1);
+    SELECT plan_type INTO type FROM services_plan WHERE id = plan;
+    percents := ARRAY(SELECT discounts_from_now(plan));
+    other := plan_with_discount(type, percents, plan);
+    IF other IS NOT NULL THEN
+        RAISE unique_violation USING
+            TABLE = 'services_plan', CONSTRAINT = 'plan_unique_type_and_percent',
+            MESSAGE = format('plan %s is %s with a discount of %s %% already, or will be by what is'
+                             ' approved, and there can''t be two', other, type,
+                             (SELECT string_agg(percent::int::text, ' or ' ORDER BY percent)
+                                FROM discounts_from_now(other) percent
+                               WHERE percent = ANY (percents)));
+    END IF;
+END $function$;
 
 CREATE OR REPLACE FUNCTION service_price_came()
  RETURNS trigger
@@ -2363,6 +2429,15 @@ BEGIN
         END IF;
     END LOOP;
     RETURN asked.id = ANY (found);
+END $function$;
+
+CREATE OR REPLACE FUNCTION value_of_two_plans()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM refuse_discount_of_two(NEW.plan_id);
+    RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION value_undone(value_id bigint, at timestamp with time zone, known timestamp with time zone)

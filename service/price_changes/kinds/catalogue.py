@@ -224,13 +224,13 @@ class Discount(CatalogueKind):
                 parameter="new_value",
                 value=str(new_value),
             )
-        same = Plan.objects.filter(plan_type=thing.plan_type, discount_percent=int(new_value))
-        other = same.exclude(pk=thing.pk).first()
+        other = Plan.objects.with_discount(thing.plan_type, int(new_value), thing.pk)
         if other is not None:
             raise ChangeError(
                 "plan_exists",
-                f"Plan {other.pk} is {other} already, and there can't be two: move the"
-                " subscriptions of one to the other.",
+                f"Plan {other.pk} ({other}) has the discount {int(new_value)} % already, or will"
+                " by what is approved, and there can't be two: move the subscriptions of one to the"
+                " other.",
                 409,
                 parameter="new_value",
                 value=str(int(new_value)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import transaction
+import psycopg
+from django.db import IntegrityError, transaction
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue
@@ -13,9 +14,10 @@ from price_changes.models import PriceChange
 from price_changes.planning import standing
 from price_changes.planning.local_instant import other_instant
 from price_changes.running import starting
-from services.models import book_clock
+from services.models import Plan, book_clock
 
 Status = PriceChange.Status
+SAME_DISCOUNT = Plan._meta.constraints[0].name
 
 # The states that allow each verb.
 ALLOWED = {
@@ -48,7 +50,9 @@ def allowed(change: PriceChange) -> list[str]:
 
 @contextmanager
 def held(change_id: int, verb: str) -> Iterator[PriceChange]:
-    with transaction.atomic():
+    """The change, locked for a verb that its state allows. Refuses, as the database does, what
+    would give a plan the discount of another one."""
+    with plan_exists_refused(), transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is None:
             raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
@@ -58,6 +62,22 @@ def held(change_id: int, verb: str) -> Iterator[PriceChange]:
         ):
             raise wrong_state(change, verb)
         yield change
+
+
+@contextmanager
+def plan_exists_refused() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg.Error) or cause.diag.constraint_name != SAME_DISCOUNT:
+            raise
+        raise ChangeError(
+            "plan_exists",
+            f"Nothing was done: {cause.diag.message_primary}. Move the subscriptions of one to the"
+            " other, or give one another discount.",
+            409,
+        ) from error
 
 
 def is_in_force(change: PriceChange, has_come: bool) -> bool:

@@ -16,7 +16,7 @@ from services.tests.plans import most_rows
 
 pytestmark = pytest.mark.django_db
 
-TO_COME = 3_000
+TO_COME = 1_000
 HOUR = timedelta(hours=1)
 
 

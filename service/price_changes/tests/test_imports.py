@@ -56,6 +56,18 @@ def test_it_is_read_as_if_workers_had_come(due, file, update):
     assert late == played(content, update, at_once=True)
 
 
+@pytest.mark.parametrize("update", [False, True])
+def test_a_plan_with_a_discount_that_is_approved_for_another_one_is_refused(update):
+    row = a_subscription(plan=a_plan(10), source="crm", external_id="1")
+    at = clock() + 3600 * SECOND
+    approved(planned(kind="discount", plan=row.plan_id, new_value=20, effective_at=at))
+    content = exported().replace(b"discount,10,", b"discount,20,").replace(b"225.00", b"200.00")
+    content = content.replace(b'"crm"', b'"other"')
+    with pytest.raises(BadBook, match=f"plan {row.plan_id} .discount. will have it by what"):
+        import_book(io.BytesIO(content), update=update)
+    assert (Plan.objects.count(), Subscription.objects.count()) == (1, 1)
+
+
 @pytest.mark.parametrize("due", ["list price", "discount"], indirect=True)
 def test_its_own_export_is_no_edit(due):
     change, _ = due

@@ -10,11 +10,13 @@ from price_changes.tests.changes import (
     approved,
     clock,
     drained,
+    move_instant,
     planned,
     scheduled,
 )
 from services.models import Plan, Subscription
 from services.tests.factories import a_plan, a_service, a_subscription
+from services.tests.interleaving import without_trigger
 
 pytestmark = pytest.mark.django_db
 
@@ -22,10 +24,13 @@ HOUR = timedelta(hours=1)
 
 
 def test_of_two_plans_with_one_discount_the_second_is_held_in_words_of_ours():
+    """As a book may have them that is older than the refusal of the second approval."""
     ten, twenty = a_plan(10), a_plan(20)
     at = clock()
-    first = scheduled(at - SECOND, kind="discount", plan=ten.pk, new_value="50")
-    second = scheduled(at, kind="discount", plan=twenty.pk, new_value="50")
+    with without_trigger("catalogue_value_unique", "services_cataloguevalue"):
+        second = planned(kind="discount", plan=twenty.pk, new_value="50", effective_at=at + HOUR)
+        first = scheduled(at - SECOND, kind="discount", plan=ten.pk, new_value="50")
+        move_instant(approved(second), at)
     drained()
     first.refresh_from_db()
     second.refresh_from_db()

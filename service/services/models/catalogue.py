@@ -1,8 +1,9 @@
 """The catalogue: what is sold, at which list price, and which discounts there are."""
 
 from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 
 from services.bounds import HIGHEST_PRICE
@@ -47,6 +48,21 @@ class Service(SavesChanges):
         return self.name
 
 
+class PlanQuerySet(ChangesQuerySet["Plan"]):
+    def with_discount(self, plan_type: str, percent: int, other_than: int | None) -> "Plan | None":
+        """Another plan of a type that has a discount now, or will have it by what is approved.
+
+        One query, with a plan two.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT plan_with_discount(%s::text, ARRAY[%s]::numeric[], %s::bigint)",
+                [plan_type, percent, other_than],
+            )
+            (found,) = cursor.fetchone()
+        return None if found is None else self.filter(pk=found).first()
+
+
 class Plan(SavesChanges):
     """A percentage discount of a type, on any service."""
 
@@ -60,7 +76,7 @@ class Plan(SavesChanges):
         default=0, validators=[MaxValueValidator(100)]
     )
 
-    objects = ChangesQuerySet.as_manager()
+    objects = PlanQuerySet.as_manager()
 
     class Meta:
         ordering = ["plan_type", "discount_percent"]
@@ -87,3 +103,19 @@ class Plan(SavesChanges):
     def __str__(self) -> str:
         sign = "-" if self.discount_percent else ""
         return f"{self.plan_type} {sign}{self.discount_percent} %"
+
+    def clean(self) -> None:
+        """Refuse a discount that another plan of the type has, or will have by what is approved.
+
+        One query, with a refusal two. The database refuses it from everybody.
+        """
+        if self.discount_percent is None:
+            return
+        other = Plan.objects.with_discount(self.plan_type, self.discount_percent, self.pk)
+        if other is not None:
+            raise ValidationError(
+                {
+                    "discount_percent": f"Plan {other.pk} ({other}) has this type and discount"
+                    " already, or will by what is approved; there can't be two."
+                }
+            )

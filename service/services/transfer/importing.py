@@ -49,6 +49,7 @@ from services.transfer.incoming_catalogue import (
     MISSING_PLANS,
     MISSING_SERVICES,
     PLANS,
+    PLANS_APPROVED,
     SAME_EMAIL,
     SERVICES,
     SERVICES_DIFFER,
@@ -132,6 +133,8 @@ class _Import:
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
         self._execute(LOCK_PLANS)
         self._write_if_any(LATE_PLANS, COPY_PLANS)
+        self._check(PLANS_APPROVED)
+        self.problems.raise_if_any()
         plans_new = self._insert_missing(MISSING_PLANS, INSERT_PLANS)
         self._execute(LOCK_PLANS)
         self._check(SAME_EMAIL)

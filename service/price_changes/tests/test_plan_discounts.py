@@ -1,0 +1,165 @@
+"""A discount of a type belongs to one plan, from the approval that decides it.
+
+So no reader is told a discount that a worker will find it cannot write.
+"""
+
+from decimal import Decimal
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.urls import reverse
+
+from price_changes.errors import ChangeError
+from price_changes.running import lifecycle
+from price_changes.tests.changes import SECOND, approved, clock, drained, planned, scheduled
+from services.models import CatalogueValue, Plan
+from services.tests.factories import a_plan
+from services.tests.interleaving import in_background
+
+TEN = "discount"  # a type of plans
+
+pytestmark = pytest.mark.django_db
+
+
+def discount(plan, percent, **values):
+    return planned(kind="discount", plan=plan.pk, new_value=percent, **values)
+
+
+@pytest.fixture(params=["is to come", "has come, and is not copied", "is copied"])
+def taken(request):
+    """A plan of 10 % that has 20 % by an approval, now or later."""
+    plan = a_plan(10, TEN)
+    if request.param == "is to come":
+        approved(discount(plan, 20, effective_at=clock() + 3600 * SECOND))
+    else:
+        scheduled(clock(), kind="discount", plan=plan.pk, new_value=20)
+    if request.param == "is copied":
+        drained()
+    return plan
+
+
+WRITES = {
+    "a new one": lambda other: Plan.objects.create(plan_type=TEN, discount_percent=20),
+    "many new ones": lambda other: Plan.objects.bulk_create(
+        [Plan(plan_type=TEN, discount_percent=percent) for percent in (19, 20)]
+    ),
+    "an edit": lambda other: Plan.objects.filter(pk=other.pk).update(discount_percent=20),
+    "another type": lambda other: Plan.objects.filter(plan_type="student").update(plan_type=TEN),
+}
+
+
+class TestASecondPlan:
+    @pytest.mark.parametrize("write", WRITES)
+    def test_cant_be_written(self, taken, write):
+        a_plan(20, "student")
+        other = a_plan(30, TEN)
+        before = list(Plan.objects.order_by("pk").values_list())
+        with (
+            pytest.raises(IntegrityError, match=r"plan_unique|there can.t be two"),
+            transaction.atomic(),
+        ):
+            WRITES[write](other)
+        assert list(Plan.objects.order_by("pk").values_list()) == before
+
+    def test_is_refused_by_the_form_with_its_name(self, taken, admin_client):
+        url = reverse("admin:services_plan_add")
+        answer = admin_client.post(url, {"plan_type": TEN, "discount_percent": "20"})
+        assert answer.status_code == 200
+        assert f"Plan {taken.pk} (" in answer.content.decode()
+        assert "there can&#x27;t be two" in answer.content.decode()
+
+    def test_is_refused_before_it_is_saved(self, taken):
+        with pytest.raises(ValidationError, match=f"Plan {taken.pk} "):
+            Plan(plan_type=TEN, discount_percent=20).full_clean()
+        Plan(plan_type="student", discount_percent=20).full_clean()
+        taken.refresh_from_db()
+        taken.full_clean()
+
+    def test_cant_be_planned(self, taken):
+        with pytest.raises(ChangeError) as refused:
+            discount(a_plan(30, TEN), 20)
+        assert (refused.value.code, refused.value.status_code) == ("plan_exists", 409)
+
+    def test_may_have_what_the_other_one_does_not_keep(self, taken):
+        drained()
+        is_copied = Plan.objects.get(pk=taken.pk).discount_percent == 20
+        same_as_before = Plan(plan_type=TEN, discount_percent=10)
+        if is_copied:
+            same_as_before.save()
+        else:
+            with pytest.raises(IntegrityError):
+                same_as_before.save()
+
+
+class TestAnApproval:
+    def test_is_refused_where_a_plan_came_after_the_preview(self):
+        change = discount(a_plan(10, TEN), 20)
+        other = a_plan(20, TEN)
+        with pytest.raises(ChangeError, match=f"plan {other.pk} is discount with") as refused:
+            approved(change)
+        assert (refused.value.code, refused.value.status_code) == ("plan_exists", 409)
+        change.refresh_from_db()
+        assert change.status == "planned"
+        assert not CatalogueValue.objects.filter(change_id=change.pk).exists()
+
+    def test_of_the_second_of_two_is_refused(self):
+        at = clock() + 3600 * SECOND
+        first, second = (discount(a_plan(n, TEN), 50, effective_at=at + n * SECOND) for n in (1, 2))
+        approved(second)
+        with pytest.raises(ChangeError, match="50 %"):
+            approved(first)
+
+    def test_may_give_what_another_plan_will_have_left_once_it_has(self):
+        leaving, coming = a_plan(20, TEN), a_plan(10, TEN)
+        late = scheduled(clock(), kind="discount", plan=leaving.pk, new_value=30)
+        change = approved(discount(coming, 20))
+        drained()
+        for each in (late, change):
+            each.refresh_from_db()
+        assert (late.status, change.status) == ("applied", "applied")
+        assert list(Plan.objects.order_by("pk").values_list("discount_percent", flat=True)) == [
+            30,
+            20,
+        ]
+
+    def test_may_follow_a_cancel(self):
+        at = clock() + 3600 * SECOND
+        cancelled = approved(discount(a_plan(10, TEN), 20, effective_at=at))
+        lifecycle.cancel(cancelled.pk, "ann")
+        assert approved(discount(a_plan(30, TEN), 20)).approval
+
+
+def test_a_late_cancel_does_not_give_back_what_another_plan_has_taken():
+    plan = a_plan(20, TEN)
+    change = scheduled(clock(), kind="discount", plan=plan.pk, new_value=30)
+    other = a_plan(10, TEN)
+    approved(discount(other, 20, effective_at=clock() + 3600 * SECOND))
+    with pytest.raises(ChangeError) as refused:
+        lifecycle.cancel(change.pk, "ann")
+    assert refused.value.code == "plan_exists"
+    change.refresh_from_db()
+    assert change.status == "scheduled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_connections_the_second_waits_and_is_refused():
+    change = discount(a_plan(10, TEN), 20, effective_at=clock() + 3600 * SECOND)
+    with transaction.atomic():
+        Plan.objects.create(plan_type=TEN, discount_percent=20)
+        approval = in_background(approved, change).until_it_waits()
+    with pytest.raises(ChangeError, match="there can't be two"):
+        approval.result()
+    assert not CatalogueValue.objects.filter(change_id=change.pk).exists()
+
+
+def test_so_many_plans_come_as_there_can_be():
+    plans = [
+        Plan(plan_type=kind, discount_percent=percent)
+        for kind in Plan.Type
+        for percent in range(101)
+    ]
+    Plan.objects.bulk_create(plans)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT discounts_from_now(id) FROM services_plan")
+        assert sorted(cursor.fetchall()) == sorted((Decimal(n),) for n in range(101) for _ in "123")
