@@ -75,6 +75,11 @@ FINDS = [
 COUNTS = [
     ("missing services", "how many are to be made", incoming_catalogue.MISSING_SERVICES),
     ("missing plans", "how many are to be made", incoming_catalogue.MISSING_PLANS),
+    (
+        "approved plans",
+        "the missing ones that another plan will be",
+        incoming_catalogue.PLANS_APPROVED,
+    ),
     ("missing clients", "how many are to be made", incoming_catalogue.MISSING_CLIENTS),
 ]
 WRITES = [
