@@ -1,4 +1,8 @@
-"""The total paid at an instant: from the last point before it, or from the whole ledger."""
+"""The total paid at an instant: from sums that are stored, or from the whole ledger.
+
+The sums are those of the last point before it, with the facts since; for an instant to come those
+of today, with the starts and ends and the ends of locks until then.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +27,47 @@ THERE = """
       JOIN plan_in_force plan ON plan.id = entry.plan_id
 """
 
-NEAREST = """
-SELECT point.at, point.subscriptions,
-       (SELECT count(*) FROM (SELECT FROM facts_between(point.at, %s) LIMIT {most}) fact)
-  FROM services_point point
- WHERE at = (SELECT max(at) FROM services_point
-              WHERE at <= %s
-                AND at < coalesce((SELECT min(since) FROM services_backdated), 'infinity'))
-   AND kept_from(point.at, %s) IS NULL
+# While a copy is late, today's sums have some of those who follow among the others.
+TODAY_HOLDS = """%s > (SELECT book_now()) AND copies_late_since((SELECT book_now())) IS NULL
+       AND kept_from((SELECT book_now()), %s) IS NULL"""
+NEAREST = f"""
+SELECT today, point.at, point.subscriptions, point.facts
+  FROM (SELECT {TODAY_HOLDS} AS today) of_today
+  LEFT JOIN LATERAL (
+       SELECT at, subscriptions,
+              (SELECT count(*) FROM (SELECT FROM facts_between(at, %s) LIMIT {points.MOST}) fact)
+              AS facts
+         FROM services_point
+        WHERE NOT today
+          AND at = (SELECT max(at) FROM services_point
+                     WHERE at <= %s
+                       AND at < coalesce((SELECT min(since) FROM services_backdated), 'infinity'))
+          AND kept_from(at, %s) IS NULL) point ON true
+"""  # noqa: S608 - constants
+POINT_HOLDS = """EXISTS (SELECT FROM services_point WHERE at = %s AND kept_from(at, %s) IS NULL
+                  AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at))"""
+# The followers, and what the others pay, by today's sums. A lock that ends by then makes a follower
+# of each who still pays then.
+FROM_TODAY = """
+SELECT service_id, plan_id, sum(followers) AS followers, sum(subscriptions - followers) AS others,
+       sum(amount - followers_amount) AS amount
+  FROM (SELECT service_id, plan_id, paid_subscriptions AS subscriptions, paid_amount AS amount,
+               paid_followers AS followers, paid_followers_amount AS followers_amount
+          FROM services_subtotal
+         UNION ALL
+        SELECT service_id, plan_id, subscriptions, amount, followers, followers_amount
+          FROM services_paidboundary WHERE at <= %s
+         UNION ALL
+        SELECT service_id, plan_id, 0, 0, 1, price
+          FROM (SELECT DISTINCT subscription_id FROM services_lockend WHERE until <= %s) ended
+          JOIN services_subscription ON id = subscription_id
+         WHERE price_state = 'locked' AND locked_until <= %s
+           AND started_at <= %s AND (ended_at IS NULL OR ended_at > %s)) part
+ GROUP BY service_id, plan_id
 """
 TOTAL = """
 SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amount), 0) AS amount,
-       coalesce(sum(followers + others), 0)::bigint AS subscriptions,
-       EXISTS (SELECT FROM services_point WHERE at = %s AND kept_from(at, %s) IS NULL
-                  AND NOT EXISTS (SELECT FROM services_backdated WHERE since <= at)) AS holds
+       coalesce(sum(followers + others), 0)::bigint AS subscriptions, {holds} AS holds
   FROM ({pairs}) pair
   JOIN (SELECT id, list_price_at(id, %s) AS full_price
           FROM services_service OFFSET 0) service ON service.id = service_id
@@ -48,18 +79,24 @@ SELECT coalesce(sum(followers * price_rule(full_price, discount_percent) + amoun
 
 @dataclass(frozen=True)
 class Nearest:
-    """A point before an instant, from which a total as of that instant can be computed."""
+    """A point before an instant, from which a total as of that instant can be computed.
 
-    at: datetime
+    None for today's sums, for an instant to come.
+    """
+
+    at: datetime | None
 
 
 def nearest_sql(instant: datetime) -> SQL:
-    """(at, subscriptions, facts since) of the last point that holds; no row where there is none."""
-    return NEAREST.format(most=points.MOST), (instant, instant, instant)
+    """(whether today's sums hold, else the last point that does: at, subscriptions, facts since).
+
+    One row.
+    """
+    return NEAREST, (instant,) * 5
 
 
 def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest | None:
-    """The last point before `instant` that holds; None where a sum over all is needed, or faster.
+    """The last sums before `instant` that hold; None where a sum over all is needed, or faster.
 
     One query; none for a filter that points can't answer.
     """
@@ -67,21 +104,26 @@ def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest 
         return None
     with prepared_cursor() as cursor:
         cursor.execute(*nearest_sql(instant))
-        found = cursor.fetchone()
-    if found is None:
-        return None
-    at, subscriptions, facts = found
-    return Nearest(at) if facts <= points.at_most(subscriptions) else None
+        today, at, subscriptions, facts = cursor.fetchone()
+    if today:
+        return Nearest(None)
+    return None if at is None or facts > points.at_most(subscriptions) else Nearest(at)
 
 
 def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
-    """The statement of (amount, subscriptions, holds), with False if the point holds no more."""
+    """The statement of (amount, subscriptions, holds), with False if the sums hold no more."""
     given = {name: id for name, id in book_filter.given.items() if name != "state"}
-    pairs, params = points.pairs_sql(instant, point.at)
+    holds, of_holds = TODAY_HOLDS, (instant, instant)
+    pairs, params = FROM_TODAY, (instant,) * 5
+    if point.at is not None:
+        holds, of_holds = POINT_HOLDS, (point.at, instant)
+        pairs, params = points.pairs_sql(instant, point.at)
     sql = TOTAL.format(
-        pairs=pairs, conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true"
+        holds=holds,
+        pairs=pairs,
+        conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true",
     )
-    return sql, (point.at, instant, *params, instant, instant, *given.values())
+    return sql, (*of_holds, *params, instant, instant, *given.values())
 
 
 def total_as_of(

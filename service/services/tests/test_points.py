@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from services.ledger.point_in_time import as_of
 from services.ledger.recorded import all_recorded_until
 from services.ledger.total_then import THERE
 from services.models import Backdated, LedgerEntry, Point, Subscription, book_clock
+from services.reading import total
 from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING, Total
 from services.tests.factories import (
@@ -198,6 +200,7 @@ def test_a_total_is_had_from_a_point_before_what_is_said_of_the_past(past: Past)
     past.say(past.follows, ended_at=since)
     point = total_then.nearest(last)
     assert point is not None
+    assert point.at is not None
     assert past.instants[0] <= point.at < since
     assert_told(last)
 
@@ -606,3 +609,84 @@ def made(facts: int) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(points, "FACTS", facts)
         return points.make()
+
+
+class TestAnInstantToCome:
+    """It is answered by today's sums, and the starts, ends and ends of locks until then."""
+
+    # With the day on which the lock ends; and the days of the start and the end.
+    STATES: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 0),
+        ({"price_state": "negotiated", "price": 70}, 0),
+        ({"price_state": "locked", "price": 80}, 0),
+        ({"price_state": "locked", "price": 80}, 2),
+        ({"price_state": "locked", "price": 80}, 6),
+    )
+    PERIODS = tuple(product((-1, 1, 3), (0, 3.5, 4, 7)))
+
+    @pytest.fixture
+    def ahead(self, past: Past) -> list[datetime]:
+        """The instants of a week around all that is to come; nothing is due."""
+        now = past.clock.now()
+        for (state, until), (started, ended) in product(self.STATES, self.PERIODS):
+            made = past.subscription(
+                started_at=now + DAY * started, ended_at=now + DAY * ended if ended else None
+            )
+            if state:
+                past.say(made, **state, locked_until=now + DAY * until if until else None)
+        for day, (thing, value) in {
+            2: (past.service, 130),
+            3: (past.plan, 20),
+            5: (past.service, 90),
+        }.items():
+            kind = "list_price" if thing == past.service else "discount"
+            role = "service" if thing == past.service else "plan"
+            approved(planned(
+                kind=kind, **{role: thing.pk}, new_value=value, effective_at=now + DAY * day
+            ))  # fmt: skip
+        make_points()
+        halves = [now + DAY * half / 2 for half in range(1, 17)]
+        return [at + shift for at in halves for shift in (-MICROSECOND, MICROSECOND * 0)]
+
+    def test_is_told_by_todays_sums(self, past: Past, ahead: list[datetime]) -> None:
+        for at in ahead:
+            assert total_then.nearest(at) == total_then.Nearest(None)
+        assert_told(*ahead)
+        of_service = BookFilter(service=past.service.pk, plan=past.plan.pk)
+        for at in ahead:
+            assert ledger.total_as_of(at, of_service) == summed(at, of_service)
+        total.fold(ahead=None)
+        assert_told(*ahead)
+
+    def test_is_told_while_workers_sleep(self, past: Past, ahead: list[datetime]) -> None:
+        """Not by today's sums, once one of the copies is late."""
+        past.clock.passes(2.25 * DAY)
+        for at in ahead:
+            assert total_then.nearest(at) != total_then.Nearest(None)
+        assert_told(*ahead, by_points=False)
+        repricing.reprice()
+        later = [at for at in ahead if at > past.clock.now()]
+        assert {total_then.nearest(at) for at in later} == {total_then.Nearest(None)}
+        assert_told(*later)
+
+    def test_is_told_across_a_change_for_new_ones(self, past: Past, ahead: list[datetime]) -> None:
+        approved(planned(
+            kind="list_price", service=past.service.pk, new_value=500, for_new_only=True,
+            effective_at=past.clock.now() + 3.5 * DAY,
+        ))  # fmt: skip
+        assert_told(*ahead, by_points=False)
+
+    def test_does_not_read_who_ends_until_then(self, past: Past) -> None:
+        now = past.clock.now()
+        ends = Subscription.objects.bulk_create(
+            Subscription(
+                client=past.client, service=past.service, plan=past.plan, ended_at=now + DAY
+            )
+            for _ in range(1000)
+        )
+        total.fold(ahead=None)
+        point = total_then.nearest(now + 2 * DAY)
+        assert point is not None
+        read = rows_by_relation(*total_then.total_from(point, now + 2 * DAY, EVERYTHING))
+        assert max(read.values()) < len(ends) / 10
+        assert_told(now + 2 * DAY)
