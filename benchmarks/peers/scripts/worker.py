@@ -21,7 +21,7 @@ Move = Callable[[Decimal], None]
 
 
 class Peer(ABC):
-    """What is asked of every peer. Each gives its ways to move prices, and to read the past."""
+    """A peer: each gives its ways to move prices, and to read the past."""
 
     # Its ways to give all followers of the only service another price, with their history.
     moves: dict[str, Move] = {}
@@ -65,7 +65,7 @@ class Peer(ABC):
         self.fill(Path(folder))
 
     def ask_offered(self) -> dict[str, Any]:
-        """What there is to measure; asked before it is filled."""
+        """The measurements that there are; asked before the book is filled."""
         return {
             "ways": {name: self.most.get(name) for name in self.moves},
             "records": self.records,
@@ -98,7 +98,7 @@ class Peer(ABC):
 
 
 def serve(peer: Any) -> None:
-    """Answer until standard input ends. What a package prints goes to standard error."""
+    """Answer until standard input ends. Anything that a package prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     sys.stdout = sys.stderr
     for line in sys.stdin:

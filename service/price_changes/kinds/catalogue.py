@@ -104,7 +104,7 @@ FOR_NEW_ONLY = PlanField(
 KEPT_UNTIL = replace(
     LOCKED_UNTIL, hint="They keep their price until then; empty: until they are released."
 )
-MOVES = ("Whom it moves", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
+MOVES = ("Moved subscriptions", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
 
 
 class CatalogueKind(PlannedKind):
@@ -182,7 +182,7 @@ class CatalogueKind(PlannedKind):
 
     @abstractmethod
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
-        """What it does to the value: "Discount of plan student: 10 → 15 %"."""
+        """Its effect on the value: "Discount of plan student: 10 → 15 %"."""
 
     def taken_back_by(self) -> PriceChange.Kind:
         return self.name
@@ -191,9 +191,9 @@ class CatalogueKind(PlannedKind):
 class ListPrice(CatalogueKind):
     name = Kind.LIST_PRICE
     heading = "New list price"
-    about = "Of one service. Moves the subscriptions that follow the catalogue, or only new ones."
+    about = "For one service. Moves the subscriptions that follow the catalogue, or only new ones."
     fields = (SERVICE, NEW_VALUE, FOR_NEW_ONLY, KEPT_UNTIL)
-    sections = (("What", ("service", "new_value")), MOVES, WHEN_AND_WHY)
+    sections = (("Service and price", ("service", "new_value")), MOVES, WHEN_AND_WHY)
     may_concern = "one.service_id = change.service_id"
     role = "service"
 
@@ -205,14 +205,14 @@ class ListPrice(CatalogueKind):
 class Discount(CatalogueKind):
     name = Kind.DISCOUNT
     heading = "New discount"
-    about = "Of one plan. Moves the subscriptions that follow the catalogue, or only new ones."
+    about = "For one plan. Moves the subscriptions that follow the catalogue, or only new ones."
     fields = (
         PLAN,
         replace(NEW_VALUE, label="New discount, in per cent", decimal_places=0),
         FOR_NEW_ONLY,
         KEPT_UNTIL,
     )
-    sections = (("What", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
+    sections = (("Plan and discount", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
     may_concern = "one.plan_id = change.plan_id"
     role = "plan"
 

@@ -1,4 +1,4 @@
-"""What each kind of price change has to say: its fields, checks, rows, approval and words."""
+"""A kind of price change: each says its fields, checks, rows, approval and words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChangeKind(ABC):
     """
 
     name: ClassVar[PriceChange.Kind]
-    # What an error calls a change of this kind.
+    # Errors call a change of this kind by this name.
     noun: ClassVar[str]
     is_of_catalogue: ClassVar[bool] = False
 

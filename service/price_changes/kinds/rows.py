@@ -43,9 +43,9 @@ COLUMNS = (
 class ChangeRow:
     """A subscription that a change is about: how it stands, and what it becomes or why it stays.
 
-    What is unknown of a deleted subscription is None, and so is the new price of a row that was
-    skipped; one that would stay has the price that it has. `locked_until`: the end of the lock that
-    it gets; of a skipped row, of the lock that it has.
+    None stands for what is unknown of a deleted subscription, and for the new price of a row that
+    was skipped; one that would stay has the price that it has. `locked_until`: the end of the lock
+    that it gets; for a skipped row, that of the lock that it has.
     `moved`: whether the change has moved it. `by_change`: the later change that holds it.
     `detail`: what the database said where the row failed.
     """

@@ -50,7 +50,7 @@ FILTER = PlanField(
 ADJUSTMENT = PlanField(
     "adjustment",
     Input.CHOICE,
-    label="What becomes of their price",
+    label="Effect on their price",
     required=True,
     choices=tuple(PriceChange.Adjustment.choices),
 )

@@ -1,8 +1,8 @@
 """The rows of a set, judged behind the sets that are scheduled before it.
 
-A set is previewed as its rows will stand at its instant. What is in force then is known for the
-catalogue; for a set that comes before it, it follows from the rows that this one would move, judged
-in turn behind those before it.
+A set is previewed as its rows will stand at its instant. The catalogue is known for that instant.
+The effect of a set that comes before it is not: it follows from the rows that the earlier set would
+move, judged in turn behind those before that one.
 
     set of 1 February ──▶ its rows ──▶ set of 1 March ──▶ its rows ──▶ …
 

@@ -121,7 +121,7 @@ class Preview(TypedDict):
 
 @dataclass
 class _Sums:
-    """What is added up of a pair, a client, or all rows."""
+    """The sums over a pair, a client, or all rows."""
 
     rows: int = 0
     moves: int = 0

@@ -1,4 +1,4 @@
-"""What a filter is: the kind of its values, how its rows are found, its form field, its words."""
+"""A filter: the kind of its values, how its rows are found, its form field, its words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Input(Enum):
     INSTANT = auto()
     CHOICE = auto()
     LINE = auto()
-    # Of a plan of a price change alone
+    # These are fields of the plan of a price change alone.
     TEXT = auto()
     FLAG = auto()
     FILTER = auto()  # which subscriptions: a field for each filter

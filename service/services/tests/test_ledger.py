@@ -912,7 +912,7 @@ class TestPlans:
         assert own["Actual Loops"] == 100
 
 
-# --- What is refused ----------------------------------------------------------------------------
+# --- Refused requests ---------------------------------------------------------------------------
 
 PLACE = str(Place(7, 8))
 BAD_INSTANTS = [

@@ -296,7 +296,7 @@ class Command(BaseCommand):
             returncode=130,
         ) from None
 
-    # --- What is printed ------------------------------------------------------------------
+    # --- The output -----------------------------------------------------------------------
 
     def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
         if json:
