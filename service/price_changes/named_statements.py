@@ -103,7 +103,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
             "drift",
             "counts subscriptions that were written between the preview and the start",
             START,
-            drift.DRIFT.format(of="service_id"),
+            drift.DRIFT.format(column="service_id"),
             {"seen": "1:1:", "id": example.middle.service_id},
         ),
     ]

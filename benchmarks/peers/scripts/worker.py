@@ -84,7 +84,7 @@ class Peer(ABC):
     def ask_rest(self) -> None:
         self.rest()
 
-    def ask_read(self, what: str, at: str, of: list[int], seconds: float) -> dict[str, Any]:
+    def ask_read(self, what: str, at: str, ids: list[int], seconds: float) -> dict[str, Any]:
         """Read the past for so long, three times at least: the value, the median CPU of one."""
         read = getattr(self, what)
         instant = datetime.fromisoformat(at)
@@ -92,7 +92,7 @@ class Peer(ABC):
         began = time.perf_counter()
         while time.perf_counter() - began < seconds or len(taken) < 3:
             cpu = self.cpu()
-            value = read(instant, *of)
+            value = read(instant, *ids)
             taken.append(self.cpu() - cpu)
         return {"cpu": statistics.median(taken), "value": str(value)}
 

@@ -153,17 +153,18 @@ class CatalogueKind(PlannedKind):
     def refuse_value(self, thing: Any, new_value: Decimal) -> None:
         """Raise ChangeError if the service or plan can't have this value."""
 
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         subject = self.subject(change)
-        where, of = f"{subject.role}.id = {int(subject.id)}", of or IN_FORCE
-        standing = STANDING.format(at=literal(at), where=where, **of)
-        shape = {"standing": standing, "once": of["once"], "held_back": reason_of_state("state")}
+        where, relations = f"{subject.role}.id = {int(subject.id)}", relations or IN_FORCE
+        standing = STANDING.format(at=literal(at), where=where, **relations)
+        shape = {"standing": standing, "once": relations["once"]}
+        shape["held_back"] = reason_of_state("state")
         if change.for_new_only:
             return KEPT_ROWS.format(until=literal(change.locked_until), **shape), []
         shape |= {"full_price": "full_price", "discount_percent": "discount_percent"}
         shape[subject.field] = self.as_sql(change.new_value)
         if change.first.for_new_only:
-            back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), of="")
+            back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), only="")
             return BACK_ROWS.format(back=back, **shape), []
         return CATALOGUE_ROWS.format(**shape), []
 
@@ -172,7 +173,7 @@ class CatalogueKind(PlannedKind):
         return literal(value)
 
     def sentence(self, change: PriceChange, names: Names) -> str:
-        """Its effect, from the value that it will find, if `as_they_stand` has set that."""
+        """Its effect, from the value that it will find, if `status_now.refresh` has set that."""
         old_value = change.old_value if change.finds is None else change.finds
         says = self.says(change, names, old_value)
         if change.for_new_only:

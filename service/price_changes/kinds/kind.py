@@ -48,7 +48,7 @@ class ChangeKind(ABC):
         return self.name.value
 
     @abstractmethod
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         """The statement of its rows, judged as of `at`; see `rows_sql`."""
 
     def stays_if_frozen(self, change: PriceChange) -> str:

@@ -66,11 +66,11 @@ class ChangeRow:
 
 
 def rows_sql(
-    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] | None = None
+    change: PriceChange, at: datetime | None = None, relations: Mapping[str, str] | None = None
 ) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now).
 
-    `of`: the relations that say how the rows stand. The default is what is in force for a change of
+    `relations`: those that say how the rows stand. The default is what is in force for a change of
     the catalogue, and what will be at the instant for a set (one query).
     """
-    return kind_of(change).rows(change, at or change.effective_at or book_clock(), of)
+    return kind_of(change).rows(change, at or change.effective_at or book_clock(), relations)

@@ -12,7 +12,7 @@ from price_changes.kinds import members
 from price_changes.kinds.adjustments import ADJUSTMENTS
 from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import LOCKED_UNTIL, PlanField
-from price_changes.kinds.relations import SQL, STANDING, literal, standing_at
+from price_changes.kinds.relations import SQL, STANDING, literal, relations_at
 from price_changes.kinds.values import parse_word, refusing, required
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
@@ -150,20 +150,20 @@ class SetOfSubscriptions(PlannedKind):
             )
         return {"filter": which, "adjustment": adjustment, **fields}
 
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         where, params = members.matching(change, ASKED)
         given = refusing(BookFilter.of)(change.filter or {}).given
         asked = {name: given[name] for name in ASKED if name in given}
-        stood = standing_at(at) if of is None else of
+        relations = relations_at(at) if relations is None else relations
         adjustment = ADJUSTMENTS[change.adjustment]
         return SET_ROWS.format(
-            standing=STANDING.format(at=literal(at), where=where, **stood),
+            standing=STANDING.format(at=literal(at), where=where, **relations),
             target=adjustment.target(change),
             new_state=adjustment.new_state,
             stays=adjustment.stays(change),
             until=literal(change.locked_until),
             asked=f"WHERE {' AND '.join(ASKED[name] for name in asked)}" if asked else "",
-            once=stood["once"],
+            once=relations["once"],
         ), [*params, *asked.values()]
 
     def stays_if_frozen(self, change: PriceChange) -> str:

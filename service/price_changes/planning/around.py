@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from price_changes.kinds import OF_ROWS, is_of_catalogue, subject
+from price_changes.kinds import OF_ROWS, is_of_catalogue, subject_of
 from price_changes.models import PriceChange
 from services.models import Clock
 
@@ -55,8 +55,8 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
     """
     if not is_of_catalogue(change):
         return []
-    of = subject(change)
-    same: dict[str, Any] = {"kind": change.kind, of.column: of.id}
+    subject = subject_of(change)
+    same: dict[str, Any] = {"kind": change.kind, subject.column: subject.id}
     later = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED, **same).exclude(
         pk=change.pk
     )

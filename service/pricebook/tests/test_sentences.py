@@ -45,10 +45,10 @@ def python(text: str) -> Iterator[str]:
     """Its strings, with the comments of SQL in them, and its comments."""
     tree = ast.parse(text)
     formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    parts = {part for node in formatted for part in node.values}
-    for node in formatted:
+    parts = {part for each in formatted for part in each.values}
+    for each in formatted:
         yield "".join(
-            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in each.values
         )
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:

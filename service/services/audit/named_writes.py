@@ -38,7 +38,7 @@ def named_writes() -> list[NamedStatement]:
             REPRICE,
             chunks.CLAIM,
             {
-                "lane": RepricingStep.Kind.PRICE.value,
+                "lane": RepricingStep.Lane.PRICE.value,
                 "blocked": [],
                 "number": 1,
                 "rows": None,
@@ -56,7 +56,7 @@ def named_writes() -> list[NamedStatement]:
                 "service": service_id,
                 "plan": None,
                 "effective_at": at,
-                "kinds": [RepricingStep.Kind.PRICE.value],
+                "kinds": [RepricingStep.Lane.PRICE.value],
             },
             writes=True,
         ),
