@@ -195,7 +195,6 @@ class ListPrice(CatalogueKind):
     about = "For one service. Moves the subscriptions that follow the catalogue, or only new ones."
     fields = (SERVICE, NEW_VALUE, FOR_NEW_ONLY, KEPT_UNTIL)
     sections = (("Service and price", ("service", "new_value")), MOVES, WHEN_AND_WHY)
-    may_concern = "one.service_id = change.service_id"
     role = "service"
 
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
@@ -214,7 +213,6 @@ class Discount(CatalogueKind):
         KEPT_UNTIL,
     )
     sections = (("Plan and discount", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
-    may_concern = "one.plan_id = change.plan_id"
     role = "plan"
 
     def refuse_value(self, thing: Plan, new_value: Decimal) -> None:

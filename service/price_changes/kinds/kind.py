@@ -40,9 +40,6 @@ class ChangeKind(ABC):
     # Whether they are judged as they will stand at its instant, behind all that comes before it;
     # else as they stand now.
     is_judged_ahead: ClassVar[bool] = False
-    # A condition on `one` (a subscription) and `change`, which holds for every row of the change.
-    # It is cheap: `pending_of` asks it of each scheduled change.
-    may_concern: ClassVar[str] = "true"
 
     def __str__(self) -> str:
         return self.name.value

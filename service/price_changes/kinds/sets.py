@@ -126,11 +126,6 @@ class SetOfSubscriptions(PlannedKind):
         " have then.",
     }
     when_moved_label = "If rows have moved by then"
-    may_concern = """jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
-                                        'client', one.client_id, 'subscription', one.id)
-                     @> (SELECT coalesce(jsonb_object_agg(key, value), '{}')
-                           FROM jsonb_each(change.filter)
-                          WHERE key IN ('service', 'plan', 'client', 'subscription'))"""
 
     def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
         which = row_filter(
