@@ -197,8 +197,8 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             late=True,
         ),
         NamedStatement(
-            "what was said of late rows",
-            "the entries of rows that were written between the instant and the worker",
+            "entries of late rows",
+            "those of rows that were written between the instant and the worker",
             WORKERS,
             late_rows.TOLD,
             [[example.middle.pk]],

@@ -275,7 +275,7 @@ def named_queries() -> list[NamedStatement]:
         ),
         NamedStatement(
             "book check, of a point",
-            "what is stored of an instant = the ledger",
+            "the sums stored for an instant = the ledger",
             "beat, check_book",
             *points.check_sql(example.middle.started_at),
             why="One pass over the whole ledger, on purpose.",

@@ -69,7 +69,9 @@ class Command(BaseCommand):
         listed.add_argument("--limit", type=arguments.count, default=20)
         one = {verb: verbs.add_parser(verb, help=help) for verb, help in VERBS.items()}
         for verb_parser in one.values():
-            verb_parser.add_argument("number", type=arguments.number, help="of the price change")
+            verb_parser.add_argument(
+                "number", type=arguments.number, help="that of the price change"
+            )
         approve = one["approve"]
         approve.add_argument("fingerprint", help="as the preview printed it")
         approve.add_argument(
