@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, help="begin no history later (default: 60)")
     parser.add_argument("--quick", action="store_true", help="half a minute")
-    parser.add_argument("--seed", help="of all histories (default: a new one)")
+    parser.add_argument("--seed", help="that of all histories (default: a new one)")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first one (1)")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: HOME/bench)")
     chosen = parser.parse_args(arguments)

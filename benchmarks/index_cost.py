@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
     for rows in chosen.rows:
         with scratch_book("index_cost", rows):
             figures += measure(rows, chosen.rounds)
-    results.table("What each index costs", figures)
+    results.table("The cost of each index", figures)
     results.save("index_cost", chosen, under, figures)
 
 

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--rounds", type=int, help="rounds (default: 200)")
     parser.add_argument("--quick", action="store_true", help="20 rounds")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="that of the first round (default: 0)")
     parser.add_argument("--minutes", type=float, default=60, help="begin no round later (60)")
     parser.add_argument("--fault", choices=FAULTS, help="sow this fault; exit 0 if it is seen")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: HOME/bench)")

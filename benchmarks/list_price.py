@@ -102,16 +102,16 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     yardstick = statistics.median(cost.cpu for cost in taken["UPDATE, history by a trigger"])
     figures = []
     for name, costs in taken.items():
-        of = 1 if "one follower" in name else rows
+        followers = 1 if "one follower" in name else rows
         cpu = statistics.median(cost.cpu for cost in costs)
         figures.append(
             {
-                "followers": of,
+                "followers": followers,
                 "what": name,
                 "CPU, ms": 1000 * cpu,
                 "×": cpu / yardstick,
-                "WAL bytes a row": statistics.median(cost.wal for cost in costs) / of,
-                "history bytes a row": statistics.median(cost.kept for cost in costs) / of,
+                "WAL bytes a row": statistics.median(cost.wal for cost in costs) / followers,
+                "history bytes a row": statistics.median(cost.kept for cost in costs) / followers,
             }
         )
     say(f"  {rows:,}: {figures[2]['×']:.2f} × of {1000 * yardstick:.0f} ms")

@@ -95,8 +95,8 @@ def a_service() -> BookFilter:
     return BookFilter(service=Service.objects.earliest("pk").pk)
 
 
-def sum_of_rows(of: BookFilter = total.EVERYTHING) -> total.Total:
-    found = of.subscriptions().aggregate(amount=Sum("price"), rows=Count("pk"))
+def sum_of_rows(book_filter: BookFilter = total.EVERYTHING) -> total.Total:
+    found = book_filter.subscriptions().aggregate(amount=Sum("price"), rows=Count("pk"))
     return total.Total(found["amount"], found["rows"])
 
 

@@ -26,7 +26,7 @@ def be_patient(conf: Any, **kwargs: Any) -> None:
         "visibility_timeout": conf.broker_transport_options["visibility_timeout"],
         "socket_timeout": PATIENCE,
         "socket_connect_timeout": PATIENCE,
-        # Of the connection that waits for messages: it is polled, so that no timeout ends it.
+        # The connection that waits for messages is polled this often, so that no timeout ends it.
         "health_check_interval": PATIENCE,
     }
 

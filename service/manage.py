@@ -19,6 +19,6 @@ if __name__ == "__main__":
         reason = str(error).partition("\n")[0]
         sys.exit(f"The database is not ready ({reason}). First: ./pricebook manage migrate")
     except BrokenPipeError:
-        # `… | head`: nobody reads on, and nothing is wrong. What Python would flush goes nowhere.
+        # `… | head`: nobody reads on, and nothing is wrong. Python's last flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -12,15 +12,18 @@ def goal(
     *,
     at_most: float | None = None,
     at_least: float | None = None,
-    of: str = "×",
+    unit: str = "×",
     small: bool = False,
 ) -> dict[str, Any]:
     """A line of the table; `small` says that the book is smaller than the goal is meant for."""
     if at_most is not None:
-        wanted, margin = f"at most {at_most:g} {of}".rstrip(), at_most / max(measured, at_most / 10)
+        wanted, margin = (
+            f"at most {at_most:g} {unit}".rstrip(),
+            at_most / max(measured, at_most / 10),
+        )
     else:
         assert at_least is not None
-        wanted, margin = f"at least {at_least:g} {of}".rstrip(), measured / at_least
+        wanted, margin = f"at least {at_least:g} {unit}".rstrip(), measured / at_least
     missed = f"not with so few rows; it is about {BIG:,}" if small else "NO"
     return {
         "work": work,

@@ -183,8 +183,8 @@ def stream(rows: int, rounds: int) -> Figures:
             results.ratio_to(rates["COPY"], rates["ours"]),
             at_least=0.5,
         ),
-        goal("memory that streaming adds, MB", grown, at_most=10, of="MB"),
-        goal("first text of the stream, ms", 1000 * first, at_most=100, of="ms"),
+        goal("memory that streaming adds, MB", grown, at_most=10, unit="MB"),
+        goal("first text of the stream, ms", 1000 * first, at_most=100, unit="ms"),
     ]
 
 
@@ -202,6 +202,6 @@ def memory_of_a_stream() -> float:
     return (resident_kilobytes("VmHWM") - before) / 1024
 
 
-def resident_kilobytes(of: str) -> int:
+def resident_kilobytes(field: str) -> int:
     status = Path("/proc/self/status").read_text()
-    return int(status.partition(f"{of}:")[2].split()[0])
+    return int(status.partition(f"{field}:")[2].split()[0])

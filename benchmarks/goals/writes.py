@@ -114,7 +114,7 @@ def repricings(rows: int, rounds: int) -> Figures:
     growth = max(ours["heap +%"], ours["indexes +%"])
     return [
         goal("repricing against one UPDATE", ours["× one UPDATE"], at_least=1.3, small=rows < BIG),
-        goal("heap and indexes grow by a repricing, %", growth, at_most=15, of="%"),
+        goal("heap and indexes grow by a repricing, %", growth, at_most=15, unit="%"),
         goal(
             "repricing by two workers against one task a row",
             two["rows/s"] / ways["one task a row"]["rows/s"],

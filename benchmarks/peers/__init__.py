@@ -1,4 +1,4 @@
-"""What the same work costs in other software, beside Pricebook, with the same PostgreSQL.
+"""The cost of the same work in other software, beside Pricebook, with the same PostgreSQL.
 
 Each peer is a public package, which is installed by hash into an environment of its own for the run
 (`requirements/`), and a script that uses it as its documentation shows (`scripts/`). Its book is a
@@ -29,7 +29,7 @@ from benchmarks import results
 from benchmarks.peers import admin_lists, book_imports, list_prices
 from benchmarks.peers.installed import REQUIREMENTS, python_with, release
 
-# What is measured of a peer, if it is not the list price with its history.
+# The measurement of a peer, where it is not that of the list price with its history.
 WORK = {"django_admin": admin_lists.measure, "django_import_export": book_imports.measure}
 
 

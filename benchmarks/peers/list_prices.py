@@ -37,7 +37,7 @@ class Reading(NamedTuple):
     name: str  # of the peer's method
     work: str
     here: Callable[[], Decimal]  # the same by Pricebook
-    of: list[int]  # the subscription, where it is of one
+    ids: list[int]  # that of the subscription, where it reads one
 
 
 def measure(name: str, python: Path, rows: int, rounds: int) -> list[dict[str, Any]]:
@@ -153,10 +153,10 @@ def read_the_past(
     points.make(600)  # as a worker does every few seconds
     execute("VACUUM ANALYZE")
     ask("rest")
-    of = Subscription.objects.order_by("pk")[Subscription.objects.count() // 2].pk
+    middle = Subscription.objects.order_by("pk")[Subscription.objects.count() // 2].pk
     readings = [
         Reading("whole_then", "whole book then", partial(total_then, instant), []),
-        Reading("one_then", "one price then", partial(price_then, instant, of), [of]),
+        Reading("one_then", "one price then", partial(price_then, instant, middle), [middle]),
     ]
     figures = []
     for reading in readings:
@@ -186,7 +186,7 @@ def read_here(reading: Reading) -> float:
 
 def read_there(ask: Ask, reading: Reading, at: datetime, expected: Decimal) -> float:
     seconds = stopwatch.SECONDS
-    answer = ask("read", what=reading.name, at=at.isoformat(), of=reading.of, seconds=seconds)
+    answer = ask("read", what=reading.name, at=at.isoformat(), ids=reading.ids, seconds=seconds)
     if Decimal(answer["value"]) != expected:
         raise AssertionError(f"{reading.work}: {answer['value']} is not {expected}")
     return float(answer["cpu"])

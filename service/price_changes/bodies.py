@@ -62,7 +62,7 @@ class ApprovalSerializer(serializers.Serializer):
     when_moved = serializers.ChoiceField(
         PriceChange.WhenMoved.choices,
         required=False,
-        help_text="What happens if rows have moved by its instant; for a change of the catalogue,"
+        help_text="How to go on if rows have moved by its instant; for a change of the catalogue,"
         " if it finds another value than its approver saw (hold, current).",
     )
     effective_at = serializers.DateTimeField(

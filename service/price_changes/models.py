@@ -119,7 +119,7 @@ class PriceChange(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    # Set by `standing.as_they_stand` for a scheduled change of the catalogue, and not stored: the
+    # Set by `status_now.refresh` for a scheduled change of the catalogue, and not stored: the
     # value that it finds before it by what is known now, and whether that holds it.
     finds: Decimal | None = None
     will_be_held = False

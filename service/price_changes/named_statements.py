@@ -103,7 +103,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
             "drift",
             "counts subscriptions that were written between the preview and the start",
             START,
-            drift.DRIFT.format(of="service_id"),
+            drift.DRIFT.format(column="service_id"),
             {"seen": "1:1:", "id": example.middle.service_id},
         ),
     ]
@@ -197,8 +197,8 @@ def _chunks(example: Examples) -> list[NamedStatement]:
             late=True,
         ),
         NamedStatement(
-            "what was said of late rows",
-            "the entries of rows that were written between the instant and the worker",
+            "entries of late rows",
+            "those of rows that were written between the instant and the worker",
             WORKERS,
             late_rows.TOLD,
             [[example.middle.pk]],

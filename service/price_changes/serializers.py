@@ -248,7 +248,7 @@ class RefusedApprovalSerializer(ErrorSerializer):
     """A refusal to approve a change; `moved_since_preview` comes with a new preview, now stored."""
 
     moved = MovedFigureSerializer(
-        many=True, required=False, help_text="What differs from the preview that was approved."
+        many=True, required=False, help_text="The figures that differ from the approved preview."
     )
     fingerprint = serializers.CharField(required=False, help_text="That of the new preview.")
     change = OnePriceChangeSerializer(
@@ -281,14 +281,14 @@ class RowSerializer(serializers.Serializer):
     new_state = serializers.ChoiceField(Subscription.PriceState.choices, allow_null=True)
     locked_until = serializers.DateTimeField(
         allow_null=True,
-        help_text="The end of the lock that it gets; of a skipped row, of the lock that it has.",
+        help_text="The end of the lock that it gets; for a skipped row, of the lock that it has.",
     )
     reason = serializers.CharField(allow_null=True, help_text="Why it stays; null: it moves.")
     moved = serializers.BooleanField(help_text="Whether it has been moved.")
     by_change = serializers.IntegerField(
         allow_null=True, help_text="The later change that holds it."
     )
-    detail = serializers.CharField(help_text="What the database said where the row failed.")
+    detail = serializers.CharField(help_text="The database's words where the row failed.")
 
 
 @extend_schema_serializer(many=False)

@@ -24,7 +24,7 @@ from price_changes.bodies import (
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.serializers import (
     OnePriceChangeSerializer,
     PriceChangePageSerializer,
@@ -126,7 +126,7 @@ class PriceChangeView(ViewSet):
                     raise parameters.bad_parameter(error) from None
         cursor, size = cursor_of(query), parameters.page_size(query)
         page, next, previous = newest_first(changes, cursor, size)
-        standing.as_they_stand(page)
+        status_now.refresh(page)
         return Response(
             {
                 "result": PriceChangeSerializer(page, many=True).data,
@@ -281,7 +281,7 @@ class PriceChangeView(ViewSet):
 
 
 def answer(change: PriceChange, status_code: int = 200) -> Response:
-    standing.as_they_stand([change])
+    status_now.refresh([change])
     return Response(OnePriceChangeSerializer(change).data, status=status_code)
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
-from price_changes.planning.standing import as_they_stand
+from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
@@ -55,7 +55,7 @@ def home(request: HttpRequest) -> HttpResponse:
             change.status == Status.APPLYING for change in changes
         )
         # They are in the order of their instants, so those that are due are among the first.
-        context["standing"] = any(stands_still(change) for change in changes)
+        context["stuck"] = any(is_stuck(change) for change in changes)
     return render(request, "pricebook/home.html", context)
 
 
@@ -71,7 +71,7 @@ def open_changes() -> list[PriceChange]:
         .order_by("effective_at", "approval")
     )
     found: list[Any] = list(changes[:SHOWN])
-    as_they_stand(found)
+    status_now.refresh(found)
     now = found[0].asked_at if found else None
     names, progress = Names.of_changes(found), progress_of(found, now)
     for change in found:
@@ -82,8 +82,8 @@ def open_changes() -> list[PriceChange]:
     return found
 
 
-def stands_still(change: Any) -> bool:
-    """Whether a change stands still: its time has come, and nobody moves its prices."""
+def is_stuck(change: Any) -> bool:
+    """Whether a change is stuck: its time has come, and nobody moves its prices."""
     if change.status == Status.SCHEDULED:
         return change.effective_at is not None and change.effective_at <= change.asked_at
     return change.status in (Status.PAUSED, Status.HELD)

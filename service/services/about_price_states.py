@@ -1,4 +1,4 @@
-"""What is said of each price state: its words, its colour, and the reason to skip such a row."""
+"""Each price state: its words, its colour, and the reason to skip such a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PriceState = Subscription.PriceState
 
 @dataclass(frozen=True)
 class About:
-    """What is said of a price state.
+    """The words, the colour and the reason of a price state.
 
     - `words`: what a row in it does or is, for pages
     - `adjective`: before "subscriptions"

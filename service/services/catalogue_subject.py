@@ -1,4 +1,4 @@
-"""What has a value in the catalogue: a service its list price, a plan its discount."""
+"""The subject of a catalogue value: a service has its list price, a plan its discount."""
 
 from __future__ import annotations
 

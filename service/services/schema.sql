@@ -1689,7 +1689,7 @@ BEGIN
     FOR row IN SELECT * FROM services_subscription WHERE id = ANY (ids) ORDER BY id LOOP
         kept := enter_kept(row.id, least(clock, row.ended_at - interval '1 microsecond'));
         IF kept.price_state = 'follows' THEN
-            -- What has come since, and has no entry yet, brings its own.
+            -- A move that has come since, and has no entry yet, brings its own.
             SELECT price INTO kept.price FROM entries_of(row.id)
              WHERE NOT period_only
              ORDER BY effective_at DESC, id DESC LIMIT 1;
@@ -1995,8 +1995,8 @@ BEGIN
         -- One that is given an end, or another one, waits for its change like all that have none.
         -- One whose end is put into the past ends with what was in force before it, and one that is
         -- opened again goes on with what was last said of it, unless the same write says a price.
-        -- And a person's lock that says none keeps the price in force. What is said
-        -- of one that has ended is its own price, until it is opened again; moved to another
+        -- And a person's lock that says none keeps the price in force. A price
+        -- said of one that has ended is its own, until it is opened again; moved to another
         -- pair, it keeps what it paid last.
         -- No join of new and old rows: the plan is that of the first call, for as many as it had.
         WITH compared AS (

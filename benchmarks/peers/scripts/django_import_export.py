@@ -30,7 +30,7 @@ class Documented(ModelResource):
     client = Field("client", "email", ForeignKeyWidget(Client, "email"))
     service = Field("service", "service", ForeignKeyWidget(Service, "name"))
     plan = Field("plan", "discount_percent", ForeignKeyWidget(Plan, "discount_percent"))
-    # Of itself it reads the formats of Django's forms, and not those of ISO 8601 with a zone.
+    # Its own widget reads the formats of Django's forms, and not those of ISO 8601 with a zone.
     started_at = Field("started_at", "started_at", DateTimeWidget("%Y-%m-%dT%H:%M:%S%z"))
 
     class Meta:

@@ -75,7 +75,7 @@ class DjangoPeer(Peer):
             cursor.execute("VACUUM ANALYZE")
 
     def install(self) -> None:
-        """What the package needs after its tables, before the first row."""
+        """Prepare the package, after its tables are there and before the first row."""
 
     def begin_history(self) -> None:
         """The first record of the rows that are there; not where a trigger has written it."""

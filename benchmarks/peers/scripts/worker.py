@@ -21,7 +21,7 @@ Move = Callable[[Decimal], None]
 
 
 class Peer(ABC):
-    """What is asked of every peer. Each gives its ways to move prices, and to read the past."""
+    """A peer: each gives its ways to move prices, and to read the past."""
 
     # Its ways to give all followers of the only service another price, with their history.
     moves: dict[str, Move] = {}
@@ -65,7 +65,7 @@ class Peer(ABC):
         self.fill(Path(folder))
 
     def ask_offered(self) -> dict[str, Any]:
-        """What there is to measure; asked before it is filled."""
+        """The measurements that there are; asked before the book is filled."""
         return {
             "ways": {name: self.most.get(name) for name in self.moves},
             "records": self.records,
@@ -84,7 +84,7 @@ class Peer(ABC):
     def ask_rest(self) -> None:
         self.rest()
 
-    def ask_read(self, what: str, at: str, of: list[int], seconds: float) -> dict[str, Any]:
+    def ask_read(self, what: str, at: str, ids: list[int], seconds: float) -> dict[str, Any]:
         """Read the past for so long, three times at least: the value, the median CPU of one."""
         read = getattr(self, what)
         instant = datetime.fromisoformat(at)
@@ -92,13 +92,13 @@ class Peer(ABC):
         began = time.perf_counter()
         while time.perf_counter() - began < seconds or len(taken) < 3:
             cpu = self.cpu()
-            value = read(instant, *of)
+            value = read(instant, *ids)
             taken.append(self.cpu() - cpu)
         return {"cpu": statistics.median(taken), "value": str(value)}
 
 
 def serve(peer: Any) -> None:
-    """Answer until standard input ends. What a package prints goes to standard error."""
+    """Answer until standard input ends. Anything that a package prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     sys.stdout = sys.stderr
     for line in sys.stdin:

@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 from price_changes import verbs
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
 from services.models import Skip, book_clock
@@ -24,7 +24,7 @@ def at_todays_value(change: PriceChange) -> Decimal | None:
     """The old value of a preview, if the catalogue has another one now, or will by the instant.
 
     That other value becomes the change's `old_value`, to be shown. One query for a change of the
-    catalogue that has not begun; none if `as_they_stand` has set what it finds.
+    catalogue that has not begun; none if `status_now.refresh` has set what it finds.
     """
     now = change.finds if change.finds is not None else value_since(change)
     if now in (None, change.old_value):
@@ -71,7 +71,7 @@ class Preview:
             with_difference(pair) for pair in stored["by_service_and_plan"] if pair["moves"]
         ]
         self.clients = [with_difference(client) for client in stored["largest_movers"]]
-        around = standing.around(change)
+        around = status_now.around(change)
         self.scheduled_before = around["scheduled_before"]
         self.scheduled_after = around["scheduled_after"]
         most = max((bucket["rows"] for bucket in stored["distribution"]), default=1)

@@ -39,8 +39,8 @@ from price_changes.forms import PlanForm
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
+from price_changes.planning import status_now
 from price_changes.planning.recount import Recount
-from price_changes.planning.standing import as_they_stand, warning
 from price_changes.running import allowing
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
@@ -75,7 +75,7 @@ class WithProgress(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         changes = list(self.result_list)
-        as_they_stand(changes)
+        status_now.refresh(changes)
         names, progress = Names.of_changes(changes), progress_of(changes)
         for change in changes:
             change.says = sentence(change, names)
@@ -211,7 +211,7 @@ class PriceChangeAdmin(BookAdmin):
         change = PriceChange.objects.filter(pk=object_id).first()
         if change is None:
             raise Http404(f"There is no price change {object_id}.")
-        as_they_stand([change])
+        status_now.refresh([change])
         return change
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -250,8 +250,8 @@ class PriceChangeAdmin(BookAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        as_they_stand([change])
-        has_moved = warning(change)
+        status_now.refresh([change])
+        has_moved = status_now.warning(change)
         previewed_at_value = at_todays_value(change)
         preview = Preview(change) if change.preview else None
         outcome = Outcome(change) if change.started_at else None

@@ -92,7 +92,7 @@ CANCEL_BEGUN = {
     "moved": "Nothing more moves, and the rows that have moved are taken back, by a change of its"
     " own that you approve with this.",
     "copied": "It has been in force since its instant, and is taken back from now on, by a change"
-    " of its own that you approve with this. What was paid in between stays as it was.",
+    " of its own that you approve with this. Prices that were paid in between stay as they were.",
 }
 
 

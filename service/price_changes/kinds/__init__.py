@@ -24,7 +24,7 @@ def is_of_catalogue(change: PriceChange) -> bool:
     return kind_of(change).is_of_catalogue
 
 
-def subject(change: PriceChange) -> CatalogueSubject:
+def subject_of(change: PriceChange) -> CatalogueSubject:
     """The service or plan of a change of the catalogue."""
     kind = kind_of(change)
     assert isinstance(kind, CatalogueKind)
@@ -36,8 +36,8 @@ def refuse_value(change: PriceChange) -> None:
 
     A plan can't become one that is there already. Two queries.
     """
-    kind, of = kind_of(change), subject(change)
+    kind, subject = kind_of(change), subject_of(change)
     assert isinstance(kind, CatalogueKind)
-    thing = of.model._default_manager.filter(pk=of.id).first()
+    thing = subject.model._default_manager.filter(pk=subject.id).first()
     if thing is not None and change.new_value is not None:
         kind.refuse_value(thing, change.new_value)

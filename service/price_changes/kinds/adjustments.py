@@ -56,7 +56,7 @@ class Adjustment(ABC):
 
     @abstractmethod
     def says(self, change: PriceChange) -> str:
-        """What becomes of the rows, in a few words."""
+        """The effect on the rows, in a few words."""
 
 
 class Move(Adjustment):

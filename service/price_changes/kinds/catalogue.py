@@ -104,7 +104,7 @@ FOR_NEW_ONLY = PlanField(
 KEPT_UNTIL = replace(
     LOCKED_UNTIL, hint="They keep their price until then; empty: until they are released."
 )
-MOVES = ("Whom it moves", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
+MOVES = ("Moved subscriptions", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
 
 
 class CatalogueKind(PlannedKind):
@@ -153,17 +153,18 @@ class CatalogueKind(PlannedKind):
     def refuse_value(self, thing: Any, new_value: Decimal) -> None:
         """Raise ChangeError if the service or plan can't have this value."""
 
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         subject = self.subject(change)
-        where, of = f"{subject.role}.id = {int(subject.id)}", of or IN_FORCE
-        standing = STANDING.format(at=literal(at), where=where, **of)
-        shape = {"standing": standing, "once": of["once"], "held_back": reason_of_state("state")}
+        where, relations = f"{subject.role}.id = {int(subject.id)}", relations or IN_FORCE
+        standing = STANDING.format(at=literal(at), where=where, **relations)
+        shape = {"standing": standing, "once": relations["once"]}
+        shape["held_back"] = reason_of_state("state")
         if change.for_new_only:
             return KEPT_ROWS.format(until=literal(change.locked_until), **shape), []
         shape |= {"full_price": "full_price", "discount_percent": "discount_percent"}
         shape[subject.field] = self.as_sql(change.new_value)
         if change.first.for_new_only:
-            back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), of="")
+            back = BACK.format(at=literal(at), change=int(change.reverts_id or 0), only="")
             return BACK_ROWS.format(back=back, **shape), []
         return CATALOGUE_ROWS.format(**shape), []
 
@@ -172,7 +173,7 @@ class CatalogueKind(PlannedKind):
         return literal(value)
 
     def sentence(self, change: PriceChange, names: Names) -> str:
-        """Its effect, from the value that it will find, if `as_they_stand` has set that."""
+        """Its effect, from the value that it will find, if `status_now.refresh` has set that."""
         old_value = change.old_value if change.finds is None else change.finds
         says = self.says(change, names, old_value)
         if change.for_new_only:
@@ -182,7 +183,7 @@ class CatalogueKind(PlannedKind):
 
     @abstractmethod
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
-        """What it does to the value: "Discount of plan student: 10 → 15 %"."""
+        """Its effect on the value: "Discount of plan student: 10 → 15 %"."""
 
     def taken_back_by(self) -> PriceChange.Kind:
         return self.name
@@ -191,10 +192,9 @@ class CatalogueKind(PlannedKind):
 class ListPrice(CatalogueKind):
     name = Kind.LIST_PRICE
     heading = "New list price"
-    about = "Of one service. Moves the subscriptions that follow the catalogue, or only new ones."
+    about = "For one service. Moves the subscriptions that follow the catalogue, or only new ones."
     fields = (SERVICE, NEW_VALUE, FOR_NEW_ONLY, KEPT_UNTIL)
-    sections = (("What", ("service", "new_value")), MOVES, WHEN_AND_WHY)
-    may_concern = "one.service_id = change.service_id"
+    sections = (("Service and price", ("service", "new_value")), MOVES, WHEN_AND_WHY)
     role = "service"
 
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
@@ -205,15 +205,14 @@ class ListPrice(CatalogueKind):
 class Discount(CatalogueKind):
     name = Kind.DISCOUNT
     heading = "New discount"
-    about = "Of one plan. Moves the subscriptions that follow the catalogue, or only new ones."
+    about = "For one plan. Moves the subscriptions that follow the catalogue, or only new ones."
     fields = (
         PLAN,
         replace(NEW_VALUE, label="New discount, in per cent", decimal_places=0),
         FOR_NEW_ONLY,
         KEPT_UNTIL,
     )
-    sections = (("What", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
-    may_concern = "one.plan_id = change.plan_id"
+    sections = (("Plan and discount", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
     role = "plan"
 
     def refuse_value(self, thing: Plan, new_value: Decimal) -> None:

@@ -1,4 +1,4 @@
-"""What each kind of price change has to say: its fields, checks, rows, approval and words."""
+"""A kind of price change: each says its fields, checks, rows, approval and words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChangeKind(ABC):
     """
 
     name: ClassVar[PriceChange.Kind]
-    # What an error calls a change of this kind.
+    # Errors call a change of this kind by this name.
     noun: ClassVar[str]
     is_of_catalogue: ClassVar[bool] = False
 
@@ -40,15 +40,12 @@ class ChangeKind(ABC):
     # Whether they are judged as they will stand at its instant, behind all that comes before it;
     # else as they stand now.
     is_judged_ahead: ClassVar[bool] = False
-    # A condition on `one` (a subscription) and `change`, which holds for every row of the change.
-    # It is cheap: `pending_of` asks it of each scheduled change.
-    may_concern: ClassVar[str] = "true"
 
     def __str__(self) -> str:
         return self.name.value
 
     @abstractmethod
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         """The statement of its rows, judged as of `at`; see `rows_sql`."""
 
     def stays_if_frozen(self, change: PriceChange) -> str:

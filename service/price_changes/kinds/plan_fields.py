@@ -59,7 +59,7 @@ COMMON = (
         "title",
         Input.LINE,
         label="Title",
-        hint="What people will call it.",
+        hint="The name by which people will know it.",
         option="--title",
         metavar="TEXT",
         option_help="the name by which people will know it",

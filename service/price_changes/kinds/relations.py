@@ -77,7 +77,7 @@ SELECT at FROM unnest(%s::timestamptz[]) at
 """
 
 
-def standing_at(
+def relations_at(
     at: datetime | None, whole: bool = True, late: Collection[datetime | None] | None = None
 ) -> Mapping[str, str]:
     """The relations that say how rows stand now (None) or will at an instant, by what is known.

@@ -63,7 +63,8 @@ class RevertOfSet(ChangeKind):
     name = PriceChange.Kind.REVERT
     noun = "a revert"
 
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
+        """The rows that the set has moved, by the ledger, as they are written now."""
         assert change.reverts is not None
         anothers, params = reason_is_anothers(change.reverts)
         return REVERT_ROWS.format(

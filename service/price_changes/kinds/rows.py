@@ -43,9 +43,9 @@ COLUMNS = (
 class ChangeRow:
     """A subscription that a change is about: how it stands, and what it becomes or why it stays.
 
-    What is unknown of a deleted subscription is None, and so is the new price of a row that was
-    skipped; one that would stay has the price that it has. `locked_until`: the end of the lock that
-    it gets; of a skipped row, of the lock that it has.
+    None stands for what is unknown of a deleted subscription, and for the new price of a row that
+    was skipped; one that would stay has the price that it has. `locked_until`: the end of the lock
+    that it gets; for a skipped row, that of the lock that it has.
     `moved`: whether the change has moved it. `by_change`: the later change that holds it.
     `detail`: what the database said where the row failed.
     """
@@ -66,11 +66,11 @@ class ChangeRow:
 
 
 def rows_sql(
-    change: PriceChange, at: datetime | None = None, of: Mapping[str, str] | None = None
+    change: PriceChange, at: datetime | None = None, relations: Mapping[str, str] | None = None
 ) -> SQL:
     """The statement of the change's rows, judged as of `at` (its effective instant; else now).
 
-    `of`: the relations that say how the rows stand. The default is what is in force for a change of
+    `relations`: those that say how the rows stand. The default is what is in force for a change of
     the catalogue, and what will be at the instant for a set (one query).
     """
-    return kind_of(change).rows(change, at or change.effective_at or book_clock(), of)
+    return kind_of(change).rows(change, at or change.effective_at or book_clock(), relations)

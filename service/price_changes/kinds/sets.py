@@ -12,7 +12,7 @@ from price_changes.kinds import members
 from price_changes.kinds.adjustments import ADJUSTMENTS
 from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import LOCKED_UNTIL, PlanField
-from price_changes.kinds.relations import SQL, STANDING, literal, standing_at
+from price_changes.kinds.relations import SQL, STANDING, literal, relations_at
 from price_changes.kinds.values import parse_word, refusing, required
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
@@ -50,7 +50,7 @@ FILTER = PlanField(
 ADJUSTMENT = PlanField(
     "adjustment",
     Input.CHOICE,
-    label="What becomes of their price",
+    label="Effect on their price",
     required=True,
     choices=tuple(PriceChange.Adjustment.choices),
 )
@@ -126,11 +126,6 @@ class SetOfSubscriptions(PlannedKind):
         " have then.",
     }
     when_moved_label = "If rows have moved by then"
-    may_concern = """jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
-                                        'client', one.client_id, 'subscription', one.id)
-                     @> (SELECT coalesce(jsonb_object_agg(key, value), '{}')
-                           FROM jsonb_each(change.filter)
-                          WHERE key IN ('service', 'plan', 'client', 'subscription'))"""
 
     def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
         which = row_filter(
@@ -150,20 +145,20 @@ class SetOfSubscriptions(PlannedKind):
             )
         return {"filter": which, "adjustment": adjustment, **fields}
 
-    def rows(self, change: PriceChange, at: datetime, of: Mapping[str, str] | None) -> SQL:
+    def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         where, params = members.matching(change, ASKED)
         given = refusing(BookFilter.of)(change.filter or {}).given
         asked = {name: given[name] for name in ASKED if name in given}
-        stood = standing_at(at) if of is None else of
+        relations = relations_at(at) if relations is None else relations
         adjustment = ADJUSTMENTS[change.adjustment]
         return SET_ROWS.format(
-            standing=STANDING.format(at=literal(at), where=where, **stood),
+            standing=STANDING.format(at=literal(at), where=where, **relations),
             target=adjustment.target(change),
             new_state=adjustment.new_state,
             stays=adjustment.stays(change),
             until=literal(change.locked_until),
             asked=f"WHERE {' AND '.join(ASKED[name] for name in asked)}" if asked else "",
-            once=stood["once"],
+            once=relations["once"],
         ), [*params, *asked.values()]
 
     def stays_if_frozen(self, change: PriceChange) -> str:

@@ -1,4 +1,4 @@
-"""What is approved of the catalogue is a fact from the approval on: those that are open, too.
+"""An approved value of the catalogue is a fact from its approval on: also those of open changes.
 
 The values of the time before stand in `services_cataloguevalue` as their repricings told
 (services 0020). Here what is scheduled gets its value, with the instant that is still to come, and

@@ -1,6 +1,6 @@
 """The last word on a price: an entry of a start or an end is none, as nobody touched the price.
 
-What a change has moved can be taken back, though the subscription was given an end since.
+A row that a change has moved can be taken back, though the subscription was given an end since.
 
 Replaced: `has_last_word`, in 0013. price_changes/schema.sql has what stands now.
 """

@@ -1,4 +1,4 @@
-"""What a person said is kept beside the instant, where it was given as local time.
+"""The words of a person are kept beside the instant, where it was given as local time.
 
 A plan is dated by the clock of the book. And a set that ends without having moved a row says so.
 

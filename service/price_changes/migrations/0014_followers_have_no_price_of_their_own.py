@@ -1,4 +1,4 @@
-"""What a follower pays says nothing of who has touched it: the catalogue decides that.
+"""The price of a follower does not tell who has touched it: the catalogue decides that price.
 
 So a revert of a set restores a row that only the catalogue has moved since, whether the ledger has
 an entry of that, because a worker came late, or not.

@@ -1,6 +1,6 @@
-"""Whom a set is about by what has no history, as it was at the approval.
+"""The members of a set whose filter asks for what has no history, as it was at the approval.
 
-A set that was approved before this migration has no members: it finds whom it finds at its instant.
+A set approved before this migration has no members: it moves those that match at its instant.
 """
 
 from django.db import migrations, models

@@ -7,9 +7,16 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from price_changes.kinds import OF_ROWS, is_of_catalogue, subject
+from price_changes.kinds import OF_ROWS, is_of_catalogue, subject_of
 from price_changes.models import PriceChange
 from services.models import BookNow
+
+NAMES = ("service", "plan", "client", "subscription")
+# The result of `named` by SQL, for the row `change`.
+NAMED = f"""(
+    jsonb_strip_nulls(jsonb_build_object('service', change.service_id, 'plan', change.plan_id))
+    || (SELECT coalesce(jsonb_object_agg(key, value), '{{}}') FROM jsonb_each(change.filter)
+         WHERE key IN ({", ".join(f"'{name}'" for name in NAMES)})))"""  # noqa: S608 - constants
 
 
 def counted_at(change: PriceChange) -> datetime | None:
@@ -40,12 +47,12 @@ def sets_of_its_instant(change: PriceChange, at: datetime) -> list[int]:
 
 
 def _may_share_rows(change: PriceChange, others: QuerySet[PriceChange]) -> list[int]:
-    about = _about(change)
+    names = named(change)
     of_them = others.exclude(pk=change.pk).order_by("effective_at", "approval")
     return [
         other.pk
         for other in of_them.only("service", "plan", "filter")
-        if all(about.get(name, value) == value for name, value in _about(other).items())
+        if all(names.get(name, value) == value for name, value in named(other).items())
     ]
 
 
@@ -55,8 +62,8 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
     """
     if not is_of_catalogue(change):
         return []
-    of = subject(change)
-    same: dict[str, Any] = {"kind": change.kind, of.column: of.id}
+    subject = subject_of(change)
+    same: dict[str, Any] = {"kind": change.kind, subject.column: subject.id}
     later = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED, **same).exclude(
         pk=change.pk
     )
@@ -67,12 +74,12 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
     return list(found.values_list("pk", flat=True))
 
 
-def _about(change: PriceChange) -> dict[str, Any]:
-    """The service, plan, client and subscription that it names: two changes that name different
-    ones share no rows.
+def named(change: PriceChange) -> dict[str, int]:
+    """The service, plan, client and subscription that it names, by their ids.
+
+    Each of its rows has all of them, so two changes that name different ones share no rows.
     """
     which = change.filter or {}
-    said = {name: which.get(name) for name in ("service", "plan", "client", "subscription")}
-    said["service"] = change.service_id or said["service"]
-    said["plan"] = change.plan_id or said["plan"]
-    return {name: value for name, value in said.items() if value is not None}
+    ids = {name: which.get(name) for name in NAMES}
+    ids |= {"service": change.service_id or ids["service"], "plan": change.plan_id or ids["plan"]}
+    return {name: pk for name, pk in ids.items() if pk is not None}

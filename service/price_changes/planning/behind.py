@@ -1,8 +1,8 @@
 """The rows of a set, judged behind the sets that are scheduled before it.
 
-A set is previewed as its rows will stand at its instant. What is in force then is known for the
-catalogue; for a set that comes before it, it follows from the rows that this one would move, judged
-in turn behind those before it.
+A set is previewed as its rows will stand at its instant. The catalogue is known for that instant.
+The effect of a set that comes before it is not: it follows from the rows that the earlier set would
+move, judged in turn behind those before that one.
 
     set of 1 February ──▶ its rows ──▶ set of 1 March ──▶ its rows ──▶ …
 
@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from price_changes.kinds import OF_ROWS, kind_of
-from price_changes.kinds.relations import SQL, STANDING, late_at, literal, standing_at
+from price_changes.kinds.relations import SQL, STANDING, late_at, literal, relations_at
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.planning.around import counted_at
@@ -86,7 +86,7 @@ def few_rows_behind(
     for change in changes:
         instant = at[change.pk]
         if instant is None:
-            found.append(rows_sql(change, None, standing_at(None, whole=False, late=late)))
+            found.append(rows_sql(change, None, relations_at(None, whole=False, late=late)))
         else:
             before = _before(change, instant, sets)
             found.append(rows_behind_sets(change, instant, before, whole=False, late=late))
@@ -135,33 +135,33 @@ def rows_behind_sets(
     tables, params = [], []
     once = whole or len(before) > INLINE
     for each, instant in before:
-        rows, given = _moves(each, instant, _stands(names, instant, whole, late))
+        rows, given = _moves(each, instant, _relations(names, instant, whole, late))
         name = f"moved_by_{each.pk}"
         way = "MATERIALIZED" if once else "NOT MATERIALIZED"
         tables.append(MOVED.format(name=name, way=way, rows=rows))
         names.append(name)
         params += given
-    rows, given = rows_sql(change, at, _stands(names, at, whole, late))
+    rows, given = rows_sql(change, at, _relations(names, at, whole, late))
     with_tables = f"WITH {', '.join(tables)} " if tables else ""
     return with_tables + rows, [*params, *given]
 
 
-def _stands(
+def _relations(
     names: Sequence[str], at: datetime, whole: bool, late: Collection[datetime | None] | None
 ) -> Mapping[str, str]:
     """The relations that say how rows stand at an instant, with the sets of these names moved."""
-    stands = dict(standing_at(at, whole, late))
+    relations = dict(relations_at(at, whole, late))
     for name in names:
-        stands["subscriptions"] = ON_TOP.format(
-            subscriptions=stands["subscriptions"], name=name, at=literal(at)
+        relations["subscriptions"] = ON_TOP.format(
+            subscriptions=relations["subscriptions"], name=name, at=literal(at)
         )
-    return stands
+    return relations
 
 
-def _moves(change: PriceChange, at: datetime, stands: Mapping[str, str]) -> SQL:
+def _moves(change: PriceChange, at: datetime, relations: Mapping[str, str]) -> SQL:
     """The statement of the rows that a scheduled set moves; those of a frozen one are listed."""
     if change.when_moved != PriceChange.WhenMoved.FROZEN:
-        return rows_sql(change, at, stands)
+        return rows_sql(change, at, relations)
     number = int(change.pk)
-    standing = STANDING.format(at=literal(at), where=LISTED.format(change=number), **stands)
+    standing = STANDING.format(at=literal(at), where=LISTED.format(change=number), **relations)
     return FROZEN.format(standing=standing, change=number), []

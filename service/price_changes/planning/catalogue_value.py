@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from price_changes.kinds import is_of_catalogue, subject
+from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.models import PriceChange
 from services import catalogue_values
 from services.models import book_clock
@@ -14,7 +14,7 @@ Status = PriceChange.Status
 
 def value_now(change: PriceChange) -> Decimal | None:
     """The value in force now; None if the service or the plan was deleted. One query."""
-    return catalogue_values.value_at(subject(change))
+    return catalogue_values.value_at(subject_of(change))
 
 
 def value_without(change: PriceChange) -> Decimal | None:
@@ -24,7 +24,7 @@ def value_without(change: PriceChange) -> Decimal | None:
     """
     taken_back = change.reverts is None or change.counts_again
     return catalogue_values.value_if(
-        subject(change), change.first.pk, counts=not taken_back, at=book_clock()
+        subject_of(change), change.first.pk, counts=not taken_back, at=book_clock()
     )
 
 

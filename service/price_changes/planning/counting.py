@@ -24,7 +24,7 @@ LARGEST = 10  # clients that are shown as the largest movers
 # One row for each pair and part: `part` is the reason of rows that stay, and the number of the
 # bucket of those that move. OFFSET 0 has it computed once, and not wherever it is used.
 COUNT = f"""
-SELECT service_id, plan_id, part, NULL AS client_id, rows, before, after, movement, stop_following,
+SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, movement, stop_following,
        lowest, highest, hash
   FROM (SELECT service_id, plan_id, part, count(*) AS rows, sum(price) AS before,
                sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
@@ -41,7 +41,7 @@ SELECT service_id, plan_id, part, NULL AS client_id, rows, before, after, moveme
 # With the largest movers, in one statement, hence one snapshot. As GROUPING SETS both would be one
 # scan, on one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""{COUNT} UNION ALL
-SELECT NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL
+SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
@@ -50,18 +50,17 @@ SELECT NULL, NULL, NULL, client_id, rows, before, after, NULL, NULL, NULL, NULL,
 
 
 class Group(NamedTuple):
-    """A row of `COUNT`: rows of one pair, of one reason or bucket.
+    """A row of `COUNT` without its client: the rows of one pair, of one reason or bucket.
 
-    `PREVIEW` has rows of one client too, with what a mover has, and nothing else.
+    `PREVIEW` has rows with a client too, which end with `after`: those are movers.
     """
 
-    service_id: int
-    plan_id: int
-    part: str
-    client_id: int | None
     rows: int
     before: Decimal
     after: Decimal
+    service_id: int
+    plan_id: int
+    part: str
     movement: Decimal
     stop_following: int
     lowest: Decimal
@@ -121,7 +120,7 @@ class Preview(TypedDict):
 
 @dataclass
 class _Sums:
-    """What is added up of a pair, a client, or all rows."""
+    """The sums over a pair, a client, or all rows."""
 
     rows: int = 0
     moves: int = 0
@@ -160,10 +159,12 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
     sql, params = rows_behind(change, at)
     counted, digest = Counted(at), 0
     statement, params = (PREVIEW, params * 2) if movers else (COUNT, params)
-    for group in map(Group._make, fetch(statement.format(rows=sql, change=int(change.pk)), params)):
-        if group.client_id is not None:
-            counted.movers[group.client_id] = _Sums(group.rows, 0, group.before, group.after)
+    for client, *row in fetch(statement.format(rows=sql, change=int(change.pk)), params):
+        if client is not None:
+            rows, before, after = row[:3]
+            counted.movers[client] = _Sums(rows, 0, before, after)
             continue
+        group = Group._make(row)
         sums = (group.rows, 0 if group.reason else group.rows, group.before, group.after)
         counted.add(*sums)
         counted.pairs[group.service_id, group.plan_id].add(*sums)

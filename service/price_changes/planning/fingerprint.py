@@ -22,7 +22,7 @@ HASH = (
     " FROM price_changes_pricechange WHERE id = {change})))"
 )
 
-# What a plan says that decides its rows or what is written on them. Their order is part of each
+# The fields of a plan that decide its rows or what is written on them. Their order is part of each
 # fingerprint.
 DEFINITION = (
     "kind",

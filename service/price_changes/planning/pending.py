@@ -13,9 +13,10 @@ from decimal import Decimal
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from price_changes.kinds import KINDS, OF_CATALOGUE, OF_ROWS, is_of_catalogue
+from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
+from price_changes.planning.around import NAMED
 from price_changes.planning.behind import few_rows_behind
 from services.hooks import WaitingChange
 from services.models import BookNow
@@ -66,9 +67,8 @@ MAY_CONCERN = f"""
 EXISTS (SELECT FROM services_subscription one
           JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
          WHERE one.id = %s
-           AND CASE change.kind
-               {" ".join(f"WHEN '{name}' THEN {kind.may_concern}" for name, kind in KINDS.items())}
-               END)
+           AND jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
+                                  'client', one.client_id, 'subscription', one.id) @> {NAMED})
 """
 
 

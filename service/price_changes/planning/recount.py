@@ -236,7 +236,7 @@ def refusal(
             f" fingerprint, {again.fingerprint}."
         )
     return MovedSincePreview(
-        f"What price change {change.pk} would do has moved since its preview: {what}. Nothing was"
+        f"The effect of price change {change.pk} has moved since its preview: {what}. Nothing was"
         f" approved; {todo}",
         again,
         moved=[{"figure": each.figure, "was": each.was, "now": each.now} for each in moved],

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.planning.local_instant import other_instant
 from price_changes.running import starting
 from services.models import Plan, book_clock
@@ -98,7 +98,7 @@ def hold_if_held(change: PriceChange) -> None:
 
     Its row must be locked by the transaction.
     """
-    if standing.is_held(change):
+    if status_now.is_held(change):
         starting.start(change)
 
 

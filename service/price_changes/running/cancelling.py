@@ -11,7 +11,7 @@ def go_on(change: PriceChange) -> None:
     due = Repricing.objects.due().filter(change_id=change.pk).order_by("pk")
     # This waits for a worker that is planning it or stamping a chunk.
     for work in due.select_for_update():
-        work.steps.filter(kind=RepricingStep.Kind.COMMENT).delete()
+        work.steps.filter(kind=RepricingStep.Lane.COMMENT).delete()
         if work.planned_at is None:
             work.comment = ""
         work.paused_at = None
@@ -24,7 +24,7 @@ def stop(change: PriceChange) -> None:
     for work in due:
         # This waits for a chunk in hand, which has locked its step.
         steps = work.steps.select_for_update().order_by("pk")
-        left = [step for step in steps if step.kind == RepricingStep.Kind.PRICE]
+        left = [step for step in steps if step.kind == RepricingStep.Lane.PRICE]
         work.steps.all().delete()
         work.refresh_from_db()
         rows = sum(step.subscriptions - step.checked for step in left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from price_changes.kinds import is_of_catalogue, subject
+from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.models import PriceChange
 
 # Entries that the snapshot of the preview does not see. A subscription that has moved to another
@@ -14,15 +14,15 @@ SELECT count(DISTINCT subscription_id) FROM (
     SELECT subscription_id FROM services_ledgerentry entry
      WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
        AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
-       AND ({of} = %(id)s OR change_id IS NULL AND EXISTS (
+       AND ({column} = %(id)s OR change_id IS NULL AND EXISTS (
             SELECT FROM services_ledgerentry before
              WHERE before.subscription_id = entry.subscription_id AND before.id < entry.id
-               AND before.{of} = %(id)s AND before.price IS NOT NULL))
+               AND before.{column} = %(id)s AND before.price IS NOT NULL))
      UNION ALL
     SELECT unnest(subscription_ids) FROM services_movedfollowers
      WHERE xact >= pg_snapshot_xmin(%(seen)s::pg_snapshot)::text::bigint
        AND NOT pg_visible_in_snapshot(xact::text::xid8, %(seen)s::pg_snapshot)
-       AND {of} = %(id)s) written (subscription_id)
+       AND {column} = %(id)s) written (subscription_id)
 """
 
 
@@ -33,8 +33,10 @@ def drift(change: PriceChange) -> int | None:
     """
     if change.preview_snapshot is None or not is_of_catalogue(change):
         return None
-    of = subject(change)
+    subject = subject_of(change)
     with connection.cursor() as cursor:
-        cursor.execute(DRIFT.format(of=of.column), {"seen": change.preview_snapshot, "id": of.id})
+        cursor.execute(
+            DRIFT.format(column=subject.column), {"seen": change.preview_snapshot, "id": subject.id}
+        )
         (rows,) = cursor.fetchone()
     return int(rows)

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
-from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject
+from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject_of
 from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
@@ -124,7 +124,7 @@ def _decide(change: PriceChange, author: str) -> None:
     else:
         assert change.new_value is not None
         catalogue_values.decide(
-            subject(change),
+            subject_of(change),
             change.new_value,
             change.effective_at,
             change.pk,
@@ -148,7 +148,7 @@ def _order(change: PriceChange) -> datetime:
     if is_of_catalogue(change):
         # An edit of the same service or plan waits for this commit, so that it sees this change;
         # and the clock is read after the edits that came before.
-        subject(change).lock()
+        subject_of(change).lock()
     with connection.cursor() as cursor:
         cursor.execute(ONE_BY_ONE)
         cursor.execute("SELECT nextval('price_changes_approval'), book_clock()")
@@ -287,7 +287,7 @@ def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
 
     Returns whether it was begun.
     """
-    subject(change).lock()
+    subject_of(change).lock()
     assert change.effective_at is not None
     if change.effective_at > book_clock():
         catalogue_values.withdraw(change.pk, author)
@@ -341,7 +341,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
 
 def _begin(change: PriceChange) -> None:
     """Begin a change that is in force and that no worker has begun, so that it can be reverted."""
-    subject(change).lock()
+    subject_of(change).lock()
     try:
         with transaction.atomic():
             starting.start(change)

@@ -148,7 +148,7 @@ def _refuse_to_come_before_others(change: PriceChange) -> None:
     recorded = all_recorded_until(by_others=True)
     if recorded is not None and recorded < at:
         raise Waits(f"It waits for {oldest_writer()}.")
-    steps = RepricingStep.objects.filter(kind=RepricingStep.Kind.PRICE)
+    steps = RepricingStep.objects.filter(kind=RepricingStep.Lane.PRICE)
     # Copies of just its instant are not waited for while a value of that instant is not started:
     # they wait for it in their turn.
     at_it = steps.filter(effective_at=at)
@@ -184,7 +184,7 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     skipped = sum(stays.values())
     assert change.effective_at is not None
     work = Repricing.objects.create(
-        kind=Repricing.Kind.ROWS,
+        kind=Repricing.Mode.ROWS,
         change_id=change.pk,
         effective_at=change.effective_at,
         author=change.approved_by,

@@ -72,12 +72,12 @@ def rows_then(change: PriceChange) -> SQL:
     assert at is not None
     [(written, moved)] = fetch(WRITTEN_SINCE, {"at": at})
     [(number,)] = fetch(BEHIND, {"at": at, "approval": change.approval})
-    of = dict(WRITTEN)
+    relations = dict(WRITTEN)
     if moved:
-        of |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans")}, at)
+        relations |= _of_catalogue({name: TO_COME[name] for name in ("services", "plans")}, at)
     if number is not None:
-        of |= _of_catalogue(CATALOGUE_BEFORE, at, number)
-    rows, params = rows_sql(change, at, of)
+        relations |= _of_catalogue(CATALOGUE_BEFORE, at, number)
+    rows, params = rows_sql(change, at, relations)
     if not written:
         return rows, params
     then, of_then = as_of(at, known_at=at, among=written)

@@ -17,9 +17,9 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, Q, QuerySet
 
-from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject
+from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject_of
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_now
 from price_changes.running import cancelling, listing
 from price_changes.running.drift import drift
@@ -176,17 +176,17 @@ def _repricings(change: PriceChange) -> RepricingQuerySet:
 
 def _start_catalogue(change: PriceChange) -> None:
     """Record the repricing that copies a value; it is in force already, since its instant."""
-    of = subject(change)
-    of.lock()  # before anything is read: this sees earlier writers, and later ones see this
+    subject = subject_of(change)
+    subject.lock()  # before anything is read: this sees earlier writers, and later ones see this
     now = value_now(change)
     if now is None:
-        change.status, change.note = Status.CANCELLED, f"The {of.role} was deleted."
+        change.status, change.note = Status.CANCELLED, f"The {subject.role} was deleted."
         return
     assert change.effective_at is not None
-    found = standing.found_by(change)
+    found = status_now.found_by(change)
     held_values.judge(change.pk)
     if found is not None and found.is_held:
-        standing.hold(change, found)
+        status_now.hold(change, found)
         return
     notes = []
     if change.drift:
@@ -195,20 +195,20 @@ def _start_catalogue(change: PriceChange) -> None:
         )
     if change.reverts is not None:
         expected, at = change.new_value, change.effective_at
-        change.new_value = catalogue_values.value_at(of, at)
+        change.new_value = catalogue_values.value_at(subject, at)
         if change.new_value != expected:
             notes.append(f"The value in force without it is {change.new_value}, not {expected}.")
         before = catalogue_values.value_if(
-            of, change.first.pk, counts=not change.counts_again, at=at
+            subject, change.first.pk, counts=not change.counts_again, at=at
         )
     else:
         before = catalogue_values.value_before(change.pk)
         if before != change.old_value:
             notes.append(f"The value before it was {before}, not {change.old_value}.")
     change.old_value = before
-    later = catalogue_values.superseded_by(of, change.pk, change.effective_at)
+    later = catalogue_values.superseded_by(subject, change.pk, change.effective_at)
     edit: dict[str, Any] = {
-        of.column: of.id,
+        subject.column: subject.id,
         "change_id": change.pk,
         "effective_at": change.effective_at,
         "comment": change.comment,
@@ -219,15 +219,15 @@ def _start_catalogue(change: PriceChange) -> None:
     if later is not None:
         notes.append(f"Superseded from the start by price change {later[0]}.")
     if before != change.new_value or change.for_new_only:
-        kind = Repricing.Kind.KEEP if change.for_new_only else Repricing.Kind.CATALOGUE
+        kind = Repricing.Mode.KEEP if change.for_new_only else Repricing.Mode.CATALOGUE
         locked_until = change.locked_until if change.for_new_only else None
         Repricing.objects.create(**edit, kind=kind, locked_until=locked_until)
     else:
         notes.append(f"The value in force was {before} already.")
         if change.comment:
             Repricing.objects.create(**edit)
-    copy = of.model._default_manager.filter(pk=of.id)
-    value: dict[str, Any] = {of.field: now}
+    copy = subject.model._default_manager.filter(pk=subject.id)
+    value: dict[str, Any] = {subject.field: now}
     copy.exclude(**value).update(**value)
     catalogue_values.started(change.pk)
     change.note = " ".join(notes)[:500]

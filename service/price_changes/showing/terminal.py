@@ -8,7 +8,7 @@ from django.db.models import Sum
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_since
 from price_changes.planning.counting import Bucket, Mover, Pair, Preview
 from price_changes.running import outcomes
@@ -39,7 +39,7 @@ def lines(change: PriceChange, preview: bool) -> Iterator[str]:
 def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     if change.title:
         yield "does", says
-    if warning := standing.warning(change):
+    if warning := status_now.warning(change):
         yield "has moved", warning
     elif change.finds is None and (now := value_since(change)) is not None:
         yield (
@@ -96,7 +96,7 @@ def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     yield from _movers(seen["largest_movers"])
     if not locks:
         yield from _distribution(seen["distribution"])
-    around = standing.around(change)
+    around = status_now.around(change)
     if around["scheduled_before"]:
         numbers = ", ".join(map(str, around["scheduled_before"]))
         yield ""

@@ -82,7 +82,7 @@ def accounted(change: PriceChange) -> bool:
     """Assert applied + skipped + failed = rows; for a set, as many rows as were listed."""
     outcome = outcomes.outcome(change)
     skipped = sum(outcome["skipped"].values())
-    of_lists = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS)
+    of_lists = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Mode.ROWS)
     finished = of_lists.filter(finished_at__isnull=False)
     return (
         outcome["applied"] + skipped + outcome["failed"] == outcome["rows"]

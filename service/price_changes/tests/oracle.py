@@ -121,7 +121,7 @@ class Oracle:
             self.value(("plan", plan), place, known),
         )
 
-    # --- Who is there, and who is active
+    # --- The subscriptions that are there, and the active ones
 
     @property
     def subscriptions(self) -> list[int]:

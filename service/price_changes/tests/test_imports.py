@@ -87,7 +87,7 @@ def exported():
 
 
 def played(content, update, at_once):
-    """What the import says, and what the book is after all; it is taken back."""
+    """The import's answer, and the book after it; the import is taken back."""
     with transaction.atomic():
         if at_once:
             drained()

@@ -208,9 +208,9 @@ class TestPauseAndCancel:
     def test_paused_leaves_the_rest_alone_and_goes_on(self, monkeypatch, book):
         before = prices(book)
         change, moved = self.begun(monkeypatch, book)
-        PriceChange.objects.update(note="What the start has noted.")
+        PriceChange.objects.update(note="A note of the start.")
         paused = lifecycle.pause(change.pk, "ann")
-        assert paused.remark == "Paused by ann. What the start has noted."
+        assert paused.remark == "Paused by ann. A note of the start."
         repricing.reprice()
         assert sum(1 for pk, price in prices(book).items() if price != before[pk]) == moved
         lifecycle.resume(change.pk, "bob")
@@ -219,7 +219,7 @@ class TestPauseAndCancel:
         assert change.status == "applied"
         assert (change.paused_by, change.resumed_by) == ("ann", "bob")
         assert change.started_at < change.paused_at < change.resumed_at
-        assert change.remark == change.note == "What the start has noted."
+        assert change.remark == change.note == "A note of the start."
         assert accounted(change)
 
     def test_cancelled_takes_back_what_was_applied(self, monkeypatch, book):

@@ -9,7 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from price_changes.errors import ChangeError
+from price_changes.kinds.relations import fetch
+from price_changes.models import PriceChange
 from price_changes.planning import definition
+from price_changes.planning.around import NAMED, NAMES, named
 from price_changes.planning.pending import pending_of
 from price_changes.planning.preview import listed
 from price_changes.running import lifecycle
@@ -27,6 +30,10 @@ from services.transfer.formats import NDJSON
 pytestmark = pytest.mark.django_db
 
 LIST = "/api/subscriptions/"
+
+
+# The names of each change, by SQL.
+NAMED_OF = f"SELECT id, {NAMED}::text FROM price_changes_pricechange change"
 
 
 def later():
@@ -88,6 +95,18 @@ def found(**given):
     text = b"".join(a_reader().get(LIST, {"format": "ndjson", **given}).streaming_content)
     assert [json.loads(line)["id"] for line in text.splitlines()[:-1]] == ids
     return set(ids)
+
+
+class TestNames:
+    def test_are_the_same_in_python_and_in_sql(self):
+        book = a_book(60, services=3, plans=2)
+        every_kind(book)
+        row = book.first()
+        which = {"client": row.client_id, "plan": row.plan_id, "subscription": row.pk}
+        planned(kind="set", adjustment="add", operand=1, filter=which)
+        by_sql = {pk: json.loads(names) for pk, names in fetch(NAMED_OF, [])}
+        assert by_sql == {change.pk: named(change) for change in PriceChange.objects.all()}
+        assert {name for names in by_sql.values() for name in names} == set(NAMES)
 
 
 class TestFilter:

@@ -145,7 +145,7 @@ class TestThePageBeforeAnApproval:
 
         answer = ann.post(url("preview", change.pk), {"then": "approve"}, follow=True)
         assert answer.redirect_chain[-1][0] == url("approve", change.pk)
-        assert "What has moved" not in text_of(answer)
+        assert "Moved since the preview" not in text_of(answer)
         form = OpenedForm(ann, url("approve", change.pk))
         assert form.fields["fingerprint"] == kept(change).fingerprint
         assert "Approved." in messages_of(form.send())

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
-from price_changes.planning import standing
+from price_changes.planning import status_now
 from price_changes.planning.counting import PREVIEW, count
 from price_changes.planning.preview import listed
 from price_changes.running import lifecycle, listing, outcomes
@@ -434,7 +434,7 @@ class TestWaits:
         drained()
         raised.refresh_from_db()
         assert raised.status == "scheduled"
-        assert f"price change {edit.pk} is paused" in standing.warning(raised)
+        assert f"price change {edit.pk} is paused" in status_now.warning(raised)
         lifecycle.resume(edit.pk, "ann")
         drained()
         assert stands(row)[:2] == (45, "negotiated")

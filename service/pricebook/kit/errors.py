@@ -10,14 +10,14 @@ from rest_framework import exceptions, serializers, status
 class ErrorSerializer(serializers.Serializer):
     """The body of every error."""
 
-    code = serializers.CharField(help_text="What is wrong, for programs.")
-    detail = serializers.CharField(help_text="What is wrong and how to fix it, for people.")
+    code = serializers.CharField(help_text="The name of the fault, for programs.")
+    detail = serializers.CharField(help_text="The fault and how to fix it, for people.")
     parameter = serializers.CharField(
         required=False, help_text="The parameter or field it is about."
     )
     value = serializers.CharField(required=False, help_text="Its value, up to 100 characters.")
     allowed = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="What it may be instead."
+        child=serializers.CharField(), required=False, help_text="The values that are allowed."
     )
     state = serializers.CharField(required=False, help_text="The state that does not allow it.")
     missing = serializers.CharField(required=False, help_text="The right that is missing.")

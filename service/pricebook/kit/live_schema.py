@@ -49,14 +49,14 @@ def schema_of(app: AppConfig) -> str:
     here = {thing for thing, label in last_created().items() if label == app.label}
     own = sorted(tables_of([app]) | {thing.name for thing in here if thing.kind == "TABLE"})
     others = sorted({thing.table for thing in here if thing.table} - tables_of(our_apps()))
-    standing = _on_tables([*own, *others])
+    on_tables = _on_tables([*own, *others])
 
     parts = [HEADER.format(app=app.label)]
     parts += _section("", [*_extensions(), *_sequences()], here)
     for table in own:
-        parts += _section(table, [_with_place(each, app) for each in standing[table]])
+        parts += _section(table, [_with_place(each, app) for each in on_tables[table]])
     for table in others:
-        parts += _section(f"added to {table}, a table of another package", standing[table], here)
+        parts += _section(f"added to {table}, a table of another package", on_tables[table], here)
     parts += _section("functions", _functions(), here)
     parts += _section("views", _views(), here)
     return "\n".join(parts)
@@ -69,8 +69,8 @@ def unclaimed() -> list[str]:
     """
     others = set(connection.introspection.table_names()) - tables_of(our_apps())
     found = [*_functions(), *_views(), *_sequences()]
-    for standing in _on_tables(sorted(others)).values():
-        found += [each for each in standing if each.thing.kind == "TRIGGER"]
+    for objects in _on_tables(sorted(others)).values():
+        found += [each for each in objects if each.thing.kind == "TRIGGER"]
     known = last_created()
     return [" ".join(filter(None, each.thing)) for each in found if each.thing not in known]
 
@@ -141,7 +141,7 @@ def _sql_of(operations: Iterable[Any]) -> Iterator[str]:
 # --- The objects that PostgreSQL has ----------------------------------------------------------
 
 
-class Standing(NamedTuple):
+class SchemaObject(NamedTuple):
     """An object in the database, and the statement that describes it."""
 
     thing: Thing
@@ -281,44 +281,44 @@ def _fetch(sql: str, *params: Any) -> list[tuple[Any, ...]]:
         return found
 
 
-def _extensions() -> list[Standing]:
-    return [Standing(Thing("EXTENSION", name), sql) for name, sql in _fetch(EXTENSIONS)]
+def _extensions() -> list[SchemaObject]:
+    return [SchemaObject(Thing("EXTENSION", name), sql) for name, sql in _fetch(EXTENSIONS)]
 
 
-def _sequences() -> list[Standing]:
-    return [Standing(Thing("SEQUENCE", name), sql) for name, sql in _fetch(SEQUENCES)]
+def _sequences() -> list[SchemaObject]:
+    return [SchemaObject(Thing("SEQUENCE", name), sql) for name, sql in _fetch(SEQUENCES)]
 
 
-def _functions() -> list[Standing]:
-    return [Standing(Thing("FUNCTION", name), sql.strip()) for name, sql in _fetch(FUNCTIONS)]
+def _functions() -> list[SchemaObject]:
+    return [SchemaObject(Thing("FUNCTION", name), sql.strip()) for name, sql in _fetch(FUNCTIONS)]
 
 
-def _views() -> list[Standing]:
+def _views() -> list[SchemaObject]:
     return [
-        Standing(Thing("VIEW", name), f"CREATE VIEW {name} AS\n{sql.strip().rstrip(';')}")
+        SchemaObject(Thing("VIEW", name), f"CREATE VIEW {name} AS\n{sql.strip().rstrip(';')}")
         for name, sql in _fetch(VIEWS)
     ]
 
 
-def _on_tables(tables: list[str]) -> dict[str, list[Standing]]:
+def _on_tables(tables: list[str]) -> dict[str, list[SchemaObject]]:
     """By table: the table with its constraints, its indexes, its triggers. Five queries."""
     lines = defaultdict(list)
     for table, line in [*_fetch(COLUMNS, tables), *_fetch(CONSTRAINTS, tables)]:
         lines[table].append(f"    {line}")
-    found: dict[str, list[Standing]] = {table: [] for table in tables}
+    found: dict[str, list[SchemaObject]] = {table: [] for table in tables}
     for table, unlogged, options in _fetch(OPTIONS, tables):
         create = "CREATE UNLOGGED TABLE" if unlogged else "CREATE TABLE"
         body = ",\n".join(lines[table])
         storage = f" WITH ({options})" if options else ""
         statement = f"{create} {table} (\n{body}\n){storage}"
-        found[table].append(Standing(Thing("TABLE", table), statement))
+        found[table].append(SchemaObject(Thing("TABLE", table), statement))
     for table, name, sql in _fetch(INDEXES, tables):
-        found[table].append(Standing(Thing("INDEX", name, table), sql))
+        found[table].append(SchemaObject(Thing("INDEX", name, table), sql))
     for table, name, sql, function, state in _fetch(TRIGGERS, tables):
         statement = _folded(sql)
         if state:
             statement += f";\nALTER TABLE {table} {state} TRIGGER {name}"
-        found[table].append(Standing(Thing("TRIGGER", name, table), statement, function))
+        found[table].append(SchemaObject(Thing("TRIGGER", name, table), statement, function))
     return found
 
 
@@ -330,16 +330,18 @@ def _folded(trigger: str) -> str:
 # --- The document -----------------------------------------------------------------------------
 
 
-def _section(title: str, standing: Iterable[Standing], only: set[Thing] | None = None) -> list[str]:
+def _section(
+    title: str, objects: Iterable[SchemaObject], only: set[Thing] | None = None
+) -> list[str]:
     """The statements, under their title; those of the things in `only`, if it is given."""
-    found = [f"{each.statement};\n" for each in standing if only is None or each.thing in only]
+    found = [f"{each.statement};\n" for each in objects if only is None or each.thing in only]
     line = f"-- {title} ".ljust(100, "-") + "\n"
     return [line, *found] if found and title else found
 
 
-def _with_place(standing: Standing, app: AppConfig) -> Standing:
+def _with_place(shown: SchemaObject, app: AppConfig) -> SchemaObject:
     """A trigger whose function is another app's is shown with the file that has the function."""
-    label = last_created().get(Thing("FUNCTION", standing.calls), app.label)
+    label = last_created().get(Thing("FUNCTION", shown.calls), app.label)
     if label == app.label:
-        return standing
-    return standing._replace(statement=f"-- Its function: {label}/schema.sql\n{standing.statement}")
+        return shown
+    return shown._replace(statement=f"-- Its function: {label}/schema.sql\n{shown.statement}")

@@ -20,11 +20,11 @@ HOUR = timedelta(hours=1)
 
 # Each hour that begins with another offset than the hour before.
 TRANSITIONS = """
-SELECT at, of FROM (
-    SELECT at, of, lag(of) OVER (ORDER BY at) AS before
-      FROM (SELECT at, at AT TIME ZONE %(zone)s - at AT TIME ZONE 'UTC' AS of
+SELECT at, utc_offset FROM (
+    SELECT at, utc_offset, lag(utc_offset) OVER (ORDER BY at) AS before
+      FROM (SELECT at, at AT TIME ZONE %(zone)s - at AT TIME ZONE 'UTC' AS utc_offset
               FROM generate_series(%(first)s::timestamptz, %(last)s, '1 hour') at) hour) moved
- WHERE before IS DISTINCT FROM of ORDER BY at
+ WHERE before IS DISTINCT FROM utc_offset ORDER BY at
 """
 
 Transitions = list[tuple[datetime, timedelta]]
@@ -69,4 +69,4 @@ def _transitions(zone: ZoneInfo, first: datetime, last: datetime) -> Transitions
 
 
 def _offset(transitions: Transitions, at: datetime) -> timedelta:
-    return [of for since, of in transitions if since <= at][-1]
+    return [offset for since, offset in transitions if since <= at][-1]

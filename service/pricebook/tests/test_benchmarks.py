@@ -274,7 +274,7 @@ class TestGoals:
         assert goals.line.goal("", 1.3, at_most=1.2)["met"] == "NO"
         assert goals.line.goal("", 4.0, at_least=4)["met"] == "yes"
         assert goals.line.goal("", 3.9, at_least=4)["met"] == "NO"
-        assert goals.line.goal("", 0.0, at_most=15, of="%")["met"] == "yes"
+        assert goals.line.goal("", 0.0, at_most=15, unit="%")["met"] == "yes"
 
     def test_about_a_big_book_are_not_judged_by_a_small_one(self):
         assert "1,000,000" in goals.line.goal("", 3.9, at_least=4, small=True)["met"]

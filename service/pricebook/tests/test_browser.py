@@ -322,7 +322,7 @@ class TestPriceChanges:
         page = ann.open("/admin/services/subscription/")
         page.get_by_role("link", name="Plan a change for").click()
         page.get_by_label("The whole book").check()
-        page.get_by_label("What becomes of their price").select_option("percent")
+        page.get_by_label("Effect on their price").select_option("percent")
         page.get_by_label("By how much").fill("10")
         page.get_by_role("button", name="Plan and preview").click()
         page.get_by_role("link", name="Approve").click()
@@ -393,7 +393,7 @@ class TestPriceChanges:
         Service.objects.update(full_price=2551)
         reprice()
         page = ann.open(path)  # and of one that is opened when it has moved again
-        table = page.get_by_role("region", name="What has moved since the preview")
+        table = page.get_by_role("region", name="Moved since the preview")
         value = table.get_by_role("row", name="Value before")
         expect(value.get_by_role("cell")).to_have_text(["2,550.00", "2,551.00"])
         expect(page.get_by_role("button", name="Approve")).to_have_count(0)
@@ -464,7 +464,7 @@ class TestAmountsThatPeopleType:
         ann = visit(locale=locale).log_in("ann")
         page = ann.open("/admin/price_changes/pricechange/plan/set/")
         page.get_by_label("The whole book").check()
-        page.get_by_label("What becomes of their price").select_option("percent")
+        page.get_by_label("Effect on their price").select_option("percent")
         for name, text in {
             "operand": "-2,5",
             "rounding_step": "0,50",

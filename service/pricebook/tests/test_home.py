@@ -51,25 +51,25 @@ class TestHome:
         assert "0.00 USD" in admin_client.get("/").content.decode()
 
     @pytest.mark.usefixtures("by_chunks")
-    @pytest.mark.parametrize("stands", ["paused", "held", "not started"])
-    def test_does_not_say_that_all_is_done_while_a_change_stands_still(
-        self, admin_client, stands, moved_clock
+    @pytest.mark.parametrize("stuck", ["paused", "held", "not started"])
+    def test_does_not_say_that_all_is_done_while_a_change_is_stuck(
+        self, admin_client, stuck, moved_clock
     ):
         service = a_service(100)
         rows = [a_subscription(service=service) for _ in range(3)]
         at = clock() + timedelta(days=1)
         change = planned(kind="set", adjustment="add", operand="1", effective_at=at)
         approved(change, "hold")
-        if stands == "held":
+        if stuck == "held":
             Subscription.objects.filter(pk=rows[0].pk).update(plan=a_plan(50))
         moved_clock.to(at)
-        if stands == "paused":
+        if stuck == "paused":
             started()
             lifecycle.pause(change.pk, "ann")
-        if stands == "held":
+        if stuck == "held":
             drained()
         change.refresh_from_db()
-        assert change.status == {"not started": "scheduled"}.get(stands, stands)
+        assert change.status == {"not started": "scheduled"}.get(stuck, stuck)
         page = admin_client.get("/").content.decode()
         assert "Nothing is being repriced" not in page
         assert "Not every change whose time has come has been applied" in page

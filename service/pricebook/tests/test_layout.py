@@ -4,6 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
+from django.apps import apps
 from django.conf import settings
 
 LONGEST, LONG = 400, 250  # lines
@@ -29,6 +30,21 @@ def test_nine_of_ten_modules_are_short():
     found = lengths()
     long = {name: lines for name, lines in found.items() if lines > LONG}
     assert len(long) <= SHARE_OF_LONG * len(found), long
+
+
+def test_the_glossary_has_the_words_of_each_choice():
+    """A status, a kind, an adjustment: what a field may say is a word that people meet."""
+    glossary = (settings.BASE_DIR.parent / "docs" / "glossary.md").read_text().lower()
+    fields = [
+        field
+        for label in ("price_changes", "services")
+        for model in apps.get_app_config(label).get_models()
+        for field in model._meta.get_fields()
+        if getattr(field, "choices", None)
+    ]
+    words = {str(value).replace("_", " ") for field in fields for value, _ in field.choices}
+    assert len(fields) >= 8
+    assert not {word for word in words if not re.search(rf"\b{word}", glossary)}
 
 
 def test_the_verbs_stand_where_the_guide_says():

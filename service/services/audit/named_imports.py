@@ -68,7 +68,7 @@ FINDS = [
     ("other clients", "clients that differ from the book", incoming_catalogue.CLIENTS_DIFFER),
     (
         "other subscriptions",
-        "what differs from the book, in words",
+        "the differences from the book, in words",
         incoming_subscriptions.DIFFERENCES,
     ),
 ]

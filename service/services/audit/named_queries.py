@@ -222,8 +222,8 @@ def named_queries() -> list[NamedStatement]:
             ),
             why=(
                 "client_company_name gives the order and stops after a page; the subscriptions "
-                "of each come by the foreign key. What all pay is the sum of the subtotals; how "
-                "many they are is counted only if the cache does not know it."
+                "of each come by the foreign key. The total of all is the sum of the subtotals; "
+                "their number is counted only if the cache does not know it."
             ),
         ),
         NamedStatement(
@@ -275,7 +275,7 @@ def named_queries() -> list[NamedStatement]:
         ),
         NamedStatement(
             "book check, of a point",
-            "what is stored of an instant = the ledger",
+            "the sums stored for an instant = the ledger",
             "beat, check_book",
             *points.check_sql(example.middle.started_at),
             why="One pass over the whole ledger, on purpose.",

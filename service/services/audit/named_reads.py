@@ -88,13 +88,13 @@ def _lists(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "totals of a service by plan",
-            "what they pay, from the subtotals",
+            "the sum they pay, from the subtotals",
             TOTALS,
             *totals_statement(access_path(of_service), ["plan"]),
         ),
         NamedStatement(
             "totals of a comment by service",
-            "what they pay, summed",
+            "the sum they pay, over its rows",
             TOTALS,
             *totals_statement(access_path(of_comment), ["service"], SEEN),
         ),
@@ -205,7 +205,7 @@ def _others(example: Examples) -> list[NamedStatement]:
             exporting.UNNAMED_CLIENTS,
         ),
         NamedStatement(
-            "what no subscription names",
+            "records without a subscription",
             "clients, services and plans that a file leaves out",
             "export_book",
             exporting.LEFT_OUT,

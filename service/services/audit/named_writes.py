@@ -27,7 +27,7 @@ def named_writes() -> list[NamedStatement]:
     )
     return [
         NamedStatement(
-            "what has fallen due",
+            "work that has fallen due",
             "whether anything waits to be started, released, planned or closed",
             REPRICE,
             *drain.fallen_due_sql(),
@@ -38,7 +38,7 @@ def named_writes() -> list[NamedStatement]:
             REPRICE,
             chunks.CLAIM,
             {
-                "lane": RepricingStep.Kind.PRICE.value,
+                "lane": RepricingStep.Lane.PRICE.value,
                 "blocked": [],
                 "number": 1,
                 "rows": None,
@@ -56,12 +56,12 @@ def named_writes() -> list[NamedStatement]:
                 "service": service_id,
                 "plan": None,
                 "effective_at": at,
-                "kinds": [RepricingStep.Kind.PRICE.value],
+                "kinds": [RepricingStep.Lane.PRICE.value],
             },
             writes=True,
         ),
         NamedStatement(
-            "what is due for a pair",
+            "entries due for a pair",
             "the changes whose entries its followers are owed, and the price of the last of them",
             REPRICE,
             followers.DUE,
@@ -140,7 +140,7 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
-            "who is let go",
+            "followers let go",
             "the rows that a revert of a change for new subscriptions lets follow again",
             REPRICE,
             keeping.FREED,
@@ -171,7 +171,7 @@ def named_writes() -> list[NamedStatement]:
         ),
         NamedStatement(
             "make the next point",
-            "who pays at an instant, from the point before it and the facts since",
+            "the sums paid at an instant, from the point before it and the facts since",
             "workers: make_points, every 5 s",
             *points.make_sql(at, at - timedelta(days=1)),
             writes=True,

@@ -17,9 +17,9 @@ class Move(NamedTuple):
     author: str
 
 
-# Reads newest first along both indexes, down to the last instant at which the price moved. Of the
-# facts of that instant the last value that moved the price in its turn has done it; if none
-# has, the last undoing. A value that is undone at its own instant, or held, has moved nothing.
+# Reads newest first along both indexes, down to the last instant at which the price moved. The move
+# is due to the last value of that instant that moved the price in its turn; if none has, to the
+# last undoing. A value that is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
 SELECT effective_at, recorded_at, change_id, author
   FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s

@@ -16,7 +16,7 @@ from pricebook.kit.read_timeout import long_read
 from services.ledger.point_in_time import as_of
 from services.ledger.total_then import THERE, Nearest, nearest, total_from
 from services.reading.filters import BookFilter
-from services.reading.ordering import BY_ID, Cursor, marked, paged
+from services.reading.ordering import BY_ID, Cursor, key_of_subscriptions, paged
 from services.reading.pages import Page
 from services.reading.row import JOINED, BookRow
 from services.reading.total import EVERYTHING, NOTHING, Total
@@ -156,8 +156,8 @@ def page_as_of(
         found = found or _read_as_of(*statement_as_of(*asked))
     assert found is not None  # without a point nothing has to hold
     version, amount, rows = found
-    mark = marked(book_filter, BY_ID, instant, known_at)
-    result, following, previous = paged(rows, cursor, size, BY_ID, mark)
+    key = key_of_subscriptions(book_filter, BY_ID, instant, known_at)
+    result, following, previous = paged(rows, cursor, size, BY_ID, key)
     paid = amount if book_filter.state in (None, "active") else NOTHING
     return Page(result, amount, paid, following, previous, version)
 

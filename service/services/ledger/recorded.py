@@ -40,7 +40,7 @@ class Incomplete(ValueError):
         else:
             self.code = "not_recorded_yet"
             self.detail = (
-                f"What was recorded is complete until {until.isoformat()}: open transactions may"
+                f"The record is complete until {until.isoformat()}: open transactions may"
                 " still record something before a later instant, which would change the answer."
                 " Ask for an earlier instant, or leave known_at out."
             )

@@ -33,7 +33,7 @@ def instant(text: str) -> datetime:
 
 def add_author(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--author", metavar="NAME", help="who decides it (default: your login name)"
+        "--author", metavar="NAME", help="the person who decides it (default: your login name)"
     )
 
 

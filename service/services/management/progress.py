@@ -4,7 +4,7 @@ import time
 from typing import IO, Any
 
 
-class Progress:
+class ProgressLine:
     """Writes rows, rows a second and the time left to `stream` (standard error, as a rule).
 
     If the number of rows is not known beforehand, it is estimated from `file`, which is being read:
@@ -19,7 +19,7 @@ class Progress:
         self._what = ""
         self._began = self._said = time.monotonic()
 
-    def __call__(self, what: str, done: int, of: int | None = None) -> None:
+    def __call__(self, what: str, done: int, expected: int | None = None) -> None:
         now = time.monotonic()
         if what != self._what:
             self._what, self._began = what, now
@@ -28,12 +28,12 @@ class Progress:
             return
         self._said = now
         rate = done / (now - self._began) if now > self._began else 0
-        if of is None and self._size and self._file and done:
-            of = round(done * self._size / max(1, self._file.tell()))
+        if expected is None and self._size and self._file and done:
+            expected = round(done * self._size / max(1, self._file.tell()))
         line = f"{what} {done:,} rows, {rate:,.0f} rows/s" if done else f"{what}…"
-        if of and rate:
-            part = min(1.0, done / of)
-            left = max(0.0, of - done) / rate
+        if expected and rate:
+            part = min(1.0, done / expected)
+            left = max(0.0, expected - done) / rate
             bar = f"[{'#' * round(20 * part):.<20}] " if self._terminal else ""
             line = f"{bar}{line}, {part:.0%}, {left:,.0f} s left"
         if self._terminal:

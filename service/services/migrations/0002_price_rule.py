@@ -1,4 +1,4 @@
-"""What keeps price = rule, whoever writes.
+"""Triggers that keep price = rule, whoever writes.
 
 The rule is `services/pricing.py`'s. Two promises:
 
@@ -14,8 +14,8 @@ Between the two stands a lock, or a subscription written beside a catalogue chan
 old price for ever: who writes prices holds a *shared* advisory lock on the service and then the
 plan, and who changes the catalogue holds it *exclusively*, both until commit.
 Advisory locks and not FOR SHARE on the catalogue rows, because they queue fairly: a price edit
-waits for the writers before it, not for every one that comes after. What is read after the lock
-is the newest committed catalogue, since each statement of a VOLATILE function takes a new
+waits for the writers before it, not for every one that comes after. A read after the lock
+sees the newest committed catalogue, since each statement of a VOLATILE function takes a new
 snapshot. In REPEATABLE READ and above it does not: there the pair is recorded, to be looked at
 again.
 
@@ -58,7 +58,7 @@ $$;
 # An edit of many services takes its locks in the order in which the table's pages hold them, so
 # no order of ours would keep a writer of several pairs from a deadlock with it. The writer waits
 # for one lock at a time and holds none of the others meanwhile: the block that raises lets go of
-# what it has taken. Who has nothing to wait for passes through once. A try does not overtake an
+# what it has taken. A writer that need not wait passes through once. A try does not overtake an
 # edit that is waiting, so the queue stays fair.
 LOCK_PAIRS = """
 CREATE FUNCTION lock_pairs(services bigint[], plans bigint[]) RETURNS void

@@ -1,4 +1,4 @@
-"""What keeps total = rows, at a cost that does not grow with the rows, and the book's version.
+"""Triggers that keep total = rows, at a cost that does not grow with the rows; the book's version.
 
 Every statement that changes the book appends to `services_subtotal` what it changed for each
 (service, plan): rows, amount, and `changes` = 1. No writer touches another's row, so none waits.

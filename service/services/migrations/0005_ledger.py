@@ -1,11 +1,11 @@
-"""What keeps price = rule for followers, and writes the ledger, whoever writes.
+"""Triggers that keep price = rule for followers, and write the ledger, whoever writes.
 
 `subscription_written` replaces `subscription_keep_rule` (0002, where the locks are explained):
 after each statement that writes subscriptions it puts right the prices of those that follow, and
 appends to `services_ledgerentry` what each of them pays from then on. One function does both, so
 that a price that never became visible leaves no entry.
 
-What an entry says of its origin comes from the transaction's settings, which workers set:
+The origin of an entry comes from the transaction's settings, which workers set:
 `pricebook.change` (id), `pricebook.effective_at` (else the clock), `pricebook.author` (else the
 database's user). With `pricebook.kept` on, the writer has done both itself.
 

@@ -18,7 +18,7 @@ from django.db import migrations, models
 
 import services.models.clock
 
-# What is half copied belongs to the release that began it.
+# Copies that are half written belong to the release that began them.
 REFUSE = """
 DO $$
 BEGIN
@@ -31,7 +31,7 @@ BEGIN
 END $$;
 """
 
-# What a value's own row says of when it does not count: read with the value, in one look.
+# The times at which a value does not count stand in its own row: both are read in one look.
 UNDONE = """
 ALTER TABLE services_cataloguevalue ADD COLUMN undone tstzmultirange DEFAULT '{}' NOT NULL;
 
@@ -53,7 +53,7 @@ CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR TRUNCATE ON services_catal
 FOR EACH STATEMENT EXECUTE FUNCTION book_changed();
 """
 
-# What the repricings tell of the time before. The first value held from the first day on.
+# The repricings tell of the time before. The first value held from the first day on.
 FILL = """
 INSERT INTO services_cataloguevalue
        (service_id, plan_id, value, effective_at, recorded_at, change_id, author, for_new_only,
@@ -108,8 +108,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 """
 
-# Of a service, and of a plan with other names. All wants the exclusive lock, which the trigger
-# before has taken, so numbers are drawn and the clock is read in the order of those who write.
+# For a service, and with other names for a plan. All of it must hold the exclusive lock, which the
+# trigger before has taken: so numbers are drawn and the clock is read in the order of the writers.
 EDITS = """
 CREATE OR REPLACE FUNCTION {role}_{what}_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,4 +1,4 @@
-"""What is in force, for every reader: the tables, with what is due and not copied yet.
+"""The state in force, for every reader: the tables, with what is due and not copied yet.
 
 `price`, `full_price` and `discount_percent` are stored copies, which workers write, a chunk a
 transaction. From the instant of a change until the last copy is written the views say what the
@@ -76,9 +76,9 @@ SELECT id, client_id, service_id, plan_id,
           FROM services_subscription) subscription;
 """
 
-# Of each pair how many follow that have no end, and what is stored of their prices: so a total is
-# right though no copy of theirs is. The others that a late copy can concern are found by indexes:
-# those that end, by when; those whose lock has ended, by its end.
+# For each pair: how many follow that have no end, and the prices stored for them. With these a
+# total is right though no copy of theirs is. The others that a late copy can concern are found by
+# indexes: those that end, by when; those whose lock has ended, by its end.
 FOLLOWERS = """
 CREATE OR REPLACE FUNCTION subtotal_of_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -274,7 +274,7 @@ BEGIN
 END $$;
 """
 
-# What the ledger has not told of so far.
+# Starts and ends of which the ledger has not told so far.
 FILL = """
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,

@@ -1,23 +1,23 @@
-"""Who pays: of each (service, plan) the sum of those who have begun and have not ended.
+"""The sum paid: for each (service, plan) that of those who have begun and have not ended.
 
-A total is a sum of what writers have appended, and so is this one. What a statement changes of it
-is a function of time, which moves at starts and ends alone, judged by the clock at that write:
+A total is a sum of what writers have appended, and so is this one. The part that a statement adds
+to it is a function of time, which moves at starts and ends only, judged by the clock then:
 
     what has begun and has not ended counts at once     services_subtotal, the columns paid_…
     a start that is to come counts from its instant on   services_paidboundary, with a plus
     an end that is to come counts from its instant on    services_paidboundary, with a minus
 
-Of a row that is written again the old one goes and the new one comes, both judged by one clock, so
-it does not matter whether a boundary of the old one has passed since, and has been folded:
+When a row is written again, its old form is subtracted and its new one added, both judged by one
+clock, so it does not matter whether a boundary of the old one has passed since, and been folded:
 
     paid at t = sum(subtotals) + sum(boundaries with at <= t), for any t from the last write on
 
-Who reads takes the clock once, after the snapshot: no writer's is later whose rows it sees.
+A reader takes the clock once, after its snapshot: so no writer whose rows it sees has a later one.
 `total.fold()` takes what has passed over to the subtotals, and counts it in `changes`: the version
 of the book has the newest boundary that has passed, and must not come back to what it was before.
 
-Of boundaries only the instant is kept where they cancel each other out: for one client alone they
-may not.
+Boundaries that cancel each other out keep their instant all the same: for one client alone they
+may not cancel out.
 
 Replaced: `late_copies`, in 0027, and `subtotal_in_force`, in 0024. services/schema.sql has what
 stands now.
@@ -62,7 +62,7 @@ TO_COME = """
          CROSS JOIN LATERAL (VALUES (started_at, 1), (ended_at, -1)) boundary (at, way)
          WHERE (started_at > clock OR ended_at > clock) AND at > clock
          GROUP BY service_id, plan_id, at;"""
-# Of rows of which nothing has moved that counts (a comment), no boundary is told again.
+# A row in which nothing has moved that counts (only a comment) tells no boundary again.
 TRIGGERS = """
 CREATE OR REPLACE FUNCTION subtotal_of_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -166,9 +166,9 @@ BEGIN
 END $$;
 """.format(to_come=TO_COME.format(rows="SELECT *, 1 AS sign FROM services_subscription"))  # noqa: S608
 
-# What `late_copies` has to add is more now: what boundaries have passed and are not folded, and
-# what late copies are short of for those who pay. These by how many of them follow, too: a follower
-# that ends, or begins, is known by its boundary.
+# `late_copies` has more to add now: the boundaries that have passed and are not folded, and the sum
+# by which late copies fall short for those who pay. That sum needs the number of followers, too:
+# one that ends, or begins, is known by its boundary.
 SUBTOTALS = """
 DROP VIEW subtotal_in_force;
 DROP FUNCTION late_copies();

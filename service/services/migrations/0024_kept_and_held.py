@@ -1,10 +1,10 @@
-"""Who is kept, and which value is held, from the instant on and without a worker.
+"""Kept subscriptions and held values are known from the instant on, and without a worker.
 
 A change of the catalogue that is for new subscriptions only locks those who follow at its instant
 and were there before it, at the price of the moment before. Workers write that down, in the ledger
-and in the rows, and may come late. What they will write is evaluated here from the same facts: the
-last word of somebody on a subscription, and the changes of its service and its plan since then. So
-every reader is told of the lock, writers go by it, and a worker has nothing to decide.
+and in the rows, and may come late. The functions here evaluate what they will write from the same
+facts: the last word of somebody on a subscription, and the changes of its service and its plan
+since then. So every reader is told of the lock, writers go by it, and a worker decides nothing.
 
 A value that was approved with `hold` is held at its instant where it finds another value than its
 approver saw: whoever looks for the value in force skips it.
@@ -116,8 +116,8 @@ $$;
 # the undoing of the change, let it follow again, until the next one comes.
 #
 # Places are compared as everywhere, by the instant and then by the number. At one instant ends of
-# locks come first, and whether an entry or a change was first tells its `position`. Who comes at
-# the very instant of a change comes after it.
+# locks come first, and whether an entry or a change was first tells its `position`. A
+# subscription that comes at the very instant of a change comes after it.
 KEPT = """
 CREATE FUNCTION kept_entries(subscription bigint, at timestamptz)
 RETURNS SETOF services_ledgerentry LANGUAGE plpgsql STABLE ROWS 1 AS $$
@@ -260,7 +260,7 @@ $$;
 
 # --- Readers ------------------------------------------------------------------------------------
 
-# Of each row it is asked behind OFFSET 0, and so not at all where nothing of the kind is late.
+# Each row is asked behind OFFSET 0, and so not at all where nothing of the kind is late.
 SUBSCRIPTIONS = """
 CREATE OR REPLACE VIEW subscription_in_force AS
 SELECT subscription.id, client_id, service_id, plan_id,
@@ -353,7 +353,7 @@ SELECT service_id, plan_id, 0, amount, 0, paid_amount, 0 FROM kept_amounts();
 
 # --- Writers ------------------------------------------------------------------------------------
 
-# What workers have not written down of a subscription, written down; how it stands then.
+# Writes down what workers have not yet written of a subscription; gives how it stands then.
 ENTER = """
 CREATE FUNCTION enter_kept(subscription bigint, at timestamptz) RETURNS services_ledgerentry
 LANGUAGE plpgsql AS $$
@@ -395,7 +395,7 @@ BEGIN
     FOR row IN SELECT * FROM services_subscription WHERE id = ANY (ids) ORDER BY id LOOP
         kept := enter_kept(row.id, least(clock, row.ended_at - interval '1 microsecond'));
         IF kept.price_state = 'follows' THEN
-            -- What has come since, and has no entry yet, brings its own.
+            -- A move that has come since, and has no entry yet, brings its own.
             SELECT price INTO kept.price FROM services_ledgerentry
              WHERE subscription_id = row.id AND NOT period_only
              ORDER BY effective_at DESC, id DESC LIMIT 1;
@@ -415,8 +415,8 @@ BEGIN
 END $$;
 """
 
-# Who writes a row that is kept, and of which no worker has written it down, writes it as it stands.
-# Statement by statement it is asked once whether there is any.
+# A writer of a row that is kept writes that down as it stands, where no worker has done so.
+# Each statement asks once whether there is any such row.
 TRIGGERS = """
 CREATE FUNCTION subscription_may_be_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -489,7 +489,7 @@ FOR EACH ROW WHEN (current_setting('pricebook.keeps', true) = 'on'
 EXECUTE FUNCTION subscription_kept();
 """
 
-# What a writer has written is compared with the last word on it, where the row did not have that.
+# The written row is compared with the last word on it, where the row did not have that.
 WRITTEN = import_module("services.migrations.0022_periods").WRITTEN
 for was, becomes in (
     (
@@ -570,7 +570,7 @@ class Migration(migrations.Migration):
             "seen",
             models.DecimalField(decimal_places=2, max_digits=12, null=True),
         ),
-        # What was approved before this was approved to take effect whatever it finds.
+        # Changes approved before this were approved to take effect whatever they find.
         migrations.AddField(
             "cataloguevalue", "held", models.BooleanField(db_default=False, null=True)
         ),

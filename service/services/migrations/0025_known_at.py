@@ -1,13 +1,13 @@
-"""What was known at an instant: the facts that were recorded by then, and no others.
+"""Answers as known at an instant: by the facts that were recorded by then, and no others.
 
 `as_of` and `explain` answer by all facts that are recorded. With `known_at` they answer by those
 that were recorded by an instant: of the ledger's entries, of the catalogue's values and of what
-undoes them, and of the periods, which stand in the entries. What a worker writes late are copies,
+undoes them, and of the periods, which stand in the entries. A late worker writes copies only,
 so it makes no difference whether they were recorded by then.
 
-What a row says of itself today is not what was known: which instants are taken from a value
-(`undone`), whether it is held, when a subscription starts and ends. So these functions, siblings of
-those for what is known now, count from the facts. `kept_entries` has one body for both.
+The row of today does not say what was known: which instants are taken from a value (`undone`),
+whether it is held, when a subscription starts and ends. So these functions, siblings of those for
+what is known now, count from the facts. `kept_entries` has one body for both.
 
 Replaced: `kept_entries`, in 0032. services/schema.sql has what stands now.
 """

@@ -1,4 +1,4 @@
-"""What is in force, looked up in place.
+"""Values and prices in force are looked up in place.
 
 A function whose body has a subquery can't be inlined: a call costs several times what its subquery
 does, and a page of 100 rows made 400 while a list price was due. So the views and `late_copies`

@@ -52,7 +52,8 @@ RETURNS TABLE (at timestamptz, subscription_id bigint) LANGUAGE sql STABLE AS $$
      WHERE price IS NULL AND ended_at > since AND ended_at <= until
 $$;
 
--- Whom these touch. Whoever asks plans for few, whatever the instants are, and so once a session.
+-- The subscriptions of these facts. Its plan is made for few, whatever the instants are, and so
+-- once a session.
 CREATE FUNCTION touched_between(since timestamptz, until timestamptz) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE ROWS 100
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
@@ -60,8 +61,9 @@ BEGIN
     RETURN QUERY SELECT DISTINCT subscription_id FROM facts_between(since, until);
 END $$;
 
--- Whom a change for new subscriptions only keeps, each is asked, for no entry says it before a
--- worker. So this is where such a change comes, goes, or lets go, for the first time after `since`.
+-- Each subscription is asked whether a change for new subscriptions only keeps it: no entry says so
+-- before a worker. So this is the first instant after `since` at which such a change comes, goes,
+-- or lets go.
 CREATE FUNCTION kept_from(since timestamptz, until timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
     SELECT min(at)
@@ -128,7 +130,7 @@ FOR EACH ROW WHEN (NEW.started_at IS DISTINCT FROM OLD.started_at
                    OR NEW.ended_at IS DISTINCT FROM OLD.ended_at)
 EXECUTE FUNCTION period_backdated();
 
--- Who is gone is in no total, and who comes back is.
+-- A client that is gone is in no total, and one that comes back is.
 CREATE FUNCTION client_backdated() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     first timestamptz;

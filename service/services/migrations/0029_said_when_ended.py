@@ -1,4 +1,4 @@
-"""Who has ended, and is written at another price than the rule's, has negotiated.
+"""A subscription that has ended, and is written at another price than the rule's, is negotiated.
 
 A subscription may come when it has ended already, with what it paid; so may the price of one that
 has ended be corrected. It was left a follower, and so everybody who read it had to find out from
@@ -66,8 +66,8 @@ WRITTEN = replaced(
     ),
     (
         "        -- And a person's lock that says none keeps the price in force.\n",
-        """        -- And a person's lock that says none keeps the price in force. What is said
-        -- of one that has ended is its own price, until it is opened again; moved to another
+        """        -- And a person's lock that says none keeps the price in force. A price
+        -- said of one that has ended is its own, until it is opened again; moved to another
         -- pair, it keeps what it paid last.
 """,
     ),
@@ -158,7 +158,7 @@ WRITTEN = replaced(
 )
 
 FACTS = replaced(
-    FACTS[: FACTS.index("-- Whom these touch")],
+    FACTS[: FACTS.index("-- The subscriptions of these facts")],
     ("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"),
     ("OR change_id IS NULL OR ended_at <= recorded_at)", "OR change_id IS NULL)"),
 )

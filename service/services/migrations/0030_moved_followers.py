@@ -1,6 +1,6 @@
 """Followers whom a change of the catalogue has moved: a row for each chunk, and none for each row.
 
-What a follower pays no entry decides, but the values in force; an entry of it is a copy, for the
+The values in force decide what a follower pays, not an entry; an entry of it is a copy, for the
 feed, the history and the rows of the change. One of its own for each follower made up most of what
 a change had to write, and of what the ledger had to keep. They differ in two things alone: whose it
 is, and its number. So a worker writes these two as arrays, and what is the same for all once.
@@ -102,7 +102,7 @@ CREATE FUNCTION entries_behind(
 $$;
 """  # noqa: S608 - constants
 
-# What was recorded last may be such a row.
+# The newest record may be such a row.
 CLOCK = """
 CREATE OR REPLACE FUNCTION book_clock(machine timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE AS $$
@@ -131,7 +131,7 @@ SETTLE = replaced(
 """,
     ),
 )
-# What a follower pays no entry of its own says.
+# No entry of its own says what a follower pays.
 WRITTEN = replaced(
     WRITTEN,
     (

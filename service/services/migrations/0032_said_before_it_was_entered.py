@@ -2,8 +2,8 @@
 
 A set that lets a row follow may be entered late, behind the instant at which somebody has told the
 row to follow. By the instants his entry seemed to repeat the set's then. So a change for new
-subscriptions only that came between the two kept the row for ever, by its worker. What an entry
-says is told by the order of writing too, which a person's entry stands in.
+subscriptions only that came between the two kept the row for ever, by its worker. The order of
+writing, in which a person's entry stands too, now decides what an entry says.
 
 Replaces `kept_entries` (0025).
 

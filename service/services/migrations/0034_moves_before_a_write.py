@@ -1,4 +1,4 @@
-"""Who writes a subscription first enters what the catalogue has moved, if no worker has done so.
+"""A writer of a subscription first enters what the catalogue has moved, if no worker has done so.
 
 An entry of a person's, behind a move of the catalogue that no worker had copied, was the newest
 one, and so the worker saw nothing to enter: the feed had the price of the time before the move, up
@@ -18,7 +18,7 @@ from django.db import migrations
 replaced = import_module("services.migrations.0029_said_when_ended").replaced
 
 # The moves since the newest entry of each subscription that follows, by changes that are late and
-# have no entry of it. What kept it, and when it was let go, stands in its entries already.
+# have no entry of it. Its entries already say what kept it, and when it was let go.
 MOVES = """
 CREATE FUNCTION enter_moves(ids bigint[], at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

@@ -9,7 +9,7 @@ Replaces `enter_moves` (0034).
 from django.db import migrations
 
 # The moves since the newest entry of each subscription that follows, by changes that are late and
-# have no entry of it. What kept it, and when it was let go, stands in its entries already.
+# have no entry of it. Its entries already say what kept it, and when it was let go.
 MOVES = """
 CREATE OR REPLACE FUNCTION enter_moves(ids bigint[], at timestamptz) RETURNS void
 LANGUAGE plpgsql AS $$

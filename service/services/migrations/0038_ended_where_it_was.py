@@ -1,6 +1,6 @@
-"""Who has ended pays last what he paid where he was then, also while a copy is late.
+"""A subscription that has ended pays last what it paid where it was then, also if a copy is late.
 
-An end may be put into the past, before a move to another plan or service, or before a price of his
+An end may be put into the past, before a move to another plan or service, or before a price of its
 own was given up. The writer stores the price of then. While any copy was late, the list and the
 totals had the rule's price for the service and the plan of now instead, until the workers came.
 

@@ -95,5 +95,5 @@ class CatalogueValue(models.Model):
         ]
 
     def __str__(self) -> str:
-        of = f"service {self.service_id}" if self.plan_id is None else f"plan {self.plan_id}"
-        return f"{self.value} of {of} from {self.effective_at}"
+        subject = f"service {self.service_id}" if self.plan_id is None else f"plan {self.plan_id}"
+        return f"{self.value} of {subject} from {self.effective_at}"

@@ -32,12 +32,12 @@ class Repricing(models.Model):
     of subscriptions. `comment` is stamped on the subscriptions it concerns.
     """
 
-    class Kind(models.TextChoices):
+    class Mode(models.TextChoices):
         CATALOGUE = "catalogue"  # followers move to the rule's price
         KEEP = "keep"  # followers are locked at the price they have
         ROWS = "rows"  # the rows of a list: `price_changes.ListedRows`
 
-    kind = models.CharField(max_length=9, choices=Kind, db_default="catalogue")
+    kind = models.CharField(max_length=9, choices=Mode, db_default="catalogue")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, null=True, related_name="+")
     change_id = models.BigIntegerField("price change", null=True)
@@ -155,12 +155,12 @@ class RepricingStep(models.Model):
     deleted when done; `after_id` is the cursor of the chunks, `checked` counts the rows up to it.
     """
 
-    class Kind(models.TextChoices):
+    class Lane(models.TextChoices):
         PRICE = "price"
         COMMENT = "comment"
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
-    kind = models.CharField(max_length=7, choices=Kind)
+    kind = models.CharField(max_length=7, choices=Lane)
     # The repricing's: steps of a pair are done in the order of their instants, not of their
     # arrival.
     effective_at = models.DateTimeField(db_default=Clock())

@@ -34,7 +34,7 @@ from services.reading.breakdown_sql import (
     one_statement,
     statement,
 )
-from services.reading.ordering import BY_ID, Cursor, Ordering, list_of, orderings, paged
+from services.reading.ordering import BY_ID, Cursor, Ordering, list_key, orderings, paged
 from services.reading.total import Total
 from services.reading.version import Seen, version_of
 
@@ -63,8 +63,8 @@ class Page:
     version: str | None  # of the book that it shows; None if no other reader will ever see it
 
 
-def marked(kind: str, given: Mapping[str, str], ordering: Ordering) -> bytes:
-    return list_of(kind, given, ordering)
+def key_of_records(kind: str, given: Mapping[str, str], ordering: Ordering) -> bytes:
+    return list_key(kind, given, ordering)
 
 
 def page(
@@ -93,8 +93,8 @@ def page(
     elif walked and version is not None and version_of_names is not None:
         _remember(Counted(version_of_names, count))
     each = [named_row(names[8:], row[8:]) for row in rows if row[8] is not None]
-    mark = marked(kind, given, ordering)
-    result, following, previous = paged(each, cursor, size, ordering, mark)
+    key = key_of_records(kind, given, ordering)
+    result, following, previous = paged(each, cursor, size, ordering, key)
     return Page(result, count, Total(amount, subscriptions), following, previous, version)
 
 

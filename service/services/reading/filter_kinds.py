@@ -1,4 +1,4 @@
-"""What a filter is: the kind of its values, how its rows are found, its form field, its words."""
+"""A filter: the kind of its values, how its rows are found, its form field, its words."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Input(Enum):
     INSTANT = auto()
     CHOICE = auto()
     LINE = auto()
-    # Of a plan of a price change alone
+    # These are fields of the plan of a price change alone.
     TEXT = auto()
     FLAG = auto()
     FILTER = auto()  # which subscriptions: a field for each filter
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A type of the values of filters: how they are parsed, and given in a form.
 
     `schema` is that of the API. `choices` are the values with their labels, if there are few.
@@ -42,23 +42,23 @@ class Kind:
     choices: tuple[tuple[str, str], ...] = ()
 
 
-ID = Kind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
+ID = ValueKind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
 RECORD = replace(ID, input=Input.RECORD)
-PRICE = Kind(
+PRICE = ValueKind(
     parsing.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}, Input.AMOUNT
 )
-INSTANT = Kind(parsing.instant, {"type": "string", "format": "date-time"}, Input.INSTANT)
+INSTANT = ValueKind(parsing.instant, {"type": "string", "format": "date-time"}, Input.INSTANT)
 
 
-def text(length: int) -> Kind:
-    return Kind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
+def text(length: int) -> ValueKind:
+    return ValueKind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
 
 
-def one_of(choices: Iterable[tuple[str, str]]) -> Kind:
+def one_of(choices: Iterable[tuple[str, str]]) -> ValueKind:
     choices = tuple(choices)
     words = [word for word, _ in choices]
     schema = {"type": "string", "enum": words}
-    return Kind(partial(parsing.word, words=words), schema, Input.CHOICE, choices)
+    return ValueKind(partial(parsing.word, words=words), schema, Input.CHOICE, choices)
 
 
 def _searched(name: str, value: Any) -> str:
@@ -68,8 +68,8 @@ def _searched(name: str, value: Any) -> str:
     return words
 
 
-SEARCH = Kind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
-PENDING = Kind(parse_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
+SEARCH = ValueKind(_searched, {"type": "string", "minLength": 3, "maxLength": 100})
+PENDING = ValueKind(parse_pending, {"type": "string", "pattern": "^(true|false|[0-9]{1,19})$"})
 
 
 class Access(Enum):
@@ -102,7 +102,7 @@ class Filter:
     - `adjective`: it stands before "subscriptions" in the sentence of a change
     """
 
-    kind: Kind
+    kind: ValueKind
     access: Access
     condition: str | Callable[[Any], Q]
     help: str
@@ -121,7 +121,7 @@ class Filter:
 
 
 def a_filter(
-    kind: Kind,
+    kind: ValueKind,
     access: Access,
     condition: str | Callable[[Any], Q],
     help: str,

@@ -18,7 +18,7 @@ from services import parsing
 from services.parsing import MAX_BIGINT
 from services.reading.filters import BookFilter
 
-OF_LENGTH, CHECK_LENGTH = 6, 3
+LIST_KEY_LENGTH, CHECK_LENGTH = 6, 3
 # Enough for a name of 100 characters of 4 bytes each, and the rest.
 LONGEST_CURSOR = 600
 
@@ -96,18 +96,18 @@ ORDERINGS = orderings("id", "price", "client_name", "started_at")
 class Cursor:
     """A position next to a row, and the direction in which to read on from there.
 
-    `value` is the row's value in the list's order (empty in the order of ids), `of` identifies the
-    list that gave it out. It is written in letters that need no quoting in a URL, with a check, so
-    that a text which is no cursor is recognised. It is not secret.
+    `value` is the row's value in the list's order (empty in the order of ids), `list_key` stands
+    for the list that gave it out. It is written in letters that need no quoting in a URL, with a
+    check, so that a text which is no cursor is recognised. It is not secret.
     """
 
     id: int
     backward: bool = False
     value: str = ""
-    of: bytes = bytes(OF_LENGTH)
+    list_key: bytes = bytes(LIST_KEY_LENGTH)
 
     def __str__(self) -> str:
-        content = struct.pack(">?q", self.backward, self.id) + self.of + self.value.encode()
+        content = struct.pack(">?q", self.backward, self.id) + self.list_key + self.value.encode()
         return base64.urlsafe_b64encode(content + self._check(content)).decode().rstrip("=")
 
     @classmethod
@@ -117,10 +117,11 @@ class Cursor:
             raise ValueError("a cursor is shorter, and of plain letters")
         content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         said, check = content[:-CHECK_LENGTH], content[-CHECK_LENGTH:]
-        if len(said) < 9 + OF_LENGTH or check != cls._check(said):
+        if len(said) < 9 + LIST_KEY_LENGTH or check != cls._check(said):
             raise ValueError("the check does not fit")
         backward, id = struct.unpack(">?q", said[:9])
-        cursor = cls(id, backward, said[9 + OF_LENGTH :].decode(), said[9 : 9 + OF_LENGTH])
+        key, value = said[9 : 9 + LIST_KEY_LENGTH], said[9 + LIST_KEY_LENGTH :].decode()
+        cursor = cls(id, backward, value, key)
         if str(cursor) != text:
             raise ValueError("the check does not fit: these letters are another cursor's")
         return cursor
@@ -130,20 +131,20 @@ class Cursor:
         return blake2b(said, digest_size=CHECK_LENGTH, person=b"cursor").digest()
 
 
-def list_of(*what: object) -> bytes:
-    """The mark of a list, which its cursors carry: `what` distinguishes it from others."""
+def list_key(*what: object) -> bytes:
+    """The key of a list, which its cursors carry: `what` distinguishes it from others."""
     told = [str(each) if isinstance(each, Ordering) else each for each in what]
-    return blake2b(msgspec.json.encode(told), digest_size=OF_LENGTH, person=b"list").digest()
+    return blake2b(msgspec.json.encode(told), digest_size=LIST_KEY_LENGTH, person=b"list").digest()
 
 
-def marked(
+def key_of_subscriptions(
     book_filter: BookFilter,
     ordering: Ordering,
     as_of: datetime | None = None,
     known_at: datetime | None = None,
 ) -> bytes:
     known = () if known_at is None else (known_at,)
-    return list_of("subscriptions", book_filter.as_json(), ordering, as_of, *known)
+    return list_key("subscriptions", book_filter.as_json(), ordering, as_of, *known)
 
 
 def paged(
@@ -151,7 +152,7 @@ def paged(
     cursor: Cursor | None,
     size: int,
     ordering: Ordering,
-    mark: bytes,
+    key: bytes,
 ) -> tuple[list[dict[str, Any]], Cursor | None, Cursor | None]:
     """A page of a list, and the cursors of the next and the previous one (None: there is none).
 
@@ -177,6 +178,6 @@ def paged(
         last = replace(asked, id=min(max(asked.id - step, 0), MAX_BIGINT))
     return (
         rows,
-        replace(last, backward=False, of=mark) if after else None,
-        replace(first, backward=True, of=mark) if before else None,
+        replace(last, backward=False, list_key=key) if after else None,
+        replace(first, backward=True, list_key=key) if before else None,
     )

@@ -23,7 +23,15 @@ from services.reading import total
 from services.reading.access_paths import AccessPath, NotServed, access_path
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
-from services.reading.ordering import BY_ID, COLUMN, Cursor, Ordering, marked, order_by, paged
+from services.reading.ordering import (
+    BY_ID,
+    COLUMN,
+    Cursor,
+    Ordering,
+    key_of_subscriptions,
+    order_by,
+    paged,
+)
 from services.reading.row import JOINED, OF_SUBSCRIPTION, BookRow
 from services.reading.total import Book, Known, Total
 from services.reading.version import Seen, Unchanged, is_seen
@@ -98,8 +106,8 @@ def page(
         raise Unchanged(book.version)
     figures = book.figures if book_filter.by_catalogue else total.settle(book, book_filter, known)
     found = [BookRow(*row[9:]).for_api() for row in rows if row[9] is not None]
-    mark = marked(book_filter, ordering)
-    result, following, previous = paged(found, cursor, size, ordering, mark)
+    key = key_of_subscriptions(book_filter, ordering)
+    result, following, previous = paged(found, cursor, size, ordering, key)
     # No version of the book distinguishes answers that the clock changes, too.
     told_apart = book.cacheable and book_filter.timeless and not waits
     version = book.version if told_apart else None

@@ -52,7 +52,7 @@ def count(step: RepricingStep, last_id: int) -> tuple[int, int]:
             COUNT,
             {
                 "change": work.change_id,
-                "keeps": work.kind == Repricing.Kind.KEEP or work.unkeeps_change_id is not None,
+                "keeps": work.kind == Repricing.Mode.KEEP or work.unkeeps_change_id is not None,
                 "at": work.effective_at,
                 "service": step.service_id,
                 "plan": step.plan_id,
@@ -162,8 +162,8 @@ def wait_for_counts(step: RepricingStep) -> None:
 
     For a set that was paused, and enters what has come since; before it writes a row. One query.
     """
-    others = RepricingStep.objects.exclude(repricing__kind=Repricing.Kind.ROWS).filter(
-        kind=RepricingStep.Kind.PRICE, service_id=step.service_id, plan_id=step.plan_id
+    others = RepricingStep.objects.exclude(repricing__kind=Repricing.Mode.ROWS).filter(
+        kind=RepricingStep.Lane.PRICE, service_id=step.service_id, plan_id=step.plan_id
     )
     list(others.order_by("pk").select_for_update(of=("self",)).values_list("pk"))
 

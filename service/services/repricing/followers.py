@@ -207,7 +207,7 @@ SELECT price_rule_at(%(service)s, %(plan)s, coalesce(at, book_clock())),
 
 
 class Due(NamedTuple):
-    """What is due for a pair: its changes, and as of the last of them (now) the rule's price.
+    """The changes that are due for a pair, and the rule's price as of the last of them (now).
 
     `to_begin`: whether work of just that instant has yet to begin. `later`: the first instant after
     it that has come, and whose work has yet to begin.

@@ -80,7 +80,7 @@ SELECT * FROM (
            CASE WHEN before.locked_until > {at} THEN before.locked_until END AS back_until
       FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
                    effective_at AS moved_at, id AS first_id
-              FROM services_ledgerentry WHERE change_id = {change} {of}
+              FROM services_ledgerentry WHERE change_id = {change} {only}
              ORDER BY subscription_id, effective_at, id) moved
      CROSS JOIN LATERAL (
            SELECT change_id, price_state FROM services_ledgerentry
@@ -98,7 +98,7 @@ SELECT * FROM (
 # Not those whose state another writer has put back already, with an entry of this change behind
 # that of the undone one.
 GIVEN_BACK = f"""({
-    BACK.format(at="%(at)s", change="%(undone)s", of="AND subscription_id = ANY (%(ids)s)")
+    BACK.format(at="%(at)s", change="%(undone)s", only="AND subscription_id = ANY (%(ids)s)")
 }
    AND NOT EXISTS (
        SELECT FROM services_ledgerentry entered

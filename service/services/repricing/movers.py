@@ -16,7 +16,7 @@ from services.models import (
 from services.repricing import accounts, comments, followers, keeping
 from services.repricing.locks import lock_catalogue
 
-PRICE, COMMENT = RepricingStep.Kind.PRICE, RepricingStep.Kind.COMMENT
+PRICE, COMMENT = RepricingStep.Lane.PRICE, RepricingStep.Lane.COMMENT
 
 
 def _next_rows(step: RepricingStep, size: int) -> tuple[SubscriptionQuerySet, int, int, bool]:
@@ -86,15 +86,15 @@ def move_rows(step: RepricingStep, size: int) -> Chunk:
 
 
 MOVERS: dict[str, Callable[[RepricingStep, int], Chunk]] = {
-    Repricing.Kind.CATALOGUE: move_pair,
-    Repricing.Kind.KEEP: keep_pair,
-    Repricing.Kind.ROWS: move_rows,
+    Repricing.Mode.CATALOGUE: move_pair,
+    Repricing.Mode.KEEP: keep_pair,
+    Repricing.Mode.ROWS: move_rows,
 }
 
 
 def next_row(step: RepricingStep) -> int | None:
     """The next row that a step would move; None if there is none left."""
-    if step.kind == PRICE and step.repricing.kind == Repricing.Kind.ROWS:
+    if step.kind == PRICE and step.repricing.kind == Repricing.Mode.ROWS:
         return price_changes().next_row(step)
     rows = Subscription.objects.of_pair(step.service_id, step.plan_id, step.after_id, step.last_id)
     return rows.values_list("pk", flat=True).first()

@@ -28,7 +28,7 @@ def reprice_one(subscription_id: int, seconds: float = 60.0) -> bool:
                     return False
                 lock_catalogue(*pair)
                 due = Repricing.objects.due().concerning(*pair)
-                if due.filter(Q(paused_at__isnull=False) | Q(kind=Repricing.Kind.KEEP)).exists():
+                if due.filter(Q(paused_at__isnull=False) | Q(kind=Repricing.Mode.KEEP)).exists():
                     return False
                 # If it moves to another pair meanwhile, it is priced by that write.
                 return followers.move(subscriptions, *pair, alone=False) > 0

@@ -31,7 +31,7 @@ def plan_due() -> bool:
             else:
                 # Somebody who pauses or cancels the change holds its lock, and waits for this row.
                 with giving_way():
-                    if repricing.kind == Repricing.Kind.ROWS:
+                    if repricing.kind == Repricing.Mode.ROWS:
                         due.filter(pk=repricing.pk, paused_at=None).update(finished_at=Clock())
                     else:
                         accounts.close(repricing.pk)

@@ -20,7 +20,7 @@ from services.models import Subscription
 from services.reading import access_paths, filters, pages, parameters
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
-from services.reading.ordering import ORDERINGS, Cursor, marked
+from services.reading.ordering import ORDERINGS, Cursor, key_of_subscriptions
 from services.reading.parameters import book_filter
 from services.tests.factories import (
     a_book,
@@ -464,9 +464,9 @@ class TestCursor:
 
     def test_of_another_list_is_refused(self):
         wanted = BookFilter(client=1)
-        mark = marked(wanted, ORDERINGS["price"])
-        cursor = Cursor(5, value="1.00", of=mark)
-        accepted = cursor_of(QueryDict(f"cursor={cursor}"), mark, ORDERINGS["price"])
+        key = key_of_subscriptions(wanted, ORDERINGS["price"])
+        cursor = Cursor(5, value="1.00", list_key=key)
+        accepted = cursor_of(QueryDict(f"cursor={cursor}"), key, ORDERINGS["price"])
         assert accepted == cursor
         for query in (
             "client=1&ordering=-price",
@@ -492,8 +492,8 @@ class TestCursor:
         ],
     )
     def test_forged_with_a_value_that_no_row_has_is_refused(self, ordering, value):
-        mark = marked(BookFilter(), ORDERINGS[ordering])
-        cursor = Cursor(5, value=value, of=mark)
+        key = key_of_subscriptions(BookFilter(), ORDERINGS[ordering])
+        cursor = Cursor(5, value=value, list_key=key)
         response = a_reader().get(f"/api/subscriptions/?ordering={ordering}&cursor={cursor}")
         assert response.status_code == 400
         assert response.json()["parameter"] == "cursor"

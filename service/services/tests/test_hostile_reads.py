@@ -100,9 +100,9 @@ class TestHostileReads:
         a_book(3)
         values = ("", "0", "1.00", "-1", "NaN", "9" * 30, "1e5", "٣", "1_0", "x" * 100, "\0")
         for ordering in breakdown.ORDERINGS[kind].values():
-            mark = breakdown.marked(kind, {}, ordering)
+            key = breakdown.key_of_records(kind, {}, ordering)
             for value, id in itertools.product(values, (0, 2**63 - 1, -(2**63))):
-                cursor = Cursor(id, value=value, of=mark)
+                cursor = Cursor(id, value=value, list_key=key)
                 url = f"/api/{kind}s/?ordering={ordering}&cursor={cursor}"
                 assert refused_or_answered(a_reader().get(url)) in (200, 400)
 

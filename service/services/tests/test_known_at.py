@@ -322,7 +322,7 @@ def test_a_page_goes_on_with_what_was_known(book):
     rest = page_as_of(book.at(1), BookFilter(), first.next, 1, known_at=known_at)
     assert [row["id"] for row in first.result + rest.result] == [book.row.pk, book.other.pk]
     assert rest.next is None
-    assert first.next.of != page_as_of(book.at(1), BookFilter(), None, 1).next
+    assert first.next.list_key != page_as_of(book.at(1), BookFilter(), None, 1).next
 
 
 class TestEntriesWithoutAPeriod:

@@ -22,7 +22,7 @@ from services.ledger.explanation import RULE
 from services.ledger.page import one_as_of, page_as_of
 from services.models import MovedFollowers, Plan, Service, Subscription, WholeLedger
 from services.reading.filters import BookFilter
-from services.reading.ordering import Cursor, list_of
+from services.reading.ordering import Cursor, list_key
 from services.reading.total import Total
 from services.tests.factories import (
     a_book,
@@ -912,7 +912,7 @@ class TestPlans:
         assert own["Actual Loops"] == 100
 
 
-# --- What is refused ----------------------------------------------------------------------------
+# --- Refused requests ---------------------------------------------------------------------------
 
 PLACE = str(Place(7, 8))
 BAD_INSTANTS = [
@@ -1001,7 +1001,7 @@ class TestRefusals:
         assert (response.status_code, response.json()["parameter"]) == (400, query.split("=")[0])
 
     def test_of_a_history_read_backward_say_so(self):
-        cursor = Cursor(5, backward=True, of=list_of("ledger", 1))
+        cursor = Cursor(5, backward=True, list_key=list_key("ledger", 1))
         response = a_reader().get(f"/api/subscriptions/1/ledger/?cursor={cursor}")
         assert (response.status_code, response.json()["code"]) == (400, "bad_parameter")
 

@@ -338,7 +338,7 @@ class TestAnIdStays:
         assert book_check.check().differs
 
 
-# --- What an entry says of its origin -----------------------------------------------------------
+# --- The origin of an entry ---------------------------------------------------------------------
 
 
 class TestOrigin:

@@ -151,7 +151,7 @@ class TestTotalAmount:
             )
         )
         with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # TRUNCATE wants no pending checks
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # TRUNCATE must find no pending checks
             step(lambda: cursor.execute("TRUNCATE services_subscription"))
 
 

@@ -71,13 +71,13 @@ def export_book(
 
 
 def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None = None) -> Exported:
-    of = total_amount().subscriptions
+    expected = total_amount().subscriptions
     walk = Walk(CSV)
     file.write(CSV.header)
     for text in walk:
         file.write(text)
         if progress:
-            progress("writing", walk.count, of)
+            progress("writing", walk.count, expected)
     with connection.cursor() as cursor:
         cursor.execute(UNNAMED_CLIENTS)
         (unnamed,) = cursor.fetchone()

@@ -74,7 +74,9 @@ from services.transfer.incoming_subscriptions import (
 
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
-Progress = Callable[[str, int, int | None], None]  # what is done, rows done, rows in all if known
+ShowProgress = Callable[
+    [str, int, int | None], None
+]  # what is done, rows done, rows in all if known
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Imported:
 
 
 def import_book(
-    file: BufferedIOBase, *, update: bool = False, progress: Progress | None = None
+    file: BufferedIOBase, *, update: bool = False, progress: ShowProgress | None = None
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction.
 
@@ -116,7 +118,7 @@ def import_book(
 
 
 class _Import:
-    def __init__(self, cursor: CursorWrapper, update: bool, progress: Progress) -> None:
+    def __init__(self, cursor: CursorWrapper, update: bool, progress: ShowProgress) -> None:
         self.cursor = cursor
         self.update = update
         self.progress = progress
@@ -216,15 +218,15 @@ class _Import:
         return missing
 
     def _insert_subscriptions(self, last_line: int) -> int:
-        of = self._number(
+        expected = self._number(
             "SELECT count(*) FROM incoming"
             " WHERE NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)"
         )
         new = 0
-        for line in range(0, last_line if of else 0, CHUNK):
+        for line in range(0, last_line if expected else 0, CHUNK):
             self._execute(INSERT_SUBSCRIPTIONS, [line, line + CHUNK])
             new += self.cursor.rowcount
-            self.progress("writing", new, of)
+            self.progress("writing", new, expected)
         return new
 
     def _insert_missing(self, missing: str, insert: str) -> int:

@@ -47,7 +47,7 @@ class BreakdownView(ViewSet):
         parameters.refuse_unknown(query, [*names, "ordering", *parameters.PAGING])
         given = parameters.values_of(query, names)
         ordering = ordering_of(query, breakdown.ORDERINGS[self.kind])
-        cursor = cursor_of(query, breakdown.marked(self.kind, given, ordering), ordering)
+        cursor = cursor_of(query, breakdown.key_of_records(self.kind, given, ordering), ordering)
         size = parameters.page_size(query)
         to = answer_to(request)
         try:

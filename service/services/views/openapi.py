@@ -62,10 +62,11 @@ LIST_PARAMETERS = [
     OpenApiParameter(
         "as_of",
         filter_kinds.INSTANT.schema,
-        description="What is paid then, ISO 8601 with a time zone: in the future by what is known"
-        " now. Goes with service, plan and client, as they are then, and with state, by the starts"
-        " and ends that are known now; without state the active ones are shown. Names, comment"
-        " and dates are today's. `waiting_for` names changes of sets that are not in the figures.",
+        description="The instant of the answer, ISO 8601 with a time zone: what is paid then, in"
+        " the future by what is known now. Goes with service, plan and client as they are then, and"
+        " with state, by starts and ends that are known now; without state the active ones are"
+        " shown. Names, comment and dates are today's. `waiting_for` names changes of sets that are"
+        " not in the figures.",
     ),
     KNOWN_AT,
     ordering_parameter(ORDERINGS),

@@ -47,7 +47,9 @@ def known_id(pk: str, kind: str = "subscription") -> int:
     return id
 
 
-def cursor_of(query: QueryDict, of: bytes = Cursor.of, ordering: Ordering = BY_ID) -> Cursor | None:
+def cursor_of(
+    query: QueryDict, key: bytes = Cursor.list_key, ordering: Ordering = BY_ID
+) -> Cursor | None:
     """The cursor of a request; BadParameter if it is not one of this very list."""
     value = parameters.value_of(query, "cursor")
     if value is None:
@@ -59,7 +61,7 @@ def cursor_of(query: QueryDict, of: bytes = Cursor.of, ordering: Ordering = BY_I
             "cursor", value, "This is no cursor; take one from next or previous, or leave it out."
         ) from error
     try:
-        if cursor.of != of:
+        if cursor.list_key != key:
             raise ValueError("another list gave it out")
         ordering.check(cursor.value)
     except ValueError as error:

@@ -35,7 +35,7 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
             "recorded_at": {"help_text": "When it was written."},
             "change_id": {"help_text": "The price change; null: no price change wrote it."},
             "author": {
-                "help_text": "Who wrote it; empty if a price change did, which has an author."
+                "help_text": "The writer; empty if a price change wrote it, which has an author."
             },
         }
 
@@ -117,7 +117,7 @@ class ExplanationSerializer(serializers.Serializer):
     since = serializers.DateTimeField(help_text="From when this is in force.")
     recorded_at = serializers.DateTimeField()
     entry_id = serializers.IntegerField()
-    author = serializers.CharField(help_text="Who decided it, or wrote it.")
+    author = serializers.CharField(help_text="The person who decided it, or wrote it.")
     change = ChangeSerializer(allow_null=True)
     rule = RuleSerializer(
         allow_null=True, help_text="Null: the service or the plan of then was deleted."

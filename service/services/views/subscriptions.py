@@ -25,7 +25,7 @@ from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
 from services.reading import filter_kinds, filters, pages, parameters
 from services.reading.access_paths import NotServed, served
-from services.reading.ordering import Cursor, list_of, marked
+from services.reading.ordering import Cursor, key_of_subscriptions, list_key
 from services.reading.version import Unchanged
 from services.serializers import (
     LockSerializer,
@@ -113,7 +113,9 @@ class SubscriptionView(ReadOnlyModelViewSet):
         )
         wanted, ordering = parameters.book_filter(query), ordering_of(query)
         instant, known_at = instants(query)
-        cursor = cursor_of(query, marked(wanted, ordering, instant, known_at), ordering)
+        cursor = cursor_of(
+            query, key_of_subscriptions(wanted, ordering, instant, known_at), ordering
+        )
         size = parameters.page_size(query)
         if instant is None:
             to = answer_to(request)
@@ -195,14 +197,14 @@ class SubscriptionView(ReadOnlyModelViewSet):
         """Every price that a subscription has had, newest last; also of a deleted one."""
         query = request.query_params
         parameters.refuse_unknown(query, parameters.PAGING)
-        mark = list_of("ledger", known_id(pk))
-        cursor, size = cursor_of(query, mark), parameters.page_size(query)
+        key = list_key("ledger", known_id(pk))
+        cursor, size = cursor_of(query, key), parameters.page_size(query)
         if cursor is not None and cursor.backward:
             raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
         entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
         if not entries and not ledger.history(known_id(pk), limit=1):
             raise NotFound(f"There is no subscription {pk}, and never was.")
-        more = Cursor(entries[size - 1]["id"], of=mark) if len(entries) > size else None
+        more = Cursor(entries[size - 1]["id"], list_key=key) if len(entries) > size else None
         return Response({"result": entries[:size], "next": link(request, more)})
 
     @extend_schema(

@@ -18,7 +18,7 @@ from price_changes.kinds.words import Names
 from price_changes.management import plan_options
 from price_changes.management.record import ENCODER, record
 from price_changes.models import PriceChange
-from price_changes.planning import preview, standing
+from price_changes.planning import preview, status_now
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
 from price_changes.showing import terminal
@@ -26,7 +26,7 @@ from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
 from services import repricing
 from services.management import arguments
-from services.management.progress import Progress
+from services.management.progress import ProgressLine
 from services.management.table import shown_amount, shown_instant, table
 from services.models import Repricing, Skip, book_clock
 from services.tasks import set_comment, set_price, wake
@@ -69,7 +69,9 @@ class Command(BaseCommand):
         listed.add_argument("--limit", type=arguments.count, default=20)
         one = {verb: verbs.add_parser(verb, help=help) for verb, help in VERBS.items()}
         for verb_parser in one.values():
-            verb_parser.add_argument("number", type=arguments.number, help="of the price change")
+            verb_parser.add_argument(
+                "number", type=arguments.number, help="that of the price change"
+            )
         approve = one["approve"]
         approve.add_argument("fingerprint", help="as the preview printed it")
         approve.add_argument(
@@ -135,7 +137,7 @@ class Command(BaseCommand):
         else:
             found = PriceChange.objects.all()
             changes = [*(found.filter(status=status) if status else found)[:limit]]
-        standing.as_they_stand(changes)
+        status_now.refresh(changes)
         if json:
             return self.write_json(map(record, changes))
         names = Names.of_changes(changes)
@@ -244,7 +246,7 @@ class Command(BaseCommand):
 
     def follow(self, change: PriceChange, work: Callable[[], None], json: bool) -> None:
         """Show progress until a change is applied; CommandError (status 1) if it ends otherwise."""
-        show = Progress(self.stderr)
+        show = ProgressLine(self.stderr)
         try:
             self.until_it_ends(change, work, show)
         except KeyboardInterrupt:
@@ -257,7 +259,9 @@ class Command(BaseCommand):
             remark = f" {change.remark}" if change.remark else ""
             raise CommandError(f"Price change {change.pk} is {change.status}.{remark}")
 
-    def until_it_ends(self, change: PriceChange, work: Callable[[], None], show: Progress) -> None:
+    def until_it_ends(
+        self, change: PriceChange, work: Callable[[], None], show: ProgressLine
+    ) -> None:
         waiting_said = False
         seen, seen_at = -1, time.monotonic()
         while change.status in UNDER_WAY:
@@ -296,7 +300,7 @@ class Command(BaseCommand):
             returncode=130,
         ) from None
 
-    # --- What is printed ------------------------------------------------------------------
+    # --- The output -----------------------------------------------------------------------
 
     def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
         if json:
@@ -325,7 +329,7 @@ def _get(number: int) -> PriceChange:
     change = PriceChange.objects.filter(pk=number).first()
     if change is None:
         raise ChangeError("not_found", f"There is no price change {number}.", 404)
-    standing.as_they_stand([change])
+    status_now.refresh([change])
     return change
 
 

@@ -57,7 +57,7 @@ def saves_the_cursor_first() -> None:
             if not claimed:
                 return None
             step = claimed[0]
-            if step.repricing.kind != Repricing.Kind.CATALOGUE or lane != "price":
+            if step.repricing.kind != Repricing.Mode.CATALOGUE or lane != "price":
                 chunk = chunks._do_chunk(step, chunks.CHUNK)
                 chunks._save(lane, [(step, chunk)])
                 return chunk.moved

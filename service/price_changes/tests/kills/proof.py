@@ -235,7 +235,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
     parts = outcome["applied"] + sum(outcome["skipped"].values()) + outcome["failed"]
     yield abs(outcome["rows"] - parts), f"rows are neither applied, skipped nor failed {told}"
     yield outcome["failed"], f"rows failed {told}"
-    of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Kind.ROWS)
+    of_catalogue = Repricing.objects.filter(change_id=change.pk).exclude(kind=Repricing.Mode.ROWS)
     if of_catalogue.exists():
         # The entry of a row that a late set has taken is repeated, as the set has made the row.
         last = WholeLedger.objects.filter(change_id=change.pk).order_by("subscription_id", "-id")
@@ -251,7 +251,7 @@ def accounts_of(change: PriceChange) -> Iterator[tuple[int, str]]:
         missed, surplus = work.subscriptions - work.checked - left, work.checked - came
         yield max(0, missed), f"rows were forgotten by repricing {work.pk} {told}"
         yield max(0, surplus - work.subscriptions), f"rows were met twice by {work.pk} {told}"
-    of_rows = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Kind.ROWS).first()
+    of_rows = Repricing.objects.filter(change_id=change.pk, kind=Repricing.Mode.ROWS).first()
     if of_rows is None:
         return
     yield (

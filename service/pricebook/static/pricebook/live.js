@@ -11,7 +11,7 @@ async function refresh() {
   for (const stale of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(stale.id);
     if (!fresh) stale.removeAttribute("data-live");
-    // What has not changed stays, with the focus in it.
+    // A part that has not changed stays, with the focus in it.
     else if (!fresh.isEqualNode(stale)) stale.replaceWith(document.adoptNode(fresh));
   }
 }

@@ -71,7 +71,9 @@ class Command(BaseCommand):
 
     def _list(self, statements: list[NamedStatement]) -> None:
         # Names are printed in full, however long: they are typed as arguments.
-        name, run_by = (max(len(getattr(each, of)) for each in statements) for of in COLUMNS)
+        name, run_by = (
+            max(len(getattr(each, column)) for each in statements) for column in COLUMNS
+        )
         for each in statements:
             does = "writes" if each.writes else "reads"
             self.stdout.write(

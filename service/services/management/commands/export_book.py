@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from services.management.progress import Progress
+from services.management.progress import ProgressLine
 from services.transfer.exporting import Exported, Sink, export_book
 
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *, file: str, consistent: bool, **options: Any) -> None:
         # A terminal that shows the rows needs no progress between them.
-        progress = None if file == "-" and sys.stdout.isatty() else Progress(self.stderr)
+        progress = None if file == "-" and sys.stdout.isatty() else ProgressLine(self.stderr)
         try:
             with _open(file) as sink:
                 exported = export_book(sink, consistent=consistent, progress=progress)

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from services.management.progress import Progress
+from services.management.progress import ProgressLine
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported, import_book
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         began = time.monotonic()
         try:
             with _open(file) as raw:
-                progress = Progress(self.stderr, raw)
+                progress = ProgressLine(self.stderr, raw)
                 opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
                 try:
                     imported = import_book(opened, update=update, progress=progress)

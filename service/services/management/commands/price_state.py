@@ -66,7 +66,7 @@ class Command(BaseCommand):
             "--after", type=arguments.number, default=0, metavar="ENTRY", help="start after it"
         )
         one["history"].add_argument("--limit", type=arguments.count)
-        as_of = verbs.add_parser("as_of", help="what was paid at an instant, and the total")
+        as_of = verbs.add_parser("as_of", help="the prices paid at an instant, and the total")
         as_of.add_argument("instant", type=arguments.instant, help="with time zone")
         for name in ("subscription", "service", "plan", "client"):
             as_of.add_argument(f"--{name}", type=arguments.number, metavar="ID")

@@ -39,7 +39,7 @@ def is_held(change: PriceChange) -> bool:
     return found is not None and found.is_held and found.has_come
 
 
-def as_they_stand(changes: Iterable[PriceChange]) -> None:
+def refresh(changes: Iterable[PriceChange]) -> None:
     """Set on scheduled changes of the catalogue what they find, and the status held if they are.
 
     Nothing is saved. One query if there is any such change.
@@ -74,7 +74,7 @@ def warning(change: PriceChange) -> str:
     """A sentence on a scheduled change that finds another value than was approved, or on a set that
     waits though its instant has come; else empty.
 
-    `as_they_stand` must have been called for the change. One query for a set.
+    `refresh` must have been called for the change. One query for a set.
     """
     if change.status != Status.SCHEDULED:
         return ""
