@@ -156,7 +156,8 @@ class Book(RuleBasedStateMachine):
         elif path == "client":
             rows.update(client=self.clients[m % 2])
         else:
-            rows.update(service=self.services[m % 2], price=m, price_state="negotiated")
+            values = {"price": m, "price_state": "negotiated", "locked_until": None}
+            rows.update(service=self.services[m % 2], **values)
 
     @rule(n=any_of, path=st.sampled_from(["delete", "SQL", "end", "come back"]))
     def leave(self, n, path):
