@@ -221,8 +221,8 @@ def _ended_before(at: datetime, ids: list[int]) -> dict[int, tuple[LedgerEntry, 
     """
     of_row = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-pk")
     rows = Subscription.objects.filter(pk__in=ids, ended_at__lte=at)
-    rows = rows.annotate(last=Subquery(of_row.values("pk")[:1]))
-    prices = dict(rows.values_list("last", "price"))
+    ended = rows.annotate(last=Subquery(of_row.values("pk")[:1]))
+    prices = dict(ended.values_list("last", "price"))
     found = {}
     for entry in LedgerEntry.objects.filter(pk__in=prices):
         entry.period_only = True
