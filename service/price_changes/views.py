@@ -345,6 +345,7 @@ def newest_first(
     if cursor is not None:
         place = {"pk__gt" if backward else "pk__lt": cursor.id}
         changes = changes.filter(**place)
+    changes = changes.select_related("reverts")  # which decides about what is allowed
     found = list(changes.order_by("pk" if backward else "-pk")[: size + 1])
     more, page = len(found) > size, found[:size]
     if backward:

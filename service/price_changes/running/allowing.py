@@ -45,7 +45,29 @@ def allowed(change: PriceChange) -> list[str]:
         found.append("revert")
     if "keep_instant" in found and other_instant(change) is None:
         found.remove("keep_instant")
+    if {"cancel", "revert"} & set(found) and undoes_a_cancel(change):
+        found = [verb for verb in found if verb not in ("cancel", "revert")]
     return found
+
+
+def undoes_a_cancel(change: PriceChange) -> bool:
+    """Whether it takes back what a cancelled change had done, which then stays taken back.
+
+    A change that is cancelled would be in force otherwise. One that is held has taken back nothing,
+    and can be cancelled.
+    """
+    of = change.reverts
+    return of is not None and of.status == Status.CANCELLED and change.status != Status.HELD
+
+
+def refuse_to_undo_a_cancel(change: PriceChange) -> None:
+    if undoes_a_cancel(change):
+        raise ChangeError(
+            "was_cancelled",
+            f"Price change {change.pk} takes back what price change {change.reverts_id} had applied"
+            " before it was cancelled; plan another one instead.",
+            409,
+        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db import DataError, connection
+from django.db.models import OuterRef, Subquery
 
 from price_changes.models import PriceChange
 from services.ledger.point_in_time import as_of
@@ -147,9 +148,10 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
                 before = after
                 by_set = by_set and now.says == of_set
                 _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
-        if pk in ended and ended[pk].pk > told[pk][-1].pk:
-            now = replace(now, price=ended[pk].price)
-            _enter(ended[pk], now, None, None, ended[pk].author)
+        if pk in ended and now.price != ended[pk][1]:
+            last, price = ended[pk]
+            now = replace(now, price=price)
+            _enter(last, now, None, None, last.author)
         if now.says != before.says and now.price is not None:
             reason = {"price_reason": change.why} if by_set and now.price_state != "follows" else {}
             with ledger_origin(writes_entries=True):
@@ -170,25 +172,62 @@ SELECT entry.* FROM unnest(%s::bigint[]) asked (id) CROSS JOIN LATERAL entries_o
 
 def _told_of(ids: list[int]) -> dict[int, list[Entry]]:
     """The entries of each row, in the order of instants; only the last of those entered again."""
-    told: dict[int, dict[tuple[object, ...], Entry]] = defaultdict(dict)
+    told: dict[int, list[Entry]] = defaultdict(list)
+    times: dict[int, list[int]] = defaultdict(
+        list
+    )  # for each that is told, how often it was entered
     for entry in WholeLedger.objects.raw(TOLD, [ids]):
-        of_it = told[entry.subscription_id]
-        of_it[entry.effective_at, entry.change_id, entry.author] = entry
-    return {pk: list(of_it.values()) for pk, of_it in told.items()}
+        of_it, entered = told[entry.subscription_id], times[entry.subscription_id]
+        place = _entered_again(of_it, entered, entry)
+        if place is None:
+            of_it.append(entry)
+            entered.append(1)
+        else:
+            of_it[place] = entry
+    return dict(told)
 
 
-def _ended_before(at: datetime, ids: list[int]) -> dict[int, LedgerEntry]:
-    """By row, the entry that was recorded after the instant and puts the row's end before it.
+def _entered_again(told: list[Entry], times: list[int], entry: Entry) -> int | None:
+    """The place of the one that an entry repeats, or None.
 
-    Such a row ended at the price that it paid before the set, whatever state the set gives it.
+    The clock may stand still, so one author may have written several times at an instant. They are
+    entered again in their order; or only those that are told as locked beyond the end of the lock.
     """
-    periods = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=True)
-    last = periods.order_by("subscription_id", "-pk").distinct("subscription_id")
-    return {
-        entry.subscription_id: entry
-        for entry in last
-        if entry.ended_at is not None and entry.ended_at <= at < entry.recorded_at
-    }
+    if entry.recorded_at == entry.effective_at:
+        return None
+    like = (entry.effective_at, entry.change_id, entry.author)
+    places = [
+        place
+        for place, each in enumerate(told)
+        if (each.effective_at, each.change_id, each.author) == like
+    ]
+    if entry.price_state == "follows":
+        for place in places:
+            until = told[place].locked_until
+            if until is not None and until < entry.effective_at:
+                return place
+    if not places:
+        return None
+    place = min(places, key=times.__getitem__)
+    times[place] += 1
+    return place
+
+
+def _ended_before(at: datetime, ids: list[int]) -> dict[int, tuple[LedgerEntry, Decimal]]:
+    """By row, its last entry, as one of its period, and its price; if it ended by the instant.
+
+    Its end was put there since. So it ended at the price that it paid before the set, whatever
+    state the set gives it; the book has that price, whatever late workers have entered meanwhile.
+    """
+    of_row = LedgerEntry.objects.filter(subscription_id=OuterRef("pk")).order_by("-pk")
+    rows = Subscription.objects.filter(pk__in=ids, ended_at__lte=at)
+    ended = rows.annotate(last=Subquery(of_row.values("pk")[:1]))
+    prices = dict(ended.values_list("last", "price"))
+    found = {}
+    for entry in LedgerEntry.objects.filter(pk__in=prices):
+        entry.period_only = True
+        found[entry.subscription_id] = entry, prices[entry.pk]
+    return found
 
 
 def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:

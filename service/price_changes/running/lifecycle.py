@@ -247,9 +247,11 @@ def cancel(change_id: int, author: str) -> PriceChange:
     back from now on, by a change of its own that `author` approves.
 
     A set moves nothing more. A list price or a discount was in force for all who follow until now,
-    so the workers go on to enter that. Waits for chunks in hand.
+    so the workers go on to enter that. Waits for chunks in hand. What takes back a cancelled change
+    can't be cancelled itself.
     """
     with allowing.held(change_id, "cancel") as change:
+        allowing.refuse_to_undo_a_cancel(change)
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and is_of_catalogue(change):
             began = _begun_or_withdrawn(change, author)
@@ -352,13 +354,7 @@ def _begin(change: PriceChange) -> None:
 
 
 def _refuse_to_revert(change: PriceChange) -> None:
-    if change.reverts is not None and change.reverts.status == Status.CANCELLED:
-        raise ChangeError(
-            "was_cancelled",
-            f"Price change {change.pk} took back what price change {change.reverts_id} had applied"
-            " before it was cancelled; plan another one instead.",
-            409,
-        )
+    allowing.refuse_to_undo_a_cancel(change)
     last = change
     while (
         back := last.reverted_by.exclude(status=Status.CANCELLED)

@@ -179,3 +179,34 @@ HISTORIES = [
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
 ]
+
+# Each was wrong for ever where no worker came before the end; with whether the clock ticks.
+SETS_LISTED_LAST = [
+    # The copy of an edit comes after the end that is put before the set.
+    (True, [edited(2), a_set(3), own(6, "ended", ended_at=3)]),
+    (True, [edited(2), a_set(3, at=4), own(6, "ended", ended_at=4)]),
+    # Written while no sweep had released a lock that had ended before the set.
+    (True, [own(1, "locked", until=3), a_set(2, at=4), own(6, "moved to a client", to=2)]),
+    (
+        False,
+        [
+            own(1, "locked", until=3),
+            a_set(2, adjustment="lock", at=4),
+            own(6, "ended", ended_at=1),
+            own(7, "reopened"),
+        ],
+    ),
+    # Somebody has written twice at an instant, and two sets are entered below that.
+    (False, [a_set(2, at=4), own(6, "locked"), own(6, "released")]),
+    (False, [a_set(2, at=4), own(6, "locked"), own(6, "lock cut")]),
+    (
+        False,
+        [
+            a_set(2, at=4),
+            a_set(2, at=5),
+            own(6, "locked"),
+            own(6, "moved to a client", to=2),
+            own(6, "released"),
+        ],
+    ),
+]

@@ -49,6 +49,19 @@ class Never:
         list_sets()
 
 
+class Last:
+    """Workers do not come before the end, not even to list a set.
+
+    Not for any history: a set that is cancelled before it is listed has never moved anything.
+    """
+
+    chunk = 4_000
+
+    def at_an_instant(self) -> None: ...
+
+    def after_a_write(self) -> None: ...
+
+
 class Late(Never):
     """Workers come now and then, between the instants."""
 
@@ -93,13 +106,14 @@ class Beginning(Never):
         list_sets()
 
 
-SCHEDULES: dict[str, Callable[[object], Any]] = {
+FOR_ANY: dict[str, Callable[[object], Any]] = {
     "at once": lambda seed: AtOnce(),
     "never": lambda seed: Never(),
     "beginning": lambda seed: Beginning(),
     "late": Late,
     "piecemeal": Piecemeal,
 }
+SCHEDULES = {**FOR_ANY, "last": lambda seed: Last()}
 
 
 # --- The book -----------------------------------------------------------------------------------

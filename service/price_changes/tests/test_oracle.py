@@ -22,7 +22,7 @@ from price_changes.tests.drawing import a_history, histories_in_which_two_meet, 
 from price_changes.tests.histories import KINDS, START, shortened
 from price_changes.tests.oracle import Oracle
 from price_changes.tests.plays import Play, shortest
-from price_changes.tests.schedules import SCHEDULES
+from price_changes.tests.schedules import FOR_ANY
 from price_changes.tests.standing import rule
 from price_changes.tests.timeline import Timeline
 from services import catalogue_values
@@ -48,8 +48,10 @@ def the_plays():
     """The histories that pass, with the schedules of their plays."""
     for events in by_hand.HISTORIES:
         yield by_hand.a_history_of(*events), "never"
+    for ticks, events in by_hand.SETS_LISTED_LAST:
+        yield by_hand.a_history_of(*events, ticks=ticks), "last"
     for history in the_histories():
-        for schedule in SCHEDULES:
+        for schedule in FOR_ANY:
             yield history, schedule
 
 

@@ -9,7 +9,7 @@ A machine draws the actions of people, programs and workers. Each time the worke
   set is in force no earlier than those that were recorded before it
 - list price and discount are of the greatest (instant, approval) that is neither cancelled nor
   taken back
-- a row that a set has moved is what Python makes of the entry before; a row that a revert has
+- a row that a set has moved is what Python makes of what it paid before; a row that a revert has
   restored is what it was before
 - applied + skipped + failed = rows, for every change that has ended, and no list is left over
 
@@ -40,6 +40,7 @@ from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
 from services.audit import book_check
+from services.ledger.point_in_time import as_of
 from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.price_state import PriceStateError
 from services.repricing import accounts, chunks
@@ -48,6 +49,7 @@ from services.tests.interleaving import replaced
 from services.transfer.importing import import_book
 
 HOUR = timedelta(hours=1)
+MICROSECOND = timedelta(microseconds=1)
 CENT = Decimal("0.01")
 
 amounts = st.decimals(0, 500, places=2)
@@ -154,7 +156,8 @@ class Book(RuleBasedStateMachine):
         elif path == "client":
             rows.update(client=self.clients[m % 2])
         else:
-            rows.update(service=self.services[m % 2], price=m, price_state="negotiated")
+            values = {"price": m, "price_state": "negotiated", "locked_until": None}
+            rows.update(service=self.services[m % 2], **values)
 
     @rule(n=any_of, path=st.sampled_from(["delete", "SQL", "end", "come back"]))
     def leave(self, n, path):
@@ -415,6 +418,8 @@ class Book(RuleBasedStateMachine):
                     continue
                 earlier = entries[:n]
                 if change.kind == "set":
+                    if before.price_state == "follows":
+                        before.price = self.paid_before(entry)
                     assert (entry.price_state, entry.price) == decided(change, before, entry)
                 else:
                     undone = [
@@ -427,6 +432,20 @@ class Book(RuleBasedStateMachine):
                     assert entry.price_state in (was.price_state, "follows")
                     if entry.price_state != "follows":
                         assert (entry.price, entry.locked_until) == (was.price, was.locked_until)
+
+    @staticmethod
+    def paid_before(entry):
+        """The price just before an entry of a set, by what was known then.
+
+        The entry before says it only if workers came in time. A follower whose end is then put
+        before the set gets no entry of the catalogue's moves since that end, but the set counted
+        from what they had made of its price.
+        """
+        at = entry.effective_at
+        sql, params = as_of(at - MICROSECOND, known_at=at, among=[entry.subscription_id])
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT price FROM ({sql}) told", params)
+            return cursor.fetchone()[0]
 
     def check_the_changes(self):
         for change in PriceChange.objects.filter(status__in=["applied", "cancelled", "reverted"]):
@@ -551,6 +570,17 @@ class TestTheMachineCatches:
         book.edit_a_list_price(0, Decimal(150), "SQL")
         book.a_worker_does_a_chunk("price")
         book.a_worker_does_a_chunk("price")
+
+    def test_nothing_where_the_end_of_a_follower_is_put_before_its_set(self, book):
+        row = book.row(1)
+        book.edit_a_discount(0, 86)
+        book.change_a_set("percent", 13, {}, {}, False, "hold", "")
+        book.leave(1, "end")
+        book.drain()
+        of_set = PriceChange.objects.get(kind="set")
+        entry = WholeLedger.objects.get(subscription_id=row.pk, change_id=of_set.pk)
+        assert entry.price == Decimal("5.92")  # 5.24 and 13 %
+        assert Subscription.objects.get(pk=row.pk).price == Decimal("37.45")
 
     def test_no_entry_of_a_change_before_a_row_came_that_has_its_price(self, book):
         row = book.row(2)

@@ -10,7 +10,7 @@ from django.db import connection
 from price_changes.errors import ChangeError
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.preview import listed
-from price_changes.running import lifecycle, outcomes
+from price_changes.running import allowing, lifecycle, outcomes
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import (
     SECOND,
@@ -279,6 +279,36 @@ class TestTakingBack:
         with pytest.raises(ChangeError) as refused:
             lifecycle.revert(PriceChange.objects.get(reverts=change).pk, "ann")
         assert refused.value.code == "was_cancelled"
+
+    @pytest.mark.usefixtures("by_chunks")
+    @pytest.mark.parametrize("kind", ["list price", "set"])
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_of_a_cancelled_one_is_not_cancelled_either(
+        self, monkeypatch, service, plan, kind, begun
+    ):
+        monkeypatch.setattr(chunks, "CHUNK", 1)
+        for _ in range(2):
+            a_subscription(service=service, plan=plan)
+        a_set = {"kind": "set", "adjustment": "add", "operand": 50}
+        change = approved(planned(**(a_set if kind == "set" else list_price(service, 150))))
+        started()
+        repricing.plan_due()
+        chunks.take_chunk("price", set())
+        lifecycle.cancel(change.pk, "ann")
+        back = PriceChange.objects.get(reverts=change)
+        if begun:
+            started()
+            back.refresh_from_db()
+            assert back.status == "applying"
+        assert not {"cancel", "revert"} & set(allowing.allowed(back))
+        with pytest.raises(ChangeError) as refused:
+            lifecycle.cancel(back.pk, "carl")
+        assert refused.value.code == "was_cancelled"
+        drained()
+        change.refresh_from_db()
+        assert change.status == "cancelled"
+        assert full_price(service) == 100
+        assert set(Subscription.objects.values_list("price", flat=True)) == {100}
 
     def test_of_the_last_one_leaves_the_one_before_it_to_be_taken_back(self, subscription):
         before = stands(subscription)

@@ -75,15 +75,21 @@ MOVED_SINCE = f"""
 # Entries with the rule's price at each instant at which the catalogue moved it, from the end of the
 # lock to the end of the subscription. The time for which a change keeps the subscription is left
 # out, and the end of that time: `settle_kept` enters both, in their order. Where the change that
-# wrote the lock was taken back before the lock's end, the subscription follows since then.
+# wrote the lock was taken back before the lock's end, the subscription follows since then. What
+# somebody has written while no sweep had released the lock is entered again, as of a follower: so
+# the last entry of a subscription is the one that stands, as those who come late require.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
-        effective_at, recorded_at, change_id)
-SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="event.effective_at")},
-       subscription.service_id, subscription.plan_id,
-       price_rule_at(subscription.service_id, subscription.plan_id, event.effective_at),
-       'follows', started_at, ended_at, event.effective_at, (SELECT book_clock()), event.change_id
+        effective_at, recorded_at, change_id, author, source, external_id)
+SELECT id, client_id, service_id, plan_id, price_rule_at(service_id, plan_id, effective_at),
+       'follows', started_at, ended_at, effective_at, (SELECT book_clock()), change_id, author,
+       source, external_id
+  FROM (
+SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="event.effective_at")}
+           AS client_id, subscription.service_id, subscription.plan_id,
+       started_at, ended_at, event.effective_at, event.change_id,
+       '' AS author, NULL AS source, NULL AS external_id, event.id AS position
   FROM services_subscription subscription
   LEFT JOIN LATERAL (
        SELECT effective_at, change_id, price_state
@@ -114,7 +120,17 @@ SELECT subscription.id, {CLIENT_THEN.format(subscription="subscription", at="eve
                WITH ORDINALITY kept
          WHERE kept.effective_at >= since.at AND kept.effective_at <= event.effective_at
          ORDER BY ordinality DESC LIMIT 1), true)
- ORDER BY subscription.id, event.effective_at, event.id
+ UNION ALL
+SELECT written.subscription_id, written.client_id, written.service_id, written.plan_id,
+       subscription.started_at, subscription.ended_at, written.effective_at, NULL,
+       written.author, written.source, written.external_id, written.id
+  FROM services_subscription subscription
+  JOIN services_ledgerentry written ON written.subscription_id = subscription.id
+ WHERE subscription.id = ANY (%(ids)s) AND written.id >= ledger_id_at(%(until)s)
+   AND written.effective_at > %(until)s AND NOT period_only AND written.change_id IS NULL
+   AND (written.price_state, written.locked_until) = ('locked', %(until)s)
+   AND (subscription.ended_at IS NULL OR written.effective_at < subscription.ended_at)) entry
+ ORDER BY id, effective_at, position
 RETURNING id
 """  # noqa: S608 - constants
 
