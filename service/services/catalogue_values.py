@@ -83,10 +83,7 @@ def in_force(
 def value_if(
     subject: CatalogueSubject, change_id: int, counts: bool, at: datetime
 ) -> Decimal | None:
-    """The value that would be in force at an instant if that of a change counted, or did not.
-
-    One query.
-    """
+    """The value in force at an instant if that of a change counted, or did not. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             IF.format(column=subject.column),
