@@ -75,9 +75,9 @@ MOVED_SINCE = f"""
 # Entries with the rule's price at each instant at which the catalogue moved it, from the end of the
 # lock to the end of the subscription. The time for which a change keeps the subscription is left
 # out, and the end of that time: `settle_kept` enters both, in their order. Where the change that
-# wrote the lock was taken back before the lock's end, the subscription follows since then. What
-# somebody has written while no sweep had released the lock is entered again, as of a follower: so
-# the last entry of a subscription is the one that stands, as those who come late require.
+# wrote the lock was taken back before the lock's end, the subscription follows since then. A
+# write that came while no sweep had released the lock is entered again, as of a follower: so the
+# last entry of a subscription is the one that stands, as those who come late require.
 RELEASED = f"""
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
