@@ -179,3 +179,8 @@ HISTORIES = [
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
 ]
+
+# With workers who come once, and what they write is not all that is known at the end.
+WITH_WORKERS = [
+    ("once, after the second write", [listed(6), verb(8, "taken back"), verb(8, "restored")]),
+]

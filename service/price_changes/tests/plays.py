@@ -21,7 +21,7 @@ from price_changes.running.lifecycle import preview
 from price_changes.tests import histories
 from price_changes.tests.asking import SECOND, Asking, Book, Difference
 from price_changes.tests.histories import SETS, Event, History, instant
-from price_changes.tests.schedules import SCHEDULES
+from price_changes.tests.schedules import ONCE, SCHEDULES
 from price_changes.tests.timeline import MICROSECOND, Timeline
 from services import price_state, repricing
 from services.audit import book_check
@@ -37,7 +37,7 @@ class Play(Asking):
         self, book: Book, timeline: Timeline, history: History, schedule: str, every: bool = False
     ) -> None:
         super().__init__(book, timeline, history, every)
-        self.schedule = SCHEDULES[schedule](history.seed)
+        self.schedule = (SCHEDULES | ONCE)[schedule](history.seed)
 
     def differences(self) -> list[Difference]:
         """Play it, and take all back; the differences."""

@@ -246,6 +246,12 @@ class TestHistories:
         assert len(shorter.events) == 1
 
 
+@pytest.mark.parametrize(("schedule", "events"), by_hand.WITH_WORKERS)
+def test_whoever_comes_once_the_answers_are_those_of_the_facts(timeline, schedule, events):
+    history = by_hand.a_history_of(*events)
+    assert Play(Book(), timeline, history, schedule, every=True).differences() == []
+
+
 @pytest.mark.timeout(0 if ASKED else 120)
 def test_whoever_comes_when_the_answers_are_those_of_the_facts(timeline):
     book = Book()
