@@ -183,4 +183,8 @@ HISTORIES = [
 # With workers who come once, and what they write is not all that is known at the end.
 WITH_WORKERS = [
     ("once, after the second write", [listed(6), verb(8, "taken back"), verb(8, "restored")]),
+    (
+        "once, after the first write",
+        [listed(3, "for new only"), verb(5, "taken back"), listed(7, value=30)],
+    ),
 ]
