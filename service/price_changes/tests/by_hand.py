@@ -180,11 +180,12 @@ HISTORIES = [
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
 ]
 
-# With workers who come once, and what they write is not all that is known at the end.
+# With the workers who come: what they have written is not all that is known at the end.
 WITH_WORKERS = [
     ("once, after the second write", [listed(6), verb(8, "taken back"), verb(8, "restored")]),
     (
         "once, after the first write",
         [listed(3, "for new only"), verb(5, "taken back"), listed(7, value=30)],
     ),
+    ("at once", [listed(1, "for new only", at=5), verb(5, "taken back", by="cancel")]),
 ]

@@ -248,7 +248,7 @@ class TestHistories:
 
 
 @pytest.mark.parametrize(("schedule", "events"), by_hand.WITH_WORKERS)
-def test_whoever_comes_once_the_answers_are_those_of_the_facts(timeline, schedule, events):
+def test_whoever_has_come_the_answers_are_those_of_the_facts(timeline, schedule, events):
     history = by_hand.a_history_of(*events)
     assert Play(Book(), timeline, history, schedule, every=True).differences() == []
 

@@ -80,9 +80,9 @@ class Explanation:
 
 
 # The newest entry with a price. For a subscription that has ended, it is the newest before its end,
-# unless somebody has written after the end which price it ended with. A worker's copy of a follower
-# is none: the values of the catalogue tell what moved it, and a copy may be of a change that was
-# taken back at its own instant.
+# unless somebody has written after the end which price it ended with. What a worker has written for
+# a change of the catalogue is none: its values tell what moved a follower, or keeps it (`kept`), and
+# the entry may be of a change that was taken back at its own instant.
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,
@@ -107,10 +107,10 @@ SELECT moment.at, entry.*,
          FROM services_ledgerentry written
         WHERE subscription_id = moment.id AND effective_at <= moment.at {recorded}
           AND (NOT period_only OR effective_at < recorded_at)
-          AND NOT (price_state = 'follows' AND change_id IS NOT NULL AND EXISTS (
+          AND NOT EXISTS (
               SELECT FROM services_cataloguevalue value
-               WHERE value.change_id = written.change_id AND NOT for_new_only
-                 AND (value.service_id = written.service_id OR value.plan_id = written.plan_id)))
+               WHERE value.change_id = written.change_id
+                 AND (value.service_id = written.service_id OR value.plan_id = written.plan_id))
           AND (effective_at <= ruled.at OR price IS NULL
                OR change_id IS NULL AND NOT period_only AND recorded_at >=
                   CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END)
