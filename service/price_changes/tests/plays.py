@@ -85,6 +85,7 @@ class Play(Asking):
         self._compare_now(end, "at the end")
         self._compare_then(end, "at the end")
         self._compare_known("at the end")
+        self._compare_bills("at the end")
         with patch.object(points, "check", first_wrong_point):
             book = book_check.check()
         if book.differs:
