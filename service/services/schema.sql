@@ -686,6 +686,8 @@ DECLARE
 BEGIN
     FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
         IF entry.price_state = 'locked' THEN
+            PERFORM enter_lock_ends(ARRAY[subscription],
+                                    entry.effective_at - interval '1 microsecond');
             PERFORM enter_moves(ARRAY[subscription],
                                 entry.effective_at - interval '1 microsecond');
         END IF;

@@ -166,6 +166,12 @@ HISTORIES = [
         own(6, "deleted"),
     ],
     [own(1, "locked", until=3), edited(2), own(5, "deleted")],
+    [
+        own(1, "locked", until=3),
+        listed(1, at=4),
+        listed(1, "for new only", 30, at=5),
+        own(7, "negotiated", price=Decimal(9)),
+    ],
     [listed(1, at=3), listed(1, value=26, at=4), opened(5, started_at=2, ended_at=6)],
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],

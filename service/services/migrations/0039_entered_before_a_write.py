@@ -90,6 +90,14 @@ MOVES = replaced(
 ENTER = replaced(
     before_a_write.ENTER,
     (
+        """            PERFORM enter_moves(ARRAY[subscription],
+""",
+        """            PERFORM enter_lock_ends(ARRAY[subscription],
+                                    entry.effective_at - interval '1 microsecond');
+            PERFORM enter_moves(ARRAY[subscription],
+""",
+    ),
+    (
         """               entry.price_state, entry.locked_until, one.started_at, one.ended_at,
 """,
         """               entry.price_state, entry.locked_until,
