@@ -707,6 +707,8 @@ DECLARE
 BEGIN
     FOR entry IN SELECT * FROM kept_entries(subscription, at) LOOP
         IF entry.price_state = 'locked' THEN
+            PERFORM enter_lock_ends(ARRAY[subscription],
+                                    entry.effective_at - interval '1 microsecond');
             PERFORM enter_moves(ARRAY[subscription],
                                 entry.effective_at - interval '1 microsecond');
         END IF;
@@ -714,10 +716,13 @@ BEGIN
                (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
                 started_at, ended_at, effective_at, recorded_at, change_id, author)
         SELECT entry.subscription_id, entry.client_id, entry.service_id, entry.plan_id, entry.price,
-               entry.price_state, entry.locked_until, one.started_at, one.ended_at,
+               entry.price_state, entry.locked_until,
+               CASE WHEN one.id IS NULL THEN period.started_at ELSE one.started_at END,
+               CASE WHEN one.id IS NULL THEN period.ended_at ELSE one.ended_at END,
                entry.effective_at, book_clock(), entry.change_id, entry.author
-          FROM services_subscription one
-         WHERE one.id = entry.subscription_id AND NOT EXISTS (
+          FROM period_known(entry.subscription_id, 'infinity') period
+          LEFT JOIN services_subscription one ON one.id = entry.subscription_id  -- or is deleted
+         WHERE NOT EXISTS (
                SELECT FROM services_ledgerentry known
                 WHERE known.subscription_id = entry.subscription_id
                   AND known.effective_at = entry.effective_at
@@ -729,6 +734,29 @@ BEGIN
         last.price := price_rule_at(last.service_id, last.plan_id, at);
     END IF;
     RETURN last;
+END $function$;
+
+CREATE OR REPLACE FUNCTION enter_lock_ends(ids bigint[], at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
+            ended_at, effective_at, recorded_at)
+    SELECT newest.subscription_id, newest.client_id, newest.service_id, newest.plan_id,
+           price_rule_at(newest.service_id, newest.plan_id, newest.locked_until), 'follows',
+           period.started_at, period.ended_at, newest.locked_until, (SELECT book_clock())
+      FROM unnest(ids) asked (id)
+     CROSS JOIN LATERAL (
+           SELECT * FROM services_ledgerentry
+            WHERE subscription_id = asked.id AND effective_at <= at AND NOT period_only
+            ORDER BY effective_at DESC, id DESC LIMIT 1) newest
+     CROSS JOIN LATERAL period_known(asked.id, 'infinity') period
+     WHERE newest.price_state = 'locked' AND newest.price IS NOT NULL
+       AND newest.locked_until > newest.effective_at AND newest.locked_until <= at
+       AND (period.ended_at IS NULL OR newest.locked_until < period.ended_at)
+     ORDER BY newest.subscription_id;
 END $function$;
 
 CREATE OR REPLACE FUNCTION enter_moves(ids bigint[], at timestamp with time zone)
@@ -745,16 +773,21 @@ BEGIN
            (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
             ended_at, effective_at, recorded_at, change_id)
     WITH newest AS MATERIALIZED (
-        SELECT entry.*
+        SELECT entry.*, is_first
           FROM unnest(ids) asked (id)
          CROSS JOIN LATERAL (
                SELECT * FROM services_ledgerentry
                 WHERE subscription_id = asked.id AND effective_at <= enter_moves.at
                   AND NOT period_only
                 ORDER BY effective_at DESC, id DESC LIMIT 1) entry
+         CROSS JOIN LATERAL (
+               SELECT NOT EXISTS (SELECT FROM services_ledgerentry earlier
+                                   WHERE earlier.subscription_id = asked.id
+                                     AND earlier.id < entry.id) AS is_first) came
          WHERE entry.price_state = 'follows' AND entry.price IS NOT NULL
     ), move AS MATERIALIZED (
-        SELECT pair.*, move.id, move.change_id, move.effective_at, ruled.price
+        SELECT pair.*, move.id, move.change_id, move.effective_at, ruled.price, ruled.before,
+               move.position
           FROM (SELECT DISTINCT service_id, plan_id FROM newest) pair
           JOIN services_cataloguevalue move
             ON move.service_id = pair.service_id OR move.plan_id = pair.plan_id
@@ -766,7 +799,6 @@ BEGIN
          WHERE move.effective_at >= since AND move.effective_at <= enter_moves.at
            AND move.change_id IS NOT NULL AND NOT (move.for_new_only AND move.value IS NOT NULL)
            AND NOT move.undone @> move.effective_at AND NOT coalesce(held, value_is_held(move.id))
-           AND ruled.price <> ruled.before
            AND NOT EXISTS (
                SELECT FROM services_cataloguevalue later
                 WHERE later.effective_at = move.effective_at AND later.id > move.id
@@ -781,9 +813,12 @@ BEGIN
       FROM newest
       JOIN move USING (service_id, plan_id)
      CROSS JOIN LATERAL period_known(newest.subscription_id, 'infinity') period
-     WHERE move.effective_at > newest.effective_at
+     WHERE CASE WHEN newest.change_id IS NOT NULL AND move.effective_at = newest.effective_at
+                THEN move.price <> newest.price
+                ELSE move.effective_at > newest.effective_at AND move.price <> move.before END
        -- Written with a start in the past, it came with the values that were there by then.
-       AND NOT (newest.change_id IS NULL AND move.effective_at <= newest.recorded_at)
+       AND NOT (newest.is_first AND move.effective_at <= newest.recorded_at
+                AND move.position < newest.id)
        AND (period.ended_at IS NULL OR move.effective_at < period.ended_at)
        AND NOT EXISTS (
            SELECT FROM services_ledgerentry known
@@ -1808,7 +1843,12 @@ DECLARE
     clock timestamptz := book_clock();
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        IF copies_late_since(clock) IS NOT NULL AND NOT keeps_late(clock) THEN
+        IF copies_late_since(clock) IS NOT NULL THEN
+            PERFORM enter_lock_ends(array_agg(id), clock) FROM old_rows;
+            IF keeps_late(clock) THEN
+                PERFORM enter_kept(id, least(clock, ended_at - interval '1 microsecond'))
+                   FROM (SELECT id, ended_at FROM old_rows ORDER BY id) gone;
+            END IF;
             PERFORM enter_moves(array_agg(id), clock) FROM old_rows;
         END IF;
         INSERT INTO services_ledgerentry
@@ -1945,12 +1985,24 @@ BEGIN
 
     late := TG_OP = 'UPDATE' AND change IS NULL AND copies_late_since(clock) IS NOT NULL;
     IF late THEN
+        -- A lock that has come to its end and stays as it is is left to the workers.
+        PERFORM enter_lock_ends(array_agg(id), clock)
+           FROM (SELECT id FROM old_rows WHERE price_state = 'locked' AND locked_until <= clock
+                 EXCEPT
+                 SELECT id FROM new_rows
+                  WHERE price_state = 'locked' AND locked_until <= clock) released;
         PERFORM enter_moves(array_agg(id), clock)
-           FROM (SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
+           FROM (SELECT id FROM (
+                 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
                    FROM new_rows
                  EXCEPT
                  SELECT id, client_id, service_id, plan_id, price, price_state, locked_until
-                   FROM old_rows) changed;
+                   FROM old_rows) written
+                  UNION
+                 -- Those that are opened again: of the gap there is nothing to enter.
+                 (SELECT id FROM new_rows WHERE ended_at IS NULL OR ended_at > clock
+                  EXCEPT
+                  SELECT id FROM old_rows WHERE ended_at IS NULL OR ended_at > clock)) changed;
     END IF;
 
     -- The update in these statements fires this function again: it has nothing to do there.

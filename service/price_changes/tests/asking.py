@@ -23,11 +23,26 @@ from price_changes.tests.timeline import MICROSECOND, Timeline
 from services import ledger
 from services.hooks import Change
 from services.ledger import point_in_time, points
+from services.ledger.entries import Entry
 from services.models import Plan, Service, Subscription
 from services.reading import pages, total
 from services.tests.factories import a_client
 
 SECOND = timedelta(seconds=1)
+
+
+def bill(entries: list[Entry], at: datetime) -> Decimal | None:
+    """What a subscription pays by its entries, as docs/api.md tells to read them."""
+    period = entries[-1]
+    if at < period["started_at"] or (period["ended_at"] is not None and period["ended_at"] <= at):
+        return None
+    for each in entries:
+        if each["unpaid_since"] and each["unpaid_since"] <= at < each["effective_at"]:
+            return None
+    by_then = [each for each in entries if each["effective_at"] <= at]
+    last = max(by_then, key=lambda each: (each["effective_at"], each["id"]))
+    price: Decimal | None = last["price"]
+    return price
 
 
 @dataclass(frozen=True)
@@ -271,6 +286,20 @@ class Asking:
         with patch.object(points, "FACTS", self.random.randrange(1, 4)):
             while points.make_next(now):
                 pass
+
+    def _compare_bills(self, when: str) -> None:
+        """Compare what a program bills that has only read the feed, when all is written there."""
+        told = {number: ledger.history(pk) for number, pk in self.subscriptions.items()}
+        opened = {number: self.telling.oracle.opened(number) for number in told}
+        for where, at in self._instants():
+            answers = self.telling.oracle.paying(at)
+            for number, entries in told.items():
+                if at < opened[number].recorded_at:
+                    continue  # a start in the past is entered with the price of its writing
+                billed, should = bill(entries, at), answers.get(number)
+                if billed != (should and should.price):
+                    about = f"#{number} {where} {self._said(at)}"
+                    self._differs("feed", when, about, billed, should and should.price)
 
     def _compare_since(
         self, explanation: ledger.Explanation | None, number: int, at: datetime, when: str

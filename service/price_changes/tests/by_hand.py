@@ -149,6 +149,30 @@ HISTORIES = [
         listed(1, "for new only", at=5, until=7, when_moved="hold"),
         verb(5, "taken back"),
     ],
+    # What it paid before it was opened again, deleted or locked anew, and no worker had written.
+    [own(1, "ended", ended_at=5), listed(1, at=3), own(7, "reopened")],
+    [own(1, "ended", ended_at=5), listed(1, at=6), own(7, "reopened")],
+    [
+        listed(1, at=2),
+        listed(1, "for new only", 30, at=3),
+        listed(1, value=33, at=4),
+        own(5, "deleted"),
+    ],
+    [listed(1, "for new only", at=3, until=4), own(5, "deleted")],
+    [
+        listed(1, "for new only", at=3),
+        verb(4, "taken back"),
+        listed(4, value=30, at=5),
+        own(6, "deleted"),
+    ],
+    [own(1, "locked", until=3), edited(2), own(5, "deleted")],
+    [
+        own(1, "locked", until=3),
+        listed(1, at=4),
+        listed(1, "for new only", 30, at=5),
+        own(7, "negotiated", price=Decimal(9)),
+    ],
+    [listed(1, at=3), listed(1, value=26, at=4), opened(5, started_at=2, ended_at=6)],
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
     [a_set(1, at=3), verb(4, "paused")],
@@ -209,4 +233,19 @@ SETS_LISTED_LAST = [
             own(6, "released"),
         ],
     ),
+]
+
+# With the workers who come: what they have written is not all that is known at the end.
+WITH_WORKERS = [
+    ("once, after the second write", [listed(6), verb(8, "taken back"), verb(8, "restored")]),
+    (
+        "once, after the second write",
+        [listed(6), verb(8, "taken back"), verb(8, "restored"), own(9, "locked")],
+    ),
+    (
+        "once, after the first write",
+        [listed(3, "for new only"), verb(5, "taken back"), listed(7, value=30)],
+    ),
+    ("never", [own(1, "locked", until=3), edited(2), own(5, "moved to a client", to=2)]),
+    ("at once", [listed(1, "for new only", at=5), verb(5, "taken back", by="cancel")]),
 ]

@@ -74,6 +74,20 @@ class Late(Never):
             repricing.reprice()
 
 
+class Once(Never):
+    """Workers come once, after so many writes."""
+
+    def __init__(self, writes: int) -> None:
+        self.to_come = writes
+
+    def after_a_write(self) -> None:
+        self.to_come -= 1
+        if self.to_come == 0:
+            repricing.reprice()
+        else:
+            super().after_a_write()
+
+
 class Piecemeal(Late):
     """Workers do a step here and there, in another order than a drain."""
 
@@ -114,6 +128,11 @@ FOR_ANY: dict[str, Callable[[object], Any]] = {
     "piecemeal": Piecemeal,
 }
 SCHEDULES = {**FOR_ANY, "last": lambda seed: Last()}
+# For histories by hand, which say when workers come.
+ONCE: dict[str, Callable[[object], Any]] = {
+    "once, after the first write": lambda seed: Once(1),
+    "once, after the second write": lambda seed: Once(2),
+}
 
 
 # --- The book -----------------------------------------------------------------------------------

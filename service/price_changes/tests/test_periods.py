@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_datetime
 from price_changes.running import outcomes
 from price_changes.tests.changes import (
     SECOND,
+    accounted,
     applied,
     clock,
     drained,
@@ -353,6 +354,22 @@ class TestPriceChanges:
         of_second = WholeLedger.objects.filter(plan_id=second.pk, period_only=False)
         assert of_second.earliest("effective_at").effective_at == came
         assert (the_book(between), the_book(clock())) == ({row.pk: 27}, {row.pk: 20})
+
+    @pytest.mark.parametrize("ended", [True, False])
+    @pytest.mark.parametrize("values", [["24"], ["24", "25"]])
+    def test_owe_nothing_to_who_was_recorded_after_them(self, values, ended):
+        """With a start of before: the price of the recording holds from there on."""
+        phone, started_at = a_service(20), clock() - DAY
+        changes = [
+            scheduled(clock(), kind="list_price", service=phone.pk, new_value=value)
+            for value in values
+        ]
+        end = {"ended_at": clock()} if ended else {}
+        a_subscription(service=phone, started_at=started_at, **end)
+        drained()
+        assert WholeLedger.objects.count() == 1
+        assert [outcomes.outcome(change)["applied"] for change in changes] == [0] * len(changes)
+        assert all(accounted(change) for change in changes)
 
     def test_leave_a_late_entry_to_the_client_of_the_instant(self):
         phone = a_service(20)

@@ -75,6 +75,14 @@ def _lists(example: Examples) -> list[NamedStatement]:
             *statement_as_of(at, of_service, None, None, SIZE, SEEN, point=total_then.Nearest(at)),
         ),
         NamedStatement(
+            "list as of an instant to come",
+            "a page of what will be paid then; the total of it, from the sums of today",
+            "GET /api/subscriptions/?as_of=",
+            *statement_as_of(
+                at, of_service, None, None, SIZE, SEEN, point=total_then.Nearest(None)
+            ),
+        ),
+        NamedStatement(
             "the last point before an instant",
             "the last total that was stored and still holds, and how many facts came after it",
             "GET /api/subscriptions/?as_of=",

@@ -80,7 +80,9 @@ class Explanation:
 
 
 # The newest entry with a price. For a subscription that has ended, it is the newest before its end,
-# unless somebody has written after the end which price it ended with.
+# unless somebody has written after the end which price it ended with. What a worker has written for
+# a change of the catalogue is none: its values tell what moved a follower, or keeps it (`kept`),
+# and the entry may be of a change that was taken back at its own instant.
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,
@@ -105,6 +107,10 @@ SELECT moment.at, entry.*,
          FROM services_ledgerentry written
         WHERE subscription_id = moment.id AND effective_at <= moment.at {recorded}
           AND (NOT period_only OR effective_at < recorded_at)
+          AND NOT EXISTS (
+              SELECT FROM services_cataloguevalue value
+               WHERE value.change_id = written.change_id
+                 AND (value.service_id = written.service_id OR value.plan_id = written.plan_id))
           AND (effective_at <= ruled.at OR price IS NULL
                OR change_id IS NULL AND NOT period_only AND recorded_at >=
                   CASE WHEN started_at IS NULL THEN period.end_passed ELSE ended_at END)
@@ -254,7 +260,8 @@ def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
         return
     if until is not None and until <= found["ruled_at"]:
         found.update(price_state="follows", locked_until=None, price_reason="")
-        found.update(effective_at=until, change_id=None, author="")
+        if until > found["effective_at"]:  # else it has been written since, as it stood stored
+            found.update(effective_at=until, change_id=None, author="")
     if found["price_state"] != "follows":
         return
     found["price"] = price

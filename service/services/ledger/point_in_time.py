@@ -37,7 +37,7 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
             WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
        CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id,
-       kept.id IS NULL AND follows AS by_rule
+       CASE WHEN kept.id IS NOT NULL THEN kept.price_state = 'follows' ELSE follows END AS by_rule
   FROM (SELECT newest.*, period.*, moment.*,
                least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                newest.price_state = 'follows'

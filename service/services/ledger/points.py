@@ -109,10 +109,14 @@ def check() -> datetime | None:
     with connection.cursor() as cursor:
         cursor.execute(ANY)
         found: tuple[datetime] | None = cursor.fetchone()
-        if found is None:
-            return None
-        cursor.execute(*check_sql(*found))
-        return found[0] if cursor.fetchone()[0] else None
+    return found[0] if found is not None and is_wrong(*found) else None
+
+
+def is_wrong(at: datetime) -> bool:
+    """Compare a point with the whole ledger, which one query reads."""
+    with connection.cursor() as cursor:
+        cursor.execute(*check_sql(at))
+        return bool(cursor.fetchone()[0])
 
 
 def check_sql(at: datetime) -> SQL:

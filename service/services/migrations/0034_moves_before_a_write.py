@@ -8,7 +8,8 @@ kept, and between these the moves too. So does a deletion.
 
 Replaces `subscription_written` (0031), `enter_kept` (0024) and `subscription_left` (0022).
 
-Replaced: `enter_moves`, in 0035. services/schema.sql has what stands now.
+Replaced: `enter_moves`, in 0035; `enter_kept`, `subscription_written` and `subscription_left`, in
+0041. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

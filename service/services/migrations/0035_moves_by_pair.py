@@ -4,6 +4,8 @@ A write of many rows while a list price of theirs was not copied asked for the r
 times for each row.
 
 Replaces `enter_moves` (0034).
+
+Replaced: `enter_moves`, in 0041. services/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -115,7 +115,7 @@ class Plan(SavesChanges):
         if other is not None:
             raise ValidationError(
                 {
-                    "discount_percent": f"Plan {other.pk} ({other}) has this type and discount"
-                    " already, or will by what is approved; there can't be two."
+                    "discount_percent": f"A plan of this type and discount already exists, or"
+                    f" will by what is approved: plan {other.pk} ({other})."
                 }
             )

@@ -234,16 +234,20 @@ def _due(service_id: int, plan_id: int) -> Due:
 # come late. It owes none for a change that left its price as it was; and if several changes of one
 # instant give the same service or plan a value, only one for the last of them: it would have no
 # others if workers had come in time. It owes only the last one of the changes before it came, from
-# when it came, unless it came with that price. If a change kept it and this was taken back, the
-# next writer of the row has entered that before this work began. A subscription that is to be kept
-# owes nothing from then on.
+# when it came, unless it came with that price. An earlier worker may have entered what was in force
+# at that instant before the last of them was decided: then it owes what differs from that. If a
+# change kept it and this was taken back, the next writer of the row has entered that before this
+# work began. A subscription that is to be kept owes nothing from then on. One that was recorded
+# when a change had come, and starts before it, has the price of its recording from its start on.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
            price_rule_at(%(service)s, %(plan)s, effective_at) AS price,
            price_rule_at(%(service)s, %(plan)s, effective_at - interval '1 microsecond') AS before,
            row_number() OVER (PARTITION BY of_service, effective_at ORDER BY number DESC) > 1
-               AS beaten
+               AS beaten, count(*) OVER (PARTITION BY effective_at) > 1 AS beside_others,
+           (SELECT min(value.position) FROM services_cataloguevalue value
+             WHERE value.change_id = event.change_id) AS decided
       FROM unnest(%(position)s::bigint[], %(change_id)s::bigint[],
                   %(effective_at)s::timestamptz[], %(due)s::boolean[], %(of_service)s::boolean[])
            WITH ORDINALITY event (position, change_id, effective_at, due, of_service, number)
@@ -255,12 +259,16 @@ WITH event AS MATERIALIZED (
                 THEN {FOLLOWED_SINCE.format(subscription="subscription.id")} END AS followed
       FROM services_subscription subscription
      CROSS JOIN LATERAL (
-           SELECT id, effective_at FROM services_ledgerentry
+           SELECT id, effective_at, recorded_at FROM services_ledgerentry
             WHERE subscription_id = subscription.id AND NOT period_only
             ORDER BY id DESC LIMIT 1) newest
      CROSS JOIN LATERAL (
            SELECT min(effective_at) AS since FROM event
-            WHERE due AND position > newest.id AND NOT EXISTS (
+            WHERE due AND position > newest.id
+              AND NOT (decided < newest.id AND effective_at <= newest.recorded_at AND NOT EXISTS (
+                  SELECT FROM services_ledgerentry earlier
+                   WHERE earlier.subscription_id = subscription.id AND earlier.id < newest.id))
+              AND NOT EXISTS (
                   SELECT FROM services_ledgerentry known
                    WHERE known.change_id = event.change_id
                      AND known.subscription_id = subscription.id)
@@ -285,7 +293,11 @@ SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, 
                     SELECT said.price FROM services_ledgerentry said
                      WHERE said.subscription_id = owing.id AND said.effective_at = came
                        AND NOT period_only
-                     ORDER BY said.id DESC LIMIT 1) ELSE before END AS before
+                     ORDER BY said.id DESC LIMIT 1)
+                    WHEN beside_others THEN coalesce(
+                   (SELECT copied.price FROM entries_of(owing.id) copied
+                     WHERE copied.effective_at = event.effective_at AND NOT period_only
+                     ORDER BY copied.id DESC LIMIT 1), before) ELSE before END AS before
           FROM owing JOIN event ON event.effective_at >= since
          WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
            AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at

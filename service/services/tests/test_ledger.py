@@ -285,8 +285,13 @@ class TestAsOf:
         Subscription.objects.filter(pk=subscription.pk).update(client=a_client())
         repricing.reprice()
 
-        *_, written, released = ledger.history(subscription.pk)
-        assert released["effective_at"] < written["effective_at"]
+        *_, written, released, again = ledger.history(subscription.pk)
+        assert released["effective_at"] < written["effective_at"] == again["effective_at"]
+        assert [each["price_state"] for each in (written, released, again)] == [
+            "locked",
+            "follows",
+            "follows",
+        ]
         assert read(ledger.as_of(now())) == the_book()
 
     def test_of_before_everything_is_nothing(self):
