@@ -247,8 +247,8 @@ def cancel(change_id: int, author: str) -> PriceChange:
     back from now on, by a change of its own that `author` approves.
 
     A set moves nothing more. A list price or a discount was in force for all who follow until now,
-    so the workers go on to enter that. Waits for chunks in hand. A change that takes back a cancelled
-    one can't be cancelled itself.
+    so the workers go on to enter that. Waits for chunks in hand. A change that takes back a
+    cancelled one can't be cancelled itself.
     """
     with allowing.held(change_id, "cancel") as change:
         allowing.refuse_to_undo_a_cancel(change)

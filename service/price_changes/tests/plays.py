@@ -300,7 +300,7 @@ class Play(Asking):
 
 
 def first_wrong_point() -> datetime | None:
-    """Of all of them: the product looks at a random one, and a play is the same each time."""
+    """The first wrong one: the product looks at a random one, but a play is the same each time."""
     at = Point.objects.order_by("at").values_list("at", flat=True)
     return next(filter(points.is_wrong, at), None)
 

@@ -66,11 +66,10 @@ class TestASecondPlan:
         url = reverse("admin:services_plan_add")
         answer = admin_client.post(url, {"plan_type": TEN, "discount_percent": "20"})
         assert answer.status_code == 200
-        assert f"Plan {taken.pk} (" in answer.content.decode()
-        assert "there can&#x27;t be two" in answer.content.decode()
+        assert f"plan {taken.pk} (" in answer.content.decode()
 
     def test_is_refused_before_it_is_saved(self, taken):
-        with pytest.raises(ValidationError, match=f"Plan {taken.pk} "):
+        with pytest.raises(ValidationError, match=f"plan {taken.pk} "):
             Plan(plan_type=TEN, discount_percent=20).full_clean()
         Plan(plan_type="student", discount_percent=20).full_clean()
         taken.refresh_from_db()

@@ -80,9 +80,9 @@ class Explanation:
 
 
 # The newest entry with a price. For a subscription that has ended, it is the newest before its end,
-# unless somebody has written after the end which price it ended with. What a worker has written for
-# a change of the catalogue is none: its values tell what moved a follower, or keeps it (`kept`),
-# and the entry may be of a change that was taken back at its own instant.
+# unless somebody has written after the end which price it ended with. An entry that a worker has
+# written for a change of the catalogue is none: its values tell what moved a follower, or keeps it
+# (`kept`), and the entry may be of a change that was taken back at its own instant.
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,

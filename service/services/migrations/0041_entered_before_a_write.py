@@ -4,7 +4,7 @@ The feed kept the price of before a list price up to the end of a subscription t
 before the worker came: its opening was the newest entry then. One that was deleted before the
 worker of a change for new subscriptions only came had no entry of what kept it, nor of what had
 moved it before. And a lock that had come to its end before another write, or a deletion, never
-ended in the feed. Of two changes of one instant, the first may be entered before the second is
+ended in the feed. The first of two changes of one instant may be entered before the second is
 decided: then the second is owed, though the price is that of before the instant.
 
 Replaces `enter_moves` (0035), `enter_kept`, `subscription_written` and `subscription_left` (0034).
