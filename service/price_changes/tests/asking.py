@@ -32,7 +32,7 @@ SECOND = timedelta(seconds=1)
 
 
 def bill(entries: list[Entry], at: datetime) -> Decimal | None:
-    """What a subscription pays by its entries, as docs/api.md tells to read them."""
+    """The prices of a subscription by its entries, as docs/api.md tells to read them."""
     period = entries[-1]
     if at < period["started_at"] or (period["ended_at"] is not None and period["ended_at"] <= at):
         return None

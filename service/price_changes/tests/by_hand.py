@@ -149,7 +149,7 @@ HISTORIES = [
         listed(1, "for new only", at=5, until=7, when_moved="hold"),
         verb(5, "taken back"),
     ],
-    # It paid something before it was opened again, deleted or locked anew that no worker had written.
+    # No worker had written what it paid, before it was opened again, deleted or locked anew.
     [own(1, "ended", ended_at=5), listed(1, at=3), own(7, "reopened")],
     [own(1, "ended", ended_at=5), listed(1, at=6), own(7, "reopened")],
     [
