@@ -173,9 +173,7 @@ SELECT entry.* FROM unnest(%s::bigint[]) asked (id) CROSS JOIN LATERAL entries_o
 def _told_of(ids: list[int]) -> dict[int, list[Entry]]:
     """The entries of each row, in the order of instants; only the last of those entered again."""
     told: dict[int, list[Entry]] = defaultdict(list)
-    times: dict[int, list[int]] = defaultdict(
-        list
-    )  # for each that is told, how often it was entered
+    times: dict[int, list[int]] = defaultdict(list)  # each that is told was entered so often
     for entry in WholeLedger.objects.raw(TOLD, [ids]):
         of_it, entered = told[entry.subscription_id], times[entry.subscription_id]
         place = _entered_again(of_it, entered, entry)
