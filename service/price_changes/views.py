@@ -39,6 +39,7 @@ from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
 from pricebook.kit.idempotency import idempotent
+from pricebook.kit.snapshot import one_snapshot
 from pricebook.kit.tables import APPROVE, PLAN
 from services import parsing
 from services.models import Skip
@@ -143,7 +144,8 @@ class PriceChangeView(ViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """A price change with its preview, its progress and its outcome."""
         parameters.refuse_unknown(request.query_params, [])
-        return answer(change_of(pk))
+        with one_snapshot():
+            return answer(change_of(pk))
 
     @extend_schema(
         operation_id="price_changes_create",

@@ -48,6 +48,7 @@ from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.read_timeout import long_read
+from pricebook.kit.snapshot import one_snapshot
 
 Status = PriceChange.Status
 # The colour of each status's label, in the list and on the page.
@@ -245,11 +246,16 @@ class PriceChangeAdmin(BookAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        change: Any = self.get_object(request, unquote(object_id))
-        if change is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_view_permission(request, change) or request.method not in ("GET", "HEAD"):
-            raise PermissionDenied
+        with one_snapshot():
+            change = self.get_object(request, unquote(object_id))
+            if change is None:
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            may_see = self.has_view_permission(request, change)
+            if not may_see or request.method not in ("GET", "HEAD"):
+                raise PermissionDenied
+            return self.page_of_change(request, change)
+
+    def page_of_change(self, request: HttpRequest, change: Any) -> HttpResponse:
         status_now.refresh([change])
         has_moved = status_now.warning(change)
         previewed_at_value = at_todays_value(change)

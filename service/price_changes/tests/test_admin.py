@@ -15,9 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from price_changes import serializers, verbs
+from price_changes.admin import pages
 from price_changes.models import PriceChange
-from price_changes.running import lifecycle, outcomes
+from price_changes.running import lifecycle, outcomes, starting
 from price_changes.running.lifecycle import preview
+from price_changes.showing.progress import progress_of
 from price_changes.tests.changes import clock, planned, scheduled
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
@@ -26,7 +29,7 @@ from services.reading.filters import LASTING
 from services.repricing import chunks
 from services.repricing.drain import start_due
 from services.repricing.planning import plan_due
-from services.tests.factories import a_book, a_service, a_subscription
+from services.tests.factories import a_book, a_reader, a_service, a_subscription
 from services.tests.interleaving import in_background
 
 pytestmark = pytest.mark.django_db
@@ -693,3 +696,35 @@ def test_a_change_whose_service_is_gone_is_shown(ann):
     service.delete()
     for page in (url("change", change.pk), url("changelist")):
         assert "deleted service" in text_of(ann.get(page))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("by_chunks")
+@pytest.mark.parametrize("door", ["page", "API"])
+def test_progress_and_outcome_are_of_one_moment_though_a_chunk_is_committed(monkeypatch, door):
+    """Whichever of them is read first."""
+    monkeypatch.setattr(chunks, "CHUNK", 5)
+    a_book(20, services=1, plans=1)
+    change = approved(of_set())
+    assert starting.start_due()
+    moved = in_background(chunks.take_chunk, "price", set()).result()
+    assert moved
+
+    def and_a_chunk_comes(read):
+        def reading(*arguments):
+            found = read(*arguments)
+            in_background(chunks.take_chunk, "price", set()).result()
+            return found
+
+        return reading
+
+    monkeypatch.setattr(verbs, "outcome", and_a_chunk_comes(outcomes.outcome))
+    for reader in (serializers, pages):
+        monkeypatch.setattr(reader, "progress_of", and_a_chunk_comes(progress_of))
+    if door == "page":
+        shown = logged_in("ann").get(url("change", change.pk)).context
+        told = shown["progress"].done, shown["outcome"].applied
+    else:
+        shown = a_reader().get(f"/api/price-changes/{change.pk}/").json()
+        told = shown["progress"]["done"], shown["outcome"]["applied"]
+    assert told == (moved, moved)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from django.db import connection, transaction
+from django.db import connection
 
+from pricebook.kit.snapshot import one_snapshot
 from services.reading.total import total_amount
 from services.transfer.chunks import Walk
 from services.transfer.formats import CSV
@@ -64,8 +65,7 @@ def export_book(
     and HOT while it lasts. Without it, `moved` tells whether the book changed meanwhile.
     """
     if consistent:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        with one_snapshot():
             return _export(file, progress)
     return _export(file, progress)
 
