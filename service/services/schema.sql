@@ -434,6 +434,10 @@ CREATE TRIGGER period_backdated AFTER UPDATE OF started_at, ended_at ON services
     FOR EACH ROW WHEN (new.started_at IS DISTINCT FROM old.started_at OR new.ended_at IS DISTINCT FROM old.ended_at)
     EXECUTE FUNCTION period_backdated();
 
+CREATE TRIGGER subscription_begins_earlier AFTER UPDATE OF started_at ON services_subscription
+    FOR EACH ROW WHEN (new.started_at < old.started_at)
+    EXECUTE FUNCTION subscription_begins_earlier();
+
 CREATE TRIGGER subscription_follows BEFORE UPDATE OF price_state ON services_subscription
     FOR EACH ROW WHEN (old.price_state::text <> 'follows'::text AND new.price_state::text = 'follows'::text)
     EXECUTE FUNCTION subscription_follows();
@@ -830,6 +834,45 @@ BEGIN
               AND newest.subscription_id BETWEEN first_id AND last_id
               AND newest.subscription_id = ANY (subscription_ids))
      ORDER BY newest.subscription_id, move.effective_at, move.id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION enter_since_start(ids bigint[], clock timestamp with time zone, writer text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
+            ended_at, period_only, effective_at, recorded_at, author)
+    SELECT begun.subscription_id, begun.client_id, begun.service_id, begun.plan_id, ruled.price,
+           'follows', begun.started_at, begun.ended_at, true, move.at, clock, writer
+      FROM unnest(ids) asked (id)
+     CROSS JOIN LATERAL (
+           SELECT * FROM services_ledgerentry
+            WHERE subscription_id = asked.id AND effective_at = started_at AND effective_at < clock
+            ORDER BY id DESC LIMIT 1) begun
+     CROSS JOIN LATERAL (
+           SELECT least(begun.ended_at, min(effective_at)) AS until
+             FROM (SELECT effective_at FROM services_ledgerentry
+                    WHERE subscription_id = asked.id AND effective_at > begun.effective_at
+                    UNION ALL
+                   SELECT effective_at FROM kept_entries(asked.id, least(clock, begun.ended_at))
+                    WHERE effective_at > begun.effective_at AND price_state = 'locked') later) next
+     CROSS JOIN LATERAL (
+           SELECT begun.effective_at AS at
+            UNION
+           SELECT effective_at FROM services_cataloguevalue
+            WHERE (service_id = begun.service_id OR plan_id = begun.plan_id)
+              AND effective_at > begun.effective_at AND effective_at <= clock
+              AND (next.until IS NULL OR effective_at < next.until)) move
+     CROSS JOIN LATERAL (
+           SELECT price_rule_at(begun.service_id, begun.plan_id, move.at) AS price,
+                  CASE WHEN move.at = begun.effective_at THEN begun.price
+                       ELSE price_rule_at(begun.service_id, begun.plan_id,
+                                          move.at - interval '1 microsecond') END AS before
+           OFFSET 0) ruled
+     WHERE begun.price_state = 'follows' AND ruled.price <> ruled.before
+     ORDER BY begun.subscription_id, move.at;
 END $function$;
 
 CREATE OR REPLACE FUNCTION entries_behind(place_xact bigint, place_id bigint, before_xact bigint, entries integer)
@@ -1743,6 +1786,15 @@ BEGIN
     PERFORM set_config('pricebook.kept', coalesce(outer_setting, ''), true);
 END $function$;
 
+CREATE OR REPLACE FUNCTION subscription_begins_earlier()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM set_config('pricebook.begins_earlier', 'on', true);
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION subscription_came_before()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2222,6 +2274,26 @@ BEGIN
         INSERT INTO services_repricing (service_id, plan_id)
         SELECT DISTINCT service_id, plan_id FROM new_rows
          WHERE service_id = ANY (services) AND plan_id = ANY (plans);
+    END IF;
+
+    IF TG_OP = 'UPDATE' THEN
+        IF current_setting('pricebook.begins_earlier', true) = 'on' THEN
+            PERFORM set_config('pricebook.begins_earlier', '', true);
+            PERFORM enter_since_start(array_agg(new_row.id), clock, writer)
+               FROM new_rows new_row JOIN old_rows old_row USING (id)
+              WHERE new_row.started_at < old_row.started_at;
+        END IF;
+    ELSIF EXISTS (
+          SELECT FROM (SELECT service_id, plan_id, min(started_at) AS started_at FROM new_rows
+                        WHERE price_state = 'follows' GROUP BY service_id, plan_id) pair
+           WHERE EXISTS (SELECT FROM services_cataloguevalue
+                          WHERE service_id = pair.service_id
+                            AND effective_at > pair.started_at AND effective_at <= clock)
+              OR EXISTS (SELECT FROM services_cataloguevalue
+                          WHERE plan_id = pair.plan_id
+                            AND effective_at > pair.started_at AND effective_at <= clock)) THEN
+        PERFORM enter_since_start(array_agg(id), clock, writer)
+           FROM new_rows WHERE price_state = 'follows';
     END IF;
     RETURN NULL;
 END $function$;

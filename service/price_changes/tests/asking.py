@@ -290,12 +290,9 @@ class Asking:
     def _compare_bills(self, when: str) -> None:
         """Compare what a program bills that has only read the feed, when all is written there."""
         told = {number: ledger.history(pk) for number, pk in self.subscriptions.items()}
-        opened = {number: self.telling.oracle.opened(number) for number in told}
         for where, at in self._instants():
             answers = self.telling.oracle.paying(at)
             for number, entries in told.items():
-                if at < opened[number].recorded_at:
-                    continue  # a start in the past is entered with the price of its writing
                 billed, should = bill(entries, at), answers.get(number)
                 if billed != (should and should.price):
                     about = f"#{number} {where} {self._said(at)}"

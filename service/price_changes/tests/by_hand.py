@@ -173,6 +173,11 @@ HISTORIES = [
         own(7, "negotiated", price=Decimal(9)),
     ],
     [listed(1, at=3), listed(1, value=26, at=4), opened(5, started_at=2, ended_at=6)],
+    # A start that is said late, before moves of the catalogue: the feed has each of them.
+    [edited(2), edited(3, value=26), opened(5, started_at=1)],
+    [listed(1, at=4), edited(2), own(5, "started", started_at=-2)],
+    [listed(1, "for new only", value=26, at=3), edited(2), own(5, "started", started_at=-2)],
+    [listed(1, "for new only", at=3), edited(4, value=26), opened(5, started_at=2)],
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
     [a_set(1, at=3), verb(4, "paused")],

@@ -358,7 +358,7 @@ class TestPriceChanges:
     @pytest.mark.parametrize("ended", [True, False])
     @pytest.mark.parametrize("values", [["24"], ["24", "25"]])
     def test_owe_nothing_to_who_was_recorded_after_them(self, values, ended):
-        """With a start of before: the price of the recording holds from there on."""
+        """With a start of before: the writer has entered the price there, and each move since."""
         phone, started_at = a_service(20), clock() - DAY
         changes = [
             scheduled(clock(), kind="list_price", service=phone.pk, new_value=value)
@@ -366,8 +366,12 @@ class TestPriceChanges:
         ]
         end = {"ended_at": clock()} if ended else {}
         a_subscription(service=phone, started_at=started_at, **end)
-        drained()
-        assert WholeLedger.objects.count() == 1
+        for _ in range(2):  # and again when the workers have come
+            entries = list(WholeLedger.objects.order_by("effective_at", "id"))
+            prices = [entry.price for entry in entries if entry.period_only]
+            assert prices == [Decimal(value) for value in ["20", *values]]
+            assert [entry.change_id for entry in entries] == [None] * (len(values) + 2)
+            drained()
         assert [outcomes.outcome(change)["applied"] for change in changes] == [0] * len(changes)
         assert all(accounted(change) for change in changes)
 

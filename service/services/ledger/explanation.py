@@ -82,7 +82,8 @@ class Explanation:
 # The newest entry with a price. For a subscription that has ended, it is the newest before its end,
 # unless somebody has written after the end which price it ended with. An entry that a worker has
 # written for a change of the catalogue is none: its values tell what moved a follower, or keeps it
-# (`kept`), and the entry may be of a change that was taken back at its own instant.
+# (`kept`), and the entry may be of a change that was taken back at its own instant. Nor is the
+# entry of a move before a late start was written.
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,
@@ -109,7 +110,8 @@ SELECT moment.at, entry.*,
           AND (NOT period_only OR effective_at < recorded_at)
           AND NOT EXISTS (
               SELECT FROM services_cataloguevalue value
-               WHERE value.change_id = written.change_id
+               WHERE (value.change_id = written.change_id
+                      OR period_only AND value.effective_at = written.effective_at)
                  AND (value.service_id = written.service_id OR value.plan_id = written.plan_id))
           AND (effective_at <= ruled.at OR price IS NULL
                OR change_id IS NULL AND NOT period_only AND recorded_at >=
