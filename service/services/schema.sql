@@ -690,11 +690,12 @@ CREATE OR REPLACE FUNCTION discounts_from_now(plan bigint)
  LANGUAGE sql
  STABLE
 AS $function$
+    WITH clock AS MATERIALIZED (SELECT book_clock() AS now)
     SELECT DISTINCT discount_at(plan, at)::numeric
-      FROM (SELECT book_now() AS at
+      FROM (SELECT now AS at FROM clock
              UNION
             SELECT effective_at FROM services_cataloguevalue
-             WHERE plan_id = plan AND effective_at > book_now()) instant
+             WHERE plan_id = plan AND effective_at > (SELECT now FROM clock)) instant
 $function$;
 
 CREATE OR REPLACE FUNCTION enter_kept(subscription bigint, at timestamp with time zone)
@@ -1439,6 +1440,33 @@ AS $function$
                                           (id % 1024)::int) END
 $function$;
 
+CREATE OR REPLACE FUNCTION make_room(plan bigint, percent integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    type text := (SELECT plan_type FROM services_plan WHERE id = plan);
+    other bigint := (SELECT id FROM services_plan
+                      WHERE plan_type = type AND discount_percent = percent AND id <> plan);
+    in_force integer;
+BEGIN
+    IF other IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM lock_plan(other, true);
+    in_force := discount_at(other, book_clock());
+    IF in_force = percent THEN
+        RETURN;  -- two have it, and the index refuses the second copy
+    END IF;
+    PERFORM set_config('pricebook.aside', other::text, true);
+    UPDATE services_plan SET discount_percent = (
+        SELECT free FROM generate_series(0, 100) free
+         WHERE free NOT IN (SELECT discount_percent FROM services_plan WHERE plan_type = type)
+         ORDER BY free = in_force DESC, free DESC LIMIT 1)
+     WHERE id = other;
+    PERFORM set_config('pricebook.aside', '', true);
+END $function$;
+
 CREATE OR REPLACE FUNCTION newest_boundary(at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -1536,7 +1564,8 @@ DECLARE
 BEGIN
     IF OLD.id <> NEW.id THEN
         PERFORM plan_discount_is(NEW.id, NEW.discount_percent);
-    ELSIF NEW.discount_percent = in_force THEN
+    ELSIF NEW.discount_percent = in_force
+            OR NEW.id::text = current_setting('pricebook.aside', true) THEN
         RETURN NULL;  -- a copy
     END IF;
     INSERT INTO services_repricing (plan_id, old_value, new_value, comment, author)
