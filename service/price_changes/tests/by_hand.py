@@ -173,6 +173,18 @@ HISTORIES = [
         own(7, "negotiated", price=Decimal(9)),
     ],
     [listed(1, at=3), listed(1, value=26, at=4), opened(5, started_at=2, ended_at=6)],
+    # Two writes while no worker has ended a lock.
+    *(
+        [own(1, "locked", until=3), edited(2), edited(4, 26), *of_client, last]
+        for of_client, last in (
+            ([own(5, "moved to a client", to=2)], own(7, "negotiated", price=Decimal(9))),
+            ([own(5, "moved to a client", to=2), edited(6, 28)], own(7, "deleted")),
+            (
+                [own(5, "moved to a client", to=2), own(5, "moved to a client", to=1)],
+                own(7, "locked", until=9),
+            ),
+        )
+    ),
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
     [a_set(1, at=3), verb(4, "paused")],

@@ -8,6 +8,8 @@ ended in the feed. The first of two changes of one instant may be entered before
 decided: then the second is owed, though the price is that of before the instant.
 
 Replaces `enter_moves` (0035), `enter_kept`, `subscription_written` and `subscription_left` (0034).
+
+Replaced: `enter_lock_ends`, in 0043. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
