@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from django.db import connection
@@ -40,3 +41,12 @@ class CatalogueSubject:
         """Wait until nobody writes prices by it, and let nobody until the commit. One query."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT lock_{self.role}(%s, true)", [self.id])
+
+    def make_room(self, value: Decimal) -> None:
+        """Move the late copy of another plan out of the way of its own copy, if there is one.
+
+        One query for a plan, none for a service.
+        """
+        if self.role == "plan":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT make_room(%s, %s::integer)", [self.id, value])

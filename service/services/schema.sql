@@ -694,11 +694,12 @@ CREATE OR REPLACE FUNCTION discounts_from_now(plan bigint)
  LANGUAGE sql
  STABLE
 AS $function$
+    WITH clock AS MATERIALIZED (SELECT book_clock() AS now)
     SELECT DISTINCT discount_at(plan, at)::numeric
-      FROM (SELECT book_now() AS at
+      FROM (SELECT now AS at FROM clock
              UNION
             SELECT effective_at FROM services_cataloguevalue
-             WHERE plan_id = plan AND effective_at > book_now()) instant
+             WHERE plan_id = plan AND effective_at > (SELECT now FROM clock)) instant
 $function$;
 
 CREATE OR REPLACE FUNCTION enter_kept(subscription bigint, at timestamp with time zone)
@@ -744,23 +745,57 @@ CREATE OR REPLACE FUNCTION enter_lock_ends(ids bigint[], at timestamp with time 
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+    ended record;
+    entry services_ledgerentry;
 BEGIN
-    INSERT INTO services_ledgerentry
-           (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
-            ended_at, effective_at, recorded_at)
-    SELECT newest.subscription_id, newest.client_id, newest.service_id, newest.plan_id,
-           price_rule_at(newest.service_id, newest.plan_id, newest.locked_until), 'follows',
-           period.started_at, period.ended_at, newest.locked_until, (SELECT book_clock())
-      FROM unnest(ids) asked (id)
-     CROSS JOIN LATERAL (
-           SELECT * FROM services_ledgerentry
-            WHERE subscription_id = asked.id AND effective_at <= at AND NOT period_only
-            ORDER BY effective_at DESC, id DESC LIMIT 1) newest
-     CROSS JOIN LATERAL period_known(asked.id, 'infinity') period
-     WHERE newest.price_state = 'locked' AND newest.price IS NOT NULL
-       AND newest.locked_until > newest.effective_at AND newest.locked_until <= at
-       AND (period.ended_at IS NULL OR newest.locked_until < period.ended_at)
-     ORDER BY newest.subscription_id;
+    FOR ended IN
+        SELECT newest.subscription_id, newest.locked_until, period.started_at, period.ended_at
+          FROM unnest(ids) asked (id)
+         CROSS JOIN LATERAL (
+               SELECT * FROM services_ledgerentry
+                WHERE subscription_id = asked.id AND effective_at <= enter_lock_ends.at
+                  AND NOT period_only
+                ORDER BY effective_at DESC, id DESC LIMIT 1) newest
+         CROSS JOIN LATERAL period_known(asked.id, 'infinity') period
+         WHERE newest.price_state = 'locked' AND newest.price IS NOT NULL
+           AND newest.locked_until <= enter_lock_ends.at
+           AND (period.ended_at IS NULL OR newest.locked_until < period.ended_at)
+         ORDER BY newest.subscription_id
+    LOOP
+        -- How it stood when the lock ended, and what was written since with the lock still there.
+        FOR entry IN
+            (SELECT * FROM services_ledgerentry
+              WHERE subscription_id = ended.subscription_id AND NOT period_only
+                AND effective_at < ended.locked_until
+              ORDER BY effective_at DESC, id DESC LIMIT 1)
+             UNION ALL
+            (SELECT * FROM services_ledgerentry
+              WHERE subscription_id = ended.subscription_id AND NOT period_only
+                AND (price_state, locked_until) = ('locked', ended.locked_until)
+                AND effective_at >= ended.locked_until AND effective_at <= enter_lock_ends.at
+                AND (ended.ended_at IS NULL OR effective_at < ended.ended_at)
+              ORDER BY effective_at, id)
+        LOOP
+            IF entry.effective_at >= ended.locked_until THEN
+                PERFORM enter_moves(ARRAY[ended.subscription_id],
+                                    entry.effective_at - interval '1 microsecond');
+            ELSIF (entry.price_state, entry.locked_until)
+                    IS DISTINCT FROM ('locked', ended.locked_until) THEN
+                CONTINUE;  -- the lock was written when its end had passed
+            END IF;
+            entry.effective_at := greatest(entry.effective_at, ended.locked_until);
+            INSERT INTO services_ledgerentry
+                   (subscription_id, client_id, service_id, plan_id, price, price_state, started_at,
+                    ended_at, effective_at, recorded_at, author, source, external_id)
+            VALUES (entry.subscription_id, entry.client_id, entry.service_id, entry.plan_id,
+                    price_rule_at(entry.service_id, entry.plan_id, entry.effective_at), 'follows',
+                    ended.started_at, ended.ended_at, entry.effective_at, (SELECT book_clock()),
+                    CASE WHEN entry.effective_at > ended.locked_until THEN entry.author ELSE '' END,
+                    CASE WHEN entry.effective_at > ended.locked_until THEN entry.source END,
+                    CASE WHEN entry.effective_at > ended.locked_until THEN entry.external_id END);
+        END LOOP;
+    END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION enter_moves(ids bigint[], at timestamp with time zone)
@@ -1482,6 +1517,33 @@ AS $function$
                                           (id % 1024)::int) END
 $function$;
 
+CREATE OR REPLACE FUNCTION make_room(plan bigint, percent integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    type text := (SELECT plan_type FROM services_plan WHERE id = plan);
+    other bigint := (SELECT id FROM services_plan
+                      WHERE plan_type = type AND discount_percent = percent AND id <> plan);
+    in_force integer;
+BEGIN
+    IF other IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM lock_plan(other, true);
+    in_force := discount_at(other, book_clock());
+    IF in_force = percent THEN
+        RETURN;  -- two have it, and the index refuses the second copy
+    END IF;
+    PERFORM set_config('pricebook.aside', other::text, true);
+    UPDATE services_plan SET discount_percent = (
+        SELECT free FROM generate_series(0, 100) free
+         WHERE free NOT IN (SELECT discount_percent FROM services_plan WHERE plan_type = type)
+         ORDER BY free = in_force DESC, free DESC LIMIT 1)
+     WHERE id = other;
+    PERFORM set_config('pricebook.aside', '', true);
+END $function$;
+
 CREATE OR REPLACE FUNCTION newest_boundary(at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -1579,7 +1641,8 @@ DECLARE
 BEGIN
     IF OLD.id <> NEW.id THEN
         PERFORM plan_discount_is(NEW.id, NEW.discount_percent);
-    ELSIF NEW.discount_percent = in_force THEN
+    ELSIF NEW.discount_percent = in_force
+            OR NEW.id::text = current_setting('pricebook.aside', true) THEN
         RETURN NULL;  -- a copy
     END IF;
     INSERT INTO services_repricing (plan_id, old_value, new_value, comment, author)

@@ -14,14 +14,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.db.models import Exists, Q, QuerySet
 
 from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject_of
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_now
-from price_changes.running import cancelling, listing
+from price_changes.running import cancelling, listing, refused_starts
 from price_changes.running.drift import drift
 from pricebook.kit.points import at_point
 from services import catalogue_values, held_values
@@ -91,27 +98,18 @@ def _start_or_hold(change: PriceChange) -> None:
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError as error:
-        reason = _reason(change, error)
+        reason = refused_starts.reason(change, error)
+        note = f"It could not be started: {reason}"
         if is_of_catalogue(change) and change.effective_at is not None:
-            catalogue_values.withdraw(change.pk, change.approved_by)
+            try:
+                with transaction.atomic():
+                    catalogue_values.withdraw(change.pk, change.approved_by)
+            except IntegrityError as refused:  # another plan has what this one would have again
+                raise listing.Waits(note) from refused
         members.forget(change)
         PriceChange.objects.filter(pk=change.pk).update(
-            status=Status.HELD, note=f"It could not be started: {reason}"[:500], has_members=False
+            status=Status.HELD, note=note[:500], has_members=False
         )
-
-
-def _reason(change: PriceChange, error: DatabaseError) -> str:
-    """The reason for which the database refuses the start: ours for a known constraint, else its
-    own."""
-    refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    if refused_by == "plan_unique_type_and_percent" and change.plan is not None:
-        to = f"{change.plan.plan_type} {change.new_value:.0f} %"
-        return (
-            f"there is a plan {to} already, and there can't be two. Cancel it, and move the"
-            " subscriptions of one to the other; or give the other plan another discount, preview"
-            " this one again and approve it."
-        )
-    return str(error).partition("\n")[0]
 
 
 def start(change: PriceChange) -> None:
@@ -226,6 +224,7 @@ def _start_catalogue(change: PriceChange) -> None:
         notes.append(f"The value in force was {before} already.")
         if change.comment:
             Repricing.objects.create(**edit)
+    subject.make_room(now)
     copy = subject.model._default_manager.filter(pk=subject.id)
     value: dict[str, Any] = {subject.field: now}
     copy.exclude(**value).update(**value)

@@ -178,6 +178,18 @@ HISTORIES = [
     [listed(1, at=4), edited(2), own(5, "started", started_at=-2)],
     [listed(1, "for new only", value=26, at=3), edited(2), own(5, "started", started_at=-2)],
     [listed(1, "for new only", at=3), edited(4, value=26), opened(5, started_at=2)],
+    # Two writes while no worker has ended a lock.
+    *(
+        [own(1, "locked", until=3), edited(2), edited(4, 26), *of_client, last]
+        for of_client, last in (
+            ([own(5, "moved to a client", to=2)], own(7, "negotiated", price=Decimal(9))),
+            ([own(5, "moved to a client", to=2), edited(6, 28)], own(7, "deleted")),
+            (
+                [own(5, "moved to a client", to=2), own(5, "moved to a client", to=1)],
+                own(7, "locked", until=9),
+            ),
+        )
+    ),
     # Sets
     [a_set(1, at=3), own(4, "negotiated", price=Decimal(24))],
     [a_set(1, at=3), verb(4, "paused")],

@@ -57,6 +57,19 @@ def test_it_is_read_as_if_workers_had_come(due, file, update):
 
 
 @pytest.mark.parametrize("update", [False, True])
+def test_one_plan_may_have_what_a_late_one_has_left(update):
+    taking, leaving = (a_plan(percent, "discount") for percent in (10, 20))
+    for plan in (taking, leaving):
+        a_subscription(plan=plan, source="crm", external_id=str(plan.pk), started_at=clock())
+    for plan, percent in ((leaving, 30), (taking, 20)):
+        approved(planned(kind="discount", plan=plan.pk, new_value=percent))
+    content = exported()
+    late = played(content, update, at_once=False)
+    assert late == played(content, update, at_once=True)
+    assert not isinstance(late[0], str)
+
+
+@pytest.mark.parametrize("update", [False, True])
 def test_a_plan_with_a_discount_that_is_approved_for_another_one_is_refused(update):
     row = a_subscription(plan=a_plan(10), source="crm", external_id="1")
     at = clock() + 3600 * SECOND

@@ -437,7 +437,10 @@ class TestWhatMovedBeforeAWrite:
         drained()
         entries = WholeLedger.objects.filter(subscription_id=row.pk).order_by("id")
         assert {entry.price for entry in entries if not entry.period_only} == {150}
-        assert [entry.price for entry in entries if entry.period_only] == [100, 150]  # by the writer
+        assert [entry.price for entry in entries if entry.period_only] == [
+            100,
+            150,
+        ]  # by the writer
         assert {entry.change_id for entry in entries} == {None}
 
     @pytest.mark.parametrize("what", MOVES)

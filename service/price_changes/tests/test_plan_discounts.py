@@ -8,13 +8,14 @@ from decimal import Decimal
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F
 from django.urls import reverse
 
 from price_changes.errors import ChangeError
 from price_changes.running import lifecycle
 from price_changes.tests.changes import SECOND, approved, clock, drained, planned, scheduled
-from services.models import CatalogueValue, Plan
-from services.tests.factories import a_plan
+from services.models import CatalogueValue, Plan, Service, Subscription
+from services.tests.factories import a_plan, a_subscription
 from services.tests.interleaving import in_background
 
 TEN = "discount"  # a type of plans
@@ -162,3 +163,117 @@ def test_so_many_plans_come_as_there_can_be():
     with connection.cursor() as cursor:
         cursor.execute("SELECT discounts_from_now(id) FROM services_plan")
         assert sorted(cursor.fetchall()) == sorted((Decimal(n),) for n in range(101) for _ in "123")
+
+
+def in_force(*plans):
+    found = Plan.objects.in_force().in_bulk([plan.pk for plan in plans])
+    return [found[plan.pk].discount_percent for plan in plans]
+
+
+class TestPlansThatExchangeDiscounts:
+    """While no worker comes: the first leaves 20 %, the other takes it, and the first takes 10 %
+    or 40 %."""
+
+    @pytest.fixture(params=[10, 40])
+    def exchanged(self, request):
+        other, first = a_plan(10, TEN), a_plan(20, TEN)
+        for plan in (other, first):
+            a_subscription(plan=plan)
+        changes = [
+            scheduled(clock(), kind="discount", plan=first.pk, new_value=30),
+            approved(discount(other, 20)),
+            approved(discount(first, request.param)),
+        ]
+        assert in_force(other, first) == [20, request.param]
+        return (other, first), changes, request.param
+
+    def test_have_them_when_workers_have_come(self, exchanged):
+        plans, changes, last = exchanged
+        drained()
+        for change in changes:
+            change.refresh_from_db()
+        assert [change.status for change in changes] == ["applied"] * 3
+        copies = Plan.objects.in_bulk()
+        assert in_force(*plans) == [20, last]
+        assert [copies[plan.pk].discount_percent for plan in plans] == [20, last]
+
+    @pytest.mark.parametrize("verb", ["cancel", "revert"])
+    def test_can_be_taken_back_the_last_one_first(self, exchanged, verb):
+        plans, changes, _ = exchanged
+        for change, percents in ((changes[2], [20, 30]), (changes[1], [10, 30])):
+            if verb == "cancel":
+                lifecycle.cancel(change.pk, "ann")
+            else:
+                lifecycle.revert(change.pk, "ann", approve_too=True)
+            assert in_force(*plans) == percents
+        drained()
+        copies = Plan.objects.in_bulk()
+        assert [copies[plan.pk].discount_percent for plan in plans] == [10, 30]
+
+    def test_have_their_prices_before_and_after(self, exchanged):
+        asked = Subscription.objects.order_by("pk")
+        told = list(asked.in_force().values_list("price", flat=True))
+        drained()
+        assert list(asked.values_list("price", flat=True)) == told
+
+
+class TestAConflictFromBefore:
+    """Two plans have one discount, as they could before the database refused it."""
+
+    @pytest.fixture
+    def conflict(self):
+        plan, other = a_plan(10, TEN), a_plan(40, TEN)
+        a_subscription(plan=plan)
+        change = scheduled(clock(), kind="discount", plan=plan.pk, new_value=20)
+        without_the_guard(Plan.objects.filter(pk=other.pk).update, discount_percent=20)
+        return plan, other, change
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_is_ended_by_an_edit(self, conflict, which):
+        Plan.objects.filter(pk=conflict[which].pk).update(discount_percent=35)
+        drained()
+        assert Plan.objects.get(pk=conflict[which].pk).discount_percent == 35
+
+    def test_is_ended_by_a_change_of_the_other_plan(self, conflict):
+        plan, other, change = conflict
+        approved(discount(other, 35))
+        drained()
+        change.refresh_from_db()
+        assert (change.status, Plan.objects.get(pk=plan.pk).discount_percent) == ("applied", 20)
+
+    def test_holds_the_change_when_its_worker_comes(self, conflict):
+        plan, _, change = conflict
+        drained()
+        change.refresh_from_db()
+        assert (change.status, in_force(plan)) == ("held", [10])
+
+    def test_waits_with_a_note_where_there_is_no_way_back(self, conflict):
+        _, other, change = conflict
+        third = a_plan(50, TEN)
+        scheduled(clock(), kind="discount", plan=third.pk, new_value=60)
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE services_cataloguevalue SET value = 10 WHERE value = 60")
+        Service.objects.update(full_price=1_000)
+        drained()
+        change.refresh_from_db()
+        assert change.status == "scheduled"
+        assert "there can't be two" in change.note
+        assert Subscription.objects.in_force().get().price == 800
+        Plan.objects.filter(pk=other.pk).update(discount_percent=35)
+        drained()
+        change.refresh_from_db()
+        assert change.status == "applied"
+        assert Subscription.objects.get().price == 800
+
+
+def without_the_guard(write, *args, **values):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE services_cataloguevalue DISABLE TRIGGER catalogue_value_unique")
+        write(*args, **values)
+        cursor.execute("ALTER TABLE services_cataloguevalue ENABLE TRIGGER catalogue_value_unique")
+
+
+def test_discounts_may_move_up_in_one_statement():
+    a_plan(11, TEN), a_plan(10, TEN)
+    Plan.objects.update(discount_percent=F("discount_percent") + 1)
+    assert sorted(Plan.objects.values_list("discount_percent", flat=True)) == [11, 12]

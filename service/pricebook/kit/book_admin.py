@@ -62,7 +62,9 @@ class BookAdmin(ModelAdmin):
             # FOR NO KEY UPDATE: subscriptions of a service can be created during its edit.
             rows = type(record)._base_manager.select_for_update(no_key=True)
             try:
-                record.refresh_from_db(from_queryset=rows)
+                rows.values_list("pk").get(pk=record.pk)
+                # The row may hold a late copy; the form was opened with what is in force.
+                record.refresh_from_db(from_queryset=self.get_queryset(request))
             except ObjectDoesNotExist:
                 return None
         return record

@@ -10,8 +10,8 @@ Writing a copy is an edit where it differs from the value in force, and none whe
 whatever is stored: so a worker that brings a copy in line edits nothing, and a person who writes
 back the old value while a change is due and not copied yet does.
 
-Replaced: `subscription_written`, in 0022; `list_price_at` and `discount_at`, in 0024.
-services/schema.sql has what stands now.
+Replaced: `subscription_written`, in 0022; `list_price_at` and `discount_at`, in 0024;
+`plan_discount_moved`, in 0042. services/schema.sql has what stands now.
 """
 
 from django.db import migrations, models

@@ -5,6 +5,8 @@ another one of its type had been approved for, or had in force already and not c
 answered with the approved discount from its instant on, until a worker found that it could not
 write the copy, and held the change. Now all that a plan has in force and all that is approved for
 it counts, for every writer of a plan and of a value of one: who comes second is refused.
+
+Replaced: `discounts_from_now`, in 0042. services/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -134,7 +134,8 @@ class _Import:
         self._execute(LOCK_SERVICES, [self.update])
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
         self._execute(LOCK_PLANS)
-        self._write_if_any(LATE_PLANS, COPY_PLANS)
+        while self._write_if_any(LATE_PLANS, COPY_PLANS):
+            pass  # one that is copied leaves a discount that another one may be waiting for
         self._check(PLANS_APPROVED)
         self.problems.raise_if_any()
         plans_new = self._insert_missing(MISSING_PLANS, INSERT_PLANS)

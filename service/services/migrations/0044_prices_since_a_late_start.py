@@ -95,7 +95,7 @@ WRITTEN = f"""{WRITTEN.removesuffix(END)}
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0041_entered_before_a_write")]
+    dependencies = [("services", "0043_ended_before_two_writes")]
 
     # Not to be reversed, as those before it.
     operations = [migrations.RunSQL(SINCE_START), migrations.RunSQL(WRITTEN)]

@@ -1,0 +1,19 @@
+"""The reason for which the database refuses to start a change, in words for people."""
+
+from django.db import DatabaseError
+
+from price_changes.models import PriceChange
+
+
+def reason(change: PriceChange, error: DatabaseError) -> str:
+    """The reason for which the database refuses the start: ours for a known constraint, else its
+    own."""
+    refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+    if refused_by == "plan_unique_type_and_percent" and change.plan is not None:
+        to = f"{change.plan.plan_type} {change.new_value:.0f} %"
+        return (
+            f"there is a plan {to} already, and there can't be two. Cancel it, and move the"
+            " subscriptions of one to the other; or give the other plan another discount, preview"
+            " this one again and approve it."
+        )
+    return str(error).partition("\n")[0]
