@@ -17,7 +17,9 @@ from price_changes.tests.kills.rounds import POINTS_OF_PEOPLE, POINTS_OF_WORKERS
 from pricebook.local import template
 from pricebook.local.home import Home
 from pricebook.local.suite import suite_template
-from services.models import WholeLedger
+from pricebook.tests.servers import until
+from services import price_state
+from services.models import LockEnd, Subscription, WholeLedger
 from services.tests.factories import a_plan, a_service, a_subscription
 
 # All rounds are played in the set-up of the first test.
@@ -91,6 +93,14 @@ class TestDoubleEntries:
 
     def test_are_not_those_behind_a_late_change(self, subscription):
         assert self.entries(subscription) == [100, 300, 200, 300]
+        assert self.double() == 0
+
+    def test_are_not_those_of_a_person_who_releases_a_lock_that_has_ended(self):
+        row = a_subscription(service=a_service(full_price=100), plan=a_plan(0))
+        price_state.lock(row.pk, clock() + timedelta(seconds=0.5), "promised", "ann")
+        until(lambda: clock() > LockEnd.objects.get().until)
+        Subscription.objects.filter(pk=row.pk).update(price_state="follows", locked_until=None)
+        assert self.entries(row) == [100, 100, 100, 100]
         assert self.double() == 0
 
     @pytest.mark.parametrize("price", [100, 200, 300])
