@@ -2123,7 +2123,7 @@ BEGIN
     -- The update in these statements fires this function again: it has nothing to do there.
     PERFORM set_config('pricebook.kept', 'on', true);
     IF TG_OP = 'INSERT' THEN
-        -- The first price holds from the start on, however early that lies.
+        -- With the price of now; `enter_since_start` enters those before.
         WITH pair AS MATERIALIZED (
             SELECT service_id, plan_id, price_rule_at(service_id, plan_id, clock) AS price
               FROM (SELECT DISTINCT service_id, plan_id FROM new_rows

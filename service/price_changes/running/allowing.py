@@ -14,10 +14,10 @@ from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.local_instant import other_instant
 from price_changes.running import starting
-from services.models import Plan, book_clock
+from services.models import book_clock
+from services.models.catalogue import SAME_DISCOUNT
 
 Status = PriceChange.Status
-SAME_DISCOUNT = Plan._meta.constraints[0].name
 
 # The states that allow each verb.
 ALLOWED = {
@@ -56,8 +56,10 @@ def undoes_a_cancel(change: PriceChange) -> bool:
     A change that is cancelled would be in force otherwise. One that is held has taken back nothing,
     and can be cancelled.
     """
-    of = change.reverts
-    return of is not None and of.status == Status.CANCELLED and change.status != Status.HELD
+    undone = change.reverts
+    if undone is None or change.status == Status.HELD:
+        return False
+    return undone.status == Status.CANCELLED
 
 
 def refuse_to_undo_a_cancel(change: PriceChange) -> None:

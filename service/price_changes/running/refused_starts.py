@@ -3,13 +3,14 @@
 from django.db import DatabaseError
 
 from price_changes.models import PriceChange
+from services.models.catalogue import SAME_DISCOUNT
 
 
 def reason(change: PriceChange, error: DatabaseError) -> str:
     """The reason for which the database refuses the start: ours for a known constraint, else its
     own."""
     refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    if refused_by == "plan_unique_type_and_percent" and change.plan is not None:
+    if refused_by == SAME_DISCOUNT and change.plan is not None:
         to = f"{change.plan.plan_type} {change.new_value:.0f} %"
         return (
             f"there is a plan {to} already, and there can't be two. Cancel it, and move the"

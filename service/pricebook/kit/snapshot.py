@@ -12,7 +12,8 @@ from django.db import connection, transaction
 def one_snapshot() -> Iterator[None]:
     """Let the statements inside read one snapshot, and write nothing. One query.
 
-    Within a transaction of the caller they read as they do there.
+    Within a transaction of the caller, whose isolation can't be changed any more, they read as they
+    do there.
     """
     if connection.in_atomic_block:
         yield

@@ -69,7 +69,13 @@ FOR EACH ROW WHEN (NEW.started_at < OLD.started_at) EXECUTE FUNCTION subscriptio
 END = """    RETURN NULL;
 END $$;
 """
-WRITTEN = entered_before.WRITTEN
+WRITTEN = replaced(
+    entered_before.WRITTEN,
+    (
+        "        -- The first price holds from the start on, however early that lies.\n",
+        "        -- With the price of now; `enter_since_start` enters those before.\n",
+    ),
+)
 assert WRITTEN.endswith(END)
 WRITTEN = f"""{WRITTEN.removesuffix(END)}
     IF TG_OP = 'UPDATE' THEN

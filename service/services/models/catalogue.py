@@ -48,6 +48,10 @@ class Service(SavesChanges):
         return self.name
 
 
+# The name under which the index and the triggers refuse a second plan of a type and discount.
+SAME_DISCOUNT = "plan_unique_type_and_percent"
+
+
 class PlanQuerySet(ChangesQuerySet["Plan"]):
     def with_discount(self, plan_type: str, percent: int, other_than: int | None) -> "Plan | None":
         """Another plan of a type that has a discount now, or will have it by what is approved.
@@ -83,7 +87,7 @@ class Plan(SavesChanges):
         constraints = [
             # Conditional for the same reason as the service's name.
             models.UniqueConstraint(
-                name="plan_unique_type_and_percent",
+                name=SAME_DISCOUNT,
                 fields=["plan_type", "discount_percent"],
                 condition=Q(discount_percent__gte=0),
                 violation_error_message="A plan of this type and discount already exists.",

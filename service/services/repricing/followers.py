@@ -238,7 +238,7 @@ def _due(service_id: int, plan_id: int) -> Due:
 # at that instant before the last of them was decided: then it owes what differs from that. If a
 # change kept it and this was taken back, the next writer of the row has entered that before this
 # work began. A subscription that is to be kept owes nothing from then on. One that was recorded
-# when a change had come, and starts before it, has the price of its recording from its start on.
+# when a change had come, and starts before it, owes nothing: its writer has entered that move.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,

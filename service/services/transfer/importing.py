@@ -74,9 +74,8 @@ from services.transfer.incoming_subscriptions import (
 
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
-ShowProgress = Callable[
-    [str, int, int | None], None
-]  # what is done, rows done, rows in all if known
+# Called with the step, the rows done, and the rows in all if they are known.
+ShowProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)

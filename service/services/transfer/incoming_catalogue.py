@@ -20,24 +20,18 @@ CREATE TEMP TABLE incoming_plan ON COMMIT DROP AS
 SELECT min(line) AS line, plan_type, discount_percent
   FROM incoming GROUP BY plan_type, discount_percent
 """
-MISSING_PLANS = """
-SELECT count(*) FROM incoming_plan
- WHERE NOT EXISTS (SELECT FROM services_plan book
+IN_NO_COPY = """NOT EXISTS (SELECT FROM services_plan book
                     WHERE (book.plan_type, book.discount_percent) =
-                          (incoming_plan.plan_type, incoming_plan.discount_percent))
-"""
-PLANS_APPROVED = """
+                          (incoming_plan.plan_type, incoming_plan.discount_percent))"""
+MISSING_PLANS = f"SELECT count(*) FROM incoming_plan WHERE {IN_NO_COPY}"  # noqa: S608 - constants
+PLANS_APPROVED = f"""
 SELECT line, 'discount_percent', discount_percent::text,
        format('is in no plan of the book: plan %s (%s) will have it by what is approved, and there'
               ' can''t be two', other, plan_type)
   FROM (SELECT *, plan_with_discount(plan_type, ARRAY[discount_percent::numeric], NULL) AS other
-          FROM incoming_plan
-         WHERE NOT EXISTS (SELECT FROM services_plan book
-                            WHERE (book.plan_type, book.discount_percent) =
-                                  (incoming_plan.plan_type, incoming_plan.discount_percent))
-       ) missing
+          FROM incoming_plan WHERE {IN_NO_COPY}) missing
  WHERE other IS NOT NULL
-"""
+"""  # noqa: S608 - constants
 INSERT_PLANS = """
 INSERT INTO services_plan (plan_type, discount_percent)
 SELECT plan_type, discount_percent FROM incoming_plan ORDER BY line
