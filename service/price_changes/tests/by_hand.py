@@ -178,6 +178,8 @@ HISTORIES = [
     [listed(1, at=4), edited(2), own(5, "started", started_at=-2)],
     [listed(1, "for new only", value=26, at=3), edited(2), own(5, "started", started_at=-2)],
     [listed(1, "for new only", at=3), edited(4, value=26), opened(5, started_at=2)],
+    [edited(2), opened(3), on(101, 5, "started", started_at=1)],
+    [edited(2), listed(3, at=4, value=26), opened(5), on(102, 7, "started", started_at=1)],
     # Two writes while no worker has ended a lock.
     *(
         [own(1, "locked", until=3), edited(2), edited(4, 26), *of_client, last]

@@ -452,3 +452,50 @@ def test_the_migration_tells_the_periods_of_a_book_that_had_none_in_its_ledger()
     for at, book in zip(instants, before, strict=True):
         of_told = {pk: price for pk, price in book.items() if pk in told}
         assert {pk: price for pk, price in biller.bills(at).items() if pk in told} == of_told
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAStartThatIsSaidLate:
+    """A follower has paid the rule's price since, and a program that has read the feed bills it."""
+
+    @pytest.fixture(params=["recorded with it", "given it later"])
+    def late(self, request, moved_clock):
+        """A subscription that began before two moves of its list price, and these."""
+        phone = a_service(20)
+        a_subscription(service=phone)
+        starts = moved_clock.now()
+        changes = []
+        for value in ("24", "26"):
+            moved_clock.passes(DAY)
+            changes.append(applied(planned(
+                kind="list_price", service=phone.pk, new_value=value
+            )))  # fmt: skip
+        moved_clock.passes(DAY)
+        if request.param == "recorded with it":
+            row = a_subscription(service=phone, started_at=starts)
+        else:
+            row = a_subscription(service=phone)
+            moved_clock.passes(DAY)
+            update(row, started_at=starts)
+        moved_clock.passes(DAY)
+        return row, starts, changes
+
+    def test_is_billed_as_the_book_has_it(self, late):
+        row, starts, changes = late
+        moved_at = [change.effective_at for change in changes]
+        instants = [starts, *moved_at, moved_at[-1] + DAY / 2]
+        biller = Biller()
+        biller.reads_on()
+        for at, price in zip(instants, (20, 24, 26, 26), strict=True):
+            assert (biller.bills(at), the_book(at)[row.pk]) == (the_book(at), price)
+        assert row.pk not in biller.bills(starts - DAY)
+        assert not book_check.check().differs
+        assert [outcomes.outcome(change)["applied"] for change in changes] == [1, 1]
+
+    def test_is_explained_by_the_changes_that_have_moved_it(self, late):
+        row, _, changes = late
+        for change in changes:
+            told = ledger.explain(row.pk, change.effective_at + DAY / 2)
+            assert told is not None
+            assert told.change is not None
+            assert (told.change.id, told.since) == (change.pk, change.effective_at)
