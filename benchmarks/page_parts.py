@@ -11,14 +11,17 @@ from typing import Any
 
 from django.db import connection
 from django.http import QueryDict
-from rest_framework_api_key.models import APIKey
 
 from benchmarks import results
 from benchmarks.goals.pages import PAGE, by_hand, request_of
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
-from pricebook.kit.access import key_of
+from keys import verbs
+from keys.verbs import Maker
 from pricebook.kit.content import JSONRenderer
+from pricebook.kit.scopes import READ_SCOPES
+from pricebook.kit.secrets_of_keys import verify
+from pricebook.kit.stored_keys import key_of
 from services.reading import filters, pages, parameters
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
@@ -42,13 +45,13 @@ def main(arguments: list[str]) -> None:
 def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     one_session()
     query = QueryDict(PAGE.partition("?")[2])
-    key, secret = APIKey.objects.create_key(name="parts")
+    key, secret = verbs.make("parts", READ_SCOPES, Maker.operator("benchmark"))
     everything = BookFilter()
     shown = {"result": pages.page(everything, None, 100).result}
 
     def read_and_verify_the_key() -> bool:
         found = key_of(key.prefix)
-        return found is not None and found.is_valid(secret)
+        return found is not None and verify(secret, found.hashed_key)
 
     def read_the_parameters() -> None:
         parameters.refuse_unknown(

@@ -15,13 +15,15 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.viewsets import ReadOnlyModelViewSet
-from rest_framework_api_key.models import APIKey
 
 from benchmarks import list_page, results, total
 from benchmarks.goals.line import BIG, Figures, goal
 from benchmarks.scratch import fill, say, scratch_book
 from benchmarks.stopwatch import one_session, timed
 from benchmarks.web_server import a_site, get, rate
+from keys import verbs
+from keys.verbs import Maker
+from pricebook.kit.scopes import READ_SCOPES
 from services.models import Subscription
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, key_of_subscriptions
@@ -94,7 +96,7 @@ def request_of(address: str) -> Callable[[], bytes]:
     """A request with an API key through the shipped service: middleware, authentication, view,
     JSON.
     """
-    _, key = APIKey.objects.create_key(name="benchmark")
+    _, key = verbs.make("benchmark", READ_SCOPES, Maker.operator("benchmark"))
     path, _, query = address.partition("?")
     factory = RequestFactory(SERVER_NAME="localhost", HTTP_AUTHORIZATION=f"Api-Key {key}")
     environ = factory.get(path).environ | {"QUERY_STRING": query}
@@ -219,7 +221,7 @@ def requests(rows: int, rounds: int) -> Figures:
     The clients run on the same cores as the servers.
     """
     fill(rows)
-    _, key = APIKey.objects.create_key(name="benchmark")
+    _, key = verbs.make("benchmark", READ_SCOPES, Maker.operator("benchmark"))
     seconds = 1.0 if rows <= 10_000 else 5.0
     with (
         a_site("pricebook.wsgi:application") as ours,

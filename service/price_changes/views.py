@@ -36,11 +36,12 @@ from price_changes.serializers import (
 )
 from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
+from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
 from pricebook.kit.idempotency import idempotent
+from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
-from pricebook.kit.tables import APPROVE, PLAN
 from services import parsing
 from services.models import Skip
 from services.parsing import MAX_BIGINT, BadValue
@@ -99,10 +100,13 @@ class PriceChangeView(ViewSet):
 
     lookup_value_regex = "[0-9]+"
     needs = {
-        "create": (PLAN,),
+        **dict.fromkeys(("list", "retrieve"), ((VIEW_CHANGE,),)),
+        # They show subscriptions and what each pays.
+        **dict.fromkeys(("rows", "skips"), ((VIEW_CHANGE,), (VIEW_SUBSCRIPTION,))),
+        "create": ((PLAN,),),
         # The approver of a change that was held needs a new preview.
-        "preview": (PLAN, APPROVE),
-        **{key: [APPROVE] for key in VERBS_OF_APPROVERS},
+        "preview": ((PLAN, APPROVE),),
+        **dict.fromkeys(VERBS_OF_APPROVERS, ((APPROVE,),)),
     }
 
     @extend_schema(
@@ -156,7 +160,7 @@ class PriceChangeView(ViewSet):
     @idempotent
     def create(self, request: Request) -> Response:
         """Plan a change and preview it. Nothing moves before it is approved."""
-        planned = verbs.plan(object_of(request.data), str(request.user))
+        planned = verbs.plan(object_of(request.data), author(request.user))
         change = verbs.preview(planned.pk)
         return answer(change, 201)
 
@@ -184,7 +188,7 @@ class PriceChangeView(ViewSet):
             change = verbs.approve(
                 known_id(pk),
                 fingerprint,
-                str(request.user),
+                author(request.user),
                 given.get("when_moved"),
                 given.get("effective_at"),
                 given.get("time_zone"),
@@ -197,32 +201,32 @@ class PriceChangeView(ViewSet):
     def keep_instant(self, request: Request, pk: str) -> Response:
         """Keep a change's instant, though today's zone rules give its local time another one."""
         object_of(request.data, [])
-        return answer(verbs.keep_instant(known_id(pk), str(request.user)))
+        return answer(verbs.keep_instant(known_id(pk), author(request.user)))
 
     @verb(None)
     def pause(self, request: Request, pk: str) -> Response:
         """Leave the remaining rows of a change alone until it is resumed."""
         object_of(request.data, [])
-        return answer(verbs.pause(known_id(pk), str(request.user)))
+        return answer(verbs.pause(known_id(pk), author(request.user)))
 
     @verb(None)
     def resume(self, request: Request, pk: str) -> Response:
         """Go on with a change that was paused."""
         object_of(request.data, [])
-        return moving(verbs.resume(known_id(pk), str(request.user)))
+        return moving(verbs.resume(known_id(pk), author(request.user)))
 
     @verb(None)
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a change. Before its instant it does nothing; after it, it is taken back."""
         object_of(request.data, [])
-        return moving(verbs.cancel(known_id(pk), str(request.user)))
+        return moving(verbs.cancel(known_id(pk), author(request.user)))
 
     @verb(RevertSerializer)
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
         given = object_of(request.data, ["approve"])
         approve = values.parse_flag("approve", given.get("approve", False))
-        return moving(verbs.revert(known_id(pk), str(request.user), approve))
+        return moving(verbs.revert(known_id(pk), author(request.user), approve))
 
     @extend_schema(
         parameters=[

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -15,12 +14,14 @@ from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.scopes import VIEW_CHANGE, VIEW_SUBSCRIPTION
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
 from services.reading.total import figures
 from services.repricing import progress
 
 SHOWN = 10  # of each kind
+SHOWS = (VIEW_SUBSCRIPTION, VIEW_CHANGE)
 
 Status = PriceChange.Status
 # Changes that somebody watches or waits for. A planned one waits only for its planner.
@@ -30,12 +31,17 @@ OPEN = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
 @never_cache
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Figures are for staff; everyone else sees where to log in.
+    """Figures are for staff who may view subscriptions and price changes; others see less.
 
-    For staff up to ten queries, whatever the book's size: see `open_changes`.
+    For staff up to twelve queries, whatever the book's size: see `open_changes`.
     """
-    context: dict[str, Any] = {"flower_url": settings.FLOWER_URL}
-    if may_see_figures(request.user):
+    user = request.user
+    context: dict[str, Any] = {
+        "flower_url": settings.FLOWER_URL,
+        "is_staff": user.is_active and user.is_staff,
+        "missing": [each for each in SHOWS if not user.has_perm(each)],
+    }
+    if context["is_staff"] and not context["missing"]:
         # A repricing without a change checks a pair again; nobody has decided it.
         due = Repricing.objects.due().filter(change_id=None)
         due = due.select_related("service", "plan").prefetch_related("steps")
@@ -87,7 +93,3 @@ def is_stuck(change: Any) -> bool:
     if change.status == Status.SCHEDULED:
         return change.effective_at is not None and change.effective_at <= change.asked_at
     return change.status in (Status.PAUSED, Status.HELD)
-
-
-def may_see_figures(user: User | AnonymousUser) -> bool:
-    return user.is_active and user.is_staff

@@ -1,5 +1,5 @@
-"""Where Django looks for this app's tables."""
+"""Where Django looks for this app's table."""
 
-from pricebook.kit.tables import AnsweredRequest, ApiKeyRights
+from pricebook.kit.tables import AnsweredRequest
 
-__all__ = ["AnsweredRequest", "ApiKeyRights"]
+__all__ = ["AnsweredRequest"]

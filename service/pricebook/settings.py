@@ -79,13 +79,13 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
-    "rest_framework_api_key",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "pricebook",
     "clients",
     "services",
     "price_changes",
+    "keys",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -271,6 +271,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "write when keys were used": {
+        "task": "keys.tasks.write_last_used",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "forget old answers": {
         "task": "pricebook.tasks.forget_answers",
         "schedule": 60.0 * 60,
@@ -303,7 +308,7 @@ REST_FRAMEWORK = {
         "pricebook.kit.access.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["pricebook.kit.access.MayWrite"],
+    "DEFAULT_PERMISSION_CLASSES": ["pricebook.kit.access.MayDo"],
     "DEFAULT_RENDERER_CLASSES": [
         "pricebook.kit.content.JSONRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",

@@ -5,6 +5,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import DefaultRouter
 
+from keys.views import KeyView
 from price_changes.views import PriceChangeView
 from pricebook.home import home
 from pricebook.views import UnknownPath, healthz
@@ -25,6 +26,7 @@ router.register("api/price-changes", PriceChangeView, basename="price-change")
 router.register("api/clients", ClientView, "client")
 router.register("api/services", ServiceView, "service")
 router.register("api/plans", PlanView, "plan")
+router.register("api/keys", KeyView, "key")
 
 urlpatterns = [
     path("", home, name="home"),

@@ -23,7 +23,7 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from price_changes import verbs
+from price_changes import second_person, verbs
 from price_changes.admin.figures import (
     Outcome,
     Preview,
@@ -46,6 +46,7 @@ from price_changes.showing.instants import in_force_from, kept_instant, zone_rul
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import sentence
+from pricebook.kit.access import author
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.read_timeout import long_read
 from pricebook.kit.snapshot import one_snapshot
@@ -169,8 +170,7 @@ class PriceChangeAdmin(BookAdmin):
     def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
         return (
             verb.name == "approve"
-            and settings.APPROVAL_BY_ANOTHER
-            and change.planned_by == request.user.get_username()
+            and second_person.why_not(change, author(request.user)) is not None
         )
 
     # --- Pages ----------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class PriceChangeAdmin(BookAdmin):
         planned = TO_PLAN[kind]
         if request.method == "POST":
             form = PlanForm(planned, request.POST)
-            if form.is_valid() and (change := form.planned_by(request.user.get_username())):
+            if form.is_valid() and (change := form.planned_by(author(request.user))):
                 messages.success(
                     request, "Planned. Nothing has moved: look at the preview, and approve it."
                 )
@@ -371,7 +371,7 @@ class PriceChangeAdmin(BookAdmin):
         self, request: HttpRequest, change: PriceChange, verb: Verb, given: dict[str, Any]
     ) -> HttpResponse:
         try:
-            after = verb.does(change, request.user.get_username(), given)
+            after = verb.does(change, author(request.user), given)
         except MovedSincePreview as error:
             messages.error(request, error.detail)
             return HttpResponseRedirect(url_of(change.pk, "approve"))

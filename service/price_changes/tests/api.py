@@ -2,21 +2,24 @@
 
 from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
-from rest_framework_api_key.models import APIKey
 
-from pricebook.kit.tables import ApiKeyRights
+from keys.tests.making import a_key
+from pricebook.kit.scopes import READ_SCOPES
 
 URL = "/api/price-changes/"
 PLAN = {"may_plan": True}
 APPROVE = {"may_approve": True}
+SCOPE_OF = {
+    "may_plan": "price_changes:plan",
+    "may_approve": "price_changes:approve",
+    "may_set_price_states": "price_states:set",
+}
 ALL = {"may_plan": True, "may_approve": True, "may_set_price_states": True}
 
 
 def a_program(name="erp", **rights):
-    """A client with an API key of these rights."""
-    api_key, key = APIKey.objects.create_key(name=name)
-    if rights:
-        ApiKeyRights.objects.create(api_key=api_key, **rights)
+    """A client with an API key that reads, and has these rights."""
+    _, key = a_key(name, *READ_SCOPES, *(SCOPE_OF[right] for right in rights))
     program = APIClient()
     program.credentials(HTTP_AUTHORIZATION=f"Api-Key {key}")
     return program
@@ -24,7 +27,7 @@ def a_program(name="erp", **rights):
 
 def a_person(username="ann", *permissions):
     """A client with the session of somebody with these permissions."""
-    user = User.objects.create_user(username)
+    user = User.objects.create_user(username, is_staff=True)
     for permission in permissions:
         app, codename = permission.split(".")
         user.user_permissions.add(

@@ -6,10 +6,12 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from keys.models import ApiKey
 from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
+from pricebook.kit.scopes import READ_SCOPES
 from pricebook.kit.tables import AnsweredRequest
 from pricebook.tasks import forget_answers
 from services.tests.factories import a_book
@@ -83,9 +85,8 @@ class TestKey:
     def test_is_asked_for_the_permission_each_time(self):
         erp = a_program(**ALL)
         plan(erp, "a")
-        from pricebook.kit.tables import ApiKeyRights
 
-        ApiKeyRights.objects.update(may_plan=False)
+        ApiKey.objects.update(scopes=[*READ_SCOPES])
         assert plan(erp, "a").status_code == 403
 
     def test_is_forgotten_after_two_days(self):

@@ -1,14 +1,13 @@
 """Permissions of people with a session, and of programs with an API key.
 
-People have Django's permissions. A key reads, and has the rights that were given to it
-(`ApiKeyRights`); a right stands for the permission of the same verb.
+People have Django's permissions. A key has scopes (`scopes`), which stand for permissions of the
+same names. A view says in `needs` what each of its actions takes.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -16,40 +15,43 @@ from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework_api_key.models import APIKey
 
+from pricebook.kit import authors, key_use, secrets_of_keys
 from pricebook.kit.errors import Refused
-from pricebook.kit.prepared import prepared_cursor
-from pricebook.kit.tables import ApiKeyRights
+from pricebook.kit.scopes import scopes_for
+from pricebook.kit.stored_keys import StoredKey, key_of
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
+
+# What an action takes: one permission of each group, of which most have one.
+Needs = Collection[Collection[str]]
 
 
 @dataclass(frozen=True)
 class Program:
     """A program that sent an API key, in the place of a person's user."""
 
-    username: str
-    key_id: str | None = None
+    key: StoredKey
     is_authenticated = True
     is_active = True
     is_staff = False
     pk = None
 
-    def __str__(self) -> str:
-        return self.username
+    @property
+    def username(self) -> str:
+        return self.key.name
 
-    @cached_property
-    def rights(self) -> frozenset[str]:
-        """The permissions that the key's rights stand for. One query, the first time."""
-        rights = ApiKeyRights.objects.filter(api_key=self.key_id).first()
-        return rights.permissions() if rights else frozenset()
+    def get_username(self) -> str:
+        return self.key.name
+
+    def __str__(self) -> str:
+        return self.key.name
 
     def has_perm(self, permission: str, obj: Any = None) -> bool:
-        return permission in self.rights
+        return permission in self.key.granted
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -59,76 +61,111 @@ class ApiKeyAuthentication(BaseAuthentication):
     """
 
     keyword = "Api-Key"
-    shape = re.compile(r"(?P<prefix>[A-Za-z0-9]{8})\.[A-Za-z0-9]{32}", re.ASCII)
 
-    def authenticate(self, request: Request) -> tuple[Program, APIKey] | None:
-        keyword, _, key = request.headers.get("Authorization", "").partition(" ")
+    def authenticate(self, request: Request) -> tuple[Program, StoredKey] | None:
+        keyword, _, given = request.headers.get("Authorization", "").partition(" ")
         if keyword.lower() != self.keyword.lower():
             return None
 
-        shape = self.shape.fullmatch(key.strip())
-        api_key = key_of(shape["prefix"]) if shape else None
+        given = given.strip()
+        shape = secrets_of_keys.SHAPE.fullmatch(given)
+        key = key_of(shape["prefix"]) if shape else None
+        now = timezone.now()
         # Only a caller that knows the whole key is told what became of it.
-        if api_key is None or not api_key.is_valid(key.strip()):
-            raise exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
-        if api_key.revoked:
+        if key is None:
+            raise self.unknown()
+        if not secrets_of_keys.verify(given, key.hashed_key):
+            if not secrets_of_keys.verify(given, key.old_hashed_key):
+                raise self.unknown()
+            if key.old_until is None or key.old_until <= now:
+                raise exceptions.AuthenticationFailed(
+                    "This API key has a new secret; the old one, which you sent, has ended.",
+                    "rotated_key",
+                )
+        if key.revoked:
             raise exceptions.AuthenticationFailed("This API key was revoked.", "revoked_key")
-        if api_key.expiry_date and api_key.expiry_date <= timezone.now():
+        if key.expiry_date is not None and key.expiry_date <= now:
             raise exceptions.AuthenticationFailed("This API key has expired.", "expired_key")
-        return Program(api_key.name, api_key.pk), api_key
+        key_use.note(key.number, now)
+        return Program(key), key
+
+    def unknown(self) -> exceptions.AuthenticationFailed:
+        return exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
 
     def authenticate_header(self, request: Request) -> str:
         return self.keyword
 
 
-KEY_COLUMNS = ("id", "prefix", "hashed_key", "created", "name", "revoked", "expiry_date")
-KEY = f"SELECT {', '.join(KEY_COLUMNS)} FROM {APIKey._meta.db_table} WHERE prefix = %s"  # noqa: S608
+class MayDo(BasePermission):
+    """Whether the caller may do what the view's `needs` says of the action.
 
-
-def key_of(prefix: str) -> APIKey | None:
-    """The key with this prefix. One query at every request, so it does not use the ORM."""
-    with prepared_cursor() as cursor:
-        cursor.execute(KEY, [prefix])
-        row = cursor.fetchone()
-    return APIKey.from_db(None, KEY_COLUMNS, row) if row else None
-
-
-class MayRead(BasePermission):
-    """Lets people with a session and programs with a key read, or everybody with OPEN_READS."""
+    With OPEN_READS everybody may read what is in the book; a view that is `never_open` shows
+    something else. A person reads and writes as staff: a client's login has no business here.
+    """
 
     message = "Log in, or send an API key: Authorization: Api-Key <key>."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if settings.OPEN_READS or request.user.is_authenticated:
+        user = request.user
+        open_to_all = settings.OPEN_READS and not getattr(view, "never_open", False)
+        if open_to_all and request.method in SAFE_METHODS:
             return True
-        raise exceptions.NotAuthenticated(self.message)
-
-
-class MayWrite(MayRead):
-    """Like `MayRead`, but an action in the view's `needs` requires one of the permissions there."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        needed = getattr(view, "needs", {}).get(getattr(view, "action", None))
-        if needed is None:
-            return super().has_permission(request, view)
-        if not request.user.is_authenticated:
+        if not user.is_authenticated:
             raise exceptions.NotAuthenticated(self.message)
-        if not any(request.user.has_perm(permission) for permission in needed):
-            missing = " or ".join(needed)
+        if not isinstance(user, Program) and not user.is_staff:
             raise Refused(
                 "permission_denied",
-                f"{request.user} may not do this: the permission {missing} is missing. Whoever"
-                " looks after the users and the API keys can give it.",
+                f"{user} is not staff, and reads and writes nothing here. A person who looks after"
+                " the users can change that.",
                 403,
-                missing=missing,
+                missing="is_staff",
             )
+        for group in needs_of(request, view):
+            if not any(user.has_perm(permission) for permission in group):
+                raise self.refusal(user, group)
         return True
+
+    def refusal(self, user: Any, group: Collection[str]) -> Refused:
+        missing = " or ".join(group)
+        if not isinstance(user, Program):
+            mend = "A person who looks after the users can give it."
+        elif user.key.said.intersection(group):
+            mend = "A scope of this key says it, but the person or key that made it lacks it."
+        else:
+            scopes = " or ".join(scope for each in group for scope in scopes_for(each))
+            mend = f"To a key the scope {scopes} gives it."
+        return Refused(
+            "permission_denied",
+            f"{user} may not do this: the permission {missing} is missing. {mend}",
+            403,
+            missing=missing,
+        )
+
+
+def needs_of(request: Request, view: APIView) -> Needs:
+    """What this request takes besides being somebody; an action that is not listed takes all."""
+    method = (request.method or "").lower()
+    action = getattr(view, "action", "get" if method == "head" else method)
+    if action in (None, "metadata", "options"):  # None: a method that the view refuses
+        return ()
+    needs: dict[str, Needs] = getattr(view, "needs", {})
+    return needs.get(action, (("every permission",),))
+
+
+def author(user: Any) -> str:
+    """The caller as the author of what it decides or writes."""
+    if isinstance(user, Program):
+        return authors.key(user.key.number, user.key.name)
+    return authors.person(user.pk, user.get_username())
 
 
 def identity(request: Request) -> str:
-    """An identity of the caller that is no name: a person's number, or a key's."""
+    """An identity of the caller that is no name: a person's number, or a key's id.
+
+    It is stored with answers, so it stays what it was in earlier releases.
+    """
     user = request.user
-    return f"key {user.key_id}" if isinstance(user, Program) else f"user {user.pk}"
+    return f"key {user.key.id}" if isinstance(user, Program) else f"user {user.pk}"
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -52,7 +52,15 @@ View = Callable[..., Response]
 
 def idempotent(view: View) -> View:
     """Run a POST of a view set in one transaction, and once for each Idempotency-Key."""
+    return idempotent_without()(view)
 
+
+def idempotent_without(*secrets: str) -> Callable[[View], View]:
+    """The same for an answer with secrets: they are null in the kept answer, which is stored."""
+    return lambda view: _once(view, dict.fromkeys(secrets))
+
+
+def _once(view: View, secrets: dict[str, None]) -> View:
     @wraps(view)
     def once(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
         key = request.headers.get(HEADER)
@@ -78,7 +86,7 @@ def idempotent(view: View) -> View:
                 record.delete()
                 return response
             record.status_code = response.status_code
-            record.answer = JSONRenderer.encoder.encode(response.data)
+            record.answer = JSONRenderer.encoder.encode({**response.data, **secrets})
             record.save(update_fields=["status_code", "answer"])
         return response
 

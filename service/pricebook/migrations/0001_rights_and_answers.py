@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ("rest_framework_api_key", "0005_auto_20220110_1102"),
+        ("rest_framework_api_key", "0001_initial"),
     ]
 
     operations = [

@@ -14,8 +14,8 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client as Browser
 from django.urls import URLPattern, reverse
-from rest_framework_api_key.models import APIKey
 
+from keys.tests.making import a_key
 from price_changes.approval_form import ApproveForm
 from price_changes.forms import PlanForm
 from price_changes.kinds import TO_PLAN
@@ -60,7 +60,7 @@ def known_records() -> dict[type, Any]:
     subscription = a_subscription()
     Service.objects.update(full_price=123)  # which leaves a repricing
     change = planned(kind="set", adjustment="add", operand=5)
-    key, _ = APIKey.objects.create_key(name="erp")
+    key, _ = a_key("erp")
     records = [
         subscription,
         *(subscription.client, subscription.service, subscription.plan),
@@ -108,9 +108,18 @@ def test_no_page_has_a_number_input():
     assert {name for types in seen.values() for name in types} >= AMOUNTS
 
 
+OURS = ("clients", "keys", "price_changes", "pricebook", "services")
+
+
 def own_forms(parent: type[forms.BaseForm] = forms.BaseForm) -> Iterator[type[forms.BaseForm]]:
     for form in parent.__subclasses__():
-        if form.__module__.split(".")[0] in ("clients", "price_changes", "pricebook", "services"):
+        if form.__module__.split(".")[0] in (
+            "clients",
+            "keys",
+            "price_changes",
+            "pricebook",
+            "services",
+        ):
             yield form
         yield from own_forms(form)
 

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from pricebook.kit.access import author
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.open_forms import OpenForm
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
@@ -95,7 +96,7 @@ class CatalogueAdmin(BookAdmin):
         self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool
     ) -> None:
         comment = form.cleaned_data.get("stamp", "")
-        with catalogue_edit(author=request.user.get_username(), comment=comment):
+        with catalogue_edit(author=author(request.user), comment=comment):
             super().save_model(request, obj, form, change)
         if form.moves():
             self.tell_what_follows(request, obj)

@@ -19,6 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
+from pricebook.kit.access import author
 from pricebook.kit.amount_field import AmountField
 from services import ledger, price_state
 from services.models import Subscription, WholeLedger, book_clock
@@ -140,7 +141,7 @@ class PricePages:
         form = PriceForm(verb, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
-                verb.does(object_id, **form.cleaned_data, author=request.user.get_username())
+                verb.does(object_id, **form.cleaned_data, author=author(request.user))
             except price_state.PriceStateError as error:
                 if (field := error.about.get("parameter")) not in form.fields:
                     messages.error(request, f"Nothing was done. {error.detail}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pricebook.kit.access import KEY
 from pricebook.kit.named_statements import NamedStatement
+from pricebook.kit.stored_keys import KEY
 from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
 from services.ledger import explanation, total_then

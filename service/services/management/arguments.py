@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from django.core.management.base import CommandError
 
+from pricebook.kit import authors
 from services import parsing
 from services.parsing import BadValue
 
@@ -33,15 +34,18 @@ def instant(text: str) -> datetime:
 
 def add_author(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--author", metavar="NAME", help="the person who decides it (default: your login name)"
+        "--author",
+        metavar="NAME",
+        help="the person who decides it (default: your login name); it is stored as claimed, and"
+        " is no second person for an approval",
     )
 
 
 def author_of(given: str | None) -> str:
-    """The author that was given, or else the name of the login."""
+    """The author that was given, or else the name of the login, as a claim."""
     if given is None:
         try:
-            return getpass.getuser()
+            return authors.claimed(getpass.getuser())
         except (KeyError, OSError):  # a container's user may have no name
             raise CommandError("Your login has no name: give --author NAME.") from None
     try:
@@ -50,7 +54,7 @@ def author_of(given: str | None) -> str:
         raise CommandError(error.detail) from None
     if not name:
         raise CommandError("--author is empty: give a name, or leave it out.")
-    return name
+    return authors.claimed(name)
 
 
 def _checked(parse: Callable[[str, str], Value], text: str) -> Value:

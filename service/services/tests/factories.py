@@ -53,7 +53,7 @@ def a_subscription(
 def a_reader() -> APIClient:
     """An API client that may read. Its authentication costs no query, so queries can be counted."""
     reader = APIClient()
-    reader.force_authenticate(User(username="reader"))
+    reader.force_authenticate(User(username="reader", is_staff=True, is_superuser=True))
     return reader
 
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from rest_framework_api_key.models import APIKey
 
+from keys.tests.making import a_key, a_member_of_staff
+from pricebook.kit.scopes import VIEW_SUBSCRIPTION
 from services.tests.factories import a_reader, a_subscription
 
 URL = "/api/subscriptions/"
@@ -34,13 +34,27 @@ class TestReading:
             assert "Authorization: Api-Key" in body["detail"]
             assert "result" not in body
 
-    def test_is_open_to_people_with_a_session(self):
+    def test_is_open_to_staff_with_the_permission(self):
         browser = Browser()
-        browser.force_login(User.objects.create_user("ann"))
+        browser.force_login(a_member_of_staff("ann", VIEW_SUBSCRIPTION))
         assert browser.get(URL).status_code == 200
 
+    def test_is_not_open_to_staff_without_it(self):
+        browser = Browser()
+        browser.force_login(a_member_of_staff("ann"))
+        response = browser.get(URL)
+        body = response.json()
+        assert (response.status_code, body["missing"]) == (403, VIEW_SUBSCRIPTION)
+
+    def test_is_not_open_to_the_login_of_a_client(self):
+        browser = Browser()
+        browser.force_login(a_subscription().client.user)
+        for path in (URL, "/api/clients/", "/api/totals/", "/api/ledger/", "/api/price-changes/"):
+            response = browser.get(path)
+            assert (response.status_code, response.json()["missing"]) == (403, "is_staff")
+
     def test_is_open_to_programs_with_a_key(self):
-        _, key = APIKey.objects.create_key(name="billing")
+        _, key = a_key("billing")
         with CaptureQueriesContext(connection) as queries:
             assert read_with(key).status_code == 200
         assert len(queries) == 2  # * the key * the page
@@ -64,7 +78,7 @@ class TestApiKey:
         return response.json()["code"]
 
     def test_that_is_wrong_is_refused(self):
-        _, key = APIKey.objects.create_key(name="billing")
+        _, key = a_key("billing")
         assert self.refused(key[:-1] + ("a" if key[-1] != "a" else "b")) == "wrong_key"
         assert self.refused(key + "a") == "wrong_key"
         assert self.refused("abcdefgh.") == "wrong_key"
@@ -79,16 +93,16 @@ class TestApiKey:
         assert len(queries) == 0
 
     def test_that_was_revoked_is_refused(self):
-        _, key = APIKey.objects.create_key(name="billing", revoked=True)
+        _, key = a_key("billing", revoked=True)
         assert self.refused(key) == "revoked_key"
 
     def test_that_has_expired_is_refused(self):
         yesterday = timezone.now() - timedelta(days=1)
-        _, key = APIKey.objects.create_key(name="billing", expiry_date=yesterday)
+        _, key = a_key("billing", expiry_date=yesterday)
         assert self.refused(key) == "expired_key"
 
     def test_that_was_revoked_does_not_tell_who_knows_half_of_it(self):
-        _, key = APIKey.objects.create_key(name="billing", revoked=True)
+        _, key = a_key("billing", revoked=True)
         assert self.refused(key.split(".")[0] + "." + "x" * 32) == "wrong_key"
 
     def test_that_is_wrong_is_refused_where_reading_is_open_too(self, settings):

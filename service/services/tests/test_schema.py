@@ -12,7 +12,6 @@ from django.core.management import call_command
 from django.test import Client as Browser
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from rest_framework_api_key.models import APIKey
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -21,9 +20,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from keys.tests.making import a_key
 from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
-from pricebook.kit.tables import ApiKeyRights
+from pricebook.kit.scopes import SCOPES
 from pricebook.wsgi import application
 from services.reading.filters import FILTERS
 from services.reading.parameters import PAGING
@@ -188,10 +188,7 @@ class TestAnswers:
         known = a_book(5).first()
         if "price-changes" in path:
             known = a_change()
-        api_key, key = APIKey.objects.create_key(name="erp")
-        ApiKeyRights.objects.create(
-            api_key=api_key, may_plan=True, may_approve=True, may_set_price_states=True
-        )
+        _, key = a_key("erp", *SCOPES)
         operation = schema()[path]["POST"]
         statuses = Counter()
 

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from pricebook.kit.errors import BadParameter
+from pricebook.kit.scopes import VIEW_CLIENT, VIEW_PLAN, VIEW_SERVICE
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
 from services.reading.version import Unchanged
@@ -107,6 +108,7 @@ class ClientView(BreakdownView):
     """Clients, each with the number of its subscriptions and what they pay together."""
 
     kind = "client"
+    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_CLIENT,),))
 
 
 @described("service", ServicePaySerializer, ServicePageSerializer)
@@ -114,6 +116,7 @@ class ServiceView(BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
 
     kind = "service"
+    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_SERVICE,),))
 
 
 @described("plan", PlanPaySerializer, PlanPageSerializer)
@@ -121,6 +124,7 @@ class PlanView(BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""
 
     kind = "plan"
+    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_PLAN,),))
 
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:

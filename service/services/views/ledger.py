@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pricebook.kit.errors import BadParameter
+from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
 from services.reading import parameters
 from services.views.openapi import ERRORS, SIZE
@@ -15,6 +16,8 @@ from services.views.shapes_of_ledger import FeedSerializer
 
 class LedgerView(APIView):
     """The feed of all that has been written to the ledger."""
+
+    needs = {"get": ((VIEW_LEDGER,),)}
 
     @extend_schema(
         operation_id="ledger_feed",

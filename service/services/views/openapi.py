@@ -13,6 +13,7 @@ ERRORS = {
         ErrorSerializer, "A parameter can't be used; `detail` says how to fix it."
     ),
     401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
+    403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
     406: OpenApiResponse(ErrorSerializer, "No such content type."),
     503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
 }
@@ -43,7 +44,6 @@ FILTER_PARAMETERS = [
 ]
 # The refusals of a request that changes something, besides `ERRORS`.
 REFUSALS = {
-    403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
     409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the possible ones."),
     413: OpenApiResponse(ErrorSerializer, "The body is too long."),
     415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),

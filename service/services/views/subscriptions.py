@@ -16,10 +16,11 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from pricebook.kit import idempotency
+from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
-from pricebook.kit.tables import SET_PRICE_STATE
+from pricebook.kit.scopes import SET_PRICE_STATE, VIEW_SUBSCRIPTION
 from services import ledger, parsing, price_state
 from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
@@ -77,7 +78,10 @@ class SubscriptionView(ReadOnlyModelViewSet):
     queryset = Subscription.objects.in_force().for_api()
     serializer_class = OneSubscriptionSerializer
     lookup_value_regex = "[0-9]+"
-    needs = dict.fromkeys(("lock", "release", "negotiate", "follow"), (SET_PRICE_STATE,))
+    needs = {
+        **dict.fromkeys(("list", "retrieve", "history", "explain"), ((VIEW_SUBSCRIPTION,),)),
+        **dict.fromkeys(("lock", "release", "negotiate", "follow"), ((SET_PRICE_STATE,),)),
+    }
 
     def get_renderers(self) -> list[BaseRenderer]:
         whole = streaming.RENDERERS if self.action == "list" else ()
@@ -237,7 +241,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 known_id(pk),
                 until=None if until is None else parsing.instant("until", until),
                 reason=given.get("reason", ""),
-                author=str(request.user),
+                author=author(request.user),
             )
         )
 
@@ -245,7 +249,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def release(self, request: Request, pk: str) -> Response:
         """End a lock: the subscription follows the catalogue again."""
         object_of(request.data, [])
-        return self.decided(price_state.release(known_id(pk), author=str(request.user)))
+        return self.decided(price_state.release(known_id(pk), author=author(request.user)))
 
     @verb(NegotiateSerializer)
     def negotiate(self, request: Request, pk: str) -> Response:
@@ -258,7 +262,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 known_id(pk),
                 price=parsing.money("price", given["price"]),
                 reason=given.get("reason", ""),
-                author=str(request.user),
+                author=author(request.user),
             )
         )
 
@@ -266,7 +270,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     def follow(self, request: Request, pk: str) -> Response:
         """Let a subscription follow the catalogue, whatever its state was."""
         object_of(request.data, [])
-        return self.decided(price_state.follow(known_id(pk), author=str(request.user)))
+        return self.decided(price_state.follow(known_id(pk), author=author(request.user)))
 
     def decided(self, subscription: Subscription) -> Response:
         return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)

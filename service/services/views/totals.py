@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pricebook.kit.errors import BadParameter
+from pricebook.kit.scopes import VIEW_SUBSCRIPTION, VIEW_TOTALS
 from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
 from services.reading.filters import BookFilter
@@ -21,6 +22,8 @@ BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
 
 class TotalsView(APIView):
     """Totals of what subscriptions pay."""
+
+    needs = {"get": ((VIEW_TOTALS, VIEW_SUBSCRIPTION),)}
 
     @extend_schema(
         operation_id="totals",

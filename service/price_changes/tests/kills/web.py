@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rest_framework_api_key.models import APIKey
-
+from keys.tests.making import a_key
 from price_changes.models import PriceChange
 from price_changes.tests.kills.burst import Burst
-from pricebook.kit.tables import AnsweredRequest, ApiKeyRights
+from pricebook.kit.scopes import READ_SCOPES
+from pricebook.kit.tables import AnsweredRequest
 from pricebook.local.paths import SERVICE
 from pricebook.local.postgres import open_log
 from pricebook.local.processes import spawn, until
@@ -46,8 +46,8 @@ class Web:
         self.held = reserve(0)
         self.port: int = self.held.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
-        key, self.api_key = APIKey.objects.create_key(name=PROGRAM)
-        ApiKeyRights.objects.create(api_key_id=key.pk, may_plan=True, may_approve=True)
+        scopes = (*READ_SCOPES, "price_changes:plan", "price_changes:approve")
+        _, self.api_key = a_key(PROGRAM, *scopes)
 
     def start(self) -> None:
         """Start the server unless it runs. It answers some seconds later."""

@@ -5,7 +5,11 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from rest_framework_api_key.models import APIKey
+
+from keys import verbs
+from keys.models import ApiKey
+from keys.verbs import Maker
+from pricebook.kit.scopes import READ_SCOPES
 
 USER = "admin"
 KEY_NAME = "local"
@@ -13,7 +17,7 @@ KEY_NAME = "local"
 
 class Command(BaseCommand):
     help = (
-        f"Gives the superuser {USER} the password from standard input, makes an API key "
+        f"Gives the superuser {USER} the password from standard input, makes an API key that reads "
         "and prints it. An earlier password and earlier keys made here stop working."
     )
 
@@ -36,6 +40,10 @@ class Command(BaseCommand):
             user.is_staff = user.is_superuser = user.is_active = True
             user.set_password(password)
             user.save()
-            APIKey.objects.filter(name=KEY_NAME).update(revoked=True)
-            _, key = APIKey.objects.create_key(name=KEY_NAME)
+            by = Maker.operator("create_credentials")
+            for number in ApiKey.objects.filter(name=KEY_NAME, revoked=False).values_list(
+                "number", flat=True
+            ):
+                verbs.revoke(number, by)
+            _, key = verbs.make(KEY_NAME, READ_SCOPES, by)
         self.stdout.write(key)

@@ -1,0 +1,154 @@
+"""API keys in the admin: made, rotated and revoked; never deleted, because they are authors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from keys import verbs
+from keys.models import ApiKey
+from keys.verbs import KeyRefused, Maker
+from pricebook.kit.authors import Kind, parse
+from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.open_forms import OpenForm
+from pricebook.kit.scopes import READ_SCOPES, SCOPES
+
+ONCE = "The key of {} is: {}. It is shown this once: give it to the program now."
+
+
+class KeyForm(OpenForm):
+    """A key's name, scopes and end. A scope that is added must be one that the person has."""
+
+    by: Maker  # set by the admin, which knows the request
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in SCOPES],
+        initial=READ_SCOPES,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What it may do: at most what you may do yourself.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "scopes", "expiry_date")
+
+    def clean_name(self) -> str:
+        return self.checked(verbs.checked_name, self.cleaned_data["name"])
+
+    def clean_scopes(self) -> list[str]:
+        given = self.cleaned_data["scopes"]
+        before = [] if self.instance.pk is None or self.instance._state.adding else self.had()
+        self.checked(verbs.checked_scopes, set(given) - set(before), self.by)
+        return [scope for scope in SCOPES if scope in given]
+
+    def had(self) -> list[str]:
+        return list(self.initial.get("scopes") or [])
+
+    def checked(self, check: Any, *values: Any) -> Any:
+        try:
+            return check(*values)
+        except KeyRefused as error:
+            raise forms.ValidationError(error.detail) from error
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(BookAdmin):
+    """Keys for programs. A key is shown once, when made or rotated."""
+
+    form = KeyForm
+    list_display = [
+        "name",
+        "number",
+        "prefix",
+        "state_shown",
+        "expiry_date",
+        "last_used_at",
+        "made_by_shown",
+    ]
+    list_filter = ["revoked"]
+    list_select_related = ["made_with"]
+    search_fields = ["name", "prefix"]
+    search_help_text = "Name or prefix"
+    ordering = ["-number"]
+    sortable_by: list[str] = []
+    fields = ["name", "scopes", "expiry_date"]
+    shown = [
+        "number",
+        "prefix",
+        "state_shown",
+        "created",
+        "made_by_shown",
+        "last_used_at",
+        "old_until",
+        "rotated_by",
+        "revoked_by",
+    ]
+    readonly_fields = shown
+    actions = ["rotate", "revoke"]
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        return [*self.fields, *(self.shown if obj else [])]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
+        ended = obj is not None and obj.revoked
+        return [*(self.fields if ended else []), *self.shown]
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[forms.ModelForm]:
+        form = super().get_form(request, *args, **kwargs)
+        form.by = Maker.of(request.user)
+        return form
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool
+    ) -> None:
+        if change:
+            return super().save_model(request, obj, form, change)
+        given = form.cleaned_data
+        made, text = verbs.make(
+            given["name"], given["scopes"], Maker.of(request.user), given["expiry_date"]
+        )
+        obj.__dict__.update(made.__dict__)
+        messages.warning(request, ONCE.format(made, text))
+
+    @display(
+        description="state", label={"valid": "success", "expired": "warning", "revoked": "danger"}
+    )
+    def state_shown(self, key: ApiKey) -> str:
+        return key.state()
+
+    @admin.display(description="made by")
+    def made_by_shown(self, key: ApiKey) -> str:
+        if parse(key.made_by).kind == Kind.PERSON and key.maker_id is None:
+            return f"{key.made_by}, who is not there any more: it may do nothing"
+        return key.made_by or "nobody known"
+
+    @admin.action(
+        description="Rotate: a new secret, the old one is good for a day", permissions=["change"]
+    )
+    def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        for number in sorted(keys.values_list("number", flat=True)):
+            try:
+                key, text = verbs.rotate(number, Maker.of(request.user))
+            except KeyRefused as error:
+                messages.error(request, error.detail)
+            else:
+                messages.warning(request, ONCE.format(key, text))
+
+    @admin.action(description="Revoke for ever", permissions=["change"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        with transaction.atomic():
+            for number in sorted(keys.values_list("number", flat=True)):
+                messages.success(
+                    request, f"{verbs.revoke(number, Maker.of(request.user))} is revoked."
+                )
