@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -33,7 +34,7 @@ class KeyForm(OpenForm):
         initial=READ_SCOPES,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="What it may do: at most what you may do yourself.",
+        help_text="It may do at most what you may do yourself.",
     )
 
     class Meta:
@@ -45,12 +46,15 @@ class KeyForm(OpenForm):
 
     def clean_scopes(self) -> list[str]:
         given = self.cleaned_data["scopes"]
-        before = [] if self.instance.pk is None or self.instance._state.adding else self.had()
-        self.checked(verbs.checked_scopes, set(given) - set(before), self.by)
+        before = self.initial.get("scopes") if self.instance.pk else None
+        self.checked(verbs.checked_scopes, {*given} - {*(before or [])}, self.by)
         return [scope for scope in SCOPES if scope in given]
 
-    def had(self) -> list[str]:
-        return list(self.initial.get("scopes") or [])
+    def clean_expiry_date(self) -> datetime | None:
+        end: datetime | None = self.cleaned_data["expiry_date"]
+        if end != self.initial.get("expiry_date"):
+            self.checked(verbs.refuse_past, end)
+        return end
 
     def checked(self, check: Any, *values: Any) -> Any:
         try:

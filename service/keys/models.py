@@ -21,16 +21,16 @@ class ApiKey(models.Model):
 
     # The prefix and the first hash. It names nothing any more; `number` does.
     id = models.CharField(max_length=150, unique=True, primary_key=True, editable=False)
-    prefix = models.CharField(max_length=8, unique=True, editable=False)
-    hashed_key = models.CharField(max_length=150, editable=False)
     created = models.DateTimeField(auto_now_add=True, db_index=True)
     name = models.CharField(
-        max_length=50, default=None, help_text="Of the program. It need not be unique."
+        max_length=50, default=None, help_text="The name of the program. It need not be unique."
     )
     revoked = models.BooleanField(default=False, editable=False)
     expiry_date = models.DateTimeField(
         "expires", blank=True, null=True, help_text="From then on it is refused. Empty: never."
     )
+    hashed_key = models.CharField(max_length=150, editable=False)
+    prefix = models.CharField(max_length=8, unique=True, editable=False)
 
     number = models.BigIntegerField(
         unique=True, editable=False, db_default=Func(Value(NUMBERS), function="nextval")

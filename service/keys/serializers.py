@@ -16,7 +16,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
     id = serializers.IntegerField(source="number", help_text="Its number, as in authors.")
     prefix = serializers.CharField(help_text="The eight characters that it begins with.")
-    state = serializers.ChoiceField(STATES, help_text="Of now.")
+    state = serializers.ChoiceField(STATES, help_text="As of the answer.")
     scopes = serializers.ListField(child=serializers.ChoiceField(list(SCOPES)))
     created_at = serializers.DateTimeField(source="created")
     expires_at = serializers.DateTimeField(
@@ -58,7 +58,7 @@ class KeyWithSecretSerializer(KeySerializer):
 
     key = serializers.CharField(
         allow_null=True,
-        help_text="What the program sends: `Authorization: Api-Key <key>`. It is shown this once;"
+        help_text="The program sends it: `Authorization: Api-Key <key>`. It is shown this once;"
         " null in the answer to a repeated request.",
     )
 
@@ -76,10 +76,10 @@ class KeyPageSerializer(serializers.Serializer):
 class NewKeySerializer(serializers.Serializer):
     """The body that makes a key."""
 
-    name = serializers.CharField(max_length=50, help_text="Of the program that uses it.")
+    name = serializers.CharField(max_length=50, help_text="The name of the program that uses it.")
     scopes = serializers.ListField(
         child=serializers.ChoiceField(list(SCOPES)),
-        help_text="What it may do: at most what you may do yourself.",
+        help_text="At most what you may do yourself.",
     )
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="Null or left out: it does not end by itself."

@@ -50,14 +50,13 @@ class Maker:
     may: Callable[[str], bool]
     person: int | None = None
     key: int | None = None
-    expiry_date: datetime | None = None
 
     @classmethod
     def of(cls, user: User | Program | Any) -> Maker:
         """A person with a session, or a program with a key."""
         if isinstance(user, Program):
             key = user.key
-            return cls(author(user), user.has_perm, key.maker_id, key.number, key.expiry_date)
+            return cls(author(user), user.has_perm, key.maker_id, key.number)
         return cls(author(user), user.has_perm, user.pk)
 
     @classmethod
@@ -72,9 +71,7 @@ def make(
     """A new key, and its secret text, which nobody can find out later."""
     _refuse_without(by, MAKE_KEY)
     scopes = checked_scopes(scopes, by)
-    ends = [end for end in (expiry_date, by.expiry_date) if end is not None]
-    if any(end <= timezone.now() for end in ends):
-        raise KeyRefused("in_the_past", "A key has to end in the future.", parameter="expires_at")
+    refuse_past(expiry_date)
     prefix = new_prefix()
     text = new_key(prefix)
     made = ApiKey(
@@ -158,6 +155,11 @@ def checked_scopes(scopes: Iterable[str], by: Maker) -> list[str]:
         )
     _refuse_more(permissions_of(given), by)
     return [scope for scope in SCOPES if scope in given]
+
+
+def refuse_past(end: datetime | None) -> None:
+    if end is not None and end <= timezone.now():
+        raise KeyRefused("in_the_past", "A key has to end in the future.", parameter="expires_at")
 
 
 def checked_name(name: Any) -> str:

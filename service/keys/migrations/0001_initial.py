@@ -27,14 +27,12 @@ class Migration(migrations.Migration):
                         unique=True,
                     ),
                 ),
-                ("prefix", models.CharField(editable=False, max_length=8, unique=True)),
-                ("hashed_key", models.CharField(editable=False, max_length=150)),
                 ("created", models.DateTimeField(auto_now_add=True, db_index=True)),
                 (
                     "name",
                     models.CharField(
                         default=None,
-                        help_text="Of the program. It need not be unique.",
+                        help_text="The name of the program. It need not be unique.",
                         max_length=50,
                     ),
                 ),
@@ -48,6 +46,8 @@ class Migration(migrations.Migration):
                         verbose_name="expires",
                     ),
                 ),
+                ("hashed_key", models.CharField(editable=False, max_length=150)),
+                ("prefix", models.CharField(editable=False, max_length=8, unique=True)),
             ],
             options={
                 "verbose_name": "API key",

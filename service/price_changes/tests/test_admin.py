@@ -23,6 +23,7 @@ from price_changes.running.lifecycle import preview
 from price_changes.showing.progress import progress_of
 from price_changes.tests.changes import clock, planned, scheduled
 from pricebook.tests import pages
+from pricebook.tests.authorship import who
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
 from services.models import CatalogueValue, Service, Subscription
@@ -111,7 +112,7 @@ class TestPlanning:
         answer = form.send(new_value="123", title="Prices of 2027", reason="Costs", comment="2027")
 
         change = PriceChange.objects.get()
-        assert (change.status, change.planned_by) == ("planned", "ann")
+        assert (change.status, who(change.planned_by)) == ("planned", "person ann")
         assert (change.title, change.reason, change.comment) == ("Prices of 2027", "Costs", "2027")
         page = text_of(answer)
         assert f"List price of {service}: 100.00 → 123.00 USD" in page
@@ -436,7 +437,7 @@ class TestVerbs:
         assert "Approved." in messages_of(answer)
         change.refresh_from_db()
         assert (change.status, change.when_moved) == ("scheduled", "frozen")
-        assert change.approved_by == "ann"
+        assert who(change.approved_by) == "person ann"
         assert woken == [(tasks.set_price, tasks.set_comment)]
 
     def test_a_fingerprint_that_is_not_the_latest_does_nothing(self, ann, book):
@@ -620,7 +621,7 @@ class TestPermissions:
         assert change.status == "planned"
         OpenedForm(logged_in("bob"), url("approve", change.pk)).send(when_moved="hold")
         change.refresh_from_db()
-        assert (change.status, change.approved_by) == ("scheduled", "bob")
+        assert (change.status, who(change.approved_by)) == ("scheduled", "person bob")
 
 
 class TestTheList:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from price_changes.models import PriceChange
 from price_changes.running import starting
 from price_changes.tests.api import ALL, URL, a_program, approve, planned
+from pricebook.tests.authorship import who
 from services import repricing
 from services.models import Service, Subscription
 from services.repricing import chunks
@@ -46,7 +47,7 @@ class TestPlanning:
         response = erp.post(URL, {"kind": "list_price", "service": service.pk, "new_value": "150"})
         change = exact(response)
         assert response.status_code == 201
-        assert (change["status"], change["planned_by"]) == ("planned", "erp")
+        assert (change["status"], who(change["planned_by"])) == ("planned", "key erp")
         assert change["allowed"] == ["preview", "approve", "cancel"]
         assert change["preview"]["rows"] == book.filter(service=service).count()
         assert isinstance(change["preview"]["total_after"], Decimal)
@@ -82,7 +83,7 @@ class TestVerbs:
         change = planned(erp, kind="set", adjustment="percent", operand=10, title="2027")
         response = approve(erp, change, when_moved="frozen")
         assert (response.status_code, response.json()["status"]) == (200, "scheduled")
-        assert response.json()["approved_by"] == "erp"
+        assert who(response.json()["approved_by"]) == "key erp"
         repricing.reprice()
         after = exact(erp.get(f"{URL}{change['id']}/"))
         assert (after["status"], after["allowed"]) == ("applied", ["revert"])
@@ -107,8 +108,8 @@ class TestVerbs:
         paused = erp.post(f"{URL}{change['id']}/pause/").json()
         assert (paused["status"], paused["allowed"]) == ("paused", ["resume", "cancel"])
         assert paused["progress"]["total"] == 30
-        assert (paused["paused_by"], paused["resumed_by"], paused["resumed_at"]) == (
-            "erp",
+        assert (who(paused["paused_by"]), paused["resumed_by"], paused["resumed_at"]) == (
+            "key erp",
             "",
             None,
         )
@@ -354,7 +355,7 @@ class TestPriceState:
         assert followed.json()["price_state"] == "follows"
         assert followed.json() == erp.get(url).json()
         entries = erp.get(f"{url}ledger/").json()["result"]
-        assert [entry["author"] for entry in entries[1:]] == ["erp"] * 4
+        assert [who(entry["author"]) for entry in entries[1:]] == ["key erp"] * 4
 
     @pytest.mark.parametrize(
         ("verb", "body", "code"),
@@ -415,13 +416,15 @@ class TestASubscription:
         approve(a_program("boss", **ALL), change)
         repricing.reprice()
         explained = erp.get(f"/api/subscriptions/{book.first().pk}/explain/").json()
+        by = explained["change"]["author"]
+        assert who(by) == "key boss"
         assert explained["change"] == {
             "id": change["id"],
-            "author": "boss",
+            "author": by,
             "title": "2027",
             "reason": "inflation",
         }
-        assert f"price change {change['id']} “2027”, decided by boss" in explained["text"]
+        assert f"price change {change['id']} “2027”, decided by {by}" in explained["text"]
 
 
 # To be continued with the operand and a brace.

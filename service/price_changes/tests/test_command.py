@@ -125,7 +125,7 @@ class TestPlan:
         assert change["preview"]["total_after"] == Decimal("101.30")
         assert change["preview"]["by_service_and_plan"][0]["before"] == 95
         assert change["allowed"] == ["preview", "approve", "cancel"]
-        assert change["planned_by"] == "ann"
+        assert change["planned_by"] == "ann (claimed)"
 
     def test_of_a_set_takes_all_that_a_set_has(self, phone):
         change = as_json(
@@ -244,7 +244,7 @@ class TestPlan:
         monkeypatch.setenv("LOGNAME", "carla")
         call_command("price_change", "plan", "--all", "--add", "1", stdout=io.StringIO())
 
-        assert PriceChange.objects.get().planned_by == "carla"
+        assert PriceChange.objects.get().planned_by == "carla (claimed)"
         assert "--author is a text of up to 150" in str(
             refused("plan", "--all", "--add", "1", author="a" * 151)
         )
@@ -259,7 +259,7 @@ class TestApprove:
 
         assert prices() == {"Alpha": 22, "Beta": 22, "Gamma": 22, "Delta": 20, "Epsilon": 15}
         assert re.search(r"state +applied\b", printed)
-        assert re.search(r"approved by +bob, ", printed)
+        assert re.search(r"approved by +bob \(claimed\), ", printed)
         assert re.search(r"moved +3\n", printed)
         assert re.search(r"skipped: locked +1\n", printed)
         assert re.search(r"\n  rows +5\n", printed)
@@ -285,16 +285,16 @@ class TestApprove:
         assert error.returncode == 1
         assert PriceChange.objects.get().status == "planned"
 
-    def test_of_ones_own_plan_is_refused_where_another_person_has_to(self, phone, settings):
+    def test_is_refused_where_another_person_has_to(self, phone, settings):
         settings.APPROVAL_BY_ANOTHER = True
         number, fingerprint = planned("--service", "Phone", "--to", "22")
 
-        error = refused("approve", number, fingerprint, "--wait", author="ann")
-        assert "ann planned price change" in str(error)
-        assert error.returncode == 1
-
-        price_change("approve", number, fingerprint, "--wait", author="bob")
-        assert prices()["Alpha"] == 22
+        for claimed in ("ann", "bob"):  # a name that anybody can give is nobody's approval
+            error = refused("approve", number, fingerprint, "--wait", author=claimed)
+            assert f"Nobody knows which person {claimed} (claimed) is" in str(error)
+            assert "(needs_another_person)" in str(error)
+            assert error.returncode == 1
+        assert prices()["Alpha"] == 20
 
     def test_twice_says_in_which_state_it_is(self, phone):
         number, fingerprint = planned("--service", "Phone", "--to", "22")
@@ -423,9 +423,11 @@ class TestList:
 
         lines = price_change("list").splitlines()
 
-        assert re.match(rf" +{second}  applied +\d{{4}}-.*Z  ann  Spring$", lines[1])
+        ann = r"ann \(claimed\)"
+        assert re.match(rf" +{second}  applied +\d{{4}}-.*Z  {ann}  Spring$", lines[1])
         assert re.match(
-            rf" +{first}  planned +ann  List price of Phone: 20.00 → 22.00 USD$", lines[2]
+            rf" +{first}  planned +{ann}  List price of Phone: 20.00 → 22.00 USD$",
+            lines[2],
         )
         assert [c["id"] for c in records("list", "--status", "planned")] == [int(first)]
         assert len(records("list", "--limit", "1")) == 1
@@ -448,14 +450,15 @@ class TestPauseResumeCancel:
         number = begun("--all", "--add", "1")
 
         printed = price_change("pause", number)
-        assert re.search(r"state +paused: Paused by ann.\n", printed)
+        assert re.search(r"state +paused: Paused by ann \(claimed\).\n", printed)
         assert printed.endswith(f"price_change resume {number}\n")
         repricing.reprice()
         assert prices()["Alpha"] == 20
 
         printed = price_change("resume", number, "--wait")
         assert re.search(r"state +applied\n", printed)
-        assert re.search(r"paused by +ann, 20.*\n *resumed by +ann, 20", printed)
+        ann = r"ann \(claimed\)"
+        assert re.search(rf"paused by +{ann}, 20.*\n *resumed by +{ann}, 20", printed)
         assert prices()["Alpha"] == 21
 
     def test_wait_ends_with_an_error_when_somebody_pauses(self, phone):
@@ -464,7 +467,7 @@ class TestPauseResumeCancel:
 
         error = refused("watch", number)
 
-        assert str(error) == f"Price change {number} is paused. Paused by ann."
+        assert str(error) == f"Price change {number} is paused. Paused by ann (claimed)."
 
     def test_cancelled_before_its_instant_nothing_happens(self, phone):
         number, _ = planned("--all", "--add", "1")

@@ -14,6 +14,7 @@ from price_changes.tests.api import ALL, URL, a_program, approve, planned
 from pricebook.kit.scopes import READ_SCOPES
 from pricebook.kit.tables import AnsweredRequest
 from pricebook.tasks import forget_answers
+from pricebook.tests.authorship import who
 from services.tests.factories import a_book
 from services.tests.interleaving import Pause, in_background
 
@@ -147,4 +148,4 @@ class TestAtTheSameTime:
             "scheduled",
             ["planned", "held"],
         )
-        assert PriceChange.objects.get().approved_by == "erp"
+        assert who(PriceChange.objects.get().approved_by) == "key erp"

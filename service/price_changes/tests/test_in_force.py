@@ -108,7 +108,7 @@ def read_only(due):
 @pytest.fixture
 def reader(due) -> APIClient:
     reader = APIClient()
-    reader.force_authenticate(User(username="reader"))
+    reader.force_authenticate(User(username="reader", is_staff=True, is_superuser=True))
     return reader
 
 

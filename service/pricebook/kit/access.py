@@ -26,7 +26,7 @@ from pricebook.kit.stored_keys import StoredKey, key_of
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
-# What an action takes: one permission of each group, of which most have one.
+# An action takes one permission of each group, and most groups have one.
 Needs = Collection[Collection[str]]
 
 
@@ -143,7 +143,7 @@ class MayDo(BasePermission):
 
 
 def needs_of(request: Request, view: APIView) -> Needs:
-    """What this request takes besides being somebody; an action that is not listed takes all."""
+    """The groups of this request, besides being somebody; an unlisted action takes all."""
     method = (request.method or "").lower()
     action = getattr(view, "action", "get" if method == "head" else method)
     if action in (None, "metadata", "options"):  # None: a method that the view refuses

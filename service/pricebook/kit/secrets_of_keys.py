@@ -38,7 +38,10 @@ def verify(key: str, stored: str) -> bool:
     fast = stored if stored.startswith(SHA512) else _remembered.get(stored)
     if fast is not None:
         return constant_time_compare(hash_of(key), fast)
-    if not stored or not check_password(key, stored):
+    try:
+        if not stored or not check_password(key, stored):
+            return False
+    except ValueError:  # it begins like a hash, and is none
         return False
     if len(_remembered) >= REMEMBERED:
         _remembered.clear()

@@ -14,8 +14,8 @@ from pricebook.kit import authors
 from pricebook.kit.prepared import prepared_cursor
 from pricebook.kit.scopes import permissions_of
 
-# What a superuser may do is not listed. A key that another key made ends with that one, and has
-# none of the scopes that it lacks.
+# A superuser may do everything, and NULL says so. A key that another key made ends with that one,
+# and has none of the scopes that it lacks.
 KEY = """
 SELECT own.id, own.number, own.name, own.hashed_key, own.old_hashed_key, own.old_until,
        own.revoked OR coalesce(made_with.revoked, false),

@@ -12,7 +12,7 @@ class OpenedForm(HTMLParser):
     def __init__(self, browser: Client, url: str) -> None:
         super().__init__()
         self.browser, self.url = browser, url
-        self.fields: dict[str, str] = {}
+        self.fields: dict[str, Any] = {}
         self._select = ""
         response = browser.get(url)
         assert response.status_code == 200, response
@@ -27,11 +27,23 @@ class OpenedForm(HTMLParser):
             self.fields[self._select] = attributes.get("value") or ""
         elif tag == "input" and name and not name.startswith("_"):
             ticked = attributes.get("type") != "checkbox" or "checked" in attributes
-            self.fields |= {name: attributes.get("value") or ""} if ticked else {}
+            if ticked:
+                self.put(name, attributes.get("value") or "", attributes.get("type") or "")
+
+    def put(self, name: str, value: str, type: str) -> None:
+        """A value; a list of several boxes, and of what was ticked when the page was opened."""
+        if name in self.fields and type in ("checkbox", "hidden"):
+            before = self.fields[name]
+            self.fields[name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            self.fields[name] = value
 
     def send(self, **changes: Any) -> Any:
         """Save with these fields changed; the page that follows."""
-        self.fields |= {name: str(value) for name, value in changes.items()}
+        self.fields |= {
+            name: value if isinstance(value, list) else str(value)
+            for name, value in changes.items()
+        }
         return self.browser.post(self.url, self.fields, follow=True)
 
 

@@ -19,6 +19,7 @@ from price_changes.planning import definition
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import clock, move_instant
+from pricebook.tests.authorship import who
 from pricebook.tests.servers import until
 from services.models import Repricing, Service, Subscription
 from services.repricing import chunks, plan_due, reprice, stamp
@@ -209,7 +210,7 @@ class TestKeepingTheBook:
         expect(page.get_by_role("progressbar")).to_have_js_property("value", 1)
 
         repricing = Repricing.objects.get()
-        assert (repricing.author, repricing.comment) == ("ann", "Prices of 2027")
+        assert (who(repricing.author), repricing.comment) == ("person ann", "Prices of 2027")
         assert not Subscription.objects.mispriced().exists()
 
     def test_the_home_page_shows_what_is_being_repriced_and_that_it_is_done(self, visit):

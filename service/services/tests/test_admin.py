@@ -17,6 +17,7 @@ from django.utils import timezone
 from price_changes.planning import definition
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
+from pricebook.tests.authorship import who
 from pricebook.tests.pages import OpenedForm, errors_of
 from services.models import Plan, Repricing, Service, Subscription, WholeLedger
 from services.repricing import reprice, stamp
@@ -93,7 +94,7 @@ class TestEditingTheCatalogue:
         )
 
         repricing = Repricing.objects.get()
-        assert (repricing.author, repricing.comment) == ("ann", "Prices of 2027")
+        assert (who(repricing.author), repricing.comment) == ("person ann", "Prices of 2027")
         assert "2 subscriptions are being repriced" in messages_of(answer)
         change = reverse("admin:price_changes_pricechange_change", args=[repricing.change_id])
         assert change in messages_of(answer)
@@ -111,7 +112,7 @@ class TestEditingTheCatalogue:
             discount_percent=20
         )
         assert "1 subscription is being repriced" in messages_of(answer)
-        assert Repricing.objects.get().author == "ann"
+        assert who(Repricing.objects.get().author) == "person ann"
 
     def test_a_new_name_reprices_nothing(self, ann):
         service = a_service(250)
@@ -546,7 +547,7 @@ class TestThePriceOfASubscription:
         assert (subscription.price_state, subscription.price) == ("negotiated", Decimal("99.50"))
         self.decide(ann, subscription, "follow")
         assert (subscription.price_state, subscription.price) == ("follows", Decimal(250))
-        assert WholeLedger.objects.filter(author="ann").count() == 2
+        assert [who(entry.author) for entry in WholeLedger.objects.all()].count("person ann") == 2
 
     @pytest.mark.parametrize(
         ("name", "given", "field"),

@@ -29,7 +29,7 @@ class ServicesApiTestCase(APITestCase):
         service = a_service(full_price=250)
         self.subscription_1 = a_subscription(service=service, plan=a_plan(5))
         self.subscription_2 = a_subscription(service=service, plan=a_plan(20, "student"))
-        self.client.force_authenticate(a_client().user)
+        self.client = a_reader()
 
     def test_01_get(self):
         queryset = Subscription.objects.for_api()

@@ -57,7 +57,7 @@ class TestDeciding:
             " (promised)."
         )
         assert re.search(r"\n  state +locked\n  reason +promised\n", printed)
-        assert re.search(r"\n  by +ann\n", printed)
+        assert re.search(r"\n  by +ann \(claimed\)\n", printed)
 
         assert re.search(r"state +follows\n", run("release", subscription.pk))
 
