@@ -31,7 +31,6 @@ class KeyForm(OpenForm):
 
     scopes = forms.MultipleChoiceField(
         choices=[(scope, scope) for scope in SCOPES],
-        initial=READ_SCOPES,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="It may do at most what you may do yourself.",
@@ -104,6 +103,10 @@ class ApiKeyAdmin(BookAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
         ended = obj is not None and obj.revoked
         return [*(self.fields if ended else []), *self.shown]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        may = [scope for scope in READ_SCOPES if all(map(request.user.has_perm, SCOPES[scope]))]
+        return {"scopes": may} | super().get_changeform_initial_data(request)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[forms.ModelForm]:
         form = super().get_form(request, *args, **kwargs)

@@ -26,7 +26,7 @@ from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import ErrorSerializer
 from pricebook.kit.idempotency import idempotent, idempotent_without
-from pricebook.kit.scopes import MAKE_KEY, VIEW_KEY
+from pricebook.kit.scopes import CHANGE_KEY, MAKE_KEY, VIEW_KEY
 from services import parsing
 from services.reading import parameters
 from services.reading.ordering import Cursor, list_key
@@ -46,10 +46,11 @@ class KeyView(ViewSet):
         "list": ((VIEW_KEY,),),
         "retrieve": ((VIEW_KEY,),),
         "create": ((MAKE_KEY,),),
-        # CHANGE_KEY, unless it is the key that asks: the verbs say so.
+        # The verbs ask for CHANGE_KEY, unless it is the key that asks.
         "rotate": (),
         "revoke": (),
     }
+    asked_by_verbs = dict.fromkeys(("rotate", "revoke"), ((CHANGE_KEY,),))
 
     @extend_schema(
         operation_id="keys_list",

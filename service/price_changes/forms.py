@@ -17,6 +17,7 @@ from price_changes.fields import field_of_filter, field_of_plan, switch_field
 from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import COMMON
 from price_changes.models import PriceChange
+from pricebook.kit.book_admin import missing_to_pick
 from services.models import Plan, Service
 from services.reading.filter_kinds import Input
 from services.reading.filters import LASTING
@@ -53,6 +54,13 @@ class PlanForm(forms.Form):
             if "filter" in names:
                 names = (*map(where, LASTING), "whole_book")
             yield title, [self[name] for name in names]
+
+    def say_what_is_missing(self, user: Any) -> None:
+        """Say at each picker that this person can't use which permission it takes."""
+        for field in self.fields.values():
+            if isinstance(field, forms.ModelChoiceField):
+                why_not = missing_to_pick(user, field.queryset.model)  # type: ignore[union-attr]
+                field.help_text = f"{field.help_text} {why_not}".strip()
 
     def values(self) -> dict[str, Any]:
         """The values for `verbs.plan()`."""

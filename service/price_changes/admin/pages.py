@@ -47,8 +47,9 @@ from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin, missing_for
 from pricebook.kit.read_timeout import long_read
+from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
 
 Status = PriceChange.Status
@@ -237,6 +238,7 @@ class PriceChangeAdmin(BookAdmin):
                 return HttpResponseRedirect(url_of(change.pk))
         else:
             form = PlanForm.asked_for(planned, request.GET)
+        form.say_what_is_missing(request.user)
         return self.page(request, "plan", planned.heading, form=form, media=self.media + form.media)
 
     def change_view(
@@ -294,6 +296,9 @@ class PriceChangeAdmin(BookAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         change = self.change_or_404(object_id)
+        if missing := missing_for(request.user, VIEW_SUBSCRIPTION, VIEW_CLIENT):
+            messages.error(request, f"Its rows show subscriptions and clients. {missing}")
+            return HttpResponseRedirect(url_of(change.pk))
         kinds = kinds_of_rows(change)
         only = request.GET.get("only") or next(iter(kinds), "")
         after = request.GET.get("after", "0")

@@ -603,6 +603,38 @@ class TestPermissions:
         assert ann.post(url("approve", change.pk)).status_code == 403
         assert ann.get(url("plan", "set")).status_code == 200
 
+    def test_rows_are_for_those_who_may_see_subscriptions_and_clients(self, book):
+        change, client = of_set(), book.first().client.company_name
+        for given, missing in (
+            ((), "services.view_subscription and clients.view_client"),
+            (("view_subscription",), "clients.view_client"),
+            (("view_client",), "services.view_subscription"),
+        ):
+            eve = logged_in(f"eve {missing}", "view_pricechange", *given)
+            answer = eve.get(url("rows", change.pk), follow=True)
+            assert f"You lack {missing}:" in messages_of(answer)
+            assert "old" not in answer.context
+        eve = logged_in("eve", "view_pricechange", "view_subscription", "view_client")
+        assert client in text_of(eve.get(url("rows", change.pk)))
+
+    @pytest.mark.parametrize(
+        ("kind", "models"),
+        [
+            ("list_price", ["service"]),
+            ("discount", ["plan"]),
+            ("set", ["service", "plan", "client"]),
+        ],
+    )
+    def test_a_picker_that_can_not_work_says_what_is_missing(self, book, kind, models):
+        app = {"client": "clients"}
+        plans = ("view_pricechange", "add_pricechange")
+        page = text_of(logged_in("eve", *plans).get(url("plan", kind)))
+        for model in models:
+            permission = f"{app.get(model, 'services')}.view_{model}"
+            assert f"There is nothing to pick from here. You lack {permission}" in page
+        sees = logged_in("ann", *plans, *(f"view_{model}" for model in models))
+        assert "You lack" not in text_of(sees.get(url("plan", kind)))
+
     def test_strangers_see_nothing(self, book):
         bob = logged_in("bob", "view_service")
         change = of_set()

@@ -8,6 +8,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.core.paginator import Page, Paginator
 from django.db import IntegrityError, connection, models
 from django.db.models import ProtectedError
+from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from unfold.admin import ModelAdmin
 
@@ -15,6 +16,25 @@ from pricebook.kit.amount_field import AmountField, AmountInput
 from pricebook.kit.open_forms import OpenForm
 
 NUL = "\x00"  # PostgreSQL's text has no such character
+
+
+def missing_for(user: Any, *permissions: str) -> str:
+    """The sentence that says which of these permissions a person lacks; empty if none."""
+    missing = [each for each in permissions if not user.has_perm(each)]
+    if not missing:
+        return ""
+    return (
+        f"You lack {' and '.join(missing)}: a person who looks after the users can give you that."
+    )
+
+
+def missing_to_pick(user: Any, model: type[models.Model]) -> str:
+    """The sentence that says why a picker of these records finds none; empty if it works."""
+    app, name = model._meta.app_label, model._meta.model_name
+    if user.has_perm(f"{app}.change_{name}"):
+        return ""
+    missing = missing_for(user, f"{app}.view_{name}")
+    return missing and f"There is nothing to pick from here. {missing}"
 
 
 class LateJoinPaginator(Paginator):
@@ -68,6 +88,15 @@ class BookAdmin(ModelAdmin):
             except ObjectDoesNotExist:
                 return None
         return record
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> ModelChoiceField | None:
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if field is not None and db_field.name in self.get_autocomplete_fields(request):
+            why_not = missing_to_pick(request.user, db_field.related_model)
+            field.help_text = f"{field.help_text} {why_not}".strip()
+        return field
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

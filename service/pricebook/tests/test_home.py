@@ -14,11 +14,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from keys.tests.asking import accepts
+from keys.tests.making import a_member_of_staff
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import approved, clock, drained, planned, started
+from pricebook.kit.scopes import VIEW_CHANGE, VIEW_SUBSCRIPTION
 from pricebook.tests.pages import OpenedForm
 from services.models import Service, Subscription
 from services.repricing import reprice
@@ -46,6 +48,18 @@ class TestHome:
         page = browser.get("/").content.decode()
         assert "log in" in page
         assert "1,234" not in page
+
+    @pytest.mark.parametrize("has", [[], [VIEW_SUBSCRIPTION], [VIEW_CHANGE]])
+    def test_shows_no_figure_to_staff_who_may_not_see_it(self, has):
+        a_subscription(service=a_service("1234.50"))
+        browser = Browser()
+        browser.force_login(a_member_of_staff("eve", *has))
+        page = browser.get("/").content.decode()
+        assert "1,234" not in page
+        for permission in {VIEW_SUBSCRIPTION, VIEW_CHANGE} - {*has}:
+            assert permission in page
+        browser.force_login(a_member_of_staff("ann", VIEW_SUBSCRIPTION, VIEW_CHANGE))
+        assert "1,234.50 USD" in browser.get("/").content.decode()
 
     def test_an_empty_book_is_zero(self, admin_client):
         assert "0.00 USD" in admin_client.get("/").content.decode()

@@ -14,6 +14,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
+from keys.tests.making import a_member_of_staff
 from price_changes.planning import definition
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
@@ -82,6 +83,31 @@ class TestAdding:
         form.send(plan=a_plan(20).pk)
         subscription.refresh_from_db()
         assert subscription.price == Decimal(200)
+
+
+class TestPickers:
+    """A picker works, or says which permission it takes."""
+
+    def picks(self, path, *permissions):
+        browser = Browser()
+        browser.force_login(a_member_of_staff(f"eve {len(permissions)}", *permissions))
+        return " ".join(browser.get(path).content.decode().split())
+
+    def test_of_a_subscription(self):
+        may = "services.add_subscription"
+        path = url("subscription", "add")
+        page = self.picks(path, may)
+        others = ("services.view_service", "services.view_plan", "clients.view_client")
+        for missing in others:
+            assert f"There is nothing to pick from here. You lack {missing}" in page
+        assert "You lack" not in self.picks(path, may, *others)
+        changes = (each.replace("view", "change") for each in others)
+        assert "You lack" not in self.picks(path, may, "services.view_subscription", *changes)
+
+    def test_of_a_client(self):
+        path = "/admin/clients/client/add/"
+        assert "You lack auth.view_user" in self.picks(path, "clients.add_client")
+        assert "You lack" not in self.picks(path, "clients.add_client", "auth.view_user")
 
 
 class TestEditingTheCatalogue:
