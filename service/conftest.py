@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from celery_app import app
+from pricebook.kit import wrong_keys
 from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
@@ -193,6 +194,12 @@ def empty_cache() -> None:
     keys = list(client.scan_iter(match=f"{prefix}:*", count=1000))
     if keys:
         client.delete(*keys)
+
+
+@pytest.fixture(autouse=True)
+def no_wrong_keys() -> None:
+    """All tests ask from one address."""
+    wrong_keys.forget()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def routes() -> list[Route]:
         path = path.replace("(?P<pk>[0-9]+)", "{id}").replace("\\Z", "")
         if not path.startswith("/api/") or pattern.name in OPEN:
             continue
-        view = pattern.callback.cls
+        view = vars(pattern.callback)["cls"]
         actions = getattr(pattern.callback, "actions", None) or {
             method: method for method in METHODS if hasattr(view, method)
         }

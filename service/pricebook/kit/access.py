@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -18,8 +19,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from pricebook.kit import authors, key_use, secrets_of_keys
-from pricebook.kit.errors import Refused
+from pricebook.kit import authors, key_use, secrets_of_keys, wrong_keys
+from pricebook.kit.errors import Refused, TooManyWrongKeys
 from pricebook.kit.scopes import scopes_for
 from pricebook.kit.stored_keys import StoredKey, key_of
 
@@ -73,10 +74,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         now = timezone.now()
         # Only a caller that knows the whole key is told what became of it.
         if key is None:
-            raise self.unknown()
+            raise unknown(request, now)
         if not secrets_of_keys.verify(given, key.hashed_key):
             if not secrets_of_keys.verify(given, key.old_hashed_key):
-                raise self.unknown()
+                raise unknown(request, now)
             if key.old_until is None or key.old_until <= now:
                 raise exceptions.AuthenticationFailed(
                     "This API key has a new secret; the old one, which you sent, has ended.",
@@ -89,11 +90,16 @@ class ApiKeyAuthentication(BaseAuthentication):
         key_use.note(key.number, now)
         return Program(key), key
 
-    def unknown(self) -> exceptions.AuthenticationFailed:
-        return exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
-
     def authenticate_header(self, request: Request) -> str:
         return self.keyword
+
+
+def unknown(request: Request, now: datetime) -> exceptions.APIException:
+    """The refusal of a key that there is not: 401, or 429 if there were many from this address."""
+    wait = wrong_keys.seconds_to_wait(request.META.get("REMOTE_ADDR", ""), now)
+    if wait:
+        return TooManyWrongKeys(wait)
+    return exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
 
 
 class MayDo(BasePermission):

@@ -62,6 +62,19 @@ class Refused(exceptions.APIException):
         self.about = about
 
 
+class TooManyWrongKeys(exceptions.APIException):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "too_many_wrong_keys"
+    default_detail = (
+        "This API key is not known, and too many from this address were not: wait, and look at the"
+        " key that you send."
+    )
+
+    def __init__(self, wait: int) -> None:
+        super().__init__()
+        self.wait = wait  # seconds; becomes Retry-After
+
+
 class DatabaseUnavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "database_unavailable"

@@ -15,6 +15,7 @@ ERRORS = {
     401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
     403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
     406: OpenApiResponse(ErrorSerializer, "No such content type."),
+    429: OpenApiResponse(ErrorSerializer, "Many wrong API keys have come from this address."),
     503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
 }
 SIZE = {
