@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 from pricebook.kit import authors
 from pricebook.kit.prepared import prepared_cursor
-from pricebook.kit.scopes import permissions_of
+from pricebook.kit.scopes import SCOPES, permissions_of
 
 # A superuser may do everything, and NULL says so. A key that another key made ends with that one,
 # and has none of the scopes that it lacks.
-KEY = """
+# Only permissions that scopes stand for are looked for, which halves the time.
+CODENAMES = ", ".join(
+    f"'{permission.partition('.')[2]}'" for permission in sorted(permissions_of(SCOPES))
+)
+KEY = f"""
 SELECT own.id, own.number, own.name, own.hashed_key, own.old_hashed_key, own.old_until,
        own.revoked OR coalesce(made_with.revoked, false),
        least(own.expiry_date, made_with.expiry_date),
@@ -26,7 +30,7 @@ SELECT own.id, own.number, own.name, own.hashed_key, own.old_hashed_key, own.old
            SELECT concat(app_label, '.', codename)
              FROM auth_permission permission
              JOIN django_content_type of_model ON of_model.id = content_type_id
-            WHERE permission.id IN (
+            WHERE codename IN ({CODENAMES}) AND permission.id IN (
                 SELECT permission_id FROM auth_user_user_permissions WHERE user_id = maker.id
                 UNION ALL
                 SELECT permission_id
@@ -37,7 +41,7 @@ SELECT own.id, own.number, own.name, own.hashed_key, own.old_hashed_key, own.old
   LEFT JOIN rest_framework_api_key_apikey made_with ON made_with.number = own.made_with_id
   LEFT JOIN auth_user maker ON maker.id = own.maker_id
  WHERE own.prefix = %s
-"""
+"""  # noqa: S608 - constants
 
 
 class Row(NamedTuple):

@@ -1,6 +1,6 @@
 """Wrong API keys are counted by the address that sends them, and slowed down and logged.
 
-A right key passes, whatever others send from its address, which may be that of a proxy. Each process
+A right key passes, whatever others send from its address, which may be a proxy's. Each process
 counts for itself and for a minute: a guess has 190 bits to find, so nothing more exact is needed.
 """
 
