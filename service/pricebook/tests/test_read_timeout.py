@@ -117,7 +117,7 @@ class TestWrite:
     def test_has_all_the_time(self, bound):
         subscription = a_subscription()
         writer = APIClient()
-        writer.force_authenticate(User.objects.create(username="ada", is_superuser=True))
+        writer.force_authenticate(User.objects.create_superuser("ada"))
         with slow() as person:
             end = threading.Timer(3 * settings.READ_TIMEOUT, person.rollback)
             end.start()
@@ -128,7 +128,7 @@ class TestWrite:
 
     def test_that_is_refused_leaves_the_bound_as_it_was(self, bound):
         writer = APIClient()
-        writer.force_authenticate(User.objects.create(username="ada", is_superuser=True))
+        writer.force_authenticate(User.objects.create_superuser("ada"))
         assert writer.post(f"{LIST}1/lock/", {"reason": "a promise"}).status_code == 404
         assert timeout_of_the_session() == "300ms"
 

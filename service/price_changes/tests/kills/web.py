@@ -15,6 +15,7 @@ from typing import Any, Self
 from keys.tests.making import a_key
 from price_changes.models import PriceChange
 from price_changes.tests.kills.burst import Burst
+from pricebook.kit import authors
 from pricebook.kit.scopes import READ_SCOPES
 from pricebook.kit.tables import AnsweredRequest
 from pricebook.local.paths import SERVICE
@@ -47,7 +48,8 @@ class Web:
         self.port: int = self.held.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
         scopes = (*READ_SCOPES, "price_changes:plan", "price_changes:approve")
-        _, self.api_key = a_key(PROGRAM, *scopes)
+        key, self.api_key = a_key(PROGRAM, *scopes)
+        self.author = authors.key(key.number, key.name)
 
     def start(self) -> None:
         """Start the server unless it runs. It answers some seconds later."""
@@ -165,20 +167,20 @@ class Asked:
             # figures that were seen have moved on.
             legitimate = answer.body["code"] in LATE.get(self.verb, ())
             yield int(not legitimate), f"requests were refused: {told}"
-        effects = self.effects(answer) if answer.done else 0
+        effects = self.effects(answer, web.author) if answer.done else 0
         yield abs(effects - answer.done), f"effects too many or too few: {told}"
 
-    def effects(self, answer: Answer) -> int:
+    def effects(self, answer: Answer, author: str) -> int:
         changes = PriceChange.objects
         return {
-            "plan": changes.filter(title=self.key, planned_by=PROGRAM),
+            "plan": changes.filter(title=self.key, planned_by=author),
             "approve": changes.filter(
                 pk=self.change_id,
-                approved_by=PROGRAM,
+                approved_by=author,
                 approved_at=answer.body.get("approved_at"),
             ),
             "pause": changes.filter(pk=self.change_id, status=Status.PAUSED),
             "resume": changes.filter(pk=self.change_id).exclude(status=Status.PAUSED),
-            "cancel": changes.filter(reverts=self.change_id, reverts__cancelled_by=PROGRAM),
-            "revert": changes.filter(reverts=self.change_id, approved_by=PROGRAM),
+            "cancel": changes.filter(reverts=self.change_id, reverts__cancelled_by=author),
+            "revert": changes.filter(reverts=self.change_id, approved_by=author),
         }[self.verb].count()
