@@ -19,7 +19,7 @@ from keys.verbs import KeyRefused, Maker
 from pricebook.kit.authors import Kind, parse
 from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.open_forms import OpenForm
-from pricebook.kit.scopes import READ_SCOPES, SCOPES
+from pricebook.kit.scopes import OF_PEOPLE_ALONE, READ_SCOPES, SCOPES
 
 ONCE = "The key of {} is: {}. It is shown this once: give it to the program now."
 
@@ -47,6 +47,10 @@ class KeyForm(OpenForm):
         given = self.cleaned_data["scopes"]
         before = self.initial.get("scopes") if self.instance.pk else None
         self.checked(verbs.checked_scopes, {*given} - {*(before or [])}, self.by)
+        if self.instance.made_with_id is not None and OF_PEOPLE_ALONE in given:
+            raise forms.ValidationError(
+                f"Another key made this one: it can't have {OF_PEOPLE_ALONE}."
+            )
         return [scope for scope in SCOPES if scope in given]
 
     def clean_expiry_date(self) -> datetime | None:

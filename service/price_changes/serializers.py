@@ -71,7 +71,9 @@ class PreviewSerializer(serializers.Serializer):
         required=False, help_text="The sum of all rises and falls, without their signs."
     )
     by_service_and_plan = PairSerializer(many=True)
-    largest_movers = MoverSerializer(many=True)
+    largest_movers = MoverSerializer(
+        many=True, help_text="Empty for a caller who may not read clients."
+    )
     distribution = BucketSerializer(many=True, help_text="Rows that move, by the difference.")
     scheduled_before = serializers.ListField(
         child=serializers.IntegerField(),
@@ -214,6 +216,12 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
     class Meta(PriceChangeSerializer.Meta):
         fields = (*PriceChangeSerializer.Meta.fields, "preview", "progress", "outcome")
         read_only_fields = fields
+
+    def to_representation(self, change: PriceChange) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(change)
+        if shown["preview"] is not None and not self.context.get("names_clients", True):
+            shown["preview"]["largest_movers"] = []
+        return shown
 
     @extend_schema_field(ProgressSerializer(allow_null=True))
     def get_progress(self, change: PriceChange) -> dict[str, Any] | None:

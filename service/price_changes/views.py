@@ -36,11 +36,11 @@ from price_changes.serializers import (
 )
 from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
-from pricebook.kit.access import author
+from pricebook.kit.access import author, may_read
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
 from pricebook.kit.idempotency import idempotent
-from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
 from services import parsing
 from services.models import Skip
@@ -149,7 +149,7 @@ class PriceChangeView(ViewSet):
         """A price change with its preview, its progress and its outcome."""
         parameters.refuse_unknown(request.query_params, [])
         with one_snapshot():
-            return answer(change_of(pk))
+            return answer(change_of(pk), request)
 
     @extend_schema(
         operation_id="price_changes_create",
@@ -162,13 +162,13 @@ class PriceChangeView(ViewSet):
         """Plan a change and preview it. Nothing moves before it is approved."""
         planned = verbs.plan(object_of(request.data), author(request.user))
         change = verbs.preview(planned.pk)
-        return answer(change, 201)
+        return answer(change, request, 201)
 
     @verb(None)
     def preview(self, request: Request, pk: str) -> Response:
         """Count anew what a change would do. The fingerprint is new, even if no row has moved."""
         object_of(request.data, [])
-        return answer(verbs.preview(known_id(pk)))
+        return answer(verbs.preview(known_id(pk)), request)
 
     @verb(ApprovalSerializer, REFUSED_APPROVAL)
     def approve(self, request: Request, pk: str) -> Response:
@@ -194,39 +194,39 @@ class PriceChangeView(ViewSet):
                 given.get("time_zone"),
             )
         except MovedSincePreview as error:
-            return refused_approval(error)
-        return moving(change)
+            return refused_approval(error, request)
+        return moving(change, request)
 
     @verb(None)
     def keep_instant(self, request: Request, pk: str) -> Response:
         """Keep a change's instant, though today's zone rules give its local time another one."""
         object_of(request.data, [])
-        return answer(verbs.keep_instant(known_id(pk), author(request.user)))
+        return answer(verbs.keep_instant(known_id(pk), author(request.user)), request)
 
     @verb(None)
     def pause(self, request: Request, pk: str) -> Response:
         """Leave the remaining rows of a change alone until it is resumed."""
         object_of(request.data, [])
-        return answer(verbs.pause(known_id(pk), author(request.user)))
+        return answer(verbs.pause(known_id(pk), author(request.user)), request)
 
     @verb(None)
     def resume(self, request: Request, pk: str) -> Response:
         """Go on with a change that was paused."""
         object_of(request.data, [])
-        return moving(verbs.resume(known_id(pk), author(request.user)))
+        return moving(verbs.resume(known_id(pk), author(request.user)), request)
 
     @verb(None)
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a change. Before its instant it does nothing; after it, it is taken back."""
         object_of(request.data, [])
-        return moving(verbs.cancel(known_id(pk), author(request.user)))
+        return moving(verbs.cancel(known_id(pk), author(request.user)), request)
 
     @verb(RevertSerializer)
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
         given = object_of(request.data, ["approve"])
         approve = values.parse_flag("approve", given.get("approve", False))
-        return moving(verbs.revert(known_id(pk), author(request.user), approve))
+        return moving(verbs.revert(known_id(pk), author(request.user), approve), request)
 
     @extend_schema(
         parameters=[
@@ -286,28 +286,35 @@ class PriceChangeView(ViewSet):
         )
 
 
-def answer(change: PriceChange, status_code: int = 200) -> Response:
+def answer(change: PriceChange, request: Request, status_code: int = 200) -> Response:
     status_now.refresh([change])
-    return Response(OnePriceChangeSerializer(change).data, status=status_code)
+    return Response(shown(change, request), status=status_code)
 
 
-def refused_approval(error: MovedSincePreview) -> Response:
+def shown(change: PriceChange, request: Request) -> dict[str, Any]:
+    """A change, with the clients that it moves most for a caller who may read clients."""
+    names = may_read(request, VIEW_CLIENT)
+    return dict(OnePriceChangeSerializer(change, context={"names_clients": names}).data)
+
+
+def refused_approval(error: MovedSincePreview, request: Request) -> Response:
     """The refusal as an answer, and not raised, so that the new preview is committed."""
+    assert error.change is not None  # an approval stores the new preview
     return Response(
         {
             "code": error.code,
             "detail": error.detail,
             **error.about,
-            "change": OnePriceChangeSerializer(error.change).data,
+            "change": shown(error.change, request),
         },
         status=error.status_code,
     )
 
 
-def moving(change: PriceChange) -> Response:
+def moving(change: PriceChange, request: Request) -> Response:
     """The answer; workers are woken after the commit."""
     transaction.on_commit(lambda: wake(set_price, set_comment), robust=True)
-    return answer(change)
+    return answer(change, request)
 
 
 def known_id(pk: str) -> int:

@@ -81,6 +81,14 @@ class TestEditing:
         key.refresh_from_db()
         assert key.scopes == ["clients:read", "price_changes:approve"]
 
+    def test_lets_no_key_that_a_key_made_make_keys(self, ann):
+        parent, _ = a_key("parent", "keys:manage")
+        child, _ = a_key("child", "clients:read", made_with_id=parent.number)
+        answer = OpenedForm(ann, page_of(child)).send(scopes=["clients:read", "keys:manage"])
+        assert "Another key made this one" in answer.content.decode()
+        child.refresh_from_db()
+        assert child.scopes == ["clients:read"]
+
     def test_of_a_revoked_key_is_not_offered(self, ann):
         key, _ = a_key("erp", revoked=True)
         page = ann.get(page_of(key)).content.decode()

@@ -138,6 +138,12 @@ class TestUsing:
         ApiKey.objects.filter(pk=parent.pk).update(scopes=["keys:manage"])
         assert may(child) == set()
 
+    def test_of_a_child_makes_no_keys_whatever_its_scopes_say(self, ann):
+        parent, _ = verbs.make("parent", ["keys:manage"], Maker.of(ann))
+        _, child = a_key("child", "keys:manage", made_with_id=parent.number)
+        assert may(child) == set()
+        assert with_key(child).get("/api/keys/").status_code == 403
+
     def test_a_scope_of_another_release_grants_nothing(self):
         _, text = a_key()
         ApiKey.objects.update(scopes=["clients:erase", "clients:read"])

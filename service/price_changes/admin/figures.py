@@ -58,7 +58,7 @@ class Preview:
     """A stored preview as its page shows it, with its amounts as decimals, and with the changes
     that are scheduled before and after it now (two queries)."""
 
-    def __init__(self, change: PriceChange) -> None:
+    def __init__(self, change: PriceChange, names_clients: bool) -> None:
         stored = change.preview
         assert stored is not None
         self.rows, self.moves = stored["rows"], stored["moves"]
@@ -70,7 +70,8 @@ class Preview:
         self.pairs = [
             with_difference(pair) for pair in stored["by_service_and_plan"] if pair["moves"]
         ]
-        self.clients = [with_difference(client) for client in stored["largest_movers"]]
+        movers = stored["largest_movers"] if names_clients else []
+        self.clients = [with_difference(client) for client in movers]
         around = status_now.around(change)
         self.scheduled_before = around["scheduled_before"]
         self.scheduled_after = around["scheduled_after"]

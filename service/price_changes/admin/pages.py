@@ -261,7 +261,8 @@ class PriceChangeAdmin(BookAdmin):
         status_now.refresh([change])
         has_moved = status_now.warning(change)
         previewed_at_value = at_todays_value(change)
-        preview = Preview(change) if change.preview else None
+        names_clients = request.user.has_perm(VIEW_CLIENT)
+        preview = Preview(change, names_clients) if change.preview else None
         outcome = Outcome(change) if change.started_at else None
         others = named_changes(change, preview, outcome)
         names = Names.of_changes([change, *others.values()])
@@ -364,7 +365,7 @@ class PriceChangeAdmin(BookAdmin):
             in_force_from=in_force_from(change),
             sentence=sentence(change, Names.of_changes([change])),
             form=form,
-            preview=change.preview and Preview(change),
+            preview=change.preview and Preview(change, request.user.has_perm(VIEW_CLIENT)),
             recount=counted,
             # The page of an approval shows figures that can be approved, or no button.
             approvable=form is None or (counted is not None and not counted.refuses_all),

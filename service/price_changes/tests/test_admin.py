@@ -635,6 +635,14 @@ class TestPermissions:
         sees = logged_in("ann", *plans, *(f"view_{model}" for model in models))
         assert "You lack" not in text_of(sees.get(url("plan", kind)))
 
+    def test_the_clients_that_move_most_are_for_those_who_may_see_clients(self, book):
+        change, client = of_set(), book.first().client.company_name
+        approver = ("view_pricechange", "approve_pricechange")
+        for page in ("change", "approve"):
+            assert client not in text_of(logged_in("eve", *approver).get(url(page, change.pk)))
+        ann = logged_in("ann", *approver, "view_client")
+        assert client in text_of(ann.get(url("change", change.pk)))
+
     def test_strangers_see_nothing(self, book):
         bob = logged_in("bob", "view_service")
         change = of_set()

@@ -14,7 +14,7 @@ from price_changes.tests.api import (
     approve,
     planned,
 )
-from pricebook.kit.scopes import VIEW_CHANGE, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.tests.authorship import who as said
 from services import repricing
 from services.tests.factories import a_book, a_subscription
@@ -52,6 +52,21 @@ class TestReading:
             sees = a_person("bob", VIEW_CHANGE, VIEW_SUBSCRIPTION)
         assert sees.get(path).status_code == 200
         assert a_program("reader").get(path).status_code == 200
+
+    def test_names_the_clients_that_move_most_to_those_who_may_read_clients(self, settings):
+        planner = a_person("planner", ADD, VIEW_CHANGE)
+        change = planned(planner, **BODY)
+        path = f"{URL}{change['id']}/"
+
+        def movers(answer):
+            return answer.json()["preview"]["largest_movers"]
+
+        assert change["preview"]["largest_movers"] == movers(planner.get(path)) == []
+        assert movers(planner.post(f"{path}preview/")) == []
+        assert movers(a_person("ann", VIEW_CHANGE, VIEW_CLIENT).get(path))[0]["client_name"]
+        assert movers(a_program("reader").get(path))
+        settings.OPEN_READS = True
+        assert movers(APIClient().get(path))
 
     def test_needs_a_session_or_a_key(self):
         assert APIClient().get(URL).status_code == 401

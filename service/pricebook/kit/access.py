@@ -148,6 +148,11 @@ class MayDo(BasePermission):
         )
 
 
+def may_read(request: Request, permission: str) -> bool:
+    """Whether the caller may read something of the book that an answer shows beside its own."""
+    return settings.OPEN_READS or request.user.has_perm(permission)
+
+
 def needs_of(request: Request, view: APIView) -> Needs:
     """The groups of this request, besides being somebody; an unlisted action takes all."""
     method = (request.method or "").lower()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pricebook.kit import authors
 from pricebook.kit.prepared import prepared_cursor
-from pricebook.kit.scopes import SCOPES, permissions_of
+from pricebook.kit.scopes import OF_PEOPLE_ALONE, SCOPES, permissions_of
 
 # A superuser may do everything, and NULL says so. A key that another key made ends with that one,
 # and has none of the scopes that it lacks.
@@ -79,7 +79,8 @@ class StoredKey(Row):
         """
         granted = self.said
         if self.scopes_of_making_key is not None:
-            granted &= permissions_of(self.scopes_of_making_key)
+            of_people = permissions_of([OF_PEOPLE_ALONE])
+            granted = (granted & permissions_of(self.scopes_of_making_key)) - of_people
         if self.maker_id is None:
             return granted if authors.parse(self.made_by).kind != authors.Kind.PERSON else _NONE
         if not self.maker_is_staff:

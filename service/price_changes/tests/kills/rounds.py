@@ -198,6 +198,7 @@ class Rounds:
         ]
         with connection.cursor() as cursor:
             cursor.execute(f"TRUNCATE auth_user, {', '.join(tables)} RESTART IDENTITY CASCADE")
+        self.web.make_key()
         a_book(SUBSCRIPTIONS, SERVICES, PLANS)
         rows = Subscription.objects
         soon = timezone.now() + timedelta(seconds=chance.uniform(0.3, 1.0))

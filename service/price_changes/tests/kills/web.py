@@ -47,6 +47,10 @@ class Web:
         self.held = reserve(0)
         self.port: int = self.held.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
+        self.api_key = self.author = ""
+
+    def make_key(self) -> None:
+        """The key of the program, which an emptied book has lost with its users."""
         scopes = (*READ_SCOPES, "price_changes:plan", "price_changes:approve")
         key, self.api_key = a_key(PROGRAM, *scopes)
         self.author = authors.key(key.number, key.name)
