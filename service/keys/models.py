@@ -38,9 +38,18 @@ class ApiKey(models.Model):
     scopes = ArrayField(models.CharField(max_length=40), db_default=[], default=list, blank=True)
     # The person behind it (null: not known, or not there any more), and the key that made it.
     made_by = models.CharField(max_length=150, db_default="", editable=False)
-    maker = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+", editable=False)
+    # Without indexes: keys are few.
+    maker = models.ForeignKey(
+        User, models.SET_NULL, null=True, related_name="+", editable=False, db_index=False
+    )
     made_with = models.ForeignKey(
-        "self", models.PROTECT, null=True, to_field="number", related_name="+", editable=False
+        "self",
+        models.PROTECT,
+        null=True,
+        to_field="number",
+        related_name="+",
+        editable=False,
+        db_index=False,
     )
     # The secret before the last rotation, which is good for a while.
     old_hashed_key = models.CharField(max_length=150, db_default="", editable=False)

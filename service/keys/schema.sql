@@ -33,8 +33,4 @@ CREATE INDEX rest_framework_api_key_apikey_created_c61872d9 ON rest_framework_ap
 
 CREATE INDEX rest_framework_api_key_apikey_id_6e07e68e_like ON rest_framework_api_key_apikey USING btree (id varchar_pattern_ops);
 
-CREATE INDEX rest_framework_api_key_apikey_made_with_id_f4ab4a59 ON rest_framework_api_key_apikey USING btree (made_with_id);
-
-CREATE INDEX rest_framework_api_key_apikey_maker_id_e0a406f5 ON rest_framework_api_key_apikey USING btree (maker_id);
-
 CREATE INDEX rest_framework_api_key_apikey_prefix_4e0db5f8_like ON rest_framework_api_key_apikey USING btree (prefix varchar_pattern_ops);

@@ -11,10 +11,7 @@ from django.db import migrations, models
 from django.db.models import Func, Q, Value
 
 TABLE = "rest_framework_api_key_apikey"
-NUMBER = f"""
-ALTER TABLE {TABLE} ADD COLUMN number bigserial NOT NULL
-    CONSTRAINT {TABLE}_number_key UNIQUE
-"""
+NUMBERS = f"{TABLE}_number_seq"
 
 
 def name_of_author():
@@ -28,20 +25,17 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL(f"CREATE SEQUENCE {NUMBERS}", f"DROP SEQUENCE {NUMBERS}"),
+        migrations.AddField(
+            "apikey",
+            "number",
+            models.BigIntegerField(
+                db_default=Func(Value(NUMBERS), function="nextval"), editable=False, unique=True
+            ),
+        ),
         migrations.RunSQL(
-            NUMBER,
-            f"ALTER TABLE {TABLE} DROP COLUMN number",
-            state_operations=[
-                migrations.AddField(
-                    "apikey",
-                    "number",
-                    models.BigIntegerField(
-                        db_default=Func(Value(f"{TABLE}_number_seq"), function="nextval"),
-                        editable=False,
-                        unique=True,
-                    ),
-                )
-            ],
+            f"ALTER SEQUENCE {NUMBERS} OWNED BY {TABLE}.number",
+            f"ALTER SEQUENCE {NUMBERS} OWNED BY NONE",
         ),
         migrations.AddField(
             "apikey",
@@ -59,6 +53,7 @@ class Migration(migrations.Migration):
             "apikey",
             "maker",
             models.ForeignKey(
+                db_index=False,
                 editable=False,
                 null=True,
                 on_delete=django.db.models.deletion.SET_NULL,
@@ -70,6 +65,7 @@ class Migration(migrations.Migration):
             "apikey",
             "made_with",
             models.ForeignKey(
+                db_index=False,
                 editable=False,
                 null=True,
                 on_delete=django.db.models.deletion.PROTECT,

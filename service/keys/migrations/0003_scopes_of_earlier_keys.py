@@ -18,12 +18,12 @@ UPDATE rest_framework_api_key_apikey
  WHERE scopes = '{}'
 """
 BACK = """
+DELETE FROM pricebook_apikeyrights;
 INSERT INTO pricebook_apikeyrights (api_key_id, may_plan, may_approve, may_set_price_states)
 SELECT id, 'price_changes:plan' = ANY (scopes), 'price_changes:approve' = ANY (scopes),
        'price_states:set' = ANY (scopes)
   FROM rest_framework_api_key_apikey
- WHERE scopes && '{price_changes:plan, price_changes:approve, price_states:set}'
-ON CONFLICT (api_key_id) DO NOTHING;
+ WHERE scopes && '{price_changes:plan, price_changes:approve, price_states:set}';
 UPDATE rest_framework_api_key_apikey SET scopes = '{}'
 """
 

@@ -20,7 +20,7 @@ from django_migration_linter.management.commands.lintmigrations import Command
 django.setup()
 call_command(
     Command(),
-    include_apps=["pricebook", "clients", "services", "price_changes", "keys"],
+    include_apps=["pricebook", "clients", "services", "price_changes", "rest_framework_api_key"],
     no_cache=True,
     quiet=["ok", "ignore"],
 )

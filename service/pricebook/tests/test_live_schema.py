@@ -6,6 +6,7 @@ from collections import Counter
 from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
@@ -248,7 +249,8 @@ class TestMigrations:
                 if thing not in there or newest[thing] != (app, migration)
             }
             stands = {thing.name for thing in made} - replaced
-            text = import_module(f"{app}.migrations.{migration}").__doc__ or ""
+            folder = f"{apps.get_app_config(app).name}.migrations"
+            text = import_module(f"{folder}.{migration}").__doc__ or ""
             said = re.search(r"^Replaced: (.+?)(?:\n\n|\Z)", text, re.M | re.S)
             named = set(re.findall(r"`(\w+)`", said[1])) if said else set()
             assert replaced <= named, f"{app}.{migration} does not say so"
