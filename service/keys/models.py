@@ -53,7 +53,7 @@ class ApiKey(models.Model):
     )
     # The secret before the last rotation, which is good for a while.
     old_hashed_key = models.CharField(max_length=150, db_default="", editable=False)
-    old_until = models.DateTimeField(null=True, editable=False)
+    old_until = models.DateTimeField("old secret good until", null=True, editable=False)
     rotated_by = models.CharField(max_length=150, db_default="", editable=False)
     revoked_by = models.CharField(max_length=150, db_default="", editable=False)
     last_used_at = models.DateTimeField("last used", null=True, editable=False)

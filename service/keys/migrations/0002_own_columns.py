@@ -79,7 +79,11 @@ class Migration(migrations.Migration):
             "old_hashed_key",
             models.CharField(db_default="", editable=False, max_length=150),
         ),
-        migrations.AddField("apikey", "old_until", models.DateTimeField(editable=False, null=True)),
+        migrations.AddField(
+            "apikey",
+            "old_until",
+            models.DateTimeField(editable=False, null=True, verbose_name="old secret good until"),
+        ),
         migrations.AddField("apikey", "rotated_by", name_of_author()),
         migrations.AddField("apikey", "revoked_by", name_of_author()),
         migrations.AddField(
