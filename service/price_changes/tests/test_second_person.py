@@ -10,6 +10,7 @@ from keys.tests.asking import with_key
 from keys.tests.making import a_key
 from keys.verbs import Maker
 from price_changes import verbs
+from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.tests.api import URL, approve, planned
@@ -119,7 +120,7 @@ class TestWhoIsAnother:
 
     def test_a_text_in_python_is_not(self):
         change = verbs.preview(definition.plan(A_SET, "ann").pk)
-        with pytest.raises(verbs.second_person.ChangeError) as refused:
+        with pytest.raises(ChangeError) as refused:
             verbs.approve(change.pk, change.fingerprint, "bob")
         assert refused.value.code == "needs_another_person"
 

@@ -41,13 +41,6 @@ class Program:
     is_staff = False
     pk = None
 
-    @property
-    def username(self) -> str:
-        return self.key.name
-
-    def get_username(self) -> str:
-        return self.key.name
-
     def __str__(self) -> str:
         return self.key.name
 
