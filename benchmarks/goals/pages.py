@@ -21,7 +21,7 @@ from benchmarks import list_page, results, total
 from benchmarks.goals.line import BIG, Figures, goal
 from benchmarks.scratch import fill, say, scratch_book
 from benchmarks.stopwatch import one_session, timed
-from benchmarks.web_server import a_site, get, rate
+from benchmarks.web_server import OURS, a_site, get, rate
 from services.models import Subscription
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, Cursor, key_of_subscriptions
@@ -222,7 +222,7 @@ def requests(rows: int, rounds: int) -> Figures:
     _, key = APIKey.objects.create_key(name="benchmark")
     seconds = 1.0 if rows <= 10_000 else 5.0
     with (
-        a_site("pricebook.wsgi:application") as ours,
+        a_site(OURS) as ours,
         a_site("benchmarks.tutorial_site:application") as theirs,
     ):
         asked = {

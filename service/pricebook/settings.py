@@ -1,5 +1,6 @@
 """All settings, from the environment. A missing or unknown value gives a message that names it."""
 
+import os
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote
@@ -32,6 +33,14 @@ def seconds(name: str, default: float) -> float:
     value: float = env.float(name, default)
     if not 0 <= value <= 86_400:
         raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
+    return value
+
+
+def whole_number(name: str, default: int, least: int, most: int) -> int:
+    """The value of a variable that is a number of things."""
+    value: int = env.int(name, default)
+    if not least <= value <= most:
+        raise ImproperlyConfigured(f"{name}={value} is not known; it is {least} to {most}.")
     return value
 
 
@@ -283,6 +292,17 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+# --- Slow clients -----------------------------------------------------------------------------
+
+# See pricebook/front/. A web process has no more threads than the pool has connections (DB_POOL).
+WEB_THREADS = whole_number("WEB_THREADS", min(8, 2 * (os.cpu_count() or 1) + 1), 1, 64)
+# Seconds for a body (bodies.py says more), and those for which a reader of an answer may take
+# nothing of it.
+BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15)
+READER_TIMEOUT = seconds("READER_TIMEOUT", 30)
+LONGEST_BODY = 10_000_000  # bytes; the API takes a tenth of that
+BODIES_TOGETHER = 256_000_000  # bytes, in a process
+
 # --- Price changes ----------------------------------------------------------------------------
 
 # Whether a price change must be approved by somebody other than its planner.
@@ -295,7 +315,7 @@ APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
-# The most whole books that a web process sends at once; each keeps a thread until it is read.
+# The most whole books that a web process sends at once; each has some megabytes in memory.
 STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.

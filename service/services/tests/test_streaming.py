@@ -3,17 +3,11 @@
 import gzip
 import http.client
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from conftest import other_sessions
@@ -24,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pricebook.kit.content import JSONRenderer
-from pricebook.tests.servers import SERVICE, until
+from pricebook.tests.servers import until
+from pricebook.tests.web import WebServer
 from services import price_state
 from services.models import Subscription
 from services.reading.filters import LASTING, BookFilter
@@ -511,65 +506,12 @@ class TestBreaks:
             until(lambda: granian.get(f"{URL}?format=csv&service=1").status == 200)
 
 
-class Granian:
-    """The web server as it ships, on a Unix socket: its buffers are small, so a reader that waits
-    makes it wait.
-    """
-
-    def __init__(self, path, log):
-        self.path = path
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        database = connection.settings_dict
-        environment |= {
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-            "DB_POOL": "1",
-            "DEBUG": "1",
-            "OPEN_READS": "1",
-        }
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--uds", str(path)]
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*command, "--blocking-threads", "4", "pricebook.wsgi:application"],
-                cwd=SERVICE, env=environment, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self.open: list[Any] = []
-        until(self.answers, 30)
-
-    def answers(self):
-        try:
-            return self.get("/healthz").status == 200
-        except OSError:
-            return False
-
-    def get(self, path):
-        client = http.client.HTTPConnection("localhost")
-        client.sock = socket.socket(socket.AF_UNIX)
-        self.open.append(client.sock)
-        client.sock.settimeout(20)
-        client.sock.connect(str(self.path))
-        client.request("GET", path)
-        response = client.getresponse()
-        self.open.append(response)
-        return response
-
-    def hang_up(self):
-        while self.open:
-            self.open.pop().close()
-
-    def stop(self):
-        self.hang_up()
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
 def granian(transactional_db, tmp_path_factory):
     directory, before = tmp_path_factory.mktemp("web"), other_sessions()
-    server = Granian(directory / "web.sock", directory / "web.log")
+    server = WebServer(
+        directory / "web.log", directory / "web.sock", OPEN_READS="1", WEB_THREADS="4"
+    )
     yield server
     server.stop()
     until(lambda: other_sessions() <= before)

@@ -113,7 +113,7 @@ class TooManyStreams(APIException):
     wait = 60  # becomes Retry-After
 
 
-# A reader that is slow or stalled keeps one of the server's few threads.
+# Each has up to some megabytes in memory, and a thread while it reads its next chunk.
 places = threading.BoundedSemaphore(settings.STREAMS_AT_ONCE)
 
 
