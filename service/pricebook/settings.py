@@ -70,7 +70,20 @@ SECRET_KEY = SECRET_KEY or "for development only"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("HTTPS", False)
+# Whether people and programs reach the site over TLS, which a proxy in front of it speaks.
+HTTPS = env.bool("HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# The header in which the proxy says that a request came over TLS, so that links have that scheme.
+# The proxy has to set it on every request; without a proxy anybody could.
+if header := env.str("PROXY_SSL_HEADER", "X-Forwarded-Proto" if HTTPS else ""):
+    SECURE_PROXY_SSL_HEADER = (f"HTTP_{header.upper().replace('-', '_')}", "https")
+# Seconds for which browsers that were here once use TLS alone; they are told over TLS only.
+SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 30 * 86_400 if HTTPS else 0, 0, 63_072_000)
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # other host names of the domain are not ours to decide about
+    "security.W021",  # nor is a place on the browsers' own list
+    "security.W008",  # the proxy redirects; here that would meet health checks of the inside
+]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -103,7 +116,7 @@ MIDDLEWARE = [
     "pricebook.kit.read_timeout.ReadTimeoutMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "pricebook.kit.whole_requests.WholeRequestsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -221,7 +234,9 @@ CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
 if CACHALOT:
     INSTALLED_APPS.append("cachalot")
-    SILENCED_SYSTEM_CHECKS = ["cachalot.W001"]  # it does not know that ours is Django's Redis cache
+    SILENCED_SYSTEM_CHECKS.append(
+        "cachalot.W001"
+    )  # it does not know that ours is Django's Redis cache
 
 # --- Celery -----------------------------------------------------------------------------------
 
