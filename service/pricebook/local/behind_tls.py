@@ -11,6 +11,9 @@ from pricebook.local.paths import MANAGE, SERVICE
 
 def behind_tls(home: Home) -> Finding:
     """Whether Django finds anything missing: cookies, HSTS, the names of the site."""
+    names = os.environ.get("ALLOWED_HOSTS", "")
+    if not names:
+        return Finding("✗", "HTTPS: ALLOWED_HOSTS is not set; set it to the name of the site")
     environment = os.environ | {"PYTHONPATH": str(SERVICE)}
     if not environment.get("SECRET_KEY"):
         # No key is made here, because doctor changes nothing; a new one is as good for a check.
@@ -27,8 +30,5 @@ def behind_tls(home: Home) -> Finding:
     if done.returncode:
         said = " ".join(done.stderr.split())
         return Finding("✗", f'HTTPS: {said}; docs/operating.md, "Behind a proxy", has the fix')
-    names = os.environ.get("ALLOWED_HOSTS", "")
-    if not names:
-        return Finding("✗", "HTTPS: ALLOWED_HOSTS is not set; set it to the name of the site")
     header = os.environ.get("PROXY_SSL_HEADER", "X-Forwarded-Proto")
     return Finding("✓", f"HTTPS for {names}: the proxy says so in {header or 'no header'}")
