@@ -4,12 +4,15 @@ from typing import Any, NoReturn
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from pricebook.kit.content import JSONRenderer
 
 @never_cache
 @require_safe
@@ -21,6 +24,19 @@ def healthz(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         return HttpResponse("the database does not answer", status=503, content_type="text/plain")
     return HttpResponse("ok", content_type="text/plain")
+
+
+class DocsView(SpectacularSwaggerView):
+    """The page of Swagger; all else that is asked of it (OPTIONS, errors) is answered in JSON."""
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        if response.template_name is None:
+            # It runs after the choice of a renderer, which failed if there is none.
+            request.accepted_renderer = JSONRenderer()
+            request.accepted_media_type = JSONRenderer.media_type
+        return super().finalize_response(request, response, *args, **kwargs)
 
 
 class UnknownPath(APIView):
