@@ -77,6 +77,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # The proxy has to set it on every request; without a proxy anybody could.
 if header := env.str("PROXY_SSL_HEADER", "X-Forwarded-Proto" if HTTPS else ""):
     SECURE_PROXY_SSL_HEADER = (f"HTTP_{header.upper().replace('-', '_')}", "https")
+# The proxies that a request comes through, each of which appends to X-Forwarded-For.
+PROXIES = whole_number("PROXIES", 1 if HTTPS else 0, 0, 10)
 # Seconds for which browsers that were here once use TLS alone; they are told over TLS only.
 SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 30 * 86_400 if HTTPS else 0, 0, 63_072_000)
 SILENCED_SYSTEM_CHECKS = [
@@ -114,6 +116,7 @@ MIDDLEWARE = [
     "pricebook.kit.server_timing.ApiGZipMiddleware",
     "pricebook.kit.server_timing.ServerTimingMiddleware",
     "pricebook.kit.read_timeout.ReadTimeoutMiddleware",
+    "pricebook.kit.attempts.AttemptsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "pricebook.kit.whole_requests.WholeRequestsMiddleware",
@@ -147,6 +150,15 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = [
+    "pricebook.kit.attempts.LimitedLogins",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# See pricebook/kit/attempts.py. Attempts until there is a wait, of so many seconds; 0: no limit.
+LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)
+LOGIN_WAIT = seconds("LOGIN_WAIT", 300)
+KEY_ATTEMPTS = whole_number("KEY_ATTEMPTS", 60, 0, 100_000)
+KEY_WAIT = seconds("KEY_WAIT", 60)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -331,7 +343,11 @@ APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
 # The most whole books that a web process sends at once; each has some megabytes in memory.
-STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
+STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
+# And the most that one caller may read of them, so that nobody has them all.
+STREAMS_OF_ONE_CALLER = whole_number(
+    "STREAMS_OF_ONE_CALLER", max(1, STREAMS_AT_ONCE // 2), 1, STREAMS_AT_ONCE
+)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [

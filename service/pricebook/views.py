@@ -4,15 +4,16 @@ from typing import Any, NoReturn
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pricebook.kit.content import JSONRenderer
+
 
 @never_cache
 @require_safe
@@ -31,12 +32,13 @@ class DocsView(SpectacularSwaggerView):
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    ) -> Response:
         if response.template_name is None:
             # It runs after the choice of a renderer, which failed if there is none.
             request.accepted_renderer = JSONRenderer()
             request.accepted_media_type = JSONRenderer.media_type
-        return super().finalize_response(request, response, *args, **kwargs)
+        finalized: Response = super().finalize_response(request, response, *args, **kwargs)
+        return finalized
 
 
 class UnknownPath(APIView):

@@ -84,14 +84,23 @@ class Front:
             while not gone.done():
                 pieces = await in_thread(self.threads, answer.next_pieces)
                 if pieces is None:
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await send(_body(b"", more=False))
                     return
-                async with asyncio.timeout(self.reader_timeout):
-                    await send({"type": "http.response.body", "body": pieces, "more_body": True})
-        except TimeoutError:
-            logger.warning(
-                "%s ended: its reader took nothing for %g s.", answer.path, self.reader_timeout
-            )
+                try:
+                    async with asyncio.timeout(self.reader_timeout):
+                        await send(_body(pieces, more=True))
+                except TimeoutError:
+                    logger.warning(
+                        "%s ended: its reader took nothing for %g s.",
+                        answer.path,
+                        self.reader_timeout,
+                    )
+                    return
+        except Exception:
+            # The server would throw away what it has not sent yet, and with it the last words of
+            # a stream. It can't break the connection.
+            logger.exception("%s broke off.", answer.path)
+            await send(_body(b"", more=False))
         finally:
             gone.cancel()
             await in_thread(self.threads, answer.close)
@@ -158,9 +167,13 @@ def _start(status: int, headers: list[Header]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
+def _body(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
 async def _send(send: Send, status: int, headers: list[Header], body: bytes) -> None:
     await send(_start(status, headers))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send(_body(body, more=False))
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -20,6 +20,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework_api_key.models import APIKey
 
+from pricebook.kit.addresses import address_of
+from pricebook.kit.attempts import count_wrong_key, refuse_guesser
 from pricebook.kit.errors import Refused
 from pricebook.kit.prepared import prepared_cursor
 from pricebook.kit.tables import ApiKeyRights
@@ -66,10 +68,12 @@ class ApiKeyAuthentication(BaseAuthentication):
         if keyword.lower() != self.keyword.lower():
             return None
 
+        refuse_guesser(request)
         shape = self.shape.fullmatch(key.strip())
         api_key = key_of(shape["prefix"]) if shape else None
         # Only a caller that knows the whole key is told what became of it.
         if api_key is None or not api_key.is_valid(key.strip()):
+            count_wrong_key(request)
             raise exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
         if api_key.revoked:
             raise exceptions.AuthenticationFailed("This API key was revoked.", "revoked_key")
@@ -129,6 +133,12 @@ def identity(request: Request) -> str:
     """An identity of the caller that is no name: a person's number, or a key's."""
     user = request.user
     return f"key {user.key_id}" if isinstance(user, Program) else f"user {user.pk}"
+
+
+def caller(request: Request) -> str:
+    """The identity of the caller, or the address where somebody without one asks from."""
+    known = request.user.is_authenticated
+    return identity(request) if known else f"address {address_of(request)}"
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -40,7 +40,10 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(error, SuspiciousOperation):
         error = BadRequest()
     elif isinstance(error, Refusal):
+        wait = getattr(error, "wait", None)
         error = Refused(error.code, error.detail, error.status_code, **error.about)
+        if wait is not None:
+            error.wait = wait  # becomes Retry-After
     elif timed_out(error) and context["request"].method in SAFE:
         logger.warning("%s took too long to read.", context["request"].path)
         error = ReadTimedOut()

@@ -54,6 +54,8 @@ class BadRequest(exceptions.APIException):
 class Refused(exceptions.APIException):
     """A refusal as an answer: its code, its detail, its status, and what it is about."""
 
+    wait: int  # seconds, if it is set; becomes Retry-After
+
     def __init__(
         self, code: str, detail: str, status_code: int = status.HTTP_400_BAD_REQUEST, **about: Any
     ) -> None:

@@ -4,7 +4,6 @@ import gzip
 import http.client
 import json
 import re
-import threading
 import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,9 +13,11 @@ from conftest import other_sessions
 from django.db import ProgrammingError, connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from price_changes.tests.api import a_program
 from pricebook.kit.content import JSONRenderer
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
@@ -59,7 +60,7 @@ def lines_of_pages(**parameters):
 @pytest.fixture(autouse=True)
 def places(monkeypatch):
     """None is taken by an answer that an earlier test has not read to its end."""
-    monkeypatch.setattr(streaming, "places", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(streaming, "places", streaming.Places(2, 2))
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ class TestWhatItSends:
         assert b'"price":9999999999.99,' in line
         assert end["total_amount"] == Decimal("16699999999.98")
 
-    @settings(
+    @hypothesis_settings(
         max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(
@@ -386,6 +387,29 @@ class TestBesideOthers:
         for response in reading:
             response.close()
         assert [asked().status_code, asked("csv").status_code] == [200, 200]
+
+    def test_not_all_of_them_for_one_caller(self, monkeypatch):
+        monkeypatch.setattr(streaming, "places", streaming.Places(2, 1))
+        a_book(30)
+        first, second = a_program("first"), a_program("second")
+        reading = [first.get(URL, {"format": "csv"})]
+        refused = first.get(URL, {"format": "ndjson"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_own_streams")
+        assert int(refused["Retry-After"]) > 0
+        reading.append(second.get(URL, {"format": "csv"}))
+        assert reading[1].status_code == 200
+        for response in reading:
+            response.close()
+        assert first.get(URL, {"format": "csv"}).status_code == 200
+
+    def test_as_many_for_each_address_where_reads_are_open(self, monkeypatch, settings):
+        settings.OPEN_READS = True
+        monkeypatch.setattr(streaming, "places", streaming.Places(2, 1))
+        a_book(30)
+        held = Browser(REMOTE_ADDR="192.0.2.1").get(URL, {"format": "csv"})
+        for address, status in (("192.0.2.1", 429), ("192.0.2.2", 200)):
+            assert Browser(REMOTE_ADDR=address).get(URL, {"format": "csv"}).status_code == status
+        held.close()
 
     def test_holds_no_snapshot_between_chunks(self):
         a_book(30)

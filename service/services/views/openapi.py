@@ -14,6 +14,7 @@ ERRORS = {
     ),
     401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
     406: OpenApiResponse(ErrorSerializer, "No such content type."),
+    429: OpenApiResponse(ErrorSerializer, "Too often; again after `Retry-After` seconds."),
     503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
 }
 SIZE = {
