@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -37,7 +37,7 @@ from price_changes.serializers import (
 from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
-from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
+from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
 from pricebook.kit.snapshot import one_snapshot
 from pricebook.kit.tables import APPROVE, PLAN
@@ -47,16 +47,22 @@ from services.parsing import MAX_BIGINT, BadValue
 from services.reading import filter_kinds, parameters
 from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
-from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
+from services.views.openapi import (
+    CURSOR,
+    ERRORS,
+    PAGE_SIZE,
+    PATH_ID,
+    REFUSALS,
+    Responses,
+    errors,
+)
 from services.views.paging import cursor_of, link
 
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
-REFUSED_APPROVAL = REFUSALS | {
-    409: OpenApiResponse(
-        RefusedApprovalSerializer,
-        "Not in this state, or not of the latest preview; or the figures have moved since.",
-    )
-}
+UNKNOWN = errors({404: "There is no such price change."})
+REFUSED_APPROVAL = REFUSALS | errors(
+    {409: "Not in this state, or not of the latest preview; or the figures have moved since."},
+    RefusedApprovalSerializer,
+)
 REASONS = [reason.value for reason in Skip.Reason]
 STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
@@ -78,9 +84,7 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 VERBS_OF_APPROVERS = ("approve", "keep_instant", "pause", "resume", "cancel", "revert")
 
 
-def verb(
-    body: type[Serializer] | None, refusals: dict[int, OpenApiResponse] = REFUSALS
-) -> Callable[[Any], Any]:
+def verb(body: type[Serializer] | None, refusals: Responses = REFUSALS) -> Callable[[Any], Any]:
     """`POST /api/price-changes/{id}/<name>/`, once for each Idempotency-Key."""
 
     def decorated(method: Any) -> Any:

@@ -1,60 +1,19 @@
 """All settings, from the environment. A missing or unknown value gives a message that names it."""
 
 import os
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import unquote
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
+from pricebook.variables import env, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-
-
-def one_of(name: str, default: str, *others: str) -> str:
-    """The value of a variable that may be one of a few words."""
-    value: str = env.str(name, default)
-    if value not in (default, *others):
-        raise ImproperlyConfigured(
-            f"{name}={value!r} is not known; it may be {', '.join((default, *others))}."
-        )
-    return value
-
-
-def seconds(name: str, default: float) -> float:
-    """The value of a variable that is a time: from 0 to a day."""
-    value: float = env.float(name, default)
-    if not 0 <= value <= 86_400:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
-    return value
-
-
-def whole_number(name: str, default: int, least: int, most: int) -> int:
-    """The value of a variable that is a number of things."""
-    value: int = env.int(name, default)
-    if not least <= value <= most:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is {least} to {most}.")
-    return value
-
-
-def percent(name: str, default: int) -> Decimal:
-    """The value of a variable that is a part of a hundred, exactly."""
-    given: str = env.str(name, str(default))
-    try:
-        value = Decimal(given)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= 100:
-        raise ImproperlyConfigured(f"{name}={given!r} is not known; it is 0 to 100 per cent.")
-    return value
-
 
 # --- Safety -----------------------------------------------------------------------------------
 
@@ -112,6 +71,7 @@ INSTALLED_APPS = [
     "price_changes",
 ]
 MIDDLEWARE = [
+    "pricebook.kit.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "pricebook.kit.server_timing.ApiGZipMiddleware",
     "pricebook.kit.server_timing.ServerTimingMiddleware",
@@ -401,8 +361,17 @@ LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"request id": {"()": "pricebook.kit.request_id.RequestIdFilter"}},
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["request id"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "pricebook.kit.sql_log": {"level": "DEBUG"},

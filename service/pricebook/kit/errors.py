@@ -8,8 +8,13 @@ from rest_framework import exceptions, serializers, status
 
 
 class ErrorSerializer(serializers.Serializer):
-    """The body of every error."""
+    """The body of every error: problem details of RFC 9457, with more about the fault."""
 
+    type = serializers.CharField(help_text="`urn:pricebook:error:` and the code.")
+    title = serializers.CharField(help_text="The code in words.")
+    status = serializers.IntegerField(help_text="The status of the answer.")
+    instance = serializers.CharField(required=False, help_text="The path of the request.")
+    request_id = serializers.CharField(help_text="As the header X-Request-ID of the answer.")
     code = serializers.CharField(help_text="The name of the fault, for programs.")
     detail = serializers.CharField(help_text="The fault and how to fix it, for people.")
     parameter = serializers.CharField(

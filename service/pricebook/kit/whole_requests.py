@@ -27,6 +27,7 @@ class WholeRequestsMiddleware(CommonMiddleware):
                 "length_required",
                 "A body without a length (Transfer-Encoding: chunked) is not read here: send"
                 " Content-Length.",
+                request,
             )
         if request.method not in REDIRECTED and lacks_slash(request.path_info):
             request.path_info += "/"

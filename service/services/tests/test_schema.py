@@ -107,7 +107,7 @@ class TestSchema:
             "text/csv",
             "application/x-ndjson",
         }
-        assert set(listing["responses"]["400"]["content"]) == {"application/json"}
+        assert set(listing["responses"]["400"]["content"]) == {"application/problem+json"}
 
 
 class TestDocs:

@@ -314,7 +314,7 @@ class TestRefusals:
     def test_come_before_the_first_byte_and_as_json(self, form, parameter, value, code):
         response = asked(form, **{parameter: value})
         assert response.status_code == 400
-        assert response["Content-Type"] == "application/json"
+        assert response["Content-Type"] == "application/problem+json"
         error = json.loads(response.content)
         assert (error["code"], error["parameter"], error["value"]) == (code, parameter, value)
 

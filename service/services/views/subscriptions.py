@@ -93,7 +93,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             (200, "application/json"): PageSerializer,
             **streaming.RESPONSES,
             304: UNCHANGED,
-            **{(status, "application/json"): answer for status, answer in ERRORS.items()},
+            **ERRORS,
         },
         filters=False,
         description=(
