@@ -72,6 +72,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
+    "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "pricebook.kit.server_timing.ApiGZipMiddleware",
     "pricebook.kit.server_timing.ServerTimingMiddleware",

@@ -6,7 +6,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,8 +27,11 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
-class DocsView(SpectacularSwaggerView):
-    """The page of Swagger; all else that is asked of it (OPTIONS, errors) is answered in JSON."""
+class DocsView(SpectacularSwaggerSplitView):
+    """The page of Swagger, and its script (`?script=`), as its content policy forbids one in it.
+
+    All else that is asked of it (OPTIONS, errors) is answered in JSON.
+    """
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
