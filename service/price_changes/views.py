@@ -50,13 +50,14 @@ from services.tasks import set_comment, set_price, wake
 from services.views.openapi import (
     CURSOR,
     ERRORS,
+    LINK,
     PAGE_SIZE,
     PATH_ID,
     REFUSALS,
     Responses,
     errors,
 )
-from services.views.paging import cursor_of, link
+from services.views.paging import cursor_of, link, links
 
 UNKNOWN = errors({404: "There is no such price change."})
 REFUSED_APPROVAL = REFUSALS | errors(
@@ -115,6 +116,7 @@ class PriceChangeView(ViewSet):
             *[OpenApiParameter(name, schema) for name, (_, _, schema) in FILTERS.items()],
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: PriceChangePageSerializer, **ERRORS},
     )
@@ -130,14 +132,16 @@ class PriceChangeView(ViewSet):
                 except BadValue as error:
                     raise parameters.bad_parameter(error) from None
         cursor, size = cursor_of(query), parameters.page_size(query)
-        page, next, previous = newest_first(changes, cursor, size)
+        page, older, newer = newest_first(changes, cursor, size)
         status_now.refresh(page)
+        next, previous = link(request, older), link(request, newer)
         return Response(
             {
                 "result": PriceChangeSerializer(page, many=True).data,
-                "next": link(request, next),
-                "previous": link(request, previous),
-            }
+                "next": next,
+                "previous": previous,
+            },
+            headers=links(next, previous),
         )
 
     @extend_schema(
@@ -238,6 +242,7 @@ class PriceChangeView(ViewSet):
             ),
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: RowPageSerializer, **ERRORS, **UNKNOWN},
     )
@@ -255,7 +260,8 @@ class PriceChangeView(ViewSet):
         change = change_of(pk)
         found = rows_of(change, after, size + 1, reason)
         more = Cursor(found[size - 1].subscription) if len(found) > size else None
-        return Response({"result": found[:size], "next": link(request, more)})
+        next = link(request, more)
+        return Response({"result": found[:size], "next": next}, headers=links(next))
 
     @extend_schema(
         parameters=[
@@ -263,6 +269,7 @@ class PriceChangeView(ViewSet):
             OpenApiParameter("reason", {"type": "string", "enum": REASONS}),
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: SkipPageSerializer, **ERRORS, **UNKNOWN},
     )
@@ -278,11 +285,10 @@ class PriceChangeView(ViewSet):
             skips = skips.filter(reason=reason)
         found = list(skips.order_by("pk")[: size + 1])
         more = Cursor(found[size - 1].pk) if len(found) > size else None
+        next = link(request, more)
         return Response(
-            {
-                "result": SkipSerializer(found[:size], many=True).data,
-                "next": link(request, more),
-            }
+            {"result": SkipSerializer(found[:size], many=True).data, "next": next},
+            headers=links(next),
         )
 
 

@@ -38,6 +38,13 @@ SIZE = {
 }
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
+LINK = OpenApiParameter(
+    "Link",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200],
+    description='The addresses of the pages beside this one: `rel="next"` and `rel="prev"`.',
+)
 PATH_ID = OpenApiParameter("id", filter_kinds.ID.schema, OpenApiParameter.PATH)
 UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
 UNKNOWN = errors({404: "There is none with this id."})
@@ -88,4 +95,5 @@ LIST_PARAMETERS = [
     ordering_parameter(ORDERINGS),
     CURSOR,
     PAGE_SIZE,
+    LINK,
 ]
