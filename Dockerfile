@@ -42,5 +42,5 @@ RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" \
 USER 10001
 # As `up` starts it (local/programs.py). DB_POOL=1 and this many threads a process: WEB_THREADS.
 CMD ["granian", "pricebook.asgi:application", "--interface", "asginl", "--http", "1", \
-     "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10", \
+     "--no-ws", "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10", \
      "--host", "0.0.0.0", "--port", "8000"]

@@ -362,7 +362,10 @@ LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request id": {"()": "pricebook.kit.request_id.RequestIdFilter"}},
+    "filters": {
+        "request id": {"()": "pricebook.kit.log_filters.RequestIdFilter"},
+        "one line": {"()": "pricebook.kit.log_filters.OneLineFilter"},
+    },
     "formatters": {
         "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"}
     },
@@ -376,6 +379,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "pricebook.kit.sql_log": {"level": "DEBUG"},
+        "django.security.DisallowedHost": {"filters": ["one line"]},
         # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
         "django.db.backends": {"level": "INFO"},
     },

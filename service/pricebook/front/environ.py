@@ -33,12 +33,13 @@ def environ_of(scope: Scope, body: IO[bytes], length: int) -> dict[str, Any]:
     Names with an underscore are left out, because they would pass for those with a hyphen.
     """
     host, port = scope.get("server") or ("localhost", None)
+    version = scope["http_version"]
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": scope.get("root_path", ""),
         "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_PROTOCOL": f"HTTP/{'1.0' if version == '1' else version}",
         "SERVER_NAME": host,
         "SERVER_PORT": str(port or 80),
         "REMOTE_ADDR": (scope.get("client") or ("",))[0],
@@ -52,8 +53,8 @@ def environ_of(scope: Scope, body: IO[bytes], length: int) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for raw_name, raw_value in scope["headers"]:
-        if b"_" in raw_name:
-            continue
+        if b"_" in raw_name or (raw_name == b"host" and not raw_value):
+            continue  # (granian gives a request of HTTP/1.0 an empty one)
         name = raw_name.decode("latin-1").upper().replace("-", "_")
         value = raw_value.decode("latin-1")
         if name == "CONTENT_TYPE":

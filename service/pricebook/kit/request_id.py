@@ -6,7 +6,6 @@ else a new one, 32 hexadecimal digits ──────────────
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -46,13 +45,3 @@ class RequestIdMiddleware:
             _current.reset(before)
         response[HEADER] = id
         return response
-
-
-class RequestIdFilter(logging.Filter):
-    """Gives each record of the log its `request_id`; "-" outside of a request."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        # Django logs an answer of 4xx or 5xx when all middleware has ended.
-        request = getattr(record, "request", None)
-        record.request_id = getattr(request, "request_id", None) or current_id() or "-"
-        return True

@@ -101,6 +101,7 @@ def web_server(application: str) -> list[str]:
     HTTP/1 alone: while it would wait to see which version comes, no timeout runs.
     """
     command = [*PYTHON, "-m", "granian", application, "--interface", "asginl", "--http", "1"]
+    command.append("--no-ws")
     return [*command, "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10"]
 
 

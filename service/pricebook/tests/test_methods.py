@@ -97,3 +97,9 @@ def test_paths_open_to_all_log_no_fault(caplog, method):
     for path in ("/api/docs/", "/api/schema/", "/api/nothing/", "/nothing", "/static/nothing"):
         assert browser.generic(method, path).status_code < 500
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_host_that_is_not_ours_costs_the_log_one_line(caplog):
+    Browser().get("/healthz", headers={"Host": "evil.example.com"})
+    assert "evil.example.com" in caplog.text
+    assert "Traceback" not in caplog.text

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 
+from pricebook.kit.log_filters import RequestIdFilter
 from pricebook.kit.problem import problem
-from pricebook.kit.request_id import RequestIdFilter
 from services.tests.factories import a_book, a_reader
 
 URL = "/api/subscriptions/"
