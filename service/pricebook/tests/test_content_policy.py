@@ -1,4 +1,4 @@
-"""What browsers are told that our pages may load and run."""
+"""The content policies of our answers, and that no page needs more than its own allows."""
 
 import re
 
