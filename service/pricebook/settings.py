@@ -117,9 +117,9 @@ AUTHENTICATION_BACKENDS = [
 ]
 # See pricebook/kit/attempts.py. Attempts until there is a wait, of so many seconds; 0: no limit.
 LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)
-LOGIN_WAIT = seconds("LOGIN_WAIT", 300)
+LOGIN_WAIT = seconds("LOGIN_WAIT", 300, least=1)
 KEY_ATTEMPTS = whole_number("KEY_ATTEMPTS", 60, 0, 100_000)
-KEY_WAIT = seconds("KEY_WAIT", 60)
+KEY_WAIT = seconds("KEY_WAIT", 60, least=1)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -286,8 +286,8 @@ CELERY_BEAT_SCHEDULE = {
 WEB_THREADS = whole_number("WEB_THREADS", min(8, 2 * (os.cpu_count() or 1) + 1), 1, 64)
 # Seconds for a body (bodies.py says more), and those for which a reader of an answer may take
 # nothing of it.
-BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15)
-READER_TIMEOUT = seconds("READER_TIMEOUT", 30)
+BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15, least=1)
+READER_TIMEOUT = seconds("READER_TIMEOUT", 30, least=1)
 LONGEST_BODY = 10_000_000  # bytes; the API takes a tenth of that
 BODIES_TOGETHER = 256_000_000  # bytes, in a process
 

@@ -18,11 +18,11 @@ def one_of(name: str, default: str, *others: str) -> str:
     return value
 
 
-def seconds(name: str, default: float) -> float:
-    """The value of a variable that is a time: from 0 to a day."""
+def seconds(name: str, default: float, least: int = 0) -> float:
+    """The value of a variable that is a time: up to a day."""
     value: float = env.float(name, default)
-    if not 0 <= value <= 86_400:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
+    if not least <= value <= 86_400:
+        raise ImproperlyConfigured(f"{name}={value} is not known; it is {least} to 86400 seconds.")
     return value
 
 
