@@ -1,5 +1,6 @@
 """Values of environment variables for the settings; a value that can't be used is named."""
 
+import math
 from decimal import Decimal, InvalidOperation
 
 import environ
@@ -20,18 +21,22 @@ def one_of(name: str, default: str, *others: str) -> str:
 
 def seconds(name: str, default: float, least: int = 0) -> float:
     """The value of a variable that is a time: up to a day."""
-    value: float = env.float(name, default)
+    given: str = env.str(name, str(default))
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
     if not least <= value <= 86_400:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is {least} to 86400 seconds.")
+        raise ImproperlyConfigured(f"{name}={given} is not known; it is {least} to 86400 seconds.")
     return value
 
 
 def whole_number(name: str, default: int, least: int, most: int) -> int:
     """The value of a variable that is a number of things."""
-    value: int = env.int(name, default)
-    if not least <= value <= most:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is {least} to {most}.")
-    return value
+    given: str = env.str(name, str(default))
+    if not (given.isascii() and given.isdecimal() and least <= int(given[:20]) <= most):
+        raise ImproperlyConfigured(f"{name}={given} is not known; it is {least} to {most}.")
+    return int(given)
 
 
 def percent(name: str, default: int) -> Decimal:

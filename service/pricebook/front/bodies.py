@@ -14,6 +14,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 SLOWEST = 16 * 1024  # bytes a second, on average; a modem of the nineties is slower
+MOST_PIECES = 20_000  # of one body; each costs as much as a large one
 IN_MEMORY = 1024 * 1024  # bytes; a longer body goes on in a temporary file
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -48,7 +49,7 @@ class Bodies:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.timeout
         body: IO[bytes] = io.BytesIO()
-        length = 0
+        length = pieces = 0
         try:
             while True:
                 try:
@@ -59,6 +60,9 @@ class Bodies:
                 if message["type"] != "http.request":  # it is gone, or its chunks are malformed
                     raise self._broken_off(length)
                 if piece := message.get("body", b""):
+                    pieces += 1
+                    if pieces > MOST_PIECES:
+                        raise self._in_crumbs()
                     self._hold(len(piece))
                     length += len(piece)
                     if length > self.longest:
@@ -89,6 +93,13 @@ class Bodies:
     def _too_long(self) -> BodyError:
         return BodyError(
             413, "body_too_long", f"A body has up to {self.longest:,} bytes; send less."
+        )
+
+    def _in_crumbs(self) -> BodyError:
+        return BodyError(
+            400,
+            "body_in_crumbs",
+            f"The body comes in more than {MOST_PIECES:,} pieces; send it in larger ones.",
         )
 
     def _broken_off(self, length: int) -> BodyError:

@@ -38,9 +38,9 @@ def web(transactional_db, tmp_path):
     until(lambda: other_sessions() <= before)
 
 
-def chunked(web, path, body, **headers):
+def chunked(web, path, body, size=7, **headers):
     """POST a body in chunks of a few bytes."""
-    chunks = [body[start : start + 7] for start in range(0, len(body), 7)]
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
     headers = {**web.headers, **headers}
     # With an iterator http.client sends chunks.
     response = web.ask("POST", path, iter(chunks), headers)
@@ -81,8 +81,13 @@ class TestChunkedBody:
         assert response.getheader("Idempotency-Replayed") == "true"
 
     def test_has_the_bound_of_others(self, web):
-        response, answer = chunked(web, URL, b" " * 1_000_001)
+        response, answer = chunked(web, URL, b" " * 1_000_001, size=4096)
         assert (response.status, answer["code"]) == (413, "body_too_long")
+
+    def test_may_not_come_in_crumbs(self, web):
+        """Each chunk costs the server as much as a large one."""
+        response, answer = chunked(web, URL, b" " * 20_001, size=1)
+        assert (response.status, answer["code"]) == (400, "body_in_crumbs")
 
     def test_may_be_a_form(self, web):
         User.objects.create_superuser("anna", password="right horse")
