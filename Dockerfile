@@ -40,7 +40,7 @@ RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_hex(32))')" \
         python manage.py collectstatic --no-input \
     && python -m compileall -q /service
 USER 10001
-# Beyond 16 requests at once a process, the next wait outside: its database pool has 8 connections.
-CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", \
-     "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10", \
-     "--backpressure", "16", "pricebook.wsgi:application"]
+# As `up` starts it (local/programs.py). DB_POOL=1 and this many threads a process: WEB_THREADS.
+CMD ["granian", "pricebook.asgi:application", "--interface", "asginl", "--http", "1", \
+     "--no-ws", "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10", \
+     "--host", "0.0.0.0", "--port", "8000"]

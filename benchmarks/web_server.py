@@ -12,22 +12,30 @@ from contextlib import contextmanager
 
 from benchmarks import SERVICE, results
 from benchmarks.scratch import environment_of_the_book
-from pricebook.local.programs import WEB_THREADS
+from pricebook.local.programs import web_server
+from pricebook.settings import WEB_THREADS
 
 # Connections stay open: a worker accepts whichever it meets first, so with four connections one of
 # two workers may get three of them, and the other idles for a third of the time.
 CLIENTS = 16
+OURS = "pricebook.asgi:application"
 
 
 @contextmanager
 def a_site(application: str) -> Iterator[int]:
-    """Serve a site by granian with two workers, as `./pricebook up` does; yields its port."""
+    """Serve a site by granian with two workers and as many threads; yields its port.
+
+    Ours is served as `./pricebook up` does it, another one as an application of WSGI.
+    """
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = int(held.getsockname()[1])
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "2"]
-    command += ["--blocking-threads", str(WEB_THREADS), application]
+    if application == OURS:
+        command = web_server(application)
+    else:
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", application]
+        command += ["--workers", "2", "--blocking-threads", str(WEB_THREADS)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     environment = environment_of_the_book() | {"DB_POOL": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([SERVICE, str(results.CHECKOUT)])
     server = subprocess.Popen(

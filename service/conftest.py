@@ -17,7 +17,6 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from celery_app import app
-from pricebook.kit import wrong_keys
 from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
@@ -197,9 +196,9 @@ def empty_cache() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_wrong_keys() -> None:
+def any_wrong_keys(settings: Any) -> None:
     """All tests ask from one address."""
-    wrong_keys.forget()
+    settings.KEY_ATTEMPTS = 0
 
 
 @pytest.fixture

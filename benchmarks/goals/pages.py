@@ -20,7 +20,7 @@ from benchmarks import list_page, results, total
 from benchmarks.goals.line import BIG, Figures, goal
 from benchmarks.scratch import fill, say, scratch_book
 from benchmarks.stopwatch import one_session, timed
-from benchmarks.web_server import a_site, get, rate
+from benchmarks.web_server import OURS, a_site, get, rate
 from keys import verbs
 from keys.verbs import Maker
 from pricebook.kit.scopes import READ_SCOPES
@@ -224,7 +224,7 @@ def requests(rows: int, rounds: int) -> Figures:
     _, key = verbs.make("benchmark", READ_SCOPES, Maker.operator("benchmark"))
     seconds = 1.0 if rows <= 10_000 else 5.0
     with (
-        a_site("pricebook.wsgi:application") as ours,
+        a_site(OURS) as ours,
         a_site("benchmarks.tutorial_site:application") as theirs,
     ):
         asked = {

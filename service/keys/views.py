@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -24,16 +24,15 @@ from keys.serializers import (
 from keys.verbs import KeyRefused, Maker
 from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
-from pricebook.kit.errors import ErrorSerializer
 from pricebook.kit.idempotency import idempotent, idempotent_without
 from pricebook.kit.scopes import CHANGE_KEY, MAKE_KEY, VIEW_KEY
 from services import parsing
 from services.reading import parameters
 from services.reading.ordering import Cursor, list_key
-from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
-from services.views.paging import cursor_of, known_id, link
+from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, errors
+from services.views.paging import cursor_of, known_id, link, links
 
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such key.")}
+UNKNOWN = errors({404: "There is no such key."})
 LIST_KEY = list_key("keys")
 
 
@@ -54,7 +53,7 @@ class KeyView(ViewSet):
 
     @extend_schema(
         operation_id="keys_list",
-        parameters=[CURSOR, PAGE_SIZE],
+        parameters=[CURSOR, PAGE_SIZE, LINK],
         responses={200: KeyPageSerializer, **ERRORS},
     )
     def list(self, request: Request) -> Response:
@@ -72,17 +71,12 @@ class KeyView(ViewSet):
             page.reverse()
         older = page and (more or backward)
         newer = page and (more if backward else cursor)
+        next = Cursor(page[-1].number, list_key=LIST_KEY) if older else None
+        previous = Cursor(page[0].number, backward=True, list_key=LIST_KEY) if newer else None
+        found_links = {"next": link(request, next), "previous": link(request, previous)}
         return Response(
-            {
-                "result": KeySerializer(page, many=True).data,
-                "next": link(
-                    request, Cursor(page[-1].number, list_key=LIST_KEY) if older else None
-                ),
-                "previous": link(
-                    request,
-                    Cursor(page[0].number, backward=True, list_key=LIST_KEY) if newer else None,
-                ),
-            }
+            {"result": KeySerializer(page, many=True).data, **found_links},
+            headers=links(**found_links),
         )
 
     @extend_schema(

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -38,7 +38,7 @@ from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
 from pricebook.kit.access import author, may_read
 from pricebook.kit.content import object_of
-from pricebook.kit.errors import BadParameter, ErrorSerializer, Refused
+from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
 from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
@@ -48,16 +48,23 @@ from services.parsing import MAX_BIGINT, BadValue
 from services.reading import filter_kinds, parameters
 from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
-from services.views.openapi import CURSOR, ERRORS, PAGE_SIZE, PATH_ID, REFUSALS
-from services.views.paging import cursor_of, link
+from services.views.openapi import (
+    CURSOR,
+    ERRORS,
+    LINK,
+    PAGE_SIZE,
+    PATH_ID,
+    REFUSALS,
+    Responses,
+    errors,
+)
+from services.views.paging import cursor_of, link, links
 
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is no such price change.")}
-REFUSED_APPROVAL = REFUSALS | {
-    409: OpenApiResponse(
-        RefusedApprovalSerializer,
-        "Not in this state, or not of the latest preview; or the figures have moved since.",
-    )
-}
+UNKNOWN = errors({404: "There is no such price change."})
+REFUSED_APPROVAL = REFUSALS | errors(
+    {409: "Not in this state, or not of the latest preview; or the figures have moved since."},
+    RefusedApprovalSerializer,
+)
 REASONS = [reason.value for reason in Skip.Reason]
 STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
@@ -79,9 +86,7 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 VERBS_OF_APPROVERS = ("approve", "keep_instant", "pause", "resume", "cancel", "revert")
 
 
-def verb(
-    body: type[Serializer] | None, refusals: dict[int, OpenApiResponse] = REFUSALS
-) -> Callable[[Any], Any]:
+def verb(body: type[Serializer] | None, refusals: Responses = REFUSALS) -> Callable[[Any], Any]:
     """`POST /api/price-changes/{id}/<name>/`, once for each Idempotency-Key."""
 
     def decorated(method: Any) -> Any:
@@ -115,6 +120,7 @@ class PriceChangeView(ViewSet):
             *[OpenApiParameter(name, schema) for name, (_, _, schema) in FILTERS.items()],
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: PriceChangePageSerializer, **ERRORS},
     )
@@ -130,14 +136,16 @@ class PriceChangeView(ViewSet):
                 except BadValue as error:
                     raise parameters.bad_parameter(error) from None
         cursor, size = cursor_of(query), parameters.page_size(query)
-        page, next, previous = newest_first(changes, cursor, size)
+        page, older, newer = newest_first(changes, cursor, size)
         status_now.refresh(page)
+        next, previous = link(request, older), link(request, newer)
         return Response(
             {
                 "result": PriceChangeSerializer(page, many=True).data,
-                "next": link(request, next),
-                "previous": link(request, previous),
-            }
+                "next": next,
+                "previous": previous,
+            },
+            headers=links(next, previous),
         )
 
     @extend_schema(
@@ -238,6 +246,7 @@ class PriceChangeView(ViewSet):
             ),
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: RowPageSerializer, **ERRORS, **UNKNOWN},
     )
@@ -255,7 +264,8 @@ class PriceChangeView(ViewSet):
         change = change_of(pk)
         found = rows_of(change, after, size + 1, reason)
         more = Cursor(found[size - 1].subscription) if len(found) > size else None
-        return Response({"result": found[:size], "next": link(request, more)})
+        next = link(request, more)
+        return Response({"result": found[:size], "next": next}, headers=links(next))
 
     @extend_schema(
         parameters=[
@@ -263,6 +273,7 @@ class PriceChangeView(ViewSet):
             OpenApiParameter("reason", {"type": "string", "enum": REASONS}),
             CURSOR,
             PAGE_SIZE,
+            LINK,
         ],
         responses={200: SkipPageSerializer, **ERRORS, **UNKNOWN},
     )
@@ -278,11 +289,10 @@ class PriceChangeView(ViewSet):
             skips = skips.filter(reason=reason)
         found = list(skips.order_by("pk")[: size + 1])
         more = Cursor(found[size - 1].pk) if len(found) > size else None
+        next = link(request, more)
         return Response(
-            {
-                "result": SkipSerializer(found[:size], many=True).data,
-                "next": link(request, more),
-            }
+            {"result": SkipSerializer(found[:size], many=True).data, "next": next},
+            headers=links(next),
         )
 
 

@@ -1,51 +1,19 @@
 """All settings, from the environment. A missing or unknown value gives a message that names it."""
 
-from decimal import Decimal, InvalidOperation
+import os
 from pathlib import Path
 from urllib.parse import unquote
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
+from pricebook.variables import env, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-
-
-def one_of(name: str, default: str, *others: str) -> str:
-    """The value of a variable that may be one of a few words."""
-    value: str = env.str(name, default)
-    if value not in (default, *others):
-        raise ImproperlyConfigured(
-            f"{name}={value!r} is not known; it may be {', '.join((default, *others))}."
-        )
-    return value
-
-
-def seconds(name: str, default: float) -> float:
-    """The value of a variable that is a time: from 0 to a day."""
-    value: float = env.float(name, default)
-    if not 0 <= value <= 86_400:
-        raise ImproperlyConfigured(f"{name}={value} is not known; it is 0 to 86400 seconds.")
-    return value
-
-
-def percent(name: str, default: int) -> Decimal:
-    """The value of a variable that is a part of a hundred, exactly."""
-    given: str = env.str(name, str(default))
-    try:
-        value = Decimal(given)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value <= 100:
-        raise ImproperlyConfigured(f"{name}={given!r} is not known; it is 0 to 100 per cent.")
-    return value
-
 
 # --- Safety -----------------------------------------------------------------------------------
 
@@ -61,7 +29,22 @@ SECRET_KEY = SECRET_KEY or "for development only"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("HTTPS", False)
+# Whether people and programs reach the site over TLS, which a proxy in front of it speaks.
+HTTPS = env.bool("HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# The header in which the proxy says that a request came over TLS, so that links have that scheme.
+# The proxy has to set it on every request; without a proxy anybody could.
+if header := env.str("PROXY_SSL_HEADER", "X-Forwarded-Proto" if HTTPS else ""):
+    SECURE_PROXY_SSL_HEADER = (f"HTTP_{header.upper().replace('-', '_')}", "https")
+# The proxies that a request comes through, each of which appends to X-Forwarded-For.
+PROXIES = whole_number("PROXIES", 1 if HTTPS else 0, 0, 10)
+# Seconds for which browsers that were here once use TLS alone; they are told over TLS only.
+SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 30 * 86_400 if HTTPS else 0, 0, 63_072_000)
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # other host names of the domain are not ours to decide about
+    "security.W021",  # nor is a place on the browsers' own list
+    "security.W008",  # the proxy redirects; here that would meet health checks of the inside
+]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -88,13 +71,16 @@ INSTALLED_APPS = [
     "keys",
 ]
 MIDDLEWARE = [
+    "pricebook.kit.request_id.RequestIdMiddleware",
+    "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "pricebook.kit.server_timing.ApiGZipMiddleware",
     "pricebook.kit.server_timing.ServerTimingMiddleware",
     "pricebook.kit.read_timeout.ReadTimeoutMiddleware",
+    "pricebook.kit.attempts.AttemptsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "pricebook.kit.whole_requests.WholeRequestsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -125,6 +111,15 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = [
+    "pricebook.kit.attempts.LimitedLogins",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# See pricebook/kit/attempts.py. Attempts until there is a wait, of so many seconds; 0: no limit.
+LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)
+LOGIN_WAIT = seconds("LOGIN_WAIT", 300, least=1)
+KEY_ATTEMPTS = whole_number("KEY_ATTEMPTS", 60, 0, 100_000)
+KEY_WAIT = seconds("KEY_WAIT", 60, least=1)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "home"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -212,7 +207,9 @@ CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
 if CACHALOT:
     INSTALLED_APPS.append("cachalot")
-    SILENCED_SYSTEM_CHECKS = ["cachalot.W001"]  # it does not know that ours is Django's Redis cache
+    SILENCED_SYSTEM_CHECKS.append(
+        "cachalot.W001"
+    )  # it does not know that ours is Django's Redis cache
 
 # --- Celery -----------------------------------------------------------------------------------
 
@@ -288,6 +285,17 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
+# --- Slow clients -----------------------------------------------------------------------------
+
+# See pricebook/front/. A web process has no more threads than the pool has connections (DB_POOL).
+WEB_THREADS = whole_number("WEB_THREADS", min(8, 2 * (os.cpu_count() or 1) + 1), 1, 64)
+# Seconds for a body (bodies.py says more), and those for which a reader of an answer may take
+# nothing of it.
+BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15, least=1)
+READER_TIMEOUT = seconds("READER_TIMEOUT", 30, least=1)
+LONGEST_BODY = 10_000_000  # bytes; the API takes a tenth of that
+BODIES_TOGETHER = 256_000_000  # bytes, in a process
+
 # --- Price changes ----------------------------------------------------------------------------
 
 # Whether a price change must be approved by somebody other than its planner.
@@ -300,8 +308,12 @@ APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
-# The most whole books that a web process sends at once; each keeps a thread until it is read.
-STREAMS_AT_ONCE = env.int("STREAMS_AT_ONCE", 2)
+# The most whole books that a web process sends at once; each has some megabytes in memory.
+STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
+# And the most that one caller may read of them, so that nobody has them all.
+STREAMS_OF_ONE_CALLER = whole_number(
+    "STREAMS_OF_ONE_CALLER", max(1, STREAMS_AT_ONCE // 2), 1, STREAMS_AT_ONCE
+)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -355,11 +367,24 @@ LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {
+        "request id": {"()": "pricebook.kit.log_filters.RequestIdFilter"},
+        "one line": {"()": "pricebook.kit.log_filters.OneLineFilter"},
+    },
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["request id"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "pricebook.kit.sql_log": {"level": "DEBUG"},
+        "django.security.DisallowedHost": {"filters": ["one line"]},
         # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
         "django.db.backends": {"level": "INFO"},
     },

@@ -6,9 +6,13 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from pricebook.kit.content import JSONRenderer
 
 
 @never_cache
@@ -21,6 +25,23 @@ def healthz(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         return HttpResponse("the database does not answer", status=503, content_type="text/plain")
     return HttpResponse("ok", content_type="text/plain")
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """The page of Swagger, and its script (`?script=`), as its content policy forbids one in it.
+
+    All else that is asked of it (OPTIONS, errors) is answered in JSON.
+    """
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        if response.template_name is None:
+            # It runs after the choice of a renderer, which failed if there is none.
+            request.accepted_renderer = JSONRenderer()
+            request.accepted_media_type = JSONRenderer.media_type
+        finalized: Response = super().finalize_response(request, response, *args, **kwargs)
+        return finalized
 
 
 class UnknownPath(APIView):

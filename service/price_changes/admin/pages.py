@@ -23,7 +23,7 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from price_changes import second_person, verbs
+from price_changes import verbs
 from price_changes.admin.figures import (
     Outcome,
     Preview,
@@ -41,7 +41,7 @@ from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.recount import Recount
-from price_changes.running import allowing
+from price_changes.running import allowing, second_person
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows

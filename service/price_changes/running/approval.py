@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
-
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
 from price_changes.planning.around import sets_of_its_instant
 from price_changes.planning.local_instant import said_instant
+from price_changes.running import second_person
 
 Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 
 def refuse_approver(change: PriceChange, author: str) -> None:
-    if settings.APPROVAL_BY_ANOTHER and author == change.planned_by:
-        raise ChangeError(
-            "needs_another_person",
-            f"{author} planned price change {change.pk}; somebody else has to approve it.",
-            403,
-        )
+    """Refuse who is not known to be another person than the planner, where that is asked for."""
+    why = second_person.why_not(change, author)
+    if why is not None:
+        raise ChangeError("needs_another_person", why, 403)
 
 
 def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:

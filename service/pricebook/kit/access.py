@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -19,8 +18,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from pricebook.kit import authors, key_use, secrets_of_keys, wrong_keys
-from pricebook.kit.errors import Refused, TooManyWrongKeys
+from pricebook.kit import authors, key_use, secrets_of_keys
+from pricebook.kit.addresses import address_of
+from pricebook.kit.attempts import count_wrong_key
+from pricebook.kit.errors import Refused
 from pricebook.kit.scopes import scopes_for
 from pricebook.kit.stored_keys import StoredKey, key_of
 
@@ -67,10 +68,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         now = timezone.now()
         # Only a caller that knows the whole key is told what became of it.
         if key is None:
-            raise unknown(request, now)
+            raise unknown(request)
         if not secrets_of_keys.verify(given, key.hashed_key):
             if not secrets_of_keys.verify(given, key.old_hashed_key):
-                raise unknown(request, now)
+                raise unknown(request)
             if key.old_until is None or key.old_until <= now:
                 raise exceptions.AuthenticationFailed(
                     "This API key has a new secret; the old one, which you sent, has ended.",
@@ -87,11 +88,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         return self.keyword
 
 
-def unknown(request: Request, now: datetime) -> exceptions.APIException:
-    """The refusal of a key that there is not: 401, or 429 if there were many from this address."""
-    wait = wrong_keys.seconds_to_wait(request.META.get("REMOTE_ADDR", ""), now)
-    if wait:
-        return TooManyWrongKeys(wait)
+def unknown(request: Request) -> exceptions.AuthenticationFailed:
+    """The refusal of a key that there is not. Raises TooManyAttempts after many from its address;
+    a right key passes, whatever others send from there, which may be a proxy."""
+    count_wrong_key(request)
     return exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
 
 
@@ -170,6 +170,12 @@ def identity(request: Request) -> str:
     """
     user = request.user
     return f"key {user.key.id}" if isinstance(user, Program) else f"user {user.pk}"
+
+
+def caller(request: Request) -> str:
+    """The identity of the caller, or the address where somebody without one asks from."""
+    known = request.user.is_authenticated
+    return identity(request) if known else f"address {address_of(request)}"
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

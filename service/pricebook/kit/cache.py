@@ -50,6 +50,26 @@ class RedisCache(redis.RedisCache):
             lambda: super(RedisCache, self).set_many(data, *args, **kwargs), list(data)
         )
 
+    def count(self, key: str, seconds: int, by: int = 1) -> tuple[int, int] | None:
+        """Add to a counter that ends after so many seconds: its value, and the seconds left.
+
+        None if the cache is away.
+        """
+
+        def call() -> tuple[int, int]:
+            name = self.make_and_validate_key(key)
+            client = self._cache.get_client(name, write=True)  # type: ignore[attr-defined]
+            with client.pipeline() as together:
+                together.set(name, 0, ex=seconds, nx=True).incrby(name, by).ttl(name)
+                _, value, left = together.execute()
+            return value, max(1, left)
+
+        return self._try(call, None)
+
+    def forget(self, key: str) -> None:
+        """Delete a value, or leave it until it ends if the cache is away."""
+        self._try(lambda: super(RedisCache, self).delete(key), None)
+
     def _try(self, call: Callable[[], Answer], otherwise: Answer) -> Answer:
         server = tuple(self._servers)  # type: ignore[attr-defined]
         if time.monotonic() < self.away_until.get(server, 0.0):

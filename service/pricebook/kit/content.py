@@ -17,6 +17,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
 from pricebook.kit.errors import BadParameter, Refused
+from pricebook.kit.problem import MEDIA_TYPE, problem
 
 
 class JSONRenderer(BaseRenderer):
@@ -36,9 +37,16 @@ class JSONRenderer(BaseRenderer):
     ) -> bytes:
         if data is None:
             return b""
+        context = renderer_context or {}
+        response = context.get("response")
+        if response is not None and response.status_code >= 400 and "code" in data:
+            request = context.get("request")
+            data = problem(response.status_code, data, request.path if request else None)
+            if response.accepted_renderer is self:  # and not the browsable page, which shows it
+                response["Content-Type"] = MEDIA_TYPE
         answer = self.encoder.encode(data)
         # The browsable page asks for it, because people read that.
-        indent = (renderer_context or {}).get("indent")
+        indent = context.get("indent")
         return msgspec.json.format(answer, indent=indent) if indent else answer
 
 

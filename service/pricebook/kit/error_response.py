@@ -16,8 +16,10 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from pricebook.kit import request_id
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadRequest, DatabaseUnavailable, ReadTimedOut, Refused
+from pricebook.kit.problem import MEDIA_TYPE, problem
 from pricebook.kit.read_timeout import SAFE, timed_out
 from pricebook.kit.refusal import Refusal
 
@@ -40,7 +42,10 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(error, SuspiciousOperation):
         error = BadRequest()
     elif isinstance(error, Refusal):
+        wait = getattr(error, "wait", None)
         error = Refused(error.code, error.detail, error.status_code, **error.about)
+        if wait is not None:
+            error.wait = wait  # becomes Retry-After
     elif timed_out(error) and context["request"].method in SAFE:
         logger.warning("%s took too long to read.", context["request"].path)
         error = ReadTimedOut()
@@ -59,11 +64,16 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     return response
 
 
-def plain_error(status_code: int, code: str, detail: str) -> HttpResponse:
+def plain_error(
+    status_code: int, code: str, detail: str, request: HttpRequest | None = None
+) -> HttpResponse:
+    """An error that no view has answered, or that comes before there is a request."""
+    body = problem(status_code, {"code": code, "detail": detail}, request.path if request else None)
     return HttpResponse(
-        JSONRenderer.encoder.encode({"code": code, "detail": detail}),
-        content_type=JSONRenderer.media_type,
+        JSONRenderer.encoder.encode(body),
+        content_type=MEDIA_TYPE,
         status=status_code,
+        headers={request_id.HEADER: body["request_id"]},
     )
 
 
@@ -74,7 +84,7 @@ def is_api(request: HttpRequest) -> bool:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """`handler400`: answers what is refused before a view is found, such as an unknown host."""
     if is_api(request):
-        return plain_error(400, BadRequest.default_code, BadRequest.default_detail)
+        return plain_error(400, BadRequest.default_code, BadRequest.default_detail, request)
     return defaults.bad_request(request, exception)
 
 
@@ -82,6 +92,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """`handler500`."""
     if is_api(request):
         return plain_error(
-            500, "server_error", "This is a defect of Pricebook; it has been logged."
+            500, "server_error", "This is a defect of Pricebook; it has been logged.", request
         )
     return defaults.server_error(request)

@@ -8,8 +8,13 @@ from rest_framework import exceptions, serializers, status
 
 
 class ErrorSerializer(serializers.Serializer):
-    """The body of every error."""
+    """The body of every error: problem details of RFC 9457, with more about the fault."""
 
+    type = serializers.CharField(help_text="`urn:pricebook:error:` and the code.")
+    title = serializers.CharField(help_text="The code in words.")
+    status = serializers.IntegerField(help_text="The status of the answer.")
+    instance = serializers.CharField(required=False, help_text="The path of the request.")
+    request_id = serializers.CharField(help_text="As the header X-Request-ID of the answer.")
     code = serializers.CharField(help_text="The name of the fault, for programs.")
     detail = serializers.CharField(help_text="The fault and how to fix it, for people.")
     parameter = serializers.CharField(
@@ -54,25 +59,14 @@ class BadRequest(exceptions.APIException):
 class Refused(exceptions.APIException):
     """A refusal as an answer: its code, its detail, its status, and what it is about."""
 
+    wait: int  # seconds, if it is set; becomes Retry-After
+
     def __init__(
         self, code: str, detail: str, status_code: int = status.HTTP_400_BAD_REQUEST, **about: Any
     ) -> None:
         super().__init__(detail, code)
         self.status_code = status_code
         self.about = about
-
-
-class TooManyWrongKeys(exceptions.APIException):
-    status_code = status.HTTP_429_TOO_MANY_REQUESTS
-    default_code = "too_many_wrong_keys"
-    default_detail = (
-        "This API key is not known, and too many from this address were not: wait, and look at the"
-        " key that you send."
-    )
-
-    def __init__(self, wait: int) -> None:
-        super().__init__()
-        self.wait = wait  # seconds; becomes Retry-After
 
 
 class DatabaseUnavailable(exceptions.APIException):

@@ -5,14 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from pricebook.local.behind_tls import behind_tls
 from pricebook.local.external import (
     broker_url,
     check_external_database,
     check_external_redis,
     external_database,
 )
+from pricebook.local.finding import Finding
 from pricebook.local.home import LONGEST_SOCKET_DIRECTORY, Fault, Home
 from pricebook.local.paths import MANAGE, PYTHON, SERVICE
 from pricebook.local.postgres import Postgres, find_binaries, unprivileged, version_of
@@ -23,13 +24,6 @@ from pricebook.local.up import launchers, no_arguments, port_from_environment, p
 from pricebook.local.valkey import SETTINGS, Valkey, find_binary
 
 ENOUGH_DISK = 1_000_000_000  # bytes: a book of a million subscriptions, and its log
-
-
-class Finding(NamedTuple):
-    """A line: ✓ is well, ✗ is wrong (its text ends with how to fix it), – is not running."""
-
-    mark: str
-    text: str
 
 
 def main(arguments: list[str]) -> int:
@@ -59,6 +53,8 @@ def findings(home: Home) -> Iterator[Finding]:
         yield zone_rules(home)
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
+    if os.environ.get("HTTPS"):
+        yield behind_tls(home)
     yield from supervised(home)
 
 

@@ -11,9 +11,6 @@ from pricebook.local.paths import PYTHON, SERVICE
 from pricebook.local.postgres import open_log
 from pricebook.local.processes import Process, exit_code, marked, spawn, until
 
-# The threads of a web process: no more than the pool of DB_POOL has connections, as many as granian
-# finds sane, and more than two streams (STREAMS_AT_ONCE) and a slow read can hold up.
-WEB_THREADS = min(8, 2 * (os.cpu_count() or 1) + 1)
 GUARD = "pricebook-guard"
 
 
@@ -86,10 +83,7 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
         options += ["--loglevel", "warning"]
         return [*celery, "worker", *options]
 
-    web = [*PYTHON, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"]
-    web += ["--port", str(port), "--workers", "2", "--workers-kill-timeout", "10"]
-    web += ["--blocking-threads", str(WEB_THREADS), "--respawn-failed-workers"]
-    web += ["pricebook.wsgi:application"]
+    web = [*web_server("pricebook.asgi:application"), "--host", "127.0.0.1", "--port", str(port)]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
         "web": (web, {"DB_POOL": "1"}),
@@ -99,6 +93,16 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
         # It warns of every worker that it meets before it has finished starting.
         "flower": (flower, {"LOG_LEVEL": "ERROR"}),
     }
+
+
+def web_server(application: str) -> list[str]:
+    """The command of the web server; where it listens is to be added.
+
+    HTTP/1 alone: while it would wait to see which version comes, no timeout runs.
+    """
+    command = [*PYTHON, "-m", "granian", application, "--interface", "asginl", "--http", "1"]
+    command.append("--no-ws")
+    return [*command, "--workers", "2", "--respawn-failed-workers", "--workers-kill-timeout", "10"]
 
 
 def worker_name(name: str) -> str:

@@ -515,6 +515,14 @@ def test_an_amount_that_is_unclear_is_said_at_its_field_and_kept(visit, form, na
     assert not PriceChange.objects.exists()
 
 
+class TestTheApiForPeople:
+    def test_swagger_and_the_browsable_api_work_under_their_content_policy(self, visit):
+        anna = visit().log_in("anna")
+        anna.open("/api/docs/").locator("#operations-subscriptions-subscriptions_list").wait_for()
+        anna.open("/api/subscriptions/").get_by_text('"total_amount"').wait_for()
+        assert "404" in anna.faults.pop()  # REST framework's page names no icon
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 class TestEveryPage:
     WIDTHS = (1280, 390)  # a desk's and a telephone's, in CSS pixels

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pricebook.local.programs import web_server
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 ON_A_SERVER = ["docker-compose.yml"]
 IN_DEVELOPMENT = ["docker-compose.yml", "docker-compose.override.yml"]
@@ -268,6 +270,13 @@ class TestImage:
         for line in installs:
             assert "--require-hashes" in line
             assert re.search(r"--only-binary=:all:( --requirement /requirements/\w+\.txt)+$", line)
+
+    def test_serves_as_the_launcher_does(self):
+        [command] = instructions("CMD", "runtime")
+        *ours, _, host, _, port = json.loads(command)
+        launched = web_server("pricebook.asgi:application")
+        assert ours == launched[launched.index("granian") :]
+        assert (host, port) == ("0.0.0.0", "8000")
 
     def test_is_checked_without_curl(self):
         [check] = instructions("HEALTHCHECK")

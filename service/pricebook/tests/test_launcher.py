@@ -483,6 +483,17 @@ class TestDoctor:
         assert f"chmod 700 '{home}/postgres'" in done.stdout
         assert "– PostgreSQL is not running" in done.stdout
 
+    @pytest.mark.parametrize(
+        ("names", "mark", "said"),
+        [("", "✗", "ALLOWED_HOSTS is not set"), ("book.example.com", "✓", "X-Forwarded-Proto")],
+    )
+    def test_says_whether_all_is_set_for_a_proxy_with_tls(self, home, names, mark, said):
+        variables = {"HTTPS": "1", "ALLOWED_HOSTS": names}
+        done = pricebook(home, "doctor", env=clean_environment() | variables)
+        [line] = [line for line in done.stdout.splitlines() if "HTTPS" in line]
+        assert line.startswith(mark)
+        assert said in line
+
 
 class TestUsage:
     @pytest.mark.parametrize(

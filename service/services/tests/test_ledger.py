@@ -970,7 +970,7 @@ BAD_FEEDS = [
     ("limit=NaN", "bad_parameter"),
     (f"limit={quote('١٠')}", "bad_parameter"),
     (f"limit={'9' * 5000}", "bad_parameter"),
-    ("cursor=abc", "unknown_parameter"),
+    ("cursor=abc", "bad_parameter"),
 ]
 
 

@@ -110,7 +110,7 @@ class TestSchema:
             "text/csv",
             "application/x-ndjson",
         }
-        assert set(listing["responses"]["400"]["content"]) == {"application/json"}
+        assert set(listing["responses"]["400"]["content"]) == {"application/problem+json"}
 
 
 class TestDocs:
@@ -119,6 +119,7 @@ class TestDocs:
 
         addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
         assert len(addresses) >= 3
+        addresses.remove("/api/docs/?script=")
         for address in addresses:
             assert address.startswith("/static/drf_spectacular_sidecar/")
             assert finders.find(address.removeprefix("/static/"))

@@ -3,28 +3,24 @@
 import gzip
 import http.client
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from conftest import other_sessions
 from django.db import ProgrammingError, connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from price_changes.tests.api import a_program
 from pricebook.kit.content import JSONRenderer
-from pricebook.tests.servers import SERVICE, until
+from pricebook.tests.servers import until
+from pricebook.tests.web import WebServer
 from services import price_state
 from services.models import Subscription
 from services.reading.filters import LASTING, BookFilter
@@ -64,7 +60,7 @@ def lines_of_pages(**parameters):
 @pytest.fixture(autouse=True)
 def places(monkeypatch):
     """None is taken by an answer that an earlier test has not read to its end."""
-    monkeypatch.setattr(streaming, "places", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(streaming, "places", streaming.Places(2, 2))
 
 
 @pytest.fixture
@@ -175,7 +171,7 @@ class TestWhatItSends:
         assert b'"price":9999999999.99,' in line
         assert end["total_amount"] == Decimal("16699999999.98")
 
-    @settings(
+    @hypothesis_settings(
         max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(
@@ -318,7 +314,7 @@ class TestRefusals:
     def test_come_before_the_first_byte_and_as_json(self, form, parameter, value, code):
         response = asked(form, **{parameter: value})
         assert response.status_code == 400
-        assert response["Content-Type"] == "application/json"
+        assert response["Content-Type"] == "application/problem+json"
         error = json.loads(response.content)
         assert (error["code"], error["parameter"], error["value"]) == (code, parameter, value)
 
@@ -391,6 +387,29 @@ class TestBesideOthers:
         for response in reading:
             response.close()
         assert [asked().status_code, asked("csv").status_code] == [200, 200]
+
+    def test_not_all_of_them_for_one_caller(self, monkeypatch):
+        monkeypatch.setattr(streaming, "places", streaming.Places(2, 1))
+        a_book(30)
+        first, second = a_program("first"), a_program("second")
+        reading = [first.get(URL, {"format": "csv"})]
+        refused = first.get(URL, {"format": "ndjson"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_own_streams")
+        assert int(refused["Retry-After"]) > 0
+        reading.append(second.get(URL, {"format": "csv"}))
+        assert reading[1].status_code == 200
+        for response in reading:
+            response.close()
+        assert first.get(URL, {"format": "csv"}).status_code == 200
+
+    def test_as_many_for_each_address_where_reads_are_open(self, monkeypatch, settings):
+        settings.OPEN_READS = True
+        monkeypatch.setattr(streaming, "places", streaming.Places(2, 1))
+        a_book(30)
+        held = Browser(REMOTE_ADDR="192.0.2.1").get(URL, {"format": "csv"})
+        for address, status in (("192.0.2.1", 429), ("192.0.2.2", 200)):
+            assert Browser(REMOTE_ADDR=address).get(URL, {"format": "csv"}).status_code == status
+        held.close()
 
     def test_holds_no_snapshot_between_chunks(self):
         a_book(30)
@@ -511,65 +530,12 @@ class TestBreaks:
             until(lambda: granian.get(f"{URL}?format=csv&service=1").status == 200)
 
 
-class Granian:
-    """The web server as it ships, on a Unix socket: its buffers are small, so a reader that waits
-    makes it wait.
-    """
-
-    def __init__(self, path, log):
-        self.path = path
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        database = connection.settings_dict
-        environment |= {
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-            "DB_POOL": "1",
-            "DEBUG": "1",
-            "OPEN_READS": "1",
-        }
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--uds", str(path)]
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*command, "--blocking-threads", "4", "pricebook.wsgi:application"],
-                cwd=SERVICE, env=environment, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self.open: list[Any] = []
-        until(self.answers, 30)
-
-    def answers(self):
-        try:
-            return self.get("/healthz").status == 200
-        except OSError:
-            return False
-
-    def get(self, path):
-        client = http.client.HTTPConnection("localhost")
-        client.sock = socket.socket(socket.AF_UNIX)
-        self.open.append(client.sock)
-        client.sock.settimeout(20)
-        client.sock.connect(str(self.path))
-        client.request("GET", path)
-        response = client.getresponse()
-        self.open.append(response)
-        return response
-
-    def hang_up(self):
-        while self.open:
-            self.open.pop().close()
-
-    def stop(self):
-        self.hang_up()
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
 def granian(transactional_db, tmp_path_factory):
     directory, before = tmp_path_factory.mktemp("web"), other_sessions()
-    server = Granian(directory / "web.sock", directory / "web.log")
+    server = WebServer(
+        directory / "web.log", directory / "web.sock", OPEN_READS="1", WEB_THREADS="4"
+    )
     yield server
     server.stop()
     until(lambda: other_sessions() <= before)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -23,6 +24,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from pricebook.kit.access import caller
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadParameter
 from services.reading import filters, parameters
@@ -84,7 +86,7 @@ def answer(request: Request) -> StreamingHttpResponse:
     query = request.query_params
     refuse_what_pages_take(query, format.name)
     walk = Walk(format, parameters.book_filter(query), FIRST_CHUNK)
-    body = Body()
+    body = Body(caller(request))
     try:
         texts = iter(walk)
         first = next(texts)
@@ -113,21 +115,52 @@ class TooManyStreams(APIException):
     wait = 60  # becomes Retry-After
 
 
-# A reader that is slow or stalled keeps one of the server's few threads.
-places = threading.BoundedSemaphore(settings.STREAMS_AT_ONCE)
+class TooManyOwnStreams(APIException):
+    status_code = 429
+    default_code = "too_many_own_streams"
+    default_detail = "You are reading as many streams as one caller may; read them to their ends."
+    wait = 60  # becomes Retry-After
+
+
+# Each has up to some megabytes in memory, and a thread while it reads its next chunk.
+class Places:
+    """The places for streams of this process, and who has them."""
+
+    def __init__(self, at_once: int, of_one_caller: int) -> None:
+        self.at_once = at_once
+        self.of_one_caller = of_one_caller
+        self.taken: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    def take(self, caller: str) -> None:
+        """Raises TooManyOwnStreams or TooManyStreams if no place is left for this caller."""
+        with self.lock:
+            if self.taken.total() >= self.at_once:
+                raise TooManyStreams
+            if self.taken[caller] >= self.of_one_caller:
+                raise TooManyOwnStreams
+            self.taken[caller] += 1
+
+    def give_back(self, caller: str) -> None:
+        with self.lock:
+            self.taken[caller] -= 1
+            self.taken += Counter()  # forgets who has none
+
+
+places = Places(settings.STREAMS_AT_ONCE, settings.STREAMS_OF_ONE_CALLER)
 
 
 class Body:
     """The pieces of an answer, which keeps one of the places for streams until it is closed.
 
-    TooManyStreams if no place is left.
+    Raises as `Places.take`.
     """
 
-    def __init__(self) -> None:
-        if not places.acquire(blocking=False):
-            raise TooManyStreams
+    def __init__(self, caller: str) -> None:
+        places.take(caller)
         self.pieces: Iterator[bytes] = iter(())
-        self.close = weakref.finalize(self, places.release)  # or when nothing refers to it any more
+        # At the latest when nothing refers to it any more.
+        self.close = weakref.finalize(self, places.give_back, caller)
 
     def __iter__(self) -> Iterator[bytes]:
         return self

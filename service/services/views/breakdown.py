@@ -19,13 +19,14 @@ from services.views.openapi import (
     CURSOR,
     ERRORS,
     FILTER_PARAMETERS,
+    LINK,
     PAGE_SIZE,
     PATH_ID,
     UNCHANGED,
     UNKNOWN,
     ordering_parameter,
 )
-from services.views.paging import cursor_of, known_id, link, ordering_of
+from services.views.paging import cursor_of, known_id, link, links, ordering_of
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
     ClientPaySerializer,
@@ -57,6 +58,7 @@ class BreakdownView(ViewSet):
             return Response(status=304, headers=validator(error.version, to))
         except breakdown.TooManyFound as error:
             raise too_many_found(given) from error
+        next, previous = link(request, page.next), link(request, page.previous)
         return Response(
             {
                 "result": page.result,
@@ -64,10 +66,10 @@ class BreakdownView(ViewSet):
                 "subscriptions": page.total.subscriptions,
                 "total_amount": page.total.amount,
                 "currency": settings.CURRENCY,
-                "next": link(request, page.next),
-                "previous": link(request, page.previous),
+                "next": next,
+                "previous": previous,
             },
-            headers=validator(page.version, to),
+            headers=validator(page.version, to) | links(next, previous),
         )
 
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -92,6 +94,7 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
                 ordering_parameter(breakdown.ORDERINGS[kind]),
                 CURSOR,
                 PAGE_SIZE,
+                LINK,
             ],
             responses={200: page, 304: UNCHANGED, **ERRORS},
         ),

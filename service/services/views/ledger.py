@@ -10,7 +10,8 @@ from pricebook.kit.errors import BadParameter
 from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
 from services.reading import parameters
-from services.views.openapi import ERRORS, SIZE
+from services.views.openapi import ERRORS, LINK, PAGE_SIZE, SIZE
+from services.views.paging import address_with, links
 from services.views.shapes_of_ledger import FeedSerializer
 
 
@@ -22,8 +23,13 @@ class LedgerView(APIView):
     @extend_schema(
         operation_id="ledger_feed",
         parameters=[
-            OpenApiParameter("after", str, description="As `next` has it; from the beginning."),
-            OpenApiParameter("limit", SIZE),
+            OpenApiParameter(
+                "cursor", str, description="As `next` has it; from the beginning if left out."
+            ),
+            PAGE_SIZE,
+            OpenApiParameter("after", str, description="Another name of `cursor`."),
+            OpenApiParameter("limit", SIZE, description="Another name of `page_size`."),
+            LINK,
         ],
         responses={200: FeedSerializer, **ERRORS},
     )
@@ -34,13 +40,15 @@ class LedgerView(APIView):
         `complete_until` tells whether an empty answer means that there is nothing new.
         """
         query = request.query_params
-        parameters.refuse_unknown(query, ["after", "limit"])
-        after, limit = place_of(query), parameters.page_size(query, "limit")
+        parameters.refuse_unknown(query, ["after", "limit", *parameters.PAGING])
+        of_place = one_name(query, "cursor", "after")
+        after = place_of(query, of_place)
+        limit = parameters.page_size(query, one_name(query, "page_size", "limit"))
         try:
             feed = ledger.feed(after, limit)
         except ledger.PlaceAhead as error:
             raise BadParameter(
-                "after",
+                of_place,
                 str(after),
                 "This place lies ahead of the ledger: it was given out by another server, or this"
                 " one was restored. Read from the beginning: leave it out.",
@@ -51,17 +59,30 @@ class LedgerView(APIView):
                 "result": feed.entries,
                 "next": str(feed.next),
                 "complete_until": feed.complete_until,
-            }
+            },
+            headers=links(address_with(request, of_place, str(feed.next))),
         )
 
 
-def place_of(query: QueryDict) -> ledger.Place | None:
-    value = parameters.value_of(query, "after")
+def one_name(query: QueryDict, name: str, other: str) -> str:
+    """The name under which a request gives a parameter that has two."""
+    if name in query and other in query:
+        raise BadParameter(
+            other,
+            str(query[other]),
+            f"{other} is another name of {name}; give one of them.",
+            code="repeated_parameter",
+        )
+    return other if other in query else name
+
+
+def place_of(query: QueryDict, name: str) -> ledger.Place | None:
+    value = parameters.value_of(query, name)
     if value is None:
         return None
     try:
         return ledger.Place.parse(value)
     except ValueError as error:
         raise BadParameter(
-            "after", value, "This is no place in the ledger; take one from next, or leave it out."
+            name, value, "This is no place in the ledger; take one from next, or leave it out."
         ) from error

@@ -3,21 +3,34 @@
 from collections.abc import Mapping
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.serializers import Serializer
 
+from pricebook.kit import problem
 from pricebook.kit.errors import ErrorSerializer
 from services.reading import filter_kinds, filters, parameters
 from services.reading.ordering import ORDERINGS, Ordering
 
-ERRORS = {
-    400: OpenApiResponse(
-        ErrorSerializer, "A parameter can't be used; `detail` says how to fix it."
-    ),
-    401: OpenApiResponse(ErrorSerializer, "No session and no API key, or one that is not valid."),
-    403: OpenApiResponse(ErrorSerializer, "Not allowed; `missing` names the permission."),
-    406: OpenApiResponse(ErrorSerializer, "No such content type."),
-    429: OpenApiResponse(ErrorSerializer, "Many wrong API keys have come from this address."),
-    503: OpenApiResponse(ErrorSerializer, "The database does not answer, or not in time."),
-}
+Responses = dict[tuple[int, str], OpenApiResponse]
+
+
+def errors(of_status: Mapping[int, str], body: type[Serializer] = ErrorSerializer) -> Responses:
+    """Errors as the schema describes them, by status."""
+    return {
+        (status, problem.MEDIA_TYPE): OpenApiResponse(body, description)
+        for status, description in of_status.items()
+    }
+
+
+ERRORS = errors(
+    {
+        400: "A parameter can't be used; `detail` says how to fix it.",
+        401: "No session and no API key, or one that is not valid.",
+        403: "Not allowed; `missing` names the permission.",
+        406: "No such content type.",
+        429: "Too often; again after `Retry-After` seconds.",
+        503: "The database does not answer, or not in time.",
+    }
+)
 SIZE = {
     "type": "integer",
     "minimum": 1,
@@ -26,9 +39,16 @@ SIZE = {
 }
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
 CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
+LINK = OpenApiParameter(
+    "Link",
+    str,
+    OpenApiParameter.HEADER,
+    response=[200],
+    description='The addresses of the pages beside this one: `rel="next"` and `rel="prev"`.',
+)
 PATH_ID = OpenApiParameter("id", filter_kinds.ID.schema, OpenApiParameter.PATH)
 UNCHANGED = OpenApiResponse(description="The book is as it was when the ETag was given out.")
-UNKNOWN = {404: OpenApiResponse(ErrorSerializer, "There is none with this id.")}
+UNKNOWN = errors({404: "There is none with this id."})
 
 
 def ordering_parameter(orderings: Mapping[str, Ordering]) -> OpenApiParameter:
@@ -44,12 +64,14 @@ FILTER_PARAMETERS = [
     for name, each in filters.FILTERS.items()
 ]
 # The refusals of a request that changes something, besides `ERRORS`.
-REFUSALS = {
-    409: OpenApiResponse(ErrorSerializer, "Not in this state; `allowed` has the possible ones."),
-    413: OpenApiResponse(ErrorSerializer, "The body is too long."),
-    415: OpenApiResponse(ErrorSerializer, "The body is not JSON."),
-    422: OpenApiResponse(ErrorSerializer, "The Idempotency-Key was used for another request."),
-}
+REFUSALS = errors(
+    {
+        409: "Not in this state; `allowed` has the possible ones.",
+        413: "The body is too long.",
+        415: "The body is not JSON.",
+        422: "The Idempotency-Key was used for another request.",
+    }
+)
 
 KNOWN_AT = OpenApiParameter(
     "known_at",
@@ -73,4 +95,5 @@ LIST_PARAMETERS = [
     ordering_parameter(ORDERINGS),
     CURSOR,
     PAGE_SIZE,
+    LINK,
 ]

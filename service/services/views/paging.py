@@ -15,11 +15,21 @@ from services.reading.ordering import BY_ID, ORDERINGS, Cursor, Ordering
 
 def link(request: Request, cursor: Cursor | None) -> str | None:
     """This request's address with another cursor."""
-    if cursor is None:
-        return None
+    return None if cursor is None else address_with(request, "cursor", str(cursor))
+
+
+def address_with(request: Request, name: str, value: str) -> str:
+    """This request's address with another value of a parameter."""
     query: QueryDict = request.query_params.copy()
-    query["cursor"] = str(cursor)
+    query[name] = value
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+def links(next: str | None, previous: str | None = None) -> dict[str, str]:
+    """The header `Link` (RFC 8288) of a page: the addresses of the next and the previous one."""
+    found = {"next": next, "prev": previous}
+    parts = [f'<{address}>; rel="{rel}"' for rel, address in found.items() if address]
+    return {"Link": ", ".join(parts)} if parts else {}
 
 
 def ordering_of(query: QueryDict, orderings: Mapping[str, Ordering] = ORDERINGS) -> Ordering:

@@ -47,6 +47,7 @@ from services.views.openapi import (
     CURSOR,
     ERRORS,
     KNOWN_AT,
+    LINK,
     LIST_PARAMETERS,
     PAGE_SIZE,
     PATH_ID,
@@ -54,7 +55,7 @@ from services.views.openapi import (
     UNCHANGED,
     UNKNOWN,
 )
-from services.views.paging import cursor_of, known_id, link, not_served, ordering_of
+from services.views.paging import cursor_of, known_id, link, links, not_served, ordering_of
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
 
 
@@ -97,7 +98,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             (200, "application/json"): PageSerializer,
             **streaming.RESPONSES,
             304: UNCHANGED,
-            **{(status, "application/json"): answer for status, answer in ERRORS.items()},
+            **ERRORS,
         },
         filters=False,
         description=(
@@ -138,6 +139,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 page = page_as_of(instant, wanted, cursor, size, seen_by(request, to), known_at)
             except Unchanged as error:
                 return Response(status=304, headers=validator(error.version, to))
+        next, previous = link(request, page.next), link(request, page.previous)
         return Response(
             {
                 "result": page.result,
@@ -146,11 +148,11 @@ class SubscriptionView(ReadOnlyModelViewSet):
                 "paid_amount": page.paid.amount,
                 "paid_count": page.paid.subscriptions,
                 "currency": settings.CURRENCY,
-                "next": link(request, page.next),
-                "previous": link(request, page.previous),
+                "next": next,
+                "previous": previous,
                 "waiting_for": waiting,
             },
-            headers=validator(page.version, to),
+            headers=validator(page.version, to) | links(next, previous),
         )
 
     @extend_schema(
@@ -193,7 +195,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         )
 
     @extend_schema(
-        parameters=[PATH_ID, CURSOR, PAGE_SIZE],
+        parameters=[PATH_ID, CURSOR, PAGE_SIZE, LINK],
         responses={200: HistorySerializer, **ERRORS, **UNKNOWN},
     )
     @action(detail=True, url_path="ledger")
@@ -209,7 +211,8 @@ class SubscriptionView(ReadOnlyModelViewSet):
         if not entries and not ledger.history(known_id(pk), limit=1):
             raise NotFound(f"There is no subscription {pk}, and never was.")
         more = Cursor(entries[size - 1]["id"], list_key=key) if len(entries) > size else None
-        return Response({"result": entries[:size], "next": link(request, more)})
+        next = link(request, more)
+        return Response({"result": entries[:size], "next": next}, headers=links(next))
 
     @extend_schema(
         parameters=[

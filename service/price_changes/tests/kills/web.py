@@ -1,6 +1,6 @@
 """The web server that is killed, and requests that are repeated with the same Idempotency-Key.
 
-It is granian as `up` starts it, with `wsgi.py` in place of the project's own.
+It is granian as `up` starts it, with `asgi.py` in place of the project's own.
 """
 
 import http.client
@@ -60,9 +60,10 @@ class Web:
         if self.process is not None:
             return
         command, extra = programs(self.runner.home, self.port)["web"]
+        ours = {"pricebook.asgi:application": "price_changes.tests.kills.asgi:application"}
         with open_log(self.runner.home.logs / "web.log") as log:
             self.process = spawn(
-                [*command[:-1], "--workers", "1", "price_changes.tests.kills.wsgi:application"],
+                [*[ours.get(part, part) for part in command], "--workers", "1"],
                 self.runner.environment() | extra,
                 with_parent=True,
                 cwd=SERVICE,

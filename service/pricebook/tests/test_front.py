@@ -1,0 +1,112 @@
+"""Requests as clients really speak HTTP reach Django whole, through the real web server."""
+
+import json
+import re
+
+import pytest
+from conftest import other_sessions
+
+from pricebook.tests.servers import until
+from pricebook.tests.web import WebServer
+from services.tests.factories import a_book
+
+URL = "/api/subscriptions/"
+END = "Connection: close"
+
+
+@pytest.fixture
+def web(transactional_db, tmp_path):
+    before = other_sessions()
+    server = WebServer(tmp_path / "web.log", OPEN_READS="1")
+    yield server
+    server.stop()
+    until(lambda: other_sessions() <= before)
+
+
+def answers(web, *lines, body=b""):
+    """All that is answered to what is sent as it is, until the connection ends."""
+    client = web.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+    got = b""
+    while piece := client.recv(65_536):
+        got += piece
+    return got
+
+
+def status(got):
+    return int(re.match(rb"HTTP/1\.[01] (\d+)", got)[1])
+
+
+def test_odd_requests_are_no_fault_of_the_server(web):
+    odd = [
+        ["OPTIONS * HTTP/1.1", "Host: localhost", END],
+        ["CONNECT localhost:80 HTTP/1.1", "Host: localhost", END],
+        ["GET http://localhost/healthz HTTP/1.1", "Host: localhost", END],
+        ["GET /healthz HTTP/1.0"],
+        ["GET /healthz HTTP/1.1", END],
+        ["GET /healthz HTTP/1.1", "Host: localhost", END, "Upgrade: websocket",
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"],
+        ["GET /%00%ff%ed%a0%80/ HTTP/1.1", "Host: localhost", END],
+        ["GET //healthz HTTP/1.1", "Host: localhost", END],
+        ["GET /healthz?%ff=%00 HTTP/1.1", "Host: localhost", END],
+        ["GET /healthz HTTP/1.1", "Host: localhost", "X: \xff\xfe", END],
+        ["GET /healthz HTTP/1.1", "Host: localhost", f"X: {'x' * 20_000}", END],
+        ["GET /healthz HTTP/1.1", "Host: localhost", "Cookie: a=1", "Cookie: b=2", END],
+        ["POST /api/ HTTP/1.1", "Host: localhost", "Content-Length: 1", "Content-Length: 2", END],
+        ["POST /api/ HTTP/1.1", "Host: localhost", "Content-Length: -1", END],
+        ["POST /api/ HTTP/1.1", "Host: localhost", "Content-Length: 1e3", END],
+        ["POST /api/ HTTP/1.1", "Host: localhost", "Transfer-Encoding: gzip", END],
+        ["BREW /healthz HTTP/1.1", "Host: localhost", END],
+        ["nonsense"],
+    ]  # fmt: skip
+    seen = {str(lines[:2]): status(answers(web, *lines)) for lines in odd}
+    assert not {asked: status for asked, status in seen.items() if status >= 500}
+    assert seen["['GET /healthz HTTP/1.0']"] == 200
+    assert "Traceback" not in web.log.read_text()
+
+
+def test_requests_in_one_go_are_answered_in_their_order(web):
+    a_book(3)
+    one = f"GET {URL}?page_size=%s HTTP/1.1\r\nHost: localhost\r\n"
+    got = answers(web, (one % 1) + "\r\n" + (one % 2) + "\r\n" + (one % 3) + END)
+    bodies = re.findall(rb'^\{"result".*?\}(?=HTTP|$)', got, re.MULTILINE)
+    assert [len(json.loads(body)["result"]) for body in bodies] == [1, 2, 3]
+
+
+def test_a_client_that_waits_for_100_is_told_to_go_on(web):
+    lines = ["POST /api/nothing/ HTTP/1.1", "Host: localhost", "Content-Length: 2"]
+    client = web.send("\r\n".join([*lines, "Expect: 100-continue", END, "", ""]).encode())
+    assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+    client.sendall(b"{}")
+    assert client.recv(100).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_length_beside_chunks_does_not_count(web):
+    lines = ["POST /api/nothing/ HTTP/1.1", "Host: localhost", "Content-Length: 3"]
+    got = answers(web, *lines, "Transfer-Encoding: chunked", END, body=b"2\r\n{}\r\n0\r\n\r\n")
+    assert status(got) in (400, 404)
+    assert got.count(b"HTTP/1.1 ") == 1
+
+
+def test_head_has_the_headers_of_get_and_no_body(web):
+    a_book(3)
+    for path in (URL, "/healthz", "/admin/login/", f"{URL}?format=csv"):
+        head = answers(web, f"HEAD {path} HTTP/1.1", "Host: localhost", END)
+        assert status(head) == 200
+        assert head.endswith(b"\r\n\r\n")
+
+
+def test_a_name_with_an_underscore_passes_for_none_with_a_hyphen(web):
+    """Proxies set X-Forwarded-Proto; X_Forwarded_Proto would be the client's."""
+    got = answers(web, f"GET {URL} HTTP/1.1", "Host: localhost", "X_Request_ID: crm-00017", END)
+    assert b"crm-00017" not in got
+    got = answers(web, f"GET {URL} HTTP/1.1", "Host: localhost", "X-Request-ID: crm-00017", END)
+    assert b"x-request-id: crm-00017\r\n" in got
+
+
+def test_cookies_in_two_headers_are_one(web):
+    cookies = ["Cookie: a=1", f"Cookie: csrftoken={'a' * 32}"]
+    form = f"csrfmiddlewaretoken={'a' * 32}&username=x&password=y".encode()
+    head = ["POST /admin/login/ HTTP/1.1", "Host: localhost", *cookies, END]
+    head += [f"Content-Length: {len(form)}", "Content-Type: application/x-www-form-urlencoded"]
+    got = answers(web, *head, body=form)
+    assert status(got) == 200  # the form again, and no 403 of CSRF

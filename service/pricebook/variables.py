@@ -1,0 +1,51 @@
+"""Values of environment variables for the settings; a value that can't be used is named."""
+
+import math
+from decimal import Decimal, InvalidOperation
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+
+def one_of(name: str, default: str, *others: str) -> str:
+    """The value of a variable that may be one of a few words."""
+    value: str = env.str(name, default)
+    if value not in (default, *others):
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not known; it may be {', '.join((default, *others))}."
+        )
+    return value
+
+
+def seconds(name: str, default: float, least: int = 0) -> float:
+    """The value of a variable that is a time: up to a day."""
+    given: str = env.str(name, str(default))
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= 86_400:
+        raise ImproperlyConfigured(f"{name}={given} is not known; it is {least} to 86400 seconds.")
+    return value
+
+
+def whole_number(name: str, default: int, least: int, most: int) -> int:
+    """The value of a variable that is a number of things."""
+    given: str = env.str(name, str(default))
+    if not (given.isascii() and given.isdecimal() and least <= int(given[:20]) <= most):
+        raise ImproperlyConfigured(f"{name}={given} is not known; it is {least} to {most}.")
+    return int(given)
+
+
+def percent(name: str, default: int) -> Decimal:
+    """The value of a variable that is a part of a hundred, exactly."""
+    given: str = env.str(name, str(default))
+    try:
+        value = Decimal(given)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or not 0 <= value <= 100:
+        raise ImproperlyConfigured(f"{name}={given!r} is not known; it is 0 to 100 per cent.")
+    return value
