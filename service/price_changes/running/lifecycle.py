@@ -246,8 +246,9 @@ def cancel(change_id: int, author: str) -> PriceChange:
     """Cancel a change. Before its instant it has no effect at all; if it has begun, it is taken
     back from now on, by a change of its own that `author` approves.
 
-    It was in force for all of its rows until now, so the workers go on to enter and to copy that.
-    Waits for chunks in hand. A change that takes back a cancelled one can't be cancelled itself.
+    A set moves nothing more. A list price or a discount was in force for all who follow until now,
+    so the workers go on to enter that. Waits for chunks in hand. A change that takes back a
+    cancelled one can't be cancelled itself.
     """
     with allowing.held(change_id, "cancel") as change:
         allowing.refuse_to_undo_a_cancel(change)
@@ -262,10 +263,12 @@ def cancel(change_id: int, author: str) -> PriceChange:
                 409,
             )
         if began:
-            cancelling.go_on(change)
+            if is_of_catalogue(change):
+                cancelling.go_on(change)
+            else:
+                cancelling.stop(change)
             at_point("change stopped")
-        else:
-            ListedRows.objects.filter(change_id=change_id).delete()
+        ListedRows.objects.filter(change_id=change_id).delete()
         members.forget(change)
         change.status, change.cancelled_by = Status.CANCELLED, author
         change.finished_at = book_clock()
