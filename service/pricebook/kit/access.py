@@ -127,15 +127,15 @@ class MayDo(BasePermission):
     def refusal(self, user: Any, group: Collection[str]) -> Refused:
         missing = " or ".join(group)
         if not isinstance(user, Program):
-            mend = "A person who looks after the users can give it."
+            fix = "A person who looks after the users can give it."
         elif user.key.said.intersection(group):
-            mend = "A scope of this key says it, but the person or key that made it lacks it."
+            fix = "A scope of this key says it, but the person or key that made it lacks it."
         else:
             scopes = " or ".join(scope for each in group for scope in scopes_for(each))
-            mend = f"To a key the scope {scopes} gives it."
+            fix = f"To a key the scope {scopes} gives it."
         return Refused(
             "permission_denied",
-            f"{user} may not do this: the permission {missing} is missing. {mend}",
+            f"{user} may not do this: the permission {missing} is missing. {fix}",
             403,
             missing=missing,
         )
