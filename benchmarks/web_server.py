@@ -22,10 +22,11 @@ OURS = "pricebook.asgi:application"
 
 
 @contextmanager
-def a_site(application: str) -> Iterator[int]:
+def a_site(application: str, **variables: str) -> Iterator[int]:
     """Serve a site by granian with two workers and as many threads; yields its port.
 
-    Ours is served as `./pricebook up` does it, another one as an application of WSGI.
+    Ours is served as `./pricebook up` does it, another one as an application of WSGI. `variables`
+    of the environment are its settings.
     """
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -36,7 +37,7 @@ def a_site(application: str) -> Iterator[int]:
         command = [sys.executable, "-m", "granian", "--interface", "wsgi", application]
         command += ["--workers", "2", "--blocking-threads", str(WEB_THREADS)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    environment = environment_of_the_book() | {"DB_POOL": "1"}
+    environment = environment_of_the_book() | {"DB_POOL": "1"} | variables
     environment["PYTHONPATH"] = os.pathsep.join([SERVICE, str(results.CHECKOUT)])
     server = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from keys.models import ApiKey
+from keys.verbs import LONGEST_OVERLAP_HOURS, OVERLAP_HOURS
 from pricebook.kit.scopes import SCOPES
 
 STATES = ("valid", "expired", "revoked")
@@ -92,8 +93,8 @@ class RotationSerializer(serializers.Serializer):
     overlap_hours = serializers.IntegerField(
         required=False,
         min_value=0,
-        max_value=720,
-        default=24,
+        max_value=LONGEST_OVERLAP_HOURS,
+        default=OVERLAP_HOURS,
         help_text="How long the old secret is good beside the new one.",
     )
 

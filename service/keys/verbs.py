@@ -33,8 +33,7 @@ from pricebook.kit.scopes import (
 )
 from pricebook.kit.secrets_of_keys import hash_of, new_key, new_prefix
 
-OVERLAP = timedelta(hours=24)
-LONGEST_OVERLAP = timedelta(days=30)
+OVERLAP_HOURS, LONGEST_OVERLAP_HOURS = 24, 720
 LONGEST_NAME = 50
 
 
@@ -89,19 +88,14 @@ def make(
     return made, text
 
 
-def rotate(number: int, by: Maker, overlap: timedelta = OVERLAP) -> tuple[ApiKey, str]:
-    """A new secret for a key; the one before it is good for `overlap`, and an older one no more.
+def rotate(number: int, by: Maker, hours: Any = OVERLAP_HOURS) -> tuple[ApiKey, str]:
+    """A new secret for a key; the one before it is good for so many hours, an older one no more.
 
     A secret is the key, so only its maker gets one: the person, the key that made it, or the key
     itself. If nobody knows the maker, that is a person who may do all that the key may. The
     operator of the machine gets one too, and then the key is known to be in other hands.
     """
-    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
-        raise KeyRefused(
-            "out_of_range",
-            f"The two secrets are good together for 0 hours to {LONGEST_OVERLAP.days} days.",
-            parameter="overlap_hours",
-        )
+    overlap = _overlap_of(hours)
     if by.key != number:
         _refuse_without(by, CHANGE_KEY)
     with transaction.atomic():
@@ -173,6 +167,20 @@ def checked_name(name: Any) -> str:
             value=str(name)[:100].encode(errors="replace").decode(),
         )
     return text
+
+
+def _overlap_of(hours: Any) -> timedelta:
+    """The time for which two secrets are good, of a number of hours that somebody gave."""
+    if isinstance(hours, bool) or not isinstance(hours, int):
+        hours = -1
+    if not 0 <= hours <= LONGEST_OVERLAP_HOURS:
+        raise KeyRefused(
+            "out_of_range",
+            f"The two secrets are good together for a whole number of hours, from 0 to"
+            f" {LONGEST_OVERLAP_HOURS}.",
+            parameter="overlap_hours",
+        )
+    return timedelta(hours=hours)
 
 
 def _held(number: int) -> ApiKey:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -21,7 +19,7 @@ from keys.serializers import (
     RotationSerializer,
     shown,
 )
-from keys.verbs import KeyRefused, Maker
+from keys.verbs import OVERLAP_HOURS, KeyRefused, Maker
 from pricebook.kit import idempotency
 from pricebook.kit.content import object_of
 from pricebook.kit.idempotency import idempotent, idempotent_without
@@ -127,16 +125,10 @@ class KeyView(ViewSet):
     def rotate(self, request: Request, pk: str) -> Response:
         """Give a key a new secret; the old one stays good for some hours beside it."""
         given = object_of(request.data, ["overlap_hours"])
-        hours = given.get("overlap_hours", 24)
-        if isinstance(hours, bool) or not isinstance(hours, int) or not 0 <= hours <= 720:
-            raise KeyRefused(
-                "out_of_range",
-                "overlap_hours is a whole number from 0 to 720.",
-                parameter="overlap_hours",
-                value=str(hours)[:100],
-            )
         key, text = verbs.rotate(
-            known_id(pk, "key"), Maker.of(request.user), timedelta(hours=hours)
+            known_id(pk, "key"),
+            Maker.of(request.user),
+            given.get("overlap_hours", OVERLAP_HOURS),
         )
         return Response({**shown(key), "key": text})
 

@@ -207,9 +207,8 @@ CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
 if CACHALOT:
     INSTALLED_APPS.append("cachalot")
-    SILENCED_SYSTEM_CHECKS.append(
-        "cachalot.W001"
-    )  # it does not know that ours is Django's Redis cache
+    # It does not know that ours is Django's Redis cache.
+    SILENCED_SYSTEM_CHECKS.append("cachalot.W001")
 
 # --- Celery -----------------------------------------------------------------------------------
 

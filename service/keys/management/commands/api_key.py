@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -43,9 +43,10 @@ class Command(BaseCommand):
         rotate.add_argument(
             "--overlap-hours",
             type=int,
-            default=24,
+            default=verbs.OVERLAP_HOURS,
             metavar="HOURS",
-            help="how long the old secret is good beside the new one, 0 to 720 (default: 24)",
+            help="how long the old secret is good beside the new one, 0 to"
+            f" {verbs.LONGEST_OVERLAP_HOURS} (default: {verbs.OVERLAP_HOURS})",
         )
         revoke = verb.add_parser("revoke", help="end a key for ever, and those that it has made")
         for each in (rotate, revoke):
@@ -78,11 +79,7 @@ class Command(BaseCommand):
         self.tell(made, text, json)
 
     def rotate(self, *, number: int, overlap_hours: int, by: Maker, json: bool, **_: Any) -> None:
-        try:
-            overlap = timedelta(hours=overlap_hours)
-        except OverflowError:
-            overlap = timedelta.max
-        key, text = verbs.rotate(number, by, overlap)
+        key, text = verbs.rotate(number, by, overlap_hours)
         self.tell(key, text, json)
 
     def revoke(self, *, number: int, by: Maker, json: bool, **_: Any) -> None:
