@@ -22,11 +22,10 @@ from price_changes.running import lifecycle, outcomes, starting
 from price_changes.running.lifecycle import preview
 from price_changes.showing.progress import progress_of
 from price_changes.tests.changes import clock, planned, scheduled
-from pricebook.tests import pages
 from pricebook.tests.authorship import who
 from pricebook.tests.pages import OpenedForm
 from services import repricing, tasks
-from services.models import CatalogueValue, Service, Subscription
+from services.models import Service, Subscription
 from services.reading.filters import LASTING
 from services.repricing import chunks
 from services.repricing.drain import start_due
@@ -38,10 +37,6 @@ pytestmark = pytest.mark.django_db
 
 NUL = "\x00"
 HOUR = timedelta(hours=1)
-KIND_AND_FIELD = {
-    "service": ("list_price", "full_price"),
-    "plan": ("discount", "discount_percent"),
-}
 
 
 def url(page: str, *args: object) -> str:
@@ -774,49 +769,3 @@ def test_progress_and_outcome_are_of_one_moment_though_a_chunk_is_committed(monk
         shown = a_reader().get(f"/api/price-changes/{change.pk}/").json()
         told = shown["progress"]["done"], shown["outcome"]["applied"]
     assert told == (moved, moved)
-
-
-class TestAFormOfTheCatalogueWhileACopyIsLate:
-    """It starts from the value in force, when it is opened and when it is saved."""
-
-    @pytest.fixture(params=["service", "plan"])
-    def opened(self, request: Any, ann: Browser, subscription: Subscription) -> OpenedForm:
-        """A form of what had 10 and has 20 since a change came, which no worker has copied."""
-        record = getattr(subscription, request.param)
-        kind, self.field = KIND_AND_FIELD[request.param]
-        self.rows = type(record)._default_manager.filter(pk=record.pk)
-        self.rows.update(**{self.field: 10})
-        scheduled(clock(), kind=kind, new_value=20, **{request.param: record.pk})
-        form = OpenedForm(ann, reverse(f"admin:services_{request.param}_change", args=[record.pk]))
-        assert Decimal(form.fields[self.field]) == 20
-        return form
-
-    @pytest.fixture
-    def subscription(self) -> Subscription:
-        return a_subscription()
-
-    def in_force(self) -> Any:
-        return self.rows.in_force().values_list(self.field, flat=True).get()
-
-    @pytest.mark.parametrize("value", [25, 10])
-    def test_writes_what_is_given(self, opened, value):
-        assert opened.send(**{self.field: str(value)}).redirect_chain
-        assert self.in_force() == value
-        repricing.reprice()
-        assert self.rows.values_list(self.field, flat=True).get() == value
-
-    def test_leaves_what_is_not_touched(self, opened):
-        values = CatalogueValue.objects.count()
-        assert opened.send().redirect_chain
-        assert (self.in_force(), CatalogueValue.objects.count()) == (20, values)
-
-    def test_that_was_opened_before_says_that_the_value_has_moved(self, opened):
-        opened.fields[f"initial-{self.field}"] = opened.fields[self.field] = "10"
-        answer = opened.send(**{self.field: "25"})
-        (error,) = pages.errors_of(answer)[self.field]
-        assert re.search(r"moved from 10(\.00)? to 20(\.00)? while", error)
-
-    def test_that_was_opened_before_may_say_the_same(self, opened):
-        opened.fields[f"initial-{self.field}"] = "10"
-        assert opened.send(**{self.field: "20"}).redirect_chain
-        assert self.in_force() == 20

@@ -1,11 +1,13 @@
 """Requests as clients really speak HTTP reach Django whole, through the real web server."""
 
+import asyncio
 import json
 import re
 
 import pytest
 from conftest import other_sessions
 
+from pricebook.front.bodies import Bodies, BodyError
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
 from services.tests.factories import a_book
@@ -110,3 +112,37 @@ def test_cookies_in_two_headers_are_one(web):
     head += [f"Content-Length: {len(form)}", "Content-Type: application/x-www-form-urlencoded"]
     got = answers(web, *head, body=form)
     assert status(got) == 200  # the form again, and no 403 of CSRF
+
+
+class TestBodiesTogether:
+    """A process holds so many bytes of bodies, whoever sends them."""
+
+    @pytest.fixture
+    def bodies(self):
+        return Bodies(longest=100, timeout=5, together=150)
+
+    def read(self, bodies, *pieces):
+        messages = [
+            {"type": "http.request", "body": piece, "more_body": more}
+            for piece, more in zip(pieces, [True] * (len(pieces) - 1) + [False], strict=True)
+        ]
+
+        async def receive():
+            return messages.pop(0)
+
+        return asyncio.run(bodies.read(receive, None))
+
+    def test_are_refused_beyond_that_until_others_are_answered(self, bodies):
+        _, length = self.read(bodies, b"x" * 60, b"x" * 40)
+        with pytest.raises(BodyError) as refused:
+            self.read(bodies, b"x" * 40, b"x" * 40)
+        assert (refused.value.status, refused.value.code) == (503, "too_many_bodies")
+        assert bodies.held == length == 100
+        bodies.release(length)
+        assert self.read(bodies, b"x" * 40, b"x" * 40)[1] == 80
+
+    def test_do_not_count_what_was_refused(self, bodies):
+        with pytest.raises(BodyError) as refused:
+            self.read(bodies, b"x" * 60, b"x" * 60)
+        assert refused.value.code == "body_too_long"
+        assert bodies.held == 0
