@@ -8,6 +8,7 @@ import pytest
 from conftest import other_sessions
 
 from pricebook.front.bodies import Bodies, BodyError
+from pricebook.front.server import Front
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
 from services.tests.factories import a_book
@@ -146,3 +147,46 @@ class TestBodiesTogether:
             self.read(bodies, b"x" * 60, b"x" * 60)
         assert refused.value.code == "body_too_long"
         assert bodies.held == 0
+
+
+def test_a_stream_whose_reader_takes_nothing_is_left():
+    """Also where the kernel does not end the connection, as on a Unix socket."""
+    closed, sent = [], []
+
+    class Stream:
+        def __iter__(self):
+            return iter([b"x"] * 3)
+
+        def close(self):
+            closed.append(True)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Stream()
+
+    async def send(message):
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    front = Front(
+        application,
+        threads=1,
+        bodies=Bodies(longest=1, timeout=1, together=1),
+        reader_timeout=0.1,
+        refuse=lambda *_: ([], b""),
+    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "http_version": "1.1",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": [],
+    }
+    asyncio.run(asyncio.wait_for(front(scope, receive, send), 10))
+    assert sent == ["http.response.start", "http.response.body"]
+    assert closed == [True]
