@@ -23,6 +23,7 @@ from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
 from services.tests.moved_clock import late_snapshot, moved_clock  # noqa: F401 - fixtures
+from services.transfer import streaming
 
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads
 # of the whole suite; tests of the limit set it themselves.
@@ -199,6 +200,13 @@ def empty_cache() -> None:
 def any_wrong_keys(settings: Any) -> None:
     """All tests ask from one address."""
     settings.KEY_ATTEMPTS = 0
+
+
+@pytest.fixture(autouse=True)
+def free_places(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No place for streams is taken by an answer that an earlier test has not read to its end."""
+    places = streaming.Places(settings.STREAMS_AT_ONCE, settings.STREAMS_OF_ONE_CALLER)
+    monkeypatch.setattr(streaming, "places", places)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def lines_of_pages(**parameters):
 
 @pytest.fixture(autouse=True)
 def places(monkeypatch):
-    """None is taken by an answer that an earlier test has not read to its end."""
+    """Any caller may read both."""
     monkeypatch.setattr(streaming, "places", streaming.Places(2, 2))
 
 
