@@ -21,6 +21,7 @@ from services.bounds import LAST_DAY
 from services.models import Subscription
 from services.parsing import BadValue, money
 from services.repricing import lock_ends
+from services.repricing.writes import ledger_origin
 
 State = Subscription.PriceState
 FOLLOWS, LOCKED, NEGOTIATED = State.FOLLOWS, State.LOCKED, State.NEGOTIATED
@@ -120,11 +121,11 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             )
         # Read after the lock, which may have taken time.
         cursor.execute(
-            "SELECT book_clock(), keeps_late(book_clock()),"
+            "SELECT book_clock(), keeps_late(book_clock()), listed_late() IS NOT NULL,"
             " set_config('pricebook.author', %s, true)",
             [author],
         )
-        now, keeps_late, _ = cursor.fetchone()
+        now, keeps_late, listed, _ = cursor.fetchone()
         if subscription.ended_at is not None and subscription.ended_at <= now:
             raise PriceStateError(
                 "subscription_ended",
@@ -132,6 +133,8 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
                 " what it pays is history.",
                 409,
             )
+        if listed:
+            _copy(subscription)
         if subscription.locked_until is not None and subscription.locked_until <= now:
             _release_ended_lock(subscription)
         elif keeps_late:
@@ -154,6 +157,15 @@ def _release_ended_lock(subscription: Subscription) -> None:
         )
     assert subscription.locked_until is not None
     lock_ends.follow_since(subscription.locked_until, [subscription.pk])
+    subscription.refresh_from_db()
+
+
+def _copy(subscription: Subscription) -> None:
+    """Copy what a set says of a subscription, if its worker is on the way: a decision that agrees
+    with what was stored before the set would say nothing.
+    """
+    with ledger_origin(writes_entries=True), connection.cursor() as cursor:
+        cursor.execute("SELECT copy_listed(%s)", [[subscription.pk]])
     subscription.refresh_from_db()
 
 

@@ -269,6 +269,9 @@ CREATE TABLE services_repricing (
     "position" bigint NOT NULL DEFAULT nextval('services_ledgerentry_id_seq'::regclass),
     unstamps_change_id bigint,
     unkeeps_change_id bigint,
+    listed_after bigint,
+    listed_up_to bigint,
+    listed_reason character varying(200),
     CONSTRAINT services_repricing_pkey PRIMARY KEY (id),
     CONSTRAINT services_repricing_plan_id_8db515c1_fk_services_plan_id FOREIGN KEY (plan_id) REFERENCES services_plan(id) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT services_repricing_service_id_d7d94f33_fk_services_service_id FOREIGN KEY (service_id) REFERENCES services_service(id) DEFERRABLE INITIALLY DEFERRED
@@ -660,6 +663,28 @@ AS $function$
           WHERE NOT started AND effective_at <= at),
         (SELECT min(effective_at) FROM services_repricing WHERE finished_at IS NULL),
         (SELECT min(until) FROM services_lockend WHERE until <= at))
+$function$;
+
+CREATE OR REPLACE FUNCTION copy_listed(ids bigint[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    WITH copied AS (
+        UPDATE services_subscription subscription
+           SET price = entry.price, price_state = entry.price_state,
+               locked_until = entry.locked_until, price_reason = coalesce(reason, price_reason)
+          FROM unnest(ids) asked (id)
+         CROSS JOIN LATERAL listed_as(asked.id) entry
+         CROSS JOIN LATERAL (SELECT listed_reason(entry) AS reason) said
+         WHERE subscription.id = asked.id
+           -- Not the price of a follower, which a worker may have moved since.
+           AND ((subscription.price_state, subscription.locked_until)
+                IS DISTINCT FROM (entry.price_state, entry.locked_until)
+                OR subscription.price <> entry.price AND entry.price_state <> 'follows')
+        RETURNING subscription.id, subscription.locked_until
+    )
+    INSERT INTO services_lockend (subscription_id, until)
+    SELECT id, locked_until FROM copied WHERE locked_until IS NOT NULL
 $function$;
 
 CREATE OR REPLACE FUNCTION discount_at(plan bigint, at timestamp with time zone)
@@ -1068,7 +1093,8 @@ BEGIN
                        started_at <= now AND (ended_at IS NULL OR ended_at > now) AS pays
                   FROM services_subscription
                  WHERE (service_id = ANY (services) OR plan_id = ANY (plans))
-                   AND price_state <> 'negotiated' AND (ended_at IS NULL OR ended_at > since)
+                   AND (price_state <> 'negotiated' OR listed_late() IS NOT NULL)
+                   AND (ended_at IS NULL OR ended_at > since)
                 OFFSET 0) subscription
          CROSS JOIN LATERAL (SELECT entry.price AS kept_price
                                FROM kept_entry(id, judged_at) entry) kept
@@ -1464,6 +1490,136 @@ AS $function$
           ORDER BY effective_at DESC, id DESC LIMIT 1),
         (SELECT value FROM services_cataloguevalue
           WHERE service_id = service AND value IS NOT NULL ORDER BY effective_at, id LIMIT 1))
+$function$;
+
+CREATE OR REPLACE FUNCTION listed_amounts()
+ RETURNS TABLE(service_id bigint, plan_id bigint, amount numeric, paid_amount numeric)
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+AS $function$
+#variable_conflict use_column
+DECLARE
+    now timestamptz := book_now();
+    since timestamptz;
+    listed int8multirange := listed_late();
+    keeps boolean;
+BEGIN
+    IF listed IS NULL THEN
+        RETURN;
+    END IF;
+    since := copies_late_since(now);
+    keeps := keeps_late(now);
+    RETURN QUERY
+        WITH entry AS MATERIALIZED (
+            SELECT one.* FROM services_ledgerentry one
+             WHERE id >= lower(listed) AND id < upper(listed) AND id <@ listed
+               AND NOT period_only AND price IS NOT NULL
+               AND EXISTS (SELECT FROM services_repricingstep step
+                             JOIN services_repricing work ON work.id = repricing_id
+                            WHERE listed_up_to IS NOT NULL AND step.kind = 'price'
+                              AND (step.service_id, step.plan_id) = (one.service_id, one.plan_id)
+                              AND after_id < subscription_id)
+               AND NOT EXISTS (SELECT FROM services_ledgerentry later
+                                WHERE later.subscription_id = one.subscription_id
+                                  AND later.id > one.id AND NOT later.period_only)
+        ), pair AS MATERIALIZED (
+            SELECT service_id, plan_id, price_rule_at(service_id, plan_id, now) AS rule_price
+              FROM (SELECT DISTINCT service_id, plan_id FROM entry) pair
+        ), compared AS (
+            SELECT subscription.*, rule_price, entry.price AS listed_price,
+                   entry.price_state AS listed_state, entry.locked_until AS listed_until,
+                   entry.effective_at, entry.service_id AS listed_service,
+                   entry.plan_id AS listed_plan,
+                   least(now, subscription.ended_at - interval '1 microsecond') AS judged_at
+              FROM entry
+              JOIN pair USING (service_id, plan_id)
+              JOIN services_subscription subscription ON subscription.id = subscription_id
+             WHERE subscription.ended_at IS NULL OR subscription.ended_at > since
+        ), valued AS (
+            SELECT *, CASE WHEN listed_state = 'follows' OR listed_until <= judged_at
+                           THEN coalesce(
+                                CASE WHEN judged_at < now
+                                     THEN price_rule_at(listed_service, listed_plan, judged_at)
+                                     ELSE rule_price END, listed_price)
+                           ELSE listed_price END
+                      - CASE WHEN price_state = 'follows' OR locked_until <= judged_at
+                             THEN coalesce(
+                                  CASE WHEN judged_at < now
+                                       THEN price_at_end(id, service_id, plan_id, price, ended_at)
+                                       WHEN (service_id, plan_id) = (listed_service, listed_plan)
+                                       THEN rule_price
+                                       ELSE price_rule_at(service_id, plan_id, judged_at) END,
+                                  price)
+                             ELSE price END AS short,
+                   started_at <= now AND (ended_at IS NULL OR ended_at > now) AS pays
+              FROM compared
+             WHERE effective_at <= judged_at
+               AND NOT (keeps AND (SELECT kept.id FROM kept_entry(compared.id, judged_at) kept)
+                                  IS NOT NULL)
+        )
+        SELECT service_id, plan_id, sum(short), coalesce(sum(short) FILTER (WHERE pays), 0)
+          FROM valued GROUP BY service_id, plan_id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION listed_as(subscription bigint)
+ RETURNS SETOF services_ledgerentry
+ LANGUAGE plpgsql
+ STABLE ROWS 1
+AS $function$
+DECLARE
+    listed int8multirange := listed_late();
+    entry services_ledgerentry;
+BEGIN
+    IF listed IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT * INTO entry FROM services_ledgerentry
+     WHERE subscription_id = subscription AND NOT period_only ORDER BY id DESC LIMIT 1;
+    IF entry.price IS NOT NULL AND entry.id <@ listed THEN
+        RETURN NEXT entry;
+    END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION listed_entry(subscription bigint, at timestamp with time zone)
+ RETURNS SETOF services_ledgerentry
+ LANGUAGE plpgsql
+ STABLE ROWS 1
+AS $function$
+DECLARE
+    entry services_ledgerentry;
+BEGIN
+    FOR entry IN SELECT * FROM listed_as(subscription) WHERE effective_at <= at LOOP
+        IF entry.locked_until <= at THEN
+            entry.price_state := 'follows';
+            entry.locked_until := NULL;
+        END IF;
+        IF entry.price_state = 'follows' THEN
+            entry.price := coalesce(price_rule_at(entry.service_id, entry.plan_id, at),
+                                    entry.price);
+        END IF;
+        RETURN NEXT entry;
+    END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION listed_late()
+ RETURNS int8multirange
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT range_agg(int8range(listed_after, listed_up_to, '(]')) FROM services_repricing
+     WHERE finished_at IS NULL AND listed_up_to IS NOT NULL
+$function$;
+
+CREATE OR REPLACE FUNCTION listed_reason(entry services_ledgerentry)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN entry.price_state = 'follows' THEN ''
+                ELSE (SELECT listed_reason FROM services_repricing
+                       WHERE finished_at IS NULL
+                         AND listed_after < entry.id AND listed_up_to >= entry.id
+                         AND change_id = entry.change_id) END
 $function$;
 
 CREATE OR REPLACE FUNCTION lock_pairs(services bigint[], plans bigint[])
@@ -1955,8 +2111,10 @@ CREATE OR REPLACE FUNCTION subscription_left()
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-    clock timestamptz := book_clock();
+    clock timestamptz;
 BEGIN
+    PERFORM wait_for_listing();
+    clock := book_clock();
     IF TG_OP = 'DELETE' THEN
         IF copies_late_since(clock) IS NOT NULL THEN
             PERFORM enter_lock_ends(array_agg(id), clock) FROM old_rows;
@@ -2054,6 +2212,7 @@ DECLARE
     writer text;
     late boolean;
     keeps boolean := coalesce(current_setting('pricebook.keeps', true), '') = 'on';
+    listed bigint[];
 BEGIN
     IF current_setting('pricebook.kept', true) = 'on' THEN
         RETURN NULL;
@@ -2078,12 +2237,46 @@ BEGIN
     END IF;
 
     PERFORM lock_pairs(services, plans);
+    PERFORM wait_for_listing();
     -- After the lock, so that entries stand in the order of what their writers saw.
     clock := book_clock();
     change := ledger_change();
     since := coalesce(nullif(current_setting('pricebook.effective_at', true), '')::timestamptz,
                       clock);
     writer := ledger_author();
+
+    -- A row of a set that is listed and not copied is copied first, and written again.
+    IF TG_OP = 'UPDATE' AND change IS NULL AND listed_late() IS NOT NULL THEN
+        SELECT array_agg(old_row.id) INTO listed
+          FROM old_rows old_row CROSS JOIN LATERAL listed_as(old_row.id) entry
+         WHERE (old_row.price_state, old_row.locked_until)
+               IS DISTINCT FROM (entry.price_state, entry.locked_until)
+            OR old_row.price <> entry.price AND entry.price_state <> 'follows';
+    END IF;
+    IF listed IS NOT NULL THEN
+        PERFORM set_config('pricebook.kept', 'on', true);
+        UPDATE services_subscription subscription SET (client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at) = (
+               SELECT client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at FROM old_rows known WHERE known.id = subscription.id)
+         WHERE id IN (SELECT id FROM old_rows);
+        PERFORM copy_listed(listed);
+        PERFORM set_config('pricebook.kept', '', true);
+        UPDATE services_subscription subscription SET (client_id, service_id, plan_id, price, price_state, locked_until, price_reason, started_at, ended_at) = (
+               SELECT CASE WHEN now.client_id IS DISTINCT FROM was.client_id
+                         THEN now.client_id ELSE subscription.client_id END, CASE WHEN now.service_id IS DISTINCT FROM was.service_id
+                         THEN now.service_id ELSE subscription.service_id END, CASE WHEN now.plan_id IS DISTINCT FROM was.plan_id
+                         THEN now.plan_id ELSE subscription.plan_id END, CASE WHEN now.price IS DISTINCT FROM was.price
+                         THEN now.price ELSE subscription.price END, CASE WHEN (now.price_state <> was.price_state
+                          OR now.price <> was.price AND now.price_state <> 'follows') THEN now.price_state ELSE subscription.price_state END, CASE WHEN now.locked_until IS DISTINCT FROM was.locked_until
+                           OR (now.price_state <> was.price_state
+                          OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
+                         THEN now.locked_until ELSE subscription.locked_until END, CASE WHEN now.price_reason IS DISTINCT FROM was.price_reason
+                         THEN now.price_reason ELSE subscription.price_reason END, CASE WHEN now.started_at IS DISTINCT FROM was.started_at
+                         THEN now.started_at ELSE subscription.started_at END, CASE WHEN now.ended_at IS DISTINCT FROM was.ended_at
+                         THEN now.ended_at ELSE subscription.ended_at END
+                 FROM new_rows now JOIN old_rows was USING (id) WHERE id = subscription.id)
+         WHERE id IN (SELECT id FROM new_rows);
+        RETURN NULL;
+    END IF;
 
     -- A change for new subscriptions only has come while this write waited: it is done once more.
     IF TG_OP = 'UPDATE' AND NOT keeps AND change IS NULL AND keeps_late(clock) THEN
@@ -2638,6 +2831,13 @@ AS $function$
           ORDER BY id DESC LIMIT 1), false)
 $function$;
 
+CREATE OR REPLACE FUNCTION wait_for_listing()
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    SELECT pg_advisory_xact_lock_shared('services_repricing'::regclass::oid::int, 0)
+$function$;
+
 -- views -------------------------------------------------------------------------------------------
 
 CREATE VIEW plan_in_force AS
@@ -2739,7 +2939,7 @@ SELECT subscription.id,
         CASE
             WHEN (( SELECT copies_late_since(book_now()) AS copies_late_since) IS NULL) THEN subscription.price
             WHEN (subscription.ended_at <= ( SELECT copies_late_since(book_now()) AS copies_late_since)) THEN subscription.price
-            ELSE COALESCE(kept.price,
+            ELSE COALESCE(kept.price, listed.price,
             CASE
                 WHEN (((subscription.price_state)::text = 'follows'::text) OR ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at))) THEN
                 CASE
@@ -2761,18 +2961,20 @@ SELECT subscription.id,
                 ELSE NULL::numeric
             END, subscription.price)
         END AS price,
-    COALESCE(kept.price_state,
+    COALESCE(kept.price_state, listed.price_state,
         CASE
             WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN 'follows'::character varying
             ELSE subscription.price_state
         END) AS price_state,
         CASE
             WHEN (kept.id IS NOT NULL) THEN kept.locked_until
+            WHEN (listed.id IS NOT NULL) THEN listed.locked_until
             WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN NULL::timestamp with time zone
             ELSE subscription.locked_until
         END AS locked_until,
         CASE
             WHEN (((kept.price_state)::text <> (subscription.price_state)::text) OR ((kept.id IS NOT NULL) AND (kept.locked_until IS DISTINCT FROM subscription.locked_until))) THEN (kept.reason)::character varying
+            WHEN ((kept.id IS NULL) AND (listed.id IS NOT NULL)) THEN COALESCE((listed.reason)::character varying, subscription.price_reason)
             WHEN ((subscription.locked_until IS NOT NULL) AND (subscription.locked_until <= subscription.judged_at)) THEN ''::character varying
             ELSE subscription.price_reason
         END AS price_reason,
@@ -2782,7 +2984,7 @@ SELECT subscription.id,
     subscription.external_id,
     subscription.started_at,
     subscription.ended_at
-   FROM (( SELECT services_subscription.id,
+   FROM ((( SELECT services_subscription.id,
             services_subscription.price,
             services_subscription.comment,
             services_subscription.stamp,
@@ -2804,8 +3006,15 @@ SELECT subscription.id,
             (story.entry).locked_until AS locked_until,
             kept_reason(story.entry) AS reason
            FROM ( SELECT kept_entry(subscription.id, subscription.judged_at) AS entry
-                  WHERE (( SELECT keeps_late(book_now()) AS keeps_late) AND ((subscription.price_state)::text <> 'negotiated'::text) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
-                 OFFSET 0) story) kept ON (true));
+                  WHERE (( SELECT keeps_late(book_now()) AS keeps_late) AND (((subscription.price_state)::text <> 'negotiated'::text) OR (( SELECT listed_late() AS listed_late) IS NOT NULL)) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
+                 OFFSET 0) story) kept ON (true))
+     LEFT JOIN LATERAL ( SELECT entry.id,
+            entry.price,
+            entry.price_state,
+            entry.locked_until,
+            listed_reason(entry.*) AS reason
+           FROM listed_entry(subscription.id, subscription.judged_at) entry(id, xact, subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, effective_at, recorded_at, change_id, author, started_at, ended_at, unpaid_since, period_only, source, external_id)
+          WHERE ((( SELECT listed_late() AS listed_late) IS NOT NULL) AND ((entry.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))) listed ON (true));
 
 CREATE VIEW subtotal_in_force AS
 SELECT services_subtotal.service_id,
@@ -2833,4 +3042,13 @@ UNION ALL
     0 AS paid_subscriptions,
     kept_amounts.paid_amount,
     0 AS changes
-   FROM kept_amounts() kept_amounts(service_id, plan_id, amount, paid_amount);
+   FROM kept_amounts() kept_amounts(service_id, plan_id, amount, paid_amount)
+UNION ALL
+ SELECT listed_amounts.service_id,
+    listed_amounts.plan_id,
+    0 AS subscriptions,
+    listed_amounts.amount,
+    0 AS paid_subscriptions,
+    listed_amounts.paid_amount,
+    0 AS changes
+   FROM listed_amounts() listed_amounts(service_id, plan_id, amount, paid_amount);

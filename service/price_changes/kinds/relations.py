@@ -35,20 +35,27 @@ TO_COME = {
     "subscriptions": """(
        SELECT written.id, client_id, service_id, plan_id, started_at, ended_at,
               CASE WHEN kept.price IS NOT NULL THEN kept.price
-                   WHEN written.price_state <> 'follows'
-                     OR ended_at <= (SELECT copies_late_since({at})) THEN written.price
+                   WHEN coalesce(listed.price_state, written.price_state) <> 'follows'
+                     OR ended_at <= (SELECT copies_late_since({at}))
+                   THEN coalesce(listed.price, written.price)
                    WHEN ended_at <= {at}
                    THEN price_rule_at(service_id, plan_id, ended_at - interval '1 microsecond')
                END AS price,
-              coalesce(kept.price_state, written.price_state) AS price_state,
-              CASE WHEN kept.price IS NULL THEN written.locked_until ELSE kept.locked_until
-               END AS locked_until
+              coalesce(kept.price_state, listed.price_state, written.price_state) AS price_state,
+              CASE WHEN kept.price IS NOT NULL THEN kept.locked_until
+                   WHEN listed.price IS NOT NULL THEN listed.locked_until
+                   ELSE written.locked_until END AS locked_until
          FROM services_subscription written
          LEFT JOIN LATERAL (
               SELECT (story).price, (story).price_state, (story).locked_until
                 FROM (SELECT kept_entry(written.id, {at}) AS story
-                       WHERE (SELECT keeps_late({at})) AND written.price_state <> 'negotiated'
-                      OFFSET 0) told) kept ON true)""",
+                       WHERE (SELECT keeps_late({at}))
+                         AND (written.price_state <> 'negotiated'
+                              OR (SELECT listed_late()) IS NOT NULL)
+                      OFFSET 0) told) kept ON true
+         LEFT JOIN LATERAL (
+              SELECT price, price_state, locked_until FROM listed_as(written.id)
+               WHERE (SELECT listed_late()) IS NOT NULL) listed ON true)""",
     "services": """(SELECT id, list_price_at(id, {at}) AS full_price
                       FROM services_service {once})""",
     "plans": """(SELECT id, discount_at(id, {at}) AS discount_percent FROM services_plan {once})""",

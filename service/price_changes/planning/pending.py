@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import BooleanField, Q, QuerySet
+from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue
@@ -19,7 +19,7 @@ from price_changes.models import PriceChange
 from price_changes.planning.around import NAMED
 from price_changes.planning.behind import few_rows_behind
 from services.hooks import WaitingChange
-from services.models import BookNow
+from services.models import BookNow, Repricing
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
@@ -36,22 +36,25 @@ A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
                AND effective_at <= (SELECT book_now()))
-    OR EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL AND kind = 'rows'))
-"""  # noqa: S608 - constants
+)
+"""
 
 Status = PriceChange.Status
-UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 
 
 def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[WaitingChange]:
-    """Changes of a set, and their reverts, due by an instant (now) and not applied yet. One query.
+    """Changes of a set, and their reverts, due by an instant (now) and not in force. One query.
 
-    With `known_at`, those that were not applied yet at that instant: approved by then, and neither
-    finished nor cancelled. A change that was held then counts as waiting.
+    With `known_at`, those that were not in force at that instant: approved by then, and neither
+    listed nor cancelled. A change that was held then counts as waiting.
     """
-    waits = Q(status__in=UNFINISHED)
+    waits = Q(status=Status.SCHEDULED)
     if known_at is not None:
-        waits = Q(approved_at__lte=known_at) & (Q(finished_at=None) | Q(finished_at__gt=known_at))
+        listed = Repricing.objects.filter(
+            change_id=OuterRef("pk"), listed_up_to__isnull=False, planned_at__lte=known_at
+        )
+        unfinished = Q(finished_at=None) | Q(finished_at__gt=known_at)
+        waits = Q(~Exists(listed), unfinished, approved_at__lte=known_at)
     due = PriceChange.objects.filter(
         waits, kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
     )

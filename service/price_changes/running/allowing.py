@@ -32,7 +32,7 @@ ALLOWED = {
         Status.APPLYING,
         Status.PAUSED,
     ],
-    "revert": [Status.APPLIED],  # or a change of the catalogue since its instant: `is_in_force`
+    "revert": [Status.APPLIED],  # or in force: `is_in_force`
     # Only if the rules of its time zone have changed: `other_instant`.
     "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
 }
@@ -105,12 +105,15 @@ def plan_exists_refused() -> Iterator[None]:
 
 
 def is_in_force(change: PriceChange, has_come: bool) -> bool:
-    """Whether it is a change of the catalogue that has begun, or is scheduled and has come.
+    """Whether it is applying, or a change of the catalogue that has come.
 
-    It is in force then, however few of its rows have been copied.
+    It is in force then, however few of its rows have been copied. A set that is paused has to be
+    resumed first, because its revert would wait for its copies.
     """
+    if not is_of_catalogue(change):
+        return change.status == Status.APPLYING
     begun = change.status in (Status.APPLYING, Status.PAUSED)
-    return is_of_catalogue(change) and (begun or (change.status == Status.SCHEDULED and has_come))
+    return begun or (change.status == Status.SCHEDULED and has_come)
 
 
 def has_come(change: PriceChange) -> bool:

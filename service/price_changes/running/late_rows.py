@@ -9,11 +9,11 @@ entries are entered again, so that a subscription's last one is what stands.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DataError, connection
 from django.db.models import OuterRef, Subquery
@@ -69,6 +69,9 @@ class LateRow(NamedTuple):
     service_id: int
     plan_id: int
 
+    def stood(self, client_id: int) -> Standing:
+        return Standing(client_id, self.service_id, self.plan_id, *self[1:4])
+
     def is_listed_as(self, stood: Standing) -> bool:
         return (self.service_id, self.plan_id, *self[1:4]) == (*stood.pair, *stood.says)
 
@@ -112,8 +115,38 @@ SELECT %(subscription)s, %(client)s, %(service)s, %(plan)s, %(price)s, %(state)s
 """
 
 
-def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
+LISTED = """
+SELECT item.*, service_id, plan_id
+  FROM price_changes_listedrows listed,
+       unnest(ids, prices, price_states, untils, new_prices, new_states, new_untils)
+       AS item (id, price, price_state, until, new_price, new_state, new_until)
+ WHERE listed.change_id = %(change)s AND item.id = ANY (%(ids)s)
+   AND EXISTS (SELECT FROM unnest(%(ids)s::bigint[]) late WHERE late BETWEEN first_id AND last_id)
+"""
+ENTERED = """
+SELECT DISTINCT subscription_id FROM services_ledgerentry
+ WHERE change_id = %(change)s AND subscription_id = ANY (%(ids)s)
+"""
+
+
+def move_listed(change: PriceChange, ids: list[int]) -> tuple[int, list[int]]:
+    """Lock the rows of a change's list that have these ids, and `move` them. Three queries more."""
+    list(Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True))
+    values: dict[str, Any] = {"change": change.pk, "ids": ids}
+    with connection.cursor() as cursor:
+        cursor.execute(LISTED, values)
+        rows = [LateRow(*row) for row in cursor.fetchall()]
+        cursor.execute(ENTERED, values)
+        entered = {pk for (pk,) in cursor.fetchall()}
+    return move(rows, change, entered)
+
+
+def move(
+    rows: Iterable[LateRow], change: PriceChange, entered: Collection[int] = ()
+) -> tuple[int, list[int]]:
     """Enter the set for each row at its instant, and its later entries again on top of that.
+
+    `entered`: the rows that have an entry of it already, before those later ones were seen.
 
     Returns the number of rows that moved, and the ids of rows of a frozen set that stood otherwise
     at the instant than they were listed. Three queries, and about one for each entry and for each
@@ -127,6 +160,8 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
     moved = []
     for pk, stood in _as_they_stood(at, list(listed)).items():
         row = listed[pk]
+        if pk in entered:  # as the set has it, so how it stood before is on the list
+            stood = row.stood(stood.client_id)
         if change.when_moved == PriceChange.WhenMoved.FROZEN and not row.is_listed_as(stood):
             continue
         if row.new_price.is_nan():
@@ -136,7 +171,10 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
         now = replace(
             before, price=row.new_price, price_state=row.new_state, locked_until=row.new_until
         )
-        _enter(told[pk][0], now, at, change.pk, change.approved_by)
+        # Entries that stand behind that of the set already, and say what they did.
+        stands = pk in entered
+        if not stands:
+            _enter(told[pk][0], now, at, change.pk, change.approved_by)
         by_set = True
         for entry in told[pk]:
             if entry.effective_at > at:
@@ -147,7 +185,9 @@ def move(rows: Iterable[LateRow], change: PriceChange) -> tuple[int, list[int]]:
                 now = upon(now, before, after, entry.effective_at, by_catalogue)
                 before = after
                 by_set = by_set and now.says == of_set
-                _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
+                stands = stands and now == after
+                if not stands:
+                    _enter(entry, now, entry.effective_at, entry.change_id, entry.author)
         if pk in ended and now.price != ended[pk][1]:
             last, price = ended[pk]
             now = replace(now, price=price)

@@ -246,9 +246,8 @@ def cancel(change_id: int, author: str) -> PriceChange:
     """Cancel a change. Before its instant it has no effect at all; if it has begun, it is taken
     back from now on, by a change of its own that `author` approves.
 
-    A set moves nothing more. A list price or a discount was in force for all who follow until now,
-    so the workers go on to enter that. Waits for chunks in hand. A change that takes back a
-    cancelled one can't be cancelled itself.
+    It was in force for all of its rows until now, so the workers go on to enter and to copy that.
+    Waits for chunks in hand. A change that takes back a cancelled one can't be cancelled itself.
     """
     with allowing.held(change_id, "cancel") as change:
         allowing.refuse_to_undo_a_cancel(change)
@@ -263,12 +262,10 @@ def cancel(change_id: int, author: str) -> PriceChange:
                 409,
             )
         if began:
-            if is_of_catalogue(change):
-                cancelling.go_on(change)
-            else:
-                cancelling.stop(change)
+            cancelling.go_on(change)
             at_point("change stopped")
-        ListedRows.objects.filter(change_id=change_id).delete()
+        else:
+            ListedRows.objects.filter(change_id=change_id).delete()
         members.forget(change)
         change.status, change.cancelled_by = Status.CANCELLED, author
         change.finished_at = book_clock()

@@ -1,10 +1,11 @@
-"""Listing the rows of a set, and moving them in the same commit.
+"""Listing the rows of a set, which is in force for all of them from the same commit on.
 
 `starting` calls it when the instant of a set, or of the revert of a set, has come.
 
     start_rows()   its rows, judged by what was recorded by the instant, are stored as a list; if
-                   they are no more than a chunk, they are moved at once, else by steps of a
-                   repricing, a chunk a transaction (`moving`)
+                   they are no more than a chunk, they are moved at once, else entered at once
+                   (`entering`), and copied by steps of a repricing, a chunk a transaction
+                   (`moving`)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from price_changes.kinds import members
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning.fingerprint import HASH, fingerprint
+from price_changes.running import entering
 from price_changes.running.rows_then import begins_with_others, rows_then
 from pricebook.kit.points import at_point
 from services import repricing
@@ -26,7 +28,7 @@ from services.bounds import HIGHEST_PRICE
 from services.ledger.recorded import all_recorded_until, oldest_writer
 from services.models import Clock, Repricing, RepricingStep, Skip, book_clock
 from services.repricing import chunks, lock_ends
-from services.repricing.locks import LockHeld
+from services.repricing.locks import LockHeld, giving_way
 
 Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
@@ -123,7 +125,8 @@ def start_rows(change: PriceChange) -> None:
             return
     members.forget(change)
     _make_steps(change, stays)
-    _move_at_once(change)
+    if not _move_at_once(change):
+        entering.enter(change)
 
 
 class Waits(LockHeld):
@@ -158,26 +161,46 @@ def _refuse_to_come_before_others(change: PriceChange) -> None:
         or (at_it.exists() and not begins_with_others(change))
     ):
         raise LockHeld("Changes that came before have yet to be copied.")
+    if change.preview is not None and change.preview["moves"] > chunks.AT_ONCE:
+        _refuse_while_others_write()
 
 
-def _move_at_once(change: PriceChange) -> None:
-    """Move all rows in the transaction that lists them, if they are no more than a chunk's.
+class _NobodyWrites(Exception):
+    """Takes back the lock that has shown it."""
 
-    So nobody sees a mixture. If a row can't be written, nothing is moved here, and the set is moved
-    by chunks.
+
+def _refuse_while_others_write() -> None:
+    """Raise `Waits` if somebody is in the middle of a long transaction that writes subscriptions:
+    the end of the listing would wait for it, and all the work before that would be in vain.
+    """
+    try:
+        with giving_way():
+            entering.lock_alone()
+            raise _NobodyWrites
+    except _NobodyWrites:
+        return
+    except LockHeld as held:
+        raise Waits(f"It waits for {oldest_writer()}.") from held
+
+
+def _move_at_once(change: PriceChange) -> bool:
+    """Move all rows in the transaction that lists them, if they are no more than a chunk's; return
+    whether it did. If a row can't be written, nothing is moved here.
     """
     try:
         with transaction.atomic():
             for work in Repricing.objects.filter(change_id=change.pk).due():
-                if chunks.do_all(work):
-                    Repricing.objects.filter(pk=work.pk).update(finished_at=Clock())
+                if not chunks.do_all(work):
+                    return False
+                Repricing.objects.filter(pk=work.pk).update(finished_at=Clock())
     except (OperationalError, InterfaceError):
         raise
     except DatabaseError:
-        return
+        return False
     done = Repricing.objects.filter(change_id=change.pk).exclude(finished_at=None)
     if not change.note and done and not any(work.repriced for work in done):
         change.note = "It has moved no subscription: the outcome says why."
+    return True
 
 
 def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:

@@ -122,7 +122,8 @@ class Asking:
         known = self._known(known_at)
         waits = Q(status="scheduled")
         if known_at is not None:
-            waits |= Q(finished_at__gt=known_at) | Q(status="held")
+            never = Q(started_at=None, finished_at__gt=known_at)
+            waits |= Q(started_at__gt=known_at) | never | Q(status="held")
         found = PriceChange.objects.filter(waits, pk__in=pks)
         for pk in found.values_list("pk", flat=True):
             change = due[pks[pk]]

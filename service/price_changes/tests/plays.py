@@ -45,6 +45,7 @@ class Play(Asking):
         with (
             transaction.atomic(),
             patch.object(chunks, "CHUNK", self.schedule.chunk),
+            patch.object(chunks, "AT_ONCE", self.schedule.at_once),
             # It tells transactions apart, of which a play is one; the server counts others too.
             patch.object(starting, "drift", return_value=0),
         ):

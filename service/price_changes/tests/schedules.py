@@ -19,7 +19,7 @@ from services.repricing.planning import plan_due
 class AtOnce:
     """Workers come at each instant, and after each write."""
 
-    chunk = 4_000
+    chunk = at_once = 4_000
 
     def at_an_instant(self) -> None:
         repricing.reprice()
@@ -40,7 +40,7 @@ def list_sets() -> None:
 class Never:
     """Workers do not come before the end."""
 
-    chunk = 4_000
+    chunk = at_once = 4_000
 
     def at_an_instant(self) -> None:
         list_sets()
@@ -49,13 +49,19 @@ class Never:
         list_sets()
 
 
+class Listed(Never):
+    """Workers list sets, and copy nothing before the end but what another set waits for."""
+
+    at_once = 0
+
+
 class Last:
     """Workers do not come before the end, not even to list a set.
 
     Not for any history: a set that is cancelled before it is listed has never moved anything.
     """
 
-    chunk = 4_000
+    chunk = at_once = 4_000
 
     def at_an_instant(self) -> None: ...
 
@@ -91,7 +97,7 @@ class Once(Never):
 class Piecemeal(Late):
     """Workers do a step here and there, in another order than a drain."""
 
-    chunk = 1
+    chunk, at_once = 1, 0
 
     def at_an_instant(self) -> None:
         self.after_a_write()
@@ -123,6 +129,7 @@ class Beginning(Never):
 FOR_ANY: dict[str, Callable[[object], Any]] = {
     "at once": lambda seed: AtOnce(),
     "never": lambda seed: Never(),
+    "listed": lambda seed: Listed(),
     "beginning": lambda seed: Beginning(),
     "late": Late,
     "piecemeal": Piecemeal,

@@ -9,9 +9,10 @@ from django.test.utils import CaptureQueriesContext
 
 from price_changes.models import ListedRows
 from price_changes.running import moving, outcomes, starting
-from price_changes.tests.changes import approved, planned
+from price_changes.tests.changes import approved, clock, planned
 from services import price_state, repricing
-from services.models import RepricingStep, Skip, Subscription, WholeLedger
+from services.ledger.page import one_as_of
+from services.models import LedgerEntry, RepricingStep, Skip, Subscription, WholeLedger
 from services.repricing import chunks, locks
 from services.tests.factories import a_book
 from services.tests.interleaving import a_person, in_background
@@ -110,14 +111,16 @@ class TestSmallStepsOfASet:
         try:
             assert chunks.take_chunk("price", set()) == 10
             assert not Skip.objects.exists()
-            assert repricing.reprice() == 9
+            assert repricing.reprice() == 8  # and one that the person has copied
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE services_subscription DROP CONSTRAINT refused")
         found = outcomes.outcome(change)
         assert (found["rows"], found["applied"], found["failed"]) == (20, 19, 1)
         assert found["skipped"] == {}
-        assert WholeLedger.objects.filter(change_id=change.pk).count() == 19
+        assert one_as_of(clock(), refused.pk)[0]["price_state"] == "follows"
+        stays, entered = LedgerEntry.objects.filter(subscription_id=refused.pk).order_by("-pk")[:2]
+        assert (stays.change_id, stays.price) == (entered.change_id, refused.price)
 
 
 class TestTheStatementOfAChunk:

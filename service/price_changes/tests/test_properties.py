@@ -35,7 +35,7 @@ from price_changes.kinds import OF_CATALOGUE, OF_ROWS
 from price_changes.kinds.adjustments import Move
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import definition
-from price_changes.running import allowing, lifecycle, moving, outcomes, starting
+from price_changes.running import allowing, judging, lifecycle, moving, outcomes, starting
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import accounted, clock, move_instant
 from services import catalogue_values, ledger, price_state, repricing
@@ -616,17 +616,19 @@ class TestTheMachineCatches:
 
     def test_a_mover_that_forgets_the_ledger(self, monkeypatch, book):
         entered = "WHERE has_moved"
-        assert entered in moving.ENTRY
-        nothing = moving.ENTRY.replace(entered, "WHERE false")
-        monkeypatch.setattr(moving, "ENTRY", nothing)
+        assert entered in judging.ENTRY
+        nothing = judging.ENTRY.replace(entered, "WHERE false AND has_moved")
+        monkeypatch.setattr(judging, "ENTRY", nothing)
         raise_all(book)
-        with pytest.raises(AssertionError, match="4 rows from the ledger"):
+        with pytest.raises(AssertionError, match=r"4 rows from the ledger|'rows': 4, 'applied': 0"):
             book.drain()
 
     def test_a_mover_that_goes_over_a_later_change(self, monkeypatch, book):
-        late = "(newest_at > %(effective)s OR is_copied) AND"
-        assert late in moving.MOVE
-        monkeypatch.setattr(moving, "MOVE", moving.MOVE.replace(late, f"false AND {late}"))
+        entered = "%(up_to_id)s"
+        assert entered in moving.MOVE
+        over = moving.MOVE.replace(entered, "NULL")
+        over = over.replace("(newest_at > %(effective)s OR is_copied) AND", "false AND")
+        monkeypatch.setattr(moving, "MOVE", over)
         raise_all(book)
         starting.start_due()
         book.decide(0, Decimal(70), "negotiate")

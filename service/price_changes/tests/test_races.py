@@ -44,7 +44,6 @@ from services.models import (
     Repricing,
     RepricingStep,
     Service,
-    Skip,
     Subscription,
     WholeLedger,
     book_clock,
@@ -237,14 +236,14 @@ class TestAChunkInHand:
         before = dict(book.values_list("pk", "price"))
         change = raised()
         pause, chunk = self.chunk(monkeypatch, change)
-        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+        lifecycle.cancel(change.pk, "ann")
         pause.go_on()
         assert chunk.result() == 5
-        cancel.result()
+        drained()
         assert right()
         assert dict(book.values_list("pk", "price")) == before
         found = outcomes.outcome(change)
-        assert (found["applied"], found["skipped"]) == (5, {"cancelled": 5})
+        assert (found["applied"], found["skipped"]) == (10, {})
 
     def test_of_several_steps_is_taken_back_as_a_whole(self, monkeypatch):
         monkeypatch.setattr(chunks, "_room", lambda: 1000)
@@ -257,30 +256,14 @@ class TestAChunkInHand:
         pause = Pause(monkeypatch, chunks, "_fill_up")
         chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
-        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits()
+        lifecycle.cancel(change.pk, "ann")
         pause.go_on()
         assert chunk.result() == 10
-        cancel.result()
+        drained()
         assert right()
         assert dict(book.values_list("pk", "price")) == before
         found = outcomes.outcome(change)
         assert (found["applied"], found["skipped"]) == (10, {})
-
-    def test_would_be_counted_twice_by_who_does_not_wait_for_it(self, monkeypatch, book):
-        def stop(change):
-            work = Repricing.objects.due().get(change_id=change.pk)
-            rows = sum(step.subscriptions - step.checked for step in work.steps.all())
-            Skip.objects.create(repricing=work, reason="cancelled", rows=rows)
-            Repricing.objects.filter(pk=work.pk).update(finished_at=clock(), checked=rows)
-
-        monkeypatch.setattr(cancelling, "stop", stop)
-        change = raised()
-        pause, chunk = self.chunk(monkeypatch, change)
-        cancel = in_background(lifecycle.cancel, change.pk, "ann").until_it_waits_or_ends()
-        pause.go_on()
-        chunk.result()
-        cancel.result()
-        assert not accounted(change)
 
 
 class TestWhoCancelsBesideAPlanner:
@@ -428,7 +411,7 @@ class TestAReleaseBesideAChunk:
         assert self.counted(monkeypatch, book) == (11, 10, {"locked": 1})
 
 
-class TestASetThatIsResumedBesideAChunk:
+class TestASetThatIsListedBesideAChunk:
     """The set lets a row follow since its instant; a later list price's chunk counts the row."""
 
     def counted(self, monkeypatch, book):
@@ -436,20 +419,18 @@ class TestASetThatIsResumedBesideAChunk:
         Subscription.objects.filter(pk=row.pk).update(
             price_state="negotiated", price=7, price_reason="deal"
         )
-        followed = approved(planned(kind="set", adjustment="follow"))
-        started()
-        lifecycle.pause(followed.pk, "carl")
-        change = scheduled(clock(), kind="list_price", service=row.service_id, new_value=150)
-        started()
+        monkeypatch.setattr(chunks, "AT_ONCE", 4_000)  # a larger one waits for all chunks anyway
+        approved(planned(kind="set", adjustment="follow"))
+        Service.objects.filter(pk=row.service_id).update(full_price=150)
+        change = PriceChange.objects.latest("pk")
         planning.plan_due()
         pause = Pause(monkeypatch, chunks, "_do_chunk")
         chunk = in_background(chunks.take_chunk, "price", set())
         pause.until_reached()
-        lifecycle.resume(followed.pk, "carl")
-        resumed = in_background(chunks.take_chunk, "price", set()).until_it_waits_or_ends()
+        listing = in_background(started).until_it_waits_or_ends()
         pause.go_on()
         chunk.result()
-        resumed.result()
+        listing.result()
         drained()
         outcome = outcomes.outcome(change)
         return outcome["rows"], outcome["applied"], outcome["skipped"]
@@ -616,7 +597,7 @@ class TestResumeBesideCancel:
         started()
         chunks.take_chunk("price", set())
         lifecycle.pause(change.pk, "ann")
-        pause = Pause(monkeypatch, cancelling, "stop")
+        pause = Pause(monkeypatch, cancelling, "go_on")
         cancel = in_background(lifecycle.cancel, change.pk, "ann")
         pause.until_reached()
         resume = in_background(lifecycle.resume, change.pk, "bob").until_it_waits_or_ends()

@@ -23,6 +23,7 @@ from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import clock, move_instant
 from pricebook.tests.authorship import who
 from pricebook.tests.servers import until
+from services import price_state
 from services.models import Repricing, Service, Subscription
 from services.repricing import chunks, plan_due, reprice, stamp
 from services.repricing.drain import start_due
@@ -341,6 +342,8 @@ class TestPriceChanges:
         expect(page.get_by_text(re.compile(r"Paused by ann \(person \d+\)\."))).to_be_visible()
         late = a_raise()
         lifecycle.approve(late.pk, late.fingerprint, "ann", "hold")
+        price_state.negotiate(Subscription.objects.first().pk, 1, "asked", "ann")
+        move_instant(late, clock())
         page.get_by_role("link", name="Resume").click()
         page.get_by_role("button", name="Resume").click()
         reprice()

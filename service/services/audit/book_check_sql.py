@@ -53,6 +53,9 @@ RULE_AT_END = """
                 THEN price_rule_at(subscription.service_id, subscription.plan_id,
                                    subscription.ended_at - interval '1 microsecond')
            END AS rule_at_end"""
+# The row of a set that is listed and not copied.
+WAITS = """
+           coalesce(entry.id <@ (SELECT listed_late()), false) AS waits_for_copy"""
 # Each subscription beside its last entry; NULL where there is no entry, or no row any more. Each
 # table is read once or twice and joined by hashes: with a million rows and three million entries
 # that takes seconds. An entry of a period alone has the price in force, where the copy may be late,
@@ -62,7 +65,8 @@ LEDGER = f"""
            subscription.id IS NOT NULL AS is_there, entry.id IS NOT NULL AS is_known,
            subscription.price, subscription.price_state, subscription.locked_until,
            entry.price AS recorded_price, entry.price_state AS recorded_price_state,
-           entry.locked_until AS recorded_locked_until, {RULE_AT_END}
+           entry.locked_until AS recorded_locked_until, {WAITS},
+           {RULE_AT_END}
       FROM (SELECT max(id) FILTER (WHERE NOT period_only OR ended_at <= effective_at) AS id
               FROM services_ledgerentry GROUP BY subscription_id) last
       JOIN services_ledgerentry entry USING (id)
@@ -70,7 +74,8 @@ LEDGER = f"""
 """  # noqa: S608 - a constant, no input
 # A deleted subscription must have a last entry without a price; its state does not matter.
 UNRECORDED = """(
-    CASE WHEN is_there
+    CASE WHEN is_there AND waits_for_copy THEN false
+         WHEN is_there
          THEN NOT is_known OR (price_state, locked_until) IS DISTINCT FROM
                               (recorded_price_state, recorded_locked_until)
               OR price <> recorded_price AND price_state <> 'follows' OR price <> rule_at_end
@@ -225,7 +230,8 @@ SELECT id, client_id, service_id, plan_id, price, coalesce(price_state, recorded
                coalesce(subscription.started_at, entry.started_at) AS started_at,
                coalesce(subscription.ended_at, entry.ended_at) AS ended_at,
                entry.price AS recorded_price, entry.price_state AS recorded_price_state,
-               entry.locked_until AS recorded_locked_until, {RULE_AT_END}
+               entry.locked_until AS recorded_locked_until, {WAITS},
+           {RULE_AT_END}
           FROM unnest(%s::bigint[]) wanted (id)
           LEFT JOIN services_subscription subscription ON subscription.id = wanted.id
           LEFT JOIN LATERAL (SELECT * FROM services_ledgerentry

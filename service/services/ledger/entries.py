@@ -9,6 +9,10 @@ from django.db import connection
 
 # The columns of an entry that are shown to readers. `price` is None in the entry of a deletion,
 # `started_at` in one that is older than the period in entries.
+# The reason of a row's locked or negotiated price, also if the row is listed and not copied yet.
+REASON_NOW = """CASE WHEN (SELECT listed_late()) IS NULL THEN subscription.price_reason
+            ELSE coalesce((SELECT listed_reason(listed) FROM listed_as(subscription.id) listed),
+                          subscription.price_reason) END"""
 COLUMNS = (
     "id",
     "subscription_id",

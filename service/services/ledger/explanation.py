@@ -12,7 +12,7 @@ from services.about_price_states import about
 from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
-from services.ledger.entries import COLUMNS, Entry
+from services.ledger.entries import COLUMNS, REASON_NOW, Entry
 from services.ledger.last_move import last_move
 from services.models import Repricing
 from services.sql import SQL
@@ -133,7 +133,7 @@ BY_ALL = {
         WHERE subscription_id = moment.id AND price IS NULL AND whole.id IS NULL
         ORDER BY id DESC LIMIT 1) deleted ON true
  CROSS JOIN LATERAL (SELECT coalesce(whole.ended_at, deleted.ended_at) AS ended_at) said""",
-    "reason": "subscription.price_reason",
+    "reason": REASON_NOW,
     "reasoned": """LEFT JOIN services_subscription subscription
     ON subscription.id = entry.subscription_id
    AND NOT EXISTS (SELECT FROM services_ledgerentry later

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.read_timeout import long_read
+from services.ledger.entries import REASON_NOW
 from services.ledger.point_in_time import as_of
 from services.ledger.total_then import THERE, Nearest, nearest, total_from
 from services.reading.filters import BookFilter
@@ -82,7 +83,7 @@ BY_ALL = {
             THEN kept_reason(kept_entry(
                  page.subscription_id,
                  least(%s, subscription.ended_at - interval '1 microsecond')))
-            WHEN ends.said_id = page.entry_id THEN coalesce(subscription.price_reason, '')
+            WHEN ends.said_id = page.entry_id THEN coalesce({REASON_NOW}, '')
             ELSE '' END,
        coalesce(subscription.comment, ''), coalesce(subscription.source, last.source),
        coalesce(subscription.external_id, last.external_id),

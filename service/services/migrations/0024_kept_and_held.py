@@ -13,7 +13,8 @@ Replaced: `settle_kept`, in 0030; `kept_entries` and `kept_entry`, in 0025, in w
 `list_price_at`, `discount_at`, `value_before` and `value_is_held` have siblings;
 `subscription_kept` and `subscription_written`, in 0026; `subscription_in_force`, in 0027;
 `kept_reason`, in 0033; `enter_kept`, in 0034; `kept_amounts`, in 0038;
-`subscription_came_before`, in 0039. services/schema.sql has what stands now.
+`subscription_came_before`, in 0039; `subtotal_in_force`, in 0045. services/schema.sql has what
+stands now.
 """
 
 from importlib import import_module

@@ -5,6 +5,9 @@ own was given up. The writer stores the price of then. While any copy was late, 
 totals had the rule's price for the service and the plan of now instead, until the workers came.
 
 Replaces `subscription_in_force` and `late_copies` (0027) and `kept_amounts` (0024).
+
+Replaced: `subscription_in_force` and `kept_amounts`, in 0045. services/schema.sql has what stands
+now.
 """
 
 from importlib import import_module

@@ -9,6 +9,8 @@ Where a change for new subscriptions only keeps the subscription from some insta
 entries of its own.
 
 Replaces `subscription_written` (0041).
+
+Replaced: `subscription_written`, in 0045. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

@@ -57,6 +57,12 @@ class Repricing(models.Model):
     unstamps_change_id = models.BigIntegerField(null=True)
     # And if it was for new subscriptions only: the price states are given back.
     unkeeps_change_id = models.BigIntegerField(null=True)
+    # A set's rows are entered into the ledger when they are listed: their entries have numbers
+    # from behind the one to the other, and its locks this reason (null: that of before, which a
+    # revert restores).
+    listed_after = models.BigIntegerField(null=True)
+    listed_up_to = models.BigIntegerField(null=True)
+    listed_reason = models.CharField(max_length=200, null=True)
     paused_at = models.DateTimeField(null=True)
     old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)

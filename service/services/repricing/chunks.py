@@ -12,7 +12,7 @@ from django.db.models import F
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
 from services.models import Repricing, RepricingStep, Skip
-from services.repricing.locks import LockHeld, giving_way
+from services.repricing.locks import LockHeld, giving_way, wait_for_listing
 from services.repricing.movers import COMMENT, MOVERS, PRICE, next_row, stamp_pair
 
 # The rows that one transaction looks at: no price edit has to wait for more.
@@ -41,7 +41,7 @@ SELECT {", ".join([f"step.{name}" for name in OF_STEP] + [f"work.{name}" for nam
         WHERE (earlier.kind, earlier.service_id, earlier.plan_id)
               = (step.kind, step.service_id, step.plan_id)
           AND (earlier.effective_at, earlier.id) < (step.effective_at, step.id)
-          AND its_work.paused_at IS NULL)
+          AND (its_work.paused_at IS NULL OR its_work.kind = 'rows'))
    AND (work.kind = 'rows' OR NOT EXISTS (
        SELECT FROM services_repricingstep other
          JOIN services_repricing its_work ON its_work.id = other.repricing_id
@@ -76,6 +76,7 @@ def take_chunk(
         done: list[tuple[RepricingStep, Chunk]] = []
         try:
             with giving_way():
+                wait_for_listing()  # before the claim, which then sees the steps of the set
                 step = next(iter(_claim(lane, blocked, up_to=up_to)), None)
                 if step is None:
                     return None

@@ -16,7 +16,7 @@ from django.db.models import OuterRef, Q, Subquery
 from pricebook.kit.points import at_point
 from services.models import BookNow, LedgerEntry, LockEnd, Subscription
 from services.repricing import accounts
-from services.repricing.locks import LockHeld, giving_way
+from services.repricing.locks import LockHeld, giving_way, wait_for_listing
 from services.repricing.writes import CLIENT_THEN, ledger_origin
 
 # The most rows that one transaction releases.
@@ -37,6 +37,7 @@ def release_ended(up_to: datetime | None = None) -> bool:
             return True
         try:
             with giving_way():
+                wait_for_listing()
                 taken = list(
                     LockEnd.objects.filter(until=until)
                     .order_by("subscription_id")
@@ -135,7 +136,18 @@ RETURNING id
 """  # noqa: S608 - constants
 
 
+# A set may have replaced the lock, and its worker is on the way.
+COPY_LISTED = """
+SELECT copy_listed(array_agg(asked.id ORDER BY asked.id))
+  FROM unnest(%s::bigint[]) asked (id) CROSS JOIN LATERAL listed_as(asked.id) entry
+ WHERE (SELECT listed_late()) IS NOT NULL
+HAVING count(*) > 0
+"""
+
+
 def _release_pairs(until: datetime, subscription_ids: list[int]) -> None:
+    with ledger_origin(writes_entries=True), connection.cursor() as cursor:
+        cursor.execute(COPY_LISTED, [subscription_ids])
     rows = Subscription.objects.filter(
         Q(ended_at=None) | Q(ended_at__gt=until),
         pk__in=subscription_ids,

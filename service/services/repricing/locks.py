@@ -55,6 +55,16 @@ def lock_catalogue(service_id: int, plan_id: int) -> None:
         )
 
 
+def wait_for_listing() -> None:
+    """Wait while a set is put in force for all of its rows, and keep others from that until the
+    commit. Writers wait by a trigger; workers write the ledger themselves.
+
+    It must be a statement of its own, before all others.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT wait_for_listing()")
+
+
 def lock_rows(rows: SubscriptionQuerySet) -> list[int]:
     """Lock the rows; return their ids.
 

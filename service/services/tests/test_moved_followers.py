@@ -159,17 +159,16 @@ class TestAnotherChange:
         work = Repricing.objects.get(change_id=moved.change_id)
         assert (work.checked, work.repriced) == (2, 2)
 
-    def test_that_comes_while_a_set_is_paused_is_told_again_upon_the_set(
+    def test_that_comes_while_a_set_is_paused_waits_for_its_copies(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So the last entry by the instants agrees with the row."""
         row = a_subscription(service=service)
         monkeypatch.setattr(chunks, "AT_ONCE", 0)
         change = approved(planned(kind="set", adjustment="add", operand=5), "current")
         starting.start_due()
         lifecycle.pause(change.pk, "carl")
         by_list_price = edit(service, 120)
-        assert MovedFollowers.objects.filter(change_id=by_list_price).exists()
+        assert not MovedFollowers.objects.exists()  # the set has the row since its listing
         lifecycle.resume(change.pk, "carl")
         repricing.reprice()
         row.refresh_from_db()
@@ -179,6 +178,7 @@ class TestAnotherChange:
             whole(subscription_id=row.pk), key=lambda entry: (entry["effective_at"], entry["id"])
         )
         assert (last["price"], last["price_state"]) == (105, "negotiated")
+        assert not [entry for entry in whole() if entry["change_id"] == by_list_price]
 
     def test_that_moves_a_row_behind_a_revert_that_waits_for_its_worker_stays(
         self, service: Service

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import F
 
-from price_changes.running import moving
+from price_changes.running import judging, moving
 from pricebook.kit.points import at_point
 from services.models import Repricing
 from services.repricing import accounts, chunks, followers, movers
@@ -85,9 +85,13 @@ def saves_the_cursor_first() -> None:
 
 def writes_what_was_listed() -> None:
     written_since = "(newest_at > %(effective)s OR is_copied) AND"
+    entered = "%(up_to_id)s"
     assert written_since in moving.MOVE
-    moving._reasons = lambda change: ""
-    moving.MOVE = moving.MOVE.replace(written_since, f"false AND {written_since}")
+    assert entered in moving.MOVE
+    judging.reasons_of = lambda change: ""
+    moving.MOVE = moving.MOVE.replace(written_since, f"false AND {written_since}").replace(
+        entered, "NULL"
+    )
 
 
 FAULTS = {

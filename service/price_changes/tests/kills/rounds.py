@@ -40,6 +40,8 @@ Status = PriceChange.Status
 POINTS_OF_WORKERS = [
     "change started",
     "rows listed",
+    "rows entered",
+    "set in force",
     "revert started",
     "steps planned",
     "chunk begun",
@@ -64,7 +66,15 @@ POINTS_OF_PEOPLE = {
     "answer not sent": ["plan", "approve", "cancel", "revert"],
 }
 # Passed once or twice in a round: the others wait for the first, second or fourth passing.
-RARE = {"change started", "rows listed", "revert started", "locks ended", "repricing finished"}
+RARE = {
+    "change started",
+    "rows listed",
+    "rows entered",
+    "set in force",
+    "revert started",
+    "locks ended",
+    "repricing finished",
+}
 # The victims. A worker pauses at the point; it is killed, or its session, or a server.
 CHEAP = ["worker", "database session", "PostgreSQL", "Valkey"]
 # The web server takes longer to start again than a round of the others.
