@@ -88,7 +88,9 @@ WITH item AS MATERIALIZED (
                 THEN 'again'
                 {reasons}
            END AS reason
-      FROM (SELECT *, CASE WHEN is_listed THEN listed_price
+      FROM (SELECT *, CASE WHEN is_listed AND (state, listed_state) = ('follows', 'follows')
+                           THEN price  -- which a change of the catalogue may have moved since
+                           WHEN is_listed THEN listed_price
                            WHEN new_state = 'follows'
                            THEN price_rule_at(service_id, plan_id, %(ruled_at)s)
                            ELSE new_price END AS target,

@@ -418,6 +418,23 @@ class TestWriters:
         assert accounted(change)
         right()
 
+    def test_in_the_middle_of_it_may_let_a_row_follow(self, monkeypatch, book):
+        """Its copy then does not take back what a later change of the catalogue has moved."""
+        change = approved(a_raise(), "current")
+        pause = Pause(monkeypatch, entering, "_enter_step")
+        listing = in_background(started)
+        pause.until_reached()
+        price_state.follow(book.negotiated.pk, "ann")
+        pause.go_on()
+        assert listing.result()
+        Service.objects.filter(pk=book.phone.pk).update(full_price=200)
+        repricing.reprice_one(book.negotiated.pk)
+        drained()
+        entries = WholeLedger.objects.filter(subscription_id=book.negotiated.pk).order_by("id")
+        assert [entry.price for entry in entries] == [80, 7, 12, 80, 160]
+        assert accounted(change)
+        right()
+
     def test_of_other_rows_in_the_middle_of_it_are_not_of_the_set(self, monkeypatch, book):
         """Their entries have numbers among those of the set."""
         approved(a_raise(filter={"service": book.phone.pk}), "current")
