@@ -271,6 +271,7 @@ SELECT format('SELECT setval(%%L, %%s)', schemaname || '.' || sequencename, coal
 DRAWN = re.compile(r"\b(s\d+_x\d+|[0-9a-f]{32,}|\d+:\d+:[\d,]*|Jsonb\(.*?\))")
 
 
+@pytest.mark.usefixtures("small_steps_together")  # else a slow machine takes fewer of them at once
 class TestPlays:
     @pytest.mark.parametrize("schedule", FOR_ANY)
     def test_a_history_is_played_the_same_each_time(self, timeline, schedule):

@@ -135,11 +135,12 @@ SUBSCRIPTIONS = replaced(
         "               OFFSET 0) story) kept ON true;\n",
         """               OFFSET 0) story) kept ON true
   LEFT JOIN LATERAL (
-       SELECT entry.id, entry.price, entry.price_state, entry.locked_until,
-              listed_reason(entry) AS reason
-         FROM listed_entry(subscription.id, judged_at) entry
-        WHERE (SELECT listed_late()) IS NOT NULL
-          AND (ended_at > (SELECT copies_late_since(book_now()))) IS NOT FALSE) listed ON true;
+       SELECT (story.entry).id, (story.entry).price, (story.entry).price_state,
+              (story.entry).locked_until, listed_reason(story.entry) AS reason
+         FROM (SELECT listed_entry(subscription.id, judged_at) AS entry
+                WHERE (SELECT listed_late()) IS NOT NULL
+                  AND (ended_at > (SELECT copies_late_since(book_now()))) IS NOT FALSE
+               OFFSET 0) story) listed ON true;
 """,
     ),
 )
