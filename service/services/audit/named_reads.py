@@ -49,6 +49,12 @@ def _lists(example: Examples) -> list[NamedStatement]:
             *pages.statement(access_path(BookFilter()), None, SIZE, seen=SEEN),
         ),
         NamedStatement(
+            "list while a copy is late",
+            PAGE + ", as it is in force",
+            LIST,
+            *pages.statement(access_path(BookFilter()), None, SIZE, copies=False),
+        ),
+        NamedStatement(
             "list of a search",
             PAGE + "; refused where too many names are like the words",
             LIST,

@@ -21,6 +21,7 @@ from pricebook.kit.prepared import prepared_cursor
 from services.hooks import price_changes
 from services.reading import total
 from services.reading.access_paths import AccessPath, NotServed, access_path
+from services.reading.copies import IS_LATE, from_copies
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
 from services.reading.ordering import (
@@ -55,13 +56,13 @@ class Page:
 # loop over the services, and would read it once for each.
 STATEMENT = """
 WITH asked AS MATERIALIZED (
-         SELECT limited.*, waits, NOT waits AND {seen} AS seen
+         SELECT limited.*, waits, NOT waits AND {seen} AS seen, {late} AS late
            FROM ({limits}) limited, (SELECT {waits} AS waits) waiting
      ),
      subscription ({columns}) AS MATERIALIZED (
          SELECT * FROM ({subscriptions}) read_on WHERE {reads}
      )
-SELECT asked.allowed, asked.waits, asked.seen,
+SELECT asked.allowed, asked.late, asked.waits, asked.seen,
        book.version, book.uncommitted, book.amount, book.subscriptions,
        book.paid_amount, book.paid_subscriptions, page.*
   FROM asked
@@ -76,7 +77,7 @@ SELECT asked.allowed, asked.waits, asked.seen,
   ) page ON true
  ORDER BY {order}
 """
-READS = "(SELECT allowed AND NOT seen FROM asked)"
+READS = "(SELECT allowed AND NOT seen AND NOT late FROM asked)"
 
 
 def page(
@@ -88,24 +89,26 @@ def page(
 ) -> Page:
     """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
-    One query. NotServed for a combination of filter and ordering that would read too much.
+    One query; a second one while a copy is late. NotServed for a combination of filter and ordering that would read too much.
     Unchanged, which has no rows and no total, where the caller has `seen` this very book; but never
     while a set whose instant has passed waits to be moved, because nothing is written yet.
     """
     path = access_path(book_filter, ordering)
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
-    sql, params = statement(path, cursor, size, known, seen)
     with prepared_cursor() if path.planned_once else connection.cursor() as db:
-        db.execute(sql, params)
-        rows = db.fetchall()
-    if not rows[0][0]:
-        raise NotServed(path)
-    waits, unchanged = rows[0][1:3]
-    book = Book(*rows[0][3:9])
+        for copies in (True, False):
+            db.execute(*statement(path, cursor, size, known, seen, copies))
+            rows = db.fetchall()
+            allowed, late, waits, unchanged = rows[0][:4]
+            if not allowed:
+                raise NotServed(path)
+            if unchanged or not late:
+                break
+    book = Book(*rows[0][4:10])
     if unchanged:
         raise Unchanged(book.version)
     figures = book.figures if book_filter.by_catalogue else total.settle(book, book_filter, known)
-    found = [BookRow(*row[9:]).for_api() for row in rows if row[9] is not None]
+    found = [BookRow(*row[10:]).for_api() for row in rows if row[10] is not None]
     key = key_of_subscriptions(book_filter, ordering)
     result, following, previous = paged(found, cursor, size, ordering, key)
     # No version of the book distinguishes answers that the clock changes, too.
@@ -120,8 +123,12 @@ def statement(
     size: int,
     known: Known = total.NOTHING_KNOWN,
     seen: Seen | None = None,
+    copies: bool = True,
 ) -> SQL:
-    """The SQL of a page, one row longer than `size`."""
+    """The SQL of a page, one row longer than `size`.
+
+    With `copies` it reads the tables in place of what is in force, and no rows if one is `late`.
+    """
     book_filter, ordering = path.book_filter, path.ordering
     limits, limits_params = within_limits(path)
     rows, rows_params = rows_along(path, cursor, size + 1)
@@ -135,6 +142,7 @@ def statement(
         limits=limits,
         seen=seen_sql,
         waits=price_changes().a_set_waits(),
+        late=IS_LATE if copies else "false",
         reads=READS,
         columns=", ".join(OF_SUBSCRIPTION),
         joined=", ".join(JOINED.values()),
@@ -142,4 +150,5 @@ def statement(
         book=book,
         order=order_by([*order, "page.id"], ordering.descending),
     )
-    return sql, (*seen_params, *limits_params, *rows_params, *book_params)
+    params = (*seen_params, *limits_params, *rows_params, *book_params)
+    return from_copies(sql) if copies else sql, params

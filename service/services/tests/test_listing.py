@@ -172,14 +172,19 @@ def second_half(large_book):
 class Plans:
     """The plans of PostgreSQL for a page, in a book so large that it has a choice."""
 
+    @pytest.fixture(autouse=True, params=[True, False], ids=["copies", "in force"])
+    def read(self, request):
+        self.copies = request.param
+
     def nodes(self, book_filter, cursor, size=100, ordering=BY_ID):
         """The nodes of the plan that read the subscriptions, and how many rows each has read.
 
         Where a plan is kept for all values, it reads no more than the one for these.
         """
-        sql, params = pages.statement(access_path(book_filter, ordering), cursor, size)
+        path = access_path(book_filter, ordering)
+        sql, params = pages.statement(path, cursor, size, copies=self.copies)
         nodes = self.explained(sql, params)
-        if access_path(book_filter, ordering).planned_once:
+        if path.planned_once:
             numbers = itertools.count(1)
             kept = re.sub("%s", lambda _: f"${next(numbers)}", sql)
             with connection.cursor() as db:
@@ -373,7 +378,10 @@ class TestPlanOfOneClient(Plans):
         for given in ({"client": many.client_id}, {"email": many.client.user.email}):
             for size in (1, 10, 100):
                 sql, params = pages.statement(
-                    access_path(BookFilter(**given), ORDERINGS["client_name"]), None, size
+                    access_path(BookFilter(**given), ORDERINGS["client_name"]),
+                    None,
+                    size,
+                    copies=self.copies,
                 )
                 # The few services and plans, to the rows of the page.
                 assert compared_in_vain(sql, params) <= 20 * (size + 1)
