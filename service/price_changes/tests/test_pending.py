@@ -325,7 +325,7 @@ class TestPendingOf:
         every_kind(a_book(60, services=3, plans=2))
         assert pending_of(2**62) == []
 
-    def test_reads_the_row_and_not_the_book(self):
+    def test_reads_the_row_and_not_the_book(self, empty_files):
         book = a_book(subscriptions=3000, services=1, plans=1)
         at = later()
         approved(planned(kind="set", adjustment="add", operand=1, effective_at=at))

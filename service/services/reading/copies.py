@@ -30,7 +30,7 @@ SUBTOTALS = """(
      UNION ALL
     SELECT service_id, plan_id, 0, 0, subscriptions, amount, 0 FROM services_paidboundary
      WHERE at <= (SELECT book_clock())
-) subtotal_in_force"""
+) subtotal_copies"""
 
 _TABLE_OF = {view: table for table, view in VIEWS.items()} | {"subtotal_in_force": SUBTOTALS}
 _VIEW = re.compile(rf"\b({'|'.join(_TABLE_OF)})\b")
