@@ -89,9 +89,10 @@ def page(
 ) -> Page:
     """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
-    One query; a second one while a copy is late. NotServed for a combination of filter and ordering that would read too much.
-    Unchanged, which has no rows and no total, where the caller has `seen` this very book; but never
-    while a set whose instant has passed waits to be moved, because nothing is written yet.
+    One query; a second one while a copy is late. NotServed for a combination of filter and ordering
+    that would read too much. Unchanged, which has no rows and no total, where the caller has `seen`
+    this very book; but never while a set whose instant has passed waits to be moved, because
+    nothing is written yet.
     """
     path = access_path(book_filter, ordering)
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
