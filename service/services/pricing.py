@@ -10,7 +10,8 @@ used: it is one cent too low in 157 of 12,400 exact cases.
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from django.db.models import DecimalField, Func
+from django.db.models import DecimalField, Func, IntegerField
+from django.db.models.functions import Cast
 
 CENT = Decimal("0.01")
 
@@ -33,4 +34,4 @@ class RulePrice(Func):
 
     def __init__(self, full_price: Any, discount_percent: Any, **extra: Any) -> None:
         extra.setdefault("output_field", DecimalField(max_digits=12, decimal_places=2))
-        super().__init__(full_price, discount_percent, **extra)
+        super().__init__(full_price, Cast(discount_percent, IntegerField()), **extra)
