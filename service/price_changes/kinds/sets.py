@@ -83,7 +83,7 @@ ROUNDING_STEP = PlanField(
     "rounding_step",
     Input.AMOUNT,
     label="Round to",
-    hint="0.50, say. Empty: to the cent.",
+    hint="Empty: to the smallest amount of the currency.",
     option="--step",
     metavar="PRICE",
     option_help="round to multiples of it, half up",

@@ -15,6 +15,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q, Value
 
+from pricebook.kit.currency import minor_unit
+
 
 def exact(field: models.Field, value: Any, decimal_places: int) -> Decimal:
     """The value as a Decimal of so many decimals; ValidationError if it has more, or is no number.
@@ -34,8 +36,11 @@ def exact(field: models.Field, value: Any, decimal_places: int) -> Decimal:
     )
 
 
+HUNDREDTHS = 2  # the decimals in which amounts are stored, whatever the currency has
+
+
 class ExactDecimalField(models.DecimalField):
-    """A decimal of `decimal_places` decimals, never rounded.
+    """A decimal of `decimal_places` decimals, never rounded; with two, an amount of the currency.
 
     `unbounded`: the column is `numeric` without a precision, for a constraint to refuse more.
     """
@@ -44,14 +49,24 @@ class ExactDecimalField(models.DecimalField):
         self.unbounded = unbounded
         super().__init__(*args, **options)
 
+    @property
+    def decimal_places(self) -> int:
+        """The decimals that a value may have, for forms, validators and serializers."""
+        return minor_unit() if self._stored_places == HUNDREDTHS else self._stored_places
+
+    @decimal_places.setter
+    def decimal_places(self, places: int) -> None:
+        self._stored_places = places
+
     def deconstruct(self) -> Any:
         name, path, args, options = super().deconstruct()
+        options["decimal_places"] = self._stored_places
         if self.unbounded:
             options["unbounded"] = True
         return name, path, args, options
 
     def db_type(self, connection: Any) -> str | None:
-        return "numeric" if self.unbounded else super().db_type(connection)
+        return "numeric" if self.unbounded else f"numeric({self.max_digits}, {self._stored_places})"
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         if value is None or hasattr(value, "as_sql"):
