@@ -96,7 +96,8 @@ SELECT id, full_price + %(month)s, %(at)s, %(at)s FROM services_service;
 INSERT INTO entry (subscription_id, client_id, service_id, plan_id, price, price_state,
                    effective_at, recorded_at, change_id)
 SELECT row.id, client_id, service_id, plan_id,
-       price_rule(full_price + %(month)s, discount_percent), 'follows', %(at)s, %(at)s, %(month)s
+       price_rule(full_price + %(month)s, discount_percent::int), 'follows', %(at)s, %(at)s,
+       %(month)s
   FROM services_subscription row JOIN services_service service ON service.id = service_id
   JOIN services_plan plan ON plan.id = plan_id
  WHERE NOT EXISTS (SELECT FROM own WHERE own.id = row.id)
@@ -145,7 +146,7 @@ SELECT service_id, plan_id, %(at)s, count(*) FILTER (WHERE price IS NULL),
 # --- The writes of a change of one list price ----------------------------------------------------
 
 COPIES = """
-UPDATE copy row SET price = price_rule(%(value)s, discount_percent)
+UPDATE copy row SET price = price_rule(%(value)s, discount_percent::int)
   FROM services_plan plan WHERE plan.id = plan_id AND service_id = %(service)s
 """
 WITH_ENTRIES = f"""

@@ -51,7 +51,7 @@ CREATE TRIGGER trace AFTER UPDATE ON traced FOR EACH ROW
 WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION trace();
 """
 UPDATE = """
-UPDATE {table} SET price = price_rule(%s, discount_percent)
+UPDATE {table} SET price = price_rule(%s, discount_percent::int)
   FROM services_plan plan WHERE plan.id = plan_id
 """
 
@@ -149,7 +149,7 @@ def assert_same(service: Service, price: int) -> None:
     ((differ,),) = execute(
         "SELECT count(*) FROM services_subscription ours JOIN copied USING (id)"
         "  JOIN traced USING (id) JOIN services_plan plan ON plan.id = ours.plan_id"
-        " WHERE ours.service_id = %s AND (ours.price <> price_rule(%s, discount_percent)"
+        " WHERE ours.service_id = %s AND (ours.price <> price_rule(%s, discount_percent::int)"
         "       OR ours.price <> copied.price OR ours.price <> traced.price)",
         [service.pk, price],
     )

@@ -36,7 +36,7 @@ INSERT INTO services_repricing
 SELECT service_id, old_value, new_value, approved_by, {AT}, {AT}, {AT}, {AT}, id
   FROM price_changes_pricechange WHERE effective_at = {AT};
 UPDATE services_subscription row
-   SET price = price_rule(service.full_price, plan.discount_percent)
+   SET price = price_rule(service.full_price, plan.discount_percent::int)
   FROM services_service service, services_plan plan
  WHERE service.id = service_id AND plan.id = plan_id AND price_state = 'follows';
 INSERT INTO services_ledgerentry

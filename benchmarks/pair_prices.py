@@ -24,11 +24,11 @@ PAIRS, STORED = "one price a (service, plan)", "one UPDATE of the stored prices"
 MAKE = """
 CREATE TABLE pair_price AS
 SELECT service.id AS service_id, plan.id AS plan_id,
-       price_rule(full_price, discount_percent) AS price
+       price_rule(full_price, discount_percent::int) AS price
   FROM services_service service, services_plan plan
 """
 MOVE_PAIRS = """
-UPDATE pair_price pair SET price = price_rule(service.full_price, plan.discount_percent)
+UPDATE pair_price pair SET price = price_rule(service.full_price, plan.discount_percent::int)
   FROM services_service service, services_plan plan
  WHERE service.id = pair.service_id AND plan.id = pair.plan_id
 """

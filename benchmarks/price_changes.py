@@ -50,12 +50,12 @@ SET = {"kind": "set", "filter": {}, "adjustment": "percent", "operand": 10}
 
 FOLLOW = """
 UPDATE services_subscription subscription
-   SET price = price_rule(service.full_price, plan.discount_percent)
+   SET price = price_rule(service.full_price, plan.discount_percent::int)
   FROM services_service service, services_plan plan
  WHERE service.id = subscription.service_id AND plan.id = subscription.plan_id
    AND price_state = 'follows'
    AND (subscription.ended_at IS NULL OR subscription.ended_at > now())
-   AND subscription.price <> price_rule(service.full_price, plan.discount_percent)
+   AND subscription.price <> price_rule(service.full_price, plan.discount_percent::int)
 """
 RAISE = """
 UPDATE services_subscription subscription

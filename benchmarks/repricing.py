@@ -33,11 +33,11 @@ from services.models import Repricing, Service, Subscription
 
 ONE_UPDATE = """
 UPDATE services_subscription subscription
-   SET price = price_rule(service.full_price, plan.discount_percent)
+   SET price = price_rule(service.full_price, plan.discount_percent::int)
   FROM services_service service, services_plan plan
  WHERE service.id = subscription.service_id AND plan.id = subscription.plan_id
    AND (subscription.ended_at IS NULL OR subscription.ended_at > now())
-   AND subscription.price <> price_rule(service.full_price, plan.discount_percent)
+   AND subscription.price <> price_rule(service.full_price, plan.discount_percent::int)
 """
 
 

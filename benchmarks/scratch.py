@@ -129,7 +129,7 @@ def fill(subscriptions: int, services_and_plans: tuple[int, int] | None = None) 
             INSERT INTO services_subscription
                    (client_id, service_id, plan_id, price, comment, source, external_id)
             SELECT client_id, service.id, plan.id,
-                   price_rule(service.full_price, plan.discount_percent),
+                   price_rule(service.full_price, plan.discount_percent::int),
                    'row ' || n, 'source ' || n %% greatest(1, %(rows)s / 4), n
               FROM (SELECT n,
                            (SELECT min(id) FROM clients_client)

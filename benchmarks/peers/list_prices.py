@@ -136,7 +136,7 @@ def assert_right(price: Decimal, expected: int, records: int, total: Decimal) ->
 def total_at(price: Decimal) -> Decimal:
     """The total of the book if the list price is this one, by the rule."""
     ((total,),) = execute(
-        "SELECT sum(price_rule(%s, discount_percent))"
+        "SELECT sum(price_rule(%s, discount_percent::int))"
         "  FROM services_subscription JOIN services_plan plan ON plan.id = plan_id",
         [price],
     )

@@ -37,7 +37,7 @@ def _field_of_plan(each: PlanField) -> serializers.Field:
     match each.input:
         case Input.RECORD:
             return serializers.IntegerField(**more)
-        case Input.AMOUNT if each.decimal_places > 2:
+        case Input.AMOUNT if each.decimal_places:
             return serializers.DecimalField(
                 max_digits=14, decimal_places=each.decimal_places, **more
             )

@@ -16,7 +16,11 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service
+from services.models.exact_fields import ExactDecimalField, is_exact
+
+AMOUNTS = ["old_value", "new_value", "floor", "ceiling", "rounding_step"]
 
 
 class PriceChange(models.Model):
@@ -67,15 +71,15 @@ class PriceChange(models.Model):
     plan = models.ForeignKey(
         Plan, models.DO_NOTHING, null=True, related_name="+", db_constraint=False
     )
-    old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    old_value = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
+    new_value = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
     for_new_only = models.BooleanField("for new subscriptions only", db_default=False)
     filter = models.JSONField(null=True)
     adjustment = models.CharField(max_length=7, choices=Adjustment, db_default="")
-    operand = models.DecimalField(max_digits=14, decimal_places=4, null=True)
-    floor = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    ceiling = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    rounding_step = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    operand = ExactDecimalField(max_digits=14, decimal_places=4, unbounded=True, null=True)
+    floor = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
+    ceiling = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
+    rounding_step = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
     locked_until = models.DateTimeField(null=True)
     # Whether `SetMember` has the members of an approved set whose filter has no history.
     has_members = models.BooleanField(db_default=False, editable=False)
@@ -143,6 +147,21 @@ class PriceChange(models.Model):
                 fields=["reverts"],
                 condition=~Q(status="cancelled") & ~Q(status="reverted"),
                 violation_error_message="This change is being reverted already.",
+            ),
+            models.CheckConstraint(
+                name="price_change_values_exact",
+                condition=Q(*map(is_exact, AMOUNTS))
+                & is_exact("operand", 4)
+                & (Q(plan=None) | is_exact("new_value", 0)),
+            ),
+            models.CheckConstraint(
+                name="price_change_values_in_bounds",
+                condition=Q(
+                    *[
+                        Q(**{f"{name}__range": (-HIGHEST_PRICE, HIGHEST_PRICE)})
+                        for name in (*AMOUNTS, "operand")
+                    ]
+                ),
             ),
             models.CheckConstraint(
                 name="price_change_status_known",

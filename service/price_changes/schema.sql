@@ -33,15 +33,15 @@ CREATE TABLE price_changes_pricechange (
     reason character varying(1000) NOT NULL DEFAULT ''::character varying,
     comment character varying(50) NOT NULL DEFAULT ''::character varying,
     kind character varying(10) NOT NULL,
-    old_value numeric(12,2),
-    new_value numeric(12,2),
+    old_value numeric,
+    new_value numeric,
     for_new_only boolean NOT NULL DEFAULT false,
     filter jsonb,
     adjustment character varying(7) NOT NULL DEFAULT ''::character varying,
-    operand numeric(14,4),
-    floor numeric(12,2),
-    ceiling numeric(12,2),
-    rounding_step numeric(12,2),
+    operand numeric,
+    floor numeric,
+    ceiling numeric,
+    rounding_step numeric,
     locked_until timestamp with time zone,
     status character varying(9) NOT NULL DEFAULT 'planned'::character varying,
     effective_at timestamp with time zone,
@@ -74,6 +74,8 @@ CREATE TABLE price_changes_pricechange (
     has_members boolean NOT NULL DEFAULT false,
     CONSTRAINT price_changes_pricechange_pkey PRIMARY KEY (id),
     CONSTRAINT price_change_status_known CHECK (status::text = ANY (ARRAY['planned'::character varying, 'scheduled'::character varying, 'held'::character varying, 'applying'::character varying, 'paused'::character varying, 'applied'::character varying, 'cancelled'::character varying, 'reverted'::character varying]::text[])),
+    CONSTRAINT price_change_values_exact CHECK (old_value = round(old_value, minor_unit()) AND new_value = round(new_value, minor_unit()) AND floor = round(floor, minor_unit()) AND ceiling = round(ceiling, minor_unit()) AND rounding_step = round(rounding_step, minor_unit()) AND operand = round(operand, 4) AND (plan_id IS NULL OR new_value = round(new_value, 0))),
+    CONSTRAINT price_change_values_in_bounds CHECK (old_value >= '-9999999999.99'::numeric AND old_value <= 9999999999.99 AND new_value >= '-9999999999.99'::numeric AND new_value <= 9999999999.99 AND floor >= '-9999999999.99'::numeric AND floor <= 9999999999.99 AND ceiling >= '-9999999999.99'::numeric AND ceiling <= 9999999999.99 AND rounding_step >= '-9999999999.99'::numeric AND rounding_step <= 9999999999.99 AND operand >= '-9999999999.99'::numeric AND operand <= 9999999999.99),
     CONSTRAINT price_changes_pricec_reverts_id_1bf9f4c1_fk_price_cha FOREIGN KEY (reverts_id) REFERENCES price_changes_pricechange(id) DEFERRABLE INITIALLY DEFERRED
 );
 
@@ -88,6 +90,10 @@ CREATE UNIQUE INDEX price_change_reverted_once ON price_changes_pricechange USIN
 CREATE INDEX price_changes_pricechange_plan_id_60be1e01 ON price_changes_pricechange USING btree (plan_id);
 
 CREATE INDEX price_changes_pricechange_service_id_d134a49e ON price_changes_pricechange USING btree (service_id);
+
+CREATE TRIGGER price_change_in_scale BEFORE INSERT OR UPDATE OF old_value, new_value, floor, ceiling, rounding_step, operand ON price_changes_pricechange
+    FOR EACH ROW
+    EXECUTE FUNCTION price_change_in_scale();
 
 -- price_changes_setmember -------------------------------------------------------------------------
 
@@ -149,6 +155,16 @@ BEGIN
     RETURN EXISTS (SELECT FROM price_changes_pricechange back
                     WHERE back.reverts_id = change AND back.started_at IS NOT NULL
                       AND back.status <> 'cancelled' AND NOT is_taken_back(back.id));
+END $function$;
+
+CREATE OR REPLACE FUNCTION price_change_in_scale()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    NEW.old_value := in_scale(NEW.old_value, 2); NEW.new_value := in_scale(NEW.new_value, 2); NEW.floor := in_scale(NEW.floor, 2); NEW.ceiling := in_scale(NEW.ceiling, 2); NEW.rounding_step := in_scale(NEW.rounding_step, 2);
+    NEW.operand := in_scale(NEW.operand, 4);
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION repricing_finished()

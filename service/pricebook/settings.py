@@ -9,6 +9,7 @@ from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
+from pricebook.kit.currency import minor_unit_of
 from pricebook.variables import env, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
@@ -128,10 +129,10 @@ LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment
-if not (len(CURRENCY) == 3 and CURRENCY.isascii() and CURRENCY.isupper()):
-    raise ImproperlyConfigured(
-        f"CURRENCY={CURRENCY!r} is not an ISO 4217 code; give three capitals such as USD."
-    )
+try:
+    minor_unit_of(CURRENCY)
+except ValueError as error:
+    raise ImproperlyConfigured(f"CURRENCY: {error}") from None
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", "/static")
 # Files are served from the packages themselves; only the container image collects them.

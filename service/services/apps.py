@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db.models.signals import post_migrate
 
 if TYPE_CHECKING:
     from pricebook.kit.named_statements import NamedStatement
@@ -16,6 +19,16 @@ class ServicesConfig(AppConfig):
         from services import receivers  # noqa: F401
 
         SOURCES.append(_statements)
+        post_migrate.connect(_settle_currency, sender=self)
+
+
+def _settle_currency(**kwargs: Any) -> None:
+    from services import book_currency
+
+    try:
+        book_currency.settle()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
 
 
 def _statements() -> list[NamedStatement]:

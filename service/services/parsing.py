@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
+from pricebook.kit.currency import minor_unit, smallest
 from pricebook.kit.refusal import Refusal
 from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 
 MAX_BIGINT = 2**63 - 1
-CENT = Decimal("0.01")
 
 
 class BadValue(Refusal, ValueError):
@@ -45,20 +46,24 @@ def identifier(name: str, value: Any) -> int:
 
 
 def money(name: str, value: Any, lowest: Decimal = Decimal(0)) -> Decimal:
-    """An amount with at most two decimals, from `lowest` to the highest price."""
+    """An amount of the book's currency, from `lowest` to the highest price."""
     amount = number(name, value)
-    if amount != amount.quantize(CENT):
-        raise BadValue(
-            "too_exact", f"{name} has at most two decimals; {value} has more.", name, value
-        )
-    if not lowest <= amount <= HIGHEST_PRICE:
+    if amount != amount.quantize(smallest()):
+        allowed = "at most two decimals" if minor_unit() else f"no decimals in {settings.CURRENCY}"
+        raise BadValue("too_exact", f"{name} has {allowed}; {value} has more.", name, value)
+    if not lowest <= amount <= highest_price():
         raise BadValue(
             "out_of_range",
-            f"{name} lies from {lowest} to {HIGHEST_PRICE}; {value} does not.",
+            f"{name} lies from {lowest} to {highest_price()}; {value} does not.",
             name,
             value,
         )
-    return amount.quantize(CENT)
+    return amount.quantize(smallest())
+
+
+def highest_price() -> Decimal:
+    """The highest amount that there is in the book's currency."""
+    return HIGHEST_PRICE.quantize(smallest(), ROUND_DOWN)
 
 
 def number(name: str, value: Any) -> Decimal:

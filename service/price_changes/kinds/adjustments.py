@@ -13,8 +13,8 @@ from price_changes.kinds.values import parse_money, parse_number, required
 from price_changes.kinds.words import shown_percent
 from price_changes.models import PriceChange
 from pricebook.kit import figures
+from pricebook.kit.currency import smallest
 from services.bounds import HIGHEST_PRICE
-from services.parsing import CENT
 
 Word = PriceChange.Adjustment
 RULE = "price_rule(full_price, discount_percent)"
@@ -72,7 +72,7 @@ class Move(Adjustment):
                 fields[name] = parse_money(name, given[name])
         if "rounding_step" in given:
             fields["rounding_step"] = parse_money(
-                "rounding_step", given["rounding_step"], lowest=CENT
+                "rounding_step", given["rounding_step"], lowest=smallest()
             )
         if fields.get("floor", 0) > fields.get("ceiling", HIGHEST_PRICE):
             raise ChangeError(
@@ -100,7 +100,7 @@ class Move(Adjustment):
             price = f"greatest({price}, {literal(change.floor)})"
         if change.ceiling is not None:
             price = f"least({price}, {literal(change.ceiling)})"
-        return f"round({price}, 2)"
+        return f"round({price}, minor_unit())"
 
     def stays(self, change: PriceChange) -> str:
         return (

@@ -16,9 +16,9 @@ from price_changes.kinds.relations import SQL
 from price_changes.kinds.values import refusing
 from price_changes.models import PriceChange, SetMember
 from services.models import Subscription
-from services.reading.filters import FILTERS, LASTING, BookFilter
+from services.reading.filters import FILTERS, BookFilter
 
-WITHOUT_HISTORY = [name for name in LASTING if not FILTERS[name].has_history]
+WITHOUT_HISTORY = [name for name, each in FILTERS.items() if not each.has_history]
 
 FIX = """
 INSERT INTO price_changes_setmember (change_id, subscription_id)

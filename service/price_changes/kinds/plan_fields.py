@@ -29,7 +29,7 @@ class PlanField:
     required: bool = False
     choices: tuple[tuple[str, str], ...] = ()
     length: int = 0
-    decimal_places: int = 2
+    decimal_places: int | None = None  # those of the currency
     negative: bool = False
 
 

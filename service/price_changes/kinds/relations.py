@@ -68,14 +68,15 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN 'follows' ELSE price_state
         END AS state,
        CASE WHEN price_state = 'locked' AND locked_until <= {at} THEN price_rule(full_price,
-            discount_percent) ELSE coalesce(price, price_rule(full_price, discount_percent))
+            percent) ELSE coalesce(price, price_rule(full_price, percent))
         END AS price,
        CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
        coalesce(ended_at <= {at}, false) AS ended, started_at > {at} AS upcoming,
-       full_price, discount_percent
+       full_price, percent AS discount_percent
   FROM {subscriptions} subscription
   JOIN {services} service ON service.id = subscription.service_id
   JOIN {plans} plan ON plan.id = subscription.plan_id
+ CROSS JOIN LATERAL (SELECT discount_percent::integer AS percent) whole
  WHERE {where} {once}
 """
 LATE = """

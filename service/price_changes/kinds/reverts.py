@@ -38,7 +38,7 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                             ELSE coalesce(before.price_state, 'follows') END AS before_state,
                        CASE WHEN before.locked_until > {at} THEN before.locked_until
                         END AS before_until,
-                       full_price, discount_percent
+                       full_price, discount_percent::integer AS discount_percent
                   FROM (SELECT DISTINCT ON (subscription_id) subscription_id,
                                effective_at AS moved_at, id AS first_id
                           FROM services_ledgerentry WHERE change_id = {change}

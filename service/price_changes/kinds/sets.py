@@ -83,7 +83,7 @@ ROUNDING_STEP = PlanField(
     "rounding_step",
     Input.AMOUNT,
     label="Round to",
-    hint="0.50, say. Empty: to the cent.",
+    hint="Empty: to the smallest amount of the currency.",
     option="--step",
     metavar="PRICE",
     option_help="round to multiples of it, half up",
@@ -172,20 +172,26 @@ class SetOfSubscriptions(PlannedKind):
 def row_filter(given: Any) -> dict[str, Any]:
     """A filter, checked, as JSON values that are stored. An empty one means the whole book.
 
-    The filters are those of the list, with the same meaning, but for `pending`.
+    The filters are those of the list, with the same meaning, but for some that say why.
     """
     if not isinstance(given, Mapping):
         raise ChangeError("bad_filter", "filter is an object of names and values.")
+    refuse_filters(given)
+    return refusing(BookFilter.of)(given).as_json()
+
+
+def refuse_filters(given: Mapping[str, Any]) -> None:
+    """Refuse a filter that can't choose whose price moves; a change of before may have one."""
     for name in given:
         if name in FILTERS and name not in LASTING:
             raise ChangeError(
                 "not_for_a_change",
-                f"{name} depends on what is scheduled, so a price change can't use it: choose the"
-                " subscriptions in another way.",
+                f"{name} {FILTERS[name].not_for_a_change}, so it can't choose whose price moves:"
+                " look up whom you mean, and give their service, plan, client, e-mail, comment or"
+                " source.",
                 parameter=name,
                 allowed=LASTING,
             )
-    return refusing(BookFilter.of)(given).as_json()
 
 
 def _subscriptions(which: dict[str, Any], names: Names) -> str:

@@ -3,13 +3,10 @@
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import other_instant
 
-ENCODER = msgspec.json.Encoder(decimal_format="number")
 AMOUNTS = {"total_before", "total_after", "movement", "before", "after"}
 
 

@@ -24,6 +24,7 @@ from price_changes.models import PriceChange
 from price_changes.planning.around import counted_at, scheduled_before
 from price_changes.planning.catalogue_value import values_now
 from price_changes.planning.counting import Counted, count
+from pricebook.kit.currency import shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ LABELS = {
 
 
 def _plain(value: Decimal | int | None) -> str:
-    return f"{value:,.2f}" if isinstance(value, Decimal) else f"{value:,}"
+    return shown(value) if isinstance(value, Decimal) else f"{value:,}"
 
 
 @dataclass(frozen=True)

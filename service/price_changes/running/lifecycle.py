@@ -15,6 +15,7 @@ from django.db import IntegrityError, connection, transaction
 
 from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject_of
+from price_changes.kinds.sets import refuse_filters
 from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
@@ -61,6 +62,7 @@ def approve(
         approval.refuse_fingerprint(change, fingerprint)
         change.when_moved = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
+        refuse_filters(change.filter or {})
         try:
             with transaction.atomic():  # a refusal undoes the listing and frees the locks
                 members.fix(change)

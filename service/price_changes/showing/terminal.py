@@ -14,6 +14,7 @@ from price_changes.planning.counting import Bucket, Mover, Pair, Preview
 from price_changes.running import outcomes
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled, sentence
+from pricebook.kit.currency import shown
 from services.management.table import shown_amount, shown_instant, table
 from services.models import Skip
 
@@ -149,13 +150,13 @@ def _edge(value: int | None) -> str:
 
 def _amounts(group: Pair | Mover) -> tuple[str, str, str]:
     before, after = Decimal(group["before"]), Decimal(group["after"])
-    return shown_amount(before), shown_amount(after), f"{after - before:+,.2f}"
+    return shown_amount(before), shown_amount(after), shown(after - before, "+")
 
 
 def _difference(before: Decimal, after: Decimal) -> str:
     if not before:
-        return f"{after - before:+,.2f}"
-    return f"{after - before:+,.2f}, {(after - before) / before * 100:+.2f} %"
+        return shown(after - before, "+")
+    return f"{shown(after - before, '+')}, {(after - before) / before * 100:+.2f} %"
 
 
 # --- The outcome ------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def a_cancel_undoes_from_the_instant_of_the_change(monkeypatch):
 def writers_trust_copies(_):
     sql("""CREATE FUNCTION stored_rule(service bigint, plan bigint, at timestamptz)
            RETURNS numeric LANGUAGE sql STABLE RETURN (
-               SELECT price_rule(full_price, discount_percent)
+               SELECT price_rule(full_price, discount_percent::int)
                  FROM services_service service, services_plan plan
                 WHERE service.id = $1 AND plan.id = $2)""")
     for function in ("subscription_priced", "subscription_written"):

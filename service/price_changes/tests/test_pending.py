@@ -55,7 +55,7 @@ def every_kind(book):
         )),
         approved(planned(
             kind="set", adjustment="lock", effective_at=at - SECOND,
-            filter={"email": last.client.user.email, "comment_prefix": "row", "q": "Company"},
+            filter={"email": last.client.user.email, "comment_prefix": "row"},
         )),
         approved(planned(
             kind="list_price", service=first.service_id, new_value=1, effective_at=at

@@ -55,18 +55,12 @@ def the_client_has_another_address(row: Subscription) -> None:
     row.client.user.save()
 
 
-def the_client_has_another_name(row: Subscription) -> None:
-    row.client.company_name = "Nemo"
-    row.client.save()
-
-
 LEAVES = [
     ({"comment": "autumn"}, the_comment_goes),
     ({"comment_prefix": "aut"}, the_comment_goes),
     ({"source": "shop"}, the_source_is_another),
     ({"source": "shop", "external_id": "4711"}, the_source_is_another),
     ({"email": "{email}"}, the_client_has_another_address),
-    ({"q": "{name}"}, the_client_has_another_name),
 ]
 
 

@@ -14,6 +14,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from pricebook.kit.currency import minor_unit
+
 LONGEST = 40  # characters; nothing longer is looked at
 QUOTED = 40  # characters that a message repeats
 
@@ -176,17 +178,28 @@ class AmountInput(UnfoldAdminTextInputWidget):
 class AmountField(forms.DecimalField):
     """An amount or a percentage, as a Decimal; `parse_amount` says what may be typed.
 
-    `decimal_places`: the most decimals, 0 for a whole number. `negative`: below zero too.
+    `decimal_places`: the most decimals, 0 for a whole number; those of the book's currency if left
+    out. `negative`: below zero too.
     """
 
     widget = AmountInput
     decimal_places: int
 
-    def __init__(self, *, decimal_places: int = 2, negative: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, decimal_places: int | None = None, negative: bool = False, **options: Any
+    ) -> None:
+        if decimal_places is None:
+            decimal_places = minor_unit()
         if decimal_places == 3:
             raise ValueError("With 3 decimals each number from 1 to 999 would be unclear.")
         self.negative = negative
         super().__init__(decimal_places=decimal_places, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        """The stored hundredths are not shown where the amount has none: it would be refused."""
+        if isinstance(value, Decimal) and self.decimal_places == 0 and value == round(value):
+            return round(value)
+        return value
 
     def to_python(self, value: Any) -> Decimal | None:  # type: ignore[override]
         if isinstance(value, int | Decimal):  # from the record, or from code

@@ -16,6 +16,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
+from pricebook.kit import exact_json
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.problem import MEDIA_TYPE, problem
 
@@ -26,8 +27,7 @@ class JSONRenderer(BaseRenderer):
     media_type = "application/json"
     format = "json"
     charset = None
-    # The hook is for Django's lazy translations, the only values in answers that are no plain type.
-    encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+    encoder = exact_json
 
     def render(
         self,

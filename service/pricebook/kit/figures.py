@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from pricebook.kit.currency import shown
+
 
 def grouped(number: int | float) -> str:
     """12431 → 12,431"""
@@ -16,18 +18,18 @@ def grouped(number: int | float) -> str:
 
 def money(amount: Decimal | None) -> str:
     """Decimal("1234.5") → 1,234.50 USD; nothing is 0.00 USD."""
-    return f"{amount or 0:,.2f} {settings.CURRENCY}"
+    return f"{shown(amount or 0)} {settings.CURRENCY}"
 
 
 def amount(amount: Decimal | None) -> str:
     """Decimal("1234.5") → 1,234.50, where a heading names the currency; None is empty."""
-    return "" if amount is None else f"{amount:,.2f}"
+    return "" if amount is None else shown(amount)
 
 
 def difference(amount: Decimal) -> str:
     """Decimal("-3") → −3.00, Decimal(3) → +3.00"""
     sign = "−" if amount < 0 else "+" if amount > 0 else "±"
-    return f"{sign}{abs(amount):,.2f}"
+    return f"{sign}{shown(abs(amount))}"
 
 
 def instant(at: datetime | None) -> str:

@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.currency import shown
 from pricebook.kit.open_forms import OpenForm
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.reading.filters import BookFilter
@@ -90,7 +91,7 @@ class CatalogueAdmin(BookAdmin):
 
     @admin.display(description="total")
     def amount_shown(self, record: Any) -> str:
-        return f"{record.amount or 0:,.2f}"
+        return shown(record.amount or 0)
 
     def save_model(
         self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool

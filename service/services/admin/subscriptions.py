@@ -19,6 +19,7 @@ from unfold.decorators import display
 
 from clients.models import Client
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
+from pricebook.kit.currency import shown
 from services.about_price_states import ABOUT
 from services.admin.price_state import PricePages
 from services.models import BookNow, Subscription, book_clock
@@ -222,7 +223,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
 
     @admin.display(description="price")
     def price_shown(self, subscription: Subscription) -> str:
-        return format_html(AMOUNT, f"{subscription.price:,.2f}")
+        return format_html(AMOUNT, shown(subscription.price))
 
     @display(
         description="price state",

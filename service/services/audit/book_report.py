@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from pricebook.kit.currency import shown
+
 
 @dataclass(frozen=True)
 class Mispriced:
@@ -92,7 +94,7 @@ class BookCheck:
     def _paid(self) -> str:
         if self.paid_subscriptions == self.subscriptions:
             return ""
-        return f", of which {self.paid_amount:,.2f} is paid by {self.paid_subscriptions:,}"
+        return f", of which {shown(self.paid_amount)} is paid by {self.paid_subscriptions:,}"
 
     def _point(self) -> str:
         if self.wrong_point is None:
@@ -102,7 +104,7 @@ class BookCheck:
     def __str__(self) -> str:
         paused = f" ({self.paused:,} of them for a price change that is paused)"
         return (
-            f"{self.subscriptions:,} subscriptions, total {self.amount:,.2f}{self._paid()}; "
+            f"{self.subscriptions:,} subscriptions, total {shown(self.amount)}{self._paid()}; "
             f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker"
             f"{paused if self.paused else ''}, "
             f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
 
+from pricebook.kit.currency import minor_unit, plain
 from services.about_price_states import about
 from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
@@ -18,7 +19,11 @@ from services.models import Repricing
 from services.sql import SQL
 
 MICROSECOND = timedelta(microseconds=1)
-RULE = "price = round(full_price * (100 - discount_percent) / 100, 2), half up"
+
+
+def rule() -> str:
+    """The price rule in a line."""
+    return f"price = round(full_price * (100 - discount_percent) / 100, {minor_unit()}), half up"
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Rule:
     arithmetic: str
     list_price_edit: Edit | None
     discount_edit: Edit | None
-    text: str = RULE
+    text: str = field(default_factory=rule)
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,7 @@ def pending_changes(subscription_id: int) -> list[PendingChange]:
 def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> str:
     """The rule with its numbers, as people write it."""
     exact = list_price * (100 - discount_percent) / 100
+    list_price, price = plain(list_price), plain(price)
     sides = f"{list_price} × (100 − {discount_percent}) / 100"
     if exact == price:
         return f"{sides} = {price}"
@@ -282,6 +288,7 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     reason = f" ({found['price_reason']})" if found["price_reason"] else ""
     if price is None:
         return "It was deleted and pays nothing."
+    price = plain(price)
     if explained := about(state).explained:
         until = found["locked_until"]
         end = _said(until) if until else "it is released"

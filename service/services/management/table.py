@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from pricebook.kit.currency import shown
+
 WIDEST = 40
 
 
@@ -24,7 +26,7 @@ def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterato
 
 
 def shown_amount(amount: Decimal | str | None) -> str:
-    return "" if amount is None else f"{Decimal(amount):,.2f}"
+    return "" if amount is None else shown(Decimal(amount))
 
 
 def shown_instant(instant: datetime | None) -> str:

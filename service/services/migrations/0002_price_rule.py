@@ -25,7 +25,8 @@ An author and a comment to stamp may be given with the edit, in the same transac
 Replaced: `subscription_keep_rule`, and its triggers `subscription_keep_rule_insert` and
 `subscription_keep_rule_update`, by `subscription_written` in 0005; the fillfactor by 0010;
 `subscription_priced`, `service_price_came`, `service_price_moved`, `plan_discount_came` and
-`plan_discount_moved` in 0020, with the triggers `service_price_moves` and `plan_discount_moves`.
+`plan_discount_moved` in 0020, with the triggers `service_price_moves` and `plan_discount_moves`;
+`price_rule` in 0046, with the trigger `subscription_priced`.
 services/schema.sql has what stands now.
 """
 

@@ -11,7 +11,8 @@ whatever is stored: so a worker that brings a copy in line edits nothing, and a 
 back the old value while a change is due and not copied yet does.
 
 Replaced: `subscription_written`, in 0022; `list_price_at` and `discount_at`, in 0024;
-`plan_discount_moved`, in 0042. services/schema.sql has what stands now.
+`plan_discount_moved`, in 0042; `subscription_priced`, in 0046. services/schema.sql has what stands
+now.
 """
 
 from django.db import migrations, models

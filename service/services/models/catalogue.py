@@ -7,6 +7,7 @@ from django.db import connection, models
 from django.db.models import Q
 
 from services.bounds import HIGHEST_PRICE
+from services.models.exact_fields import ExactDecimalField, WholePercentField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 
 
@@ -14,8 +15,12 @@ class Service(SavesChanges):
     """A thing sold, with its list price."""
 
     name = models.CharField(max_length=50)
-    full_price = models.DecimalField(
-        "list price", max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
+    full_price = ExactDecimalField(
+        "list price",
+        max_digits=12,
+        decimal_places=2,
+        unbounded=True,
+        validators=[MinValueValidator(0)],
     )
 
     objects = ChangesQuerySet.as_manager()
@@ -41,6 +46,11 @@ class Service(SavesChanges):
                 name="service_full_price_not_negative",
                 condition=Q(full_price__gte=0, full_price__lte=HIGHEST_PRICE),
                 violation_error_message="A list price can't be negative.",
+            ),
+            models.CheckConstraint(
+                name="service_full_price_exact",
+                condition=is_exact("full_price"),
+                violation_error_message="A list price has at most two decimals.",
             ),
         ]
 
@@ -76,9 +86,7 @@ class Plan(SavesChanges):
         DISCOUNT = "discount"
 
     plan_type = models.CharField(max_length=10, choices=Type)
-    discount_percent = models.PositiveSmallIntegerField(
-        default=0, validators=[MaxValueValidator(100)]
-    )
+    discount_percent = WholePercentField(default=0, validators=[MaxValueValidator(100)])
 
     objects = PlanQuerySet.as_manager()
 
@@ -95,6 +103,11 @@ class Plan(SavesChanges):
             models.CheckConstraint(
                 name="plan_discount_percent_0_to_100",
                 condition=Q(discount_percent__gte=0, discount_percent__lte=100),
+                violation_error_message="A discount is a whole number from 0 to 100.",
+            ),
+            models.CheckConstraint(
+                name="plan_discount_percent_whole",
+                condition=is_exact("discount_percent", 0),
                 violation_error_message="A discount is a whole number from 0 to 100.",
             ),
             models.CheckConstraint(

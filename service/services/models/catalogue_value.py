@@ -3,7 +3,9 @@
 from django.db import models
 from django.db.models import Func, Q, Value
 
+from services.bounds import HIGHEST_PRICE
 from services.models.clock import Clock
+from services.models.exact_fields import ExactDecimalField, is_exact
 
 
 class CatalogueValue(models.Model):
@@ -24,7 +26,7 @@ class CatalogueValue(models.Model):
     # No foreign keys: the history outlives its service and plan.
     service_id = models.BigIntegerField(null=True)
     plan_id = models.BigIntegerField(null=True)
-    value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    value = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
     # Instead of a value: the id of the row that does not count from `effective_at` on, or counts
     # again (`again`) because what had undone it is undone in turn.
     undoes_id = models.BigIntegerField(null=True)
@@ -40,7 +42,7 @@ class CatalogueValue(models.Model):
     # `seen`, if approved with `hold`: the value before it that the approver saw; NULL if it takes
     # effect whatever it finds. `held`: whether it found another one; NULL until a worker has stored
     # what `value_is_held` says.
-    seen = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    seen = ExactDecimalField(max_digits=12, decimal_places=2, unbounded=True, null=True)
     held = models.BooleanField(null=True, db_default=False)
     # From the ledger's sequence, so that it shows whether an entry or this was written first.
     position = models.BigIntegerField(
@@ -91,6 +93,20 @@ class CatalogueValue(models.Model):
                 name="value_or_undoes",
                 condition=Q(value=None, undoes_id__isnull=False)
                 | Q(value__isnull=False, undoes_id=None),
+            ),
+            # Those of a plan are percentages, whole ones.
+            models.CheckConstraint(
+                name="value_exact",
+                condition=(Q(plan_id=None) & is_exact("value"))
+                | (Q(plan_id__isnull=False, value__lte=100) & is_exact("value", 0)),
+            ),
+            models.CheckConstraint(
+                name="value_not_negative",
+                condition=Q(value__gte=0, value__lte=HIGHEST_PRICE),
+            ),
+            models.CheckConstraint(
+                name="value_seen_exact",
+                condition=Q(seen__gte=0, seen__lte=HIGHEST_PRICE) & is_exact("seen"),
             ),
         ]
 

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Func, Q, Value
 
 from services.models.clock import Clock
+from services.models.exact_fields import ExactDecimalField
 from services.models.subscription import Subscription
 
 
@@ -23,7 +24,7 @@ class Entry(models.Model):
     client_id = models.BigIntegerField()
     service_id = models.BigIntegerField()
     plan_id = models.BigIntegerField()
-    price = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    price = ExactDecimalField(max_digits=12, decimal_places=2, null=True)
     price_state = models.CharField(max_length=10, choices=Subscription.PriceState)
     locked_until = models.DateTimeField(null=True)
     # The period as it was when the entry was written; NULL in entries that are older than periods.
@@ -137,8 +138,8 @@ class MovedFollowers(models.Model):
     change_id = models.BigIntegerField()
     service_id = models.BigIntegerField()
     plan_id = models.BigIntegerField()
-    price = models.DecimalField(max_digits=12, decimal_places=2)
-    old_price = models.DecimalField(max_digits=12, decimal_places=2)
+    price = ExactDecimalField(max_digits=12, decimal_places=2)
+    old_price = ExactDecimalField(max_digits=12, decimal_places=2)
     effective_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Clock())
     number = models.IntegerField()

@@ -9,6 +9,7 @@ from django.db.models import Func, Q, Value
 
 from services.models.catalogue import Plan, Service
 from services.models.clock import Clock
+from services.models.exact_fields import ExactDecimalField
 
 
 class RepricingQuerySet(models.QuerySet["Repricing"]):
@@ -64,8 +65,8 @@ class Repricing(models.Model):
     listed_up_to = models.BigIntegerField(null=True)
     listed_reason = models.CharField(max_length=200, null=True)
     paused_at = models.DateTimeField(null=True)
-    old_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
-    new_value = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    old_value = ExactDecimalField(max_digits=12, decimal_places=2, null=True)
+    new_value = ExactDecimalField(max_digits=12, decimal_places=2, null=True)
     comment = models.CharField(max_length=50, db_default="")
     author = models.CharField(max_length=150, db_default="")
     requested_at = models.DateTimeField(db_default=Clock())

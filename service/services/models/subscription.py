@@ -19,6 +19,7 @@ from clients.models import Client
 from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 from services.models.catalogue import Plan, Service
 from services.models.clock import BookNow
+from services.models.exact_fields import ExactDecimalField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 from services.pricing import RulePrice
 
@@ -85,7 +86,8 @@ class Subscription(SavesChanges):
 
     Its triggers, which `schema.sql` shows with what they call:
 
-    - `subscription_priced`: fills in the rule's price where a write leaves the price out
+    - `subscription_priced`: fills in the rule's price where a write leaves the price out, and has
+      each price written in hundredths
     - `subscription_moved`: ends a lock or a negotiated price at a move to another service or plan
     - `subscription_follows`: empties the lock's end and the reason where the price follows again
     - `subscription_lock_cut`: releases a lock whose end is put into the past, or has passed when a
@@ -118,10 +120,11 @@ class Subscription(SavesChanges):
     )
     # In no index and in no index's predicate: that keeps a repricing HOT (no index is touched).
     # NULL, the default, never reaches the table: a trigger puts the rule's price in its place.
-    price = models.DecimalField(
+    price = ExactDecimalField(
         max_digits=12,
         decimal_places=2,
-        db_default=None,  # type: ignore[arg-type]
+        unbounded=True,
+        db_default=None,
         editable=False,
         blank=True,
     )
@@ -182,6 +185,7 @@ class Subscription(SavesChanges):
                 name="subscription_price_not_negative",
                 condition=Q(price__gte=0, price__lte=HIGHEST_PRICE),
             ),
+            models.CheckConstraint(name="subscription_price_exact", condition=is_exact("price")),
             models.CheckConstraint(
                 name="subscription_price_state_known",
                 condition=Q(price_state__in=["follows", "locked", "negotiated"]),

@@ -91,8 +91,7 @@ class Filter:
 
     - `condition`: a lookup of Django's, or a function that makes a Q
     - `help`: of the API; `label` and `hint`: of the form that plans a change of a set
-    - `lasting`: it can be part of a price change. A filter by scheduled changes would look at
-      itself.
+    - `not_for_a_change`: why it can't be part of a price change, if it can't
     - `then`: where time alone can change the value, SQL that asks the same of a row as it stands at
       the instant of a change: of its state, price, ended and upcoming, with a placeholder
     - `has_history`: the ledger knows what the value was at an instant. Otherwise the rows that
@@ -108,7 +107,7 @@ class Filter:
     help: str
     label: str
     hint: str = ""
-    lasting: bool = True
+    not_for_a_change: str = ""
     then: str = ""
     has_history: bool = True
     adjective: bool = False

@@ -189,6 +189,7 @@ class BookFilter:
         "Only those of clients and services with a word like this in their name; forgives a typo.",
         "Q",
         has_history=False,
+        not_for_a_change="forgives a typo, so it also finds what is only like the word",
     )
     pending: Pending | None = a_filter(
         PENDING,
@@ -197,7 +198,7 @@ class BookFilter:
         "Only those that a scheduled price change would move (true), that none would (false), or"
         " that the one of this id would.",
         "Pending",
-        lasting=False,
+        not_for_a_change="depends on what is scheduled",
         timeless=False,
     )
 
@@ -269,7 +270,7 @@ class BookFilter:
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
 # The filters that a price change of a set of subscriptions may have.
-LASTING = [name for name, each in FILTERS.items() if each.lasting]
+LASTING = [name for name, each in FILTERS.items() if not each.not_for_a_change]
 
 
 def named(access: Access) -> set[str]:

@@ -93,7 +93,7 @@ def a_book(
             INSERT INTO services_subscription
                    (client_id, service_id, plan_id, price, comment, source, external_id)
             SELECT (%(clients)s::bigint[])[1 + n %% %(client_count)s], service.id, plan.id,
-                   price_rule(service.full_price, plan.discount_percent),
+                   price_rule(service.full_price, plan.discount_percent::int),
                    format('row %%s', n), %(source)s, n
               FROM generate_series(1, %(subscriptions)s) n
               JOIN services_service service

@@ -18,7 +18,7 @@ from services import hooks, ledger, price_state, repricing
 from services.hooks import Change, NoPriceChanges
 from services.ledger import Place, changes_feed, explanation
 from services.ledger.entries import COLUMNS, HISTORY
-from services.ledger.explanation import RULE
+from services.ledger.explanation import rule
 from services.ledger.page import one_as_of, page_as_of
 from services.models import MovedFollowers, Plan, Service, Subscription, WholeLedger
 from services.reading.filters import BookFilter
@@ -608,7 +608,7 @@ class TestExplain:
 
         assert body["price"] == 300
         assert body["rule"]["list_price_edit"]["old"] == 200
-        assert body["rule"]["text"] == RULE
+        assert body["rule"]["text"] == rule()
         assert datetime.fromisoformat(body["at"]) == at
 
     def test_before_it_was_there_is_a_404(self):

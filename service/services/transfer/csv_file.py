@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from pricebook.kit.currency import minor_unit, plain
 from services.bounds import FIRST_DAY, LAST_DAY
 from services.local_time import to_instant
 from services.models import Plan
@@ -28,7 +29,7 @@ from services.reading.total import Total
 LINE_LIMIT = 65_536
 
 UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
-PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
+PRICES = {2: re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?"), 0: re.compile(r"[0-9]{1,10}(\.0{1,2})?")}
 # As we write it, as PostgreSQL writes it, and a date. Python would accept weeks and bare digits
 # too.
 MOMENT = re.compile(
@@ -107,9 +108,11 @@ def email(value: str) -> str:
 
 
 def price(value: str) -> str:
-    if not PRICE.fullmatch(value):
+    if not PRICES[minor_unit()].fullmatch(value):
         raise ValueError(
             "is not a price; allowed: 0 to 9999999999.99, a point and at most two decimals"
+            if minor_unit()
+            else f"is not a price in {settings.CURRENCY}; allowed: 0 to 9999999999, no decimals"
         )
     return value
 
@@ -185,8 +188,8 @@ END = re.compile(
 def end_line(version: str, changed: bool, total: Total, paid: Total) -> bytes:
     said = f"version={version} changed={str(changed).lower()}"
     sums = (
-        f"count={total.subscriptions} total_amount={total.amount}"
-        f" paid_count={paid.subscriptions} paid_amount={paid.amount}"
+        f"count={total.subscriptions} total_amount={plain(total.amount)}"
+        f" paid_count={paid.subscriptions} paid_amount={plain(paid.amount)}"
     )
     return f"# end: {said} {sums}\n".encode()
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, get_type_hints
 
-import msgspec
 from django.conf import settings
 
+from pricebook.kit.exact_json import encode
 from services.reading.row import JOINED, BookRow
 from services.reading.total import Total
 from services.transfer import csv_file
@@ -58,6 +58,10 @@ def _instant(column: str) -> str:
 # --- NDJSON -----------------------------------------------------------------------------------
 
 
+def _amount(column: str) -> str:
+    return f"round({column}, minor_unit())"
+
+
 def _text(column: str) -> str:
     return f"coalesce(to_json({column})::text, 'null')"
 
@@ -77,7 +81,7 @@ def _object(members: dict[str, Any]) -> list[str]:
 # The text of a column, by its type.
 TEXT: dict[Any, Callable[[str], str]] = {
     int: str,
-    Decimal: str,
+    Decimal: _amount,
     str: _text,
     str | None: _text,
     datetime: _instant_or_null,
@@ -88,8 +92,6 @@ MEMBERS = BookRow._make(
     TEXT[type_of](JOINED.get(name, f"subscription.{name}"))
     for name, type_of in get_type_hints(BookRow).items()
 ).for_api()
-
-_json = msgspec.json.Encoder(decimal_format="number")
 
 
 def _end_object(written: Written) -> bytes:
@@ -102,7 +104,7 @@ def _end_object(written: Written) -> bytes:
         "paid_amount": written.paid.amount,
         "currency": settings.CURRENCY,
     }
-    return _json.encode({"end": end}) + b"\n"
+    return encode({"end": end}) + b"\n"
 
 
 NDJSON = Format(
@@ -111,7 +113,7 @@ NDJSON = Format(
     header=b"",
     line=_line(*_object(MEMBERS)),
     end=_end_object,
-    broken=_json.encode({"error": {"code": "broken_off", "detail": BROKEN}}) + b"\n",
+    broken=encode({"error": {"code": "broken_off", "detail": BROKEN}}) + b"\n",
 )
 
 # --- CSV --------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ CELLS = {
     "email": _quoted("login.email"),
     "full_address": _quoted("client.full_address"),
     "service": _quoted("service.name"),
-    "full_price": "service.full_price",
+    "full_price": _amount("service.full_price"),
     "plan_type": "plan.plan_type",
     "discount_percent": "plan.discount_percent",
     "source": _quoted("subscription.source"),
@@ -135,7 +137,7 @@ CELLS = {
     "ended_at": _instant("subscription.ended_at"),
     "comment": _quoted("subscription.comment"),
     "stamp": _quoted("subscription.stamp"),
-    "price": "subscription.price",
+    "price": _amount("subscription.price"),
 }
 
 

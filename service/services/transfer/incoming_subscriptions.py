@@ -141,7 +141,7 @@ INSERT INTO services_subscription (client_id, service_id, plan_id, price, commen
 SELECT client_id, service.id, plan.id,
        CASE WHEN incoming.ended_at <= (SELECT book_now()) AND incoming.price IS NOT NULL
             THEN incoming.price
-            ELSE price_rule(service.full_price, plan.discount_percent) END,
+            ELSE price_rule(service.full_price, incoming.discount_percent) END,
        coalesce(comment, ''), stamp, source, external_id, started_at, ended_at
   FROM incoming
   JOIN incoming_client ON key = lower(incoming.email)

@@ -16,7 +16,7 @@ from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.kinds.words import Names
 from price_changes.management import plan_options
-from price_changes.management.record import ENCODER, record
+from price_changes.management.record import record
 from price_changes.models import PriceChange
 from price_changes.planning import preview, status_now
 from price_changes.planning.local_instant import other_instant
@@ -24,6 +24,7 @@ from price_changes.planning.pending import pending_of
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
+from pricebook.kit import exact_json
 from services import repricing
 from services.management import arguments
 from services.management.progress import ProgressLine
@@ -322,7 +323,7 @@ class Command(BaseCommand):
 
     def write_json(self, records: Iterable[dict[str, Any]]) -> None:
         for each in records:
-            self.stdout.write(ENCODER.encode(each).decode())
+            self.stdout.write(exact_json.encode(each).decode())
 
 
 def _get(number: int) -> PriceChange:

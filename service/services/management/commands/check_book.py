@@ -4,9 +4,10 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from django.core.management.base import BaseCommand
 
+from pricebook.kit.currency import shown
+from pricebook.kit.exact_json import encode
 from services.audit import book_check
 from services.audit.book_report import BookCheck
 
@@ -40,8 +41,7 @@ class Command(BaseCommand):
 
         if json:
             report = asdict(book) | {"differs": book.differs, "mended": repaired}
-            encoder = msgspec.json.Encoder(decimal_format="number")
-            self.stdout.write(encoder.encode(report).decode())
+            self.stdout.write(encode(report).decode())
         else:
             if repaired:
                 self.stdout.write(
@@ -61,17 +61,18 @@ class Command(BaseCommand):
             for row in book.mispriced:
                 self.stdout.write(
                     f"{row.id:>10}  {row.client[:24]:<24}  {row.service[:24]:<24}  {row.plan:<14}"
-                    f"{row.price:>14,.2f}{row.rule_price:>14,.2f}{row.difference:>+14,.2f}"
+                    f"{shown(row.price):>14}{shown(row.rule_price):>14}"
+                    f"{shown(row.difference, '+'):>14}"
                 )
             if book.differing > len(book.mispriced):
                 self.stdout.write(f"… and {book.differing - len(book.mispriced):,} more")
         for pair in book.wrong_subtotals:
             self.stdout.write(
                 f"service {pair.service_id}, plan {pair.plan_id}: "
-                f"{pair.subscriptions:,} rows of {pair.amount:,.2f}, but the total counts "
-                f"{pair.counted_subscriptions:,} of {pair.counted_amount:,.2f}; "
-                f"{pair.paid_subscriptions:,} pay {pair.paid_amount:,.2f}, counted as "
-                f"{pair.counted_paid_subscriptions:,} and {pair.counted_paid_amount:,.2f}; "
+                f"{pair.subscriptions:,} rows of {shown(pair.amount)}, but the total counts "
+                f"{pair.counted_subscriptions:,} of {shown(pair.counted_amount)}; "
+                f"{pair.paid_subscriptions:,} pay {shown(pair.paid_amount)}, counted as "
+                f"{pair.counted_paid_subscriptions:,} and {shown(pair.counted_paid_amount)}; "
                 f"{pair.boundaries:,} starts and ends to come are counted wrongly"
             )
         for unknown in book.unrecorded:
@@ -96,4 +97,4 @@ class Command(BaseCommand):
 def _words(price: Decimal | None, price_state: str | None) -> str:
     if price is None:
         return "nothing" if price_state is None else "deleted"
-    return f"{price:,.2f}, {price_state}"
+    return f"{shown(price)}, {price_state}"

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
+from pricebook.kit.currency import shown
 from services.management.progress import ProgressLine
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported, import_book
@@ -66,8 +67,8 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{name:<16}" + "".join(f"{'' if n is None else f'{n:,}':>12}" for n in cells)
             )
-        paid = f", {imported.paid:,.2f} of it paid" if imported.paid != imported.total else ""
-        self.stdout.write(f"The total is {imported.total:,.2f} {settings.CURRENCY}{paid}.")
+        paid = f", {shown(imported.paid)} of it paid" if imported.paid != imported.total else ""
+        self.stdout.write(f"The total is {shown(imported.total)} {settings.CURRENCY}{paid}.")
         if not any(
             (
                 imported.subscriptions_new,

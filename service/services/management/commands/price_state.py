@@ -9,11 +9,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from pricebook.kit.exact_json import encode
 from services import ledger, price_state
 from services.hooks import price_changes
 from services.management import arguments
@@ -239,9 +239,8 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def write_json(self, records: Iterable[dict[str, Any]]) -> None:
-        encoder = msgspec.json.Encoder(decimal_format="number")
         for record in records:
-            self.stdout.write(encoder.encode(record).decode())
+            self.stdout.write(encode(record).decode())
 
 
 WITHOUT_PAYING = {"ended": "that had ended", "upcoming": "that had not begun"}
