@@ -44,6 +44,7 @@ def _change(example: Examples, **values: Any) -> PriceChange:
         "adjustment": "",
         "when_moved": WhenMoved.FROZEN,
         "for_new_only": False,
+        "for_one": False,
         "effective_at": example.middle.started_at,
         "approval": 0,
     }
@@ -72,7 +73,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
         if behind:
             sql, params = rows_behind_sets(change, at, [(each, at) for each in behind])
         purpose = "counts what the change would do, in one pass over its rows"
-        statement = counting.PREVIEW.format(rows=sql, change=0)
+        statement = counting.PREVIEW.format(rows=sql, change=0, percent=counting.percent_sql())
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
     at = example.middle.started_at

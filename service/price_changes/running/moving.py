@@ -377,7 +377,7 @@ def _forget(step: RepricingStep, last: int) -> None:
 def _change_of(step: RepricingStep) -> PriceChange:
     """The change, as far as its rows depend on it, and the one that it takes back. Two queries at
     most."""
-    changes = PriceChange.objects.only(*NEEDED)
+    changes = PriceChange.objects.only(*NEEDED, "for_one", "reason")
     change = changes.get(pk=_change_id(step))
     if change.reverts_id is not None:
         change.reverts = changes.get(pk=change.reverts_id)
