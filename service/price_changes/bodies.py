@@ -14,6 +14,7 @@ from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
 from price_changes.serializers import money_field
 from services.reading.filter_kinds import Input
+from services.serializers import DryRunSerializer
 
 KINDS_TO_PLAN = list(TO_PLAN)
 
@@ -55,7 +56,7 @@ def _field_of_plan(each: PlanField) -> serializers.Field:
             return serializers.CharField(max_length=each.length, **more)
 
 
-class ApprovalSerializer(serializers.Serializer):
+class ApprovalSerializer(DryRunSerializer):
     """An approval of the rows that this fingerprint stands for."""
 
     fingerprint = serializers.CharField(max_length=32, help_text="That of the latest preview.")
@@ -74,7 +75,7 @@ class ApprovalSerializer(serializers.Serializer):
     )
 
 
-class RevertSerializer(serializers.Serializer):
+class RevertSerializer(DryRunSerializer):
     """The body of a revert."""
 
     approve = serializers.BooleanField(

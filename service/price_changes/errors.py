@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pricebook.kit.refusal import Refusal
+from services.moves import NeedsAnotherPerson
 
 if TYPE_CHECKING:
     from price_changes.models import PriceChange
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
 
 class ChangeError(Refusal):
     """A refusal to plan a price change, or to do what a verb asks of it."""
+
+
+class NeedsAnother(ChangeError):
+    """A refusal to do alone what takes another person, who is none by `alone`."""
+
+    def __init__(self, refusal: NeedsAnotherPerson, alone: str = "") -> None:
+        detail = f"{alone} {refusal.detail}".strip()
+        super().__init__(refusal.code, detail, refusal.status_code, **refusal.about)
+        self.move = refusal.move
 
 
 class MovedSincePreview(ChangeError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from price_changes.planning import pending
-from price_changes.running import moving, starting
+from price_changes.running import limits, moving, starting, waiting
 from price_changes.showing import explaining
+from services.catalogue_subject import CatalogueSubject
 from services.hooks import Change, Chunk, PendingChange, WaitingChange
 from services.models import RepricingStep
+from services.moves import Effect, Move, NeedsAnotherPerson, WaitingPlan
 from services.sql import SQL
 
 
@@ -46,3 +49,41 @@ class Answers:
 
     def next_row(self, step: RepricingStep) -> int | None:
         return moving.next_row(step)
+
+    def has_limits(self) -> bool:
+        return bool(limits.Limits.now())
+
+    def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
+        return limits.beyond(author, move)
+
+    def moved_alone(self, author: str, move: Move, *change_ids: int) -> None:
+        limits.moved_alone(author, move, *change_ids)
+
+    def plan_for_one(
+        self,
+        subscription_id: int,
+        adjustment: str,
+        author: str,
+        why: str,
+        *,
+        operand: Decimal | None = None,
+        locked_until: datetime | None = None,
+        reason: str = "",
+    ) -> WaitingPlan:
+        return waiting.plan_for_one(
+            subscription_id,
+            adjustment,
+            author,
+            why,
+            operand=operand,
+            locked_until=locked_until,
+            reason=reason,
+        )
+
+    def plan_value(
+        self, subject: CatalogueSubject, value: Decimal, comment: str, author: str, why: str
+    ) -> WaitingPlan:
+        return waiting.plan_value(subject, value, comment, author, why)
+
+    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
+        return waiting.would_move(subject, value, author)

@@ -17,10 +17,11 @@ from django.db import models
 from django.db.models import Q
 
 from services.bounds import HIGHEST_PRICE
-from services.models import Clock, Plan, Service
+from services.models import Clock, Plan, Service, Subscription
 from services.models.exact_fields import ExactDecimalField, is_exact
 
 AMOUNTS = ["old_value", "new_value", "floor", "ceiling", "rounding_step"]
+LONGEST_REASON = Subscription._meta.get_field("price_reason").max_length
 
 
 class PriceChange(models.Model):
@@ -83,6 +84,9 @@ class PriceChange(models.Model):
     locked_until = models.DateTimeField(null=True)
     # Whether `SetMember` has the members of an approved set whose filter has no history.
     has_members = models.BooleanField(db_default=False, editable=False)
+    # A decision about the one subscription of its filter, made on its page or by its verb: it moves
+    # it whatever its state, and its reason becomes that of the price.
+    for_one = models.BooleanField(db_default=False, editable=False)
     reverts = models.ForeignKey(
         "self", models.PROTECT, null=True, related_name="reverted_by", db_index=False
     )
@@ -114,6 +118,11 @@ class PriceChange(models.Model):
     # The order of approvals, which decides between changes of one instant.
     approval = models.BigIntegerField(null=True)
     note = models.CharField(max_length=500, db_default="")  # why it is held, what drifted
+    # Why it takes another person: of a plan that waits for one, and of an edit by SQL or the ORM
+    # that nobody has approved. Empty otherwise.
+    needs_another = models.CharField(max_length=500, db_default="")
+    # False for a plain edit until a door or a worker has compared it with the limits.
+    judged = models.BooleanField(db_default=True, editable=False)
     # The last pause, and its end.
     paused_by = models.CharField(max_length=150, db_default="")
     paused_at = models.DateTimeField(null=True)
@@ -140,6 +149,12 @@ class PriceChange(models.Model):
             ),
             models.Index(name="price_change_of_service", fields=["service", "effective_at"]),
             models.Index(name="price_change_of_plan", fields=["plan", "effective_at"]),
+            models.Index(name="price_change_not_judged", fields=["id"], condition=Q(judged=False)),
+            models.Index(
+                name="price_change_needs_another",
+                fields=["id"],
+                condition=~Q(needs_another=""),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -190,6 +205,11 @@ class PriceChange(models.Model):
         return " ".join(filter(None, [f"Paused by {self.paused_by}." if paused else "", self.note]))
 
     @property
+    def not_approved(self) -> bool:
+        """Whether it has moved prices beyond a limit, and no other person has approved that."""
+        return bool(self.needs_another) and self.approved_at is not None
+
+    @property
     def has_approvable_preview(self) -> bool:
         """Whether it has a preview that is not from before there were seeds."""
         return bool(self.fingerprint) and self.preview_seed is not None
@@ -202,6 +222,8 @@ class PriceChange(models.Model):
         A row that grows has to leave its page, which ends HOT updates. So only locks name the
         change; the reason for a negotiated price is in the ledger alone.
         """
+        if self.for_one:
+            return self.reason[:LONGEST_REASON]
         return f"Price change {self.pk}" if self.adjustment == self.Adjustment.LOCK else ""
 
     @property
@@ -267,3 +289,28 @@ class ListedRows(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rows} rows of price change {self.change_id}"
+
+
+class MovedAlone(models.Model):
+    """A move of prices that one person decided without another one: what it adds to that person's
+    sum of 24 hours.
+
+    It is written in the transaction of the move, under a lock of the person, and stays. `who` is
+    "person 3", or "unknown" for all who are not known to be a person: see `running.limits`.
+    """
+
+    who = models.CharField(max_length=30)
+    author = models.CharField(max_length=150)
+    at = models.DateTimeField(db_default=Clock())
+    rows = models.BigIntegerField()
+    movement = models.DecimalField(max_digits=24, decimal_places=2)
+    # NULL: from a price of 0, or not counted.
+    percent = models.DecimalField(max_digits=30, decimal_places=10, null=True)
+    names = models.JSONField(default=dict)  # as `services.moves.Move` has them
+    change_ids = ArrayField(models.BigIntegerField(), default=list)  # price changes
+
+    class Meta:
+        indexes = [models.Index(name="moved_alone_by", fields=["who", "at"])]
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows by {self.author}"

@@ -18,6 +18,7 @@ def a_change(example: Examples, **values: Any) -> PriceChange:
         "adjustment": "",
         "when_moved": WhenMoved.FROZEN,
         "for_new_only": False,
+        "for_one": False,
         "effective_at": example.middle.started_at,
         "approval": 0,
     }

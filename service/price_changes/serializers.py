@@ -70,6 +70,11 @@ class PreviewSerializer(serializers.Serializer):
     movement = money_field(
         required=False, help_text="The sum of all rises and falls, without their signs."
     )
+    largest_percent = serializers.CharField(
+        required=False,
+        help_text="The largest rise or fall of one price, in per cent of it, if there is a limit"
+        " of that; Infinity for a rise from 0.",
+    )
     by_service_and_plan = PairSerializer(many=True)
     largest_movers = MoverSerializer(
         many=True, help_text="Empty for a caller who may not read clients."
@@ -145,6 +150,16 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     adjustment = serializers.ChoiceField(PriceChange.Adjustment.choices, allow_blank=True)
     when_moved = serializers.ChoiceField(PriceChange.WhenMoved.choices, allow_blank=True)
 
+    for_one = serializers.BooleanField(
+        help_text="Whether it is a decision about one subscription that waits for another person."
+    )
+    needs_another = serializers.CharField(
+        help_text="Why it takes another person; empty: it takes none, or has been approved."
+    )
+    not_approved = serializers.BooleanField(
+        help_text="Whether it has moved prices beyond a limit, by SQL or the ORM, unapproved."
+    )
+
     class Meta:
         model = PriceChange
         fields: tuple[str, ...] = (
@@ -178,6 +193,9 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "instant_kept_by",
             "when_moved",
             "note",
+            "for_one",
+            "needs_another",
+            "not_approved",
             "fingerprint",
             "planned_by",
             "planned_at",

@@ -8,6 +8,8 @@ can't be done. docs/price-changes.md shows them on a book.
 
 from price_changes.planning.definition import plan
 from price_changes.running.allowing import allowed
+from price_changes.running.dry_runs import of_approval as dry_run_of_approval
+from price_changes.running.dry_runs import of_revert as dry_run_of_revert
 from price_changes.running.lifecycle import (
     approve,
     cancel,
@@ -23,6 +25,8 @@ __all__ = [
     "allowed",
     "approve",
     "cancel",
+    "dry_run_of_approval",
+    "dry_run_of_revert",
     "keep_instant",
     "outcome",
     "pause",

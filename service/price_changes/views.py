@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -24,7 +23,9 @@ from price_changes.bodies import (
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
+from price_changes.newest_first import newest_first
 from price_changes.planning import status_now
+from price_changes.running.dry_runs import DryRun
 from price_changes.serializers import (
     OnePriceChangeSerializer,
     PriceChangePageSerializer,
@@ -44,10 +45,12 @@ from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT, VIEW_S
 from pricebook.kit.snapshot import one_snapshot
 from services import parsing
 from services.models import Skip
+from services.moves import WaitingPlan
 from services.parsing import MAX_BIGINT, BadValue
 from services.reading import filter_kinds, parameters
 from services.reading.ordering import Cursor
 from services.tasks import set_comment, set_price, wake
+from services.views.moves import WaitingPlanSerializer, or_shown, shows, waits
 from services.views.openapi import (
     CURSOR,
     ERRORS,
@@ -65,6 +68,7 @@ REFUSED_APPROVAL = REFUSALS | errors(
     {409: "Not in this state, or not of the latest preview; or the figures have moved since."},
     RefusedApprovalSerializer,
 )
+DONE_OR_SHOWN = or_shown("PriceChangeOrShown", OnePriceChangeSerializer)
 REASONS = [reason.value for reason in Skip.Reason]
 STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
@@ -86,14 +90,21 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 VERBS_OF_APPROVERS = ("approve", "keep_instant", "pause", "resume", "cancel", "revert")
 
 
-def verb(body: type[Serializer] | None, refusals: Responses = REFUSALS) -> Callable[[Any], Any]:
+def verb(
+    body: type[Serializer] | None, refusals: Responses = REFUSALS, answers: Any = None
+) -> Callable[[Any], Any]:
     """`POST /api/price-changes/{id}/<name>/`, once for each Idempotency-Key."""
 
     def decorated(method: Any) -> Any:
         described = extend_schema(
             parameters=[PATH_ID, idempotency.PARAMETER],
             request=body,
-            responses={200: OnePriceChangeSerializer, **ERRORS, **UNKNOWN, **refusals},
+            responses={
+                **(answers or {200: OnePriceChangeSerializer}),
+                **ERRORS,
+                **UNKNOWN,
+                **refusals,
+            },
         )
         return described(action(detail=True, methods=["post"])(idempotent(method)))
 
@@ -178,20 +189,24 @@ class PriceChangeView(ViewSet):
         object_of(request.data, [])
         return answer(verbs.preview(known_id(pk)), request)
 
-    @verb(ApprovalSerializer, REFUSED_APPROVAL)
+    @verb(ApprovalSerializer, REFUSED_APPROVAL, {200: DONE_OR_SHOWN})
     def approve(self, request: Request, pk: str) -> Response:
         """Approve a change as its latest preview shows it; it applies at its instant, or at once.
 
         It is counted again first. If the figures have moved since the preview, nothing is approved:
         the answer is 409 `moved_since_preview`, with the new preview and its fingerprint.
         """
-        given = object_of(request.data, ["fingerprint", "when_moved", "effective_at", "time_zone"])
+        names = ["fingerprint", "when_moved", "effective_at", "time_zone", "dry_run"]
+        given = object_of(request.data, names)
         if not isinstance(fingerprint := given.get("fingerprint"), str):
             raise Refused(
                 "missing",
                 "Give the fingerprint of the preview that you approve, as text.",
                 parameter="fingerprint",
             )
+        if values.parse_flag("dry_run", given.get("dry_run", False)):
+            asked = (known_id(pk), fingerprint, author(request.user), given.get("when_moved"))
+            return shown_only(verbs.dry_run_of_approval(*asked))
         try:
             change = verbs.approve(
                 known_id(pk),
@@ -229,12 +244,17 @@ class PriceChangeView(ViewSet):
         object_of(request.data, [])
         return moving(verbs.cancel(known_id(pk), author(request.user)), request)
 
-    @verb(RevertSerializer)
+    @verb(RevertSerializer, answers={200: DONE_OR_SHOWN, 202: WaitingPlanSerializer})
     def revert(self, request: Request, pk: str) -> Response:
         """Plan the change that takes this one back; the answer is that change, with its preview."""
-        given = object_of(request.data, ["approve"])
+        given = object_of(request.data, ["approve", "dry_run"])
         approve = values.parse_flag("approve", given.get("approve", False))
-        return moving(verbs.revert(known_id(pk), author(request.user), approve), request)
+        if values.parse_flag("dry_run", given.get("dry_run", False)):
+            return shown_only(verbs.dry_run_of_revert(known_id(pk), author(request.user)))
+        back = verbs.revert(known_id(pk), author(request.user), approve)
+        if back.needs_another:
+            return waits(WaitingPlan(back.pk, back.needs_another))
+        return moving(back, request)
 
     @extend_schema(
         parameters=[
@@ -307,6 +327,10 @@ def shown(change: PriceChange, request: Request) -> dict[str, Any]:
     return dict(OnePriceChangeSerializer(change, context={"names_clients": names}).data)
 
 
+def shown_only(dry_run: DryRun) -> Response:
+    return shows(dry_run.rows, dry_run.moves, dry_run.before, dry_run.after, dry_run.needs_another)
+
+
 def refused_approval(error: MovedSincePreview, request: Request) -> Response:
     """The refusal as an answer, and not raised, so that the new preview is committed."""
     assert error.change is not None  # an approval stores the new preview
@@ -358,23 +382,3 @@ def after_of(query: Any) -> int:
     if cursor.backward:
         raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
     return cursor.id
-
-
-def newest_first(
-    changes: QuerySet[PriceChange], cursor: Cursor | None, size: int
-) -> tuple[list[PriceChange], Cursor | None, Cursor | None]:
-    """A page, with the cursors of the next one (older) and the previous one (newer). One query."""
-    backward = cursor is not None and cursor.backward
-    if cursor is not None:
-        place = {"pk__gt" if backward else "pk__lt": cursor.id}
-        changes = changes.filter(**place)
-    changes = changes.select_related("reverts")  # which decides about what is allowed
-    found = list(changes.order_by("pk" if backward else "-pk")[: size + 1])
-    more, page = len(found) > size, found[:size]
-    if backward:
-        page.reverse()
-    if not page:
-        return [], None, None
-    older = Cursor(page[-1].pk) if more or backward else None
-    newer = Cursor(page[0].pk, backward=True) if (more if backward else cursor) else None
-    return page, older, newer

@@ -10,7 +10,7 @@ from psycopg import IsolationLevel
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.variables import env, one_of, percent, seconds, whole_number
+from pricebook.variables import env, limit, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -298,7 +298,12 @@ BODIES_TOGETHER = 256_000_000  # bytes, in a process
 
 # --- Price changes ----------------------------------------------------------------------------
 
-# Whether a price change must be approved by somebody other than its planner.
+# The limits of what one person moves alone, at every door, in 24 hours: so many rows, a price by so
+# many per cent, prices by so much together. None: no limit. See docs/decisions/0016.
+APPROVAL_LIMIT_ROWS = limit("APPROVAL_LIMIT_ROWS", 0, 10**12)
+APPROVAL_LIMIT_PERCENT = limit("APPROVAL_LIMIT_PERCENT", 2, 10**6)
+APPROVAL_LIMIT_AMOUNT = limit("APPROVAL_LIMIT_AMOUNT", 2, 10**15)
+# Whether nobody may move a price alone: a limit of zero, whatever the others are.
 APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
 # The per cent by which the figures of a change may differ from its preview when it is approved, if
 # rows have come or gone since; 0: not at all. See price_changes/planning/recount.py.

@@ -1,6 +1,7 @@
 """Values of environment variables for the settings; a value that can't be used is named."""
 
 import math
+import re
 from decimal import Decimal, InvalidOperation
 
 import environ
@@ -49,3 +50,18 @@ def percent(name: str, default: int) -> Decimal:
     if not value.is_finite() or not 0 <= value <= 100:
         raise ImproperlyConfigured(f"{name}={given!r} is not known; it is 0 to 100 per cent.")
     return value
+
+
+def limit(name: str, places: int, most: int) -> Decimal | None:
+    """The value of a variable that is a limit, exactly, with up to so many decimal places; None,
+    no limit, if it is not set or is empty."""
+    given: str = env.str(name, "")
+    if not given:
+        return None
+    shape = r"[0-9]{1,16}" + (rf"(\.[0-9]{{1,{places}}})?" if places else "")
+    if not re.fullmatch(shape, given, re.ASCII) or Decimal(given) > most:
+        whole = "a whole number" if not places else f"a number with up to {places} decimal places"
+        raise ImproperlyConfigured(
+            f"{name}={given!r} is not known; it is {whole} from 0 to {most}, or empty for no limit."
+        )
+    return Decimal(given)

@@ -11,7 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from services.catalogue_subject import CatalogueSubject
 from services.models import RepricingStep
+from services.moves import Effect, Move, NeedsAnotherPerson, WaitingPlan
 from services.sql import SQL
 
 
@@ -100,6 +102,40 @@ class PriceChanges(Protocol):
     def next_row(self, step: RepricingStep) -> int | None:
         """The next row of such a step."""
 
+    # --- The policy: how much one person may move alone (docs/decisions/0016)
+
+    def has_limits(self) -> bool:
+        """Whether a limit is set. No query."""
+
+    def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
+        """The refusal of a move that this author would make alone; None: it may."""
+
+    def moved_alone(self, author: str, move: Move, *change_ids: int) -> None:
+        """Count a move that this author has just made alone, by these edits of the catalogue;
+        raises NeedsAnotherPerson, and the caller undoes it. In the transaction of the move, after
+        all its other locks."""
+
+    def plan_for_one(
+        self,
+        subscription_id: int,
+        adjustment: str,
+        author: str,
+        why: str,
+        *,
+        operand: Decimal | None = None,
+        locked_until: datetime | None = None,
+        reason: str = "",
+    ) -> WaitingPlan:
+        """Plan what a verb of `price_state` would do, to wait for another person."""
+
+    def plan_value(
+        self, subject: CatalogueSubject, value: Decimal, comment: str, author: str, why: str
+    ) -> WaitingPlan:
+        """Plan a new list price or discount, to wait for another person."""
+
+    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
+        """The effect that a new list price or discount would have now; nothing is written."""
+
 
 class NoPriceChanges:
     def moved_by_scheduled(self, change_id: int | None) -> list[SQL]:
@@ -133,6 +169,36 @@ class NoPriceChanges:
 
     def next_row(self, step: RepricingStep) -> int | None:
         raise LookupError(f"Nobody here knows the list of rows of {step.repricing}.")
+
+    def has_limits(self) -> bool:
+        return False
+
+    def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
+        return None
+
+    def moved_alone(self, author: str, move: Move, *change_ids: int) -> None:
+        return None
+
+    def plan_for_one(
+        self,
+        subscription_id: int,
+        adjustment: str,
+        author: str,
+        why: str,
+        *,
+        operand: Decimal | None = None,
+        locked_until: datetime | None = None,
+        reason: str = "",
+    ) -> WaitingPlan:
+        raise LookupError("Nobody here plans price changes.")
+
+    def plan_value(
+        self, subject: CatalogueSubject, value: Decimal, comment: str, author: str, why: str
+    ) -> WaitingPlan:
+        raise LookupError("Nobody here plans price changes.")
+
+    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
+        raise LookupError("Nobody here counts what would move.")
 
 
 _installed: PriceChanges = NoPriceChanges()

@@ -167,3 +167,9 @@ def word(name: str, value: Any, words: Iterable[str]) -> str:
             allowed=words,
         )
     return str(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadValue("not_a_flag", f"{name} is true or false.", name, value)
+    return value

@@ -1,7 +1,9 @@
 """Decisions about one subscription's price: lock it, negotiate one, let it follow.
 
 Each verb is one transaction. It locks as any writer does, first the row and then (in the trigger,
-or here) its catalogue, and appends what it did to the ledger under its author's name.
+or here) its catalogue, and appends what it did to the ledger under its author's name. A verb
+beyond the limits of its author (docs/decisions/0016) raises NeedsAnotherPerson, and nothing is
+written; `price_decisions` plans it then.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from django.utils.timezone import is_aware
 
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
+from services.hooks import price_changes
 from services.models import Subscription
+from services.moves import Move, NeedsAnotherPerson, largest_percent
 from services.parsing import BadValue, money
 from services.repricing import lock_ends
 from services.repricing.writes import ledger_origin
@@ -139,10 +143,45 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             _release_ended_lock(subscription)
         elif keeps_late:
             _keep(subscription)
+        before = _stands(subscription)
         yield subscription, now
+        _ask(author, subscription, before)
         # The setting lasts as long as the transaction; an outer one that goes on has another
         # author.
         cursor.execute("SELECT set_config('pricebook.author', '', true)")
+
+
+Stands = tuple[Decimal, str, datetime | None]
+
+
+def _stands(subscription: Subscription) -> Stands:
+    """The price in force, the state and the end of the lock. One query, if there is a limit."""
+    price = subscription.price
+    if price_changes().has_limits():
+        found = Subscription.objects.in_force().filter(pk=subscription.pk)
+        price = found.values_list("price", flat=True).get()
+    return price, subscription.price_state, subscription.locked_until
+
+
+def _ask(author: str, subscription: Subscription, before: Stands) -> None:
+    """Count what was written for its author; raises NeedsAnotherPerson."""
+    after = _stands(subscription)
+    if after != before:
+        names = ("subscription", "client", "service", "plan")
+        ids = (subscription.pk, *(getattr(subscription, f"{name}_id") for name in names[1:]))
+        move = Move(
+            1,
+            before[0],
+            after[0],
+            abs(after[0] - before[0]),
+            largest_percent(before[0], after[0]),
+            dict(zip(names, ids, strict=True)),
+        )
+        try:
+            price_changes().moved_alone(author, move)
+        except NeedsAnotherPerson as needs:
+            needs.after = subscription
+            raise
 
 
 def _release_ended_lock(subscription: Subscription) -> None:

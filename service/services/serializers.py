@@ -113,7 +113,17 @@ class SubscriptionAsOfSerializer(SubscriptionSerializer):
         read_only_fields = fields  # type: ignore[assignment]
 
 
-class LockSerializer(serializers.Serializer):
+class DryRunSerializer(serializers.Serializer):
+    """A look before a price is moved."""
+
+    dry_run = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Only show what it would do: nothing is written, and no Idempotency-Key is kept.",
+    )
+
+
+class LockSerializer(DryRunSerializer):
     """A lock: the price stays until its end, or until it is released."""
 
     until = serializers.DateTimeField(
@@ -122,7 +132,7 @@ class LockSerializer(serializers.Serializer):
     reason = serializers.CharField(max_length=price_state.LONGEST_REASON)
 
 
-class NegotiateSerializer(serializers.Serializer):
+class NegotiateSerializer(DryRunSerializer):
     """A price of the subscription's own."""
 
     price = serializers.DecimalField(

@@ -41,7 +41,7 @@ from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.recount import Recount
-from price_changes.running import allowing, second_person
+from price_changes.running import allowing, limits
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
@@ -169,10 +169,7 @@ class PriceChangeAdmin(BookAdmin):
         ]
 
     def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
-        return (
-            verb.name == "approve"
-            and second_person.why_not(change, author(request.user)) is not None
-        )
+        return verb.name == "approve" and limits.why_not(change, author(request.user)) is not None
 
     # --- Pages ----------------------------------------------------------------------------
 

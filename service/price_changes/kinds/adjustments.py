@@ -103,6 +103,8 @@ class Move(Adjustment):
         return f"round({price}, minor_unit())"
 
     def stays(self, change: PriceChange) -> str:
+        if change.for_one:  # as if it were negotiated on its page
+            return "WHEN price = target AND state = 'negotiated' THEN 'unchanged'"
         return (
             f"WHEN state = 'locked' THEN 'locked'{self.refusals(change)}"
             " WHEN price = target THEN 'unchanged'"
@@ -225,7 +227,8 @@ class Follow(Adjustment):
     option_help = "negotiated ones follow the catalogue again"
 
     def stays(self, change: PriceChange) -> str:
-        return "WHEN state = 'locked' THEN 'locked' WHEN state = 'follows' THEN 'unchanged'"
+        locked = "" if change.for_one else "WHEN state = 'locked' THEN 'locked' "
+        return f"{locked}WHEN state = 'follows' THEN 'unchanged'"
 
     def says(self, change: PriceChange) -> str:
         return "to follow the catalogue"

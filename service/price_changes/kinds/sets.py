@@ -166,6 +166,8 @@ class SetOfSubscriptions(PlannedKind):
 
     def sentence(self, change: PriceChange, names: Names) -> str:
         says = ADJUSTMENTS[change.adjustment].says(change)
+        if change.for_one:
+            return f"Subscription {(change.filter or {}).get('subscription')}: {says}"
         return f"{_subscriptions(change.filter or {}, names)}: {says}"
 
 

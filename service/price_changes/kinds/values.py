@@ -34,6 +34,7 @@ parse_money = refusing(parsing.money)
 parse_number = refusing(parsing.number)
 parse_instant = refusing(parsing.instant)
 parse_word = refusing(parsing.word)
+parse_flag = refusing(parsing.flag)
 parse_id = refusing(parsing.identifier)
 
 
@@ -78,11 +79,3 @@ def find_record(name: Literal["service", "plan"], value: Any) -> Any:
     if found is None:
         raise ChangeError("not_found", f"There is no {name} {pk}.", parameter=name, value=str(pk))
     return found
-
-
-def parse_flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ChangeError(
-            "not_a_flag", f"{name} is true or false.", parameter=name, value=str(value)[:100]
-        )
-    return value

@@ -15,12 +15,13 @@ def record(change: PriceChange) -> dict[str, Any]:
     fields = {
         field.attname: getattr(change, field.attname)
         for field in change._meta.concrete_fields
-        if field.name != "preview_seed"
+        if field.name not in ("preview_seed", "judged")
     }
     other = other_instant(change)
     return fields | {
         "zone_rules_differ": other is not None,
         "effective_by_zone_rules": None if other is None else other.at,
+        "not_approved": change.not_approved,
         "finds": change.finds,
         "will_be_held": change.will_be_held,
         "preview": _exact(change.preview),

@@ -6,7 +6,8 @@ a revert, applied or scheduled, becomes what it is: not a value, but one that do
 
 A plain edit leaves a change as before; a worker that copies a value now records its work itself.
 
-Replaced: `repricing_finished`, in 0011. price_changes/schema.sql has what stands now.
+Replaced: `repricing_finished`, in 0011, and `repricing_has_change`, in 0016.
+price_changes/schema.sql has what stands now.
 """
 
 from django.db import migrations

@@ -6,7 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
+
+from django.conf import settings
 
 from clients.models import Client
 from price_changes.errors import ChangeError
@@ -25,13 +27,14 @@ LARGEST = 10  # clients that are shown as the largest movers
 # bucket of those that move. OFFSET 0 has it computed once, and not wherever it is used.
 COUNT = f"""
 SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, movement, stop_following,
-       lowest, highest, hash
+       lowest, highest, hash, percent
   FROM (SELECT service_id, plan_id, part, count(*) AS rows, sum(price) AS before,
                sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
                count(*) FILTER (
                    WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
                ) AS stop_following,
-               min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash
+               min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash,
+               {{percent}} AS percent
           FROM (SELECT *, coalesce(reason, width_bucket(
                        new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])::text)
                        AS part
@@ -41,12 +44,19 @@ SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, moveme
 # With the largest movers, in one statement, hence one snapshot. As GROUPING SETS both would be one
 # scan, on one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""{COUNT} UNION ALL
-SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
          ORDER BY abs(sum(new_price) - sum(price)) DESC, client_id LIMIT {LARGEST}) mover
 """  # noqa: S608 - constants
+
+# The largest rise or fall of a price in per cent of it: Infinity for one from 0. Only where a limit
+# asks for it, because it divides in each row.
+PERCENT = """max(CASE WHEN price = new_price THEN 0 WHEN price = 0 THEN 'Infinity'
+                    ELSE abs(new_price - price) * 100 / price END)"""
+NO_PERCENT = "NULL::numeric"
 
 
 class Group(NamedTuple):
@@ -66,6 +76,7 @@ class Group(NamedTuple):
     lowest: Decimal
     highest: Decimal
     hash: int
+    percent: Decimal | None
 
     @property
     def reason(self) -> str | None:
@@ -111,6 +122,8 @@ class Preview(TypedDict):
     total_before: str
     total_after: str
     movement: str
+    # Only where a limit asks for it, and not if nothing moves; Infinity for a rise from 0.
+    largest_percent: NotRequired[str]
     by_service_and_plan: list[Pair]
     largest_movers: list[Mover]
     distribution: list[Bucket]
@@ -145,6 +158,12 @@ class Counted(_Sums):
         self.stop_following = 0
         self.movement = Decimal(0)  # the sum of all rises and falls
         self.fingerprint = ""
+        self.percent: Decimal | None = None  # the largest rise or fall of one price
+
+
+def percent_sql() -> str:
+    """The expression of the column `percent`."""
+    return NO_PERCENT if settings.APPROVAL_LIMIT_PERCENT is None else PERCENT
 
 
 def count(change: PriceChange, at: datetime | None = None, movers: bool = False) -> Counted:
@@ -159,7 +178,8 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
     sql, params = rows_behind(change, at)
     counted, digest = Counted(at), 0
     statement, params = (PREVIEW, params * 2) if movers else (COUNT, params)
-    for client, *row in fetch(statement.format(rows=sql, change=int(change.pk)), params):
+    statement = statement.format(rows=sql, change=int(change.pk), percent=percent_sql())
+    for client, *row in fetch(statement, params):
         if client is not None:
             rows, before, after = row[:3]
             counted.movers[client] = _Sums(rows, 0, before, after)
@@ -177,6 +197,8 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
             raise _out_of_range(change, at)
         else:
             counted.buckets[int(group.part)] += group.rows
+            if group.percent is not None:
+                counted.percent = max(counted.percent or group.percent, group.percent)
     counted.fingerprint = fingerprint(
         change, digest, counted.rows, counted.moves, counted.before, counted.after
     )
@@ -185,7 +207,7 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
 
 def preview_of(change: PriceChange, counted: Counted) -> Preview:
     """A count as it is stored and shown, with names. Five queries."""
-    return Preview(
+    preview = Preview(
         as_of=counted.at.isoformat(),
         rows=counted.rows,
         moves=counted.moves,
@@ -207,6 +229,9 @@ def preview_of(change: PriceChange, counted: Counted) -> Preview:
         scheduled_before=scheduled_before(change, counted_at(change)),
         scheduled_after=scheduled_after(change, counted_at(change)),
     )
+    if counted.percent is not None:
+        preview["largest_percent"] = str(counted.percent)
+    return preview
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:

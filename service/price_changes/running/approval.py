@@ -9,16 +9,16 @@ from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
 from price_changes.planning.around import sets_of_its_instant
 from price_changes.planning.local_instant import said_instant
-from price_changes.running import second_person
+from price_changes.running import limits
 
 Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
 
 def refuse_approver(change: PriceChange, author: str) -> None:
-    """Refuse who is not known to be another person than the planner, where that is asked for."""
-    why = second_person.why_not(change, author)
-    if why is not None:
-        raise ChangeError("needs_another_person", why, 403)
+    """Refuse who is not known to be another person than the planner, beyond the limits."""
+    refusal = limits.why_not(change, author)
+    if refusal is not None:
+        raise refusal
 
 
 def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:

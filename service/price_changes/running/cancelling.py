@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from django.db import IntegrityError, transaction
+
+from price_changes.kinds import subject_of
 from price_changes.models import PriceChange
-from services.models import Repricing, RepricingStep
+from price_changes.running import starting
+from services import catalogue_values
+from services.models import Repricing, RepricingStep, book_clock
 
 
 def go_on(change: PriceChange) -> None:
@@ -16,3 +21,24 @@ def go_on(change: PriceChange) -> None:
             work.comment = ""
         work.paused_at = None
         work.save(update_fields=["comment", "paused_at"])
+
+
+def begun_or_withdrawn(change: PriceChange, author: str) -> bool:
+    """Begin a change of the catalogue whose instant has come, so that it can be taken back; else
+    withdraw its value.
+
+    Returns whether it was begun.
+    """
+    subject_of(change).lock()
+    assert change.effective_at is not None
+    if change.effective_at > book_clock():
+        catalogue_values.withdraw(change.pk, author)
+        return False
+    try:
+        with transaction.atomic():
+            starting.start(change)
+    except IntegrityError:
+        # The database refuses its value, so a worker would hold it; it is cancelled instead.
+        catalogue_values.withdraw(change.pk, author)
+        return False
+    return change.status != PriceChange.Status.CANCELLED

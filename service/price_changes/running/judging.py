@@ -16,7 +16,17 @@ from services.repricing.writes import CLIENT_THEN
 
 WhenMoved = PriceChange.WhenMoved
 
-NEEDED = ("kind", "adjustment", "comment", "when_moved", "reverts", "effective_at", "approved_by")
+NEEDED = (
+    "kind",
+    "adjustment",
+    "comment",
+    "when_moved",
+    "reverts",
+    "effective_at",
+    "approved_by",
+    "for_one",
+    "reason",
+)
 
 # The moves of the catalogue since the instant, up to a change for new subscriptions only: that one
 # keeps the rows that the set lets follow, by its own steps.

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
-from price_changes.errors import ChangeError, MovedSincePreview
+from price_changes.errors import ChangeError, MovedSincePreview, NeedsAnother
 from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject_of
 from price_changes.kinds.sets import refuse_filters
 from price_changes.kinds.values import refuse_lock_that_has_ended
@@ -25,7 +25,7 @@ from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
 from price_changes.planning.counting import count
 from price_changes.planning.local_instant import other_instant
-from price_changes.running import allowing, approval, cancelling, listing, starting
+from price_changes.running import allowing, approval, cancelling, limits, listing, starting, waiting
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, book_clock
@@ -96,7 +96,7 @@ def _schedule(
     _decide(change, author)
     change.status = Status.SCHEDULED
     change.approved_by, change.approved_at = author, now
-    change.note = ""
+    change.note = change.needs_another = ""
     change.save(
         update_fields=[
             "status",
@@ -109,8 +109,10 @@ def _schedule(
             "approved_by",
             "approved_at",
             "note",
+            "needs_another",
         ]
     )
+    limits.approved(change, author)
     at_point("approved")
 
 
@@ -255,7 +257,7 @@ def cancel(change_id: int, author: str) -> PriceChange:
         allowing.refuse_to_undo_a_cancel(change)
         began = change.status in (Status.APPLYING, Status.PAUSED)
         if change.status == Status.SCHEDULED and is_of_catalogue(change):
-            began = _begun_or_withdrawn(change, author)
+            began = cancelling.begun_or_withdrawn(change, author)
         if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
             raise ChangeError(
                 "reverted_already",
@@ -273,34 +275,14 @@ def cancel(change_id: int, author: str) -> PriceChange:
         change.finished_at = book_clock()
         change.save(update_fields=["status", "cancelled_by", "finished_at", "has_members"])
         if began:
-            back = _plan_revert(change, author)
+            back = limits.previewed(_plan_revert(change, author))
             back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
             back.approved_by, back.approved_at = author, _order(back)
             _decide(back, author)
             back.save()
+            limits.taken_back(change, back, author)
     return change
-
-
-def _begun_or_withdrawn(change: PriceChange, author: str) -> bool:
-    """Begin a change of the catalogue whose instant has come, so that it can be taken back; else
-    withdraw its value.
-
-    Returns whether it was begun.
-    """
-    subject_of(change).lock()
-    assert change.effective_at is not None
-    if change.effective_at > book_clock():
-        catalogue_values.withdraw(change.pk, author)
-        return False
-    try:
-        with transaction.atomic():
-            starting.start(change)
-    except IntegrityError:
-        # The database refuses its value, so a worker would hold it; it is cancelled instead.
-        catalogue_values.withdraw(change.pk, author)
-        return False
-    return change.status != Status.CANCELLED
 
 
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:
@@ -309,7 +291,8 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     For every row that nobody touched since, it restores the price, the price state and the comment
     from before the stamp; it lists the others. A change of the catalogue may be taken back from its
     instant on, however much of it is copied: all who follow had its price until then. With
-    `approve_too` it is approved in the same transaction.
+    `approve_too` it is approved in the same transaction; if it is beyond the limits of its author,
+    it is planned alone, and `needs_another` says so.
     """
     try:
         with allowing.held(change_id, "revert") as change:
@@ -320,11 +303,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
             back = previews.preview(back)
             at_point("revert planned")
             if approve_too:
-                # No recount: nobody has seen the preview, and it was counted a moment ago.
-                approval.refuse_approver(back, author)
-                back.when_moved = WhenMoved.CURRENT
-                approval.refuse_if_nothing_moves(back)
-                _schedule(back, author)
+                back = _approved_unseen(back, author)
     except MovedSincePreview as error:
         raise MovedSincePreview(
             f"The catalogue was written while price change {change_id} was being taken back, and"
@@ -337,6 +316,20 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
         raise ChangeError(
             "reverted_already", f"Price change {change_id} is being reverted already.", 409
         ) from error
+    return back
+
+
+def _approved_unseen(back: PriceChange, author: str) -> PriceChange:
+    """The revert, approved; or as a plan that waits, if it takes another person."""
+    try:
+        with transaction.atomic():
+            # No recount: nobody has seen the preview, and it was counted a moment ago.
+            approval.refuse_approver(back, author)
+            back.when_moved = WhenMoved.CURRENT
+            approval.refuse_if_nothing_moves(back)
+            _schedule(back, author)
+    except NeedsAnother as refusal:
+        return waiting.made_to_wait(PriceChange.objects.get(pk=back.pk), refusal.detail)
     return back
 
 

@@ -1,4 +1,4 @@
-"""The second person of an approval, where APPROVAL_BY_ANOTHER asks for one.
+"""The second person of an approval, where a limit asks for one (`limits`).
 
 Author and approver are compared by who they are: the number of a person, or of a key together with
 the person who made it. A name proves nothing; the name of a planner who is not typed counts against
@@ -8,8 +8,6 @@ an approver of that name, and never for anybody.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from django.conf import settings
 
 from keys.models import ApiKey
 from price_changes.models import PriceChange
@@ -26,32 +24,38 @@ class Behind:
 
 
 def why_not(change: PriceChange, approver: str) -> str | None:
-    """The reason why this author can't approve the change; None: it may. Up to two queries."""
-    if not settings.APPROVAL_BY_ANOTHER:
-        return None
+    """The reason why this author is no second person for the change; None: it is one.
+
+    Up to two queries.
+    """
+    return why_not_after(change.planned_by, approver, change)
+
+
+def why_not_after(decided_by: str, approver: str, change: PriceChange) -> str | None:
+    """The same for the author who has decided about the change before. Up to two queries."""
     other = "somebody else has to approve it"
-    planner, by = authors.parse(change.planned_by), authors.parse(approver)
+    planner, by = authors.parse(decided_by), authors.parse(approver)
     if (planner.kind, planner.number) == (by.kind, by.number) and by.number:
-        return f"{approver} planned price change {change.pk}; {other}."
-    second = _behind(by)
+        return f"{approver} decided on price change {change.pk} before; {other}."
+    second = behind(by)
     if second.person is None:
         return (
             f"Nobody knows which person {approver} is, so price change {change.pk} has no second"
             " one: approve it in the admin, or over the API with a key that a person made there."
         )
-    first = _behind(planner)
+    first = behind(planner)
     if first.person == second.person:
-        return f"{change.planned_by} and {approver} are one person; {other}."
+        return f"{decided_by} and {approver} are one person; {other}."
     if first.person is None and first.names & second.names:
         return (
-            f"Price change {change.pk} was planned under the name {change.planned_by}, which is"
+            f"Price change {change.pk} was decided under the name {decided_by}, which is"
             f" that of {approver} too; {other}."
         )
     return None
 
 
-def _behind(author: authors.Author) -> Behind:
-    """One query for a key."""
+def behind(author: authors.Author) -> Behind:
+    """The person behind an author. One query for a key."""
     names = frozenset([author.name.casefold()])
     if author.kind == Kind.PERSON:
         return Behind(author.number, names)

@@ -12,6 +12,7 @@ from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_since
 from price_changes.planning.counting import Bucket, Mover, Pair, Preview
 from price_changes.running import outcomes
+from price_changes.running.dry_runs import DryRun
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled, sentence
 from pricebook.kit.currency import shown
@@ -19,6 +20,7 @@ from services.management.table import shown_amount, shown_instant, table
 from services.models import Skip
 
 REASONS = {value: str(label).lower() for value, label in Skip.Reason.choices}
+LOOK = 20  # rows of a look before a verb
 PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 
 
@@ -65,6 +67,8 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
         yield "if rows have moved", change.when_moved
     elif change.approved_by and change.when_moved == PriceChange.WhenMoved.HOLD:
         yield "if another value is there", change.when_moved
+    if change.needs_another:
+        yield "not approved" if change.not_approved else "waits", change.needs_another
     yield "planned by", f"{change.planned_by or 'nobody known'}, {shown_instant(change.planned_at)}"
     if change.approved_by:
         yield "approved by", f"{change.approved_by}, {shown_instant(change.approved_at)}"
@@ -78,6 +82,25 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
         yield "takes back", f"price change {change.reverts_id}"
     for back in change.reverted_by.order_by("pk").values_list("pk", "status"):
         yield "taken back by", f"price change {back[0]} ({back[1]})"
+
+
+def dry_run_lines(dry_run: DryRun) -> Iterator[str]:
+    """The lines of a look before a verb: totals, the first rows, and who has to approve it."""
+    before, after = shown_amount(dry_run.before), shown_amount(dry_run.after)
+    yield (
+        f"  moves {dry_run.moves:,}, total {before} → {after}"
+        f"  ({_difference(dry_run.before, dry_run.after)})"
+    )
+    rows = [
+        (str(row["subscription"]), shown_amount(row["old_price"]), "→",
+         shown_amount(row["new_price"]), row["new_state"])
+        for row in dry_run.rows[:LOOK]
+    ]  # fmt: skip
+    yield from table(">>>><", [("subscription", "old", "", "new", "state"), *rows])
+    if dry_run.moves > len(rows):
+        yield f"  … and {dry_run.moves - len(rows):,} more"
+    if dry_run.needs_another:
+        yield f"  {dry_run.needs_another}"
 
 
 # --- The preview ------------------------------------------------------------------------------

@@ -146,5 +146,6 @@ class TestApprovalByAnother:
         approve(bob, change)
         repricing.reprice()
         response = bob.post(f"{URL}{change['id']}/revert/", {"approve": True})
-        assert (response.status_code, response.json()["code"]) == (403, "needs_another_person")
-        assert PriceChange.objects.count() == 1
+        assert (response.status_code, response.json()["code"]) == (202, "needs_another_person")
+        back = PriceChange.objects.get(pk=response.json()["price_change"])
+        assert (back.status, back.reverts_id) == ("planned", change["id"])

@@ -147,7 +147,8 @@ class TestWhatIsStored:
         assert stored == f"root [person 1] (key {made.number})"
         assert authors.parse(PriceChange.objects.get().planned_by).number == made.number
 
-    def test_is_the_author_of_the_ledger_too(self):
+    def test_is_the_author_of_the_ledger_too(self, settings):
+        settings.APPROVAL_BY_ANOTHER = False
         user, session = a_user("ann")
         book = a_book(1)
         [subscription] = book

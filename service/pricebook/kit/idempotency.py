@@ -7,7 +7,8 @@
 So a process that is killed before the COMMIT leaves nothing, and one that is killed after it leaves
 the effect with its answer. Only success is kept: the same key may be tried again once the reason of
 a refusal is fixed. A view that raises has had no effect. If a view answers with a refusal, and does
-not raise it, its writes are committed (for example the new preview of a refused approval).
+not raise it, its writes are committed (for example the new preview of a refused approval). An
+answer that `shows_only` what a request would do keeps no key either.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _once(view: View, secrets: dict[str, None]) -> View:
             if record.status_code is not None:
                 return _kept(record, asked)
             response = view(self, request, *args, **kwargs)
-            if response.status_code >= 400:
+            if response.status_code >= 400 or getattr(response, "shows_only", False):
                 record.delete()
                 return response
             record.status_code = response.status_code

@@ -51,6 +51,7 @@ def findings(home: Home) -> Iterator[Finding]:
     if answers:
         yield migrations(home)
         yield zone_rules(home)
+        yield approval_limits(home)
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
     if os.environ.get("HTTPS"):
@@ -195,6 +196,14 @@ def zone_rules(home: Home) -> Finding:
         [*MANAGE, "zone_rules"], env=Runner(home).environment(), capture_output=True, text=True
     )
     said = (done.stdout or done.stderr).strip() or "time zones: not known"
+    return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
+
+
+def approval_limits(home: Home) -> Finding:
+    done = subprocess.run(
+        [*MANAGE, "approval_limits"], env=Runner(home).environment(), capture_output=True, text=True
+    )
+    said = (done.stdout or done.stderr).strip() or "limits of approvals: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 

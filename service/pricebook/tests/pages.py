@@ -39,7 +39,15 @@ class OpenedForm(HTMLParser):
             self.fields[name] = value
 
     def send(self, **changes: Any) -> Any:
-        """Save with these fields changed; the page that follows."""
+        """Save with these fields changed, and say yes to a question; the page that follows."""
+        answer = self.ask(**changes)
+        if answer.context and "confirmed" in answer.context:
+            name, seen = answer.context["confirmed"]
+            answer = self.browser.post(self.url, {**self.fields, name: seen}, follow=True)
+        return answer
+
+    def ask(self, **changes: Any) -> Any:
+        """Save with these fields changed; the page that follows, which may be a question."""
         self.fields |= {
             name: value if isinstance(value, list) else str(value)
             for name, value in changes.items()

@@ -1,12 +1,11 @@
 """The price of one subscription in the admin: its explanation, its history, and decisions about it.
 
-`SubscriptionAdmin` shows it around its form. The verbs are those of `price_state`; each has a page
-whose form asks for its values (GET) and applies it (POST).
+`SubscriptionAdmin` shows it around its form. The verbs are those of `price_decisions`; each has a
+page whose form asks for its values (GET), and shows what it would do or does it (POST).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,15 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
 from pricebook.kit.amount_field import AmountField
-from services import ledger, price_state
+from pricebook.kit.refusal import Refusal
+from services import ledger, price_decisions, price_state
 from services.models import Subscription, WholeLedger, book_clock
+from services.moves import WaitingPlan
 
 State = Subscription.PriceState
 FOLLOWS, LOCKED, NEGOTIATED = State.FOLLOWS, State.LOCKED, State.NEGOTIATED
@@ -38,7 +40,6 @@ class Verb:
     means: str
     states: tuple[str, ...]
     asks: tuple[str, ...]
-    does: Callable[..., Subscription]
     done: str
 
 
@@ -48,7 +49,6 @@ VERBS = {
         "It keeps the price that it has now, whatever the catalogue and price changes do.",
         (FOLLOWS, LOCKED, NEGOTIATED),
         ("until", "reason"),
-        price_state.lock,
         "Locked at its price.",
     ),
     "release": Verb(
@@ -56,7 +56,6 @@ VERBS = {
         "It follows the catalogue again, at the rule's price now.",
         (LOCKED,),
         (),
-        price_state.release,
         "Released: it follows the catalogue.",
     ),
     "negotiate": Verb(
@@ -64,7 +63,6 @@ VERBS = {
         "It gets a price of its own, which no change of the catalogue moves.",
         (FOLLOWS, LOCKED, NEGOTIATED),
         ("price", "reason"),
-        price_state.negotiate,
         "It has a price of its own now.",
     ),
     "follow": Verb(
@@ -72,7 +70,6 @@ VERBS = {
         "It gives up its own price and gets the rule's.",
         (NEGOTIATED,),
         (),
-        price_state.follow,
         "It follows the catalogue.",
     ),
 }
@@ -138,18 +135,24 @@ class PricePages:
         if not _may(request):
             raise PermissionDenied
         page = reverse("admin:services_subscription_change", args=[object_id])
+        shown = None
         form = PriceForm(verb, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
+            asked = (name, object_id, author(request.user))
             try:
-                verb.does(object_id, **form.cleaned_data, author=author(request.user))
-            except price_state.PriceStateError as error:
+                if "_show" in request.POST:
+                    shown = price_decisions.show(*asked, **form.cleaned_data)
+                else:
+                    done = price_decisions.decide(*asked, **form.cleaned_data)
+            except Refusal as error:
                 if (field := error.about.get("parameter")) not in form.fields:
                     messages.error(request, f"Nothing was done. {error.detail}")
                     return HttpResponseRedirect(page)
                 form.add_error(field, error.detail)
             else:
-                messages.success(request, verb.done)
-                return HttpResponseRedirect(page)
+                if shown is None:
+                    _tell(request, verb, done)
+                    return HttpResponseRedirect(page)
         return TemplateResponse(
             request,
             "services/price_verb.html",
@@ -160,11 +163,27 @@ class PricePages:
                 "title": f"{verb.label}: {subscription}",
                 "verb": verb,
                 "form": form,
+                "shown": shown,
                 "why": ledger.explain(object_id),
                 "page": page,
                 "media": self.media + form.media,  # type: ignore[attr-defined]
             },
         )
+
+
+def _tell(request: HttpRequest, verb: Verb, done: Subscription | WaitingPlan) -> None:
+    if not isinstance(done, WaitingPlan):
+        return messages.success(request, verb.done)
+    messages.warning(
+        request,
+        format_html(
+            '{} <a class="underline" href="{}">Price change {}</a>',
+            done.detail,
+            reverse("admin:price_changes_pricechange_change", args=[done.id]),
+            done.id,
+        ),
+    )
+    return None
 
 
 def _may(request: HttpRequest) -> bool:

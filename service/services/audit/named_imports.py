@@ -5,8 +5,15 @@ They work on temporary tables, which are created empty when a statement is expla
 
 from __future__ import annotations
 
+from typing import Any
+
 from pricebook.kit.named_statements import NamedStatement, Params
-from services.transfer import importing, incoming_catalogue, incoming_subscriptions
+from services.transfer import (
+    importing,
+    incoming_catalogue,
+    incoming_subscriptions,
+    moved_prices,
+)
 from services.transfer.csv_file import COLUMNS
 
 KEY = "lower(email)"
@@ -32,6 +39,12 @@ MAKES: list[tuple[str, str, str, Params]] = [
         "each value of a known line that differs from the book",
         incoming_subscriptions.SUBSCRIPTIONS_DIFFER,
         [list(COLUMNS)],
+    ),
+    (
+        "prices before",
+        "the prices of the subscriptions that differ (--update)",
+        moved_prices.KEEP_BEFORE,
+        None,
     ),
 ]
 # The lines that are wrong, or differ from the book.
@@ -72,7 +85,7 @@ FINDS = [
         incoming_subscriptions.DIFFERENCES,
     ),
 ]
-COUNTS = [
+COUNTS: list[Any] = [
     ("missing services", "how many are to be made", incoming_catalogue.MISSING_SERVICES),
     ("missing plans", "how many are to be made", incoming_catalogue.MISSING_PLANS),
     (
@@ -81,6 +94,28 @@ COUNTS = [
         incoming_catalogue.PLANS_APPROVED,
     ),
     ("missing clients", "how many are to be made", incoming_catalogue.MISSING_CLIENTS),
+    (
+        "moving list prices",
+        "the services whose list price moves (--update)",
+        moved_prices.SERVICES_THAT_DIFFER,
+    ),
+    (
+        "prices by list prices",
+        "the followers that move with them, in figures",
+        moved_prices.BY_LIST_PRICES,
+        [[1]],
+    ),
+    (
+        "prices by subscriptions",
+        "the subscriptions that moved to another price, in figures",
+        moved_prices.BY_SUBSCRIPTIONS,
+    ),
+    (
+        "changes of list prices",
+        "the changes that were recorded of them",
+        moved_prices.CHANGES,
+        [[1]],
+    ),
 ]
 WRITES = [
     ("services", "makes those that are missing", incoming_catalogue.INSERT_SERVICES),

@@ -24,9 +24,10 @@ from io import BufferedIOBase
 from itertools import islice
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from services.moves import Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
@@ -71,6 +72,7 @@ from services.transfer.incoming_subscriptions import (
     assignments,
     first_of,
 )
+from services.transfer.moved_prices import AUTHOR, NOTHING, MovedPrices
 
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
@@ -92,19 +94,28 @@ class Imported:
     plans_new: int
     total: Decimal
     paid: Decimal
+    moved: Move = NOTHING  # prices that were there before
 
 
 def import_book(
-    file: BufferedIOBase, *, update: bool = False, progress: ShowProgress | None = None
+    file: BufferedIOBase,
+    *,
+    update: bool = False,
+    progress: ShowProgress | None = None,
+    dry_run: bool = False,
 ) -> Imported:
-    """Read a CSV file (docs/data.md) into the book, in one transaction.
+    """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
 
     Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
-    catalogue by "import": workers reprice what was there before.
+    catalogue by "import": workers reprice what was there before. If the prices that are there move
+    by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
     """
-    with catalogue_edit(author="import"), connection.cursor() as cursor:
+    with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
         imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
+        if dry_run:
+            transaction.set_rollback(True)
+            return imported
     if imported.subscriptions_new:
         with connection.cursor() as cursor:
             # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or
@@ -122,6 +133,7 @@ class _Import:
         self.update = update
         self.progress = progress
         self.problems = BadBook()
+        self.moved = MovedPrices(cursor)
 
     def run(self, file: BufferedIOBase) -> Imported:
         # Imports go one after another: two that bring the same client would fail half-way.
@@ -142,6 +154,8 @@ class _Import:
         self._check(SAME_EMAIL)
         self._execute(FIND_CLIENTS)
         self._check(LOGIN_TAKEN)
+        if self.update:
+            self.moved.before_list_prices()
         services_changed = self._settle(SERVICES_DIFFER, UPDATE_SERVICES)
         clients_changed = self._settle(CLIENTS_DIFFER, UPDATE_CLIENTS)
         self.problems.raise_if_any()
@@ -151,10 +165,15 @@ class _Import:
         self._execute("ANALYZE known")
         self._execute(SUBSCRIPTIONS_DIFFER, [columns])
         update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
+        if self.update:
+            self.moved.before_subscriptions()
         changed = self._settle(DIFFERENCES, update)
         self.problems.raise_if_any()
+        if self.update:
+            self.moved.after_subscriptions()
         new = self._insert_subscriptions(last_line)
         book = figures()
+        self.moved.ask()
         return Imported(
             subscriptions_new=new,
             subscriptions_changed=changed,
@@ -166,6 +185,7 @@ class _Import:
             plans_new=plans_new,
             total=book.total.amount,
             paid=book.paid.amount,
+            moved=self.moved.move,
         )
 
     def _copy(self, book: BookFile) -> tuple[list[str], int]:

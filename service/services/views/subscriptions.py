@@ -1,6 +1,6 @@
 """Subscriptions over the API: the list with its total, one, its history, its price states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -21,14 +21,16 @@ from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.idempotency import idempotent
 from pricebook.kit.scopes import SET_PRICE_STATE, VIEW_SUBSCRIPTION
-from services import ledger, parsing, price_state
+from services import ledger, parsing, price_decisions
 from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
+from services.moves import WaitingPlan
 from services.reading import filter_kinds, filters, pages, parameters
 from services.reading.access_paths import NotServed, served
 from services.reading.ordering import Cursor, key_of_subscriptions, list_key
 from services.reading.version import Unchanged
 from services.serializers import (
+    DryRunSerializer,
     LockSerializer,
     NegotiateSerializer,
     OneSubscriptionSerializer,
@@ -43,6 +45,7 @@ from services.views.as_of import (
     waiting_for,
 )
 from services.views.etags import answer_to, seen_by, validator
+from services.views.moves import WaitingPlanSerializer, answer_of_one, or_shown, waits
 from services.views.openapi import (
     CURSOR,
     ERRORS,
@@ -59,14 +62,20 @@ from services.views.paging import cursor_of, known_id, link, links, not_served, 
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
 
 
-def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
+def verb(body: type[Serializer]) -> Callable[[Any], Any]:
     """`POST /api/subscriptions/{id}/<name>/`, once for each Idempotency-Key."""
 
     def decorated(method: Any) -> Any:
         described = extend_schema(
             parameters=[PATH_ID, idempotency.PARAMETER],
             request=body,
-            responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+            responses={
+                200: or_shown("SubscriptionOrShown", OneSubscriptionSerializer),
+                202: WaitingPlanSerializer,
+                **ERRORS,
+                **UNKNOWN,
+                **REFUSALS,
+            },
         )
         return described(action(detail=True, methods=["post"])(idempotent(method)))
 
@@ -237,43 +246,48 @@ class SubscriptionView(ReadOnlyModelViewSet):
     @verb(LockSerializer)
     def lock(self, request: Request, pk: str) -> Response:
         """Keep a subscription's price, until an instant or until it is released."""
-        given = object_of(request.data, ["until", "reason"])
+        given = object_of(request.data, ["until", "reason", "dry_run"])
         until = given.get("until")
         return self.decided(
-            price_state.lock(
-                known_id(pk),
-                until=None if until is None else parsing.instant("until", until),
-                reason=given.get("reason", ""),
-                author=author(request.user),
-            )
+            request,
+            pk,
+            given,
+            until=None if until is None else parsing.instant("until", until),
+            reason=given.get("reason", ""),
         )
 
-    @verb(None)
+    @verb(DryRunSerializer)
     def release(self, request: Request, pk: str) -> Response:
         """End a lock: the subscription follows the catalogue again."""
-        object_of(request.data, [])
-        return self.decided(price_state.release(known_id(pk), author=author(request.user)))
+        return self.decided(request, pk, object_of(request.data, ["dry_run"]))
 
     @verb(NegotiateSerializer)
     def negotiate(self, request: Request, pk: str) -> Response:
         """Give a subscription a price of its own."""
-        given = object_of(request.data, ["price", "reason"])
+        given = object_of(request.data, ["price", "reason", "dry_run"])
         if given.get("price") is None:
             raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
         return self.decided(
-            price_state.negotiate(
-                known_id(pk),
-                price=parsing.money("price", given["price"]),
-                reason=given.get("reason", ""),
-                author=author(request.user),
-            )
+            request,
+            pk,
+            given,
+            price=parsing.money("price", given["price"]),
+            reason=given.get("reason", ""),
         )
 
-    @verb(None)
+    @verb(DryRunSerializer)
     def follow(self, request: Request, pk: str) -> Response:
         """Let a subscription follow the catalogue, whatever its state was."""
-        object_of(request.data, [])
-        return self.decided(price_state.follow(known_id(pk), author=author(request.user)))
+        return self.decided(request, pk, object_of(request.data, ["dry_run"]))
 
-    def decided(self, subscription: Subscription) -> Response:
-        return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
+    def decided(
+        self, request: Request, pk: str, given: Mapping[str, Any], **values: Any
+    ) -> Response:
+        """The answer to a verb: done, a plan that waits (202), or only shown (`dry_run`)."""
+        asked = (self.action, known_id(pk), author(request.user))
+        if parsing.flag("dry_run", given.get("dry_run", False)):
+            return answer_of_one(price_decisions.show(*asked, **values))
+        done = price_decisions.decide(*asked, **values)
+        if isinstance(done, WaitingPlan):
+            return waits(done)
+        return Response(self.get_serializer(self.get_queryset().get(pk=done.pk)).data)

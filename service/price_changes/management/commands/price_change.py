@@ -21,15 +21,17 @@ from price_changes.models import PriceChange
 from price_changes.planning import preview, status_now
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
+from price_changes.running.dry_runs import DryRun
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit import exact_json
 from services import repricing
-from services.management import arguments
+from services.management import arguments, question
 from services.management.progress import ProgressLine
 from services.management.table import shown_amount, shown_instant, table
 from services.models import Repricing, Skip, book_clock
+from services.moves import WaitingPlan
 from services.tasks import set_comment, set_price, wake
 
 Status = PriceChange.Status
@@ -95,6 +97,8 @@ class Command(BaseCommand):
         one["rows"].add_argument(
             "--only", choices=["moves", *Skip.Reason.values], help="rows that move, or of a reason"
         )
+        question.add_to(approve)
+        question.add_to(one["revert"], yes=False)
         one["revert"].add_argument("--yes", action="store_true", help="approve it at once")
         for verb in ("approve", "resume", "cancel", "revert"):
             one[verb].add_argument(
@@ -200,6 +204,13 @@ class Command(BaseCommand):
         json: bool,
         **options: Any,
     ) -> None:
+        asked = (number, fingerprint, author, when_moved)
+        if not question.goes_on(
+            lambda: self.show_first(verbs.dry_run_of_approval(*asked), json),
+            dry_run=options["dry_run"],
+            quiet=options["yes"] or json,
+        ):
+            return
         change = verbs.approve(number, fingerprint, author, when_moved, effective_at, time_zone)
         self.go_on(change, wait, json)
 
@@ -229,11 +240,21 @@ class Command(BaseCommand):
     ) -> None:
         if wait and not yes:
             raise CommandError("--wait needs --yes: look at it first, or apply it.", returncode=2)
+        if options["dry_run"]:
+            return self.show_first(verbs.dry_run_of_revert(number, author), json)
         back = verbs.revert(number, author, approve_too=yes)
+        if back.needs_another:
+            raise question.waits(WaitingPlan(back.pk, back.needs_another))
         if yes:
             self.go_on(back, wait, json)
         else:
             self.tell(back, json, preview=True)
+
+    def show_first(self, dry_run: DryRun, json: bool) -> None:
+        """Print what a verb would move."""
+        if json:
+            return self.write_json([asdict(dry_run)])
+        self.write(terminal.dry_run_lines(dry_run))
 
     # --- Moving ---------------------------------------------------------------------------
 

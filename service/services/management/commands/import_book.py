@@ -12,7 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from pricebook.kit.currency import shown
+from services.management import question
 from services.management.progress import ProgressLine
+from services.moves import NeedsAnotherPerson
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported, import_book
 
@@ -33,14 +35,28 @@ class Command(BaseCommand):
             help="write what differs from the book, instead of refusing the file",
         )
 
-    def handle(self, *, file: str, update: bool, **options: Any) -> None:
+        question.add_to(parser)
+
+    def handle(self, *, file: str, update: bool, dry_run: bool, yes: bool, **options: Any) -> None:
         began = time.monotonic()
+        if update and not dry_run and not yes and file != "-" and question.may_be_asked():
+            # Asked before anything is locked, and not in the middle of it.
+            self._tell_moves(self._read(file, update, dry_run=True))
+            question.ask()
+        imported = self._read(file, update, dry_run)
+        self._print(imported)
+        if dry_run:
+            self._tell_moves(imported)
+            self.stdout.write("A dry run: nothing was written.")
+        self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")
+
+    def _read(self, file: str, update: bool, dry_run: bool) -> Imported:
         try:
             with _open(file) as raw:
                 progress = ProgressLine(self.stderr, raw)
                 opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
                 try:
-                    imported = import_book(opened, update=update, progress=progress)
+                    return import_book(opened, update=update, progress=progress, dry_run=dry_run)
                 finally:
                     progress.end()
         except BadBook as bad:
@@ -48,6 +64,11 @@ class Command(BaseCommand):
             if not update and any("from the book's" in each.reason for each in bad.problems):
                 hint = "\nTo write what differs into the book: import_book --update"
             raise CommandError(f"{file} is wrong, nothing was written.\n{bad}{hint}") from None
+        except NeedsAnotherPerson as needs:
+            raise CommandError(
+                f"Nothing was written. {needs.detail} Plan the new prices as price changes, which"
+                f" somebody else approves, and import the rest. ({needs.code})"
+            ) from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CommandError(f"{file} is damaged ({error}), nothing was written.") from None
         except OSError as error:
@@ -56,8 +77,13 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Somebody else wrote the same meanwhile, nothing was written: try again. ({error})"
             ) from None
-        self._print(imported)
-        self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")
+
+    def _tell_moves(self, imported: Imported) -> None:
+        move = imported.moved
+        self.stdout.write(
+            f"Prices that are there: {move.rows:,} move, from {move.before:,.2f} to"
+            f" {move.after:,.2f} {settings.CURRENCY} together."
+        )
 
     def _print(self, imported: Imported) -> None:
         counts = asdict(imported)

@@ -14,12 +14,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from pricebook.kit.exact_json import encode
-from services import ledger, price_state
+from pricebook.kit.refusal import Refusal
+from services import ledger, price_decisions
 from services.hooks import price_changes
-from services.management import arguments
+from services.management import arguments, question
 from services.management.table import shown_amount, shown_instant, table
 from services.models import Subscription
-from services.price_state import PriceStateError
+from services.moves import WaitingPlan
 from services.reading.filters import STATES, BookFilter
 
 VERBS = {
@@ -77,6 +78,7 @@ class Command(BaseCommand):
         _add_known_at(as_of)
         for verb in ("lock", "release", "negotiate", "follow"):
             arguments.add_author(one[verb])
+            question.add_to(one[verb])
         for verb_parser in verbs.choices.values():
             verb_parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -92,33 +94,50 @@ class Command(BaseCommand):
                 raise CommandError(f"{error.detail} ({error.code})") from None
         try:
             getattr(self, verb)(**options)
-        except PriceStateError as error:
+        except Refusal as error:
             raise CommandError(f"{error.detail} ({error.code})") from error
 
     # --- Deciding -------------------------------------------------------------------------
 
-    def lock(
+    def lock(self, *, until: datetime | None, reason: str, **options: Any) -> None:
+        self.decide("lock", given={"until": until, "reason": reason}, **asked_of(options))
+
+    def release(self, **options: Any) -> None:
+        self.decide("release", given={}, **asked_of(options))
+
+    def negotiate(self, *, price: str, reason: str, **options: Any) -> None:
+        self.decide("negotiate", given={"price": price, "reason": reason}, **asked_of(options))
+
+    def follow(self, **options: Any) -> None:
+        self.decide("follow", given={}, **asked_of(options))
+
+    def decide(
         self,
+        name: str,
         *,
         subscription: int,
-        until: datetime | None,
-        reason: str,
         author: str,
+        dry_run: bool,
+        yes: bool,
         json: bool,
-        **_: Any,
+        given: dict[str, Any],
     ) -> None:
-        self.tell(price_state.lock(subscription, until, reason, author), json)
+        """Do it; with `dry_run` show it alone, and on a terminal ask first, unless `yes`."""
+        asked = (name, subscription, author)
 
-    def release(self, *, subscription: int, author: str, json: bool, **_: Any) -> None:
-        self.tell(price_state.release(subscription, author), json)
+        def show() -> None:
+            shown = price_decisions.show(*asked, **given)
+            if json:
+                return self.write_json([asdict(shown)])
+            return self.write(_before_after(shown))
 
-    def negotiate(
-        self, *, subscription: int, price: str, reason: str, author: str, json: bool, **_: Any
-    ) -> None:
-        self.tell(price_state.negotiate(subscription, price, reason, author), json)
-
-    def follow(self, *, subscription: int, author: str, json: bool, **_: Any) -> None:
-        self.tell(price_state.follow(subscription, author), json)
+        if not question.goes_on(show, dry_run=dry_run, quiet=yes or json):
+            return None
+        done = price_decisions.decide(*asked, **given)
+        if isinstance(done, WaitingPlan):
+            raise question.waits(done)
+        self.tell(done, json)
+        return None
 
     def tell(self, subscription: Subscription, json: bool) -> None:
         if json:
@@ -244,6 +263,21 @@ class Command(BaseCommand):
 
 
 WITHOUT_PAYING = {"ended": "that had ended", "upcoming": "that had not begun"}
+
+
+def asked_of(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("subscription", "author", "dry_run", "yes", "json")
+    return {name: options[name] for name in names}
+
+
+def _before_after(shown: price_decisions.Shown) -> Iterable[str]:
+    yield (
+        f"Subscription {shown.subscription}: {shown_amount(shown.old_price)}"
+        f" ({shown.price_state}) → {shown_amount(shown.new_price)} ({shown.new_state})"
+        f" {settings.CURRENCY}"
+    )
+    if shown.needs_another:
+        yield f"{shown.needs_another} So it would be planned, and wait for another person."
 
 
 def _add_known_at(parser: ArgumentParser) -> None:

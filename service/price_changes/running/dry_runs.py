@@ -1,0 +1,74 @@
+"""A look before an approval or a revert: what would move, and whether it takes another person.
+
+All that the verb would refuse is refused, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from price_changes.kinds import is_of_catalogue
+from price_changes.kinds.rows import ChangeRow
+from price_changes.models import PriceChange
+from price_changes.planning import preview as previews
+from price_changes.planning import recount
+from price_changes.running import allowing, approval, lifecycle, limits
+
+SHOWN = 100  # rows
+COLUMNS = ("subscription", "old_price", "price_state", "new_price", "new_state", "locked_until")
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The rows that a verb would move; `needs_another` is why it takes another person, or empty."""
+
+    moves: int
+    before: Decimal
+    after: Decimal
+    rows: list[dict[str, Any]]  # the first ones
+    needs_another: str
+
+    @classmethod
+    def of(cls, change: PriceChange, author: str) -> DryRun:
+        preview = change.preview
+        assert preview is not None
+        refusal = limits.why_not(change, author)
+        return cls(
+            preview["moves"],
+            Decimal(preview["total_before"]),
+            Decimal(preview["total_after"]),
+            [_plain(row) for row in previews.listed(change, limit=SHOWN, reason="moves")],
+            "" if refusal is None else refusal.detail,
+        )
+
+
+def _plain(row: ChangeRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in COLUMNS}
+
+
+def of_approval(
+    change_id: int, fingerprint: str, author: str, when_moved: str | None = None
+) -> DryRun:
+    """The effect of an approval by this author; raises ChangeError as the approval would."""
+    with allowing.held(change_id, "approve") as change:
+        approval.refuse_fingerprint(change, fingerprint)
+        when = approval.when_moved_given(change, when_moved)
+        approval.refuse_if_nothing_moves(change)
+        exactly = not is_of_catalogue(change) and when != PriceChange.WhenMoved.CURRENT
+        recount.refuse_if_moved(change, exactly)
+        found = DryRun.of(change, author)
+        transaction.set_rollback(True)
+    return found
+
+
+def of_revert(change_id: int, author: str) -> DryRun:
+    """The effect of a revert that is approved with it; raises ChangeError as the revert would."""
+    with transaction.atomic():
+        back = lifecycle.revert(change_id, author)
+        found = DryRun.of(back, author)
+        transaction.set_rollback(True)
+    return found

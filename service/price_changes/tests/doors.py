@@ -1,0 +1,311 @@
+"""Every door that moves a price, tried by everybody who can come to it, under each limit.
+
+`DOORS` has a row for each door and caller. `outcome` tries one, and says what has become of it:
+
+    done     the price has moved, or the change is approved
+    waits    nothing has moved, and a plan waits for another person
+    refused  nothing has moved, and nothing waits
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client as Browser
+from django.urls import reverse
+from rest_framework.test import APIClient
+
+from keys import verbs as keys
+from keys.tests.asking import with_key
+from keys.verbs import Maker
+from price_changes.models import PriceChange
+from price_changes.planning import definition
+from price_changes.running import lifecycle, starting
+from pricebook.kit import authors
+from pricebook.kit.scopes import SCOPES
+from pricebook.tests.pages import OpenedForm
+from services import price_state, repricing
+from services.models import Plan, Service, Subscription
+from services.moves import NeedsAnotherPerson
+from services.tests.factories import a_client, a_plan, a_service, a_subscription
+from services.transfer.importing import import_book
+
+# The settings that are set, under the name that the table of docs/limits.md has for them. A move
+# here is of one or two prices of 100.00, by 50 per cent.
+LIMITS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "enough": {"ROWS": Decimal(9), "PERCENT": Decimal(90), "AMOUNT": Decimal(900)},
+    "rows": {"ROWS": Decimal(0)},
+    "per cent": {"PERCENT": Decimal(49)},
+    "amount": {"AMOUNT": Decimal("29.99")},
+    "zero": {"BY_ANOTHER": True},
+}
+
+
+@dataclass
+class Book:
+    """Two followers at 100.00, one locked at 60.00, one negotiated at 66.00, and two people."""
+
+    service: Service
+    plan: Plan
+    follower: Subscription
+    locked: Subscription
+    negotiated: Subscription
+    ann: User
+    bob: User
+
+    @classmethod
+    def made(cls) -> Book:
+        service, plan = a_service(100, "Fibre"), a_plan(0)
+        rows = [a_subscription(a_client(), service, plan) for _ in range(4)]
+        price_state.negotiate(rows[2].pk, Decimal(60), "x", "setup")
+        price_state.lock(rows[2].pk, None, "x", "setup")
+        price_state.negotiate(rows[3].pk, Decimal(66), "x", "setup")
+        ann, bob = (User.objects.create_superuser(name) for name in ("ann", "bob"))
+        return cls(service, plan, rows[0], rows[2], rows[3], ann, bob)
+
+    def session(self, user: User) -> APIClient:
+        client = APIClient()
+        client.force_login(user)
+        return client
+
+    def key(self, user: User) -> APIClient:
+        scopes = [scope for scope in SCOPES if scope != "keys:manage"]
+        return with_key(keys.make("erp", scopes, Maker.of(user))[1])
+
+    def browser(self, user: User) -> Browser:
+        browser = Browser()
+        browser.force_login(user)
+        return browser
+
+    def stands(self) -> Any:
+        values = Subscription.objects.in_force().order_by("pk")
+        return list(values.values_list("price", "price_state"))
+
+
+Try = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A door, and a caller at it. `before` makes what is there; `attempt` moves a price."""
+
+    name: str
+    who: str
+    attempt: Try
+    before: Try = lambda book: None
+
+
+def outcome(door: Door, limit: str, settings: Any) -> str:
+    """Try a door under a limit."""
+    book = Book.made()
+    made = door.before(book)
+    scheduled = PriceChange.objects.exclude(approval=None).count()
+    stood = book.stands()
+    for name, value in LIMITS[limit].items():
+        is_by = name == "BY_ANOTHER"
+        setattr(settings, f"APPROVAL_{name}" if is_by else f"APPROVAL_LIMIT_{name}", value)
+    if made is not None and made.status == "planned":  # its preview is of the limits of now
+        made = lifecycle.preview(made.pk)
+    door.attempt(book) if made is None else door.attempt(book, made)
+    repricing.reprice()
+    waits = PriceChange.objects.filter(status="planned").exclude(needs_another="")
+    for change in waits:
+        assert change.fingerprint, "it can be approved as it is"
+    if book.stands() != stood or (PriceChange.objects.exclude(approval=None).count() != scheduled):
+        assert not waits.exists(), "it was done, and waits too"
+        return "done"
+    return "waits" if waits.exists() else "refused"
+
+
+# --- Direct edits -------------------------------------------------------------------------------
+
+VERBS: dict[str, tuple[str, dict[str, Any]]] = {
+    "negotiate": ("follower", {"price": "150.00", "reason": "x"}),
+    "lock": ("follower", {"reason": "x"}),
+    "release": ("locked", {}),
+    "follow": ("negotiated", {}),
+}
+
+
+def by_form(model: str, **changes: Any) -> Try:
+    def attempt(book: Book) -> None:
+        record = book.service if model == "service" else book.plan
+        page = reverse(f"admin:services_{model}_change", args=[record.pk])
+        OpenedForm(book.browser(book.ann), page).send(**changes)
+
+    return attempt
+
+
+def by_page(verb: str) -> Try:
+    row, given = VERBS[verb]
+
+    def attempt(book: Book) -> None:
+        args = [getattr(book, row).pk, verb]
+        page = reverse("admin:services_subscription_price", args=args)
+        assert book.browser(book.ann).post(page, given).status_code == 302
+
+    return attempt
+
+
+def by_request(verb: str, caller: str) -> Try:
+    row, given = VERBS[verb]
+
+    def attempt(book: Book) -> None:
+        client = getattr(book, caller)(book.ann)
+        answer = client.post(f"/api/subscriptions/{getattr(book, row).pk}/{verb}/", given)
+        waiting = PriceChange.objects.exclude(needs_another="").first()
+        assert answer.status_code == (200 if waiting is None else 202), answer.content
+        if waiting is not None:
+            assert answer.headers["Location"] == f"/api/price-changes/{waiting.pk}/"
+
+    return attempt
+
+
+def by_command(*words: str) -> None:
+    """Run a command, which may fail for want of another person alone."""
+    try:
+        call_command(*words, stdout=io.StringIO(), stderr=io.StringIO())
+    except CommandError as error:
+        if "needs_another_person" not in str(error) or not error.returncode:
+            raise
+
+
+def by_price_state(verb: str) -> Try:
+    row, given = VERBS[verb]
+
+    def attempt(book: Book) -> None:
+        words = ["price_state", verb, *([given["price"]] if "price" in given else [])]
+        words += [str(getattr(book, row).pk), "--author", "ann"]
+        by_command(*words, *(["--reason", "x"] if "reason" in given else []))
+
+    return attempt
+
+
+FILE = "company_name,email,service,full_price,plan_type,discount_percent,started_at\n"
+STARTED = "2026-01-01T00:00:00Z"
+
+
+def by_import(book: Book) -> None:
+    line = f"New,new@example.com,Fibre,150.00,full,0,{STARTED}\n"
+    with suppress(NeedsAnotherPerson):
+        import_book(io.BytesIO((FILE + line).encode()), update=True)
+    is_there = User.objects.filter(email="new@example.com").exists()
+    assert is_there == (Service.objects.get().full_price == 150), "all of it or nothing"
+
+
+# --- Approvals ----------------------------------------------------------------------------------
+
+
+def planned_by_ann(book: Book) -> PriceChange:
+    values: dict[str, Any] = {"kind": "set", "filter": {"price_state": "follows"}}
+    values |= {"adjustment": "percent", "operand": 50}
+    ann = authors.person(book.ann.pk, "ann")
+    return lifecycle.preview(definition.plan(values, ann).pk)
+
+
+def approved_by_bob(book: Book) -> PriceChange:
+    change = planned_by_ann(book)
+    return lifecycle.approve(change.pk, change.fingerprint, authors.person(book.bob.pk, "bob"))
+
+
+def applied(book: Book) -> PriceChange:
+    change = approved_by_bob(book)
+    repricing.reprice()
+    change.refresh_from_db()
+    assert change.status == "applied"
+    return change
+
+
+def begun(book: Book) -> PriceChange:
+    values = {"kind": "list_price", "service": book.service.pk, "new_value": 150}
+    change = lifecycle.preview(definition.plan(values, authors.person(book.ann.pk, "ann")).pk)
+    bob = authors.person(book.bob.pk, "bob")
+    lifecycle.approve(change.pk, change.fingerprint, bob, "current")
+    assert starting.start_due()
+    change.refresh_from_db()
+    assert change.status == "applying"
+    return change
+
+
+def verb_by_request(name: str, caller: str, user: str, **body: Any) -> Any:
+    def attempt(book: Book, change: PriceChange) -> None:
+        client = getattr(book, caller)(getattr(book, user))
+        given = body | ({"fingerprint": change.fingerprint} if name == "approve" else {})
+        answer = client.post(f"/api/price-changes/{change.pk}/{name}/", given)
+        assert answer.status_code in (200, 202, 403), answer.content
+        if answer.status_code != 200:
+            assert answer.json()["code"] == "needs_another_person"
+
+    return attempt
+
+
+def verb_by_page(name: str, user: str) -> Any:
+    def attempt(book: Book, change: PriceChange) -> None:
+        browser = book.browser(getattr(book, user))
+        page = reverse(f"admin:price_changes_pricechange_{name}", args=[change.pk])
+        given = {"fingerprint": change.fingerprint, "when_moved": "hold"}
+        assert browser.post(page, given if name == "approve" else {}).status_code == 302
+
+    return attempt
+
+
+def verb_by_command(name: str, *words: str) -> Any:
+    def attempt(book: Book, change: PriceChange) -> None:
+        more = [change.fingerprint] if name == "approve" else []
+        by_command("price_change", name, str(change.pk), *more, *words, "--author", "bob")
+
+    return attempt
+
+
+DOORS = [
+    Door("form of a service", "a person", by_form("service", full_price="150.00")),
+    Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
+    *(Door(f"page: {verb}", "a person", by_page(verb)) for verb in VERBS),
+    *(Door(f"API: {verb}", "a person", by_request(verb, "session")) for verb in VERBS),
+    *(Door(f"API: {verb}", "a key", by_request(verb, "key")) for verb in VERBS),
+    *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
+    Door("import_book --update", "the import", by_import),
+    Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),
+    Door("page: approve", "another person", verb_by_page("approve", "bob"), planned_by_ann),
+    Door("API: approve", "the planner", verb_by_request("approve", "session", "ann"),
+         planned_by_ann),
+    Door("API: approve", "another person", verb_by_request("approve", "session", "bob"),
+         planned_by_ann),
+    Door("API: approve", "a key of the planner", verb_by_request("approve", "key", "ann"),
+         planned_by_ann),
+    Door("API: approve", "a key of another person", verb_by_request("approve", "key", "bob"),
+         planned_by_ann),
+    Door("command: approve", "a claim", verb_by_command("approve"), planned_by_ann),
+    Door("API: revert and approve", "a person",
+         verb_by_request("revert", "session", "ann", approve=True), applied),
+    Door("API: revert and approve", "a key",
+         verb_by_request("revert", "key", "ann", approve=True), applied),
+    Door("command: revert --yes", "a claim", verb_by_command("revert", "--yes"), applied),
+    Door("page: cancel what is in force", "its approver", verb_by_page("cancel", "bob"), begun),
+    Door("page: cancel what is in force", "another person", verb_by_page("cancel", "ann"), begun),
+    Door("API: cancel what is in force", "its approver",
+         verb_by_request("cancel", "session", "bob"), begun),
+    Door("API: cancel what is in force", "another person",
+         verb_by_request("cancel", "session", "ann"), begun),
+    Door("API: cancel what is in force", "a key of its approver",
+         verb_by_request("cancel", "key", "bob"), begun),
+    Door("command: cancel what is in force", "a claim", verb_by_command("cancel"), begun),
+]  # fmt: skip
+
+
+def table(outcomes: dict[tuple[str, str, str], str]) -> str:
+    """The table of docs/limits.md."""
+    head = ["door", "caller", *LIMITS]
+    lines = [head, ["---"] * len(head)]
+    for door in DOORS:
+        cells = (outcomes[door.name, door.who, limit] for limit in LIMITS)
+        lines.append([door.name, door.who, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,35 @@
+"""One policy at every door: what docs/limits.md says of each is what happens."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+
+from price_changes.tests.doors import DOORS, LIMITS, outcome
+
+pytestmark = pytest.mark.django_db
+
+GUIDE = Path(django_settings.BASE_DIR).parent / "docs" / "limits.md"
+
+
+def said() -> dict[tuple[str, str, str], str]:
+    """The table of the guide, by door, caller and limit."""
+    lines = re.findall(r"^\| (.+) \|$", GUIDE.read_text(), re.M)
+    rows = [line.split(" | ") for line in lines]
+    start = rows.index(["door", "caller", *LIMITS])
+    found: dict[tuple[str, str, str], str] = {}
+    for door, who, *cells in rows[start + 2 :]:
+        found |= {(door, who, limit): cell for limit, cell in zip(LIMITS, cells, strict=True)}
+    return found
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.name}, {door.who}")
+def test_the_door_asks_the_policy(door, limit, settings):
+    assert outcome(door, limit, settings) == said()[door.name, door.who, limit]
+
+
+def test_the_guide_has_each_door_and_no_other():
+    expected = {(door.name, door.who, limit) for door in DOORS for limit in LIMITS}
+    assert said().keys() == expected

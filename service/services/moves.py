@@ -1,0 +1,94 @@
+"""An intended move of prices, as the policy judges it, and the refusal to do it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pricebook.kit.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Move:
+    """The effect of an edit on prices: its rows before and after, in figures.
+
+    `rows`: the subscriptions whose price or price state it moves. `before` and `after`: the sums of
+    the prices of all that it is about. `movement`: the sum of all rises and falls, without their
+    signs. `percent`: the largest rise or fall of one price, in per cent of it; None where no per
+    cent says it (a price of 0 that rises), or where nobody has counted it. `names`: the service,
+    plan, client and subscription, by their ids, that each of its rows has.
+    """
+
+    rows: int
+    before: Decimal
+    after: Decimal
+    movement: Decimal
+    percent: Decimal | None = Decimal(0)
+    names: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> Decimal:
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A client whom an edit moves, with the sums of its rows before and after."""
+
+    client: int
+    name: str
+    rows: int
+    before: Decimal
+    after: Decimal
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect that an edit of the catalogue would have: its figures, and whom it moves most."""
+
+    move: Move
+    movers: tuple[Mover, ...]
+
+
+def largest_percent(before: Decimal, after: Decimal) -> Decimal | None:
+    """The difference of two values in per cent of the first; None for a rise from 0."""
+    if before == after:
+        return Decimal(0)
+    return abs(after - before) * 100 / before if before else None
+
+
+class NeedsAnotherPerson(Refusal):
+    """A refusal to move prices alone: it is beyond a limit (docs/decisions/0016).
+
+    `about` has the `limit` (rows, percent, amount, or any), what it allows, and the `value` that
+    was counted. `move` is what was to be moved; `after` is the subscription as it would have
+    become, if it was about one.
+    """
+
+    after: Any = None
+
+    def __init__(self, detail: str, move: Move | None = None, **about: Any) -> None:
+        super().__init__("needs_another_person", detail, 403, **about)
+        self.move = move
+
+
+@dataclass(frozen=True)
+class WaitingPlan:
+    """A price change that stands in the place of an edit beyond a limit: it waits for another
+    person's approval, and nothing has moved."""
+
+    id: int
+    why: str
+
+    @property
+    def address(self) -> str:
+        return f"/api/price-changes/{self.id}/"
+
+    @property
+    def detail(self) -> str:
+        return (
+            f"Nothing has moved. {self.why} So it was planned instead, as price change {self.id},"
+            " and waits for another person's approval."
+        )

@@ -1,0 +1,100 @@
+"""The prices that an import with `update` moves: counted for the policy, and shown by a dry run.
+
+    a list price that differs     its followers, by the rule, before the list price is written
+    a subscription that differs   the price in force before it is written, and after it
+
+A row that both move counts twice.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db.backends.utils import CursorWrapper
+
+from services.hooks import price_changes
+from services.moves import Move
+from services.transfer.incoming_catalogue import SERVICES_DIFFER
+
+AUTHOR = "import"
+NOTHING = Move(0, Decimal(0), Decimal(0), Decimal(0))
+FIGURES = """
+SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
+       coalesce(sum(abs(after - before)), 0),
+       max(CASE WHEN before = 0 THEN 'Infinity' ELSE abs(after - before) * 100 / before END)
+  FROM ({rows}) moved WHERE before <> after
+"""
+SERVICES_THAT_DIFFER = f"""
+SELECT id FROM services_service
+ WHERE name IN (SELECT name FROM incoming_service WHERE line IN
+                (SELECT line FROM ({SERVICES_DIFFER}) differing (line, field, value, reason)))
+"""  # noqa: S608 - constants
+BY_LIST_PRICES = FIGURES.format(
+    rows="""
+SELECT price_rule(book.full_price, discount_percent) AS before,
+       price_rule(incoming_service.full_price, discount_percent) AS after
+  FROM services_subscription subscription
+  JOIN services_service book ON book.id = service_id
+  JOIN incoming_service USING (name)
+  JOIN services_plan plan ON plan.id = plan_id
+ WHERE service_id = ANY (%s) AND price_state = 'follows'
+   AND (ended_at IS NULL OR ended_at > (SELECT book_now()))"""
+)
+KEEP_BEFORE = """
+CREATE TEMP TABLE price_before ON COMMIT DROP AS
+SELECT id, price AS before FROM subscription_in_force
+ WHERE id IN (SELECT subscription_id FROM difference)
+"""
+BY_SUBSCRIPTIONS = FIGURES.format(
+    rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
+)
+CHANGES = """
+SELECT max(change_id) FROM services_repricing WHERE service_id = ANY (%s) GROUP BY service_id
+"""
+
+
+class MovedPrices:
+    """The figures of what one import moves. A few statements, over the rows that it moves."""
+
+    def __init__(self, cursor: CursorWrapper) -> None:
+        self.cursor = cursor
+        self.services: list[int] = []
+        self.move = NOTHING
+
+    def before_list_prices(self) -> None:
+        """Call it before list prices are written."""
+        self.cursor.execute(SERVICES_THAT_DIFFER)
+        self.services = [pk for (pk,) in self.cursor.fetchall()]
+        if self.services:
+            self._add(BY_LIST_PRICES, [self.services])
+
+    def before_subscriptions(self) -> None:
+        """Call it before subscriptions are written, and `after_subscriptions` then."""
+        self.cursor.execute("DROP TABLE IF EXISTS pg_temp.price_before")
+        self.cursor.execute(KEEP_BEFORE)
+
+    def after_subscriptions(self) -> None:
+        self._add(BY_SUBSCRIPTIONS, [])
+
+    def ask(self) -> None:
+        """Count it for the policy, when all is written; raises NeedsAnotherPerson."""
+        if not price_changes().has_limits() or (not self.move.rows and not self.services):
+            return
+        self.cursor.execute(CHANGES, [self.services])
+        changes = [pk for (pk,) in self.cursor.fetchall() if pk is not None]
+        price_changes().moved_alone(AUTHOR, self.move, *changes)
+
+    def _add(self, statement: str, parameters: list[list[int]]) -> None:
+        self.cursor.execute(statement, parameters)
+        rows, before, after, movement, percent = self.cursor.fetchone()
+        if not rows:
+            return
+        so_far = self.move
+        finite = percent.is_finite() and so_far.percent is not None
+        self.move = Move(
+            so_far.rows + rows,
+            so_far.before + before,
+            so_far.after + after,
+            so_far.movement + movement,
+            max(so_far.percent, percent) if finite else None,
+        )
