@@ -194,7 +194,7 @@ PRICE = {"max_digits": 12, "decimal_places": 2}
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0044_prices_since_a_late_start")]
+    dependencies = [("services", "0045_listed_is_in_force")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

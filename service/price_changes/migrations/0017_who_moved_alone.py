@@ -27,7 +27,7 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("price_changes", "0015_set_members")]
+    dependencies = [("price_changes", "0016_values_that_do_not_fit")]
 
     operations = [
         migrations.CreateModel(
