@@ -176,6 +176,8 @@ def by_command(*words: str) -> None:
     except CommandError as error:
         if "needs_another_person" not in str(error) or not error.returncode:
             raise
+    else:
+        assert not PriceChange.objects.exclude(needs_another="").exists(), "it said that it is done"
 
 
 def by_price_state(verb: str) -> Try:
