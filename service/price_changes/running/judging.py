@@ -1,8 +1,8 @@
 """Compares plain edits with the limits: those by SQL and the ORM, which succeed whatever they move.
 
-A door that asks the policy marks its edit as judged. Of any other one a worker counts what it has
-moved, once its rows are moved; beyond a limit the change says so (`needs_another`), and it stands
-as not approved on the home page, on its own page and in the API, until it is taken back.
+A door that asks the policy marks its edit as judged. A worker counts what any other one has moved,
+once its rows are moved; beyond a limit the change says so (`needs_another`), and it stands as not
+approved on the home page, on its own page and in the API, until it is taken back.
 """
 
 from __future__ import annotations

@@ -445,6 +445,16 @@ class TestAnEditBySQL:
         tasks.set_price()
         assert PriceChange.objects.get().needs_another == ""
 
+    def test_is_found_over_the_api(self, book):
+        change = self.edited(book, 130)
+        self.edited(book, 129)
+        session = book.session(book.ann)
+        found = session.get("/api/price-changes/?needs_another=true").json()["result"]
+        assert change.pk in [each["id"] for each in found]
+        assert all(each["needs_another"] for each in found)
+        Service.objects.filter(pk=book.service.pk).update(full_price=129)
+        assert session.get("/api/price-changes/?needs_another=no").status_code == 400
+
     def test_a_plan_that_waits_stands_on_the_home_page(self, book, admin_client):
         plan = price_decisions.decide("negotiate", book.follower.pk, ANN, price=900, reason="x")
         text = admin_client.get("/").content.decode()
