@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from price_changes.planning import pending
-from price_changes.running import limits, moving, starting, waiting
+from price_changes.running import judging_edits, limits, moving, starting, waiting
 from price_changes.showing import explaining
 from services.catalogue_subject import CatalogueSubject
 from services.hooks import Change, Chunk, PendingChange, WaitingChange
@@ -52,6 +52,9 @@ class Answers:
 
     def has_limits(self) -> bool:
         return bool(limits.Limits.now())
+
+    def judge_edits(self) -> int:
+        return judging_edits.judge_edits()
 
     def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
         return limits.beyond(author, move)

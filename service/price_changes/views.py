@@ -84,6 +84,11 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
     ),
     "service": ("service_id", parsing.identifier, filter_kinds.ID.schema),
     "plan": ("plan_id", parsing.identifier, filter_kinds.ID.schema),
+    "needs_another": (
+        "needs_another__gt",
+        lambda name, value: parsing.word(name, value, ["true"]) and "",
+        {"type": "string", "enum": ["true"]},
+    ),
 }
 
 

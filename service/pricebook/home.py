@@ -26,6 +26,8 @@ SHOWS = (VIEW_SUBSCRIPTION, VIEW_CHANGE)
 Status = PriceChange.Status
 # Changes that somebody watches or waits for. A planned one waits only for its planner.
 OPEN = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
+# And those that take another person, unless they are cancelled or taken back.
+UNSETTLED = [Status.PLANNED, Status.APPLYING, Status.PAUSED, Status.APPLIED]
 
 
 @never_cache
@@ -45,13 +47,15 @@ def home(request: HttpRequest) -> HttpResponse:
         # A repricing without a change checks a pair again; nobody has decided it.
         due = Repricing.objects.due().filter(change_id=None)
         due = due.select_related("service", "plan").prefetch_related("steps")
-        changes, repricings = open_changes(), list(due.order_by("id")[:SHOWN])
+        changes, needing = open_changes()
+        repricings = list(due.order_by("id")[:SHOWN])
         # A repricing that nobody has decided is rare.
         now = book_clock() if repricings else None
         context |= {
             "paid": figures().paid,
             "checked": book_check.last(),
             "changes": changes,
+            "needing": needing,
             "repricings": [
                 {"repricing": repricing, "progress": progress(repricing, now)}
                 for repricing in repricings
@@ -65,11 +69,13 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "pricebook/home.html", context)
 
 
-def open_changes() -> list[PriceChange]:
-    """Price changes that run, are paused, held or scheduled, with their sentence and progress.
+def open_changes() -> tuple[list[PriceChange], list[PriceChange]]:
+    """Price changes that run, are paused, held or scheduled, with their sentence and progress; and
+    those that take another person, the newest first: they wait for one, or nobody has approved what
+    they have moved.
 
-    Up to seven queries: for the changes, what the scheduled ones find, their repricings, their
-    steps, and the names of services, plans and clients.
+    Up to eight queries: for the changes, those that take another person, what the scheduled ones
+    find, their repricings, their steps, and the names of services, plans and clients.
     """
     changes = (
         PriceChange.objects.filter(status__in=OPEN)
@@ -79,13 +85,15 @@ def open_changes() -> list[PriceChange]:
     found: list[Any] = list(changes[:SHOWN])
     status_now.refresh(found)
     now = found[0].asked_at if found else None
-    names, progress = Names.of_changes(found), progress_of(found, now)
-    for change in found:
+    unsettled = PriceChange.objects.filter(status__in=UNSETTLED).exclude(needs_another="")
+    needing: list[Any] = list(unsettled.order_by("-id")[:SHOWN])
+    names, progress = Names.of_changes([*found, *needing]), progress_of(found, now)
+    for change in (*found, *needing):
         change.says = sentence(change, names)
         change.from_when = in_force_from(change)
         change.zone_rules = zone_rules_differ(change)
         change.progress = progress.get(change.pk)
-    return found
+    return found, needing
 
 
 def is_stuck(change: Any) -> bool:

@@ -107,6 +107,9 @@ class PriceChanges(Protocol):
     def has_limits(self) -> bool:
         """Whether a limit is set. No query."""
 
+    def judge_edits(self) -> int:
+        """Compare edits by SQL and the ORM with the limits; the number of those beyond one."""
+
     def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
         """The refusal of a move that this author would make alone; None: it may."""
 
@@ -172,6 +175,9 @@ class NoPriceChanges:
 
     def has_limits(self) -> bool:
         return False
+
+    def judge_edits(self) -> int:
+        return 0
 
     def beyond(self, author: str, move: Move) -> NeedsAnotherPerson | None:
         return None

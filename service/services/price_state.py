@@ -20,9 +20,8 @@ from django.utils.timezone import is_aware
 
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
-from services.hooks import price_changes
+from services.counted_moves import counted
 from services.models import Subscription
-from services.moves import Move, NeedsAnotherPerson, largest_percent
 from services.parsing import BadValue, money
 from services.repricing import lock_ends
 from services.repricing.writes import ledger_origin
@@ -143,45 +142,11 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             _release_ended_lock(subscription)
         elif keeps_late:
             _keep(subscription)
-        before = _stands(subscription)
-        yield subscription, now
-        _ask(author, subscription, before)
+        with counted(subscription, author):
+            yield subscription, now
         # The setting lasts as long as the transaction; an outer one that goes on has another
         # author.
         cursor.execute("SELECT set_config('pricebook.author', '', true)")
-
-
-Stands = tuple[Decimal, str, datetime | None]
-
-
-def _stands(subscription: Subscription) -> Stands:
-    """The price in force, the state and the end of the lock. One query, if there is a limit."""
-    price = subscription.price
-    if price_changes().has_limits():
-        found = Subscription.objects.in_force().filter(pk=subscription.pk)
-        price = found.values_list("price", flat=True).get()
-    return price, subscription.price_state, subscription.locked_until
-
-
-def _ask(author: str, subscription: Subscription, before: Stands) -> None:
-    """Count what was written for its author; raises NeedsAnotherPerson."""
-    after = _stands(subscription)
-    if after != before:
-        names = ("subscription", "client", "service", "plan")
-        ids = (subscription.pk, *(getattr(subscription, f"{name}_id") for name in names[1:]))
-        move = Move(
-            1,
-            before[0],
-            after[0],
-            abs(after[0] - before[0]),
-            largest_percent(before[0], after[0]),
-            dict(zip(names, ids, strict=True)),
-        )
-        try:
-            price_changes().moved_alone(author, move)
-        except NeedsAnotherPerson as needs:
-            needs.after = subscription
-            raise
 
 
 def _release_ended_lock(subscription: Subscription) -> None:

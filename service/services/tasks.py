@@ -13,6 +13,7 @@ from django.db import close_old_connections
 
 from services import repricing
 from services.audit import book_check
+from services.hooks import price_changes
 from services.ledger import points
 from services.models import renew_clock
 from services.reading import total
@@ -37,6 +38,7 @@ def set_price(subscription_id: int | None = None, **kwargs: Any) -> None:
     """Bring the price of one subscription, or all prices that are due, in line with the rule."""
     if subscription_id is None:
         repricing.reprice()
+        price_changes().judge_edits()
     else:
         repricing.reprice_one(subscription_id)
 

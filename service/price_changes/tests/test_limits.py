@@ -22,7 +22,7 @@ from price_changes.tests.doors import Book
 from pricebook.kit import authors
 from pricebook.tests.pages import OpenedForm
 from pricebook.variables import limit
-from services import price_decisions, price_state
+from services import price_decisions, price_state, tasks
 from services.hooks import price_changes
 from services.models import Service, book_clock
 from services.moves import Move, NeedsAnotherPerson, WaitingPlan
@@ -390,6 +390,76 @@ class TestALookFirst:
         assert "moves 2, total 200.00 → 200.00" in capsys.readouterr().out
         change.refresh_from_db()
         assert (change.status, book.stands()[0][0]) == ("planned", 100)
+
+
+@pytest.mark.django_db
+class TestAnEditBySQL:
+    @pytest.fixture
+    def book(self, settings):
+        book = Book.made()
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal(50)
+        return book
+
+    def edited(self, book, price):
+        Service.objects.filter(pk=book.service.pk).update(full_price=price)
+        tasks.set_price()
+        return PriceChange.objects.latest("pk")
+
+    def test_succeeds_and_stands_as_not_approved(self, book, admin_client):
+        change = self.edited(book, 130)
+        assert [price for price, _ in book.stands()][:2] == [130, 130]
+        assert "come to 60.00 USD; alone one may move up to 50.00 USD" in change.needs_another
+        shown = book.session(book.ann).get(f"/api/price-changes/{change.pk}/").json()
+        assert (shown["status"], shown["not_approved"]) == ("applied", True)
+        page = reverse("admin:price_changes_pricechange_change", args=[change.pk])
+        for address in ("/", page):
+            text = admin_client.get(address).content.decode()
+            assert "Not approved" in text
+            assert change.needs_another in text
+
+    def test_below_the_limits_it_is_none_and_adds_up(self, book, admin_client):
+        assert self.edited(book, 120).needs_another == ""
+        assert "Not approved" not in admin_client.get("/").content.decode()
+        assert "on top of 40.00 USD" in self.edited(book, 131).needs_another
+
+    def test_that_is_taken_back_is_settled(self, book, admin_client):
+        change = self.edited(book, 130)
+        back = lifecycle.revert(change.pk, BOB)
+        lifecycle.approve(back.pk, back.fingerprint, ANN)
+        tasks.set_price()
+        assert "Not approved" not in admin_client.get("/").content.decode()
+
+    def test_of_a_door_is_judged_by_the_door(self, book, settings):
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal(60)
+        page = reverse("admin:services_service_change", args=[book.service.pk])
+        OpenedForm(book.browser(book.ann), page).send(full_price="130.00")
+        tasks.set_price()
+        change = PriceChange.objects.get()
+        assert (change.status, change.needs_another, change.judged) == ("applied", "", True)
+        assert MovedAlone.objects.get().movement == 60
+
+    def test_without_a_limit_is_nobody_s_matter(self, book, settings):
+        settings.APPROVAL_LIMIT_AMOUNT = None
+        assert self.edited(book, 900).judged
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal(0)
+        tasks.set_price()
+        assert PriceChange.objects.get().needs_another == ""
+
+    def test_is_found_over_the_api(self, book):
+        change = self.edited(book, 130)
+        self.edited(book, 129)
+        session = book.session(book.ann)
+        found = session.get("/api/price-changes/?needs_another=true").json()["result"]
+        assert change.pk in [each["id"] for each in found]
+        assert all(each["needs_another"] for each in found)
+        Service.objects.filter(pk=book.service.pk).update(full_price=129)
+        assert session.get("/api/price-changes/?needs_another=no").status_code == 400
+
+    def test_a_plan_that_waits_stands_on_the_home_page(self, book, admin_client):
+        plan = price_decisions.decide("negotiate", book.follower.pk, ANN, price=900, reason="x")
+        text = admin_client.get("/").content.decode()
+        assert f"Subscription {book.follower.pk}: a price of 900.00 USD" in text
+        assert reverse("admin:price_changes_pricechange_change", args=[plan.id]) in text
 
 
 class TestTheSettings:

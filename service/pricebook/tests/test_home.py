@@ -111,7 +111,7 @@ class TestHome:
             Service.objects.update(full_price=more)
             # * the session * its user * the total * repricings that nobody has decided
             # * price changes * their repricings * their steps * names of services
-            with django_assert_num_queries(8):
+            with django_assert_num_queries(9):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 NOT_NAMED = {
     "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
     "price_changes.running.limits.OF_PERSON": "takes a lock, and reads no table",
+    "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -18,11 +18,14 @@ from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
 from clients.models import Client
+from pricebook.kit.access import author
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
 from pricebook.kit.currency import shown
 from services.about_price_states import ABOUT
 from services.admin.price_state import PricePages
+from services.counted_moves import counted
 from services.models import BookNow, Subscription, book_clock
+from services.moves import NeedsAnotherPerson
 from services.reading.filters import STATES, BookFilter
 from services.reading.total import Figures, Total, figures
 
@@ -179,6 +182,30 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         found = Subscription.objects.in_force().annotate(asked_at=BookNow())
         ordering = self.get_ordering(request)
         return found.order_by(*ordering) if ordering else found
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except NeedsAnotherPerson as needs:
+            messages.error(
+                request,
+                f"Nothing was saved. {needs.detail} Somebody else may do it, within the limits of"
+                " that person; or end this one, and begin another.",
+            )
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if not change:  # a new one has had no price
+            return super().save_model(request, obj, form, change)
+        with counted(obj, author(request.user)):
+            super().save_model(request, obj, form, change)
+        return None
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": book_clock()} | super().get_changeform_initial_data(request)

@@ -31,8 +31,8 @@ SELECT id FROM services_service
 """  # noqa: S608 - constants
 BY_LIST_PRICES = FIGURES.format(
     rows="""
-SELECT price_rule(book.full_price, discount_percent) AS before,
-       price_rule(incoming_service.full_price, discount_percent) AS after
+SELECT price_rule(book.full_price, discount_percent::integer) AS before,
+       price_rule(incoming_service.full_price, discount_percent::integer) AS after
   FROM services_subscription subscription
   JOIN services_service book ON book.id = service_id
   JOIN incoming_service USING (name)

@@ -1,0 +1,66 @@
+"""Compares plain edits with the limits: those by SQL and the ORM, which succeed whatever they move.
+
+A door that asks the policy marks its edit as judged. A worker counts what any other one has moved,
+once its rows are moved; beyond a limit the change says so (`needs_another`), and it stands as not
+approved on the home page, on its own page and in the API, until it is taken back.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import transaction
+
+from price_changes.kinds.relations import fetch
+from price_changes.models import PriceChange
+from price_changes.planning.around import named
+from price_changes.running import limits
+from services.moves import Move, NeedsAnotherPerson
+
+MOST = 100  # edits of one run
+MOVED = """
+SELECT coalesce(sum(number), 0)::bigint, coalesce(sum(number * old_price), 0),
+       coalesce(sum(number * price), 0), coalesce(sum(number * abs(price - old_price)), 0),
+       max(CASE WHEN price = old_price THEN 0 WHEN old_price = 0 THEN 'Infinity'
+                ELSE abs(price - old_price) * 100 / old_price END)
+  FROM services_movedfollowers WHERE change_id = %s
+"""
+
+
+def judge_edits() -> int:
+    """Judge the edits whose rows are moved; return how many are beyond a limit.
+
+    One query if there is none, which no limit needs more than.
+    """
+    edits = PriceChange.objects.filter(judged=False)
+    if not limits.Limits.now():
+        edits.update(judged=True)
+        return 0
+    moved = edits.exclude(status__in=[PriceChange.Status.APPLYING, PriceChange.Status.PAUSED])
+    ids = list(moved.order_by("pk").values_list("pk", flat=True)[:MOST])
+    return sum(_is_beyond(pk) for pk in ids)
+
+
+def _is_beyond(change_id: int) -> bool:
+    with transaction.atomic():
+        # Another worker, or a person, may have it in hand: then it is judged by the next sweep.
+        rows = PriceChange.objects.select_for_update(skip_locked=True)
+        change = rows.filter(pk=change_id, judged=False).first()
+        if change is None:
+            return False
+        try:
+            with transaction.atomic():
+                limits.moved_alone(change.approved_by, _move(change), change.pk)
+        except NeedsAnotherPerson as refusal:
+            change.needs_another = refusal.detail[:500]
+        change.judged = True
+        change.save(update_fields=["judged", "needs_another"])
+    return bool(change.needs_another)
+
+
+def _move(change: PriceChange) -> Move:
+    [(rows, before, after, movement, percent)] = fetch(MOVED, [change.pk])
+    finite = percent is None or percent.is_finite()
+    return Move(
+        rows, before, after, movement, (percent or Decimal(0)) if finite else None, named(change)
+    )

@@ -1,0 +1,54 @@
+"""Counts what a write does to the price of one subscription, for the policy of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+
+from services.hooks import price_changes
+from services.models import Subscription
+from services.moves import Move, NeedsAnotherPerson, largest_percent
+
+Stands = tuple[Decimal, str, datetime | None]
+
+
+@contextmanager
+def counted(subscription: Subscription, author: str) -> Iterator[None]:
+    """Count what the block writes to a subscription as a move that this author makes alone.
+
+    Raises NeedsAnotherPerson beyond a limit; the caller's transaction has to end then. The
+    subscription has to be locked by it, and is what is written after the block. Up to eight
+    queries; none where no limit is set.
+    """
+    if not price_changes().has_limits():
+        yield
+        return
+    before = _stands(subscription)
+    yield
+    after = _stands(subscription)
+    if after == before:
+        return
+    names = ("subscription", "client", "service", "plan")
+    ids = (subscription.pk, *(getattr(subscription, f"{name}_id") for name in names[1:]))
+    move = Move(
+        1,
+        before[0],
+        after[0],
+        abs(after[0] - before[0]),
+        largest_percent(before[0], after[0]),
+        dict(zip(names, ids, strict=True)),
+    )
+    try:
+        price_changes().moved_alone(author, move)
+    except NeedsAnotherPerson as needs:
+        needs.after = subscription
+        raise
+
+
+def _stands(subscription: Subscription) -> Stands:
+    """The price in force, the state and the end of the lock. One query."""
+    found = Subscription.objects.in_force().filter(pk=subscription.pk)
+    price, state, until = found.values_list("price", "price_state", "locked_until").get()
+    return price, state, until
