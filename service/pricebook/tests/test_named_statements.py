@@ -25,6 +25,7 @@ NOT_NAMED = {
     "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
+    "services.book_currency.EMPTY": "asks once, after a migration, whether there is any row",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
