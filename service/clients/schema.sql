@@ -37,3 +37,5 @@ CREATE TRIGGER client_backdated_all AFTER TRUNCATE ON clients_client
 -- added to auth_user, a table of another package --------------------------------------------------
 
 CREATE INDEX auth_user_email_upper ON auth_user USING btree (upper(email::text));
+
+CREATE INDEX auth_user_username_upper ON auth_user USING btree (upper(username::text));

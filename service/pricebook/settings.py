@@ -115,6 +115,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AUTHENTICATION_BACKENDS = [
     "pricebook.kit.attempts.LimitedLogins",
     "django.contrib.auth.backends.ModelBackend",
+    "clients.logins.AnyCase",
 ]
 # See pricebook/kit/attempts.py. Attempts until there is a wait, of so many seconds; 0: no limit.
 LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)

@@ -28,6 +28,7 @@ NOT_NAMED = {
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
+    "services.book_currency.EMPTY": "asks once, after a migration, whether there is any row",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",

@@ -128,6 +128,11 @@ WRITES = [
         "gives the file's clients their ids in the book",
         incoming_catalogue.FIND_CLIENTS,
     ),
+    (
+        "e-mails",
+        "fills in that of a login whose name it is",
+        incoming_catalogue.FILL_EMAILS,
+    ),
     ("list prices", "moves those that differ (--update)", incoming_catalogue.UPDATE_SERVICES),
     ("names", "writes those that differ (--update)", incoming_catalogue.UPDATE_CLIENTS),
     ("logins", "makes those of new clients", incoming_catalogue.INSERT_LOGINS),

@@ -36,6 +36,7 @@ from services.transfer.incoming_catalogue import (
     CLIENTS_DIFFER,
     COPY_PLANS,
     COPY_SERVICES,
+    FILL_EMAILS,
     FIND_CLIENTS,
     INSERT_CLIENTS,
     INSERT_LOGINS,
@@ -54,6 +55,7 @@ from services.transfer.incoming_catalogue import (
     SAME_EMAIL,
     SERVICES,
     SERVICES_DIFFER,
+    UNMAILED,
     UPDATE_CLIENTS,
     UPDATE_SERVICES,
 )
@@ -154,6 +156,9 @@ class _Import:
         self._check(SAME_EMAIL)
         self._execute(FIND_CLIENTS)
         self._check(LOGIN_TAKEN)
+        self.problems.raise_if_any()
+        if self._write_if_any(UNMAILED, FILL_EMAILS):
+            self._execute(FIND_CLIENTS)
         if self.update:
             self.moved.before_list_prices()
         services_changed = self._settle(SERVICES_DIFFER, UPDATE_SERVICES)

@@ -118,13 +118,43 @@ UPDATE incoming_client SET client_id = client.id
   FROM auth_user login JOIN clients_client client ON client.user_id = login.id
  WHERE lower(login.email) = key AND client_id IS NULL
 """
-LOGIN_TAKEN = """
+# The logins that a new client of the file may have: those of its e-mail, and those of that name
+# without an e-mail.
+LOGINS = """
+SELECT line, key, incoming_client.email, login.id, username, is_staff OR is_superuser AS is_staff
+  FROM incoming_client JOIN auth_user login ON lower(login.email) = key
+ WHERE client_id IS NULL
+ UNION ALL
+SELECT line, key, incoming_client.email, login.id, username, is_staff OR is_superuser
+  FROM incoming_client JOIN auth_user login ON lower(login.username) = key AND login.email = ''
+ WHERE client_id IS NULL
+"""
+LOGIN_TAKEN = f"""
 SELECT line, 'email', incoming_client.email,
        format('is the login name of a user with another e-mail, %L; change one of them',
               login.email)
-  FROM incoming_client JOIN auth_user login ON login.username = incoming_client.email
- WHERE client_id IS NULL AND lower(login.email) <> key
-"""
+  FROM incoming_client JOIN auth_user login ON lower(login.username) = key
+ WHERE client_id IS NULL AND login.email <> '' AND lower(login.email) <> key
+ UNION ALL
+SELECT line, 'email', email,
+       format('is the login of %L, who is of the staff, and would become that of a client; give the'
+              ' client another e-mail, or add a client for this user first', username)
+  FROM ({LOGINS}) login WHERE is_staff AND NOT EXISTS (
+       SELECT FROM clients_client client WHERE client.user_id = login.id)
+ UNION ALL
+SELECT line, 'email', email,
+       format('is the login of several users, %s; give each its own e-mail first',
+              string_agg(quote_literal(username), ', ' ORDER BY username))
+  FROM ({LOGINS}) login GROUP BY line, email HAVING count(*) > 1
+"""  # noqa: S608 - constants
+UNMAILED = f"""
+SELECT id, named.email FROM ({LOGINS}) named JOIN auth_user login USING (id) WHERE login.email = ''
+"""  # noqa: S608 - constants
+# An empty e-mail is no other e-mail.
+FILL_EMAILS = f"""
+UPDATE auth_user login SET email = named.email
+  FROM ({UNMAILED}) named WHERE login.id = named.id
+"""  # noqa: S608 - constants
 MISSING_CLIENTS = "SELECT count(*) FROM incoming_client WHERE client_id IS NULL"
 # An unusable password, as Django writes it.
 INSERT_LOGINS = """
@@ -132,13 +162,14 @@ INSERT INTO auth_user (username, email, password, first_name, last_name,
                        is_superuser, is_staff, is_active, date_joined)
 SELECT email, email, '!' || replace(gen_random_uuid()::text, '-', ''), '', '',
        false, false, true, now()
-  FROM incoming_client WHERE client_id IS NULL ORDER BY line
-ON CONFLICT (username) DO NOTHING
+  FROM incoming_client
+ WHERE client_id IS NULL AND NOT EXISTS (SELECT FROM auth_user login WHERE lower(login.email) = key)
+ ORDER BY line
 """
 INSERT_CLIENTS = """
 INSERT INTO clients_client (user_id, company_name, full_address)
 SELECT login.id, company_name, coalesce(full_address, '')
-  FROM incoming_client JOIN auth_user login ON login.username = incoming_client.email
+  FROM incoming_client JOIN auth_user login ON lower(login.email) = key
  WHERE client_id IS NULL ORDER BY line
 """
 CLIENTS_DIFFER = """
