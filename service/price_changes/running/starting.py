@@ -99,7 +99,6 @@ def _start_or_hold(change: PriceChange) -> None:
         raise
     except DatabaseError as error:
         reason = refused_starts.reason(change, error)
-        print("DBG", error)
         note = f"It could not be started: {reason}"
         if is_of_catalogue(change) and change.effective_at is not None:
             try:
