@@ -3008,13 +3008,14 @@ SELECT subscription.id,
            FROM ( SELECT kept_entry(subscription.id, subscription.judged_at) AS entry
                   WHERE (( SELECT keeps_late(book_now()) AS keeps_late) AND (((subscription.price_state)::text <> 'negotiated'::text) OR (( SELECT listed_late() AS listed_late) IS NOT NULL)) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
                  OFFSET 0) story) kept ON (true))
-     LEFT JOIN LATERAL ( SELECT entry.id,
-            entry.price,
-            entry.price_state,
-            entry.locked_until,
-            listed_reason(entry.*) AS reason
-           FROM listed_entry(subscription.id, subscription.judged_at) entry(id, xact, subscription_id, client_id, service_id, plan_id, price, price_state, locked_until, effective_at, recorded_at, change_id, author, started_at, ended_at, unpaid_since, period_only, source, external_id)
-          WHERE ((( SELECT listed_late() AS listed_late) IS NOT NULL) AND ((entry.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))) listed ON (true));
+     LEFT JOIN LATERAL ( SELECT (story.entry).id AS id,
+            (story.entry).price AS price,
+            (story.entry).price_state AS price_state,
+            (story.entry).locked_until AS locked_until,
+            listed_reason(story.entry) AS reason
+           FROM ( SELECT listed_entry(subscription.id, subscription.judged_at) AS entry
+                  WHERE ((( SELECT listed_late() AS listed_late) IS NOT NULL) AND ((subscription.ended_at > ( SELECT copies_late_since(book_now()) AS copies_late_since)) IS NOT FALSE))
+                 OFFSET 0) story) listed ON (true));
 
 CREATE VIEW subtotal_in_force AS
 SELECT services_subtotal.service_id,
