@@ -370,25 +370,28 @@ def test_who_is_told_to_follow_behind_it_follows_though_a_set_had_told_it_before
     assert {entry.price_state for entry in last} == {"follows"}
 
 
+MINUTE = 60 * SECOND
+
+
 class Steps:
-    """A row at 100.00 and instants a second apart; workers come at the end, or after each step."""
+    """A row at 100.00 and instants a minute apart; workers come at the end, or after each step."""
 
     def __init__(self, moved_clock, in_time: bool) -> None:
         self.clock, self.in_time = moved_clock, in_time
         self.row = a_subscription(service=a_service(100))
         self.begin = clock() + 600 * SECOND
-        self.second = 0
+        self.minute = 0
 
     def next(self) -> None:
-        self.second += 1
-        self.clock.to(self.begin + self.second * SECOND)
+        self.minute += 1
+        self.clock.to(self.begin + self.minute * MINUTE)
         if self.in_time:
             drained()
 
     def keeps(self, new_value: int, **values) -> PriceChange:
-        """A change for new subscriptions only comes, at half of the second."""
+        """A change for new subscriptions only comes, at half of the minute."""
         change = scheduled(
-            self.begin + (self.second + 0.5) * SECOND,
+            self.begin + (self.minute + 0.5) * MINUTE,
             kind="list_price",
             service=self.row.service_id,
             new_value=new_value,
@@ -470,9 +473,9 @@ def test_who_was_kept_by_another_one_in_between_is_kept_once_more(steps):
 
 
 def test_nobody_is_kept_once_more_until_an_end_that_has_passed(steps):
-    change = steps.keeps(150, locked_until=steps.begin + 7200 * SECOND)
+    change = steps.keeps(150, locked_until=steps.begin + 120 * MINUTE)
     back = steps.taken_back(change)
-    steps.second = 7200
+    steps.minute = 120
     steps.next()
     steps.taken_back(back)
     Subscription.objects.filter(pk=steps.row.pk).update(client=a_client())
@@ -483,7 +486,7 @@ def test_nobody_is_kept_once_more_until_an_end_that_has_passed(steps):
 def test_a_revert_that_was_cancelled_before_its_instant_lets_nobody_go(steps):
     change = steps.keeps(150)
     later = lifecycle.revert(change.pk, "bob")
-    at = steps.clock.now() + SECOND
+    at = steps.clock.now() + MINUTE / 2
     lifecycle.approve(later.pk, later.fingerprint, "bob", effective_at=at)
     lifecycle.cancel(later.pk, "carl")
     steps.next()
@@ -500,7 +503,7 @@ def test_a_revert_that_was_cancelled_before_its_instant_lets_nobody_go(steps):
 def test_who_is_let_go_is_fed_each_price_since_then(steps, ends):
     """Also one that has ended before the worker comes."""
     if ends:
-        Subscription.objects.filter(pk=steps.row.pk).update(ended_at=steps.begin + 4.5 * SECOND)
+        Subscription.objects.filter(pk=steps.row.pk).update(ended_at=steps.begin + 4.5 * MINUTE)
     steps.taken_back(steps.keeps(150))
     steps.edited(120)
     steps.edited(130)
