@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
 
+from pricebook.kit import figures
 from services.catalogue_subject import CatalogueSubject
 from services.hooks import price_changes
 from services.moves import Effect, Move
@@ -28,7 +29,10 @@ class ValueEdit:
 
     @property
     def said(self) -> str:
-        return f"{self.old_value} → {self.value}"
+        if self.subject.role == "plan":
+            return f"{self.old_value} → {self.value} %"
+        before, after = (figures.amount(Decimal(each)) for each in (self.old_value, self.value))
+        return f"{before} → {after} {settings.CURRENCY}"
 
     def effect(self) -> Effect:
         return price_changes().would_move(self.subject, Decimal(self.value), self.author)
@@ -44,11 +48,11 @@ class ValueEdit:
         if (old, value) != (str(self.old_value), str(self.value)):
             return False
         try:
-            figures = [Decimal(each) for each in seen]
+            shown = [Decimal(each) for each in seen]
         except InvalidOperation:
             return False
         now = (Decimal(move.rows), move.before, move.after)
         return all(
             abs(is_now - was) * 100 <= was * settings.APPROVAL_DRIFT
-            for was, is_now in zip(figures, now, strict=True)
+            for was, is_now in zip(shown, now, strict=True)
         )
