@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from django.conf import settings
 
@@ -47,10 +48,9 @@ class ValueEdit:
         old, value, *seen = given.split(" ")[:5] if given.count(" ") == 4 else ("", "")
         if (old, value) != (str(self.old_value), str(self.value)):
             return False
-        try:
-            shown = [Decimal(each) for each in seen]
-        except InvalidOperation:
+        if not all(re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,4})?", each, re.ASCII) for each in seen):
             return False
+        shown = [Decimal(each) for each in seen]
         now = (Decimal(move.rows), move.before, move.after)
         return all(
             abs(is_now - was) * 100 <= was * settings.APPROVAL_DRIFT
