@@ -364,6 +364,15 @@ class TestALookFirst:
         form.send(full_price="1000.00")
         assert Service.objects.in_force().get().full_price == 1000
 
+    @pytest.mark.parametrize("seen", ["", "100.00 200.00 NaN 1 2", "100.00 200.00 1e9 0 0", "a b"])
+    def test_a_form_takes_no_made_up_answer(self, seen):
+        book = Book.made()
+        page = reverse("admin:services_service_change", args=[book.service.pk])
+        form = OpenedForm(book.browser(book.ann), page)
+        form.fields["_confirmed"] = seen
+        assert "confirmed" in form.ask(full_price="200.00").context
+        assert book.stands()[0][0] == 100
+
     def test_a_form_of_a_service_that_nobody_buys_asks_nothing(self):
         book = Book.made()
         service = a_service(5)

@@ -11,6 +11,8 @@ from typing import Any
 
 from pricebook.local.home import Fault
 
+CONFIRMED = "_confirmed"  # the field of a question before a form moves prices
+
 
 class Person:
     """Reads the API with a key, and fills in the admin's forms as a browser sends them."""
@@ -48,16 +50,21 @@ class Person:
         self.submit(found[0].partition("?")[0], **fields)
 
     def submit(self, path: str, **fields: object) -> None:
+        """Fill in the form of a page and send it; say yes if it asks whether to move prices."""
         form = Form(self.open(self.address + path), having=next(iter(fields)))
-        data = form.data | {name: str(value) for name, value in fields.items()}
+        answer = self.send(path, form.data | {name: str(value) for name, value in fields.items()})
+        if f'name="{CONFIRMED}"' in answer:
+            answer = self.send(path, Form(answer, having=CONFIRMED).data)
+        if errors := Errors(answer).text:
+            raise Fault(f"the form at {path} was not taken: {errors}")
+
+    def send(self, path: str, data: dict[str, str]) -> str:
         request = urllib.request.Request(  # noqa: S310 - our own address
             self.address + path,
             data=urllib.parse.urlencode(data).encode(),
             headers={"Referer": self.address + path},
         )
-        answer = self.open(request)
-        if errors := Errors(answer).text:
-            raise Fault(f"the form at {path} was not taken: {errors}")
+        return self.open(request)
 
     def open(self, request: str | urllib.request.Request) -> str:
         url = request if isinstance(request, str) else request.full_url

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.db import models, transaction
+from django.db import models
 from django.db.models import OuterRef, Subquery, Sum
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.currency import shown
 from pricebook.kit.open_forms import OpenForm
-from pricebook.kit.scopes import VIEW_CLIENT
-from services.admin.value_edits import CONFIRMED, ValueEdit
+from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
 from services.hooks import price_changes
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
-from services.moves import Effect, NeedsAnotherPerson
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import catalogue_edit
@@ -66,7 +60,7 @@ class PlanForm(CatalogueForm):
     moves_prices = "discount_percent"
 
 
-class CatalogueAdmin(BookAdmin):
+class CatalogueAdmin(AsksFirst):
     """Shared by services and plans: totals of their subscriptions, and edits that reprice them."""
 
     role: str  # "service" or "plan": the name of the relation
@@ -100,97 +94,6 @@ class CatalogueAdmin(BookAdmin):
     @admin.display(description="total")
     def amount_shown(self, record: Any) -> str:
         return shown(record.amount or 0)
-
-    # --- A new value: asked first, written or planned ---------------------------------------
-
-    def _changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None,
-        form_url: str,
-        extra_context: dict[str, Any] | None,
-    ) -> HttpResponse:
-        """The form; if saving it moves prices, a page with what would move first, which asks.
-
-        Beyond the limits of the person it plans the new value, and writes nothing else.
-        """
-        edit = self.edit_of(request, object_id)
-        if edit is None:
-            return super()._changeform_view(request, object_id, form_url, extra_context)
-        effect = edit.effect()
-        needs = price_changes().beyond(edit.author, effect.move)
-        seen = request.POST.get(CONFIRMED, "")
-        if needs is None and effect.move.rows and not edit.is_confirmed(seen, effect.move):
-            return self.asked(request, edit, effect)
-        if needs is None:
-            try:
-                with transaction.atomic():
-                    return super()._changeform_view(request, object_id, form_url, extra_context)
-            except NeedsAnotherPerson as refusal:  # by what the same person has moved meanwhile
-                needs = refusal
-        return self.planned(request, edit, needs)
-
-    def edit_of(self, request: HttpRequest, object_id: str | None) -> ValueEdit | None:
-        """The edit of the value that a request would save; None if it would not, or is wrong."""
-        if request.method != "POST" or object_id is None:
-            return None
-        record = self.get_object(request, unquote(object_id))
-        if record is None or not self.has_change_permission(request, record):
-            return None
-        form = self.get_form(request, record, change=True)(
-            request.POST, request.FILES, instance=record
-        )
-        if not form.is_valid() or not form.moves():
-            return None
-        return ValueEdit(
-            CatalogueSubject(self.role, record.pk),  # type: ignore[arg-type]
-            str(record),
-            form.initial[form.moves_prices],
-            form.cleaned_data[form.moves_prices],
-            form.cleaned_data.get("stamp", ""),
-            author(request.user),
-            [name for name in form.changed_data if name not in (form.moves_prices, "stamp")],
-        )
-
-    def asked(self, request: HttpRequest, edit: ValueEdit, effect: Effect) -> HttpResponse:
-        """The page with the rows and totals before and after, whose button sends the form again."""
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": edit.name,
-            "title": f"{edit.name}: {edit.said}",
-            "edit": edit,
-            "effect": effect,
-            "names_clients": request.user.has_perm(VIEW_CLIENT),
-            "posted": [
-                (name, value)
-                for name, values in request.POST.lists()
-                for value in values
-                if name not in ("csrfmiddlewaretoken", CONFIRMED)
-            ],
-            "confirmed": (CONFIRMED, edit.confirmation(effect.move)),
-        }
-        return TemplateResponse(request, "services/catalogue_question.html", context)
-
-    def planned(
-        self, request: HttpRequest, edit: ValueEdit, needs: NeedsAnotherPerson
-    ) -> HttpResponse:
-        plan = price_changes().plan_value(
-            edit.subject, Decimal(edit.value), edit.comment, edit.author, needs.detail
-        )
-        address = reverse("admin:price_changes_pricechange_change", args=[plan.id])
-        rest = f" Nothing else was saved ({', '.join(edit.others)})." if edit.others else ""
-        messages.warning(
-            request,
-            format_html(
-                '{}{} <a class="underline" href="{}">Price change {}</a>',
-                plan.detail,
-                rest,
-                address,
-                plan.id,
-            ),
-        )
-        return HttpResponseRedirect(request.get_full_path())
 
     def save_model(
         self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 
+from pricebook.kit import figures
+from pricebook.kit.access import author
+from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.scopes import VIEW_CLIENT
 from services.catalogue_subject import CatalogueSubject
 from services.hooks import price_changes
-from services.moves import Effect, Move
+from services.moves import Effect, Move, NeedsAnotherPerson
 
 CONFIRMED = "_confirmed"  # the field with what the question has shown
 
@@ -28,7 +41,10 @@ class ValueEdit:
 
     @property
     def said(self) -> str:
-        return f"{self.old_value} → {self.value}"
+        if self.subject.role == "plan":
+            return f"{self.old_value} → {self.value} %"
+        before, after = (figures.amount(Decimal(each)) for each in (self.old_value, self.value))
+        return f"{before} → {after} {settings.CURRENCY}"
 
     def effect(self) -> Effect:
         return price_changes().would_move(self.subject, Decimal(self.value), self.author)
@@ -43,12 +59,106 @@ class ValueEdit:
         old, value, *seen = given.split(" ")[:5] if given.count(" ") == 4 else ("", "")
         if (old, value) != (str(self.old_value), str(self.value)):
             return False
-        try:
-            figures = [Decimal(each) for each in seen]
-        except InvalidOperation:
+        if not all(re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,4})?", each, re.ASCII) for each in seen):
             return False
+        shown = [Decimal(each) for each in seen]
         now = (Decimal(move.rows), move.before, move.after)
         return all(
             abs(is_now - was) * 100 <= was * settings.APPROVAL_DRIFT
-            for was, is_now in zip(figures, now, strict=True)
+            for was, is_now in zip(shown, now, strict=True)
         )
+
+
+class AsksFirst(BookAdmin):
+    """A page whose form asks before it moves prices, and plans what is beyond the limits."""
+
+    role: str  # "service" or "plan": the name of the relation
+
+    def _changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None,
+        form_url: str,
+        extra_context: dict[str, Any] | None,
+    ) -> HttpResponse:
+        """The form; if saving it moves prices, a page with what would move first, which asks.
+
+        Beyond the limits of the person it plans the new value, and writes nothing else.
+        """
+        edit = self.edit_of(request, object_id)
+        if edit is None:
+            return super()._changeform_view(request, object_id, form_url, extra_context)
+        effect = edit.effect()
+        needs = price_changes().beyond(edit.author, effect.move)
+        seen = request.POST.get(CONFIRMED, "")
+        if needs is None and effect.move.rows and not edit.is_confirmed(seen, effect.move):
+            return self.asked(request, edit, effect)
+        if needs is None:
+            try:
+                with transaction.atomic():
+                    return super()._changeform_view(request, object_id, form_url, extra_context)
+            except NeedsAnotherPerson as refusal:  # by what the same person has moved meanwhile
+                needs = refusal
+        return self.planned(request, edit, needs)
+
+    def edit_of(self, request: HttpRequest, object_id: str | None) -> ValueEdit | None:
+        """The edit of the value that a request would save; None if it would not, or is wrong."""
+        if request.method != "POST" or object_id is None:
+            return None
+        record = self.get_object(request, unquote(object_id))
+        if record is None or not self.has_change_permission(request, record):
+            return None
+        form = self.get_form(request, record, change=True)(
+            request.POST, request.FILES, instance=record
+        )
+        if not form.is_valid() or not form.moves():
+            return None
+        return ValueEdit(
+            CatalogueSubject(self.role, record.pk),  # type: ignore[arg-type]
+            str(record),
+            form.initial[form.moves_prices],
+            form.cleaned_data[form.moves_prices],
+            form.cleaned_data.get("stamp", ""),
+            author(request.user),
+            [name for name in form.changed_data if name not in (form.moves_prices, "stamp")],
+        )
+
+    def asked(self, request: HttpRequest, edit: ValueEdit, effect: Effect) -> HttpResponse:
+        """The page with the rows and totals before and after, whose button sends the form again."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": edit.name,
+            "title": f"{edit.name}: {edit.said}",
+            "edit": edit,
+            "effect": effect,
+            "names_clients": request.user.has_perm(VIEW_CLIENT),
+            "posted": [
+                (name, value)
+                for name, values in request.POST.lists()
+                for value in values
+                if name not in ("csrfmiddlewaretoken", CONFIRMED)
+            ],
+            "confirmed": (CONFIRMED, edit.confirmation(effect.move)),
+        }
+        return TemplateResponse(request, "services/catalogue_question.html", context)
+
+    def planned(
+        self, request: HttpRequest, edit: ValueEdit, needs: NeedsAnotherPerson
+    ) -> HttpResponse:
+        plan = price_changes().plan_value(
+            edit.subject, Decimal(edit.value), edit.comment, edit.author, needs.detail
+        )
+        address = reverse("admin:price_changes_pricechange_change", args=[plan.id])
+        rest = f" Nothing else was saved ({', '.join(edit.others)})." if edit.others else ""
+        messages.warning(
+            request,
+            format_html(
+                '{}{} <a class="underline" href="{}">Price change {}</a>',
+                plan.detail,
+                rest,
+                address,
+                plan.id,
+            ),
+        )
+        return HttpResponseRedirect(request.get_full_path())
