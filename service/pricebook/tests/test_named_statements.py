@@ -24,8 +24,9 @@ pytestmark = pytest.mark.django_db
 NOT_NAMED = {
     "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
+    "pricebook.kit.letters": "asks PostgreSQL about the database, and reads no table of the book",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
-    "services.book_currency.EMPTY": "asks once, after a migration, whether there is any row",
+    "services.book_currency": "asks whether there is any row, and sets a constant, at a migration",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
