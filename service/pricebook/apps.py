@@ -1,7 +1,8 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 
-from pricebook.kit import sql_log
+from pricebook.kit import letters, sql_log
 
 
 class PricebookConfig(AppConfig):
@@ -12,5 +13,6 @@ class PricebookConfig(AppConfig):
         # publish to Celery's default broker instead of ours.
         import celery_app  # noqa: F401
 
+        checks.register(checks.Tags.database)(letters.check_letters)
         if settings.LOG_SQL != "off":
             sql_log.start()

@@ -52,6 +52,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield migrations(home)
         yield zone_rules(home)
         yield approval_limits(home)
+        yield letters(Runner(home).environment())
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
     if os.environ.get("HTTPS"):
@@ -189,6 +190,20 @@ def migrations(home: Home) -> Finding:
     if "Planned operations" in done.stdout or not done.stderr.strip():
         return Finding("✗", "migrations are pending: ./pricebook manage migrate")
     return Finding("✗", f"migrations: {done.stderr.strip().splitlines()[-1]}")
+
+
+def letters(environment: dict[str, str]) -> Finding:
+    done = subprocess.run(
+        [*MANAGE, "check", "--database", "default", "--tag", "database"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        return Finding("✓", "the database knows the letters of all alphabets")
+    said = [line.strip() for line in done.stderr.splitlines() if "E001" in line or "HINT" in line]
+    told = " ".join(line.split(") ", 1)[-1].removeprefix("HINT: ") for line in said)
+    return Finding("✗", told or f"letters: {done.stderr.strip().splitlines()[-1]}")
 
 
 def zone_rules(home: Home) -> Finding:
