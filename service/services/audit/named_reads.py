@@ -122,6 +122,12 @@ def _catalogue(example: Examples) -> list[NamedStatement]:
             *page("client", email=example.email),
         ),
         NamedStatement(
+            "clients of another system",
+            f"the client of a source and an external id, {what}",
+            "GET /api/clients/?source=&external_id=",
+            *page("client", source=example.source, external_id=example.external_id),
+        ),
+        NamedStatement(
             "services", f"a page of services, {what}", "GET /api/services/", *page("service")
         ),
         NamedStatement(

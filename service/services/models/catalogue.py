@@ -6,11 +6,12 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connection, models
 from django.db.models import Q
 
+from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
 from services.bounds import HIGHEST_PRICE
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 
 
-class Service(SavesChanges):
+class Service(KnownElsewhere, SavesChanges):
     """A thing sold, with its list price."""
 
     name = models.CharField(max_length=50)
@@ -42,6 +43,7 @@ class Service(SavesChanges):
                 condition=Q(full_price__gte=0, full_price__lte=HIGHEST_PRICE),
                 violation_error_message="A list price can't be negative.",
             ),
+            *constraints_of_ids("service"),
         ]
 
     def __str__(self) -> str:
@@ -67,7 +69,7 @@ class PlanQuerySet(ChangesQuerySet["Plan"]):
         return None if found is None else self.filter(pk=found).first()
 
 
-class Plan(SavesChanges):
+class Plan(KnownElsewhere, SavesChanges):
     """A percentage discount of a type, on any service."""
 
     class Type(models.TextChoices):
@@ -102,6 +104,7 @@ class Plan(SavesChanges):
                 condition=Q(plan_type__in=["full", "student", "discount"]),
                 violation_error_message="A plan type is full, student or discount.",
             ),
+            *constraints_of_ids("plan"),
         ]
 
     def __str__(self) -> str:

@@ -132,9 +132,10 @@ class PlanView(BreakdownView):
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:
     name = "q" if "q" in given else next(iter(given))
+    fix = "their external_id too" if name == "source" else "more of the name"
     return BadParameter(
         name,
         given[name],
-        f"More than {SEARCH_NAMES:,} names are like this: give more of the name.",
+        f"More than {SEARCH_NAMES:,} are like this: give {fix}.",
         "not_served_at_size",
     )
