@@ -39,6 +39,8 @@ A_SET_WAITS = f"""(
     OR EXISTS (SELECT FROM services_repricing WHERE finished_at IS NULL AND kind = 'rows'))
 """  # noqa: S608 - constants
 
+SOMETHING_SCHEDULED = "EXISTS (SELECT FROM price_changes_pricechange WHERE status = 'scheduled')"
+
 Status = PriceChange.Status
 UNFINISHED = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
 

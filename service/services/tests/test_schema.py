@@ -61,17 +61,28 @@ VERBS = [
         f"/api/price-changes/{{id}}/{verb}/"
         for verb in ("preview", "approve", "keep_instant", "pause", "resume", "cancel", "revert")
     ],
-    *[f"/api/subscriptions/{{id}}/{verb}/" for verb in ("lock", "release", "negotiate", "follow")],
+    *[
+        f"/api/subscriptions/{{id}}/{verb}/"
+        for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
+    ],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
-    "/api/price-changes/",
-    "/api/price-changes/{id}/approve/",
-    "/api/price-changes/{id}/revert/",
-    "/api/price-changes/{id}/preview/",
-    "/api/subscriptions/{id}/lock/",
-    "/api/subscriptions/{id}/negotiate/",
+    ("POST", "/api/price-changes/"),
+    ("POST", "/api/price-changes/{id}/approve/"),
+    ("POST", "/api/price-changes/{id}/revert/"),
+    ("POST", "/api/price-changes/{id}/preview/"),
+    ("POST", "/api/subscriptions/{id}/lock/"),
+    ("POST", "/api/subscriptions/{id}/negotiate/"),
+    ("POST", "/api/subscriptions/{id}/end/"),
+    ("POST", "/api/subscriptions/{id}/restart/"),
+    ("POST", "/api/subscriptions/{id}/move/"),
+    *[
+        (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
+        for kind in ("clients", "services", "plans", "subscriptions")
+        for method in ("POST", "PATCH", "DELETE")
+    ],
 ]
 
 
@@ -188,14 +199,14 @@ class TestAnswers:
             assert statuses[200] < statuses.total()
 
     @pytest.mark.parametrize("mode", GenerationMode)
-    @pytest.mark.parametrize("path", WRITES)
-    def test_to_writes_keep_to_the_schema(self, path, mode, settings):
+    @pytest.mark.parametrize(("method", "path"), WRITES)
+    def test_to_writes_keep_to_the_schema(self, method, path, mode, settings):
         settings.ALLOWED_HOSTS = ["*"]
         known = a_book(5).first()
         if "price-changes" in path:
             known = a_change()
         _, key = a_key("erp", *SCOPES)
-        operation = schema()[path]["POST"]
+        operation = schema()[path][method]
         statuses = Counter()
 
         @given(st.data())

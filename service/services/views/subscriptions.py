@@ -1,8 +1,6 @@
 """Subscriptions over the API: the list with its total, one, its history, its price states."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -12,14 +10,11 @@ from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
-from pricebook.kit.idempotency import idempotent
 from pricebook.kit.scopes import SET_PRICE_STATE, VIEW_SUBSCRIPTION
 from services import ledger, parsing, price_state
 from services.ledger.page import one_as_of, page_as_of
@@ -51,29 +46,15 @@ from services.views.openapi import (
     LIST_PARAMETERS,
     PAGE_SIZE,
     PATH_ID,
-    REFUSALS,
     UNCHANGED,
     UNKNOWN,
 )
 from services.views.paging import cursor_of, known_id, link, links, not_served, ordering_of
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
+from services.views.subscription_writes import SubscriptionWrites, verb
 
 
-def verb(body: type[Serializer] | None) -> Callable[[Any], Any]:
-    """`POST /api/subscriptions/{id}/<name>/`, once for each Idempotency-Key."""
-
-    def decorated(method: Any) -> Any:
-        described = extend_schema(
-            parameters=[PATH_ID, idempotency.PARAMETER],
-            request=body,
-            responses={200: OneSubscriptionSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-        )
-        return described(action(detail=True, methods=["post"])(idempotent(method)))
-
-    return decorated
-
-
-class SubscriptionView(ReadOnlyModelViewSet):
+class SubscriptionView(SubscriptionWrites, ReadOnlyModelViewSet):
     """Subscriptions: who pays what, and how much it is in total."""
 
     queryset = Subscription.objects.in_force().for_api()
@@ -82,6 +63,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     needs = {
         **dict.fromkeys(("list", "retrieve", "history", "explain"), ((VIEW_SUBSCRIPTION,),)),
         **dict.fromkeys(("lock", "release", "negotiate", "follow"), ((SET_PRICE_STATE,),)),
+        **SubscriptionWrites.needs_to_write,
     }
 
     def get_renderers(self) -> list[BaseRenderer]:
@@ -181,7 +163,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         parameters.refuse_unknown(request.query_params, ["as_of", "known_at"])
         instant, known_at = instants(request.query_params)
         if instant is None:
-            return super().retrieve(request, pk=pk)
+            return Response(self.found(known_id(pk)))
         waiting = waiting_for(instant, known_at)
         to = f"{answer_to(request)} {waiting}"
         try:
@@ -239,20 +221,22 @@ class SubscriptionView(ReadOnlyModelViewSet):
         """Keep a subscription's price, until an instant or until it is released."""
         given = object_of(request.data, ["until", "reason"])
         until = given.get("until")
-        return self.decided(
-            price_state.lock(
-                known_id(pk),
-                until=None if until is None else parsing.instant("until", until),
-                reason=given.get("reason", ""),
-                author=author(request.user),
-            )
+        id = self.seen(request, pk)
+        price_state.lock(
+            id,
+            until=None if until is None else parsing.instant("until", until),
+            reason=given.get("reason", ""),
+            author=author(request.user),
         )
+        return Response(self.found(id))
 
     @verb(None)
     def release(self, request: Request, pk: str) -> Response:
         """End a lock: the subscription follows the catalogue again."""
         object_of(request.data, [])
-        return self.decided(price_state.release(known_id(pk), author=author(request.user)))
+        id = self.seen(request, pk)
+        price_state.release(id, author=author(request.user))
+        return Response(self.found(id))
 
     @verb(NegotiateSerializer)
     def negotiate(self, request: Request, pk: str) -> Response:
@@ -260,20 +244,17 @@ class SubscriptionView(ReadOnlyModelViewSet):
         given = object_of(request.data, ["price", "reason"])
         if given.get("price") is None:
             raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
-        return self.decided(
-            price_state.negotiate(
-                known_id(pk),
-                price=parsing.money("price", given["price"]),
-                reason=given.get("reason", ""),
-                author=author(request.user),
-            )
+        price = parsing.money("price", given["price"])
+        id = self.seen(request, pk)
+        price_state.negotiate(
+            id, price=price, reason=given.get("reason", ""), author=author(request.user)
         )
+        return Response(self.found(id))
 
     @verb(None)
     def follow(self, request: Request, pk: str) -> Response:
         """Let a subscription follow the catalogue, whatever its state was."""
         object_of(request.data, [])
-        return self.decided(price_state.follow(known_id(pk), author=author(request.user)))
-
-    def decided(self, subscription: Subscription) -> Response:
-        return Response(self.get_serializer(self.get_queryset().get(pk=subscription.pk)).data)
+        id = self.seen(request, pk)
+        price_state.follow(id, author=author(request.user))
+        return Response(self.found(id))
