@@ -7,7 +7,10 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Sum
+from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from clients.models import Client
@@ -90,6 +93,13 @@ class TestCreatedSubscription:
             ({"started_at": "2026-07-01T00:00"}, "time_zone_missing"),
         ):
             assert erp.post(SUBSCRIPTIONS, given | wrong).json()["code"] == code
+
+    def test_costs_three_queries(self, erp):
+        given = body(client=a_client(), service=a_service(), plan=a_plan())
+        with CaptureQueriesContext(connection) as queries:
+            assert erp.post(SUBSCRIPTIONS, given).status_code == 201
+        # * the key * the insert, with its author and what it names * the answer
+        assert len([each for each in queries if "SAVEPOINT" not in each["sql"]]) == 3
 
     @pytest.mark.parametrize("name", ["client", "service", "plan"])
     def test_needs_what_it_names(self, erp, name):
@@ -318,6 +328,23 @@ class TestClients:
             shown = erp.post(self.URL, {"company_name": f"Acme {number}", **none}).json()
             assert shown["email"] == ""
         assert len({user.username for user in User.objects.all()}) == User.objects.count()
+
+    def test_without_an_e_mail_have_their_place_in_the_list(self, erp):
+        made = [a_client(email="m@example.com").pk]
+        made += [erp.post(self.URL, {"company_name": "Acme"}).json()["id"] for _ in range(3)]
+        for order, expected in (
+            ("email", [*made[1:], made[0]]),
+            ("-email", [made[0], *reversed(made[1:])]),
+        ):
+            url, seen = f"{self.URL}?ordering={order}&page_size=1", []
+            while url:
+                page = erp.get(url).json()
+                seen += [row["id"] for row in page["result"]]
+                url = page["next"]
+            assert seen == expected
+        one = a_subscription(client=Client.objects.get(pk=made[1]))
+        assert erp.get(f"{SUBSCRIPTIONS}{one.pk}/").json()["email"] == ""
+        assert [row["id"] for row in erp.get(f"{self.URL}?email=").json()["result"]] == made[1:]
 
     def test_have_an_e_mail_of_their_own(self, erp):
         other = a_client(email="a@acme.example")
@@ -603,6 +630,22 @@ class TestETagOfOne:
     def test_is_not_given_to_a_browser(self, erp):
         path = self.paths(a_subscription())["client"]
         assert "ETag" not in erp.get(path, headers={"Accept": "text/html"})
+
+
+def test_pages_of_a_browser_are_there():
+    """Beside the answer they have a form for what may be sent."""
+    ann = Browser()
+    ann.force_login(User.objects.create_superuser("ann"))
+    one = a_subscription()
+    for path in (
+        SUBSCRIPTIONS,
+        f"{SUBSCRIPTIONS}{one.pk}/",
+        "/api/clients/",
+        f"/api/services/{one.service_id}/",
+    ):
+        page = ann.get(path, headers={"Accept": "text/html"})
+        assert page.status_code == 200
+        assert "_content" in page.content.decode() or "DELETE" in page.content.decode()
 
 
 def test_a_program_without_the_scope_writes_nothing():
