@@ -16,10 +16,12 @@ from django.utils import timezone
 from clients.models import Client
 from keys.tests.making import a_key
 from pricebook.kit.scopes import SCOPES
-from services import ledger, price_state
+from services import fields, ledger, price_state
 from services.models import CatalogueValue, LedgerEntry, Plan, Service, Subscription, Subtotal
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.programs import a_writer
+from services.views import shapes_of_writes as shapes
+from services.writing import catalogue, clients, subscriptions
 
 pytestmark = pytest.mark.django_db
 
@@ -660,3 +662,37 @@ def test_a_program_without_the_scope_writes_nothing():
         answer = getattr(reader, method)(path, {})
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
         assert ":write" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("table", "changing", "body"),
+    [
+        (clients.FIELDS, False, shapes.NewClientSerializer),
+        (clients.FIELDS, True, shapes.ClientChangesSerializer),
+        (catalogue.FIELDS["service"], False, shapes.NewServiceSerializer),
+        (catalogue.FIELDS["service"], True, shapes.ServiceChangesSerializer),
+        (catalogue.FIELDS["plan"], False, shapes.NewPlanSerializer),
+        (catalogue.FIELDS["plan"], True, shapes.PlanChangesSerializer),
+        (subscriptions.FIELDS, False, shapes.NewSubscriptionSerializer),
+        (subscriptions.FIELDS, True, shapes.SubscriptionChangesSerializer),
+        (subscriptions.END, False, shapes.EndSerializer),
+        (subscriptions.RESTART, False, shapes.RestartSerializer),
+        (subscriptions.MOVE, False, shapes.MoveSerializer),
+    ],
+)
+def test_the_schema_has_the_fields_that_are_taken(table, changing, body):
+    taken = {name: each for name, each in table.items() if not (changing and each.fixed)}
+    described = {name: each for name, each in body().fields.items() if name != "time_zone"}
+    assert described.keys() == taken.keys()
+    zoned = any(each.instant for each in taken.values())
+    assert ("time_zone" in body().fields) == zoned
+    for name, each in described.items():
+        assert each.allow_null == (taken[name].null is not ...), name
+        if not changing:
+            assert each.required == taken[name].required, name
+        longest = getattr(each, "max_length", None)
+        if longest and name != "email":
+            rule = {"name": fields.SERVICE_NAME}.get(name) or getattr(fields, name.upper())
+            assert rule("x" * longest)
+            with pytest.raises(fields.FieldRefused):
+                rule("x" * (longest + 1))

@@ -52,7 +52,7 @@ class Requests(RuleBasedStateMachine):
     )
     def create(self, client: int, service: int, plan: int, start: int, end: int) -> None:
         clients = [*self.clients, 2**40]
-        given = {
+        given: dict[str, Any] = {
             "client": clients[client],
             "service": self.services[service],
             "plan": self.plans[plan],
@@ -87,8 +87,7 @@ class Requests(RuleBasedStateMachine):
         answer, before = self.send("post", which, "end/", {"ended_at": at.isoformat()}, seen)
         if before is not None:
             ends = self.end_of(before)
-            has_ended = ends is not None and ends <= book_clock()
-            later = has_ended and at > ends
+            later = ends is not None and ends <= book_clock() and at > ends
             possible = not later and at > datetime.fromisoformat(before["started_at"])
             assert (answer.status_code == 200) == possible, answer.content
 

@@ -72,7 +72,7 @@ def delete(kind: Kind, id: int, author: str) -> None:
         raise WriteRefused(
             "in_use",
             f"{kind.capitalize()} {id} has or had subscriptions, and their history names it: it"
-            " stays. End them, and give it another name if nobody is to take it.",
+            " stays. End those that it has.",
             409,
         )
     decided = CatalogueValue.objects.filter(**of_it).exclude(change_id=None).exists()
