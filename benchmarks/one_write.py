@@ -62,7 +62,7 @@ urlpatterns = [path(BY_HAND[1:], by_hand), *urls.urlpatterns]
 
 
 def main(arguments: list[str]) -> None:
-    parser = results.options(__doc__, rows=[10_000], quick=[10_000], rounds=9)
+    parser = results.options(__doc__, rows=[10_000], quick=[10_000], rounds=25)
     chosen = results.parse(parser, arguments)
     under = results.conditions(chosen)
     settings.ROOT_URLCONF = __name__

@@ -12,7 +12,7 @@ from services.sql import SQL
 
 ONE = """
 SELECT {scheduled} AS scheduled, {waits} AS waits, {columns}
-  FROM subscription_in_force subscription
+  FROM {subscription} subscription
   JOIN clients_client client ON client.id = subscription.client_id
   JOIN auth_user login ON login.id = client.user_id
   JOIN service_in_force service ON service.id = subscription.service_id
@@ -21,13 +21,14 @@ SELECT {scheduled} AS scheduled, {waits} AS waits, {columns}
 """
 
 
-def one(id: int) -> dict[str, Any] | None:
+def one(id: int, *, new: bool = False) -> dict[str, Any] | None:
     """The subscription as it is in force, or None. One query, and more while changes are scheduled.
 
     With `pending_changes`, which will move it, and with `waiting_for`, which have come and are not
-    in its price yet.
+    in its price yet. A `new` one was inserted in this transaction: no copy of it is late, so its
+    row is read, and not the view, which costs more.
     """
-    sql, params = statement(id)
+    sql, params = statement(id, new)
     with prepared_cursor() as cursor:
         cursor.execute(sql, params)
         row = cursor.fetchone()
@@ -44,10 +45,11 @@ def one(id: int) -> dict[str, Any] | None:
     }
 
 
-def statement(id: int) -> SQL:
+def statement(id: int, new: bool = False) -> SQL:
     """The SQL of the subscription, and of whether any change is scheduled, or waits."""
     own = [f"subscription.{name}" for name in OF_SUBSCRIPTION]
     sql = ONE.format(
+        subscription="services_subscription" if new else "subscription_in_force",
         scheduled=price_changes().something_scheduled(),
         waits=price_changes().a_set_waits(),
         columns=", ".join([*own, *JOINED.values()]),

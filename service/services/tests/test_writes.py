@@ -17,7 +17,17 @@ from clients.models import Client
 from keys.tests.making import a_key
 from pricebook.kit.scopes import SCOPES
 from services import fields, ledger, price_state
-from services.models import CatalogueValue, LedgerEntry, Plan, Service, Subscription, Subtotal
+from services.catalogue_subject import CatalogueSubject
+from services.catalogue_values import decide
+from services.models import (
+    CatalogueValue,
+    LedgerEntry,
+    Plan,
+    Service,
+    Subscription,
+    Subtotal,
+    book_clock,
+)
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.programs import a_writer
 from services.views import shapes_of_writes as shapes
@@ -95,6 +105,33 @@ class TestCreatedSubscription:
             ({"started_at": "2026-07-01T00:00"}, "time_zone_missing"),
         ):
             assert erp.post(SUBSCRIPTIONS, given | wrong).json()["code"] == code
+
+    def test_is_shown_as_it_is_in_force_while_copies_are_late(self, erp, moved_clock):
+        service, plan, at = a_service(100), a_plan(10), book_clock() + timedelta(hours=1)
+        for subject, value in ((service, 200), (plan, 50)):
+            name = type(subject).__name__.lower()
+            decide(CatalogueSubject(name, subject.pk), Decimal(value), at, 0, "ann")
+        moved_clock.to(at)
+        for started_at in (in_days(-9), in_days(9)):
+            given = body(client=a_client(), service=service, plan=plan)
+            shown = erp.post(SUBSCRIPTIONS, given | {"started_at": started_at.isoformat()}).json()
+            assert (shown["price"], shown["service"]["full_price"]) == (100, 200)
+            assert shown["plan"]["discount_percent"] == 50
+            assert erp.get(f"{SUBSCRIPTIONS}{shown['id']}/").json() == shown
+
+    def test_is_shown_locked_if_it_began_before_a_change_for_new_ones(self, erp, moved_clock):
+        service, at = a_service(100), book_clock() + timedelta(hours=1)
+        subject = CatalogueSubject("service", service.pk)
+        decide(subject, Decimal(200), at, 0, "ann", for_new_only=True)
+        moved_clock.to(at)
+        given = body(client=a_client(), service=service, plan=a_plan(0))
+        for started_at, price, state in (
+            (in_days(-9), 100, "locked"),
+            (in_days(9), 200, "follows"),
+        ):
+            shown = erp.post(SUBSCRIPTIONS, given | {"started_at": started_at.isoformat()}).json()
+            assert (shown["price"], shown["price_state"]) == (price, state)
+            assert erp.get(f"{SUBSCRIPTIONS}{shown['id']}/").json() == shown
 
     def test_costs_three_queries(self, erp):
         given = body(client=a_client(), service=a_service(), plan=a_plan())

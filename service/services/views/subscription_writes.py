@@ -93,7 +93,7 @@ class SubscriptionWrites(OneObject):
         """Create a subscription, at the price of the rule."""
         values = values_of(subscriptions.FIELDS, request.data)
         id = subscriptions.create(values, author(request.user))
-        return Response(self.found(id), status=201)
+        return Response(one(id, new=True), status=201)
 
     @extend_schema(
         parameters=OF_ONE,
