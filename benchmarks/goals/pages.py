@@ -38,7 +38,7 @@ SELECT (SELECT sum(amount) FROM services_subtotal),
        (SELECT sum(subscriptions)::bigint FROM services_subtotal),
        page.id, page.plan_id, company_name, email, plan_type, discount_percent, price, price_state,
        locked_until, price_reason, service_id, service.name, full_price, client_id, comment,
-       source, external_id, started_at, ended_at
+       page.source, page.external_id, started_at, ended_at
   FROM (SELECT * FROM services_subscription ORDER BY id LIMIT 101) page
   JOIN clients_client client ON client.id = client_id
   JOIN auth_user login ON login.id = user_id

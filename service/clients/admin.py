@@ -21,7 +21,14 @@ class ClientAdmin(BookAdmin):
     search_fields = ["company_name", "user__email"]
     search_help_text = "Company or e-mail"
     autocomplete_fields = ["user"]
-    fields = ["company_name", "full_address", "user", "email", "subscriptions"]
+    fields = [
+        "company_name",
+        "full_address",
+        "user",
+        "email",
+        ("source", "external_id"),
+        "subscriptions",
+    ]
     readonly_fields = ["email", "subscriptions"]
 
     @admin.display(description="e-mail")

@@ -4,8 +4,10 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
+from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
 
-class Client(models.Model):
+
+class Client(KnownElsewhere):
     """A company that buys; it has a login user, whose e-mail is the client's."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
@@ -22,6 +24,7 @@ class Client(models.Model):
                 name="client_name_trigrams", fields=["company_name"], opclasses=["gin_trgm_ops"]
             ),
         ]
+        constraints = constraints_of_ids("client")
 
     def __str__(self) -> str:
         return self.company_name

@@ -10,14 +10,19 @@ CREATE TABLE clients_client (
     company_name character varying(100) NOT NULL,
     full_address character varying(200) NOT NULL,
     user_id integer NOT NULL,
+    source character varying(50),
+    external_id character varying(50),
     CONSTRAINT clients_client_pkey PRIMARY KEY (id),
     CONSTRAINT clients_client_user_id_key UNIQUE (user_id),
+    CONSTRAINT client_external_id_has_source CHECK (external_id IS NULL AND source IS NULL OR external_id IS NOT NULL AND source IS NOT NULL),
     CONSTRAINT clients_client_user_id_57c8fc4a_fk_auth_user_id FOREIGN KEY (user_id) REFERENCES auth_user(id) DEFERRABLE INITIALLY DEFERRED
 );
 
 CREATE INDEX client_company_name ON clients_client USING btree (company_name, id);
 
 CREATE INDEX client_name_trigrams ON clients_client USING gin (company_name gin_trgm_ops);
+
+CREATE UNIQUE INDEX client_unique_external_id ON clients_client USING btree (source, external_id) WHERE source IS NOT NULL;
 
 -- Its function: services/schema.sql
 CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON clients_client

@@ -32,6 +32,9 @@ class Answers:
     ) -> list[WaitingChange]:
         return pending.waiting_for(instant, known_at)
 
+    def something_scheduled(self) -> str:
+        return pending.SOMETHING_SCHEDULED
+
     def a_set_waits(self) -> str:
         return pending.A_SET_WAITS
 

@@ -84,6 +84,9 @@ class PriceChanges(Protocol):
         By what is known now, or by what was known at an instant.
         """
 
+    def something_scheduled(self) -> str:
+        """A condition in SQL: a change is approved and has not begun."""
+
     def a_set_waits(self) -> str:
         """A condition in SQL: a change of a set has come, and not all of its rows are moved."""
 
@@ -154,6 +157,9 @@ class NoPriceChanges:
         self, instant: datetime | None, known_at: datetime | None = None
     ) -> list[WaitingChange]:
         return []
+
+    def something_scheduled(self) -> str:
+        return "false"
 
     def a_set_waits(self) -> str:
         return "false"

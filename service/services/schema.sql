@@ -347,6 +347,8 @@ CREATE TABLE services_service (
 
 CREATE INDEX service_name_trigrams ON services_service USING gin (name gin_trgm_ops);
 
+CREATE UNIQUE INDEX service_unique_external_id ON services_service USING btree (source, external_id) WHERE source IS NOT NULL;
+
 CREATE UNIQUE INDEX service_unique_name ON services_service USING btree (name) WHERE full_price >= 0::numeric;
 
 CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON services_service
@@ -2922,7 +2924,9 @@ SELECT id,
               ORDER BY services_cataloguevalue.effective_at DESC, services_cataloguevalue.id DESC
              LIMIT 1), full_price)
             ELSE full_price
-        END AS full_price
+        END AS full_price,
+    source,
+    external_id
    FROM services_service service;
 
 CREATE VIEW services_wholeledger AS

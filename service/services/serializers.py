@@ -1,13 +1,9 @@
 """Subscriptions as the API shows them."""
 
-from dataclasses import asdict
-from typing import Any
-
-from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
-from services import ledger, price_state
-from services.hooks import price_changes
+from services import price_state
 from services.models import Plan, Service, Subscription
 
 
@@ -79,24 +75,16 @@ class WaitingChangeSerializer(serializers.Serializer):
 class OneSubscriptionSerializer(SubscriptionSerializer):
     """A subscription, the changes scheduled for it, and those that are not in its price yet."""
 
-    pending_changes = serializers.SerializerMethodField(
-        help_text="The scheduled changes, in the order of their instants."
+    pending_changes = PendingChangeSerializer(
+        many=True, help_text="The scheduled changes, in the order of their instants."
     )
-    waiting_for = serializers.SerializerMethodField(
-        help_text="Changes of sets that have come, and of which not all rows are moved."
+    waiting_for = WaitingChangeSerializer(
+        many=True, help_text="Changes of sets that have come, and of which not all rows are moved."
     )
 
     class Meta(SubscriptionSerializer.Meta):
         fields = (*SubscriptionSerializer.Meta.fields, "pending_changes", "waiting_for")  # type: ignore[assignment]
         read_only_fields = fields  # type: ignore[assignment]
-
-    @extend_schema_field(PendingChangeSerializer(many=True))
-    def get_pending_changes(self, subscription: Subscription) -> list[dict[str, Any]]:
-        return [asdict(change) for change in ledger.pending_changes(subscription.pk)]
-
-    @extend_schema_field(WaitingChangeSerializer(many=True))
-    def get_waiting_for(self, subscription: Subscription) -> list[dict[str, Any]]:
-        return [asdict(change) for change in price_changes().waiting_for(None)]
 
 
 class SubscriptionAsOfSerializer(SubscriptionSerializer):

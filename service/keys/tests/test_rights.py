@@ -87,7 +87,7 @@ class TestMaking:
         assert (refusal.code, refusal.about["value"]) == ("grants_too_much", "keys:manage")
 
     def test_refuses_a_scope_that_there_is_not(self, ann):
-        refusal = refused(verbs.make, "erp", ["clients:write"], Maker.of(ann))
+        refusal = refused(verbs.make, "erp", ["clients:wipe"], Maker.of(ann))
         assert (refusal.code, refusal.status_code) == ("unknown_scope", 400)
 
 

@@ -7,24 +7,17 @@ people are told before it comes. No change is ever moved by that.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from price_changes.errors import ChangeError
-from price_changes.kinds.values import in_future
+from price_changes.kinds.values import in_future, refusing
 from price_changes.models import PriceChange
-from services.local_time import NoSuchInstant, possible_instants, to_instant
+from services.local_time import instant_in, possible_instants, zone_named
 from services.models import book_clock
 
 Status = PriceChange.Status
-
-WITHOUT_OFFSET = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?"
-)
 
 
 def said_instant(name: str, value: Any, zone: Any = None) -> dict[str, Any]:
@@ -37,52 +30,14 @@ def said_instant(name: str, value: Any, zone: Any = None) -> dict[str, Any]:
     if zone is None:
         at = in_future(name, value)
         return {"effective_at": at, "effective_local": "", "effective_zone": ""}
-    there = _zone(zone)
-    if isinstance(value, str) and WITHOUT_OFFSET.fullmatch(value):
-        at = in_future(name, _instant(name, value, there))
-    else:
-        at = in_future(name, value)
-        offset, shown = at.utcoffset(), at.astimezone(there).utcoffset()
-        if offset != shown:
-            raise ChangeError(
-                "offset_differs",
-                f"{name} is {at.isoformat()}, and clocks in {there} show"
-                f" {at.astimezone(there).isoformat()} then: leave the offset out, or time_zone.",
-                parameter=name,
-                value=at.isoformat(),
-            )
+    there = refusing(zone_named)(zone)
+    at = in_future(name, refusing(instant_in)(name, value, there))
     local = at.astimezone(there).replace(tzinfo=None)
     return {
         "effective_at": at,
         "effective_local": local.isoformat(),
         "effective_zone": str(there),
     }
-
-
-def _zone(name: Any) -> ZoneInfo:
-    if not isinstance(name, str) or name not in _names():
-        raise ChangeError(
-            "unknown_time_zone",
-            f"time_zone is the name of a time zone, as Europe/Berlin; {str(name)[:100]!r} is none.",
-            parameter="time_zone",
-            value=str(name)[:100],
-        )
-    return ZoneInfo(name)
-
-
-@cache
-def _names() -> set[str]:
-    return available_timezones()
-
-
-def _instant(name: str, value: str, zone: ZoneInfo) -> datetime:
-    try:
-        return to_instant(datetime.fromisoformat(value.upper()), zone)
-    except NoSuchInstant as error:
-        why = str(error)
-    except (ValueError, OverflowError):
-        why = "is no time"
-    raise ChangeError("not_an_instant", f"{name} {why}.", parameter=name, value=value)
 
 
 @dataclass(frozen=True)

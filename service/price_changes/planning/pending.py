@@ -39,6 +39,8 @@ A_SET_WAITS = f"""(
 )
 """
 
+SOMETHING_SCHEDULED = "EXISTS (SELECT FROM price_changes_pricechange WHERE status = 'scheduled')"
+
 Status = PriceChange.Status
 
 

@@ -298,7 +298,8 @@ class TestPendingOf:
             assert (len(queries), prices) == (3, list(range(1, number + 1)))
             with CaptureQueriesContext(connection) as queries:
                 a_reader().get(f"{LIST}{one.pk}/")
-            assert len(queries) == 5  # * the subscription * which sets have come
+            # * the subscription, and whether changes are scheduled * those three
+            assert len(queries) == 4
 
     def test_of_a_set_stand_upon_what_comes_before_it(self):
         one = a_subscription(service=a_service(100), plan=a_plan(0))

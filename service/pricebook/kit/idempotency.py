@@ -52,7 +52,7 @@ View = Callable[..., Response]
 
 
 def idempotent(view: View) -> View:
-    """Run a POST of a view set in one transaction, and once for each Idempotency-Key."""
+    """Run a write of a view set in one transaction, and once for each Idempotency-Key."""
     return idempotent_without()(view)
 
 
@@ -87,7 +87,9 @@ def _once(view: View, secrets: dict[str, None]) -> View:
                 record.delete()
                 return response
             record.status_code = response.status_code
-            record.answer = JSONRenderer.encoder.encode({**response.data, **secrets})
+            # Null for an answer without content.
+            shown = {**response.data, **secrets} if secrets else response.data
+            record.answer = JSONRenderer.encoder.encode(shown)
             record.save(update_fields=["status_code", "answer"])
         return response
 

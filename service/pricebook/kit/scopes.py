@@ -14,6 +14,18 @@ VIEW_CHANGE = "price_changes.view_pricechange"
 PLAN = "price_changes.add_pricechange"
 APPROVE = "price_changes.approve_pricechange"
 SET_PRICE_STATE = "services.set_price_state"
+ADD_SUBSCRIPTION = "services.add_subscription"
+CHANGE_SUBSCRIPTION = "services.change_subscription"
+DELETE_SUBSCRIPTION = "services.delete_subscription"
+ADD_CLIENT = "clients.add_client"
+CHANGE_CLIENT = "clients.change_client"
+DELETE_CLIENT = "clients.delete_client"
+ADD_SERVICE = "services.add_service"
+CHANGE_SERVICE = "services.change_service"
+DELETE_SERVICE = "services.delete_service"
+ADD_PLAN = "services.add_plan"
+CHANGE_PLAN = "services.change_plan"
+DELETE_PLAN = "services.delete_plan"
 VIEW_KEY = "rest_framework_api_key.view_apikey"
 MAKE_KEY = "rest_framework_api_key.add_apikey"
 CHANGE_KEY = "rest_framework_api_key.change_apikey"
@@ -29,6 +41,10 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "price_changes:plan": (PLAN,),
     "price_changes:approve": (APPROVE,),
     "price_states:set": (SET_PRICE_STATE,),
+    "subscriptions:write": (ADD_SUBSCRIPTION, CHANGE_SUBSCRIPTION, DELETE_SUBSCRIPTION),
+    "clients:write": (ADD_CLIENT, CHANGE_CLIENT, DELETE_CLIENT),
+    "services:write": (ADD_SERVICE, CHANGE_SERVICE, DELETE_SERVICE),
+    "plans:write": (ADD_PLAN, CHANGE_PLAN, DELETE_PLAN),
     "keys:manage": (VIEW_KEY, MAKE_KEY, CHANGE_KEY),
 }
 READ_SCOPES = tuple(scope for scope in SCOPES if scope.endswith(":read"))

@@ -158,7 +158,7 @@ class ServiceAdmin(CatalogueAdmin):
     list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
     search_fields = ["name"]
     sortable_by = ["name", "full_price"]
-    fields = ["name", "full_price"]
+    fields = ["name", "full_price", ("source", "external_id")]
 
 
 @admin.register(Plan)
@@ -175,4 +175,4 @@ class PlanAdmin(CatalogueAdmin):
     ]
     search_fields = ["plan_type", "=discount_percent"]
     sortable_by = ["plan_type", "discount_percent"]
-    fields = ["plan_type", "discount_percent"]
+    fields = ["plan_type", "discount_percent", ("source", "external_id")]

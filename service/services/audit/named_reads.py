@@ -11,7 +11,7 @@ from services.ledger.changes_feed import FEED, UNTOLD
 from services.ledger.entries import COLUMNS, ELSEWHERE, HISTORY
 from services.ledger.page import statement_as_of
 from services.ledger.recorded import WRITERS
-from services.reading import breakdown_sql, catalogue_cache, pages
+from services.reading import breakdown_sql, catalogue_cache, one, pages
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 from services.reading.ordering import BY_ID, ORDERINGS, Cursor
@@ -126,6 +126,18 @@ def _catalogue(example: Examples) -> list[NamedStatement]:
             f"the client, {what}",
             "GET /api/clients/?email=",
             *page("client", email=example.email),
+        ),
+        NamedStatement(
+            "one subscription",
+            "a subscription, and whether any change is scheduled or waits",
+            "GET /api/subscriptions/ID/, and writes of one",
+            *one.statement(example.middle.pk),
+        ),
+        NamedStatement(
+            "clients of another system",
+            f"the client of a source and an external id, {what}",
+            "GET /api/clients/?source=&external_id=",
+            *page("client", source=example.source, external_id=example.external_id),
         ),
         NamedStatement(
             "services", f"a page of services, {what}", "GET /api/services/", *page("service")

@@ -1,4 +1,4 @@
-"""Statements with which workers and repairs write prices, ledger and totals."""
+"""Statements with which workers, requests and repairs write prices, ledger and totals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.models import RepricingStep, Subscription
 from services.reading import total
 from services.repricing import accounts, chunks, drain, followers, keeping, lock_ends, writes
 from services.repricing.planning import SPLIT
+from services.writing import subscriptions
 
 REPRICE = "workers: reprice"
 
@@ -175,6 +176,23 @@ def named_writes() -> list[NamedStatement]:
             "workers: make_points, every 5 s",
             *points.make_sql(at, at - timedelta(days=1)),
             writes=True,
+        ),
+        NamedStatement(
+            "create a subscription",
+            "with the price of the rule, if its client, service and plan are there",
+            "POST /api/subscriptions/",
+            subscriptions.INSERT,
+            dict.fromkeys(("source", "external_id", "started_at", "ended_at"))
+            | {"author": "", "comment": "", "client": example.middle.client_id}
+            | {"service": service_id, "plan": plan_id},
+            writes=True,
+        ),
+        NamedStatement(
+            "whether a subscription has paid",
+            "by all that was said of its start, up to now",
+            "DELETE /api/subscriptions/ID/",
+            subscriptions.HAS_PAID,
+            {"id": example.middle.pk, "now": at},
         ),
         NamedStatement(
             "fold the total",

@@ -7,7 +7,8 @@ Whoever reads by SQL reads these; the tables themselves are for writers.
 
 Replaced: `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`, `late_copies` and the
 view `subtotal_in_force`, in 0023; `subscription_in_force` in 0024 and, with `service_in_force` and
-`plan_in_force`, in 0027; `catalogue_late`, in 0039. services/schema.sql has what stands now.
+`plan_in_force`, in 0027, and these two in 0050; `catalogue_late`, in 0039. services/schema.sql has
+what stands now.
 """
 
 from django.db import migrations, models

@@ -6,7 +6,8 @@ have the subqueries of `list_price_at` and `discount_at` themselves, and the vie
 once. And `late_copies` is planned once a session. Its plan knows no instant, and would take each
 "later than" for a third of the table: so it reads by the indexes, whatever it takes that to cost.
 
-Replaced: `late_copies`, in 0038. services/schema.sql has what stands now.
+Replaced: `late_copies`, in 0038; `service_in_force` and `plan_in_force`, in 0050.
+services/schema.sql has what stands now.
 """
 
 from importlib import import_module

@@ -6,12 +6,13 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connection, models
 from django.db.models import Q
 
+from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
 from services.bounds import HIGHEST_PRICE
 from services.models.exact_fields import ExactDecimalField, WholePercentField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 
 
-class Service(SavesChanges):
+class Service(KnownElsewhere, SavesChanges):
     """A thing sold, with its list price."""
 
     name = models.CharField(max_length=50)
@@ -52,6 +53,7 @@ class Service(SavesChanges):
                 condition=is_exact("full_price"),
                 violation_error_message="A list price has at most two decimals.",
             ),
+            *constraints_of_ids("service"),
         ]
 
     def __str__(self) -> str:
@@ -77,7 +79,7 @@ class PlanQuerySet(ChangesQuerySet["Plan"]):
         return None if found is None else self.filter(pk=found).first()
 
 
-class Plan(SavesChanges):
+class Plan(KnownElsewhere, SavesChanges):
     """A percentage discount of a type, on any service."""
 
     class Type(models.TextChoices):
@@ -115,6 +117,7 @@ class Plan(SavesChanges):
                 condition=Q(plan_type__in=["full", "student", "discount"]),
                 violation_error_message="A plan type is full, student or discount.",
             ),
+            *constraints_of_ids("plan"),
         ]
 
     def __str__(self) -> str:

@@ -39,8 +39,14 @@ from services.reading.total import Total
 from services.reading.version import Seen, version_of
 
 Row = dict[str, Any]
-# The filters of each list; they mean the same in the list of subscriptions.
-FILTERS = {"client": ("q", "email"), "service": ("q",), "plan": ("plan_type",)}
+# The filters of each list. They mean the same in the list of subscriptions, where `source` and
+# `external_id` are those of the subscription.
+OF_ID = ("source", "external_id")
+FILTERS = {
+    "client": ("q", "email", *OF_ID),
+    "service": ("q", *OF_ID),
+    "plan": ("plan_type", *OF_ID),
+}
 # The orders of each list. No index has the clients in the order of their counts and totals.
 ORDERINGS = {
     "client": orderings("id", "company_name", "email"),

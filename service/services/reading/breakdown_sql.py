@@ -36,6 +36,7 @@ MOMENT = "moment AS MATERIALIZED (SELECT book_clock() AS at)"
 CLIENTS = f"""
 SELECT client.id, client.company_name,
        (SELECT email FROM auth_user WHERE id = client.user_id) AS email, client.full_address,
+       client.source, client.external_id,
        paid.subscriptions AS count, paid.amount AS total_amount
   FROM ({{ids}}) client
  CROSS JOIN LATERAL (
@@ -45,7 +46,7 @@ SELECT client.id, client.company_name,
   ) paid
 """  # noqa: S608 - ours
 SERVICES = """
-SELECT service.id, service.name, service.full_price,
+SELECT service.id, service.name, service.full_price, service.source, service.external_id,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) service
   LEFT JOIN (SELECT service_id, sum(paid_subscriptions) AS subscriptions,
@@ -53,7 +54,7 @@ SELECT service.id, service.name, service.full_price,
                FROM subtotal_in_force GROUP BY service_id) paid ON paid.service_id = service.id
 """
 PLANS = """
-SELECT plan.id, plan.plan_type, plan.discount_percent,
+SELECT plan.id, plan.plan_type, plan.discount_percent, plan.source, plan.external_id,
        coalesce(paid.subscriptions, 0)::bigint AS count, coalesce(paid.amount, 0) AS total_amount
   FROM ({ids}) plan
   LEFT JOIN (SELECT plan_id, sum(paid_subscriptions) AS subscriptions,
@@ -62,11 +63,13 @@ SELECT plan.id, plan.plan_type, plan.discount_percent,
 """
 EACH = {"client": CLIENTS, "service": SERVICES, "plan": PLANS}
 TABLE = {"client": "clients_client", "service": "service_in_force", "plan": "plan_in_force"}
+STORED = {"client": "clients_client", "service": "services_service", "plan": "services_plan"}
 OF_EMAIL = """
 SELECT client.id FROM clients_client client JOIN auth_user login ON login.id = client.user_id
  WHERE upper(login.email::text) = upper(%s)
 """
 OF_PLAN_TYPE = "SELECT id FROM services_plan WHERE plan_type = %s"
+OF_SOURCE = "SELECT id FROM {table} WHERE source = %s"
 ONE = """
 WITH book AS MATERIALIZED ({book}), {moment}
 SELECT book.*, one.* FROM book LEFT JOIN ({one}) one ON true
@@ -210,7 +213,13 @@ def _found(kind: str, given: Mapping[str, str]) -> SQL:
         if name == "q":
             ids, words = names_like(value)[f"{kind}_id"]
             parts.append((ids, tuple(words)))
-        else:
+        elif name == "source":
+            of_source = OF_SOURCE.format(table=STORED[kind])
+            if "external_id" in given:
+                parts.append((f"{of_source} AND external_id = %s", (value, given["external_id"])))
+            else:
+                parts.append((of_source, (value,)))
+        elif name != "external_id":  # it has its source
             parts.append((OF_EMAIL if name == "email" else OF_PLAN_TYPE, (value,)))
     return " INTERSECT ".join(f"({sql})" for sql, _ in parts), tuple(
         value for _, params in parts for value in params

@@ -218,13 +218,7 @@ class BookFilter:
                     allowed=list(FILTERS),
                 )
         parsed = {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
-        if "external_id" in parsed and "source" not in parsed:
-            raise BadValue(
-                "source_missing",
-                "external_id is unique within a source: give source too.",
-                "external_id",
-                parsed["external_id"],
-            )
+        refuse_id_without_source(parsed)
         if parsed.get("comment_prefix") == "":
             del parsed["comment_prefix"]  # every comment begins with an empty text
         return cls(**parsed)
@@ -266,6 +260,16 @@ class BookFilter:
     def timeless(self) -> bool:
         """Whether the subscriptions that match change only when the book does."""
         return all(FILTERS[name].timeless for name in self.given)
+
+
+def refuse_id_without_source(parsed: Mapping[str, Any]) -> None:
+    if "external_id" in parsed and "source" not in parsed:
+        raise BadValue(
+            "source_missing",
+            "external_id is unique within a source: give source too.",
+            "external_id",
+            parsed["external_id"],
+        )
 
 
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}

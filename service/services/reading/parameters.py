@@ -13,7 +13,7 @@ from pricebook.kit.errors import BadParameter
 from services import parsing
 from services.bounds import FIRST_DAY, LAST_DAY
 from services.parsing import BadValue
-from services.reading.filters import FILTERS, BookFilter
+from services.reading.filters import FILTERS, BookFilter, refuse_id_without_source
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -33,7 +33,9 @@ def values_of(query: QueryDict, names: Iterable[str]) -> dict[str, Any]:
     """The values of some filters that a query string gives; raises BadParameter."""
     given = {name: value for name in names if (value := value_of(query, name)) is not None}
     try:
-        return {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+        parsed = {name: FILTERS[name].kind.parse(name, value) for name, value in given.items()}
+        refuse_id_without_source(parsed)
+        return parsed
     except BadValue as error:
         raise bad_parameter(error) from None
 

@@ -113,10 +113,13 @@ class TestApiKey:
 class TestErrors:
     """Without a database: none of these gets so far."""
 
-    @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-    def test_answer_writing_with_405(self, method):
-        for path in (URL, f"{URL}1/"):
-            response = getattr(a_reader(), method)(path, {"price": 1})
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [("put", URL), ("patch", URL), ("delete", URL), ("put", f"{URL}1/"), ("post", f"{URL}1/")],
+    )
+    def test_answer_methods_that_there_are_not_with_405(self, method, path):
+        for each in (path, path.replace("subscriptions", "clients")):
+            response = getattr(a_reader(), method)(each, {"price": 1})
             assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
 
     @pytest.mark.parametrize(

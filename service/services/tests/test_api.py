@@ -176,11 +176,12 @@ class TestSubscriptionDetail:
                 "waiting_for": [],
             }
 
-    def test_costs_three_queries(self):
+    def test_costs_one_query(self):
         subscription = a_subscription()
         with CaptureQueriesContext(connection) as queries:
             a_reader().get(reverse("subscription-detail", args=[subscription.pk]))
-        assert len(queries) == 3  # * the subscription * what is scheduled * which sets have come
+        # * the subscription, and whether anything is scheduled, or waits
+        assert len(queries) == 1
 
     def test_of_none_is_a_404_with_a_body(self):
         response = a_reader().get("/api/subscriptions/1/")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, DecimalField, F, Sum
 from django.db.models.functions import Coalesce, Upper
 from django.test.utils import CaptureQueriesContext
@@ -464,3 +464,50 @@ class TestTotals:
         assert a_reader().get("/api/totals/?by=service").json()["code"] == "too_many_groups"
         service = Service.objects.first().pk
         assert a_reader().get(f"/api/totals/?by=service&service={service}").status_code == 200
+
+
+class TestIdsElsewhere:
+    """`source` and `external_id`, as subscriptions have them."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_are_shown_and_found(self, kind):
+        model = {"client": Client, "service": Service, "plan": Plan}[kind]
+        a_book(12)
+        one, other = model.objects.order_by("pk")[:2]
+        model.objects.filter(pk=one.pk).update(source="crm", external_id="17")
+        model.objects.filter(pk=other.pk).update(source="crm", external_id="18")
+        reader = a_reader()
+
+        [row] = reader.get(f"/api/{kind}s/?source=crm&external_id=17").json()["result"]
+        assert (row["id"], row["source"], row["external_id"]) == (one.pk, "crm", "17")
+        assert reader.get(f"/api/{kind}s/{one.pk}/").json() == row
+        assert ids_of(all_of(f"/api/{kind}s/?source=crm&page_size=1")) == [one.pk, other.pk]
+        assert reader.get(f"/api/{kind}s/?source=erp").json()["result"] == []
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_need_their_source(self, kind):
+        answer = a_reader().get(f"/api/{kind}s/?external_id=17")
+        assert (answer.status_code, answer.json()["code"]) == (400, "source_missing")
+
+    @pytest.mark.parametrize("model", [Client, Service, Plan])
+    def test_are_unique_and_whole(self, model):
+        a_book(12)
+        one, other = model.objects.order_by("pk")[:2]
+        model.objects.filter(pk=one.pk).update(source="crm", external_id="17")
+        for half in ({"source": "crm"}, {"external_id": "17"}):
+            with (
+                pytest.raises(IntegrityError, match="external_id_has_source"),
+                transaction.atomic(),
+            ):
+                model.objects.filter(pk=other.pk).update(**half)
+        with pytest.raises(IntegrityError, match="unique_external_id"), transaction.atomic():
+            model.objects.filter(pk=other.pk).update(source="crm", external_id="17")
+
+    def test_of_more_than_a_search_may_find_are_refused(self, monkeypatch):
+        a_book(12)
+        monkeypatch.setattr(access_paths, "SEARCH_NAMES", 1)
+        for number, client in enumerate(Client.objects.all()):
+            Client.objects.filter(pk=client.pk).update(source="crm", external_id=number)
+        answer = a_reader().get("/api/clients/?source=crm")
+        assert (answer.status_code, answer.json()["code"]) == (400, "not_served_at_size")
+        assert "external_id" in answer.json()["detail"]

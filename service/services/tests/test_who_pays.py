@@ -277,9 +277,8 @@ class TestVersion:
             f"/api/subscriptions/?service={row.service_id}",
             f"/api/subscriptions/?client={row.client_id}",
             "/api/clients/",
-            f"/api/clients/{row.client_id}/",
             "/api/services/",
-            f"/api/plans/{row.plan_id}/",
+            "/api/plans/?plan_type=full",
             "/api/totals/?by=plan",
             f"/api/totals/?client={row.client_id}",
         ]
@@ -306,6 +305,26 @@ class TestVersion:
         moved()
         fold()
         moved()
+
+    def test_of_one_is_another_one_after_each_boundary_and_not_after_the_fold(self, moved_clock):
+        """Its ETag is a digest of the answer, and a fold changes no figure."""
+        rows = a_row_of_each()
+        row = rows["ended"]
+        paths = (f"/api/clients/{row.client_id}/", f"/api/plans/{row.plan_id}/")
+
+        def etags() -> list[str]:
+            return [a_reader().get(path)["ETag"] for path in paths]
+
+        for name in ("ending", "upcoming", "period"):
+            before = etags()
+            moved_clock.to(rows[name].ended_at if name == "ending" else rows[name].started_at)
+            after = etags()
+            assert not set(before) & set(after)
+            fold()
+            assert etags() == after
+            for path, etag in zip(paths, after, strict=True):
+                again = a_reader().get(path, headers={"If-None-Match": etag})
+                assert again.status_code == 304
 
     @pytest.mark.parametrize("folded", [False, True], ids=["before the fold", "after the fold"])
     def test_keeps_what_is_cached_until_then(self, moved_clock, folded):

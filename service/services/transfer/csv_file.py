@@ -16,19 +16,16 @@ from typing import NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 
 from pricebook.kit.currency import minor_unit, plain
+from services import fields
 from services.bounds import FIRST_DAY, LAST_DAY
 from services.local_time import to_instant
-from services.models import Plan
 from services.reading.total import Total
 
 # No line that makes sense is longer, and a quote that is never closed must not fill the memory.
 LINE_LIMIT = 65_536
 
-UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
 PRICES = {2: re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?"), 0: re.compile(r"[0-9]{1,10}(\.0{1,2})?")}
 # As we write it, as PostgreSQL writes it, and a date. Python would accept weeks and bare digits
 # too.
@@ -36,7 +33,6 @@ MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
-PERCENT = re.compile(r"[0-9]{1,2}|100")
 
 
 @dataclass(frozen=True)
@@ -81,32 +77,6 @@ class BadBook(Exception):
 # --- Values of a column: each parser returns what PostgreSQL takes, or says what is allowed -----
 
 
-def text(length: int, required: bool = True) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if len(value) > length:
-            raise ValueError(f"has {len(value):,} characters; at most {length} are allowed")
-        if required and not value:
-            raise ValueError("is empty; this column needs a value")
-        if bad := UNREADABLE.search(value):
-            raise ValueError(
-                "has a NUL character; take it out"
-                if bad[0] == "\0"
-                else f"is not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X}); save the file as UTF-8"
-            )
-        return value
-
-    return parse
-
-
-def email(value: str) -> str:
-    value = text(150)(value)  # it is the login name too, which holds 150
-    try:
-        validate_email(value)
-    except ValidationError:
-        raise ValueError("is not an e-mail address; allowed: name@domain") from None
-    return value
-
-
 def price(value: str) -> str:
     if not PRICES[minor_unit()].fullmatch(value):
         raise ValueError(
@@ -114,18 +84,6 @@ def price(value: str) -> str:
             if minor_unit()
             else f"is not a price in {settings.CURRENCY}; allowed: 0 to 9999999999, no decimals"
         )
-    return value
-
-
-def percent(value: str) -> str:
-    if not PERCENT.fullmatch(value):
-        raise ValueError("is not a discount; allowed: a whole number from 0 to 100")
-    return value
-
-
-def plan_type(value: str) -> str:
-    if value not in Plan.Type.values:
-        raise ValueError(f"is not a plan type; allowed: {', '.join(Plan.Type.values)}")
     return value
 
 
@@ -160,19 +118,19 @@ class Column(NamedTuple):
 
 
 COLUMNS = {
-    "company_name": Column("text", text(100)),
-    "email": Column("text", email),
-    "full_address": Column("text", text(200, required=False), required=False),
-    "service": Column("text", text(50)),
+    "company_name": Column("text", fields.COMPANY_NAME),
+    "email": Column("text", fields.email),
+    "full_address": Column("text", fields.FULL_ADDRESS, required=False),
+    "service": Column("text", fields.SERVICE_NAME),
     "full_price": Column("numeric(12, 2)", price),
-    "plan_type": Column("text", plan_type),
-    "discount_percent": Column("integer", percent),
-    "source": Column("text", text(50, required=False), required=False),
-    "external_id": Column("text", text(50, required=False), required=False),
+    "plan_type": Column("text", fields.plan_type),
+    "discount_percent": Column("integer", fields.percent),
+    "source": Column("text", or_empty(fields.SOURCE), required=False),
+    "external_id": Column("text", or_empty(fields.EXTERNAL_ID), required=False),
     "started_at": Column("timestamptz", moment),
     "ended_at": Column("timestamptz", or_empty(moment), required=False),
-    "comment": Column("text", text(50, required=False), required=False),
-    "stamp": Column("text", text(50, required=False), required=False),
+    "comment": Column("text", fields.COMMENT, required=False),
+    "stamp": Column("text", fields.COMMENT, required=False),
     "price": Column("numeric(12, 2)", or_empty(price), required=False),
 }
 # Columns where an empty cell means that there is no value; elsewhere it is an empty text.

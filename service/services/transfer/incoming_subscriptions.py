@@ -60,12 +60,12 @@ SELECT line, book.id
           FROM incoming
           JOIN incoming_client ON key = lower(incoming.email)
           JOIN services_service service ON service.name = service
-         WHERE source IS NULL) here
+         WHERE incoming.source IS NULL) here
   JOIN (SELECT book.id, client_id, service_id, started_at,
                row_number() OVER (PARTITION BY client_id, service_id, started_at
                    ORDER BY plan_type, discount_percent, ended_at, comment, book.id) AS nth
           FROM services_subscription book JOIN services_plan plan ON plan.id = plan_id
-         WHERE source IS NULL) book
+         WHERE book.source IS NULL) book
        USING (client_id, service_id, started_at, nth)
 """
 # For what is active the book's own price is the right one. The price that a subscription ended with
@@ -142,7 +142,7 @@ SELECT client_id, service.id, plan.id,
        CASE WHEN incoming.ended_at <= (SELECT book_now()) AND incoming.price IS NOT NULL
             THEN incoming.price
             ELSE price_rule(service.full_price, incoming.discount_percent) END,
-       coalesce(comment, ''), stamp, source, external_id, started_at, ended_at
+       coalesce(comment, ''), stamp, incoming.source, incoming.external_id, started_at, ended_at
   FROM incoming
   JOIN incoming_client ON key = lower(incoming.email)
   JOIN services_service service ON service.name = service

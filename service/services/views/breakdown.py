@@ -4,13 +4,27 @@ from collections.abc import Callable, Mapping
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from clients.models import Client
 from pricebook.kit.errors import BadParameter
-from pricebook.kit.scopes import VIEW_CLIENT, VIEW_PLAN, VIEW_SERVICE
+from pricebook.kit.scopes import (
+    ADD_CLIENT,
+    ADD_PLAN,
+    ADD_SERVICE,
+    CHANGE_CLIENT,
+    CHANGE_PLAN,
+    CHANGE_SERVICE,
+    DELETE_CLIENT,
+    DELETE_PLAN,
+    DELETE_SERVICE,
+    VIEW_CLIENT,
+    VIEW_PLAN,
+    VIEW_SERVICE,
+)
+from services.models import Plan, Service
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
 from services.reading.version import Unchanged
@@ -27,6 +41,7 @@ from services.views.openapi import (
     ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, links, ordering_of
+from services.views.record_writes import ClientWrites, RecordWrites, writes_described
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
     ClientPaySerializer,
@@ -35,12 +50,20 @@ from services.views.shapes_of_totals import (
     ServicePageSerializer,
     ServicePaySerializer,
 )
+from services.views.shapes_of_writes import (
+    ClientChangesSerializer,
+    NewClientSerializer,
+    NewPlanSerializer,
+    NewServiceSerializer,
+    PlanChangesSerializer,
+    ServiceChangesSerializer,
+)
+from services.writing import catalogue
 
 
-class BreakdownView(ViewSet):
+class BreakdownView(RecordWrites, ViewSet):
     """Clients, services or plans, each with the number of its subscriptions and what they pay."""
 
-    kind: str
     lookup_value_regex = "[0-9]+"
 
     def list(self, request: Request) -> Response:
@@ -74,14 +97,7 @@ class BreakdownView(ViewSet):
 
     def retrieve(self, request: Request, pk: str) -> Response:
         parameters.refuse_unknown(request.query_params, [])
-        to = answer_to(request)
-        try:
-            row, version = breakdown.one(self.kind, known_id(pk, self.kind), seen_by(request, to))
-        except Unchanged as error:
-            return Response(status=304, headers=validator(error.version, to))
-        if row is None:
-            raise NotFound(f"There is no {self.kind} {pk}.")
-        return Response(row, headers=validator(version, to))
+        return Response(self.found(known_id(pk, self.kind)))
 
 
 def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
@@ -106,35 +122,59 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
     )
 
 
+@writes_described("client", ClientPaySerializer, NewClientSerializer, ClientChangesSerializer)
 @described("client", ClientPaySerializer, ClientPageSerializer)
-class ClientView(BreakdownView):
+class ClientView(ClientWrites, BreakdownView):
     """Clients, each with the number of its subscriptions and what they pay together."""
 
     kind = "client"
-    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_CLIENT,),))
+    model = Client
+    needs = {
+        **dict.fromkeys(("list", "retrieve"), ((VIEW_CLIENT,),)),
+        "create": ((ADD_CLIENT,),),
+        "partial_update": ((CHANGE_CLIENT,),),
+        "destroy": ((DELETE_CLIENT,),),
+    }
 
 
+@writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)
 @described("service", ServicePaySerializer, ServicePageSerializer)
 class ServiceView(BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
 
     kind = "service"
-    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_SERVICE,),))
+    model = Service
+    fields = catalogue.FIELDS["service"]
+    needs = {
+        **dict.fromkeys(("list", "retrieve"), ((VIEW_SERVICE,),)),
+        "create": ((ADD_SERVICE,),),
+        "partial_update": ((CHANGE_SERVICE,),),
+        "destroy": ((DELETE_SERVICE,),),
+    }
 
 
+@writes_described("plan", PlanPaySerializer, NewPlanSerializer, PlanChangesSerializer)
 @described("plan", PlanPaySerializer, PlanPageSerializer)
 class PlanView(BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""
 
     kind = "plan"
-    needs = dict.fromkeys(("list", "retrieve"), ((VIEW_PLAN,),))
+    model = Plan
+    fields = catalogue.FIELDS["plan"]
+    needs = {
+        **dict.fromkeys(("list", "retrieve"), ((VIEW_PLAN,),)),
+        "create": ((ADD_PLAN,),),
+        "partial_update": ((CHANGE_PLAN,),),
+        "destroy": ((DELETE_PLAN,),),
+    }
 
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:
     name = "q" if "q" in given else next(iter(given))
+    fix = "their external_id too" if name == "source" else "more of the name"
     return BadParameter(
         name,
         given[name],
-        f"More than {SEARCH_NAMES:,} names are like this: give more of the name.",
+        f"More than {SEARCH_NAMES:,} are like this: give {fix}.",
         "not_served_at_size",
     )

@@ -17,20 +17,29 @@ class PaysSerializer(serializers.Serializer):
     )
 
 
-class ClientPaySerializer(PaysSerializer):
+class KnownElsewhereSerializer(PaysSerializer):
+    """A record with its id in another system, if it has one."""
+
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True, help_text="Where `external_id` is from."
+    )
+    external_id = serializers.CharField(allow_null=True, help_text="Its id in `source`.")
+
+
+class ClientPaySerializer(KnownElsewhereSerializer):
     id = serializers.IntegerField()
     company_name = serializers.CharField()
     email = serializers.CharField()
     full_address = serializers.CharField()
 
 
-class ServicePaySerializer(PaysSerializer):
+class ServicePaySerializer(KnownElsewhereSerializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     full_price = serializers.DecimalField(max_digits=12, decimal_places=2)
 
 
-class PlanPaySerializer(PaysSerializer):
+class PlanPaySerializer(KnownElsewhereSerializer):
     id = serializers.IntegerField()
     plan_type = serializers.ChoiceField(Plan.Type.choices)
     discount_percent = serializers.IntegerField()

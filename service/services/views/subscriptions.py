@@ -1,8 +1,7 @@
 """Subscriptions over the API: the list with its total, one, its history, its price states."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -12,14 +11,11 @@ from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
-from pricebook.kit.idempotency import idempotent
 from pricebook.kit.scopes import SET_PRICE_STATE, VIEW_SUBSCRIPTION
 from services import ledger, parsing, price_decisions
 from services.ledger.page import one_as_of, page_as_of
@@ -54,35 +50,20 @@ from services.views.openapi import (
     LIST_PARAMETERS,
     PAGE_SIZE,
     PATH_ID,
-    REFUSALS,
     UNCHANGED,
     UNKNOWN,
 )
 from services.views.paging import cursor_of, known_id, link, links, not_served, ordering_of
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
+from services.views.subscription_writes import SubscriptionWrites, verb
+
+DECIDED = {
+    200: or_shown("SubscriptionOrShown", OneSubscriptionSerializer),
+    202: WaitingPlanSerializer,
+}
 
 
-def verb(body: type[Serializer]) -> Callable[[Any], Any]:
-    """`POST /api/subscriptions/{id}/<name>/`, once for each Idempotency-Key."""
-
-    def decorated(method: Any) -> Any:
-        described = extend_schema(
-            parameters=[PATH_ID, idempotency.PARAMETER],
-            request=body,
-            responses={
-                200: or_shown("SubscriptionOrShown", OneSubscriptionSerializer),
-                202: WaitingPlanSerializer,
-                **ERRORS,
-                **UNKNOWN,
-                **REFUSALS,
-            },
-        )
-        return described(action(detail=True, methods=["post"])(idempotent(method)))
-
-    return decorated
-
-
-class SubscriptionView(ReadOnlyModelViewSet):
+class SubscriptionView(SubscriptionWrites, ReadOnlyModelViewSet):
     """Subscriptions: who pays what, and how much it is in total."""
 
     queryset = Subscription.objects.in_force().for_api()
@@ -91,6 +72,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
     needs = {
         **dict.fromkeys(("list", "retrieve", "history", "explain"), ((VIEW_SUBSCRIPTION,),)),
         **dict.fromkeys(("lock", "release", "negotiate", "follow"), ((SET_PRICE_STATE,),)),
+        **SubscriptionWrites.needs_to_write,
     }
 
     def get_renderers(self) -> list[BaseRenderer]:
@@ -190,7 +172,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
         parameters.refuse_unknown(request.query_params, ["as_of", "known_at"])
         instant, known_at = instants(request.query_params)
         if instant is None:
-            return super().retrieve(request, pk=pk)
+            return Response(self.found(known_id(pk)))
         waiting = waiting_for(instant, known_at)
         to = f"{answer_to(request)} {waiting}"
         try:
@@ -243,7 +225,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             raise nothing_then(pk, instant, known_at)
         return Response(asdict(explanation))
 
-    @verb(LockSerializer)
+    @verb(LockSerializer, DECIDED)
     def lock(self, request: Request, pk: str) -> Response:
         """Keep a subscription's price, until an instant or until it is released."""
         given = object_of(request.data, ["until", "reason", "dry_run"])
@@ -256,12 +238,12 @@ class SubscriptionView(ReadOnlyModelViewSet):
             reason=given.get("reason", ""),
         )
 
-    @verb(DryRunSerializer)
+    @verb(DryRunSerializer, DECIDED)
     def release(self, request: Request, pk: str) -> Response:
         """End a lock: the subscription follows the catalogue again."""
         return self.decided(request, pk, object_of(request.data, ["dry_run"]))
 
-    @verb(NegotiateSerializer)
+    @verb(NegotiateSerializer, DECIDED)
     def negotiate(self, request: Request, pk: str) -> Response:
         """Give a subscription a price of its own."""
         given = object_of(request.data, ["price", "reason", "dry_run"])
@@ -275,7 +257,7 @@ class SubscriptionView(ReadOnlyModelViewSet):
             reason=given.get("reason", ""),
         )
 
-    @verb(DryRunSerializer)
+    @verb(DryRunSerializer, DECIDED)
     def follow(self, request: Request, pk: str) -> Response:
         """Let a subscription follow the catalogue, whatever its state was."""
         return self.decided(request, pk, object_of(request.data, ["dry_run"]))
@@ -284,10 +266,10 @@ class SubscriptionView(ReadOnlyModelViewSet):
         self, request: Request, pk: str, given: Mapping[str, Any], **values: Any
     ) -> Response:
         """The answer to a verb: done, a plan that waits (202), or only shown (`dry_run`)."""
-        asked = (self.action, known_id(pk), author(request.user))
+        asked = (self.action, self.seen(request, pk), author(request.user))
         if parsing.flag("dry_run", given.get("dry_run", False)):
             return answer_of_one(price_decisions.show(*asked, **values))
         done = price_decisions.decide(*asked, **values)
         if isinstance(done, WaitingPlan):
             return waits(done)
-        return Response(self.get_serializer(self.get_queryset().get(pk=done.pk)).data)
+        return Response(self.found(done.pk))

@@ -1,0 +1,96 @@
+"""The rules of the fields that people, programs and files write: what each of them takes.
+
+A file gives texts (`transfer.csv_file`), a request gives JSON (`writing.bodies`); the rule, and the
+words that refuse a value, are these for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import models
+
+from clients.models import Client
+from services.models import Plan, Service, Subscription
+
+UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
+PERCENT = re.compile(r"[0-9]{1,2}|100")
+LONGEST_EMAIL = 150  # that of a login name, which an import makes of it
+
+
+class FieldRefused(ValueError):
+    """A value that a field does not take. The text says why, to be read after the field's name."""
+
+    def __init__(self, code: str, reason: str, **about: Any) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.about = about
+
+
+def text(length: int, required: bool = True) -> Callable[[str], str]:
+    """The rule of a text of up to so many characters."""
+
+    def check(value: str) -> str:
+        if len(value) > length:
+            raise FieldRefused(
+                "bad_text", f"has {len(value):,} characters; at most {length} are allowed"
+            )
+        if required and not value:
+            raise FieldRefused("too_short", "is empty; it needs a value")
+        if bad := UNREADABLE.search(value):
+            raise FieldRefused(
+                "bad_text",
+                "has a NUL character; take it out"
+                if bad[0] == "\0"
+                else f"is not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X}); save the file as UTF-8",
+            )
+        return value
+
+    return check
+
+
+def column(model: type[models.Model], name: str, required: bool = True) -> Callable[[str], str]:
+    """The rule of a text that a column stores."""
+    length = model._meta.get_field(name).max_length  # type: ignore[union-attr]
+    assert length is not None
+    return text(length, required)
+
+
+COMPANY_NAME = column(Client, "company_name")
+FULL_ADDRESS = column(Client, "full_address", required=False)
+SERVICE_NAME = column(Service, "name")
+COMMENT = column(Subscription, "comment", required=False)
+SOURCE = column(Subscription, "source")
+EXTERNAL_ID = column(Subscription, "external_id")
+
+
+def email(value: str) -> str:
+    value = text(LONGEST_EMAIL)(value)
+    try:
+        validate_email(value)
+    except ValidationError:
+        raise FieldRefused("bad_email", "is not an e-mail address; allowed: name@domain") from None
+    return value
+
+
+def percent(value: str) -> str:
+    if not PERCENT.fullmatch(value):
+        raise FieldRefused(
+            "out_of_range", "is not a discount; allowed: a whole number from 0 to 100"
+        )
+    return value
+
+
+def plan_type(value: str) -> str:
+    allowed = list(Plan.Type.values)
+    if value not in allowed:
+        raise FieldRefused(
+            "unknown_value",
+            f"is not a plan type; allowed: {', '.join(allowed)}",
+            allowed=allowed,
+        )
+    return value

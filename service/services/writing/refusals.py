@@ -1,0 +1,93 @@
+"""Refusals of writes, and the words for what the database refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import IntegrityError
+
+from pricebook.kit.refusal import Refusal
+from services.models.catalogue import SAME_DISCOUNT
+
+KINDS = ("client", "service", "plan", "subscription")
+
+
+class WriteRefused(Refusal):
+    """Something can't be created, changed, ended or deleted, and nothing was."""
+
+
+def not_there(kind: str, id: int) -> WriteRefused:
+    return WriteRefused("not_found", f"There is no {kind} {id}.", 404)
+
+
+def unknown_here(kind: str, id: int) -> WriteRefused:
+    """The refusal of a body that names what there is not."""
+    return WriteRefused("not_found", f"There is no {kind} {id}.", parameter=kind, value=str(id))
+
+
+def moved_by(how: str) -> Callable[[str], WriteRefused]:
+    """The refusal of a change that gives a field which something else moves."""
+    return lambda name: WriteRefused(
+        "not_by_patch", f"A change of fields does not move {name}: {how}.", parameter=name
+    )
+
+
+def needs_price_change(name: str) -> WriteRefused:
+    """The refusal of a value that moves the prices of many."""
+    return WriteRefused(
+        "needs_price_change",
+        f"{name} moves the prices of all subscriptions that follow it. Plan that with POST"
+        " /api/price-changes/, look at its preview, and have it approved.",
+        409,
+        parameter=name,
+    )
+
+
+def _by_constraint(name: str) -> WriteRefused | None:
+    """The refusal that a constraint of the database stands for."""
+    for kind in KINDS:
+        if name == f"{kind}_unique_external_id":
+            return WriteRefused(
+                "external_id_taken",
+                f"Another {kind} has this external id of this source: change that one.",
+                409,
+                parameter="external_id",
+            )
+        if name == f"{kind}_external_id_has_source":
+            return WriteRefused(
+                "half_an_id",
+                "source and external_id belong together: give both, or null for both.",
+                parameter="external_id",
+            )
+    if name == "service_unique_name":
+        return WriteRefused("name_taken", "Another service has this name.", 409, parameter="name")
+    if name == SAME_DISCOUNT:
+        return WriteRefused(
+            "plan_exists",
+            "A plan of this type and discount already exists, or will by what is approved: take"
+            " that one.",
+            409,
+            parameter="discount_percent",
+        )
+    if name == "subscription_ends_after_start":
+        return WriteRefused(
+            "ends_before_start",
+            "The end is not after the start; a subscription ends after it has started.",
+            parameter="ended_at",
+        )
+    return None
+
+
+@contextmanager
+def told_by_constraints() -> Iterator[None]:
+    """Turn what a constraint refuses into a refusal. Later statements of the transaction fail."""
+    try:
+        yield
+    except IntegrityError as error:
+        told: Any = error.__cause__
+        refusal = _by_constraint(getattr(told.diag, "constraint_name", None) or "")
+        if refusal is None:
+            raise
+        raise refusal from None
