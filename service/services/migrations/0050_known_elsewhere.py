@@ -10,7 +10,8 @@ from importlib import import_module
 from django.db import migrations, models
 
 BEFORE = import_module("services.migrations.0027_in_force_inline").CATALOGUE.replace(
-    "END::numeric(12, 2) AS full_price", "END AS full_price"  # since 0046
+    "END::numeric(12, 2) AS full_price",
+    "END AS full_price",  # since 0046
 )
 LAST = {"service": "END AS full_price", "plan": "smallint AS discount_percent"}
 CATALOGUE = BEFORE

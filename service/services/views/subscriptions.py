@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
