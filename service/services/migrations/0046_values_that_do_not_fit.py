@@ -197,17 +197,15 @@ class Migration(migrations.Migration):
     dependencies = [("services", "0045_listed_is_in_force")]
 
     operations = [
+        # In the reverse order if it is reversed.
+        migrations.RunSQL(BRIEF, WITHOUT_SCALES),
+        migrations.RunSQL(
+            [MINOR_UNIT, RULE.format(places="minor_unit()"), SCALES, NOT_NOW],
+            [PRICED_BEFORE, RULE.format(places="2")],
+        ),
+        migrations.RunPython(widen, narrow),
+        migrations.RunSQL([PRICED, CONSTRAINTS, ANALYZE], [BRIEF, NOT_EXACT]),
         migrations.SeparateDatabaseAndState(
-            database_operations=[
-                # In the reverse order if it is reversed.
-                migrations.RunSQL(BRIEF, WITHOUT_SCALES),
-                migrations.RunSQL(
-                    [MINOR_UNIT, RULE.format(places="minor_unit()"), SCALES, NOT_NOW],
-                    [PRICED_BEFORE, RULE.format(places="2")],
-                ),
-                migrations.RunPython(widen, narrow),
-                migrations.RunSQL([PRICED, CONSTRAINTS, ANALYZE], [BRIEF, NOT_EXACT]),
-            ],
             state_operations=[
                 migrations.AlterField(
                     "service",
@@ -293,5 +291,5 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-        )
+        ),
     ]
