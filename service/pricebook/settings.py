@@ -316,7 +316,7 @@ STREAMS_OF_ONE_CALLER = whole_number(
 )
 # The most bulks that a web process writes at once: each has a thread and a connection for as long
 # as it takes.
-BULKS_AT_ONCE = whole_number("BULKS_AT_ONCE", max(1, WEB_THREADS // 4), 1, WEB_THREADS)
+BULKS_AT_ONCE = whole_number("BULKS_AT_ONCE", max(1, WEB_THREADS // 2), 1, WEB_THREADS)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -116,7 +116,7 @@ SELECT line, named.name, named.id
                             (3, 'plan', plan_id)) named (position, name, id)
   LEFT JOIN bulk_named ON (bulk_named.name, bulk_named.id) = (named.name, named.id)
  WHERE (is_new OR moves) AND bulk_named.id IS NULL
- ORDER BY line, position
+ ORDER BY line, named.id IS NOT NULL, position
 """
 PERIODS = """
 SELECT line, id, moves, ended_before, ended_at,
