@@ -158,21 +158,24 @@ def file_of(lines: list[Line]) -> io.BytesIO:
     """The file of a book with these lines."""
     clients = {each.pk: each for each in Client.objects.select_related("user")}
     services, plans = Service.objects.in_bulk(), Plan.objects.in_bulk()
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(
-        ["company_name", "email", "full_address", "service", "full_price", "plan_type"]
-        + ["discount_percent", "source", "external_id", "started_at", "comment"]
-    )
+    rows = []
     for line in lines:
-        client, service, plan = (
-            clients[line["client"]],
-            services[line["service"]],
-            plans[line["plan"]],
+        client = clients[line["client"]]
+        service, plan = services[line["service"]], plans[line["plan"]]
+        rows.append(
+            {
+                "company_name": client.company_name,
+                "email": client.user.email,
+                "full_address": client.full_address,
+                "service": service.name,
+                "full_price": service.full_price,
+                "plan_type": plan.plan_type,
+                "discount_percent": plan.discount_percent,
+                **{name: line[name] for name in ("source", "external_id", "started_at", "comment")},
+            }
         )
-        writer.writerow(
-            [client.company_name, client.user.email, client.full_address, service.name]
-            + [service.full_price, plan.plan_type, plan.discount_percent, line["source"]]
-            + [line["external_id"], line["started_at"], line["comment"]]
-        )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
     return io.BytesIO(text.getvalue().encode())
