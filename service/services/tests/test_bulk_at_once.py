@@ -12,7 +12,7 @@ from services.audit import book_check
 from services.bulk import lines, running
 from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
-from services.bulk.subscriptions import SubscriptionSteps
+from services.bulk.subscriptions import SAY, SubscriptionSteps
 from services.models import LedgerEntry, Service, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import (
@@ -143,6 +143,12 @@ class TestAnIdThatIsBeingTaken:
         assert (status, said["code"]) == (503, "crossed_writes")
 
 
+KNOW = "UPDATE services_subscription SET source = %s, external_id = %s WHERE id = %s"
+END_NOW = """
+UPDATE services_subscription SET ended_at = clock_timestamp() WHERE id = %s AND ended_at IS NULL
+"""
+
+
 class TestWhatIsChangedMeanwhile:
     def test_is_compared_as_it_is_then(self, key, one):
         known = a_subscription(source="crm", external_id="1", comment="before")
@@ -155,18 +161,27 @@ class TestWhatIsChangedMeanwhile:
             ann.commit()
         assert outcomes(bulk.result()) == ["unchanged"]
 
-    def test_is_found_if_it_comes_between_two_statements(self, key, one, monkeypatch):
-        """It was not there when those that differ were locked."""
+    def test_is_locked_before_it_is_judged(self, key, one, monkeypatch):
+        """It was not there when those that differ were locked, and ends when it has been read."""
+        came = []
 
         def and_somebody_comes(self, sql, params=None, execute=Steps.execute):
             execute(self, sql, params)
-            if "TEMP TABLE bulk_held" in sql and not Subscription.objects.filter(source="crm"):
-                in_background(
-                    lambda: a_subscription(source="crm", external_id="1", comment="other")
-                ).result()
+            if "TEMP TABLE bulk_held" in sql and not came:
+                came.append(
+                    in_background(a_subscription, None, one.service, one.plan).result()
+                )
+                with a_person() as ann:
+                    ann.execute(KNOW, ["crm", "1", came[0].pk])
+                    ann.commit()
+            if "TEMP TABLE bulk_found" in sql:
+                with a_person() as ann:
+                    ann.execute(END_NOW, [came[0].pk])
+                    ann.commit()
 
         monkeypatch.setattr(SubscriptionSteps, "execute", and_somebody_comes)
-        assert outcomes(post(key, [a_line(1, one, comment="bulk")])) == ["changed"]
+        status, said, _ = post(key, [a_line(1, one, plan=a_plan(30).pk)])
+        assert (status, said["lines"][0]["code"]) == (400, "subscription_ended")
 
     @pytest.mark.parametrize("name", ["client", "service", "plan"])
     def test_is_not_there_if_it_was_deleted(self, key, name):
@@ -202,6 +217,25 @@ class TestWhatIsChangedMeanwhile:
             edit.result()
             ann.commit()
         assert Service.objects.get(pk=one.service_id).full_price == 999
+
+
+    def test_finds_all_locks_taken_that_the_bulk_needs(self, key, one, monkeypatch, one_attempt):
+        """An edit that comes between two of its statements waits, and can't be in its way."""
+        known = a_subscription(one.client, source="crm", external_id="1")
+        with a_person() as ann:
+            edits = []
+
+            def and_an_edit_comes(self, sql, params=None, execute=Steps.execute):
+                execute(self, sql, params)
+                if sql == SAY and not edits:
+                    edit = execute_in_background(ann, MOVE_SERVICE, [999, one.service_id])
+                    edits.append(edit.until_it_waits_or_ends())
+
+            monkeypatch.setattr(SubscriptionSteps, "execute", and_an_edit_comes)
+            sent = [a_line(1, known, ended_at="9000-01-01T00:00:00Z"), a_line(2, one)]
+            assert outcomes(post(key, sent)) == ["changed", "created"]
+            edits[0].result()
+            ann.commit()
 
 
 class TestClients:
