@@ -15,10 +15,17 @@ def behind_front(application: Callable[..., Iterable[bytes]]) -> Front:
     return Front(
         application,
         threads=settings.WEB_THREADS,
-        bodies=Bodies(settings.LONGEST_BODY, settings.BODY_TIMEOUT, settings.BODIES_TOGETHER),
+        bodies=Bodies(settings.BODY_TIMEOUT, settings.BODIES_TOGETHER),
+        longest_of=longest_body,
         reader_timeout=settings.READER_TIMEOUT,
         refuse=refusal,
     )
+
+
+def longest_body(path: str) -> int:
+    """The most bytes that a body sent to a path may have: more where it is a bulk."""
+    bulk = path.startswith("/api/") and path.rstrip("/").endswith("/bulk")
+    return settings.LONGEST_BULK if bulk else settings.LONGEST_BODY
 
 
 def refusal(status: int, code: str, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:

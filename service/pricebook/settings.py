@@ -295,6 +295,7 @@ WEB_THREADS = whole_number("WEB_THREADS", min(8, 2 * (os.cpu_count() or 1) + 1),
 BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15, least=1)
 READER_TIMEOUT = seconds("READER_TIMEOUT", 30, least=1)
 LONGEST_BODY = 10_000_000  # bytes; the API takes a tenth of that
+LONGEST_BULK = 64_000_000  # bytes, of what is sent to a path of the API that ends in bulk/
 BODIES_TOGETHER = 256_000_000  # bytes, in a process
 
 # --- Price changes ----------------------------------------------------------------------------
@@ -320,6 +321,9 @@ STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
 STREAMS_OF_ONE_CALLER = whole_number(
     "STREAMS_OF_ONE_CALLER", max(1, STREAMS_AT_ONCE // 2), 1, STREAMS_AT_ONCE
 )
+# The most bulks that a web process writes at once: each has a thread and a connection for as long
+# as it takes.
+BULKS_AT_ONCE = whole_number("BULKS_AT_ONCE", max(1, WEB_THREADS // 2), 1, WEB_THREADS)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.
     "DEFAULT_AUTHENTICATION_CLASSES": [

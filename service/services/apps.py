@@ -33,11 +33,18 @@ def _settle_currency(**kwargs: Any) -> None:
 
 def _statements() -> list[NamedStatement]:
     # Imported on demand: web servers and workers never ask for them.
-    from services.audit import named_imports, named_queries, named_reads, named_writes
+    from services.audit import (
+        named_bulk,
+        named_imports,
+        named_queries,
+        named_reads,
+        named_writes,
+    )
 
     return [
         *named_queries.named_queries(),
         *named_reads.named_reads(),
         *named_writes.named_writes(),
         *named_imports.named_imports(),
+        *named_bulk.named_bulk(),
     ]

@@ -133,7 +133,8 @@ def table(of: list[Route]) -> str:
     """The table of docs/api.md."""
 
     def together(groups: list[list[str]]) -> str:
-        return " and ".join(" or ".join(f"`{each}`" for each in group) for group in groups)
+        said = [" or ".join(f"`{each}`" for each in group) for group in groups]
+        return " and ".join(dict.fromkeys(said))
 
     lines = ["| request | permission of a person | scope of a key |", "|---|---|---|"]
     for route in of:

@@ -31,21 +31,22 @@ class BodyError(Exception):
 
 
 class Bodies:
-    """The bodies that a process holds: each up to `longest` bytes, together up to `together`."""
+    """The bodies that a process holds: together up to `together` bytes."""
 
-    def __init__(self, longest: int, timeout: float, together: int) -> None:
-        self.longest = longest
+    def __init__(self, timeout: float, together: int) -> None:
         self.timeout = timeout
         self.together = together
         self.held = 0
 
-    async def read(self, receive: Receive, announced: int | None) -> tuple[IO[bytes], int]:
-        """The body, from its beginning, and its length. Raises BodyError.
+    async def read(
+        self, receive: Receive, announced: int | None, longest: int
+    ) -> tuple[IO[bytes], int]:
+        """The body of up to `longest` bytes, from its beginning, and its length. Raises BodyError.
 
         `release` has to be called with that length when the request is answered.
         """
-        if announced is not None and announced > self.longest:
-            raise self._too_long()
+        if announced is not None and announced > longest:
+            raise self._too_long(longest)
         loop = asyncio.get_running_loop()
         ends = loop.time() + self.timeout
         body: IO[bytes] = io.BytesIO()
@@ -65,8 +66,8 @@ class Bodies:
                         raise self._in_crumbs()
                     self._hold(len(piece))
                     length += len(piece)
-                    if length > self.longest:
-                        raise self._too_long()
+                    if length > longest:
+                        raise self._too_long(longest)
                     if length > IN_MEMORY and isinstance(body, io.BytesIO):
                         body = _spooled(body)
                     body.write(piece)
@@ -90,10 +91,8 @@ class Bodies:
             )
         self.held += length
 
-    def _too_long(self) -> BodyError:
-        return BodyError(
-            413, "body_too_long", f"A body has up to {self.longest:,} bytes; send less."
-        )
+    def _too_long(self, longest: int) -> BodyError:
+        return BodyError(413, "body_too_long", f"A body has up to {longest:,} bytes; send less.")
 
     def _in_crumbs(self) -> BodyError:
         return BodyError(

@@ -33,7 +33,11 @@ AT_A_TIME = 64 * 1024  # bytes of a stream that one visit to a thread fetches
 
 
 class Front:
-    """The application. `refuse` makes the body of an answer to a request that Django never sees."""
+    """The application.
+
+    `longest_of` gives the most bytes that a body sent to a path may have, and `refuse` makes the
+    body of an answer to a request that Django never sees.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,13 @@ class Front:
         *,
         threads: int,
         bodies: Bodies,
+        longest_of: Callable[[str], int],
         reader_timeout: float,
         refuse: Refuse,
     ) -> None:
         self.application = application
         self.bodies = bodies
+        self.longest_of = longest_of
         self.reader_timeout = reader_timeout
         self.refuse = refuse
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
@@ -60,7 +66,8 @@ class Front:
         length = 0
         try:
             if may_have_body(scope):
-                body, length = await self.bodies.read(receive, announced_length(scope))
+                longest = self.longest_of(scope["path"])
+                body, length = await self.bodies.read(receive, announced_length(scope), longest)
             else:
                 body = io.BytesIO()
             answer = Answer(self.application, environ_of(scope, body, length))

@@ -51,39 +51,57 @@ class JSONRenderer(BaseRenderer):
 
 
 class ExactJSONParser(BaseParser):
-    """JSON with exact numbers: 0.1 is a tenth, not a float.
-
-    Content that no endpoint can use is refused here, before any of them meets it: NaN, a name given
-    twice (which of the two is meant?), text that can't be encoded, too many levels.
-    """
+    """The parser of bodies, each of them in memory."""
 
     media_type = "application/json"
     longest = 1_000_000  # bytes
-    deepest = 20  # levels
-    digits = 40  # of a number
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         content = stream.read(self.longest + 1)
         if len(content) > self.longest:
             raise self.too_long()
-        try:
-            parsed = json.loads(
-                content.decode(),
-                parse_int=self._integer,
-                parse_float=self._decimal,
-                parse_constant=self._constant,
-                object_pairs_hook=self._object,
-            )
-        except RecursionError:
-            raise self._too_deep() from None
-        except ValueError as error:  # of the encoding, too
-            raise Refused("bad_json", f"The body is not JSON in UTF-8: {error}.") from None
-        self._check(parsed)
-        return parsed
+        return ExactJSON("body").value_of(content)
 
     @classmethod
     def too_long(cls) -> Refused:
-        return Refused("body_too_long", f"A body has up to {cls.longest:,} bytes; send less.", 413)
+        return body_too_long(cls.longest)
+
+
+def body_too_long(longest: int) -> Refused:
+    return Refused("body_too_long", f"A body has up to {longest:,} bytes; send less.", 413)
+
+
+class ExactJSON:
+    """JSON with exact numbers: 0.1 is a tenth, not a float. Refusals name it as it is `called`.
+
+    Content that no endpoint can use is refused here, before any of them meets it: NaN, a name given
+    twice (which of the two is meant?), text that can't be encoded, too many levels.
+    """
+
+    deepest = 20  # levels
+    digits = 40  # of a number
+
+    def __init__(self, called: str) -> None:
+        self.called = called
+        self._decoder = json.JSONDecoder(
+            parse_int=self._integer,
+            parse_float=self._decimal,
+            parse_constant=self._constant,
+            object_pairs_hook=self._object,
+        )
+
+    def value_of(self, content: bytes) -> Any:
+        try:
+            parsed = self._decoder.decode(content.decode())
+        except RecursionError:
+            raise self._too_deep() from None
+        except ValueError as error:  # of the encoding, too
+            raise self.bad_json(error) from None
+        self._check(parsed)
+        return parsed
+
+    def bad_json(self, error: object) -> Refused:
+        return Refused("bad_json", f"The {self.called} is not JSON in UTF-8: {error}.")
 
     def _integer(self, digits: str) -> int:
         if len(digits) > self.digits:
@@ -130,7 +148,7 @@ class ExactJSONParser(BaseParser):
             )
 
     def _too_deep(self) -> Refused:
-        return Refused("too_deep", f"The body nests deeper than {self.deepest} levels.")
+        return Refused("too_deep", f"The {self.called} nests deeper than {self.deepest} levels.")
 
     def _too_many_digits(self, digits: str) -> Refused:
         return Refused(
@@ -143,10 +161,12 @@ def _shown(text: str, length: int = 100) -> str:
     return text[:length].encode(errors="replace").decode()
 
 
-def object_of(body: Any, known: Iterable[str] | None = None) -> dict[str, Any]:
+def object_of(
+    body: Any, known: Iterable[str] | None = None, called: str = "body"
+) -> dict[str, Any]:
     """The body of a request; Refused if it is not a JSON object with known names."""
     if not isinstance(body, dict):
-        raise Refused("not_an_object", 'The body is a JSON object: {"name": value}.')
+        raise Refused("not_an_object", f'The {called} is a JSON object: {{"name": value}}.')
     if known is not None:
         known = list(known)
         for name in body:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import wraps
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from django.db import transaction
@@ -34,6 +35,7 @@ from pricebook.kit.errors import Refused
 from pricebook.kit.tables import AnsweredRequest
 
 HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotency-Replayed": "true"}
 KEPT_FOR = timedelta(hours=48)
 SHAPE = re.compile(r"[!-~]{1,100}")  # printable ASCII without blanks
 
@@ -51,6 +53,10 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 View = Callable[..., Response]
 
 
+class Hash(Protocol):
+    def hexdigest(self) -> str: ...
+
+
 def idempotent(view: View) -> View:
     """Run a write of a view set in one transaction, and once for each Idempotency-Key."""
     return idempotent_without()(view)
@@ -64,17 +70,10 @@ def idempotent_without(*secrets: str) -> Callable[[View], View]:
 def _once(view: View, secrets: dict[str, None]) -> View:
     @wraps(view)
     def once(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
-        key = request.headers.get(HEADER)
+        key = key_of(request)
         if key is None:
             with transaction.atomic():
                 return view(self, request, *args, **kwargs)
-        if not SHAPE.fullmatch(key):
-            raise Refused(
-                "bad_idempotency_key",
-                f"{HEADER} has 1 to 100 printable characters of ASCII, and no blanks.",
-                parameter=HEADER,
-                value=key[:100].encode(errors="replace").decode(),
-            )
         who, asked = identity(request), _hash(request)
         # The body has been hashed as it was sent, before it is parsed; a bad one is refused here.
         request.data  # noqa: B018
@@ -96,6 +95,54 @@ def _once(view: View, secrets: dict[str, None]) -> View:
     return once
 
 
+def key_of(request: Request) -> str | None:
+    key = request.headers.get(HEADER)
+    if key is not None and not SHAPE.fullmatch(key):
+        raise Refused(
+            "bad_idempotency_key",
+            f"{HEADER} has 1 to 100 printable characters of ASCII, and no blanks.",
+            parameter=HEADER,
+            value=key[:100].encode(errors="replace").decode(),
+        )
+    return key
+
+
+@dataclass(frozen=True)
+class InParts:
+    """A request with a key that has its effect in several transactions, and an answer of each.
+
+    Sent again, it goes on after the last part that has been committed.
+    """
+
+    who: str
+    key: str
+    asked: str
+
+    def once(self, number: int, work: Callable[[], bytes]) -> tuple[bytes, bool]:
+        """The answer of a part, and whether it was kept; in the transaction of its effect."""
+        record = _claim(self.who, self._key(number), self.asked)
+        if record.status_code is not None:
+            _refuse_reused(record, self.asked)
+            assert record.answer is not None
+            return bytes(record.answer), True
+        record.status_code, record.answer = 200, work()
+        record.save(update_fields=["status_code", "answer"])
+        return record.answer, False
+
+    def _key(self, number: int) -> str:
+        # The blank makes it one that nobody can send.
+        return f"{number} {sha256(self.key.encode()).hexdigest()}" if number else self.key
+
+
+def in_parts(request: Request, body: Hash) -> InParts | None:
+    """The request, with the SHA-256 of its body; None if it has no key."""
+    key = key_of(request)
+    if key is None:
+        return None
+    asked = f"{request.method} {request.get_full_path()} {body.hexdigest()}"
+    return InParts(identity(request), key, sha256(asked.encode()).hexdigest())
+
+
 def _hash(request: Request) -> str:
     length = int(request.META.get("CONTENT_LENGTH") or 0)
     if length > ExactJSONParser.longest:
@@ -115,7 +162,7 @@ def _claim(who: str, key: str, asked: str) -> AnsweredRequest:
             return record
 
 
-def _kept(record: AnsweredRequest, asked: str) -> Response:
+def _refuse_reused(record: AnsweredRequest, asked: str) -> None:
     if record.request_hash != asked:
         raise Refused(
             "idempotency_key_reused",
@@ -124,11 +171,15 @@ def _kept(record: AnsweredRequest, asked: str) -> Response:
             parameter=HEADER,
             value=record.key,
         )
+
+
+def _kept(record: AnsweredRequest, asked: str) -> Response:
+    _refuse_reused(record, asked)
     assert record.answer is not None
     return Response(
         _decoder.decode(bytes(record.answer)),
         status=record.status_code,
-        headers={"Idempotency-Replayed": "true"},
+        headers=REPLAYED,
     )
 
 

@@ -127,7 +127,7 @@ class TestBodiesTogether:
 
     @pytest.fixture
     def bodies(self):
-        return Bodies(longest=100, timeout=5, together=150)
+        return Bodies(timeout=5, together=150)
 
     def read(self, bodies, *pieces):
         messages = [
@@ -138,7 +138,7 @@ class TestBodiesTogether:
         async def receive():
             return messages.pop(0)
 
-        return result_of(bodies.read(receive, None))
+        return result_of(bodies.read(receive, None, longest=100))
 
     def test_are_refused_beyond_that_until_others_are_answered(self, bodies):
         _, length = self.read(bodies, b"x" * 60, b"x" * 40)
@@ -182,7 +182,8 @@ def test_a_stream_whose_reader_takes_nothing_is_left():
     front = Front(
         application,
         threads=1,
-        bodies=Bodies(longest=1, timeout=1, together=1),
+        bodies=Bodies(timeout=1, together=1),
+        longest_of=lambda path: 1,
         reader_timeout=0.1,
         refuse=lambda *_: ([], b""),
     )

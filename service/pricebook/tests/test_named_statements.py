@@ -43,6 +43,8 @@ NOT_NAMED = {
     "price_changes.running.entering.VERSION_MOVES": "writes one row: no plan",
     "services.repricing.lock_ends.COPY_LISTED": "looks up a few rows by their ids",
     "services.writing.clients.LOCK_EMAIL": "takes locks, and reads no table",
+    "services.bulk.clients.LOCK_EMAILS": "takes a lock, and reads no table",
+    "services.bulk.steps.LINES": "makes a temporary table: no plan",
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "a part of that of `as_of`",
     "services.ledger.point_in_time.DECIDED_BY_THEN": "the same, for a set whose worker is late",

@@ -49,7 +49,7 @@ def _line(*parts: str) -> str:
     return f"concat({', '.join(parts)}, E'\\n')"
 
 
-def _instant(column: str) -> str:
+def instant(column: str) -> str:
     """ISO 8601 in UTC, with six decimals or none, as msgspec writes it for the list."""
     text = f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
     return f"replace({text}, '.000000', '') || 'Z'"
@@ -67,7 +67,7 @@ def _text(column: str) -> str:
 
 
 def _instant_or_null(column: str) -> str:
-    return f"coalesce('\"' || {_instant(column)} || '\"', 'null')"
+    return f"coalesce('\"' || {instant(column)} || '\"', 'null')"
 
 
 def _object(members: dict[str, Any]) -> list[str]:
@@ -133,8 +133,8 @@ CELLS = {
     "discount_percent": "plan.discount_percent",
     "source": _quoted("subscription.source"),
     "external_id": _quoted("subscription.external_id"),
-    "started_at": _instant("subscription.started_at"),
-    "ended_at": _instant("subscription.ended_at"),
+    "started_at": instant("subscription.started_at"),
+    "ended_at": instant("subscription.ended_at"),
     "comment": _quoted("subscription.comment"),
     "stamp": _quoted("subscription.stamp"),
     "price": _amount("subscription.price"),

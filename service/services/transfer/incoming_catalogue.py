@@ -156,16 +156,16 @@ UPDATE auth_user login SET email = named.email
   FROM ({UNMAILED}) named WHERE login.id = named.id
 """  # noqa: S608 - constants
 MISSING_CLIENTS = "SELECT count(*) FROM incoming_client WHERE client_id IS NULL"
-# An unusable password, as Django writes it.
-INSERT_LOGINS = """
+# One that no password fits, as Django writes it.
+NO_PASSWORD = "'!' || replace(gen_random_uuid()::text, '-', '')"  # noqa: S105 - it is none
+INSERT_LOGINS = f"""
 INSERT INTO auth_user (username, email, password, first_name, last_name,
                        is_superuser, is_staff, is_active, date_joined)
-SELECT email, email, '!' || replace(gen_random_uuid()::text, '-', ''), '', '',
-       false, false, true, now()
+SELECT email, email, {NO_PASSWORD}, '', '', false, false, true, now()
   FROM incoming_client
  WHERE client_id IS NULL AND NOT EXISTS (SELECT FROM auth_user login WHERE lower(login.email) = key)
  ORDER BY line
-"""
+"""  # noqa: S608 - a constant
 INSERT_CLIENTS = """
 INSERT INTO clients_client (user_id, company_name, full_address)
 SELECT login.id, company_name, coalesce(full_address, '')

@@ -24,10 +24,12 @@ from pricebook.kit.scopes import (
     VIEW_PLAN,
     VIEW_SERVICE,
 )
+from services.bulk.clients import ClientSteps
 from services.models import Plan, Service
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
 from services.reading.version import Unchanged
+from services.views.bulk import BulkWrites, bulk_described
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
     CURSOR,
@@ -42,6 +44,7 @@ from services.views.openapi import (
 )
 from services.views.paging import cursor_of, known_id, link, links, ordering_of
 from services.views.record_writes import ClientWrites, RecordWrites, writes_described
+from services.views.shapes_of_bulk import BulkClientsSerializer
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
     ClientPaySerializer,
@@ -124,7 +127,8 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
 
 @writes_described("client", ClientPaySerializer, NewClientSerializer, ClientChangesSerializer)
 @described("client", ClientPaySerializer, ClientPageSerializer)
-class ClientView(ClientWrites, BreakdownView):
+@extend_schema_view(bulk=bulk_described("client", BulkClientsSerializer))
+class ClientView(BulkWrites, ClientWrites, BreakdownView):
     """Clients, each with the number of its subscriptions and what they pay together."""
 
     kind = "client"
@@ -134,7 +138,9 @@ class ClientView(ClientWrites, BreakdownView):
         "create": ((ADD_CLIENT,),),
         "partial_update": ((CHANGE_CLIENT,),),
         "destroy": ((DELETE_CLIENT,),),
+        "bulk": ((ADD_CLIENT,), (CHANGE_CLIENT,)),
     }
+    bulk_steps = ClientSteps
 
 
 @writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)

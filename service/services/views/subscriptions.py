@@ -6,7 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    PolymorphicProxySerializer,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.renderers import BaseRenderer
@@ -17,8 +22,14 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
-from pricebook.kit.scopes import SET_PRICE_STATE, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import (
+    ADD_SUBSCRIPTION,
+    CHANGE_SUBSCRIPTION,
+    SET_PRICE_STATE,
+    VIEW_SUBSCRIPTION,
+)
 from services import ledger, parsing, price_decisions
+from services.bulk.subscriptions import SubscriptionSteps
 from services.ledger.page import one_as_of, page_as_of
 from services.models import Subscription
 from services.moves import WaitingPlan
@@ -41,6 +52,7 @@ from services.views.as_of import (
     refuse_with_as_of,
     waiting_for,
 )
+from services.views.bulk import BulkWrites, bulk_described
 from services.views.etags import answer_to, seen_by, validator
 from services.views.moves import WaitingPlanSerializer, answer_of_one, or_shown, waits
 from services.views.openapi import (
@@ -55,6 +67,7 @@ from services.views.openapi import (
     UNKNOWN,
 )
 from services.views.paging import cursor_of, known_id, link, links, not_served, ordering_of
+from services.views.shapes_of_bulk import BulkSubscriptionsSerializer
 from services.views.shapes_of_ledger import ExplanationSerializer, HistorySerializer
 from services.views.subscription_writes import SubscriptionWrites, verb
 
@@ -64,7 +77,8 @@ DECIDED = {
 }
 
 
-class SubscriptionView(SubscriptionWrites, ReadOnlyModelViewSet):
+@extend_schema_view(bulk=bulk_described("subscription", BulkSubscriptionsSerializer))
+class SubscriptionView(BulkWrites, SubscriptionWrites, ReadOnlyModelViewSet):
     """Subscriptions: who pays what, and how much it is in total."""
 
     queryset = Subscription.objects.in_force().for_api()
@@ -74,15 +88,13 @@ class SubscriptionView(SubscriptionWrites, ReadOnlyModelViewSet):
         **dict.fromkeys(("list", "retrieve", "history", "explain"), ((VIEW_SUBSCRIPTION,),)),
         **dict.fromkeys(("lock", "release", "negotiate", "follow"), ((SET_PRICE_STATE,),)),
         **SubscriptionWrites.needs_to_write,
+        "bulk": ((ADD_SUBSCRIPTION,), (CHANGE_SUBSCRIPTION,)),
     }
+    bulk_steps = SubscriptionSteps
 
     def get_renderers(self) -> list[BaseRenderer]:
         whole = streaming.RENDERERS if self.action == "list" else ()
         return [*super().get_renderers(), *[renderer() for renderer in whole]]
-
-    def handle_exception(self, exc: Exception) -> Response:
-        streaming.errors_are_json(self.request)
-        return super().handle_exception(exc)
 
     @extend_schema(
         parameters=LIST_PARAMETERS,

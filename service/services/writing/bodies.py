@@ -22,6 +22,10 @@ Parse = Callable[[str, Any], Any]
 TIME_ZONE = "time_zone"
 
 
+def missing(name: str) -> WriteRefused:
+    return WriteRefused("missing", f"{name} is missing.", parameter=name)
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of a body. `null` is what null means; without it, null is refused.
@@ -81,7 +85,12 @@ COMMENT = Field(words(fields.COMMENT))
 
 
 def values_of(
-    table: Mapping[str, Field], body: Any, *, changing: bool = False, any_of: Sequence[str] = ()
+    table: Mapping[str, Field],
+    body: Any,
+    *,
+    changing: bool = False,
+    any_of: Sequence[str] = (),
+    called: str = "body",
 ) -> dict[str, Any]:
     """The values of a body, by name; those that it does not give are left out.
 
@@ -89,12 +98,12 @@ def values_of(
     """
     zoned = [name for name, field in table.items() if field.instant]
     known = [*table, *([TIME_ZONE] if zoned else [])]
-    given = object_of(body, known)
+    given = object_of(body, known, called)
     for name, field in table.items():
         if changing and field.fixed is not None and name in given:
             raise field.fixed(name)
         if not changing and field.required and given.get(name) is None:
-            raise WriteRefused("missing", f"{name} is missing.", parameter=name)
+            raise missing(name)
     one_of = any_of or [name for name, field in table.items() if field.fixed is None]
     if (changing or any_of) and not set(one_of) & given.keys():
         raise WriteRefused(

@@ -69,13 +69,7 @@ def change(id: int, values: Mapping[str, Any]) -> None:
     address = of_client.pop("email", client.user.email)
     if address != client.user.email:
         if client.user.is_staff or client.user.is_superuser:
-            raise WriteRefused(
-                "email_of_staff",
-                f"The log-in of client {id} is on the staff: a person who looks after the users"
-                " changes its e-mail.",
-                409,
-                parameter="email",
-            )
+            raise email_of_staff(id)
         _refuse_taken(address, id)
         User.objects.filter(pk=client.user_id).update(email=address)
     differing = {name: value for name, value in of_client.items() if getattr(client, name) != value}
@@ -111,12 +105,26 @@ def _refuse_taken(address: str, other_than: int | None = None) -> None:
     having_it = Client.objects.filter(user__email__iexact=address)
     other = next((client for client in having_it if client.pk != other_than), None)
     if other is not None:
-        raise WriteRefused(
-            "email_taken",
-            f"Client {other.pk} has this e-mail, and files name a client by it: give another one.",
-            409,
-            parameter="email",
-        )
+        raise email_taken(f"Client {other.pk}")
+
+
+def email_taken(by: str) -> WriteRefused:
+    return WriteRefused(
+        "email_taken",
+        f"{by} has this e-mail, and files name a client by it: give another one.",
+        409,
+        parameter="email",
+    )
+
+
+def email_of_staff(id: int) -> WriteRefused:
+    return WriteRefused(
+        "email_of_staff",
+        f"The log-in of client {id} is on the staff: a person who looks after the users changes its"
+        " e-mail.",
+        409,
+        parameter="email",
+    )
 
 
 def _held(id: int, to_delete: bool = False) -> Client:

@@ -45,6 +45,14 @@ def needs_price_change(name: str) -> WriteRefused:
     )
 
 
+def ends_before_start() -> WriteRefused:
+    return WriteRefused(
+        "ends_before_start",
+        "The end is not after the start; a subscription ends after it has started.",
+        parameter="ended_at",
+    )
+
+
 def _by_constraint(name: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
     for kind in KINDS:
@@ -72,11 +80,7 @@ def _by_constraint(name: str) -> WriteRefused | None:
             parameter="discount_percent",
         )
     if name == "subscription_ends_after_start":
-        return WriteRefused(
-            "ends_before_start",
-            "The end is not after the start; a subscription ends after it has started.",
-            parameter="ended_at",
-        )
+        return ends_before_start()
     return None
 
 

@@ -92,8 +92,8 @@ def end(id: int, at: datetime, author: str) -> None:
     """
     with _held(id, author) as subscription, told_by_constraints():
         ended = subscription.ended_at
-        if ended is not None and ended < at and ended <= book_clock():
-            raise _ended(subscription, "POST …/restart/ opens it again from now on")
+        if ended is not None and ended < at:
+            refuse_later_end(id, ended, book_clock())
         _write(subscription, {"ended_at": at})
 
 
@@ -127,9 +127,8 @@ def move(id: int, to: Mapping[str, int], author: str) -> None:
     eight queries. `WriteRefused` for one that has ended, and for what is not there.
     """
     with _held(id, author) as subscription:
-        ended = subscription.ended_at
-        if ended is not None and ended <= book_clock():
-            raise _ended(subscription, "it stays what it was")
+        if subscription.ended_at is not None:
+            refuse_move_of_ended(id, subscription.ended_at, book_clock())
         for name, record in to.items():
             _hold_record(name, record)
         with counted(subscription, author):
@@ -197,10 +196,22 @@ def _unknown_of(values: Mapping[str, Any]) -> WriteRefused:
     return unknown_here("client", values["client"])
 
 
-def _ended(subscription: Subscription, instead: str) -> WriteRefused:
-    assert subscription.ended_at is not None
+# --- What an end that has passed does not allow, to single objects and in bulk --------------------
+
+
+def refuse_later_end(id: int, ended: datetime, now: datetime) -> None:
+    if ended <= now:
+        raise _ended(id, ended, "POST …/restart/ opens it again from now on")
+
+
+def refuse_move_of_ended(id: int, ended: datetime, now: datetime) -> None:
+    if ended <= now:
+        raise _ended(id, ended, "it stays what it was")
+
+
+def _ended(id: int, ended: datetime, instead: str) -> WriteRefused:
     return WriteRefused(
         "subscription_ended",
-        f"Subscription {subscription.pk} ended at {subscription.ended_at.isoformat()}; {instead}.",
+        f"Subscription {id} ended at {ended.isoformat()}; {instead}.",
         409,
     )

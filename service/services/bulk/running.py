@@ -1,0 +1,152 @@
+"""Writes the lines of a request: all of them in one transaction, or chunk by chunk.
+
+    on_error    a refused line                        transactions
+    stop        refuses all, and nothing is written   one
+    skip        is left out, and named                one for each 2,000 lines
+
+With an Idempotency-Key each transaction keeps its results too, so a request that broke off and is
+sent again goes on where it was. (A job that runs without its caller would do the same chunks.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+import msgspec
+from django.db import DatabaseError, connection, transaction
+
+from pricebook.kit.idempotency import InParts
+from pricebook.kit.refusal import Refusal
+from pricebook.kit.spooled_body import temporary_file
+from services.bulk.lines import CheckedLines
+from services.bulk.steps import Again, Steps
+
+ATTEMPTS = 5
+# PostgreSQL's codes of what another transaction has caused, and of ids that one has just taken.
+CROSSED = {"40P01": "deadlock", "55P03": "lock timeout", "23505": "unique violation"}
+OUTCOME = re.compile(rb'^\{"line":[0-9]+,"outcome":"([a-z]+)"', re.MULTILINE)
+
+
+class LinesRefused(Refusal):
+    """Nothing was written, because of these lines."""
+
+    def __init__(self, refused: int, first: list[bytes]) -> None:
+        results = [msgspec.json.decode(line) for line in first]
+        number, detail = results[0]["line"], results[0]["detail"]
+        lines = "1 line is" if refused == 1 else f"{refused:,} lines are"
+        super().__init__(
+            "lines_refused",
+            f"Line {number}: {detail} Nothing was written, because {lines} refused. Fix what"
+            " `lines` names (the first 100), or send on_error=skip for the others to be written.",
+            refused=refused,
+            lines=[
+                {name: result[name] for name in result if name != "outcome"} for result in results
+            ],
+        )
+
+
+class Crossed(Refusal):
+    """Others write the same, again and again."""
+
+    wait = 5  # becomes Retry-After
+
+    def __init__(self) -> None:
+        super().__init__(
+            "crossed_writes",
+            "Others are writing the same records; send it again in a few seconds.",
+            503,
+        )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The request, apart from its lines."""
+
+    author: str
+    skip: bool = False  # else one refused line refuses all
+    dry_run: bool = False
+
+
+@dataclass
+class Results:
+    """A result a line, as NDJSON in a temporary file from its beginning, and how many of each."""
+
+    file: IO[bytes]
+    counts: Counter[str]
+    replayed: bool  # all of it was kept
+
+
+def write(
+    lines: CheckedLines,
+    steps: type[Steps],
+    wanted: Wanted,
+    parts: InParts | None = None,
+) -> Results:
+    """Write the lines, or find out what that would do; return the results.
+
+    Raises `LinesRefused`, if refused lines are not skipped: nothing was written then. Raises
+    `Crossed` where others write the same again and again: chunks before that one are written.
+    """
+    if lines.refused and not wanted.skip and not wanted.dry_run:
+        raise LinesRefused(lines.refused, lines.first_refused)
+    chunks = range(len(lines.starts)) if wanted.skip else range(1)
+    size = 1 if wanted.skip else len(lines.starts)
+    results = Results(temporary_file(), Counter(), replayed=parts is not None)
+    try:
+        for chunk in chunks or range(1):
+            part = partial(_transaction, lines, chunk, chunk + size, steps, wanted, parts)
+            text, kept = _whatever_others_do(part)
+            results.file.write(text)
+            results.counts.update(found.decode() for found in OUTCOME.findall(text))
+            results.replayed = results.replayed and kept
+        results.file.seek(0)
+    except BaseException:
+        results.file.close()
+        raise
+    return results
+
+
+def _transaction(
+    lines: CheckedLines,
+    first: int,
+    last: int,
+    steps: type[Steps],
+    wanted: Wanted,
+    parts: InParts | None,
+) -> tuple[bytes, bool]:
+    """The results of some chunks, and whether they were kept. One transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+
+        def work() -> bytes:
+            run = steps(cursor, wanted.author, wanted.dry_run)
+            run.copy(lines.pieces(first, last))
+            refused = run.compare()
+            if refused and not wanted.skip and not wanted.dry_run:
+                raise LinesRefused(refused, run.first_refused())
+            if not wanted.dry_run:
+                run.write()
+            return b"".join(run.results())
+
+        if wanted.dry_run:
+            text = work()
+            transaction.set_rollback(True)
+            return text, False
+        return (work(), False) if parts is None else parts.once(first, work)
+
+
+def _whatever_others_do(call: Callable[[], tuple[bytes, bool]]) -> tuple[bytes, bool]:
+    """The call's result; it is done once more where another transaction came between."""
+    for _ in range(ATTEMPTS):
+        try:
+            return call()
+        except Again:
+            continue
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in CROSSED:
+                raise
+    raise Crossed

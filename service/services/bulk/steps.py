@@ -1,0 +1,140 @@
+"""The steps by which one transaction writes lines, whatever they are of.
+
+    COPY into `bulk_line`
+      → lock the records that differ, in the order of their ids
+      → `bulk_found`: each line beside its record, as it stands and as it will be
+      → refuse what the book does not allow → lock what the write needs → write → a result a line
+
+In a dry run nothing is locked, and nothing written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from pricebook.kit.refusal import Refusal
+from services.bulk.lines import SHOWN, Record, refused_line
+
+BATCH = 2_000  # results that are read at once
+
+LINES = "CREATE TEMP TABLE bulk_line (line bigint, refusal text, {columns}) ON COMMIT DROP"
+COPY = "COPY bulk_line (line, refusal, {columns}) FROM STDIN"
+# Somebody has changed a record between the two statements.
+LATE = """
+SELECT EXISTS (SELECT FROM bulk_found
+                WHERE differs AND id NOT IN (SELECT id FROM bulk_held))
+"""
+REFUSE = """
+UPDATE bulk_line SET refusal = refused.text
+  FROM unnest(%s::bigint[], %s::text[]) refused (line, text)
+ WHERE bulk_line.line = refused.line
+"""
+FORGET_REFUSED = """
+DELETE FROM bulk_found USING bulk_line
+ WHERE bulk_line.line = bulk_found.line AND bulk_line.refusal IS NOT NULL
+"""
+FIRST_REFUSED = "SELECT refusal FROM bulk_line WHERE refusal IS NOT NULL ORDER BY line LIMIT %s"
+RESULTS = """
+SELECT max(line), string_agg(text, E'\\n' ORDER BY line) || E'\\n'
+  FROM (SELECT line, coalesce(refusal, concat(
+               '{"line":', line, ',"outcome":"',
+               CASE WHEN is_new THEN 'created' WHEN differs THEN 'changed' ELSE 'unchanged' END,
+               '"', ',"id":' || id, ',"changes":' || changes::text, '}')) AS text
+          FROM bulk_line LEFT JOIN bulk_found USING (line)
+         WHERE line > %s ORDER BY line LIMIT %s) result
+"""
+# A deadlock is looked for after a second: a bulk gives way before that, and is done once more.
+GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
+WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
+
+
+class Again(Exception):
+    """Somebody else's write came between: the transaction has to be done once more."""
+
+
+class Steps:
+    """The lines of one transaction. Subclasses have the statements of their kind of record."""
+
+    record: Record
+    held: str  # makes `bulk_held`: the ids of the records that differ, locked
+    found: str  # makes `bulk_found`: line, id, is_new, differs, changes, and what is written
+
+    def __init__(self, cursor: CursorWrapper, author: str, dry_run: bool) -> None:
+        self.cursor = cursor
+        self.author = author
+        self.dry_run = dry_run
+
+    def copy(self, pieces: Iterable[bytes]) -> None:
+        self.execute(
+            "DROP TABLE IF EXISTS pg_temp.bulk_line, pg_temp.bulk_held, pg_temp.bulk_found"
+        )
+        types = {**self.record.columns, **dict.fromkeys(self.record.given, "boolean")}
+        columns = ", ".join(f"{name} {type}" for name, type in types.items())
+        self.execute(LINES.format(columns=columns))
+        with self.cursor.copy(COPY.format(columns=", ".join(types))) as copy:
+            for piece in pieces:
+                copy.write(piece)
+        self.execute("CREATE INDEX ON bulk_line USING brin (line)")
+        self.execute("ANALYZE bulk_line")
+
+    def compare(self) -> int:
+        """Find the records and judge the lines; return how many lines are refused.
+
+        Raises `Again`.
+        """
+        if not self.dry_run:
+            self.lock_before()
+        lock = "" if self.dry_run else "FOR NO KEY UPDATE OF book"
+        self.execute(self.held.format(lock=lock))
+        self.execute(self.found)
+        self.execute("ANALYZE bulk_found")
+        if self.one(LATE):
+            raise Again
+        for refusals in self.judgements():
+            self.refuse(refusals)
+        return int(self.one("SELECT count(*) FROM bulk_line WHERE refusal IS NOT NULL"))
+
+    def refuse(self, refusals: dict[int, Refusal]) -> None:
+        """Refuse lines, each for one reason; what is judged later does not meet them again."""
+        if refusals:
+            texts = [refused_line(line, error).decode() for line, error in refusals.items()]
+            self.execute(REFUSE, [list(refusals), texts])
+            self.execute(FORGET_REFUSED)
+
+    def first_refused(self) -> list[bytes]:
+        """The results of the first refused lines, up to 100."""
+        self.execute(FIRST_REFUSED, [SHOWN])
+        return [text.encode() for (text,) in self.cursor.fetchall()]
+
+    def results(self) -> Iterator[bytes]:
+        """The results of all lines, in pieces of NDJSON. A query for each 2,000."""
+        line = 0
+        while True:
+            self.execute(RESULTS, [line, BATCH])
+            last, text = self.cursor.fetchone()
+            if last is None:
+                return
+            line = last
+            yield text.encode()
+
+    def lock_before(self) -> None:
+        """Take the locks that come before those of records."""
+
+    def judgements(self) -> Iterator[dict[int, Refusal]]:
+        """The refusals of lines by the book, by the number of the line."""
+        raise NotImplementedError
+
+    def write(self) -> None:
+        """Write what is new and what differs."""
+        raise NotImplementedError
+
+    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> None:
+        self.cursor.execute(sql, params)
+
+    def one(self, sql: str, params: Sequence[Any] | None = None) -> Any:
+        self.cursor.execute(sql, params)
+        (value,) = self.cursor.fetchone()
+        return value

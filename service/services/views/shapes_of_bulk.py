@@ -1,0 +1,78 @@
+"""The bodies and answers of `bulk/`, for the schema; `services.bulk` checks and writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from services.views.shapes_of_writes import (
+    ClientChangesSerializer,
+    MoveSerializer,
+    SubscriptionChangesSerializer,
+)
+
+
+class _KnownElsewhere(serializers.Serializer):
+    source = serializers.CharField(max_length=50, help_text="The system that knows the record.")  # type: ignore[assignment]
+    external_id = serializers.CharField(max_length=50, help_text="Its id there.")
+
+
+class BulkSubscriptionSerializer(_KnownElsewhere, MoveSerializer, SubscriptionChangesSerializer):
+    """A subscription as it is to be. A new one needs client, service and plan."""
+
+    ended_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="Its end; null: it has none, or goes on."
+    )
+
+
+class BulkClientSerializer(_KnownElsewhere, ClientChangesSerializer):
+    """A client as it is to be. A new one needs a name."""
+
+    company_name = serializers.CharField(max_length=100, required=False)
+
+
+class BulkSubscriptionsSerializer(serializers.Serializer):
+    """Subscriptions to create and to change."""
+
+    lines = BulkSubscriptionSerializer(many=True)
+
+
+class BulkClientsSerializer(serializers.Serializer):
+    """Clients to create and to change."""
+
+    lines = BulkClientSerializer(many=True)
+
+
+class BulkResultSerializer(serializers.Serializer):
+    """The result of a line."""
+
+    line = serializers.IntegerField(help_text="Its number, from 1.")
+    outcome = serializers.ChoiceField(["created", "changed", "unchanged", "refused"])
+    id = serializers.IntegerField(required=False, help_text="Of the record, if it is there.")
+    changes = serializers.DictField(
+        required=False, help_text="Each field that differs, `before` and `after`."
+    )
+    code = serializers.CharField(required=False)
+    detail = serializers.CharField(required=False)
+    parameter = serializers.CharField(required=False)
+    value = serializers.CharField(required=False)
+    allowed: Any = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class BulkEndSerializer(serializers.Serializer):
+    """How many lines there were, and what became of them."""
+
+    lines = serializers.IntegerField()
+    created = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    refused = serializers.IntegerField()
+    dry_run = serializers.BooleanField()
+
+
+class BulkResultsSerializer(serializers.Serializer):
+    """The results, in the order of the lines."""
+
+    end = BulkEndSerializer()
+    lines = BulkResultSerializer(many=True)
