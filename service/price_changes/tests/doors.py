@@ -276,6 +276,42 @@ def by_another_plan(book: Book) -> None:
     assert moved == ("Nothing was saved" not in said)
 
 
+def moved_by_request(caller: str) -> Try:
+    def attempt(book: Book) -> None:
+        client = getattr(book, caller)(book.ann)
+        half = a_plan(50)
+        answer = client.post(f"/api/subscriptions/{book.follower.pk}/move/", {"plan": half.pk})
+        moved = Subscription.objects.get(pk=book.follower.pk).plan_id == half.pk
+        assert answer.status_code == (200 if moved else 403), answer.content
+        assert moved or answer.json()["code"] == "needs_another_person"
+
+    return attempt
+
+
+def moved_in_bulk(on_error: str) -> Try:
+    """The line that moves a price is refused; another one is written if it is not to stop."""
+
+    def attempt(book: Book) -> None:
+        known = {"source": "crm", "external_id": "1"}
+        Subscription.objects.filter(pk=book.follower.pk).update(**known)
+        named = {"client": book.follower.client_id, "service": book.service.pk}
+        lines = [
+            known | {"plan": a_plan(50).pk},
+            known | {"external_id": "2", "plan": book.plan.pk, "comment": "new"} | named,
+        ]
+        address = f"/api/subscriptions/bulk/?on_error={on_error}"
+        answer = book.key(book.ann).post(address, {"lines": lines}, format="json")
+        moved = Subscription.objects.get(pk=book.follower.pk).plan_id != book.plan.pk
+        is_new = Subscription.objects.filter(comment="new").exists()
+        assert is_new == (moved or on_error == "skip")
+        assert answer.status_code == (200 if is_new else 403), answer.content
+        said = str(answer.json()) if answer.status_code == 403 else answer.getvalue().decode()
+        assert moved or "needs_another_person" in said
+        Subscription.objects.filter(comment="new").delete()  # it is no move
+
+    return attempt
+
+
 DOORS = [
     Door("form of a service", "a person", by_form("service", full_price="150.00")),
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
@@ -283,6 +319,10 @@ DOORS = [
     *(Door(f"page: {verb}", "a person", by_page(verb)) for verb in VERBS),
     *(Door(f"API: {verb}", "a person", by_request(verb, "session")) for verb in VERBS),
     *(Door(f"API: {verb}", "a key", by_request(verb, "key")) for verb in VERBS),
+    Door("API: move to another plan", "a person", moved_by_request("session")),
+    Door("API: move to another plan", "a key", moved_by_request("key")),
+    Door("API: bulk, another plan", "a key", moved_in_bulk("stop")),
+    Door("API: bulk, another plan, on_error=skip", "a key", moved_in_bulk("skip")),
     *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
     Door("import_book --update", "the import", by_import),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),

@@ -43,7 +43,7 @@ MAKES: list[tuple[str, str, str, Params]] = [
     (
         "prices before",
         "the prices of the subscriptions that differ (--update)",
-        moved_prices.KEEP_BEFORE,
+        moved_prices.KEEP_BEFORE.format(ids=moved_prices.OF_IMPORT),
         None,
     ),
 ]

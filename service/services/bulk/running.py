@@ -25,6 +25,7 @@ from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.lines import CheckedLines
 from services.bulk.steps import Again, Steps
+from services.moves import NeedsAnotherPerson
 
 ATTEMPTS = 5
 # PostgreSQL's codes of what another transaction has caused, and of ids that one has just taken.
@@ -129,7 +130,7 @@ def _transaction(
             if refused and not wanted.skip and not wanted.dry_run:
                 raise LinesRefused(refused, run.first_refused())
             if not wanted.dry_run:
-                run.write()
+                _write_within_limits(run, wanted.skip)
             return b"".join(run.results())
 
         if wanted.dry_run:
@@ -137,6 +138,18 @@ def _transaction(
             transaction.set_rollback(True)
             return text, False
         return (work(), False) if parts is None else parts.once(first, work)
+
+
+def _write_within_limits(run: Steps, skip: bool) -> None:
+    """Write; where the lines move more than their author may alone, those that move are refused."""
+    try:
+        with transaction.atomic():
+            run.write()
+    except NeedsAnotherPerson as refusal:
+        if not skip:
+            raise
+        run.refuse_moves(refusal)
+        run.write()
 
 
 def _whatever_others_do(call: Callable[[], tuple[bytes, bool]]) -> tuple[bytes, bool]:

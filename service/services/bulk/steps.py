@@ -131,6 +131,9 @@ class Steps:
         """Write what is new and what differs."""
         raise NotImplementedError
 
+    def refuse_moves(self, refusal: Refusal) -> None:
+        """Refuse the lines that move prices, for one reason."""
+
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> None:
         self.cursor.execute(sql, params)
 

@@ -13,7 +13,9 @@ from datetime import datetime
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
 from services.bulk.steps import GIVE_WAY, WAIT_AGAIN, Steps
+from services.hooks import price_changes
 from services.transfer.formats import instant
+from services.transfer.moved_prices import MovedPrices
 from services.writing import subscriptions
 from services.writing.bodies import missing
 from services.writing.refusals import ends_before_start, unknown_here
@@ -139,6 +141,8 @@ UPDATE services_subscription book
    SET client_id = found.client_id, service_id = found.service_id, plan_id = found.plan_id
   FROM bulk_found found WHERE book.id = found.id AND moves
 """
+MOVING = "SELECT id FROM bulk_found WHERE moves"
+LINES_THAT_MOVE = "SELECT line FROM bulk_found WHERE moves"
 # The rule's price, so that the trigger need not find it for each row; of one that has ended it is
 # that of its end, which the trigger knows. In the order of the lines, as an import does.
 INSERT = """
@@ -192,17 +196,29 @@ class SubscriptionSteps(Steps):
         yield refusals
 
     def write(self) -> None:
+        """As `Steps.write`; raises NeedsAnotherPerson where it moves more than its author may."""
         self.execute("SELECT set_config('pricebook.author', %s, true)", [self.author])
         self.execute(LOCK_PAIRS)
+        moved = MovedPrices(self.cursor, self.author) if price_changes().has_limits() else None
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE says)"):
             self.execute(SAY)
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE moves)"):
+            if moved is not None:
+                moved.before_subscriptions(MOVING)
             self.execute(MOVE)
+            if moved is not None:
+                moved.after_subscriptions()
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE is_new)"):
             self.execute(GIVE_WAY)
             self.execute(INSERT)
             self.execute(WAIT_AGAIN)
         self.execute("SELECT set_config('pricebook.author', '', true)")
+        if moved is not None:
+            moved.ask()  # for a lock that comes after all others
+
+    def refuse_moves(self, refusal: Refusal) -> None:
+        self.execute(LINES_THAT_MOVE)
+        self.refuse({line: refusal for (line,) in self.cursor.fetchall()})
 
 
 def refuse_period(

@@ -42,9 +42,9 @@ SELECT price_rule(book.full_price, discount_percent::integer) AS before,
 )
 KEEP_BEFORE = """
 CREATE TEMP TABLE price_before ON COMMIT DROP AS
-SELECT id, price AS before FROM subscription_in_force
- WHERE id IN (SELECT subscription_id FROM difference)
+SELECT id, price AS before FROM subscription_in_force WHERE id IN ({ids})
 """
+OF_IMPORT = "SELECT subscription_id FROM difference"
 BY_SUBSCRIPTIONS = FIGURES.format(
     rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
 )
@@ -54,10 +54,11 @@ SELECT max(change_id) FROM services_repricing WHERE service_id = ANY (%s) GROUP 
 
 
 class MovedPrices:
-    """The figures of what one import moves. A few statements, over the rows that it moves."""
+    """The figures of what an import or a bulk moves. A few statements, over the rows it moves."""
 
-    def __init__(self, cursor: CursorWrapper) -> None:
+    def __init__(self, cursor: CursorWrapper, author: str = AUTHOR) -> None:
         self.cursor = cursor
+        self.author = author
         self.services: list[int] = []
         self.move = NOTHING
 
@@ -68,10 +69,13 @@ class MovedPrices:
         if self.services:
             self._add(BY_LIST_PRICES, [self.services])
 
-    def before_subscriptions(self) -> None:
-        """Call it before subscriptions are written, and `after_subscriptions` then."""
+    def before_subscriptions(self, ids: str = OF_IMPORT) -> None:
+        """Call it before subscriptions are written, and `after_subscriptions` then.
+
+        `ids`: SQL for the ids of those whose prices may move.
+        """
         self.cursor.execute("DROP TABLE IF EXISTS pg_temp.price_before")
-        self.cursor.execute(KEEP_BEFORE)
+        self.cursor.execute(KEEP_BEFORE.format(ids=ids))
 
     def after_subscriptions(self) -> None:
         self._add(BY_SUBSCRIPTIONS, [])
@@ -82,7 +86,7 @@ class MovedPrices:
             return
         self.cursor.execute(CHANGES, [self.services])
         changes = [pk for (pk,) in self.cursor.fetchall() if pk is not None]
-        price_changes().moved_alone(AUTHOR, self.move, *changes)
+        price_changes().moved_alone(self.author, self.move, *changes)
 
     def _add(self, statement: str, parameters: list[list[int]]) -> None:
         self.cursor.execute(statement, parameters)
