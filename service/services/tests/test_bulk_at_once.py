@@ -168,9 +168,7 @@ class TestWhatIsChangedMeanwhile:
         def and_somebody_comes(self, sql, params=None, execute=Steps.execute):
             execute(self, sql, params)
             if "TEMP TABLE bulk_held" in sql and not came:
-                came.append(
-                    in_background(a_subscription, None, one.service, one.plan).result()
-                )
+                came.append(in_background(a_subscription, None, one.service, one.plan).result())
                 with a_person() as ann:
                     ann.execute(KNOW, ["crm", "1", came[0].pk])
                     ann.commit()
@@ -217,7 +215,6 @@ class TestWhatIsChangedMeanwhile:
             edit.result()
             ann.commit()
         assert Service.objects.get(pk=one.service_id).full_price == 999
-
 
     def test_finds_all_locks_taken_that_the_bulk_needs(self, key, one, monkeypatch, one_attempt):
         """An edit that comes between two of its statements waits, and can't be in its way."""

@@ -108,7 +108,6 @@ def test_a_body_of_64_mb_takes_no_memory(web):
     assert memory(web) - before < 32
 
 
-
 @pytest.mark.parametrize(
     ("path", "longest"),
     [

@@ -49,7 +49,7 @@ class BulkResultSerializer(serializers.Serializer):
 
     line = serializers.IntegerField(help_text="Its number, from 1.")
     outcome = serializers.ChoiceField(["created", "changed", "unchanged", "refused"])
-    id = serializers.IntegerField(required=False, help_text="Of the record, if it is there.")
+    id = serializers.IntegerField(required=False, help_text="The id of the record, if it is there.")
     changes = serializers.DictField(
         required=False, help_text="Each field that differs, `before` and `after`."
     )
