@@ -1,7 +1,7 @@
 """Subscriptions in bulk: the statements that find, judge and write them.
 
-A line changes what PATCH, `end/`, `restart/` and `move/` would change, in this order: so one that is opened again may be moved by the same line. Fields that a line does not give
-stay as they are.
+A line changes what PATCH, `end/`, `restart/` and `move/` would change, in this order: so one that
+is opened again may be moved by the same line. Fields that a line does not give stay as they are.
 """
 
 from __future__ import annotations

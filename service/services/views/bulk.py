@@ -25,7 +25,7 @@ from pricebook.kit.errors import BadParameter
 from pricebook.kit.spooled_body import PIECE, spooled
 from services.bulk import running
 from services.bulk.bodies import JSON, NDJSON, lines_of
-from services.bulk.lines import check
+from services.bulk.lines import CHUNK, check
 from services.bulk.running import Results, Wanted
 from services.bulk.steps import Steps
 from services.reading import parameters
@@ -89,7 +89,7 @@ class BulkWrites:
         try:
             file, digest = spooled(request, settings.LONGEST_BULK)
             with file:
-                parts = idempotency.in_parts(request, digest)
+                parts = idempotency.in_parts(request, digest, CHUNK)
                 lines = check(lines_of(file, media_type), self.bulk_steps.record)
             with lines.file:
                 results = running.write(
@@ -149,6 +149,9 @@ def media_type_of(request: Request) -> str:
     media_type, _, rest = request.content_type.partition(";")
     media_type = media_type.strip().lower()
     charset = rest.strip().lower().replace('"', "").replace(" ", "")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(encoding, "A bulk is not compressed: send it as it is.")
     if media_type not in (JSON, NDJSON) or charset not in ("", "charset=utf-8"):
         raise UnsupportedMediaType(
             request.content_type,
