@@ -30,8 +30,8 @@ from services.bulk.running import Results, Wanted
 from services.bulk.steps import Steps
 from services.reading import parameters
 from services.transfer import streaming
-from services.views.openapi import ERRORS, REFUSALS
-from services.views.shapes_of_bulk import BulkResultsSerializer
+from services.views.openapi import ERRORS, REFUSALS, errors
+from services.views.shapes_of_bulk import BulkErrorSerializer, BulkResultsSerializer
 
 ON_ERROR = ("stop", "skip")
 TRUE_OR_FALSE = ("false", "true")
@@ -120,6 +120,7 @@ def bulk_described(kind: str, line: Any) -> Any:
             (200, NDJSON): OpenApiTypes.STR,
             **ERRORS,
             **REFUSALS,
+            **errors({400: "Refused; `lines` names the lines."}, BulkErrorSerializer),
         },
     )
 
