@@ -134,12 +134,15 @@ class InParts:
         return f"{number} {sha256(self.key.encode()).hexdigest()}" if number else self.key
 
 
-def in_parts(request: Request, body: Hash) -> InParts | None:
-    """The request, with the SHA-256 of its body; None if it has no key."""
+def in_parts(request: Request, body: Hash, cut: int) -> InParts | None:
+    """The request, with the SHA-256 of its body; None if it has no key.
+
+    `cut` says how it is cut into parts: those of another cut would be other parts of the effect.
+    """
     key = key_of(request)
     if key is None:
         return None
-    asked = f"{request.method} {request.get_full_path()} {body.hexdigest()}"
+    asked = f"{request.method} {request.get_full_path()} {body.hexdigest()} {cut}"
     return InParts(identity(request), key, sha256(asked.encode()).hexdigest())
 
 

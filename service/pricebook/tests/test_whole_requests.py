@@ -144,18 +144,21 @@ class TestPathWithoutItsSlash:
 
     @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
     @pytest.mark.parametrize(
-        ("path", "status", "code"),
+        ("path", "statuses"),
         [
-            ("/api/subscriptions", 405, "method_not_allowed"),
-            ("/api/clients/1", 405, "method_not_allowed"),
-            ("/api/totals", 405, "method_not_allowed"),
-            ("/api/nothing", 404, "unknown_path"),
+            ("/api/subscriptions", {400, 405}),
+            ("/api/clients/1", {400, 405}),
+            ("/api/totals", {405}),
+            ("/api/nothing", {404}),
         ],
     )
-    def test_is_answered_as_with_it(self, settings, method, path, status, code):
+    def test_is_answered_as_with_it(self, settings, method, path, statuses):
         settings.DEBUG = True  # Django would raise RuntimeError
-        response = getattr(a_reader(), method)(path, {"price": 1})
-        assert (response.status_code, response.json()["code"]) == (status, code)
+        ask = getattr(a_reader(), method)
+        responses = [ask(path, {"price": 1}), ask(f"{path}/", {"price": 1})]
+        told = {(response.status_code, response.json()["code"]) for response in responses}
+        assert len(told) == 1
+        assert {status for status, _ in told} <= statuses
 
     def test_keeps_a_form_of_the_admin(self):
         User.objects.create_superuser("anna", password="right horse")

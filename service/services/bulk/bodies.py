@@ -105,7 +105,7 @@ class _Text:
                 problem = None
             except (ValueError, RecursionError) as error:
                 end, problem = len(self.text), error
-            # What ends with the window may go on behind it.
+            # A value that ends with the window may go on behind it.
             if end < len(self.text) or self._ended or end - self.at > LONGEST_LINE:
                 break
             self.more()
@@ -115,7 +115,7 @@ class _Text:
         return _too_long() if len(value) > LONGEST_LINE else value.encode()
 
     def more(self) -> bool:
-        """Read on; False at the end. What lies before `at` is forgotten."""
+        """Read on; False at the end. The text before `at` is forgotten."""
         piece = self._file.read(PIECE)
         self._ended = not piece
         try:

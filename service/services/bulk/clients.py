@@ -117,7 +117,7 @@ class ClientSteps(Steps):
     def judgements(self) -> Iterator[dict[int, Refusal]]:
         self.execute(NOT_ALLOWED)
         refusals: dict[int, Refusal] = {}
-        for line, id, company_name, of_staff, other in self.cursor.fetchall():
+        for line, id, company_name, of_staff, other in self.cursor:
             if company_name is None:
                 refusals[line] = missing("company_name")
             elif of_staff:
@@ -127,8 +127,7 @@ class ClientSteps(Steps):
         yield refusals
         self.execute(SAME_EMAIL)
         yield {
-            line: clients.email_taken(f"The client of line {first}")
-            for line, first in self.cursor.fetchall()
+            line: clients.email_taken(f"The client of line {first}") for line, first in self.cursor
         }
 
     def write(self) -> None:

@@ -1,8 +1,7 @@
 """Subscriptions in bulk: the statements that find, judge and write them.
 
-Of one that is there a line changes what PATCH, `end/`, `restart/` and `move/` would change, in this
-order: so one that is opened again may be moved by the same line. Fields that a line does not give
-stay as they are.
+A line changes what PATCH, `end/`, `restart/` and `move/` would change, in this order: so one that
+is opened again may be moved by the same line. Fields that a line does not give stay as they are.
 """
 
 from __future__ import annotations
@@ -181,14 +180,14 @@ class SubscriptionSteps(Steps):
         self.execute(NAMED.format(lock="" if self.dry_run else "FOR KEY SHARE"))
         self.execute(NOT_NAMED)
         refusals: dict[int, Refusal] = {}
-        for line, name, id in self.cursor.fetchall():
+        for line, name, id in self.cursor:
             refusals.setdefault(line, missing(name) if id is None else unknown_here(name, id))
         yield refusals
 
         now = self.one("SELECT book_clock()")
         self.execute(PERIODS, [now])
         refusals = {}
-        for line, *period in self.cursor.fetchall():
+        for line, *period in self.cursor:
             try:
                 refuse_period(*period, now=now)
             except Refusal as error:

@@ -67,7 +67,7 @@ JOINED = {
     "service_name": "service.name",
     "full_price": "service.full_price",
     "plan_type": "plan.plan_type",
-    "discount_percent": "plan.discount_percent",
+    "discount_percent": "plan.discount_percent::smallint",  # the table has it as numeric
 }
 # Those of the subscription come first, so that a statement can read them before it joins the rest.
 OF_SUBSCRIPTION = tuple(name for name in BookRow._fields if name not in JOINED)

@@ -1,5 +1,6 @@
 """Many records by one request: `POST …/bulk/`."""
 
+import gzip
 import json
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -7,6 +8,7 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from clients.models import Client
@@ -313,6 +315,16 @@ class TestBody:
         answer = erp.generic("POST", SUBSCRIPTIONS, b'{"lines": []}', content_type=content_type)
         assert (answer.status_code, told(answer)["code"]) == (415, "unsupported_media_type")
 
+    def test_that_is_compressed_is_refused(self, erp):
+        answer = erp.generic(
+            "POST",
+            SUBSCRIPTIONS,
+            gzip.compress(b'{"lines": []}'),
+            content_type="application/json",
+            headers={"Content-Encoding": "gzip"},
+        )
+        assert (answer.status_code, told(answer)["code"]) == (415, "unsupported_media_type")
+
     def test_too_long_is_refused(self, erp, settings):
         settings.LONGEST_BULK = 1_000
         answer = erp.generic("POST", SUBSCRIPTIONS, b" " * 1_001, content_type=NDJSON)
@@ -332,6 +344,43 @@ class TestBody:
     def test_with_other_parameters_is_refused(self, erp, query):
         answer = erp.post(f"{SUBSCRIPTIONS}?{query}", {"lines": []})
         assert answer.status_code == 400
+
+
+def queries_of(erp, lines, address=SUBSCRIPTIONS):
+    with CaptureQueriesContext(connection) as queries:
+        assert "refused" not in outcomes(told(sent(erp, lines, address))[0])
+    return len(queries)
+
+
+class TestQueries:
+    """Their number does not grow with the lines."""
+
+    def test_of_subscriptions(self, erp):
+        # Some are created, some ended, some moved; and the claim of a key is none of them.
+        known = a_line(0)
+        few, many = (
+            [known | {"source": f"book {size}", "external_id": str(n)} for n in range(size)]
+            for size in (2, 60)
+        )
+        other = {"plan": a_plan(30).pk, "ended_at": "9000-01-01T00:00:00Z"}
+        for change in ({}, other):
+            few, many = ([line | change for line in lines] for lines in (few, many))
+            assert queries_of(erp, few) == queries_of(erp, many) < 40
+
+    def test_of_clients(self, erp):
+        few, many = (
+            [
+                {
+                    "source": f"book {size}",
+                    "external_id": str(n),
+                    "company_name": "Ann",
+                    "email": f"ann-{n}@{size}.example.com",
+                }
+                for n in range(size)
+            ]
+            for size in (2, 60)
+        )
+        assert queries_of(erp, few, CLIENTS) == queries_of(erp, many, CLIENTS) < 40
 
 
 class TestDryRun:

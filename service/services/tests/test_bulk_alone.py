@@ -40,7 +40,7 @@ def asked(answer):
 
 
 def alone(erp, line):
-    """What single writes make of a line: its outcome, or the code of the refusal."""
+    """The outcome that single writes have for a line, or the code of their refusal."""
     one = Subscription.objects.filter(
         source=line["source"], external_id=line["external_id"]
     ).first()

@@ -66,6 +66,7 @@ VERBS = [
         for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
     ],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
+    *[f"/api/{kind}/bulk/" for kind in ("clients", "subscriptions")],
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
@@ -78,6 +79,8 @@ WRITES = [
     ("POST", "/api/subscriptions/{id}/end/"),
     ("POST", "/api/subscriptions/{id}/restart/"),
     ("POST", "/api/subscriptions/{id}/move/"),
+    ("POST", "/api/subscriptions/bulk/"),
+    ("POST", "/api/clients/bulk/"),
     *[
         (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
         for kind in ("clients", "services", "plans", "subscriptions")

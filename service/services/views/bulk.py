@@ -25,13 +25,13 @@ from pricebook.kit.errors import BadParameter
 from pricebook.kit.spooled_body import PIECE, spooled
 from services.bulk import running
 from services.bulk.bodies import JSON, NDJSON, lines_of
-from services.bulk.lines import check
+from services.bulk.lines import CHUNK, check
 from services.bulk.running import Results, Wanted
 from services.bulk.steps import Steps
 from services.reading import parameters
 from services.transfer import streaming
-from services.views.openapi import ERRORS, REFUSALS
-from services.views.shapes_of_bulk import BulkResultsSerializer
+from services.views.openapi import ERRORS, REFUSALS, errors
+from services.views.shapes_of_bulk import BulkErrorSerializer, BulkResultsSerializer
 
 ON_ERROR = ("stop", "skip")
 TRUE_OR_FALSE = ("false", "true")
@@ -89,7 +89,7 @@ class BulkWrites:
         try:
             file, digest = spooled(request, settings.LONGEST_BULK)
             with file:
-                parts = idempotency.in_parts(request, digest)
+                parts = idempotency.in_parts(request, digest, CHUNK)
                 lines = check(lines_of(file, media_type), self.bulk_steps.record)
             with lines.file:
                 results = running.write(
@@ -120,6 +120,7 @@ def bulk_described(kind: str, line: Any) -> Any:
             (200, NDJSON): OpenApiTypes.STR,
             **ERRORS,
             **REFUSALS,
+            **errors({400: "Refused; `lines` names the lines."}, BulkErrorSerializer),
         },
     )
 
@@ -149,6 +150,9 @@ def media_type_of(request: Request) -> str:
     media_type, _, rest = request.content_type.partition(";")
     media_type = media_type.strip().lower()
     charset = rest.strip().lower().replace('"', "").replace(" ", "")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(encoding, "A bulk is not compressed: send it as it is.")
     if media_type not in (JSON, NDJSON) or charset not in ("", "charset=utf-8"):
         raise UnsupportedMediaType(
             request.content_type,

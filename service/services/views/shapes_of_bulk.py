@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from pricebook.kit.errors import ErrorSerializer
 from services.views.shapes_of_writes import (
     ClientChangesSerializer,
     MoveSerializer,
@@ -49,7 +50,7 @@ class BulkResultSerializer(serializers.Serializer):
 
     line = serializers.IntegerField(help_text="Its number, from 1.")
     outcome = serializers.ChoiceField(["created", "changed", "unchanged", "refused"])
-    id = serializers.IntegerField(required=False, help_text="Of the record, if it is there.")
+    id = serializers.IntegerField(required=False, help_text="The id of the record, if it is there.")
     changes = serializers.DictField(
         required=False, help_text="Each field that differs, `before` and `after`."
     )
@@ -58,6 +59,29 @@ class BulkResultSerializer(serializers.Serializer):
     parameter = serializers.CharField(required=False)
     value = serializers.CharField(required=False)
     allowed: Any = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class RefusedLineSerializer(serializers.Serializer):
+    """A refused line, in the refusal of all."""
+
+    line = serializers.IntegerField(help_text="Its number, from 1.")
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    parameter = serializers.CharField(required=False)
+    value = serializers.CharField(required=False)
+    allowed: Any = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class BulkErrorSerializer(ErrorSerializer):
+    """The refusal of a bulk; `lines_refused` has the lines."""
+
+    refused = serializers.IntegerField(required=False, help_text="How many lines are refused.")
+    lines = RefusedLineSerializer(
+        many=True, required=False, help_text="The first 100 of the refused lines."
+    )
+    line = serializers.IntegerField(
+        required=False, help_text="The line of a body of JSON that can't be read."
+    )
 
 
 class BulkEndSerializer(serializers.Serializer):

@@ -196,7 +196,7 @@ def _unknown_of(values: Mapping[str, Any]) -> WriteRefused:
     return unknown_here("client", values["client"])
 
 
-# --- What an end that has passed does not allow, to single objects and in bulk --------------------
+# --- Refusals because of an end that has passed; bulks make them, too ----------------------------
 
 
 def refuse_later_end(id: int, ended: datetime, now: datetime) -> None:
