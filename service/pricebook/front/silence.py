@@ -21,7 +21,7 @@ def end_silent_connections(seconds: float) -> int:
     listening = 0
     with contextlib.suppress(OSError):
         for name in os.listdir(LISTENED_TO):
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
+            with contextlib.suppress(OSError), _socket_of(int(name)) as found:
                 if found.family not in (socket.AF_INET, socket.AF_INET6):
                     continue
                 if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -29,3 +29,13 @@ def end_silent_connections(seconds: float) -> int:
                     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
                     listening += 1
     return listening
+
+
+def _socket_of(descriptor: int) -> socket.socket:
+    """A socket of its own upon a descriptor; OSError, and nothing is left, if that is no socket."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from conftest import other_sessions
 
 from pricebook.front.bodies import Bodies, BodyError
 from pricebook.front.server import Front
+from pricebook.front.silence import end_silent_connections
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
 from services.tests.factories import a_book
@@ -198,3 +200,14 @@ def test_a_stream_whose_reader_takes_nothing_is_left():
     result_of(asyncio.wait_for(front(scope, receive, send), 10))
     assert sent == ["http.response.start", "http.response.body"]
     assert closed == [True]
+
+
+def test_looking_for_the_sockets_that_listen_leaves_no_descriptor_open():
+    """A copy of somebody's pipe would keep its reader waiting for the end."""
+    reads, writes = os.pipe()
+    before = os.listdir("/proc/self/fd")
+    end_silent_connections(1)
+    assert os.listdir("/proc/self/fd") == before
+    os.close(writes)
+    assert os.read(reads, 1) == b""
+    os.close(reads)
