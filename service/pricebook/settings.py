@@ -301,7 +301,7 @@ BODIES_TOGETHER = 256_000_000  # bytes, in a process
 # --- Price changes ----------------------------------------------------------------------------
 
 # The limits of what one person moves alone, at every door, in 24 hours: so many rows, a price by so
-# many per cent, prices by so much together. None: no limit. See docs/decisions/0016.
+# many per cent, prices by so much together. None: no limit. See docs/decisions/0018.
 APPROVAL_LIMIT_ROWS = limit("APPROVAL_LIMIT_ROWS", 0, 10**12)
 APPROVAL_LIMIT_PERCENT = limit("APPROVAL_LIMIT_PERCENT", 2, 10**6)
 APPROVAL_LIMIT_AMOUNT = limit("APPROVAL_LIMIT_AMOUNT", 2, 10**15)
@@ -321,8 +321,7 @@ STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
 STREAMS_OF_ONE_CALLER = whole_number(
     "STREAMS_OF_ONE_CALLER", max(1, STREAMS_AT_ONCE // 2), 1, STREAMS_AT_ONCE
 )
-# The most bulks that a web process writes at once: each has a thread and a connection for as long
-# as it takes.
+# The most bulks that a web process writes at once: each keeps a thread and a connection.
 BULKS_AT_ONCE = whole_number("BULKS_AT_ONCE", max(1, WEB_THREADS // 2), 1, WEB_THREADS)
 REST_FRAMEWORK = {
     # The key first: the first class decides that a refusal is a 401 and not a 403.

@@ -105,7 +105,7 @@ class PriceChanges(Protocol):
     def next_row(self, step: RepricingStep) -> int | None:
         """The next row of such a step."""
 
-    # --- The policy: how much one person may move alone (docs/decisions/0016)
+    # --- The policy: how much one person may move alone (docs/decisions/0018)
 
     def has_limits(self) -> bool:
         """Whether a limit is set. No query."""

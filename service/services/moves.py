@@ -60,7 +60,7 @@ def largest_percent(before: Decimal, after: Decimal) -> Decimal | None:
 
 
 class NeedsAnotherPerson(Refusal):
-    """A refusal to move prices alone: it is beyond a limit (docs/decisions/0016).
+    """A refusal to move prices alone: it is beyond a limit (docs/decisions/0018).
 
     `about` has the `limit` (rows, percent, amount, or any), what it allows, and the `value` that
     was counted. `move` is what was to be moved; `after` is the subscription as it would have

@@ -2,7 +2,7 @@
 
 Each verb is one transaction. It locks as any writer does, first the row and then (in the trigger,
 or here) its catalogue, and appends what it did to the ledger under its author's name. A verb
-beyond the limits of its author (docs/decisions/0016) raises NeedsAnotherPerson, and nothing is
+beyond the limits of its author (docs/decisions/0018) raises NeedsAnotherPerson, and nothing is
 written; `price_decisions` plans it then.
 """
 

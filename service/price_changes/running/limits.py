@@ -7,7 +7,7 @@ all that the same person has moved alone in the last 24 hours. Then it takes ano
 Each door asks twice: `beyond` to say what would happen, and `moved_alone` when all is written. That
 one takes a lock by person, the last lock of its transaction, so two moves of one person can't both
 slip under a limit, and nobody waits for another lock while holding it. Where no limit is set,
-neither asks the database anything. docs/decisions/0016 says what counts, and why.
+neither asks the database anything. docs/decisions/0018 says what counts, and why.
 """
 
 from __future__ import annotations

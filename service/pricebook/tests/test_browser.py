@@ -108,7 +108,8 @@ class Visit:
             self.strangers.append(request.url)
 
     def _said(self, message: Any) -> None:
-        if message.type == "error":
+        # (A browser looks for an icon by itself where a page names none, and later.)
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
             self.faults.append(message.text)
 
     def open(self, path: str) -> Page:
@@ -526,7 +527,6 @@ class TestTheApiForPeople:
         anna = visit().log_in("anna")
         anna.open("/api/docs/").locator("#operations-subscriptions-subscriptions_list").wait_for()
         anna.open("/api/subscriptions/").get_by_text('"total_amount"').wait_for()
-        assert "404" in anna.faults.pop()  # REST framework's page names no icon
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
