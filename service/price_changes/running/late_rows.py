@@ -16,12 +16,13 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import DataError, connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import Max, OuterRef, Subquery
 
 from price_changes.models import PriceChange
 from services.ledger.point_in_time import as_of
 from services.models import LedgerEntry, Subscription, WholeLedger
 from services.models.ledger import Entry
+from services.repricing import accounts
 from services.repricing.writes import ledger_origin
 
 
@@ -130,7 +131,7 @@ SELECT DISTINCT subscription_id FROM services_ledgerentry
 
 
 def move_listed(change: PriceChange, ids: list[int]) -> tuple[int, list[int]]:
-    """Lock the rows of a change's list that have these ids, and `move` them. Three queries more."""
+    """Lock the rows of a change's list that have these ids, and `move` them. Five queries more."""
     list(Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True))
     values: dict[str, Any] = {"change": change.pk, "ids": ids}
     with connection.cursor() as cursor:
@@ -138,7 +139,10 @@ def move_listed(change: PriceChange, ids: list[int]) -> tuple[int, list[int]]:
         rows = [LateRow(*row) for row in cursor.fetchall()]
         cursor.execute(ENTERED, values)
         entered = {pk for (pk,) in cursor.fetchall()}
-    return move(rows, change, entered)
+    newest = LedgerEntry.objects.aggregate(id=Max("id", default=0))["id"]
+    moved = move(rows, change, entered)
+    accounts.take_from(ids, newest)
+    return moved
 
 
 def move(

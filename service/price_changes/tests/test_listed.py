@@ -12,7 +12,7 @@ from conftest import truncate_book
 from django.db import connection, transaction
 from django.urls import reverse
 
-from price_changes.models import ListedRows
+from price_changes.models import ListedRows, PriceChange
 from price_changes.running import entering, lifecycle, outcomes
 from price_changes.tests.changes import (
     SECOND,
@@ -23,6 +23,7 @@ from price_changes.tests.changes import (
     planned,
     started,
 )
+from price_changes.tests.kills.proof import accounts_of
 from price_changes.tests.test_sets import a_raise
 from services import price_state, repricing
 from services.audit import book_check
@@ -417,6 +418,10 @@ class TestWriters:
         change.refresh_from_db()
         assert accounted(change)
         right()
+        # The change of the catalogue has lost to the set the rows that it had counted as moved.
+        edit = PriceChange.objects.get(kind="list_price")
+        assert [said for number, said in accounts_of(edit) if number] == []
+        assert outcomes.outcome(edit)["applied"] == 0
 
     def test_in_the_middle_of_it_may_let_a_row_follow(self, monkeypatch, book):
         """Its copy then does not take back what a later change of the catalogue has moved."""

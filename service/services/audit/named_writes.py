@@ -133,6 +133,14 @@ def named_writes() -> list[NamedStatement]:
             writes=True,
         ),
         NamedStatement(
+            "take from a count",
+            "for a change that had counted a row as moved which a late set has taken",
+            REPRICE,
+            accounts.TAKEN,
+            {"ids": ids, "after": 0},
+            writes=True,
+        ),
+        NamedStatement(
             "keep prices, late",
             "locks rows with an entry since a change for new subscriptions, which followed at it",
             REPRICE,
