@@ -157,8 +157,8 @@ def correct(subscription_ids: Collection[int], after: int) -> None:
             cursor.execute(CORRECT, {"ids": list(subscription_ids), "after": after})
 
 
-# The rows whose entry of a change was that of a follower, and is entered again as a set has made the
-# row, which came late: the change has not moved them.
+# The rows whose entry of a change was that of a follower, and is entered again as a set that came
+# late has made the row: the change has not moved them.
 TAKEN = f"""
 WITH entered AS (
     SELECT DISTINCT ON (change_id, subscription_id)
