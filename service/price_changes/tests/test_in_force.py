@@ -8,6 +8,7 @@ import json
 import time
 from contextlib import suppress
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from django.contrib.auth.models import User
@@ -531,4 +532,37 @@ class TestAFirstChangeWhenALaterOneHasNotBegun:
         assert WholeLedger.objects.filter(subscription_id=there.pk).latest("id").change_id == (
             later.pk
         )
+        assert not book_check.check().differs
+
+
+class TestAFirstChangeThatBeginsBehindLaterOnes:
+    """Its row owes it nothing, or knows what came later: each fact is entered once."""
+
+    @pytest.mark.parametrize("edits", [1, 2])
+    @pytest.mark.parametrize("came", ["before", "between"])
+    def test_has_no_later_one_entered_again_that_follows_itself(self, edits, came):
+        plan, service = a_plan(0), a_service(100)
+        rows = [a_subscription(plan=plan, service=service)] if came == "before" else []
+        first = scheduled(clock(), kind="discount", plan=plan.pk, new_value=40)
+        if came == "between":
+            rows.append(a_subscription(plan=plan, service=service))
+        for number in range(edits):
+            Service.objects.filter(pk=service.pk).update(full_price=150 + number)
+        repricing.plan_due()
+        while chunks.take_chunk("price", set()):
+            pass
+        starting.start(first)
+        drained()
+        [row] = rows
+        told = WholeLedger.objects.filter(subscription_id=row.pk)
+        facts = [
+            (entry.effective_at, entry.change_id, entry.price) for entry in told.order_by("pk")
+        ]
+        again = [fact for fact, next in pairwise(facts) if fact == next]
+        assert not again
+        if came == "between":
+            assert len(facts) == len(set(facts)) == 1 + edits
+        row.refresh_from_db()
+        assert row.price == (149 + edits) * Decimal("0.6")
+        assert told.order_by("effective_at", "pk").last().price == row.price
         assert not book_check.check().differs

@@ -229,16 +229,27 @@ def _due(service_id: int, plan_id: int) -> Due:
     return Due(events, price, to_begin, later, Keeping(instants, again))
 
 
+# Whether a subscription has an entry of a change already.
+KNOWN = """(EXISTS (
+                   SELECT FROM services_ledgerentry known
+                    WHERE known.change_id = event.change_id
+                      AND known.subscription_id = {subscription})
+                OR EXISTS (
+                   SELECT FROM services_movedfollowers known
+                    WHERE known.change_id = event.change_id
+                      AND {subscription} BETWEEN first_id AND last_id
+                      AND {subscription} = ANY (subscription_ids)))"""
 # A subscription owes an entry for each due change that its newest entry does not know of, and
 # another one for each later change, since the price in force from then on is another: a worker may
-# come late. It owes none for a change that left its price as it was; and if several changes of one
-# instant give the same service or plan a value, only one for the last of them: it would have no
-# others if workers had come in time. It owes only the last one of the changes before it came, from
-# when it came, unless it came with that price. An earlier worker may have entered what was in force
-# at that instant before the last of them was decided: then it owes what differs from that. If a
-# change kept it and this was taken back, the next writer of the row has entered that before this
-# work began. A subscription that is to be kept owes nothing from then on. One that was recorded
-# when a change had come, and starts before it, owes nothing: its writer has entered that move.
+# come late. A later one that it has already is entered again only behind a new entry. It owes none
+# for a change that left its price as it was; and if several changes of one instant give the same
+# service or plan a value, only one for the last of them: it would have no others if workers had
+# come in time. It owes only the last one of the changes before it came, from when it came, unless
+# it came with that price. An earlier worker may have entered what was in force at that instant
+# before the last of them was decided: then it owes what differs from that. If a change kept it and
+# this was taken back, the next writer of the row has entered that before this work began. A
+# subscription that is to be kept owes nothing from then on. One that was recorded when a change had
+# come, and starts before it, owes nothing: its writer has entered that move.
 THROUGH = f"""
 WITH event AS MATERIALIZED (
     SELECT position, change_id, effective_at, due, number,
@@ -268,16 +279,35 @@ WITH event AS MATERIALIZED (
               AND NOT (decided < newest.id AND effective_at <= newest.recorded_at AND NOT EXISTS (
                   SELECT FROM services_ledgerentry earlier
                    WHERE earlier.subscription_id = subscription.id AND earlier.id < newest.id))
-              AND NOT EXISTS (
-                  SELECT FROM services_ledgerentry known
-                   WHERE known.change_id = event.change_id
-                     AND known.subscription_id = subscription.id)
-              AND NOT EXISTS (
-                  SELECT FROM services_movedfollowers known
-                   WHERE known.change_id = event.change_id
-                     AND subscription.id BETWEEN first_id AND last_id
-                     AND subscription.id = ANY (subscription_ids))) due
+              AND NOT {KNOWN.format(subscription="subscription.id")}) due
      WHERE subscription.id = ANY (%(ids)s) AND since IS NOT NULL
+), owed AS (
+    SELECT owing.id, client_id, service_id, plan_id, started_at, ended_at, number, change_id,
+           {KNOWN.format(subscription="owing.id")} AS known,
+           greatest(event.effective_at, came) AS effective_at,
+           CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
+                ELSE event.price END AS price,
+           CASE WHEN event.effective_at < came THEN (
+                SELECT said.price FROM services_ledgerentry said
+                 WHERE said.subscription_id = owing.id AND said.effective_at = came
+                   AND NOT period_only
+                 ORDER BY said.id DESC LIMIT 1)
+                WHEN beside_others THEN coalesce(
+               (SELECT copied.price FROM entries_of(owing.id) copied
+                 WHERE copied.effective_at = event.effective_at AND NOT period_only
+                 ORDER BY copied.id DESC LIMIT 1), before) ELSE before END AS before
+      FROM owing JOIN event ON event.effective_at >= since
+     WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
+       AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at
+                        WHERE kept_at > followed AND kept_at <= event.effective_at)
+       AND (NOT %(again)s OR coalesce(
+           (SELECT kept.price_state = 'follows'
+              FROM kept_entries(owing.id, least((SELECT book_now()), ended_at))
+                   WITH ORDINALITY kept
+             WHERE kept.effective_at <= event.effective_at
+             ORDER BY ordinality DESC LIMIT 1), true))
+       AND (event.effective_at >= came
+        OR number = (SELECT max(number) FROM event WHERE effective_at < came))
 )
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, started_at, ended_at,
@@ -285,32 +315,9 @@ INSERT INTO services_ledgerentry
 SELECT id, {CLIENT_THEN.format(subscription="entry", at="entry.effective_at")}, service_id, plan_id,
        entry.price, 'follows', started_at, ended_at, entry.effective_at, (SELECT book_clock()),
        change_id
-  FROM (SELECT owing.id, client_id, service_id, plan_id, started_at, ended_at, number, change_id,
-               greatest(event.effective_at, came) AS effective_at,
-               CASE WHEN event.effective_at < came THEN price_rule_at(service_id, plan_id, came)
-                    ELSE event.price END AS price,
-               CASE WHEN event.effective_at < came THEN (
-                    SELECT said.price FROM services_ledgerentry said
-                     WHERE said.subscription_id = owing.id AND said.effective_at = came
-                       AND NOT period_only
-                     ORDER BY said.id DESC LIMIT 1)
-                    WHEN beside_others THEN coalesce(
-                   (SELECT copied.price FROM entries_of(owing.id) copied
-                     WHERE copied.effective_at = event.effective_at AND NOT period_only
-                     ORDER BY copied.id DESC LIMIT 1), before) ELSE before END AS before
-          FROM owing JOIN event ON event.effective_at >= since
-         WHERE NOT beaten AND (ended_at IS NULL OR event.effective_at < ended_at)
-           AND NOT EXISTS (SELECT FROM unnest(%(keeps)s::timestamptz[]) kept_at
-                            WHERE kept_at > followed AND kept_at <= event.effective_at)
-           AND (NOT %(again)s OR coalesce(
-               (SELECT kept.price_state = 'follows'
-                  FROM kept_entries(owing.id, least((SELECT book_now()), ended_at))
-                       WITH ORDINALITY kept
-                 WHERE kept.effective_at <= event.effective_at
-                 ORDER BY ordinality DESC LIMIT 1), true))
-           AND (event.effective_at >= came
-            OR number = (SELECT max(number) FROM event WHERE effective_at < came))) entry
- WHERE entry.price <> before
+  FROM (SELECT *, bool_or(NOT known) OVER (PARTITION BY id ORDER BY number) AS is_behind
+          FROM owed WHERE price <> before) entry
+ WHERE is_behind
  ORDER BY id, number
 RETURNING id, subscription_id
 """  # noqa: S608 - constants
