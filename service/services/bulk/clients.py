@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, WAIT_AGAIN, Steps
+from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
 from services.transfer.incoming_catalogue import NO_PASSWORD
 from services.writing import clients
 from services.writing.bodies import missing
@@ -89,7 +89,7 @@ INSERT INTO auth_user (username, email, password, first_name, last_name,
 SELECT username, email, {NO_PASSWORD}, '', '', false, false, true, now()
   FROM bulk_found WHERE is_new ORDER BY line
 """  # noqa: S608 - a constant
-INSERT = """
+INSERT = f"""
 WITH made AS (
     INSERT INTO clients_client (user_id, company_name, full_address, source, external_id)
     SELECT login.id, found.company_name, found.full_address, source, external_id
@@ -100,10 +100,8 @@ WITH made AS (
      ORDER BY line
     RETURNING id, source, external_id
 )
-UPDATE bulk_found SET id = made.id
-  FROM made JOIN bulk_line USING (source, external_id)
- WHERE bulk_found.line = bulk_line.line
-"""
+{SET_IDS}
+"""  # noqa: S608 - constants
 
 
 class ClientSteps(Steps):

@@ -10,6 +10,7 @@ In a dry run nothing is locked, and nothing written.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -51,15 +52,23 @@ GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
 WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
 
 
+# Of the records that the part `made` of an INSERT has made.
+SET_IDS = """
+UPDATE bulk_found SET id = made.id
+  FROM made JOIN bulk_line USING (source, external_id)
+ WHERE bulk_found.line = bulk_line.line"""
+
+
 class Again(Exception):
     """Somebody else's write came between: the transaction has to be done once more."""
 
 
-class Steps:
+class Steps(ABC):
     """The lines of one transaction. Subclasses have the statements of their kind of record."""
 
     record: Record
     held: str  # makes `bulk_held`: the ids of the records that differ, locked
+    moving: str | None = None  # finds the lines that move prices, if any may
     found: str  # makes `bulk_found`: line, id, is_new, differs, changes, and what is written
 
     def __init__(self, cursor: CursorWrapper, author: str, dry_run: bool) -> None:
@@ -120,19 +129,23 @@ class Steps:
             line = last
             yield text.encode()
 
+    @abstractmethod
     def lock_before(self) -> None:
         """Take the locks that come before those of records."""
 
+    @abstractmethod
     def judgements(self) -> Iterator[dict[int, Refusal]]:
         """The refusals of lines by the book, by the number of the line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self) -> None:
         """Write what is new and what differs."""
-        raise NotImplementedError
 
     def refuse_moves(self, refusal: Refusal) -> None:
         """Refuse the lines that move prices, for one reason."""
+        if self.moving is not None:
+            self.execute(self.moving)
+            self.refuse({line: refusal for (line,) in self.cursor.fetchall()})
 
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> None:
         self.cursor.execute(sql, params)

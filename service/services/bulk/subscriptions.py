@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, WAIT_AGAIN, Steps
+from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
 from services.hooks import price_changes
 from services.transfer.formats import instant
 from services.transfer.moved_prices import MovedPrices
@@ -144,7 +144,7 @@ MOVING = "SELECT id FROM bulk_found WHERE moves"
 LINES_THAT_MOVE = "SELECT line FROM bulk_found WHERE moves"
 # The rule's price, so that the trigger need not find it for each row; of one that has ended it is
 # that of its end, which the trigger knows. In the order of the lines, as an import does.
-INSERT = """
+INSERT = f"""
 WITH made AS (
     INSERT INTO services_subscription (client_id, service_id, plan_id, price, comment, source,
                                        external_id, started_at, ended_at)
@@ -161,15 +161,14 @@ WITH made AS (
      ORDER BY line
     RETURNING id, source, external_id
 )
-UPDATE bulk_found SET id = made.id
-  FROM made JOIN bulk_line USING (source, external_id)
- WHERE bulk_found.line = bulk_line.line
-"""
+{SET_IDS}
+"""  # noqa: S608 - constants
 
 
 class SubscriptionSteps(Steps):
     record = RECORD
     held = HELD
+    moving = LINES_THAT_MOVE
     found = FOUND
 
     def lock_before(self) -> None:
@@ -214,10 +213,6 @@ class SubscriptionSteps(Steps):
         self.execute("SELECT set_config('pricebook.author', '', true)")
         if moved is not None:
             moved.ask()  # for a lock that comes after all others
-
-    def refuse_moves(self, refusal: Refusal) -> None:
-        self.execute(LINES_THAT_MOVE)
-        self.refuse({line: refusal for (line,) in self.cursor.fetchall()})
 
 
 def refuse_period(

@@ -7,6 +7,7 @@ version of the book instead (`etags`): their answers would have to be read to be
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Any
@@ -50,16 +51,16 @@ def tags_in(header: str) -> set[str]:
     return {tag[1] for tag in found if tag}
 
 
-class OneObject:
+class OneObject(ABC):
     """A mixin for views of records: `ETag` on each answer about one, and `If-Match`."""
 
     model: type[models.Model]
     kind: str
     answers_one: Collection[str]  # the actions whose answer is one object
 
+    @abstractmethod
     def shown(self, id: int) -> Mapping[str, Any] | None:
         """The object as it is shown, or None."""
-        raise NotImplementedError
 
     def found(self, id: int) -> Mapping[str, Any]:
         shown = self.shown(id)
