@@ -52,7 +52,7 @@ GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
 WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
 
 
-# Of the records that the part `made` of an INSERT has made.
+# Follows an INSERT whose part `made` returns the records that it has made.
 SET_IDS = """
 UPDATE bulk_found SET id = made.id
   FROM made JOIN bulk_line USING (source, external_id)
