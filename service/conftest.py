@@ -28,6 +28,8 @@ from services.transfer import streaming
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads
 # of the whole suite; tests of the limit set it themselves.
 settings.READ_TIMEOUT = 0
+# Servers of their own read its hashes too.
+settings.PASSWORD_HASHERS = ["pricebook.tests.passwords.QuickHasher"]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,7 +18,6 @@ RIGHT = "right horse"
 
 @pytest.fixture(autouse=True)
 def limits(settings, monkeypatch):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
     settings.LOGIN_ATTEMPTS, settings.LOGIN_WAIT = 3, 60
     settings.KEY_ATTEMPTS, settings.KEY_WAIT = 3, 60
     for counters in (attempts.LOGINS, attempts.ADDRESSES, attempts.KEYS):

@@ -136,9 +136,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(new_context: Any, live_server: Any, settings: Any) -> Iterator[Any]:
+def visit(new_context: Any, live_server: Any) -> Iterator[Any]:
     """A function that gives a new person's browser; at the end nothing may have gone wrong."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
     visits: list[Visit] = []
 
     def _visit(**options: Any) -> Visit:
