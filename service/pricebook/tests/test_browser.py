@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.test import Client
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from keys.tests.making import a_key
@@ -117,6 +118,13 @@ class Visit:
         return self.page
 
     def log_in(self, name: str) -> "Visit":
+        client = Client()
+        client.force_login(User.objects.create_superuser(name, f"{name}@example.com", PASSWORD))
+        session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+        self.page.context.add_cookies([{**session, "url": self.address}])
+        return self
+
+    def log_in_by_the_form(self, name: str) -> "Visit":
         User.objects.create_superuser(name, f"{name}@example.com", PASSWORD)
         page = self.open("/admin/login/?next=/")
         page.get_by_label("Username").fill(name)
@@ -162,7 +170,7 @@ def cancelled_who_waits() -> bool:
 
 class TestKeepingTheBook:
     def test_a_service_a_plan_a_client_and_a_subscription_are_added(self, visit):
-        ann = visit().log_in("ann")
+        ann = visit().log_in_by_the_form("ann")
 
         page = ann.open("/admin/services/service/add/")
         page.get_by_label("Name").fill("Fibre")
@@ -434,10 +442,10 @@ def type_into(page: Page, name: str, text: str) -> None:
     box.press_sequentially(text)
 
 
-@pytest.mark.parametrize("locale", ["de-DE", "en-US", "ru-RU"])
 class TestAmountsThatPeopleType:
     """A number input leaves out the comma where the browser's language has none: 4,50 was 450."""
 
+    @pytest.mark.parametrize("locale", ["de-DE", "en-US", "ru-RU"])
     def test_a_price_is_negotiated(self, visit, locale):
         subscription = a_subscription(service=a_service(100))
         ann = visit(locale=locale).log_in("ann")
@@ -448,9 +456,9 @@ class TestAmountsThatPeopleType:
         expect(page.locator("#price")).to_contain_text("negotiated")
         assert Subscription.objects.get().price == Decimal("4.50")
 
-    def test_a_list_price_is_edited(self, visit, locale):
+    def test_a_list_price_is_edited(self, visit):
         service = a_service(100)
-        ann = visit(locale=locale).log_in("ann")
+        ann = visit(locale="en-US").log_in("ann")
         page = ann.open(f"/admin/services/service/{service.pk}/change/")
         expect(page.get_by_label("List price")).to_have_value("100.00")
         type_into(page, "full_price", "25,50")
@@ -458,9 +466,9 @@ class TestAmountsThatPeopleType:
         expect(page.get_by_text("was changed successfully")).to_be_visible()
         assert Service.objects.get().full_price == Decimal("25.50")
 
-    def test_a_list_price_is_planned(self, visit, locale):
+    def test_a_list_price_is_planned(self, visit):
         service = a_subscription(service=a_service(100)).service
-        ann = visit(locale=locale).log_in("ann")
+        ann = visit(locale="en-US").log_in("ann")
         plan = "/admin/price_changes/pricechange/plan/list_price/"
         page = ann.open(f"{plan}?service={service.pk}")
         type_into(page, "new_value", "22,50")
@@ -468,9 +476,9 @@ class TestAmountsThatPeopleType:
         expect(page.get_by_role("status")).to_contain_text("Planned")
         assert PriceChange.objects.get().new_value == Decimal("22.50")
 
-    def test_a_set_is_planned(self, visit, locale):
+    def test_a_set_is_planned(self, visit):
         a_subscription(service=a_service(100))
-        ann = visit(locale=locale).log_in("ann")
+        ann = visit(locale="en-US").log_in("ann")
         page = ann.open("/admin/price_changes/pricechange/plan/set/")
         page.get_by_label("The whole book").check()
         page.get_by_label("Effect on their price").select_option("percent")
@@ -494,9 +502,7 @@ class TestAmountsThatPeopleType:
     ("form", "name", "button", "text"),
     [
         ("services/subscription/{subscription}/price/negotiate/", "price", "Negotiate", "1,234"),
-        ("services/service/{service}/change/", "full_price", "Save", "1.234"),
         ("services/plan/{plan}/change/", "discount_percent", "Save", "12,5"),
-        ("price_changes/pricechange/plan/list_price/", "new_value", "Plan and preview", "1e3"),
         ("price_changes/pricechange/plan/set/", "where_price_from", "Plan and preview", "4,50 €"),
     ],
 )
