@@ -25,7 +25,7 @@ from services.tests.factories import a_plan, a_service, a_subscription
 # All rounds are played in the set-up of the first test.
 pytestmark = [pytest.mark.kills, pytest.mark.long, pytest.mark.timeout(600)]
 
-ROUNDS = 10
+ROUNDS = 6
 MOMENT = timedelta(milliseconds=1)
 
 

@@ -25,16 +25,23 @@ from services.tests.factories import a_book, a_reader, a_service, a_subscription
 URL = "/api/price-changes/"
 
 
+@pytest.fixture(scope="class")
+def server(django_db_setup, django_db_blocker, tmp_path_factory):
+    """The web server, for all tests of a class: it takes longer to start than they do."""
+    with django_db_blocker.unblock():
+        before = other_sessions()
+        server = WebServer(tmp_path_factory.mktemp("web") / "log")
+        yield server
+        server.stop()
+        until(lambda: other_sessions() <= before)
+
+
 @pytest.fixture
-def web(transactional_db, tmp_path):
+def web(transactional_db, server):
     """The web server, and a key with all rights."""
-    before = other_sessions()
-    server = WebServer(tmp_path / "web.log")
     _, text = a_key("erp", *SCOPES)
     server.headers = {"Authorization": f"Api-Key {text}", "Content-Type": "application/json"}
-    yield server
-    server.stop()
-    until(lambda: other_sessions() <= before)
+    return server
 
 
 def chunked(web, path, body, size=7, **headers):

@@ -22,7 +22,7 @@ from services.views import bulk as bulk_view
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
-SECONDS = 5
+SECONDS = 3
 IDS = 60
 
 
