@@ -4,12 +4,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from price_changes.tests.changes import SECOND, approved, clock, planned
+from price_changes.tests.changes import SECOND, approved, clock, drained, planned
 from services import price_state, repricing
 from services.models import Service, Subscription
 from services.models.in_force import VIEWS
 from services.reading import pages
-from services.reading.copies import IS_LATE, from_copies
+from services.reading.copies import IS_LATE, expected, from_copies
 from services.reading.filters import BookFilter
 from services.tests.factories import a_book
 
@@ -20,7 +20,8 @@ FILTERS = [{}, {"price_state": "follows"}, {"price_from": 50}, {"plan_type": "fu
 
 
 @pytest.fixture
-def book():
+def book(monkeypatch):
+    monkeypatch.setattr(expected, "late", False)
     rows = a_book(12)
     price_state.lock(rows.first().pk, clock() + HOUR, "for a while", "ann")
     return rows
@@ -87,6 +88,18 @@ def test_a_page_is_what_is_in_force_while_a_copy_is_late(book, moved_clock, late
     rows, total, views = read(given)
     assert (rows, total.amount) == in_force(given)
     assert views == [False, True]
+    assert read(given) == (rows, total, [True])
+
+
+def test_the_tables_are_read_again_once_nothing_is_late(book, moved_clock):
+    a_list_price_comes(book, moved_clock)
+    assert [read({})[2], read({})[2]] == [[False, True], [True]]
+    drained()
+    assert not said_late()
+    rows, total, views = read({})
+    assert (rows, total.amount) == in_force({})
+    assert views == [True]
+    assert read({}) == (rows, total, [False])
 
 
 def test_names_of_views_are_replaced_by_those_of_their_tables():

@@ -120,8 +120,10 @@ class Visit:
     def log_in(self, name: str) -> "Visit":
         client = Client()
         client.force_login(User.objects.create_superuser(name, f"{name}@example.com", PASSWORD))
-        session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
-        self.page.context.add_cookies([{**session, "url": self.address}])
+        session = client.cookies["sessionid"].value
+        self.page.context.add_cookies(
+            [{"name": "sessionid", "value": session, "url": self.address}]
+        )
         return self
 
     def log_in_by_the_form(self, name: str) -> "Visit":

@@ -3,15 +3,17 @@
 The views of what is in force (`models.in_force`) take several times as long to plan and to run as
 their tables, which differ from them only while a worker is late. So a statement reads the tables
 first, and says in the same snapshot whether any copy is late. Only then it is run once more, upon
-the views.
+the views. The next ones of this process read the views at once, until no copy is late.
 
     from_copies()   the same statement, upon the tables
     IS_LATE         whether that would be wrong
+    expected        which of both to begin with
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from services.models.in_force import VIEWS
 
@@ -42,3 +44,20 @@ def from_copies(sql: str) -> str:
     Values stand beside the text, so a view's name in it is always the view.
     """
     return _VIEW.sub(lambda found: _TABLE_OF[found[0]], sql)
+
+
+@dataclass
+class Expected:
+    """Whether a copy was late in the last statement of this process, so probably in the next.
+
+    It decides nothing but how many statements there are. Threads may overwrite each other's.
+    """
+
+    late: bool = False
+
+    def ways(self) -> tuple[bool, ...]:
+        """Whether to read the copies, in this order, until an answer holds."""
+        return (False,) if self.late else (True, False)
+
+
+expected = Expected()

@@ -21,7 +21,7 @@ from pricebook.kit.prepared import prepared_cursor
 from services.hooks import price_changes
 from services.reading import total
 from services.reading.access_paths import AccessPath, NotServed, access_path
-from services.reading.copies import IS_LATE, from_copies
+from services.reading.copies import IS_LATE, expected, from_copies
 from services.reading.filters import BookFilter
 from services.reading.limits import within_limits
 from services.reading.ordering import (
@@ -77,7 +77,7 @@ SELECT asked.allowed, asked.late, asked.waits, asked.seen,
   ) page ON true
  ORDER BY {order}
 """
-READS = "(SELECT allowed AND NOT seen AND NOT late FROM asked)"
+READS = "(SELECT allowed AND NOT seen AND {copies_will_do} FROM asked)"
 
 
 def page(
@@ -89,21 +89,21 @@ def page(
 ) -> Page:
     """Up to `size` subscriptions that match, in their order, and the figures of all that match.
 
-    One query; a second one while a copy is late. NotServed for a combination of filter and ordering
-    that would read too much. Unchanged, which has no rows and no total, where the caller has `seen`
-    this very book; but never while a set whose instant has passed waits to be moved, because
-    nothing is written yet.
+    One query; a second one when a copy has become late. NotServed for a combination of filter and
+    ordering that would read too much. Unchanged, which has no rows and no total, where the caller
+    has `seen` this very book; but never while a set whose instant has passed waits to be moved,
+    because nothing is written yet.
     """
     path = access_path(book_filter, ordering)
     known = total.NOTHING_KNOWN if book_filter.by_catalogue else total.cached(book_filter)
     with prepared_cursor() if path.planned_once else connection.cursor() as db:
-        for copies in (True, False):
+        for copies in expected.ways():
             db.execute(*statement(path, cursor, size, known, seen, copies))
             rows = db.fetchall()
-            allowed, late, waits, unchanged = rows[0][:4]
+            allowed, expected.late, waits, unchanged = rows[0][:4]
             if not allowed:
                 raise NotServed(path)
-            if unchanged or not late:
+            if unchanged or not expected.late:
                 break
     book = Book(*rows[0][4:10])
     if unchanged:
@@ -133,18 +133,19 @@ def statement(
     book_filter, ordering = path.book_filter, path.ordering
     limits, limits_params = within_limits(path)
     rows, rows_params = rows_along(path, cursor, size + 1)
+    reads = READS.format(copies_will_do="NOT late" if copies else "true")
     if book_filter.by_catalogue:
         book, book_params = total.from_subtotals(book_filter)
     else:
-        book, book_params = total.summed(book_filter, known, READS)
+        book, book_params = total.summed(book_filter, known, reads)
     seen_sql, seen_params = is_seen(seen if book_filter.timeless else None)
     order = [f"page.{name}" for name in ([] if ordering.by_id else [COLUMN[ordering.name]])]
     sql = STATEMENT.format(
         limits=limits,
         seen=seen_sql,
         waits=price_changes().a_set_waits(),
-        late=IS_LATE if copies else "false",
-        reads=READS,
+        late=IS_LATE,
+        reads=reads,
         columns=", ".join(OF_SUBSCRIPTION),
         joined=", ".join(JOINED.values()),
         subscriptions=rows,
