@@ -147,6 +147,14 @@ def price_before(
     return None if row is None else row[0]
 
 
+def price_at(service_id: int, plan_id: int, at: datetime) -> Decimal:
+    """The rule's price for a pair at an instant. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT price_rule_at(%s, %s, %s)", [service_id, plan_id, at])
+        ((price,),) = cursor.fetchall()
+    return Decimal(price)
+
+
 AFTER = """
 SELECT later.change_id
   FROM services_cataloguevalue later

@@ -221,6 +221,11 @@ HISTORIES = [
     [a_set(1, at=3), a_set(2, "frozen", at=4)],
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
+    # Recorded at the very instant of a change for new ones only, before it: it is a new one.
+    [opened(2), listed(2, "for new only")],
+    [opened(2), listed(2, "for new only"), edited(4, 30)],
+    [own(2, "moved to a plan", to=2), listed(2, "for new only")],
+    [own(2, "released"), listed(2, "for new only"), own(4, "ended", ended_at=3)],
 ]
 
 # Each was wrong for ever where no worker came before the end; with whether the clock ticks.

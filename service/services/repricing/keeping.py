@@ -13,7 +13,7 @@ from services import catalogue_values
 from services.models import LedgerEntry, Repricing, Subscription, SubscriptionQuerySet
 from services.repricing import lock_ends
 from services.repricing.locks import lock_rows
-from services.repricing.writes import ledger_origin
+from services.repricing.writes import ledger_origin, write_price
 
 LOCKED = Subscription.PriceState.LOCKED
 
@@ -35,7 +35,10 @@ UPDATE services_subscription subscription
 
 
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
-    """Lock the followers of the change's instant at the price just before it; return how many."""
+    """Lock the followers of the change's instant at the price just before it; return how many.
+
+    Those that were written at the very instant, before it was approved, are new ones too.
+    """
     price = catalogue_values.price_before(
         service_id, plan_id, repricing.change_id, repricing.effective_at
     )
@@ -53,21 +56,23 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
         "why": f"Price change {repricing.change_id} is for new subscriptions only",
     }
     locked = lock_rows(followers)
+    if not locked:
+        return 0
+    since = followers.filter(pk__in=locked).alias(since=Subquery(newest.values("effective_at")[:1]))
     with ledger_origin(repricing.change_id, repricing.effective_at):
-        kept = (
-            followers.filter(pk__in=locked)
-            .alias(since=Subquery(newest.values("effective_at")[:1]))
-            .filter(since__lt=repricing.effective_at)
-            .update(
-                price=price,
-                price_state=LOCKED,
-                locked_until=repricing.locked_until,
-                price_reason=given["why"],
-            )
+        kept = since.filter(since__lt=repricing.effective_at).update(
+            price=price,
+            price_state=LOCKED,
+            locked_until=repricing.locked_until,
+            price_reason=given["why"],
         )
         with connection.cursor() as cursor:
             cursor.execute(KEEP_LATE, given | {"ids": locked})
-            return kept + int(cursor.rowcount)
+            kept += int(cursor.rowcount)
+    at_once = since.filter(since=repricing.effective_at)
+    rule = catalogue_values.price_at(service_id, plan_id, repricing.effective_at)
+    write_price(at_once.exclude(price=rule), rule, repricing.effective_at)
+    return kept
 
 
 # The rows that a change for new subscriptions only has locked, or its revert has released, and

@@ -89,15 +89,19 @@ RETURNING number
 """
 
 
-def write_price(rows: SubscriptionQuerySet, price: Decimal) -> int:
+def write_price(
+    rows: SubscriptionQuerySet, price: Decimal, effective_at: datetime | None = None
+) -> int:
     """Write a price, and the ledger's entries of it, in one statement; return how many rows.
+
+    The entries are as of `effective_at` (now).
 
     It does what `rows.update(price=price)` does, in half of the time: the trigger that writes the
     ledger for everybody would compare each row with its old values. `rows` must be followers whose
     prices differ from `price`, and the caller must hold the locks of their catalogue, because
     nothing else compares them with the rule.
     """
-    with ledger_origin(writes_entries=True), connection.cursor() as cursor:
+    with ledger_origin(None, effective_at, writes_entries=True), connection.cursor() as cursor:
         cursor.execute(*price_sql(rows, price))
         return int(cursor.rowcount)
 
