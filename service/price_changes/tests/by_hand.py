@@ -226,6 +226,13 @@ HISTORIES = [
     [opened(2), listed(2, "for new only"), edited(4, 30)],
     [own(2, "moved to a plan", to=2), listed(2, "for new only")],
     [own(2, "released"), listed(2, "for new only"), own(4, "ended", ended_at=3)],
+    # A move of the instant of a plain entry, decided after it, and entered by a writer.
+    [own(1, "locked"), own(2, "lock cut"), edited(2), own(4, "locked")],
+    [own(1, "locked"), own(2, "released"), edited(2), own(4, "locked")],
+    [edited(2), own(2, "moved to a plan", to=2), own(4, "locked")],
+    [own(2, "moved to a plan", to=2), edited(2), own(4, "locked")],
+    [opened(2), edited(2), on(100, 4, "locked")],
+    [opened(2), edited(2), edited(2, 30), on(100, 4, "locked")],
 ]
 
 # Each was wrong for ever where no worker came before the end; with whether the clock ticks.

@@ -9,8 +9,8 @@ decided: then the second is owed, though the price is that of before the instant
 
 Replaces `enter_moves` (0035), `enter_kept`, `subscription_written` and `subscription_left` (0034).
 
-Replaced: `enter_lock_ends`, in 0043, `subscription_written`, in 0044, and `subscription_left`, in
-0045. services/schema.sql has what stands now.
+Replaced: `enter_moves`, in 0052, `enter_lock_ends`, in 0043, `subscription_written`, in 0044, and
+`subscription_left`, in 0045. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
