@@ -915,7 +915,7 @@ BEGIN
       FROM newest
       JOIN move USING (service_id, plan_id)
      CROSS JOIN LATERAL period_known(newest.subscription_id, 'infinity') period
-     WHERE CASE WHEN newest.change_id IS NOT NULL AND move.effective_at = newest.effective_at
+     WHERE CASE WHEN move.effective_at = newest.effective_at
                 THEN move.price <> newest.price
                 ELSE move.effective_at > newest.effective_at AND move.price <> move.before END
        -- Written with a start in the past, it came with the values that were there by then.
