@@ -253,6 +253,12 @@ CELERY_BEAT_SCHEDULE = {
     # query that reads only what is due; a message that nobody takes in time is discarded.
     "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
     "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
+    "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0, "options": {"expires": 2}},
+    "forget old jobs": {
+        "task": "services.tasks.forget_jobs",
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
     "fold the total": {
         "task": "services.tasks.fold_total",
         "schedule": 5.0,

@@ -84,7 +84,12 @@ def of_subscriptions(at: datetime) -> list[NamedStatement]:
     named.writes("refuse", "lines that the book does not allow", steps.REFUSE, [[0], [""]])
     named.writes("forget", "what was found of refused lines", steps.FORGET_REFUSED)
     named.add("first refused", "for the refusal of all", steps.FIRST_REFUSED, [1])
-    named.add("results", "of the next lines, as NDJSON", steps.RESULTS, [0, steps.BATCH])
+    named.add(
+        "results",
+        "of the next lines, as NDJSON",
+        steps.RESULTS.format(outcome=steps.OUTCOME),
+        [0, steps.BATCH],
+    )
     return named.made
 
 

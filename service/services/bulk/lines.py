@@ -130,11 +130,11 @@ def twice(first: int) -> Refused:
     )
 
 
-def refused_line(number: int, error: Refused | Refusal) -> bytes:
+def refused_line(number: int, error: Refused | Refusal, outcome: str = "refused") -> bytes:
     """The result of a refused line."""
     code = error.code if isinstance(error, Refusal) else error.get_codes()
     said = {"code": code, "detail": str(error.detail), **error.about}
-    return _encode({"line": number, "outcome": "refused", **said})
+    return _encode({"line": number, "outcome": outcome, **said})
 
 
 def _copied(row: list[Any]) -> bytes:
