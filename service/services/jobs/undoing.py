@@ -143,8 +143,8 @@ class UndoClients(Undo, ClientSteps):
 BEGUN = """
 UPDATE bulk_line SET ended_at = %(now)s, gives_end = true
   FROM job_line JOIN services_subscription book USING (id)
- WHERE job_line.line = bulk_line.line AND made AND refusal IS NULL AND started_at <= %(now)s
-   AND (book.ended_at IS NULL OR book.ended_at > %(now)s)
+ WHERE job_line.line = bulk_line.line AND made AND refusal IS NULL
+   AND book.started_at <= %(now)s AND (book.ended_at IS NULL OR book.ended_at > %(now)s)
 RETURNING id
 """
 HAVE_PAID = """

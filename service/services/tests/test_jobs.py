@@ -1,5 +1,6 @@
 """Bulks that workers write: asked for, run, resumed, refused, cancelled, and taken back."""
 
+import io
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -76,6 +77,11 @@ def a_line(number, one, **given):
     return {"source": "crm", "external_id": str(number), **named, **given}
 
 
+def ndjson(lines):
+    """The body of these lines, as a file."""
+    return io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
 @pytest.fixture
 def one():
     return a_subscription()
@@ -83,9 +89,7 @@ def one():
 
 class TestAJob:
     def test_writes_nothing_before_a_worker_comes_and_then_what_a_bulk_writes(self, erp, one):
-        answer = erp.post(
-            SUBSCRIPTIONS, {"lines": [a_line(n, one) for n in (1, 2)]}, headers=LATER
-        )
+        answer = erp.post(SUBSCRIPTIONS, {"lines": [a_line(n, one) for n in (1, 2)]}, headers=LATER)
         job = answer.json()
         assert answer["Location"] == f"/api/jobs/{job['id']}/"
         assert answer["Preference-Applied"] == "respond-async"
@@ -130,7 +134,9 @@ class TestAJob:
         assert JobResult.objects.filter(job=job["id"]).count() == 3
 
     def test_that_is_no_json_is_refused(self, erp):
-        answer = erp.generic("POST", SUBSCRIPTIONS, b'{"lines": [', "application/json", headers=LATER)
+        answer = erp.generic(
+            "POST", SUBSCRIPTIONS, b'{"lines": [', "application/json", headers=LATER
+        )
         jobs.run()
         job = seen(erp, answer.json()["id"])
         assert (job["status"], job["error"]["code"]) == ("refused", "bad_json")
@@ -166,7 +172,9 @@ class TestAJob:
         job = seen(erp, job["id"])
         assert (job["status"], job["error"]["code"]) == ("failed", "gave_up")
 
-    def test_that_meets_a_defect_fails_and_the_next_one_is_done(self, erp, one, monkeypatch, caplog):
+    def test_that_meets_a_defect_fails_and_the_next_one_is_done(
+        self, erp, one, monkeypatch, caplog
+    ):
         first, second = asked(erp, [a_line(1, one)]), asked(erp, [a_line(2, one)])
 
         def broken(*args, keep=running._keep):
@@ -260,7 +268,8 @@ class TestAnUndo:
         assert not book_check.check().differs
 
     def test_opens_again_what_was_ended(self, erp):
-        known = a_subscription(source="crm", external_id="1")
+        began = timezone.now() - timedelta(days=9)
+        known = a_subscription(source="crm", external_id="1", started_at=began)
         job = done(erp, [{"source": "crm", "external_id": "1", "ended_at": in_days(-1)}])
         undone(erp, job["id"])
         known.refresh_from_db()
