@@ -307,7 +307,7 @@ class TestAnUndo:
 
     def test_in_a_dry_run_says_what_would_be(self, erp, one):
         job = done(erp, [a_line(1, one, started_at=in_days(5)), a_line(2, one)])
-        undo, lines = undone(erp, job["id"], dry_run=True)
+        _, lines = undone(erp, job["id"], dry_run=True)
         assert [line["outcome"] for line in lines] == ["deleted", "changed"]
         assert Subscription.objects.filter(source="crm", ended_at=None).count() == 2
         assert seen(erp, job["id"])["undone_by"] is None
@@ -327,7 +327,7 @@ class TestAnUndo:
         sent.append({"source": "crm", "external_id": "0", "email": "new@example.com"})
         job = done(erp, sent, CLIENTS)
         a_subscription(Client.objects.get(external_id="2"))
-        undo, lines = undone(erp, job["id"])
+        _, lines = undone(erp, job["id"])
         assert [line["outcome"] for line in lines] == ["deleted", "left", "changed"]
         assert lines[1]["code"] == "in_use"
         known.user.refresh_from_db()

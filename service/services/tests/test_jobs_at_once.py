@@ -13,6 +13,7 @@ from services.bulk import lines as bulk_lines
 from services.bulk.running import Wanted
 from services.bulk.subscriptions import SubscriptionSteps
 from services.jobs import running
+from services.jobs.running import Lost
 from services.models import Job, JobResult, LedgerEntry, Subscription
 from services.tasks import run_jobs, wake
 from services.tests.factories import a_client, a_subscription
@@ -133,19 +134,27 @@ class TestTwoWorkers:
         each_line_once(job, 1)
 
     def test_go_on_for_each_other_between_chunks(self, one, small_chunks, monkeypatch):
-        """The second one finds the lock free for a moment; the first one sees that and stops."""
-        job = asked([a_line(n, one) for n in range(1, 6)], skip=True)
-        others = []
+        """The second one finds the lock free for a moment, and does a chunk; the first one sees
+        that, and stops."""
+        job = asked([a_line(n, one) for n in range(1, 8)], skip=True)
+        committed = []
 
         def somebody_comes(name):
-            if name == "chunk of a job committed" and not others:
-                others.append(None)
-                others.append(in_background(jobs.run).result())
+            if name != "chunk of a job committed":
+                return
+            committed.append(name)
+            if len(committed) == 1:
+                assert in_background(jobs.run).result() == 0
+            elif len(committed) == 2:
+                raise Lost  # the second one stops, too
 
         monkeypatch.setattr(points, "POINT", somebody_comes)
-        assert (jobs.run(), others) == (0, [None, 1])
+        assert jobs.run() == 0
+        job.refresh_from_db()
+        assert (job.status, job.chunks_done, made()) == ("running", 2, 4)
+        assert jobs.run() == 1
         assert ended(job)
-        each_line_once(job, 5)
+        each_line_once(job, 7)
 
 
 class TestACancel:
