@@ -10,7 +10,7 @@ from pricebook.tests.servers import until
 from services import jobs
 from services.audit import book_check
 from services.bulk import lines as bulk_lines
-from services.bulk.running import Wanted
+from services.bulk.running import Wanted, do
 from services.bulk.subscriptions import SubscriptionSteps
 from services.jobs import running
 from services.jobs.running import Lost
@@ -137,7 +137,8 @@ class TestTwoWorkers:
         """The second one finds the lock free for a moment, and does a chunk; the first one sees
         that, and stops."""
         job = asked([a_line(n, one) for n in range(1, 8)], skip=True)
-        committed = []
+        committed, begun = [], []
+        monkeypatch.setattr(running, "do", lambda *args: (begun.append(args), do(*args)))
 
         def somebody_comes(name):
             if name != "chunk of a job committed":
@@ -152,6 +153,7 @@ class TestTwoWorkers:
         assert jobs.run() == 0
         job.refresh_from_db()
         assert (job.status, job.chunks_done, made()) == ("running", 2, 4)
+        assert len(begun) == 2
         assert jobs.run() == 1
         assert ended(job)
         each_line_once(job, 7)
