@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import IO, Any
 
 import msgspec
@@ -155,6 +156,7 @@ CELLS: dict[type, Callable[[Any], str]] = {
     int: str,
     bool: lambda value: "t" if value else "f",
     datetime: datetime.isoformat,
+    Decimal: "{:f}".format,
 }
 
 

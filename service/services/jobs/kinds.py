@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.bulk.catalogue import PlanSteps, ServiceSteps
 from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
 from services.bulk.subscriptions import SubscriptionSteps
-from services.jobs.undoing import Undo, UndoClients, UndoSubscriptions
+from services.jobs.undoing import Undo, UndoClients, UndoPlans, UndoServices, UndoSubscriptions
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "clients": Kind(ClientSteps, UndoClients),
+    "services": Kind(ServiceSteps, UndoServices),
+    "plans": Kind(PlanSteps, UndoPlans),
     "subscriptions": Kind(SubscriptionSteps, UndoSubscriptions),
 }

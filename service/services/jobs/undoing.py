@@ -11,14 +11,15 @@ So the rules, the locks, the policy and the words are those of bulks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from pricebook.kit.refusal import Refusal
+from services.bulk.catalogue import PlanSteps, ServiceSteps
 from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
 from services.bulk.subscriptions import SubscriptionSteps
-from services.models import Subscription
-from services.writing import clients
+from services.models import Plan, Service, Subscription
+from services.writing import catalogue, clients
 
 JOB_LINES = """
 CREATE TEMP TABLE job_line ON COMMIT DROP AS
@@ -115,7 +116,7 @@ class Undo(Steps):
             409,
         )
 
-    def used(self, ids: Collection[int]) -> dict[int, Refusal]:
+    def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
         """Those of the created records that stay as they are, and why."""
         raise NotImplementedError
 
@@ -131,12 +132,32 @@ class Undo(Steps):
 class UndoClients(Undo, ClientSteps):
     """Clients as they were; those that never had a subscription are deleted with their log-ins."""
 
-    def used(self, ids: Collection[int]) -> dict[int, Refusal]:
+    def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
         return {id: clients.in_use(id) for id in clients.used(ids)}
 
     def write(self) -> None:
         clients.remove(self.deleted())
         super().write()
+
+
+class UndoServices(Undo, ServiceSteps):
+    """Services as they were; those that were never sold, nor moved by a price change, are gone."""
+
+    def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
+        return catalogue.used("service", ids)
+
+    def delete(self) -> None:
+        Service.objects.filter(pk__in=self.deleted()).delete()
+
+
+class UndoPlans(Undo, PlanSteps):
+    """Plans, likewise."""
+
+    def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
+        return catalogue.used("plan", ids)
+
+    def delete(self) -> None:
+        Plan.objects.filter(pk__in=self.deleted()).delete()
 
 
 # A subscription that has begun pays, and is ended from now on.
@@ -174,7 +195,7 @@ class UndoSubscriptions(Undo, SubscriptionSteps):
 
     pairs = PAIRS
 
-    def used(self, ids: Collection[int]) -> dict[int, Refusal]:
+    def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
         """Those that have ended, or were said to have begun: bills may name them."""
         now = self.one("SELECT book_clock()")
         self.execute(BEGUN, {"now": now})
