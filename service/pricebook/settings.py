@@ -254,11 +254,6 @@ CELERY_BEAT_SCHEDULE = {
     "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
     "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
     "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0, "options": {"expires": 2}},
-    "forget old jobs": {
-        "task": "services.tasks.forget_jobs",
-        "schedule": 60.0 * 60,
-        "options": {"expires": 60 * 60},
-    },
     "fold the total": {
         "task": "services.tasks.fold_total",
         "schedule": 5.0,
@@ -361,6 +356,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
+        "JobStatus": "services.models.Job.Status",
         "PriceState": "services.models.Subscription.PriceState",
     },
     # From a package, not from a CDN.
@@ -371,7 +367,6 @@ SPECTACULAR_SETTINGS = {
 # --- Pages ------------------------------------------------------------------------------------
 
 FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home page links to it
-
 
 # --- Logging ----------------------------------------------------------------------------------
 

@@ -74,12 +74,6 @@ def run_jobs(**kwargs: Any) -> None:
 
 
 @shared_task(base=DatabaseTask)
-def forget_jobs(**kwargs: Any) -> None:
-    """Forget the results of jobs that ended long ago."""
-    jobs.forget_old()
-
-
-@shared_task(base=DatabaseTask)
 def check_book(**kwargs: Any) -> None:
     """Prove price = rule and total = rows; a difference is logged as an error.
 

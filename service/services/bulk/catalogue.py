@@ -27,7 +27,7 @@ CREATE TEMP TABLE bulk_held ON COMMIT DROP AS
 SELECT id FROM (SELECT book.id FROM bulk_line line JOIN services_{kind} book
                        ON (book.source, book.external_id) = (line.source, line.external_id)
                  WHERE refusal IS NULL AND line.{name} <> book.{name}
-                 ORDER BY book.id {{lock}}) held
+                 ORDER BY book.id {lock}) held
 """
 FOUND = """
 CREATE TEMP TABLE bulk_found ON COMMIT DROP AS
@@ -97,6 +97,7 @@ class Statements:
     @classmethod
     def of(cls, kind: Kind, name: str, value: str, same: str) -> Statements:
         columns = {"kind": kind, "name": name, "value": value, "set_ids": SET_IDS}
+        columns["lock"] = "{lock}"  # as the transaction has it
         templates = (HELD, FOUND, NOT_ALLOWED, same, CHANGE, INSERT)
         return cls(name, value, *(each.format(**columns) for each in templates))
 

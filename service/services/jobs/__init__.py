@@ -5,7 +5,7 @@
                             (one transaction: records written, results kept, place saved)
     POST …/undo/ ─▶ `undo`: a job too, whose lines are the values from before
 
-What is due is in the database, and a message only wakes a worker. Jobs are done one after another,
+The database has what is due, and a message only wakes a worker. Jobs are done one after another,
 in the order in which they came. The one that runs them holds an advisory lock of its transaction,
 so a kill frees it, and the next worker goes on after the last chunk that was committed; of all or
 nothing that is the beginning. docs/decisions/0023 has the reasons.

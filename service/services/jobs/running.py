@@ -46,11 +46,11 @@ RESULT = re.compile(rb'^\{"line":([0-9]+),"outcome":"([a-z]+)"', re.MULTILINE)
 GAVE_UP = {
     "code": "gave_up",
     "detail": f"{ATTEMPTS} workers in a row ended without having finished a chunk of it; their logs"
-    " say why. What is written stays: undo it, or send the rest again.",
+    " say why. It keeps what is written: undo it, or send the rest again.",
 }
 BROKEN = {
     "code": "server_error",
-    "detail": "A defect ended it; the log of the workers says which. What is written stays: undo"
+    "detail": "A defect ended it; the log of the workers says which. It keeps what is written: undo"
     " it, or send the rest again.",
 }
 

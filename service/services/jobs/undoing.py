@@ -19,7 +19,7 @@ from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
 from services.bulk.subscriptions import SubscriptionSteps
 from services.models import Plan, Service, Subscription
-from services.writing import catalogue, clients
+from services.writing import catalogue, clients, subscriptions
 
 JOB_LINES = """
 CREATE TEMP TABLE job_line ON COMMIT DROP AS
@@ -37,7 +37,7 @@ HELD = """
 CREATE TEMP TABLE bulk_held ON COMMIT DROP AS
 SELECT id FROM (SELECT book.id FROM {records}
                  WHERE book.id IN (SELECT id FROM job_line)
-                 ORDER BY book.id {{lock}}) held
+                 ORDER BY book.id {lock}) held
 """
 TAKE_BACK = """
 INSERT INTO bulk_line (line, source, external_id, {columns})
@@ -68,7 +68,7 @@ class Undo(Steps):
     refused_as = "left"
 
     def __init_subclass__(cls) -> None:
-        cls.held = HELD.format(records=cls.records)
+        cls.held = HELD.format(records=cls.records, lock="{lock}")
 
     def copy(self, pieces: Iterable[bytes]) -> None:
         super().copy(pieces)
@@ -168,14 +168,6 @@ UPDATE bulk_line SET ended_at = %(now)s, gives_end = true
    AND book.started_at <= %(now)s AND (book.ended_at IS NULL OR book.ended_at > %(now)s)
 RETURNING id
 """
-HAVE_PAID = """
-SELECT id FROM services_subscription book
- WHERE id = ANY (%(ids)s) AND (started_at <= %(now)s OR EXISTS (
-       SELECT FROM (SELECT started_at,
-                           lead(recorded_at, 1, %(now)s::timestamptz) OVER (ORDER BY id) AS until
-                      FROM entries_of(book.id)) said
-        WHERE started_at IS NULL OR started_at < until))
-"""
 PAIRS = """
 SELECT lock_pairs(array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id))
   FROM bulk_found JOIN job_line USING (line) WHERE differs OR deletes
@@ -201,15 +193,7 @@ class UndoSubscriptions(Undo, SubscriptionSteps):
         self.execute(BEGUN, {"now": now})
         self._ended = {id for (id,) in self.cursor.fetchall()}
         rest = [id for id in ids if id not in self._ended]
-        self.execute(HAVE_PAID, {"ids": rest, "now": now})
-        return {
-            id: Refusal(
-                "has_paid",
-                f"Subscription {id} has paid, and bills may name it: it stays as it is.",
-                409,
-            )
-            for (id,) in self.cursor.fetchall()
-        }
+        return {id: subscriptions.has_paid(id) for id in subscriptions.have_paid(rest, now)}
 
     def kept(self, ids: Collection[int]) -> Collection[int]:
         return self._ended

@@ -43,19 +43,19 @@ class BulkServiceSerializer(_KnownElsewhere):
         decimal_places=2,
         min_value=0,
         required=False,
-        help_text="Of one that is there, the one in force.",
+        help_text="One that is there keeps the value in force: give that, or none.",
     )
 
 
 class BulkPlanSerializer(_KnownElsewhere):
     """A plan as it is to be. A new one needs a type and a discount."""
 
-    plan_type = serializers.ChoiceField(Plan.Type.values, required=False)
+    plan_type = serializers.ChoiceField(Plan.Type.choices, required=False)
     discount_percent = serializers.IntegerField(
         min_value=0,
         max_value=100,
         required=False,
-        help_text="Of one that is there, the one in force.",
+        help_text="One that is there keeps the value in force: give that, or none.",
     )
 
 

@@ -32,8 +32,8 @@ class JobSerializer(serializers.Serializer):
     """A bulk that a worker writes, or has written, and what takes one back."""
 
     id = serializers.IntegerField()
-    kind = serializers.ChoiceField(Job.Kind.values, help_text="The records that it writes.")
-    status = serializers.ChoiceField(Job.Status.values)
+    kind = serializers.ChoiceField(Job.Kind.choices, help_text="The records that it writes.")
+    status = serializers.ChoiceField(Job.Status.choices)
     undoes = serializers.IntegerField(allow_null=True, help_text="The job that it takes back.")
     undone_by = serializers.IntegerField(
         allow_null=True, help_text="The last job that takes it back, or has."
@@ -41,8 +41,8 @@ class JobSerializer(serializers.Serializer):
     author = serializers.CharField()
     on_error = serializers.ChoiceField(["stop", "skip"])
     dry_run = serializers.BooleanField()
-    sha256 = serializers.CharField(allow_null=True, help_text="Of the body, in hexadecimal.")
-    size = serializers.IntegerField(allow_null=True, help_text="Of the body, in bytes.")
+    sha256 = serializers.CharField(allow_null=True, help_text="The digest of the body.")
+    size = serializers.IntegerField(allow_null=True, help_text="The bytes of the body.")
     asked_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
