@@ -235,11 +235,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 # Try once more, at once: the kept connection may be from before the broker's restart.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
-}
+    "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
+}  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
@@ -358,6 +355,7 @@ SPECTACULAR_SETTINGS = {
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
         "JobStatus": "services.models.Job.Status",
         "PriceState": "services.models.Subscription.PriceState",
+        "StatusEnum": "price_changes.models.PriceChange.Status",
     },
     # From a package, not from a CDN.
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -1,4 +1,4 @@
-"""The results of a job, line by line, and how long they are kept."""
+"""A job as it is shown, the results of its lines, and how long those are kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,30 @@ from services.models import Job, JobResult, book_clock
 
 KEPT_FOR = timedelta(days=90)
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def shown(job: Any) -> dict[str, Any]:
+    """A job of `for_api()` as answers show it."""
+    has_body = job.undoes_id is None
+    return {
+        "id": job.pk,
+        "kind": job.kind,
+        "status": job.status,
+        "undoes": job.undoes_id,
+        "undone_by": getattr(job, "last_undo", None),
+        "author": job.author,
+        "on_error": "skip" if job.skip else "stop",
+        "dry_run": job.dry_run,
+        "sha256": job.sha256 if has_body else None,
+        "size": job.size if has_body else None,
+        "asked_at": job.asked_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "lines": job.lines,
+        "lines_done": job.lines_done,
+        "counts": job.counts,
+        "error": job.error,
+    }
 
 
 def lines(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from clients.models import Client
@@ -376,6 +377,51 @@ class TestTheCaller:
         waiting = erp.get("/api/jobs/?status=waiting&kind=clients&page_size=1").json()
         assert [each["id"] for each in waiting["result"]] == [own["id"]]
         assert erp.get("/api/jobs/?status=lost").json()["allowed"] == Job.Status.values
+
+
+class TestTheCommand:
+    def told(self, *words):
+        out = io.StringIO()
+        call_command("jobs", *words, stdout=out)
+        return out.getvalue()
+
+    def test_lists_shows_and_takes_back(self, erp, one):
+        job = done(erp, [a_line(1, one, started_at=in_days(5)), a_line(2, one)])
+        refused = done(erp, [a_line(3, one, plan=2**40)])
+        assert "2 created" in self.told()
+        assert "There is no plan" in self.told(str(refused["id"]))
+        assert json.loads(self.told(str(job["id"]), "--json"))["counts"] == {"created": 2}
+        [line] = self.told(str(job["id"]), "--lines", "created", "--after", "1").splitlines()
+        assert json.loads(line)["line"] == 2
+        undo = json.loads(self.told(str(job["id"]), "--undo", "--author", "ann", "--json"))
+        assert (undo["undoes"], undo["author"]) == (job["id"], "ann (claimed)")
+        jobs.run()
+        assert seen(erp, undo["id"])["counts"] == {"changed": 1, "deleted": 1}
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--undo"], "Give the number"),
+            (["7", "--dry-run"], "goes with --undo"),
+            (["7"], "There is no job 7"),
+            (["7", "--cancel"], "not_found"),
+        ],
+    )
+    def test_says_what_is_wrong(self, words, said):
+        with pytest.raises(CommandError, match=said):
+            self.told(*words)
+
+
+class TestThePages:
+    def test_show_all_and_one(self, erp, one, admin_client):
+        job = done(erp, [a_line(1, one), a_line(2, one, plan=2**40)])
+        waiting = asked(erp, [a_line(1, one)])
+        listed = admin_client.get("/admin/services/job/").content.decode()
+        assert "not counted yet" in listed
+        page = admin_client.get(f"/admin/services/job/{job['id']}/change/").content.decode()
+        assert "line 2: There is no plan" in page
+        assert 'name="_save"' not in page
+        assert admin_client.get(f"/admin/services/job/{waiting['id']}/change/").status_code == 200
 
 
 def test_two_jobs_are_done_in_their_order(erp, one):

@@ -39,6 +39,8 @@ PLAIN = {"Accept-Encoding": "identity"}  # schemathesis reads a WSGI answer as i
 PATHS = [
     "/api/clients/",
     "/api/clients/{id}/",
+    "/api/jobs/",
+    "/api/jobs/{id}/",
     "/api/keys/",
     "/api/keys/{id}/",
     "/api/ledger/",
@@ -66,7 +68,10 @@ VERBS = [
         for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
     ],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
-    *[f"/api/{kind}/bulk/" for kind in ("clients", "subscriptions")],
+    *[f"/api/{kind}/bulk/" for kind in ("clients", "services", "plans", "subscriptions")],
+    "/api/jobs/{id}/lines/",
+    "/api/jobs/{id}/cancel/",
+    "/api/jobs/{id}/undo/",
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
@@ -81,6 +86,8 @@ WRITES = [
     ("POST", "/api/subscriptions/{id}/move/"),
     ("POST", "/api/subscriptions/bulk/"),
     ("POST", "/api/clients/bulk/"),
+    ("POST", "/api/services/bulk/"),
+    ("POST", "/api/jobs/{id}/undo/"),
     *[
         (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
         for kind in ("clients", "services", "plans", "subscriptions")

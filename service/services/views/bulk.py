@@ -31,12 +31,13 @@ from services.bulk.bodies import JSON, NDJSON, lines_of
 from services.bulk.lines import CHUNK, check
 from services.bulk.running import Results, Wanted
 from services.bulk.steps import Steps
+from services.jobs.results import shown
 from services.reading import parameters
 from services.transfer import streaming
 from services.views.jobs import answer_of_asked, wake_after_commit
 from services.views.openapi import ERRORS, REFUSALS, errors
 from services.views.shapes_of_bulk import BulkErrorSerializer, BulkResultsSerializer
-from services.views.shapes_of_jobs import JobSerializer, shown
+from services.views.shapes_of_jobs import JobSerializer
 
 ON_ERROR = ("stop", "skip")
 TRUE_OR_FALSE = ("false", "true")

@@ -34,7 +34,7 @@ from pricebook.kit.scopes import (
     DELETE_SUBSCRIPTION,
 )
 from services import jobs, parsing
-from services.jobs.results import lines
+from services.jobs.results import lines, shown
 from services.models import Job, JobQuerySet
 from services.reading import parameters
 from services.reading.ordering import Cursor, list_key
@@ -46,7 +46,6 @@ from services.views.shapes_of_jobs import (
     JobPageSerializer,
     JobSerializer,
     UndoSerializer,
-    shown,
 )
 
 # A person or a key sees the jobs of the kinds that it may write, and its own; an undo also deletes.

@@ -1,4 +1,4 @@
-"""The answers about jobs: their shapes, and a job as it is shown."""
+"""The answers about jobs, for the schema."""
 
 from __future__ import annotations
 
@@ -86,27 +86,3 @@ class UndoSerializer(serializers.Serializer):
     dry_run = serializers.BooleanField(
         required=False, default=False, help_text="Nothing is written: its lines say what would be."
     )
-
-
-def shown(job: Any) -> dict[str, Any]:
-    """A job of `for_api()` as answers show it."""
-    has_body = job.undoes_id is None
-    return {
-        "id": job.pk,
-        "kind": job.kind,
-        "status": job.status,
-        "undoes": job.undoes_id,
-        "undone_by": getattr(job, "last_undo", None),
-        "author": job.author,
-        "on_error": "skip" if job.skip else "stop",
-        "dry_run": job.dry_run,
-        "sha256": job.sha256 if has_body else None,
-        "size": job.size if has_body else None,
-        "asked_at": job.asked_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-        "lines": job.lines,
-        "lines_done": job.lines_done,
-        "counts": job.counts,
-        "error": job.error,
-    }
