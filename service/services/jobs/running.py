@@ -30,7 +30,7 @@ from services.bulk.bodies import lines_of
 from services.bulk.lines import CheckedLines, check
 from services.bulk.running import Crossed, LinesRefused, Wanted, do, whatever_others_do
 from services.bulk.steps import Steps
-from services.jobs.asking import end
+from services.jobs.asking import JobRefused, end
 from services.jobs.kinds import KINDS
 from services.jobs.undoing import Undo
 from services.models import Job, JobResult, book_clock
@@ -43,16 +43,16 @@ ATTEMPTS = 5  # that may end without a chunk: with a dead worker, or a database 
 # until the first write it keeps no feed waiting.
 LOCK = "SELECT pg_try_advisory_xact_lock('services_job'::regclass::oid::int, 0)"
 RESULT = re.compile(rb'^\{"line":([0-9]+),"outcome":"([a-z]+)"', re.MULTILINE)
-GAVE_UP = {
-    "code": "gave_up",
-    "detail": f"{ATTEMPTS} workers in a row ended without having finished a chunk of it; their logs"
-    " say why. It keeps what is written: undo it, or send the rest again.",
-}
-BROKEN = {
-    "code": "server_error",
-    "detail": "A defect ended it; the log of the workers says which. It keeps what is written: undo"
-    " it, or send the rest again.",
-}
+GAVE_UP = JobRefused(
+    "gave_up",
+    f"{ATTEMPTS} workers in a row ended without having finished a chunk of it; their logs say why."
+    " It keeps what is written: undo it, or send the rest again.",
+)
+BROKEN = JobRefused(
+    "server_error",
+    "A defect ended it; the log of the workers says which. It keeps what is written: undo it, or"
+    " send the rest again.",
+)
 
 
 class Lost(Exception):
@@ -68,7 +68,7 @@ def run() -> int:
         except (Lost, Crossed):
             break  # the sweep comes again
         except (Refused, Refusal) as error:
-            _end(job, Status.REFUSED, _told(error))
+            _end(job, Status.REFUSED, error)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
@@ -85,7 +85,7 @@ def _begin() -> Job | None:
     with transaction.atomic(), connection.cursor() as cursor:
         job = Job.objects.due().first() if _locked(cursor) else None
         while job is not None and job.attempts >= ATTEMPTS:
-            end(job, Status.FAILED, GAVE_UP)
+            end(job, Status.FAILED, _told(GAVE_UP))
             job = Job.objects.due().first()
         if job is not None:
             job.status, job.attempts = Status.RUNNING, job.attempts + 1
@@ -217,10 +217,10 @@ def _save(job: Job, *names: str, **values: Any) -> None:
         raise Lost
 
 
-def _end(job: Job, status: str, error: dict[str, Any]) -> None:
+def _end(job: Job, status: str, error: Refused | Refusal) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         if _locked(cursor) and Job.objects.filter(pk=job.pk, status=Status.RUNNING).exists():
-            end(job, status, error)
+            end(job, status, _told(error))
 
 
 def _told(error: Refused | Refusal) -> dict[str, Any]:

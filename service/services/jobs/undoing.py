@@ -106,7 +106,9 @@ class Undo(Steps):
         )
 
     def gone(self, id: int) -> Refusal:
-        return Refusal("gone", f"{self.record.kind.capitalize()} {id} has been deleted since.", 409)
+        return Refusal(
+            "deleted_since", f"{self.record.kind.capitalize()} {id} has been deleted since.", 409
+        )
 
     def touched(self, id: int) -> Refusal:
         return Refusal(

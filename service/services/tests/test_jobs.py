@@ -293,7 +293,7 @@ class TestAnUndo:
             (2, "left", "touched_since"),
             (3, "left", "touched_since"),
             (4, "changed", None),
-            (5, "left", "gone"),
+            (5, "left", "deleted_since"),
         ]
         assert Subscription.objects.get(external_id="2").comment == "ann's"
         assert undo["counts"] == {"changed": 2, "left": 3}

@@ -1,4 +1,4 @@
-"""`manage jobs [NUMBER] [--lines [OUTCOME]] [--cancel | --undo]`: the guide is docs/operating.md."""
+"""`manage jobs [NUMBER] [--lines [OUTCOME]] [--cancel | --undo]`; see docs/operating.md."""
 
 from argparse import ArgumentParser
 from typing import Any
