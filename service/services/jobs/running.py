@@ -65,7 +65,10 @@ def run() -> int:
     while (job := _begin()) is not None:
         try:
             _run(job)
-        except (Lost, Crossed):
+        except Lost:
+            break
+        except Crossed:
+            _wait(job)
             break  # the sweep comes again
         except (Refused, Refusal) as error:
             _end(job, Status.REFUSED, error)
@@ -215,6 +218,13 @@ def _save(job: Job, *names: str, **values: Any) -> None:
     values = {"status": Status.RUNNING} | values
     if not Job.objects.filter(pk=job.pk, status__in=Job.DUE).update(**values):
         raise Lost
+
+
+def _wait(job: Job) -> None:
+    """Let a job begin again as often as somebody's open transaction makes it wait."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        if _locked(cursor):
+            Job.objects.due().filter(pk=job.pk).update(attempts=0)
 
 
 def _end(job: Job, status: str, error: Refused | Refusal) -> None:

@@ -10,6 +10,7 @@ from pricebook.tests.servers import until
 from services import jobs
 from services.audit import book_check
 from services.bulk import lines as bulk_lines
+from services.bulk import running as bulk_running
 from services.bulk.running import Wanted, do
 from services.bulk.subscriptions import SubscriptionSteps
 from services.jobs import running
@@ -157,6 +158,23 @@ class TestTwoWorkers:
         assert jobs.run() == 1
         assert ended(job)
         each_line_once(job, 7)
+
+
+def test_a_job_waits_for_somebody_who_has_taken_its_id_and_is_not_given_up(one, monkeypatch):
+    monkeypatch.setattr(bulk_running, "ATTEMPTS", 1)
+    job = asked([a_line(1, one)])
+    with a_person() as ann:
+        ann.execute(
+            CREATE.replace("comment)", "comment, source, external_id)")
+            + "(%s, %s, %s, '', 'crm', '1')",
+            [one.client_id, one.service_id, one.plan_id],
+        )
+        monkeypatch.setattr(running, "ATTEMPTS", 1)
+        assert [jobs.run(), jobs.run()] == [0, 0]
+        ann.commit()
+    assert jobs.run() == 1
+    job.refresh_from_db()
+    assert job.counts == {"unchanged": 1}
 
 
 class TestACancel:
