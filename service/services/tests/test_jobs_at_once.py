@@ -1,6 +1,7 @@
 """Jobs beside other workers and writers, and workers that are killed with -9."""
 
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -80,38 +81,43 @@ def somebody_waits_for(person):
         return cursor.fetchone()[0]
 
 
-def test_killed_workers_leave_each_line_to_the_next_once(start_workers):
-    """The first worker in all or nothing, the second one in the second chunk of line by line."""
-    one, other = a_subscription(), a_client()
-    named = {"client": other.pk}
-    whole = asked([a_line(f"a{n}", one, **named) for n in range(1, 11)])
-    chunk = bulk_lines.CHUNK
-    parts = asked(
-        [a_line(f"b{n}", one, **(named if n > chunk else {})) for n in range(1, chunk + 11)], True
-    )
-    first, second = start_workers(2)
+@contextmanager
+def killed_while_it_waits(client, *workers):
+    """Kill the worker whose job waits for a client that somebody is about to delete.
+
+    The block runs while it waits; it is given the other worker.
+    """
     with a_person() as ann:
-        ann.execute("SELECT FROM clients_client WHERE id = %s FOR UPDATE", [other.pk])
+        ann.execute("SELECT FROM clients_client WHERE id = %s FOR UPDATE", [client.pk])
+        before = [worker.says("run_jobs[") for worker in workers]
         wake(run_jobs)
         until(lambda: somebody_waits_for(ann))
-        runs = first if first.says("run_jobs[") else second
+        runs = next(
+            worker
+            for worker, said in zip(workers, before, strict=True)
+            if worker.says("run_jobs[") > said
+        )
+        yield next((worker for worker in workers if worker is not runs), None)
         runs.kill()
+
+
+def test_killed_workers_leave_each_line_to_the_next_once(start_workers):
+    """The first worker in all or nothing, the second one in the second chunk of line by line."""
+    one, held, held_later = a_subscription(), a_client(), a_client()
+    chunk = bulk_lines.CHUNK
+    whole = asked([a_line(f"a{n}", one, client=held.pk) for n in range(1, 11)])
+    lines = [a_line(f"b{n}", one) for n in range(1, chunk + 1)]
+    lines += [a_line(f"c{n}", one, client=held_later.pk) for n in range(1, 11)]
+    parts = asked(lines, skip=True)
+    first, second = start_workers(2)
+
+    with killed_while_it_waits(held, first, second) as rest:
+        pass
     until(nobody_runs_jobs)
     assert (made(), JobResult.objects.count()) == (0, 0)
 
-    rest = second if runs is first else first
-    with a_person() as ann, a_person() as bob:
-        ann.execute("SELECT FROM clients_client WHERE id = %s FOR UPDATE", [other.pk])
-        wake(run_jobs)
-        until(lambda: somebody_waits_for(ann))
-        # It is free for the first job, and taken again before the second one comes to it.
-        taken = in_background(
-            bob.execute, "SELECT FROM clients_client WHERE id = %s FOR UPDATE", [other.pk]
-        )
-        ann.rollback()
-        taken.result()
-        until(lambda: somebody_waits_for(bob) and ended(whole))
-        rest.kill()
+    with killed_while_it_waits(held_later, rest):
+        assert ended(whole)
     until(nobody_runs_jobs)
     each_line_once(whole, 10)
     parts.refresh_from_db()
