@@ -110,6 +110,8 @@ CREATE INDEX job_finished ON services_job USING btree (finished_at);
 
 CREATE INDEX job_of_author ON services_job USING btree (author, id);
 
+CREATE INDEX job_of_file ON services_job USING btree (sha256) WHERE kind::text = 'import'::text;
+
 CREATE INDEX services_job_undoes_id_6dff8c0b ON services_job USING btree (undoes_id);
 
 -- services_jobpiece -------------------------------------------------------------------------------

@@ -97,8 +97,8 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
         if job.dry_run or not written:
             raise JobRefused(
                 "nothing_to_undo",
-                f"Job {number} has written nothing, or its results were forgotten after some"
-                " months.",
+                f"Job {number} has written nothing, or has no results of its lines: those are"
+                " forgotten after some months, and an import has none.",
                 409,
             )
         if job.undone_by.filter(status__in=Job.DUE).exists():

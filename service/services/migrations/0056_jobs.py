@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                             ("services", "Services"),
                             ("plans", "Plans"),
                             ("subscriptions", "Subscriptions"),
+                            ("import", "Import"),
                         ],
                         max_length=13,
                     ),
@@ -152,6 +153,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(fields=["finished_at"], name="job_finished"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("kind", "import")), fields=["sha256"], name="job_of_file"
+            ),
         ),
         migrations.AddConstraint(
             model_name="job",

@@ -1,4 +1,4 @@
-"""Jobs: bulk writes, and what takes them back, that workers do while nobody waits for them."""
+"""Jobs: bulk writes, and what takes them back, that workers do; and imports of files."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Job(models.Model):
         SERVICES = "services"
         PLANS = "plans"
         SUBSCRIPTIONS = "subscriptions"
+        IMPORT = "import"  # of a file by the command: recorded when it is done
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -77,6 +78,7 @@ class Job(models.Model):
             models.Index(name="job_of_author", fields=["author", "id"]),
             # For those whose results have been kept long enough.
             models.Index(name="job_finished", fields=["finished_at"]),
+            models.Index(name="job_of_file", fields=["sha256"], condition=Q(kind="import")),
         ]
         constraints = [
             models.CheckConstraint(
@@ -88,6 +90,7 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         what = f"{self.kind} in bulk" if self.undoes_id is None else f"undo job {self.undoes_id}"
+        what = "import of a file" if self.kind == self.Kind.IMPORT else what
         return f"job {self.pk}: {what}"
 
 

@@ -1,9 +1,11 @@
 """Bulks that workers write: asked for, run, resumed, refused, cancelled, and taken back."""
 
+import gzip
 import io
 import json
 from datetime import timedelta
 from decimal import Decimal
+from hashlib import sha256
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -410,6 +412,35 @@ class TestTheCommand:
     def test_says_what_is_wrong(self, words, said):
         with pytest.raises(CommandError, match=said):
             self.told(*words)
+
+
+class TestAnImport:
+    HEAD = "company_name,email,service,full_price,plan_type,discount_percent,started_at\n"
+
+    def read(self, path):
+        out = io.StringIO()
+        call_command("import_book", str(path), stdout=out, stderr=io.StringIO())
+        return out.getvalue()
+
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    def test_is_recorded_and_the_same_file_is_named(self, erp, tmp_path, pack):
+        content = pack(f"{self.HEAD}Ann,ann@example.com,Fibre,10.00,full,0,2026-01-01\n".encode())
+        path = tmp_path / "book"
+        path.write_bytes(content)
+        assert "before" not in self.read(path)
+        job = seen(erp, Job.objects.get().pk)
+        assert (job["kind"], job["status"], job["counts"]) == ("import", "done", {"created": 1})
+        assert (job["sha256"], job["size"]) == (sha256(content).hexdigest(), len(content))
+        assert f"This file was imported before, as job {job['id']}" in self.read(path)
+        assert Job.objects.first().counts == {"unchanged": 1}
+        answer = erp.post(f"/api/jobs/{job['id']}/undo/").json()
+        assert answer["code"] == "nothing_to_undo"
+
+    def test_that_only_shows_what_it_would_do_is_not(self, tmp_path):
+        path = tmp_path / "book"
+        path.write_text(self.HEAD)
+        call_command("import_book", str(path), "--dry-run", stdout=io.StringIO())
+        assert not Job.objects.exists()
 
 
 class TestThePages:

@@ -1,6 +1,7 @@
 """The schema describes the API as it is: complete, valid, and kept to by every answer."""
 
 import functools
+import io
 import re
 from collections import Counter
 
@@ -25,6 +26,8 @@ from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
 from pricebook.kit.scopes import SCOPES
 from pricebook.wsgi import application
+from services import jobs
+from services.bulk.running import Wanted
 from services.reading.filters import FILTERS
 from services.reading.parameters import PAGING
 from services.tests.factories import a_book
@@ -160,6 +163,13 @@ def a_change():
     return preview(planned.pk)
 
 
+def a_job():
+    body = io.BytesIO(b'{"lines": [{}]}')
+    job = jobs.ask("clients", body, "application/json", Wanted("ann", skip=True))
+    jobs.run()
+    return job
+
+
 @pytest.mark.django_db(transaction=True)  # a request's end closes a connection in a transaction
 class TestAnswers:
     """To requests that follow the schema, and to some that do not, all made up."""
@@ -177,6 +187,7 @@ class TestAnswers:
         else:
             ids = {
                 "keys": key.number,
+                "jobs": a_job().pk,
                 "clients": known.client_id,
                 "services": known.service_id,
                 "plans": known.plan_id,

@@ -105,8 +105,11 @@ def import_book(
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    record: Callable[[Imported], None] = lambda imported: None,
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+
+    `record` is called in the transaction with what it has done, unless it is undone.
 
     Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
@@ -118,6 +121,7 @@ def import_book(
         if dry_run:
             transaction.set_rollback(True)
             return imported
+        record(imported)
     if imported.subscriptions_new:
         with connection.cursor() as cursor:
             # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or

@@ -49,17 +49,19 @@ from services.views.shapes_of_jobs import (
 )
 
 # A person or a key sees the jobs of the kinds that it may write, and its own; an undo also deletes.
-TO_WRITE = {
+TO_WRITE: dict[str, tuple[str, ...]] = {
     "clients": (ADD_CLIENT, CHANGE_CLIENT),
     "services": (ADD_SERVICE, CHANGE_SERVICE),
     "plans": (ADD_PLAN, CHANGE_PLAN),
     "subscriptions": (ADD_SUBSCRIPTION, CHANGE_SUBSCRIPTION),
 }
+TO_WRITE["import"] = tuple(each for kind in TO_WRITE.values() for each in kind)
 TO_DELETE = {
     "clients": DELETE_CLIENT,
     "services": DELETE_SERVICE,
     "plans": DELETE_PLAN,
     "subscriptions": DELETE_SUBSCRIPTION,
+    "import": DELETE_SUBSCRIPTION,
 }
 ANY_KIND = ((ADD_CLIENT, ADD_PLAN, ADD_SERVICE, ADD_SUBSCRIPTION),)
 OUTCOMES = ("created", "changed", "unchanged", "refused", "deleted", "left")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from services.models import Job
@@ -56,6 +57,7 @@ class JobSerializer(serializers.Serializer):
     error = JobErrorSerializer(allow_null=True, help_text="Why it was refused, or failed.")
 
 
+@extend_schema_serializer(many=False)
 class JobPageSerializer(serializers.Serializer):
     """A page of jobs, newest first."""
 
