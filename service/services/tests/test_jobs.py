@@ -438,8 +438,11 @@ class TestAnImport:
 
     def test_that_only_shows_what_it_would_do_is_not(self, tmp_path):
         path = tmp_path / "book"
-        path.write_text(self.HEAD)
-        call_command("import_book", str(path), "--dry-run", stdout=io.StringIO())
+        path.write_text(f"{self.HEAD}Ann,ann@example.com,Fibre,10.00,full,0,2026-01-01\n")
+        out = io.StringIO()
+        call_command("import_book", str(path), "--dry-run", stdout=out, stderr=io.StringIO())
+        assert "A dry run: nothing was written." in out.getvalue()
+        assert not Subscription.objects.exists()
         assert not Job.objects.exists()
 
 

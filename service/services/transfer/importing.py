@@ -116,10 +116,11 @@ def import_book(
     catalogue by "import": workers reprice what was there before. If the prices that are there move
     by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
     """
-    with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-        imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
+    with transaction.atomic():
+        with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
+            imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
         if dry_run:
-            transaction.set_rollback(True)
+            transaction.set_rollback(True)  # no statement may come after it
             return imported
         record(imported)
     if imported.subscriptions_new:
