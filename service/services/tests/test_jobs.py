@@ -270,6 +270,11 @@ class TestAnUndo:
         assert (left.external_id, left.ended_at <= timezone.now()) == ("1", True)
         assert not book_check.check().differs
 
+    def test_leaves_what_has_paid_and_ended(self, erp, one):
+        job = done(erp, [a_line(1, one, started_at=in_days(-9), ended_at=in_days(-2))])
+        _, [line] = undone(erp, job["id"])
+        assert (line["outcome"], line["code"]) == ("left", "has_paid")
+
     def test_opens_again_what_was_ended(self, erp):
         began = timezone.now() - timedelta(days=9)
         known = a_subscription(source="crm", external_id="1", started_at=began)
