@@ -124,14 +124,21 @@ def import_book(
             return imported
         record(imported)
     if imported.subscriptions_new:
-        with connection.cursor() as cursor:
-            # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or
-            # it assumes that there are none, if autovacuum came by before the commit.
-            cursor.execute(
-                "ANALYZE services_subscription, services_service, services_plan,"
-                " services_ledgerentry, clients_client, auth_user"
-            )
+        analyse()
     return imported
+
+
+def analyse() -> None:
+    """Let the planner know of many new rows.
+
+    It knows nothing of them until autovacuum comes by, in a minute; or it assumes that there are
+    none, if autovacuum came by before the commit.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ANALYZE services_subscription, services_service, services_plan,"
+            " services_ledgerentry, clients_client, auth_user"
+        )
 
 
 class _Import:
