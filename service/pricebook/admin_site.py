@@ -56,6 +56,7 @@ UNFOLD = {
                     page("Services", "sell", "services.service"),
                     page("Plans", "percent", "services.plan"),
                     page("Repricings", "autorenew", "services.repricing"),
+                    page("Jobs", "pending_actions", "services.job"),
                 ],
             },
             {

@@ -235,11 +235,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 # Try once more, at once: the kept connection may be from before the broker's restart.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
-}
+    "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
+}  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
@@ -253,6 +250,7 @@ CELERY_BEAT_SCHEDULE = {
     # query that reads only what is due; a message that nobody takes in time is discarded.
     "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
     "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
+    "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0, "options": {"expires": 2}},
     "fold the total": {
         "task": "services.tasks.fold_total",
         "schedule": 5.0,
@@ -355,7 +353,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
+        "JobStatus": "services.models.Job.Status",
         "PriceState": "services.models.Subscription.PriceState",
+        "StatusEnum": "price_changes.models.PriceChange.Status",
     },
     # From a package, not from a CDN.
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -365,7 +365,6 @@ SPECTACULAR_SETTINGS = {
 # --- Pages ------------------------------------------------------------------------------------
 
 FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home page links to it
-
 
 # --- Logging ----------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from typing import Any
 from celery import shared_task
 
 from pricebook.kit import idempotency
+from services import jobs
 from services.tasks import DatabaseTask
 
 
 @shared_task(base=DatabaseTask)
 def forget_answers(**kwargs: Any) -> None:
-    """Forget the answers to requests that nobody will repeat any more."""
+    """Forget answers that nobody will ask for any more, and results of jobs that ended long ago."""
     idempotency.forget_old()
+    jobs.forget_old()

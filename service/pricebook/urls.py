@@ -11,6 +11,7 @@ from pricebook.home import home
 from pricebook.views import DocsView, UnknownPath, healthz
 from services.views import (
     ClientView,
+    JobView,
     LedgerView,
     PlanView,
     ServiceView,
@@ -26,6 +27,7 @@ router.register("api/price-changes", PriceChangeView, basename="price-change")
 router.register("api/clients", ClientView, "client")
 router.register("api/services", ServiceView, "service")
 router.register("api/plans", PlanView, "plan")
+router.register("api/jobs", JobView, "job")
 router.register("api/keys", KeyView, "key")
 
 urlpatterns = [

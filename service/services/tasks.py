@@ -11,7 +11,7 @@ from typing import Any
 from celery import Task, shared_task
 from django.db import close_old_connections
 
-from services import repricing
+from services import jobs, repricing
 from services.audit import book_check
 from services.hooks import price_changes
 from services.ledger import points
@@ -65,6 +65,12 @@ def fold_total(all_to_come: bool = False, **kwargs: Any) -> None:
 def make_points(**kwargs: Any) -> None:
     """Make the points that are due, so that totals of the past stay as fast as today's."""
     points.make(seconds=1.0)
+
+
+@shared_task(base=DatabaseTask)
+def run_jobs(**kwargs: Any) -> None:
+    """Run the jobs that are due, one after another, unless another worker does."""
+    jobs.run()
 
 
 @shared_task(base=DatabaseTask)

@@ -63,6 +63,11 @@ def test_every_route_says_what_it_takes():
         "/api/keys/{id}/",
         "/api/keys/{id}/rotate/",
         "/api/keys/{id}/revoke/",
+        "/api/jobs/",
+        "/api/jobs/{id}/",
+        "/api/jobs/{id}/lines/",
+        "/api/jobs/{id}/cancel/",
+        "/api/jobs/{id}/undo/",
     }
     assert len(list(patterns())) > len(routes()) / 2
 

@@ -31,8 +31,8 @@ from price_changes.running import lifecycle, starting
 from pricebook.kit import authors
 from pricebook.kit.scopes import SCOPES
 from pricebook.tests.pages import OpenedForm
-from services import price_state, repricing
-from services.models import Plan, Service, Subscription
+from services import jobs, price_state, repricing
+from services.models import Job, Plan, Service, Subscription
 from services.moves import NeedsAnotherPerson
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.transfer.importing import import_book
@@ -312,6 +312,49 @@ def moved_in_bulk(on_error: str) -> Try:
     return attempt
 
 
+def moved_by_a_job(on_error: str) -> Try:
+    """A bulk whose caller does not wait."""
+
+    def attempt(book: Book) -> None:
+        known = {"source": "crm", "external_id": "1"}
+        Subscription.objects.filter(pk=book.follower.pk).update(**known)
+        job = job_of(book, [known | {"plan": a_plan(50).pk}], on_error)
+        moved = Subscription.objects.get(pk=book.follower.pk).plan_id != book.plan.pk
+        said = str(job.error) if on_error == "stop" else "".join(each.results for each in job.all)
+        assert ("needs_another_person" in said) != moved
+
+    return attempt
+
+
+def job_of(book: Book, lines: list[dict[str, Any]], on_error: str = "stop") -> Any:
+    """The job of a bulk, when a worker is done with it; `all` are its results."""
+    address = f"/api/subscriptions/bulk/?on_error={on_error}"
+    headers = {"Prefer": "respond-async"}
+    client = book.key(book.ann)
+    answer = client.post(address, {"lines": lines}, format="json", headers=headers)
+    assert answer.status_code == 202, answer.content
+    assert jobs.run() == 1
+    job: Any = Job.objects.get(pk=answer.json()["id"])
+    job.all = list(job.results.all())
+    return job
+
+
+def job_that_moved(book: Book) -> Any:
+    """It has moved one from 50.00 to 100.00."""
+    known = {"source": "crm", "external_id": "1", "plan": a_plan(50).pk}
+    job_of(book, [known | {"client": book.follower.client_id, "service": book.service.pk}])
+    return job_of(book, [known | {"plan": book.plan.pk}])
+
+
+def undo_of_a_job(book: Book, job: Any) -> None:
+    answer = book.key(book.ann).post(f"/api/jobs/{job.pk}/undo/")
+    assert answer.status_code == 202, answer.content
+    assert jobs.run() == 1
+    undo = Job.objects.get(pk=answer.json()["id"])
+    assert undo.counts in ({"changed": 1}, {"left": 1})
+    assert ("needs_another_person" in undo.results.get().results) == ("left" in undo.counts)
+
+
 DOORS = [
     Door("form of a service", "a person", by_form("service", full_price="150.00")),
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
@@ -323,6 +366,9 @@ DOORS = [
     Door("API: move to another plan", "a key", moved_by_request("key")),
     Door("API: bulk, another plan", "a key", moved_in_bulk("stop")),
     Door("API: bulk, another plan, on_error=skip", "a key", moved_in_bulk("skip")),
+    Door("API: job of a bulk, another plan", "a key", moved_by_a_job("stop")),
+    Door("API: job of a bulk, another plan, on_error=skip", "a key", moved_by_a_job("skip")),
+    Door("API: undo of a job that moved one", "a key", undo_of_a_job, job_that_moved),
     *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
     Door("import_book --update", "the import", by_import),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),

@@ -134,7 +134,7 @@ class InParts:
         return f"{number} {sha256(self.key.encode()).hexdigest()}" if number else self.key
 
 
-def in_parts(request: Request, body: Hash, cut: int) -> InParts | None:
+def in_parts(request: Request, body: Hash, cut: int | str) -> InParts | None:
     """The request, with the SHA-256 of its body; None if it has no key.
 
     `cut` says how it is cut into parts: those of another cut would be other parts of the effect.

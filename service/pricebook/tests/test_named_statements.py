@@ -46,6 +46,8 @@ NOT_NAMED = {
     "services.bulk.subscriptions.LINES_THAT_MOVE": "reads the lines of a bulk",
     "services.writing.clients.LOCK_EMAIL": "takes locks, and reads no table",
     "services.bulk.clients.LOCK_EMAILS": "takes a lock, and reads no table",
+    "services.bulk.catalogue.LOCK_CATALOGUE": "takes locks, and reads no table",
+    "services.jobs.running.LOCK": "takes a lock, and reads no table",
     "services.bulk.steps.LINES": "makes a temporary table: no plan",
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "a part of that of `as_of`",

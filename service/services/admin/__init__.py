@@ -1,7 +1,8 @@
-"""Services, plans, subscriptions and repricings in the admin."""
+"""Services, plans, subscriptions, repricings and jobs in the admin."""
 
 from services.admin.catalogue import PlanAdmin, ServiceAdmin
+from services.admin.jobs import JobAdmin
 from services.admin.repricings import RepricingAdmin
 from services.admin.subscriptions import SubscriptionAdmin
 
-__all__ = ["PlanAdmin", "RepricingAdmin", "ServiceAdmin", "SubscriptionAdmin"]
+__all__ = ["JobAdmin", "PlanAdmin", "RepricingAdmin", "ServiceAdmin", "SubscriptionAdmin"]

@@ -199,8 +199,8 @@ def named_writes() -> list[NamedStatement]:
             "whether a subscription has paid",
             "by all that was said of its start, up to now",
             "DELETE /api/subscriptions/ID/",
-            subscriptions.HAS_PAID,
-            {"id": example.middle.pk, "now": at},
+            subscriptions.HAVE_PAID,
+            {"ids": ids, "now": at},
         ),
         NamedStatement(
             "fold the total",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
+from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps, fingerprint
 from services.transfer.incoming_catalogue import NO_PASSWORD
 from services.writing import clients
 from services.writing.bodies import missing
@@ -108,6 +108,14 @@ class ClientSteps(Steps):
     record = RECORD
     held = HELD
     found = FOUND
+    records = "(clients_client book JOIN auth_user login ON login.id = book.user_id)"
+    seen = fingerprint(
+        "book.company_name",
+        "book.full_address",
+        "login.email",
+        "book.source",
+        "book.external_id",
+    )
 
     def lock_before(self) -> None:
         self.execute(LOCK_EMAILS)

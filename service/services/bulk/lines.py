@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import IO, Any
 
 import msgspec
@@ -130,11 +131,11 @@ def twice(first: int) -> Refused:
     )
 
 
-def refused_line(number: int, error: Refused | Refusal) -> bytes:
+def refused_line(number: int, error: Refused | Refusal, outcome: str = "refused") -> bytes:
     """The result of a refused line."""
     code = error.code if isinstance(error, Refusal) else error.get_codes()
     said = {"code": code, "detail": str(error.detail), **error.about}
-    return _encode({"line": number, "outcome": "refused", **said})
+    return _encode({"line": number, "outcome": outcome, **said})
 
 
 def _copied(row: list[Any]) -> bytes:
@@ -155,6 +156,7 @@ CELLS: dict[type, Callable[[Any], str]] = {
     int: str,
     bool: lambda value: "t" if value else "f",
     datetime: datetime.isoformat,
+    Decimal: "{:f}".format,
 }
 
 

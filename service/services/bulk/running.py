@@ -5,17 +5,17 @@
     skip        is left out, and named                one for each 2,000 lines
 
 With an Idempotency-Key each transaction keeps its results too, so a request that broke off and is
-sent again goes on where it was. (A job that runs without its caller would do the same chunks.)
+sent again goes on where it was. A job (`services.jobs`) does the same chunks without its caller.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import IO
+from typing import IO, TypeVar
 
 import msgspec
 from django.db import DatabaseError, connection, transaction
@@ -26,6 +26,8 @@ from pricebook.kit.spooled_body import temporary_file
 from services.bulk.lines import CheckedLines
 from services.bulk.steps import Again, Steps
 from services.moves import NeedsAnotherPerson
+
+T = TypeVar("T")
 
 ATTEMPTS = 5
 # PostgreSQL's codes of what another transaction has caused, and of ids that one has just taken.
@@ -101,7 +103,7 @@ def write(
     try:
         for chunk in chunks or range(1):
             part = partial(_transaction, lines, chunk, chunk + size, steps, wanted, parts)
-            text, kept = _whatever_others_do(part)
+            text, kept = whatever_others_do(part)
             results.file.write(text)
             results.counts.update(found.decode() for found in OUTCOME.findall(text))
             results.replayed = results.replayed and kept
@@ -125,12 +127,7 @@ def _transaction(
 
         def work() -> bytes:
             run = steps(cursor, wanted.author, wanted.dry_run)
-            run.copy(lines.pieces(first, last))
-            refused = run.compare()
-            if refused and not wanted.skip and not wanted.dry_run:
-                raise LinesRefused(refused, run.first_refused())
-            if not wanted.dry_run:
-                _write_within_limits(run, wanted.skip)
+            do(run, lines.pieces(first, last), wanted)
             return b"".join(run.results())
 
         if wanted.dry_run:
@@ -138,6 +135,19 @@ def _transaction(
             transaction.set_rollback(True)
             return text, False
         return (work(), False) if parts is None else parts.once(first, work)
+
+
+def do(run: Steps, pieces: Iterable[bytes], wanted: Wanted) -> None:
+    """Compare lines with the book and write them, in the caller's transaction.
+
+    Raises `LinesRefused`, if refused lines are not skipped, and `Again`.
+    """
+    run.copy(pieces)
+    refused = run.compare()
+    if refused and not wanted.skip and not wanted.dry_run:
+        raise LinesRefused(refused, run.first_refused())
+    if not wanted.dry_run:
+        _write_within_limits(run, wanted.skip)
 
 
 def _write_within_limits(run: Steps, skip: bool) -> None:
@@ -152,7 +162,7 @@ def _write_within_limits(run: Steps, skip: bool) -> None:
         run.write()
 
 
-def _whatever_others_do(call: Callable[[], tuple[bytes, bool]]) -> tuple[bytes, bool]:
+def whatever_others_do(call: Callable[[], T]) -> T:
     """The call's result; it is done once more where another transaction came between."""
     for _ in range(ATTEMPTS):
         try:

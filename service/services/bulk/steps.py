@@ -41,11 +41,18 @@ FIRST_REFUSED = "SELECT refusal FROM bulk_line WHERE refusal IS NOT NULL ORDER B
 RESULTS = """
 SELECT max(line), string_agg(text, E'\\n' ORDER BY line) || E'\\n'
   FROM (SELECT line, coalesce(refusal, concat(
-               '{"line":', line, ',"outcome":"',
-               CASE WHEN is_new THEN 'created' WHEN differs THEN 'changed' ELSE 'unchanged' END,
-               '"', ',"id":' || id, ',"changes":' || changes::text, '}')) AS text
+               '{{"line":', line, ',"outcome":"',
+               {outcome},
+               '"', ',"id":' || id, ',"changes":' || changes::text, '}}')) AS text
           FROM bulk_line LEFT JOIN bulk_found USING (line)
          WHERE line > %s ORDER BY line LIMIT %s) result
+"""
+OUTCOME = "CASE WHEN is_new THEN 'created' WHEN differs THEN 'changed' ELSE 'unchanged' END"
+# Fingerprints of the records that were written, as they stand now, in the order of their lines.
+LEFT_AS = """
+SELECT coalesce(array_agg({seen} ORDER BY line), '{{}}')
+  FROM bulk_found JOIN {records} ON book.id = bulk_found.id
+ WHERE (is_new OR differs) AND line BETWEEN %s AND %s
 """
 # A deadlock is looked for after a second: a bulk gives way before that, and is done once more.
 GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
@@ -59,6 +66,12 @@ UPDATE bulk_found SET id = made.id
  WHERE bulk_found.line = bulk_line.line"""
 
 
+def fingerprint(*columns: str) -> str:
+    """SQL for a number that stands for the values of columns, the same in every session."""
+    values = f"jsonb_build_array({', '.join(columns)})"
+    return f"('x' || left(md5({values}::text), 8))::bit(32)::int"
+
+
 class Again(Exception):
     """Somebody else's write came between: the transaction has to be done once more."""
 
@@ -70,6 +83,12 @@ class Steps(ABC):
     held: str  # makes `bulk_held`: the ids of the records that differ, locked
     moving: str | None = None  # finds the lines that move prices, if any may
     found: str  # makes `bulk_found`: line, id, is_new, differs, changes, and what is written
+    records: str  # the records as `book`, with what `seen` reads beside them
+    seen: str  # the fingerprint of all that people decide of a record
+    lock = "FOR NO KEY UPDATE OF book"
+    outcome = OUTCOME
+    refused_as = "refused"  # the outcome of a line that is refused
+    for_undo = False  # whether what an undo has to know is kept
 
     def __init__(self, cursor: CursorWrapper, author: str, dry_run: bool) -> None:
         self.cursor = cursor
@@ -96,8 +115,8 @@ class Steps(ABC):
         """
         if not self.dry_run:
             self.lock_before()
-        lock = "" if self.dry_run else "FOR NO KEY UPDATE OF book"
-        self.execute(self.held.format(lock=lock))
+        self.execute(self.held.format(lock="" if self.dry_run else self.lock))
+        self.when_held()
         self.execute(self.found)
         self.execute("ANALYZE bulk_found")
         if self.one(LATE):
@@ -109,9 +128,15 @@ class Steps(ABC):
     def refuse(self, refusals: dict[int, Refusal]) -> None:
         """Refuse lines, each for one reason; what is judged later does not meet them again."""
         if refusals:
-            texts = [refused_line(line, error).decode() for line, error in refusals.items()]
-            self.execute(REFUSE, [list(refusals), texts])
+            self.mark_refused(refusals)
             self.execute(FORGET_REFUSED)
+
+    def mark_refused(self, refusals: dict[int, Refusal]) -> None:
+        """Refuse lines that have not been compared with the book."""
+        texts = [
+            refused_line(line, error, self.refused_as).decode() for line, error in refusals.items()
+        ]
+        self.execute(REFUSE, [list(refusals), texts])
 
     def first_refused(self) -> list[bytes]:
         """The results of the first refused lines, up to 100."""
@@ -122,12 +147,24 @@ class Steps(ABC):
         """The results of all lines, in pieces of NDJSON. A query for each 2,000."""
         line = 0
         while True:
-            self.execute(RESULTS, [line, BATCH])
+            self.execute(RESULTS.format(outcome=self.outcome), [line, BATCH])
             last, text = self.cursor.fetchone()
             if last is None:
                 return
             line = last
             yield text.encode()
+
+    def left_as(self, first: int, last: int) -> list[int]:
+        """The fingerprints of what these lines have written, in their order. A query."""
+        found = LEFT_AS.format(seen=self.seen, records=self.records)
+        return [] if self.dry_run else list(self.one(found, [first, last]))
+
+    def states_before(self, first: int, last: int) -> dict[str, Any]:
+        """The price states that these lines have ended, by their numbers."""
+        return {}
+
+    def when_held(self) -> None:  # noqa: B027 - most kinds do nothing there
+        """Do what comes between the locks and the comparison."""
 
     @abstractmethod
     def lock_before(self) -> None:

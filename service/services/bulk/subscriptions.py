@@ -6,12 +6,14 @@ is opened again may be moved by the same line. Fields that a line does not give 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
+from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps, fingerprint
 from services.hooks import price_changes
 from services.transfer.formats import instant
 from services.transfer.moved_prices import MovedPrices
@@ -140,6 +142,17 @@ UPDATE services_subscription book
    SET client_id = found.client_id, service_id = found.service_id, plan_id = found.plan_id
   FROM bulk_found found WHERE book.id = found.id AND moves
 """
+# Another service or plan ends a price state: an undo gives it back.
+STATES = """
+CREATE TEMP TABLE bulk_state ON COMMIT DROP AS
+SELECT line, jsonb_build_object('price', price::text, 'price_state', price_state,
+                                'locked_until', locked_until, 'price_reason', price_reason) AS state
+  FROM bulk_found JOIN services_subscription book ON book.id = bulk_found.id
+ WHERE moves AND price_state <> 'follows'
+"""
+STATES_BEFORE = """
+SELECT coalesce(jsonb_object_agg(line, state), '{}') FROM bulk_state WHERE line BETWEEN %s AND %s
+"""
 MOVING = "SELECT id FROM bulk_found WHERE moves"
 LINES_THAT_MOVE = "SELECT line FROM bulk_found WHERE moves"
 # The rule's price, so that the trigger need not find it for each row; of one that has ended it is
@@ -170,6 +183,22 @@ class SubscriptionSteps(Steps):
     held = HELD
     moving = LINES_THAT_MOVE
     found = FOUND
+    pairs = LOCK_PAIRS
+    records = "services_subscription book"
+    seen = fingerprint(
+        "book.client_id",
+        "book.service_id",
+        "book.plan_id",
+        "book.comment",
+        "book.source",
+        "book.external_id",
+        "extract(epoch FROM book.started_at)",
+        "extract(epoch FROM book.ended_at)",
+        "book.price_state",
+        "book.price_reason",
+        "extract(epoch FROM book.locked_until)",
+        "CASE WHEN book.price_state <> 'follows' THEN book.price END",
+    )
 
     def lock_before(self) -> None:
         self.execute(LOCK_SOURCES)
@@ -196,14 +225,18 @@ class SubscriptionSteps(Steps):
     def write(self) -> None:
         """As `Steps.write`; raises NeedsAnotherPerson where it moves more than its author may."""
         self.execute("SELECT set_config('pricebook.author', %s, true)", [self.author])
-        self.execute(LOCK_PAIRS)
+        self.execute(self.pairs)
+        self.delete()
         moved = MovedPrices(self.cursor, self.author) if price_changes().has_limits() else None
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE says)"):
             self.execute(SAY)
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE moves)"):
             if moved is not None:
                 moved.before_subscriptions(MOVING)
+            if self.for_undo:
+                self.execute(STATES)
             self.execute(MOVE)
+            self.give_states_back()
             if moved is not None:
                 moved.after_subscriptions()
         if self.one("SELECT EXISTS (SELECT FROM bulk_found WHERE is_new)"):
@@ -213,6 +246,17 @@ class SubscriptionSteps(Steps):
         self.execute("SELECT set_config('pricebook.author', '', true)")
         if moved is not None:
             moved.ask()  # for a lock that comes after all others
+
+    def states_before(self, first: int, last: int) -> dict[str, Any]:
+        if not self.one("SELECT to_regclass('pg_temp.bulk_state') IS NOT NULL"):
+            return {}
+        return dict(json.loads(self.one(STATES_BEFORE, [first, last])))
+
+    def delete(self) -> None:
+        """Delete what an undo deletes, under the locks of all pairs."""
+
+    def give_states_back(self) -> None:
+        """Give moved subscriptions the price states that an undo gives back."""
 
 
 def refuse_period(

@@ -8,6 +8,7 @@ whoever makes it (migration `0002_price_rule`). Workers apply it (`services.repr
 from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
+from services.models.job import Job, JobPiece, JobQuerySet, JobResult
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
 from services.models.repricing import (
@@ -27,6 +28,10 @@ __all__ = [
     "CatalogueValue",
     "ChangesQuerySet",
     "Clock",
+    "Job",
+    "JobPiece",
+    "JobQuerySet",
+    "JobResult",
     "LedgerEntry",
     "LockEnd",
     "MovedFollowers",

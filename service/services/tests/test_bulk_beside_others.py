@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -12,12 +13,15 @@ from django.db import connection
 
 from keys.tests.making import a_key
 from pricebook.kit.scopes import SCOPES
-from services import repricing
+from services import jobs, repricing
 from services.audit import book_check
+from services.bulk.running import Wanted
+from services.jobs import JobRefused
 from services.models import Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import a_person, in_background
 from services.tests.programs import a_writer
+from services.tests.test_jobs import ndjson
 from services.views import bulk as bulk_view
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
@@ -104,6 +108,24 @@ class Book:
             self.seen["delete", 200] += 1
             time.sleep(0.05)
 
+    def jobs(self):
+        """Jobs, each taken back; some of their lines have not begun, and are deleted then."""
+        for dice in self.rounds("jobs"):
+            lines = [self.line(dice, number) for number in dice.sample(range(IDS), 30)]
+            lines += [
+                self.line(dice, number)
+                | {"source": "job", "started_at": "8000-01-01T00:00:00Z", "ended_at": None}
+                for number in range(5)
+            ]
+            wanted = Wanted("erp (key 1)", skip=True)
+            job = jobs.ask("subscriptions", ndjson(lines), "application/x-ndjson", wanted)
+            jobs.run()
+            with suppress(JobRefused):
+                undo = jobs.undo(job.pk, "erp (key 1)", dry_run=False)
+                jobs.run()
+                undo.refresh_from_db()
+                self.seen.update({("undo", each): n for each, n in undo.counts.items()})
+
     def works(self):
         for _ in self.rounds("works"):
             repricing.reprice()
@@ -122,12 +144,16 @@ def test_nobody_s_write_ends_in_a_deadlock(seed, monkeypatch):
         in_background(book.edits),
         in_background(book.deletes),
         in_background(book.works),
+        in_background(book.jobs),
     ]
     for each in others:
         each.result(SECONDS + 20)
-    assert {key for key in book.seen if key[1] >= 500} <= {("bulk", 503)}, book.seen
+    assert {key for key in book.seen if key[0] != "undo" and key[1] >= 500} <= {("bulk", 503)}, (
+        book.seen
+    )
     assert book.seen["bulk", 200] > 20 * book.seen["bulk", 503]
     assert min(book.seen[who] for who in (("single", 200), ("edit", 200), ("delete", 200))) > 5
+    assert min(book.seen["undo", each] for each in ("changed", "deleted", "left")) > 5
     assert deadlocks() == before
     repricing.reprice()
     assert not book_check.check().differs

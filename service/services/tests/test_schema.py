@@ -1,6 +1,7 @@
 """The schema describes the API as it is: complete, valid, and kept to by every answer."""
 
 import functools
+import io
 import re
 from collections import Counter
 
@@ -25,6 +26,8 @@ from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
 from pricebook.kit.scopes import SCOPES
 from pricebook.wsgi import application
+from services import jobs
+from services.bulk.running import Wanted
 from services.reading.filters import FILTERS
 from services.reading.parameters import PAGING
 from services.tests.factories import a_book
@@ -39,6 +42,8 @@ PLAIN = {"Accept-Encoding": "identity"}  # schemathesis reads a WSGI answer as i
 PATHS = [
     "/api/clients/",
     "/api/clients/{id}/",
+    "/api/jobs/",
+    "/api/jobs/{id}/",
     "/api/keys/",
     "/api/keys/{id}/",
     "/api/ledger/",
@@ -66,7 +71,10 @@ VERBS = [
         for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
     ],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
-    *[f"/api/{kind}/bulk/" for kind in ("clients", "subscriptions")],
+    *[f"/api/{kind}/bulk/" for kind in ("clients", "services", "plans", "subscriptions")],
+    "/api/jobs/{id}/lines/",
+    "/api/jobs/{id}/cancel/",
+    "/api/jobs/{id}/undo/",
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
@@ -81,6 +89,8 @@ WRITES = [
     ("POST", "/api/subscriptions/{id}/move/"),
     ("POST", "/api/subscriptions/bulk/"),
     ("POST", "/api/clients/bulk/"),
+    ("POST", "/api/services/bulk/"),
+    ("POST", "/api/jobs/{id}/undo/"),
     *[
         (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
         for kind in ("clients", "services", "plans", "subscriptions")
@@ -153,6 +163,13 @@ def a_change():
     return preview(planned.pk)
 
 
+def a_job():
+    body = io.BytesIO(b'{"lines": [{}]}')
+    job = jobs.ask("clients", body, "application/json", Wanted("ann", skip=True))
+    jobs.run()
+    return job
+
+
 @pytest.mark.django_db(transaction=True)  # a request's end closes a connection in a transaction
 class TestAnswers:
     """To requests that follow the schema, and to some that do not, all made up."""
@@ -170,6 +187,7 @@ class TestAnswers:
         else:
             ids = {
                 "keys": key.number,
+                "jobs": a_job().pk,
                 "clients": known.client_id,
                 "services": known.service_id,
                 "plans": known.plan_id,

@@ -105,28 +105,40 @@ def import_book(
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    record: Callable[[Imported], None] = lambda imported: None,
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+
+    `record` is called in the transaction with what it has done, unless it is undone.
 
     Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
     catalogue by "import": workers reprice what was there before. If the prices that are there move
     by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
     """
-    with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-        imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
+    with transaction.atomic():
+        with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
+            imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
         if dry_run:
-            transaction.set_rollback(True)
+            transaction.set_rollback(True)  # no statement may come after it
             return imported
+        record(imported)
     if imported.subscriptions_new:
-        with connection.cursor() as cursor:
-            # The planner knows nothing of the new rows until autovacuum comes by, in a minute; or
-            # it assumes that there are none, if autovacuum came by before the commit.
-            cursor.execute(
-                "ANALYZE services_subscription, services_service, services_plan,"
-                " services_ledgerentry, clients_client, auth_user"
-            )
+        analyse()
     return imported
+
+
+def analyse() -> None:
+    """Let the planner know of many new rows.
+
+    It knows nothing of them until autovacuum comes by, in a minute; or it assumes that there are
+    none, if autovacuum came by before the commit.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ANALYZE services_subscription, services_service, services_plan,"
+            " services_ledgerentry, clients_client, auth_user"
+        )
 
 
 class _Import:

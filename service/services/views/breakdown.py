@@ -24,6 +24,7 @@ from pricebook.kit.scopes import (
     VIEW_PLAN,
     VIEW_SERVICE,
 )
+from services.bulk.catalogue import PlanSteps, ServiceSteps
 from services.bulk.clients import ClientSteps
 from services.models import Plan, Service
 from services.reading import breakdown, parameters
@@ -44,7 +45,11 @@ from services.views.openapi import (
 )
 from services.views.paging import cursor_of, known_id, link, links, ordering_of
 from services.views.record_writes import ClientWrites, RecordWrites, writes_described
-from services.views.shapes_of_bulk import BulkClientsSerializer
+from services.views.shapes_of_bulk import (
+    BulkClientsSerializer,
+    BulkPlansSerializer,
+    BulkServicesSerializer,
+)
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
     ClientPaySerializer,
@@ -145,7 +150,8 @@ class ClientView(BulkWrites, ClientWrites, BreakdownView):
 
 @writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)
 @described("service", ServicePaySerializer, ServicePageSerializer)
-class ServiceView(BreakdownView):
+@extend_schema_view(bulk=bulk_described("service", BulkServicesSerializer))
+class ServiceView(BulkWrites, BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
 
     kind = "service"
@@ -156,12 +162,15 @@ class ServiceView(BreakdownView):
         "create": ((ADD_SERVICE,),),
         "partial_update": ((CHANGE_SERVICE,),),
         "destroy": ((DELETE_SERVICE,),),
+        "bulk": ((ADD_SERVICE,), (CHANGE_SERVICE,)),
     }
+    bulk_steps = ServiceSteps
 
 
 @writes_described("plan", PlanPaySerializer, NewPlanSerializer, PlanChangesSerializer)
 @described("plan", PlanPaySerializer, PlanPageSerializer)
-class PlanView(BreakdownView):
+@extend_schema_view(bulk=bulk_described("plan", BulkPlansSerializer))
+class PlanView(BulkWrites, BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""
 
     kind = "plan"
@@ -172,7 +181,9 @@ class PlanView(BreakdownView):
         "create": ((ADD_PLAN,),),
         "partial_update": ((CHANGE_PLAN,),),
         "destroy": ((DELETE_PLAN,),),
+        "bulk": ((ADD_PLAN,), (CHANGE_PLAN,)),
     }
+    bulk_steps = PlanSteps
 
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 from django.http import QueryDict, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -23,15 +25,19 @@ from pricebook.kit.access import author
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadParameter
 from pricebook.kit.spooled_body import PIECE, spooled
+from services import jobs
 from services.bulk import running
 from services.bulk.bodies import JSON, NDJSON, lines_of
 from services.bulk.lines import CHUNK, check
 from services.bulk.running import Results, Wanted
 from services.bulk.steps import Steps
+from services.jobs.results import shown
 from services.reading import parameters
 from services.transfer import streaming
+from services.views.jobs import answer_of_asked, wake_after_commit
 from services.views.openapi import ERRORS, REFUSALS, errors
 from services.views.shapes_of_bulk import BulkErrorSerializer, BulkResultsSerializer
+from services.views.shapes_of_jobs import JobSerializer
 
 ON_ERROR = ("stop", "skip")
 TRUE_OR_FALSE = ("false", "true")
@@ -48,6 +54,13 @@ PARAMETERS = [
         {"type": "boolean", "default": False},
         description="`true`: nothing is written; the answer says what would be.",
     ),
+    OpenApiParameter(
+        "Prefer",
+        {"type": "string"},
+        OpenApiParameter.HEADER,
+        description="`respond-async`: the lines become a job, which workers write; 202 with its"
+        " address in `Location`.",
+    ),
     idempotency.PARAMETER,
 ]
 DESCRIPTION = (
@@ -56,6 +69,7 @@ DESCRIPTION = (
     ' (`application/x-ndjson`) has an object a line; JSON is `{"lines": [{…}, {…}]}`. Up to'
     f" {settings.LONGEST_BULK:,} bytes."
 )
+ASYNC = "respond-async"  # of RFC 7240
 begun = threading.BoundedSemaphore(settings.BULKS_AT_ONCE)
 
 
@@ -81,7 +95,7 @@ class BulkWrites:
         return super().handle_exception(exc)  # type: ignore[misc,no-any-return]
 
     @action(detail=False, methods=["post"])
-    def bulk(self, request: Request) -> StreamingHttpResponse:
+    def bulk(self, request: Request) -> Response | StreamingHttpResponse:
         wanted = wanted_of(request)
         media_type = media_type_of(request)
         if not begun.acquire(blocking=False):
@@ -89,6 +103,8 @@ class BulkWrites:
         try:
             file, digest = spooled(request, settings.LONGEST_BULK)
             with file:
+                if is_job(request):
+                    return self.job(request, file, digest, media_type, wanted)
                 parts = idempotency.in_parts(request, digest, CHUNK)
                 lines = check(lines_of(file, media_type), self.bulk_steps.record)
             with lines.file:
@@ -106,6 +122,25 @@ class BulkWrites:
             },
         )
 
+    def job(
+        self, request: Request, file: IO[bytes], digest: Any, media_type: str, wanted: Wanted
+    ) -> Response:
+        """Leave the lines to the workers: 202, once for each Idempotency-Key."""
+
+        def ask() -> bytes:
+            job = jobs.ask(f"{self.bulk_steps.record.kind}s", file, media_type, wanted)
+            wake_after_commit()
+            return JSONRenderer.encoder.encode(shown(job))
+
+        parts = idempotency.in_parts(request, digest, "job")
+        with transaction.atomic():
+            text, replayed = (ask(), False) if parts is None else parts.once(0, ask)
+        # Whatever the type of the lines is.
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSON
+        answer = answer_of_asked(msgspec.json.decode(text), replayed)
+        answer["Preference-Applied"] = ASYNC
+        return answer
+
 
 def bulk_described(kind: str, line: Any) -> Any:
     """The schema of `bulk/` of a view with `BulkWrites`."""
@@ -118,11 +153,18 @@ def bulk_described(kind: str, line: Any) -> Any:
         responses={
             (200, JSON): BulkResultsSerializer,
             (200, NDJSON): OpenApiTypes.STR,
+            202: JobSerializer,
             **ERRORS,
             **REFUSALS,
             **errors({400: "Refused; `lines` names the lines."}, BulkErrorSerializer),
         },
     )
+
+
+def is_job(request: Request) -> bool:
+    """Whether the caller prefers not to wait."""
+    preferences = re.split("[,;]", request.headers.get("Prefer", ""))
+    return ASYNC in (each.strip().lower() for each in preferences)
 
 
 def wanted_of(request: Request) -> Wanted:

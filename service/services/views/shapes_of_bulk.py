@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from pricebook.kit.errors import ErrorSerializer
+from services.models import Plan
 from services.views.shapes_of_writes import (
     ClientChangesSerializer,
     MoveSerializer,
@@ -33,6 +34,31 @@ class BulkClientSerializer(_KnownElsewhere, ClientChangesSerializer):
     company_name = serializers.CharField(max_length=100, required=False)
 
 
+class BulkServiceSerializer(_KnownElsewhere):
+    """A service as it is to be. A new one needs a name and a list price."""
+
+    name = serializers.CharField(max_length=50, required=False)
+    full_price = serializers.DecimalField(
+        max_digits=12,
+        decimal_places=2,
+        min_value=0,
+        required=False,
+        help_text="One that is there keeps the value in force: give that, or none.",
+    )
+
+
+class BulkPlanSerializer(_KnownElsewhere):
+    """A plan as it is to be. A new one needs a type and a discount."""
+
+    plan_type = serializers.ChoiceField(Plan.Type.choices, required=False)
+    discount_percent = serializers.IntegerField(
+        min_value=0,
+        max_value=100,
+        required=False,
+        help_text="One that is there keeps the value in force: give that, or none.",
+    )
+
+
 class BulkSubscriptionsSerializer(serializers.Serializer):
     """Subscriptions to create and to change."""
 
@@ -43,6 +69,18 @@ class BulkClientsSerializer(serializers.Serializer):
     """Clients to create and to change."""
 
     lines = BulkClientSerializer(many=True)
+
+
+class BulkServicesSerializer(serializers.Serializer):
+    """Services to create and to change."""
+
+    lines = BulkServiceSerializer(many=True)
+
+
+class BulkPlansSerializer(serializers.Serializer):
+    """Plans to create and to change."""
+
+    lines = BulkPlanSerializer(many=True)
 
 
 class BulkResultSerializer(serializers.Serializer):

@@ -6,7 +6,7 @@ prices of many, which is a price change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from services import fields, parsing
@@ -66,24 +66,34 @@ def delete(kind: Kind, id: int, author: str) -> None:
     `WriteRefused` for any other one.
     """
     held = _held(kind, id, to_delete=True)
-    of_it = {f"{kind}_id": id}
-    # Subtotals stay when the last subscription is gone.
-    if Subtotal.objects.filter(**of_it).exists():
-        raise WriteRefused(
-            "in_use",
-            f"{kind.capitalize()} {id} has or had subscriptions, and their history names it: it"
-            " stays. End those that it has.",
-            409,
-        )
-    decided = CatalogueValue.objects.filter(**of_it).exclude(change_id=None).exists()
-    if decided or Repricing.objects.filter(**of_it).exists():
-        raise WriteRefused(
-            "in_use",
-            f"A price change moves {kind} {id}, or has moved it: it stays.",
-            409,
-        )
+    if refusal := used(kind, [id]).get(id):
+        raise refusal
     with catalogue_edit(author=author):
         held.delete()
+
+
+def used(kind: Kind, ids: Collection[int]) -> dict[int, WriteRefused]:
+    """Those that subscriptions or price changes name, with the refusals to delete them.
+
+    Three queries.
+    """
+    name = f"{kind}_id"
+    of_them = {f"{name}__in": list(ids)}
+    moved = {
+        id: f"A price change moves {kind} {id}, or has moved it: it stays."
+        for rows in (
+            CatalogueValue.objects.filter(**of_them).exclude(change_id=None),
+            Repricing.objects.filter(**of_them),
+        )
+        for id in rows.values_list(name, flat=True)
+    }
+    # Subtotals stay when the last subscription is gone.
+    sold = {
+        id: f"{kind.capitalize()} {id} has or had subscriptions, and their history names it: it"
+        " stays. End those that it has."
+        for id in Subtotal.objects.filter(**of_them).values_list(name, flat=True)
+    }
+    return {id: WriteRefused("in_use", said, 409) for id, said in (moved | sold).items()}
 
 
 def _held(kind: Kind, id: int, to_delete: bool = False) -> Service | Plan:

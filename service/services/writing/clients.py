@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from django.db import connection
 
 from clients.models import Client
 from services import fields
-from services.models import LedgerEntry
+from services.models import LedgerEntry, Subscription
 from services.writing.bodies import IDS, Field, email, words
 from services.writing.refusals import WriteRefused, not_there, told_by_constraints
 
@@ -83,20 +83,40 @@ def delete(id: int) -> None:
 
     `WriteRefused` for any other one.
     """
-    client = _held(id, to_delete=True)
+    _held(id, to_delete=True)
+    if used([id]):
+        raise in_use(id)
+    remove([id])
+
+
+def used(ids: Collection[int]) -> set[int]:
+    """Those of the clients that have or had a subscription. Two queries."""
     # The first entry of a subscription names no change, and so it is in the index.
-    had = LedgerEntry.objects.filter(client_id=id, change_id=None).exists()
-    if had or client.subscriptions.exists():
-        raise WriteRefused(
-            "in_use",
-            f"Client {id} has or had subscriptions, and their history names it: it stays. End"
-            " those that it has.",
-            409,
-        )
-    login = client.user
-    client.delete()
-    if not (login.has_usable_password() or login.is_staff or login.is_superuser):
-        login.delete()
+    had = LedgerEntry.objects.filter(client_id__in=ids, change_id=None)
+    have = Subscription.objects.filter(client_id__in=ids)
+    return {id for found in (had, have) for id in found.values_list("client_id", flat=True)}
+
+
+def in_use(id: int) -> WriteRefused:
+    return WriteRefused(
+        "in_use",
+        f"Client {id} has or had subscriptions, and their history names it: it stays. End those"
+        " that it has.",
+        409,
+    )
+
+
+def remove(ids: Collection[int]) -> None:
+    """Delete clients that are locked and not used, with their log-ins if those can't be used."""
+    removed = list(Client.objects.select_related("user").filter(pk__in=ids))
+    Client.objects.filter(pk__in=ids).delete()
+    unused = [
+        one.user_id
+        for one in removed
+        if not (one.user.has_usable_password() or one.user.is_staff or one.user.is_superuser)
+    ]
+    if unused:
+        User.objects.filter(pk__in=unused).delete()
 
 
 def _refuse_taken(address: str, other_than: int | None = None) -> None:

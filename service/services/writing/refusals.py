@@ -53,6 +53,20 @@ def ends_before_start() -> WriteRefused:
     )
 
 
+def name_taken(by: str) -> WriteRefused:
+    return WriteRefused("name_taken", f"{by} has this name.", 409, parameter="name")
+
+
+def plan_exists() -> WriteRefused:
+    return WriteRefused(
+        "plan_exists",
+        "A plan of this type and discount already exists, or will by what is approved: take that"
+        " one.",
+        409,
+        parameter="discount_percent",
+    )
+
+
 def _by_constraint(name: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
     for kind in KINDS:
@@ -70,15 +84,9 @@ def _by_constraint(name: str) -> WriteRefused | None:
                 parameter="external_id",
             )
     if name == "service_unique_name":
-        return WriteRefused("name_taken", "Another service has this name.", 409, parameter="name")
+        return name_taken("Another service")
     if name == SAME_DISCOUNT:
-        return WriteRefused(
-            "plan_exists",
-            "A plan of this type and discount already exists, or will by what is approved: take"
-            " that one.",
-            409,
-            parameter="discount_percent",
-        )
+        return plan_exists()
     if name == "subscription_ends_after_start":
         return ends_before_start()
     return None

@@ -6,7 +6,7 @@ The ledger has an entry of each, under the author's name, and keeps all of it if
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -52,13 +52,14 @@ SELECT client.id, service.id, plan.id, %(comment)s, %(source)s, %(external_id)s,
    FOR KEY SHARE OF client, service, plan
 RETURNING id
 """
-# Whether it was said at any time that the subscription pays: an entry held until the next one.
-HAS_PAID = """
-SELECT EXISTS (
+# Those that have begun, or of which that was said at any time: an entry held until the next one.
+HAVE_PAID = """
+SELECT id FROM services_subscription book
+ WHERE id = ANY (%(ids)s) AND (started_at <= %(now)s OR EXISTS (
        SELECT FROM (SELECT started_at,
                            lead(recorded_at, 1, %(now)s::timestamptz) OVER (ORDER BY id) AS until
-                      FROM entries_of(%(id)s)) said
-        WHERE started_at IS NULL OR started_at < until)
+                      FROM entries_of(book.id)) said
+        WHERE started_at IS NULL OR started_at < until))
 """
 
 
@@ -140,17 +141,25 @@ def delete(id: int, author: str) -> None:
 
     Five queries. `WriteRefused` for any other one.
     """
-    with _held(id, author) as subscription, connection.cursor() as cursor:
-        now = book_clock()
-        cursor.execute(HAS_PAID, {"id": id, "now": now})
-        (has_paid,) = cursor.fetchone()
-        if has_paid or subscription.started_at <= now:
-            raise WriteRefused(
-                "has_paid",
-                f"Subscription {id} has begun, and bills may name it: end it with POST …/end/.",
-                409,
-            )
+    with _held(id, author):
+        if have_paid([id], book_clock()):
+            raise has_paid(id)
         Subscription.objects.filter(pk=id).delete()
+
+
+def have_paid(ids: Collection[int], now: datetime) -> list[int]:
+    """Those that have begun, or were said to have. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(HAVE_PAID, {"ids": list(ids), "now": now})
+        return [id for (id,) in cursor.fetchall()]
+
+
+def has_paid(id: int) -> WriteRefused:
+    return WriteRefused(
+        "has_paid",
+        f"Subscription {id} has begun, and bills may name it: end it with POST …/end/.",
+        409,
+    )
 
 
 # --- One row, its lock and its author -----------------------------------------------------------

@@ -12,11 +12,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from pricebook.kit.currency import shown
+from services.jobs.imports import WholeFile, import_recorded
 from services.management import question
 from services.management.progress import ProgressLine
+from services.management.table import shown_instant
 from services.moves import NeedsAnotherPerson
 from services.transfer.csv_file import BadBook
-from services.transfer.importing import Imported, import_book
+from services.transfer.importing import Imported
 
 GZIP = b"\x1f\x8b"
 
@@ -54,11 +56,21 @@ class Command(BaseCommand):
         try:
             with _open(file) as raw:
                 progress = ProgressLine(self.stderr, raw)
+                whole = raw.raw
+                assert isinstance(whole, WholeFile)
                 opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
                 try:
-                    return import_book(opened, update=update, progress=progress, dry_run=dry_run)
+                    imported, earlier = import_recorded(
+                        opened, whole, update=update, progress=progress, dry_run=dry_run
+                    )
                 finally:
                     progress.end()
+            if earlier is not None:
+                self.stdout.write(
+                    f"This file was imported before, as job {earlier.pk}, at"
+                    f" {shown_instant(earlier.finished_at)}."
+                )
+            return imported
         except BadBook as bad:
             hint = ""
             if not update and any("from the book's" in each.reason for each in bad.problems):
@@ -106,4 +118,5 @@ class Command(BaseCommand):
 
 
 def _open(file: str) -> io.BufferedReader:
-    return open(sys.stdin.fileno() if file == "-" else file, "rb", closefd=file != "-")
+    opened = io.FileIO(sys.stdin.fileno() if file == "-" else file, "rb", closefd=file != "-")
+    return io.BufferedReader(WholeFile(opened))

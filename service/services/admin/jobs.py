@@ -1,0 +1,73 @@
+"""Jobs in the admin, to be watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from unfold.decorators import display
+
+from pricebook.kit.book_admin import BookAdmin
+from services.models import Job
+
+COLOURS = {
+    "waiting": "info",
+    "running": "warning",
+    "done": "success",
+    "refused": "danger",
+    "failed": "danger",
+}
+
+
+@admin.register(Job)
+class JobAdmin(BookAdmin):
+    """Bulks that workers write, and undos of them. The API and the command have the verbs."""
+
+    list_display = ["__str__", "state", "bar", "outcomes", "author", "asked_at"]
+    list_filter = ["status", "kind"]
+    sortable_by: list[str] = []
+    fields = [
+        "kind", "undoes", "author", "state", "bar", "outcomes", "refusal", "skip", "dry_run",
+        "asked_at", "started_at", "finished_at", "size", "sha256",
+    ]  # fmt: skip
+    readonly_fields = ["state", "bar", "outcomes", "refusal"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="status", label=COLOURS)
+    def state(self, job: Job) -> str:
+        return job.status
+
+    @admin.display(description="lines")
+    def bar(self, job: Job) -> str:
+        if job.lines is None:
+            return "not counted yet"
+        return format_html(
+            '<progress max="{}" value="{}" aria-label="Lines"></progress> {} of {}',
+            job.lines or 1,
+            job.lines_done,
+            f"{job.lines_done:,}",
+            f"{job.lines:,}",
+        )
+
+    @admin.display(description="outcomes")
+    def outcomes(self, job: Job) -> str:
+        said = [f"{number:,} {outcome}" for outcome, number in sorted(job.counts.items())]
+        return ", ".join(said) or "none yet"
+
+    @admin.display(description="refusal")
+    def refusal(self, job: Job) -> str:
+        if job.error is None:
+            return "none"
+        lines = [(line["line"], line["detail"]) for line in job.error.get("lines", [])]
+        listed = format_html_join("", "<li>line {}: {}</li>", lines)
+        return format_html("{} ({})<ul>{}</ul>", job.error["detail"], job.error["code"], listed)

@@ -1,0 +1,90 @@
+"""The answers about jobs, for the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_serializer
+from rest_framework import serializers
+
+from services.models import Job
+from services.views.shapes_of_bulk import BulkResultSerializer, RefusedLineSerializer
+
+
+class JobErrorSerializer(serializers.Serializer):
+    """The refusal of all of a job, with the members that the same bulk's answer would have."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    refused = serializers.IntegerField(required=False, help_text="How many lines are refused.")
+    lines = RefusedLineSerializer(
+        many=True, required=False, help_text="The first 100 of the refused lines."
+    )
+    line = serializers.IntegerField(
+        required=False, help_text="The line of a body of JSON that can't be read."
+    )
+    parameter = serializers.CharField(required=False)
+    value = serializers.CharField(required=False)
+    limit = serializers.CharField(required=False)
+    allowed: Any = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class JobSerializer(serializers.Serializer):
+    """A bulk that a worker writes, or has written, and what takes one back."""
+
+    id = serializers.IntegerField()
+    kind = serializers.ChoiceField(Job.Kind.choices, help_text="The records that it writes.")
+    status = serializers.ChoiceField(Job.Status.choices)
+    undoes = serializers.IntegerField(allow_null=True, help_text="The job that it takes back.")
+    undone_by = serializers.IntegerField(
+        allow_null=True, help_text="The last job that takes it back, or has."
+    )
+    author = serializers.CharField()
+    on_error = serializers.ChoiceField(["stop", "skip"])
+    dry_run = serializers.BooleanField()
+    sha256 = serializers.CharField(allow_null=True, help_text="The digest of the body.")
+    size = serializers.IntegerField(allow_null=True, help_text="The bytes of the body.")
+    asked_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    lines = serializers.IntegerField(
+        allow_null=True, help_text="How many it has; null: they have not been counted yet."
+    )
+    lines_done = serializers.IntegerField(help_text="Those that have a result.")
+    counts = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How many lines have which outcome."
+    )
+    error = JobErrorSerializer(allow_null=True, help_text="Why it was refused, or failed.")
+
+
+@extend_schema_serializer(many=False)
+class JobPageSerializer(serializers.Serializer):
+    """A page of jobs, newest first."""
+
+    result = JobSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+
+
+class JobResultSerializer(BulkResultSerializer):
+    """The result of a line; of an undo, the line of the job that is taken back."""
+
+    outcome = serializers.ChoiceField(
+        ["created", "changed", "unchanged", "refused", "deleted", "left"]
+    )
+
+
+class JobLinesSerializer(serializers.Serializer):
+    """A page of results, in the order of the lines."""
+
+    result = JobResultSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+
+
+class UndoSerializer(serializers.Serializer):
+    """Whether an undo is only shown."""
+
+    dry_run = serializers.BooleanField(
+        required=False, default=False, help_text="Nothing is written: its lines say what would be."
+    )
