@@ -29,6 +29,7 @@ from services.ledger import points
 from services.models import Plan, Point, Service, Subscription
 from services.price_state import PriceStateError
 from services.repricing import chunks
+from services.repricing.writes import ledger_origin
 
 
 class Play(Asking):
@@ -281,6 +282,9 @@ class Play(Asking):
             until = instant(about["until"]) if "until" in about else None
             values = {"price_state": "locked", "locked_until": until, "price_reason": "asked"}
         elif kind == "lock cut":
+            # The columns go together, so the lock that a set brings has to be in the row.
+            with ledger_origin(writes_entries=True), connection.cursor() as cursor:
+                cursor.execute("SELECT copy_listed(%s)", [[pk]])
             values = {"locked_until": self.timeline.now - SECOND}
         elif kind == "negotiated":
             values = {
