@@ -18,16 +18,18 @@ from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
 from price_changes.planning.around import NAMED
 from price_changes.planning.behind import few_rows_behind
+from price_changes.planning.braked import is_braked
 from services.hooks import WaitingChange
 from services.models import BookNow, Repricing
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
 # The earliest instant of the changes that have come and are not started: none of their rows is
-# written yet.
+# written yet. A change that the brake holds has no rows to write.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= (SELECT book_now())
+   AND NOT brake_holds(approved_at, effective_at)
 """
 
 # It reads the indexes of scheduled changes and of unfinished repricings, which are nearly always
@@ -35,7 +37,8 @@ SELECT min(effective_at) FROM price_changes_pricechange
 A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
-               AND effective_at <= (SELECT book_now()))
+               AND effective_at <= (SELECT book_now())
+               AND NOT brake_holds(approved_at, effective_at))
 )
 """
 
@@ -48,7 +51,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     """Changes of a set, and their reverts, due by an instant (now) and not in force. One query.
 
     With `known_at`, those that were not in force at that instant: approved by then, and neither
-    listed nor cancelled. A change that was held then counts as waiting.
+    listed nor cancelled. A change that was held then counts as waiting, unless the brake held it.
     """
     waits = Q(status=Status.SCHEDULED)
     if known_at is not None:
@@ -58,7 +61,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
         unfinished = Q(finished_at=None) | Q(finished_at__gt=known_at)
         waits = Q(~Exists(listed), unfinished, approved_at__lte=known_at)
     due = PriceChange.objects.filter(
-        waits, kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
+        waits, ~is_braked(known_at), kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
     )
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
@@ -81,10 +84,12 @@ def scheduled() -> QuerySet[PriceChange]:
     """The approved changes that have not begun, in the order in which they come.
 
     A change of the catalogue whose instant has come is left out: it is in force, though no worker
-    has begun it.
+    has begun it. So is one that the brake held at its instant. One that the brake will hold, unless
+    it is released before, is among them.
     """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
     changes = changes.exclude(kind__in=OF_CATALOGUE, effective_at__lte=BookNow())
+    changes = changes.exclude(is_braked(), effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 

@@ -109,17 +109,18 @@ class Asking:
         Or was not listed yet at the instant of which it is asked what was known.
         """
         oracle = self.telling.oracle
+        known = self._known(known_at)
         due = {
-            event.number: self.telling.changes[event.number]
+            event.number: change
             for event in self.telling.told
             if event.kind in SETS
-            and oracle.by_number[self.telling.changes[event.number]].place[0] <= now
+            and oracle.by_number[change := self.telling.changes[event.number]].place[0] <= now
+            and not oracle.braked(change, known)
         }
         if not due:
             return {}
         pks = {self.changes[number]: number for number in due}
         waiting: dict[int, datetime] = {}
-        known = self._known(known_at)
         waits = Q(status="scheduled")
         if known_at is not None:
             never = Q(started_at=None, finished_at__gt=known_at)

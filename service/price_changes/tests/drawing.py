@@ -16,6 +16,7 @@ from price_changes.tests.histories import (
     KINDS,
     LIST_PRICES,
     NEEDS,
+    OF_BRAKE,
     OF_CHANGE,
     OPENED,
     PERCENTS,
@@ -25,6 +26,10 @@ from price_changes.tests.histories import (
     History,
     Telling,
 )
+
+
+# The changes that a brake may hold.
+SCHEDULED = [*SETS, *(kind for kind in CATALOGUE if "edited" not in kind)]
 
 
 class Drawing:
@@ -87,6 +92,8 @@ class Drawing:
             changes = list(self.telling.changes) or [0]
             change = changes[-1] if self.often(0.7) else choose(changes)
             return {"change": change, "by": choose(["cancel", "revert"])}
+        if kind in OF_BRAKE:
+            return {}
         if kind in CATALOGUE:
             return self.about_a_value(kind, service, plan)
         if kind in SETS:
@@ -182,6 +189,8 @@ def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
     random = Random(str(seed))
     drawing = Drawing(random, random.random() < 0.5)
     kinds = [*meeting, *random.choices(KINDS, k=random.randint(0, more))]
+    if {*OF_BRAKE} & {*kinds}:
+        kinds.append(random.choice(SCHEDULED))
     random.shuffle(kinds)
     for kind in kinds:
         drawing.draw(kind)
