@@ -25,11 +25,10 @@ from services.models import BookNow, Repricing
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
 # The earliest instant of the changes that have come and are not started: none of their rows is
-# written yet. A change that the brake holds has no rows to write.
+# written yet. A change that the brake held is among them until a worker has stored that.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= (SELECT book_now())
-   AND NOT brake_holds(approved_at, effective_at)
 """
 
 # It reads the indexes of scheduled changes and of unfinished repricings, which are nearly always

@@ -10,16 +10,18 @@ started came before the pull, whoever started it, and each approval sees the bra
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
 from price_changes.models import Brake, PriceChange
-from price_changes.planning.braked import brake_on
+from price_changes.planning.braked import brake_of, brake_on
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import BookNow
@@ -35,6 +37,35 @@ ATTEMPTS = 20
 ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
 
 Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class BrakeState:
+    """The brake that is on, if one is, and the price changes that it is about, by their ids."""
+
+    brake: Brake | None
+    to_come: list[int]  # approved for later: held by the brake if it is on by then
+    under_way: list[int]  # in force, and not applied yet: the brake does not stop them
+
+    @property
+    def on(self) -> bool:
+        return self.brake is not None
+
+
+def state() -> BrakeState:
+    """The state of the brake now. Two queries."""
+    brake = brake_on()
+    under_way = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
+    changes: QuerySet[Any] = PriceChange.objects.filter(status__in=under_way)
+    changes = changes.only("status", "effective_at", "approved_at").annotate(asked_at=BookNow())
+    to_come, begun = [], []
+    for change in changes.order_by("effective_at", "approval"):
+        comes = change.status == Status.SCHEDULED and change.effective_at > change.asked_at
+        if comes:
+            to_come.append(change.pk)
+        elif change.status != Status.SCHEDULED or brake_of(change) is None:
+            begun.append(change.pk)
+    return BrakeState(brake, to_come, begun)
 
 
 def pull(author: str, reason: Any) -> Brake:

@@ -21,15 +21,12 @@ from price_changes.tests.histories import (
     OPENED,
     PERCENTS,
     PRICES,
+    SCHEDULED,
     SETS,
     Event,
     History,
     Telling,
 )
-
-
-# The changes that a brake may hold.
-SCHEDULED = [*SETS, *(kind for kind in CATALOGUE if "edited" not in kind)]
 
 
 class Drawing:

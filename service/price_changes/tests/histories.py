@@ -113,6 +113,8 @@ CATALOGUE = {
 }
 FOR_NEW_ONLY = ("for new only", "discount for new only")
 SETS = ("set of prices", "set of states")
+# Those that are approved, and may have an instant to come.
+SCHEDULED = (*SETS, *(kind for kind in CATALOGUE if "edited" not in kind))
 OF_CHANGE = ("cancelled", "taken back", "restored", "paused", "resumed")
 PULLED, RELEASED = OF_BRAKE = ("brake pulled", "brake released")
 OF_SUBSCRIPTION = (
@@ -185,9 +187,8 @@ class Telling:
             return about["change"] in self.changes and self._allows_verb(kind, about["change"])
         if kind in OF_BRAKE:
             return self._is_braked == (kind == RELEASED)
-        if self._is_braked and (kind in SETS or kind in CATALOGUE and "edited" not in kind):
-            if "at" not in about:
-                return False
+        if self._is_braked and kind in SCHEDULED and "at" not in about:
+            return False
         later = about.get("at")
         if later is not None and instant(later) <= self.now:
             return False
