@@ -1,7 +1,7 @@
 """The brake: one action holds every start from now on, and every door says so.
 
-`test_oracle` plays it in histories, at all instants and under all schedules of the workers. Here are
-the doors, the words, and what a release can't bring back.
+`test_oracle` plays it in histories, at all instants and under all schedules of the workers. Here
+are the doors, the words, and what a release can't bring back.
 """
 
 import io
