@@ -49,7 +49,7 @@ class BrakeView(ViewSet):
 
     needs = {
         "list": ((VIEW_CHANGE,),),
-        # Who may approve may stop what was approved; and it may be left to others alone.
+        # Approvers may hold what was approved. Others may be given this alone.
         **dict.fromkeys(("pull", "release"), ((APPROVE, PULL_BRAKE),)),
     }
 

@@ -33,7 +33,7 @@ class BrakeForm(forms.Form):
 
 
 def about_brake(user: Any) -> dict[str, Any]:
-    """What a page says of the brake: the sentence while it is on, else empty. One query."""
+    """The brake, for a page: its sentence while it is on, else empty. One query."""
     brake = brake_on()
     return {
         "brake_on": said(brake) if brake else "",

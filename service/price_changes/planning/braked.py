@@ -3,7 +3,7 @@
 A change is held by a brake if it was approved for a later instant, and the brake was on at that
 instant: it comes after the pull, and not after the release. A change of just the instant of the
 pull has started; one of just the instant of the release has not. So the answer is the same whenever
-a worker comes. What somebody does at once is no such start: an edit, a revert that is approved now.
+a worker comes. A decision for now is no such start: an edit, a revert that is approved now.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def refuse_if_on(change: PriceChange, at: datetime | None, now: datetime | None)
     """Refuse to start a change at once (`at` is None, or has come by `now`) while the brake is on;
     returns the brake that is on. One query.
 
-    What takes a change back may always be approved. What brings one back by that is a start.
+    A revert may always be approved, unless it brings a change back: that is a start.
     """
     brake = brake_on()
     at_once = at is None or (now is not None and at <= now)

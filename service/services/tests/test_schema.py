@@ -65,11 +65,13 @@ VERBS = [
         f"/api/subscriptions/{{id}}/{verb}/"
         for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
     ],
+    *[f"/api/brake/{verb}" for verb in ("", "pull/", "release/")],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
     *[f"/api/{kind}/bulk/" for kind in ("clients", "subscriptions")],
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
+    ("POST", "/api/brake/pull/"),
     ("POST", "/api/price-changes/"),
     ("POST", "/api/price-changes/{id}/approve/"),
     ("POST", "/api/price-changes/{id}/revert/"),
