@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue
@@ -107,12 +108,16 @@ def moves_of_scheduled(change_id: int | None = None) -> list[tuple[str, tuple[ob
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     """The scheduled changes that would move this subscription, each with the new price that it
-    gives.
+    gives; `will_be_held` is set on one that the brake will hold, unless it is released before.
 
     Three queries, however much is scheduled.
     """
     may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
-    changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
+    braked = ExpressionWrapper(is_braked(), output_field=BooleanField())
+    found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_braked=braked)
+    changes = {change.pk: change for change in found}
+    for change in changes.values():
+        change.will_be_held = change.is_braked
     statements, params = [], []
     for change, (rows, given) in zip(
         changes.values(),

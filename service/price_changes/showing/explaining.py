@@ -1,7 +1,6 @@
 """Price changes as an explanation of a subscription's price describes them."""
 
 from price_changes.models import PriceChange
-from price_changes.planning.braked import brakes_of
 from price_changes.planning.pending import pending_of
 from services.hooks import Change, PendingChange
 
@@ -16,12 +15,11 @@ def describe(change_id: int) -> Change | None:
 
 
 def pending(subscription_id: int) -> list[PendingChange]:
-    """The changes that are scheduled for a subscription. Three queries; one more if any is."""
+    """The changes that are scheduled for a subscription. Three queries."""
     found = []
-    pending = pending_of(subscription_id)
-    braked = brakes_of(change for change, _ in pending)
-    for change, new_price in pending:
+    for change, new_price in pending_of(subscription_id):
         at = change.effective_at
         assert at is not None  # it is scheduled
-        found.append(PendingChange(change.pk, change.title, at, new_price, change.pk in braked))
+        held = change.will_be_held
+        found.append(PendingChange(change.pk, change.title, at, new_price, held))
     return found

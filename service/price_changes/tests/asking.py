@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from price_changes.kinds import OF_CATALOGUE
 from price_changes.models import PriceChange
+from price_changes.planning.pending import waiting_for
 from price_changes.tests import histories
 from price_changes.tests.histories import SETS, History, Telling, instant
 from price_changes.tests.standing import Answer
@@ -115,8 +116,14 @@ class Asking:
             for event in self.telling.told
             if event.kind in SETS
             and oracle.by_number[change := self.telling.changes[event.number]].place[0] <= now
-            and not oracle.braked(change, known)
         }
+        braked = {number for number, change in due.items() if oracle.braked(change, known)}
+        if braked:
+            named = {each.id for each in waiting_for(now, known_at)}
+            if wrong := named & {self.changes[number] for number in braked}:
+                about = f"of {self._said(now)}, known at {known_at}"
+                self._differs("waiting_for", "by the brake", about, wrong, "not these")
+        due = {number: change for number, change in due.items() if number not in braked}
         if not due:
             return {}
         pks = {self.changes[number]: number for number in due}

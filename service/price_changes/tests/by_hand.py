@@ -37,6 +37,11 @@ def verb(minute, kind, by="revert"):
     return minute, kind, {"change": 100, "by": by}
 
 
+def risen(minute, at):
+    """A list price of 20 and that instant."""
+    return listed(minute, value=20 + at, at=at)
+
+
 def pulled(minute):
     return minute, PULLED, {}
 
@@ -232,14 +237,12 @@ HISTORIES = [
     # The brake: what comes after the pull and not after the release is held, whoever approved it
     # when; and what was judged behind that, with it.
     *(
-        [change(1, at=at), pulled(3), released(5)]
-        for change in (listed, a_set)
-        for at in (3, 4, 5, 6)
+        [*(change(1, at=at) for at in (3, 5, 6)), pulled(3), released(5)]
+        for change in (risen, a_set)
     ),
-    *([pulled(1), change(2, at=at), released(4)] for change in (listed, a_set) for at in (3, 5)),
+    *([pulled(1), change(2, at=4), change(2, at=5), released(4)] for change in (risen, a_set)),
     [listed(1, "for new only", at=3), pulled(2), released(4), edited(5, 26)],
     [listed(1, at=4), pulled(2), listed(2, value=26, at=6, when_moved="hold"), released(3)],
-    [listed(1, at=4), pulled(2), listed(2, value=26, at=6, when_moved="hold"), released(5)],
     [a_set(1, at=4), pulled(2), a_set(2, "hold", at=6), released(3)],
     [a_set(1, at=4), pulled(2), a_set(2, "hold", at=6), released(5)],
     [listed(1, at=3), pulled(4), verb(5, "taken back"), released(6), verb(7, "restored")],
