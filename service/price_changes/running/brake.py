@@ -22,8 +22,7 @@ from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
 from price_changes.models import Brake, PriceChange
 from price_changes.planning.braked import brake_of, brake_on
-from pricebook.kit.points import at_point
-from services import catalogue_values
+from services import catalogue_values, held_values
 from services.models import BookNow
 from services.repricing.locks import LockHeld, giving_way
 
@@ -81,7 +80,6 @@ def pull(author: str, reason: Any) -> Brake:
         brake = Brake.objects.create(pulled_at=now, pulled_by=author, reason=reason)
         of_catalogue = [change.pk for change in to_come if is_of_catalogue(change)]
         catalogue_values.hold_back(of_catalogue, now, author)
-        at_point("brake pulled")
         return brake
 
     return _alone(pulled)
@@ -104,7 +102,6 @@ def release(author: str, reason: Any) -> Brake:
         for change in to_come:
             if is_of_catalogue(change):
                 _let_come(change, now, author)
-        at_point("brake released")
         return brake
 
     return _alone(released)
@@ -173,6 +170,8 @@ def _let_come(change: PriceChange, now: datetime, author: str) -> None:
         refused = str(error).partition("\n")[0]
         note = f"The brake was released, and it can't come any more: {refused}."
         PriceChange.objects.filter(pk=change.pk).update(status=Status.HELD, note=note[:500])
+        held_values.judge(change.pk)
+        catalogue_values.started(change.pk)  # no worker has to come for it
 
 
 class _ApprovedMeanwhile(Exception):
@@ -199,11 +198,10 @@ def _alone(act: Callable[[datetime, list[PriceChange]], Done]) -> Done:
 
 def _lock_those_to_come() -> list[Any]:
     """Lock the scheduled changes, as a start and a verb do, then the services and plans that they
-    are about, in the order of all who lock several.
+    are about: services first, as all do.
     """
     scheduled = PriceChange.objects.filter(status=Status.SCHEDULED, effective_at__gt=BookNow())
     changes = list(scheduled.select_for_update().order_by("pk"))
-    at_point("brake has locked")
     subjects = {subject_of(change) for change in changes if is_of_catalogue(change)}
     for subject in sorted(subjects, key=lambda each: (each.role == "plan", each.id % 1024)):
         subject.lock()

@@ -24,7 +24,7 @@ from price_changes.tests.changes import approved, drained, planned
 from price_changes.tests.timeline import Timeline
 from pricebook.kit.scopes import APPROVE, PULL_BRAKE, VIEW_CHANGE
 from services import ledger
-from services.models import Plan, Service, Subscription
+from services.models import CatalogueValue, Plan, Service, Subscription
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.tests.factories import a_plan, a_service, a_subscription
@@ -131,6 +131,10 @@ class TestHeld:
         verbs.release_brake("dora", "checked")
         assert status(change) == "held"
         assert f"plan {other.pk} is" in told(change)["note"]
+        book.passes(10)
+        drained()
+        assert Plan.objects.in_force().get(pk=plan.pk).discount_percent == 10
+        assert not CatalogueValue.objects.filter(started=False).exists()
 
 
 class TestWhileItIsOn:
