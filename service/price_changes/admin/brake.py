@@ -12,7 +12,6 @@ from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from price_changes import verbs
-from price_changes.admin.verbs import wake_workers
 from price_changes.errors import ChangeError
 from price_changes.models import Brake
 from price_changes.planning.braked import brake_on
@@ -70,12 +69,15 @@ class BrakePages:
     @staticmethod
     def _moved(request: HttpRequest, reason: str) -> bool:
         """Pull it or release it, as the button says: a second person is told so."""
-        pulls = request.POST.get("does") == "pull"
+        does = {"pull": verbs.pull_brake, "release": verbs.release_brake}
+        asked = request.POST.get("does", "")
+        if asked not in does:
+            messages.error(request, "Nothing was done: pull it or release it by its button.")
+            return False
         try:
-            (verbs.pull_brake if pulls else verbs.release_brake)(author(request.user), reason)
+            does[asked](author(request.user), reason)
         except ChangeError as error:
             messages.error(request, f"Nothing was done. {error.detail}")
             return False
-        wake_workers()
-        messages.success(request, "The brake is on." if pulls else "The brake is off.")
+        messages.success(request, f"The brake is {'on' if asked == 'pull' else 'off'}.")
         return True

@@ -292,7 +292,7 @@ class TestDoors:
     def test_the_page_pulls_and_releases(self, client):
         client.force_login(a_member_of_staff("ann", VIEW_CHANGE, APPROVE))
         page = reverse("admin:price_changes_pricechange_brake")
-        for does, on in (("pull", True), ("pull", True), ("release", False)):
+        for does, on in (("pull", True), ("", True), ("pull", True), ("release", False)):
             answer = client.post(page, {"reason": "wrong list", "does": does}, follow=True)
             assert verbs.brake_state().on == on
             assert "wrong list" in answer.content.decode()
