@@ -22,7 +22,7 @@ from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
-from services.tests.moved_clock import late_snapshot, moved_clock  # noqa: F401 - fixtures
+from services.tests.moved_clock import late_snapshot, moved_clock, shared_clock  # noqa: F401 - fixtures
 from services.transfer import streaming
 
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads

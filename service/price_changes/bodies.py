@@ -12,6 +12,7 @@ from rest_framework import serializers
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
+from price_changes.running.brake import LONGEST_REASON
 from price_changes.serializers import money_field
 from services.reading.filter_kinds import Input
 from services.serializers import DryRunSerializer
@@ -81,3 +82,9 @@ class RevertSerializer(DryRunSerializer):
     approve = serializers.BooleanField(
         required=False, default=False, help_text="Approve the revert too, unseen."
     )
+
+
+class BrakeBodySerializer(serializers.Serializer):
+    """The body of a pull of the brake, and of its release."""
+
+    reason = serializers.CharField(max_length=LONGEST_REASON, help_text="Why; everybody sees it.")

@@ -14,7 +14,8 @@ from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.lookups import IsNull
 
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, Subscription
@@ -132,8 +133,10 @@ class PriceChange(models.Model):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    # Set by `status_now.refresh` for a scheduled change of the catalogue, and not stored: the
-    # value that it finds before it by what is known now, and whether that holds it.
+    # Set by `status_now.refresh`, and not stored: the brake that holds it, or will; and for a
+    # scheduled change of the catalogue the value that it finds before it by what is known now.
+    # `will_be_held`: by either.
+    brake: "Brake | None" = None
     finds: Decimal | None = None
     will_be_held = False
     has_come = False
@@ -314,3 +317,40 @@ class MovedAlone(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rows} rows by {self.author}"
+
+
+class Brake(models.Model):
+    """One time for which no price change started: who pulled the brake and released it, and why.
+
+    A fact, which stays: a change that was approved for a later instant is held by it if its instant
+    comes after `pulled_at`, and not after `released_at`. See `planning.braked`.
+    """
+
+    pulled_at = models.DateTimeField()
+    pulled_by = models.CharField(max_length=150)
+    reason = models.CharField(max_length=1000)
+    released_at = models.DateTimeField(null=True)  # NULL: it is on
+    released_by = models.CharField(max_length=150, db_default="")
+    release_reason = models.CharField(max_length=1000, db_default="")
+
+    class Meta:
+        default_permissions = ()
+        permissions = [("pull_brake", "Can pull and release the brake")]
+        constraints = [
+            models.UniqueConstraint(
+                IsNull(F("released_at"), True),
+                name="brake_is_on_once",
+                condition=Q(released_at=None),
+            ),
+            models.CheckConstraint(
+                name="brake_has_reasons",
+                condition=~Q(reason="")
+                & (
+                    Q(released_at=None, released_by="", release_reason="")
+                    | Q(released_at__gte=F("pulled_at")) & ~Q(release_reason="")
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"brake {self.pk}, pulled by {self.pulled_by}"

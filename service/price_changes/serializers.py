@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from price_changes import verbs
-from price_changes.models import PriceChange
+from price_changes.models import Brake, PriceChange
 from price_changes.planning import recount
 from price_changes.planning.local_instant import other_instant
 from price_changes.running.outcomes import Outcome
@@ -119,6 +119,25 @@ class OutcomeSerializer(serializers.Serializer):
     )
 
 
+class BrakeSerializer(serializers.ModelSerializer[Brake]):
+    """One time for which no price change started."""
+
+    released_at = serializers.DateTimeField(allow_null=True, help_text="Null: the brake is on.")
+
+    class Meta:
+        model = Brake
+        fields = (
+            "id",
+            "pulled_by",
+            "pulled_at",
+            "reason",
+            "released_by",
+            "released_at",
+            "release_reason",
+        )
+        read_only_fields = fields
+
+
 class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     """A price change, as the list shows it."""
 
@@ -143,7 +162,13 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
         help_text="The value just before its instant, by all that is scheduled now; else null.",
     )
     will_be_held = serializers.BooleanField(
-        read_only=True, help_text="Its approver saw another value, so it will take no effect."
+        read_only=True,
+        help_text="Its approver saw another value, or the brake is on: it will take no effect.",
+    )
+    brake = BrakeSerializer(
+        allow_null=True,
+        read_only=True,
+        help_text="The brake that was on at its instant, or is on and will hold it; else null.",
     )
 
     # Empty for a change of the catalogue, and before the approval.
@@ -176,6 +201,7 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "new_value",
             "finds",
             "will_be_held",
+            "brake",
             "for_new_only",
             "filter",
             "adjustment",

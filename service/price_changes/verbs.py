@@ -3,11 +3,15 @@
     plan → preview → approve → (keep_instant, pause, resume, cancel) → revert
 
 Each is one transaction, records who did it, and raises ChangeError (code, detail, status) if it
-can't be done. docs/price-changes.md shows them on a book.
+can't be done. docs/price-changes.md shows them on a book. `pull_brake` and `release_brake` are
+about all changes.
 """
 
 from price_changes.planning.definition import plan
 from price_changes.running.allowing import allowed
+from price_changes.running.brake import pull as pull_brake
+from price_changes.running.brake import release as release_brake
+from price_changes.running.brake import state as brake_state
 from price_changes.running.dry_runs import of_approval as dry_run_of_approval
 from price_changes.running.dry_runs import of_revert as dry_run_of_revert
 from price_changes.running.lifecycle import (
@@ -24,6 +28,7 @@ from price_changes.running.outcomes import outcome
 __all__ = [
     "allowed",
     "approve",
+    "brake_state",
     "cancel",
     "dry_run_of_approval",
     "dry_run_of_revert",
@@ -32,6 +37,8 @@ __all__ = [
     "pause",
     "plan",
     "preview",
+    "pull_brake",
+    "release_brake",
     "resume",
     "revert",
 ]

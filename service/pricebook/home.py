@@ -11,6 +11,8 @@ from django.views.decorators.http import require_safe
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
+from price_changes.planning.braked import brake_on
+from price_changes.running.brake import said
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
@@ -35,7 +37,7 @@ UNSETTLED = [Status.PLANNED, Status.APPLYING, Status.PAUSED, Status.APPLIED]
 def home(request: HttpRequest) -> HttpResponse:
     """Figures are for staff who may view subscriptions and price changes; others see less.
 
-    For staff up to twelve queries, whatever the book's size: see `open_changes`.
+    For staff up to fourteen queries, whatever the book's size: see `open_changes`.
     """
     user = request.user
     context: dict[str, Any] = {
@@ -51,7 +53,9 @@ def home(request: HttpRequest) -> HttpResponse:
         repricings = list(due.order_by("id")[:SHOWN])
         # A repricing that nobody has decided is rare.
         now = book_clock() if repricings else None
+        brake = brake_on()
         context |= {
+            "brake_on": said(brake) if brake else "",
             "paid": figures().paid,
             "checked": book_check.last(),
             "changes": changes,
@@ -74,8 +78,9 @@ def open_changes() -> tuple[list[PriceChange], list[PriceChange]]:
     those that take another person, the newest first: they wait for one, or nobody has approved what
     they have moved.
 
-    Up to eight queries: for the changes, those that take another person, what the scheduled ones
-    find, their repricings, their steps, and the names of services, plans and clients.
+    Up to nine queries: for the changes, those that take another person, what holds the scheduled
+    ones and what they find, their repricings, their steps, and the names of services, plans and
+    clients.
     """
     changes = (
         PriceChange.objects.filter(status__in=OPEN)

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 from keys.views import KeyView
+from price_changes.brake_views import BrakeView
 from price_changes.views import PriceChangeView
 from pricebook.home import home
 from pricebook.views import DocsView, UnknownPath, healthz
@@ -24,6 +25,7 @@ router.include_root_view = False  # the root is the home page
 router.include_format_suffixes = False  # ?format= does it
 router.register("api/subscriptions", SubscriptionView)
 router.register("api/price-changes", PriceChangeView, basename="price-change")
+router.register("api/brake", BrakeView, basename="brake")
 router.register("api/clients", ClientView, "client")
 router.register("api/services", ServiceView, "service")
 router.register("api/plans", PlanView, "plan")

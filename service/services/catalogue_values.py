@@ -251,6 +251,45 @@ def withdraw(change_id: int, author: str) -> None:
     decided.update(started=True)
 
 
+HOLD_BACK = """
+INSERT INTO services_cataloguevalue
+       (service_id, plan_id, undoes_id, again, effective_at, author, started)
+SELECT DISTINCT service_id, plan_id, coalesce(undoes_id, id), undoes_id IS NOT NULL AND NOT again,
+       effective_at, %(author)s, true
+  FROM services_cataloguevalue WHERE change_id = ANY (%(changes)s) AND effective_at > %(after)s
+"""
+# An undoing is recorded anew, as the change's: readers of what a change has undone skip those that
+# were withdrawn since.
+LET_COME = """
+INSERT INTO services_cataloguevalue
+       (service_id, plan_id, undoes_id, again, effective_at, change_id, author, for_new_only,
+        started)
+SELECT DISTINCT service_id, plan_id, coalesce(undoes_id, id), undoes_id IS NULL OR again,
+       effective_at, CASE WHEN undoes_id IS NOT NULL THEN change_id END,
+       CASE WHEN undoes_id IS NULL THEN %(author)s ELSE author END,
+       undoes_id IS NOT NULL AND for_new_only, undoes_id IS NULL
+  FROM services_cataloguevalue WHERE change_id = ANY (%(changes)s) AND effective_at > %(after)s
+"""
+
+
+def hold_back(change_ids: list[int], after: datetime, author: str) -> None:
+    """Record that what changes have decided for instants after `after` does not count. One query.
+
+    `withdraw` is for good; `let_come` takes this back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(HOLD_BACK, {"changes": change_ids, "after": after, "author": author})
+
+
+def let_come(change_ids: list[int], after: datetime, author: str) -> None:
+    """Record that what was held back, and is for instants after `after`, counts again. One query.
+
+    IntegrityError if another plan has a discount by now that one would have again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(LET_COME, {"changes": change_ids, "after": after, "author": author})
+
+
 def started(change_id: int) -> None:
     """Note that the work that follows from a change's values is recorded. One query."""
     CatalogueValue.objects.filter(change_id=change_id, started=False).update(started=True)

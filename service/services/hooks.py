@@ -35,6 +35,7 @@ class PendingChange:
     title: str
     effective_at: datetime
     new_price: Decimal
+    will_be_held: bool  # by the brake that is on, unless it is released before
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class PendingChangeSerializer(serializers.Serializer):
     title = serializers.CharField()
     effective_at = serializers.DateTimeField()
     new_price = serializers.DecimalField(max_digits=12, decimal_places=2)
+    will_be_held = serializers.BooleanField(
+        help_text="The brake is on: it will not come, unless the brake is released before."
+    )
 
 
 class WaitingChangeSerializer(serializers.Serializer):

@@ -24,6 +24,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from price_changes import verbs
+from price_changes.admin.brake import BrakePages, about_brake
 from price_changes.admin.figures import (
     Outcome,
     Preview,
@@ -87,7 +88,8 @@ class WithProgress(ChangeList):
 
 
 @admin.register(PriceChange)
-class PriceChangeAdmin(BookAdmin):
+class PriceChangeAdmin(BrakePages, BookAdmin):
+    list_before_template = "price_changes/brake_banner.html"
     list_display = ["what", "status_shown", "effective", "bar", "rows_shown", "people"]
     list_display_links = ["what"]
     list_filter = [("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter)]
@@ -171,6 +173,11 @@ class PriceChangeAdmin(BookAdmin):
     def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
         return verb.name == "approve" and limits.why_not(change, author(request.user)) is not None
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, about_brake(request.user) | (extra_context or {}))
+
     # --- Pages ----------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
@@ -183,6 +190,7 @@ class PriceChangeAdmin(BookAdmin):
 
         return [
             page("plan/<slug:kind>/", self.plan_view, "plan"),
+            page("brake/", self.brake_view, "brake"),
             page("<int:object_id>/rows/", self.rows_view, "rows"),
             *(
                 page(f"<int:object_id>/{name}/", partial(self.verb_view, verb=verb), name)
@@ -199,6 +207,7 @@ class PriceChangeAdmin(BookAdmin):
             f"price_changes/{template}.html",
             {
                 **self.admin_site.each_context(request),
+                **about_brake(request.user),
                 "opts": self.opts,
                 "title": title,
                 "heading": title,

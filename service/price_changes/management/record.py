@@ -3,6 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
+from django.forms.models import model_to_dict
+
 from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import other_instant
@@ -24,6 +26,7 @@ def record(change: PriceChange) -> dict[str, Any]:
         "not_approved": change.not_approved,
         "finds": change.finds,
         "will_be_held": change.will_be_held,
+        "brake": change.brake and model_to_dict(change.brake),
         "preview": _exact(change.preview),
         "allowed": verbs.allowed(change),
         "outcome": verbs.outcome(change) if change.started_at else None,

@@ -19,6 +19,7 @@ from price_changes.kinds.relations import SQL, STANDING, late_at, literal, relat
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.planning.around import counted_at
+from price_changes.planning.braked import is_braked
 from services.models import book_clock
 
 Status = PriceChange.Status
@@ -94,8 +95,11 @@ def few_rows_behind(
 
 
 def scheduled_sets() -> list[PriceChange]:
-    """The scheduled sets, and reverts of sets, in the order in which they come. One query."""
-    sets = PriceChange.objects.filter(status=Status.SCHEDULED, kind__in=OF_ROWS)
+    """The scheduled sets, and reverts of sets, in the order in which they come. One query.
+
+    By what is known now: none that the brake holds.
+    """
+    sets = PriceChange.objects.filter(~is_braked(), status=Status.SCHEDULED, kind__in=OF_ROWS)
     return list(sets.select_related("reverts").order_by("effective_at", "approval"))
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import BooleanField, Exists, OuterRef, Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
 from price_changes.kinds import OF_CATALOGUE, OF_ROWS, is_of_catalogue
@@ -18,13 +19,14 @@ from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
 from price_changes.planning.around import NAMED
 from price_changes.planning.behind import few_rows_behind
+from price_changes.planning.braked import is_braked
 from services.hooks import WaitingChange
 from services.models import BookNow, Repricing
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
 # The earliest instant of the changes that have come and are not started: none of their rows is
-# written yet.
+# written yet. A change that the brake held is among them until a worker has stored that.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= (SELECT book_now())
@@ -35,7 +37,8 @@ SELECT min(effective_at) FROM price_changes_pricechange
 A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
-               AND effective_at <= (SELECT book_now()))
+               AND effective_at <= (SELECT book_now())
+               AND NOT brake_holds(approved_at, effective_at))
 )
 """
 
@@ -48,7 +51,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     """Changes of a set, and their reverts, due by an instant (now) and not in force. One query.
 
     With `known_at`, those that were not in force at that instant: approved by then, and neither
-    listed nor cancelled. A change that was held then counts as waiting.
+    listed nor cancelled. A change that was held then counts as waiting, unless the brake held it.
     """
     waits = Q(status=Status.SCHEDULED)
     if known_at is not None:
@@ -58,7 +61,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
         unfinished = Q(finished_at=None) | Q(finished_at__gt=known_at)
         waits = Q(~Exists(listed), unfinished, approved_at__lte=known_at)
     due = PriceChange.objects.filter(
-        waits, kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
+        waits, ~is_braked(known_at), kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
     )
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
@@ -81,10 +84,12 @@ def scheduled() -> QuerySet[PriceChange]:
     """The approved changes that have not begun, in the order in which they come.
 
     A change of the catalogue whose instant has come is left out: it is in force, though no worker
-    has begun it.
+    has begun it. So is one that the brake held at its instant. One that the brake will hold, unless
+    it is released before, is among them.
     """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
     changes = changes.exclude(kind__in=OF_CATALOGUE, effective_at__lte=BookNow())
+    changes = changes.exclude(is_braked(), effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 
@@ -103,12 +108,16 @@ def moves_of_scheduled(change_id: int | None = None) -> list[tuple[str, tuple[ob
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     """The scheduled changes that would move this subscription, each with the new price that it
-    gives.
+    gives; `will_be_held` is set on one that the brake will hold, unless it is released before.
 
     Three queries, however much is scheduled.
     """
     may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
-    changes = {change.pk: change for change in scheduled().filter(Q(may_concern))}
+    braked = ExpressionWrapper(is_braked(), output_field=BooleanField())
+    found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_braked=braked)
+    changes = {change.pk: change for change in found}
+    for change in changes.values():
+        change.will_be_held = change.is_braked
     statements, params = [], []
     for change, (rows, given) in zip(
         changes.values(),

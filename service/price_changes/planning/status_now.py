@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from django.db.models import Exists
 
 from price_changes.kinds import is_of_catalogue
-from price_changes.models import PriceChange
+from price_changes.models import Brake, PriceChange
 from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
+from price_changes.planning.braked import brake_of, brakes_of
 from services import held_values
 from services.held_values import Finds
-from services.models import BookNow
+from services.models import BookNow, book_clock
 
 Status = PriceChange.Status
 
@@ -32,22 +33,30 @@ def found_by(change: PriceChange) -> Finds | None:
 
 
 def is_held(change: PriceChange) -> bool:
-    """Whether it is scheduled and held by its instant. One query for a change of the catalogue."""
+    """Whether it is scheduled and held by its instant. Two queries for a change of the catalogue,
+    one or two for a set.
+    """
     if change.status != Status.SCHEDULED:
         return False
+    if brake_of(change) is not None:
+        return change.effective_at is not None and change.effective_at <= book_clock()
     found = found_by(change)
     return found is not None and found.is_held and found.has_come
 
 
 def refresh(changes: Iterable[PriceChange]) -> None:
-    """Set on scheduled changes of the catalogue what they find, and the status held if they are.
+    """Set on scheduled changes what holds them or will: the brake, and for those of the catalogue
+    what they find; and the status held if they are.
 
-    Nothing is saved. One query if there is any such change.
+    Nothing is saved. One query if any is scheduled or held, one more if any of the catalogue is.
     """
+    changes = list(changes)
+    _refresh_braked(changes)
     asked = {
         change.pk: change
         for change in changes
         if change.status == Status.SCHEDULED
+        and change.brake is None
         and is_of_catalogue(change)
         and change.reverts_id is None
     }
@@ -59,6 +68,29 @@ def refresh(changes: Iterable[PriceChange]) -> None:
         change.has_come = found.has_come
         if found.is_held and found.has_come:
             hold(change, found)
+
+
+def _refresh_braked(changes: list[PriceChange]) -> None:
+    braked = brakes_of(changes)
+    now = book_clock() if braked else None
+    for change in changes:
+        brake = change.brake = braked.get(change.pk)
+        if brake is None or change.status != Status.SCHEDULED:
+            continue
+        assert change.effective_at is not None
+        assert now is not None
+        change.will_be_held, change.has_come = True, change.effective_at <= now
+        if change.has_come:
+            hold_by_brake(change, brake)
+
+
+def hold_by_brake(change: PriceChange, brake: Brake) -> None:
+    """Mark a change as held because the brake was on at its instant; not saved."""
+    change.status, change.started_at = Status.HELD, None
+    change.note = (
+        f"The brake was on at its instant: {brake.pulled_by} had pulled it at"
+        f" {brake.pulled_at.isoformat()} ({brake.reason}). Preview it again, and approve or cancel."
+    )[:500]
 
 
 def hold(change: PriceChange, found: Finds) -> None:
@@ -78,6 +110,11 @@ def warning(change: PriceChange) -> str:
     """
     if change.status != Status.SCHEDULED:
         return ""
+    if change.brake is not None:
+        return (
+            f"The brake is on: {change.brake.pulled_by} has pulled it. If nobody releases it before"
+            " the change's instant, the change will be held."
+        )
     if not is_of_catalogue(change):
         return waits(change)
     if change.finds in (None, change.old_value):

@@ -41,4 +41,4 @@ def begun_or_withdrawn(change: PriceChange, author: str) -> bool:
         # The database refuses its value, so a worker would hold it; it is cancelled instead.
         catalogue_values.withdraw(change.pk, author)
         return False
-    return change.status != PriceChange.Status.CANCELLED
+    return change.status not in (PriceChange.Status.CANCELLED, PriceChange.Status.HELD)

@@ -16,7 +16,8 @@ from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.running import allowing, approval, lifecycle, limits
+from price_changes.planning.around import counted_at
+from price_changes.running import allowing, approval, brake, lifecycle, limits
 
 SHOWN = 100  # rows
 COLUMNS = ("subscription", "old_price", "price_state", "new_price", "new_state", "locked_until")
@@ -58,6 +59,7 @@ def of_approval(
         approval.refuse_fingerprint(change, fingerprint)
         when = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
+        brake.refuse_if_on(change, counted_at(change), None)
         exactly = not is_of_catalogue(change) and when != PriceChange.WhenMoved.CURRENT
         recount.refuse_if_moved(change, exactly)
         found = DryRun.of(change, author)

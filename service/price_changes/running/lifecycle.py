@@ -25,7 +25,16 @@ from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
 from price_changes.planning.counting import count
 from price_changes.planning.local_instant import other_instant
-from price_changes.running import allowing, approval, cancelling, limits, listing, starting, waiting
+from price_changes.running import (
+    allowing,
+    approval,
+    brake,
+    cancelling,
+    limits,
+    listing,
+    starting,
+    waiting,
+)
 from pricebook.kit.points import at_point
 from services import catalogue_values
 from services.models import Clock, Repricing, book_clock
@@ -62,6 +71,8 @@ def approve(
         approval.refuse_fingerprint(change, fingerprint)
         change.when_moved = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
+        if effective_at is None:
+            brake.refuse_if_on(change, counted_at(change), None)
         refuse_filters(change.filter or {})
         try:
             with transaction.atomic():  # a refusal undoes the listing and frees the locks
@@ -92,8 +103,11 @@ def _schedule(
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
     now = _order(change)
+    on = brake.refuse_if_on(change, change.effective_at, now)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     _decide(change, author)
+    if on is not None:
+        brake.hold_back(change, on, now)
     change.status = Status.SCHEDULED
     change.approved_by, change.approved_at = author, now
     change.note = change.needs_another = ""
@@ -139,11 +153,6 @@ def _decide(change: PriceChange, author: str) -> None:
         )
 
 
-# Approvals come one after the other, so that each sees the changes that those before it have
-# scheduled. It is the last lock, held for a few short statements. (Starts have number 0.)
-ONE_BY_ONE = "SELECT pg_advisory_xact_lock('price_changes_pricechange'::regclass::oid::int, 1)"
-
-
 def _order(change: PriceChange) -> datetime:
     """Give a change its place among all changes: its instant, then its number of approval.
 
@@ -154,7 +163,7 @@ def _order(change: PriceChange) -> datetime:
         # and the clock is read after the edits that came before.
         subject_of(change).lock()
     with connection.cursor() as cursor:
-        cursor.execute(ONE_BY_ONE)
+        cursor.execute(brake.ONE_BY_ONE)
         cursor.execute("SELECT nextval('price_changes_approval'), book_clock()")
         now: datetime
         change.approval, now = cursor.fetchone()

@@ -25,8 +25,9 @@ from django.db import (
 from django.db.models import Exists, Q, QuerySet
 
 from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject_of
-from price_changes.models import PriceChange
+from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import status_now
+from price_changes.planning.braked import brake_of
 from price_changes.planning.catalogue_value import value_now
 from price_changes.running import cancelling, listing, refused_starts
 from price_changes.running.drift import drift
@@ -113,7 +114,11 @@ def _start_or_hold(change: PriceChange) -> None:
 
 
 def start(change: PriceChange) -> None:
-    """Start a change whose instant has come. Its row must be locked by the transaction."""
+    """Start a change whose instant has come, or hold it. Its row must be locked by the transaction:
+    so a brake that is being pulled has either found it scheduled, or waits for this commit.
+    """
+    if _held_by_brake(change):
+        return
     change.started_at = book_clock()
     change.status = Status.APPLYING
     if is_of_catalogue(change):
@@ -139,6 +144,22 @@ def start(change: PriceChange) -> None:
     if change.status == Status.APPLYING and not _repricings(change).due().exists():
         change.status, change.finished_at = Status.APPLIED, book_clock()
         change.save(update_fields=["status", "finished_at"])
+
+
+def _held_by_brake(change: PriceChange) -> bool:
+    """Hold a change if the brake was on at its instant; whether it did."""
+    brake = brake_of(change)
+    if brake is None:
+        return False
+    status_now.hold_by_brake(change, brake)
+    if is_of_catalogue(change):
+        held_values.judge(change.pk)
+        catalogue_values.started(change.pk)
+    else:
+        ListedRows.objects.filter(change_id=change.pk).delete()
+        members.forget(change)
+    change.save(update_fields=["status", "started_at", "note", "has_members"])
+    return True
 
 
 def _go_on_with(undone: PriceChange | None) -> None:

@@ -18,6 +18,8 @@ def pending(subscription_id: int) -> list[PendingChange]:
     """The changes that are scheduled for a subscription. Three queries."""
     found = []
     for change, new_price in pending_of(subscription_id):
-        assert change.effective_at is not None  # it is scheduled
-        found.append(PendingChange(change.pk, change.title, change.effective_at, new_price))
+        at = change.effective_at
+        assert at is not None  # it is scheduled
+        held = change.will_be_held
+        found.append(PendingChange(change.pk, change.title, at, new_price, held))
     return found

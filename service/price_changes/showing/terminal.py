@@ -43,7 +43,7 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     if change.title:
         yield "does", says
     if warning := status_now.warning(change):
-        yield "has moved", warning
+        yield "has moved" if change.brake is None else "the brake", warning
     elif change.finds is None and (now := value_since(change)) is not None:
         yield (
             "the catalogue says",

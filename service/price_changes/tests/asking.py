@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from price_changes.kinds import OF_CATALOGUE
 from price_changes.models import PriceChange
+from price_changes.planning.pending import waiting_for
 from price_changes.tests import histories
 from price_changes.tests.histories import SETS, History, Telling, instant
 from price_changes.tests.standing import Answer
@@ -109,17 +110,24 @@ class Asking:
         Or was not listed yet at the instant of which it is asked what was known.
         """
         oracle = self.telling.oracle
+        known = self._known(known_at)
         due = {
-            event.number: self.telling.changes[event.number]
+            event.number: change
             for event in self.telling.told
             if event.kind in SETS
-            and oracle.by_number[self.telling.changes[event.number]].place[0] <= now
+            and oracle.by_number[change := self.telling.changes[event.number]].place[0] <= now
         }
+        braked = {number for number, change in due.items() if oracle.braked(change, known)}
+        if braked:
+            named = {each.id for each in waiting_for(now, known_at)}
+            if wrong := named & {self.changes[number] for number in braked}:
+                about = f"of {self._said(now)}, known at {known_at}"
+                self._differs("waiting_for", "by the brake", about, wrong, "not these")
+        due = {number: change for number, change in due.items() if number not in braked}
         if not due:
             return {}
         pks = {self.changes[number]: number for number in due}
         waiting: dict[int, datetime] = {}
-        known = self._known(known_at)
         waits = Q(status="scheduled")
         if known_at is not None:
             never = Q(started_at=None, finished_at__gt=known_at)

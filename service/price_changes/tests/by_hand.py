@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from price_changes.tests.histories import Event, History
+from price_changes.tests.histories import PULLED, RELEASED, Event, History
 
 
 def listed(minute, kind="list price changed", value=24, **about):
@@ -35,6 +35,19 @@ def opened(minute, **about):
 
 def verb(minute, kind, by="revert"):
     return minute, kind, {"change": 100, "by": by}
+
+
+def risen(minute, at):
+    """A list price of 20 and that instant."""
+    return listed(minute, value=20 + at, at=at)
+
+
+def pulled(minute):
+    return minute, PULLED, {}
+
+
+def released(minute):
+    return minute, RELEASED, {}
 
 
 def a_history_of(*events, ticks=False):
@@ -233,6 +246,19 @@ HISTORIES = [
     [own(2, "moved to a plan", to=2), edited(2), own(4, "locked")],
     [opened(2), edited(2), on(100, 4, "locked")],
     [opened(2), edited(2), edited(2, 30), on(100, 4, "locked")],
+    # The brake: what comes after the pull and not after the release is held, whoever approved it
+    # when; and what was judged behind that, with it.
+    *(
+        [*(change(1, at=at) for at in (3, 5, 6)), pulled(3), released(5)]
+        for change in (risen, a_set)
+    ),
+    *([pulled(1), change(2, at=4), change(2, at=5), released(4)] for change in (risen, a_set)),
+    [listed(1, "for new only", at=3), pulled(2), released(4), edited(5, 26)],
+    [listed(1, at=4), pulled(2), listed(2, value=26, at=6, when_moved="hold"), released(3)],
+    [a_set(1, at=4), pulled(2), a_set(2, "hold", at=6), released(3)],
+    [a_set(1, at=4), pulled(2), a_set(2, "hold", at=6), released(5)],
+    [listed(1, at=3), pulled(4), verb(5, "taken back"), released(6), verb(7, "restored")],
+    [listed(1, at=7), pulled(2), released(3), pulled(4), verb(5, "cancelled"), released(6)],
 ]
 
 # Each was wrong for ever where no worker came before the end; with whether the clock ticks.

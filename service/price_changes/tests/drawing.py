@@ -16,10 +16,12 @@ from price_changes.tests.histories import (
     KINDS,
     LIST_PRICES,
     NEEDS,
+    OF_BRAKE,
     OF_CHANGE,
     OPENED,
     PERCENTS,
     PRICES,
+    SCHEDULED,
     SETS,
     Event,
     History,
@@ -87,6 +89,8 @@ class Drawing:
             changes = list(self.telling.changes) or [0]
             change = changes[-1] if self.often(0.7) else choose(changes)
             return {"change": change, "by": choose(["cancel", "revert"])}
+        if kind in OF_BRAKE:
+            return {}
         if kind in CATALOGUE:
             return self.about_a_value(kind, service, plan)
         if kind in SETS:
@@ -182,6 +186,8 @@ def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
     random = Random(str(seed))
     drawing = Drawing(random, random.random() < 0.5)
     kinds = [*meeting, *random.choices(KINDS, k=random.randint(0, more))]
+    if {*OF_BRAKE} & {*kinds}:
+        kinds.append(random.choice(SCHEDULED))
     random.shuffle(kinds)
     for kind in kinds:
         drawing.draw(kind)

@@ -71,6 +71,16 @@ class Undone(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pulled(Fact):
+    """The brake: what was approved for an instant to come does not come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released(Fact):
+    """The brake is off again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Own(Fact):
     """A decision about one subscription."""
 

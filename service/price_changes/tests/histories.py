@@ -113,7 +113,10 @@ CATALOGUE = {
 }
 FOR_NEW_ONLY = ("for new only", "discount for new only")
 SETS = ("set of prices", "set of states")
+# Those that are approved, and may have an instant to come.
+SCHEDULED = (*SETS, *(kind for kind in CATALOGUE if "edited" not in kind))
 OF_CHANGE = ("cancelled", "taken back", "restored", "paused", "resumed")
+PULLED, RELEASED = OF_BRAKE = ("brake pulled", "brake released")
 OF_SUBSCRIPTION = (
     "started",
     "ended",
@@ -128,7 +131,7 @@ OF_SUBSCRIPTION = (
     "follows",
     "deleted",
 )
-KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, "opened", *OF_SUBSCRIPTION)
+KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, *OF_BRAKE, "opened", *OF_SUBSCRIPTION)
 # The events that must come before it.
 NEEDS = {
     "cancelled": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
@@ -136,6 +139,8 @@ NEEDS = {
     "restored": ["taken back"],
     "paused": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
     "resumed": ["paused"],
+    PULLED: [RELEASED],
+    RELEASED: [PULLED],
     "reopened": ["ended"],
     "lock cut": ["locked"],
     "released": ["locked"],
@@ -180,6 +185,10 @@ class Telling:
             return self._allows_own(kind, about)
         if kind in OF_CHANGE:
             return about["change"] in self.changes and self._allows_verb(kind, about["change"])
+        if kind in OF_BRAKE:
+            return self._is_braked == (kind == RELEASED)
+        if self._is_braked and kind in SCHEDULED and "at" not in about:
+            return False
         later = about.get("at")
         if later is not None and instant(later) <= self.now:
             return False
@@ -231,7 +240,7 @@ class Telling:
         has_come = fact.effective_at <= self.now
         if kind == "restored":
             takes_back = isinstance(fact, facts.Value) and not fact.for_new_only
-            return takes_back and undone and event in self.reverted
+            return takes_back and undone and event in self.reverted and not self._is_braked
         if undone:
             return False
         if kind == "cancelled":
@@ -254,6 +263,10 @@ class Telling:
     @property
     def _here(self) -> Place:
         return self.now, AFTER
+
+    @property
+    def _is_braked(self) -> bool:
+        return self.oracle.brake_is_on(self._here)
 
     def _has_a_set_at(self, at: datetime, kind: str, of: int) -> bool:
         """Whether a set of just this instant may move subscriptions of a service or a plan."""
@@ -312,6 +325,8 @@ class Telling:
             self.paused.add(about["change"])
         elif kind == "resumed":
             self.paused.discard(about["change"])
+        elif kind in OF_BRAKE:
+            self._says(facts.Pulled() if kind == PULLED else facts.Released())
         else:
             self._says(self._own(event))
 
@@ -371,6 +386,8 @@ class Telling:
         if event.kind in OF_CHANGE:
             of = next(other for other in self.told if other.number == about["change"])
             return self.subjects(of)
+        if event.kind in OF_BRAKE:
+            return self._held_by_brake(event)
         after = instant(event.minute) + MINUTE / 2, AFTER
         if event.kind in CATALOGUE:
             subject = (CATALOGUE[event.kind], about["of"])
@@ -381,6 +398,15 @@ class Telling:
             return frozenset().union(*(self._pair(number, after) for number in rows))
         number = event.number if event.kind == "opened" else about["subscription"]
         return self._pair(number, after)
+
+    def _held_by_brake(self, event: Event) -> frozenset[object]:
+        """The subjects of the changes that were to come at or after an event of the brake."""
+        to_come = [
+            other
+            for other in self.told
+            if other.kind in (*CATALOGUE, *SETS) and other.about.get("at", 0) >= event.minute
+        ]
+        return frozenset[object]().union(*map(self.subjects, to_come))
 
     def _pair(self, number: int, place: Place) -> frozenset[object]:
         standing, _ = self.oracle.standing(number, place)

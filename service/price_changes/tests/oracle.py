@@ -29,6 +29,8 @@ from price_changes.tests.facts import (
     Opened,
     Own,
     Place,
+    Pulled,
+    Released,
     Set,
     Started,
     Undone,
@@ -102,7 +104,7 @@ class Oracle:
                     assert isinstance(of, Value)
                     undone.discard(event.of)
                     counting[event.of] = of
-            elif event.number not in undone:
+            elif event.number not in undone and not self.braked(event.number, known):
                 now = max(counting.values(), key=lambda fact: fact.place).value
                 if not event.hold or now == self.seen(event.number):
                     counting[event.number] = event
@@ -289,12 +291,35 @@ class Oracle:
             kept = replace(now, state="locked", price=price, until=change.locked_until)
             told.says(kept, change.number)
 
+    # --- The brake
+
+    def brake_is_on(self, place: Place, known: float = inf) -> bool:
+        """Whether it was pulled before a place, and not released before it."""
+        facts = [
+            fact
+            for fact in (*self._known(Pulled, known), *self._known(Released, known))
+            if fact.place < place
+        ]
+        last = max(facts, key=lambda fact: fact.place, default=None)
+        return isinstance(last, Pulled)
+
+    @kept_until_a_fact_comes
+    def braked(self, change: int, known: float = inf) -> bool:
+        """Whether the brake was on at the place of a change that was approved for an instant to
+        come.
+        """
+        fact = self.by_number[change]
+        assert isinstance(fact, Value | Set)
+        return fact.effective_at > fact.recorded_at and self.brake_is_on(fact.place, known)
+
     # --- Sets
 
     def _move(self, told: Told, change: Set, opened: Opened, known: float) -> None:
-        if self.undone_before(change.number, change.place, known) or self.held(
+        if self.undone_before(change.number, change.place, known) or self.braked(
             change.number, known
         ):
+            return
+        if self.held(change.number, known):
             return
         if opened.recorded >= change.place or self.deleted(
             opened.subscription, change.place, known

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.running import allowing, lifecycle, starting
+from price_changes.running import allowing, brake, lifecycle, starting
 from price_changes.running.lifecycle import preview
 from price_changes.tests import histories
 from price_changes.tests.asking import SECOND, Asking, Book, Difference
@@ -126,6 +126,8 @@ class Play(Asking):
             self._change(event)
         elif kind in histories.OF_CHANGE:
             self._verb(kind, about)
+        elif kind in histories.OF_BRAKE:
+            (brake.pull if kind == histories.PULLED else brake.release)("carl", "harm")
         elif kind == "opened":
             self._open(event)
         elif kind == "deleted":

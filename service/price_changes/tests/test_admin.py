@@ -284,8 +284,8 @@ class TestThePage:
         change = of_list_price()
         # * the session * its user * the change * those that it names * its service's name
         # * the list price of now, beside the one that was previewed
-        # * what is scheduled before it, * and after it
-        with django_assert_num_queries(8) as queries:
+        # * what is scheduled before it, * and after it * the brake
+        with django_assert_num_queries(9) as queries:
             ann.get(url("change", change.pk))
         assert not any("services_subscription" in query["sql"] for query in queries)
 
@@ -293,8 +293,8 @@ class TestThePage:
         change = applied(of_list_price())
         # * the session * its user * the change * its repricings and * their steps
         # * the counters * the skips * the rows that it holds, * and by whom its own are held, twice
-        # * those that it names * its service's name
-        with django_assert_num_queries(12) as queries:
+        # * those that it names * its service's name * the brake
+        with django_assert_num_queries(13) as queries:
             ann.get(url("change", change.pk))
         assert not any("services_subscription" in query["sql"] for query in queries)
 
@@ -409,12 +409,12 @@ class TestRows:
             a_book(more, services=more, plans=more, clients=more)
             change = of_set()
             # * the session * its user * the change * the clock * scheduled sets * whether values
-            # are to come * the page * names of services, plans, clients
-            with django_assert_num_queries(10):
+            # are to come * the page * names of services, plans, clients * the brake
+            with django_assert_num_queries(11):
                 ann.get(url("rows", change.pk))
         applied(change)
         # also * whether any moved and * what was skipped, and not of what is to come or the clock
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(10):
             ann.get(url("rows", change.pk))
 
 
@@ -693,8 +693,8 @@ class TestTheList:
                 of_set(filter={"service": service})
             repricing.reprice()
             # * the session * its user * the count * the page * names of services
-            # * the repricings and * their steps
-            with django_assert_num_queries(7):
+            # * the repricings and * their steps * the brake
+            with django_assert_num_queries(8):
                 ann.get(url("changelist"))
 
 

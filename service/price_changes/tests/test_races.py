@@ -18,6 +18,7 @@ from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import preview as previews
 from price_changes.running import (
     allowing,
+    brake,
     cancelling,
     lifecycle,
     listing,
@@ -587,7 +588,7 @@ class TestAChangeForNewOnesOnlyBesideASetOfItsInstant:
     def test_without_the_lock_of_approvals_would_not_see_it(
         self, monkeypatch, service, subscription
     ):
-        monkeypatch.setattr(lifecycle, "ONE_BY_ONE", "SELECT 1")
+        monkeypatch.setattr(brake, "ONE_BY_ONE", "SELECT 1")
         assert self.second(monkeypatch, service, subscription) is None
 
 

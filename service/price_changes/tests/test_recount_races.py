@@ -9,7 +9,7 @@ from price_changes.errors import ChangeError, MovedSincePreview
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
-from price_changes.running import lifecycle, listing
+from price_changes.running import brake, lifecycle, listing
 from price_changes.tests.changes import SECOND, applied, approved, clock, drained, planned, started
 from services.models import Service
 from services.tests.factories import a_client, a_service, a_subscription
@@ -122,7 +122,7 @@ class TestTwoApprovalsOfTheSameRows:
     def test_would_not_be_if_they_did_not_come_one_by_one(
         self, monkeypatch, service, plan, subscription
     ):
-        monkeypatch.setattr(lifecycle, "ONE_BY_ONE", "SELECT 1")
+        monkeypatch.setattr(brake, "ONE_BY_ONE", "SELECT 1")
         assert self.second(monkeypatch, service, plan) is None
 
 

@@ -13,6 +13,7 @@ VIEW_LEDGER = "services.view_ledgerentry"
 VIEW_CHANGE = "price_changes.view_pricechange"
 PLAN = "price_changes.add_pricechange"
 APPROVE = "price_changes.approve_pricechange"
+PULL_BRAKE = "price_changes.pull_brake"
 SET_PRICE_STATE = "services.set_price_state"
 ADD_SUBSCRIPTION = "services.add_subscription"
 CHANGE_SUBSCRIPTION = "services.change_subscription"
@@ -40,6 +41,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "price_changes:read": (VIEW_CHANGE,),
     "price_changes:plan": (PLAN,),
     "price_changes:approve": (APPROVE,),
+    "brake:pull": (PULL_BRAKE,),
     "price_states:set": (SET_PRICE_STATE,),
     "subscriptions:write": (ADD_SUBSCRIPTION, CHANGE_SUBSCRIPTION, DELETE_SUBSCRIPTION),
     "clients:write": (ADD_CLIENT, CHANGE_CLIENT, DELETE_CLIENT),

@@ -52,6 +52,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield migrations(home)
         yield zone_rules(home)
         yield approval_limits(home)
+        yield brake(home)
         yield letters(Runner(home).environment())
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
@@ -220,6 +221,21 @@ def approval_limits(home: Home) -> Finding:
     )
     said = (done.stdout or done.stderr).strip() or "limits of approvals: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
+
+
+def brake(home: Home) -> Finding:
+    """It is no fault of the installation, but nobody may overlook it."""
+    done = subprocess.run(
+        [*MANAGE, "brake", "show", "--check"],
+        env=Runner(home).environment(),
+        capture_output=True,
+        text=True,
+    )
+    said = (done.stdout or done.stderr).strip() or "the brake: not known"
+    release = ' Release it: ./pricebook manage brake off --reason "…"'
+    if done.returncode:
+        return Finding("✗", said.splitlines()[-1].removeprefix("CommandError: ") + release)
+    return Finding("✓", said.splitlines()[-1])
 
 
 def supervised(home: Home) -> Iterator[Finding]:

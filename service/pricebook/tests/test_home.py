@@ -109,9 +109,9 @@ class TestHome:
         for more in (5, 45):
             a_book(more, services=more, plans=more)
             Service.objects.update(full_price=more)
-            # * the session * its user * the total * repricings that nobody has decided
+            # * the session * its user * the total * repricings that nobody has decided * the brake
             # * price changes * their repricings * their steps * names of services
-            with django_assert_num_queries(9):
+            with django_assert_num_queries(10):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")

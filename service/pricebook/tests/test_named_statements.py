@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
-    "price_changes.running.lifecycle.ONE_BY_ONE": "takes a lock, and reads no table",
+    "price_changes.running.brake.ONE_BY_ONE": "takes a lock, and reads no table",
     "price_changes.running.limits.OF_PERSON": "takes a lock, and reads no table",
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",

@@ -64,7 +64,8 @@ CAME = """effective_at > {since} AND effective_at <= (SELECT book_clock()) AND s
           AND (undoes_id IS NULL OR change_id IS NOT NULL AND NOT EXISTS (
                SELECT FROM services_cataloguevalue withdrawal
                 WHERE withdrawal.undoes_id = value.undoes_id AND change_id IS NULL
-                  AND withdrawal.effective_at = value.effective_at))"""
+                  AND withdrawal.effective_at = value.effective_at
+                  AND withdrawal.id > value.id))"""
 MOVED_SINCE = f"""
        SELECT effective_at, change_id, id FROM services_cataloguevalue value
         WHERE value.service_id = {{service}} AND {CAME}

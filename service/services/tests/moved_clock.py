@@ -17,6 +17,12 @@ AS $$
     SELECT machine + coalesce(nullif(current_setting('pricebook.ahead', true), ''), '0')::interval
 $$
 """
+# The same for all sessions, for those that a test lets meet.
+SHARED = """
+CREATE TABLE book_ahead AS SELECT interval '0' AS ahead;
+CREATE OR REPLACE FUNCTION book_clock(machine timestamptz) RETURNS timestamptz LANGUAGE sql STABLE
+AS 'SELECT machine + ahead FROM book_ahead'
+"""
 # A statement that began a while before its snapshot was taken: it waited for a lock, perhaps.
 LATE_SNAPSHOT = """
 CREATE OR REPLACE FUNCTION book_clock(machine timestamptz) RETURNS timestamptz LANGUAGE sql STABLE
@@ -30,6 +36,8 @@ $$
 class MovedClock:
     """The database's, as far ahead as has passed."""
 
+    SET = "SELECT set_config('pricebook.ahead', %s, false)"
+
     def __init__(self) -> None:
         self.ahead = timedelta(0)
         self.passes(timedelta(0))
@@ -37,9 +45,7 @@ class MovedClock:
     def passes(self, time: timedelta) -> None:
         self.ahead += time
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('pricebook.ahead', %s, false)", [str(self.ahead.total_seconds())]
-            )
+            cursor.execute(self.SET, [str(self.ahead.total_seconds())])
 
     def to(self, instant: datetime) -> None:
         """A little later than that."""
@@ -47,6 +53,10 @@ class MovedClock:
 
     def now(self) -> datetime:
         return book_clock()
+
+
+class SharedClock(MovedClock):
+    SET = "UPDATE book_ahead SET ahead = %s::interval"
 
 
 def _replaced(definition: str) -> Iterator[None]:
@@ -67,6 +77,15 @@ def moved_clock(db: None) -> Iterator[MovedClock]:
     """In a test with `transaction=True` for other connections as well, which are not ahead."""
     for _ in _replaced(AHEAD):
         yield MovedClock()
+
+
+@pytest.fixture
+def shared_clock(db: None) -> Iterator[SharedClock]:
+    """In a test with `transaction=True`: all connections are as far ahead."""
+    for _ in _replaced(SHARED):
+        yield SharedClock()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE book_ahead")
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ VERBS = [
         f"/api/subscriptions/{{id}}/{verb}/"
         for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
     ],
+    *[f"/api/brake/{verb}" for verb in ("", "pull/", "release/")],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
     *[f"/api/{kind}/bulk/" for kind in ("clients", "services", "plans", "subscriptions")],
     "/api/jobs/{id}/lines/",
@@ -78,6 +79,7 @@ VERBS = [
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
+    ("POST", "/api/brake/pull/"),
     ("POST", "/api/price-changes/"),
     ("POST", "/api/price-changes/{id}/approve/"),
     ("POST", "/api/price-changes/{id}/revert/"),

@@ -19,8 +19,10 @@ from price_changes.management import plan_options
 from price_changes.management.record import record
 from price_changes.models import PriceChange
 from price_changes.planning import preview, status_now
+from price_changes.planning.braked import brake_on
 from price_changes.planning.local_instant import other_instant
 from price_changes.planning.pending import pending_of
+from price_changes.running.brake import said
 from price_changes.running.dry_runs import DryRun
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
@@ -112,6 +114,8 @@ class Command(BaseCommand):
     def handle(self, *, verb: str, **options: Any) -> None:
         if "author" in options:
             options["author"] = arguments.author_of(options["author"])
+        if (on := brake_on()) is not None:
+            self.note(said(on))
         try:
             getattr(self, verb)(**options)
         except ChangeError as error:

@@ -1,0 +1,83 @@
+"""The brake in the admin: its page, and what the other pages of price changes say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from price_changes import verbs
+from price_changes.errors import ChangeError
+from price_changes.models import Brake
+from price_changes.planning.braked import brake_on
+from price_changes.running.brake import LONGEST_REASON, said
+from pricebook.kit.access import author
+from pricebook.kit.scopes import APPROVE, PULL_BRAKE
+
+PAGE = "admin:price_changes_pricechange_brake"
+SHOWN = 50  # brakes of the past
+
+
+class BrakeForm(forms.Form):
+    reason = forms.CharField(
+        max_length=LONGEST_REASON,
+        help_text="Everybody sees it.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+    )
+
+
+def about_brake(user: Any) -> dict[str, Any]:
+    """The brake, for a page: its sentence while it is on, else empty. One query."""
+    brake = brake_on()
+    return {
+        "brake_on": said(brake) if brake else "",
+        "may_brake": any(user.has_perm(each) for each in (APPROVE, PULL_BRAKE)),
+    }
+
+
+class BrakePages:
+    """The page of the brake, as a part of the admin of price changes."""
+
+    page: Any
+
+    def brake_view(self, request: HttpRequest) -> HttpResponse:
+        """Whether it is on, and the form that pulls or releases it; POST does it."""
+        if not self.has_view_permission(request) and not about_brake(request.user)["may_brake"]:  # type: ignore[attr-defined]
+            raise PermissionDenied
+        form = BrakeForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST":
+            if not about_brake(request.user)["may_brake"]:
+                raise PermissionDenied
+            if form.is_valid() and self._moved(request, form.cleaned_data["reason"]):
+                return HttpResponseRedirect(reverse(PAGE))
+        before = Brake.objects.exclude(released_at=None).order_by("-pk")[:SHOWN]
+        page: HttpResponse = self.page(
+            request,
+            "brake",
+            "The brake",
+            form=form,
+            state=verbs.brake_state(),
+            before=[said(brake) for brake in before],
+        )
+        return page
+
+    @staticmethod
+    def _moved(request: HttpRequest, reason: str) -> bool:
+        """Pull it or release it, as the button says: a second person is told so."""
+        does = {"pull": verbs.pull_brake, "release": verbs.release_brake}
+        asked = request.POST.get("does", "")
+        if asked not in does:
+            messages.error(request, "Nothing was done: pull it or release it by its button.")
+            return False
+        try:
+            does[asked](author(request.user), reason)
+        except ChangeError as error:
+            messages.error(request, f"Nothing was done. {error.detail}")
+            return False
+        messages.success(request, f"The brake is {'on' if asked == 'pull' else 'off'}.")
+        return True
