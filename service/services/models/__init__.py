@@ -8,6 +8,7 @@ whoever makes it (migration `0002_price_rule`). Workers apply it (`services.repr
 from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
+from services.models.correction import CorrectedEntry, Correction
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
 from services.models.repricing import (
@@ -27,6 +28,8 @@ __all__ = [
     "CatalogueValue",
     "ChangesQuerySet",
     "Clock",
+    "CorrectedEntry",
+    "Correction",
     "LedgerEntry",
     "LockEnd",
     "MovedFollowers",

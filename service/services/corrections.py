@@ -1,0 +1,396 @@
+"""Corrections: a subscription should have paid another price since an instant that has passed.
+
+    correct()   do it, for one or many, all or none
+    show()      what it would do; nothing is written
+
+A correction is about [since, until), and about no other instant. If its end is left out, it lasts
+up to the next instant at which the price, the price state, the service or the plan has changed, or
+at which the subscription has ceased to pay; if nothing has, the price goes on from now, as a move
+of today. docs/decisions/0022 has the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from django.db import connection, transaction
+
+from pricebook.kit.refusal import Refusal
+from services import price_state
+from services.hooks import price_changes
+from services.ledger.point_in_time import at_each
+from services.models import Correction, Subscription, book_clock
+from services.moves import Move, NeedsAnotherPerson, largest_percent
+from services.repricing.locks import wait_for_listing
+from services.writing.refusals import not_there
+
+
+@dataclass(frozen=True)
+class Line:
+    """The price that a subscription should have paid, since when, and until when, if it is said."""
+
+    subscription: int
+    since: datetime
+    price: Decimal
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A part of a correction in which one price was paid: that price, and the corrected one."""
+
+    since: datetime
+    until: datetime | None  # None: it goes on
+    old_price: Decimal
+    new_price: Decimal
+    price_state: str
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A line that was corrected, or would be.
+
+    `until` is None if the price goes on from now. `id` is None where nothing was written: in a dry
+    run, and if it has paid this price all along (`moves`).
+    """
+
+    subscription: int
+    since: datetime
+    until: datetime | None
+    price: Decimal
+    intervals: tuple[Interval, ...]
+    id: int | None = None
+
+    @property
+    def moves(self) -> bool:
+        return any(part.old_price != part.new_price for part in self.intervals)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.until is None
+
+    @property
+    def old_price(self) -> Decimal:
+        return self.intervals[0].old_price
+
+
+class CorrectionRefused(Refusal):
+    """A correction that can't be made; nothing was written. `line` is its place in the list."""
+
+
+def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
+    """Correct all lines, or none. Twelve queries, and ten more for each that goes on from now.
+
+    `CorrectionRefused` for an instant that has not passed, an empty interval, a subscription that
+    is not there, is there twice, or did not pay then, and while a set is not listed;
+    `NeedsAnotherPerson` beyond the limits of the author, with the corrected lines as its `after`.
+    """
+    price_state.check_text("reason", reason, price_state.LONGEST_REASON, required=True)
+    price_state.check_text("author", author, price_state.LONGEST_AUTHOR)
+    _refuse_twice(lines)
+    with transaction.atomic():
+        rows = _locked(lines)
+        now = book_clock()
+        _refuse_while_a_set_waits()
+        told = _told(lines, now)
+        found = [
+            _corrected(line, told[number], now, number if len(lines) > 1 else None)
+            for number, line in enumerate(lines)
+        ]
+        written = _write([each for each in found if each.moves], reason, author)
+        done = [written.get(each.subscription, each) for each in found]
+        _count(list(written.values()), rows, author)
+    return done
+
+
+def show(lines: Sequence[Line], reason: str, author: str) -> tuple[list[Corrected], str]:
+    """The lines as they would be corrected, and why that takes another person (empty: it does not).
+
+    It is done, and undone. Raises as `correct` does.
+    """
+    why = ""
+    with transaction.atomic():
+        try:
+            done = correct(lines, reason, author)
+        except NeedsAnotherPerson as needs:
+            why, done = needs.detail, needs.after
+        transaction.set_rollback(True)
+    return [replace(each, id=None) for each in done], why
+
+
+def totals(done: Sequence[Corrected]) -> tuple[int, Decimal, Decimal]:
+    """How many lines move; the sum of the prices at their beginnings, before and after."""
+    moved = [each for each in done if each.moves]
+    before = sum((each.old_price for each in moved), Decimal(0))
+    return len(moved), before, sum((each.price for each in moved), Decimal(0))
+
+
+# --- Before anything is written -----------------------------------------------------------------
+
+
+def _refusal(
+    code: str, detail: str, number: int | None, status: int = 400, **about: Any
+) -> CorrectionRefused:
+    """A refusal, which names its line if there are several."""
+    if number is not None:
+        detail, about = f"Line {number + 1}: {detail}", {**about, "line": number + 1}
+    return CorrectionRefused(code, detail, status, **about)
+
+
+def _refuse_twice(lines: Sequence[Line]) -> None:
+    seen: set[int] = set()
+    for number, line in enumerate(lines):
+        if line.subscription in seen:
+            raise _refusal(
+                "subscription_twice",
+                f"Subscription {line.subscription} is in the list twice: correct one interval of it"
+                " at a time.",
+                number,
+                value=str(line.subscription),
+            )
+        seen.add(line.subscription)
+
+
+def _locked(lines: Sequence[Line]) -> dict[int, Subscription]:
+    """The rows, their catalogue and the lists of sets, locked as every writer does."""
+    ids = [line.subscription for line in lines]
+    rows = Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
+    found = {row.pk: row for row in rows}
+    for number, line in enumerate(lines):
+        if line.subscription not in found:
+            gone = not_there("subscription", line.subscription)
+            several = number if len(lines) > 1 else None
+            raise _refusal(gone.code, gone.detail, several, gone.status_code)
+    pairs = [[row.service_id for row in found.values()], [row.plan_id for row in found.values()]]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT lock_pairs(%s::bigint[], %s::bigint[])", pairs)
+    wait_for_listing()
+    return found
+
+
+def _refuse_while_a_set_waits() -> None:
+    """Nobody knows what was paid since the instant of a set before a worker has listed its rows."""
+    since = price_changes().set_waits_since()
+    if since is not None:
+        raise CorrectionRefused(
+            "set_waits",
+            f"A price change of {since.isoformat()} has come, and no worker has listed its rows"
+            " yet, so it isn't known what was paid since then: try again in a moment.",
+            409,
+        )
+
+
+class Told(NamedTuple):
+    """What was paid from an instant on."""
+
+    at: datetime
+    pays: bool
+    service: int
+    plan: int
+    price: Decimal
+    price_state: str
+    locked_until: datetime | None
+
+
+# Everything that may change what is paid has its instant among these. Who pays is by the period
+# that is known now.
+INSTANTS = """
+SELECT DISTINCT wanted.number, wanted.id, instant.at
+  FROM unnest(%(numbers)s::int[], %(ids)s::bigint[], %(since)s::timestamptz[],
+              %(upto)s::timestamptz[]) wanted (number, id, since, upto)
+ CROSS JOIN LATERAL (
+       SELECT wanted.since AS at UNION ALL SELECT wanted.upto
+        UNION ALL
+       SELECT unnest(ARRAY[effective_at, locked_until, unpaid_since])
+         FROM services_ledgerentry WHERE subscription_id = wanted.id
+        UNION ALL
+       SELECT unnest(ARRAY[started_at, ended_at])
+         FROM services_subscription WHERE id = wanted.id
+        UNION ALL
+       SELECT unnest(ARRAY[correction.since, correction.until])
+         FROM services_correction correction WHERE subscription_id = wanted.id
+        UNION ALL
+       SELECT unnest(ARRAY[value.effective_at, value.locked_until])
+         FROM services_cataloguevalue value
+        WHERE service_id IN (SELECT service_id FROM services_ledgerentry
+                              WHERE subscription_id = wanted.id)
+           OR plan_id IN (SELECT plan_id FROM services_ledgerentry
+                           WHERE subscription_id = wanted.id)) instant
+ WHERE instant.at >= wanted.since AND instant.at <= wanted.upto
+"""
+PAYS = """one.started_at <= moment_of.at AND (one.ended_at IS NULL OR one.ended_at > moment_of.at)
+       AND NOT EXISTS (
+           SELECT FROM services_ledgerentry gap
+            WHERE gap.subscription_id = moment_of.id AND unpaid_since <= moment_of.at
+              AND effective_at > moment_of.at)"""
+TOLD = f"""
+SELECT moment_of.number, moment_of.at, {PAYS}, told.service_id, told.plan_id, told.price,
+       told.price_state, told.locked_until
+  FROM {at_each(f"({INSTANTS}) moment_of")}
+  JOIN services_subscription one ON one.id = moment_of.id
+ ORDER BY moment_of.number, moment_of.at
+"""  # noqa: S608 - constants
+
+
+def _told(lines: Sequence[Line], now: datetime) -> list[list[Told]]:
+    """What each line's subscription has paid since, as far as is known before the correction."""
+    told: list[list[Told]] = [[] for _ in lines]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            TOLD,
+            {
+                "numbers": list(range(len(lines))),
+                "ids": [line.subscription for line in lines],
+                "since": [line.since for line in lines],
+                "upto": [now] * len(lines),
+            },
+        )
+        for number, *row in cursor.fetchall():
+            told[number].append(Told(*row))
+    return told
+
+
+def _corrected(line: Line, told: list[Told], now: datetime, number: int | None) -> Corrected:
+    """What a line comes to; refuses one whose interval is empty, not past, or not paid."""
+    if line.since >= now:
+        raise _refusal(
+            "not_past",
+            f"since is {line.since.isoformat()}, which has not passed: a price from now on is"
+            " negotiated, and a later one is a price change.",
+            number,
+            parameter="since",
+            value=line.since.isoformat(),
+        )
+    if line.until is not None and not line.since < line.until <= now:
+        raise _refusal(
+            "bad_until",
+            f"until is {line.until.isoformat()}: it lies after since, and has passed. Leave it out"
+            " for a price that goes on.",
+            number,
+            parameter="until",
+            value=line.until.isoformat(),
+        )
+    if not told or not told[0].pays:
+        raise _refusal(
+            "not_paid_then",
+            f"Subscription {line.subscription} did not pay at {line.since.isoformat()}: it had not"
+            " begun, or had ended.",
+            number,
+            409,
+            parameter="since",
+            value=line.since.isoformat(),
+        )
+    moved = (part.at for part in told[1:] if part[1:] != told[0][1:])
+    until = line.until if line.until is not None else next(moved, None)
+    within = [part for part in told if until is None or part.at < until]
+    merged = [part for before, part in pairwise([None, *within]) if _differs(before, part)]
+    ends = [*(part.at for part in merged[1:]), until]
+    intervals = tuple(
+        Interval(part.at, end, part.price, line.price, part.price_state)
+        for part, end in zip(merged, ends, strict=True)
+        if part.pays
+    )
+    return Corrected(line.subscription, line.since, until, line.price, intervals)
+
+
+def _differs(before: Told | None, part: Told | None) -> bool:
+    return before is None or part is None or before[1:] != part[1:]
+
+
+# --- Writing ------------------------------------------------------------------------------------
+
+# The corrected price at the beginning, and behind each entry within; at the end what follows, unless
+# the price goes on: that has an entry of its own.
+ENTER = f"""
+INSERT INTO services_correctedentry
+       (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+        started_at, ended_at, effective_at, recorded_at, author, correction_id)
+SELECT moment_of.id, told.client_id, told.service_id, told.plan_id,
+       CASE WHEN moment_of.at < moment_of.until THEN moment_of.price ELSE told.price END,
+       told.price_state, told.locked_until, one.started_at, one.ended_at, moment_of.at,
+       moment_of.recorded_at, moment_of.author, moment_of.correction
+  FROM {
+    at_each('''(
+       SELECT DISTINCT correction.id AS correction, subscription_id AS id, since, until, price,
+              recorded_at, author, at
+         FROM services_correction correction
+        CROSS JOIN LATERAL (
+              SELECT since AS at UNION ALL SELECT until
+               UNION ALL
+              SELECT effective_at FROM entries_of(subscription_id)
+               WHERE effective_at > since AND effective_at < until
+               UNION ALL
+              SELECT effective_at FROM services_correctedentry earlier
+               WHERE earlier.subscription_id = correction.subscription_id
+                 AND effective_at > since AND effective_at < until) instant
+        WHERE correction.id = ANY (%(ids)s)
+          AND (at < until OR correction.id <> ALL (%(going_on)s))) moment_of''')
+}
+  JOIN services_subscription one ON one.id = moment_of.id
+ ORDER BY moment_of.id, moment_of.at
+"""  # noqa: S608 - constants
+
+
+def _write(found: Sequence[Corrected], reason: str, author: str) -> dict[int, Corrected]:
+    """Write what moves: first prices that go on, whose instant is the end of what is corrected."""
+    ends = {}
+    for each in found:
+        ends[each.subscription] = each.until or price_state.go_on_at(
+            each.subscription, each.price, reason, author
+        )
+    now = book_clock()
+    corrections = Correction.objects.bulk_create(
+        Correction(
+            subscription_id=each.subscription,
+            since=each.since,
+            until=ends[each.subscription],
+            price=each.price,
+            reason=reason,
+            author=author,
+            recorded_at=now,
+        )
+        for each in found
+    )
+    if corrections:
+        with connection.cursor() as cursor:
+            ids = [correction.pk for correction in corrections]
+            going_on = [id for id, each in zip(ids, found, strict=True) if each.goes_on]
+            cursor.execute(ENTER, {"ids": ids, "going_on": going_on})
+    return {
+        each.subscription: replace(each, id=correction.pk)
+        for each, correction in zip(found, corrections, strict=True)
+    }
+
+
+def _count(done: list[Corrected], rows: dict[int, Subscription], author: str) -> None:
+    """Ask the policy for all of it as one move; raises NeedsAnotherPerson beyond a limit."""
+    if not done or not price_changes().has_limits():
+        return
+    number, before, after = totals(done)
+    parts = [part for each in done for part in each.intervals]
+    percents = [largest_percent(part.old_price, part.new_price) for part in parts]
+    counted = [percent for percent in percents if percent is not None]
+    percent = max(counted, default=Decimal(0)) if len(counted) == len(percents) else None
+    names = {}
+    if len(done) == 1:
+        row = rows[done[0].subscription]
+        names = {
+            "subscription": row.pk,
+            "client": row.client_id,
+            "service": row.service_id,
+            "plan": row.plan_id,
+        }
+    movement = sum(
+        (max(abs(part.new_price - part.old_price) for part in each.intervals) for each in done),
+        Decimal(0),
+    )
+    try:
+        price_changes().moved_alone(author, Move(number, before, after, movement, percent, names))
+    except NeedsAnotherPerson as needs:
+        needs.after = done
+        raise
