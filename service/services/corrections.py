@@ -11,12 +11,12 @@ of today. docs/decisions/0022 has the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
@@ -28,6 +28,8 @@ from services.models import Correction, Subscription, book_clock
 from services.moves import Move, NeedsAnotherPerson, largest_percent
 from services.repricing.locks import wait_for_listing
 from services.writing.refusals import not_there
+
+SHOWN = 100  # refused lines in the refusal of all
 
 
 @dataclass(frozen=True)
@@ -80,32 +82,44 @@ class Corrected:
 
 
 class CorrectionRefused(Refusal):
-    """A correction that can't be made; nothing was written. `line` is its place in the list."""
+    """A correction that can't be made; nothing was written."""
+
+
+class LinesRefused(Refusal):
+    """Lines that can't be corrected, so that none was: the refusal of each, by its place."""
+
+    def __init__(self, refusals: Mapping[int, Refusal]) -> None:
+        first = min(refusals)
+        super().__init__(
+            "lines_refused",
+            f"Nothing was corrected: {len(refusals):,} of the lines can't be. Line {first + 1}:"
+            f" {refusals[first].detail}",
+            refused=len(refusals),
+            lines=[
+                {"line": number + 1, "code": each.code, "detail": each.detail, **each.about}
+                for number, each in sorted(refusals.items())[:SHOWN]
+            ],
+        )
+        self.refusals = refusals
 
 
 def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
-    """Correct all lines, or none. Twelve queries, and ten more for each that goes on from now.
+    """Correct all lines, or none. Eleven queries, and ten more for each that goes on from now.
 
-    `CorrectionRefused` for an instant that has not passed, an empty interval, a subscription that
-    is not there, is there twice, or did not pay then, and while a set is not listed;
+    `LinesRefused` for an instant that has not passed, an empty interval, a subscription that is not
+    there, is there twice, or did not pay then; `CorrectionRefused` while a set is not listed;
     `NeedsAnotherPerson` beyond the limits of the author, with the corrected lines as its `after`.
     """
     price_state.check_text("reason", reason, price_state.LONGEST_REASON, required=True)
     price_state.check_text("author", author, price_state.LONGEST_AUTHOR)
-    _refuse_twice(lines)
     with transaction.atomic():
-        rows = _locked(lines)
+        rows = _locked([line.subscription for line in lines])
         now = book_clock()
         _refuse_while_a_set_waits()
-        told = _told(lines, now)
-        found = [
-            _corrected(line, told[number], now, number if len(lines) > 1 else None)
-            for number, line in enumerate(lines)
-        ]
+        found = _found(lines, rows, now)
         written = _write([each for each in found if each.moves], reason, author)
-        done = [written.get(each.subscription, each) for each in found]
         _count(list(written.values()), rows, author)
-    return done
+    return [written.get(each.subscription, each) for each in found]
 
 
 def show(lines: Sequence[Line], reason: str, author: str) -> tuple[list[Corrected], str]:
@@ -133,44 +147,42 @@ def totals(done: Sequence[Corrected]) -> tuple[int, Decimal, Decimal]:
 # --- Before anything is written -----------------------------------------------------------------
 
 
-def _refusal(
-    code: str, detail: str, number: int | None, status: int = 400, **about: Any
-) -> CorrectionRefused:
-    """A refusal, which names its line if there are several."""
-    if number is not None:
-        detail, about = f"Line {number + 1}: {detail}", {**about, "line": number + 1}
-    return CorrectionRefused(code, detail, status, **about)
-
-
-def _refuse_twice(lines: Sequence[Line]) -> None:
-    seen: set[int] = set()
-    for number, line in enumerate(lines):
-        if line.subscription in seen:
-            raise _refusal(
-                "subscription_twice",
-                f"Subscription {line.subscription} is in the list twice: correct one interval of it"
-                " at a time.",
-                number,
-                value=str(line.subscription),
-            )
-        seen.add(line.subscription)
-
-
-def _locked(lines: Sequence[Line]) -> dict[int, Subscription]:
+def _locked(ids: Sequence[int]) -> dict[int, Subscription]:
     """The rows, their catalogue and the lists of sets, locked as every writer does."""
-    ids = [line.subscription for line in lines]
     rows = Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
     found = {row.pk: row for row in rows}
-    for number, line in enumerate(lines):
-        if line.subscription not in found:
-            gone = not_there("subscription", line.subscription)
-            several = number if len(lines) > 1 else None
-            raise _refusal(gone.code, gone.detail, several, gone.status_code)
     pairs = [[row.service_id for row in found.values()], [row.plan_id for row in found.values()]]
     with connection.cursor() as cursor:
         cursor.execute("SELECT lock_pairs(%s::bigint[], %s::bigint[])", pairs)
     wait_for_listing()
     return found
+
+
+def _found(
+    lines: Sequence[Line], rows: Mapping[int, Subscription], now: datetime
+) -> list[Corrected]:
+    """What the lines come to; LinesRefused if any of them can't be corrected."""
+    told = _told(lines, now)
+    found: dict[int, Corrected] = {}
+    refused: dict[int, Refusal] = {}
+    for number, line in enumerate(lines):
+        try:
+            if line.subscription not in rows:
+                raise not_there("subscription", line.subscription)
+            if line.subscription in found:
+                raise CorrectionRefused(
+                    "twice_in_one",
+                    f"An earlier line corrects subscription {line.subscription} too: correct one"
+                    " interval of it at a time.",
+                    parameter="subscription",
+                    value=str(line.subscription),
+                )
+            found[line.subscription] = _corrected(line, told[number], now)
+        except Refusal as refusal:
+            refused[number] = refusal
+    if refused:
+        raise LinesRefused(refused)
+    return list(found.values())
 
 
 def _refuse_while_a_set_waits() -> None:
@@ -255,32 +267,29 @@ def _told(lines: Sequence[Line], now: datetime) -> list[list[Told]]:
     return told
 
 
-def _corrected(line: Line, told: list[Told], now: datetime, number: int | None) -> Corrected:
+def _corrected(line: Line, told: list[Told], now: datetime) -> Corrected:
     """What a line comes to; refuses one whose interval is empty, not past, or not paid."""
     if line.since >= now:
-        raise _refusal(
+        raise CorrectionRefused(
             "not_past",
-            f"since is {line.since.isoformat()}, which has not passed: a price from now on is"
-            " negotiated, and a later one is a price change.",
-            number,
+            f"since is {line.since.isoformat()}, which has not passed: negotiate a price from now"
+            " on, and plan a price change for a later instant.",
             parameter="since",
             value=line.since.isoformat(),
         )
     if line.until is not None and not line.since < line.until <= now:
-        raise _refusal(
+        raise CorrectionRefused(
             "bad_until",
             f"until is {line.until.isoformat()}: it lies after since, and has passed. Leave it out"
             " for a price that goes on.",
-            number,
             parameter="until",
             value=line.until.isoformat(),
         )
-    if not told or not told[0].pays:
-        raise _refusal(
+    if not told[0].pays:
+        raise CorrectionRefused(
             "not_paid_then",
             f"Subscription {line.subscription} did not pay at {line.since.isoformat()}: it had not"
             " begun, or had ended.",
-            number,
             409,
             parameter="since",
             value=line.since.isoformat(),
@@ -288,24 +297,20 @@ def _corrected(line: Line, told: list[Told], now: datetime, number: int | None) 
     moved = (part.at for part in told[1:] if part[1:] != told[0][1:])
     until = line.until if line.until is not None else next(moved, None)
     within = [part for part in told if until is None or part.at < until]
-    merged = [part for before, part in pairwise([None, *within]) if _differs(before, part)]
-    ends = [*(part.at for part in merged[1:]), until]
+    parts = [next(same) for _, same in groupby(within, lambda part: part[1:])]
+    ends = [*(part.at for part in parts[1:]), until]
     intervals = tuple(
         Interval(part.at, end, part.price, line.price, part.price_state)
-        for part, end in zip(merged, ends, strict=True)
+        for part, end in zip(parts, ends, strict=True)
         if part.pays
     )
     return Corrected(line.subscription, line.since, until, line.price, intervals)
 
 
-def _differs(before: Told | None, part: Told | None) -> bool:
-    return before is None or part is None or before[1:] != part[1:]
-
-
 # --- Writing ------------------------------------------------------------------------------------
 
-# The corrected price at the beginning, and behind each entry within; at the end what follows, unless
-# the price goes on: that has an entry of its own.
+# The corrected price at the beginning, and behind each entry within; at the end what follows,
+# unless the price goes on: that has an entry of its own.
 ENTER = f"""
 INSERT INTO services_correctedentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
@@ -367,7 +372,7 @@ def _write(found: Sequence[Corrected], reason: str, author: str) -> dict[int, Co
     }
 
 
-def _count(done: list[Corrected], rows: dict[int, Subscription], author: str) -> None:
+def _count(done: list[Corrected], rows: Mapping[int, Subscription], author: str) -> None:
     """Ask the policy for all of it as one move; raises NeedsAnotherPerson beyond a limit."""
     if not done or not price_changes().has_limits():
         return
@@ -389,8 +394,9 @@ def _count(done: list[Corrected], rows: dict[int, Subscription], author: str) ->
         (max(abs(part.new_price - part.old_price) for part in each.intervals) for each in done),
         Decimal(0),
     )
+    move = Move(number, before, after, movement, percent, names)
     try:
-        price_changes().moved_alone(author, Move(number, before, after, movement, percent, names))
+        price_changes().moved_alone(author, move)
     except NeedsAnotherPerson as needs:
         needs.after = done
         raise

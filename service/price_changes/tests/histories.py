@@ -214,6 +214,8 @@ class Telling:
         if kind == "corrected":
             since, until = instant(about["since"]), self._minute(about.get("until"))
             answer = self.oracle.answer(number, since)
+            if self.tick and until is None:
+                return False  # the facts don't know at which tick something else was paid
             is_past = since < (until or self.now) <= self.now
             return is_past and answer is not None and answer.active
         if self.oracle.ended(number, self.now) is not None:

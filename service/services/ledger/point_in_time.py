@@ -241,9 +241,10 @@ def as_of(
     not a correction's). It finds one subscription, or those `among` these ids, whether they were
     active or not; else those of a client or of the whole book, and with `state` those that had
     ended by then, or had not begun. `candidates` is a statement of ids, to which the result is
-    limited, in its order and as far as it is fetched. The answer is by all that is recorded, or by what was recorded by
-    `known_at`, which `refuse_incomplete` must have accepted. ValueError for a filter other than
-    service, plan, client and state, because the ledger has no others. Without ids or a client it
+    limited, in its order and as far as it is fetched. The answer is by all that is recorded, or by
+    what was recorded by `known_at`, which `refuse_incomplete` must have accepted. ValueError for a
+    filter other than service, plan, client and state, because the ledger has no others. Without ids
+    or a client it
     reads the whole ledger. No query.
     """
     given = book_filter.given
