@@ -62,8 +62,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     committed rows: none of a table that a test has filled, and its plan would depend on that.
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
-        cursor.execute("ALTER TABLE services_movedfollowers DISABLE TRIGGER moved_not_truncated")
+        for table, facts in {
+            "ledgerentry": "ledger",
+            "movedfollowers": "moved",
+            "correction": "correction",
+            "correctedentry": "corrected",
+        }.items():
+            cursor.execute(f"ALTER TABLE services_{table} DISABLE TRIGGER {facts}_not_truncated")
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         renew_clock()  # as the first sweep after a start does

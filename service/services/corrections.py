@@ -104,7 +104,7 @@ class LinesRefused(Refusal):
 
 
 def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
-    """Correct all lines, or none. Eleven queries, and ten more for each that goes on from now.
+    """Correct all lines, or none. Nine queries, and eight more for each that goes on from now.
 
     `LinesRefused` for an instant that has not passed, an empty interval, a subscription that is not
     there, is there twice, or did not pay then; `CorrectionRefused` while a set is not listed;
@@ -285,7 +285,7 @@ def _corrected(line: Line, told: list[Told], now: datetime) -> Corrected:
             parameter="until",
             value=line.until.isoformat(),
         )
-    if not told[0].pays:
+    if not (told and told[0].at == line.since and told[0].pays):
         raise CorrectionRefused(
             "not_paid_then",
             f"Subscription {line.subscription} did not pay at {line.since.isoformat()}: it had not"
