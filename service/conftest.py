@@ -18,6 +18,7 @@ from django.test import TransactionTestCase
 
 from celery_app import app
 from pricebook.local.suite import SERVERS, TEMPLATE
+from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
@@ -62,13 +63,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     committed rows: none of a table that a test has filled, and its plan would depend on that.
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        for table, facts in {
-            "ledgerentry": "ledger",
-            "movedfollowers": "moved",
-            "correction": "correction",
-            "correctedentry": "corrected",
-        }.items():
-            cursor.execute(f"ALTER TABLE services_{table} DISABLE TRIGGER {facts}_not_truncated")
+        cursor.execute(emptying("DISABLE"))
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         renew_clock()  # as the first sweep after a start does

@@ -161,7 +161,7 @@ def _locked(ids: Sequence[int]) -> dict[int, Subscription]:
 def _found(
     lines: Sequence[Line], rows: Mapping[int, Subscription], now: datetime
 ) -> list[Corrected]:
-    """What the lines come to; LinesRefused if any of them can't be corrected."""
+    """The corrections that the lines come to; LinesRefused if any of them can't be made."""
     told = _told(lines, now)
     found: dict[int, Corrected] = {}
     refused: dict[int, Refusal] = {}
@@ -198,7 +198,7 @@ def _refuse_while_a_set_waits() -> None:
 
 
 class Told(NamedTuple):
-    """What was paid from an instant on."""
+    """The price that was paid from an instant on, if any was."""
 
     at: datetime
     pays: bool
@@ -209,8 +209,8 @@ class Told(NamedTuple):
     locked_until: datetime | None
 
 
-# Everything that may change what is paid has its instant among these. Who pays is by the period
-# that is known now.
+# Everything that may change what is paid has its instant among these. The period that is known now
+# says who pays.
 INSTANTS = """
 SELECT DISTINCT wanted.number, wanted.id, instant.at
   FROM unnest(%(numbers)s::int[], %(ids)s::bigint[], %(since)s::timestamptz[],
@@ -250,7 +250,7 @@ SELECT moment_of.number, moment_of.at, {PAYS}, told.service_id, told.plan_id, to
 
 
 def _told(lines: Sequence[Line], now: datetime) -> list[list[Told]]:
-    """What each line's subscription has paid since, as far as is known before the correction."""
+    """All that each line's subscription has paid since, as far as is known before it."""
     told: list[list[Told]] = [[] for _ in lines]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -268,7 +268,7 @@ def _told(lines: Sequence[Line], now: datetime) -> list[list[Told]]:
 
 
 def _corrected(line: Line, told: list[Told], now: datetime) -> Corrected:
-    """What a line comes to; refuses one whose interval is empty, not past, or not paid."""
+    """The correction that a line comes to; refused if nothing was paid, or it is not past."""
     if line.since >= now:
         raise CorrectionRefused(
             "not_past",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -32,7 +33,7 @@ from pricebook.kit import authors
 from pricebook.kit.scopes import SCOPES
 from pricebook.tests.pages import OpenedForm
 from services import price_state, repricing
-from services.models import Plan, Service, Subscription
+from services.models import Correction, Plan, Service, Subscription
 from services.moves import NeedsAnotherPerson
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.transfer.importing import import_book
@@ -312,6 +313,30 @@ def moved_in_bulk(on_error: str) -> Try:
     return attempt
 
 
+def corrected_by_request(caller: str, of_list: bool) -> Try:
+    def attempt(book: Book) -> None:
+        row = book.follower
+        line = {"since": row.started_at.isoformat(), "price": "150.00"}
+        address, body = f"/api/subscriptions/{row.pk}/correct/", line | {"reason": "x"}
+        if of_list:
+            address = "/api/subscriptions/correct/"
+            body = {"lines": [line | {"subscription": row.pk}], "reason": "x"}
+        answer = getattr(book, caller)(book.ann).post(address, body, format="json")
+        is_there = Correction.objects.exists()
+        assert answer.status_code == (200 if is_there else 403), answer.content
+        assert is_there or answer.json()["code"] == "needs_another_person"
+
+    return attempt
+
+
+def corrected_by_command(book: Book) -> None:
+    row = book.follower
+    with NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write(f"subscription,since,price\n{row.pk},{row.started_at.isoformat()},150\n")
+        file.flush()
+        by_command("correct", file.name, "--reason", "x", "--author", "ann")
+
+
 DOORS = [
     Door("form of a service", "a person", by_form("service", full_price="150.00")),
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
@@ -323,7 +348,11 @@ DOORS = [
     Door("API: move to another plan", "a key", moved_by_request("key")),
     Door("API: bulk, another plan", "a key", moved_in_bulk("stop")),
     Door("API: bulk, another plan, on_error=skip", "a key", moved_in_bulk("skip")),
+    Door("API: correct", "a person", corrected_by_request("session", of_list=False)),
+    Door("API: correct", "a key", corrected_by_request("key", of_list=False)),
+    Door("API: correct a list", "a key", corrected_by_request("key", of_list=True)),
     *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
+    Door("command: correct", "a claim", corrected_by_command),
     Door("import_book --update", "the import", by_import),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),
     Door("page: approve", "another person", verb_by_page("approve", "bob"), planned_by_ann),

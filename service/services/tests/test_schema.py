@@ -63,10 +63,11 @@ VERBS = [
     ],
     *[
         f"/api/subscriptions/{{id}}/{verb}/"
-        for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
+        for verb in ("lock", "release", "negotiate", "follow", "correct", "end", "restart", "move")
     ],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
     *[f"/api/{kind}/bulk/" for kind in ("clients", "subscriptions")],
+    "/api/subscriptions/correct/",
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
@@ -75,7 +76,8 @@ WRITES = [
     ("POST", "/api/price-changes/{id}/revert/"),
     ("POST", "/api/price-changes/{id}/preview/"),
     ("POST", "/api/subscriptions/{id}/lock/"),
-    ("POST", "/api/subscriptions/{id}/negotiate/"),
+    ("POST", "/api/subscriptions/{id}/correct/"),
+    ("POST", "/api/subscriptions/correct/"),
     ("POST", "/api/subscriptions/{id}/end/"),
     ("POST", "/api/subscriptions/{id}/restart/"),
     ("POST", "/api/subscriptions/{id}/move/"),

@@ -37,7 +37,7 @@ OF_ALL = {
 
 
 class IntervalSerializer(serializers.Serializer):
-    """What should have been paid, and since when."""
+    """The price that should have been paid, and since when."""
 
     since = serializers.DateTimeField(help_text="With a time zone, in the past.")
     until = serializers.DateTimeField(
@@ -105,7 +105,7 @@ class CorrectedSerializer(serializers.Serializer):
 
 
 class CorrectionsSerializer(serializers.Serializer):
-    """What was corrected, or would be (`dry_run`)."""
+    """All that was corrected, or would be (`dry_run`)."""
 
     dry_run = serializers.BooleanField()
     moves = serializers.IntegerField(help_text="The number of lines that are corrected.")
