@@ -29,6 +29,10 @@ def own(minute, kind, **about):
     return on(1, minute, kind, **about)
 
 
+def corrected(minute, price="30.05", **about):
+    return own(minute, "corrected", price=Decimal(price), **about)
+
+
 def opened(minute, **about):
     return minute, "opened", {"client": 1, "service": 1, "plan": 1, "by": "save", **about}
 
@@ -221,6 +225,16 @@ HISTORIES = [
     [a_set(1, at=3), a_set(2, "frozen", at=4)],
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
+    # A correction lies above a price that no worker has copied, above the end of a lock, above another
+    # correction and above a change for new subscriptions only; and it goes on.
+    [listed(1, at=3), corrected(5, since=2, until=4)],
+    [own(1, "locked", until=3), edited(2), corrected(5, since=2, until=4)],
+    [edited(2), corrected(5, since=1, until=4), corrected(6, 24, since=3, until=5)],
+    [listed(1, "for new only", at=3), corrected(5, since=2, until=4)],
+    [edited(2), corrected(5, since=3), edited(6, 20)],
+    [own(1, "ended", ended_at=2), own(4, "reopened"), corrected(6, since=1, until=5)],
+    [corrected(5, since=1, until=4), own(6, "ended", ended_at=3)],
+    [a_set(1, at=3), corrected(5, since=2, until=4)],
 ]
 
 # Each was wrong for ever where no worker came before the end; with whether the clock ticks.

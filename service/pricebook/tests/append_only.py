@@ -1,4 +1,4 @@
-"""Tables that can't be emptied, as tests do nevertheless: by their names, those of their triggers."""
+"""Tables that nobody empties but a test: the names of their triggers, by those of the tables."""
 
 FACTS = {
     "ledgerentry": "ledger",

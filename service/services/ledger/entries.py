@@ -34,13 +34,12 @@ OWN = (
 COLUMNS = (*OWN, "correction_id")
 Entry = dict[str, Any]
 
-HISTORY = f"""
-SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s) WHERE id > %(after)s
+OF_ONE = f"""
+SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s)
  UNION ALL
-SELECT {", ".join(COLUMNS)} FROM services_correctedentry
- WHERE subscription_id = %(id)s AND id > %(after)s
- ORDER BY id LIMIT %(limit)s
+SELECT {", ".join(COLUMNS)} FROM services_correctedentry WHERE subscription_id = %(id)s
 """  # noqa: S608 - constants
+HISTORY = f"SELECT * FROM ({OF_ONE}) entry WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"  # noqa: S608
 
 # A subscription's id in another system: from its row, or from the entry of its deletion.
 ELSEWHERE = """

@@ -217,8 +217,8 @@ SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
 
 
 def at_each(moments: str) -> str:
-    """What is paid by subscriptions at instants: a row for each row (id, at) of the FROM clause
-    `moments`, which is called `moment_of`, with the columns of `as_of`, whether it pays or not.
+    """A FROM clause of the columns of `as_of` for each row (id, at) of another, `moments`, which is
+    called `moment_of`: of the subscription at the instant, whether it pays or not.
     """
     of_id, of_instant = 0, FIRST_DAY
     sql, params = as_of(of_instant, subscription_id=of_id)

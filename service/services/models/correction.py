@@ -12,8 +12,8 @@ from services.models.ledger import Entry
 class Correction(models.Model):
     """A fact: in [`since`, `until`) the price is this one, whatever else is recorded of it.
 
-    Of several that cover an instant, the one that was recorded last counts. It says nothing of any
-    other instant, nor of the price state: so no price change, lock or end looks at it. Append-only.
+    If several cover an instant, the one that was recorded last counts. It says nothing of any other
+    instant, nor of the price state: so no price change, lock or end looks at it. Append-only.
     Triggers note that points after `since` hold no more, and count it for the version of the book.
     """
 

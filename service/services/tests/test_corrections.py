@@ -177,7 +177,7 @@ class TestOne:
 class TestBesideOthers:
     @pytest.mark.parametrize("both", [False, True], ids=["moved together", "moved alone"])
     def test_a_late_copy_stands_below_a_correction(self, moved_clock, subscription, both):
-        """Of two changes that are due each row has entries of its own."""
+        """Each row has entries of its own of two changes that are due."""
         self.a_change_is_due(moved_clock, subscription, both)
         since = moved_clock.now() - 2 * DAY
         correct(subscription, since, 24, moved_clock.now() - timedelta(hours=1))
@@ -287,6 +287,18 @@ class TestAtOnce:
         correct(subscription, now - 30 * DAY, 24, now - timedelta(hours=1))
         assert program.get(page, HTTP_IF_NONE_MATCH=etag).json()["total_amount"] == 24
 
+    def test_no_set_is_listed_beside_it(self, monkeypatch, subscription, now):
+        """Its rows would be judged, and their prices entered, at an instant that is corrected."""
+        pause = Pause(monkeypatch, corrections, "_count")
+        one = in_background(correct, subscription, now - DAY, 24)
+        pause.until_reached()
+        approved(planned(kind="set", adjustment="add", operand=5), "current")
+        assert not starting.start_due()
+        pause.go_on()
+        one.result()
+        assert starting.start_due()
+        assert billed(subscription, now - DAY, book_clock()) == [24, 29]
+
     def test_an_edit_that_is_not_committed_is_waited_for(self, subscription, now):
         """Else the price would go on over it."""
         with a_person() as person:
@@ -329,27 +341,22 @@ class TestApi:
         since = (now - 30 * DAY).isoformat()
         line = {"source": "crm", "external_id": "1", "since": since, "price": 24}
         lines = [line, {"subscription": other.pk, "since": since, "price": 1}]
-        asked = {"lines": [*lines, lines[0], {"subscription": 2**40, **line, "source": None}]}
-        bad = [
-            *asked["lines"][:3],
-            {"subscription": 2**40, "since": since, "price": 1},
-            {"subscription": other.pk, "since": "yesterday", "price": 1},
-        ]
-        said = program.post(
-            "/api/subscriptions/correct/", {"lines": bad[:4], "reason": "x"}, format="json"
-        ).json()
-        assert [(each["line"], each["code"]) for each in said["lines"]] == [
-            (3, "twice_in_one"),
-            (4, "not_found"),
-        ]
-        said = program.post(
-            "/api/subscriptions/correct/", {"lines": bad, "reason": "x"}, format="json"
-        ).json()
-        assert [(each["line"], each["code"]) for each in said["lines"]] == [(5, "not_an_instant")]
+        unknown, unsaid = (
+            {"subscription": 2**40, "since": at, "price": 1} for at in (since, "yesterday")
+        )
+
+        def post(lines):
+            asked = {"lines": lines, "reason": "x"}
+            return program.post("/api/subscriptions/correct/", asked, format="json").json()
+
+        for bad, refused in (
+            ([*lines, line, unknown], [(3, "twice_in_one"), (4, "not_found")]),
+            ([*lines, unsaid, lines[1] | line], [(3, "not_an_instant"), (4, "missing")]),
+        ):
+            said = post(bad)
+            assert [(each["line"], each["code"]) for each in said["lines"]] == refused
         assert Correction.objects.count() == 0
-        done = program.post(
-            "/api/subscriptions/correct/", {"lines": lines, "reason": "x"}, format="json"
-        ).json()
+        done = post(lines)
         assert (done["moves"], done["total_before"], done["total_after"]) == (2, 270, 25)
         assert paid(other, now)[0] == 1
 
@@ -357,8 +364,8 @@ class TestApi:
         rows = [a_subscription(started_at=now - 60 * DAY) for _ in range(9)]
         until = now - DAY
         lines = [Line(row.pk, now - 2 * DAY, Decimal(1), until) for row in rows]
-        # 11 queries: * a savepoint, twice * the rows, their catalogue, the lists of sets * the clock
-        # * whether a set waits * what was paid * the clock * the corrections, their entries
+        # 11 queries: * a savepoint, twice * the rows, their catalogue, the lists of sets
+        # * the clock, twice * whether a set waits * what was paid * the corrections, their entries
         with django_assert_num_queries(11):
             corrections.correct(lines, "x", "ann")
 
