@@ -54,6 +54,13 @@ HISTORIES = [
     [own(1, "ended", ended_at=5), listed(1, at=3)],
     [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)],
     [edited(2), own(4, "ended", ended_at=1)],
+    # A correction lies above a price that no worker has copied, the end of a lock, another one
+    # and a change for new subscriptions only; and it may go on.
+    [edited(2), corrected(5, since=1, until=4), corrected(6, 24, since=3, until=5)],
+    [edited(2), corrected(5, since=3), edited(6, 20)],
+    [own(1, "locked", until=3), edited(2), corrected(5, since=2, until=4)],
+    [listed(1, "for new only", at=3), corrected(5, since=2, until=4)],
+    [listed(1, at=3), corrected(5, since=2, until=4), own(6, "ended", ended_at=3)],
     # Periods, and late writes of them.
     [own(1, "locked"), edited(2), own(4, "lock cut")],
     [own(1, "ended", ended_at=2), own(4, "reopened")],
@@ -225,16 +232,6 @@ HISTORIES = [
     [a_set(1, at=3), a_set(2, "frozen", at=4)],
     [a_set(1, "frozen", at=3), own(2, "negotiated", price=Decimal(30)), a_set(2, "hold", at=4)],
     [a_set(1, "hold", at=3), a_set(2, "hold", at=4), a_set(2, "frozen", at=5)],
-    # A correction lies above a price that no worker has copied, above the end of a lock, above another
-    # correction and above a change for new subscriptions only; and it goes on.
-    [listed(1, at=3), corrected(5, since=2, until=4)],
-    [own(1, "locked", until=3), edited(2), corrected(5, since=2, until=4)],
-    [edited(2), corrected(5, since=1, until=4), corrected(6, 24, since=3, until=5)],
-    [listed(1, "for new only", at=3), corrected(5, since=2, until=4)],
-    [edited(2), corrected(5, since=3), edited(6, 20)],
-    [own(1, "ended", ended_at=2), own(4, "reopened"), corrected(6, since=1, until=5)],
-    [corrected(5, since=1, until=4), own(6, "ended", ended_at=3)],
-    [a_set(1, at=3), corrected(5, since=2, until=4)],
 ]
 
 # Each was wrong for ever where no worker came before the end; with whether the clock ticks.
