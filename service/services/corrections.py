@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
-from typing import NamedTuple
 
 from django.db import connection, transaction
 
 from pricebook.kit.refusal import Refusal
 from services import price_state
 from services.hooks import price_changes
+from services.ledger.paid_since import Told, paid_since
 from services.ledger.point_in_time import at_each
 from services.models import Correction, Subscription, book_clock
 from services.moves import Move, NeedsAnotherPerson, largest_percent
@@ -162,7 +162,7 @@ def _found(
     lines: Sequence[Line], rows: Mapping[int, Subscription], now: datetime
 ) -> list[Corrected]:
     """The corrections that the lines come to; LinesRefused if any of them can't be made."""
-    told = _told(lines, now)
+    told = paid_since([(line.subscription, line.since) for line in lines], now)
     found: dict[int, Corrected] = {}
     refused: dict[int, Refusal] = {}
     for number, line in enumerate(lines):
@@ -195,76 +195,6 @@ def _refuse_while_a_set_waits() -> None:
             " yet, so it isn't known what was paid since then: try again in a moment.",
             409,
         )
-
-
-class Told(NamedTuple):
-    """The price that was paid from an instant on, if any was."""
-
-    at: datetime
-    pays: bool
-    service: int
-    plan: int
-    price: Decimal
-    price_state: str
-    locked_until: datetime | None
-
-
-# Everything that may change what is paid has its instant among these. The period that is known now
-# says who pays.
-INSTANTS = """
-SELECT DISTINCT wanted.number, wanted.id, instant.at
-  FROM unnest(%(numbers)s::int[], %(ids)s::bigint[], %(since)s::timestamptz[],
-              %(upto)s::timestamptz[]) wanted (number, id, since, upto)
- CROSS JOIN LATERAL (
-       SELECT wanted.since AS at UNION ALL SELECT wanted.upto
-        UNION ALL
-       SELECT unnest(ARRAY[effective_at, locked_until, unpaid_since])
-         FROM services_ledgerentry WHERE subscription_id = wanted.id
-        UNION ALL
-       SELECT unnest(ARRAY[started_at, ended_at])
-         FROM services_subscription WHERE id = wanted.id
-        UNION ALL
-       SELECT unnest(ARRAY[correction.since, correction.until])
-         FROM services_correction correction WHERE subscription_id = wanted.id
-        UNION ALL
-       SELECT unnest(ARRAY[value.effective_at, value.locked_until])
-         FROM services_cataloguevalue value
-        WHERE service_id IN (SELECT service_id FROM services_ledgerentry
-                              WHERE subscription_id = wanted.id)
-           OR plan_id IN (SELECT plan_id FROM services_ledgerentry
-                           WHERE subscription_id = wanted.id)) instant
- WHERE instant.at >= wanted.since AND instant.at <= wanted.upto
-"""
-PAYS = """one.started_at <= moment_of.at AND (one.ended_at IS NULL OR one.ended_at > moment_of.at)
-       AND NOT EXISTS (
-           SELECT FROM services_ledgerentry gap
-            WHERE gap.subscription_id = moment_of.id AND unpaid_since <= moment_of.at
-              AND effective_at > moment_of.at)"""
-TOLD = f"""
-SELECT moment_of.number, moment_of.at, {PAYS}, told.service_id, told.plan_id, told.price,
-       told.price_state, told.locked_until
-  FROM {at_each(f"({INSTANTS}) moment_of")}
-  JOIN services_subscription one ON one.id = moment_of.id
- ORDER BY moment_of.number, moment_of.at
-"""  # noqa: S608 - constants
-
-
-def _told(lines: Sequence[Line], now: datetime) -> list[list[Told]]:
-    """All that each line's subscription has paid since, as far as is known before it."""
-    told: list[list[Told]] = [[] for _ in lines]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            TOLD,
-            {
-                "numbers": list(range(len(lines))),
-                "ids": [line.subscription for line in lines],
-                "since": [line.since for line in lines],
-                "upto": [now] * len(lines),
-            },
-        )
-        for number, *row in cursor.fetchall():
-            told[number].append(Told(*row))
-    return told
 
 
 def _corrected(line: Line, told: list[Told], now: datetime) -> Corrected:

@@ -317,7 +317,8 @@ def corrected_by_request(caller: str, of_list: bool) -> Try:
     def attempt(book: Book) -> None:
         row = book.follower
         line = {"since": row.started_at.isoformat(), "price": "150.00"}
-        address, body = f"/api/subscriptions/{row.pk}/correct/", line | {"reason": "x"}
+        address = f"/api/subscriptions/{row.pk}/correct/"
+        body: dict[str, Any] = line | {"reason": "x"}
         if of_list:
             address = "/api/subscriptions/correct/"
             body = {"lines": [line | {"subscription": row.pk}], "reason": "x"}

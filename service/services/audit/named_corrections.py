@@ -5,7 +5,7 @@ from __future__ import annotations
 from pricebook.kit.named_statements import NamedStatement
 from services import correction_lines, corrections
 from services.audit.book_examples import examples
-from services.ledger import entries
+from services.ledger import entries, paid_since
 
 CORRECT = "POST …/correct/, correct"
 
@@ -25,7 +25,7 @@ def named_corrections() -> list[NamedStatement]:
             "correct, what was paid",
             "the price at each instant at which there may be another one",
             CORRECT,
-            corrections.TOLD,
+            paid_since.TOLD,
             {
                 "numbers": [0],
                 "ids": [row.pk],
