@@ -26,7 +26,6 @@ from services.ledger.paid_since import Told, paid_since
 from services.ledger.point_in_time import at_each
 from services.models import Correction, Subscription, book_clock
 from services.moves import Move, NeedsAnotherPerson, largest_percent
-from services.repricing.locks import wait_for_listing
 from services.writing.refusals import not_there
 
 SHOWN = 100  # refused lines in the refusal of all
@@ -104,7 +103,7 @@ class LinesRefused(Refusal):
 
 
 def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
-    """Correct all lines, or none. Nine queries, and eight more for each that goes on from now.
+    """Correct all lines, or none. Eight queries, and eight more for each that goes on from now.
 
     `LinesRefused` for an instant that has not passed, an empty interval, a subscription that is not
     there, is there twice, or did not pay then; `CorrectionRefused` while a set is not listed;
@@ -148,13 +147,13 @@ def totals(done: Sequence[Corrected]) -> tuple[int, Decimal, Decimal]:
 
 
 def _locked(ids: Sequence[int]) -> dict[int, Subscription]:
-    """The rows, their catalogue and the lists of sets, locked as every writer does."""
+    """The rows, locked, and their catalogue. A set of a later instant is not listed before the end
+    of this transaction, as that waits for all who began to write before."""
     rows = Subscription.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True)
     found = {row.pk: row for row in rows}
     pairs = [[row.service_id for row in found.values()], [row.plan_id for row in found.values()]]
     with connection.cursor() as cursor:
         cursor.execute("SELECT lock_pairs(%s::bigint[], %s::bigint[])", pairs)
-    wait_for_listing()
     return found
 
 

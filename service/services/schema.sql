@@ -1578,6 +1578,10 @@ CREATE OR REPLACE FUNCTION ledger_corrected()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
+    -- Asked of every late entry, so cheaply.
+    IF NOT EXISTS (SELECT FROM services_correction WHERE subscription_id = NEW.subscription_id) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO services_correctedentry
            (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
             started_at, ended_at, effective_at, recorded_at, author, correction_id)

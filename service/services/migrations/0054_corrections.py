@@ -108,6 +108,10 @@ COLUMNS = """(subscription_id, client_id, service_id, plan_id, price, price_stat
 AGAIN = f"""
 CREATE FUNCTION ledger_corrected() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- Asked of every late entry, so cheaply.
+    IF NOT EXISTS (SELECT FROM services_correction WHERE subscription_id = NEW.subscription_id) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO services_correctedentry
            {COLUMNS}
     SELECT NEW.subscription_id, NEW.client_id, NEW.service_id, NEW.plan_id, price, NEW.price_state,

@@ -115,6 +115,20 @@ class TestOne:
         assert paid(subscription, done.until)[0] == 30
         assert not done.goes_on
 
+    def test_moves_within_the_interval_lie_below(self, moved_clock, subscription, now):
+        moved_clock.passes(DAY)
+        Service.objects.update(full_price=30)
+        repricing.reprice()
+        moved_clock.passes(DAY)
+        price_state.negotiate(subscription.pk, 40, "x", "ann")
+        moved_clock.passes(DAY)
+        until = moved_clock.now() - timedelta(hours=1)
+        done = correct(subscription, now, 24, until)
+        assert [part.old_price for part in done.intervals] == [20, 30, 40]
+        instants = [*(now + hours * timedelta(hours=1) for hours in (1, 25, 49)), until]
+        assert [paid(subscription, at)[0] for at in instants] == [24, 24, 24, 40]
+        assert billed(subscription, *instants) == [24, 24, 24, 40]
+
     def test_the_last_correction_of_an_instant_counts(self, subscription, now):
         correct(subscription, now - 30 * DAY, 24, now - 10 * DAY)
         correct(subscription, now - 20 * DAY, 26, now - 5 * DAY)
@@ -290,14 +304,14 @@ class TestAtOnce:
     def test_no_set_is_listed_beside_it(self, monkeypatch, subscription, now):
         """Its rows would be judged, and their prices entered, at an instant that is corrected."""
         pause = Pause(monkeypatch, corrections, "_count")
-        one = in_background(correct, subscription, now - DAY, 24)
+        one = in_background(correct, subscription, now - DAY, 24, now - timedelta(hours=1))
         pause.until_reached()
         approved(planned(kind="set", adjustment="add", operand=5), "current")
         assert not starting.start_due()
         pause.go_on()
         one.result()
         assert starting.start_due()
-        assert billed(subscription, now - DAY, book_clock()) == [24, 29]
+        assert billed(subscription, now - DAY, book_clock()) == [24, 25]
 
     def test_an_edit_that_is_not_committed_is_waited_for(self, subscription, now):
         """Else the price would go on over it."""
@@ -364,9 +378,9 @@ class TestApi:
         rows = [a_subscription(started_at=now - 60 * DAY) for _ in range(9)]
         until = now - DAY
         lines = [Line(row.pk, now - 2 * DAY, Decimal(1), until) for row in rows]
-        # 11 queries: * a savepoint, twice * the rows, their catalogue, the lists of sets
-        # * the clock, twice * whether a set waits * what was paid * the corrections, their entries
-        with django_assert_num_queries(11):
+        # 10 queries: * a savepoint, twice * the rows, their catalogue * the clock, twice
+        # * whether a set waits * what was paid * the corrections, their entries
+        with django_assert_num_queries(10):
             corrections.correct(lines, "x", "ann")
 
 
