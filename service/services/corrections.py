@@ -117,8 +117,13 @@ def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
         _refuse_while_a_set_waits()
         found = _found(lines, rows, now)
         written = _write([each for each in found if each.moves], reason, author)
-        _count(list(written.values()), rows, author)
-    return [written.get(each.subscription, each) for each in found]
+        done = [written.get(each.subscription, each) for each in found]
+        try:
+            _count(list(written.values()), rows, author)
+        except NeedsAnotherPerson as needs:
+            needs.after = done
+            raise
+    return done
 
 
 def show(lines: Sequence[Line], reason: str, author: str) -> tuple[list[Corrected], str]:
@@ -323,9 +328,4 @@ def _count(done: list[Corrected], rows: Mapping[int, Subscription], author: str)
         (max(abs(part.new_price - part.old_price) for part in each.intervals) for each in done),
         Decimal(0),
     )
-    move = Move(number, before, after, movement, percent, names)
-    try:
-        price_changes().moved_alone(author, move)
-    except NeedsAnotherPerson as needs:
-        needs.after = done
-        raise
+    price_changes().moved_alone(author, Move(number, before, after, movement, percent, names))

@@ -361,7 +361,9 @@ class TestApi:
 
         def post(lines):
             asked = {"lines": lines, "reason": "x"}
-            return program.post("/api/subscriptions/correct/", asked, format="json").json()
+            return program.post(
+                "/api/subscriptions/correct/", asked, format="json", HTTP_IDEMPOTENCY_KEY="c-17"
+            ).json()
 
         for bad, refused in (
             ([*lines, line, unknown], [(3, "twice_in_one"), (4, "not_found")]),
@@ -371,6 +373,8 @@ class TestApi:
             assert [(each["line"], each["code"]) for each in said["lines"]] == refused
         assert Correction.objects.count() == 0
         done = post(lines)
+        assert post(lines) == done
+        assert Correction.objects.count() == 2  # sent twice, and done once
         assert (done["moves"], done["total_before"], done["total_after"]) == (2, 270, 25)
         assert paid(other, now)[0] == 1
 
