@@ -209,7 +209,7 @@ CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
     EXECUTE FUNCTION ledger_backdated();
 
 CREATE TRIGGER ledger_corrected AFTER INSERT ON services_ledgerentry
-    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND new.price IS NOT NULL AND NOT (new.price_state::text = 'negotiated'::text AND new.change_id IS NOT NULL))
+    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND new.price IS NOT NULL AND (new.price_state::text <> 'negotiated'::text OR new.change_id IS NULL OR current_setting('pricebook.late_row'::text, true) = 'on'::text))
     EXECUTE FUNCTION ledger_corrected();
 
 CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry

@@ -123,10 +123,12 @@ BEGIN
      ORDER BY id DESC LIMIT 1;
     RETURN NULL;
 END $$;
--- Not for a set: none is waiting while a correction is made, so it comes after all of them.
+-- For a set only where a row was written since it came (`late_rows`): none is waiting while a
+-- correction is made, so it comes after all of them, unless it comes in that very moment.
 CREATE TRIGGER ledger_corrected AFTER INSERT ON services_ledgerentry
 FOR EACH ROW WHEN (NEW.effective_at < NEW.recorded_at AND NEW.price IS NOT NULL
-                   AND NOT (NEW.price_state = 'negotiated' AND NEW.change_id IS NOT NULL))
+                   AND (NEW.price_state <> 'negotiated' OR NEW.change_id IS NULL
+                        OR current_setting('pricebook.late_row', true) = 'on'))
 EXECUTE FUNCTION ledger_corrected();
 
 CREATE FUNCTION moved_corrected() RETURNS trigger LANGUAGE plpgsql AS $$

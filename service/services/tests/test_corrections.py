@@ -249,6 +249,25 @@ class TestBesideOthers:
         repricing.reprice()
         assert billed(subscription, since, at, moved_clock.now()) == [24, 25, 25]
 
+    def test_a_set_may_come_while_a_price_goes_on(self, moved_clock, monkeypatch, subscription):
+        """Its late row is entered at an instant that is corrected."""
+        at = moved_clock.now() + DAY
+        approved(planned(kind="set", adjustment="add", operand=5, effective_at=at))
+        go_on_at = price_state.go_on_at
+
+        def later(*args):
+            moved_clock.passes(2 * DAY)
+            return go_on_at(*args)
+
+        monkeypatch.setattr(price_state, "go_on_at", later)
+        since = moved_clock.now() - DAY
+        correct(subscription, since, 24)
+        assert starting.start_due()
+        repricing.reprice()
+        instants = (since, at, at + timedelta(hours=1), moved_clock.now())
+        assert [paid(subscription, each)[0] for each in instants] == [24, 24, 24, 24]
+        assert billed(subscription, *instants) == [24, 24, 24, 24]
+
 
 @pytest.mark.django_db(transaction=True)
 class TestAtOnce:
