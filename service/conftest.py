@@ -18,6 +18,7 @@ from django.test import TransactionTestCase
 
 from celery_app import app
 from pricebook.local.suite import SERVERS, TEMPLATE
+from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
 from services.repricing import chunks
@@ -64,8 +65,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     committed rows: none of a table that a test has filled, and its plan would depend on that.
     """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER ledger_not_truncated")
-        cursor.execute("ALTER TABLE services_movedfollowers DISABLE TRIGGER moved_not_truncated")
+        cursor.execute(emptying("DISABLE"))
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         renew_clock()  # as the first sweep after a start does

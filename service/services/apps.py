@@ -35,6 +35,7 @@ def _statements() -> list[NamedStatement]:
     # Imported on demand: web servers and workers never ask for them.
     from services.audit import (
         named_bulk,
+        named_corrections,
         named_imports,
         named_queries,
         named_reads,
@@ -47,4 +48,5 @@ def _statements() -> list[NamedStatement]:
         *named_writes.named_writes(),
         *named_imports.named_imports(),
         *named_bulk.named_bulk(),
+        *named_corrections.named_corrections(),
     ]

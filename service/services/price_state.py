@@ -21,7 +21,7 @@ from django.utils.timezone import is_aware
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
 from services.counted_moves import counted
-from services.models import Subscription
+from services.models import LedgerEntry, Subscription
 from services.parsing import BadValue, money
 from services.repricing import lock_ends
 from services.repricing.writes import ledger_origin
@@ -44,8 +44,8 @@ def lock(subscription_id: int, until: datetime | None, reason: str, author: str)
     exists gets this end and reason. `PriceStateError` for an end that is not in the future, a
     missing or too long reason, a subscription that has ended or is not there. Five queries.
     """
-    _check_text("reason", reason, LONGEST_REASON, required=True)
-    _check_text("author", author, LONGEST_AUTHOR)
+    check_text("reason", reason, LONGEST_REASON, required=True)
+    check_text("author", author, LONGEST_AUTHOR)
     if until is not None:
         if not isinstance(until, datetime) or not is_aware(until):
             raise _bad_until(until, "Give the lock's end as a time with its offset from UTC.")
@@ -62,7 +62,7 @@ def release(subscription_id: int, author: str) -> Subscription:
 
     `PriceStateError` for one that is not locked, that has ended or is not there. Five queries.
     """
-    _check_text("author", author, LONGEST_AUTHOR)
+    check_text("author", author, LONGEST_AUTHOR)
     with _changing(subscription_id, author) as (subscription, _):
         if subscription.price_state != LOCKED:
             raise PriceStateError(
@@ -84,8 +84,8 @@ def negotiate(
     a missing or too long reason, for a subscription that has ended or is not there. Five queries.
     """
     price = _checked_price(price)
-    _check_text("reason", reason, LONGEST_REASON, required=True)
-    _check_text("author", author, LONGEST_AUTHOR)
+    check_text("reason", reason, LONGEST_REASON, required=True)
+    check_text("author", author, LONGEST_AUTHOR)
     with _changing(subscription_id, author) as (subscription, _):
         return _write(
             subscription,
@@ -101,11 +101,27 @@ def follow(subscription_id: int, author: str) -> Subscription:
 
     `PriceStateError` for one that has ended or is not there. Five queries, three if it follows.
     """
-    _check_text("author", author, LONGEST_AUTHOR)
+    check_text("author", author, LONGEST_AUTHOR)
     with _changing(subscription_id, author) as (subscription, _):
         if subscription.price_state == FOLLOWS:
             return subscription
         return _write(subscription, price_state=FOLLOWS, price=None)
+
+
+def go_on_at(subscription_id: int, price: Decimal, reason: str, author: str) -> datetime:
+    """Give a subscription a price from now on, as the rest of a correction, which counts the move.
+
+    A locked one stays locked until its end, any other is negotiated. Returns the instant from which
+    the price is in force. Six queries.
+    """
+    with _settled(subscription_id, author) as (subscription, _):
+        state = LOCKED if subscription.price_state == LOCKED else NEGOTIATED
+        until = subscription.locked_until if state == LOCKED else None
+        _write(
+            subscription, price_state=state, price=price, locked_until=until, price_reason=reason
+        )
+        entries = LedgerEntry.objects.filter(subscription_id=subscription_id).order_by("-pk")
+        return entries.values_list("effective_at", flat=True)[0]
 
 
 # --- One row, its lock and its author -----------------------------------------------------------
@@ -113,6 +129,13 @@ def follow(subscription_id: int, author: str) -> Subscription:
 
 @contextmanager
 def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription, datetime]]:
+    """As `_settled`; what the block writes is counted as a move of this author."""
+    with _settled(subscription_id, author) as (subscription, now), counted(subscription, author):
+        yield subscription, now
+
+
+@contextmanager
+def _settled(subscription_id: int, author: str) -> Iterator[tuple[Subscription, datetime]]:
     """The subscription, locked, and the database's time; the block's entries have this author."""
     with transaction.atomic(), connection.cursor() as cursor:
         subscription = (
@@ -142,8 +165,7 @@ def _changing(subscription_id: int, author: str) -> Iterator[tuple[Subscription,
             _release_ended_lock(subscription)
         elif keeps_late:
             _keep(subscription)
-        with counted(subscription, author):
-            yield subscription, now
+        yield subscription, now
         # The setting lasts as long as the transaction; an outer one that goes on has another
         # author.
         cursor.execute("SELECT set_config('pricebook.author', '', true)")
@@ -201,7 +223,7 @@ def _bad_until(until: object, detail: str) -> PriceStateError:
     return PriceStateError("bad_until", f"{detail} This is {value!r}.", parameter="until")
 
 
-def _check_text(name: str, text: str, longest: int, required: bool = False) -> None:
+def check_text(name: str, text: str, longest: int, required: bool = False) -> None:
     def bad(detail: str) -> PriceStateError:
         return PriceStateError(f"bad_{name}", detail, parameter=name)
 

@@ -103,7 +103,8 @@ def upon(
     return after
 
 
-# The entry has the period that is known now.
+# The entry has the period that is known now. It may lie within a correction that was made in the
+# very moment in which the set came, so the trigger `ledger_corrected` is told to look.
 ENTER = """
 INSERT INTO services_ledgerentry
        (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
@@ -112,7 +113,8 @@ INSERT INTO services_ledgerentry
 SELECT %(subscription)s, %(client)s, %(service)s, %(plan)s, %(price)s, %(state)s, %(until)s,
        started_at, ended_at, %(source)s, %(external_id)s, %(period_only)s, coalesce(%(at)s, now),
        now, %(change)s, %(author)s
-  FROM period_known(%(subscription)s, 'infinity'), book_clock() now
+  FROM period_known(%(subscription)s, 'infinity'), book_clock() now,
+       set_config('pricebook.late_row', 'on', true)
 """
 
 

@@ -29,6 +29,10 @@ def own(minute, kind, **about):
     return on(1, minute, kind, **about)
 
 
+def corrected(minute, price="30.05", **about):
+    return own(minute, "corrected", price=Decimal(price), **about)
+
+
 def opened(minute, **about):
     return minute, "opened", {"client": 1, "service": 1, "plan": 1, "by": "save", **about}
 
@@ -63,6 +67,13 @@ HISTORIES = [
     [own(1, "ended", ended_at=5), listed(1, at=3)],
     [listed(1, at=2), listed(1, value=30, at=3), own(1, "ended", ended_at=3)],
     [edited(2), own(4, "ended", ended_at=1)],
+    # A correction lies above a price that no worker has copied, the end of a lock, another one
+    # and a change for new subscriptions only; and it may go on.
+    [edited(2), corrected(5, since=1, until=4), corrected(6, 24, since=3, until=5)],
+    [edited(2), corrected(5, since=3), edited(6, 20)],
+    [own(1, "locked", until=3), edited(2), corrected(5, since=2, until=4)],
+    [listed(1, "for new only", at=3), corrected(5, since=2, until=4)],
+    [listed(1, at=3), corrected(5, since=2, until=4), own(6, "ended", ended_at=3)],
     # Periods, and late writes of them.
     [own(1, "locked"), edited(2), own(4, "lock cut")],
     [own(1, "ended", ended_at=2), own(4, "reopened")],

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -32,7 +33,7 @@ from pricebook.kit import authors
 from pricebook.kit.scopes import SCOPES
 from pricebook.tests.pages import OpenedForm
 from services import jobs, price_state, repricing
-from services.models import Job, Plan, Service, Subscription
+from services.models import Correction, Job, Plan, Service, Subscription
 from services.moves import NeedsAnotherPerson
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.transfer.importing import import_book
@@ -326,6 +327,23 @@ def moved_by_a_job(on_error: str) -> Try:
     return attempt
 
 
+def corrected_by_request(caller: str, of_list: bool) -> Try:
+    def attempt(book: Book) -> None:
+        row = book.follower
+        line = {"since": row.started_at.isoformat(), "price": "150.00"}
+        address = f"/api/subscriptions/{row.pk}/correct/"
+        body: dict[str, Any] = line | {"reason": "x"}
+        if of_list:
+            address = "/api/subscriptions/correct/"
+            body = {"lines": [line | {"subscription": row.pk}], "reason": "x"}
+        answer = getattr(book, caller)(book.ann).post(address, body, format="json")
+        is_there = Correction.objects.exists()
+        assert answer.status_code == (200 if is_there else 403), answer.content
+        assert is_there or answer.json()["code"] == "needs_another_person"
+
+    return attempt
+
+
 def job_of(book: Book, lines: list[dict[str, Any]], on_error: str = "stop") -> Any:
     """The job of a bulk, when a worker is done with it; `all` are its results."""
     address = f"/api/subscriptions/bulk/?on_error={on_error}"
@@ -355,6 +373,14 @@ def undo_of_a_job(book: Book, job: Any) -> None:
     assert ("needs_another_person" in undo.results.get().results) == ("left" in undo.counts)
 
 
+def corrected_by_command(book: Book) -> None:
+    row = book.follower
+    with NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write(f"subscription,since,price\n{row.pk},{row.started_at.isoformat()},150\n")
+        file.flush()
+        by_command("correct", file.name, "--reason", "x", "--author", "ann")
+
+
 DOORS = [
     Door("form of a service", "a person", by_form("service", full_price="150.00")),
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
@@ -369,7 +395,11 @@ DOORS = [
     Door("API: job of a bulk, another plan", "a key", moved_by_a_job("stop")),
     Door("API: job of a bulk, another plan, on_error=skip", "a key", moved_by_a_job("skip")),
     Door("API: undo of a job that moved one", "a key", undo_of_a_job, job_that_moved),
+    Door("API: correct", "a person", corrected_by_request("session", of_list=False)),
+    Door("API: correct", "a key", corrected_by_request("key", of_list=False)),
+    Door("API: correct a list", "a key", corrected_by_request("key", of_list=True)),
     *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
+    Door("command: correct", "a claim", corrected_by_command),
     Door("import_book --update", "the import", by_import),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),
     Door("page: approve", "another person", verb_by_page("approve", "bob"), planned_by_ann),

@@ -124,6 +124,10 @@ class Drawing:
             about["to"] = choose(CLIENTS)
         elif kind == "negotiated":
             about["price"] = choose(PRICES)
+        elif kind == "corrected":
+            about |= {"since": self.earlier(), "price": choose(PRICES)}
+            if self.often():
+                about["until"] = self.earlier()
         elif kind == "locked" and self.often(0.7):
             about["until"] = self.later()
         about["by"] = choose(["verb", "update", "save"])

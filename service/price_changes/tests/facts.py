@@ -137,5 +137,14 @@ class Negotiated(Own):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Corrected(Own):
+    """From `since` to `until`, which have passed, the price should have been this one."""
+
+    since: datetime
+    until: datetime
+    price: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deleted(Own):
     pass

@@ -69,7 +69,7 @@ class History:
     @property
     def boundaries(self) -> list[int]:
         """The minutes at which an earlier decision takes effect."""
-        named = ("at", "until", "started_at", "ended_at")
+        named = ("at", "since", "until", "started_at", "ended_at")
         found = {event.about.get(name) for event in self.events for name in named}
         return sorted(minute for minute in found if minute is not None and minute > 0)
 
@@ -129,6 +129,7 @@ OF_SUBSCRIPTION = (
     "released",
     "negotiated",
     "follows",
+    "corrected",
     "deleted",
 )
 KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, *OF_BRAKE, "opened", *OF_SUBSCRIPTION)
@@ -219,6 +220,13 @@ class Telling:
                 return False
             to = None if given is None else instant(given)
             return to != end and (to is None or to > start)
+        if kind == "corrected":
+            since, until = instant(about["since"]), self._minute(about.get("until"))
+            answer = self.oracle.answer(number, since)
+            if self.tick and until is None:
+                return False  # the facts don't know at which tick something else was paid
+            is_past = since < (until or self.now) <= self.now
+            return is_past and answer is not None and answer.active
         if self.oracle.ended(number, self.now) is not None:
             return False
         if kind == "started":
@@ -327,8 +335,33 @@ class Telling:
             self.paused.discard(about["change"])
         elif kind in OF_BRAKE:
             self._says(facts.Pulled() if kind == PULLED else facts.Released())
+        elif kind == "corrected":
+            self._tell_correction(about)
         else:
             self._says(self._own(event))
+
+    def _tell_correction(self, about: dict[str, Any]) -> None:
+        """It lasts until a given instant, or as long as the same was paid; else it goes on."""
+        number, price, since = about["subscription"], about["price"], instant(about["since"])
+        (_, first), *later = paid = self.oracle.paid_since(number, since, self.now)
+        assert first is not None
+        other = (
+            at
+            for at, answer in later
+            if answer is None or replace(answer, client=first.client) != first
+        )
+        until = self._minute(about.get("until")) or next(other, None)
+        told = [answer for at, answer in paid if at < (until or self.now) and answer is not None]
+        if all(answer.price == price for answer in told if answer.active):
+            return  # it says nothing new
+        end = until or self.now
+        self._says(facts.Corrected(subscription=number, since=since, until=end, price=price))
+        if until is None:
+            standing, _ = self.oracle.standing(number, self._here)
+            if standing.state == "locked":
+                self._says(facts.Locked(subscription=number, until=standing.until, price=price))
+            else:
+                self._says(facts.Negotiated(subscription=number, price=price))
 
     def _tell_value(self, event: Event) -> None:
         about = event.about

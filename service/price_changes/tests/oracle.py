@@ -19,6 +19,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from price_changes.tests.facts import (
+    Corrected,
     Deleted,
     Ended,
     Fact,
@@ -420,6 +421,8 @@ class Oracle:
         end = self.ended(subscription, at, known=known)
         place: Place = (at, AFTER) if end is None else (end, BEFORE)
         standing, price = self.standing(subscription, place, known)
+        if end is None:
+            price = self._corrected(subscription, at, known) or price
         return Answer(
             self.active(subscription, at, known),
             standing.client,
@@ -429,6 +432,25 @@ class Oracle:
             standing.state,
             standing.until,
         )
+
+    def _corrected(self, subscription: int, at: datetime, known: float) -> Decimal | None:
+        """The price that the last correction of an instant says."""
+        corrections = [
+            fact
+            for fact in self._own(Corrected, subscription)
+            if fact.number < known and fact.since <= at < fact.until
+        ]
+        return corrections[-1].price if corrections else None
+
+    def paid_since(
+        self, subscription: int, since: datetime, to: datetime
+    ) -> list[tuple[datetime, Answer | None]]:
+        """The answers at each instant from `since` to `to` at which there may be another one."""
+        names = ("effective_at", "locked_until", "until", "started_at", "ended_at", "since")
+        found = {getattr(fact, name, None) for fact in self.facts for name in names}
+        instants = {fact.place[0] for fact in self.facts} | {at for at in found if at is not None}
+        within = sorted({since, *(at for at in instants if since < at <= to)})
+        return [(at, self.answer(subscription, at)) for at in within]
 
     def paying(self, at: datetime, known: float = inf) -> dict[int, Answer]:
         """The subscriptions that pay, and what."""

@@ -23,8 +23,9 @@ from price_changes.tests.asking import SECOND, Asking, Book, Difference
 from price_changes.tests.histories import SETS, Event, History, instant
 from price_changes.tests.schedules import ONCE, SCHEDULES
 from price_changes.tests.timeline import MICROSECOND, Timeline
-from services import price_state, repricing
+from services import corrections, price_state, repricing
 from services.audit import book_check
+from services.corrections import CorrectionRefused, Line
 from services.ledger import points
 from services.models import Plan, Point, Service, Subscription
 from services.price_state import PriceStateError
@@ -108,7 +109,9 @@ class Play(Asking):
         try:
             with transaction.atomic():
                 self._do(event)
-        except (ChangeError, PriceStateError, DatabaseError, NotThere) as error:
+        except (ChangeError, PriceStateError, CorrectionRefused, DatabaseError, NotThere) as error:
+            if getattr(error, "code", "") == "set_waits":
+                return False  # behind a change that is paused
             if event.kind in ("paused", "resumed"):
                 return True  # there may be nothing left to copy, or nothing begun
             reason = getattr(error, "code", "") or type(error).__name__
@@ -261,6 +264,11 @@ class Play(Asking):
 
     def _write(self, kind: str, about: dict[str, Any]) -> None:
         pk = self.subscriptions[about["subscription"]]
+        if kind == "corrected":
+            until = instant(about["until"]) if "until" in about else None
+            line = Line(pk, instant(about["since"]), about["price"], until)
+            corrections.correct([line], "wrong", "dan")
+            return
         if about["by"] == "verb" and kind in VERBS:
             until = instant(about["until"]) if "until" in about else None
             {

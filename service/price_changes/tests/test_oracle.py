@@ -337,6 +337,14 @@ def an_end_that_was_recorded_later_was_known(_):
                 ORDER BY id DESC LIMIT 1 $$""")
 
 
+def corrections_are_left_out(monkeypatch):
+    monkeypatch.setattr(point_in_time, "NOT_ENDED", "false")
+
+
+def a_correction_was_known_before_it_was_recorded(monkeypatch):
+    monkeypatch.setitem(point_in_time.BY_KNOWN, "recorded_of_corrections", "")
+
+
 def sql(statement):
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -354,6 +362,8 @@ MUTANTS = [
     writers_trust_copies,
     what_was_recorded_later_was_known,
     an_end_that_was_recorded_later_was_known,
+    corrections_are_left_out,
+    a_correction_was_known_before_it_was_recorded,
 ]
 
 

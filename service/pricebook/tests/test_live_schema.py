@@ -15,15 +15,13 @@ from django.db.migrations.recorder import MigrationRecorder
 from pricebook.kit import live_schema
 from pricebook.kit.live_schema import our_apps, schema_file, schema_of
 from pricebook.local.paths import SERVICE
+from pricebook.tests.append_only import emptying
 from services.models import Subscription
 from services.tests.factories import a_service
 
 pytestmark = pytest.mark.django_db
 
-UNDONE = (
-    "ALTER TABLE services_ledgerentry ENABLE TRIGGER ledger_not_truncated;"
-    " ALTER TABLE services_movedfollowers ENABLE TRIGGER moved_not_truncated"
-)
+UNDONE = emptying("ENABLE")
 APPS = [app.label for app in our_apps()]
 
 

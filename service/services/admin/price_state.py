@@ -23,6 +23,7 @@ from pricebook.kit.access import author
 from pricebook.kit.amount_field import AmountField
 from pricebook.kit.refusal import Refusal
 from services import ledger, price_decisions, price_state
+from services.ledger.entries import OF_ONE
 from services.models import Subscription, WholeLedger, book_clock
 from services.moves import WaitingPlan
 
@@ -201,9 +202,9 @@ def _history(subscription_id: int, before: str) -> dict[str, Any]:
     limit = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     found = list(
         WholeLedger.objects.raw(
-            "SELECT * FROM entries_of(%s) WHERE id < coalesce(%s, id + 1)"
-            " ORDER BY id DESC LIMIT %s",
-            [subscription_id, limit, HISTORY + 1],
+            f"SELECT * FROM ({OF_ONE}) entry WHERE id < coalesce(%(before)s, id + 1)"  # noqa: S608 - ours
+            " ORDER BY id DESC LIMIT %(limit)s",
+            {"id": subscription_id, "before": limit, "limit": HISTORY + 1},
         )
     )
     more = len(found) > HISTORY

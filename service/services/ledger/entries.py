@@ -7,13 +7,13 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-# The columns of an entry that are shown to readers. `price` is None in the entry of a deletion,
-# `started_at` in one that is older than the period in entries.
 # The reason of a row's locked or negotiated price, also if the row is listed and not copied yet.
 REASON_NOW = """CASE WHEN (SELECT listed_late()) IS NULL THEN subscription.price_reason
             ELSE coalesce((SELECT listed_reason(listed) FROM listed_as(subscription.id) listed),
                           subscription.price_reason) END"""
-COLUMNS = (
+# The columns of an entry that are shown to readers, those of the ledger's own first. `price` is
+# None in the entry of a deletion, `started_at` in one that is older than the period in entries.
+OWN = (
     "id",
     "subscription_id",
     "client_id",
@@ -31,11 +31,15 @@ COLUMNS = (
     "change_id",
     "author",
 )
+COLUMNS = (*OWN, "correction_id")
 Entry = dict[str, Any]
 
-HISTORY = f"""
-SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s) WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+OF_ONE = f"""
+SELECT {", ".join(COLUMNS)} FROM entries_of(%(id)s)
+ UNION ALL
+SELECT {", ".join(COLUMNS)} FROM services_correctedentry WHERE subscription_id = %(id)s
 """  # noqa: S608 - constants
+HISTORY = f"SELECT * FROM ({OF_ONE}) entry WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"  # noqa: S608
 
 # A subscription's id in another system: from its row, or from the entry of its deletion.
 ELSEWHERE = """
@@ -47,12 +51,23 @@ SELECT subscription_id, source, external_id FROM services_ledgerentry
 """
 
 
-def identified(entries: list[Entry]) -> list[Entry]:
-    """The entries, each with its currency, and the id of its subscription in another system.
+REASONS = "SELECT id, reason FROM services_correction WHERE id = ANY (%s)"
 
-    That id is today's, or the last one of a subscription that was deleted. One query, if any.
+
+def identified(entries: list[Entry]) -> list[Entry]:
+    """The entries, each with its currency, the id of its subscription in another system, and the
+    reason of its correction.
+
+    That id is today's, or the last one of a subscription that was deleted. One query, if any, and
+    one more if there are corrections.
     """
     elsewhere: dict[int, tuple[str, str]] = {}
+    reasons: dict[int, str] = {}
+    corrections = {entry["correction_id"] for entry in entries} - {None}
+    if corrections:
+        with connection.cursor() as cursor:
+            cursor.execute(REASONS, [list(corrections)])
+            reasons = dict(cursor.fetchall())
     if entries:
         with connection.cursor() as cursor:
             cursor.execute(ELSEWHERE, {"ids": [entry["subscription_id"] for entry in entries]})
@@ -67,7 +82,10 @@ def identified(entries: list[Entry]) -> list[Entry]:
                 strict=True,
             )
         )
-        | {"currency": settings.CURRENCY}
+        | {
+            "currency": settings.CURRENCY,
+            "correction_reason": reasons.get(entry["correction_id"], ""),
+        }
         for entry in entries
     ]
 

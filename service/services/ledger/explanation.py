@@ -13,7 +13,7 @@ from services.about_price_states import about
 from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
-from services.ledger.entries import COLUMNS, REASON_NOW, Entry
+from services.ledger.entries import OWN, REASON_NOW, Entry
 from services.ledger.last_move import last_move
 from services.models import Repricing
 from services.sql import SQL
@@ -92,7 +92,10 @@ class Explanation:
 EXPLAIN = """
 SELECT moment.at, entry.*,
        coalesce(kept_reason(kept), {reason}, '') AS price_reason,
-       period.end_passed, ruled.at AS ruled_at,
+       corrected.price AS corrected_price, corrected.since AS corrected_since,
+       corrected.reason AS corrected_because, corrected.author AS corrected_by,
+       corrected.recorded_at AS corrected_at, corrected.id AS correction_id,
+       period.end_passed, resumed.at AS resumed_at, ruled.at AS ruled_at,
        list_price_at(entry.service_id, ruled.at{known}) AS list_price,
        discount_at(entry.plan_id, ruled.at{known}) AS discount_percent,
        price_rule_at(entry.service_id, entry.plan_id, ruled.at{known}) AS rule_price
@@ -125,6 +128,14 @@ SELECT moment.at, entry.*,
  CROSS JOIN LATERAL (SELECT kept_entry(moment.id, ruled.at{known}) AS kept OFFSET 0) story
  CROSS JOIN LATERAL (SELECT {columns}
                        FROM (SELECT (coalesce(kept, newest)).*) word) entry
+  LEFT JOIN LATERAL (
+       SELECT * FROM services_correction
+        WHERE subscription_id = moment.id AND since <= moment.at AND until > moment.at {recorded}
+        ORDER BY id DESC LIMIT 1) corrected ON period.end_passed IS NULL
+ CROSS JOIN LATERAL (
+       SELECT max(least(until, period.end_passed)) AS at FROM services_correction
+        WHERE subscription_id = moment.id AND until <= moment.at
+          AND (corrected.id IS NULL OR id > corrected.id) {recorded}) resumed
   {reasoned}
 """
 # By all that is recorded, or by what was recorded by an instant; reasons of that time are not kept.
@@ -164,7 +175,7 @@ def statement(
     known: tuple[datetime, ...] = ()
     if known_at is not None:
         parts, known = BY_KNOWN, (known_at, known_at)
-    sql = EXPLAIN.format(columns=", ".join(COLUMNS), **parts)
+    sql = EXPLAIN.format(columns=", ".join(OWN), **parts)
     return sql, (subscription_id, at, *known)
 
 
@@ -201,6 +212,7 @@ def explain(
             discount_edit=_edit(plan, found, known_at),
         )
         _follow(found, rule.price, known_at)
+    _correct(found)
     change = None if found["change_id"] is None else describe_change(found["change_id"])
     price = found["price"]
     author = found["author"] or (change.author if change else "")
@@ -283,12 +295,31 @@ def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
             found["author"] = ""  # the change has its own
 
 
+def _correct(found: Entry) -> None:
+    """Give it the price of a correction, or let the price that one has interrupted go on."""
+    if found["corrected_price"] is not None:
+        found.update(
+            price=found["corrected_price"],
+            price_reason=found["corrected_because"],
+            effective_at=max(found["effective_at"], found["corrected_since"]),
+            recorded_at=found["corrected_at"],
+            author=found["corrected_by"],
+            change_id=None,
+        )
+    if found["resumed_at"] is not None:
+        found["effective_at"] = max(found["effective_at"], found["resumed_at"])
+
+
 def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     price, state = found["price"], found["price_state"]
     reason = f" ({found['price_reason']})" if found["price_reason"] else ""
     if price is None:
         return "It was deleted and pays nothing."
     price = plain(price)
+    if found["correction_id"] is not None:
+        return (
+            f"Its price was corrected to {price}{reason}, recorded {_said(found['recorded_at'])}."
+        )
     if explained := about(state).explained:
         until = found["locked_until"]
         end = _said(until) if until else "it is released"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
+from services.bounds import FIRST_DAY
 from services.reading.filters import BookFilter
 from services.reading.total import EVERYTHING
 from services.sql import SQL
@@ -24,7 +25,8 @@ AS_OF_FILTERS = ("service", "plan", "client", "state")
 # last price has paid the price in the entry of that end.
 AS_OF = """
 SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
-       CASE WHEN kept.id IS NOT NULL THEN kept.price
+       CASE WHEN corrected_price IS NOT NULL THEN corrected_price
+            WHEN kept.id IS NOT NULL THEN kept.price
             WHEN NOT follows AND ended_at <= effective_at
             THEN coalesce((SELECT price FROM services_ledgerentry period
                             WHERE period.subscription_id = entry.subscription_id
@@ -37,7 +39,9 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NOT NULL THEN kept.locked_until
             WHEN follows THEN NULL ELSE entry.locked_until END AS locked_until,
        CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id,
-       CASE WHEN kept.id IS NOT NULL THEN kept.price_state = 'follows' ELSE follows END AS by_rule
+       corrected_price IS NULL
+       AND CASE WHEN kept.id IS NOT NULL THEN kept.price_state = 'follows' ELSE follows END
+       AS by_rule
   FROM (SELECT newest.*, period.*, moment.*,
                least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                newest.price_state = 'follows'
@@ -57,7 +61,7 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
                SELECT {started_at} AS started_at,
                       least({ended_at}, gap.since) AS ended_at
                ) period) entry
-  LEFT JOIN LATERAL ({kept}) kept ON true {catalogue}
+  LEFT JOIN LATERAL ({kept}) kept ON true {catalogue} {corrections}
  WHERE entry.price IS NOT NULL {pays} {conditions}
 """
 # For the whole book in one pass over the ledger; for given ids by the entries of each, in the given
@@ -110,6 +114,24 @@ SELECT (word).id, (word).price, (word).price_state, (word).locked_until
                                     AND kept_again.change_id = entry.change_id)) AND {undone} END)
         OFFSET 0) kept
 """
+# A correction lies above all else, up to the end: for a few rows it is looked up for each row.
+CORRECTION_OF_ROW = """
+  LEFT JOIN LATERAL (
+       SELECT price AS corrected_price FROM services_correction
+        WHERE subscription_id = entry.subscription_id AND since <= entry.at AND until > entry.at
+          {recorded_of_correction}
+        ORDER BY id DESC LIMIT 1) corrected ON {not_ended}
+"""
+CORRECTIONS_OF_BOOK = """
+  LEFT JOIN (
+       SELECT DISTINCT ON (subscription_id)
+              subscription_id AS corrected_id, price AS corrected_price
+         FROM services_correction, (SELECT {moment}) moment
+        WHERE since <= moment.at AND until > moment.at {recorded_of_corrections}
+        ORDER BY subscription_id, id DESC) corrected
+    ON corrected_id = entry.subscription_id AND {not_ended}
+"""
+NOT_ENDED = "(entry.ended_at IS NULL OR entry.ended_at > entry.at)"
 # Starts and ends are those known now, or at `known_at`; a deleted subscription paid until then.
 STATES = {
     "active": """
@@ -137,6 +159,8 @@ BY_ALL = {
     "recorded": "",
     "recorded_of_gap": "",
     "recorded_of_end": "",
+    "recorded_of_correction": "",
+    "recorded_of_corrections": "",
     "period": """
           LEFT JOIN services_subscription subscription
             ON subscription.id = newest.subscription_id
@@ -155,6 +179,8 @@ BY_KNOWN = {
     "recorded": "AND recorded_at <= moment.known",
     "recorded_of_gap": "AND recorded_at <= %s",
     "recorded_of_end": "AND period.recorded_at <= entry.known",
+    "recorded_of_correction": "AND recorded_at <= entry.known",
+    "recorded_of_corrections": "AND recorded_at <= moment.known",
     "period": """
           LEFT JOIN LATERAL period_known(newest.subscription_id, moment.known) told ON true""",
     "started_at": "told.started_at",
@@ -190,6 +216,16 @@ SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
 """
 
 
+def at_each(moments: str) -> str:
+    """A FROM clause of the columns of `as_of` for each row (id, at) of another, `moments`, which is
+    called `moment_of`: of the subscription at the instant, whether it pays or not.
+    """
+    of_id, of_instant = 0, FIRST_DAY
+    sql, params = as_of(of_instant, subscription_id=of_id)
+    by_column = {of_id: "moment_of.id", of_instant: "moment_of.at"}
+    return f"{moments} CROSS JOIN LATERAL ({sql % tuple(map(by_column.__getitem__, params))}) told"
+
+
 def as_of(
     instant: datetime,
     book_filter: BookFilter = EVERYTHING,
@@ -201,13 +237,14 @@ def as_of(
     """A statement of what was paid at `instant`: a row for each subscription that paid then.
 
     Its columns: subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
-    entry_id (None where no worker has written the entry yet), by_rule (the price is the rule's). It
-    finds one subscription, or those `among` these ids, whether they were active or not; else those
-    of a client or of the whole book, and with `state` those that had ended by then, or had not
-    begun. `candidates` is a statement of ids, to which the result is limited, in its order and as
-    far as it is fetched. The answer is by all that is recorded, or by what was recorded by
-    `known_at`, which `refuse_incomplete` must have accepted. ValueError for a filter other than
-    service, plan, client and state, because the ledger has no others. Without ids or a client it
+    entry_id (None where no worker has written the entry yet), by_rule (the price is the rule's, and
+    not a correction's). It finds one subscription, or those `among` these ids, whether they were
+    active or not; else those of a client or of the whole book, and with `state` those that had
+    ended by then, or had not begun. `candidates` is a statement of ids, to which the result is
+    limited, in its order and as far as it is fetched. The answer is by all that is recorded, or by
+    what was recorded by `known_at`, which `refuse_incomplete` must have accepted. ValueError for a
+    filter other than service, plan, client and state, because the ledger has no others. Without ids
+    or a client it
     reads the whole ledger. No query.
     """
     given = book_filter.given
@@ -239,14 +276,17 @@ def as_of(
         rule=RULE_OF_ROW.format(**parts) if by_row else RULE_OF_BOOK,
         kept=KEPT.format(**parts),
         catalogue="" if by_row else CATALOGUE_THEN.format(**of_catalogue),
+        corrections=(CORRECTION_OF_ROW if by_row else CORRECTIONS_OF_BOOK).format(
+            not_ended=NOT_ENDED, **parts
+        ),
         pays="" if subscription_id is not None or among is not None else STATES[state],
         conditions="".join(f" AND entry.{name}_id = %s" for name in given),
     )
     moment = (instant, *known)
-    of_rule = () if by_row else (*moment, *moment)
+    of_rule = () if by_row else (*moment, *moment, *moment)
     return sql, (
         *moment,
         *of_asked,
         *(instant, instant, *known),  # of the gap
-        *(instant, *of_rule, *given.values()),
+        *(instant, *of_rule, *given.values()),  # of what keeps it, the catalogue, corrections
     )

@@ -11,7 +11,8 @@ changes nothing of what was before it.
 Replaces `subscription_moved` (0005), `subscription_written` (0026), `facts_between`,
 `ledger_backdated`, `period_backdated` and the index `ledger_facts` (0028).
 
-Replaced: `subscription_written`, in 0030, and the trigger `ledger_backdated`, in 0036.
+Replaced: `subscription_written`, in 0030, the trigger `ledger_backdated`, in 0036, and
+`facts_between`, in 0054.
 services/schema.sql has what stands now.
 """
 

@@ -11,7 +11,8 @@ before it does, for nothing else is written of one without an entry.
 
 Replaces `subscription_written` (0029), `settle_kept` (0024) and `book_clock` (0019).
 
-Replaced: `subscription_written`, in 0031. services/schema.sql has what stands now.
+Replaced: `subscription_written`, in 0031, `entries_of`, `entries_behind`, `book_clock` and the view
+`services_wholeledger`, in 0054. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

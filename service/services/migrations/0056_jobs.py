@@ -9,7 +9,7 @@ import services.models.clock
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("services", "0052_moves_of_one_instant"),
+        ("services", "0054_corrections"),
     ]
 
     operations = [

@@ -8,6 +8,7 @@ whoever makes it (migration `0002_price_rule`). Workers apply it (`services.repr
 from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
+from services.models.correction import CorrectedEntry, Correction
 from services.models.job import Job, JobPiece, JobQuerySet, JobResult
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
@@ -28,6 +29,8 @@ __all__ = [
     "CatalogueValue",
     "ChangesQuerySet",
     "Clock",
+    "CorrectedEntry",
+    "Correction",
     "Job",
     "JobPiece",
     "JobQuerySet",

@@ -44,7 +44,8 @@ INSERT INTO services_clockfloor (life, floor)
 SELECT pg_postmaster_start_time(),
        coalesce(greatest(
                 (SELECT recorded_at FROM services_ledgerentry ORDER BY id DESC LIMIT 1),
-                (SELECT recorded_at FROM services_movedfollowers ORDER BY id DESC LIMIT 1)),
+                (SELECT recorded_at FROM services_movedfollowers ORDER BY id DESC LIMIT 1),
+                (SELECT recorded_at FROM services_correctedentry ORDER BY id DESC LIMIT 1)),
                 pg_postmaster_start_time())
  WHERE NOT EXISTS (SELECT FROM services_clockfloor WHERE life = pg_postmaster_start_time())
 ON CONFLICT DO NOTHING

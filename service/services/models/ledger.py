@@ -163,7 +163,11 @@ class MovedFollowers(models.Model):
 class WholeLedger(Entry):
     """A view of every entry, one row each. Finding those of one subscription in it reads all that
     was ever moved; `entries_of` in SQL finds them by indexes, as `ledger.history` does.
+
+    It has the entries of corrections too (`correction_id`), which `entries_of` has not.
     """
+
+    correction_id = models.BigIntegerField(null=True)
 
     class Meta(Entry.Meta):
         abstract = False

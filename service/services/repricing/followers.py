@@ -155,7 +155,10 @@ def _unkept(followers: SubscriptionQuerySet) -> list[int]:
 def _written_before(later: datetime, rows: SubscriptionQuerySet) -> list[int]:
     """The rows without an entry from `later` on: those with one have the price of that change."""
     since = WholeLedger.objects.filter(
-        subscription_id=OuterRef("pk"), effective_at__gte=later, period_only=False
+        subscription_id=OuterRef("pk"),
+        effective_at__gte=later,
+        period_only=False,
+        correction_id=None,
     )
     locked = Subscription.objects.filter(pk__in=lock_rows(rows))
     return list(locked.exclude(Exists(since)).values_list("pk", flat=True))

@@ -111,6 +111,7 @@ class TestOneRow:
             "recorded_at": 0,
             "change_id": change,
             "author": "",
+            "correction_id": None,
         }
         assert at <= entry["effective_at"] <= entry["recorded_at"]
 

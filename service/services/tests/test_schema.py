@@ -68,7 +68,7 @@ VERBS = [
     ],
     *[
         f"/api/subscriptions/{{id}}/{verb}/"
-        for verb in ("lock", "release", "negotiate", "follow", "end", "restart", "move")
+        for verb in ("lock", "release", "negotiate", "follow", "correct", "end", "restart", "move")
     ],
     *[f"/api/brake/{verb}" for verb in ("", "pull/", "release/")],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
@@ -76,6 +76,7 @@ VERBS = [
     "/api/jobs/{id}/lines/",
     "/api/jobs/{id}/cancel/",
     "/api/jobs/{id}/undo/",
+    "/api/subscriptions/correct/",
 ]
 # One of each kind of body; each costs seconds.
 WRITES = [
@@ -85,7 +86,8 @@ WRITES = [
     ("POST", "/api/price-changes/{id}/revert/"),
     ("POST", "/api/price-changes/{id}/preview/"),
     ("POST", "/api/subscriptions/{id}/lock/"),
-    ("POST", "/api/subscriptions/{id}/negotiate/"),
+    ("POST", "/api/subscriptions/{id}/correct/"),
+    ("POST", "/api/subscriptions/correct/"),
     ("POST", "/api/subscriptions/{id}/end/"),
     ("POST", "/api/subscriptions/{id}/restart/"),
     ("POST", "/api/subscriptions/{id}/move/"),

@@ -11,10 +11,15 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
     """An entry: what a subscription pays, for which period, from when on, and who wrote it when."""
 
     currency = serializers.CharField(help_text="ISO 4217; of the whole book.")
+    correction_id = serializers.IntegerField(
+        allow_null=True,
+        help_text="The correction that has added it; null: none has.",
+    )
+    correction_reason = serializers.CharField(help_text="Why it was corrected; empty: it was not.")
 
     class Meta:
         model = LedgerEntry
-        fields = (*COLUMNS, "source", "external_id", "currency")
+        fields = (*COLUMNS, "source", "external_id", "currency", "correction_reason")
         read_only_fields = fields
         extra_kwargs = {
             "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},

@@ -53,6 +53,7 @@ from services.views.as_of import (
     waiting_for,
 )
 from services.views.bulk import BulkWrites, bulk_described
+from services.views.correcting import Corrections
 from services.views.etags import answer_to, seen_by, validator
 from services.views.moves import WaitingPlanSerializer, answer_of_one, or_shown, waits
 from services.views.openapi import (
@@ -78,7 +79,7 @@ DECIDED = {
 
 
 @extend_schema_view(bulk=bulk_described("subscription", BulkSubscriptionsSerializer))
-class SubscriptionView(BulkWrites, SubscriptionWrites, ReadOnlyModelViewSet):
+class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyModelViewSet):
     """Subscriptions: who pays what, and how much it is in total."""
 
     queryset = Subscription.objects.in_force().for_api()
@@ -86,7 +87,10 @@ class SubscriptionView(BulkWrites, SubscriptionWrites, ReadOnlyModelViewSet):
     lookup_value_regex = "[0-9]+"
     needs = {
         **dict.fromkeys(("list", "retrieve", "history", "explain"), ((VIEW_SUBSCRIPTION,),)),
-        **dict.fromkeys(("lock", "release", "negotiate", "follow"), ((SET_PRICE_STATE,),)),
+        **dict.fromkeys(
+            ("lock", "release", "negotiate", "follow", "correct", "correct_many"),
+            ((SET_PRICE_STATE,),),
+        ),
         **SubscriptionWrites.needs_to_write,
         "bulk": ((ADD_SUBSCRIPTION,), (CHANGE_SUBSCRIPTION,)),
     }

@@ -15,6 +15,7 @@ import psycopg
 from pricebook.local.home import Home
 from pricebook.local.postgres import DATABASE, SUPERUSER
 from pricebook.local.runner import Runner
+from pricebook.tests.append_only import emptying
 
 
 def main(rounds: int, seed: int, *faults: str) -> None:
@@ -48,10 +49,7 @@ def prepare(runner: Runner) -> None:
         connection.execute("SELECT pg_reload_conf()")
     runner.manage("migrate", "--verbosity=0")
     with psycopg.connect(info, autocommit=True) as connection:
-        for table, trigger in (("ledgerentry", "ledger"), ("movedfollowers", "moved")):
-            connection.execute(
-                f"ALTER TABLE services_{table} DISABLE TRIGGER {trigger}_not_truncated"
-            )
+        connection.execute(emptying("DISABLE"))
 
 
 if __name__ == "__main__":

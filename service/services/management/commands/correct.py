@@ -1,0 +1,150 @@
+"""`manage correct FILE`: what subscriptions have paid since an instant in the past was wrong."""
+
+import csv
+import io
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from pricebook.kit.exact_json import encode
+from pricebook.kit.refusal import Refusal
+from services import corrections
+from services.correction_lines import OF_LINE, lines_of
+from services.corrections import Corrected, LinesRefused
+from services.management import arguments, question
+from services.management.table import shown_amount, shown_instant, table
+from services.moves import NeedsAnotherPerson
+
+MOST_LINES = 100_000
+SHOWN = 20
+
+
+class Command(BaseCommand):
+    help = (
+        "Correct what subscriptions have paid since an instant in the past: all lines of a CSV file"
+        " or none. Columns: subscription, or source and external_id; since; price; and until, which"
+        " may be empty or missing. The guide: docs/price-changes.md"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", help="the file, or - for standard input")
+        parser.add_argument("--reason", required=True)
+        arguments.add_author(parser)
+        question.add_to(parser)
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(
+        self,
+        *,
+        file: str,
+        reason: str,
+        author: str | None,
+        dry_run: bool,
+        yes: bool,
+        json: bool,
+        **options: Any,
+    ) -> None:
+        given = _read(file)
+        try:
+            asked = (lines_of(given), reason, arguments.author_of(author))
+
+            def show() -> None:
+                done, why = corrections.show(*asked)
+                self.tell(done, json)
+                if why:
+                    self.stderr.write(f"It takes another person. {why}")
+
+            quiet = yes or json or file == "-"
+            if question.goes_on(show, dry_run=dry_run, quiet=quiet):
+                self.tell(corrections.correct(*asked), json)
+            elif not json:
+                self.stdout.write("A dry run: nothing was written.")
+        except LinesRefused as refused:
+            raise CommandError(f"Nothing was corrected.\n{_refused(refused)}") from None
+        except NeedsAnotherPerson as needs:
+            raise CommandError(
+                f"Nothing was corrected. {needs.detail} Somebody else corrects it, within the"
+                f" limits of that person. ({needs.code})"
+            ) from None
+        except Refusal as refusal:
+            raise CommandError(
+                f"Nothing was corrected. {refusal.detail} ({refusal.code})"
+            ) from None
+
+    def tell(self, done: Sequence[Corrected], json: bool) -> None:
+        """Print each part of each correction, the first lines of them; or all, for programs."""
+        if json:
+            for each in done:
+                self.stdout.write(encode(asdict(each) | {"moves": each.moves}).decode())
+            return
+        head = ("subscription", "since", "until", "paid", "corrected")
+        rows = [
+            (
+                str(each.subscription),
+                shown_instant(part.since),
+                shown_instant(part.until) or "goes on",
+                shown_amount(part.old_price),
+                shown_amount(part.new_price),
+            )
+            for each in done
+            for part in each.intervals
+        ]
+        self.write(table("><<>>", [head, *rows[:SHOWN]]))
+        if len(rows) > SHOWN:
+            self.stdout.write(f"  … and {len(rows) - SHOWN:,} more (--json has all)")
+        moves, before, after = corrections.totals(done)
+        self.stdout.write(
+            f"{moves:,} of {len(done):,} corrected; their prices at the beginning:"
+            f" {shown_amount(before)} before, {shown_amount(after)} after, {settings.CURRENCY}."
+        )
+
+    def write(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+
+def _refused(refused: LinesRefused) -> str:
+    shown = [
+        f"  line {number + 2}: {each.detail} ({each.code})"  # the first one has the names
+        for number, each in sorted(refused.refusals.items())
+    ]
+    more = [f"  … and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else []
+    return "\n".join([*shown[:SHOWN], *more])
+
+
+def _read(file: str) -> list[dict[str, str]]:
+    """The lines of a file, without empty cells."""
+    try:
+        with open(sys.stdin.fileno() if file == "-" else file, "rb", closefd=file != "-") as raw:
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            found = list(islice(_rows(text), MOST_LINES + 1))
+            if file == "-":
+                text.detach()
+    except OSError as error:
+        raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(f"{file} is no CSV in UTF-8: {error}.") from None
+    if not found:
+        raise CommandError(f"{file} has no lines: nothing was corrected.")
+    if len(found) > MOST_LINES:
+        raise CommandError(f"{file} has more than {MOST_LINES:,} lines: correct it in parts.")
+    return found
+
+
+def _rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
+    rows = csv.reader(text, strict=True)
+    names = next(rows, [])
+    if unknown := set(names) - OF_LINE.keys():
+        raise CommandError(
+            f"There is no column {min(unknown)[:100]!r}; there are: {', '.join(OF_LINE)}."
+        )
+    for row in filter(None, rows):
+        if len(row) != len(names):
+            raise CommandError(f"Line {rows.line_num} has {len(row)} cells, and not {len(names)}.")
+        yield {name: cell for name, cell in zip(names, row, strict=True) if cell != ""}
