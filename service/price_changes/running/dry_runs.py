@@ -12,14 +12,11 @@ from typing import Any
 from django.db import transaction
 
 from price_changes.kinds import is_of_catalogue
-from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.running import allowing, approval, lifecycle, limits
-
-SHOWN = 100  # rows
-COLUMNS = ("subscription", "old_price", "price_state", "new_price", "new_state", "locked_until")
+from services.moves import ROWS_SHOWN
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,9 @@ class DryRun:
             preview["moves"],
             Decimal(preview["total_before"]),
             Decimal(preview["total_after"]),
-            [_plain(row) for row in previews.listed(change, limit=SHOWN, reason="moves")],
+            previews.first_rows(change, ROWS_SHOWN),
             "" if refusal is None else refusal.detail,
         )
-
-
-def _plain(row: ChangeRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in COLUMNS}
 
 
 def of_approval(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -149,14 +149,13 @@ class AsksFirst(BookAdmin):
         plan = price_changes().plan_value(
             edit.subject, Decimal(edit.value), edit.comment, edit.author, needs.detail
         )
+        plan = replace(plan, unwritten=tuple(edit.others))
         address = reverse("admin:price_changes_pricechange_change", args=[plan.id])
-        rest = f" Nothing else was saved ({', '.join(edit.others)})." if edit.others else ""
         messages.warning(
             request,
             format_html(
-                '{}{} <a class="underline" href="{}">Price change {}</a>',
+                '{} <a class="underline" href="{}">Price change {}</a>',
                 plan.detail,
-                rest,
                 address,
                 plan.id,
             ),

@@ -43,7 +43,12 @@ from services.views.openapi import (
     ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, links, ordering_of
-from services.views.record_writes import ClientWrites, RecordWrites, writes_described
+from services.views.record_writes import (
+    CatalogueWrites,
+    ClientWrites,
+    RecordWrites,
+    writes_described,
+)
 from services.views.shapes_of_bulk import BulkClientsSerializer
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
@@ -145,7 +150,7 @@ class ClientView(BulkWrites, ClientWrites, BreakdownView):
 
 @writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)
 @described("service", ServicePaySerializer, ServicePageSerializer)
-class ServiceView(BreakdownView):
+class ServiceView(CatalogueWrites, BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
 
     kind = "service"
@@ -161,7 +166,7 @@ class ServiceView(BreakdownView):
 
 @writes_described("plan", PlanPaySerializer, NewPlanSerializer, PlanChangesSerializer)
 @described("plan", PlanPaySerializer, PlanPageSerializer)
-class PlanView(BreakdownView):
+class PlanView(CatalogueWrites, BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""
 
     kind = "plan"

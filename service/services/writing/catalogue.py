@@ -1,39 +1,45 @@
 """One service or plan: created, changed, deleted if it was never used.
 
-A list price and a discount are given at the creation, when nobody pays by them. Later they move the
-prices of many, which is a price change.
+A new list price or discount moves the prices of all that follow it. It is written at once if its
+author may do so alone; beyond a limit (docs/limits.md) it becomes a plan that waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal
 
+from django.db import transaction
+
 from services import fields, parsing
+from services.catalogue_subject import CatalogueSubject
+from services.counted_moves import counted_edit
+from services.hooks import price_changes
 from services.models import CatalogueValue, Plan, Repricing, Service, Subtotal
+from services.moves import ROWS_SHOWN, Effect, Move, NeedsAnotherPerson, WaitingPlan
 from services.repricing import catalogue_edit
 from services.writing.bodies import IDS, Field, percent, words
-from services.writing.refusals import (
-    WriteRefused,
-    needs_price_change,
-    not_there,
-    told_by_constraints,
-)
+from services.writing.refusals import WriteRefused, not_there, told_by_constraints
 
 Kind = Literal["service", "plan"]
 MODELS: dict[Kind, type[Service | Plan]] = {"service": Service, "plan": Plan}
 FIELDS: dict[Kind, dict[str, Field]] = {
     "service": {
         "name": Field(words(fields.SERVICE_NAME), required=True),
-        "full_price": Field(parsing.money, required=True, fixed=needs_price_change),
+        "full_price": Field(parsing.money, required=True),
         **IDS,
     },
     "plan": {
         "plan_type": Field(words(fields.plan_type), required=True),
-        "discount_percent": Field(percent, required=True, fixed=needs_price_change),
+        "discount_percent": Field(percent, required=True),
         **IDS,
     },
 }
+
+# A change may be a look only.
+CHANGES = {kind: {**fields, "dry_run": Field(parsing.flag)} for kind, fields in FIELDS.items()}
 
 
 def create(kind: Kind, values: Mapping[str, Any], author: str) -> int:
@@ -47,17 +53,61 @@ def create(kind: Kind, values: Mapping[str, Any], author: str) -> int:
     return int(made.pk)
 
 
-def change(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> None:
-    """Write its name or type, and its ids elsewhere. Four queries, three if nothing differs.
+def change(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> WaitingPlan | None:
+    """Write the values that differ; if a new list price or discount among them is beyond a limit of
+    its author, plan that instead, and write nothing else.
 
-    `WriteRefused` in the same cases, and if it is not there.
+    Four queries, three if nothing differs; with a list price or a discount one more, and those of
+    `counted_edit`. `WriteRefused` in the cases of `create()`, and if it is not there.
     """
-    held = _held(kind, id)
-    for name, value in values.items():
-        setattr(held, name, value)
-    with catalogue_edit(author=author), told_by_constraints():
-        if held.changed_fields():
-            held.save()
+    try:
+        with transaction.atomic():
+            _write(kind, id, values, author)
+    except NeedsAnotherPerson as needs:
+        subject = CatalogueSubject(kind, id)
+        value = Decimal(values[subject.field])
+        plan = price_changes().plan_value(subject, value, "", author, needs.detail)
+        return replace(plan, unwritten=tuple(name for name in values if name != subject.field))
+    return None
+
+
+def show_change(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> Effect:
+    """The effect of a change on prices: it is counted, done, and undone. Raises as `change()`."""
+    why, effect = "", Effect(Move(0, Decimal(0), Decimal(0), Decimal(0)))
+    with transaction.atomic():
+        held = _held(kind, id)
+        subject = CatalogueSubject(kind, id)
+        value = values.get(subject.field)
+        if value is not None and value != _in_force(held, subject):
+            effect = price_changes().would_move(subject, Decimal(value), author, ROWS_SHOWN)
+        try:
+            _write(kind, id, values, author)
+        except NeedsAnotherPerson as needs:
+            why = needs.detail
+        transaction.set_rollback(True)
+    return replace(effect, needs_another=why)
+
+
+def _write(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> None:
+    held, subject = _held(kind, id), CatalogueSubject(kind, id)
+    others = {name: value for name, value in values.items() if name != subject.field}
+    written = [name for name, value in others.items() if getattr(held, name) != value]
+    value, edit = values.get(subject.field), catalogue_edit(author=author)
+    if value is not None and value != _in_force(held, subject):
+        written.append(subject.field)
+        edit = counted_edit(subject, Decimal(value), author)
+    for name in written:
+        setattr(held, name, values[name])
+    with told_by_constraints(), edit:
+        if written:
+            held.save(update_fields=written)
+
+
+def _in_force(held: Service | Plan, subject: CatalogueSubject) -> Decimal | int:
+    """Its list price or discount by now, which a worker may not have copied yet. One query."""
+    rows = type(held)._default_manager.in_force()
+    value: Decimal | int = rows.values_list(subject.field, flat=True).get(pk=held.pk)
+    return value
 
 
 def delete(kind: Kind, id: int, author: str) -> None:

@@ -34,17 +34,6 @@ def moved_by(how: str) -> Callable[[str], WriteRefused]:
     )
 
 
-def needs_price_change(name: str) -> WriteRefused:
-    """The refusal of a value that moves the prices of many."""
-    return WriteRefused(
-        "needs_price_change",
-        f"{name} moves the prices of all subscriptions that follow it. Plan that with POST"
-        " /api/price-changes/, look at its preview, and have it approved.",
-        409,
-        parameter=name,
-    )
-
-
 def ends_before_start() -> WriteRefused:
     return WriteRefused(
         "ends_before_start",
