@@ -1,6 +1,7 @@
 """The verbs of a price change. The admin, the API and the command call these; so may Python code.
 
     plan → preview → approve → (keep_instant, pause, resume, cancel) → revert
+    an edit by SQL, beyond a limit → accept
 
 Each is one transaction, records who did it, and raises ChangeError (code, detail, status) if it
 can't be done. docs/price-changes.md shows them on a book.
@@ -9,7 +10,9 @@ can't be done. docs/price-changes.md shows them on a book.
 from price_changes.planning.definition import plan
 from price_changes.running.allowing import allowed
 from price_changes.running.dry_runs import of_approval as dry_run_of_approval
+from price_changes.running.dry_runs import of_cancel as dry_run_of_cancel
 from price_changes.running.dry_runs import of_revert as dry_run_of_revert
+from price_changes.running.judging_edits import accept
 from price_changes.running.lifecycle import (
     approve,
     cancel,
@@ -22,10 +25,12 @@ from price_changes.running.lifecycle import (
 from price_changes.running.outcomes import outcome
 
 __all__ = [
+    "accept",
     "allowed",
     "approve",
     "cancel",
     "dry_run_of_approval",
+    "dry_run_of_cancel",
     "dry_run_of_revert",
     "keep_instant",
     "outcome",
