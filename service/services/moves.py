@@ -35,6 +35,23 @@ class Move:
         return self.after - self.before
 
 
+NOTHING = Move(0, Decimal(0), Decimal(0), Decimal(0))
+
+
+def one_after_the_other(first: Move, then: Move) -> Move:
+    """Two moves that one person would make, added up as the policy adds up those of 24 hours."""
+    together = None
+    if first.percent is not None and then.percent is not None:
+        together = first.percent + then.percent + first.percent * then.percent / 100
+    return Move(
+        first.rows + then.rows,
+        first.before + then.before,
+        first.after + then.after,
+        first.movement + then.movement,
+        together,
+    )
+
+
 @dataclass(frozen=True)
 class Mover:
     """A client whom an edit moves, with the sums of its rows before and after."""

@@ -1,4 +1,4 @@
-"""Who has approved an edit by SQL or the ORM after it had moved prices beyond a limit."""
+"""The person who has approved an edit by SQL or the ORM after it had moved prices."""
 
 from django.db import migrations, models
 

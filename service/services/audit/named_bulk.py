@@ -11,6 +11,7 @@ from pricebook.kit.named_statements import NamedStatement, Params
 from services.audit.book_examples import examples
 from services.bulk import clients, steps, subscriptions
 from services.bulk.steps import Steps
+from services.transfer import moved_prices
 
 LOCK = "FOR NO KEY UPDATE OF book"
 
@@ -76,6 +77,7 @@ def of_subscriptions(at: datetime) -> list[NamedStatement]:
     )
     named.add("not named", "what lines name and is not there", subscriptions.NOT_NAMED)
     named.add("periods", "the starts and ends that are to be judged", subscriptions.PERIODS, [at])
+    named.add("would move", "the prices, for a dry run", moved_prices.BY_LINES)
     named.writes("lock the catalogue", "as every writer of prices", subscriptions.LOCK_PAIRS)
     named.writes("change", "comments, starts, ends", subscriptions.SAY)
     named.writes("move", "to another client, service, plan", subscriptions.MOVE)

@@ -25,7 +25,8 @@ from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.lines import CheckedLines
 from services.bulk.steps import Again, Steps
-from services.moves import NeedsAnotherPerson
+from services.hooks import price_changes
+from services.moves import NOTHING, Move, NeedsAnotherPerson, one_after_the_other
 
 ATTEMPTS = 5
 # PostgreSQL's codes of what another transaction has caused, and of ids that one has just taken.
@@ -73,13 +74,30 @@ class Wanted:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a dry run has found so far: the prices that lines would move, and the policy's answer.
+
+    `done` is the part of `move` that would be done. `needs_another`: why the rest takes another
+    person.
+    """
+
+    move: Move = NOTHING
+    done: Move = NOTHING
+    needs_another: str = ""
+
+
 @dataclass
 class Results:
-    """A result a line, as NDJSON in a temporary file from its beginning, and how many of each."""
+    """A result a line, as NDJSON in a temporary file from its beginning, and how many of each.
+
+    `look` is that of a dry run.
+    """
 
     file: IO[bytes]
     counts: Counter[str]
     replayed: bool  # all of it was kept
+    look: Look = Look()
 
 
 def write(
@@ -101,6 +119,8 @@ def write(
     try:
         for chunk in chunks or range(1):
             part = partial(_transaction, lines, chunk, chunk + size, steps, wanted, parts)
+            if wanted.dry_run:
+                part = partial(_dry_run, lines, chunk, chunk + size, steps, wanted, results)
             text, kept = _whatever_others_do(part)
             results.file.write(text)
             results.counts.update(found.decode() for found in OUTCOME.findall(text))
@@ -124,20 +144,41 @@ def _transaction(
     with transaction.atomic(), connection.cursor() as cursor:
 
         def work() -> bytes:
-            run = steps(cursor, wanted.author, wanted.dry_run)
+            run = steps(cursor, wanted.author, dry_run=False)
             run.copy(lines.pieces(first, last))
             refused = run.compare()
-            if refused and not wanted.skip and not wanted.dry_run:
+            if refused and not wanted.skip:
                 raise LinesRefused(refused, run.first_refused())
-            if not wanted.dry_run:
-                _write_within_limits(run, wanted.skip)
+            _write_within_limits(run, wanted.skip)
             return b"".join(run.results())
 
-        if wanted.dry_run:
-            text = work()
-            transaction.set_rollback(True)
-            return text, False
         return (work(), False) if parts is None else parts.once(first, work)
+
+
+def _dry_run(
+    lines: CheckedLines,
+    first: int,
+    last: int,
+    steps: type[Steps],
+    wanted: Wanted,
+    results: Results,
+) -> tuple[bytes, bool]:
+    """The results that some chunks would have, after those before them. One transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        run = steps(cursor, wanted.author, dry_run=True)
+        run.copy(lines.pieces(first, last))
+        run.compare()
+        move, so_far = run.would_move(), results.look
+        done = one_after_the_other(so_far.done, move)
+        refusal = price_changes().beyond(wanted.author, done) if move.rows else None
+        if refusal is not None:
+            done = so_far.done
+            run.refuse_moves(refusal)
+        text = b"".join(run.results())
+        transaction.set_rollback(True)
+    why = so_far.needs_another or (refusal.detail if refusal else "")
+    results.look = Look(one_after_the_other(so_far.move, move), done, why)
+    return text, False
 
 
 def _write_within_limits(run: Steps, skip: bool) -> None:

@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import SHOWN, Record, refused_line
+from services.moves import NOTHING, Move
 
 BATCH = 2_000  # results that are read at once
 
@@ -140,6 +141,10 @@ class Steps(ABC):
     @abstractmethod
     def write(self) -> None:
         """Write what is new and what differs."""
+
+    def would_move(self) -> Move:
+        """The prices that `write()` would move; nothing is written or locked."""
+        return NOTHING
 
     def refuse_moves(self, refusal: Refusal) -> None:
         """Refuse the lines that move prices, for one reason."""

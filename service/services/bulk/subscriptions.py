@@ -13,6 +13,7 @@ from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
 from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
 from services.hooks import price_changes
+from services.moves import Move
 from services.transfer.formats import instant
 from services.transfer.moved_prices import MovedPrices
 from services.writing import subscriptions
@@ -192,6 +193,9 @@ class SubscriptionSteps(Steps):
             except Refusal as error:
                 refusals[line] = error
         yield refusals
+
+    def would_move(self) -> Move:
+        return MovedPrices(self.cursor, self.author).by_lines()
 
     def write(self) -> None:
         """As `Steps.write`; raises NeedsAnotherPerson where it moves more than its author may."""

@@ -18,7 +18,7 @@ from services.catalogue_subject import CatalogueSubject
 from services.counted_moves import counted_edit
 from services.hooks import price_changes
 from services.models import CatalogueValue, Plan, Repricing, Service, Subtotal
-from services.moves import ROWS_SHOWN, Effect, Move, NeedsAnotherPerson, WaitingPlan
+from services.moves import NOTHING, ROWS_SHOWN, Effect, NeedsAnotherPerson, WaitingPlan
 from services.repricing import catalogue_edit
 from services.writing.bodies import IDS, Field, percent, words
 from services.writing.refusals import WriteRefused, not_there, told_by_constraints
@@ -73,7 +73,7 @@ def change(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> Waiti
 
 def show_change(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> Effect:
     """The effect of a change on prices: it is counted, done, and undone. Raises as `change()`."""
-    why, effect = "", Effect(Move(0, Decimal(0), Decimal(0), Decimal(0)))
+    why, effect = "", Effect(NOTHING)
     with transaction.atomic():
         held = _held(kind, id)
         subject = CatalogueSubject(kind, id)
