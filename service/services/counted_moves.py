@@ -28,9 +28,9 @@ def counted(subscription: Subscription, author: str) -> Iterator[None]:
     if not price_changes().has_limits():
         yield
         return
-    before = _stands(subscription)
+    before = stands(subscription)
     yield
-    after = _stands(subscription)
+    after = stands(subscription)
     if after == before:
         return
     names = ("subscription", "client", "service", "plan")
@@ -50,7 +50,7 @@ def counted(subscription: Subscription, author: str) -> Iterator[None]:
         raise
 
 
-def _stands(subscription: Subscription) -> Stands:
+def stands(subscription: Subscription) -> Stands:
     """The price in force, the state and the end of the lock. One query."""
     found = Subscription.objects.in_force().filter(pk=subscription.pk)
     price, state, until = found.values_list("price", "price_state", "locked_until").get()

@@ -24,7 +24,7 @@ from pricebook.tests.pages import OpenedForm
 from pricebook.variables import limit
 from services import price_decisions, price_state, repricing, tasks
 from services.hooks import price_changes
-from services.models import Service, book_clock
+from services.models import Service, Subscription, book_clock
 from services.moves import Move, NeedsAnotherPerson, WaitingPlan
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import in_background
@@ -390,6 +390,25 @@ class TestALookFirst:
         form.fields["_confirmed"] = seen
         assert "confirmed" in form.ask(full_price="200.00").context
         assert book.stands()[0][0] == 100
+
+    def test_a_form_of_a_subscription_asks_before_it_moves_its_price(self):
+        book, half = Book.made(), a_plan(50)
+        page = reverse("admin:services_subscription_change", args=[book.negotiated.pk])
+        form = OpenedForm(book.browser(book.ann), page)
+        asked = form.ask(plan=half.pk, comment="half")
+        text = " ".join(asked.content.decode().split())
+        for said in ("66.00 USD (negotiated)", "50.00 USD (follows)", "16.00", "Fibre"):
+            assert said in text
+        row = Subscription.objects.get(pk=book.negotiated.pk)
+        assert (row.plan_id, row.comment, row.price) == (book.plan.pk, "", 66)
+        name, _ = asked.context["confirmed"]
+        form.fields[name] = "what nobody was shown"
+        assert "confirmed" in form.ask(plan=half.pk).context
+        del form.fields[name]
+        form.send(plan=half.pk)
+        row.refresh_from_db()
+        assert (row.plan_id, row.comment, row.price) == (half.pk, "half", 50)
+        assert "confirmed" not in form.ask(comment="a comment moves no price").context
 
     def test_a_form_of_a_service_that_nobody_buys_asks_nothing(self):
         book = Book.made()

@@ -76,7 +76,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Look:
-    """What a dry run has found so far: the prices that lines would move, and the policy's answer.
+    """The findings of a dry run so far: the prices that lines would move, and the policy's answer.
 
     `done` is the part of `move` that would be done. `needs_another`: why the rest takes another
     person.

@@ -143,7 +143,7 @@ class Steps(ABC):
         """Write what is new and what differs."""
 
     def would_move(self) -> Move:
-        """The prices that `write()` would move; nothing is written or locked."""
+        """The prices that `write()` would move; it writes and locks nothing."""
         return NOTHING
 
     def refuse_moves(self, refusal: Refusal) -> None:

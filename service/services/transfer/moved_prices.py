@@ -45,7 +45,7 @@ OF_IMPORT = "SELECT subscription_id FROM difference"
 BY_SUBSCRIPTIONS = FIGURES.format(
     rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
 )
-# What lines of a bulk would move: another service or plan gives the rule's price.
+# The moves of a bulk's lines: another service or plan gives the rule's price.
 BY_LINES = FIGURES.format(
     rows="""
 SELECT book.price AS before,
@@ -90,7 +90,7 @@ class MovedPrices:
         self._add(BY_SUBSCRIPTIONS, [])
 
     def by_lines(self) -> Move:
-        """What the lines of a bulk would move; nothing is written or locked. One query."""
+        """The prices that a bulk's lines would move; it writes and locks nothing. One query."""
         self._add(BY_LINES, [])
         return self.move
 

@@ -93,7 +93,7 @@ class BulkEndSerializer(serializers.Serializer):
     unchanged = serializers.IntegerField()
     refused = serializers.IntegerField()
     dry_run = serializers.BooleanField()
-    # Of a dry run only.
+    # These are of a dry run.
     moves = serializers.IntegerField(
         required=False, help_text="The subscriptions whose prices would move."
     )
