@@ -73,6 +73,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
+    "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "pricebook.kit.server_timing.ApiGZipMiddleware",

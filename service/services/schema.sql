@@ -99,6 +99,7 @@ CREATE TABLE services_ledgerentry (
     period_only boolean NOT NULL DEFAULT false,
     source character varying(50),
     external_id character varying(50),
+    request_id character varying(100) DEFAULT ledger_request(),
     CONSTRAINT services_ledgerentry_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_insert_scale_factor=0.5);
 
@@ -1503,6 +1504,12 @@ BEGIN
           USING ERRCODE = 'restrict_violation',
                 HINT = 'Write the subscription; the ledger gets another entry.';
 END $function$;
+
+CREATE OR REPLACE FUNCTION ledger_request()
+ RETURNS character varying
+ LANGUAGE sql
+ STABLE
+RETURN (NULLIF(current_setting('pricebook.request'::text, true), ''::text))::character varying(100);
 
 CREATE OR REPLACE FUNCTION ledger_xact()
  RETURNS bigint

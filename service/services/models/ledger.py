@@ -60,6 +60,13 @@ class LedgerEntry(Entry):
     Followers that a change of the catalogue moves have theirs in `MovedFollowers`.
     """
 
+    # The X-Request-ID of the web request that wrote it; NULL: a worker or a command did.
+    request_id = models.CharField(
+        max_length=100,
+        null=True,
+        db_default=Func(function="ledger_request", output_field=models.CharField(max_length=100)),
+    )
+
     class Meta(Entry.Meta):
         abstract = False
         indexes = [
