@@ -3,7 +3,7 @@
     PRICEBOOK_URL=https://prices.example.com PRICEBOOK_KEY=… python3 crm.py
 
 Python's standard library alone. A run that broke off may be started again: it finds what is there,
-and does the rest. Of a server whose certificate is your own, SSL_CERT_FILE has the authority. The
+and does the rest. SSL_CERT_FILE has the authority of a server whose certificate is your own. The
 key has the scopes clients:write, clients:read, subscriptions:write, subscriptions:read,
 services:read and plans:read. docs/api.md is the guide to all that is used here.
 """

@@ -371,8 +371,7 @@ FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home pa
 # --- Logging ----------------------------------------------------------------------------------
 
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
-# SQL on the console: off, statements, or statements with their parameters (names, e-mails).
-# See pricebook/kit/sql_log.py.
+# SQL on the console, without parameters (names, e-mails) or with them: pricebook/kit/sql_log.py.
 LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,

@@ -48,10 +48,6 @@ SELECT max(line), string_agg(text, E'\\n' ORDER BY line) || E'\\n'
           FROM bulk_line LEFT JOIN bulk_found USING (line)
          WHERE line > %s ORDER BY line LIMIT %s) result
 """
-# A deadlock is looked for after a second: a bulk gives way before that, and is done once more.
-GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
-WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
-
 
 # Follows an INSERT whose part `made` returns the records that it has made.
 SET_IDS = """

@@ -11,9 +11,10 @@ from datetime import datetime
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps
+from services.bulk.steps import SET_IDS, Steps
 from services.hooks import price_changes
 from services.moves import Move
+from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.transfer.formats import instant
 from services.transfer.moved_prices import MovedPrices
 from services.writing import subscriptions

@@ -11,7 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from services import fields, parsing
 from services.catalogue_subject import CatalogueSubject
@@ -20,6 +20,7 @@ from services.hooks import price_changes
 from services.models import CatalogueValue, Plan, Repricing, Service, Subtotal
 from services.moves import NOTHING, ROWS_SHOWN, Effect, NeedsAnotherPerson, WaitingPlan
 from services.repricing import catalogue_edit
+from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.writing.bodies import IDS, Field, percent, words
 from services.writing.refusals import WriteRefused, not_there, told_by_constraints
 
@@ -113,9 +114,13 @@ def _in_force(held: Service | Plan, subject: CatalogueSubject) -> Decimal | int:
 def delete(kind: Kind, id: int, author: str) -> None:
     """Delete one that no subscription was ever of, and that no price change has moved.
 
-    `WriteRefused` for any other one.
+    `WriteRefused` for any other one. It waits for those who insert a subscription of it, under the
+    lock that they take too, and while its row lets their foreign keys be checked: so it finds what
+    they have inserted, and neither waits for the other in a circle. LockNotAvailable for one who
+    holds the row and is still to come to that lock.
     """
-    held = _held(kind, id, to_delete=True)
+    held = _held(kind, id)
+    CatalogueSubject(kind, id).lock()
     of_it = {f"{kind}_id": id}
     # Subtotals stay when the last subscription is gone.
     if Subtotal.objects.filter(**of_it).exists():
@@ -132,13 +137,15 @@ def delete(kind: Kind, id: int, author: str) -> None:
             f"A price change moves {kind} {id}, or has moved it: it stays.",
             409,
         )
-    with catalogue_edit(author=author):
+    with catalogue_edit(author=author), connection.cursor() as cursor:
+        cursor.execute(GIVE_WAY)
         held.delete()
+        cursor.execute(WAIT_AGAIN)
 
 
-def _held(kind: Kind, id: int, to_delete: bool = False) -> Service | Plan:
-    """The service or plan, locked; against new subscriptions too if it is to be deleted."""
-    rows = MODELS[kind]._default_manager.select_for_update(no_key=not to_delete)
+def _held(kind: Kind, id: int) -> Service | Plan:
+    """The service or plan, locked; subscriptions of it can be created meanwhile."""
+    rows = MODELS[kind]._default_manager.select_for_update(no_key=True)
     found = rows.filter(pk=id).first()
     if found is None:
         raise not_there(kind, id)
