@@ -358,8 +358,8 @@ SPECTACULAR_SETTINGS = {
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
         "PriceState": "services.models.Subscription.PriceState",
     },
-    # From a package, not from a CDN.
-    "SWAGGER_UI_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["pricebook.links.add_links"],
+    "SWAGGER_UI_DIST": "SIDECAR",  # from a package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 

@@ -11,10 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 bound_reads(settings.DATABASES["default"])  # of the web server alone
 application = get_wsgi_application()
 
-from services import book_currency  # noqa: E402 - Django has to be ready
-
-book_currency.end_with_another()
-
 # A page makes a thousand objects without a cycle: the garbage collector should not run after every
 # 700 of them, nor go through all of Django each time that a generation is full.
 gc.collect()

@@ -168,5 +168,5 @@ class TestThoseThatAreThere:
         call_command("logins")
         assert "one for each name" in capsys.readouterr().out
         User.objects.bulk_create([User(username="ANN"), User(username="bob")])
-        with pytest.raises(CommandError, match="different case: '(ANN' and 'ann|ann' and 'ANN)'"):
+        with pytest.raises(CommandError, match=r"different case: '(ANN' and 'ann|ann' and 'ANN)'"):
             call_command("logins")
