@@ -11,7 +11,7 @@ from drf_spectacular.hooks import postprocess_schema_enums
 
 METHODS = ("get", "post", "patch", "delete")
 ONE = "{id}/"
-# What an operation takes from the answer beside the id.
+# Bodies that an operation takes from the answer, beside the id.
 BODIES = {"approve": {"fingerprint": "$response.body#/fingerprint"}}
 
 
