@@ -31,6 +31,13 @@ def be_patient(conf: Any, **kwargs: Any) -> None:
     }
 
 
+@celeryd_init.connect
+def compare_currencies(**kwargs: Any) -> None:
+    from services import book_currency  # Django has to be ready
+
+    book_currency.end_with_another()
+
+
 @app.task
 def debug_task() -> None:
     """Say hello, here or (`debug_task.delay()`) in a worker: is the queue alive?"""

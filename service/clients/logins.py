@@ -6,8 +6,10 @@ from typing import Any
 
 from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import User
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import Count, Q
+from django.db.models.functions import Upper
 from django.http import HttpRequest
 
 
@@ -22,6 +24,16 @@ def another_of_email(email: str, but: User) -> User | None:
         return None
     same = Q(email__iexact=email) | Q(username__iexact=email, email="")
     return User.objects.filter(same).exclude(pk=but.pk).first()
+
+
+def same_but_for_case(most: int = 10) -> list[list[str]]:
+    """The names of users that differ in the case of their letters alone, up to `most` of them.
+
+    SQL, a rename or an earlier release has made them. One query, over all users.
+    """
+    upper = User.objects.values(upper=Upper("username"))
+    found = upper.annotate(names=ArrayAgg("username", order_by="username"), number=Count("pk"))
+    return list(found.filter(number__gt=1).order_by("upper").values_list("names", flat=True)[:most])
 
 
 def refuse_second_name(sender: type[User], instance: User, raw: bool, **kwargs: Any) -> None:

@@ -91,5 +91,7 @@ class Answers:
     ) -> WaitingPlan:
         return waiting.plan_value(subject, value, comment, author, why)
 
-    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
-        return waiting.would_move(subject, value, author)
+    def would_move(
+        self, subject: CatalogueSubject, value: Decimal, author: str, rows: int = 0
+    ) -> Effect:
+        return waiting.would_move(subject, value, author, rows)

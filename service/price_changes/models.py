@@ -124,6 +124,9 @@ class PriceChange(models.Model):
     needs_another = models.CharField(max_length=500, db_default="")
     # False for a plain edit until a door or a worker has compared it with the limits.
     judged = models.BooleanField(db_default=True, editable=False)
+    # Another person who has approved such an edit after it had moved prices.
+    accepted_by = models.CharField(max_length=150, db_default="")
+    accepted_at = models.DateTimeField(null=True)
     # The last pause, and its end.
     paused_by = models.CharField(max_length=150, db_default="")
     paused_at = models.DateTimeField(null=True)

@@ -228,6 +228,8 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "previewed_at",
             "approved_by",
             "approved_at",
+            "accepted_by",
+            "accepted_at",
             "paused_by",
             "paused_at",
             "resumed_by",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -46,10 +47,12 @@ from pricebook.kit.snapshot import one_snapshot
 from services import parsing
 from services.models import Skip
 from services.moves import WaitingPlan
-from services.parsing import MAX_BIGINT, BadValue
+from services.parsing import BadValue
 from services.reading import filter_kinds, parameters
 from services.reading.ordering import Cursor
+from services.serializers import DryRunSerializer
 from services.tasks import set_comment, set_price, wake
+from services.views import paging
 from services.views.moves import WaitingPlanSerializer, or_shown, shows, waits
 from services.views.openapi import (
     CURSOR,
@@ -92,7 +95,8 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 }
 
 
-VERBS_OF_APPROVERS = ("approve", "keep_instant", "pause", "resume", "cancel", "revert")
+VERBS_OF_APPROVERS = ("approve", "accept", "keep_instant", "pause", "resume", "cancel", "revert")
+known_id = partial(paging.known_id, kind="price change")
 
 
 def verb(
@@ -226,6 +230,12 @@ class PriceChangeView(ViewSet):
         return moving(change, request)
 
     @verb(None)
+    def accept(self, request: Request, pk: str) -> Response:
+        """Approve what an edit by SQL has moved beyond a limit; another person has to do that."""
+        object_of(request.data, [])
+        return answer(verbs.accept(known_id(pk), author(request.user)), request)
+
+    @verb(None)
     def keep_instant(self, request: Request, pk: str) -> Response:
         """Keep a change's instant, though today's zone rules give its local time another one."""
         object_of(request.data, [])
@@ -243,10 +253,12 @@ class PriceChangeView(ViewSet):
         object_of(request.data, [])
         return moving(verbs.resume(known_id(pk), author(request.user)), request)
 
-    @verb(None)
+    @verb(DryRunSerializer, answers={200: DONE_OR_SHOWN})
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a change. Before its instant it does nothing; after it, it is taken back."""
-        object_of(request.data, [])
+        given = object_of(request.data, ["dry_run"])
+        if values.parse_flag("dry_run", given.get("dry_run", False)):
+            return shown_only(verbs.dry_run_of_cancel(known_id(pk), author(request.user)))
         return moving(verbs.cancel(known_id(pk), author(request.user)), request)
 
     @verb(RevertSerializer, answers={200: DONE_OR_SHOWN, 202: WaitingPlanSerializer})
@@ -354,13 +366,6 @@ def moving(change: PriceChange, request: Request) -> Response:
     """The answer; workers are woken after the commit."""
     transaction.on_commit(lambda: wake(set_price, set_comment), robust=True)
     return answer(change, request)
-
-
-def known_id(pk: str) -> int:
-    id = parameters.whole_number(pk)
-    if id is None or id > MAX_BIGINT:
-        raise NotFound(f"There is no price change {pk[:100]}.")
-    return id
 
 
 def change_of(pk: str) -> PriceChange:

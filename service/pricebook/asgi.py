@@ -9,6 +9,7 @@ from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.error_response import plain_error
 from pricebook.wsgi import application as wsgi
+from services import book_currency
 
 
 def behind_front(application: Callable[..., Iterable[bytes]]) -> Front:
@@ -35,4 +36,5 @@ def refusal(status: int, code: str, detail: str) -> tuple[list[tuple[bytes, byte
     return headers, response.content
 
 
+book_currency.end_with_another()
 application = behind_front(wsgi)

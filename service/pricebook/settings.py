@@ -73,6 +73,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
+    "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "pricebook.kit.server_timing.ApiGZipMiddleware",
@@ -357,8 +358,8 @@ SPECTACULAR_SETTINGS = {
         "PriceState": "services.models.Subscription.PriceState",
         "StatusEnum": "price_changes.models.PriceChange.Status",
     },
-    # From a package, not from a CDN.
-    "SWAGGER_UI_DIST": "SIDECAR",
+    "POSTPROCESSING_HOOKS": ["pricebook.links.add_links"],
+    "SWAGGER_UI_DIST": "SIDECAR",  # from a package, not from a CDN
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
@@ -369,8 +370,7 @@ FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home pa
 # --- Logging ----------------------------------------------------------------------------------
 
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
-# SQL on the console: off, statements, or statements with their parameters (names, e-mails).
-# See pricebook/kit/sql_log.py.
+# SQL on the console, without parameters (names, e-mails) or with them: pricebook/kit/sql_log.py.
 LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
 LOGGING = {
     "version": 1,

@@ -6,9 +6,11 @@ sets it while the book is empty; a book with prices keeps it, because its histor
 
 from __future__ import annotations
 
+import sys
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from pricebook.kit.currency import minor_unit
 
@@ -54,6 +56,22 @@ def refuse_another() -> None:
             " both are in it. Set CURRENCY to that one again, or begin another book, in a database"
             " of its own."
         )
+
+
+def end_with_another() -> None:
+    """End a web server or a worker, status 1, that would read the book with another unit.
+
+    Called where one starts, which may be without `migrate`. Without a database that answers, or
+    before its tables are made, there is nothing to compare. One query.
+    """
+    try:
+        refuse_another()
+    except ImproperlyConfigured as error:
+        sys.exit(f"pricebook: {error}")
+    except DatabaseError:
+        return
+    finally:
+        connection.close()  # it is of the process that starts others
 
 
 def _is_there() -> bool:

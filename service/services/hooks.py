@@ -140,8 +140,11 @@ class PriceChanges(Protocol):
     ) -> WaitingPlan:
         """Plan a new list price or discount, to wait for another person."""
 
-    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
-        """The effect that a new list price or discount would have now; nothing is written."""
+    def would_move(
+        self, subject: CatalogueSubject, value: Decimal, author: str, rows: int = 0
+    ) -> Effect:
+        """The effect that a new list price or discount would have now, with so many of its rows;
+        nothing is written."""
 
 
 class NoPriceChanges:
@@ -210,7 +213,9 @@ class NoPriceChanges:
     ) -> WaitingPlan:
         raise LookupError("Nobody here plans price changes.")
 
-    def would_move(self, subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
+    def would_move(
+        self, subject: CatalogueSubject, value: Decimal, author: str, rows: int = 0
+    ) -> Effect:
         raise LookupError("Nobody here counts what would move.")
 
 

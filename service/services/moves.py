@@ -9,6 +9,8 @@ from typing import Any
 
 from pricebook.kit.refusal import Refusal
 
+ROWS_SHOWN = 100  # by a look before a move
+
 
 @dataclass(frozen=True)
 class Move:
@@ -33,6 +35,23 @@ class Move:
         return self.after - self.before
 
 
+NOTHING = Move(0, Decimal(0), Decimal(0), Decimal(0))
+
+
+def one_after_the_other(first: Move, then: Move) -> Move:
+    """Two moves that one person would make, added up as the policy adds up those of 24 hours."""
+    together = None
+    if first.percent is not None and then.percent is not None:
+        together = first.percent + then.percent + first.percent * then.percent / 100
+    return Move(
+        first.rows + then.rows,
+        first.before + then.before,
+        first.after + then.after,
+        first.movement + then.movement,
+        together,
+    )
+
+
 @dataclass(frozen=True)
 class Mover:
     """A client whom an edit moves, with the sums of its rows before and after."""
@@ -46,10 +65,17 @@ class Mover:
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect that an edit of the catalogue would have: its figures, and whom it moves most."""
+    """The effect that an edit of the catalogue would have: its figures, and whom it moves most.
+
+    `rows` are the first subscriptions that move, old → new, as `dry_run` shows them.
+    `needs_another`: why it takes another person; empty if it would be done at once, or if nobody
+    has asked.
+    """
 
     move: Move
-    movers: tuple[Mover, ...]
+    movers: tuple[Mover, ...] = ()
+    rows: tuple[Mapping[str, Any], ...] = ()
+    needs_another: str = ""
 
 
 def largest_percent(before: Decimal, after: Decimal) -> Decimal | None:
@@ -77,10 +103,11 @@ class NeedsAnotherPerson(Refusal):
 @dataclass(frozen=True)
 class WaitingPlan:
     """A price change that stands in the place of an edit beyond a limit: it waits for another
-    person's approval, and nothing has moved."""
+    person's approval, and nothing has moved. `unwritten`: the other fields of the edit."""
 
     id: int
     why: str
+    unwritten: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -88,7 +115,8 @@ class WaitingPlan:
 
     @property
     def detail(self) -> str:
+        rest = f" Nothing else was saved ({', '.join(self.unwritten)})." if self.unwritten else ""
         return (
             f"Nothing has moved. {self.why} So it was planned instead, as price change {self.id},"
-            " and waits for another person's approval."
+            f" and waits for another person's approval.{rest}"
         )

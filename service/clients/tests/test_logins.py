@@ -160,3 +160,13 @@ def test_the_api_finds_an_email_in_any_case():
     client = a_client("Acme", "Ann@example.com")
     found = a_reader().get("/api/clients/", {"email": "ANN@EXAMPLE.COM"}).data["result"]
     assert [each["id"] for each in found] == [client.pk]
+
+
+class TestThoseThatAreThere:
+    def test_in_two_cases_are_named(self, capsys):
+        a_user("ann")
+        call_command("logins")
+        assert "one for each name" in capsys.readouterr().out
+        User.objects.bulk_create([User(username="ANN"), User(username="bob")])
+        with pytest.raises(CommandError, match=r"different case: '(ANN' and 'ann|ann' and 'ANN)'"):
+            call_command("logins")

@@ -7,6 +7,7 @@ but for a recount before an approval.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.recount import Recount
 from price_changes.running import allowing, limits
+from price_changes.running.judging_edits import why_not_accept
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
@@ -64,6 +66,11 @@ COLOURS = {
     Status.APPLIED: "success",
     Status.CANCELLED: "default",
     Status.REVERTED: "default",
+}
+# The verbs that may take another person, with the function that says why.
+WHY_NOT: dict[str, Callable[[PriceChange, str], Any]] = {
+    "approve": limits.why_not,
+    "accept": why_not_accept,
 }
 # Narrow values stay on one line: otherwise the table would break them to make room for wide ones.
 ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
@@ -171,7 +178,8 @@ class PriceChangeAdmin(BrakePages, BookAdmin):
         ]
 
     def needs_another(self, request: HttpRequest, verb: Verb, change: PriceChange) -> bool:
-        return verb.name == "approve" and limits.why_not(change, author(request.user)) is not None
+        why_not = WHY_NOT.get(verb.name)
+        return why_not is not None and why_not(change, author(request.user)) is not None
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -285,8 +293,10 @@ class PriceChangeAdmin(BrakePages, BookAdmin):
             colour=COLOURS[Status(change.status)],
             verbs=self.verbs(request, change),
             needs_another=self.may(request, "approve")
-            and "approve" in verbs.allowed(change)
-            and self.needs_another(request, VERBS["approve"], change),
+            and any(
+                self.needs_another(request, VERBS[name], change)
+                for name in WHY_NOT.keys() & verbs.allowed(change)
+            ),
             live=moves_soon(change),
             currency=settings.CURRENCY,
             previewed_at_value=previewed_at_value,

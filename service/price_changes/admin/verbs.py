@@ -40,6 +40,14 @@ VERBS = {
             "Approved.",
         ),
         Verb(
+            "accept",
+            "Approve what it has moved",
+            "It has moved prices beyond a limit, by SQL or a program, and nobody has approved that."
+            " Approve it now; no price moves.",
+            lambda change, author, given: verbs.accept(change.pk, author),
+            "Approved: it stands.",
+        ),
+        Verb(
             "preview",
             "Preview again",
             "Count anew what it would do.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from price_changes.errors import ChangeError
 from price_changes.kinds import kind_of
 from price_changes.kinds.relations import fetch
@@ -75,3 +77,10 @@ def listed(
         [*params, after, *more, limit],
     )
     return [ChangeRow(*row) for row in found]
+
+
+def first_rows(change: PriceChange, limit: int) -> list[dict[str, Any]]:
+    """The first rows that it moves, as a look before it (`dry_run`) shows them."""
+    names = ("subscription", "old_price", "price_state", "new_price", "new_state", "locked_until")
+    found = listed(change, limit=limit, reason="moves")
+    return [{name: getattr(row, name) for name in names} for row in found]

@@ -33,6 +33,8 @@ ALLOWED = {
         Status.PAUSED,
     ],
     "revert": [Status.APPLIED],  # or in force: `is_in_force`
+    # Only if it is an edit that nobody has approved: `not_approved`.
+    "accept": [Status.APPLYING, Status.PAUSED, Status.APPLIED],
     # Only if the rules of its time zone have changed: `other_instant`.
     "keep_instant": [Status.PLANNED, Status.SCHEDULED, Status.HELD],
 }
@@ -43,6 +45,8 @@ def allowed(change: PriceChange) -> list[str]:
     found = [verb for verb, states in ALLOWED.items() if change.status in states]
     if "revert" not in found and is_in_force(change, change.has_come):
         found.append("revert")
+    if "accept" in found and not change.not_approved:
+        found.remove("accept")
     if "keep_instant" in found and other_instant(change) is None:
         found.remove("keep_instant")
     if {"cancel", "revert"} & set(found) and undoes_a_cancel(change):

@@ -1,4 +1,5 @@
-"""A look before an approval or a revert: what would move, and whether it takes another person.
+"""A look before an approval, a cancel or a revert: what would move, and whether it takes another
+person.
 
 All that the verb would refuse is refused, and nothing is written.
 """
@@ -11,16 +12,14 @@ from typing import Any
 
 from django.db import transaction
 
+from price_changes.errors import NeedsAnother
 from price_changes.kinds import is_of_catalogue
-from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.planning.around import counted_at
 from price_changes.running import allowing, approval, brake, lifecycle, limits
-
-SHOWN = 100  # rows
-COLUMNS = ("subscription", "old_price", "price_state", "new_price", "new_state", "locked_until")
+from services.moves import ROWS_SHOWN
 
 
 @dataclass(frozen=True)
@@ -34,21 +33,16 @@ class DryRun:
     needs_another: str
 
     @classmethod
-    def of(cls, change: PriceChange, author: str) -> DryRun:
+    def of(cls, change: PriceChange, refusal: NeedsAnother | None) -> DryRun:
         preview = change.preview
         assert preview is not None
-        refusal = limits.why_not(change, author)
         return cls(
             preview["moves"],
             Decimal(preview["total_before"]),
             Decimal(preview["total_after"]),
-            [_plain(row) for row in previews.listed(change, limit=SHOWN, reason="moves")],
+            previews.first_rows(change, ROWS_SHOWN),
             "" if refusal is None else refusal.detail,
         )
-
-
-def _plain(row: ChangeRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in COLUMNS}
 
 
 def of_approval(
@@ -62,7 +56,20 @@ def of_approval(
         brake.refuse_if_on(change, counted_at(change), None)
         exactly = not is_of_catalogue(change) and when != PriceChange.WhenMoved.CURRENT
         recount.refuse_if_moved(change, exactly)
-        found = DryRun.of(change, author)
+        found = DryRun.of(change, limits.why_not(change, author))
+        transaction.set_rollback(True)
+    return found
+
+
+def of_cancel(change_id: int, author: str) -> DryRun:
+    """The effect of a cancel, which moves nothing before the instant of the change; raises
+    ChangeError as the cancel would."""
+    found = DryRun(0, Decimal(0), Decimal(0), [], "")
+    with allowing.held(change_id, "cancel") as change:
+        back = lifecycle.stop(change, author)
+        if back is not None:
+            back = previews.preview(back)
+            found = DryRun.of(back, limits.why_not_taken_back(change, back, author))
         transaction.set_rollback(True)
     return found
 
@@ -71,6 +78,6 @@ def of_revert(change_id: int, author: str) -> DryRun:
     """The effect of a revert that is approved with it; raises ChangeError as the revert would."""
     with transaction.atomic():
         back = lifecycle.revert(change_id, author)
-        found = DryRun.of(back, author)
+        found = DryRun.of(back, limits.why_not(back, author))
         transaction.set_rollback(True)
     return found

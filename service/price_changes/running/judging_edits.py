@@ -2,7 +2,8 @@
 
 A door that asks the policy marks its edit as judged. A worker counts what any other one has moved,
 once its rows are moved; beyond a limit the change says so (`needs_another`), and it stands as not
-approved on the home page, on its own page and in the API, until it is taken back.
+approved on the home page, on its own page and in the API, until it is taken back, or until another
+person accepts it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from decimal import Decimal
 
 from django.db import transaction
 
+from price_changes.errors import ChangeError
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
 from price_changes.planning.around import named
-from price_changes.running import limits
+from price_changes.running import allowing, limits, second_person
+from services.models import book_clock
 from services.moves import Move, NeedsAnotherPerson
 
 MOST = 100  # edits of one run
@@ -64,3 +67,30 @@ def _move(change: PriceChange) -> Move:
     return Move(
         rows, before, after, movement, (percent or Decimal(0)) if finite else None, named(change)
     )
+
+
+def accept(change_id: int, author: str) -> PriceChange:
+    """Approve what an edit has moved beyond a limit; raises ChangeError.
+
+    Another person than its author has to, as long as any limit is set. It adds to nobody's sum.
+    """
+    with allowing.held(change_id, "accept") as change:
+        if not change.not_approved:
+            raise ChangeError(
+                "nothing_to_accept",
+                f"Price change {change_id} is approved: there is nothing to accept.",
+                409,
+            )
+        if why := why_not_accept(change, author):
+            raise ChangeError("needs_another_person", why, 403)
+        change.accepted_by, change.accepted_at = author, book_clock()
+        change.needs_another = ""
+        change.save(update_fields=["accepted_by", "accepted_at", "needs_another"])
+    return change
+
+
+def why_not_accept(change: PriceChange, author: str) -> str | None:
+    """The reason why this author can't accept an edit; None: it can. Up to two queries."""
+    if not limits.Limits.now():
+        return None
+    return second_person.why_not_after(change.approved_by, author, change)

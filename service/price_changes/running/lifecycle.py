@@ -263,28 +263,9 @@ def cancel(change_id: int, author: str) -> PriceChange:
     Waits for chunks in hand. A change that takes back a cancelled one can't be cancelled itself.
     """
     with allowing.held(change_id, "cancel") as change:
-        allowing.refuse_to_undo_a_cancel(change)
-        began = change.status in (Status.APPLYING, Status.PAUSED)
-        if change.status == Status.SCHEDULED and is_of_catalogue(change):
-            began = cancelling.begun_or_withdrawn(change, author)
-        if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
-            raise ChangeError(
-                "reverted_already",
-                f"Price change {change_id} is being reverted by price change {back.pk}: approve"
-                " that one, or cancel it first.",
-                409,
-            )
-        if began:
-            cancelling.go_on(change)
-            at_point("change stopped")
-        else:
-            ListedRows.objects.filter(change_id=change_id).delete()
-        members.forget(change)
-        change.status, change.cancelled_by = Status.CANCELLED, author
-        change.finished_at = book_clock()
-        change.save(update_fields=["status", "cancelled_by", "finished_at", "has_members"])
-        if began:
-            back = limits.previewed(_plan_revert(change, author))
+        back = stop(change, author)
+        if back is not None:
+            back = limits.previewed(back)
             back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
             back.approved_by, back.approved_at = author, _order(back)
@@ -292,6 +273,31 @@ def cancel(change_id: int, author: str) -> PriceChange:
             back.save()
             limits.taken_back(change, back, author)
     return change
+
+
+def stop(change: PriceChange, author: str) -> PriceChange | None:
+    """Cancel a change that is held for it; the change that is to take it back, if it had begun."""
+    allowing.refuse_to_undo_a_cancel(change)
+    began = change.status in (Status.APPLYING, Status.PAUSED)
+    if change.status == Status.SCHEDULED and is_of_catalogue(change):
+        began = cancelling.begun_or_withdrawn(change, author)
+    if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
+        raise ChangeError(
+            "reverted_already",
+            f"Price change {change.pk} is being reverted by price change {back.pk}: approve"
+            " that one, or cancel it first.",
+            409,
+        )
+    if began:
+        cancelling.go_on(change)
+        at_point("change stopped")
+    else:
+        ListedRows.objects.filter(change_id=change.pk).delete()
+    members.forget(change)
+    change.status, change.cancelled_by = Status.CANCELLED, author
+    change.finished_at = book_clock()
+    change.save(update_fields=["status", "cancelled_by", "finished_at", "has_members"])
+    return _plan_revert(change, author) if began else None
 
 
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:

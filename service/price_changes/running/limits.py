@@ -257,9 +257,21 @@ def previewed(back: PriceChange) -> PriceChange:
 def taken_back(change: PriceChange, back: PriceChange, author: str) -> None:
     """Count a change that takes another one back, approved by a cancel, unless somebody else has
     approved that one; raises NeedsAnother beyond a limit. As `approved`."""
-    alone = second_person.why_not_after(change.approved_by, author, change)
+    alone = _alone_after(change, author)
     if Limits.now() and alone is not None:
-        _count(back, author, f"{alone} Pause it, and have it cancelled by somebody else.")
+        _count(back, author, alone)
+
+
+def why_not_taken_back(change: PriceChange, back: PriceChange, author: str) -> NeedsAnother | None:
+    """The refusal of such a cancel; None: this author may do it now. Nothing is recorded."""
+    alone = _alone_after(change, author)
+    refusal = None if alone is None else beyond(author, move_of(back))
+    return None if refusal is None else NeedsAnother(refusal, alone or "")
+
+
+def _alone_after(change: PriceChange, author: str) -> str | None:
+    alone = second_person.why_not_after(change.approved_by, author, change)
+    return alone and f"{alone} Pause it, and have it cancelled by somebody else."
 
 
 def _count(change: PriceChange, author: str, alone: str) -> None:

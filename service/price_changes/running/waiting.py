@@ -61,7 +61,7 @@ def plan_value(
     return _planned(values, author, why)
 
 
-def would_move(subject: CatalogueSubject, value: Decimal, author: str) -> Effect:
+def would_move(subject: CatalogueSubject, value: Decimal, author: str, rows: int = 0) -> Effect:
     """The effect of a new list price or discount now, counted as a preview counts it.
 
     Nothing stays written: it is planned and previewed in a transaction that is undone.
@@ -72,6 +72,7 @@ def would_move(subject: CatalogueSubject, value: Decimal, author: str) -> Effect
         change.save(force_insert=True)
         change.refresh_from_db()
         previews.preview(change)
+        first = previews.first_rows(change, rows) if rows else []
         transaction.set_rollback(True)
     assert change.preview is not None
     movers = (
@@ -84,7 +85,7 @@ def would_move(subject: CatalogueSubject, value: Decimal, author: str) -> Effect
         )
         for each in change.preview["largest_movers"]
     )
-    return Effect(limits.move_of(change), tuple(movers))
+    return Effect(limits.move_of(change), tuple(movers), tuple(first))
 
 
 def _planned(values: Mapping[str, Any], author: str, why: str, **more: bool) -> WaitingPlan:

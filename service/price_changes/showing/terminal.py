@@ -72,6 +72,8 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     yield "planned by", f"{change.planned_by or 'nobody known'}, {shown_instant(change.planned_at)}"
     if change.approved_by:
         yield "approved by", f"{change.approved_by}, {shown_instant(change.approved_at)}"
+    if change.accepted_at:
+        yield "accepted by", f"{change.accepted_by}, {shown_instant(change.accepted_at)}"
     if change.paused_at:
         yield "paused by", f"{change.paused_by}, {shown_instant(change.paused_at)}"
     if change.resumed_at:

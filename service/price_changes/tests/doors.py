@@ -170,6 +170,25 @@ def by_request(verb: str, caller: str) -> Try:
     return attempt
 
 
+def by_patch(model: str, caller: str, **changes: Any) -> Try:
+    """Other fields of the request are written with the value, or not at all."""
+
+    def attempt(book: Book) -> None:
+        record = book.service if model == "service" else book.plan
+        given = changes | {"source": "crm", "external_id": "1"}
+        address = f"/api/{model}s/{record.pk}/"
+        seen = getattr(book, caller)(book.ann).get(address)["ETag"]
+        answer = getattr(book, caller)(book.ann).patch(address, given, headers={"If-Match": seen})
+        waiting = PriceChange.objects.exclude(needs_another="").first()
+        assert answer.status_code == (200 if waiting is None else 202), answer.content
+        record.refresh_from_db()
+        assert (record.source == "crm") == (waiting is None)
+        if waiting is not None:
+            assert answer.headers["Location"] == f"/api/price-changes/{waiting.pk}/"
+
+    return attempt
+
+
 def by_command(*words: str) -> None:
     """Run a command, which may fail for want of another person alone."""
     try:
@@ -386,6 +405,10 @@ DOORS = [
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
     Door("form of a subscription: another plan", "a person", by_another_plan),
     *(Door(f"page: {verb}", "a person", by_page(verb)) for verb in VERBS),
+    Door("API: list price", "a person", by_patch("service", "session", full_price="150.00")),
+    Door("API: list price", "a key", by_patch("service", "key", full_price="150.00")),
+    Door("API: discount", "a person", by_patch("plan", "session", discount_percent=50)),
+    Door("API: discount", "a key", by_patch("plan", "key", discount_percent=50)),
     *(Door(f"API: {verb}", "a person", by_request(verb, "session")) for verb in VERBS),
     *(Door(f"API: {verb}", "a key", by_request(verb, "key")) for verb in VERBS),
     Door("API: move to another plan", "a person", moved_by_request("session")),

@@ -33,3 +33,5 @@ def test_the_door_asks_the_policy(door, limit, settings):
 def test_the_guide_has_each_door_and_no_other():
     expected = {(door.name, door.who, limit) for door in DOORS for limit in LIMITS}
     assert said().keys() == expected
+    doors, cells = len(DOORS), len(expected)
+    assert f"{doors} doors × {len(LIMITS)} settings = {cells} cells" in GUIDE.read_text()

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -18,13 +18,13 @@ from price_changes.models import MovedAlone, PriceChange
 from price_changes.running import lifecycle, limits
 from price_changes.tests.api import approve
 from price_changes.tests.changes import drained, planned, stands
-from price_changes.tests.doors import Book
+from price_changes.tests.doors import Book, begun
 from pricebook.kit import authors
 from pricebook.tests.pages import OpenedForm
 from pricebook.variables import limit
-from services import price_decisions, price_state, tasks
+from services import price_decisions, price_state, repricing, tasks
 from services.hooks import price_changes
-from services.models import Service, book_clock
+from services.models import Service, Subscription, book_clock
 from services.moves import Move, NeedsAnotherPerson, WaitingPlan
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import in_background
@@ -339,6 +339,24 @@ class TestALookFirst:
         assert (shown["moves"], shown["total_before"], shown["total_after"]) == (2, 210, 200)
         assert PriceChange.objects.count() == 1
 
+    def test_of_a_cancel(self, settings):
+        book = Book.made()
+        change = begun(book)
+        address = f"/api/price-changes/{change.pk}/cancel/"
+        ann, bob = book.session(book.ann), book.session(book.bob)
+        settings.APPROVAL_LIMIT_ROWS = Decimal(0)
+        for who, needs in ((ann, False), (bob, True)):
+            shown = who.post(address, {"dry_run": True}).json()
+            assert (shown["moves"], shown["total_before"], shown["total_after"]) == (2, 426, 326)
+            assert [row["new_price"] for row in shown["rows"]] == [100, 100]
+            assert bool(shown["needs_another"]) == needs
+        change.refresh_from_db()
+        assert (change.status, change.reverted_by.count()) == ("applying", 0)
+        scheduled = planned(kind="list_price", service=book.service.pk, new_value=9)
+        call_command("price_change", "cancel", str(scheduled.pk), "--dry-run")
+        scheduled.refresh_from_db()
+        assert scheduled.status == "planned"
+
     def test_a_flag_is_a_flag(self):
         book = Book.made()
         path = f"/api/subscriptions/{book.follower.pk}/follow/"
@@ -372,6 +390,25 @@ class TestALookFirst:
         form.fields["_confirmed"] = seen
         assert "confirmed" in form.ask(full_price="200.00").context
         assert book.stands()[0][0] == 100
+
+    def test_a_form_of_a_subscription_asks_before_it_moves_its_price(self):
+        book, half = Book.made(), a_plan(50)
+        page = reverse("admin:services_subscription_change", args=[book.negotiated.pk])
+        form = OpenedForm(book.browser(book.ann), page)
+        asked = form.ask(plan=half.pk, comment="half")
+        text = " ".join(asked.content.decode().split())
+        for said in ("66.00 USD (negotiated)", "50.00 USD (follows)", "16.00", "Fibre"):
+            assert said in text
+        row = Subscription.objects.get(pk=book.negotiated.pk)
+        assert (row.plan_id, row.comment, row.price) == (book.plan.pk, "", 66)
+        name, _ = asked.context["confirmed"]
+        form.fields[name] = "what nobody was shown"
+        assert "confirmed" in form.ask(plan=half.pk).context
+        del form.fields[name]
+        form.send(plan=half.pk)
+        row.refresh_from_db()
+        assert (row.plan_id, row.comment, row.price) == (half.pk, "half", 50)
+        assert "confirmed" not in form.ask(comment="a comment moves no price").context
 
     def test_a_form_of_a_service_that_nobody_buys_asks_nothing(self):
         book = Book.made()
@@ -437,6 +474,53 @@ class TestAnEditBySQL:
         lifecycle.approve(back.pk, back.fingerprint, ANN)
         tasks.set_price()
         assert "Not approved" not in admin_client.get("/").content.decode()
+
+    def edited_by_ann(self, book):
+        with repricing.catalogue_edit(author=authors.person(book.ann.pk, "ann")):
+            Service.objects.filter(pk=book.service.pk).update(full_price=130)
+        tasks.set_price()
+        return PriceChange.objects.latest("pk")
+
+    def test_is_accepted_by_another_person_over_the_api(self, book):
+        change = self.edited_by_ann(book)
+        address = f"/api/price-changes/{change.pk}/"
+        ann, bob, key = book.session(book.ann), book.session(book.bob), book.key(book.ann)
+        for same in (ann, key):
+            answer = same.post(f"{address}accept/")
+            assert (answer.status_code, answer.json()["code"]) == (403, "needs_another_person")
+        assert "accept" in bob.get(address).json()["allowed"]
+        shown = bob.post(f"{address}accept/").json()
+        assert (shown["not_approved"], shown["needs_another"]) == (False, "")
+        assert shown["accepted_by"] == authors.person(book.bob.pk, "bob")
+        assert "accept" not in shown["allowed"]
+        assert bob.post(f"{address}accept/").json()["code"] == "nothing_to_accept"
+        assert ann.get("/api/price-changes/?needs_another=true").json()["result"] == []
+        assert not MovedAlone.objects.exists(), "it adds to nobody's sum"
+
+    def test_is_accepted_by_another_person_on_its_page(self, book):
+        change = self.edited_by_ann(book)
+        page = reverse("admin:price_changes_pricechange_change", args=[change.pk])
+        accept = reverse("admin:price_changes_pricechange_accept", args=[change.pk])
+        ann, bob = book.browser(book.ann), book.browser(book.bob)
+        assert "Approve what it has moved" not in ann.get(page).content.decode()
+        assert "somebody else has to approve it" in ann.post(accept, follow=True).content.decode()
+        assert "Approve what it has moved" in bob.get(page).content.decode()
+        assert "no price moves" in bob.get(accept).content.decode()
+        said = bob.post(accept, follow=True).content.decode()
+        assert f"Accepted by bob (person {book.bob.pk})" in said
+        assert "Not approved" not in said
+        assert "Not approved" not in bob.get("/").content.decode()
+
+    def test_is_accepted_at_the_command_line_by_nobody_that_is_only_claimed(
+        self, book, settings, capsys
+    ):
+        change = self.edited(book, 130)
+        words = ["price_change", "accept", str(change.pk), "--author", "bob"]
+        with pytest.raises(CommandError, match="needs_another_person"):
+            call_command(*words)
+        settings.APPROVAL_LIMIT_AMOUNT = None
+        call_command(*words)
+        assert "accepted by    bob (claimed)" in capsys.readouterr().out
 
     def test_of_a_door_is_judged_by_the_door(self, book, settings):
         settings.APPROVAL_LIMIT_AMOUNT = Decimal(60)

@@ -18,11 +18,20 @@ from rest_framework.response import Response
 
 from pricebook.kit import request_id
 from pricebook.kit.content import JSONRenderer
-from pricebook.kit.errors import BadRequest, DatabaseUnavailable, ReadTimedOut, Refused
+from pricebook.kit.errors import (
+    BadRequest,
+    CrossedWrites,
+    DatabaseUnavailable,
+    ReadTimedOut,
+    Refused,
+)
 from pricebook.kit.problem import MEDIA_TYPE, problem
 from pricebook.kit.read_timeout import SAFE, timed_out
 from pricebook.kit.refusal import Refusal
 
+# PostgreSQL's codes of a deadlock, of a lock that did not come in time, and of a snapshot that is
+# too old to write.
+GAVE_WAY = ("40P01", "55P03", "40001")
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +58,9 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif timed_out(error) and context["request"].method in SAFE:
         logger.warning("%s took too long to read.", context["request"].path)
         error = ReadTimedOut()
+    elif getattr(error.__cause__, "sqlstate", None) in GAVE_WAY:
+        logger.warning("%s gave way to others: %s", context["request"].path, error.__cause__)
+        error = CrossedWrites()
     elif isinstance(error, OperationalError | InterfaceError):
         logger.error("The database does not answer.", exc_info=error)
         error = DatabaseUnavailable()

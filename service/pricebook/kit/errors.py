@@ -76,6 +76,18 @@ class DatabaseUnavailable(exceptions.APIException):
     wait = 5  # becomes Retry-After
 
 
+class CrossedWrites(exceptions.APIException):
+    """Somebody else writes the same, and one of the two had to give way."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "crossed_writes"
+    default_detail = (
+        "Others are writing the same records, and this gave way: nothing was written. Send it again"
+        " in a few seconds."
+    )
+    wait = 2  # becomes Retry-After
+
+
 class ReadTimedOut(exceptions.APIException):
     """It has no Retry-After: the same request takes as long if it is repeated at once."""
 

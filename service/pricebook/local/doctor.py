@@ -51,7 +51,8 @@ def findings(home: Home) -> Iterator[Finding]:
     if answers:
         yield migrations(home)
         yield zone_rules(home)
-        yield approval_limits(home)
+        yield said_by(home, "approval_limits")
+        yield said_by(home, "logins")
         yield brake(home)
         yield letters(Runner(home).environment())
     else:
@@ -215,11 +216,12 @@ def zone_rules(home: Home) -> Finding:
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 
-def approval_limits(home: Home) -> Finding:
+def said_by(home: Home, command: str) -> Finding:
+    """The finding of a management command, which prints it."""
     done = subprocess.run(
-        [*MANAGE, "approval_limits"], env=Runner(home).environment(), capture_output=True, text=True
+        [*MANAGE, command], env=Runner(home).environment(), capture_output=True, text=True
     )
-    said = (done.stdout or done.stderr).strip() or "limits of approvals: not known"
+    said = (done.stdout or done.stderr).strip() or f"{command}: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 

@@ -104,6 +104,20 @@ class Valkey:
         self.process.send_signal(number)
 
 
+def on_this_database() -> dict[str, str]:
+    """The environment of a process that works on the test's database."""
+    environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    database = connection.settings_dict
+    return environment | {
+        "DB_HOST": database["HOST"],
+        "DB_NAME": database["NAME"],
+        "DB_USER": database["USER"],
+        "DB_PASS": database["PASSWORD"],
+        "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
+        "DEBUG": "1",
+    }
+
+
 class Worker:
     """A real Celery worker, in a process group of its own, on the test's database and broker."""
 
@@ -112,17 +126,7 @@ class Worker:
     def __init__(self, name: str, log: Path, broker_url: str) -> None:
         self.of_this_test.append(self)
         self.log = log
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        database = connection.settings_dict
-        environment |= {
-            "CELERY_BROKER_URL": broker_url,
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-            "DEBUG": "1",
-        }
+        environment = on_this_database() | {"CELERY_BROKER_URL": broker_url}
         arguments = ["-A", "celery_app.app", "worker", "--pool=prefork", "--concurrency=2"]
         # Alone in the broker: no gossip about workers that a test has killed.
         arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]

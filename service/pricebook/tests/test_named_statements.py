@@ -32,6 +32,7 @@ NOT_NAMED = {
     "services.book_currency": "asks whether there is any row, and sets a constant, at a migration",
     "services.transfer.incoming_subscriptions.INCOMING": "makes a temporary table: no plan",
     "services.transfer.importing.INCOMING": "the same, where it is sent",
+    "services.ledger.requests.NOTE": "sets a value of the session, and reads no table",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",
     "services.held_values": "the same, of the values of one change",

@@ -8,11 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
-
 from pricebook.local.programs import web_server
 from pricebook.local.up import reserve
-from pricebook.tests.servers import SERVICE, until
+from pricebook.tests.servers import SERVICE, on_this_database, until
 
 
 class WebServer:
@@ -24,18 +22,7 @@ class WebServer:
         self.log = log
         self.path = path
         self.open: list[Any] = []
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-        database = connection.settings_dict
-        environment |= {
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-            "PGPORT": str(database["PORT"] or os.environ.get("PGPORT", "")),
-            "DB_POOL": "1",
-            "DEBUG": "1",
-            **variables,
-        }
+        environment = on_this_database() | {"DB_POOL": "1"} | variables
         command = [*web_server("pricebook.asgi:application"), "--workers", str(workers)]
         with reserve(0) as held, log.open("wb") as output:
             self.port: int = held.getsockname()[1]

@@ -19,7 +19,7 @@ from pricebook.kit.currency import shown
 from pricebook.kit.open_forms import OpenForm
 from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
-from services.hooks import price_changes
+from services.counted_moves import counted_edit
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
@@ -103,13 +103,8 @@ class CatalogueAdmin(AsksFirst):
             with catalogue_edit(author=writer, comment=comment):
                 return super().save_model(request, obj, form, change)
         subject = CatalogueSubject(self.role, obj.pk)  # type: ignore[arg-type]
-        value, policy = form.cleaned_data[form.moves_prices], price_changes()
-        move = policy.would_move(subject, value, writer).move if policy.has_limits() else None
-        with catalogue_edit(author=writer, comment=comment):
+        with counted_edit(subject, form.cleaned_data[form.moves_prices], writer, comment):
             super().save_model(request, obj, form, change)
-            if move is not None:
-                edit = Repricing.objects.filter(**{self.role: obj}).latest("id")
-                policy.moved_alone(writer, move, *([edit.change_id] if edit.change_id else []))
         self.tell_what_follows(request, obj)
         return None
 

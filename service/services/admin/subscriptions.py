@@ -22,10 +22,11 @@ from pricebook.kit.access import author
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
 from pricebook.kit.currency import shown
 from services.about_price_states import ABOUT
+from services.admin import questions
 from services.admin.price_state import PricePages
-from services.counted_moves import counted
+from services.counted_moves import Stands, counted, stands
 from services.models import BookNow, Subscription, book_clock
-from services.moves import NeedsAnotherPerson
+from services.moves import Effect, Move, NeedsAnotherPerson
 from services.reading.filters import STATES, BookFilter
 from services.reading.total import Figures, Total, figures
 
@@ -129,6 +130,32 @@ ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
+SAYS = "Saving it moves this price at once."
+
+
+class Unseen(Exception):
+    """A form has moved the price of a subscription, and nobody has been shown that."""
+
+    def __init__(self, subscription: Subscription, before: Stands, after: Stands) -> None:
+        super().__init__()
+        (old_price, old_state, _), (new_price, new_state, _) = before, after
+        self.moves = (old_price, old_state) != (new_price, new_state)
+        self.said = f"{subscription.service}, {subscription.plan}"
+        self.confirmation = (
+            f"{subscription.service_id} {subscription.plan_id} {old_price} {old_state}"
+            f" {new_price} {new_state}"
+        )
+        row = {
+            "subscription": subscription.pk,
+            "old_price": old_price,
+            "price_state": old_state,
+            "new_price": new_price,
+            "new_state": new_state,
+        }
+        move = Move(1, old_price, new_price, abs(new_price - old_price))
+        self.effect = Effect(move, rows=(row,))
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(PricePages, BookAdmin):
     """Prices are not typed here: they come from the rule, or from a decision with a reason."""
@@ -192,6 +219,10 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     ) -> HttpResponse:
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
+        except Unseen as unseen:  # it was written, and is undone
+            title = f"Subscription {object_id}: {unseen.said}"
+            seen = (title, SAYS, unseen.effect, unseen.confirmation)
+            return questions.ask(request, self, f"subscription {object_id}", *seen)
         except NeedsAnotherPerson as needs:
             messages.error(
                 request,
@@ -203,8 +234,12 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:  # a new one has had no price
             return super().save_model(request, obj, form, change)
+        before = stands(obj)
         with counted(obj, author(request.user)):
             super().save_model(request, obj, form, change)
+        unseen = Unseen(obj, before, stands(obj))
+        if unseen.moves and request.POST.get(questions.CONFIRMED) != unseen.confirmation:
+            raise unseen
         return None
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

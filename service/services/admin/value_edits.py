@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,19 +12,21 @@ from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from pricebook.kit import figures
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import BookAdmin
-from pricebook.kit.scopes import VIEW_CLIENT
+from services.admin import questions
 from services.catalogue_subject import CatalogueSubject
 from services.hooks import price_changes
 from services.moves import Effect, Move, NeedsAnotherPerson
 
-CONFIRMED = "_confirmed"  # the field with what the question has shown
+SAYS = (
+    "Saving it moves these prices at once. To see each row first, or to set an instant, plan a"
+    " price change instead. The total is that of all its subscriptions."
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ class AsksFirst(BookAdmin):
             return super()._changeform_view(request, object_id, form_url, extra_context)
         effect = edit.effect()
         needs = price_changes().beyond(edit.author, effect.move)
-        seen = request.POST.get(CONFIRMED, "")
+        seen = request.POST.get(questions.CONFIRMED, "")
         if needs is None and effect.move.rows and not edit.is_confirmed(seen, effect.move):
-            return self.asked(request, edit, effect)
+            title, seen = f"{edit.name}: {edit.said}", edit.confirmation(effect.move)
+            return questions.ask(request, self, edit.name, title, SAYS, effect, seen)
         if needs is None:
             try:
                 with transaction.atomic():
@@ -123,40 +126,19 @@ class AsksFirst(BookAdmin):
             [name for name in form.changed_data if name not in (form.moves_prices, "stamp")],
         )
 
-    def asked(self, request: HttpRequest, edit: ValueEdit, effect: Effect) -> HttpResponse:
-        """The page with the rows and totals before and after, whose button sends the form again."""
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": edit.name,
-            "title": f"{edit.name}: {edit.said}",
-            "edit": edit,
-            "effect": effect,
-            "names_clients": request.user.has_perm(VIEW_CLIENT),
-            "posted": [
-                (name, value)
-                for name, values in request.POST.lists()
-                for value in values
-                if name not in ("csrfmiddlewaretoken", CONFIRMED)
-            ],
-            "confirmed": (CONFIRMED, edit.confirmation(effect.move)),
-        }
-        return TemplateResponse(request, "services/catalogue_question.html", context)
-
     def planned(
         self, request: HttpRequest, edit: ValueEdit, needs: NeedsAnotherPerson
     ) -> HttpResponse:
         plan = price_changes().plan_value(
             edit.subject, Decimal(edit.value), edit.comment, edit.author, needs.detail
         )
+        plan = replace(plan, unwritten=tuple(edit.others))
         address = reverse("admin:price_changes_pricechange_change", args=[plan.id])
-        rest = f" Nothing else was saved ({', '.join(edit.others)})." if edit.others else ""
         messages.warning(
             request,
             format_html(
-                '{}{} <a class="underline" href="{}">Price change {}</a>',
+                '{} <a class="underline" href="{}">Price change {}</a>',
                 plan.detail,
-                rest,
                 address,
                 plan.id,
             ),

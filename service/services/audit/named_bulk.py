@@ -13,6 +13,7 @@ from services.bulk import clients, steps, subscriptions
 from services.bulk.catalogue import CatalogueSteps, PlanSteps, ServiceSteps
 from services.bulk.steps import Steps
 from services.jobs import undoing
+from services.transfer import moved_prices
 
 LOCK = "FOR NO KEY UPDATE OF book"
 
@@ -98,6 +99,7 @@ def of_subscriptions(at: datetime) -> list[NamedStatement]:
     )
     named.makes("price states", "which the moves of a job end", subscriptions.STATES)
     named.add("states before", "for its undo", subscriptions.STATES_BEFORE, [1, steps.BATCH])
+    named.add("would move", "the prices, for a dry run", moved_prices.BY_LINES)
     named.writes("lock the catalogue", "as every writer of prices", subscriptions.LOCK_PAIRS)
     named.writes("change", "comments, starts, ends", subscriptions.SAY)
     named.writes("move", "to another client, service, plan", subscriptions.MOVE)

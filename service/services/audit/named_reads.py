@@ -8,7 +8,7 @@ from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
 from services.ledger import explanation, total_then
 from services.ledger.changes_feed import FEED, UNTOLD
-from services.ledger.entries import COLUMNS, ELSEWHERE, HISTORY
+from services.ledger.entries import ABOUT, COLUMNS, HISTORY
 from services.ledger.page import statement_as_of
 from services.ledger.recorded import WRITERS
 from services.reading import breakdown_sql, catalogue_cache, one, pages
@@ -195,10 +195,10 @@ def _ledger(example: Examples) -> list[NamedStatement]:
         ),
         NamedStatement(
             "feed, ids elsewhere",
-            "of the subscriptions of a page of entries",
+            "of the subscriptions of a page of entries, and the requests that wrote these",
             LEDGER,
-            ELSEWHERE,
-            {"ids": [example.middle.pk]},
+            ABOUT,
+            {"ids": [example.middle.pk], "entries": [0]},
         ),
         NamedStatement(
             "explanation",

@@ -191,7 +191,7 @@ def named_writes() -> list[NamedStatement]:
             "POST /api/subscriptions/",
             subscriptions.INSERT,
             dict.fromkeys(("source", "external_id", "started_at", "ended_at"))
-            | {"author": "", "comment": "", "client": example.middle.client_id}
+            | {"author": "", "request": "", "comment": "", "client": example.middle.client_id}
             | {"service": service_id, "plan": plan_id},
             writes=True,
         ),

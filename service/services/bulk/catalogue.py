@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps, fingerprint
+from services.bulk.steps import SET_IDS, Steps, fingerprint
+from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.writing.bodies import missing
 from services.writing.catalogue import FIELDS, Kind
 from services.writing.refusals import WriteRefused, name_taken, needs_price_change, plan_exists

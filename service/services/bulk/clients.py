@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps, fingerprint
+from services.bulk.steps import SET_IDS, Steps, fingerprint
+from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.transfer.incoming_catalogue import NO_PASSWORD
 from services.writing import clients
 from services.writing.bodies import missing

@@ -25,7 +25,8 @@ from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.lines import CheckedLines
 from services.bulk.steps import Again, Steps
-from services.moves import NeedsAnotherPerson
+from services.hooks import price_changes
+from services.moves import NOTHING, Move, NeedsAnotherPerson, one_after_the_other
 
 T = TypeVar("T")
 
@@ -75,13 +76,33 @@ class Wanted:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class Look:
+    """The findings of a dry run so far: the prices that lines would move, and the policy's answer.
+
+    `done` is the part of `move` that would be done. `needs_another`: why the rest takes another
+    person.
+    """
+
+    move: Move = NOTHING
+    done: Move = NOTHING
+    needs_another: str = ""
+
+
+NO_LOOK = Look()
+
+
 @dataclass
 class Results:
-    """A result a line, as NDJSON in a temporary file from its beginning, and how many of each."""
+    """A result a line, as NDJSON in a temporary file from its beginning, and how many of each.
+
+    `look` is that of a dry run.
+    """
 
     file: IO[bytes]
     counts: Counter[str]
     replayed: bool  # all of it was kept
+    look: Look = NO_LOOK
 
 
 def write(
@@ -102,7 +123,7 @@ def write(
     results = Results(temporary_file(), Counter(), replayed=parts is not None)
     try:
         for chunk in chunks or range(1):
-            part = partial(_transaction, lines, chunk, chunk + size, steps, wanted, parts)
+            part = partial(_transaction, lines, chunk, chunk + size, steps, wanted, results, parts)
             text, kept = whatever_others_do(part)
             results.file.write(text)
             results.counts.update(found.decode() for found in OUTCOME.findall(text))
@@ -120,34 +141,53 @@ def _transaction(
     last: int,
     steps: type[Steps],
     wanted: Wanted,
+    results: Results,
     parts: InParts | None,
 ) -> tuple[bytes, bool]:
     """The results of some chunks, and whether they were kept. One transaction."""
+    look = results.look
     with transaction.atomic(), connection.cursor() as cursor:
 
         def work() -> bytes:
+            nonlocal look
             run = steps(cursor, wanted.author, wanted.dry_run)
-            do(run, lines.pieces(first, last), wanted)
+            look = do(run, lines.pieces(first, last), wanted, results.look)
             return b"".join(run.results())
 
-        if wanted.dry_run:
-            text = work()
-            transaction.set_rollback(True)
-            return text, False
-        return (work(), False) if parts is None else parts.once(first, work)
+        if not wanted.dry_run:
+            return (work(), False) if parts is None else parts.once(first, work)
+        text = work()
+        transaction.set_rollback(True)
+    results.look = look
+    return text, False
 
 
-def do(run: Steps, pieces: Iterable[bytes], wanted: Wanted) -> None:
+def do(run: Steps, pieces: Iterable[bytes], wanted: Wanted, so_far: Look = NO_LOOK) -> Look:
     """Compare lines with the book and write them, in the caller's transaction.
 
-    Raises `LinesRefused`, if refused lines are not skipped, and `Again`.
+    A dry run only looks at the moves, after those `so_far`. Raises `LinesRefused`, if refused lines
+    are not skipped, and `Again`.
     """
     run.copy(pieces)
     refused = run.compare()
-    if refused and not wanted.skip and not wanted.dry_run:
+    if wanted.dry_run:
+        return _look(run, wanted.author, so_far)
+    if refused and not wanted.skip:
         raise LinesRefused(refused, run.first_refused())
-    if not wanted.dry_run:
-        _write_within_limits(run, wanted.skip)
+    _write_within_limits(run, wanted.skip)
+    return so_far
+
+
+def _look(run: Steps, author: str, so_far: Look) -> Look:
+    """The moves of the lines; they are refused where these are more than their author may do."""
+    move = run.would_move()
+    done = one_after_the_other(so_far.done, move)
+    refusal = price_changes().beyond(author, done) if move.rows else None
+    if refusal is not None:
+        done = so_far.done
+        run.refuse_moves(refusal)
+    why = so_far.needs_another or (refusal.detail if refusal else "")
+    return Look(one_after_the_other(so_far.move, move), done, why)
 
 
 def _write_within_limits(run: Steps, skip: bool) -> None:

@@ -18,6 +18,7 @@ from django.db.backends.utils import CursorWrapper
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import SHOWN, Record, refused_line
+from services.moves import NOTHING, Move
 
 BATCH = 2_000  # results that are read at once
 
@@ -54,9 +55,6 @@ SELECT coalesce(array_agg({seen} ORDER BY line), '{{}}')
   FROM bulk_found JOIN {records} ON book.id = bulk_found.id
  WHERE (is_new OR differs) AND line BETWEEN %s AND %s
 """
-# A deadlock is looked for after a second: a bulk gives way before that, and is done once more.
-GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
-WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
 
 
 # Follows an INSERT whose part `made` returns the records that it has made.
@@ -177,6 +175,10 @@ class Steps(ABC):
     @abstractmethod
     def write(self) -> None:
         """Write what is new and what differs."""
+
+    def would_move(self) -> Move:
+        """The prices that `write()` would move; it writes and locks nothing."""
+        return NOTHING
 
     def refuse_moves(self, refusal: Refusal) -> None:
         """Refuse the lines that move prices, for one reason."""

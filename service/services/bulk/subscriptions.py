@@ -13,8 +13,10 @@ from typing import Any
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import GIVE_WAY, SET_IDS, WAIT_AGAIN, Steps, fingerprint
+from services.bulk.steps import SET_IDS, Steps, fingerprint
 from services.hooks import price_changes
+from services.moves import Move
+from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.transfer.formats import instant
 from services.transfer.moved_prices import MovedPrices
 from services.writing import subscriptions
@@ -221,6 +223,9 @@ class SubscriptionSteps(Steps):
             except Refusal as error:
                 refusals[line] = error
         yield refusals
+
+    def would_move(self) -> Move:
+        return MovedPrices(self.cursor, self.author).by_lines()
 
     def write(self) -> None:
         """As `Steps.write`; raises NeedsAnotherPerson where it moves more than its author may."""

@@ -41,13 +41,20 @@ SELECT {", ".join(COLUMNS)} FROM services_correctedentry WHERE subscription_id =
 """  # noqa: S608 - constants
 HISTORY = f"SELECT * FROM ({OF_ONE}) entry WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"  # noqa: S608
 
-# A subscription's id in another system: from its row, or from the entry of its deletion.
-ELSEWHERE = """
-SELECT id, source, external_id FROM services_subscription
+# A subscription's id in another system: from its row, or from the entry of its deletion. And the
+# requests that have written entries.
+ABOUT = """
+SELECT id, NULL::bigint, source, external_id FROM services_subscription
  WHERE id = ANY (%(ids)s) AND source IS NOT NULL
  UNION ALL
-SELECT subscription_id, source, external_id FROM services_ledgerentry
+SELECT subscription_id, NULL, source, external_id FROM services_ledgerentry
  WHERE subscription_id = ANY (%(ids)s) AND price IS NULL AND source IS NOT NULL
+ UNION ALL
+SELECT NULL, id, request_id, NULL FROM services_ledgerentry
+ WHERE id = ANY (%(entries)s) AND request_id IS NOT NULL
+ UNION ALL
+SELECT NULL, id, request_id, NULL FROM services_correctedentry
+ WHERE id = ANY (%(entries)s) AND request_id IS NOT NULL
 """
 
 
@@ -55,39 +62,49 @@ REASONS = "SELECT id, reason FROM services_correction WHERE id = ANY (%s)"
 
 
 def identified(entries: list[Entry]) -> list[Entry]:
-    """The entries, each with its currency, the id of its subscription in another system, and the
-    reason of its correction.
+    """The entries, each with its currency, the request that wrote it, the id of its subscription in
+    another system, and the reason of its correction.
 
     That id is today's, or the last one of a subscription that was deleted. One query, if any, and
     one more if there are corrections.
     """
     elsewhere: dict[int, tuple[str, str]] = {}
     reasons: dict[int, str] = {}
+    requests: dict[int, str] = {}
     corrections = {entry["correction_id"] for entry in entries} - {None}
     if corrections:
         with connection.cursor() as cursor:
             cursor.execute(REASONS, [list(corrections)])
             reasons = dict(cursor.fetchall())
     if entries:
+        ids = [entry["subscription_id"] for entry in entries]
         with connection.cursor() as cursor:
-            cursor.execute(ELSEWHERE, {"ids": [entry["subscription_id"] for entry in entries]})
-            elsewhere = {id: (source, external_id) for id, source, external_id in cursor.fetchall()}
-    nowhere = (None, None)
+            cursor.execute(ABOUT, {"ids": ids, "entries": [entry["id"] for entry in entries]})
+            for subscription, written, *about in cursor.fetchall():
+                if subscription is None:
+                    requests[written] = about[0]
+                else:
+                    elsewhere[subscription] = (about[0], about[1])
     return [
         entry
-        | dict(
-            zip(
-                ("source", "external_id"),
-                elsewhere.get(entry["subscription_id"], nowhere),
-                strict=True,
-            )
-        )
+        | _about(entry, elsewhere, requests)
         | {
             "currency": settings.CURRENCY,
             "correction_reason": reasons.get(entry["correction_id"], ""),
         }
         for entry in entries
     ]
+
+
+def _about(
+    entry: Entry, elsewhere: dict[int, tuple[str, str]], requests: dict[int, str]
+) -> dict[str, str | None]:
+    source, external_id = elsewhere.get(entry["subscription_id"], (None, None))
+    return {
+        "request_id": requests.get(entry["id"]),
+        "source": source,
+        "external_id": external_id,
+    }
 
 
 def history(subscription_id: int, after: int = 0, limit: int | None = None) -> list[Entry]:

@@ -161,7 +161,7 @@ def price(**options: object) -> models.Field:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0052_moves_of_one_instant")]
+    dependencies = [("services", "0053_request_ids")]
 
     # Not to be reversed, as those before it.
     operations = [
@@ -251,6 +251,16 @@ class Migration(migrations.Migration):
                 ("change_id", models.BigIntegerField(null=True, verbose_name="price change")),
                 ("author", models.CharField(db_default="", max_length=150)),
                 ("correction_id", models.BigIntegerField()),
+                (
+                    "request_id",
+                    models.CharField(
+                        max_length=100,
+                        null=True,
+                        db_default=Func(
+                            function="ledger_request", output_field=models.CharField(max_length=100)
+                        ),
+                    ),
+                ),
             ],
             options={
                 "verbose_name_plural": "corrected entries",

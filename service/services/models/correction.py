@@ -6,7 +6,7 @@ from django.db.models import F, Func, Q, Value
 from services.bounds import HIGHEST_PRICE
 from services.models.clock import Clock
 from services.models.exact_fields import ExactDecimalField
-from services.models.ledger import Entry
+from services.models.ledger import Entry, request_id
 
 
 class Correction(models.Model):
@@ -69,6 +69,7 @@ class CorrectedEntry(Entry):
         db_default=Func(function="ledger_xact", output_field=models.BigIntegerField())
     )
     correction_id = models.BigIntegerField()
+    request_id = request_id()
 
     class Meta(Entry.Meta):
         abstract = False

@@ -51,6 +51,15 @@ class Entry(models.Model):
         return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"
 
 
+def request_id() -> models.CharField:
+    """The X-Request-ID of the web request that wrote an entry; NULL: a worker or a command did."""
+    return models.CharField(
+        max_length=100,
+        null=True,
+        db_default=Func(function="ledger_request", output_field=models.CharField(max_length=100)),
+    )
+
+
 class LedgerEntry(Entry):
     """An entry of the ledger about one subscription. Append-only.
 
@@ -59,6 +68,8 @@ class LedgerEntry(Entry):
     start or an end that is set, moved or cleared has an entry too (migration `0022_periods`).
     Followers that a change of the catalogue moves have theirs in `MovedFollowers`.
     """
+
+    request_id = request_id()
 
     class Meta(Entry.Meta):
         abstract = False

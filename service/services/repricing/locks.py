@@ -13,6 +13,10 @@ from services.models import SubscriptionQuerySet
 # A worker that meets a lock gives way after this time. It is shorter than deadlock_timeout (1 s):
 # if a worker and a person wait for each other, the person's transaction is never cancelled.
 LOCK_TIMEOUT = "200ms"
+# A deadlock is looked for after a second: a request that may cross others' gives way before that,
+# and is done, or sent, once more.
+GIVE_WAY = "SET LOCAL lock_timeout = '500ms'"
+WAIT_AGAIN = "SET LOCAL lock_timeout TO DEFAULT"
 
 
 class LockHeld(Exception):

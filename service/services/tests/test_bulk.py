@@ -13,7 +13,9 @@ from django.utils import timezone
 
 from clients.models import Client
 from keys.tests.making import a_key
+from price_changes.models import MovedAlone
 from services import ledger, price_state
+from services.bulk import lines as bulk_lines
 from services.models import LedgerEntry, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.programs import a_writer
@@ -415,6 +417,35 @@ class TestDryRun:
         assert (lines[3]["outcome"], lines[3]["code"]) == ("refused", "not_found")
         assert counts["dry_run"] is True
         assert stored() == before
+
+    @pytest.mark.parametrize("on_error", ["stop", "skip"])
+    def test_says_what_the_policy_would_say(self, erp, settings, monkeypatch, on_error):
+        """Each line is a chunk of its own: three move a price, and two may."""
+        monkeypatch.setattr(bulk_lines, "CHUNK", 1)
+        service, half = a_service(100), a_plan(50)
+        rows = [
+            a_subscription(service=service, source="crm", external_id=str(number))
+            for number in range(4)
+        ]
+        price_state.negotiate(rows[1].pk, Decimal(60), "a friend", "setup")
+        lines = [{"source": "crm", "external_id": str(n), "plan": half.pk} for n in range(4)]
+        lines[2] = {"source": "crm", "external_id": "2", "client": a_client().pk}
+        settings.APPROVAL_LIMIT_ROWS = Decimal(2)
+        before, mode = stored(), f"{SUBSCRIPTIONS}?on_error={on_error}"
+        shown, end = told(sent(erp, lines, f"{mode}&dry_run=true"))
+        assert stored() == before
+        assert (end["moves"], end["total_before"], end["total_after"]) == (3, 260, 150)
+        assert "alone one may move up to 2 in 24 hours" in end["needs_another"]
+        answer = sent(erp, lines, mode)
+        if on_error == "stop":
+            assert outcomes(shown) == ["refused", "refused", "refused", "refused"]
+            assert told(answer)["code"] == shown[0]["code"] == "needs_another_person"
+        else:
+            assert outcomes(shown) == ["changed", "changed", "changed", "refused"]
+            assert [each | {"detail": ""} for each in told(answer)[0]] == [
+                each | {"detail": ""} for each in shown
+            ]
+            assert sum(MovedAlone.objects.values_list("rows", flat=True)) == 2
 
     def test_is_not_kept_under_its_key(self, erp):
         line = a_line()

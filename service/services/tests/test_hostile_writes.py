@@ -49,8 +49,8 @@ GOOD = {
 }
 CHANGES = {
     "clients": {"company_name": "Acme", "email": "b@acme.example", "full_address": "2 High St"},
-    "services": {"name": "Fibre 2"},
-    "plans": {"plan_type": "student"},
+    "services": {"name": "Fibre 2", "full_price": "13.50"},
+    "plans": {"plan_type": "student", "discount_percent": 18},
     "subscriptions": {"comment": "y", "started_at": "2098-01-01T00:00Z"},
 }
 WRONG = [None, True, False, 5, 5.5, -1, 1e308, [], [1], {}, {"a": 1}, "\u202e", "x" * 5000, "٣"]

@@ -796,7 +796,14 @@ class TestFeed:
         again = a_reader().get("/api/ledger/", {"after": page["next"]}).json()
 
         (entry,) = page["result"]
-        assert set(entry) == {*COLUMNS, "source", "external_id", "currency", "correction_reason"}
+        assert set(entry) == {
+            *COLUMNS,
+            "request_id",
+            "source",
+            "external_id",
+            "currency",
+            "correction_reason",
+        }
         assert (entry["subscription_id"], entry["price"]) == (subscription.pk, 100)
         assert (again["result"], again["next"]) == ([], page["next"])
 

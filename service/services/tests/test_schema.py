@@ -64,7 +64,16 @@ PATHS = [
 VERBS = [
     *[
         f"/api/price-changes/{{id}}/{verb}/"
-        for verb in ("preview", "approve", "keep_instant", "pause", "resume", "cancel", "revert")
+        for verb in (
+            "preview",
+            "approve",
+            "accept",
+            "keep_instant",
+            "pause",
+            "resume",
+            "cancel",
+            "revert",
+        )
     ],
     *[
         f"/api/subscriptions/{{id}}/{verb}/"

@@ -456,6 +456,8 @@ CATALOGUE = {
     "plans": {"plan_type": "discount", "discount_percent": 17},
 }
 MODELS = {"services": Service, "plans": Plan}
+# The field that moves prices, a new value of it, and what 100 becomes.
+VALUES = {"services": ("full_price", 80, 80), "plans": ("discount_percent", 20, 80)}
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
@@ -484,13 +486,45 @@ class TestCatalogue:
         assert refused(erp.post(f"/api/{kind}/", CATALOGUE[kind]))[:2] == (409, code)
         assert MODELS[kind].objects.count() == 1
 
-    def test_moves_prices_by_a_price_change(self, erp, kind):
-        name = {"services": "full_price", "plans": "discount_percent"}[kind]
-        made = erp.post(f"/api/{kind}/", CATALOGUE[kind]).json()
-        answer = erp.patch(f"/api/{kind}/{made['id']}/", {name: 1})
-        assert refused(answer) == (409, "needs_price_change", name)
-        assert "/api/price-changes/" in answer.json()["detail"]
-        assert erp.get(f"/api/{kind}/{made['id']}/").json() == made
+    def test_has_a_new_value_at_once_under_its_author(self, erp, kind):
+        one = a_subscription(service=a_service(100), plan=a_plan(0))
+        address = f"/api/{kind}/{getattr(one, kind[:-1] + '_id')}/"
+        name, new, price = VALUES[kind]
+        answer = erp.patch(address, {name: new})
+        assert (answer.status_code, answer.json()[name]) == (200, new)
+        assert answer.json() == erp.get(address).json()
+        assert answer.json()["total_amount"] == price
+        [_, value] = CatalogueValue.objects.filter(**{f"{kind[:-1]}_id": answer.json()["id"]})
+        assert value.author.startswith("erp (key ")
+        values = CatalogueValue.objects.count()
+        assert erp.patch(address, {name: new}).json() == answer.json()
+        assert CatalogueValue.objects.count() == values, "nothing differed"
+
+    def test_takes_back_a_value_in_force_that_is_not_copied(self, erp, kind, moved_clock):
+        one = a_subscription(service=a_service(50), plan=a_plan(10))
+        record, at = getattr(one, kind[:-1]), book_clock() + timedelta(hours=1)
+        name = VALUES[kind][0]
+        copied = getattr(record, name)
+        decide(CatalogueSubject(kind[:-1], record.pk), Decimal(20), at, 0, "ann")
+        moved_clock.to(at)
+        answer = erp.patch(f"/api/{kind}/{record.pk}/", {name: copied})
+        assert (answer.status_code, answer.json()[name]) == (200, copied)
+
+    def test_is_only_shown_in_a_dry_run(self, erp, kind):
+        one = a_subscription(service=a_service(100), plan=a_plan(0))
+        address = f"/api/{kind}/{getattr(one, kind[:-1] + '_id')}/"
+        name, new, price = VALUES[kind]
+        before, key = erp.get(address).json(), {"Idempotency-Key": "k"}
+        given = {name: new, "dry_run": True}
+        shown = erp.patch(address, given, headers=key).json()
+        assert (shown["moves"], shown["total_before"], shown["total_after"]) == (1, 100, price)
+        [row] = shown["rows"]
+        assert (row["subscription"], row["old_price"], row["new_price"]) == (one.pk, 100, price)
+        assert erp.patch(address, {"external_id": "1", "dry_run": True}).status_code == 400
+        assert erp.patch(address, {"dry_run": True}).json()["code"] == "missing"
+        assert erp.get(address).json() == before
+        done = erp.patch(address, {name: new}, headers=key)
+        assert (done.status_code, done.json()[name]) == (200, new), "the key was free"
 
     def test_that_was_never_used_is_deleted(self, erp, kind):
         made = erp.post(f"/api/{kind}/", CATALOGUE[kind]).json()
@@ -707,9 +741,9 @@ def test_a_program_without_the_scope_writes_nothing():
         (clients.FIELDS, False, shapes.NewClientSerializer),
         (clients.FIELDS, True, shapes.ClientChangesSerializer),
         (catalogue.FIELDS["service"], False, shapes.NewServiceSerializer),
-        (catalogue.FIELDS["service"], True, shapes.ServiceChangesSerializer),
+        (catalogue.CHANGES["service"], True, shapes.ServiceChangesSerializer),
         (catalogue.FIELDS["plan"], False, shapes.NewPlanSerializer),
-        (catalogue.FIELDS["plan"], True, shapes.PlanChangesSerializer),
+        (catalogue.CHANGES["plan"], True, shapes.PlanChangesSerializer),
         (subscriptions.FIELDS, False, shapes.NewSubscriptionSerializer),
         (subscriptions.FIELDS, True, shapes.SubscriptionChangesSerializer),
         (subscriptions.END, False, shapes.EndSerializer),

@@ -7,7 +7,7 @@ from django.db import connection
 from clients.models import Client
 from services.models import Plan, Service, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
-from services.tests.interleaving import a_person, in_background
+from services.tests.interleaving import CREATE, a_person, in_background
 from services.tests.programs import a_writer
 from services.views.one_object import OneObject
 
@@ -92,6 +92,35 @@ class TestWhatIsDeletedMeanwhile:
         answer = gone.result()
         assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
         assert type(named[kind])._default_manager.filter(pk=named[kind].pk).exists()
+
+
+@pytest.mark.parametrize("kind", ["services", "plans"])
+class TestDeletedCatalogue:
+    @pytest.fixture
+    def named(self):
+        return {"clients": a_client(), "services": a_service(), "plans": a_plan()}
+
+    def test_waits_for_an_insert_that_is_to_be_committed(self, kind, named):
+        """Its foreign keys are checked at the commit, when the other one holds the row already."""
+        with a_person() as other:
+            other.execute(CREATE + "(%s, %s, %s, '')", [record.pk for record in named.values()])
+            gone = in_background(lambda: a_writer().delete(f"/api/{kind}/{named[kind].pk}/"))
+            gone.until_it_waits()
+            other.commit()
+        answer = gone.result()
+        assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
+        assert Subscription.objects.count() == 1
+
+    def test_gives_way_to_a_request_that_holds_the_row(self, kind, named):
+        with a_person() as other:
+            other.execute(
+                f"SELECT FROM {named[kind]._meta.db_table} WHERE id = %s FOR KEY SHARE",
+                [named[kind].pk],
+            )
+            answer = a_writer().delete(f"/api/{kind}/{named[kind].pk}/")
+            assert (answer.status_code, answer.json()["code"]) == (503, "crossed_writes")
+            assert int(answer["Retry-After"]) > 0
+        assert a_writer().delete(f"/api/{kind}/{named[kind].pk}/").status_code == 204
 
 
 class TestOneEMail:

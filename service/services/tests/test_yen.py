@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import pytest
@@ -17,6 +19,7 @@ from price_changes.models import PriceChange
 from price_changes.tests.api import URL, a_program
 from price_changes.tests.changes import applied, planned
 from pricebook.tests.pages import OpenedForm
+from pricebook.tests.servers import SERVICE, on_this_database
 from services import book_currency, price_state
 from services.models import Service, Subscription
 from services.price_state import PriceStateError
@@ -213,6 +216,30 @@ class TestAnotherSetting:
         settings.CURRENCY = "KRW"  # another one without decimals
         with pytest.raises(CommandError, match="begin another book"):
             call_command("migrate", verbosity=0)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_ends_a_web_server_and_a_worker_with_the_reason(self):
+        a_service("9.99")
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-m", *words],
+                cwd=SERVICE,
+                env=on_this_database() | {"CURRENCY": "JPY"},
+                stderr=subprocess.PIPE,
+            )
+            for words in (
+                ["granian", "pricebook.asgi:application", "--interface", "asginl", "--port", "0"],
+                ["celery", "-A", "celery_app.app", "worker", "--concurrency=1"],
+            )
+        ]
+        try:
+            for process in both:
+                _, said = process.communicate(timeout=60)
+                assert process.returncode == 1
+                assert b"pricebook: CURRENCY=JPY has no decimals" in said
+        finally:
+            for process in both:
+                process.terminate()
 
     def test_of_the_other_way_is_refused_too(self, row, settings):
         settings.CURRENCY = "USD"

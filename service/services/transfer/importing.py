@@ -27,7 +27,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from services.moves import Move
+from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
@@ -74,7 +74,7 @@ from services.transfer.incoming_subscriptions import (
     assignments,
     first_of,
 )
-from services.transfer.moved_prices import AUTHOR, NOTHING, MovedPrices
+from services.transfer.moved_prices import AUTHOR, MovedPrices
 
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told

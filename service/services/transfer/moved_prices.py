@@ -8,16 +8,13 @@ A row that both move counts twice.
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from django.db.backends.utils import CursorWrapper
 
 from services.hooks import price_changes
-from services.moves import Move
+from services.moves import NOTHING, Move
 from services.transfer.incoming_catalogue import SERVICES_DIFFER
 
 AUTHOR = "import"
-NOTHING = Move(0, Decimal(0), Decimal(0), Decimal(0))
 FIGURES = """
 SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
        coalesce(sum(abs(after - before)), 0),
@@ -47,6 +44,18 @@ SELECT id, price AS before FROM subscription_in_force WHERE id IN ({ids})
 OF_IMPORT = "SELECT subscription_id FROM difference"
 BY_SUBSCRIPTIONS = FIGURES.format(
     rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
+)
+# The moves of a bulk's lines: another service or plan gives the rule's price.
+BY_LINES = FIGURES.format(
+    rows="""
+SELECT book.price AS before,
+       CASE WHEN (found.service_id, found.plan_id) = (book.service_id, book.plan_id)
+            THEN book.price ELSE price_rule(service.full_price, plan.discount_percent) END AS after
+  FROM bulk_found found
+  JOIN subscription_in_force book USING (id)
+  JOIN service_in_force service ON service.id = found.service_id
+  JOIN plan_in_force plan ON plan.id = found.plan_id
+ WHERE moves"""
 )
 CHANGES = """
 SELECT max(change_id) FROM services_repricing WHERE service_id = ANY (%s) GROUP BY service_id
@@ -79,6 +88,11 @@ class MovedPrices:
 
     def after_subscriptions(self) -> None:
         self._add(BY_SUBSCRIPTIONS, [])
+
+    def by_lines(self) -> Move:
+        """The prices that a bulk's lines would move; it writes and locks nothing. One query."""
+        self._add(BY_LINES, [])
+        return self.move
 
     def ask(self) -> None:
         """Count it for the policy, when all is written; raises NeedsAnotherPerson."""

@@ -44,7 +44,12 @@ from services.views.openapi import (
     ordering_parameter,
 )
 from services.views.paging import cursor_of, known_id, link, links, ordering_of
-from services.views.record_writes import ClientWrites, RecordWrites, writes_described
+from services.views.record_writes import (
+    CatalogueWrites,
+    ClientWrites,
+    RecordWrites,
+    writes_described,
+)
 from services.views.shapes_of_bulk import (
     BulkClientsSerializer,
     BulkPlansSerializer,
@@ -151,7 +156,7 @@ class ClientView(BulkWrites, ClientWrites, BreakdownView):
 @writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)
 @described("service", ServicePaySerializer, ServicePageSerializer)
 @extend_schema_view(bulk=bulk_described("service", BulkServicesSerializer))
-class ServiceView(BulkWrites, BreakdownView):
+class ServiceView(BulkWrites, CatalogueWrites, BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
 
     kind = "service"
@@ -170,7 +175,7 @@ class ServiceView(BulkWrites, BreakdownView):
 @writes_described("plan", PlanPaySerializer, NewPlanSerializer, PlanChangesSerializer)
 @described("plan", PlanPaySerializer, PlanPageSerializer)
 @extend_schema_view(bulk=bulk_described("plan", BulkPlansSerializer))
-class PlanView(BulkWrites, BreakdownView):
+class PlanView(BulkWrites, CatalogueWrites, BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""
 
     kind = "plan"

@@ -212,9 +212,12 @@ class Answer:
         # At the latest when nothing refers to it any more.
         self.close = weakref.finalize(self, results.file.close)
         named = {name: results.counts[name] for name in OUTCOMES}
-        self.end = msgspec.json.encode(
-            {"end": {"lines": results.counts.total(), **named, "dry_run": wanted.dry_run}}
-        )
+        end: dict[str, Any] = {"lines": results.counts.total(), **named, "dry_run": wanted.dry_run}
+        if wanted.dry_run:
+            look = results.look
+            end |= {"moves": look.move.rows, "total_before": look.move.before}
+            end |= {"total_after": look.move.after, "needs_another": look.needs_another}
+        self.end = JSONRenderer.encoder.encode({"end": end})
 
     def __iter__(self) -> Iterator[bytes]:
         return self._ndjson() if self.media_type == NDJSON else self._json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from services.models import Subscription
-from services.moves import WaitingPlan
+from services.moves import Effect, WaitingPlan
 from services.price_decisions import Shown
 
 STATES = Subscription.PriceState.choices
@@ -82,8 +82,14 @@ def answer_of_one(shown: Shown) -> Response:
     return shows([row], int(shown.moves), shown.old_price, shown.new_price, why)
 
 
+def answer_of_effect(effect: Effect) -> Response:
+    """The answer to a `dry_run` of an edit of the catalogue."""
+    move = effect.move
+    return shows(effect.rows, move.rows, move.before, move.after, effect.needs_another)
+
+
 def shows(
-    rows: Sequence[dict[str, Any]], moves: int, before: Decimal, after: Decimal, why: str
+    rows: Sequence[Mapping[str, Any]], moves: int, before: Decimal, after: Decimal, why: str
 ) -> Response:
     """The answer to a `dry_run`, which keeps no Idempotency-Key."""
     response = Response(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.idempotency import idempotent
 from services.reading import breakdown
+from services.views.moves import WaitingPlanSerializer, answer_of_effect, or_shown, waits
 from services.views.one_object import CHANGED, IF_MATCH, OneObject
 from services.views.openapi import ERRORS, PATH_ID, REFUSALS, UNKNOWN
 from services.views.paging import known_id
@@ -26,7 +28,7 @@ KEY = idempotency.PARAMETER
 
 
 class RecordWrites(OneObject):
-    """A mixin: `POST` of the list, `PATCH` and `DELETE` of one."""
+    """A mixin: `POST` of the list and `DELETE` of one; `PATCH` is in the classes below."""
 
     fields: Mapping[str, Field]
     answers_one = ("retrieve", "create", "partial_update")
@@ -41,14 +43,6 @@ class RecordWrites(OneObject):
         return Response(self.found(self.insert(values, author(request.user))), status=201)
 
     @idempotent
-    def partial_update(self, request: Request, pk: str) -> Response:
-        id, values = known_id(pk, self.kind), values_of(self.fields, request.data, changing=True)
-        self.before_the_row(values)
-        self.refuse_changed(request, id)
-        self.write(id, values, author(request.user))
-        return Response(self.found(id))
-
-    @idempotent
     def destroy(self, request: Request, pk: str) -> Response:
         object_of(request.data, [])
         id = known_id(pk, self.kind)
@@ -56,35 +50,56 @@ class RecordWrites(OneObject):
         self.remove(id, author(request.user))
         return Response(status=204)
 
-    def before_the_row(self, values: Mapping[str, Any]) -> None:
-        """Take the locks that have to be taken before that of the row."""
+    @abstractmethod
+    def insert(self, values: Mapping[str, Any], author: str) -> int: ...
 
-    def insert(self, values: Mapping[str, Any], author: str) -> int:
-        return catalogue.create(cast(Kind, self.kind), values, author)
-
-    def write(self, id: int, values: Mapping[str, Any], author: str) -> None:
-        catalogue.change(cast(Kind, self.kind), id, values, author)
-
-    def remove(self, id: int, author: str) -> None:
-        catalogue.delete(cast(Kind, self.kind), id, author)
+    @abstractmethod
+    def remove(self, id: int, author: str) -> None: ...
 
 
 class ClientWrites(RecordWrites):
-    """The same of clients, who have log-ins."""
+    """The writes of clients, who have log-ins."""
 
     fields = clients.FIELDS
 
-    def before_the_row(self, values: Mapping[str, Any]) -> None:
-        clients.lock_email(values.get("email", ""))
+    @idempotent
+    def partial_update(self, request: Request, pk: str) -> Response:
+        id, values = known_id(pk, self.kind), values_of(self.fields, request.data, changing=True)
+        clients.lock_email(values.get("email", ""))  # before the row
+        self.refuse_changed(request, id)
+        clients.change(id, values)
+        return Response(self.found(id))
 
     def insert(self, values: Mapping[str, Any], author: str) -> int:
         return clients.create(values)
 
-    def write(self, id: int, values: Mapping[str, Any], author: str) -> None:
-        clients.change(id, values)
-
     def remove(self, id: int, author: str) -> None:
         clients.delete(id)
+
+
+class CatalogueWrites(RecordWrites):
+    """The writes of services and plans, whose values move the prices of many."""
+
+    @idempotent
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Done; beyond a limit a plan that waits (202); or only shown (`dry_run`)."""
+        kind = cast(Kind, self.kind)
+        table, any_of = catalogue.CHANGES[kind], list(self.fields)
+        values = values_of(table, request.data, changing=True, any_of=any_of)
+        dry_run = values.pop("dry_run", False)
+        id = known_id(pk, self.kind)
+        self.refuse_changed(request, id)
+        change = (kind, id, values, author(request.user))
+        if dry_run:
+            return answer_of_effect(catalogue.show_change(*change))
+        plan = catalogue.change(*change)
+        return Response(self.found(id)) if plan is None else waits(plan)
+
+    def insert(self, values: Mapping[str, Any], author: str) -> int:
+        return catalogue.create(cast(Kind, self.kind), values, author)
+
+    def remove(self, id: int, author: str) -> None:
+        catalogue.delete(cast(Kind, self.kind), id, author)
 
 
 def writes_described(
@@ -93,6 +108,9 @@ def writes_described(
     """The schema of a view with `RecordWrites`."""
     refused = {**ERRORS, **REFUSALS}
     of_one = {**refused, **UNKNOWN, **CHANGED}
+    changed: dict[int, Any] = {200: shown}
+    if kind != "client":
+        changed = {200: or_shown(f"{kind.title()}OrShown", shown), 202: WaitingPlanSerializer}
     return extend_schema_view(
         create=extend_schema(
             summary=f"Create a {kind}.",
@@ -104,7 +122,7 @@ def writes_described(
             summary=f"Change a {kind}: the fields that are given.",
             parameters=[PATH_ID, KEY, IF_MATCH],
             request=changes,
-            responses={200: shown, **of_one},
+            responses={**changed, **of_one},
         ),
         destroy=extend_schema(
             summary=f"Delete a {kind} that was never used.",

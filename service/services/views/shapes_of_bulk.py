@@ -131,6 +131,17 @@ class BulkEndSerializer(serializers.Serializer):
     unchanged = serializers.IntegerField()
     refused = serializers.IntegerField()
     dry_run = serializers.BooleanField()
+    # These are of a dry run.
+    moves = serializers.IntegerField(
+        required=False, help_text="The subscriptions whose prices would move."
+    )
+    total_before = serializers.DecimalField(
+        required=False, max_digits=20, decimal_places=2, help_text="The sum of these prices."
+    )
+    total_after = serializers.DecimalField(required=False, max_digits=20, decimal_places=2)
+    needs_another = serializers.CharField(
+        required=False, help_text="Why that takes another person; empty: it would be done."
+    )
 
 
 class BulkResultsSerializer(serializers.Serializer):

@@ -19,7 +19,14 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
 
     class Meta:
         model = LedgerEntry
-        fields = (*COLUMNS, "source", "external_id", "currency", "correction_reason")
+        fields = (
+            *COLUMNS,
+            "request_id",
+            "source",
+            "external_id",
+            "currency",
+            "correction_reason",
+        )
         read_only_fields = fields
         extra_kwargs = {
             "price": {"allow_null": True, "help_text": "Null: the subscription was deleted."},
@@ -33,6 +40,9 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
             },
             "period_only": {
                 "help_text": "Written for a start or an end; the price is the one in force."
+            },
+            "request_id": {
+                "help_text": "The X-Request-ID of the request that wrote it; null: none did."
             },
             "source": {"help_text": "Where `external_id` is from."},
             "external_id": {"help_text": "The id of the subscription in `source`."},

@@ -8,6 +8,7 @@ from pricebook.kit.known_elsewhere import LONGEST_ID
 from services import fields
 from services.models import Plan
 from services.parsing import MAX_BIGINT
+from services.serializers import DryRunSerializer
 
 ZONE = "As America/Vancouver: instants without an offset are local times there."
 
@@ -50,30 +51,28 @@ class ClientChangesSerializer(NewClientSerializer):
     """The fields of a client that are to be changed."""
 
 
-class ServiceChangesSerializer(IdsElsewhereSerializer):
-    """The fields of a service that are to be changed. A price change moves its list price."""
-
-    name = serializers.CharField(max_length=50)
-
-
-class NewServiceSerializer(ServiceChangesSerializer):
+class NewServiceSerializer(IdsElsewhereSerializer):
     """A service to create."""
 
+    name = serializers.CharField(max_length=50)
     full_price = serializers.DecimalField(
         max_digits=12, decimal_places=2, min_value=0, help_text="A number, or its digits as text."
     )
 
 
-class PlanChangesSerializer(IdsElsewhereSerializer):
-    """The fields of a plan that are to be changed. A price change moves its discount."""
-
-    plan_type = serializers.ChoiceField(Plan.Type.choices)
+class ServiceChangesSerializer(NewServiceSerializer, DryRunSerializer):
+    """The fields of a service that are to be changed; its list price moves all that follow it."""
 
 
-class NewPlanSerializer(PlanChangesSerializer):
+class NewPlanSerializer(IdsElsewhereSerializer):
     """A plan to create."""
 
+    plan_type = serializers.ChoiceField(Plan.Type.choices)
     discount_percent = serializers.IntegerField(min_value=0, max_value=100)
+
+
+class PlanChangesSerializer(NewPlanSerializer, DryRunSerializer):
+    """The fields of a plan that are to be changed; its discount moves all that follow it."""
 
 
 class ZonedSerializer(serializers.Serializer):

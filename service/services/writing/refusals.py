@@ -35,11 +35,11 @@ def moved_by(how: str) -> Callable[[str], WriteRefused]:
 
 
 def needs_price_change(name: str) -> WriteRefused:
-    """The refusal of a value that moves the prices of many."""
+    """The refusal of a value that moves the prices of many, among other lines."""
     return WriteRefused(
         "needs_price_change",
-        f"{name} moves the prices of all subscriptions that follow it. Plan that with POST"
-        " /api/price-changes/, look at its preview, and have it approved.",
+        f"{name} moves the prices of all subscriptions that follow it. PATCH it alone, or plan it"
+        " with POST /api/price-changes/, look at its preview, and have it approved.",
         409,
         parameter=name,
     )

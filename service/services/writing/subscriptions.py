@@ -15,6 +15,7 @@ from django.db import connection
 
 from clients.models import Client
 from pricebook.kit.prepared import prepared_cursor
+from pricebook.kit.request_id import current_id
 from services.counted_moves import counted
 from services.models import Plan, Service, Subscription, book_clock
 from services.writing.bodies import COMMENT, IDS, INSTANT, RECORD, Field
@@ -40,9 +41,10 @@ RESTART = {"ended_at": INSTANT(null=None)}
 MOVE = {name: RECORD(required=False) for name in RECORDS}
 
 # The rows that it names are locked against deletion, as the foreign keys would do at the commit: so
-# one that is gone is found here, and not then. The author is set before the triggers run.
+# one that is gone is found here, and not then. Author and request are set before the triggers run.
 INSERT = """
-WITH author AS MATERIALIZED (SELECT set_config('pricebook.author', %(author)s, true))
+WITH author AS MATERIALIZED (SELECT set_config('pricebook.author', %(author)s, true),
+                                    set_config('pricebook.request', %(request)s, true))
 INSERT INTO services_subscription
        (client_id, service_id, plan_id, comment, source, external_id, started_at, ended_at)
 SELECT client.id, service.id, plan.id, %(comment)s, %(source)s, %(external_id)s,
@@ -69,7 +71,8 @@ def create(values: Mapping[str, Any], author: str) -> int:
     `WriteRefused` if a client, service or plan is not there, if the external id is taken, or if the
     end is not after the start.
     """
-    given = {**dict.fromkeys(FIELDS), "comment": "", **values, "author": author}
+    given = {**dict.fromkeys(FIELDS), "comment": "", **values}
+    given |= {"author": author, "request": current_id() or ""}
     with told_by_constraints(), prepared_cursor() as cursor:
         cursor.execute(INSERT, given)
         found = cursor.fetchone()

@@ -5,9 +5,9 @@ docs/price-changes.md is its guide.
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
@@ -16,6 +16,7 @@ from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.kinds.words import Names
 from price_changes.management import plan_options
+from price_changes.management.following import Following, change_of
 from price_changes.management.record import record
 from price_changes.models import PriceChange
 from price_changes.planning import preview, status_now
@@ -28,13 +29,10 @@ from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit import exact_json
-from services import repricing
 from services.management import arguments, question
-from services.management.progress import ProgressLine
 from services.management.table import shown_amount, shown_instant, table
-from services.models import Repricing, Skip, book_clock
+from services.models import Skip, book_clock
 from services.moves import WaitingPlan
-from services.tasks import set_comment, set_price, wake
 
 Status = PriceChange.Status
 VERBS = {
@@ -43,6 +41,7 @@ VERBS = {
     "rows": "list its subscriptions one by one, old → new",
     "skips": "list the subscriptions that it did not move, and why",
     "approve": "approve what the preview showed",
+    "accept": "approve what an edit by SQL has moved beyond a limit",
     "keep_instant": "keep its instant, though the rules of its time zone have changed",
     "watch": "follow the workers until it is applied",
     "pause": "leave its remaining rows alone",
@@ -50,11 +49,20 @@ VERBS = {
     "cancel": "cancel it; what it has moved is taken back",
     "revert": "plan the change that takes it back",
 }
-UNDER_WAY = (Status.SCHEDULED, Status.APPLYING)
-QUIET = 10.0  # seconds without progress, after which a watcher is told what may be wrong
+# The verbs that record who did it.
+DECIDED_BY = (
+    "plan",
+    "approve",
+    "accept",
+    "keep_instant",
+    "pause",
+    "resume",
+    "cancel",
+    "revert",
+)
 
 
-class Command(BaseCommand):
+class Command(Following, BaseCommand):
     help = (
         "Plan a price change, look at what it would do, approve it, watch it being applied, take "
         "it back. Each verb prints what to type next. The guide: docs/price-changes.md"
@@ -100,14 +108,15 @@ class Command(BaseCommand):
             "--only", choices=["moves", *Skip.Reason.values], help="rows that move, or of a reason"
         )
         question.add_to(approve)
-        question.add_to(one["revert"], yes=False)
+        for verb in ("revert", "cancel"):
+            question.add_to(one[verb], yes=False)
         one["revert"].add_argument("--yes", action="store_true", help="approve it at once")
         for verb in ("approve", "resume", "cancel", "revert"):
             one[verb].add_argument(
                 "--wait", action="store_true", help="apply it in this process, beside the workers"
             )
         for verb, verb_parser in verbs.choices.items():
-            if verb in ("plan", "approve", "keep_instant", "pause", "resume", "cancel", "revert"):
+            if verb in DECIDED_BY:
                 arguments.add_author(verb_parser)
             verb_parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -134,7 +143,7 @@ class Command(BaseCommand):
         self.tell(verbs.preview(number), json, preview=True)
 
     def show(self, *, number: int, json: bool, **options: Any) -> None:
-        change = _get(number)
+        change = change_of(number)
         # The preview of a held change is of what was there before.
         self.tell(change, json, preview=change.status in (Status.PLANNED, Status.SCHEDULED))
 
@@ -160,7 +169,7 @@ class Command(BaseCommand):
     def rows(
         self, *, number: int, after: int, limit: int, only: str | None, json: bool, **options: Any
     ) -> None:
-        change = _get(number)
+        change = change_of(number)
         if change.started_at is None:
             found = preview.listed(change, after, limit, only)
         elif only in (None, "moves"):
@@ -182,7 +191,7 @@ class Command(BaseCommand):
 
     def skips(self, *, number: int, after: int, limit: int, json: bool, **options: Any) -> None:
         names = ("id", "reason", "rows", "subscription_id", "by_change_id", "detail")
-        skips = Skip.objects.filter(repricing__change_id=_get(number).pk, id__gt=after)
+        skips = Skip.objects.filter(repricing__change_id=change_of(number).pk, id__gt=after)
         found = [*skips.order_by("id").values(*names)[:limit]]
         if json:
             return self.write_json(found)
@@ -218,11 +227,14 @@ class Command(BaseCommand):
         change = verbs.approve(number, fingerprint, author, when_moved, effective_at, time_zone)
         self.go_on(change, wait, json)
 
+    def accept(self, *, number: int, author: str, json: bool, **options: Any) -> None:
+        self.tell(verbs.accept(number, author), json)
+
     def keep_instant(self, *, number: int, author: str, json: bool, **options: Any) -> None:
         self.tell(verbs.keep_instant(number, author), json)
 
     def watch(self, *, number: int, json: bool, **options: Any) -> None:
-        self.follow(_get(number), lambda: time.sleep(0.2), json)
+        self.follow(change_of(number), lambda: time.sleep(0.2), json)
 
     def pause(self, *, number: int, author: str, json: bool, **options: Any) -> None:
         self.tell(verbs.pause(number, author), json)
@@ -230,7 +242,11 @@ class Command(BaseCommand):
     def resume(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
         self.go_on(verbs.resume(number, author), wait, json)
 
-    def cancel(self, *, number: int, author: str, wait: bool, json: bool, **options: Any) -> None:
+    def cancel(
+        self, *, number: int, author: str, wait: bool, json: bool, dry_run: bool, **options: Any
+    ) -> None:
+        if dry_run:
+            return self.show_first(verbs.dry_run_of_cancel(number, author), json)
         change = verbs.cancel(number, author)
         back = change.reverted_by.filter(status=Status.SCHEDULED).first()
         if back is None:
@@ -260,87 +276,18 @@ class Command(BaseCommand):
             return self.write_json([asdict(dry_run)])
         self.write(terminal.dry_run_lines(dry_run))
 
-    # --- Moving ---------------------------------------------------------------------------
-
-    def go_on(self, change: PriceChange, wait: bool, json: bool) -> None:
-        """Wake the workers for a change that is due; or apply it here, with `wait`."""
-        if wait:
-            self.follow(change, _work, json)
-        else:
-            wake(set_price, set_comment)
-            self.tell(change, json)
-
-    def follow(self, change: PriceChange, work: Callable[[], None], json: bool) -> None:
-        """Show progress until a change is applied; CommandError (status 1) if it ends otherwise."""
-        show = ProgressLine(self.stderr)
-        try:
-            self.until_it_ends(change, work, show)
-        except KeyboardInterrupt:
-            show.end()
-            self.interrupted(change)
-        show.end()
-        change = _get(change.pk)
-        self.tell(change, json)
-        if change.status in (Status.HELD, Status.PAUSED, Status.CANCELLED):
-            remark = f" {change.remark}" if change.remark else ""
-            raise CommandError(f"Price change {change.pk} is {change.status}.{remark}")
-
-    def until_it_ends(
-        self, change: PriceChange, work: Callable[[], None], show: ProgressLine
-    ) -> None:
-        waiting_said = False
-        seen, seen_at = -1, time.monotonic()
-        while change.status in UNDER_WAY:
-            assert change.effective_at is not None
-            left = (change.effective_at - book_clock()).total_seconds()
-            if change.status == Status.SCHEDULED and left > 0:
-                if not waiting_said:
-                    waiting_said = True
-                    self.note(
-                        f"Price change {change.pk} is scheduled for"
-                        f" {shown_instant(change.effective_at)}; waiting for it. Ctrl-C leaves it"
-                        " scheduled."
-                    )
-                time.sleep(min(left, 0.5))
-            else:
-                work()
-                done, rows = _progress(change)
-                show(f"{change.status}:", done, rows)
-                if done != seen:
-                    seen, seen_at = done, time.monotonic()
-                elif time.monotonic() - seen_at > QUIET:
-                    seen_at = time.monotonic()
-                    self.note(
-                        "Nothing moves. The workers are those of ./pricebook up: do they run?"
-                    )
-            change.refresh_from_db()
-
-    def interrupted(self, change: PriceChange) -> NoReturn:
-        change.refresh_from_db()
-        if change.status == Status.SCHEDULED:
-            rest = f"stays scheduled for {shown_instant(change.effective_at)}"
-        else:
-            rest = f"is {change.status}"
-        raise CommandError(
-            f"Price change {change.pk} {rest}; the workers of ./pricebook up go on with it.",
-            returncode=130,
-        ) from None
-
     # --- The output -----------------------------------------------------------------------
 
     def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
         if json:
             return self.write_json([record(change)])
-        change = _get(change.pk)
+        change = change_of(change.pk)
         self.write(terminal.lines(change, preview))
         self.next(_next(change, preview))
 
     def next(self, words: str) -> None:
         if words:
             self.stdout.write(f"\n  next: ./pricebook manage price_change {words}")
-
-    def note(self, text: str) -> None:
-        self.stderr.write(text)
 
     def write(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -351,30 +298,10 @@ class Command(BaseCommand):
             self.stdout.write(exact_json.encode(each).decode())
 
 
-def _get(number: int) -> PriceChange:
-    change = PriceChange.objects.filter(pk=number).first()
-    if change is None:
-        raise ChangeError("not_found", f"There is no price change {number}.", 404)
-    status_now.refresh([change])
-    return change
-
-
 def _from(change: PriceChange) -> str:
     return shown_instant(change.effective_at) + (
         " (zone rules moved)" if other_instant(change) else ""
     )
-
-
-def _work() -> None:
-    """Work on all that is due for a moment, short enough to show progress in between."""
-    if not repricing.reprice(0.3) + repricing.stamp(0.3):
-        time.sleep(0.1)  # nothing to do here: workers have the rest in hand
-
-
-def _progress(change: PriceChange) -> tuple[int, int]:
-    works = Repricing.objects.filter(change_id=change.pk).prefetch_related("steps")
-    found = [repricing.progress(work) for work in works]
-    return sum(each.done for each in found), sum(each.total for each in found)
 
 
 def _next(change: PriceChange, previewed: bool) -> str:
