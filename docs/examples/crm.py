@@ -5,7 +5,7 @@
 Python's standard library alone. A run that broke off may be started again: it finds what is there,
 and does the rest. SSL_CERT_FILE has the authority of a server whose certificate is your own. The
 key has the scopes clients:write, clients:read, subscriptions:write, subscriptions:read,
-services:read and plans:read. docs/api.md is the guide to all that is used here.
+price_states:set, services:read and plans:read. docs/api.md is the guide to all that is used here.
 """
 
 from __future__ import annotations
@@ -136,6 +136,13 @@ def ended(id: int, at: str, time_zone: str) -> Record:
         return ask("GET", f"/api/subscriptions/{id}/")[0]
 
 
+def corrected(id: int, since: str, until: str, time_zone: str, price: str) -> Record:
+    """What was paid between two days was wrong. One that is corrected already stays as it is."""
+    body = {"since": since, "until": until, "time_zone": time_zone, "price": price}
+    body["reason"] = "Agreed in April, entered too late"
+    return ask("POST", f"/api/subscriptions/{id}/correct/", body, f"correct-{id}-{since}")[0]
+
+
 def main() -> None:
     service = named("services", name="Fibre")["id"]
     full = named("plans", plan_type="full", discount_percent=0)["id"]
@@ -162,7 +169,7 @@ def main() -> None:
     ]
     moved(contracts[0]["id"], half)
     ended(contracts[1]["id"], "2026-07-01", "Europe/Berlin")
-    # contracts[2]: a correction of what was told wrongly in the past goes here.
+    corrected(contracts[2]["id"], "2026-05-01", "2026-06-01", "Europe/Berlin", "90.00")
 
     paid, _ = ask("GET", f"/api/subscriptions/?client={client['id']}&state=active")
     print(f"{client['company_name']} pays {paid['total_amount']} {paid['currency']}")

@@ -74,7 +74,7 @@ DONE = (
     [("contract-1", 50), ("contract-2", 100), ("contract-3", 100)],
     ["contract-2"],
     1,
-    5,  # three starts, a move, an end
+    7,  # three starts, a move, an end, and a correction from one day to another
 )
 
 
