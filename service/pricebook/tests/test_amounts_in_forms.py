@@ -22,7 +22,7 @@ from price_changes.kinds import TO_PLAN
 from price_changes.tests.changes import planned
 from pricebook.kit.amount_field import AmountField
 from services.admin.price_state import VERBS
-from services.models import Repricing, Service
+from services.models import Job, Repricing, Service
 from services.tests.factories import a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +65,7 @@ def known_records() -> dict[type, Any]:
         subscription,
         *(subscription.client, subscription.service, subscription.plan),
         *(Repricing.objects.get(), change, key),
+        Job.objects.create(kind="import", author="ann", skip=False, dry_run=False, counts={}),
         *(Group.objects.create(name="sales"), User.objects.create(username="bob")),
     ]
     return {type(record): record for record in records}

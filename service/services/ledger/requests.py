@@ -23,7 +23,7 @@ SETTING = "pricebook.request"
 NOTE = f"SELECT set_config('{SETTING}', %s, true)"
 # Triggers on subscriptions write entries, and so do a few statements themselves.
 MAY_WRITE_ENTRIES = re.compile(
-    r"\s*(?:INSERT|UPDATE|DELETE|WITH)\b.*\bservices_(?:subscription|ledgerentry)\b",
+    r"\s*(?:WITH\b.*\b)?(?:INSERT|UPDATE|DELETE)\b.*\bservices_(?:subscription|ledgerentry)\b",
     re.DOTALL | re.IGNORECASE,
 )
 
