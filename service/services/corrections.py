@@ -190,14 +190,18 @@ def _found(
 
 
 def _refuse_while_a_set_waits() -> None:
-    """Nobody knows what was paid since the instant of a set before a worker has listed its rows."""
-    since = price_changes().set_waits_since()
-    if since is not None:
+    """Nobody knows what was paid since the instant of a set before a worker has listed its rows.
+
+    It may stand behind a paused change, whose rows it depends on.
+    """
+    for change in price_changes().waiting_for(None)[:1]:
         raise CorrectionRefused(
             "set_waits",
-            f"A price change of {since.isoformat()} has come, and no worker has listed its rows"
-            " yet, so it isn't known what was paid since then: try again in a moment.",
+            f"Price change {change.id} has come at {change.effective_at.isoformat()}, and no worker"
+            " has listed its rows yet, so it isn't known what was paid since then: try again in a"
+            " moment. If another change is paused before it, resume or cancel that first.",
             409,
+            change=change.id,
         )
 
 

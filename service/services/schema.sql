@@ -2564,11 +2564,18 @@ BEGIN
                          THEN now.client_id ELSE subscription.client_id END, CASE WHEN now.service_id IS DISTINCT FROM was.service_id
                          THEN now.service_id ELSE subscription.service_id END, CASE WHEN now.plan_id IS DISTINCT FROM was.plan_id
                          THEN now.plan_id ELSE subscription.plan_id END, CASE WHEN now.price IS DISTINCT FROM was.price
-                         THEN now.price ELSE subscription.price END, CASE WHEN (now.price_state <> was.price_state
-                          OR now.price <> was.price AND now.price_state <> 'follows') THEN now.price_state ELSE subscription.price_state END, CASE WHEN now.locked_until IS DISTINCT FROM was.locked_until
+                         THEN now.price ELSE subscription.price END, CASE WHEN now.price_state IS DISTINCT FROM was.price_state
                            OR (now.price_state <> was.price_state
+                          OR now.locked_until IS DISTINCT FROM was.locked_until
+                          OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
+                         THEN now.price_state ELSE subscription.price_state END, CASE WHEN now.locked_until IS DISTINCT FROM was.locked_until
+                           OR (now.price_state <> was.price_state
+                          OR now.locked_until IS DISTINCT FROM was.locked_until
                           OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
                          THEN now.locked_until ELSE subscription.locked_until END, CASE WHEN now.price_reason IS DISTINCT FROM was.price_reason
+                           OR (now.price_state <> was.price_state
+                          OR now.locked_until IS DISTINCT FROM was.locked_until
+                          OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
                          THEN now.price_reason ELSE subscription.price_reason END, CASE WHEN now.started_at IS DISTINCT FROM was.started_at
                          THEN now.started_at ELSE subscription.started_at END, CASE WHEN now.ended_at IS DISTINCT FROM was.ended_at
                          THEN now.ended_at ELSE subscription.ended_at END

@@ -78,6 +78,7 @@ def of_revert(change_id: int, author: str) -> DryRun:
     """The effect of a revert that is approved with it; raises ChangeError as the revert would."""
     with transaction.atomic():
         back = lifecycle.revert(change_id, author)
+        brake.refuse_if_on(back, None, None)
         found = DryRun.of(back, limits.why_not(back, author))
         transaction.set_rollback(True)
     return found

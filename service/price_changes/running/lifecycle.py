@@ -276,7 +276,10 @@ def cancel(change_id: int, author: str) -> PriceChange:
 
 
 def stop(change: PriceChange, author: str) -> PriceChange | None:
-    """Cancel a change that is held for it; the change that is to take it back, if it had begun."""
+    """Cancel a change that is held for it; the change that is to take it back, if it had begun.
+
+    Raises ChangeError, for a revert that has begun also while the brake is on.
+    """
     allowing.refuse_to_undo_a_cancel(change)
     began = change.status in (Status.APPLYING, Status.PAUSED)
     if change.status == Status.SCHEDULED and is_of_catalogue(change):
@@ -297,7 +300,11 @@ def stop(change: PriceChange, author: str) -> PriceChange | None:
     change.status, change.cancelled_by = Status.CANCELLED, author
     change.finished_at = book_clock()
     change.save(update_fields=["status", "cancelled_by", "finished_at", "has_members"])
-    return _plan_revert(change, author) if began else None
+    if not began:
+        return None
+    back = _plan_revert(change, author)
+    brake.refuse_if_on(back, None, None)  # of a revert: it would bring a change back
+    return back
 
 
 def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChange:

@@ -316,4 +316,14 @@ WITH_WORKERS = [
     ),
     ("never", [own(1, "locked", until=3), edited(2), own(5, "moved to a client", to=2)]),
     ("at once", [listed(1, "for new only", at=5), verb(5, "taken back", by="cancel")]),
+    # Stored as the set that was taken back has left it, and given an end of the lock.
+    (
+        "listed",
+        [
+            a_set(1, adjustment="lock", at=3, filter={}),
+            verb(4, "taken back"),
+            own(6, "locked", until=9, by="save"),
+            edited(7),
+        ],
+    ),
 ]

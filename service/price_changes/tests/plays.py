@@ -293,8 +293,7 @@ class Play(Asking):
             values = {"price_state": "locked", "locked_until": until, "price_reason": "asked"}
         elif kind == "lock cut":
             # The columns go together, so the lock that a set brings has to be in the row.
-            with ledger_origin(writes_entries=True), connection.cursor() as cursor:
-                cursor.execute("SELECT copy_listed(%s)", [[pk]])
+            self._copy_listed(pk)
             values = {"locked_until": self.timeline.now - SECOND}
         elif kind == "negotiated":
             values = {
@@ -305,6 +304,8 @@ class Play(Asking):
             }
         else:
             values = {"price_state": "follows", "price": None}
+        if kind in VERBS and self._is_stored(pk, values):
+            self._copy_listed(pk)  # else it would be no write at all
         if about["by"] == "save" and kind != "lock cut":
             row = Subscription.objects.get(pk=pk)
             for name, value in values.items():
@@ -312,6 +313,20 @@ class Play(Asking):
             row.save()
         else:
             Subscription.objects.filter(pk=pk).update(**values)
+
+    @staticmethod
+    def _is_stored(pk: int, values: dict[str, Any]) -> bool:
+        """Whether a row has these values already, apart from the reason and the rule's price."""
+        told = {name: value for name, value in values.items() if name != "price_reason"}
+        if told["price_state"] == "follows":
+            del told["price"]
+        return Subscription.objects.filter(pk=pk, **told).exists()
+
+    @staticmethod
+    def _copy_listed(pk: int) -> None:
+        """Copy a row that a set has listed, as its worker would."""
+        with ledger_origin(writes_entries=True), connection.cursor() as cursor:
+            cursor.execute("SELECT copy_listed(%s)", [[pk]])
 
 
 def first_wrong_point() -> datetime | None:

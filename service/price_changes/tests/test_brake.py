@@ -8,6 +8,7 @@ import io
 import json
 import re
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,7 +19,7 @@ from keys.tests.making import a_member_of_staff
 from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.models import Brake, PriceChange
-from price_changes.running import lifecycle
+from price_changes.running import dry_runs, lifecycle, starting
 from price_changes.tests.api import a_person, a_program
 from price_changes.tests.changes import approved, drained, planned
 from price_changes.tests.timeline import Timeline
@@ -181,9 +182,24 @@ class TestWhileItIsOn:
         assert book.prices == {21}
         # To take that back is to bring the change back.
         back = PriceChange.objects.get(reverts=first)
-        with pytest.raises(ChangeError) as refused:
-            lifecycle.revert(back.pk, "carl", approve_too=True)
-        assert refused.value.code == "brake_is_on"
+        for bring_back in (partial(lifecycle.revert, approve_too=True), dry_runs.of_revert):
+            with pytest.raises(ChangeError) as refused:
+                bring_back(back.pk, "carl")
+            assert refused.value.code == "brake_is_on"
+
+    def test_a_revert_under_way_is_not_cancelled(self, book):
+        """That would bring the change back too, if it came before the worker."""
+        change = book.rises_to(24)
+        drained()
+        book.passes(1)
+        back = lifecycle.revert(change.pk, "carl", approve_too=True)
+        assert starting.start_due()
+        verbs.pull_brake("carl", "wrong list")
+        for cancel in (lifecycle.cancel, dry_runs.of_cancel):
+            with pytest.raises(ChangeError) as refused:
+                cancel(back.pk, "carl")
+            assert refused.value.code == "brake_is_on"
+        assert book.prices == {20}
 
     def test_what_has_begun_goes_on(self, book):
         change = book.rises_to(24)

@@ -9,6 +9,8 @@ set have yet to be copied from. Others may have entries among them, of rows that
 
 Replaces `subscription_in_force` and `kept_amounts` (0038), `subtotal_in_force` (0024),
 `subscription_left` (0041) and `subscription_written` (0044).
+
+Replaced: `subscription_written`, in 0056. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

@@ -13,8 +13,9 @@ from rest_framework.test import APIClient
 
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
+from price_changes import verbs
 from price_changes.models import MovedAlone
-from price_changes.running import starting
+from price_changes.running import lifecycle, starting
 from price_changes.tests.asking import bill
 from price_changes.tests.changes import approved, planned
 from pricebook.kit.scopes import SCOPES
@@ -248,6 +249,34 @@ class TestBesideOthers:
         assert correct(subscription, since, 24).until == at
         repricing.reprice()
         assert billed(subscription, since, at, moved_clock.now()) == [24, 25, 25]
+
+    def test_a_set_behind_a_paused_change_is_listed_first(self, moved_clock, subscription):
+        """A paused list price holds it up; what it does of then would stand in no bill."""
+        values = {"kind": "list_price", "service": subscription.service_id, "new_value": 30}
+        paused = approved(planned(**values), "current")
+        assert starting.start_due()
+        lifecycle.pause(paused.pk, "ann")
+        change = approved(
+            planned(kind="set", adjustment="add", operand=5, effective_at=moved_clock.now() + DAY)
+        )
+        moved_clock.passes(2 * DAY)
+        since, until = moved_clock.now() - 3 * DAY, moved_clock.now() - timedelta(hours=1)
+        with pytest.raises(CorrectionRefused) as refused:
+            correct(subscription, since, 24, until)
+        assert (refused.value.code, refused.value.about["change"]) == ("set_waits", change.pk)
+        lifecycle.resume(paused.pk, "ann")
+        repricing.reprice()
+        correct(subscription, since, 24, until)
+        assert billed(subscription, since, until) == [24, 35]
+
+    def test_a_set_that_the_brake_holds_is_not_waited_for(self, moved_clock, subscription):
+        at = moved_clock.now() + DAY
+        approved(planned(kind="set", adjustment="add", operand=5, effective_at=at))
+        verbs.pull_brake("ann", "wrong list")
+        moved_clock.passes(2 * DAY)
+        correct(subscription, at - DAY, 24, at + timedelta(hours=1))
+        starting.start_due()
+        assert billed(subscription, at, moved_clock.now()) == [24, 20]
 
     def test_a_set_may_come_while_a_price_goes_on(self, moved_clock, monkeypatch, subscription):
         """Its late row is entered at an instant that is corrected."""
