@@ -137,7 +137,7 @@ def ended(id: int, at: str, time_zone: str) -> Record:
 
 
 def corrected(id: int, since: str, until: str, time_zone: str, price: str) -> Record:
-    """What was paid between two days was wrong. One that is corrected already stays as it is."""
+    """The price that should have been paid between two days; sent again, it changes nothing."""
     body = {"since": since, "until": until, "time_zone": time_zone, "price": price}
     body["reason"] = "Agreed in April, entered too late"
     return ask("POST", f"/api/subscriptions/{id}/correct/", body, f"correct-{id}-{since}")[0]

@@ -10,9 +10,11 @@ from hashlib import sha256
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from clients.models import Client
-from keys.tests.making import a_key
+from keys.tests.making import a_key, a_member_of_staff
+from pricebook.kit.access import author
 from services import jobs, ledger, price_state
 from services.audit import book_check
 from services.bulk import lines as bulk_lines
@@ -384,6 +386,16 @@ class TestTheCaller:
         waiting = erp.get("/api/jobs/?status=waiting&kind=clients&page_size=1").json()
         assert [each["id"] for each in waiting["result"]] == [own["id"]]
         assert erp.get("/api/jobs/?status=lost").json()["allowed"] == Job.Status.values
+
+
+    def test_undoes_its_own_only_while_it_may_write_them(self, erp, one):
+        user = a_member_of_staff("ann", "clients.add_client", "services.delete_subscription")
+        job = done(erp, [a_line(1, one)])
+        Job.objects.update(author=author(user))  # who wrote it as long as that was allowed
+        ann = APIClient()
+        ann.force_authenticate(user)
+        answer = ann.post(f"/api/jobs/{job['id']}/undo/", {}, format="json")
+        assert (answer.status_code, answer.json()["missing"]) == (403, "services.add_subscription")
 
 
 class TestTheCommand:
