@@ -14,7 +14,7 @@ from django.utils import timezone
 from clients.models import Client
 from keys.tests.making import a_key
 from price_changes.models import MovedAlone
-from services import ledger, price_state
+from services import jobs, ledger, price_state
 from services.bulk import lines as bulk_lines
 from services.models import LedgerEntry, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
@@ -436,6 +436,9 @@ class TestDryRun:
         assert stored() == before
         assert (end["moves"], end["total_before"], end["total_after"]) == (3, 260, 150)
         assert "alone one may move up to 2 in 24 hours" in end["needs_another"]
+        job = sent(erp, lines, f"{mode}&dry_run=true", Prefer="respond-async").json()["id"]
+        jobs.run()
+        assert erp.get(f"/api/jobs/{job}/lines/").json()["result"] == shown
         answer = sent(erp, lines, mode)
         if on_error == "stop":
             assert outcomes(shown) == ["refused", "refused", "refused", "refused"]

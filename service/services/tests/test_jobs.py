@@ -272,6 +272,19 @@ class TestAnUndo:
         assert (left.external_id, left.ended_at <= timezone.now()) == ("1", True)
         assert not book_check.check().differs
 
+    def test_says_in_a_dry_run_which_moves_take_another_person(self, erp, small_chunks, settings):
+        rows = [a_subscription(source="crm", external_id=str(number)) for number in range(5)]
+        half = a_plan(50).pk
+        sent = [{"source": "crm", "external_id": str(n), "plan": half} for n in range(5)]
+        job = done(erp, sent, SUBSCRIPTIONS + "?on_error=skip")
+        settings.APPROVAL_LIMIT_ROWS = Decimal(4)
+        _, shown = undone(erp, job["id"], dry_run=True)
+        assert Subscription.objects.filter(plan=half).count() == len(rows)
+        _, lines = undone(erp, job["id"])
+        told = [(line["line"], line["outcome"], line.get("code")) for line in lines]
+        assert [(line["line"], line["outcome"], line.get("code")) for line in shown] == told
+        assert told.count((1, "left", "needs_another_person")) == 1
+
     def test_leaves_what_has_paid_and_ended(self, erp, one):
         job = done(erp, [a_line(1, one, started_at=in_days(-9), ended_at=in_days(-2))])
         _, [line] = undone(erp, job["id"])
@@ -386,7 +399,6 @@ class TestTheCaller:
         waiting = erp.get("/api/jobs/?status=waiting&kind=clients&page_size=1").json()
         assert [each["id"] for each in waiting["result"]] == [own["id"]]
         assert erp.get("/api/jobs/?status=lost").json()["allowed"] == Job.Status.values
-
 
     def test_undoes_its_own_only_while_it_may_write_them(self, erp, one):
         user = a_member_of_staff("ann", "clients.add_client", "services.delete_subscription")
