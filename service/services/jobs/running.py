@@ -27,13 +27,14 @@ from pricebook.kit.points import at_point
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.bodies import lines_of
-from services.bulk.lines import CHUNK, CheckedLines, check
+from services.bulk.lines import CheckedLines, check
 from services.bulk.running import (
     NO_LOOK,
     Crossed,
     LinesRefused,
     Look,
     Wanted,
+    analyse_if_filled,
     do,
     whatever_others_do,
 )
@@ -42,7 +43,6 @@ from services.jobs.asking import JobRefused, end
 from services.jobs.kinds import KINDS
 from services.jobs.undoing import Undo
 from services.models import Job, JobResult, book_clock
-from services.transfer.importing import analyse
 
 logger = logging.getLogger(__name__)
 Status = Job.Status
@@ -143,8 +143,8 @@ def _run(job: Job) -> None:
             part = partial(_chunk, job, lines, steps, chunk, chunk + size, so_far=look)
             look = whatever_others_do(partial(part, wanted, is_last=chunk + 1 >= chunks))
             at_point("chunk of a job committed")
-    if job.counts.get("created", 0) >= CHUNK and not job.dry_run:
-        analyse()
+    if not job.dry_run:
+        analyse_if_filled(steps, job.counts.get("created", 0))
 
 
 def _chunk(
