@@ -1,4 +1,4 @@
-"""Price changes in the admin: the list, one change with its preview and outcome, and the verbs.
+"""Price changes in the admin: one change with its preview and outcome, its rows, and the verbs.
 
 The verbs are those of `lifecycle`; each has a page that asks (GET) and does it (POST). The pages of
 a change read its stored preview, its counters and a page of rows by keyset, and never all its rows,
@@ -14,15 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.decorators import display
 
 from price_changes import verbs
 from price_changes.admin.brake import BrakePages, about_brake
@@ -34,6 +30,7 @@ from price_changes.admin.figures import (
     moves_soon,
     named_changes,
 )
+from price_changes.admin.listing import COLOURS, ListOfChanges
 from price_changes.admin.verbs import CANCEL_BEGUN, VERBS, Verb, in_order, wake_workers
 from price_changes.approval_form import ApproveForm
 from price_changes.errors import ChangeError, MovedSincePreview
@@ -56,102 +53,24 @@ from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
 
 Status = PriceChange.Status
-# The colour of each status's label, in the list and on the page.
-COLOURS = {
-    Status.PLANNED: "info",
-    Status.SCHEDULED: "primary",
-    Status.HELD: "danger",
-    Status.APPLYING: "warning",
-    Status.PAUSED: "danger",
-    Status.APPLIED: "success",
-    Status.CANCELLED: "default",
-    Status.REVERTED: "default",
-}
 # The verbs that may take another person, with the function that says why.
 WHY_NOT: dict[str, Callable[[PriceChange, str], Any]] = {
     "approve": limits.why_not,
     "accept": why_not_accept,
 }
-# Narrow values stay on one line: otherwise the table would break them to make room for wide ones.
-ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 
 
 def url_of(change_id: int, page: str = "change") -> str:
     return reverse(f"admin:price_changes_pricechange_{page}", args=[change_id])
 
 
-class WithProgress(ChangeList):
-    """A page of changes, each with its sentence and its progress: up to eight queries for all."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        changes = list(self.result_list)
-        status_now.refresh(changes)
-        names, progress = Names.of_changes(changes), progress_of(changes)
-        for change in changes:
-            change.says = sentence(change, names)
-            change.progress = progress.get(change.pk)
-        self.result_list = changes
-
-
 @admin.register(PriceChange)
-class PriceChangeAdmin(BrakePages, BookAdmin):
+class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     list_before_template = "price_changes/brake_banner.html"
-    list_display = ["what", "status_shown", "effective", "bar", "rows_shown", "people"]
-    list_display_links = ["what"]
-    list_filter = [("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter)]
     search_fields = ["title"]
     search_help_text = "Title"
     sortable_by: list[str] = []
     actions = None
-
-    # --- The list -------------------------------------------------------------------------
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return WithProgress
-
-    @admin.display(description="price change")
-    def what(self, change: Any) -> str:
-        if not change.title:
-            return format_html('<span class="change-what">{}</span>', change.says)
-        return format_html(
-            '<span class="change-what">{}</span> <span class="change-says">{}</span>',
-            change.title,
-            change.says,
-        )
-
-    @display(description="status", label={status.label: COLOURS[status] for status in Status})
-    def status_shown(self, change: PriceChange) -> str:
-        return change.get_status_display()
-
-    @admin.display(description="in force from")
-    def effective(self, change: PriceChange) -> str:
-        said = format_html(ONE_LINE, in_force_from(change) or "its approval")
-        if not (differ := zone_rules_differ(change)):
-            return said
-        return format_html('{} <strong title="{}">Zone rules have moved</strong>', said, differ)
-
-    @admin.display(description="done")
-    def bar(self, change: Any) -> str:
-        if change.progress is None:
-            return ""
-        return format_html(
-            '<progress max="1" value="{}" aria-label="Done"></progress>',
-            f"{change.progress.fraction:.4f}",
-        )
-
-    @admin.display(description="rows")
-    def rows_shown(self, change: Any) -> str:
-        if change.progress is not None:
-            done, total = change.progress.done, change.progress.total
-            return format_html(ONE_LINE, f"{done:,} of {total:,}")
-        moves = (change.preview or {}).get("moves")
-        return "" if moves is None else format_html(ONE_LINE, f"{moves:,} would move")
-
-    @admin.display(description="planned, approved by")
-    def people(self, change: PriceChange) -> str:
-        both = dict.fromkeys(name for name in (change.planned_by, change.approved_by) if name)
-        return ", ".join(both)
 
     # --- Permissions ----------------------------------------------------------------------
 

@@ -95,7 +95,8 @@ class Steps(ABC):
 
     def copy(self, pieces: Iterable[bytes]) -> None:
         self.execute(
-            "DROP TABLE IF EXISTS pg_temp.bulk_line, pg_temp.bulk_held, pg_temp.bulk_found"
+            "DROP TABLE IF EXISTS pg_temp.bulk_line, pg_temp.bulk_held, pg_temp.bulk_found,"
+            " pg_temp.bulk_state"
         )
         types = {**self.record.columns, **dict.fromkeys(self.record.given, "boolean")}
         columns = ", ".join(f"{name} {type}" for name, type in types.items())

@@ -27,14 +27,22 @@ from pricebook.kit.points import at_point
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.bodies import lines_of
-from services.bulk.lines import CHUNK, CheckedLines, check
-from services.bulk.running import Crossed, LinesRefused, Wanted, do, whatever_others_do
+from services.bulk.lines import CheckedLines, check
+from services.bulk.running import (
+    NO_LOOK,
+    Crossed,
+    LinesRefused,
+    Look,
+    Wanted,
+    analyse_if_filled,
+    do,
+    whatever_others_do,
+)
 from services.bulk.steps import Steps
 from services.jobs.asking import JobRefused, end
 from services.jobs.kinds import KINDS
 from services.jobs.undoing import Undo
 from services.models import Job, JobResult, book_clock
-from services.transfer.importing import analyse
 
 logger = logging.getLogger(__name__)
 Status = Job.Status
@@ -130,12 +138,13 @@ def _run(job: Job) -> None:
         if lines.refused and not wanted.skip and not wanted.dry_run:
             raise LinesRefused(lines.refused, lines.first_refused)
         chunks, size = (len(lines.starts), 1) if wanted.skip else (1, len(lines.starts))
+        look = NO_LOOK
         for chunk in range(job.chunks_done, chunks or 1):
-            part = partial(_chunk, job, lines, steps, chunk, chunk + size)
-            whatever_others_do(partial(part, wanted, is_last=chunk + 1 >= chunks))
+            part = partial(_chunk, job, lines, steps, chunk, chunk + size, so_far=look)
+            look = whatever_others_do(partial(part, wanted, is_last=chunk + 1 >= chunks))
             at_point("chunk of a job committed")
-    if job.counts.get("created", 0) >= CHUNK and not job.dry_run:
-        analyse()
+    if not job.dry_run:
+        analyse_if_filled(steps, job.counts.get("created", 0))
 
 
 def _chunk(
@@ -146,34 +155,38 @@ def _chunk(
     last: int,
     wanted: Wanted,
     is_last: bool,
-) -> None:
-    """Write some chunks of the lines. One transaction."""
+    so_far: Look,
+) -> Look:
+    """Write some chunks of the lines; return what a dry run has found. One transaction."""
     with _held(job) as cursor:
         run = steps(cursor, job.author, job.dry_run)
         run.for_undo = True
-        do(run, lines.pieces(first, last), wanted)
+        look = do(run, lines.pieces(first, last), wanted, so_far)
         at_point("chunk of a job not committed")
         done = _keep(job, run, is_last)
     _went_on(job, done)
+    return look
 
 
 def _undo(job: Job) -> None:
     """Take back what another job has written, its last lines first."""
     assert job.undoes is not None
     left = list(job.undoes.results.order_by("-first_line").values_list("pk", flat=True))
+    look = NO_LOOK
     for number, pk in enumerate(left):
         if number >= job.chunks_done:
-            part = partial(_undo_chunk, job, pk, is_last=number + 1 == len(left))
-            whatever_others_do(part)
+            part = partial(_undo_chunk, job, pk, is_last=number + 1 == len(left), so_far=look)
+            look = whatever_others_do(part)
 
 
-def _undo_chunk(job: Job, result: int, is_last: bool) -> None:
+def _undo_chunk(job: Job, result: int, is_last: bool, so_far: Look) -> Look:
     with _held(job) as cursor:
         run: Undo = KINDS[job.kind].undo(cursor, job.author, job.dry_run)
         run.of_result = result
-        do(run, [], Wanted(job.author, skip=True, dry_run=job.dry_run))
+        look = do(run, [], Wanted(job.author, skip=True, dry_run=job.dry_run), so_far)
         done = _keep(job, run, is_last)
     _went_on(job, done)
+    return look
 
 
 # --- Results and place, in the transaction of the effect -----------------------------------------

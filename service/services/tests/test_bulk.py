@@ -14,8 +14,9 @@ from django.utils import timezone
 from clients.models import Client
 from keys.tests.making import a_key
 from price_changes.models import MovedAlone
-from services import ledger, price_state
+from services import jobs, ledger, price_state
 from services.bulk import lines as bulk_lines
+from services.bulk import running
 from services.models import LedgerEntry, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.programs import a_writer
@@ -369,6 +370,20 @@ class TestQueries:
             few, many = ([line | change for line in lines] for lines in (few, many))
             assert queries_of(erp, few) == queries_of(erp, many) < 40
 
+    def test_of_the_planner_who_takes_a_table_that_was_filled_for_a_small_one(
+        self, erp, monkeypatch
+    ):
+        monkeypatch.setattr(running, "CHUNK", 10)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE services_subscription")
+            line = a_line(0)
+            sent(erp, [line | {"external_id": str(n)} for n in range(10)])
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'services_subscription'")
+            assert cursor.fetchone() == (10,)
+            sent(erp, [line | {"source": "other", "external_id": str(n)} for n in range(9)])
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'services_subscription'")
+            assert cursor.fetchone() == (10,)
+
     def test_of_clients(self, erp):
         few, many = (
             [
@@ -436,6 +451,9 @@ class TestDryRun:
         assert stored() == before
         assert (end["moves"], end["total_before"], end["total_after"]) == (3, 260, 150)
         assert "alone one may move up to 2 in 24 hours" in end["needs_another"]
+        job = sent(erp, lines, f"{mode}&dry_run=true", Prefer="respond-async").json()["id"]
+        jobs.run()
+        assert erp.get(f"/api/jobs/{job}/lines/").json()["result"] == shown
         answer = sent(erp, lines, mode)
         if on_error == "stop":
             assert outcomes(shown) == ["refused", "refused", "refused", "refused"]

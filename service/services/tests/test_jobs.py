@@ -10,9 +10,11 @@ from hashlib import sha256
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from clients.models import Client
-from keys.tests.making import a_key
+from keys.tests.making import a_key, a_member_of_staff
+from pricebook.kit.access import author
 from services import jobs, ledger, price_state
 from services.audit import book_check
 from services.bulk import lines as bulk_lines
@@ -270,6 +272,19 @@ class TestAnUndo:
         assert (left.external_id, left.ended_at <= timezone.now()) == ("1", True)
         assert not book_check.check().differs
 
+    def test_says_in_a_dry_run_which_moves_take_another_person(self, erp, small_chunks, settings):
+        rows = [a_subscription(source="crm", external_id=str(number)) for number in range(5)]
+        half = a_plan(50).pk
+        sent = [{"source": "crm", "external_id": str(n), "plan": half} for n in range(5)]
+        job = done(erp, sent, SUBSCRIPTIONS + "?on_error=skip")
+        settings.APPROVAL_LIMIT_ROWS = Decimal(4)
+        _, shown = undone(erp, job["id"], dry_run=True)
+        assert Subscription.objects.filter(plan=half).count() == len(rows)
+        _, lines = undone(erp, job["id"])
+        told = [(line["line"], line["outcome"], line.get("code")) for line in lines]
+        assert [(line["line"], line["outcome"], line.get("code")) for line in shown] == told
+        assert told.count((1, "left", "needs_another_person")) == 1
+
     def test_leaves_what_has_paid_and_ended(self, erp, one):
         job = done(erp, [a_line(1, one, started_at=in_days(-9), ended_at=in_days(-2))])
         _, [line] = undone(erp, job["id"])
@@ -384,6 +399,15 @@ class TestTheCaller:
         waiting = erp.get("/api/jobs/?status=waiting&kind=clients&page_size=1").json()
         assert [each["id"] for each in waiting["result"]] == [own["id"]]
         assert erp.get("/api/jobs/?status=lost").json()["allowed"] == Job.Status.values
+
+    def test_undoes_its_own_only_while_it_may_write_them(self, erp, one):
+        user = a_member_of_staff("ann", "clients.add_client", "services.delete_subscription")
+        job = done(erp, [a_line(1, one)])
+        Job.objects.update(author=author(user))  # who wrote it as long as that was allowed
+        ann = APIClient()
+        ann.force_authenticate(user)
+        answer = ann.post(f"/api/jobs/{job['id']}/undo/", {}, format="json")
+        assert (answer.status_code, answer.json()["missing"]) == (403, "services.add_subscription")
 
 
 class TestTheCommand:

@@ -128,15 +128,15 @@ def import_book(
     return imported
 
 
-def analyse() -> None:
+def analyse(options: str = "") -> None:
     """Let the planner know of many new rows.
 
     It knows nothing of them until autovacuum comes by, in a minute; or it assumes that there are
-    none, if autovacuum came by before the commit.
+    none, if autovacuum came by before the commit. `options` are those of ANALYZE.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "ANALYZE services_subscription, services_service, services_plan,"
+            f"ANALYZE {options} services_subscription, services_service, services_plan,"
             " services_ledgerentry, clients_client, auth_user"
         )
 

@@ -48,7 +48,8 @@ from services.views.shapes_of_jobs import (
     UndoSerializer,
 )
 
-# A person or a key sees the jobs of the kinds that it may write, and its own; an undo also deletes.
+# A person or a key sees the jobs of the kinds that it may write, and its own. An undo takes these
+# permissions, of its own jobs too, and that to delete.
 TO_WRITE: dict[str, tuple[str, ...]] = {
     "clients": (ADD_CLIENT, CHANGE_CLIENT),
     "services": (ADD_SERVICE, CHANGE_SERVICE),
@@ -198,7 +199,8 @@ class JobView(ViewSet):
         given = object_of(request.data, ["dry_run"])
         dry_run = parsing.flag("dry_run", given.get("dry_run", False))
         job = found(request, pk)
-        may(request, TO_DELETE[job.kind])
+        for permission in (*TO_WRITE[job.kind], TO_DELETE[job.kind]):
+            may(request, permission)
         made = jobs.undo(job.pk, author(request.user), dry_run)
         wake_after_commit()
         return answer_of_asked(shown(made))
