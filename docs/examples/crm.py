@@ -137,7 +137,7 @@ def ended(id: int, at: str, time_zone: str) -> Record:
 
 
 def corrected(id: int, since: str, until: str, time_zone: str, price: str) -> Record:
-    """The subscription at the price that it should have had between two days, however often said."""
+    """The subscription at the price that it should have had, however often that is said."""
     body = {"since": since, "until": until, "time_zone": time_zone, "price": price}
     body["reason"] = "Agreed in April, entered too late"
     return ask("POST", f"/api/subscriptions/{id}/correct/", body, f"correct-{id}-{since}")[0]
