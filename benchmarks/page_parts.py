@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connection
-from django.http import QueryDict
+from django.http import HttpResponse, QueryDict
+from django.test import RequestFactory
+from django.urls import resolve
 
 from benchmarks import results
 from benchmarks.goals.pages import PAGE, by_hand, request_of
@@ -18,6 +20,7 @@ from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
 from keys import verbs
 from keys.verbs import Maker
+from pricebook.kit.attempts import AttemptsMiddleware
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.scopes import READ_SCOPES
 from pricebook.kit.secrets_of_keys import verify
@@ -64,6 +67,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         WHOLE: request_of(PAGE),
         "  is the session alive?": connection.is_usable,
         "  the key, read and verified": read_and_verify_the_key,
+        "  rights, and limits for guessing": rights_and_limits_of(secret),
         "  the parameters": read_the_parameters,
         "  the statement, written": lambda: pages.statement(access_path(everything), None, 100),
         "  the page, with its statement": lambda: pages.page(everything, None, 100),
@@ -96,3 +100,22 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         }
         for name in parts
     ]
+
+
+def rights_and_limits_of(key: str) -> Callable[[], object]:
+    """What the roles of people, the scopes of keys and the limits for guessing add to a page."""
+    path = PAGE.partition("?")[0]
+    asked = RequestFactory(HTTP_AUTHORIZATION=f"Api-Key {key}").get(path)
+    found: Any = resolve(path).func
+    view = found.cls(**found.initkwargs)
+    view.action_map = found.actions
+    request = view.request = view.initialize_request(asked)
+    assert request.user.has_perm("services.view_subscription")  # so it is authenticated by now
+    guarded = AttemptsMiddleware(lambda _: HttpResponse())
+
+    def call() -> None:
+        view.check_permissions(request)
+        view.check_throttles(request)
+        guarded(asked)
+
+    return call
