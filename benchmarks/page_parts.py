@@ -103,7 +103,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def rights_and_limits_of(key: str) -> Callable[[], object]:
-    """What the roles of people, the scopes of keys and the limits for guessing add to a page."""
+    """The part of a page that asks for roles, scopes of keys and limits for guessing."""
     path = PAGE.partition("?")[0]
     asked = RequestFactory(HTTP_AUTHORIZATION=f"Api-Key {key}").get(path)
     found: Any = resolve(path).func
