@@ -34,7 +34,7 @@ from pricebook.kit.scopes import (
     DELETE_SUBSCRIPTION,
 )
 from services import jobs, parsing
-from services.jobs.results import lines, shown
+from services.jobs.results import OUTCOMES, lines, shown
 from services.models import Job, JobQuerySet
 from services.reading import parameters
 from services.reading.ordering import Cursor, list_key
@@ -65,7 +65,6 @@ TO_DELETE = {
     "import": DELETE_SUBSCRIPTION,
 }
 ANY_KIND = ((ADD_CLIENT, ADD_PLAN, ADD_SERVICE, ADD_SUBSCRIPTION),)
-OUTCOMES = ("created", "changed", "unchanged", "refused", "deleted", "left")
 
 
 def chosen(name: str, words: tuple[str, ...] | list[str], said: str) -> OpenApiParameter:
