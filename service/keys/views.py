@@ -26,7 +26,8 @@ from pricebook.kit.idempotency import idempotent, idempotent_without
 from pricebook.kit.scopes import CHANGE_KEY, MAKE_KEY, VIEW_KEY
 from services import parsing
 from services.reading import parameters
-from services.reading.ordering import Cursor, list_key
+from services.reading.newest_first import newest_first
+from services.reading.ordering import list_key
 from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, errors
 from services.views.paging import cursor_of, known_id, link, links
 
@@ -59,18 +60,8 @@ class KeyView(ViewSet):
         query = request.query_params
         parameters.refuse_unknown(query, parameters.PAGING)
         cursor, size = cursor_of(query, LIST_KEY), parameters.page_size(query)
-        backward = cursor is not None and cursor.backward
         keys = ApiKey.objects.select_related("made_with")
-        if cursor is not None:
-            keys = keys.filter(**{"number__gt" if backward else "number__lt": cursor.id})
-        found = list(keys.order_by("number" if backward else "-number")[: size + 1])
-        more, page = len(found) > size, found[:size]
-        if backward:
-            page.reverse()
-        older = page and (more or backward)
-        newer = page and (more if backward else cursor)
-        next = Cursor(page[-1].number, list_key=LIST_KEY) if older else None
-        previous = Cursor(page[0].number, backward=True, list_key=LIST_KEY) if newer else None
+        page, next, previous = newest_first(keys, cursor, size, LIST_KEY, "number")
         found_links = {"next": link(request, next), "previous": link(request, previous)}
         return Response(
             {"result": KeySerializer(page, many=True).data, **found_links},

@@ -44,6 +44,13 @@ class BrakeStateSerializer(serializers.Serializer):
     history = BrakeSerializer(many=True, help_text=f"The last {HISTORY} brakes, newest first.")
 
 
+VERB = extend_schema(
+    parameters=[idempotency.PARAMETER],
+    request=BrakeBodySerializer,
+    responses={200: BrakeStateSerializer, **ERRORS, **REFUSALS},
+)
+
+
 class BrakeView(ViewSet):
     """The brake, which holds every start of a price change while it is on."""
 
@@ -59,11 +66,7 @@ class BrakeView(ViewSet):
         parameters.refuse_unknown(request.query_params, [])
         return Response(shown())
 
-    @extend_schema(
-        parameters=[idempotency.PARAMETER],
-        request=BrakeBodySerializer,
-        responses={200: BrakeStateSerializer, **ERRORS, **REFUSALS},
-    )
+    @VERB
     @action(detail=False, methods=["post"])
     @idempotent
     def pull(self, request: Request) -> Response:
@@ -72,11 +75,7 @@ class BrakeView(ViewSet):
         verbs.pull_brake(author(request.user), given.get("reason"))
         return Response(shown())
 
-    @extend_schema(
-        parameters=[idempotency.PARAMETER],
-        request=BrakeBodySerializer,
-        responses={200: BrakeStateSerializer, **ERRORS, **REFUSALS},
-    )
+    @VERB
     @action(detail=False, methods=["post"])
     @idempotent
     def release(self, request: Request) -> Response:

@@ -24,7 +24,6 @@ from price_changes.bodies import (
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
-from price_changes.newest_first import newest_first
 from price_changes.planning import status_now
 from price_changes.running.dry_runs import DryRun
 from price_changes.serializers import (
@@ -49,6 +48,7 @@ from services.models import Skip
 from services.moves import WaitingPlan
 from services.parsing import BadValue
 from services.reading import filter_kinds, parameters
+from services.reading.newest_first import newest_first
 from services.reading.ordering import Cursor
 from services.serializers import DryRunSerializer
 from services.tasks import set_comment, set_price, wake
@@ -148,7 +148,8 @@ class PriceChangeView(ViewSet):
         """Price changes, newest first; plain edits of the catalogue are among them."""
         query = request.query_params
         parameters.refuse_unknown(query, [*FILTERS, *parameters.PAGING])
-        changes = PriceChange.objects.all()
+        # `reverts` decides about what is allowed.
+        changes = PriceChange.objects.select_related("reverts")
         for name, (column, parse, _) in FILTERS.items():
             if (value := parameters.value_of(query, name)) is not None:
                 try:

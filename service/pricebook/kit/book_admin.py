@@ -149,3 +149,16 @@ class BookAdmin(ModelAdmin):
         except (IntegrityError, ProtectedError):
             messages.error(request, "Nothing was deleted: it has just been taken into use.")
             return HttpResponseRedirect(request.get_full_path())
+
+
+class ReadOnlyAdmin(BookAdmin):
+    """A page of the admin whose records only workers write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -49,6 +49,7 @@ NOT_NAMED = {
     "services.bulk.clients.LOCK_EMAILS": "takes a lock, and reads no table",
     "services.bulk.catalogue.LOCK_CATALOGUE": "takes locks, and reads no table",
     "services.bulk.running.FEW_KNOWN": "asks PostgreSQL, and reads no table of the book",
+    "services.jobs.undoing.LOCK_VALUES": "takes locks, and reads no table",
     "services.jobs.running.LOCK": "takes a lock, and reads no table",
     "services.bulk.steps.LINES": "makes a temporary table: no plan",
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import ReadOnlyAdmin
 from services.models import Job
 
 COLOURS = {
@@ -22,7 +19,7 @@ COLOURS = {
 
 
 @admin.register(Job)
-class JobAdmin(BookAdmin):
+class JobAdmin(ReadOnlyAdmin):
     """Bulks that workers write, and undos of them. The API and the command have the verbs."""
 
     list_display = ["__str__", "state", "bar", "outcomes", "author", "asked_at"]
@@ -33,15 +30,6 @@ class JobAdmin(BookAdmin):
         "asked_at", "started_at", "finished_at", "size", "sha256",
     ]  # fmt: skip
     readonly_fields = ["state", "bar", "outcomes", "refusal"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @display(description="status", label=COLOURS)
     def state(self, job: Job) -> str:

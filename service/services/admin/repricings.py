@@ -10,13 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import ReadOnlyAdmin
 from services.models import BookNow, Repricing
 from services.repricing import progress
 
 
 @admin.register(Repricing)
-class RepricingAdmin(BookAdmin):
+class RepricingAdmin(ReadOnlyAdmin):
     """Repricings, which follow from edits of the catalogue. Read-only: only workers write them."""
 
     list_display = ["__str__", "state", "bar", "repriced", "author", "comment", "requested_at"]
@@ -28,15 +28,6 @@ class RepricingAdmin(BookAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
         found = super().get_queryset(request).annotate(asked_at=BookNow())
         return found.prefetch_related("steps")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -10,6 +10,7 @@ import msgspec
 
 from services.models import Job, JobResult, book_clock
 
+OUTCOMES = ("created", "changed", "unchanged", "refused", "deleted", "left")  # of lines
 KEPT_FOR = timedelta(days=90)
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 

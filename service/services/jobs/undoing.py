@@ -19,7 +19,9 @@ from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
 from services.bulk.subscriptions import SubscriptionSteps
 from services.models import Plan, Service, Subscription
+from services.repricing.locks import GIVE_WAY
 from services.writing import catalogue, clients, subscriptions
+from services.writing.catalogue import Kind
 
 JOB_LINES = """
 CREATE TEMP TABLE job_line ON COMMIT DROP AS
@@ -142,11 +144,31 @@ class UndoClients(Undo, ClientSteps):
         super().write()
 
 
+# The lock that those hold who insert a subscription of it.
+LOCK_VALUES = """
+SELECT count(lock_{kind}(id, true)) FROM (SELECT unnest(%s::bigint[]) AS id ORDER BY id) ascending
+"""
+
+
+def used_of_catalogue(undo: Undo, kind: Kind, ids: Collection[int]) -> Mapping[int, Refusal]:
+    """Those that are used, as `catalogue.delete()` finds them, and under its locks.
+
+    The rows let foreign keys be checked until the DELETE, so nobody who is inserting has to give
+    way: the undo does, and begins anew.
+    """
+    if not undo.dry_run:
+        undo.execute(GIVE_WAY)
+        undo.execute(LOCK_VALUES.format(kind=kind), [list(ids)])
+    return catalogue.used(kind, ids)
+
+
 class UndoServices(Undo, ServiceSteps):
     """Services as they were; those that were never sold, nor moved by a price change, are gone."""
 
+    lock = ServiceSteps.lock
+
     def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
-        return catalogue.used("service", ids)
+        return used_of_catalogue(self, "service", ids)
 
     def delete(self) -> None:
         Service.objects.filter(pk__in=self.deleted()).delete()
@@ -155,8 +177,10 @@ class UndoServices(Undo, ServiceSteps):
 class UndoPlans(Undo, PlanSteps):
     """Plans, likewise."""
 
+    lock = PlanSteps.lock
+
     def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
-        return catalogue.used("plan", ids)
+        return used_of_catalogue(self, "plan", ids)
 
     def delete(self) -> None:
         Plan.objects.filter(pk__in=self.deleted()).delete()

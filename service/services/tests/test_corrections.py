@@ -475,6 +475,12 @@ class TestCommand:
         file.write_text(file.read_text() + "99999,2020-01-01T00:00:00Z,,1.001\n")
         with pytest.raises(CommandError, match=r"line 3: .*too_exact"):
             self.run(file, "--reason", "x")
+        file.write_text("subscription,since,price\n\n5,x,1\n")
+        with pytest.raises(CommandError, match=r"line 3: .*not_an_instant"):
+            self.run(file, "--reason", "x")
+        file.write_text("subscription,price,price\n5,18,1\n")
+        with pytest.raises(CommandError, match="'price' is there twice"):
+            self.run(file, "--reason", "x")
         file.write_text("price\n\n")
         with pytest.raises(CommandError, match="has no lines"):
             self.run(file, "--reason", "x")

@@ -436,6 +436,7 @@ class TestTheCommand:
             (["7", "--dry-run"], "goes with --undo"),
             (["7"], "There is no job 7"),
             (["7", "--cancel"], "not_found"),
+            (["7", "--lines", "written"], "invalid choice: 'written'"),
         ],
     )
     def test_says_what_is_wrong(self, words, said):

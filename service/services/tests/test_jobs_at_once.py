@@ -236,6 +236,31 @@ class TestAnUndo:
         undo.refresh_from_db()
         assert (undo.status, undo.counts) == ("done", {"left": 1})
 
+    @pytest.mark.parametrize(
+        ("kind", "fields"),
+        [
+            ("services", {"name": "New", "full_price": 1}),
+            ("plans", {"plan_type": "student", "discount_percent": 9}),
+        ],
+    )
+    def test_of_the_catalogue_leaves_what_somebody_is_just_selling(self, one, kind, fields):
+        """Its foreign keys are checked at the commit, when the undo would hold the row already."""
+        body = ndjson([{"source": "crm", "external_id": "1", **fields}])
+        job = jobs.ask(kind, body, "application/x-ndjson", Wanted(ERP))
+        jobs.run()
+        new = job.results.get().results.partition('"id":')[2].partition("}")[0]
+        named = {"services": one.service_id, "plans": one.plan_id, kind: new}
+        undo = jobs.undo(job.pk, ERP, dry_run=False)
+        with a_person() as ann:
+            ann.execute(CREATE + "(%s, %s, %s, '')", [one.client_id, *named.values()])
+            run = in_background(jobs.run).until_it_waits()
+            ann.execute("SET lock_timeout = 100")  # the undo lets its foreign keys be checked
+            ann.commit()
+            run.result()
+        undo.refresh_from_db()
+        assert (undo.status, undo.counts) == ("done", {"left": 1})
+        assert Subscription.objects.count() == 2
+
 
 def test_10_000_lines_are_a_few_statements_each(one, django_assert_max_num_queries):
     """The statements of a job are those of its chunks, whatever their lines."""

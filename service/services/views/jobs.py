@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from django.db import transaction
@@ -34,10 +35,11 @@ from pricebook.kit.scopes import (
     DELETE_SUBSCRIPTION,
 )
 from services import jobs, parsing
-from services.jobs.results import lines, shown
+from services.jobs.results import OUTCOMES, lines, shown
 from services.models import Job, JobQuerySet
 from services.reading import parameters
-from services.reading.ordering import Cursor, list_key
+from services.reading.newest_first import newest_first, page_of
+from services.reading.ordering import list_key
 from services.tasks import run_jobs, wake
 from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, UNKNOWN
 from services.views.paging import cursor_of, known_id, link, links
@@ -65,7 +67,6 @@ TO_DELETE = {
     "import": DELETE_SUBSCRIPTION,
 }
 ANY_KIND = ((ADD_CLIENT, ADD_PLAN, ADD_SERVICE, ADD_SUBSCRIPTION),)
-OUTCOMES = ("created", "changed", "unchanged", "refused", "deleted", "left")
 
 
 def chosen(name: str, words: tuple[str, ...] | list[str], said: str) -> OpenApiParameter:
@@ -110,18 +111,9 @@ class JobView(ViewSet):
         }
         key = list_key("jobs", *given.values())
         cursor, size = cursor_of(query, key), parameters.page_size(query)
-        backward = cursor is not None and cursor.backward
-        found = seen_by(request).filter(**{name: each for name, each in given.items() if each})
-        if cursor is not None:
-            found = found.filter(**{"pk__gt" if backward else "pk__lt": cursor.id})
-        rows = [*found.for_api().order_by("pk" if backward else "-pk")[: size + 1]]
-        more, page = len(rows) > size, rows[:size]
-        if backward:
-            page.reverse()
-        older = page and (more or backward)
-        newer = page and (more if backward else cursor)
-        next = link(request, Cursor(page[-1].pk, list_key=key) if older else None)
-        previous = link(request, Cursor(page[0].pk, True, list_key=key) if newer else None)
+        rows = seen_by(request).filter(**{name: each for name, each in given.items() if each})
+        page, older, newer = newest_first(rows.for_api(), cursor, size, key)
+        next, previous = link(request, older), link(request, newer)
         return Response(
             {"result": [shown(job) for job in page], "next": next, "previous": previous},
             headers=links(next, previous),
@@ -160,14 +152,8 @@ class JobView(ViewSet):
         backward = cursor is not None and cursor.backward
         after = cursor.id if cursor else 0
         rows = lines(job, outcome, after, size + 1, backward)
-        more, page = len(rows) > size, rows[:size]
-        if backward:
-            page.reverse()
-        older = page and (more or backward)
-        newer = page and (more if backward else cursor)
-        next = link(request, Cursor(page[-1]["line"], list_key=key) if older else None)
-        first = Cursor(page[0]["line"], True, list_key=key) if newer else None
-        previous = link(request, first)
+        page, older, newer = page_of(rows, cursor, size, key, itemgetter("line"))
+        next, previous = link(request, older), link(request, newer)
         return Response(
             {"result": page, "next": next, "previous": previous}, headers=links(next, previous)
         )

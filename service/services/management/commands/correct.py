@@ -50,7 +50,7 @@ class Command(BaseCommand):
         json: bool,
         **options: Any,
     ) -> None:
-        given = _read(file)
+        places, given = zip(*_read(file), strict=True)
         try:
             asked = (lines_of(given), reason, arguments.author_of(author))
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
             elif not json:
                 self.stdout.write("A dry run: nothing was written.")
         except LinesRefused as refused:
-            raise CommandError(f"Nothing was corrected.\n{_refused(refused)}") from None
+            raise CommandError(f"Nothing was corrected.\n{_refused(refused, places)}") from None
         except NeedsAnotherPerson as needs:
             raise CommandError(
                 f"Nothing was corrected. {needs.detail} Somebody else corrects it, within the"
@@ -109,17 +109,17 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
 
-def _refused(refused: LinesRefused) -> str:
+def _refused(refused: LinesRefused, places: Sequence[int]) -> str:
     shown = [
-        f"  line {number + 2}: {each.detail} ({each.code})"  # the first one has the names
+        f"  line {places[number]}: {each.detail} ({each.code})"
         for number, each in sorted(refused.refusals.items())
     ]
     more = [f"  … and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else []
     return "\n".join([*shown[:SHOWN], *more])
 
 
-def _read(file: str) -> list[dict[str, str]]:
-    """The lines of a file, without empty cells."""
+def _read(file: str) -> list[tuple[int, dict[str, str]]]:
+    """The lines of a file, each with its number, without empty cells."""
     try:
         with open(sys.stdin.fileno() if file == "-" else file, "rb", closefd=file != "-") as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
@@ -137,14 +137,17 @@ def _read(file: str) -> list[dict[str, str]]:
     return found
 
 
-def _rows(text: io.TextIOWrapper) -> Iterator[dict[str, str]]:
+def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, str]]]:
     rows = csv.reader(text, strict=True)
     names = next(rows, [])
     if unknown := set(names) - OF_LINE.keys():
         raise CommandError(
             f"There is no column {min(unknown)[:100]!r}; there are: {', '.join(OF_LINE)}."
         )
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise CommandError(f"The column {min(twice)!r} is there twice; give it once.")
     for row in filter(None, rows):
         if len(row) != len(names):
             raise CommandError(f"Line {rows.line_num} has {len(row)} cells, and not {len(names)}.")
-        yield {name: cell for name, cell in zip(names, row, strict=True) if cell != ""}
+        cells = zip(names, row, strict=True)
+        yield rows.line_num, {name: cell for name, cell in cells if cell != ""}

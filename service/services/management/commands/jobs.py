@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from pricebook.kit.exact_json import encode
 from services import jobs
+from services.jobs.results import OUTCOMES, shown
 from services.jobs.results import lines as results_of
-from services.jobs.results import shown
 from services.management import arguments, question
 from services.management.table import shown_instant, table
 from services.models import Job
@@ -25,7 +25,11 @@ class Command(BaseCommand):
         parser.add_argument("number", type=arguments.number, nargs="?", help="that of a job")
         parser.add_argument("--limit", type=arguments.count, default=20)
         parser.add_argument(
-            "--lines", nargs="?", const="", metavar="OUTCOME", help="its lines, or those of these"
+            "--lines",
+            nargs="?",
+            const="",
+            choices=OUTCOMES,
+            help="its lines, or some of them",
         )
         parser.add_argument("--after", type=int, default=0, metavar="LINE")
         verbs = parser.add_mutually_exclusive_group()
