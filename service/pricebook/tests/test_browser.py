@@ -19,13 +19,13 @@ from playwright.sync_api import BrowserContext, Page, Request, expect
 from keys.tests.making import a_key
 from price_changes.models import PriceChange
 from price_changes.planning import definition
-from price_changes.running import lifecycle
+from price_changes.running import brake, lifecycle
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import clock, move_instant
 from pricebook.tests.authorship import who
 from pricebook.tests.servers import until
 from services import price_state
-from services.models import Repricing, Service, Subscription
+from services.models import Job, Repricing, Service, Subscription
 from services.repricing import chunks, plan_due, reprice, stamp
 from services.repricing.drain import start_due
 from services.tasks import check_book
@@ -556,6 +556,10 @@ class TestEveryPage:
         Service.objects.update(full_price=Decimal(2550))
         reprice()
         key, _ = a_key("biller")
+        job = Job.objects.create(
+            kind="subscriptions", author="ann", skip=True, dry_run=False, lines=50, lines_done=20,
+            counts={"created": 20}, status="running",
+        )  # fmt: skip
         ann = visit(color_scheme=scheme)
         violations = [
             *self.violations(ann, scheme, "/"),
@@ -584,7 +588,13 @@ class TestEveryPage:
             "/admin/rest_framework_api_key/apikey/",
             "/admin/rest_framework_api_key/apikey/add/",
             f"/admin/rest_framework_api_key/apikey/{key.pk}/change/",
+            "/admin/services/job/",
+            f"/admin/services/job/{job.pk}/change/",
+            f"{changes}/brake/",
         ):
+            violations += self.violations(ann, scheme, path)
+        brake.pull("ann", "Wrong list of prices")
+        for path in ("/", f"{changes}/brake/", f"{changes}/{planned.pk}/change/"):
             violations += self.violations(ann, scheme, path)
         assert not violations
 
