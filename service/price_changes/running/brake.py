@@ -22,6 +22,7 @@ from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
 from price_changes.models import Brake, PriceChange
 from price_changes.planning.braked import brake_of, brake_on
+from pricebook.kit.figures import instant
 from services import catalogue_values, held_values
 from services.models import BookNow
 from services.repricing.locks import LockHeld, giving_way
@@ -137,11 +138,11 @@ def hold_back(change: PriceChange, brake: Brake, now: datetime) -> None:
 
 def said(brake: Brake) -> str:
     """The brake in a sentence or two: who has pulled it, when and why, and who released it."""
-    words = f"{brake.pulled_by} pulled the brake at {brake.pulled_at.isoformat()}: {brake.reason}"
+    words = f"{brake.pulled_by} pulled the brake {instant(brake.pulled_at)}: {brake.reason}"
     words = words if words.endswith((".", "!", "?")) else f"{words}."
     if brake.released_at is None:
         return f"The brake is on. {words}"
-    return f"{words} {brake.released_by} released it at {brake.released_at.isoformat()}."
+    return f"{words} {brake.released_by} released it {instant(brake.released_at)}."
 
 
 def about(brake: Brake) -> dict[str, Any]:
