@@ -624,6 +624,10 @@ CREATE TRIGGER subscription_begins_earlier AFTER UPDATE OF started_at ON service
     FOR EACH ROW WHEN (new.started_at < old.started_at)
     EXECUTE FUNCTION subscription_begins_earlier();
 
+CREATE TRIGGER subscription_ends_later AFTER UPDATE OF ended_at ON services_subscription
+    FOR EACH ROW WHEN (new.ended_at > old.ended_at)
+    EXECUTE FUNCTION subscription_ends_later();
+
 CREATE TRIGGER subscription_follows BEFORE UPDATE OF price_state ON services_subscription
     FOR EACH ROW WHEN (old.price_state::text <> 'follows'::text AND new.price_state::text = 'follows'::text)
     EXECUTE FUNCTION subscription_follows();
@@ -1099,6 +1103,64 @@ BEGIN
               AND newest.subscription_id = ANY (subscription_ids))
      ORDER BY newest.subscription_id, move.effective_at, move.id;
 END $function$;
+
+CREATE OR REPLACE FUNCTION enter_since_end(ids bigint[], ends timestamp with time zone[], clock timestamp with time zone, writer text)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    INSERT INTO services_ledgerentry
+           (subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
+            started_at, ended_at, period_only, effective_at, recorded_at, author)
+    SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
+           started_at, ended_at, true, at, clock, writer
+      FROM (SELECT one.id, newest.client_id, newest.service_id, newest.plan_id, ruled.price,
+                   CASE WHEN follows THEN 'follows' ELSE newest.price_state END AS price_state,
+                   CASE WHEN NOT follows THEN newest.locked_until END AS locked_until,
+                   one.started_at, one.ended_at, moment.at, billed.price AS billed,
+                   lag(ruled.price) OVER (PARTITION BY one.id ORDER BY moment.at) AS before
+              FROM unnest(ids, ends) asked (id, old_end)
+              JOIN services_subscription one ON one.id = asked.id
+             CROSS JOIN LATERAL (
+                   SELECT asked.old_end AS at
+                    UNION
+                   SELECT unnest(ARRAY[effective_at, locked_until]) FROM entries_of(asked.id)
+                    UNION
+                   SELECT effective_at FROM services_correctedentry
+                    WHERE subscription_id = asked.id
+                    UNION
+                   SELECT effective_at FROM services_cataloguevalue
+                    WHERE service_id IN (SELECT service_id FROM services_ledgerentry
+                                          WHERE subscription_id = asked.id)
+                       OR plan_id IN (SELECT plan_id FROM services_ledgerentry
+                                       WHERE subscription_id = asked.id)) moment
+             CROSS JOIN LATERAL (
+                   SELECT entry.*, coalesce(price_state = 'follows' OR locked_until <= moment.at,
+                                            false) AS follows
+                     FROM services_ledgerentry entry
+                    WHERE subscription_id = asked.id AND effective_at <= moment.at
+                      AND (NOT period_only OR effective_at < recorded_at)
+                    ORDER BY effective_at DESC, id DESC LIMIT 1) newest
+             CROSS JOIN LATERAL (
+                   SELECT CASE WHEN follows
+                               THEN price_rule_at(newest.service_id, newest.plan_id, moment.at)
+                               ELSE newest.price END AS price OFFSET 0) ruled
+             CROSS JOIN LATERAL (
+                   SELECT price
+                     FROM (SELECT effective_at, id, price FROM entries_of(asked.id)
+                            UNION ALL
+                           SELECT effective_at, id, price FROM services_correctedentry
+                            WHERE subscription_id = asked.id) told
+                    WHERE effective_at <= moment.at
+                    ORDER BY effective_at DESC, id DESC LIMIT 1) billed
+             WHERE moment.at >= asked.old_end AND moment.at < one.ended_at
+               AND NOT EXISTS (
+                   SELECT FROM services_cataloguevalue
+                    WHERE for_new_only AND effective_at >= asked.old_end
+                      AND effective_at < one.ended_at
+                      AND (service_id = one.service_id OR plan_id = one.plan_id))) since
+     WHERE price <> billed OR price <> before
+     ORDER BY id, at
+$function$;
 
 CREATE OR REPLACE FUNCTION enter_since_start(ids bigint[], clock timestamp with time zone, writer text)
  RETURNS void
@@ -2326,6 +2388,15 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION subscription_ends_later()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM set_config('pricebook.ends_later', 'on', true);
+    RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION subscription_follows()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2839,6 +2910,14 @@ BEGIN
     END IF;
 
     IF TG_OP = 'UPDATE' THEN
+        IF current_setting('pricebook.ends_later', true) = 'on' THEN
+            PERFORM set_config('pricebook.ends_later', '', true);
+            PERFORM enter_since_end(array_agg(new_row.id), array_agg(old_row.ended_at), clock,
+                                    writer)
+               FROM new_rows new_row JOIN old_rows old_row USING (id)
+              WHERE new_row.ended_at > old_row.ended_at AND new_row.ended_at <= clock
+                AND (new_row.price, new_row.price_state) = (old_row.price, old_row.price_state);
+        END IF;
         IF current_setting('pricebook.begins_earlier', true) = 'on' THEN
             PERFORM set_config('pricebook.begins_earlier', '', true);
             PERFORM enter_since_start(array_agg(new_row.id), clock, writer)

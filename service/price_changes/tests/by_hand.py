@@ -74,6 +74,21 @@ HISTORIES = [
     [own(1, "locked", until=3), edited(2), corrected(5, since=2, until=4)],
     [listed(1, "for new only", at=3), corrected(5, since=2, until=4)],
     [listed(1, at=3), corrected(5, since=2, until=4), own(6, "ended", ended_at=3)],
+    # An end that has passed is put off to another one: the feed has what came in between.
+    [
+        own(1, "ended", ended_at=3),
+        edited(4),
+        corrected(6, since=2, until=5),
+        own(8, "reopened", ended_at=7),
+    ],
+    [edited(4), own(5, "ended", ended_at=3), own(8, "reopened", ended_at=7)],
+    [
+        own(1, "locked", until=4),
+        own(1, "ended", ended_at=3),
+        edited(2),
+        corrected(6, since=2, until=5),
+        own(8, "reopened", ended_at=7),
+    ],
     # Periods, and late writes of them.
     [own(1, "locked"), edited(2), own(4, "lock cut")],
     [own(1, "ended", ended_at=2), own(4, "reopened")],

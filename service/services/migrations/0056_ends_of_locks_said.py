@@ -4,6 +4,8 @@ A set that is listed and not copied may have made a row follow that is still sto
 write that gave it another end gave it an end and no lock, which a constraint refuses.
 
 Replaces `subscription_written` (0045).
+
+Replaced: `subscription_written`, in 0057. services/schema.sql has what stands now.
 """
 
 from importlib import import_module
