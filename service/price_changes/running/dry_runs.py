@@ -19,7 +19,7 @@ from price_changes.planning import preview as previews
 from price_changes.planning import recount
 from price_changes.planning.around import counted_at
 from price_changes.running import allowing, approval, brake, lifecycle, limits
-from services.moves import ROWS_SHOWN
+from services.moves import ROWS_SHOWN, NeedsAnotherPerson
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DryRun:
     needs_another: str
 
     @classmethod
-    def of(cls, change: PriceChange, refusal: NeedsAnother | None) -> DryRun:
+    def of(cls, change: PriceChange, refusal: NeedsAnother | NeedsAnotherPerson | None) -> DryRun:
         preview = change.preview
         assert preview is not None
         return cls(
@@ -79,6 +79,7 @@ def of_revert(change_id: int, author: str) -> DryRun:
     with transaction.atomic():
         back = lifecycle.revert(change_id, author)
         brake.refuse_if_on(back, None, None)
-        found = DryRun.of(back, limits.why_not(back, author))
+        # Not `why_not`: its words name the number of a plan that is not there afterwards.
+        found = DryRun.of(back, limits.beyond(author, limits.move_of(back)))
         transaction.set_rollback(True)
     return found

@@ -337,6 +337,10 @@ class TestALookFirst:
         drained()
         shown = session.post(f"{path}/revert/", {"approve": True, "dry_run": True}).json()
         assert (shown["moves"], shown["total_before"], shown["total_after"]) == (2, 210, 200)
+        settings.APPROVAL_LIMIT_ROWS = Decimal(1)
+        shown = session.post(f"{path}/revert/", {"dry_run": True}).json()
+        # No word of the plan that was undone.
+        assert shown["needs_another"].startswith("It moves 2 rows; ")
         assert PriceChange.objects.count() == 1
 
     def test_of_a_cancel(self, settings):
