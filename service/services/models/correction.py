@@ -1,12 +1,12 @@
 """Corrections: in an interval that has passed, a subscription should have paid another price."""
 
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import F, Q
 
 from services.bounds import HIGHEST_PRICE
 from services.models.clock import Clock
 from services.models.exact_fields import ExactDecimalField
-from services.models.ledger import Entry, request_id
+from services.models.ledger import Entry, number_of_the_ledger, request_id, writing_transaction
 
 
 class Correction(models.Model):
@@ -57,17 +57,8 @@ class CorrectedEntry(Entry):
     by another one of these, by a trigger. Append-only.
     """
 
-    id = models.BigIntegerField(
-        primary_key=True,
-        db_default=Func(
-            Value("services_ledgerentry_id_seq"),
-            function="nextval",
-            output_field=models.BigIntegerField(),
-        ),
-    )
-    xact = models.BigIntegerField(
-        db_default=Func(function="ledger_xact", output_field=models.BigIntegerField())
-    )
+    id = number_of_the_ledger()
+    xact = writing_transaction()
     correction_id = models.BigIntegerField()
     request_id = request_id()
 

@@ -51,6 +51,25 @@ class Entry(models.Model):
         return f"subscription {self.subscription_id} at {self.price} from {self.effective_at}"
 
 
+def number_of_the_ledger() -> models.BigIntegerField:
+    """The id of what stands in the feed beside the entries: from their sequence."""
+    return models.BigIntegerField(
+        primary_key=True,
+        db_default=Func(
+            Value("services_ledgerentry_id_seq"),
+            function="nextval",
+            output_field=models.BigIntegerField(),
+        ),
+    )
+
+
+def writing_transaction() -> models.BigIntegerField:
+    """The number of the transaction that wrote it, by which the feed is ordered."""
+    return models.BigIntegerField(
+        db_default=Func(function="ledger_xact", output_field=models.BigIntegerField())
+    )
+
+
 def request_id() -> models.CharField:
     """The X-Request-ID of the web request that wrote an entry; NULL: a worker or a command did."""
     return models.CharField(
@@ -135,17 +154,8 @@ class MovedFollowers(models.Model):
     greater `id` of the row. `old_price` is the rule's price just before the instant.
     """
 
-    id = models.BigIntegerField(
-        primary_key=True,
-        db_default=Func(
-            Value("services_ledgerentry_id_seq"),
-            function="nextval",
-            output_field=models.BigIntegerField(),
-        ),
-    )
-    xact = models.BigIntegerField(
-        db_default=Func(function="ledger_xact", output_field=models.BigIntegerField())
-    )
+    id = number_of_the_ledger()
+    xact = writing_transaction()
     change_id = models.BigIntegerField()
     service_id = models.BigIntegerField()
     plan_id = models.BigIntegerField()
