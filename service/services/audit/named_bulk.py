@@ -159,6 +159,7 @@ def of_undo(at: datetime) -> list[NamedStatement]:
     named.writes("to delete", "created and never used", undoing.DELETES, [[0]])
     named.makes("found", "each line beside its subscription", kind.found)
     named.add("deleted", "those that are deleted", undoing.TO_DELETE)
+    named.add("would move", "the prices, for a dry run", undoing.WOULD_MOVE)
     named.writes("lock the catalogue", "as every writer of prices", undoing.PAIRS)
     named.writes("price states", "given back after a move back", undoing.GIVE_STATES_BACK)
     results = steps.RESULTS.format(outcome=undoing.OUTCOME)

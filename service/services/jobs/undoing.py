@@ -19,7 +19,9 @@ from services.bulk.clients import ClientSteps
 from services.bulk.steps import Steps
 from services.bulk.subscriptions import SubscriptionSteps
 from services.models import Plan, Service, Subscription
+from services.moves import Move
 from services.repricing.locks import GIVE_WAY
+from services.transfer.moved_prices import FIGURES, LINES, MovedPrices
 from services.writing import catalogue, clients, subscriptions
 from services.writing.catalogue import Kind
 
@@ -198,14 +200,25 @@ PAIRS = """
 SELECT lock_pairs(array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id))
   FROM bulk_found JOIN job_line USING (line) WHERE differs OR deletes
 """
-GIVE_STATES_BACK = """
+# A lock that has ended since is not given back.
+IS_GIVEN_BACK = """
+state IS NOT NULL
+   AND coalesce((state->>'locked_until')::timestamptz > (SELECT book_now()), true)
+"""
+GIVE_STATES_BACK = f"""
 UPDATE services_subscription book
    SET price_state = state->>'price_state', price = (state->>'price')::numeric,
        locked_until = (state->>'locked_until')::timestamptz, price_reason = state->>'price_reason'
   FROM job_line JOIN bulk_found USING (line)
- WHERE book.id = job_line.id AND moves AND price_state = 'follows' AND state IS NOT NULL
-   AND coalesce((state->>'locked_until')::timestamptz > (SELECT book_now()), true)
-"""
+ WHERE book.id = job_line.id AND moves AND price_state = 'follows' AND {IS_GIVEN_BACK}
+"""  # noqa: S608 - constants
+WOULD_MOVE = FIGURES.format(
+    rows=LINES.format(
+        given_back=f"""(
+            SELECT (state->>'price')::numeric FROM job_line
+             WHERE job_line.line = found.line AND {IS_GIVEN_BACK})"""  # noqa: S608 - constants
+    )
+)
 
 
 class UndoSubscriptions(Undo, SubscriptionSteps):
@@ -226,6 +239,9 @@ class UndoSubscriptions(Undo, SubscriptionSteps):
 
     def delete(self) -> None:
         Subscription.objects.filter(pk__in=self.deleted()).delete()
+
+    def would_move(self) -> Move:
+        return MovedPrices(self.cursor, self.author).by_lines(WOULD_MOVE)
 
     def give_states_back(self) -> None:
         self.execute(GIVE_STATES_BACK)

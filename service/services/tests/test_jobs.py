@@ -20,7 +20,7 @@ from services.audit import book_check
 from services.bulk import lines as bulk_lines
 from services.jobs import running
 from services.models import Job, JobPiece, JobResult, Subscription
-from services.tests.factories import a_client, a_plan, a_subscription
+from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.programs import a_writer
 
 pytestmark = pytest.mark.django_db
@@ -247,12 +247,15 @@ class TestAnUndo:
         assert ledger.history(known.pk)[-1]["author"] == undo["author"]
         assert not book_check.check().differs
 
-    def test_gives_back_the_price_state_that_a_move_has_ended(self, erp):
-        known = a_subscription(source="crm", external_id="1")
+    def test_gives_back_the_price_state_that_a_move_has_ended(self, erp, settings):
+        known = a_subscription(source="crm", external_id="1", service=a_service(10), plan=a_plan(0))
         price_state.negotiate(known.pk, price=Decimal("7.77"), reason="won", author="ann")
         job = done(erp, [{"source": "crm", "external_id": "1", "plan": a_plan(30).pk}])
         known.refresh_from_db()
         assert known.price_state == "follows"
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal("0.77")  # from 7.00, and not to the rule's 10
+        _, [shown] = undone(erp, job["id"], dry_run=True)
+        assert shown["outcome"] == "changed", shown
         undone(erp, job["id"])
         known.refresh_from_db()
         assert (known.price_state, known.price, known.price_reason) == (

@@ -45,18 +45,20 @@ OF_IMPORT = "SELECT subscription_id FROM difference"
 BY_SUBSCRIPTIONS = FIGURES.format(
     rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
 )
-# The moves of a bulk's lines: another service or plan gives the rule's price.
-BY_LINES = FIGURES.format(
-    rows="""
+# The moves of a bulk's lines: another service or plan gives the rule's price, unless something is
+# given back.
+LINES = """
 SELECT book.price AS before,
        CASE WHEN (found.service_id, found.plan_id) = (book.service_id, book.plan_id)
-            THEN book.price ELSE price_rule(service.full_price, plan.discount_percent) END AS after
+            THEN book.price
+            ELSE coalesce({given_back}, price_rule(service.full_price, plan.discount_percent))
+            END AS after
   FROM bulk_found found
   JOIN subscription_in_force book USING (id)
   JOIN service_in_force service ON service.id = found.service_id
   JOIN plan_in_force plan ON plan.id = found.plan_id
  WHERE moves"""
-)
+BY_LINES = FIGURES.format(rows=LINES.format(given_back="NULL"))
 CHANGES = """
 SELECT max(change_id) FROM services_repricing WHERE service_id = ANY (%s) GROUP BY service_id
 """
@@ -89,9 +91,9 @@ class MovedPrices:
     def after_subscriptions(self) -> None:
         self._add(BY_SUBSCRIPTIONS, [])
 
-    def by_lines(self) -> Move:
+    def by_lines(self, statement: str = BY_LINES) -> Move:
         """The prices that a bulk's lines would move; it writes and locks nothing. One query."""
-        self._add(BY_LINES, [])
+        self._add(statement, [])
         return self.move
 
     def ask(self) -> None:
