@@ -130,4 +130,12 @@ def of_chunks(example: Examples) -> list[NamedStatement]:
             [at, 0, example.middle.pk],
             writes=True,
         ),
+        NamedStatement(
+            "enter it below corrections",
+            "that were made since it was listed",
+            WORKERS,
+            moving.BELOW_CORRECTIONS,
+            [at, example.middle.pk, at],
+            writes=True,
+        ),
     ]

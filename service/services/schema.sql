@@ -1152,11 +1152,11 @@ AS $function$
                             WHERE subscription_id = asked.id) told
                     WHERE effective_at <= moment.at
                     ORDER BY effective_at DESC, id DESC LIMIT 1) billed
-             WHERE moment.at >= asked.old_end AND moment.at < one.ended_at
+             WHERE moment.at >= asked.old_end AND moment.at < coalesce(one.ended_at, clock)
                AND NOT EXISTS (
                    SELECT FROM services_cataloguevalue
                     WHERE for_new_only AND effective_at >= asked.old_end
-                      AND effective_at < one.ended_at
+                      AND effective_at < coalesce(one.ended_at, clock)
                       AND (service_id = one.service_id OR plan_id = one.plan_id))) since
      WHERE price <> billed OR price <> before
      ORDER BY id, at

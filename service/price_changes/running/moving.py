@@ -209,6 +209,13 @@ SELECT subscription.id, subscription.client_id, subscription.service_id, subscri
  WHERE subscription.id = %s
 """
 
+# A correction that was made meanwhile has said at its end what the row was to pay by the list.
+BELOW_CORRECTIONS = """
+SELECT enter_since_end(ARRAY[subscription_id], ARRAY[since], (SELECT book_clock()), '')
+  FROM (SELECT DISTINCT subscription_id, %s::timestamptz AS since FROM services_correction
+         WHERE subscription_id = %s AND until > %s) corrected
+"""
+
 
 def next_row(step: RepricingStep) -> int | None:
     """Take the row that can't be moved off the list; its id, or None if none is left."""
@@ -223,6 +230,8 @@ def next_row(step: RepricingStep) -> int | None:
         with connection.cursor() as cursor:
             cursor.execute(STAYS, [step.repricing.effective_at, change_id_of(step), first])
             entered = cursor.rowcount
+            since = step.repricing.effective_at
+            cursor.execute(BELOW_CORRECTIONS, [since, first, since])
         Repricing.objects.filter(pk=step.repricing_id).update(repriced=F("repriced") - entered)
     return first
 

@@ -125,7 +125,8 @@ class TestStatements:
         """By their words; a read that locks is one that writes."""
         for each in named_statements():
             does = re.search(
-                r"\b(INSERT INTO|UPDATE|DELETE FROM|CREATE TEMP|lock_\w+\(|nextval)", each.sql
+                r"\b(INSERT INTO|UPDATE|DELETE FROM|CREATE TEMP|(?:lock|enter)_\w+\(|nextval)",
+                each.sql,
             )
             assert each.writes == bool(does), each.name
 

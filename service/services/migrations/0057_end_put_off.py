@@ -9,6 +9,9 @@ trigger.
 
 Where a change for new subscriptions only has come in that time, it is left as it was.
 
+A worker calls it too, for a row of a set that the database refuses to copy: a correction that was
+made since the set was listed has an entry of what the set said, at its end.
+
 Replaces `subscription_written` (0056).
 """
 
@@ -67,11 +70,11 @@ CREATE FUNCTION enter_since_end(
                             WHERE subscription_id = asked.id) told
                     WHERE effective_at <= moment.at
                     ORDER BY effective_at DESC, id DESC LIMIT 1) billed
-             WHERE moment.at >= asked.old_end AND moment.at < one.ended_at
+             WHERE moment.at >= asked.old_end AND moment.at < coalesce(one.ended_at, clock)
                AND NOT EXISTS (
                    SELECT FROM services_cataloguevalue
                     WHERE for_new_only AND effective_at >= asked.old_end
-                      AND effective_at < one.ended_at
+                      AND effective_at < coalesce(one.ended_at, clock)
                       AND (service_id = one.service_id OR plan_id = one.plan_id))) since
      WHERE price <> billed OR price <> before
      ORDER BY id, at

@@ -100,6 +100,7 @@ class Subscription(SavesChanges):
     - `subscription_written_kept`: locks a new row whose start is before such a change
     - `period_backdated`: notes that a start or an end has changed the past, and since when
     - `subscription_begins_earlier`: has the prices since an earlier start entered
+    - `subscription_ends_later`: has those up to a later end entered, if that has passed too
     - `subscription_left`, `subscription_left_all`: write the ledger's last entry of a deleted row
     - `subtotal_of_insert`, `subtotal_of_update`, `subtotal_of_delete`: append to the total what
       the statement has changed

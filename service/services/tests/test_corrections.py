@@ -25,7 +25,7 @@ from services.corrections import CorrectionRefused, Line, LinesRefused
 from services.ledger import points
 from services.ledger.point_in_time import as_of
 from services.models import CorrectedEntry, Correction, Point, Service, Subscription, book_clock
-from services.repricing import followers
+from services.repricing import chunks, followers
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import Pause, a_person, in_background, without_trigger
 
@@ -268,6 +268,32 @@ class TestBesideOthers:
         repricing.reprice()
         correct(subscription, since, 24, until)
         assert billed(subscription, since, until) == [24, 35]
+
+    @pytest.mark.parametrize("days", [(1, 3), (2.5, 3)], ids=["over the set", "after it"])
+    def test_a_row_that_is_not_copied_is_told_below_it(
+        self, moved_clock, monkeypatch, subscription, days
+    ):
+        """It was listed at 25, and the database refuses that when a worker comes to copy it."""
+        now = moved_clock.now()
+        at = now + 2 * DAY
+        approved(planned(kind="set", adjustment="add", operand=5, effective_at=at))
+        moved_clock.passes(4 * DAY)
+        monkeypatch.setattr(chunks, "AT_ONCE", 0)
+        assert starting.start_due()
+        since, until = (now + number * DAY for number in days)
+        correct(subscription, since, 24, until)
+        with connection.cursor() as cursor:
+            cursor.execute("""
+                CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN RAISE check_violation; END $$;
+                CREATE TRIGGER refuse BEFORE UPDATE ON services_subscription FOR EACH ROW
+                WHEN (NEW.price = 25) EXECUTE FUNCTION refuse()""")
+        repricing.reprice()
+        assert not book_check.check().differs
+        instants = (since - DAY / 4, since, until - DAY / 4, until, moved_clock.now())
+        told = [20, 24, 24, 20, 20]
+        assert [paid(subscription, each)[0] for each in instants] == told
+        assert billed(subscription, *instants) == told
 
     def test_a_set_that_the_brake_holds_is_not_waited_for(self, moved_clock, subscription):
         at = moved_clock.now() + DAY
