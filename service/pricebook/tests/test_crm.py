@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 EXAMPLES = Path(settings.BASE_DIR).parent / "docs" / "examples"
 SCOPES = ["clients:write", "clients:read", "subscriptions:write", "subscriptions:read",
-          "services:read", "plans:read"]  # fmt: skip
+          "price_states:set", "services:read", "plans:read"]  # fmt: skip
 
 
 @pytest.fixture
