@@ -2644,9 +2644,6 @@ BEGIN
                           OR now.locked_until IS DISTINCT FROM was.locked_until
                           OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
                          THEN now.locked_until ELSE subscription.locked_until END, CASE WHEN now.price_reason IS DISTINCT FROM was.price_reason
-                           OR (now.price_state <> was.price_state
-                          OR now.locked_until IS DISTINCT FROM was.locked_until
-                          OR now.price <> was.price AND now.price_state <> 'follows') AND now.price_state <> subscription.price_state
                          THEN now.price_reason ELSE subscription.price_reason END, CASE WHEN now.started_at IS DISTINCT FROM was.started_at
                          THEN now.started_at ELSE subscription.started_at END, CASE WHEN now.ended_at IS DISTINCT FROM was.ended_at
                          THEN now.ended_at ELSE subscription.ended_at END

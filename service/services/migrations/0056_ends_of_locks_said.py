@@ -19,7 +19,7 @@ listed = import_module("services.migrations.0045_listed_is_in_force")
 SAID = """(now.price_state <> was.price_state
                           OR now.locked_until IS DISTINCT FROM was.locked_until
                           OR now.price <> was.price AND now.price_state <> 'follows')"""
-OF_STATE = ("price_state", "locked_until", "price_reason")
+OF_STATE = ("price_state", "locked_until")
 AGAIN = ", ".join(
     f"""CASE WHEN now.{name} IS DISTINCT FROM was.{name}
                            OR {SAID} AND now.price_state <> subscription.price_state
