@@ -91,7 +91,7 @@ def killed_while_it_waits(client, *workers):
         ann.execute("SELECT FROM clients_client WHERE id = %s FOR UPDATE", [client.pk])
         before = [worker.says("run_jobs[") for worker in workers]
         wake(run_jobs)
-        until(lambda: somebody_waits_for(ann))
+        until(lambda: somebody_waits_for(ann), 60)
         runs = next(
             worker
             for worker, said in zip(workers, before, strict=True)
@@ -113,12 +113,12 @@ def test_killed_workers_leave_each_line_to_the_next_once(start_workers):
 
     with killed_while_it_waits(held, first, second) as rest:
         pass
-    until(nobody_runs_jobs)
+    until(nobody_runs_jobs, 60)
     assert (made(), JobResult.objects.count()) == (0, 0)
 
     with killed_while_it_waits(held_later, rest):
         assert ended(whole)
-    until(nobody_runs_jobs)
+    until(nobody_runs_jobs, 60)
     each_line_once(whole, 10)
     parts.refresh_from_db()
     assert (parts.status, parts.lines_done, made()) == ("running", chunk, chunk + 10)
