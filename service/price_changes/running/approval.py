@@ -8,6 +8,7 @@ from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
 from price_changes.planning.around import sets_of_its_instant
+from price_changes.planning.counting import count
 from price_changes.planning.local_instant import said_instant
 from price_changes.running import limits
 
@@ -112,3 +113,18 @@ def when_moved_given(change: PriceChange, given: str | None) -> str:
         )
     may_be = ", ".join(about["allowed"])
     raise ChangeError("unknown_value", f"when_moved of {kind.noun} may be {may_be}.", **about)
+
+
+def refuse_other_rows_then(change: PriceChange) -> None:
+    """Refuse an instant at which the rows are not those of the preview, which was counted as of
+    its own time: a lock may end in between."""
+    assert change.effective_at is not None
+    if count(change, change.effective_at).fingerprint != change.fingerprint:
+        raise ChangeError(
+            "other_rows_then",
+            f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
+            " was counted without an instant: plan it again with this instant.",
+            409,
+            parameter="effective_at",
+            value=change.effective_at.isoformat(),
+        )

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import DataError, connection
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import F, Max, OuterRef, Subquery
 
 from price_changes.models import PriceChange
 from services.ledger.point_in_time import as_of
@@ -155,7 +155,7 @@ def move(
     `entered`: the rows that have an entry of it already, before those later ones were seen.
 
     Returns the number of rows that moved, and the ids of rows of a frozen set that stood otherwise
-    at the instant than they were listed. Three queries, and about one for each entry and for each
+    at the instant than they were listed. Four queries, and about one for each entry and for each
     row that is updated. The rows must be locked.
     """
     at = change.effective_at
@@ -163,6 +163,7 @@ def move(
     listed = {row.id: row for row in rows}
     told = _told_of(list(listed))
     ended = _ended_before(at, list(listed))
+    ended_since = _ended_since(at, list(entered))
     moved = []
     for pk, stood in _as_they_stood(at, list(listed)).items():
         row = listed[pk]
@@ -197,6 +198,9 @@ def move(
         if pk in ended and now.price != ended[pk][1]:
             last, price = ended[pk]
             now = replace(now, price=price)
+            _enter(last, now, None, None, last.author)
+        elif stands and pk in ended_since and now.price != ended_since[pk].price:
+            last = ended_since[pk]
             _enter(last, now, None, None, last.author)
         if now.says != before.says and now.price is not None:
             reason = {"price_reason": change.why} if by_set and now.price_state != "follows" else {}
@@ -272,6 +276,17 @@ def _ended_before(at: datetime, ids: list[int]) -> dict[int, tuple[LedgerEntry, 
         entry.period_only = True
         found[entry.subscription_id] = entry, prices[entry.pk]
     return found
+
+
+def _ended_since(at: datetime, ids: list[int]) -> dict[int, LedgerEntry]:
+    """By row, its last entry, if that says an end after the set's instant that had passed by then.
+
+    It has the price at which the row has ended, as its writer saw it, who did not see the set.
+    """
+    told = LedgerEntry.objects.filter(subscription_id__in=ids, period_only=True, ended_at__gt=at)
+    newest = LedgerEntry.objects.filter(subscription_id=OuterRef("subscription_id")).order_by("-pk")
+    last = told.filter(ended_at__lte=F("effective_at"), pk=Subquery(newest.values("pk")[:1]))
+    return {entry.subscription_id: entry for entry in last}
 
 
 def _as_they_stood(at: datetime, ids: list[int]) -> dict[int, Standing]:

@@ -23,7 +23,6 @@ from price_changes.planning import recount
 from price_changes.planning.around import counted_at
 from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
-from price_changes.planning.counting import count
 from price_changes.planning.local_instant import other_instant
 from price_changes.running import (
     allowing,
@@ -99,7 +98,7 @@ def _schedule(
         for name, value in approval.instant_given(change, effective_at, time_zone).items():
             setattr(change, name, value)
         if not is_of_catalogue(change) and change.when_moved != WhenMoved.CURRENT:
-            _refuse_other_rows_then(change)
+            approval.refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
     now = _order(change)
@@ -181,21 +180,6 @@ def _order(change: PriceChange) -> datetime:
     refuse_lock_that_has_ended(change.locked_until, change.effective_at)
     approval.refuse_instant_of_a_set(change)
     return now
-
-
-def _refuse_other_rows_then(change: PriceChange) -> None:
-    """Refuse an instant at which the rows are not those of the preview, which was counted as of
-    its own time: a lock may end in between."""
-    assert change.effective_at is not None
-    if count(change, change.effective_at).fingerprint != change.fingerprint:
-        raise ChangeError(
-            "other_rows_then",
-            f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
-            " was counted without an instant: plan it again with this instant.",
-            409,
-            parameter="effective_at",
-            value=change.effective_at.isoformat(),
-        )
 
 
 def _freeze(change: PriceChange, at: datetime | None) -> None:

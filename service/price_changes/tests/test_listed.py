@@ -440,6 +440,26 @@ class TestWriters:
         assert accounted(change)
         right()
 
+    @pytest.mark.parametrize("which", ["follower", "negotiated"])
+    def test_in_the_middle_of_it_may_end_one_a_moment_ago(self, monkeypatch, book, which):
+        """It ended at the set's price, as the instant of the set came before its end."""
+        row = getattr(book, which)
+        change = approved(a_raise(), "current")
+        pause = Pause(monkeypatch, entering, "_enter_step")
+        listing = in_background(started)
+        pause.until_reached()
+        ended_at = clock()
+        write("UPDATE services_subscription SET ended_at = %s WHERE id = %s", ended_at, row.pk)
+        pause.go_on()
+        assert listing.result()
+        drained()
+        price = {"follower": 85, "negotiated": 12}[which]
+        row.refresh_from_db()
+        assert row.price == price
+        assert one_as_of(ended_at - SECOND / 1_000_000, row.pk)[0]["price"] == price
+        assert accounted(change)
+        right()
+
     def test_of_other_rows_in_the_middle_of_it_are_not_of_the_set(self, monkeypatch, book):
         """Their entries have numbers among those of the set."""
         approved(a_raise(filter={"service": book.phone.pk}), "current")
