@@ -21,6 +21,7 @@ from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
 from services.models import Plan, Service, Subscription, renew_clock
+from services.reading import copies
 from services.repricing import chunks
 from services.tests.factories import a_plan, a_service, a_subscription
 from services.tests.moved_clock import late_snapshot, moved_clock, shared_clock  # noqa: F401 - fixtures
@@ -209,6 +210,12 @@ def free_places(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No place for streams is taken by an answer that an earlier test has not read to its end."""
     places = streaming.Places(settings.STREAMS_AT_ONCE, settings.STREAMS_OF_ONE_CALLER)
     monkeypatch.setattr(streaming, "places", places)
+
+
+@pytest.fixture(autouse=True)
+def nothing_expected_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page begins with the tables, whatever an earlier test has left late."""
+    monkeypatch.setattr(copies.expected, "late", False)
 
 
 @pytest.fixture

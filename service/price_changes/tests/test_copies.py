@@ -9,7 +9,7 @@ from services import price_state, repricing
 from services.models import Service, Subscription
 from services.models.in_force import VIEWS
 from services.reading import pages
-from services.reading.copies import IS_LATE, expected, from_copies
+from services.reading.copies import IS_LATE, from_copies
 from services.reading.filters import BookFilter
 from services.tests.factories import a_book
 
@@ -20,8 +20,7 @@ FILTERS = [{}, {"price_state": "follows"}, {"price_from": 50}, {"plan_type": "fu
 
 
 @pytest.fixture
-def book(monkeypatch):
-    monkeypatch.setattr(expected, "late", False)
+def book():
     rows = a_book(12)
     price_state.lock(rows.first().pk, clock() + HOUR, "for a while", "ann")
     return rows
