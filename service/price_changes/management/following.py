@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -22,11 +23,12 @@ UNDER_WAY = (Status.SCHEDULED, Status.APPLYING)
 QUIET = 10.0  # seconds without progress, after which a watcher is told what may be wrong
 
 
-class Following(BaseCommand):
+class Following(BaseCommand, ABC):
     """A mixin of the command: `--wait` and `watch`."""
 
+    @abstractmethod
     def tell(self, change: PriceChange, json: bool, preview: bool = False) -> None:
-        raise NotImplementedError
+        """Print the change as it stands."""
 
     def note(self, text: str) -> None:
         self.stderr.write(text)

@@ -6,6 +6,7 @@ line whose value is not the one in force is refused, and says what moves it.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -129,8 +130,9 @@ class CatalogueSteps(Steps):
             for line, other, first in self.cursor.fetchall()
         }
 
+    @abstractmethod
     def taken(self, by: str | None) -> WriteRefused:
-        raise NotImplementedError
+        """The refusal of a name or discount that another record has; `by`: an earlier line."""
 
     def delete(self) -> None:
         """Delete what an undo deletes, before the others are written."""

@@ -11,6 +11,7 @@ So the rules, the locks, the policy and the words are those of bulks.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 
 from pricebook.kit.refusal import Refusal
@@ -122,9 +123,9 @@ class Undo(Steps):
             409,
         )
 
+    @abstractmethod
     def used(self, ids: Collection[int]) -> Mapping[int, Refusal]:
         """Those of the created records that stay as they are, and why."""
-        raise NotImplementedError
 
     def kept(self, ids: Collection[int]) -> Collection[int]:
         """Those of the others that are not deleted: something else was done about them."""
