@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.validators import DecimalValidator
 from django.db import models
 from django.db.models import F, Func, Q, Value
 
@@ -57,6 +58,15 @@ class ExactDecimalField(models.DecimalField):
     @decimal_places.setter
     def decimal_places(self, places: int) -> None:
         self._stored_places = places
+
+    @property
+    def validators(self) -> list[Any]:  # type: ignore[override]
+        """Made anew each time: Django would keep those of the currency that was asked for first."""
+        return [
+            *self.default_validators,
+            *self._validators,
+            DecimalValidator(self.max_digits, self.decimal_places),
+        ]
 
     def deconstruct(self) -> Any:
         name, path, args, options = super().deconstruct()

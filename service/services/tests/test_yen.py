@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
@@ -210,6 +211,13 @@ class TestAnotherSetting:
             ):
                 start()
         assert str(rule_price(Decimal(1), 0)) == "1"
+
+    def test_is_what_a_field_goes_by_whatever_it_was_asked_first(self, settings):
+        price = Service._meta.get_field("full_price")
+        for currency, allowed in [("JPY", False), ("USD", True), ("JPY", False)]:
+            settings.CURRENCY = currency
+            with nullcontext() if allowed else pytest.raises(ValidationError, match="0 decimal"):
+                price.run_validators(Decimal("9.99"))
 
     def test_stops_a_migration_with_the_reason(self, settings):
         a_service("9.99")
