@@ -60,11 +60,11 @@ class ExactDecimalField(models.DecimalField):
         self._stored_places = places
 
     @property
-    def validators(self) -> list[Any]:  # type: ignore[override]
+    def validators(self) -> list[Any]:
         """Made anew each time: Django would keep those of the currency that was asked for first."""
         return [
             *self.default_validators,
-            *self._validators,
+            *self._validators,  # type: ignore[attr-defined] # not in the stubs
             DecimalValidator(self.max_digits, self.decimal_places),
         ]
 
