@@ -1152,12 +1152,7 @@ AS $function$
                             WHERE subscription_id = asked.id) told
                     WHERE effective_at <= moment.at
                     ORDER BY effective_at DESC, id DESC LIMIT 1) billed
-             WHERE moment.at >= asked.old_end AND moment.at < coalesce(one.ended_at, clock)
-               AND NOT EXISTS (
-                   SELECT FROM services_cataloguevalue
-                    WHERE for_new_only AND effective_at >= asked.old_end
-                      AND effective_at < coalesce(one.ended_at, clock)
-                      AND (service_id = one.service_id OR plan_id = one.plan_id))) since
+             WHERE moment.at >= asked.old_end AND moment.at < coalesce(one.ended_at, clock)) since
      WHERE price <> billed OR price <> before
      ORDER BY id, at
 $function$;
@@ -1478,6 +1473,10 @@ BEGIN
            AND (effective_at > since
                 OR effective_at = since AND (id > number OR position > written))
            AND value_counts(later, effective_at, known)
+           AND (SELECT told.ended_at FROM services_ledgerentry told
+                 WHERE told.subscription_id = subscription
+                   AND told.recorded_at < later.effective_at
+                 ORDER BY told.id DESC LIMIT 1) <= later.effective_at IS NOT TRUE
          ORDER BY effective_at, id LIMIT 1;
         again := NULL;
         IF freed <> '{}' THEN

@@ -89,6 +89,31 @@ HISTORIES = [
         corrected(6, since=2, until=5),
         own(8, "reopened", ended_at=7),
     ],
+    # A change for new subscriptions only in that time keeps nobody: by then it had ended.
+    [
+        own(1, "ended", ended_at=3),
+        listed(2, "for new only", at=4),
+        own(8, "reopened", ended_at=7),
+    ],
+    [
+        own(1, "ended", ended_at=3),
+        listed(2, "for new only", at=4, locked_until=6),
+        edited(5, 30),
+        own(8, "reopened", ended_at=7),
+    ],
+    [
+        listed(1, "for new only", at=2),
+        own(1, "ended", ended_at=3),
+        listed(2, "for new only", 28, at=4),
+        own(8, "reopened", ended_at=7),
+    ],
+    [
+        own(1, "ended", ended_at=3),
+        listed(2, "for new only", at=4),
+        own(6, "reopened", ended_at=5),
+        own(8, "reopened", ended_at=7),
+        (9, "taken back", {"change": 101, "by": "revert"}),
+    ],
     # Periods, and late writes of them.
     [own(1, "locked"), edited(2), own(4, "lock cut")],
     [own(1, "ended", ended_at=2), own(4, "reopened")],

@@ -6,6 +6,8 @@ told that the subscription was kept since the instant. `explain` said so at once
 of the row, or a worker that came late, locked it at the price of before the gap.
 
 Replaces `kept_entries` (0033).
+
+Replaced: `kept_entries`, in 0061. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

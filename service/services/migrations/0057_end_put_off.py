@@ -7,12 +7,14 @@ feed billed that price up to the new end. Now the writer enters what was paid si
 marked as written for a period (`period_only`). A correction of that time is put behind it by its
 trigger.
 
-Where a change for new subscriptions only has come in that time, it is left as it was.
+Where a change for new subscriptions only has come in that time, it is left as it was (until 0061).
 
 A worker calls it too, for a row of a set that the database refuses to copy: a correction that was
 made since the set was listed has an entry of what the set said, at its end.
 
 Replaces `subscription_written` (0056).
+
+Replaced: `enter_since_end`, in 0061. services/schema.sql has what stands now.
 """
 
 from importlib import import_module

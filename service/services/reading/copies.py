@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.models.in_force import VIEWS
 
@@ -38,6 +39,7 @@ _TABLE_OF = {view: table for table, view in VIEWS.items()} | {"subtotal_in_force
 _VIEW = re.compile(rf"\b({'|'.join(_TABLE_OF)})\b")
 
 
+@lru_cache(maxsize=256)
 def from_copies(sql: str) -> str:
     """The text of a statement upon the views, with their tables in place of them.
 

@@ -37,7 +37,8 @@ UPDATE services_subscription subscription
 def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan_id: int) -> int:
     """Lock the followers of the change's instant at the price just before it; return how many.
 
-    Those that were written at the very instant, before it was approved, are new ones too.
+    Those that were written at the very instant, before it was approved, are new ones too. Those
+    that had ended by what was recorded before it are not kept, wherever their end was put since.
     """
     price = catalogue_values.price_before(
         service_id, plan_id, repricing.change_id, repricing.effective_at
@@ -49,6 +50,9 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
     )
     said = LedgerEntry.objects.filter(subscription_id=OuterRef("pk"), period_only=False)
     newest = said.order_by("-effective_at", "-id")
+    before = LedgerEntry.objects.filter(
+        subscription_id=OuterRef("pk"), recorded_at__lt=repricing.effective_at
+    ).order_by("-id")
     given = {
         "change": repricing.change_id,
         "price": price,
@@ -59,8 +63,14 @@ def keep(rows: SubscriptionQuerySet, repricing: Repricing, service_id: int, plan
     if not locked:
         return 0
     since = followers.filter(pk__in=locked).alias(since=Subquery(newest.values("effective_at")[:1]))
+    had_ended = Subscription.objects.filter(pk__in=locked, ended_at__isnull=False).alias(
+        end_then=Subquery(before.values("ended_at")[:1])
+    )
+    had_ended = had_ended.filter(end_then__lte=repricing.effective_at)
     with ledger_origin(repricing.change_id, repricing.effective_at):
-        kept = since.filter(since__lt=repricing.effective_at).update(
+        kept = since.filter(
+            ~Q(pk__in=had_ended.values("pk")), since__lt=repricing.effective_at
+        ).update(
             price=price,
             price_state=LOCKED,
             locked_until=repricing.locked_until,
