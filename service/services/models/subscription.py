@@ -23,6 +23,10 @@ from services.models.exact_fields import ExactDecimalField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 from services.pricing import RulePrice
 
+# The reason that triggers write for the price of one that had ended, where it isn't the rule's of
+# its end. Opened again, it follows.
+SAID_AT_END = "Said when it had ended"
+
 
 class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
     def active(self, at: datetime | Combinable | None = None) -> Self:

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from django.conf import settings
 
 from pricebook.kit.exact_json import encode
+from services.models.subscription import SAID_AT_END
 from services.reading.row import JOINED, BookRow
 from services.reading.total import Total
 from services.transfer import csv_file
@@ -123,6 +124,10 @@ def _quoted(column: str) -> str:
     return f"'\"' || replace({column}, '\"', '\"\"') || '\"'"
 
 
+# One that has ended has the price that it ended with; this state only says that the catalogue of
+# this book does not explain it. That of another book may, and says so itself.
+OWN_AT_END = f"""(subscription.ended_at <= (SELECT book_now())
+    AND subscription.price_state = 'negotiated' AND subscription.price_reason = '{SAID_AT_END}')"""
 CELLS = {
     "company_name": _quoted("client.company_name"),
     "email": _quoted("login.email"),
@@ -138,6 +143,12 @@ CELLS = {
     "comment": _quoted("subscription.comment"),
     "stamp": _quoted("subscription.stamp"),
     "price": _amount("subscription.price"),
+    "price_state": f"CASE WHEN {OWN_AT_END} THEN 'follows' ELSE subscription.price_state END",
+    "locked_until": instant("subscription.locked_until"),
+    "price_reason": f"CASE WHEN {OWN_AT_END} THEN '\"\"' ELSE {{}} END".format(
+        _quoted("subscription.price_reason")
+    ),
+    "id": "subscription.id",
 }
 
 

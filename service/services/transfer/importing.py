@@ -30,7 +30,7 @@ from django.db.backends.utils import CursorWrapper
 from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
-from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
+from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
     CATALOGUE_DIFFERENCE,
     CATALOGUE_DIFFERS,
@@ -64,15 +64,29 @@ from services.transfer.incoming_subscriptions import (
     DIFFERENCES,
     ENDS_BEFORE_START,
     HALF_A_KEY,
+    HALF_A_STATE,
     INCOMING,
     INSERT_SUBSCRIPTIONS,
-    KNOWN,
+    NO_REASON,
     NOT_THE_RULE,
-    SUBSCRIPTIONS_DIFFER,
     TWICE,
+    UPDATE_STATES,
     UPDATE_SUBSCRIPTIONS,
     assignments,
     first_of,
+    subscriptions_differ,
+)
+from services.transfer.matching import (
+    BY_ID,
+    ID_OF_ANOTHER,
+    KNOWN,
+    LEFT_OVER,
+    NOBODY_KNOWN,
+    RENAMED,
+    TWO_OF_ONE,
+    UNCLEAR,
+    UNKNOWN,
+    by_equality,
 )
 from services.transfer.moved_prices import AUTHOR, MovedPrices
 from services.transfer.outcomes import KEEP_IDS, MADE
@@ -80,7 +94,7 @@ from services.transfer.outcomes import KEEP_IDS, MADE
 # The temporary tables; an import before may have been in this transaction too.
 TABLES = (
     "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
-    "known", "difference", "made",
+    "known", "unknown", "difference", "made",
 )  # fmt: skip
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
@@ -111,6 +125,7 @@ def import_book(
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    add: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
     look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
 ) -> Imported:
@@ -119,14 +134,16 @@ def import_book(
     `record` is called in the transaction with what it has done, unless it is undone. `look` is
     called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
 
-    Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
+    `add` says that lines are new which may be subscriptions of the book as it was before an edit.
+
+    Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
     catalogue by "import": workers reprice what was there before. If the prices that are there move
     by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
     """
     with transaction.atomic():
         with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-            run = _Import(cursor, update, progress or (lambda *_: None), dry_run)
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, add)
             imported = run.run(file)
             look(cursor, imported)
         if dry_run:
@@ -153,10 +170,16 @@ def analyse(options: str = "") -> None:
 
 class _Import:
     def __init__(
-        self, cursor: CursorWrapper, update: bool, progress: ShowProgress, dry_run: bool
+        self,
+        cursor: CursorWrapper,
+        update: bool,
+        progress: ShowProgress,
+        dry_run: bool,
+        add: bool,
     ) -> None:
         self.cursor = cursor
         self.dry_run = dry_run
+        self.add = add
         self.update = update
         self.progress = progress
         self.problems = BadBook()
@@ -187,13 +210,13 @@ class _Import:
         self._execute(CATALOGUE_DIFFERENCE)
         if self.update:
             self.moved.before_list_prices()
+        self._find_known(columns)
         services_changed, clients_changed = self._settle_catalogue()
         self.problems.raise_if_any()
         clients_new = self._insert_clients()
 
-        self._execute(KNOWN)
-        self._execute("ANALYZE known")
-        self._execute(SUBSCRIPTIONS_DIFFER, [columns])
+        self._execute(subscriptions_differ(columns))
+        self._check(NO_REASON)
         changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
         new = self._insert_subscriptions(last_line)
@@ -239,17 +262,43 @@ class _Import:
         return book.columns, book.line
 
     def _check_file(self, columns: list[str]) -> None:
+        if "price_state" in columns:
+            for name in OF_STATES:
+                if name not in columns:
+                    self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
         self._check(HALF_A_KEY)
         self._check(TWICE)
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
         self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
+        self._check(HALF_A_STATE)
         self._check(NOT_THE_RULE)
         self.problems.raise_if_any()
         for table in (SERVICES, PLANS, CLIENTS):
             self._execute(table)
         self._execute("ANALYZE incoming_client")
+
+    def _find_known(self, columns: list[str]) -> None:
+        """Find the subscriptions of the lines; refuse the lines that are unclear."""
+        if not self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+            self._execute(NOBODY_KNOWN)
+            return
+        self._execute(KNOWN)
+        self._execute("ANALYZE known")
+        if "id" in columns:
+            self._execute(BY_ID)
+            self._check(ID_OF_ANOTHER)
+        self._execute(UNKNOWN)
+        self._execute("ANALYZE unknown")
+        for statement in by_equality(columns):
+            if self._number(LEFT_OVER):
+                self._execute(statement)
+                self._execute("ANALYZE known")
+        self._check(TWO_OF_ONE)
+        self._check(RENAMED)
+        if not self.add and self._number(LEFT_OVER):
+            self._check(UNCLEAR)
 
     def _insert_clients(self) -> int:
         missing = self._number(MISSING_CLIENTS)
@@ -300,6 +349,8 @@ class _Import:
         update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
         self.moved.before_subscriptions()
         changed = self._write_if_any(DIFFERENCES, update)
+        if changed and "price_state" in columns:
+            self._execute(UPDATE_STATES)
         self.moved.after_subscriptions()
         return changed
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 SERVICES = """
 CREATE TEMP TABLE incoming_service ON COMMIT DROP AS
-SELECT min(line) AS line, service AS name, full_price FROM incoming GROUP BY service, full_price
+SELECT *, NOT EXISTS (SELECT FROM services_service book WHERE book.name = given.name) AS is_new
+  FROM (SELECT min(line) AS line, service AS name, full_price
+          FROM incoming GROUP BY service, full_price) given
 """
 MISSING_SERVICES = """
 SELECT count(*) FROM incoming_service
