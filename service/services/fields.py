@@ -15,6 +15,7 @@ from django.core.validators import validate_email
 from django.db import models
 
 from clients.models import Client
+from pricebook.kit.names import normal_form
 from services.models import Plan, Service, Subscription
 
 UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
@@ -61,17 +62,23 @@ def column(model: type[models.Model], name: str, required: bool = True) -> Calla
     return text(length, required)
 
 
-COMPANY_NAME = column(Client, "company_name")
+def name(model: type[models.Model], column_name: str) -> Callable[[str], str]:
+    """The rule of a name, which it returns as it is stored: composed, without blanks around it."""
+    rule = column(model, column_name)
+    return lambda value: rule(normal_form(value))
+
+
+COMPANY_NAME = name(Client, "company_name")
 FULL_ADDRESS = column(Client, "full_address", required=False)
-SERVICE_NAME = column(Service, "name")
+SERVICE_NAME = name(Service, "name")
 COMMENT = column(Subscription, "comment", required=False)
-SOURCE = column(Subscription, "source")
-EXTERNAL_ID = column(Subscription, "external_id")
+SOURCE = name(Subscription, "source")
+EXTERNAL_ID = name(Subscription, "external_id")
 PRICE_REASON = column(Subscription, "price_reason", required=False)
 
 
 def email(value: str) -> str:
-    value = text(LONGEST_EMAIL)(value)
+    value = text(LONGEST_EMAIL)(normal_form(value))
     try:
         validate_email(value)
     except ValidationError:

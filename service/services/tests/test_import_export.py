@@ -118,7 +118,7 @@ def xmins() -> set[tuple]:
 def everything() -> list[tuple]:
     """The book without its ids, in the order of the subscriptions.
 
-    Of what has ended, the price says it all: its state may be that this book knows no reason for it.
+    The price says all of what has ended: its state may be that the catalogue does not explain it.
     """
     own = {"price_state": "negotiated", "price_reason": SAID_AT_END}
     return list(

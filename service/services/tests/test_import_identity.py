@@ -94,7 +94,9 @@ def test_ids_of_another_book_mean_nothing():
     read(FILE)
     content = exported()
     first, second = Subscription.objects.order_by("pk").values_list("pk", flat=True)
-    swapped = content.replace(b",%d\n" % first, b",x\n").replace(b",%d\n" % second, b",%d\n" % first)
+    swapped = content.replace(b",%d\n" % first, b",x\n").replace(
+        b",%d\n" % second, b",%d\n" % first
+    )
     before = everything(), xmins()
     assert read(swapped.replace(b",x\n", b",%d\n" % second)).subscriptions_same == 2
     assert (everything(), xmins()) == before

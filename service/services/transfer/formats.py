@@ -124,10 +124,17 @@ def _quoted(column: str) -> str:
     return f"'\"' || replace({column}, '\"', '\"\"') || '\"'"
 
 
-# One that has ended has the price that it ended with; this state only says that the catalogue of
-# this book does not explain it. That of another book may, and says so itself.
-OWN_AT_END = f"""(subscription.ended_at <= (SELECT book_now())
-    AND subscription.price_state = 'negotiated' AND subscription.price_reason = '{SAID_AT_END}')"""
+def _of_state(otherwise: str, of_its_own: str) -> str:
+    """A cell of the price state: another one where one has ended at a price of its own.
+
+    That state only says that the catalogue of this book does not explain the price: the catalogue
+    of another book may, and if not, says so itself.
+    """
+    return f"""CASE WHEN subscription.ended_at <= (SELECT book_now())
+        AND subscription.price_state = 'negotiated'
+        AND subscription.price_reason = '{SAID_AT_END}' THEN '{of_its_own}' ELSE {otherwise} END"""
+
+
 CELLS = {
     "company_name": _quoted("client.company_name"),
     "email": _quoted("login.email"),
@@ -143,11 +150,9 @@ CELLS = {
     "comment": _quoted("subscription.comment"),
     "stamp": _quoted("subscription.stamp"),
     "price": _amount("subscription.price"),
-    "price_state": f"CASE WHEN {OWN_AT_END} THEN 'follows' ELSE subscription.price_state END",
+    "price_state": _of_state("subscription.price_state", "follows"),
     "locked_until": instant("subscription.locked_until"),
-    "price_reason": f"CASE WHEN {OWN_AT_END} THEN '\"\"' ELSE {{}} END".format(
-        _quoted("subscription.price_reason")
-    ),
+    "price_reason": _of_state(_quoted("subscription.price_reason"), '""'),
     "id": "subscription.id",
 }
 

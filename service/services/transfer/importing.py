@@ -76,12 +76,17 @@ from services.transfer.incoming_subscriptions import (
     first_of,
     subscriptions_differ,
 )
+from services.transfer.look_alikes import (
+    IDS_ALIKE,
+    IDS_ALIKE_IN_BOOK,
+    SERVICES_ALIKE,
+    SOURCES_ALIKE,
+)
 from services.transfer.matching import (
     BY_ID,
     ID_OF_ANOTHER,
     KNOWN,
     LEFT_OVER,
-    NOBODY_KNOWN,
     RENAMED,
     TWO_OF_ONE,
     UNCLEAR,
@@ -100,6 +105,7 @@ BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
 # Called with the step, the rows done, and the rows in all if they are known.
 ShowProgress = Callable[[str, int, int | None], None]
+Look = Callable[[CursorWrapper, "Imported"], None]
 
 
 @dataclass(frozen=True)
@@ -127,19 +133,20 @@ def import_book(
     dry_run: bool = False,
     add: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
-    look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
+    look: Look = lambda cursor, imported: None,
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
 
     `record` is called in the transaction with what it has done, unless it is undone. `look` is
     called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
 
-    `add` says that lines are new which may be subscriptions of the book as it was before an edit.
+    `add` says that lines are new which may be subscriptions that somebody has edited since.
 
-    Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when `update` is
-    not set; nothing is written then. With `update` a list price that differs is an edit of the
-    catalogue by "import": workers reprice what was there before. If the prices that are there move
-    by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
+    Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when
+    `update` is not set; nothing is written then. With `update` a list price that differs is an edit
+    of the catalogue by "import": workers reprice what was there before. If the prices that are
+    there move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is
+    written.
     """
     with transaction.atomic():
         with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
@@ -191,6 +198,8 @@ class _Import:
         columns, last_line = self._copy(BookFile(file))
         self.progress("checking", 0, None)
         self._check_file(columns)
+        self._check(SERVICES_ALIKE)
+        self.problems.raise_if_any()
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
         self._execute(LOCK_SERVICES, [self.update])
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
@@ -268,6 +277,10 @@ class _Import:
                     self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
         self._check(HALF_A_KEY)
         self._check(TWICE)
+        if "source" in columns:
+            self._check(SOURCES_ALIKE)
+            if not self.add:
+                self._check(IDS_ALIKE)
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
@@ -282,7 +295,7 @@ class _Import:
     def _find_known(self, columns: list[str]) -> None:
         """Find the subscriptions of the lines; refuse the lines that are unclear."""
         if not self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
-            self._execute(NOBODY_KNOWN)
+            self._execute(f"{KNOWN} WITH NO DATA")
             return
         self._execute(KNOWN)
         self._execute("ANALYZE known")
@@ -298,6 +311,7 @@ class _Import:
         self._check(TWO_OF_ONE)
         self._check(RENAMED)
         if not self.add and self._number(LEFT_OVER):
+            self._check(IDS_ALIKE_IN_BOOK)
             self._check(UNCLEAR)
 
     def _insert_clients(self) -> int:

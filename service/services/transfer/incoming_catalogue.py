@@ -168,7 +168,7 @@ SELECT login.id, company_name, coalesce(full_address, '')
   FROM incoming_client JOIN auth_user login ON lower(login.email) = key
  WHERE client_id IS NULL ORDER BY line
 """
-# What the file says of list prices and clients, where the book says something else.
+# The list prices, and the names and addresses of clients, that differ from the book's.
 CATALOGUE_DIFFERENCE = """
 CREATE TEMP TABLE catalogue_difference ON COMMIT DROP AS
 SELECT line, 'full_price' AS differing, incoming_service.full_price::text AS here,

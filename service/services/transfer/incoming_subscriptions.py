@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from services.models.subscription import SAID_AT_END
 from services.transfer.csv_file import COLUMNS, BadBook
 from services.transfer.formats import instant
 
@@ -113,7 +112,7 @@ COMPARED = {
     ),
 }
 SAYS_OWN_PRICE = "incoming.price_state IN ('locked', 'negotiated')"
-# What a line says of the price of one that has not ended. Of one that has, the price is compared:
+# Lines say the price of one that has not ended. If it has, the price alone is compared:
 # its state is what the book has made of that, and is no fact that a line could change.
 SAYS_STATE = f"incoming.price_state IS NOT NULL AND ({HAS_ENDED}) IS NOT TRUE"
 HAS_NOT_ENDED = "(book.ended_at <= (SELECT book_now())) IS NOT TRUE"

@@ -20,7 +20,6 @@ CREATE TEMP TABLE known ON COMMIT DROP AS
 SELECT line, book.id AS subscription_id
   FROM incoming JOIN services_subscription book USING (source, external_id)
 """
-NOBODY_KNOWN = "CREATE TEMP TABLE known (line bigint, subscription_id bigint) ON COMMIT DROP"
 # The lines with an id that means this book's subscription.
 MEANT = """
   FROM incoming
@@ -85,7 +84,7 @@ SELECT book.id, client_id, service_id, plan_id, book.started_at, book.ended_at, 
 KEY = ("client_id", "service_id", "started_at", "plan_id")
 ENDED = "ended_at <= (SELECT book_now())"
 OWN = f"coalesce(price_state <> 'follows' AND ({ENDED}) IS NOT TRUE, false)"
-# What an unknown line says beside its key, as text, so that nothing is null.
+# The values that an unknown line has beside its key, as text, so that nothing is null.
 SAYS = {
     "ended_at": "coalesce(ended_at::text, '')",
     "comment": "comment",
