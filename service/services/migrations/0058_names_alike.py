@@ -42,9 +42,9 @@ CREATE TRIGGER service_name_alike_update BEFORE UPDATE OF name ON services_servi
 FOR EACH ROW WHEN (NEW.name <> OLD.name) EXECUTE FUNCTION service_name_alike();
 """
 SOURCES = """
--- Given sources that differ in case or blanks alone from another one of a table, unless the given one
--- has rows there too, beside those of some ids. For new ones alone the index is walked, once: a look
--- for each source.
+-- Given sources that differ in case or blanks alone from another one of a table, unless the given
+-- one has rows there too, beside those of some ids. For new ones alone the index is walked, once: a
+-- look for each source.
 CREATE FUNCTION sources_alike(place regclass, given text[], first bigint, last bigint)
 RETURNS TABLE (source text, other text) LANGUAGE plpgsql STABLE AS $$
 BEGIN

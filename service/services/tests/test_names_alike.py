@@ -1,9 +1,11 @@
 """Names that look alike are one: composed, without outer blanks, and refused in another case."""
 
 import json
+from io import StringIO
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from psycopg.errors import UniqueViolation
 
@@ -76,6 +78,9 @@ def test_a_book_that_has_both_keeps_them():
         cursor.execute("ALTER TABLE services_service ENABLE TRIGGER service_name_alike_insert")
     content = lines({"service": CAFE}, {"service": "café", "full_price": "21"})
     assert read(content).subscriptions_new == 2
+    out = StringIO()
+    call_command("check_book", stdout=out, stderr=out)
+    assert f"services that look alike: {CAFE!r}, 'café'\n" in out.getvalue()
     service = Service.objects.get(name="café")
     service.full_price = 22
     service.full_clean()
