@@ -21,7 +21,8 @@ BLANKS = (
 
 def normal_form(name: str) -> str:
     """The name as it is stored."""
-    return unicodedata.normalize("NFC", name).strip(BLANKS)
+    composed = name if name.isascii() else unicodedata.normalize("NFC", name)
+    return composed.strip(BLANKS)
 
 
 class NameField(models.CharField):

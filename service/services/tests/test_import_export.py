@@ -548,7 +548,7 @@ class TestThereAndBack:
         started = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
         for comment in ODD_TEXTS:
             a_subscription(client, service, plan, comment=comment, started_at=started)
-            a_subscription(comment=comment, source="a,b", external_id=f"{comment} x")
+            a_subscription(comment=comment, source="a,b", external_id=f"x{comment}x")
         Subscription.objects.filter(external_id="🙂 x").update(comment="stamped", stamp="stamped")
         ended = a_subscription(
             client, service, plan, started_at=started, ended_at=datetime(2026, 2, 1, tzinfo=UTC)

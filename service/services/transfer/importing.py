@@ -275,6 +275,8 @@ class _Import:
             for name in OF_STATES:
                 if name not in columns:
                     self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
+        if {"price_state", *OF_STATES} & set(columns):
+            self._check(HALF_A_STATE)
         self._check(HALF_A_KEY)
         self._check(TWICE)
         if "source" in columns:
@@ -284,9 +286,10 @@ class _Import:
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
-        self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
-        self._check(HALF_A_STATE)
-        self._check(NOT_THE_RULE)
+        if "full_address" in columns:
+            self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
+        if "price" in columns:
+            self._check(NOT_THE_RULE)
         self.problems.raise_if_any()
         for table in (SERVICES, PLANS, CLIENTS):
             self._execute(table)
