@@ -12,7 +12,10 @@ from services.transfer import (
     importing,
     incoming_catalogue,
     incoming_subscriptions,
+    look_alikes,
+    matching,
     moved_prices,
+    outcomes,
 )
 from services.transfer.csv_file import COLUMNS
 
@@ -29,16 +32,18 @@ MAKES: list[tuple[str, str, str, Params]] = [
     ("plans of the file", "each with its discount", incoming_catalogue.PLANS, None),
     ("clients of the file", "each with its e-mail", incoming_catalogue.CLIENTS, None),
     (
-        "known lines",
-        "which line is which subscription of the book",
-        incoming_subscriptions.KNOWN,
+        "differences of the catalogue",
+        "each list price, name and address that differs from the book",
+        incoming_catalogue.CATALOGUE_DIFFERENCE,
         None,
     ),
+    ("known lines", "which line is which subscription, by ids elsewhere", matching.KNOWN, None),
+    ("unknown lines", "those that are left over", matching.UNKNOWN, None),
     (
         "differences",
         "each value of a known line that differs from the book",
-        incoming_subscriptions.SUBSCRIPTIONS_DIFFER,
-        [list(COLUMNS)],
+        incoming_subscriptions.subscriptions_differ(list(COLUMNS)),
+        None,
     ),
     (
         "prices before",
@@ -70,6 +75,28 @@ FINDS = [
         "lines that name a client in another way than an earlier one",
         contradiction("company_name", KEY),
     ),
+    (
+        "half a state",
+        "lines that say a price state without what goes with it",
+        incoming_subscriptions.HALF_A_STATE,
+    ),
+    (
+        "no reason",
+        "lines that would lock or negotiate without a reason",
+        incoming_subscriptions.NO_REASON,
+    ),
+    ("id of another", "lines of two subscriptions", matching.ID_OF_ANOTHER),
+    ("two of one", "lines of one subscription", matching.TWO_OF_ONE),
+    ("renamed", "known lines that name a service that is not there", matching.RENAMED),
+    ("unclear", "unknown lines that may be subscriptions edited since", matching.UNCLEAR),
+    ("services alike", "new ones that look like others", look_alikes.SERVICES_ALIKE),
+    ("sources alike", "new ones that look like others", look_alikes.SOURCES_ALIKE),
+    ("ids alike", "external ids that look like others", look_alikes.IDS_ALIKE),
+    (
+        "ids alike in the book",
+        "those that look like others of the book",
+        look_alikes.IDS_ALIKE_IN_BOOK,
+    ),
     ("not the rule", "lines whose price is not the rule's", incoming_subscriptions.NOT_THE_RULE),
     ("e-mail of several", "clients that the book can't tell apart", incoming_catalogue.SAME_EMAIL),
     (
@@ -77,8 +104,11 @@ FINDS = [
         "clients whose e-mail is another's login",
         incoming_catalogue.LOGIN_TAKEN,
     ),
-    ("other list prices", "services that differ from the book", incoming_catalogue.SERVICES_DIFFER),
-    ("other clients", "clients that differ from the book", incoming_catalogue.CLIENTS_DIFFER),
+    (
+        "other list prices and clients",
+        "their differences from the book, in words",
+        incoming_catalogue.CATALOGUE_DIFFERS,
+    ),
     (
         "other subscriptions",
         "the differences from the book, in words",
@@ -86,6 +116,7 @@ FINDS = [
     ),
 ]
 COUNTS: list[Any] = [
+    ("left over", "how many lines have no subscription yet", matching.LEFT_OVER),
     ("missing services", "how many are to be made", incoming_catalogue.MISSING_SERVICES),
     ("missing plans", "how many are to be made", incoming_catalogue.MISSING_PLANS),
     (
@@ -118,6 +149,20 @@ COUNTS: list[Any] = [
     ),
 ]
 WRITES = [
+    ("known by id", "finds the subscriptions of the book's own ids", matching.BY_ID),
+    *(
+        (name, "finds those of lines without ids elsewhere", sql)
+        for name, sql in zip(
+            ("equal lines", "alone with a plan", "alone"),
+            matching.by_equality(list(COLUMNS)),
+            strict=True,
+        )
+    ),
+    (
+        "write price states",
+        "locks, negotiates and releases what differs (--update)",
+        incoming_subscriptions.UPDATE_STATES,
+    ),
     ("services", "makes those that are missing", incoming_catalogue.INSERT_SERVICES),
     ("plans", "makes those that are missing", incoming_catalogue.INSERT_PLANS),
     ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),
@@ -142,7 +187,10 @@ WRITES = [
 
 def named_imports() -> list[NamedStatement]:
     """All statements of an import, under names that begin with "import". No query."""
-    tables: list[tuple[str, Params]] = [(incoming_subscriptions.INCOMING, None)]
+    tables: list[tuple[str, Params]] = [
+        (incoming_subscriptions.INCOMING, None),
+        (outcomes.MADE, None),
+    ]
 
     def named(
         name: str, purpose: str, sql: str, params: Params = None, writes: bool = False
@@ -186,8 +234,9 @@ def named_imports() -> list[NamedStatement]:
         named(
             "subscriptions",
             "makes those of 50,000 lines that are new, at the rule's price",
-            incoming_subscriptions.INSERT_SUBSCRIPTIONS,
+            outcomes.KEEP_IDS.format(incoming_subscriptions.INSERT_SUBSCRIPTIONS),
             [0, importing.CHUNK],
             writes=True,
         ),
+        named("outcomes", "what each line does, with its differences", outcomes.OUTCOMES),
     ]

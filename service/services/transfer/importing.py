@@ -30,10 +30,11 @@ from django.db.backends.utils import CursorWrapper
 from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
-from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
+from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
+    CATALOGUE_DIFFERENCE,
+    CATALOGUE_DIFFERS,
     CLIENTS,
-    CLIENTS_DIFFER,
     COPY_PLANS,
     COPY_SERVICES,
     FILL_EMAILS,
@@ -54,7 +55,6 @@ from services.transfer.incoming_catalogue import (
     PLANS_APPROVED,
     SAME_EMAIL,
     SERVICES,
-    SERVICES_DIFFER,
     UNMAILED,
     UPDATE_CLIENTS,
     UPDATE_SERVICES,
@@ -64,22 +64,48 @@ from services.transfer.incoming_subscriptions import (
     DIFFERENCES,
     ENDS_BEFORE_START,
     HALF_A_KEY,
+    HALF_A_STATE,
     INCOMING,
     INSERT_SUBSCRIPTIONS,
-    KNOWN,
+    NO_REASON,
     NOT_THE_RULE,
-    SUBSCRIPTIONS_DIFFER,
     TWICE,
+    UPDATE_STATES,
     UPDATE_SUBSCRIPTIONS,
     assignments,
     first_of,
+    subscriptions_differ,
+)
+from services.transfer.look_alikes import (
+    IDS_ALIKE,
+    IDS_ALIKE_IN_BOOK,
+    SERVICES_ALIKE,
+    SOURCES_ALIKE,
+)
+from services.transfer.matching import (
+    BY_ID,
+    ID_OF_ANOTHER,
+    KNOWN,
+    LEFT_OVER,
+    RENAMED,
+    TWO_OF_ONE,
+    UNCLEAR,
+    UNKNOWN,
+    by_equality,
 )
 from services.transfer.moved_prices import AUTHOR, MovedPrices
+from services.transfer.outcomes import KEEP_IDS, MADE
 
+# The temporary tables; an import before may have been in this transaction too.
+TABLES = (
+    "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
+    "known", "unknown", "difference", "made",
+)  # fmt: skip
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
 # Called with the step, the rows done, and the rows in all if they are known.
 ShowProgress = Callable[[str, int, int | None], None]
+Look = Callable[[CursorWrapper, "Imported"], None]
 
 
 @dataclass(frozen=True)
@@ -105,20 +131,28 @@ def import_book(
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    add: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
+    look: Look = lambda cursor, imported: None,
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
 
-    `record` is called in the transaction with what it has done, unless it is undone.
+    `record` is called in the transaction with what it has done, unless it is undone. `look` is
+    called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
 
-    Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
-    not set; nothing is written then. With `update` a list price that differs is an edit of the
-    catalogue by "import": workers reprice what was there before. If the prices that are there move
-    by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
+    `add` says that lines are new which may be subscriptions that somebody has edited since.
+
+    Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when
+    `update` is not set; nothing is written then. With `update` a list price that differs is an edit
+    of the catalogue by "import": workers reprice what was there before. If the prices that are
+    there move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is
+    written.
     """
     with transaction.atomic():
         with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-            imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, add)
+            imported = run.run(file)
+            look(cursor, imported)
         if dry_run:
             transaction.set_rollback(True)  # no statement may come after it
             return imported
@@ -142,8 +176,17 @@ def analyse(options: str = "") -> None:
 
 
 class _Import:
-    def __init__(self, cursor: CursorWrapper, update: bool, progress: ShowProgress) -> None:
+    def __init__(
+        self,
+        cursor: CursorWrapper,
+        update: bool,
+        progress: ShowProgress,
+        dry_run: bool,
+        add: bool,
+    ) -> None:
         self.cursor = cursor
+        self.dry_run = dry_run
+        self.add = add
         self.update = update
         self.progress = progress
         self.problems = BadBook()
@@ -155,6 +198,8 @@ class _Import:
         columns, last_line = self._copy(BookFile(file))
         self.progress("checking", 0, None)
         self._check_file(columns)
+        self._check(SERVICES_ALIKE)
+        self.problems.raise_if_any()
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
         self._execute(LOCK_SERVICES, [self.update])
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
@@ -171,23 +216,18 @@ class _Import:
         self.problems.raise_if_any()
         if self._write_if_any(UNMAILED, FILL_EMAILS):
             self._execute(FIND_CLIENTS)
+        self._execute(CATALOGUE_DIFFERENCE)
         if self.update:
             self.moved.before_list_prices()
-        services_changed = self._settle(SERVICES_DIFFER, UPDATE_SERVICES)
-        clients_changed = self._settle(CLIENTS_DIFFER, UPDATE_CLIENTS)
+        self._find_known(columns)
+        services_changed, clients_changed = self._settle_catalogue()
         self.problems.raise_if_any()
         clients_new = self._insert_clients()
 
-        self._execute(KNOWN)
-        self._execute("ANALYZE known")
-        self._execute(SUBSCRIPTIONS_DIFFER, [columns])
-        update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
-        if self.update:
-            self.moved.before_subscriptions()
-        changed = self._settle(DIFFERENCES, update)
+        self._execute(subscriptions_differ(columns))
+        self._check(NO_REASON)
+        changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
-        if self.update:
-            self.moved.after_subscriptions()
         new = self._insert_subscriptions(last_line)
         book = figures()
         self.moved.ask()
@@ -207,9 +247,7 @@ class _Import:
 
     def _copy(self, book: BookFile) -> tuple[list[str], int]:
         """Copy the file into `incoming`; return its columns and its last line."""
-        for table in ("incoming", "incoming_service", "incoming_plan", "incoming_client"):
-            self._execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
-        self._execute("DROP TABLE IF EXISTS pg_temp.known, pg_temp.difference")
+        self._execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in TABLES)}")
         self._execute(INCOMING)
 
         null = ", ".join(name for name in NULL_IF_EMPTY if name in book.columns)
@@ -233,17 +271,51 @@ class _Import:
         return book.columns, book.line
 
     def _check_file(self, columns: list[str]) -> None:
+        if "price_state" in columns:
+            for name in OF_STATES:
+                if name not in columns:
+                    self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
+        if {"price_state", *OF_STATES} & set(columns):
+            self._check(HALF_A_STATE)
         self._check(HALF_A_KEY)
         self._check(TWICE)
+        if "source" in columns:
+            self._check(SOURCES_ALIKE)
+            if not self.add:
+                self._check(IDS_ALIKE)
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
-        self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
-        self._check(NOT_THE_RULE)
+        if "full_address" in columns:
+            self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
+        if "price" in columns:
+            self._check(NOT_THE_RULE)
         self.problems.raise_if_any()
         for table in (SERVICES, PLANS, CLIENTS):
             self._execute(table)
         self._execute("ANALYZE incoming_client")
+
+    def _find_known(self, columns: list[str]) -> None:
+        """Find the subscriptions of the lines; refuse the lines that are unclear."""
+        if not self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+            self._execute(f"{KNOWN} WITH NO DATA")
+            return
+        self._execute(KNOWN)
+        self._execute("ANALYZE known")
+        if "id" in columns:
+            self._execute(BY_ID)
+            self._check(ID_OF_ANOTHER)
+        self._execute(UNKNOWN)
+        self._execute("ANALYZE unknown")
+        for statement in by_equality(columns):
+            if self._number(LEFT_OVER):
+                self._execute(statement)
+                self._execute("ANALYZE known")
+        self._check(TWO_OF_ONE)
+        self._check(RENAMED)
+        if not self.add and self._number(LEFT_OVER):
+            self._check(IDS_ALIKE_IN_BOOK)
+            self._check(UNCLEAR)
 
     def _insert_clients(self) -> int:
         missing = self._number(MISSING_CLIENTS)
@@ -260,8 +332,10 @@ class _Import:
             " WHERE NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)"
         )
         new = 0
+        self._execute(MADE)
+        insert = INSERT_SUBSCRIPTIONS if self.dry_run else KEEP_IDS.format(INSERT_SUBSCRIPTIONS)
         for line in range(0, last_line if expected else 0, CHUNK):
-            self._execute(INSERT_SUBSCRIPTIONS, [line, line + CHUNK])
+            self._execute(insert, [line, line + CHUNK])
             new += self.cursor.rowcount
             self.progress("writing", new, expected)
         return new
@@ -273,12 +347,29 @@ class _Import:
         self._execute(insert)
         return int(self.cursor.rowcount)
 
-    def _settle(self, differences: str, update: str) -> int:
-        """Write what differs from the book, if that was asked for; else add each as a problem."""
+    def _settle_catalogue(self) -> tuple[int, int]:
+        """The services and clients that were written; without `update` the differences are added
+        to the problems.
+        """
         if not self.update:
-            self._check(differences)
+            self._check(CATALOGUE_DIFFERS)
+            return 0, 0
+        of = "SELECT 1 FROM catalogue_difference WHERE differing {} 'full_price'"
+        services = self._write_if_any(of.format("="), UPDATE_SERVICES)
+        return services, self._write_if_any(of.format("<>"), UPDATE_CLIENTS)
+
+    def _settle_subscriptions(self, columns: list[str]) -> int:
+        """As `_settle_catalogue`, for the subscriptions of known lines."""
+        if not self.update:
+            self._check(DIFFERENCES)
             return 0
-        return self._write_if_any(differences, update)
+        update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
+        self.moved.before_subscriptions()
+        changed = self._write_if_any(DIFFERENCES, update)
+        if changed and "price_state" in columns:
+            self._execute(UPDATE_STATES)
+        self.moved.after_subscriptions()
+        return changed
 
     def _write_if_any(self, rows: str, write: str) -> int:
         """Write only if there are such rows: an empty write would move the book's version."""
