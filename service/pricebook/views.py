@@ -6,12 +6,14 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from pricebook.api_schema.answers import schema
+from pricebook.kit import decimals
 from pricebook.kit.content import JSONRenderer
 
 
@@ -25,6 +27,19 @@ def healthz(request: HttpRequest) -> HttpResponse:
     except DatabaseError:
         return HttpResponse("the database does not answer", status=503, content_type="text/plain")
     return HttpResponse("ok", content_type="text/plain")
+
+
+class SchemaView(SpectacularAPIView):
+    """The schema, for decimals that are numbers or texts (`?decimals=string`)."""
+
+    def _get_schema_response(self, request: Request) -> Response:
+        as_text = decimals.as_text(request)
+        form = ".decimals-as-text" if as_text else ""
+        suffix = request.accepted_renderer.format
+        return Response(
+            schema(as_text),
+            headers={"Content-Disposition": f'inline; filename="pricebook{form}.{suffix}"'},
+        )
 
 
 class DocsView(SpectacularSwaggerSplitView):
