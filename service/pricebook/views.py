@@ -29,8 +29,22 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+def in_json(request: Request) -> None:
+    """Answer in JSON. It comes after the choice of a renderer, which failed if there is none."""
+    request.accepted_renderer = JSONRenderer()
+    request.accepted_media_type = JSONRenderer.media_type
+
+
 class SchemaView(SpectacularAPIView):
-    """The schema, for decimals that are numbers or texts (`?decimals=string`)."""
+    """The schema, for decimals that are numbers or texts (`?decimals=string`).
+
+    Its errors are JSON, as those of the others.
+    """
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if response.status_code >= 400:
+            in_json(request)
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def _get_schema_response(self, request: Request) -> Response:
         as_text = decimals.as_text(request)
@@ -52,9 +66,7 @@ class DocsView(SpectacularSwaggerSplitView):
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
         if response.template_name is None:
-            # It runs after the choice of a renderer, which failed if there is none.
-            request.accepted_renderer = JSONRenderer()
-            request.accepted_media_type = JSONRenderer.media_type
+            in_json(request)
         finalized: Response = super().finalize_response(request, response, *args, **kwargs)
         return finalized
 

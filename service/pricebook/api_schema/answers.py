@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.conf import settings
 
 from pricebook.api_schema.auto import ABOUT, Generator
 from pricebook.api_schema.decimals import PARAMETER, decimals_in_form
-from pricebook.api_schema.links import METHODS, add_links
+from pricebook.api_schema.links import METHODS, ONE, add_links
 from pricebook.kit import api_version, idempotency, request_id
 from pricebook.kit.decimals import NAME
 
@@ -36,11 +36,11 @@ def schema(as_text: bool) -> dict[str, Any]:
 
 @cache
 def _schema(as_text: bool, currency: str) -> dict[str, Any]:
-    return in_form(_of_both(), as_text)
+    return in_form(_of_both(currency), as_text)
 
 
 @cache
-def _of_both() -> dict[str, Any]:
+def _of_both(currency: str) -> dict[str, Any]:
     generator = Generator()  # type: ignore[no-untyped-call]
     generator.for_both = True
     described: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
@@ -55,6 +55,8 @@ def finish(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, A
         for name, description in HEADERS.items()
     }
     about: dict[str, str] = {}
+    for path, asked in result["paths"].items():
+        _add_etag_of_new(asked, result["paths"].get(f"{path}{ONE}", {}))
     for operation in operations(result):
         _add_headers(operation)
         about |= dict.fromkeys(operation["tags"], operation.pop(ABOUT))
@@ -82,6 +84,19 @@ def operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield path[method]
 
 
+def _add_etag_of_new(operations: dict[str, Any], of_one: dict[str, Any]) -> None:
+    """The answer to a creation has the ETag that reading the record has."""
+    created = operations.get("post", {}).get("responses", {}).get("201")
+    if created is not None and "304" in of_one.get("get", {}).get("responses", {}):
+        _name(created, ["ETag"])
+
+
+def _name(response: dict[str, Any], headers: Iterable[str]) -> None:
+    response.setdefault("headers", {}).update(
+        {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    )
+
+
 def _add_headers(operation: dict[str, Any]) -> None:
     sent = {each.get("name") for each in operation.get("parameters", [])}
     responses = operation["responses"]
@@ -100,6 +115,4 @@ def _add_headers(operation: dict[str, Any]) -> None:
                 named.append("Book-Version")
         elif status == "304":
             named.append("ETag")
-        response.setdefault("headers", {}).update(
-            {name: {"$ref": f"#/components/headers/{name}"} for name in named}
-        )
+        _name(response, named)

@@ -42,5 +42,8 @@ def refuse_others(request: Any) -> None:
 
 def without(full_path: str) -> str:
     """A path with its query, but for this parameter, which has no say in what a request does."""
-    path, asked, query = full_path.partition("?")
-    return path + asked + IN_QUERY.sub("", query).lstrip("&") if NAME in query else full_path
+    path, _, query = full_path.partition("?")
+    if NAME not in query:
+        return full_path
+    rest = IN_QUERY.sub("", query).lstrip("&")
+    return f"{path}?{rest}" if rest else path

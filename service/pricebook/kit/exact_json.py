@@ -6,6 +6,7 @@ A decimal is a number, `12.50`, or, for a reader whose numbers are floats, a tex
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -55,4 +56,7 @@ def _each_decimal(value: Any, written: Callable[[Decimal], Any]) -> Any:
         return {name: _each_decimal(each, written) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_each_decimal(each, written) for each in value]
+    if is_dataclass(value):
+        members = {each.name: getattr(value, each.name) for each in fields(value)}
+        return _each_decimal(members, written)
     return value
