@@ -1,4 +1,4 @@
-"""What the schema says of all answers at once: their headers, and what to do at which."""
+"""The two schemas, with what holds for all answers at once: their headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pricebook.kit.decimals import NAME
 HEADERS = {
     request_id.HEADER: "The name of the request: yours, or a new one.",
     api_version.HEADER: "The version of the API that has answered, as `info.version`.",
-    "ETag": "What the answer stands for: send it as `If-None-Match` to read it again only if it"
+    "ETag": "It stands for the answer: send it as `If-None-Match` to read it again only if it"
     " has changed, or, that of one object, as `If-Match` to write only if it has not.",
     "Retry-After": "The seconds after which the same request may be sent again.",
     idempotency.REPLAYED_HEADER: "`true`: this is the kept answer to an earlier request.",
@@ -48,7 +48,7 @@ def _of_both(currency: str) -> dict[str, Any]:
 
 
 def finish(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: what both schemas have, or the one with numbers."""
+    """A hook of drf-spectacular; it gives the parts of both schemas, or the one with numbers."""
     result = add_links(result, generator, **kwargs)
     result["components"]["headers"] = {
         name: {"description": description, "schema": {"type": "string"}}

@@ -61,7 +61,9 @@ def _decimal(described: dict[str, Any], as_text: bool) -> dict[str, Any]:
         "type": "string",
         "format": "decimal",
         "pattern": f"^{sign}[0-9]{{1,{digits['whole']}}}{decimals}$",
+        "examples": ["12.50" if places else "12"],
     }
+    number["examples"] = [12.5 if places else 12]
     if digits["sent"] and not as_text:
         forms = [number, text]
     elif digits["or_count"] and as_text:

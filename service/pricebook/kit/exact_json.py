@@ -35,7 +35,7 @@ def encode_to_keep(value: Any) -> bytes:
 
 
 def decode_kept(content: bytes) -> Any:
-    """What `encode_to_keep` was given; decimals have their digits, instants are texts."""
+    """The value that `encode_to_keep` was given; decimals have their digits, instants are texts."""
     return _decode(content)
 
 

@@ -59,7 +59,7 @@ def validator(as_text: bool, currency: str, shape: str) -> Any:
 
 
 def operation_of(method: str, path: str, as_text: bool) -> dict[str, Any]:
-    """What a schema says of an operation."""
+    """An operation as a schema has it."""
     template = re.sub(r"/[0-9]+/", "/{id}/", path.partition("?")[0])
     found: dict[str, Any] = answers.schema(as_text)["paths"][template][method]
     return found

@@ -1,9 +1,14 @@
 """Decimals are numbers in one form of the answers and texts in the other: as both schemas say."""
 
 import json
+import re
 from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.db import connection
 from django.urls import reverse
 
 from keys.tests.asking import with_key
@@ -26,6 +31,7 @@ from services.models import Service, Subscription
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 
 LIST = "/api/subscriptions/"
+CHECKOUT = Path(settings.BASE_DIR).parent
 HIGHEST = Decimal("9999999999.99")
 # 90071992547409.93 is no double: the nearest one is .94.
 NO_DOUBLE = "90071992547409.93"
@@ -41,7 +47,7 @@ def types_of(node):
 
 
 class TestSchemas:
-    """Of every operation that there is, and there will be."""
+    """They hold for every operation that there is, and for those to come."""
 
     @pytest.mark.parametrize("as_text", [False, True])
     def test_call_each_number_that_is_no_integer_a_decimal(self, as_text):
@@ -319,6 +325,37 @@ def test_every_digit_is_written_and_kept(value, number, text):
     assert exact_json.encode(value, as_text=True).decode() == f'"{text}"'
     kept = exact_json.decode_kept(exact_json.encode_to_keep({"a": [value, 5, "5", None]}))
     assert str(kept) == str({"a": [value, 5, "5", None]})
+
+
+class TestReadersOfTheDocument:
+    """The readers that docs/reading-numbers.md shows and that are installed here."""
+
+    NUMBERS, TEXTS = (
+        f'{{"result":[],"total_amount":{total},"count":10000,"currency":"USD"}}'
+        for total in (NO_DOUBLE, f'"{NO_DOUBLE}"')
+    )
+
+    def test_keep_each_digit(self):
+        page = (CHECKOUT / "docs" / "reading-numbers.md").read_text()
+        assert self.NUMBERS in page
+        assert self.TEXTS in page
+        run = 0
+        for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            modules = set(re.findall(r"^(?:import|from) (\w+)", program, re.MULTILINE))
+            if all(map(find_spec, modules)):
+                names = {"numbers": self.NUMBERS, "texts": self.TEXTS, "__name__": "reader"}
+                exec(program, names)
+                assert str(names["total"]) == NO_DOUBLE, program
+                run += 1
+        assert run >= 3
+        assert str(json.loads(self.NUMBERS)["total_amount"]) != NO_DOUBLE, "a double would do"
+
+    @pytest.mark.django_db
+    def test_are_in_the_database_too(self):
+        with connection.cursor() as cursor:
+            for form in (self.NUMBERS, self.TEXTS):
+                cursor.execute("SELECT (%s::jsonb->>'total_amount')::numeric", [form])
+                assert str(cursor.fetchone()[0]) == NO_DOUBLE
 
 
 def test_the_form_has_no_say_in_what_a_request_does():

@@ -1,6 +1,6 @@
 """Clients that generators make of the schema read each digit; linters find no error in it.
 
-It takes npm and the network: `./pricebook test -m clients`. docs/api.md has what was seen last.
+It takes npm and the network: `./pricebook test -m clients`. docs/api.md has what the last run saw.
 """
 
 import json
