@@ -361,7 +361,6 @@ def refused_approval(error: MovedSincePreview, request: Request) -> Response:
             "code": error.code,
             "detail": error.detail,
             **error.about,
-            "currency": settings.CURRENCY,
             "change": shown(error.change, request),
         },
         status=error.status_code,
