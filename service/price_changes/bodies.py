@@ -14,6 +14,7 @@ from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
 from price_changes.running.brake import LONGEST_REASON
 from price_changes.serializers import money_field
+from price_changes.shapes_of_filters import NewFilterField
 from services.reading.filter_kinds import Input
 from services.serializers import DryRunSerializer
 
@@ -52,7 +53,7 @@ def _field_of_plan(each: PlanField) -> serializers.Field:
         case Input.FLAG:
             return serializers.BooleanField(**more)
         case Input.FILTER:
-            return serializers.DictField(**more)
+            return NewFilterField(**more)
         case _:
             return serializers.CharField(max_length=each.length, **more)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
@@ -13,9 +14,12 @@ from price_changes.models import Brake, PriceChange
 from price_changes.planning import recount
 from price_changes.planning.local_instant import other_instant
 from price_changes.running.outcomes import Outcome
+from price_changes.shapes_of_filters import FilterField
 from price_changes.showing.progress import progress_of
+from pricebook.kit.decimals import FigureField
 from pricebook.kit.errors import ErrorSerializer
 from services.models import Skip, Subscription
+from services.serializers import CURRENCY
 
 
 def money_field(**options: Any) -> serializers.DecimalField:
@@ -154,6 +158,8 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     service = serializers.IntegerField(source="service_id", allow_null=True)
     plan = serializers.IntegerField(source="plan_id", allow_null=True)
     reverts = serializers.IntegerField(source="reverts_id", allow_null=True)
+    filter = FilterField(allow_null=True, help_text="Null: it is no change of a set.")
+    currency = serializers.SerializerMethodField(help_text=CURRENCY)
 
     # Set for a scheduled change of the catalogue; else null and false.
     finds = money_field(
@@ -203,6 +209,7 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "will_be_held",
             "brake",
             "for_new_only",
+            "currency",
             "filter",
             "adjustment",
             "operand",
@@ -243,6 +250,9 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_allowed(self, change: PriceChange) -> list[str]:
         return verbs.allowed(change)
+
+    def get_currency(self, change: PriceChange) -> str:
+        return str(settings.CURRENCY)
 
     def get_zone_rules_differ(self, change: PriceChange) -> bool:
         return other_instant(change) is not None
@@ -289,12 +299,15 @@ class OnePriceChangeSerializer(PriceChangeSerializer):
 
 
 class MovedFigureSerializer(serializers.Serializer):
-    """A figure that differs from that of the preview."""
+    """A figure that differs from that of the preview: an amount, or a count."""
 
     figure = serializers.ChoiceField(list(recount.LABELS))
-    was = money_field(allow_null=True)
-    now = money_field(
-        allow_null=True, help_text="For scheduled_before: the change that was scheduled since."
+    was = FigureField(max_digits=20, decimal_places=2, allow_null=True)
+    now = FigureField(
+        max_digits=20,
+        decimal_places=2,
+        allow_null=True,
+        help_text="For scheduled_before: the change that was scheduled since.",
     )
 
 
@@ -304,6 +317,7 @@ class RefusedApprovalSerializer(ErrorSerializer):
     moved = MovedFigureSerializer(
         many=True, required=False, help_text="The figures that differ from the approved preview."
     )
+    currency = serializers.CharField(required=False, help_text=CURRENCY)
     fingerprint = serializers.CharField(required=False, help_text="That of the new preview.")
     change = OnePriceChangeSerializer(
         required=False, help_text="The change with its new preview, as it stands now."
@@ -350,6 +364,7 @@ class RowPageSerializer(serializers.Serializer):
     """Rows of a change, in the order of the subscriptions' ids."""
 
     result = RowSerializer(many=True)
+    currency = serializers.CharField(help_text=CURRENCY)
     next = serializers.URLField(allow_null=True)
 
 

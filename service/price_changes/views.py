@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -303,7 +304,10 @@ class PriceChangeView(ViewSet):
         found = rows_of(change, after, size + 1, reason)
         more = Cursor(found[size - 1].subscription) if len(found) > size else None
         next = link(request, more)
-        return Response({"result": found[:size], "next": next}, headers=links(next))
+        return Response(
+            {"result": found[:size], "currency": settings.CURRENCY, "next": next},
+            headers=links(next),
+        )
 
     @extend_schema(
         parameters=[

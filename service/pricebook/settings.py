@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
+from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.variables import env, limit, one_of, percent, seconds, whole_number
@@ -335,32 +336,12 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PARSER_CLASSES": ["pricebook.kit.content.ExactJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "pricebook.kit.content.ContentNegotiation",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "pricebook.api_schema.auto.AutoSchema",
     "EXCEPTION_HANDLER": "pricebook.kit.error_response.error_response",
     # Decimals and instants reach the renderer as they are; it writes both exactly.
     "COERCE_DECIMAL_TO_STRING": False,
     "DATETIME_FORMAT": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Pricebook",
-    "DESCRIPTION": "A price book: who pays what for which service, and how much it is in total.",
-    "VERSION": "1",
-    # The schema shows no data, and an integrator reads it before having a key.
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_INCLUDE_SCHEMA": False,
-    # Names for two enums that would share one, and for one that would have two.
-    "ENUM_NAME_OVERRIDES": {
-        "PriceChangeKind": "price_changes.models.PriceChange.Kind",
-        "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
-        "JobStatus": "services.models.Job.Status",
-        "PriceState": "services.models.Subscription.PriceState",
-        "StatusEnum": "price_changes.models.PriceChange.Status",
-    },
-    "POSTPROCESSING_HOOKS": ["pricebook.links.add_links"],
-    "SWAGGER_UI_DIST": "SIDECAR",  # from a package, not from a CDN
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # --- Pages ------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from django.contrib import admin
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
 from keys.views import KeyView
 from price_changes.brake_views import BrakeView
 from price_changes.views import PriceChangeView
 from pricebook.home import home
-from pricebook.views import DocsView, UnknownPath, healthz
+from pricebook.views import DocsView, SchemaView, UnknownPath, healthz
 from services.views import (
     ClientView,
     JobView,
@@ -39,7 +38,7 @@ urlpatterns = [
     *router.urls,
     path("api/totals/", TotalsView.as_view(), name="totals"),
     path("api/ledger/", LedgerView.as_view(), name="ledger"),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     # Only with a slash at the end, so that /api/subscriptions still finds its own.
     re_path(r"^api/(?:[\s\S]*/)?$", UnknownPath.as_view()),

@@ -6,12 +6,14 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from pricebook.api_schema.answers import schema
+from pricebook.kit import decimals
 from pricebook.kit.content import JSONRenderer
 
 
@@ -27,6 +29,33 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+def in_json(request: Request) -> None:
+    """Answer in JSON. It comes after the choice of a renderer, which failed if there is none."""
+    request.accepted_renderer = JSONRenderer()
+    request.accepted_media_type = JSONRenderer.media_type
+
+
+class SchemaView(SpectacularAPIView):
+    """The schema, for decimals that are numbers or texts (`?decimals=string`).
+
+    Its errors are JSON, as those of the others.
+    """
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if response.status_code >= 400:
+            in_json(request)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def _get_schema_response(self, request: Request) -> Response:
+        as_text = decimals.as_text(request)
+        form = ".decimals-as-text" if as_text else ""
+        suffix = request.accepted_renderer.format
+        return Response(
+            schema(as_text),
+            headers={"Content-Disposition": f'inline; filename="pricebook{form}.{suffix}"'},
+        )
+
+
 class DocsView(SpectacularSwaggerSplitView):
     """The page of Swagger, and its script (`?script=`), as its content policy forbids one in it.
 
@@ -37,9 +66,7 @@ class DocsView(SpectacularSwaggerSplitView):
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
         if response.template_name is None:
-            # It runs after the choice of a renderer, which failed if there is none.
-            request.accepted_renderer = JSONRenderer()
-            request.accepted_media_type = JSONRenderer.media_type
+            in_json(request)
         finalized: Response = super().finalize_response(request, response, *args, **kwargs)
         return finalized
 

@@ -6,6 +6,8 @@ from rest_framework import serializers
 from services import price_state
 from services.models import Plan, Service, Subscription
 
+CURRENCY = "ISO 4217; the currency of every price."
+
 
 class ServiceSerializer(serializers.ModelSerializer[Service]):
     class Meta:
@@ -78,6 +80,7 @@ class WaitingChangeSerializer(serializers.Serializer):
 class OneSubscriptionSerializer(SubscriptionSerializer):
     """A subscription, the changes scheduled for it, and those that are not in its price yet."""
 
+    currency = serializers.CharField(help_text=CURRENCY)
     pending_changes = PendingChangeSerializer(
         many=True, help_text="The scheduled changes, in the order of their instants."
     )
@@ -86,13 +89,19 @@ class OneSubscriptionSerializer(SubscriptionSerializer):
     )
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = (*SubscriptionSerializer.Meta.fields, "pending_changes", "waiting_for")  # type: ignore[assignment]
+        fields = (  # type: ignore[assignment]
+            *SubscriptionSerializer.Meta.fields,
+            "currency",
+            "pending_changes",
+            "waiting_for",
+        )
         read_only_fields = fields  # type: ignore[assignment]
 
 
 class SubscriptionAsOfSerializer(SubscriptionSerializer):
     """A subscription as it is at an instant, and the changes that are not in its price then."""
 
+    currency = serializers.CharField(help_text=CURRENCY)
     as_of = serializers.DateTimeField(help_text="The instant.")
     waiting_for = WaitingChangeSerializer(
         many=True,
@@ -100,7 +109,12 @@ class SubscriptionAsOfSerializer(SubscriptionSerializer):
     )
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = (*SubscriptionSerializer.Meta.fields, "as_of", "waiting_for")  # type: ignore[assignment]
+        fields = (  # type: ignore[assignment]
+            *SubscriptionSerializer.Meta.fields,
+            "currency",
+            "as_of",
+            "waiting_for",
+        )
         read_only_fields = fields  # type: ignore[assignment]
 
 
@@ -150,7 +164,7 @@ class PageSerializer(serializers.Serializer):
         help_text="The part of it that is paid: by those that have begun, and have not ended.",
     )
     paid_count = serializers.IntegerField(help_text="How many of those that match pay.")
-    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+    currency = serializers.CharField(help_text=CURRENCY)
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     waiting_for = WaitingChangeSerializer(

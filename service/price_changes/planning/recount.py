@@ -240,5 +240,6 @@ def refusal(
         f"The effect of price change {change.pk} has moved since its preview: {what}. Nothing was"
         f" approved; {todo}",
         again,
+        currency=settings.CURRENCY,
         moved=[{"figure": each.figure, "was": each.was, "now": each.now} for each in moved],
     )

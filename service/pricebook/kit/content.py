@@ -16,7 +16,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
-from pricebook.kit import exact_json
+from pricebook.kit import decimals, exact_json
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.problem import MEDIA_TYPE, problem
 
@@ -38,13 +38,12 @@ class JSONRenderer(BaseRenderer):
         if data is None:
             return b""
         context = renderer_context or {}
-        response = context.get("response")
+        response, request = context.get("response"), context.get("request")
         if response is not None and response.status_code >= 400 and "code" in data:
-            request = context.get("request")
             data = problem(response.status_code, data, request.path if request else None)
             if response.accepted_renderer is self:  # and not the browsable page, which shows it
                 response["Content-Type"] = MEDIA_TYPE
-        answer = self.encoder.encode(data)
+        answer = self.encoder.encode(data, request is not None and decimals.as_text(request))
         # The browsable page asks for it, because people read that.
         indent = context.get("indent")
         return msgspec.json.format(answer, indent=indent) if indent else answer
@@ -182,6 +181,11 @@ def object_of(
 
 
 class ContentNegotiation(DefaultContentNegotiation):
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        """The renderer of the answer; BadParameter for decimals that it can't write."""
+        decimals.refuse_others(request)
+        return super().select_renderer(request, renderers, format_suffix)
+
     def filter_renderers(
         self, renderers: Iterable[BaseRenderer], format: str
     ) -> list[BaseRenderer]:

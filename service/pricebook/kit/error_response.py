@@ -16,7 +16,7 @@ from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from pricebook.kit import request_id
+from pricebook.kit import api_version, request_id
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import (
     BadRequest,
@@ -85,7 +85,10 @@ def plain_error(
         JSONRenderer.encoder.encode(body),
         content_type=MEDIA_TYPE,
         status=status_code,
-        headers={request_id.HEADER: body["request_id"]},
+        headers={
+            request_id.HEADER: body["request_id"],
+            api_version.HEADER: api_version.VERSION,
+        },
     )
 
 

@@ -15,7 +15,9 @@ class ErrorSerializer(serializers.Serializer):
     status = serializers.IntegerField(help_text="The status of the answer.")
     instance = serializers.CharField(required=False, help_text="The path of the request.")
     request_id = serializers.CharField(help_text="As the header X-Request-ID of the answer.")
-    code = serializers.CharField(help_text="The name of the fault, for programs.")
+    code = serializers.CharField(
+        help_text="The name of the fault, for programs. docs/api.md lists all; more may come."
+    )
     detail = serializers.CharField(help_text="The fault and how to fix it, for people.")
     parameter = serializers.CharField(
         required=False, help_text="The parameter or field it is about."

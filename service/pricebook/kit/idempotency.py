@@ -17,25 +17,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal
 from functools import wraps
 from hashlib import sha256
 from typing import Any, Protocol
 
-import msgspec
 from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from pricebook.kit import decimals, exact_json
 from pricebook.kit.access import identity
-from pricebook.kit.content import ExactJSONParser, JSONRenderer
+from pricebook.kit.content import ExactJSONParser
 from pricebook.kit.errors import Refused
 from pricebook.kit.tables import AnsweredRequest
 
 HEADER = "Idempotency-Key"
-REPLAYED = {"Idempotency-Replayed": "true"}
+REPLAYED_HEADER = "Idempotency-Replayed"
+REPLAYED = {REPLAYED_HEADER: "true"}
 KEPT_FOR = timedelta(hours=48)
 SHAPE = re.compile(r"[!-~]{1,100}")  # printable ASCII without blanks
 
@@ -47,8 +47,6 @@ PARAMETER = OpenApiParameter(
     f" same body within {KEPT_FOR.total_seconds() / 3600:.0f} hours it gets the same answer, and"
     " has no second effect.",
 )
-
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 View = Callable[..., Response]
 
@@ -88,7 +86,7 @@ def _once(view: View, secrets: dict[str, None]) -> View:
             record.status_code = response.status_code
             # Null for an answer without content.
             shown = {**response.data, **secrets} if secrets else response.data
-            record.answer = JSONRenderer.encoder.encode(shown)
+            record.answer = exact_json.encode_to_keep(shown)
             record.save(update_fields=["status_code", "answer"])
         return response
 
@@ -142,7 +140,8 @@ def in_parts(request: Request, body: Hash, cut: int | str) -> InParts | None:
     key = key_of(request)
     if key is None:
         return None
-    asked = f"{request.method} {request.get_full_path()} {body.hexdigest()} {cut}"
+    address = decimals.without(request.get_full_path())
+    asked = f"{request.method} {address} {body.hexdigest()} {cut}"
     return InParts(identity(request), key, sha256(asked.encode()).hexdigest())
 
 
@@ -180,7 +179,7 @@ def _kept(record: AnsweredRequest, asked: str) -> Response:
     _refuse_reused(record, asked)
     assert record.answer is not None
     return Response(
-        _decoder.decode(bytes(record.answer)),
+        exact_json.decode_kept(bytes(record.answer)),
         status=record.status_code,
         headers=REPLAYED,
     )

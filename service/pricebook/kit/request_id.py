@@ -1,4 +1,5 @@
 """A name for each request: in its answer, in what is logged about it, and in the body of an error.
+Answers of the API have its version beside it.
 
 X-Request-ID of the request, if it is well-formed ──┐
 else a new one, 32 hexadecimal digits ──────────────┴─▶ X-Request-ID of the answer
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from django.http import HttpRequest, HttpResponse
+
+from pricebook.kit import api_version
 
 HEADER = "X-Request-ID"
 SHAPE = re.compile(r"[A-Za-z0-9._:/+=-]{8,100}")
@@ -44,4 +47,6 @@ class RequestIdMiddleware:
         finally:
             _current.reset(before)
         response[HEADER] = id
+        if request.path.startswith(api_version.PREFIX):
+            response[api_version.HEADER] = api_version.VERSION
         return response

@@ -45,7 +45,9 @@ class ValueKind:
 ID = ValueKind(parsing.identifier, {"type": "integer", "minimum": 1, "maximum": MAX_BIGINT})
 RECORD = replace(ID, input=Input.RECORD)
 PRICE = ValueKind(
-    parsing.money, {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"}, Input.AMOUNT
+    parsing.money,
+    {"type": "string", "format": "decimal", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
+    Input.AMOUNT,
 )
 INSTANT = ValueKind(parsing.instant, {"type": "string", "format": "date-time"}, Input.INSTANT)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
+
 from pricebook.kit.prepared import prepared_cursor
 from services.hooks import price_changes
 from services.reading.row import JOINED, OF_SUBSCRIPTION, BookRow
@@ -36,6 +38,7 @@ def one(id: int, *, new: bool = False) -> dict[str, Any] | None:
         return None
     scheduled, waits, *columns = row
     return BookRow(*columns).for_api() | {
+        "currency": settings.CURRENCY,
         "pending_changes": [asdict(each) for each in price_changes().pending(id)]
         if scheduled
         else [],

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.http import QueryDict
 
+from pricebook.kit import decimals
 from pricebook.kit.errors import BadParameter
 from services import parsing
 from services.bounds import FIRST_DAY, LAST_DAY
@@ -87,7 +88,7 @@ def instant(query: QueryDict, name: str) -> datetime | None:
 
 def refuse_unknown(query: QueryDict, known: list[str]) -> None:
     """Raise BadParameter for an unknown name: a misspelt filter would give a list of everything."""
-    known = [*known, "format"]
+    known = [*known, "format", decimals.NAME]
     value_of(query, "format")  # if there were two, one would be ignored silently
     for name in query:
         if name not in known:

@@ -172,6 +172,7 @@ class TestSubscriptionDetail:
         for entry in page["result"]:
             assert a_reader().get(f"/api/subscriptions/{entry['id']}/").data == {
                 **entry,
+                "currency": "USD",
                 "pending_changes": [],
                 "waiting_for": [],
             }

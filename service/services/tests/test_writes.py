@@ -356,6 +356,7 @@ class TestClients:
             "external_id": None,
             "count": 0,
             "total_amount": 0,
+            "currency": "USD",
         }
         login = Client.objects.get(pk=shown["id"]).user
         assert not login.has_usable_password()

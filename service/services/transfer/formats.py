@@ -7,9 +7,10 @@ the relations `subscription`, `client`, `login`, `service` and `plan`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, get_type_hints
 
 from django.conf import settings
@@ -63,6 +64,10 @@ def _amount(column: str) -> str:
     return f"round({column}, minor_unit())"
 
 
+def _amount_as_text(column: str) -> str:
+    return f"'\"' || {_amount(column)} || '\"'"
+
+
 def _text(column: str) -> str:
     return f"coalesce(to_json({column})::text, 'null')"
 
@@ -88,14 +93,18 @@ TEXT: dict[Any, Callable[[str], str]] = {
     datetime: _instant_or_null,
     datetime | None: _instant_or_null,
 }
-# The members of a line: expressions in the places where `BookRow` has the values.
-MEMBERS = BookRow._make(
-    TEXT[type_of](JOINED.get(name, f"subscription.{name}"))
-    for name, type_of in get_type_hints(BookRow).items()
-).for_api()
 
 
-def _end_object(written: Written) -> bytes:
+def _members(text: dict[Any, Callable[[str], str]]) -> dict[str, Any]:
+    """The members of a line: expressions in the places where `BookRow` has the values."""
+    columns = (
+        text[type_of](JOINED.get(name, f"subscription.{name}"))
+        for name, type_of in get_type_hints(BookRow).items()
+    )
+    return BookRow._make(columns).for_api()
+
+
+def _end_object(written: Written, as_text: bool = False) -> bytes:
     end = {
         "version": written.version,
         "changed": written.changed,
@@ -105,16 +114,22 @@ def _end_object(written: Written) -> bytes:
         "paid_amount": written.paid.amount,
         "currency": settings.CURRENCY,
     }
-    return encode({"end": end}) + b"\n"
+    return encode({"end": end}, as_text) + b"\n"
 
 
 NDJSON = Format(
     name="ndjson",
     media_type="application/x-ndjson",
     header=b"",
-    line=_line(*_object(MEMBERS)),
+    line=_line(*_object(_members(TEXT))),
     end=_end_object,
     broken=encode({"error": {"code": "broken_off", "detail": BROKEN}}) + b"\n",
+)
+# The same with `?decimals=string`.
+NDJSON_OF_TEXTS = replace(
+    NDJSON,
+    line=_line(*_object(_members(TEXT | {Decimal: _amount_as_text}))),
+    end=partial(_end_object, as_text=True),
 )
 
 # --- CSV --------------------------------------------------------------------------------------
@@ -175,3 +190,5 @@ CSV = Format(
     broken=f"# error: broken_off. {BROKEN}\n".encode(),
 )
 FORMATS = {each.name: each for each in (CSV, NDJSON)}
+# A text has no numbers but in JSON.
+WITH_DECIMALS_AS_TEXT = FORMATS | {NDJSON.name: NDJSON_OF_TEXTS}

@@ -24,12 +24,13 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from pricebook.kit import decimals
 from pricebook.kit.access import caller
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadParameter
 from services.reading import filters, parameters
 from services.transfer.chunks import Walk
-from services.transfer.formats import CSV, FORMATS, NDJSON
+from services.transfer.formats import CSV, FORMATS, NDJSON, WITH_DECIMALS_AS_TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def answer(request: Request) -> StreamingHttpResponse:
 
     One query now, one for each further chunk while it is sent.
     """
-    format = FORMATS[request.accepted_renderer.format]
+    formats = WITH_DECIMALS_AS_TEXT if decimals.as_text(request) else FORMATS
+    format = formats[request.accepted_renderer.format]
     query = request.query_params
     refuse_what_pages_take(query, format.name)
     walk = Walk(format, parameters.book_filter(query), FIRST_CHUNK)

@@ -57,11 +57,11 @@ from services.views.shapes_of_bulk import (
 )
 from services.views.shapes_of_totals import (
     ClientPageSerializer,
-    ClientPaySerializer,
+    OneClientSerializer,
+    OnePlanSerializer,
+    OneServiceSerializer,
     PlanPageSerializer,
-    PlanPaySerializer,
     ServicePageSerializer,
-    ServicePaySerializer,
 )
 from services.views.shapes_of_writes import (
     ClientChangesSerializer,
@@ -135,8 +135,8 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
     )
 
 
-@writes_described("client", ClientPaySerializer, NewClientSerializer, ClientChangesSerializer)
-@described("client", ClientPaySerializer, ClientPageSerializer)
+@writes_described("client", OneClientSerializer, NewClientSerializer, ClientChangesSerializer)
+@described("client", OneClientSerializer, ClientPageSerializer)
 @extend_schema_view(bulk=bulk_described("client", BulkClientsSerializer))
 class ClientView(BulkWrites, ClientWrites, BreakdownView):
     """Clients, each with the number of its subscriptions and what they pay together."""
@@ -153,8 +153,8 @@ class ClientView(BulkWrites, ClientWrites, BreakdownView):
     bulk_steps = ClientSteps
 
 
-@writes_described("service", ServicePaySerializer, NewServiceSerializer, ServiceChangesSerializer)
-@described("service", ServicePaySerializer, ServicePageSerializer)
+@writes_described("service", OneServiceSerializer, NewServiceSerializer, ServiceChangesSerializer)
+@described("service", OneServiceSerializer, ServicePageSerializer)
 @extend_schema_view(bulk=bulk_described("service", BulkServicesSerializer))
 class ServiceView(BulkWrites, CatalogueWrites, BreakdownView):
     """Services, each with the number of its subscriptions and what they pay together."""
@@ -172,8 +172,8 @@ class ServiceView(BulkWrites, CatalogueWrites, BreakdownView):
     bulk_steps = ServiceSteps
 
 
-@writes_described("plan", PlanPaySerializer, NewPlanSerializer, PlanChangesSerializer)
-@described("plan", PlanPaySerializer, PlanPageSerializer)
+@writes_described("plan", OnePlanSerializer, NewPlanSerializer, PlanChangesSerializer)
+@described("plan", OnePlanSerializer, PlanPageSerializer)
 @extend_schema_view(bulk=bulk_described("plan", BulkPlansSerializer))
 class PlanView(BulkWrites, CatalogueWrites, BreakdownView):
     """Plans, each with the number of their subscriptions and what they pay together."""

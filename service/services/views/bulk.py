@@ -20,7 +20,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from pricebook.kit import idempotency
+from pricebook.kit import decimals, idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import BadParameter
@@ -114,7 +114,7 @@ class BulkWrites:
         finally:
             begun.release()
         return StreamingHttpResponse(
-            Answer(results, media_type, wanted),
+            Answer(results, media_type, wanted, decimals.as_text(request)),
             content_type=media_type,
             headers={
                 "Cache-Control": "no-store",
@@ -206,7 +206,9 @@ def media_type_of(request: Request) -> str:
 class Answer:
     """The results as the request was sent, in pieces."""
 
-    def __init__(self, results: Results, media_type: str, wanted: Wanted) -> None:
+    def __init__(
+        self, results: Results, media_type: str, wanted: Wanted, as_text: bool = False
+    ) -> None:
         self.results = results
         self.media_type = media_type
         # At the latest when nothing refers to it any more.
@@ -216,8 +218,9 @@ class Answer:
         if wanted.dry_run:
             look = results.look
             end |= {"moves": look.move.rows, "total_before": look.move.before}
-            end |= {"total_after": look.move.after, "needs_another": look.needs_another}
-        self.end = JSONRenderer.encoder.encode({"end": end})
+            end |= {"total_after": look.move.after, "currency": settings.CURRENCY}
+            end |= {"needs_another": look.needs_another}
+        self.end = JSONRenderer.encoder.encode({"end": end}, as_text)
 
     def __iter__(self) -> Iterator[bytes]:
         return self._ndjson() if self.media_type == NDJSON else self._json()

@@ -10,7 +10,7 @@ from pricebook.kit.errors import BadParameter
 from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
 from services.reading import parameters
-from services.views.openapi import ERRORS, LINK, PAGE_SIZE, SIZE
+from services.views.openapi import ERRORS, LINK, PAGE_SIZE, SIZE, TOKEN
 from services.views.paging import address_with, links
 from services.views.shapes_of_ledger import FeedSerializer
 
@@ -24,10 +24,10 @@ class LedgerView(APIView):
         operation_id="ledger_feed",
         parameters=[
             OpenApiParameter(
-                "cursor", str, description="As `next` has it; from the beginning if left out."
+                "cursor", TOKEN, description="As `next` has it; from the beginning if left out."
             ),
             PAGE_SIZE,
-            OpenApiParameter("after", str, description="Another name of `cursor`."),
+            OpenApiParameter("after", TOKEN, description="Another name of `cursor`."),
             OpenApiParameter("limit", SIZE, description="Another name of `page_size`."),
             LINK,
         ],

@@ -20,6 +20,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from pricebook.kit import decimals
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import Refused
 from services.views.openapi import errors
@@ -37,9 +38,9 @@ IF_MATCH = OpenApiParameter(
 CHANGED = errors({412: "Somebody has changed the object since you saw it."})
 
 
-def etag_of(shown: Mapping[str, Any]) -> str:
-    """The strong ETag of an answer."""
-    return f'"{sha256(JSONRenderer.encoder.encode(shown)).hexdigest()[:32]}"'
+def etag_of(shown: Mapping[str, Any], as_text: bool = False) -> str:
+    """The strong ETag of an answer; one whose decimals are texts has another."""
+    return f'"{sha256(JSONRenderer.encoder.encode(shown, as_text)).hexdigest()[:32]}"'
 
 
 def tags_in(header: str) -> set[str]:
@@ -84,7 +85,8 @@ class OneObject(ABC):
             return
         if not self.hold(id):
             raise NotFound(f"There is no {self.kind} {id}.")
-        if given.strip() != "*" and etag_of(self.found(id)) not in tags_in(given):
+        shown, tags = self.found(id), tags_in(given)
+        if given.strip() != "*" and tags.isdisjoint((etag_of(shown), etag_of(shown, as_text=True))):
             raise Refused(
                 "changed_since",
                 f"This {self.kind} is not as you have seen it: somebody has changed it since. Read"
@@ -96,7 +98,7 @@ class OneObject(ABC):
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
         if self._shows_one(request, response):
-            etag = etag_of(response.data)
+            etag = etag_of(response.data, decimals.as_text(request))
             headers = {
                 "ETag": etag,
                 "Cache-Control": "private, no-cache",

@@ -38,7 +38,8 @@ SIZE = {
     "default": parameters.DEFAULT_PAGE_SIZE,
 }
 PAGE_SIZE = OpenApiParameter("page_size", SIZE)
-CURSOR = OpenApiParameter("cursor", str, description="As `next` or `previous` have it.")
+TOKEN = {"type": "string", "minLength": 1}
+CURSOR = OpenApiParameter("cursor", TOKEN, description="As `next` or `previous` have it.")
 LINK = OpenApiParameter(
     "Link",
     str,

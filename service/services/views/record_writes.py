@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from django.conf import settings
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,7 +36,7 @@ class RecordWrites(OneObject):
 
     def shown(self, id: int) -> Mapping[str, Any] | None:
         row, _ = breakdown.one(self.kind, id)
-        return row
+        return None if row is None else row | {"currency": settings.CURRENCY}
 
     @idempotent
     def create(self, request: Request) -> Response:

@@ -139,6 +139,7 @@ class BulkEndSerializer(serializers.Serializer):
         required=False, max_digits=20, decimal_places=2, help_text="The sum of these prices."
     )
     total_after = serializers.DecimalField(required=False, max_digits=20, decimal_places=2)
+    currency = serializers.CharField(required=False, help_text="ISO 4217; that of these sums.")
     needs_another = serializers.CharField(
         required=False, help_text="Why that takes another person; empty: it would be done."
     )

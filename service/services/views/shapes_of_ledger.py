@@ -5,6 +5,7 @@ from rest_framework import serializers
 
 from services.ledger.entries import COLUMNS
 from services.models import LedgerEntry, Subscription
+from services.serializers import CURRENCY
 
 
 class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
@@ -124,6 +125,7 @@ class ExplanationSerializer(serializers.Serializer):
     price = serializers.DecimalField(
         max_digits=12, decimal_places=2, allow_null=True, help_text="Null: it was deleted by then."
     )
+    currency = serializers.CharField(help_text=CURRENCY)
     price_state = serializers.ChoiceField(Subscription.PriceState.choices)
     locked_until = serializers.DateTimeField(allow_null=True)
     price_reason = serializers.CharField(

@@ -4,6 +4,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from services.models import Plan
+from services.serializers import CURRENCY
 
 
 class PaysSerializer(serializers.Serializer):
@@ -45,6 +46,24 @@ class PlanPaySerializer(KnownElsewhereSerializer):
     discount_percent = serializers.IntegerField()
 
 
+class OneClientSerializer(ClientPaySerializer):
+    """A client, and what its subscriptions pay."""
+
+    currency = serializers.CharField(help_text=CURRENCY)
+
+
+class OneServiceSerializer(ServicePaySerializer):
+    """A service, and what its subscriptions pay."""
+
+    currency = serializers.CharField(help_text=CURRENCY)
+
+
+class OnePlanSerializer(PlanPaySerializer):
+    """A plan, and what its subscriptions pay."""
+
+    currency = serializers.CharField(help_text=CURRENCY)
+
+
 class PaysPageSerializer(serializers.Serializer):
     count = serializers.IntegerField(help_text="How many match, not on this page alone.")
     subscriptions = serializers.IntegerField(
@@ -53,7 +72,7 @@ class PaysPageSerializer(serializers.Serializer):
     total_amount = serializers.DecimalField(
         max_digits=20, decimal_places=2, help_text="The sum of what these pay."
     )
-    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+    currency = serializers.CharField(help_text=CURRENCY)
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
 
@@ -88,4 +107,4 @@ class TotalsSerializer(PaysSerializer):
     """Groups, and the total of all."""
 
     result = GroupSerializer(many=True)
-    currency = serializers.CharField(help_text="ISO 4217; the currency of every price.")
+    currency = serializers.CharField(help_text=CURRENCY)

@@ -199,7 +199,8 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         if found is None:
             raise nothing_then(pk, instant, known_at)
         return Response(
-            found | {"as_of": instant, "waiting_for": waiting}, headers=validator(version, to)
+            found | {"currency": settings.CURRENCY, "as_of": instant, "waiting_for": waiting},
+            headers=validator(version, to),
         )
 
     @extend_schema(
@@ -240,7 +241,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         explanation = ledger.explain(known_id(pk), instant, known_at)
         if explanation is None:
             raise nothing_then(pk, instant, known_at)
-        return Response(asdict(explanation))
+        return Response(asdict(explanation) | {"currency": settings.CURRENCY})
 
     @verb(LockSerializer, DECIDED)
     def lock(self, request: Request, pk: str) -> Response:
