@@ -13,7 +13,7 @@ import logging
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -169,17 +169,22 @@ class Body:
         return next(self.pieces)
 
 
-def refuse_what_pages_take(query: QueryDict, format: str) -> None:
-    for name in ONLY_OF_PAGES:
+def refuse_what_pages_take(
+    query: QueryDict,
+    format: str,
+    known: Iterable[str] = filters.FILTERS,
+    of_pages: Iterable[str] = ONLY_OF_PAGES,
+) -> None:
+    for name in of_pages:
         if name in query:
             raise BadParameter(
                 name,
                 str(query[name]),
-                f"format={format} gives all that match, in the order of their ids; {name} goes with"
-                " pages (format=json). Leave one of them out.",
+                f"format={format} gives all that match; {name} goes with pages (format=json). Leave"
+                " one of them out.",
                 "not_with_format",
             )
-    parameters.refuse_unknown(query, list(filters.FILTERS))
+    parameters.refuse_unknown(query, list(known))
 
 
 def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:

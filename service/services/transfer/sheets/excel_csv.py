@@ -1,0 +1,155 @@
+"""A table as CSV that the Excel of a locale opens by a double click, and reads as it is meant.
+
+UTF-8 with a byte order mark, CRLF, the decimal sign of the locale, and a semicolon between values
+where that sign is a comma. Dates are `2026-10-01 09:30:00`, which Excel takes for a date whatever
+order of day and month its computer has. There is no last line that is not a row.
+
+Excel takes a text for a formula, a number or a date where it looks like one. A text that may look
+so is written as `="…"`: a formula whose value is this very text. `text_of` reads it back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Protocol
+
+from babel import Locale
+from babel.localedata import locale_identifiers
+
+from pricebook.kit.refusal import Refusal
+from services.transfer.sheets.cells import Cell, Cells
+from services.transfer.sheets.table import Counted, Limits, Table, Written
+
+
+class Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+BOM = "\ufeff".encode()
+SECOND = 1_000_000  # microseconds
+# A literal within a formula has up to 255 characters.
+LITERAL = 255
+# A text of letters, blanks and points, as names are, that begins with a letter is a text for Excel,
+# unless it is the word of a truth value in the language that it speaks.
+PLAIN = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .,&@'()/_-])*")
+TRUTHS = {
+    word
+    for words in (
+        "true false waar onwaar wahr falsch vrai faux verdadero falso verdadeiro vero prawda fałsz",
+        "истина ложь істина хибність doğru yanlış sant falskt sann usann sand falsk tosi epätosi",
+        "pravda nepravda igaz hamis adevarat fals tačno netačno",
+    )
+    for word in words.split()
+}
+FORMULA = re.compile(r'="(?:[^"]|"")*"(?:&"(?:[^"]|"")*")*')
+IN_FORMULA = re.compile(r'"((?:[^"]|"")*)"')
+
+
+@cache
+def known_locales() -> dict[str, str]:
+    """The locales of Babel by their names in lower case, with underscores."""
+    # Western Balochi has neither a point nor a comma.
+    unfit = ("root", "bgn")
+    return {name.lower(): name for name in locale_identifiers() if name.split("_")[0] not in unfit}
+
+
+@cache
+def _decimal(name: str) -> str:
+    # Excel writes digits of the Latin script wherever it is. (To read all locales takes seconds.)
+    return str(Locale.parse(name).number_symbols["latn"]["decimal"])
+
+
+class UnknownLocale(Refusal):
+    def __init__(self, given: str | None) -> None:
+        languages = sorted(name for name in known_locales().values() if "_" not in name)
+        super().__init__(
+            "unknown_locale",
+            "CSV for Excel takes a locale, such as ru, de or en_GB, which says how Excel writes"
+            f" numbers there; {'none is given' if given is None else f'{given[:100]!r} is none'}."
+            " Give one of these languages, and a country if you like (pt_BR):"
+            f" {', '.join(languages)}.",
+            parameter="locale",
+            value=(given or "")[:100],
+            allowed=languages,
+        )
+
+
+@dataclass(frozen=True)
+class ExcelCSV:
+    """How the Excel of a locale writes values."""
+
+    locale: str
+    decimal: str
+
+    @classmethod
+    def of(cls, locale: str | None) -> ExcelCSV:
+        """Raises UnknownLocale."""
+        name = known_locales().get((locale or "").lower().replace("-", "_"))
+        if name is None:
+            raise UnknownLocale(locale)
+        return cls(name, _decimal(name))
+
+    @property
+    def delimiter(self) -> str:
+        return ";" if self.decimal == "," else ","
+
+    def write(self, table: Table, file: Sink, limits: Limits) -> Written:
+        """Write the table; raises TooManyRows or ReadTimedOut in the middle."""
+        rows, cells = Counted(table, limits), Cells(SECOND)
+        columns = [cells.of(column.type) for column in table.columns]
+        part = io.StringIO(newline="")
+        writer = csv.writer(part, delimiter=self.delimiter, lineterminator="\r\n")
+        file.write(BOM)
+        writer.writerow([column.name for column in table.columns])
+        for number, row in enumerate(rows):
+            writer.writerow(
+                [self.shown(cell_of(value)) for cell_of, value in zip(columns, row, strict=True)]
+            )
+            if number % 1000 == 0:
+                _flush(part, file)
+        _flush(part, file)
+        return rows.written(cells.as_text)
+
+    def shown(self, cell: Cell) -> str:
+        if cell is None:
+            return ""
+        if isinstance(cell, str):
+            return harmless(cell)
+        if isinstance(cell, bool):
+            return str(cell).lower()
+        if isinstance(cell, Decimal):
+            return f"{cell:f}".replace(".", self.decimal)
+        if isinstance(cell, datetime):
+            return cell.isoformat(sep=" ")
+        return str(cell)
+
+
+def _flush(part: io.StringIO, file: Sink) -> None:
+    file.write(part.getvalue().encode())
+    part.seek(0)
+    part.truncate()
+
+
+def harmless(text: str) -> str:
+    """A cell that Excel reads as this very text, and neither as a formula nor as anything else."""
+    if not text or PLAIN.fullmatch(text) and text.lower() not in TRUTHS:
+        return text
+    pieces = [text[start : start + LITERAL] for start in range(0, len(text), LITERAL)]
+    return "=" + "&".join(f'"{_doubled(piece)}"' for piece in pieces)
+
+
+def _doubled(text: str) -> str:
+    return text.replace('"', '""')
+
+
+def text_of(cell: str) -> str:
+    """The text of a cell that `harmless` has written, or of any other one."""
+    if not FORMULA.fullmatch(cell):
+        return cell
+    return "".join(piece.replace('""', '"') for piece in IN_FORMULA.findall(cell))
