@@ -38,8 +38,12 @@ PIECE = 65_536  # bytes; servers keep several for a reader that is slow
 ONLY_OF_PAGES = ("as_of", "known_at", "ordering", "cursor", "page_size")
 
 
-class _Streamed(BaseRenderer):
+class Unrendered(BaseRenderer):
     """Represents a format when DRF chooses a renderer; the answer itself goes through none."""
+
+
+class _Streamed(Unrendered):
+    pass
 
 
 class CSVRenderer(_Streamed):
@@ -72,7 +76,7 @@ def is_wanted(request: Request) -> bool:
 
 def errors_are_json(request: Request) -> None:
     """Answer in JSON from here on, because it is an error, whatever format was asked for."""
-    if is_wanted(request):
+    if isinstance(getattr(request, "accepted_renderer", None), Unrendered):
         request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = JSONRenderer.media_type
 

@@ -16,6 +16,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from pricebook.kit.access import caller
 from services.reading import parameters
@@ -28,8 +29,8 @@ Writer = Callable[[Table, Any, Limits], Written]
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
-class _Sheet(BaseRenderer):
-    """Represents a format when DRF chooses a renderer; the answer itself goes through none."""
+class _Sheet(streaming.Unrendered):
+    pass
 
 
 class XLSXRenderer(_Sheet):
@@ -88,6 +89,10 @@ class Sheets:
         if action in self.sheet_actions or not self.sheet_actions:
             renderers += [renderer() for renderer in RENDERERS]
         return renderers
+
+    def handle_exception(self, exc: Exception) -> Response:
+        streaming.errors_are_json(self.request)  # type: ignore[attr-defined]
+        return super().handle_exception(exc)  # type: ignore[misc,no-any-return]
 
 
 def is_wanted(request: Request) -> bool:

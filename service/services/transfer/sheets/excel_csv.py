@@ -138,7 +138,7 @@ def _flush(part: io.StringIO, file: Sink) -> None:
 
 def harmless(text: str) -> str:
     """A cell that Excel reads as this very text, and neither as a formula nor as anything else."""
-    if not text or PLAIN.fullmatch(text) and text.lower() not in TRUTHS:
+    if not text or (PLAIN.fullmatch(text) and text.lower() not in TRUTHS):
         return text
     pieces = [text[start : start + LITERAL] for start in range(0, len(text), LITERAL)]
     return "=" + "&".join(f'"{_doubled(piece)}"' for piece in pieces)

@@ -11,6 +11,7 @@ from enum import Enum
 
 from django.conf import settings
 
+from pricebook.kit.currency import plain
 from pricebook.kit.errors import ReadTimedOut
 from pricebook.kit.refusal import Refusal
 from services.reading.total import version_now
@@ -166,13 +167,13 @@ class Counted:
         self.limits = limits
         self.rows = 0
         amounts = [n for n, column in enumerate(table.columns) if column.type is Type.AMOUNT]
-        self._sums = dict.fromkeys(amounts, Decimal(0))
+        self._sums = dict.fromkeys(amounts, Decimal("0.00"))
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         sums = self._sums
         for row in self.table.rows:
             self.rows += 1
-            if self.rows > self.limits.rows or self.rows % 1000 == 0:
+            if self.rows > self.limits.rows or self.rows % 100 == 0:
                 self.limits.check(self.rows)
             for n in sums:
                 amount = row[n]
@@ -181,5 +182,5 @@ class Counted:
             yield row
 
     def written(self, as_text: int) -> Written:
-        sums = {self.table.columns[n].name: amount for n, amount in self._sums.items()}
+        sums = {self.table.columns[n].name: plain(amount) for n, amount in self._sums.items()}
         return Written(self.table.moment(), self.rows, sums, as_text)
