@@ -33,7 +33,7 @@ def rows(change: PriceChange, reason: str | None, said: dict[str, str]) -> Table
 
 
 def skips(change: PriceChange, skipped: QuerySet[Skip], said: dict[str, str]) -> Table:
-    """What a change has looked at and not moved. A query for each thousand."""
+    """The rows that a change has looked at and not moved. A query for each thousand."""
 
     def found() -> Iterator[tuple[Value, ...]]:
         after = 0

@@ -320,9 +320,6 @@ STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
 STREAMS_OF_ONE_CALLER = whole_number(
     "STREAMS_OF_ONE_CALLER", max(1, STREAMS_AT_ONCE // 2), 1, STREAMS_AT_ONCE
 )
-# The most rows of a spreadsheet that the API makes: 200,000 take half a minute of a thread, and
-# half a gigabyte of the temporary folder meanwhile.
-SHEET_ROWS = whole_number("SHEET_ROWS", 200_000, 1, 1_048_575)
 # The most bulks that a web process writes at once: each keeps a thread and a connection.
 BULKS_AT_ONCE = whole_number("BULKS_AT_ONCE", max(1, WEB_THREADS // 2), 1, WEB_THREADS)
 REST_FRAMEWORK = {

@@ -1,6 +1,5 @@
 """The ledger's feed over the API."""
 
-from django.conf import settings
 from django.http import QueryDict, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -12,6 +11,7 @@ from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
 from services.reading import parameters
 from services.transfer.sheets import answering
+from services.transfer.sheets.table import ROWS_OVER_HTTP
 from services.views.openapi import ERRORS, LINK, PAGE_SIZE, SIZE
 from services.views.paging import address_with, links
 from services.views.shapes_of_ledger import FeedSerializer
@@ -53,7 +53,7 @@ class LedgerView(answering.Sheets, APIView):
         after = place_of(query, of_place)
         try:
             if as_sheet:
-                most = parameters.size_up_to(settings.SHEET_ROWS, query, of_limit)
+                most = parameters.size_up_to(ROWS_OVER_HTTP, query, of_limit)
                 return self.as_sheet(request, after, most, of_place)
             feed = ledger.feed(after, parameters.page_size(query, of_limit))
         except ledger.PlaceAhead as error:

@@ -1,4 +1,4 @@
-"""What the API answers as a spreadsheet besides the subscriptions: records, totals, the ledger."""
+"""The other spreadsheets of the API: records with what they pay, totals, the ledger."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Command(BaseCommand):
 
 
 def _sheet(file: str, locale: str | None) -> SheetWriter | None:
-    """What writes the file, if it is a sheet for people; raises Refusal."""
+    """The writer of the file if it is a sheet for people; raises Refusal."""
     is_workbook = file.lower().endswith(".xlsx")
     if locale is None:
         return workbook.write if is_workbook else None

@@ -57,7 +57,7 @@ LOCALE = OpenApiParameter(
 )
 HEADERS = [
     OpenApiParameter(
-        name, str, OpenApiParameter.HEADER, response=[200], description=f"Of a sheet: {text}"
+        name, str, OpenApiParameter.HEADER, response=[200], description=f"With a sheet: {text}"
     )
     for name, text in {
         "Row-Count": "the number of its rows.",
@@ -116,7 +116,7 @@ def refuse_unknown(request: Request, known: Iterable[str], of_pages: Iterable[st
 
 
 def filters_of(query: QueryDict) -> dict[str, str]:
-    """What a request asks for, as the sheet "About" says it."""
+    """The parameters of a request that the sheet "About" names."""
     return {name: str(query[name]) for name in query if name not in ("format", LOCALE.name)}
 
 

@@ -1,7 +1,7 @@
-"""What becomes of a value in a cell: a number or a date if that is exact, otherwise text.
+"""Values as cells: numbers and dates where these are exact, otherwise text.
 
-A number of Excel has 15 digits, and a date is a number of days, of which its programs show
-milliseconds; what does not fit would be rounded by whoever opens the sheet.
+A number of Excel has 15 digits, and a date is a number of days, which programs show and read to the
+second; what does not fit would be rounded by whoever opens the sheet.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ def iso(value: datetime) -> str:
 
 
 class Cells:
-    """Cells of values by the type of their column. `finest`: microseconds that a date shows.
+    """Cells of values by the type of their column.
 
     `as_text` counts those that are text because nothing else is exact.
     """
 
-    def __init__(self, finest: int) -> None:
+    def __init__(self) -> None:
         self.as_text = 0
         self.zone = ZoneInfo(settings.TIME_ZONE)
-        self._finest = finest
         self._date = lru_cache(maxsize=8192)(self._date_or_text)
         self._of: dict[Type, Callable[..., Cell]] = {
             Type.TEXT: self._text,
@@ -83,7 +82,7 @@ class Cells:
 
     def _date_or_text(self, value: datetime) -> Cell:
         local = value.astimezone(self.zone).replace(tzinfo=None)
-        exact = local >= FIRST_DATE and local.microsecond % self._finest == 0
+        exact = local >= FIRST_DATE and not local.microsecond
         # A time that clocks showed twice would not say which of them.
         if exact and possible_instants(local, self.zone) == [value]:
             return local

@@ -32,12 +32,16 @@ class Sink(Protocol):
 
 
 BOM = "\ufeff".encode()
-SECOND = 1_000_000  # microseconds
 # A literal within a formula has up to 255 characters.
 LITERAL = 255
-# A text of letters, blanks and points, as names are, that begins with a letter is a text for Excel,
-# unless it is the word of a truth value in the language that it speaks.
-PLAIN = re.compile(r"[^\W\d_](?:[^\W\d_]|[ .,&@'()/_-])*")
+# A text that begins with a letter is one for Excel too: without a digit, unless it is the word of a
+# truth value in the language that it speaks; with digits, if it has a longer word that begins like
+# no month and no day. So is an e-mail address, and an instant with T and Z.
+LETTERS = re.compile(r"[^\W\d_][^\d\t\r\n]*")
+WITH_DIGITS = re.compile(r"[^\W\d_][^\t\r\n]*")
+WORD = re.compile(r"[^\W\d_]{5,}")
+ADDRESS = re.compile(r"[\w][\w.+-]*@[\w-]+(\.[\w-]+)+")
+INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 TRUTHS = {
     word
     for words in (
@@ -86,6 +90,7 @@ class ExcelCSV:
 
     locale: str
     decimal: str
+    dates: frozenset[str]  # the first letters of words of dates
 
     @classmethod
     def of(cls, locale: str | None) -> ExcelCSV:
@@ -93,7 +98,7 @@ class ExcelCSV:
         name = known_locales().get((locale or "").lower().replace("-", "_"))
         if name is None:
             raise UnknownLocale(locale)
-        return cls(name, _decimal(name))
+        return cls(name, _decimal(name), _names_of_dates(name))
 
     @property
     def delimiter(self) -> str:
@@ -101,7 +106,7 @@ class ExcelCSV:
 
     def write(self, table: Table, file: Sink, limits: Limits) -> Written:
         """Write the table; raises TooManyRows or ReadTimedOut in the middle."""
-        rows, cells = Counted(table, limits), Cells(SECOND)
+        rows, cells = Counted(table, limits), Cells()
         columns = [cells.of(column.type) for column in table.columns]
         part = io.StringIO(newline="")
         writer = csv.writer(part, delimiter=self.delimiter, lineterminator="\r\n")
@@ -120,7 +125,7 @@ class ExcelCSV:
         if cell is None:
             return ""
         if isinstance(cell, str):
-            return harmless(cell)
+            return cell if self.is_text(cell) else text_formula(cell)
         if isinstance(cell, bool):
             return str(cell).lower()
         if isinstance(cell, Decimal):
@@ -129,6 +134,28 @@ class ExcelCSV:
             return cell.isoformat(sep=" ")
         return str(cell)
 
+    def is_text(self, text: str) -> bool:
+        """Whether Excel takes a cell for the text that it is."""
+        if not text or LETTERS.fullmatch(text):
+            return text.strip().lower() not in TRUTHS
+        if ADDRESS.fullmatch(text) or INSTANT.fullmatch(text):
+            return True
+        if not WITH_DIGITS.fullmatch(text):
+            return False
+        return any(word[:3].lower() not in self.dates for word in WORD.findall(text))
+
+
+@cache
+def _names_of_dates(locale: str) -> frozenset[str]:
+    """The first three letters of the months and days, in a language and in English."""
+    return frozenset(
+        name[:3].lower()
+        for each in (Locale.parse(locale), Locale("en"))
+        for names in (each.months, each.days)
+        for widths in names.values()
+        for name in widths["wide"].values()
+    )
+
 
 def _flush(part: io.StringIO, file: Sink) -> None:
     file.write(part.getvalue().encode())
@@ -136,10 +163,8 @@ def _flush(part: io.StringIO, file: Sink) -> None:
     part.truncate()
 
 
-def harmless(text: str) -> str:
+def text_formula(text: str) -> str:
     """A cell that Excel reads as this very text, and neither as a formula nor as anything else."""
-    if not text or (PLAIN.fullmatch(text) and text.lower() not in TRUTHS):
-        return text
     pieces = [text[start : start + LITERAL] for start in range(0, len(text), LITERAL)]
     return "=" + "&".join(f'"{_doubled(piece)}"' for piece in pieces)
 
@@ -149,7 +174,7 @@ def _doubled(text: str) -> str:
 
 
 def text_of(cell: str) -> str:
-    """The text of a cell that `harmless` has written, or of any other one."""
+    """The text of a cell that `text_formula` has written, or of any other one."""
     if not FORMULA.fullmatch(cell):
         return cell
     return "".join(piece.replace('""', '"') for piece in IN_FORMULA.findall(cell))

@@ -111,7 +111,10 @@ class Table:
 
 @dataclass
 class Written:
-    """What has been written. `as_text`: cells whose exact value a number or date can't hold."""
+    """The figures of a table that was written.
+
+    `as_text`: the cells whose exact value a number or a date can't hold.
+    """
 
     moment: Moment
     rows: int
@@ -152,10 +155,13 @@ class Limits:
 
 # A sheet of Excel has 1,048,576 rows, the first of which has the names.
 MOST_ROWS = 1_048_575
+# The most of an answer: they take 20 seconds of a processor, and up to a minute of a busy one, in
+# which a proxy waits for the first byte.
+ROWS_OVER_HTTP = 200_000
 
 
 def over_http() -> Limits:
-    return Limits(settings.SHEET_ROWS, settings.LONG_READ_TIMEOUT)
+    return Limits(ROWS_OVER_HTTP, settings.LONG_READ_TIMEOUT)
 
 
 class Counted:

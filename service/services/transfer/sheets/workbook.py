@@ -23,8 +23,7 @@ from services.models import book_clock
 from services.transfer.sheets.cells import Cells, iso
 from services.transfer.sheets.table import Counted, Limits, Table, Type, Written
 
-MILLISECOND = 1_000  # microseconds
-DATE, FINER_DATE = "yyyy-mm-dd hh:mm:ss", "yyyy-mm-dd hh:mm:ss.000"
+DATE = "yyyy-mm-dd hh:mm:ss"
 WIDTHS = {  # in characters
     Type.TEXT: 18,
     Type.INTEGER: 10,
@@ -48,7 +47,7 @@ def write(table: Table, file: Any, limits: Limits) -> Written:
 
     `file` is binary. XlsxWriter keeps the rows in a temporary folder until it packs them.
     """
-    rows, cells = Counted(table, limits), Cells(MILLISECOND)
+    rows, cells = Counted(table, limits), Cells()
     with TemporaryDirectory(prefix="pricebook-") as folder:
         book = Workbook(file, {**OPTIONS, "tmpdir": folder})
         try:
@@ -72,7 +71,6 @@ class _Sheet:
         self.table = table
         money = f"0.{'0' * minor_unit()}" if minor_unit() else "0"
         self.date = book.add_format({"num_format": DATE})
-        self.finer_date = book.add_format({"num_format": FINER_DATE})
         self.numbers = {
             Type.AMOUNT: book.add_format({"num_format": money}),
             Type.INTEGER: book.add_format({"num_format": "0"}),
@@ -102,9 +100,7 @@ class _Sheet:
         elif isinstance(cell, bool):
             self.sheet.write_boolean(row, n, cell)
         elif isinstance(cell, datetime):
-            self.sheet.write_datetime(
-                row, n, cell, self.finer_date if cell.microsecond else self.date
-            )
+            self.sheet.write_datetime(row, n, cell, self.date)
         else:
             self.sheet.write_number(row, n, cell, format)
 
@@ -130,7 +126,7 @@ def _about(book: Workbook, table: Table, written: Written) -> None:
 
 
 def said_of(table: Table, written: Written) -> Mapping[str, str | int | Decimal]:
-    """What the sheet "About" says; sums are texts, because they may have more than 15 digits."""
+    """The lines of the sheet "About"; sums are texts, because they may have more than 15 digits."""
     filters = ", ".join(f"{name}={value}" for name, value in table.filters.items())
     moment = written.moment
     return {
