@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from babel import Locale
@@ -108,13 +108,15 @@ class ExcelCSV:
         """Write the table; raises TooManyRows or ReadTimedOut in the middle."""
         rows, cells = Counted(table, limits), Cells()
         columns = [cells.of(column.type) for column in table.columns]
+        # Most texts come many times, and 1 is not True.
+        shown = lru_cache(maxsize=8192, typed=True)(self.shown)
         part = io.StringIO(newline="")
         writer = csv.writer(part, delimiter=self.delimiter, lineterminator="\r\n")
         file.write(BOM)
         writer.writerow([column.name for column in table.columns])
         for number, row in enumerate(rows):
             writer.writerow(
-                [self.shown(cell_of(value)) for cell_of, value in zip(columns, row, strict=True)]
+                [shown(cell_of(value)) for cell_of, value in zip(columns, row, strict=True)]
             )
             if number % 1000 == 0:
                 _flush(part, file)
