@@ -4,15 +4,19 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client as Browser
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from openpyxl import load_workbook
+from rest_framework.request import Request
 
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
@@ -24,7 +28,7 @@ from services.models import Subscription
 from services.tests.factories import a_book, a_client, a_plan, a_reader, a_service, a_subscription
 from services.tests.interleaving import a_person
 from services.transfer import chunks, csv_file, streaming
-from services.transfer.sheets import answering, table
+from services.transfer.sheets import answering, book, table
 from services.views import sheets
 
 URL = "/api/subscriptions/"
@@ -289,6 +293,12 @@ class TestBesideOthers:
             answer.close()
         assert get(**XLSX).status_code == 200
 
+    def test_what_has_no_walk_says_that_the_book_moved(self):
+        moments = table.between(), table.between()
+        assert not moments[0]().changed
+        a_subscription()
+        assert moments[1]().changed
+
     @pytest.mark.parametrize("form", [XLSX, EXCEL])
     def test_a_sheet_says_that_the_book_moved(self, form, monkeypatch):
         a_book(30)
@@ -360,6 +370,14 @@ class TestRefusals:
         monkeypatch.setattr(table, "time", FakeTime(clock))
         answer = get(**form)
         assert (answer.status_code, answer.json()["code"]) == (503, "read_timed_out")
+
+    def test_leave_the_place_while_the_error_is_still_at_hand(self):
+        request = Request(RequestFactory().get(URL))
+        request.user, request.accepted_renderer = User(username="ann"), answering.XLSXRenderer()
+        too_many = book.subscriptions()
+        with pytest.raises(table.TooManyRows) as refused:
+            answering.answer(request, replace(too_many, expected=200_001))
+        assert (refused.value.about["rows"], streaming.places.taken.total()) == (200_001, 0)
 
     def test_of_who_may_not_read_the_json(self, monkeypatch):
         monkeypatch.setattr(streaming, "places", streaming.Places(99, 99))
