@@ -117,7 +117,8 @@ def refuse_unknown(request: Request, known: Iterable[str], of_pages: Iterable[st
 
 def filters_of(query: QueryDict) -> dict[str, str]:
     """The parameters of a request that the sheet "About" names."""
-    return {name: str(query[name]) for name in query if name not in ("format", LOCALE.name)}
+    of_form = ("format", LOCALE.name, "decimals")
+    return {name: str(query[name]) for name in query if name not in of_form}
 
 
 def answer(
