@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -26,34 +23,28 @@ from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
+from price_changes.row_views import UNKNOWN, RowViews, change_of, known_id
 from price_changes.running.dry_runs import DryRun
 from price_changes.serializers import (
     OnePriceChangeSerializer,
     PriceChangePageSerializer,
     PriceChangeSerializer,
     RefusedApprovalSerializer,
-    RowPageSerializer,
-    SkipPageSerializer,
-    SkipSerializer,
 )
-from price_changes.showing.rows import rows_of
 from pricebook.kit import idempotency
 from pricebook.kit.access import author, may_read
 from pricebook.kit.content import object_of
-from pricebook.kit.errors import BadParameter, Refused
+from pricebook.kit.errors import Refused
 from pricebook.kit.idempotency import idempotent
-from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT
 from pricebook.kit.snapshot import one_snapshot
 from services import parsing
-from services.models import Skip
 from services.moves import WaitingPlan
 from services.parsing import BadValue
 from services.reading import filter_kinds, parameters
 from services.reading.newest_first import newest_first
-from services.reading.ordering import Cursor
 from services.serializers import DryRunSerializer
 from services.tasks import set_comment, set_price, wake
-from services.views import paging
 from services.views.moves import WaitingPlanSerializer, or_shown, shows, waits
 from services.views.openapi import (
     CURSOR,
@@ -67,13 +58,11 @@ from services.views.openapi import (
 )
 from services.views.paging import cursor_of, link, links
 
-UNKNOWN = errors({404: "There is no such price change."})
 REFUSED_APPROVAL = REFUSALS | errors(
     {409: "Not in this state, or not of the latest preview; or the figures have moved since."},
     RefusedApprovalSerializer,
 )
 DONE_OR_SHOWN = or_shown("PriceChangeOrShown", OnePriceChangeSerializer)
-REASONS = [reason.value for reason in Skip.Reason]
 STATUSES, KINDS = PriceChange.Status.values, PriceChange.Kind.values
 FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
     "status": (
@@ -97,7 +86,6 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 
 
 VERBS_OF_APPROVERS = ("approve", "accept", "keep_instant", "pause", "resume", "cancel", "revert")
-known_id = partial(paging.known_id, kind="price change")
 
 
 def verb(
@@ -121,14 +109,13 @@ def verb(
     return decorated
 
 
-class PriceChangeView(ViewSet):
+class PriceChangeView(RowViews, ViewSet):
     """Decisions to move prices."""
 
     lookup_value_regex = "[0-9]+"
     needs = {
         **dict.fromkeys(("list", "retrieve"), ((VIEW_CHANGE,),)),
-        # They show subscriptions and what each pays.
-        **dict.fromkeys(("rows", "skips"), ((VIEW_CHANGE,), (VIEW_SUBSCRIPTION,))),
+        **RowViews.needs_to_look,
         "create": ((PLAN,),),
         # The approver of a change that was held needs a new preview.
         "preview": ((PLAN, APPROVE),),
@@ -275,68 +262,6 @@ class PriceChangeView(ViewSet):
             return waits(WaitingPlan(back.pk, back.needs_another))
         return moving(back, request)
 
-    @extend_schema(
-        parameters=[
-            PATH_ID,
-            OpenApiParameter(
-                "reason",
-                {"type": "string", "enum": ["moves", *REASONS]},
-                description="Only rows that move, or rows that stay for this reason.",
-            ),
-            CURSOR,
-            PAGE_SIZE,
-            LINK,
-        ],
-        responses={200: RowPageSerializer, **ERRORS, **UNKNOWN},
-    )
-    @action(detail=True)
-    def rows(self, request: Request, pk: str) -> Response:
-        """The price that a change would give each subscription, by the book as it is now.
-
-        Once it has begun: the rows that it has moved, those still on the list of a set, and those
-        that were skipped or failed one by one; `outcome` counts the others.
-        """
-        query = request.query_params
-        parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
-        reason = reason_of(query, ["moves", *REASONS])
-        after, size = after_of(query), parameters.page_size(query)
-        change = change_of(pk)
-        found = rows_of(change, after, size + 1, reason)
-        more = Cursor(found[size - 1].subscription) if len(found) > size else None
-        next = link(request, more)
-        return Response(
-            {"result": found[:size], "currency": settings.CURRENCY, "next": next},
-            headers=links(next),
-        )
-
-    @extend_schema(
-        parameters=[
-            PATH_ID,
-            OpenApiParameter("reason", {"type": "string", "enum": REASONS}),
-            CURSOR,
-            PAGE_SIZE,
-            LINK,
-        ],
-        responses={200: SkipPageSerializer, **ERRORS, **UNKNOWN},
-    )
-    @action(detail=True)
-    def skips(self, request: Request, pk: str) -> Response:
-        """The subscriptions that a change has looked at and not moved, and why."""
-        query = request.query_params
-        parameters.refuse_unknown(query, ["reason", *parameters.PAGING])
-        reason = reason_of(query, REASONS)
-        after, size = after_of(query), parameters.page_size(query)
-        skips = Skip.objects.filter(repricing__change_id=change_of(pk).pk, pk__gt=after)
-        if reason is not None:
-            skips = skips.filter(reason=reason)
-        found = list(skips.order_by("pk")[: size + 1])
-        more = Cursor(found[size - 1].pk) if len(found) > size else None
-        next = link(request, more)
-        return Response(
-            {"result": SkipSerializer(found[:size], many=True).data, "next": next},
-            headers=links(next),
-        )
-
 
 def answer(change: PriceChange, request: Request, status_code: int = 200) -> Response:
     status_now.refresh([change])
@@ -371,29 +296,3 @@ def moving(change: PriceChange, request: Request) -> Response:
     """The answer; workers are woken after the commit."""
     transaction.on_commit(lambda: wake(set_price, set_comment), robust=True)
     return answer(change, request)
-
-
-def change_of(pk: str) -> PriceChange:
-    change = PriceChange.objects.select_related("reverts").filter(pk=known_id(pk)).first()
-    if change is None:
-        raise NotFound(f"There is no price change {pk}.")
-    return change
-
-
-def reason_of(query: Any, words: list[str]) -> str | None:
-    value = parameters.value_of(query, "reason")
-    if value is None:
-        return None
-    try:
-        return parsing.word("reason", value, words)
-    except BadValue as error:
-        raise parameters.bad_parameter(error) from None
-
-
-def after_of(query: Any) -> int:
-    cursor = cursor_of(query)
-    if cursor is None:
-        return 0
-    if cursor.backward:
-        raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
-    return cursor.id

@@ -60,6 +60,8 @@ class ApiGZipMiddleware(GZipMiddleware):
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         if not is_api(request):
             return response
+        if response.streaming and response.has_header("Content-Length"):
+            return response  # by its length a reader knows that it is complete
         if REFUSES_GZIP.search(request.headers.get("Accept-Encoding", "")):
             patch_vary_headers(response, ("Accept-Encoding",))
             return response

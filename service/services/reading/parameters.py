@@ -61,12 +61,18 @@ def bad_parameter(error: BadValue) -> BadParameter:
 
 
 def page_size(query: QueryDict, name: str = "page_size") -> int:
+    """The size of a page that a request wants; raises BadParameter."""
+    return size_up_to(MAX_PAGE_SIZE, query, name) or DEFAULT_PAGE_SIZE
+
+
+def size_up_to(most: int, query: QueryDict, name: str) -> int | None:
+    """A number of rows that a request gives, or None; raises BadParameter."""
     value = value_of(query, name)
     if value is None:
-        return DEFAULT_PAGE_SIZE
+        return None
     size = whole_number(value)
-    if size is None or not 1 <= size <= MAX_PAGE_SIZE:
-        raise BadParameter(name, value, f"{name} is a whole number from 1 to {MAX_PAGE_SIZE}.")
+    if size is None or not 1 <= size <= most:
+        raise BadParameter(name, value, f"{name} is a whole number from 1 to {most}.")
     return size
 
 

@@ -178,6 +178,12 @@ def total_amount(book_filter: BookFilter = EVERYTHING) -> Total:
     return figures(book_filter).total
 
 
+def version_now() -> str:
+    """The version of the book. One query."""
+    with prepared_cursor() as cursor:
+        return _read(cursor, from_subtotals(EVERYTHING)).version or "0"
+
+
 def _read(cursor: CursorWrapper, statement: SQL) -> Book:
     cursor.execute(*statement)
     return Book(*cursor.fetchone())

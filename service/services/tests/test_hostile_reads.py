@@ -73,6 +73,14 @@ class TestHostileReads:
         assert 400 in statuses
 
     @pytest.mark.parametrize("path", PATHS)
+    def test_of_locales_of_a_sheet(self, path):
+        reader = a_reader()
+        for value in VALUES:
+            answer = reader.get(f"/api/{path}/?format=excel-csv&locale={value}")
+            assert answer.status_code == 400
+            assert answer.json()["code"] in ("unknown_locale", "bad_parameter")
+
+    @pytest.mark.parametrize("path", PATHS)
     def test_of_all_parameters_at_once(self, path):
         a_book(3)
         for value in ("1", "x", "2026-01-01T00:00:00Z"):

@@ -31,6 +31,7 @@ from services.bulk.running import Wanted
 from services.reading.filters import FILTERS
 from services.reading.parameters import PAGING
 from services.tests.factories import a_book
+from services.transfer.sheets import answering
 
 CHECKS = [
     not_a_server_error,
@@ -133,6 +134,7 @@ class TestSchema:
             "known_at",
             "ordering",
             "format",
+            "locale",
         }
         assert listing["security"] == [{"ApiKey": []}, {"cookieAuth": []}]
         assert {"200", "400", "401"} <= set(listing["responses"])
@@ -141,12 +143,14 @@ class TestSchema:
         schema = Browser().get("/api/schema/", {"format": "json"}).json()
         listing = schema["paths"]["/api/subscriptions/"]["get"]
         forms = next(each for each in listing["parameters"] if each["name"] == "format")
-        assert set(forms["schema"]["enum"]) == {"json", "csv", "ndjson"}
+        assert set(forms["schema"]["enum"]) == {"json", "csv", "ndjson", "xlsx", "excel-csv"}
         assert set(listing["responses"]["200"]["content"]) == {
             "application/json",
             "text/csv",
             "application/x-ndjson",
+            answering.XLSX,
         }
+        assert {"Row-Count", "Book-Version"} <= set(listing["responses"]["200"]["headers"])
         assert set(listing["responses"]["400"]["content"]) == {"application/problem+json"}
 
 

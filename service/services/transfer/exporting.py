@@ -1,13 +1,14 @@
 """Writes the book to a file with which `import_book` makes an empty book equal to this one.
 
-The lines are those of `chunks`, which the API sends too.
+The lines are those of `chunks`, which the API sends too. The file is CSV, or a sheet for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from django.db import connection
 
@@ -15,6 +16,12 @@ from pricebook.kit.snapshot import one_snapshot
 from services.reading.total import total_amount
 from services.transfer.chunks import Walk
 from services.transfer.formats import CSV
+from services.transfer.sheets.book import subscriptions
+from services.transfer.sheets.table import MOST_ROWS, Limits, Table, Written
+
+Progress = Callable[[str, int, int | None], None]
+# Of `sheets`: it writes a table to a file, within limits.
+SheetWriter = Callable[[Table, Any, Limits], Written]
 
 
 class Sink(Protocol):
@@ -57,20 +64,24 @@ def export_book(
     file: Sink,
     *,
     consistent: bool = False,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
+    sheet: SheetWriter | None = None,
 ) -> Exported:
     """Write every subscription to `file`, as CSV in UTF-8, in the order of their ids.
 
-    `consistent` takes one snapshot for all of it: exact in spite of writers, but it costs vacuum
-    and HOT while it lasts. Without it, `moved` tells whether the book changed meanwhile.
+    `sheet` writes a workbook or the CSV of a locale instead; TooManyRows if a sheet can't have as
+    many. `consistent` takes one snapshot for all of it: exact in spite of writers, but it costs
+    vacuum and HOT while it lasts. Without it, `moved` tells whether the book changed meanwhile.
     """
+    write = partial(_as_sheet, sheet) if sheet else _as_csv
     if consistent:
         with one_snapshot():
-            return _export(file, progress)
-    return _export(file, progress)
+            return _export(write, file, progress)
+    return _export(write, file, progress)
 
 
-def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None = None) -> Exported:
+def _as_csv(file: Sink, progress: Progress | None) -> tuple[int, bool]:
+    """Write the book; return how many subscriptions were written, and whether it changed."""
     expected = total_amount().subscriptions
     walk = Walk(CSV)
     file.write(CSV.header)
@@ -78,14 +89,31 @@ def _export(file: Sink, progress: Callable[[str, int, int | None], None] | None 
         file.write(text)
         if progress:
             progress("writing", walk.count, expected)
+    return walk.count, walk.changed
+
+
+def _as_sheet(sheet: SheetWriter, file: Sink, progress: Progress | None) -> tuple[int, bool]:
+    table = subscriptions(
+        progress=lambda rows: progress("writing", rows, table.expected) if progress else None
+    )
+    written = sheet(table, file, Limits(MOST_ROWS))
+    return written.rows, written.moment.changed
+
+
+def _export(
+    write: Callable[[Sink, Progress | None], tuple[int, bool]],
+    file: Sink,
+    progress: Progress | None,
+) -> Exported:
+    count, moved = write(file, progress)
     with connection.cursor() as cursor:
         cursor.execute(UNNAMED_CLIENTS)
         (unnamed,) = cursor.fetchone()
         cursor.execute(LEFT_OUT)
         left_out = {what: count for what, count in cursor.fetchall() if count}
     return Exported(
-        subscriptions=walk.count,
+        subscriptions=count,
         unnamed_clients=int(unnamed),
         left_out=left_out,
-        moved=walk.changed,
+        moved=moved,
     )

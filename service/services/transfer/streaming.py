@@ -13,7 +13,7 @@ import logging
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -39,8 +39,12 @@ PIECE = 65_536  # bytes; servers keep several for a reader that is slow
 ONLY_OF_PAGES = ("as_of", "known_at", "ordering", "cursor", "page_size")
 
 
-class _Streamed(BaseRenderer):
+class Unrendered(BaseRenderer):
     """Represents a format when DRF chooses a renderer; the answer itself goes through none."""
+
+
+class _Streamed(Unrendered):
+    pass
 
 
 class CSVRenderer(_Streamed):
@@ -73,7 +77,7 @@ def is_wanted(request: Request) -> bool:
 
 def errors_are_json(request: Request) -> None:
     """Answer in JSON from here on, because it is an error, whatever format was asked for."""
-    if is_wanted(request):
+    if isinstance(getattr(request, "accepted_renderer", None), Unrendered):
         request.accepted_renderer = JSONRenderer()
         request.accepted_media_type = JSONRenderer.media_type
 
@@ -171,17 +175,22 @@ class Body:
         return next(self.pieces)
 
 
-def refuse_what_pages_take(query: QueryDict, format: str) -> None:
-    for name in ONLY_OF_PAGES:
+def refuse_what_pages_take(
+    query: QueryDict,
+    format: str,
+    known: Iterable[str] = filters.FILTERS,
+    of_pages: Iterable[str] = ONLY_OF_PAGES,
+) -> None:
+    for name in of_pages:
         if name in query:
             raise BadParameter(
                 name,
                 str(query[name]),
-                f"format={format} gives all that match, in the order of their ids; {name} goes with"
-                " pages (format=json). Leave one of them out.",
+                f"format={format} gives all that match; {name} goes with pages (format=json). Leave"
+                " one of them out.",
                 "not_with_format",
             )
-    parameters.refuse_unknown(query, list(filters.FILTERS))
+    parameters.refuse_unknown(query, list(known))
 
 
 def whole(walk: Walk, texts: Iterator[bytes]) -> Iterator[bytes]:

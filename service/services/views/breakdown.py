@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from django.conf import settings
+from django.http import StreamingHttpResponse
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,7 +30,10 @@ from services.bulk.clients import ClientSteps
 from services.models import Plan, Service
 from services.reading import breakdown, parameters
 from services.reading.access_paths import SEARCH_NAMES
+from services.reading.ordering import Ordering
 from services.reading.version import Unchanged
+from services.transfer.sheets import answering
+from services.views import sheets
 from services.views.bulk import BulkWrites, bulk_described
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import (
@@ -74,17 +78,20 @@ from services.views.shapes_of_writes import (
 from services.writing import catalogue
 
 
-class BreakdownView(RecordWrites, ViewSet):
+class BreakdownView(answering.Sheets, RecordWrites, ViewSet):
     """Clients, services or plans, each with the number of its subscriptions and what they pay."""
 
     lookup_value_regex = "[0-9]+"
+    sheet_actions = ("list",)
 
-    def list(self, request: Request) -> Response:
+    def list(self, request: Request) -> Response | StreamingHttpResponse:
         query = request.query_params
         names = breakdown.FILTERS[self.kind]
-        parameters.refuse_unknown(query, [*names, "ordering", *parameters.PAGING])
+        as_sheet = answering.refuse_unknown(request, [*names, "ordering"], parameters.PAGING)
         given = parameters.values_of(query, names)
         ordering = ordering_of(query, breakdown.ORDERINGS[self.kind])
+        if as_sheet:
+            return self.as_sheet(request, given, ordering)
         cursor = cursor_of(query, breakdown.key_of_records(self.kind, given, ordering), ordering)
         size = parameters.page_size(query)
         to = answer_to(request)
@@ -108,6 +115,16 @@ class BreakdownView(RecordWrites, ViewSet):
             headers=validator(page.version, to) | links(next, previous),
         )
 
+    def as_sheet(
+        self, request: Request, given: Mapping[str, str], ordering: Ordering
+    ) -> StreamingHttpResponse:
+        said = answering.filters_of(request.query_params)
+        try:
+            table = sheets.records(self.kind, given, ordering, said)
+        except breakdown.TooManyFound as error:
+            raise too_many_found(given) from error
+        return answering.answer(request, table)
+
     def retrieve(self, request: Request, pk: str) -> Response:
         parameters.refuse_unknown(request.query_params, [])
         return Response(self.found(known_id(pk, self.kind)))
@@ -124,8 +141,13 @@ def described(kind: str, shown: type, page: type) -> Callable[[type], type]:
                 CURSOR,
                 PAGE_SIZE,
                 LINK,
+                *answering.PARAMETERS,
             ],
-            responses={200: page, 304: UNCHANGED, **ERRORS},
+            responses={
+                **answering.responses(page),
+                304: UNCHANGED,
+                **ERRORS,
+            },
         ),
         retrieve=extend_schema(
             summary=f"One {kind}.",

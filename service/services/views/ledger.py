@@ -1,6 +1,6 @@
 """The ledger's feed over the API."""
 
-from django.http import QueryDict
+from django.http import QueryDict, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,12 +10,15 @@ from pricebook.kit.errors import BadParameter
 from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
 from services.reading import parameters
+from services.transfer.sheets import answering
+from services.transfer.sheets.table import ROWS_OVER_HTTP
 from services.views.openapi import ERRORS, LINK, PAGE_SIZE, SIZE, TOKEN
 from services.views.paging import address_with, links
 from services.views.shapes_of_ledger import FeedSerializer
+from services.views.sheets import FeedTable
 
 
-class LedgerView(APIView):
+class LedgerView(answering.Sheets, APIView):
     """The feed of all that has been written to the ledger."""
 
     needs = {"get": ((VIEW_LEDGER,),)}
@@ -30,22 +33,29 @@ class LedgerView(APIView):
             OpenApiParameter("after", TOKEN, description="Another name of `cursor`."),
             OpenApiParameter("limit", SIZE, description="Another name of `page_size`."),
             LINK,
+            *answering.PARAMETERS,
         ],
-        responses={200: FeedSerializer, **ERRORS},
+        responses={
+            **answering.responses(FeedSerializer),
+            **ERRORS,
+        },
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | StreamingHttpResponse:
         """Entries in the order of their transactions, each once: to be polled with `next`.
 
         An entry appears when no transaction that began before its own is open any more.
         `complete_until` tells whether an empty answer means that there is nothing new.
         """
         query = request.query_params
-        parameters.refuse_unknown(query, ["after", "limit", *parameters.PAGING])
+        as_sheet = answering.refuse_unknown(request, ["after", "limit", *parameters.PAGING])
         of_place = one_name(query, "cursor", "after")
+        of_limit = one_name(query, "page_size", "limit")
         after = place_of(query, of_place)
-        limit = parameters.page_size(query, one_name(query, "page_size", "limit"))
         try:
-            feed = ledger.feed(after, limit)
+            if as_sheet:
+                most = parameters.size_up_to(ROWS_OVER_HTTP, query, of_limit)
+                return self.as_sheet(request, after, most, of_place)
+            feed = ledger.feed(after, parameters.page_size(query, of_limit))
         except ledger.PlaceAhead as error:
             raise BadParameter(
                 of_place,
@@ -61,6 +71,15 @@ class LedgerView(APIView):
                 "complete_until": feed.complete_until,
             },
             headers=links(address_with(request, of_place, str(feed.next))),
+        )
+
+    def as_sheet(
+        self, request: Request, after: ledger.Place | None, most: int | None, of_place: str
+    ) -> StreamingHttpResponse:
+        """All entries behind a place, or as many as the request says."""
+        feed = FeedTable(after, most, answering.filters_of(request.query_params))
+        return answering.answer(
+            request, feed.table, lambda: links(address_with(request, of_place, str(feed.next)))
         )
 
 

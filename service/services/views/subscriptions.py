@@ -46,6 +46,9 @@ from services.serializers import (
     SubscriptionAsOfSerializer,
 )
 from services.transfer import streaming
+from services.transfer.sheets import answering
+from services.transfer.sheets.book import subscriptions
+from services.views import sheets
 from services.views.as_of import (
     instants,
     nothing_then,
@@ -97,13 +100,14 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
     bulk_steps = SubscriptionSteps
 
     def get_renderers(self) -> list[BaseRenderer]:
-        whole = streaming.RENDERERS if self.action == "list" else ()
-        return [*super().get_renderers(), *[renderer() for renderer in whole]]
+        whole = (*streaming.RENDERERS, *answering.RENDERERS) if self.action == "list" else ()
+        sheets = answering.RENDERERS if self.action == "history" else ()
+        return [*super().get_renderers(), *[renderer() for renderer in (*whole, *sheets)]]
 
     @extend_schema(
-        parameters=LIST_PARAMETERS,
+        parameters=[*LIST_PARAMETERS, *answering.PARAMETERS],
         responses={
-            (200, "application/json"): PageSerializer,
+            **answering.responses(PageSerializer),
             **streaming.RESPONSES,
             304: UNCHANGED,
             **ERRORS,
@@ -111,7 +115,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         filters=False,
         description=(
             "A page of subscriptions, and the total of all that match."
-            f"\n\n{served()}\n\n{streaming.DESCRIPTION}"
+            f"\n\n{served()}\n\n{streaming.DESCRIPTION}\n\n{answering.DESCRIPTION}"
         ),
     )
     def list(  # type: ignore[override]
@@ -120,6 +124,8 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         """A page of subscriptions, and the total of all that match."""
         if streaming.is_wanted(request):
             return streaming.answer(request)
+        if answering.is_wanted(request):
+            return self.as_sheet(request)
         query = request.query_params
         parameters.refuse_unknown(
             query, [*filters.FILTERS, "as_of", "known_at", "ordering", *parameters.PAGING]
@@ -163,6 +169,12 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
             headers=validator(page.version, to) | links(next, previous),
         )
 
+    def as_sheet(self, request: Request) -> StreamingHttpResponse:
+        query = request.query_params
+        answering.refuse_unknown(request, filters.FILTERS, streaming.ONLY_OF_PAGES)
+        wanted = parameters.book_filter(query)
+        return answering.answer(request, subscriptions(wanted, answering.filters_of(query)))
+
     @extend_schema(
         parameters=[
             PATH_ID,
@@ -204,21 +216,26 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         )
 
     @extend_schema(
-        parameters=[PATH_ID, CURSOR, PAGE_SIZE, LINK],
-        responses={200: HistorySerializer, **ERRORS, **UNKNOWN},
+        parameters=[PATH_ID, CURSOR, PAGE_SIZE, LINK, *answering.PARAMETERS],
+        responses={**answering.responses(HistorySerializer), **ERRORS, **UNKNOWN},
     )
     @action(detail=True, url_path="ledger")
-    def history(self, request: Request, pk: str) -> Response:
+    def history(self, request: Request, pk: str) -> Response | StreamingHttpResponse:
         """Every price that a subscription has had, newest last; also of a deleted one."""
         query = request.query_params
-        parameters.refuse_unknown(query, parameters.PAGING)
+        if answering.refuse_unknown(request, [], parameters.PAGING):
+            first = ledger.history(known_id(pk), 0, sheets.CHUNK)
+            if not first:
+                raise never_was(pk)
+            said = {"subscription": pk}
+            return answering.answer(request, sheets.history(known_id(pk), first, said))
         key = list_key("ledger", known_id(pk))
         cursor, size = cursor_of(query, key), parameters.page_size(query)
         if cursor is not None and cursor.backward:
             raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
         entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
         if not entries and not ledger.history(known_id(pk), limit=1):
-            raise NotFound(f"There is no subscription {pk}, and never was.")
+            raise never_was(pk)
         more = Cursor(entries[size - 1]["id"], list_key=key) if len(entries) > size else None
         next = link(request, more)
         return Response({"result": entries[:size], "next": next}, headers=links(next))
@@ -291,3 +308,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         if isinstance(done, WaitingPlan):
             return waits(done)
         return Response(self.found(done.pk))
+
+
+def never_was(pk: str) -> NotFound:
+    return NotFound(f"There is no subscription {pk}, and never was.")

@@ -1,7 +1,7 @@
 """Totals by service, plan and plan type over the API."""
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import QueryDict, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,6 +13,8 @@ from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
 from services.reading.filters import BookFilter
 from services.reading.version import Unchanged
+from services.transfer.sheets import answering
+from services.views import sheets
 from services.views.etags import answer_to, seen_by, validator
 from services.views.openapi import ERRORS, FILTER_PARAMETERS, UNCHANGED
 from services.views.shapes_of_totals import TotalsSerializer
@@ -20,7 +22,7 @@ from services.views.shapes_of_totals import TotalsSerializer
 BY_PATTERN = "^(service|plan|plan_type)(,(service|plan|plan_type))*$"
 
 
-class TotalsView(APIView):
+class TotalsView(answering.Sheets, APIView):
     """Totals of what subscriptions pay."""
 
     needs = {"get": ((VIEW_TOTALS, VIEW_SUBSCRIPTION),)}
@@ -34,19 +36,27 @@ class TotalsView(APIView):
                 description="The grouping, with commas: service, plan, plan_type.",
             ),
             *FILTER_PARAMETERS,
+            *answering.PARAMETERS,
         ],
-        responses={200: TotalsSerializer, 304: UNCHANGED, **ERRORS},
+        responses={
+            **answering.responses(TotalsSerializer),
+            304: UNCHANGED,
+            **ERRORS,
+        },
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Response | StreamingHttpResponse:
         """Totals by service, plan and plan type, and of all together, in one snapshot.
 
         With filters by service, plan and plan type alone it costs the same at any size of the book.
         """
         query = request.query_params
-        parameters.refuse_unknown(query, [*filters.FILTERS, "by"])
+        as_sheet = answering.refuse_unknown(request, [*filters.FILTERS, "by"])
         wanted, by = parameters.book_filter(query), groups_of(query)
         to = answer_to(request)
         try:
+            if as_sheet:
+                said = answering.filters_of(query)
+                return answering.answer(request, sheets.totals(wanted, by, said))
             rows, together, version = totals_by.totals(wanted, by, seen_by(request, to))
         except Unchanged as error:
             return Response(status=304, headers=validator(error.version, to))

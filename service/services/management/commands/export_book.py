@@ -10,14 +10,18 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from pricebook.kit.refusal import Refusal
 from services.management.progress import ProgressLine
-from services.transfer.exporting import Exported, Sink, export_book
+from services.transfer.exporting import Exported, SheetWriter, Sink, export_book
+from services.transfer.sheets import workbook
+from services.transfer.sheets.excel_csv import ExcelCSV
 
 
 class Command(BaseCommand):
     help = (
-        "Write the book as CSV (docs/data.md), for import_book or a spreadsheet. "
-        "Exits 1 if the book changed meanwhile, so that the file mixes several moments."
+        "Write the book as CSV (docs/data.md) for import_book and other programs; or for people, "
+        "as a workbook if the file ends in .xlsx, or as CSV for the Excel of a locale. Exits 1 if "
+        "the book changed meanwhile, so that the file mixes several moments."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,17 +29,30 @@ class Command(BaseCommand):
             "file", nargs="?", default="-", help="compressed if it ends in .gz (default: stdout)"
         )
         parser.add_argument(
+            "--excel",
+            metavar="LOCALE",
+            help="CSV as the Excel of this locale opens it, such as ru or en_GB",
+        )
+        parser.add_argument(
             "--consistent",
             action="store_true",
             help="one snapshot: exact beside writers, but slows a repricing while it lasts",
         )
 
-    def handle(self, *, file: str, consistent: bool, **options: Any) -> None:
+    def handle(
+        self, *, file: str, consistent: bool, excel: str | None = None, **options: Any
+    ) -> None:
+        try:
+            sheet = _sheet(file, excel)
+        except Refusal as error:
+            raise CommandError(error.detail) from None
         # A terminal that shows the rows needs no progress between them.
         progress = None if file == "-" and sys.stdout.isatty() else ProgressLine(self.stderr)
         try:
             with _open(file) as sink:
-                exported = export_book(sink, consistent=consistent, progress=progress)
+                exported = export_book(sink, consistent=consistent, progress=progress, sheet=sheet)
+        except Refusal as error:
+            raise CommandError(error.detail) from None
         except BrokenPipeError:
             # `export_book | head`: nobody reads any further, which is no error. Whatever Python
             # flushes when it exits is discarded.
@@ -64,6 +81,19 @@ class Command(BaseCommand):
                 f"{exported.unnamed_clients:,} clients have no e-mail of their own: import_book "
                 "identifies clients by it, and will refuse them or treat them as one."
             )
+
+
+def _sheet(file: str, locale: str | None) -> SheetWriter | None:
+    """The writer of the file if it is a sheet for people; raises Refusal."""
+    is_workbook = file.lower().endswith(".xlsx")
+    if locale is None:
+        return workbook.write if is_workbook else None
+    form = ExcelCSV.of(locale)
+    if is_workbook:
+        raise Refusal(
+            "bad_name", f"{file} is a workbook, which every locale reads: leave --excel out."
+        )
+    return form.write
 
 
 @contextmanager

@@ -1,0 +1,149 @@
+"""A table as a workbook (XLSX), written by XlsxWriter row by row at constant memory.
+
+The first sheet has the table, with nothing below it; the sheet "About" says what it is of, and how
+many rows and how much there must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from html import escape
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from django.conf import settings
+from xlsxwriter import Workbook
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+from pricebook.kit.currency import minor_unit
+from services.models import book_clock
+from services.transfer.sheets.cells import Cells, iso
+from services.transfer.sheets.table import Counted, Limits, Table, Type, Written
+
+DATE = "yyyy-mm-dd hh:mm:ss"
+WIDTHS = {  # in characters
+    Type.TEXT: 18,
+    Type.INTEGER: 10,
+    Type.AMOUNT: 15,
+    Type.INSTANT: 20,
+    Type.RECORDED: 27,
+    Type.FLAG: 9,
+}
+WIDEST = {"company_name": 30, "email": 30, "full_address": 40, "comment": 30, "detail": 40}
+# Texts stay texts, whatever they begin with.
+OPTIONS = {
+    "constant_memory": True,
+    "strings_to_numbers": False,
+    "strings_to_formulas": False,
+    "strings_to_urls": False,
+}
+
+
+def write(table: Table, file: Any, limits: Limits) -> Written:
+    """Write the table as XLSX; raises TooManyRows or ReadTimedOut before a byte is written.
+
+    `file` is binary. XlsxWriter keeps the rows in a temporary folder until it packs them.
+    """
+    rows, cells = Counted(table, limits), Cells()
+    with TemporaryDirectory(prefix="pricebook-") as folder:
+        book = Workbook(file, {**OPTIONS, "tmpdir": folder})
+        try:
+            sheet = _Sheet(book, table)
+            sheet.write(rows, cells)
+            written = rows.written(cells.as_text)
+            _about(book, table, written)
+        except BaseException:
+            for each in book.worksheets():
+                each._opt_close()  # nothing else gives a workbook up
+            raise
+        book.close()
+    return written
+
+
+class _Sheet:
+    """The sheet of the table's rows."""
+
+    def __init__(self, book: Workbook, table: Table) -> None:
+        self.sheet: Worksheet = book.add_worksheet(table.name)
+        self.table = table
+        money = f"0.{'0' * minor_unit()}" if minor_unit() else "0"
+        self.date = book.add_format({"num_format": DATE})
+        self.numbers = {
+            Type.AMOUNT: book.add_format({"num_format": money}),
+            Type.INTEGER: book.add_format({"num_format": "0"}),
+        }
+        header = book.add_format({"bold": True, "bottom": 1})
+        for n, column in enumerate(table.columns):
+            self.sheet.set_column(n, n, WIDEST.get(column.name, WIDTHS[column.type]))
+            self.sheet.write_string(0, n, column.name, header)
+        self.sheet.freeze_panes(1, 0)
+        # Ids are texts of digits on purpose: Excel need not mark each of them.
+        self.sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
+
+    def write(self, rows: Counted, cells: Cells) -> None:
+        columns = [
+            (cells.of(column.type), self.numbers.get(column.type)) for column in self.table.columns
+        ]
+        for number, row in enumerate(rows, start=1):
+            for n, ((cell_of, format), value) in enumerate(zip(columns, row, strict=True)):
+                cell = cell_of(value)
+                if cell is not None:
+                    self._cell(number, n, cell, format)
+        self.sheet.autofilter(0, 0, rows.rows, len(self.table.columns) - 1)
+
+    def _cell(self, row: int, n: int, cell: Any, format: Format | None) -> None:
+        if isinstance(cell, str):
+            self.sheet.write_string(row, n, as_written(cell))
+        elif isinstance(cell, bool):
+            self.sheet.write_boolean(row, n, cell)
+        elif isinstance(cell, datetime):
+            self.sheet.write_datetime(row, n, cell, self.date)
+        else:
+            self.sheet.write_number(row, n, cell, format)
+
+
+def as_written(text: str) -> str:
+    """The text as XlsxWriter has to get it: one from <r> to </r> it would write as XML, unread."""
+    if text.startswith("<r>") and text.endswith("</r>"):
+        return f'<r><t xml:space="preserve">{escape(text, quote=False)}</t></r>'
+    return text
+
+
+def _about(book: Workbook, table: Table, written: Written) -> None:
+    sheet = book.add_worksheet("About")
+    sheet.set_column(0, 0, 26)
+    sheet.set_column(1, 1, 60)
+    bold = book.add_format({"bold": True})
+    for row, (name, value) in enumerate(said_of(table, written).items()):
+        sheet.write_string(row, 0, name, bold)
+        if isinstance(value, str):
+            sheet.write_string(row, 1, as_written(value))
+        else:
+            sheet.write_number(row, 1, value)
+
+
+def said_of(table: Table, written: Written) -> Mapping[str, str | int | Decimal]:
+    """The lines of the sheet "About"; sums are texts, because they may have more than 15 digits."""
+    filters = ", ".join(f"{name}={value}" for name, value in table.filters.items())
+    moment = written.moment
+    return {
+        "Of": table.name,
+        "Filters": filters or "none: all of them",
+        **table.more(),
+        "Written at": iso(book_clock()),
+        "Version of the book": moment.version,
+        "Changed meanwhile": "yes: rows are of several moments" if moment.changed else "no",
+        "Currency": settings.CURRENCY,
+        "Time zone of dates": settings.TIME_ZONE,
+        "Rows": written.rows,
+        **{f"Sum of {name}": f"{amount:f}" for name, amount in written.sums.items()},
+        "Cells that are text": (
+            f"{written.as_text}: their amounts or instants are exact, and a number or a date of a"
+            " sheet would not be"
+            if written.as_text
+            else "none that should be numbers or dates"
+        ),
+    }
