@@ -10,7 +10,7 @@ from psycopg import IsolationLevel
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.variables import env, limit, one_of, percent, seconds, whole_number
+from pricebook.variables import env, limit, networks, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -309,6 +309,12 @@ APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
 # The per cent by which the figures of a change may differ from its preview when it is approved, if
 # rows have come or gone since; 0: not at all. See price_changes/planning/recount.py.
 APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
+
+# --- Events ---------------------------------------------------------------------------------------
+
+# Networks that are not the internet's, and to which events may be sent, over plain http too. See
+# events/addresses.py.
+WEBHOOKS_TO_PRIVATE = networks("WEBHOOKS_TO_PRIVATE")
 
 # --- API --------------------------------------------------------------------------------------
 
