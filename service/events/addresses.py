@@ -19,7 +19,7 @@ from django.conf import settings
 
 from pricebook.kit.refusal import Refusal
 
-LONGEST_URL = 500
+LONGEST_URL = 2000
 LOOK_UP_SECONDS = 3.0
 # A look-up that hangs keeps a thread until the system gives up: half a minute, as a rule.
 LOOK_UPS_AT_ONCE = 16
