@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "services",
     "price_changes",
     "keys",
+    "events",
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
