@@ -19,8 +19,8 @@ CREATE FUNCTION price_change_happens() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     happened text[] := '{}';
     what text;
-    by text;
-    now timestamptz := book_clock();
+    decided_by text;
+    noted_at timestamptz := book_clock();
     decimals integer := CASE WHEN NEW.plan_id IS NULL THEN minor_unit() ELSE 0 END;
 BEGIN
     IF TG_OP = 'INSERT' AND NEW.status = 'planned' THEN
@@ -49,14 +49,18 @@ BEGIN
         happened := happened || 'accepted'::text;
     END IF;
     FOREACH what IN ARRAY happened LOOP
-        by := CASE what WHEN 'planned' THEN NEW.planned_by WHEN 'approved' THEN NEW.approved_by
-                        WHEN 'scheduled' THEN NEW.approved_by WHEN 'accepted' THEN NEW.accepted_by
-                        WHEN 'cancelled' THEN NEW.cancelled_by ELSE '' END;
+        decided_by := CASE what
+            WHEN 'planned' THEN NEW.planned_by
+            WHEN 'approved' THEN NEW.approved_by
+            WHEN 'scheduled' THEN NEW.approved_by
+            WHEN 'accepted' THEN NEW.accepted_by
+            WHEN 'cancelled' THEN NEW.cancelled_by
+            ELSE '' END;
         INSERT INTO events_happening (type, occurred_at, recorded_at, data)
         VALUES ('price_change.' || what,
                 CASE WHEN what IN ('scheduled', 'started', 'held')
-                     THEN coalesce(NEW.effective_at, now) ELSE now END,
-                now,
+                     THEN coalesce(NEW.effective_at, noted_at) ELSE noted_at END,
+                noted_at,
                 jsonb_build_object(
                     'price_change', NEW.id, 'title', NEW.title, 'reason', NEW.reason,
                     'kind', NEW.kind, 'status', NEW.status,
@@ -71,7 +75,7 @@ BEGIN
                     'locked_until', event_instant(NEW.locked_until),
                     'reverts', NEW.reverts_id,
                     'effective_at', event_instant(NEW.effective_at),
-                    'author', by,
+                    'author', decided_by,
                     'note', CASE WHEN what = 'not_approved' THEN NEW.needs_another
                                  ELSE NEW.note END));
     END LOOP;
@@ -107,7 +111,8 @@ CREATE TRIGGER brake_happens AFTER INSERT OR UPDATE ON price_changes_brake
 
 # What has been recorded before there were events is told by none.
 FROM_NOW_ON = """
-INSERT INTO events_derived (id, xact) SELECT 1, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+INSERT INTO events_derived (id, xact)
+SELECT 1, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 """
 
 DROP = """
