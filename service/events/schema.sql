@@ -127,7 +127,7 @@ CREATE OR REPLACE FUNCTION event_instant(at timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  STABLE PARALLEL SAFE
-RETURN ((to_jsonb((at AT TIME ZONE 'UTC'::text)) #>> '{}'::text[]) || 'Z'::text);
+RETURN ((to_char((at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS'::text) || CASE WHEN (at = date_trunc('second'::text, at)) THEN ''::text ELSE to_char((at AT TIME ZONE 'UTC'::text), '.US'::text) END) || 'Z'::text);
 
 CREATE OR REPLACE FUNCTION price_change_happens()
  RETURNS trigger

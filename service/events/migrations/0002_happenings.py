@@ -10,7 +10,10 @@ BRIEF = "SET LOCAL lock_timeout = '10s'"
 # As the API writes an instant, whatever the time zone of the session is.
 EVENT_INSTANT = """
 CREATE FUNCTION event_instant(at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
-RETURN (to_jsonb(at AT TIME ZONE 'UTC') #>> '{}') || 'Z';
+RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
+    || CASE WHEN at = date_trunc('second', at) THEN ''
+            ELSE to_char(at AT TIME ZONE 'UTC', '.US') END
+    || 'Z';
 """
 
 # An amount has the decimals of the currency, so that a text that says 10.00 goes on to say it.
