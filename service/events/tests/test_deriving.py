@@ -32,9 +32,11 @@ class TestEvents:
         for _ in range(3):
             a_subscription(service=service)
         told()
-        service.full_price=120
+        service.full_price = 120
         service.save()
         from services import repricing
+
         repricing.reprice()
-        for t in told(): print(t)
+        for t in told():
+            print(t)
         assert 0
