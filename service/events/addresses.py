@@ -253,5 +253,7 @@ _FLAGS = getattr(socket, "AI_ADDRCONFIG", 0)
 
 
 def _refusal(code: str, url: object, detail: str) -> BadAddress:
-    value = {"value": str(url)[:100].encode(errors="replace").decode()} if url else {}
-    return BadAddress(code, detail, parameter="url", **value)
+    about = {"parameter": "url"}
+    if url:
+        about["value"] = str(url)[:100].encode(errors="replace").decode()
+    return BadAddress(code, detail, 400, **about)

@@ -1,0 +1,351 @@
+"""Webhook endpoints over the API, the log of their deliveries, and the events themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
+
+from events import endpoints
+from events.endpoints import OVERLAP_HOURS
+from events.models import Attempt, Endpoint, Event
+from events.serializers import (
+    DeliveryPageSerializer,
+    DeliverySerializer,
+    DisablingSerializer,
+    EndpointFieldsSerializer,
+    EndpointPageSerializer,
+    EndpointSerializer,
+    EndpointWithSecretSerializer,
+    EventPageSerializer,
+    NewEndpointSerializer,
+    ReplaySerializer,
+    SecretRotationSerializer,
+    shown,
+    shown_event,
+)
+from events.types import TYPES
+from pricebook.kit import idempotency
+from pricebook.kit.access import author
+from pricebook.kit.content import object_of
+from pricebook.kit.errors import BadParameter
+from pricebook.kit.idempotency import idempotent, idempotent_without
+from pricebook.kit.scopes import (
+    ADD_ENDPOINT,
+    CHANGE_ENDPOINT,
+    DELETE_ENDPOINT,
+    VIEW_ENDPOINT,
+    VIEW_EVENT,
+)
+from services import parsing
+from services.ledger.changes_feed import Place
+from services.reading import parameters
+from services.reading.newest_first import newest_first
+from services.reading.ordering import list_key
+from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, errors
+from services.views.paging import address_with, cursor_of, known_id, link, links
+
+UNKNOWN = errors({404: "There is no such webhook endpoint."})
+GONE = errors({410: "The events before `oldest` are deleted."})
+LIST_KEY = list_key("webhooks")
+NOT_STORED = {"Cache-Control": "no-store"}
+
+
+class WebhookView(ViewSet):
+    """Endpoints that are sent events. Their secrets are shown once."""
+
+    lookup_value_regex = "[0-9]+"
+    never_open = True  # OPEN_READS is about the book
+    # An endpoint is sent all events, so that takes the right to read them, too.
+    needs = {
+        "list": ((VIEW_ENDPOINT,),),
+        "retrieve": ((VIEW_ENDPOINT,),),
+        "deliveries": ((VIEW_ENDPOINT,),),
+        "create": ((ADD_ENDPOINT,), (VIEW_EVENT,)),
+        "partial_update": ((CHANGE_ENDPOINT,), (VIEW_EVENT,)),
+        "rotate": ((CHANGE_ENDPOINT,), (VIEW_EVENT,)),
+        "end_rotation": ((CHANGE_ENDPOINT,),),
+        "enable": ((CHANGE_ENDPOINT,), (VIEW_EVENT,)),
+        "disable": ((CHANGE_ENDPOINT,),),
+        "test": ((CHANGE_ENDPOINT,),),
+        "replay": ((CHANGE_ENDPOINT,), (VIEW_EVENT,)),
+        "destroy": ((DELETE_ENDPOINT,),),
+    }
+
+    @extend_schema(
+        operation_id="webhooks_list",
+        parameters=[CURSOR, PAGE_SIZE, LINK],
+        responses={200: EndpointPageSerializer, **ERRORS},
+    )
+    def list(self, request: Request) -> Response:
+        """Webhook endpoints, newest first, with how far each is behind."""
+        query = request.query_params
+        parameters.refuse_unknown(query, parameters.PAGING)
+        cursor, size = cursor_of(query, LIST_KEY), parameters.page_size(query)
+        page, next, previous = newest_first(endpoints.for_readers(), cursor, size, LIST_KEY)
+        found_links = {"next": link(request, next), "previous": link(request, previous)}
+        return Response(
+            {"result": EndpointSerializer(page, many=True).data, **found_links},
+            headers=links(**found_links),
+        )
+
+    @extend_schema(
+        operation_id="webhooks_retrieve",
+        parameters=[PATH_ID],
+        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN},
+    )
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One webhook endpoint, without its secret."""
+        parameters.refuse_unknown(request.query_params, [])
+        return Response(shown(found(pk)), headers=NOT_STORED)
+
+    @extend_schema(
+        operation_id="webhooks_create",
+        parameters=[idempotency.PARAMETER],
+        request=NewEndpointSerializer,
+        responses={201: EndpointWithSecretSerializer, **ERRORS, **REFUSALS},
+    )
+    @idempotent_without("secret")
+    def create(self, request: Request) -> Response:
+        """Make an endpoint, which is sent what happens from now on. Its secret is shown once."""
+        given = object_of(request.data, ["name", "url", "types"])
+        made = endpoints.create(
+            given.get("name"), given.get("url"), given.get("types", []), author(request.user)
+        )
+        return Response({**shown(made), "secret": made.secret}, status=201, headers=NOT_STORED)
+
+    @extend_schema(
+        operation_id="webhooks_update",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=EndpointFieldsSerializer,
+        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @idempotent
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Give an endpoint another name, address or types."""
+        given = object_of(request.data, ["name", "url", "types"])
+        changed = endpoints.change(id_of(pk), author(request.user), **given)
+        return Response(shown(changed))
+
+    @extend_schema(
+        operation_id="webhooks_destroy",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=None,
+        responses={204: None, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @idempotent
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete an endpoint with its log. The events stay."""
+        endpoints.delete(id_of(pk), author(request.user))
+        return Response(status=204)
+
+    @extend_schema(
+        operation_id="webhooks_rotate",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=SecretRotationSerializer,
+        responses={200: EndpointWithSecretSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent_without("secret")
+    def rotate(self, request: Request, pk: str) -> Response:
+        """Give an endpoint a new secret; for some hours the old one signs beside it."""
+        given = object_of(request.data, ["overlap_hours"])
+        hours = given.get("overlap_hours", OVERLAP_HOURS)
+        rotated = endpoints.rotate(id_of(pk), author(request.user), hours)
+        return Response({**shown(rotated), "secret": rotated.secret}, headers=NOT_STORED)
+
+    @extend_schema(
+        operation_id="webhooks_end_rotation",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=None,
+        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def end_rotation(self, request: Request, pk: str) -> Response:
+        """Sign with the new secret alone from now on."""
+        object_of(request.data, [])
+        return Response(shown(endpoints.end_rotation(id_of(pk), author(request.user))))
+
+    @extend_schema(
+        operation_id="webhooks_enable",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=None,
+        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS, **GONE},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def enable(self, request: Request, pk: str) -> Response:
+        """Send to an endpoint again, from the first event on that it has not had."""
+        object_of(request.data, [])
+        return Response(shown(endpoints.enable(id_of(pk), author(request.user))))
+
+    @extend_schema(
+        operation_id="webhooks_disable",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=DisablingSerializer,
+        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def disable(self, request: Request, pk: str) -> Response:
+        """Send an endpoint nothing more; events wait for it."""
+        given = object_of(request.data, ["reason"])
+        reason = given.get("reason", "")
+        return Response(shown(endpoints.disable(id_of(pk), author(request.user), reason)))
+
+    @extend_schema(
+        operation_id="webhooks_test",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=None,
+        responses={202: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def test(self, request: Request, pk: str) -> Response:
+        """Have a test event sent, before all that waits; `deliveries/` shows what came of it."""
+        object_of(request.data, [])
+        asked = endpoints.test(id_of(pk), author(request.user))
+        return Response(shown(asked), status=202)
+
+    @extend_schema(
+        operation_id="webhooks_replay",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=ReplaySerializer,
+        responses={202: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS, **GONE},
+    )
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def replay(self, request: Request, pk: str) -> Response:
+        """Send an endpoint events again, each with the `webhook-id` that it had."""
+        given = object_of(request.data, ["from", "place", "since"])
+        place = given.get("place")
+        replayed = endpoints.replay(
+            id_of(pk),
+            author(request.user),
+            parsing.identifier("from", given["from"]) if "from" in given else None,
+            place_of(place) if "place" in given else None,
+            parsing.instant("since", given["since"]) if "since" in given else None,
+        )
+        return Response(shown(replayed), status=202)
+
+    @extend_schema(
+        operation_id="webhooks_deliveries",
+        parameters=[PATH_ID, CURSOR, PAGE_SIZE, LINK],
+        responses={200: DeliveryPageSerializer, **ERRORS, **UNKNOWN},
+    )
+    @action(detail=True)
+    def deliveries(self, request: Request, pk: str) -> Response:
+        """The attempts of the last 30 days to send something to an endpoint, newest first."""
+        query = request.query_params
+        parameters.refuse_unknown(query, parameters.PAGING)
+        key = list_key("deliveries", id_of(pk))
+        cursor, size = cursor_of(query, key), parameters.page_size(query)
+        log = Attempt.objects.filter(endpoint=found(pk))
+        page, next, previous = newest_first(log, cursor, size, key)
+        found_links = {"next": link(request, next), "previous": link(request, previous)}
+        return Response(
+            {"result": DeliverySerializer(page, many=True).data, **found_links},
+            headers=links(**found_links),
+        )
+
+
+class EventsView(APIView):
+    """The events that endpoints are sent, for whoever reads them, or reads on."""
+
+    never_open = True
+    needs = {"get": ((VIEW_EVENT,),)}
+
+    @extend_schema(
+        operation_id="events_list",
+        parameters=[
+            OpenApiParameter(
+                "after",
+                {"type": "integer", "minimum": 0},
+                description="The number of the last event that you have; without it, from the"
+                " oldest on that is kept.",
+            ),
+            OpenApiParameter(
+                "type", str, description="Types with commas between; without it, all."
+            ),
+            PAGE_SIZE,
+            LINK,
+        ],
+        responses={200: EventPageSerializer, **ERRORS, **GONE},
+    )
+    def get(self, request: Request) -> Response:
+        """Events after a number, in their order, each once: to be polled with `next`."""
+        query = request.query_params
+        parameters.refuse_unknown(query, ["after", "type", "page_size"])
+        size, types = parameters.page_size(query), types_of(query)
+        last = endpoints.last_number()
+        after = after_of(query, last)
+        begun = endpoints.oldest_number() - 1 if after is None else after
+        rows = Event.objects.of_types(types).filter(number__gt=begun, number__lte=last)
+        page = list(rows.order_by("number")[:size])
+        # Asked after the page was read: old events may be deleted at any time.
+        if after is not None and after + 1 < (oldest := endpoints.oldest_number()):
+            raise endpoints.forgotten(oldest)
+        # A page that is not full has come to the newest event, whatever the types.
+        next = page[-1].number if len(page) == size else max(begun, last)
+        return Response(
+            {"result": [shown_event(event) for event in page], "next": next},
+            headers=links(address_with(request, "after", str(next))),
+        )
+
+
+def id_of(pk: str) -> int:
+    return known_id(pk, "webhook endpoint")
+
+
+def found(pk: str) -> Endpoint:
+    endpoint = endpoints.for_readers().filter(pk=id_of(pk)).first()
+    if endpoint is None:
+        raise NotFound(f"There is no webhook endpoint {pk}.")
+    return endpoint
+
+
+def place_of(value: Any) -> Place:
+    try:
+        return Place.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadParameter(
+            "place", str(value)[:100], "This is no place in the ledger; take one of its feed."
+        ) from None
+
+
+def after_of(query: Any, last: int) -> int | None:
+    value = parameters.value_of(query, "after")
+    if value is None:
+        return None
+    after = parameters.whole_number(value)
+    if after is None or after < 0:
+        raise BadParameter("after", value, "after is the number of an event, or 0.")
+    if after > last:
+        raise BadParameter(
+            "after",
+            value,
+            f"The newest event has the number {last}: yours is of another server, or this one was"
+            " restored. Compare what you have with the book, and go on from here.",
+            code="event_ahead",
+        )
+    return after
+
+
+def types_of(query: Any) -> list[str]:
+    value = parameters.value_of(query, "type")
+    if value is None:
+        return []
+    types = value.split(",")
+    for each in types:
+        if each not in TYPES:
+            raise BadParameter(
+                "type", each, f"type is some of {', '.join(TYPES)}.", allowed=list(TYPES)
+            )
+    return types
