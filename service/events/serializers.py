@@ -14,7 +14,6 @@ from events.models import Attempt, Endpoint, Event
 from events.types import TYPES
 from services.parsing import MAX_BIGINT
 
-
 # The columns that have another name over the API.
 OWN_NAMES = {"old_secret_until": "previous_secret_until"}
 
@@ -75,9 +74,9 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
         read_only_fields = fields
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return {
-            name: getattr(instance, self.fields[name].source, None) for name in self.Meta.fields
-        } | {"state": endpoints.state_of(instance), "behind": endpoints.behind(instance)}
+        names = self.Meta.fields
+        shown = {name: getattr(instance, OWN_NAMES.get(name, name), None) for name in names}
+        return shown | {"state": endpoints.state_of(instance), "behind": endpoints.behind(instance)}
 
 
 class EndpointWithSecretSerializer(EndpointSerializer):
