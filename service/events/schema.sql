@@ -100,3 +100,101 @@ CREATE TABLE events_happening (
 );
 
 CREATE INDEX happening_feed ON events_happening USING btree (xact, id);
+
+-- functions ---------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION brake_happens()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO events_happening (type, occurred_at, data)
+        VALUES ('brake.pulled', NEW.pulled_at,
+                jsonb_build_object('brake', NEW.id, 'author', NEW.pulled_by, 'reason', NEW.reason,
+                                   'effective_at', event_instant(NEW.pulled_at)));
+    ELSIF OLD.released_at IS NULL AND NEW.released_at IS NOT NULL THEN
+        INSERT INTO events_happening (type, occurred_at, data)
+        VALUES ('brake.released', NEW.released_at,
+                jsonb_build_object('brake', NEW.id, 'author', NEW.released_by,
+                                   'reason', NEW.release_reason,
+                                   'effective_at', event_instant(NEW.released_at)));
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION event_instant(at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN ((to_char((at AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24:MI:SS'::text) || CASE WHEN (at = date_trunc('second'::text, at)) THEN ''::text ELSE to_char((at AT TIME ZONE 'UTC'::text), '.US'::text) END) || 'Z'::text);
+
+CREATE OR REPLACE FUNCTION price_change_happens()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    happened text[] := '{}';
+    what text;
+    decided_by text;
+    noted_at timestamptz := book_clock();
+    decimals integer := CASE WHEN NEW.plan_id IS NULL THEN minor_unit() ELSE 0 END;
+BEGIN
+    IF TG_OP = 'INSERT' AND NEW.status = 'planned' THEN
+        happened := happened || 'planned'::text;
+    END IF;
+    IF NEW.approved_at IS DISTINCT FROM OLD.approved_at AND NEW.approved_at IS NOT NULL THEN
+        happened := happened || 'approved'::text;
+        IF NEW.status = 'scheduled' AND NEW.effective_at > NEW.approved_at THEN
+            happened := happened || 'scheduled'::text;
+        END IF;
+    END IF;
+    IF NEW.status IS DISTINCT FROM OLD.status THEN
+        IF NEW.status IN ('applying', 'applied')
+           AND (OLD.status IS NULL OR OLD.status = 'scheduled') THEN
+            happened := happened || 'started'::text;
+        END IF;
+        IF NEW.status IN ('held', 'applied', 'cancelled', 'reverted') THEN
+            happened := happened || NEW.status::text;
+        END IF;
+    END IF;
+    IF NEW.needs_another <> '' AND coalesce(OLD.needs_another, '') = ''
+       AND NEW.approved_at IS NOT NULL THEN
+        happened := happened || 'not_approved'::text;
+    END IF;
+    IF NEW.accepted_at IS DISTINCT FROM OLD.accepted_at AND NEW.accepted_at IS NOT NULL THEN
+        happened := happened || 'accepted'::text;
+    END IF;
+    FOREACH what IN ARRAY happened LOOP
+        decided_by := CASE what
+            WHEN 'planned' THEN NEW.planned_by
+            WHEN 'approved' THEN NEW.approved_by
+            WHEN 'scheduled' THEN NEW.approved_by
+            WHEN 'accepted' THEN NEW.accepted_by
+            WHEN 'cancelled' THEN NEW.cancelled_by
+            ELSE '' END;
+        INSERT INTO events_happening (type, occurred_at, recorded_at, data)
+        VALUES ('price_change.' || what,
+                CASE WHEN what IN ('scheduled', 'started', 'held')
+                     THEN coalesce(NEW.effective_at, noted_at) ELSE noted_at END,
+                noted_at,
+                jsonb_build_object(
+                    'price_change', NEW.id, 'title', NEW.title, 'reason', NEW.reason,
+                    'kind', NEW.kind, 'status', NEW.status,
+                    'service', NEW.service_id, 'plan', NEW.plan_id,
+                    'old_value', round(NEW.old_value, decimals)::text,
+                    'new_value', round(NEW.new_value, decimals)::text,
+                    'adjustment', NEW.adjustment,
+                    'operand', CASE WHEN NEW.adjustment IN ('amount', 'add')
+                                    THEN round(NEW.operand, minor_unit())
+                                    ELSE trim_scale(NEW.operand) END::text,
+                    'for_new_only', NEW.for_new_only,
+                    'locked_until', event_instant(NEW.locked_until),
+                    'reverts', NEW.reverts_id,
+                    'effective_at', event_instant(NEW.effective_at),
+                    'author', decided_by,
+                    'note', CASE WHEN what = 'not_approved' THEN NEW.needs_another
+                                 ELSE NEW.note END));
+    END LOOP;
+    RETURN NULL;
+END $function$;
