@@ -9,21 +9,16 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-import threading
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from queue import Empty, SimpleQueue
 from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
 from django.conf import settings
 
+from events.look_ups import LOOK_UP_SECONDS, look_up
 from pricebook.kit.refusal import Refusal
 
 LONGEST_URL = 2000
-LOOK_UP_SECONDS = 3.0
-# A look-up that hangs keeps a thread until the system gives up: half a minute, as a rule.
-LOOK_UPS_AT_ONCE = 16
-_free = threading.BoundedSemaphore(LOOK_UPS_AT_ONCE)
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 DOCUMENTATION = IPv6Network("3fff::/20")  # Python knows it from 3.13 on
@@ -214,42 +209,6 @@ def _addresses_of(url: str, host: str, port: int) -> list[Address]:
     if not addresses:
         raise _refusal("unknown_host", url, f"{host} has no address: correct the name.")
     return addresses
-
-
-def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name. Raises OSError, or TimeoutError after LOOK_UP_SECONDS.
-
-    The system's look-up takes no timeout, so a thread of its own does it; too many that hang are
-    as one that does.
-    """
-    free = _free
-    if not free.acquire(timeout=LOOK_UP_SECONDS):
-        raise TimeoutError
-    answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=_FLAGS)
-            answers.put([str(address[0]) for *_, address in found])
-        except OSError as error:
-            answers.put(error)
-        except UnicodeError:  # a name that the system takes for none
-            answers.put(socket.gaierror(socket.EAI_NONAME, "no name"))
-        finally:
-            free.release()
-
-    threading.Thread(target=ask, daemon=True, name=f"look up {host}").start()
-    try:
-        answer = answers.get(timeout=LOOK_UP_SECONDS)
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(answer, OSError):
-        raise answer
-    return answer
-
-
-# Leaves out addresses of a kind that this machine has none of.
-_FLAGS = getattr(socket, "AI_ADDRCONFIG", 0)
 
 
 def _refusal(code: str, url: object, detail: str) -> BadAddress:

@@ -10,62 +10,29 @@ verb does is undone by another one, but for `delete`.
 
 from __future__ import annotations
 
-import base64
 import logging
-import secrets
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
 
-from events import addresses
-from events.models import Derived, Endpoint, Event
-from events.types import TYPES
-from pricebook.kit.refusal import Refusal
+from events.given import (
+    OVERLAP_HOURS,
+    EndpointRefused,
+    checked_name,
+    checked_overlap,
+    checked_reason,
+    checked_types,
+    checked_url,
+    new_secret,
+)
+from events.models import Endpoint, Event
+from events.queues import for_readers, forgotten, last_number, oldest_number
 from services.ledger.changes_feed import Place
 from services.models import book_clock
 
-LONGEST_NAME, LONGEST_REASON = 100, 300
 MOST = 100  # endpoints: each is looked at whenever there is an event
-OVERLAP_HOURS, LONGEST_OVERLAP_HOURS = 24, 720
-STATES = ("delivering", "failing", "disabled")
 logger = logging.getLogger(__name__)
-
-
-class EndpointRefused(Refusal):
-    """An endpoint can't be made, changed or asked this, and nothing was done."""
-
-
-def for_readers() -> QuerySet[Endpoint]:
-    """Endpoints, each with `last`, the number of the newest event, and so how far it is behind."""
-    newest = Derived.objects.values("number")[:1]
-    return Endpoint.objects.annotate(last=Coalesce(newest, Value(0)))
-
-
-def state_of(endpoint: Endpoint) -> str:
-    """One of STATES."""
-    if endpoint.status == Endpoint.Status.DISABLED:
-        return "disabled"
-    return "failing" if endpoint.failing_since is not None else "delivering"
-
-
-def behind(endpoint: Any) -> int:
-    """How many events lie between what it has had and the newest one, whatever their types."""
-    return max(0, int(endpoint.last) - int(endpoint.delivered_through))
-
-
-def last_number() -> int:
-    """The number of the newest event; 0 if there has been none. One query."""
-    return Derived.objects.values_list("number", flat=True).first() or 0
-
-
-def oldest_number() -> int:
-    """The number of the oldest event that is still there, or of the next one. Two queries."""
-    kept = Event.objects.order_by("number").values_list("number", flat=True).first()
-    return kept if kept is not None else last_number() + 1
 
 
 def create(name: Any, url: Any, types: Any, author: str) -> Endpoint:
@@ -106,20 +73,12 @@ def change(pk: int, author: str, **given: Any) -> Endpoint:
 
 def rotate(pk: int, author: str, hours: Any = OVERLAP_HOURS) -> Endpoint:
     """A new `secret`, to be shown once; the one before it signs too, for so many hours."""
-    if isinstance(hours, bool) or not isinstance(hours, int):
-        hours = -1
-    if not 0 <= hours <= LONGEST_OVERLAP_HOURS:
-        raise EndpointRefused(
-            "out_of_range",
-            "Both secrets sign together for a whole number of hours, from 0 to"
-            f" {LONGEST_OVERLAP_HOURS}.",
-            parameter="overlap_hours",
-        )
+    overlap = checked_overlap(hours)
     with transaction.atomic():
         endpoint = _held(pk)
-        if hours:
+        if overlap:
             endpoint.previous_secret = endpoint.secret
-            endpoint.previous_secret_until = book_clock() + timedelta(hours=hours)
+            endpoint.previous_secret_until = book_clock() + overlap
         else:
             endpoint.previous_secret, endpoint.previous_secret_until = "", None
         endpoint.secret = new_secret()
@@ -162,18 +121,13 @@ def enable(pk: int, author: str) -> Endpoint:
 
 def disable(pk: int, author: str, reason: Any = "") -> Endpoint:
     """Send it nothing more; events wait for it. One that is disabled stays as it is."""
-    if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
-        raise EndpointRefused(
-            "bad_reason",
-            f"A reason is a text of up to {LONGEST_REASON} characters on one line.",
-            parameter="reason",
-        )
+    reason = checked_reason(reason)
     with transaction.atomic():
         endpoint = _held(pk)
         if endpoint.status == Endpoint.Status.DISABLED:
             return _shown(endpoint)
         endpoint.status, endpoint.disabled_at = Endpoint.Status.DISABLED, book_clock()
-        endpoint.disabled_reason = f"{author}: {reason.strip()}" if reason.strip() else author
+        endpoint.disabled_reason = f"{author}: {reason}" if reason else author
         endpoint.claimed_until = None  # a worker that is sending stops
         endpoint.save(update_fields=["status", "disabled_at", "disabled_reason", "claimed_until"])
     note("disabled", endpoint, author)
@@ -255,72 +209,6 @@ def _first(place: Place | None, since: datetime | None, oldest: int, last: int) 
         else Event.objects.recorded_since(since or book_clock())
     )
     return found.values_list("number", flat=True).first() or last + 1
-
-
-def forgotten(oldest: int, detail: str = "") -> EndpointRefused:
-    """The refusal to begin before the oldest event that is there."""
-    return EndpointRefused(
-        "events_forgotten",
-        detail
-        or f"The events before {oldest} are deleted by now: take {oldest} or a later one, and read"
-        " what came before in the ledger's feed.",
-        410,
-        oldest=oldest,
-    )
-
-
-# Checks of what is given -------------------------------------------------------------------------
-
-
-def checked_name(name: Any) -> str:
-    text = name.strip() if isinstance(name, str) else ""
-    if not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
-        raise EndpointRefused(
-            "bad_name",
-            f"An endpoint has a name of 1 to {LONGEST_NAME} characters on one line, such as that of"
-            " the program that receives.",
-            parameter="name",
-            value=str(name)[:100].encode(errors="replace").decode(),
-        )
-    return text
-
-
-def checked_url(url: Any) -> str:
-    addresses.checked(url)
-    return str(url)
-
-
-def checked_types(types: Any) -> list[str]:
-    """Types of events, each once, in the order in which they are listed; none stands for all."""
-    if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
-        raise EndpointRefused(
-            "bad_types",
-            "Give the types as a list of words; an empty list stands for all.",
-            parameter="types",
-        )
-    return [each for each in TYPES if each in known_types(types)]
-
-
-def known_types(types: Iterable[str]) -> set[str]:
-    given = set(types)
-    if unknown := sorted(given - TYPES.keys()):
-        shown = unknown[0][:100].encode(errors="replace").decode()
-        raise EndpointRefused(
-            "unknown_type",
-            f"{shown!r} is no type of event; there are {', '.join(TYPES)}.",
-            parameter="types",
-            value=shown,
-            allowed=list(TYPES),
-        )
-    return given
-
-
-def new_secret() -> str:
-    """A secret as Standard Webhooks has it. Base64 that is for URLs would lose letters."""
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-# -------------------------------------------------------------------------------------------------
 
 
 def _of(pk: int) -> Any:

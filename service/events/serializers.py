@@ -8,18 +8,19 @@ import msgspec
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from events import endpoints
-from events.endpoints import LONGEST_NAME, LONGEST_OVERLAP_HOURS, LONGEST_REASON, OVERLAP_HOURS
+from events import queues
+from events.given import LONGEST_NAME, LONGEST_OVERLAP_HOURS, LONGEST_REASON, OVERLAP_HOURS
 from events.models import Attempt, Endpoint, Event
 from events.types import TYPES
 from services.parsing import MAX_BIGINT
 
+EVENT_TYPES = list(TYPES)
 # The columns that have another name over the API.
 OWN_NAMES = {"old_secret_until": "previous_secret_until"}
 
 
 class TypesField(serializers.ListField):
-    child = serializers.ChoiceField(list(TYPES))
+    child = serializers.ChoiceField(EVENT_TYPES)
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
@@ -27,7 +28,7 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
 
     types = TypesField(help_text="The types that it is sent; empty: all.")
     state = serializers.ChoiceField(
-        endpoints.STATES,
+        queues.STATES,
         source="*",
         help_text="As of the answer; `failing`: since `failing_since`.",
     )
@@ -37,7 +38,7 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
     behind = serializers.IntegerField(
         source="*", help_text="How many events lie between that and the newest one."
     )
-    attempts = serializers.IntegerField(help_text="Of the event in turn, none of them successful.")
+    attempts = serializers.IntegerField(help_text="How often the event in turn was tried, in vain.")
     failing_since = serializers.DateTimeField(
         allow_null=True, help_text="Since when no attempt has succeeded; null: it does not fail."
     )
@@ -76,7 +77,7 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         names = self.Meta.fields
         shown = {name: getattr(instance, OWN_NAMES.get(name, name), None) for name in names}
-        return shown | {"state": endpoints.state_of(instance), "behind": endpoints.behind(instance)}
+        return shown | {"state": queues.state_of(instance), "behind": queues.behind(instance)}
 
 
 class EndpointWithSecretSerializer(EndpointSerializer):
@@ -100,7 +101,7 @@ class EndpointPageSerializer(serializers.Serializer):
 
 
 class EndpointFieldsSerializer(serializers.Serializer):
-    """What is given of an endpoint."""
+    """The fields of an endpoint that a caller gives."""
 
     name = serializers.CharField(
         required=False, max_length=LONGEST_NAME, help_text="No other one has it."
@@ -155,10 +156,11 @@ class ReplaySerializer(serializers.Serializer):
                 help_text="The number of the first event.",
             ),
             "place": serializers.CharField(
-                required=False, help_text="What stands in the ledger's feed behind this place."
+                required=False,
+                help_text="A place of the ledger's feed: from what stands behind it on.",
             ),
             "since": serializers.DateTimeField(
-                required=False, help_text="What was recorded then or later."
+                required=False, help_text="An instant: from what was recorded then or later on."
             ),
         }
 
@@ -166,11 +168,11 @@ class ReplaySerializer(serializers.Serializer):
 class DeliverySerializer(serializers.ModelSerializer[Attempt]):
     """An attempt to send an event to an endpoint, and what came back."""
 
-    number = serializers.IntegerField(allow_null=True, help_text="Of the event; null: a test.")
+    number = serializers.IntegerField(allow_null=True, help_text="The event's; null: a test.")
     at = serializers.DateTimeField()
     delivered = serializers.BooleanField(help_text="Whether the answer was 2xx.")
     status_code = serializers.IntegerField(
-        allow_null=True, help_text="Of the answer; null: there was none."
+        allow_null=True, help_text="The answer's; null: there was none."
     )
     error = serializers.CharField(help_text="Why it is not delivered; empty: it is.")
     duration_ms = serializers.IntegerField()
@@ -219,7 +221,7 @@ class EventSerializer(serializers.Serializer):
         help_text="Numbers have no gaps, and none appears before one that was read."
     )
     webhook_id = serializers.CharField(help_text="As the header `webhook-id` of its deliveries.")
-    type = serializers.ChoiceField(list(TYPES))
+    type = serializers.ChoiceField(EVENT_TYPES)
     timestamp = serializers.DateTimeField(help_text="From when what it tells counts.")
     data = DataField(  # type: ignore[assignment]  # DRF's class makes a field of it
         help_text="By its type: docs/events.md. Amounts are decimals, as text."

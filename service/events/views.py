@@ -1,20 +1,20 @@
-"""Webhook endpoints over the API, the log of their deliveries, and the events themselves."""
+"""Webhook endpoints over the API, and the log of their deliveries."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
-from events import endpoints
-from events.endpoints import OVERLAP_HOURS
-from events.models import Attempt, Endpoint, Event
+from events import endpoints, queues
+from events.given import OVERLAP_HOURS
+from events.models import Attempt, Endpoint
 from events.serializers import (
     DeliveryPageSerializer,
     DeliverySerializer,
@@ -23,14 +23,11 @@ from events.serializers import (
     EndpointPageSerializer,
     EndpointSerializer,
     EndpointWithSecretSerializer,
-    EventPageSerializer,
     NewEndpointSerializer,
     ReplaySerializer,
     SecretRotationSerializer,
     shown,
-    shown_event,
 )
-from events.types import TYPES
 from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
@@ -49,12 +46,27 @@ from services.reading import parameters
 from services.reading.newest_first import newest_first
 from services.reading.ordering import list_key
 from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, errors
-from services.views.paging import address_with, cursor_of, known_id, link, links
+from services.views.paging import cursor_of, known_id, link, links
 
 UNKNOWN = errors({404: "There is no such webhook endpoint."})
 GONE = errors({410: "The events before `oldest` are deleted."})
 LIST_KEY = list_key("webhooks")
 NOT_STORED = {"Cache-Control": "no-store"}
+
+
+def verb(
+    name: str,
+    request: type[Serializer] | None = None,
+    status: int = 200,
+    shape: type[Serializer] | None = EndpointSerializer,
+) -> Any:
+    """The schema of a write of one endpoint."""
+    return extend_schema(
+        operation_id=f"webhooks_{name}",
+        parameters=[PATH_ID, idempotency.PARAMETER],
+        request=request,
+        responses={status: shape, **ERRORS, **UNKNOWN, **REFUSALS, **GONE},
+    )
 
 
 class WebhookView(ViewSet):
@@ -88,7 +100,7 @@ class WebhookView(ViewSet):
         query = request.query_params
         parameters.refuse_unknown(query, parameters.PAGING)
         cursor, size = cursor_of(query, LIST_KEY), parameters.page_size(query)
-        page, next, previous = newest_first(endpoints.for_readers(), cursor, size, LIST_KEY)
+        page, next, previous = newest_first(queues.for_readers(), cursor, size, LIST_KEY)
         found_links = {"next": link(request, next), "previous": link(request, previous)}
         return Response(
             {"result": EndpointSerializer(page, many=True).data, **found_links},
@@ -120,12 +132,7 @@ class WebhookView(ViewSet):
         )
         return Response({**shown(made), "secret": made.secret}, status=201, headers=NOT_STORED)
 
-    @extend_schema(
-        operation_id="webhooks_update",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=EndpointFieldsSerializer,
-        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("update", request=EndpointFieldsSerializer)
     @idempotent
     def partial_update(self, request: Request, pk: str) -> Response:
         """Give an endpoint another name, address or types."""
@@ -133,24 +140,14 @@ class WebhookView(ViewSet):
         changed = endpoints.change(id_of(pk), author(request.user), **given)
         return Response(shown(changed))
 
-    @extend_schema(
-        operation_id="webhooks_destroy",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=None,
-        responses={204: None, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("destroy", status=204, shape=None)
     @idempotent
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete an endpoint with its log. The events stay."""
         endpoints.delete(id_of(pk), author(request.user))
         return Response(status=204)
 
-    @extend_schema(
-        operation_id="webhooks_rotate",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=SecretRotationSerializer,
-        responses={200: EndpointWithSecretSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("rotate", request=SecretRotationSerializer, shape=EndpointWithSecretSerializer)
     @action(detail=True, methods=["post"])
     @idempotent_without("secret")
     def rotate(self, request: Request, pk: str) -> Response:
@@ -160,12 +157,7 @@ class WebhookView(ViewSet):
         rotated = endpoints.rotate(id_of(pk), author(request.user), hours)
         return Response({**shown(rotated), "secret": rotated.secret}, headers=NOT_STORED)
 
-    @extend_schema(
-        operation_id="webhooks_end_rotation",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=None,
-        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("end_rotation")
     @action(detail=True, methods=["post"])
     @idempotent
     def end_rotation(self, request: Request, pk: str) -> Response:
@@ -173,12 +165,7 @@ class WebhookView(ViewSet):
         object_of(request.data, [])
         return Response(shown(endpoints.end_rotation(id_of(pk), author(request.user))))
 
-    @extend_schema(
-        operation_id="webhooks_enable",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=None,
-        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS, **GONE},
-    )
+    @verb("enable")
     @action(detail=True, methods=["post"])
     @idempotent
     def enable(self, request: Request, pk: str) -> Response:
@@ -186,12 +173,7 @@ class WebhookView(ViewSet):
         object_of(request.data, [])
         return Response(shown(endpoints.enable(id_of(pk), author(request.user))))
 
-    @extend_schema(
-        operation_id="webhooks_disable",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=DisablingSerializer,
-        responses={200: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("disable", request=DisablingSerializer)
     @action(detail=True, methods=["post"])
     @idempotent
     def disable(self, request: Request, pk: str) -> Response:
@@ -200,12 +182,7 @@ class WebhookView(ViewSet):
         reason = given.get("reason", "")
         return Response(shown(endpoints.disable(id_of(pk), author(request.user), reason)))
 
-    @extend_schema(
-        operation_id="webhooks_test",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=None,
-        responses={202: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS},
-    )
+    @verb("test", status=202)
     @action(detail=True, methods=["post"])
     @idempotent
     def test(self, request: Request, pk: str) -> Response:
@@ -214,12 +191,7 @@ class WebhookView(ViewSet):
         asked = endpoints.test(id_of(pk), author(request.user))
         return Response(shown(asked), status=202)
 
-    @extend_schema(
-        operation_id="webhooks_replay",
-        parameters=[PATH_ID, idempotency.PARAMETER],
-        request=ReplaySerializer,
-        responses={202: EndpointSerializer, **ERRORS, **UNKNOWN, **REFUSALS, **GONE},
-    )
+    @verb("replay", request=ReplaySerializer, status=202)
     @action(detail=True, methods=["post"])
     @idempotent
     def replay(self, request: Request, pk: str) -> Response:
@@ -256,56 +228,12 @@ class WebhookView(ViewSet):
         )
 
 
-class EventsView(APIView):
-    """The events that endpoints are sent, for whoever reads them, or reads on."""
-
-    never_open = True
-    needs = {"get": ((VIEW_EVENT,),)}
-
-    @extend_schema(
-        operation_id="events_list",
-        parameters=[
-            OpenApiParameter(
-                "after",
-                {"type": "integer", "minimum": 0},
-                description="The number of the last event that you have; without it, from the"
-                " oldest on that is kept.",
-            ),
-            OpenApiParameter(
-                "type", str, description="Types with commas between; without it, all."
-            ),
-            PAGE_SIZE,
-            LINK,
-        ],
-        responses={200: EventPageSerializer, **ERRORS, **GONE},
-    )
-    def get(self, request: Request) -> Response:
-        """Events after a number, in their order, each once: to be polled with `next`."""
-        query = request.query_params
-        parameters.refuse_unknown(query, ["after", "type", "page_size"])
-        size, types = parameters.page_size(query), types_of(query)
-        last = endpoints.last_number()
-        after = after_of(query, last)
-        begun = endpoints.oldest_number() - 1 if after is None else after
-        rows = Event.objects.of_types(types).filter(number__gt=begun, number__lte=last)
-        page = list(rows.order_by("number")[:size])
-        # Asked after the page was read: old events may be deleted at any time.
-        if after is not None and after + 1 < (oldest := endpoints.oldest_number()):
-            raise endpoints.forgotten(oldest)
-        # A page that is not full has come to the newest event, whatever the types.
-        next = page[-1].number if len(page) == size else max(begun, last)
-        return Response(
-            {"result": [shown_event(event) for event in page], "next": next},
-            headers=links(address_with(request, "after", str(next))),
-        )
-
-
 def id_of(pk: str) -> int:
     return known_id(pk, "webhook endpoint")
 
 
 def found(pk: str) -> Endpoint:
-    endpoint = endpoints.for_readers().filter(pk=id_of(pk)).first()
+    endpoint = queues.for_readers().filter(pk=id_of(pk)).first()
     if endpoint is None:
         raise NotFound(f"There is no webhook endpoint {pk}.")
     return endpoint
@@ -318,34 +246,3 @@ def place_of(value: Any) -> Place:
         raise BadParameter(
             "place", str(value)[:100], "This is no place in the ledger; take one of its feed."
         ) from None
-
-
-def after_of(query: Any, last: int) -> int | None:
-    value = parameters.value_of(query, "after")
-    if value is None:
-        return None
-    after = parameters.whole_number(value)
-    if after is None or after < 0:
-        raise BadParameter("after", value, "after is the number of an event, or 0.")
-    if after > last:
-        raise BadParameter(
-            "after",
-            value,
-            f"The newest event has the number {last}: yours is of another server, or this one was"
-            " restored. Compare what you have with the book, and go on from here.",
-            code="event_ahead",
-        )
-    return after
-
-
-def types_of(query: Any) -> list[str]:
-    value = parameters.value_of(query, "type")
-    if value is None:
-        return []
-    types = value.split(",")
-    for each in types:
-        if each not in TYPES:
-            raise BadParameter(
-                "type", each, f"type is some of {', '.join(TYPES)}.", allowed=list(TYPES)
-            )
-    return types

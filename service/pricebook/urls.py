@@ -5,7 +5,8 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from events.views import EventsView, WebhookView
+from events.event_views import EventsView
+from events.views import WebhookView
 from keys.views import KeyView
 from price_changes.brake_views import BrakeView
 from price_changes.views import PriceChangeView

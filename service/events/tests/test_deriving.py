@@ -1,15 +1,13 @@
 """Facts become events: each once, in the order of the feed, with numbers that have no gap."""
 
 import json
-from decimal import Decimal
 
 import pytest
-from django.db import connection
 
 from events import deriving
-from events.models import Event, Happening
+from events.models import Event
 from services.models import Subscription
-from services.tests.factories import a_book, a_plan, a_service, a_subscription
+from services.tests.factories import a_service, a_subscription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,9 +30,11 @@ class TestEvents:
         for _ in range(3):
             a_subscription(service=service)
         told()
-        service.full_price=120
+        service.full_price = 120
         service.save()
         from services import repricing
+
         repricing.reprice()
-        for t in told(): print(t)
+        for t in told():
+            print(t)
         assert 0

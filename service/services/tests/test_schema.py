@@ -114,7 +114,6 @@ WRITES = [
     ("POST", "/api/clients/bulk/"),
     ("POST", "/api/services/bulk/"),
     ("POST", "/api/jobs/{id}/undo/"),
-    ("POST", "/api/webhooks/"),
     ("POST", "/api/webhooks/{id}/replay/"),
     *[
         (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
