@@ -10,7 +10,7 @@ and an endpoint, and an endpoint that fails keeps nobody waiting but itself.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -189,11 +189,6 @@ class Endpoint(models.Model):
         return self.name
 
 
-class AttemptQuerySet(models.QuerySet["Attempt"]):
-    def older_than(self, age: timedelta) -> Self:
-        return self.filter(at__lt=Clock() - age)
-
-
 class Attempt(models.Model):
     """One attempt to send an event to an endpoint, and what came back. Kept for 30 days."""
 
@@ -206,8 +201,6 @@ class Attempt(models.Model):
     error = models.CharField(max_length=500, db_default="", default="")  # empty: delivered
     duration_ms = models.IntegerField()
     answer = models.CharField(max_length=1000, db_default="", default="")  # its beginning
-
-    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]

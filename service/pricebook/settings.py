@@ -219,6 +219,10 @@ if CACHALOT:
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
 CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", "pricebook")
+# Events have a queue of their own, and a worker that takes nothing else (docs/operating.md): no
+# repricing waits for a receiver that hangs, nor an event for a repricing.
+EVENTS_QUEUE = f"{CELERY_TASK_DEFAULT_QUEUE}-events"
+CELERY_TASK_ROUTES = {"events.tasks.*": {"queue": EVENTS_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -270,6 +274,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "tell events": {
+        "task": "events.tasks.tell_events",
+        "schedule": 1.0,
+        "options": {"expires": 1},
+    },
+    "forget old events": {
+        "task": "events.tasks.forget_events",
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
     "write when keys were used": {
         "task": "keys.tasks.write_last_used",
         "schedule": 60.0,
@@ -317,6 +331,11 @@ APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 # Networks that are not the internet's, and to which events may be sent, over plain http too. See
 # events/addresses.py.
 WEBHOOKS_TO_PRIVATE = networks("WEBHOOKS_TO_PRIVATE")
+# The most endpoints to which a worker sends at once; each takes a thread, and a connection to the
+# database.
+WEBHOOKS_AT_ONCE = whole_number("WEBHOOKS_AT_ONCE", 8, 1, 64)
+# Days for which events are kept; those that an enabled endpoint has not had are kept longer.
+EVENTS_KEPT_DAYS = whole_number("EVENTS_KEPT_DAYS", 90, 1, 3650)
 
 # --- API --------------------------------------------------------------------------------------
 
