@@ -24,7 +24,7 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 DOCUMENTATION = IPv6Network("3fff::/20")  # Python knows it from 3.13 on
 NAT64 = IPv6Network("64:ff9b::/96")
 RELAYS_OF_6TO4 = IPv4Network("192.88.99.0/24")
-# What IDNA 2003, which Python has, reads as other letters than IDNA 2008 does.
+# IDNA 2003, which Python has, reads these as other letters than IDNA 2008 does.
 READ_IN_TWO_WAYS = re.compile("[\u00df\u03c2\u200c\u200d]")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 LOOKS_LIKE_A_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
@@ -182,7 +182,7 @@ def _no_host(url: str) -> NoReturn:
 
 
 def _addresses_of(url: str, host: str, port: int) -> list[Address]:
-    """What the host means now, as the system orders it; of an IP address, that one."""
+    """The addresses that the host means now, as the system orders them."""
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:

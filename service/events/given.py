@@ -10,6 +10,7 @@ from typing import Any
 from events import addresses
 from events.types import TYPES
 from pricebook.kit.refusal import Refusal
+from services.ledger.changes_feed import Place
 
 LONGEST_NAME, LONGEST_REASON = 100, 300
 OVERLAP_HOURS, LONGEST_OVERLAP_HOURS = 24, 720
@@ -84,3 +85,15 @@ def checked_reason(reason: Any) -> str:
             parameter="reason",
         )
     return reason.strip()
+
+
+def checked_place(place: Any) -> Place:
+    try:
+        return Place.parse(place if isinstance(place, str) else "")
+    except ValueError:
+        raise EndpointRefused(
+            "bad_parameter",
+            "This is no place in the ledger; take one of its feed, such as next.",
+            parameter="place",
+            value=str(place)[:100].encode(errors="replace").decode(),
+        ) from None

@@ -9,12 +9,15 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from events import queues
+from events.addresses import LONGEST_URL
 from events.given import LONGEST_NAME, LONGEST_OVERLAP_HOURS, LONGEST_REASON, OVERLAP_HOURS
 from events.models import Attempt, Endpoint, Event
 from events.types import TYPES
 from services.parsing import MAX_BIGINT
 
 EVENT_TYPES = list(TYPES)
+OF_NAME = "No other one has it."
+OF_URL = "https, to a public address; it is looked up, and refused if it can't be."
 # The columns that have another name over the API.
 OWN_NAMES = {"old_secret_until": "previous_secret_until"}
 
@@ -103,25 +106,16 @@ class EndpointPageSerializer(serializers.Serializer):
 class EndpointFieldsSerializer(serializers.Serializer):
     """The fields of an endpoint that a caller gives."""
 
-    name = serializers.CharField(
-        required=False, max_length=LONGEST_NAME, help_text="No other one has it."
-    )
-    url = serializers.CharField(
-        required=False,
-        max_length=2000,
-        help_text="https, to a public address; it is looked up, and refused if it can't be.",
-    )
+    name = serializers.CharField(required=False, max_length=LONGEST_NAME, help_text=OF_NAME)
+    url = serializers.CharField(required=False, max_length=LONGEST_URL, help_text=OF_URL)
     types = TypesField(required=False, help_text="The types that it is sent; empty: all.")
 
 
 class NewEndpointSerializer(EndpointFieldsSerializer):
     """The body that makes an endpoint."""
 
-    name = serializers.CharField(max_length=LONGEST_NAME, help_text="No other one has it.")
-    url = serializers.CharField(
-        max_length=2000,
-        help_text="https, to a public address; it is looked up, and refused if it can't be.",
-    )
+    name = serializers.CharField(max_length=LONGEST_NAME, help_text=OF_NAME)
+    url = serializers.CharField(max_length=LONGEST_URL, help_text=OF_URL)
 
 
 class SecretRotationSerializer(serializers.Serializer):
@@ -222,7 +216,7 @@ class EventSerializer(serializers.Serializer):
     )
     webhook_id = serializers.CharField(help_text="As the header `webhook-id` of its deliveries.")
     type = serializers.ChoiceField(EVENT_TYPES)
-    timestamp = serializers.DateTimeField(help_text="From when what it tells counts.")
+    timestamp = serializers.DateTimeField(help_text="When it was recorded.")
     data = DataField(  # type: ignore[assignment]  # DRF's class makes a field of it
         help_text="By its type: docs/events.md. Amounts are decimals, as text."
     )
@@ -248,6 +242,6 @@ def shown_event(event: Event) -> dict[str, Any]:
         "number": event.number,
         "webhook_id": event.webhook_id,
         "type": event.type,
-        "timestamp": event.occurred_at,
+        "timestamp": event.recorded_at,
         "data": msgspec.Raw(event.data.encode()),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -13,7 +15,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.viewsets import ViewSet
 
 from events import endpoints, queues
-from events.given import OVERLAP_HOURS
+from events.given import OVERLAP_HOURS, checked_place
 from events.models import Attempt, Endpoint
 from events.serializers import (
     DeliveryPageSerializer,
@@ -28,10 +30,10 @@ from events.serializers import (
     SecretRotationSerializer,
     shown,
 )
+from events.tasks import tell_events
 from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
-from pricebook.kit.errors import BadParameter
 from pricebook.kit.idempotency import idempotent, idempotent_without
 from pricebook.kit.scopes import (
     ADD_ENDPOINT,
@@ -41,15 +43,16 @@ from pricebook.kit.scopes import (
     VIEW_EVENT,
 )
 from services import parsing
-from services.ledger.changes_feed import Place
 from services.reading import parameters
 from services.reading.newest_first import newest_first
 from services.reading.ordering import list_key
+from services.tasks import wake
 from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, REFUSALS, errors
 from services.views.paging import cursor_of, known_id, link, links
 
 UNKNOWN = errors({404: "There is no such webhook endpoint."})
 GONE = errors({410: "The events before `oldest` are deleted."})
+View = Callable[..., Response]
 LIST_KEY = list_key("webhooks")
 NOT_STORED = {"Cache-Control": "no-store"}
 
@@ -59,7 +62,7 @@ def verb(
     request: type[Serializer] | None = None,
     status: int = 200,
     shape: type[Serializer] | None = EndpointSerializer,
-) -> Any:
+) -> Callable[[View], View]:
     """The schema of a write of one endpoint."""
     return extend_schema(
         operation_id=f"webhooks_{name}",
@@ -138,6 +141,7 @@ class WebhookView(ViewSet):
         """Give an endpoint another name, address or types."""
         given = object_of(request.data, ["name", "url", "types"])
         changed = endpoints.change(id_of(pk), author(request.user), **given)
+        wake_after_commit()
         return Response(shown(changed))
 
     @verb("destroy", status=204, shape=None)
@@ -171,7 +175,9 @@ class WebhookView(ViewSet):
     def enable(self, request: Request, pk: str) -> Response:
         """Send to an endpoint again, from the first event on that it has not had."""
         object_of(request.data, [])
-        return Response(shown(endpoints.enable(id_of(pk), author(request.user))))
+        enabled = endpoints.enable(id_of(pk), author(request.user))
+        wake_after_commit()
+        return Response(shown(enabled))
 
     @verb("disable", request=DisablingSerializer)
     @action(detail=True, methods=["post"])
@@ -189,6 +195,7 @@ class WebhookView(ViewSet):
         """Have a test event sent, before all that waits; `deliveries/` shows what came of it."""
         object_of(request.data, [])
         asked = endpoints.test(id_of(pk), author(request.user))
+        wake_after_commit()
         return Response(shown(asked), status=202)
 
     @verb("replay", request=ReplaySerializer, status=202)
@@ -202,9 +209,10 @@ class WebhookView(ViewSet):
             id_of(pk),
             author(request.user),
             parsing.identifier("from", given["from"]) if "from" in given else None,
-            place_of(place) if "place" in given else None,
+            checked_place(place) if "place" in given else None,
             parsing.instant("since", given["since"]) if "since" in given else None,
         )
+        wake_after_commit()
         return Response(shown(replayed), status=202)
 
     @extend_schema(
@@ -228,6 +236,10 @@ class WebhookView(ViewSet):
         )
 
 
+def wake_after_commit() -> None:
+    transaction.on_commit(partial(wake, tell_events), robust=True)
+
+
 def id_of(pk: str) -> int:
     return known_id(pk, "webhook endpoint")
 
@@ -237,12 +249,3 @@ def found(pk: str) -> Endpoint:
     if endpoint is None:
         raise NotFound(f"There is no webhook endpoint {pk}.")
     return endpoint
-
-
-def place_of(value: Any) -> Place:
-    try:
-        return Place.parse(value if isinstance(value, str) else "")
-    except ValueError:
-        raise BadParameter(
-            "place", str(value)[:100], "This is no place in the ledger; take one of its feed."
-        ) from None

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from events.endpoints import new_secret
+from events.given import new_secret
 from events.models import Derived, Endpoint, Event
 from events.types import TYPES
 
