@@ -9,27 +9,22 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-import threading
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from queue import Empty, SimpleQueue
 from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
 from django.conf import settings
 
+from events.look_ups import LOOK_UP_SECONDS, look_up
 from pricebook.kit.refusal import Refusal
 
 LONGEST_URL = 2000
-LOOK_UP_SECONDS = 3.0
-# A look-up that hangs keeps a thread until the system gives up: half a minute, as a rule.
-LOOK_UPS_AT_ONCE = 16
-_free = threading.BoundedSemaphore(LOOK_UPS_AT_ONCE)
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 DOCUMENTATION = IPv6Network("3fff::/20")  # Python knows it from 3.13 on
 NAT64 = IPv6Network("64:ff9b::/96")
 RELAYS_OF_6TO4 = IPv4Network("192.88.99.0/24")
-# What IDNA 2003, which Python has, reads as other letters than IDNA 2008 does.
+# IDNA 2003, which Python has, reads these as other letters than IDNA 2008 does.
 READ_IN_TWO_WAYS = re.compile("[\u00df\u03c2\u200c\u200d]")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 LOOKS_LIKE_A_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
@@ -187,7 +182,7 @@ def _no_host(url: str) -> NoReturn:
 
 
 def _addresses_of(url: str, host: str, port: int) -> list[Address]:
-    """What the host means now, as the system orders it; of an IP address, that one."""
+    """The addresses that the host means now, as the system orders them."""
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:
@@ -216,42 +211,8 @@ def _addresses_of(url: str, host: str, port: int) -> list[Address]:
     return addresses
 
 
-def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name. Raises OSError, or TimeoutError after LOOK_UP_SECONDS.
-
-    The system's look-up takes no timeout, so a thread of its own does it; too many that hang are
-    as one that does.
-    """
-    free = _free
-    if not free.acquire(timeout=LOOK_UP_SECONDS):
-        raise TimeoutError
-    answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=_FLAGS)
-            answers.put([str(address[0]) for *_, address in found])
-        except OSError as error:
-            answers.put(error)
-        except UnicodeError:  # a name that the system takes for none
-            answers.put(socket.gaierror(socket.EAI_NONAME, "no name"))
-        finally:
-            free.release()
-
-    threading.Thread(target=ask, daemon=True, name=f"look up {host}").start()
-    try:
-        answer = answers.get(timeout=LOOK_UP_SECONDS)
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(answer, OSError):
-        raise answer
-    return answer
-
-
-# Leaves out addresses of a kind that this machine has none of.
-_FLAGS = getattr(socket, "AI_ADDRCONFIG", 0)
-
-
 def _refusal(code: str, url: object, detail: str) -> BadAddress:
-    value = {"value": str(url)[:100].encode(errors="replace").decode()} if url else {}
-    return BadAddress(code, detail, parameter="url", **value)
+    about = {"parameter": "url"}
+    if url:
+        about["value"] = str(url)[:100].encode(errors="replace").decode()
+    return BadAddress(code, detail, 400, **about)

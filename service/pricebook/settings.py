@@ -10,7 +10,8 @@ from psycopg import IsolationLevel
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.variables import env, limit, networks, one_of, percent, seconds, whole_number
+from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
+from pricebook.variables import env, limit, networks, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -380,7 +381,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
+        "EndpointState": "events.queues.STATES",
+        "EventType": "events.serializers.EVENT_TYPES",
         "JobStatus": "services.models.Job.Status",
+        "KeyState": "keys.serializers.STATES",
         "PriceState": "services.models.Subscription.PriceState",
         "StatusEnum": "price_changes.models.PriceChange.Status",
     },
@@ -392,34 +396,3 @@ SPECTACULAR_SETTINGS = {
 # --- Pages ------------------------------------------------------------------------------------
 
 FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home page links to it
-
-# --- Logging ----------------------------------------------------------------------------------
-
-LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
-# SQL on the console, without parameters (names, e-mails) or with them: pricebook/kit/sql_log.py.
-LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {
-        "request id": {"()": "pricebook.kit.log_filters.RequestIdFilter"},
-        "one line": {"()": "pricebook.kit.log_filters.OneLineFilter"},
-    },
-    "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"}
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["request id"],
-        }
-    },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "pricebook.kit.sql_log": {"level": "DEBUG"},
-        "django.security.DisallowedHost": {"filters": ["one line"]},
-        # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
-        "django.db.backends": {"level": "INFO"},
-    },
-}

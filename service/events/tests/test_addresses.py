@@ -10,7 +10,7 @@ import threading
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from events import addresses
+from events import addresses, look_ups
 from events.addresses import BadAddress, checked
 from pricebook.variables import networks
 
@@ -24,7 +24,7 @@ NAMES = {
 
 
 @pytest.fixture(autouse=True)
-def names(monkeypatch):
+def names(no_name_servers, monkeypatch):
     """How often each name was looked up."""
     asked: list[str] = []
 
@@ -35,6 +35,7 @@ def names(monkeypatch):
         return [(0, 0, 0, "", (ip, port)) for ip in NAMES[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(addresses, "look_up", look_ups.look_up)
     return asked
 
 
@@ -185,8 +186,8 @@ class TestLookUps:
     def test_end_after_a_time_and_hold_up_no_more_than_their_number(self, monkeypatch):
         free = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: free.wait(20) and [])
-        monkeypatch.setattr(addresses, "LOOK_UP_SECONDS", 0.05)
-        monkeypatch.setattr(addresses, "_free", threading.BoundedSemaphore(2))
+        monkeypatch.setattr(look_ups, "LOOK_UP_SECONDS", 0.05)
+        monkeypatch.setattr(look_ups, "_free", threading.BoundedSemaphore(2))
         before = threading.active_count()
         try:
             for _ in range(4):

@@ -1,0 +1,54 @@
+"""How far each endpoint has got the events, for readers, and which events there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Coalesce
+
+from events.given import EndpointRefused
+from events.models import Derived, Endpoint, Event
+
+STATES = ("delivering", "failing", "disabled")
+
+
+def for_readers() -> QuerySet[Endpoint]:
+    """Endpoints, each with `last`, the number of the newest event, and so how far it is behind."""
+    newest = Derived.objects.values("number")[:1]
+    return Endpoint.objects.annotate(last=Coalesce(newest, Value(0)))
+
+
+def state_of(endpoint: Endpoint) -> str:
+    """One of STATES."""
+    if endpoint.status == Endpoint.Status.DISABLED:
+        return "disabled"
+    return "failing" if endpoint.failing_since is not None else "delivering"
+
+
+def behind(endpoint: Any) -> int:
+    """How many events lie between what it has had and the newest one, whatever their types."""
+    return max(0, int(endpoint.last) - int(endpoint.delivered_through))
+
+
+def last_number() -> int:
+    """The number of the newest event; 0 if there has been none. One query."""
+    return Derived.objects.values_list("number", flat=True).first() or 0
+
+
+def oldest_number() -> int:
+    """The number of the oldest event that is still there, or of the next one. Two queries."""
+    kept = Event.objects.order_by("number").values_list("number", flat=True).first()
+    return kept if kept is not None else last_number() + 1
+
+
+def forgotten(oldest: int, detail: str = "") -> EndpointRefused:
+    """The refusal to begin before the oldest event that is there."""
+    return EndpointRefused(
+        "events_forgotten",
+        detail
+        or f"The events before {oldest} are deleted by now: take {oldest} or a later one, and read"
+        " what came before in the ledger's feed.",
+        410,
+        oldest=oldest,
+    )
