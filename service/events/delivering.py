@@ -244,21 +244,13 @@ def _failed(endpoint: Endpoint, event: Event, answer: Answer) -> None:
             values |= {"status": "disabled", "disabled_at": now, "disabled_reason": reason[:500]}
         mine = Endpoint.objects.filter(pk=endpoint.pk, claimed_until=endpoint.claimed_until)
         if mine.update(claimed_until=None, **values) and reason:
-            _note_disabled(endpoint, event, now, reason)
-
-
-def _note_disabled(endpoint: Endpoint, event: Event, now: datetime, reason: str) -> None:
-    Happening.objects.create(
-        type="endpoint.disabled",
-        occurred_at=now,
-        data={
-            "endpoint": endpoint.pk,
-            "name": endpoint.name,
-            "reason": reason,
-            "waiting_number": event.number,
-            "effective_at": now.isoformat().replace("+00:00", "Z"),
-        },
-    )
+            Happening.objects.note(
+                "endpoint.disabled",
+                endpoint=endpoint.pk,
+                name=endpoint.name,
+                reason=reason,
+                waiting_number=event.number,
+            )
 
 
 def pause(attempts: int, answer: Answer) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from events import lines
 from events.lines import LISTED, Fact, Key, Line
@@ -27,8 +28,25 @@ from services.ledger.changes_feed import Place
 LINES = 10_000  # in a transaction
 
 # Whoever holds this row makes events; nobody waits for it. Its place is that of the last commit.
-HOLD = "SELECT xact, entry_id, number FROM events_derived WHERE id = 1 FOR UPDATE SKIP LOCKED"
+HOLD = """
+SELECT xact, entry_id, number, loaded_id,
+       xact >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  FROM events_derived WHERE id = 1 FOR UPDATE SKIP LOCKED
+"""
 BEGIN = "INSERT INTO events_derived (id) VALUES (1) ON CONFLICT DO NOTHING"
+# A dump that was loaded into another server has places of the first one, which may count further.
+LOADED = """
+WITH server AS (SELECT pg_snapshot_xmin(now)::text::bigint AS oldest,
+                       pg_snapshot_xmax(now)::text::bigint AS next
+                  FROM pg_current_snapshot() now)
+UPDATE events_derived
+   SET xact = server.oldest, entry_id = 0,
+       loaded_id = greatest(0,
+           (SELECT max(id) FROM services_ledgerentry WHERE xact >= server.next),
+           (SELECT max(id) FROM services_movedfollowers WHERE xact >= server.next),
+           (SELECT max(id) FROM services_correctedentry WHERE xact >= server.next))
+  FROM server
+"""
 TOLD = "DELETE FROM events_happening WHERE (xact, id) <= (%s, %s)"
 
 
@@ -111,8 +129,10 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
             held = cursor.fetchone()
         if held is None:
             return None
-        xact, entry_id, number = held
-        read = lines.read(xact, entry_id, limit)
+        xact, entry_id, number, loaded, is_ahead = held
+        if is_ahead:
+            return _begin_anew(cursor)
+        read = lines.read(xact, entry_id, loaded, limit)
         if not read:
             return 0, 0
         events = list(_made(read))
@@ -137,6 +157,13 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
         Derived.objects.update(xact=last[0], entry_id=last[1], number=number + len(events))
         at_point("events not committed")
     return len(read), len(events)
+
+
+def _begin_anew(cursor: CursorWrapper) -> tuple[int, int]:
+    """Go on in a server that has not come to the place: what is recorded here is told, and that."""
+    cursor.execute(LOADED)
+    Happening.objects.note("book.loaded")
+    return 0, 0
 
 
 def _made(read: list[Line]) -> Iterator[Made]:

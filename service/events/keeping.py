@@ -37,4 +37,6 @@ def forget_old() -> int:
 
 def _some(old: QuerySet[Any]) -> int:
     """Delete the first of them; returns how many."""
-    return old.model._default_manager.filter(pk__in=old.values("pk")[:AT_ONCE]).delete()[0]
+    some = old.model._default_manager.filter(pk__in=old.values("pk")[:AT_ONCE])
+    deleted: int = some.delete()[0]
+    return deleted

@@ -25,22 +25,22 @@ LISTED = 100  # subscriptions that an event names; of more it has sums, and the 
 PLACES = """
 SELECT xact, id, first_id, source FROM (
     (SELECT xact, id, id AS first_id, 'happening' AS source FROM events_happening
-      WHERE (xact, id) > (%(xact)s, %(id)s)
+      WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
         AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, id, 'entry' FROM services_ledgerentry
-      WHERE (xact, id) > (%(xact)s, %(id)s)
+      WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
         AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, entry_ids[1], 'followers' FROM services_movedfollowers
-      WHERE (xact, id) > (%(xact)s, %(id)s)
+      WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
         AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, id, 'correction' FROM services_correctedentry
-      WHERE (xact, id) > (%(xact)s, %(id)s)
+      WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
         AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
       ORDER BY xact, id LIMIT %(limit)s)) line
  ORDER BY xact, id LIMIT %(limit)s
@@ -132,10 +132,13 @@ class Stood(NamedTuple):
         return self.client, self.service, self.plan
 
 
-def read(xact: int, id: int, limit: int) -> list[Line]:
-    """Up to `limit` lines behind a place, in order. One query, and one to three for each kind."""
+def read(xact: int, id: int, loaded: int, limit: int) -> list[Line]:
+    """Up to `limit` lines behind a place, in order, but for those whose id is up to `loaded`.
+
+    One query, and one to three for each kind.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(PLACES, {"xact": xact, "id": id, "limit": limit})
+        cursor.execute(PLACES, {"xact": xact, "id": id, "loaded": loaded, "limit": limit})
         places = cursor.fetchall()
     lines = [Line(xact, id, first_id) for xact, id, first_id, _ in places]
     by_id = {line.id: line for line in lines}

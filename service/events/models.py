@@ -11,17 +11,25 @@ and an endpoint, and an endpoint that fails keeps nobody waiting but itself.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from services.ledger.changes_feed import Place
-from services.models import Clock
+from services.models import Clock, book_clock
 from services.models.ledger import number_of_the_ledger, writing_transaction
 
 LONGEST_TYPE = 40
+
+
+class HappeningManager(models.Manager["Happening"]):
+    def note(self, type: str, **data: Any) -> Happening:
+        """Note that something happens now, in the transaction in which it does. Two queries."""
+        now = book_clock()
+        told = {**data, "effective_at": now.isoformat().replace("+00:00", "Z")}
+        return self.create(type=type, occurred_at=now, recorded_at=now, data=told)
 
 
 class Happening(models.Model):
@@ -38,6 +46,8 @@ class Happening(models.Model):
     recorded_at = models.DateTimeField(db_default=Clock())
     data = models.JSONField()
 
+    objects = HappeningManager()
+
     class Meta:
         indexes = [models.Index(name="happening_feed", fields=["xact", "id"])]
 
@@ -53,6 +63,8 @@ class Derived(models.Model):
     xact = models.BigIntegerField(db_default=0)
     entry_id = models.BigIntegerField(db_default=0)
     number = models.BigIntegerField(db_default=0)
+    # Entries up to this id are of a server from which the book was loaded into this one.
+    loaded_id = models.BigIntegerField(db_default=0)
 
     class Meta:
         constraints = [models.CheckConstraint(name="derived_is_one_row", condition=Q(id=1))]

@@ -19,6 +19,7 @@ TYPES = {
     "subscription.ended": "An end was recorded, moved or cleared, or a subscription was deleted.",
     "subscription.corrected": "It was recorded that another price was paid in the past.",
     "book_check.failed": "The book check found that an invariant does not hold.",
+    "book.loaded": "The book was loaded into another server: read it anew, and then go on.",
     "endpoint.disabled": "An endpoint is sent nothing any more: nothing could be delivered.",
 }
 # Sent to one endpoint that somebody tests: it has no number, and is in no list of events.

@@ -333,7 +333,7 @@ APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 WEBHOOKS_TO_PRIVATE = networks("WEBHOOKS_TO_PRIVATE")
 # The most endpoints to which a worker sends at once; each takes a thread, and a connection to the
 # database.
-WEBHOOKS_AT_ONCE = whole_number("WEBHOOKS_AT_ONCE", 8, 1, 64)
+WEBHOOKS_AT_ONCE = whole_number("WEBHOOKS_AT_ONCE", 8, 1, 30)
 # Days for which events are kept; those that an enabled endpoint has not had are kept longer.
 EVENTS_KEPT_DAYS = whole_number("EVENTS_KEPT_DAYS", 90, 1, 3650)
 

@@ -3,7 +3,7 @@
 By triggers, so a change that SQL, a worker or another trigger moves on is noted too.
 """
 
-from django.db import migrations
+from django.db import migrations, models
 
 BRIEF = "SET LOCAL lock_timeout = '10s'"
 
@@ -129,6 +129,7 @@ class Migration(migrations.Migration):
     dependencies = [("events", "0001_events"), ("price_changes", "0019_who_accepted")]
 
     operations = [
+        migrations.AddField("derived", "loaded_id", models.BigIntegerField(db_default=0)),
         migrations.RunSQL(
             [BRIEF, EVENT_INSTANT, PRICE_CHANGE_HAPPENS, BRAKE_HAPPENS], reverse_sql=DROP
         ),

@@ -259,7 +259,7 @@ def supervised(home: Home) -> Iterator[Finding]:
             yield Finding("✗", f"{name} has died; `up` starts it again, see what it prints")
         elif name == "web" and not answers_http(port):
             yield Finding("✗", f"web doesn't answer on port {port}; see what `up` prints")
-        elif name.startswith("worker") and not pings(home, name):
+        elif name.startswith(("worker", "events")) and not pings(home, name):
             yield Finding("✗", f"{name} doesn't answer a ping; see what `up` prints")
         else:
             verb = "lives" if name in ("beat", "flower") else "answers"
