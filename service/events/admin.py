@@ -28,10 +28,10 @@ from services import parsing
 from services.tasks import wake
 
 ONCE = "The secret of {} is: {} It is shown this once: give it to the receiver now."
-SHOWN = 20  # attempts
+SHOWN = 10  # attempts
 # The buttons: what is said when it is done, and the label.
 VERBS = {
-    "test": ("A test event is sent soon: the log below shows it.", "Send a test event"),
+    "test": ("A test event is sent soon: the log shows it.", "Send a test event"),
     "rotate": ("", "New secret"),
     "end_rotation": ("The new secret alone signs from now on.", "End the old secret"),
     "enable": ("Enabled.", "Enable"),
@@ -42,10 +42,10 @@ VERBS = {
 
 class EndpointForm(OpenForm):
     types = forms.MultipleChoiceField(
-        choices=[(each, f"{each}: {says}") for each, says in TYPES.items()],
+        choices=[(each, each) for each in TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None stands for all.",
+        help_text="None stands for all. docs/events.md says what each tells.",
     )
 
     class Meta:
@@ -75,7 +75,7 @@ class EndpointAdmin(BookAdmin):
     """Addresses that are sent events. A secret is shown once, when made or rotated."""
 
     form = EndpointForm
-    change_form_outer_after_template = "events/endpoint.html"
+    change_form_outer_before_template = "events/endpoint.html"
     list_display = ["name", "state_shown", "behind_shown", "failing_since", "types_shown", "url"]
     list_filter = ["status"]
     search_fields = ["name", "url"]
@@ -127,6 +127,10 @@ class EndpointAdmin(BookAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Endpoint) -> None:
         endpoints.delete(obj.pk, author(request.user))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Endpoint]) -> None:
+        for endpoint in queryset:
+            self.delete_model(request, endpoint)
 
     def get_urls(self) -> list[URLPattern]:
         mine = path(
