@@ -15,6 +15,7 @@ import random
 import secrets
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -130,16 +131,11 @@ def _claim() -> Due | None:
 def _turn(found: Due) -> None:
     """Send to one endpoint what waits for it, for a while; then leave it to whoever comes next."""
     endpoint = found.endpoint
-    sender = Sender(endpoint.url)
-    try:
+    with Sender(endpoint.url) as sender, suppress(Lost):
         if endpoint.test_requested_at is not None:
             _send_test(sender, endpoint)
         if not found.behind or _send_events(sender, found):
             _leave(endpoint)
-    except Lost:
-        pass
-    finally:
-        sender.close()
 
 
 def _send_events(sender: Sender, found: Due) -> bool:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPException
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from standardwebhooks.webhooks import Webhook
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -71,11 +71,17 @@ class Sender:
     def __init__(self, url: str) -> None:
         self.url = url
         self._to: Checked | None = None
-        self._connection: HTTPConnection | None = None
+        self._connection: _Plain | _Secure | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._connection.leave()
             self._connection = None
 
     def post(self, body: str, headers: dict[str, str]) -> Answer:
@@ -146,7 +152,7 @@ class Sender:
                     )
                 if watch.ended:  # what was read is what had come by then
                     raise TimeoutError
-                if response.headers.get("Connection", "").lower() == "close":
+                if self._connection.sock is None:  # the answer has ended it
                     self.close()
         except NotDelivered:
             raise
@@ -195,8 +201,9 @@ class _Watched:
         self.handle = socket.socket(fileno=os.dup(made.fileno()))
         return made
 
-    def close(self) -> None:
-        super().close()  # type: ignore[misc]
+    def leave(self) -> None:
+        """Close it for good; `close` is called while an answer that ends with it is still read."""
+        self.close()  # type: ignore[attr-defined]
         if self.handle is not None:
             self.handle.close()
             self.handle = None
@@ -210,7 +217,7 @@ class _Secure(_Watched, HTTPSConnection):
     pass
 
 
-def _connection(to: Checked) -> HTTPConnection:
+def _connection(to: Checked) -> _Plain | _Secure:
     """A connection to the address that was checked; the certificate has to be of the name."""
     if to.tls:
         return _Secure(to.ip, to.port, server_hostname=to.host, ssl_context=_tls())

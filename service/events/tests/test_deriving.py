@@ -130,12 +130,11 @@ class TestSubscriptions:
         assert cleared["subscriptions"][0]["ended_at"] is None
 
         since = Subscription.objects.get(pk=subscription.pk).started_at
-        corrections.correct(
-            [corrections.Line(subscription.pk, since, Decimal(1))], "A gift.", "ann"
-        )
-        found = told()
-        assert [type for type, _ in found][0] == "subscription.corrected"
-        corrected = found[0][1]["subscriptions"][0]
+        line = corrections.Line(subscription.pk, since, Decimal(1))
+        corrections.correct([line], "A gift.", "ann")
+        (type, found), *_ = told()
+        assert type == "subscription.corrected"
+        corrected = found["subscriptions"][0]
         assert (corrected["price"], corrected["reason"]) == ("1.00", "A gift.")
 
         subscription.delete()
