@@ -145,7 +145,9 @@ def _taken_apart(url: str) -> tuple[SplitResult, str, int]:
             "bad_address", url, "Its host or its port can't be read; a port is 1 to 65535."
         ) from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
-        raise AddressRefused("bad_address", url, "Give it as https://host/path, or https://host:port/.")
+        raise AddressRefused(
+            "bad_address", url, "Give it as https://host/path, or https://host:port/."
+        )
     if "@" in parts.netloc:
         raise AddressRefused(
             "bad_address",
