@@ -15,7 +15,8 @@ import random
 import secrets
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ CLAIM = f"""
 UPDATE events_endpoint SET claimed_until = book_clock() + %(lease)s::interval
   FROM (SELECT endpoint.id, derived.number, {IS_BEHIND} AS behind
           FROM events_endpoint endpoint CROSS JOIN events_derived derived
-         WHERE {IS_DUE}
+         WHERE {IS_DUE} AND (%(failing)s OR endpoint.failing_since IS NULL)
          ORDER BY endpoint.next_attempt_at, endpoint.id
          LIMIT 1 FOR UPDATE OF endpoint SKIP LOCKED) due
  WHERE events_endpoint.id = due.id
@@ -86,6 +87,8 @@ class Due(NamedTuple):
 
 
 _free = threading.BoundedSemaphore(settings.WEBHOOKS_AT_ONCE)
+# Those that may take endpoints that fail: if many hang, half of all are left for the others.
+_free_for_failing = threading.BoundedSemaphore(max(1, settings.WEBHOOKS_AT_ONCE // 2))
 
 
 def wanted() -> int:
@@ -105,21 +108,28 @@ def deliver(seconds: float = RUN_SECONDS) -> int:
     No more than WEBHOOKS_AT_ONCE of these run in a process: another one returns at once, so that
     receivers that hang leave it free for other work.
     """
-    if not _free.acquire(blocking=False):
-        return 0
-    try:
-        until, turns = time.monotonic() + seconds, 0
-        while time.monotonic() < until and (found := _claim()) is not None:
+    until, turns = time.monotonic() + seconds, 0
+    with _place(_free) as has_place, _place(_free_for_failing) as may_fail:
+        while has_place and time.monotonic() < until and (found := _claim(may_fail)) is not None:
             _turn(found)
             turns += 1
-    finally:
-        _free.release()
     return turns
 
 
-def _claim() -> Due | None:
+@contextmanager
+def _place(places: threading.BoundedSemaphore) -> Iterator[bool]:
+    """Whether there was one, which is taken until the end of the block."""
+    taken = places.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            places.release()
+
+
+def _claim(may_fail: bool) -> Due | None:
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"lease": str(LEASE)})
+        cursor.execute(CLAIM, {"lease": str(LEASE), "failing": may_fail})
         row = cursor.fetchone()
     if row is None:
         return None

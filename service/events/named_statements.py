@@ -82,7 +82,7 @@ def named_statements() -> list[NamedStatement]:
             "takes the one that has waited longest, and none that another worker has",
             DELIVERY,
             delivering.CLAIM,
-            {"lease": str(delivering.LEASE)},
+            {"lease": str(delivering.LEASE), "failing": True},
             writes=True,
         ),
         NamedStatement(
