@@ -91,8 +91,11 @@ async function readOn(store) {
     const answer = await fetch(`${URL_OF_BOOK}/api/events/?${query}`, {
       headers: { Authorization: `Api-Key ${env.PRICEBOOK_KEY ?? ""}` },
     });
-    if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
-    const page = await answer.json();
+    let page = await answer.json();
+    if (answer.status === 410) {
+      console.error(`lost: the events before ${page.oldest}; read the ledger`);
+      page = { result: [], next: page.oldest - 1 };
+    } else if (!answer.ok) throw new Error(`${page.status} ${page.code}: ${page.detail}`);
     store.add(
       page.result.map((event) => ({
         webhook_id: event.webhook_id, event, body: JSON.stringify(event),
@@ -143,10 +146,15 @@ function main() {
         return answer(401);
       }
       const text = body.toString();
-      // It is stored before it is answered: what is answered by 2xx does not come again. One that
-      // comes twice has the same id. Work on it elsewhere: an answer has to come within 10 s.
+      const event = JSON.parse(text);
       const webhook_id = request.headers["webhook-id"];
-      if (store.add([{ webhook_id, event: JSON.parse(text), body: text }])) keepWhole();
+      if (event.number === null) {
+        console.log(`${event.type} ${webhook_id}`);
+        return answer(204);
+      }
+      // It is stored before it is answered, because nothing that was answered by 2xx comes again.
+      // One that comes twice has the same id. Work on it elsewhere: an answer has 10 s.
+      if (store.add([{ webhook_id, event, body: text }])) keepWhole();
       answer(204);
     });
   });
@@ -156,4 +164,4 @@ function main() {
   });
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) main();
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) main();

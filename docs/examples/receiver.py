@@ -22,6 +22,7 @@ import sqlite3
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -127,8 +128,15 @@ def read_on(store: Store) -> None:
             f"{URL}/api/events/?{urllib.parse.urlencode(query)}",
             headers={"Authorization": f"Api-Key {KEY}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            page = json.loads(answer.read(), parse_float=Decimal)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                page = json.loads(answer.read(), parse_float=Decimal)
+        except urllib.error.HTTPError as error:
+            if error.code != 410:
+                raise
+            oldest = json.loads(error.read())["oldest"]
+            print(f"lost: the events before {oldest}; read the ledger", file=sys.stderr, flush=True)
+            page = {"result": [], "next": oldest - 1}
         store.add(
             ((each["webhook_id"], each, json.dumps(each, default=str)) for each in page["result"]),
             page["next"],
@@ -153,8 +161,11 @@ class Receiver(BaseHTTPRequestHandler):
             print(f"refused: {error}", file=sys.stderr, flush=True)
             return self.answer(401)
         event = json.loads(body, parse_float=Decimal)
-        # It is stored before it is answered: what is answered by 2xx does not come again. One that
-        # comes twice has the same id. Work on it elsewhere: an answer has to come within 10 s.
+        if event["number"] is None:
+            print(f"{event['type']} {self.headers['webhook-id']}", flush=True)
+            return self.answer(204)
+        # It is stored before it is answered, because nothing that was answered by 2xx comes again.
+        # One that comes twice has the same id. Work on it elsewhere: an answer has 10 s.
         if self.store.add([(self.headers["webhook-id"], event, body.decode())]):
             self.missing.set()
         return self.answer(204)

@@ -36,6 +36,16 @@ class BadAddress(Refusal):
     """Events can't be sent to this address; `detail` says why, and what to do."""
 
 
+class AddressRefused(BadAddress):
+    """With the address, as far as it may be shown."""
+
+    def __init__(self, code: str, url: object, detail: str) -> None:
+        about = {"parameter": "url"}
+        if url:
+            about["value"] = str(url)[:100].encode(errors="replace").decode()
+        super().__init__(code, detail, 400, **about)
+
+
 class Checked(NamedTuple):
     """An address to which events may be sent, and the machine that it means now."""
 
@@ -57,7 +67,7 @@ def checked(url: str) -> Checked:
     addresses = _addresses_of(url, host, port)
     private = [each for each in addresses if not is_public(each)]
     if refused := [each for each in private if not _allowed(each)]:
-        raise _refusal(
+        raise AddressRefused(
             "address_not_public",
             url,
             f"{host} is {refused[0]}, which is no public address. Give an address that the internet"
@@ -65,7 +75,7 @@ def checked(url: str) -> Checked:
         )
     tls = parts.scheme == "https"
     if not tls and not all(map(_allowed, addresses)):
-        raise _refusal(
+        raise AddressRefused(
             "https_needed",
             url,
             "Events go over https, so that nobody reads them on the way. Plain http is for the"
@@ -118,12 +128,12 @@ def _allowed(address: Address) -> bool:
 def _taken_apart(url: str) -> tuple[SplitResult, str, int]:
     """The parts, the host in ASCII, and the port. Without a look-up."""
     if not isinstance(url, str) or not 0 < len(url) <= LONGEST_URL:
-        raise _refusal(
+        raise AddressRefused(
             "bad_address", url, f"An address is a text of 1 to {LONGEST_URL} characters."
         )
     # urlsplit drops some of these without a word, and programs read a backslash as they like.
     if "\\" in url or not url.isprintable() or any(map(str.isspace, url)):
-        raise _refusal(
+        raise AddressRefused(
             "bad_address", url, "An address has no blanks, control characters or backslashes."
         )
     try:
@@ -131,19 +141,21 @@ def _taken_apart(url: str) -> tuple[SplitResult, str, int]:
         port = parts.port
         host = parts.hostname or ""
     except ValueError:
-        raise _refusal(
+        raise AddressRefused(
             "bad_address", url, "Its host or its port can't be read; a port is 1 to 65535."
         ) from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
-        raise _refusal("bad_address", url, "Give it as https://host/path, or https://host:port/.")
+        raise AddressRefused(
+            "bad_address", url, "Give it as https://host/path, or https://host:port/."
+        )
     if "@" in parts.netloc:
-        raise _refusal(
+        raise AddressRefused(
             "bad_address",
             "",  # it has a password in it
             "An address has no user and no password; the signature says that an event is ours.",
         )
     if "#" in url:
-        raise _refusal("bad_address", url, "A fragment (#…) is never sent: leave it out.")
+        raise AddressRefused("bad_address", url, "A fragment (#…) is never sent: leave it out.")
     return parts, _ascii(url, host), port or (443 if parts.scheme == "https" else 80)
 
 
@@ -157,7 +169,7 @@ def _ascii(url: str, host: str) -> str:
             _no_host(url)
         return str(address)
     if READ_IN_TWO_WAYS.search(host):
-        raise _refusal(
+        raise AddressRefused(
             "bad_address",
             url,
             "Its host has a letter that programs read in two ways: give it in ASCII (xn--…).",
@@ -178,7 +190,7 @@ def _ascii(url: str, host: str) -> str:
 
 
 def _no_host(url: str) -> NoReturn:
-    raise _refusal("bad_address", url, "Its host is neither a name nor an IP address.")
+    raise AddressRefused("bad_address", url, "Its host is neither a name nor an IP address.")
 
 
 def _addresses_of(url: str, host: str, port: int) -> list[Address]:
@@ -190,29 +202,18 @@ def _addresses_of(url: str, host: str, port: int) -> list[Address]:
     try:
         found = look_up(host, port)
     except TimeoutError:
-        raise _refusal(
+        raise AddressRefused(
             "look_up_failed",
             url,
             f"{host} was not looked up within {LOOK_UP_SECONDS:g} s: try again, or ask who runs"
             " the name servers.",
         ) from None
     except OSError as error:
-        lasting = getattr(socket, "EAI_NONAME", None), getattr(socket, "EAI_NODATA", None)
-        code = "unknown_host" if error.errno in lasting else "look_up_failed"
-        raise _refusal(
-            code,
-            url,
-            f"{host} can't be looked up ({error.strerror or error}): correct the name, or try"
-            " again once it is known.",
-        ) from None
+        said = f"{host} can't be looked up ({error.strerror or error})"
+        if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
+            raise AddressRefused("unknown_host", url, f"{said}: correct the name.") from None
+        raise AddressRefused("look_up_failed", url, f"{said}: try again.") from None
     addresses = [ipaddress.ip_address(each) for each in found if "%" not in each]
     if not addresses:
-        raise _refusal("unknown_host", url, f"{host} has no address: correct the name.")
+        raise AddressRefused("unknown_host", url, f"{host} has no address: correct the name.")
     return addresses
-
-
-def _refusal(code: str, url: object, detail: str) -> BadAddress:
-    about = {"parameter": "url"}
-    if url:
-        about["value"] = str(url)[:100].encode(errors="replace").decode()
-    return BadAddress(code, detail, 400, **about)

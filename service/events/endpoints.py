@@ -27,7 +27,7 @@ from events.given import (
     new_secret,
 )
 from events.models import Endpoint, Event
-from events.queues import for_readers, forgotten, last_number, oldest_number
+from events.queues import forgotten, found, last_number, oldest_number, unknown
 from services.ledger.changes_feed import Place
 from services.models import book_clock
 
@@ -53,7 +53,7 @@ def create(name: Any, url: Any, types: Any, author: str) -> Endpoint:
         )
         _save(endpoint, force_insert=True)
     note("made", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def change(pk: int, author: str, **given: Any) -> Endpoint:
@@ -68,7 +68,7 @@ def change(pk: int, author: str, **given: Any) -> Endpoint:
         if "url" in fields:
             _of(pk).go_on_after(endpoint.delivered_through)
     note(f"changed ({', '.join(fields) or 'nothing'})", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def rotate(pk: int, author: str, hours: Any = OVERLAP_HOURS) -> Endpoint:
@@ -84,7 +84,7 @@ def rotate(pk: int, author: str, hours: Any = OVERLAP_HOURS) -> Endpoint:
         endpoint.secret = new_secret()
         endpoint.save(update_fields=["secret", "previous_secret", "previous_secret_until"])
     note("given a new secret", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def end_rotation(pk: int, author: str) -> Endpoint:
@@ -94,7 +94,7 @@ def end_rotation(pk: int, author: str) -> Endpoint:
         endpoint.previous_secret, endpoint.previous_secret_until = "", None
         endpoint.save(update_fields=["previous_secret", "previous_secret_until"])
     note("left with its new secret alone", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def enable(pk: int, author: str) -> Endpoint:
@@ -102,7 +102,7 @@ def enable(pk: int, author: str) -> Endpoint:
     with transaction.atomic():
         endpoint = _held(pk)
         if endpoint.status == Endpoint.Status.ENABLED:
-            return _shown(endpoint)
+            return found(endpoint.pk)
         oldest = oldest_number()
         if endpoint.delivered_through + 1 < oldest:
             raise forgotten(
@@ -116,7 +116,7 @@ def enable(pk: int, author: str) -> Endpoint:
         endpoint.save(update_fields=["status", "disabled_at", "disabled_reason"])
         _of(pk).go_on_after(endpoint.delivered_through)
     note("enabled", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def disable(pk: int, author: str, reason: Any = "") -> Endpoint:
@@ -125,13 +125,13 @@ def disable(pk: int, author: str, reason: Any = "") -> Endpoint:
     with transaction.atomic():
         endpoint = _held(pk)
         if endpoint.status == Endpoint.Status.DISABLED:
-            return _shown(endpoint)
+            return found(endpoint.pk)
         endpoint.status, endpoint.disabled_at = Endpoint.Status.DISABLED, book_clock()
         endpoint.disabled_reason = f"{author}: {reason}" if reason else author
         endpoint.claimed_until = None  # a worker that is sending stops
         endpoint.save(update_fields=["status", "disabled_at", "disabled_reason", "claimed_until"])
     note("disabled", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def delete(pk: int, author: str) -> None:
@@ -151,7 +151,7 @@ def test(pk: int, author: str) -> Endpoint:
         endpoint.test_requested_at = book_clock()
         endpoint.save(update_fields=["test_requested_at"])
     note("asked for a test", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def replay(
@@ -190,12 +190,11 @@ def replay(
         _of(pk).go_on_after(number - 1)
         endpoint = _held(pk)
     note(f"sent events from {number} on", endpoint, author)
-    return _shown(endpoint)
+    return found(endpoint.pk)
 
 
 def _first(place: Place | None, since: datetime | None, oldest: int, last: int) -> int:
-    """The number of the first event behind a place or since an instant; refuses to skip what was
-    there and is deleted."""
+    """The number of the first event there; refuses to skip what is deleted."""
     kept = Event.objects.filter(number=oldest).first()
     if oldest > 1 and (
         kept is None
@@ -203,12 +202,12 @@ def _first(place: Place | None, since: datetime | None, oldest: int, last: int) 
         or (since is not None and since < kept.recorded_at)
     ):
         raise forgotten(oldest)
-    found = (
+    events = (
         Event.objects.behind(place)
         if place is not None
         else Event.objects.recorded_since(since or book_clock())
     )
-    return found.values_list("number", flat=True).first() or last + 1
+    return events.values_list("number", flat=True).first() or last + 1
 
 
 def _of(pk: int) -> Any:
@@ -219,13 +218,8 @@ def _held(pk: int) -> Endpoint:
     """The endpoint, locked until the end of the transaction."""
     endpoint = Endpoint.objects.select_for_update(no_key=True).filter(pk=pk).first()
     if endpoint is None:
-        raise EndpointRefused("not_found", f"There is no webhook endpoint {pk}.", 404)
+        raise unknown(pk)
     return endpoint
-
-
-def _shown(endpoint: Endpoint) -> Endpoint:
-    """As it is in the database now; with `last`."""
-    return for_readers().get(pk=endpoint.pk)
 
 
 def _save(endpoint: Endpoint, **how: Any) -> None:

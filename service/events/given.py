@@ -1,4 +1,4 @@
-"""What is given of a webhook endpoint, checked; each check returns what is stored."""
+"""Checks of what a caller gives of a webhook endpoint; each returns what is stored."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from events.given import EndpointRefused
 from events.models import Derived, Endpoint, Event
 
+NO_CHANCE = 3  # attempts in vain
 STATES = ("delivering", "failing", "disabled")
 
 
@@ -29,6 +30,26 @@ def state_of(endpoint: Endpoint) -> str:
 def behind(endpoint: Any) -> int:
     """How many events lie between what it has had and the newest one, whatever their types."""
     return max(0, int(endpoint.last) - int(endpoint.delivered_through))
+
+
+def troubled() -> list[str]:
+    """A sentence for each endpoint that is disabled, or has failed for so long that it is no chance
+    any more, for pages and `doctor`. One query."""
+    found = for_readers().exclude(status="enabled", failing_since=None).order_by("name")
+    return [
+        f"{endpoint.name} {_trouble(endpoint)}"
+        for endpoint in found
+        if endpoint.status == Endpoint.Status.DISABLED or endpoint.attempts >= NO_CHANCE
+    ]
+
+
+def _trouble(endpoint: Any) -> str:
+    if endpoint.status == Endpoint.Status.DISABLED:
+        said = f"is disabled ({endpoint.disabled_reason})"
+    else:
+        said = f"fails since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC"
+    waiting = behind(endpoint)
+    return f"{said}, and is {waiting:,} event{'s' * (waiting != 1)} behind"
 
 
 def last_number() -> int:
@@ -52,3 +73,15 @@ def forgotten(oldest: int, detail: str = "") -> EndpointRefused:
         410,
         oldest=oldest,
     )
+
+
+def found(pk: int) -> Endpoint:
+    """One endpoint, with `last`. Raises EndpointRefused, 404."""
+    endpoint = for_readers().filter(pk=pk).first()
+    if endpoint is None:
+        raise unknown(pk)
+    return endpoint
+
+
+def unknown(pk: int) -> EndpointRefused:
+    return EndpointRefused("not_found", f"There is no webhook endpoint {pk}.", 404)

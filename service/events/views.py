@@ -8,7 +8,6 @@ from functools import partial
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -16,7 +15,7 @@ from rest_framework.viewsets import ViewSet
 
 from events import endpoints, queues
 from events.given import OVERLAP_HOURS, checked_place
-from events.models import Attempt, Endpoint
+from events.models import Attempt
 from events.serializers import (
     DeliveryPageSerializer,
     DeliverySerializer,
@@ -118,7 +117,7 @@ class WebhookView(ViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One webhook endpoint, without its secret."""
         parameters.refuse_unknown(request.query_params, [])
-        return Response(shown(found(pk)), headers=NOT_STORED)
+        return Response(shown(queues.found(id_of(pk))), headers=NOT_STORED)
 
     @extend_schema(
         operation_id="webhooks_create",
@@ -184,8 +183,7 @@ class WebhookView(ViewSet):
     @idempotent
     def disable(self, request: Request, pk: str) -> Response:
         """Send an endpoint nothing more; events wait for it."""
-        given = object_of(request.data, ["reason"])
-        reason = given.get("reason", "")
+        reason = object_of(request.data, ["reason"]).get("reason", "")
         return Response(shown(endpoints.disable(id_of(pk), author(request.user), reason)))
 
     @verb("test", status=202)
@@ -227,7 +225,7 @@ class WebhookView(ViewSet):
         parameters.refuse_unknown(query, parameters.PAGING)
         key = list_key("deliveries", id_of(pk))
         cursor, size = cursor_of(query, key), parameters.page_size(query)
-        log = Attempt.objects.filter(endpoint=found(pk))
+        log = Attempt.objects.filter(endpoint=queues.found(id_of(pk)))
         page, next, previous = newest_first(log, cursor, size, key)
         found_links = {"next": link(request, next), "previous": link(request, previous)}
         return Response(
@@ -242,10 +240,3 @@ def wake_after_commit() -> None:
 
 def id_of(pk: str) -> int:
     return known_id(pk, "webhook endpoint")
-
-
-def found(pk: str) -> Endpoint:
-    endpoint = queues.for_readers().filter(pk=id_of(pk)).first()
-    if endpoint is None:
-        raise NotFound(f"There is no webhook endpoint {pk}.")
-    return endpoint
