@@ -144,7 +144,7 @@ class TestSubscriptions:
         assert deleted["subscriptions"][0]["source"] == "crm"
 
     def test_fold_to_the_book(self):
-        """Who starts from nothing, and reads events alone, has every price."""
+        """A reader of events alone, who starts from nothing, has every price."""
         services = [a_service(100 + n) for n in range(2)]
         for number in range(6):
             a_subscription(service=services[number % 2], plan=a_plan(number % 3 * 10))
@@ -287,9 +287,11 @@ class TestOrder:
         """Entries of the first server have numbers to which this one comes later."""
         a_subscription()
         later = "UPDATE services_ledgerentry SET xact = pg_current_xact_id()::text::bigint + 20"
-        with without_trigger("ledger_append_only", "services_ledgerentry"):
-            with connection.cursor() as cursor:
-                cursor.execute(later)
+        with (
+            without_trigger("ledger_append_only", "services_ledgerentry"),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(later)
         Derived.objects.update_or_create(pk=1, defaults={"xact": 2**60})
         assert types() == []
         a_subscription()
