@@ -231,7 +231,7 @@ def test_a_receiver_stores_each_event_once_and_misses_none(program, started):
     assert receiver.stored() == [1, 2, 3]
     assert Attempt.objects.filter(number=1, status_code=204).count() == 2
 
-    # What comes while it is dead comes when it lives again.
+    # It gets what comes while it is dead when it lives again.
     receiver.kill()
     some_events(4, 6)
     deliver()
