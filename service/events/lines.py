@@ -209,7 +209,7 @@ def _entries(ids: list[int], lines: dict[int, Line]) -> None:
 def _tells(
     now: Stood, before: Stood | None, unpaid: datetime | None, effective: datetime
 ) -> Iterator[tuple[str, dict[str, Any], datetime]]:
-    """All that an entry tells of its subscription: the type, what that adds, from when it counts."""
+    """All that an entry tells of its subscription: type, what that adds, from when it counts."""
     if now.price is None:  # it was deleted
         yield "subscription.ended", {"deleted": True}, effective
         return
