@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from celery_app import app
+from events import addresses
 from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
@@ -276,3 +277,13 @@ def other_sessions() -> set[int]:
             "   AND backend_type = 'client backend'"
         )
         return {pid for (pid,) in cursor.fetchall()}
+
+
+@pytest.fixture(autouse=True)
+def no_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks a name server for the address of a webhook, whatever it makes up."""
+
+    def look_up(host: str, port: int) -> list[str]:
+        raise OSError(f"no test looks up {host}")
+
+    monkeypatch.setattr(addresses, "look_up", look_up)

@@ -24,6 +24,11 @@ CREATE TRIGGER book_changed AFTER INSERT OR UPDATE ON price_changes_brake
     FOR EACH STATEMENT
     EXECUTE FUNCTION book_changed();
 
+-- Its function: events/schema.sql
+CREATE TRIGGER brake_happens AFTER INSERT OR UPDATE ON price_changes_brake
+    FOR EACH ROW
+    EXECUTE FUNCTION brake_happens();
+
 CREATE TRIGGER brake_stays BEFORE DELETE OR UPDATE ON price_changes_brake
     FOR EACH ROW
     EXECUTE FUNCTION brake_stays();
@@ -141,6 +146,11 @@ CREATE UNIQUE INDEX price_change_reverted_once ON price_changes_pricechange USIN
 CREATE INDEX price_changes_pricechange_plan_id_60be1e01 ON price_changes_pricechange USING btree (plan_id);
 
 CREATE INDEX price_changes_pricechange_service_id_d134a49e ON price_changes_pricechange USING btree (service_id);
+
+-- Its function: events/schema.sql
+CREATE TRIGGER price_change_happens AFTER INSERT OR UPDATE OF status, approved_at, needs_another, accepted_at ON price_changes_pricechange
+    FOR EACH ROW
+    EXECUTE FUNCTION price_change_happens();
 
 CREATE TRIGGER price_change_in_scale BEFORE INSERT OR UPDATE OF old_value, new_value, floor, ceiling, rounding_step, operand ON price_changes_pricechange
     FOR EACH ROW

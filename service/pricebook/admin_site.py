@@ -65,6 +65,7 @@ UNFOLD = {
                     page("Users", "person", "auth.user"),
                     page("Groups", "group", "auth.group"),
                     page("API keys", "key", "rest_framework_api_key.apikey"),
+                    page("Webhooks", "webhook", "events.endpoint"),
                 ],
             },
         ],

@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from events import queues
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
@@ -16,7 +17,7 @@ from price_changes.running.brake import said
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
-from pricebook.kit.scopes import VIEW_CHANGE, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import VIEW_CHANGE, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
 from services.reading.total import figures
@@ -37,7 +38,7 @@ UNSETTLED = [Status.PLANNED, Status.APPLYING, Status.PAUSED, Status.APPLIED]
 def home(request: HttpRequest) -> HttpResponse:
     """Figures are for staff who may view subscriptions and price changes; others see less.
 
-    For staff up to fourteen queries, whatever the book's size: see `open_changes`.
+    For staff up to fifteen queries, whatever the book's size: see `open_changes`.
     """
     user = request.user
     context: dict[str, Any] = {
@@ -56,6 +57,7 @@ def home(request: HttpRequest) -> HttpResponse:
         brake = brake_on()
         context |= {
             "brake_on": said(brake) if brake else "",
+            "webhooks": queues.troubled() if user.has_perm(VIEW_ENDPOINT) else [],
             "paid": figures().paid,
             "checked": book_check.last(),
             "changes": changes,

@@ -11,7 +11,8 @@ from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module o
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.variables import env, limit, one_of, percent, seconds, whole_number
+from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
+from pricebook.variables import env, limit, networks, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -71,6 +72,7 @@ INSTALLED_APPS = [
     "services",
     "price_changes",
     "keys",
+    "events",
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
@@ -218,6 +220,10 @@ if CACHALOT:
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
 CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", "pricebook")
+# Events have a queue of their own, and a worker that takes nothing else (docs/operating.md): no
+# repricing waits for a receiver that hangs, nor an event for a repricing.
+EVENTS_QUEUE = f"{CELERY_TASK_DEFAULT_QUEUE}-events"
+CELERY_TASK_ROUTES = {"events.tasks.*": {"queue": EVENTS_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -269,6 +275,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "tell events": {
+        "task": "events.tasks.tell_events",
+        "schedule": 1.0,
+        "options": {"expires": 1},
+    },
+    "forget old events": {
+        "task": "events.tasks.forget_events",
+        "schedule": 60.0 * 60,
+        "options": {"expires": 60 * 60},
+    },
     "write when keys were used": {
         "task": "keys.tasks.write_last_used",
         "schedule": 60.0,
@@ -311,6 +327,17 @@ APPROVAL_BY_ANOTHER = env.bool("APPROVAL_BY_ANOTHER", False)
 # rows have come or gone since; 0: not at all. See price_changes/planning/recount.py.
 APPROVAL_DRIFT = percent("APPROVAL_DRIFT", 1)
 
+# --- Events ---------------------------------------------------------------------------------------
+
+# Networks that are not the internet's, and to which events may be sent, over plain http too. See
+# events/addresses.py.
+WEBHOOKS_TO_PRIVATE = networks("WEBHOOKS_TO_PRIVATE")
+# The most endpoints to which a worker sends at once; each takes a thread, and a connection to the
+# database.
+WEBHOOKS_AT_ONCE = whole_number("WEBHOOKS_AT_ONCE", 8, 1, 30)
+# Days for which events are kept; those that an enabled endpoint has not had are kept longer.
+EVENTS_KEPT_DAYS = whole_number("EVENTS_KEPT_DAYS", 90, 1, 3650)
+
 # --- API --------------------------------------------------------------------------------------
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
@@ -347,34 +374,3 @@ REST_FRAMEWORK = {
 # --- Pages ------------------------------------------------------------------------------------
 
 FLOWER_URL = env.str("FLOWER_URL", "")  # where people reach Flower; the home page links to it
-
-# --- Logging ----------------------------------------------------------------------------------
-
-LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
-# SQL on the console, without parameters (names, e-mails) or with them: pricebook/kit/sql_log.py.
-LOG_SQL = one_of("LOG_SQL", "off", "statements", "parameters")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {
-        "request id": {"()": "pricebook.kit.log_filters.RequestIdFilter"},
-        "one line": {"()": "pricebook.kit.log_filters.OneLineFilter"},
-    },
-    "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"}
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["request id"],
-        }
-    },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "pricebook.kit.sql_log": {"level": "DEBUG"},
-        "django.security.DisallowedHost": {"filters": ["one line"]},
-        # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
-        "django.db.backends": {"level": "INFO"},
-    },
-}

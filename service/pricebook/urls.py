@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.urls import path, re_path
 from rest_framework.routers import DefaultRouter
 
+from events.event_views import EventsView
+from events.views import WebhookView
 from keys.views import KeyView
 from price_changes.brake_views import BrakeView
 from price_changes.views import PriceChangeView
@@ -30,6 +32,7 @@ router.register("api/services", ServiceView, "service")
 router.register("api/plans", PlanView, "plan")
 router.register("api/jobs", JobView, "job")
 router.register("api/keys", KeyView, "key")
+router.register("api/webhooks", WebhookView, "webhook")
 
 urlpatterns = [
     path("", home, name="home"),
@@ -38,6 +41,7 @@ urlpatterns = [
     *router.urls,
     path("api/totals/", TotalsView.as_view(), name="totals"),
     path("api/ledger/", LedgerView.as_view(), name="ledger"),
+    path("api/events/", EventsView.as_view(), name="events"),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     # Only with a slash at the end, so that /api/subscriptions still finds its own.

@@ -1,5 +1,6 @@
 """Values of environment variables for the settings; a value that can't be used is named."""
 
+import ipaddress
 import math
 import re
 from decimal import Decimal, InvalidOperation
@@ -65,3 +66,15 @@ def limit(name: str, places: int, most: int) -> Decimal | None:
             f"{name}={given!r} is not known; it is {whole} from 0 to {most}, or empty for no limit."
         )
     return Decimal(given)
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The value of a variable that names networks, with commas between; none if it is not set."""
+    given: str = env.str(name, "")
+    try:
+        return [ipaddress.ip_network(each.strip()) for each in given.split(",") if each.strip()]
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}={given!r} is not known; it is networks with commas between, such as"
+            " 10.0.0.0/8,fd00::/8, or empty for none."
+        ) from None

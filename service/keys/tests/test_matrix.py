@@ -9,6 +9,9 @@ from django.conf import settings as django_settings
 from keys.tests.making import a_key
 from keys.tests.matrix import callers, patterns, routes, table
 
+WEBHOOK_VERBS = (
+    "deliveries", "rotate", "end_rotation", "enable", "disable", "test", "replay",
+)  # fmt: skip
 GUIDE = Path(django_settings.BASE_DIR).parent / "docs" / "api.md"
 
 
@@ -68,6 +71,10 @@ def test_every_route_says_what_it_takes():
         "/api/jobs/{id}/lines/",
         "/api/jobs/{id}/cancel/",
         "/api/jobs/{id}/undo/",
+        "/api/events/",
+        "/api/webhooks/",
+        "/api/webhooks/{id}/",
+        *[f"/api/webhooks/{{id}}/{verb}/" for verb in WEBHOOK_VERBS],
     }
     assert len(list(patterns())) > len(routes()) / 2
 

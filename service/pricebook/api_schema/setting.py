@@ -19,7 +19,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "PriceChangeKind": "price_changes.models.PriceChange.Kind",
         "PriceChangeKindToPlan": "price_changes.bodies.KINDS_TO_PLAN",
+        "EndpointState": "events.queues.STATES",
+        "EventType": "events.serializers.EVENT_TYPES",
         "JobStatus": "services.models.Job.Status",
+        "KeyState": "keys.serializers.STATES",
         "PriceState": "services.models.Subscription.PriceState",
         "StatusEnum": "price_changes.models.PriceChange.Status",
     },

@@ -30,6 +30,11 @@ DELETE_PLAN = "services.delete_plan"
 VIEW_KEY = "rest_framework_api_key.view_apikey"
 MAKE_KEY = "rest_framework_api_key.add_apikey"
 CHANGE_KEY = "rest_framework_api_key.change_apikey"
+VIEW_EVENT = "events.view_event"
+VIEW_ENDPOINT = "events.view_endpoint"
+ADD_ENDPOINT = "events.add_endpoint"
+CHANGE_ENDPOINT = "events.change_endpoint"
+DELETE_ENDPOINT = "events.delete_endpoint"
 
 SCOPES: dict[str, tuple[str, ...]] = {
     "subscriptions:read": (VIEW_SUBSCRIPTION,),
@@ -39,6 +44,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "totals:read": (VIEW_TOTALS,),
     "ledger:read": (VIEW_LEDGER,),
     "price_changes:read": (VIEW_CHANGE,),
+    "events:read": (VIEW_EVENT,),
     "price_changes:plan": (PLAN,),
     "price_changes:approve": (APPROVE,),
     "brake:pull": (PULL_BRAKE,),
@@ -47,6 +53,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "clients:write": (ADD_CLIENT, CHANGE_CLIENT, DELETE_CLIENT),
     "services:write": (ADD_SERVICE, CHANGE_SERVICE, DELETE_SERVICE),
     "plans:write": (ADD_PLAN, CHANGE_PLAN, DELETE_PLAN),
+    "webhooks:manage": (VIEW_ENDPOINT, ADD_ENDPOINT, CHANGE_ENDPOINT, DELETE_ENDPOINT),
     "keys:manage": (VIEW_KEY, MAKE_KEY, CHANGE_KEY),
 }
 READ_SCOPES = tuple(scope for scope in SCOPES if scope.endswith(":read"))

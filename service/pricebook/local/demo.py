@@ -23,6 +23,7 @@ from pricebook.local.home import Fault, Home
 from pricebook.local.person import Person
 from pricebook.local.progress import Bar
 from pricebook.local.runner import Runner
+from pricebook.local.told import TYPE, Receiver
 from pricebook.local.up import port_from_environment, reserve
 
 DATABASE = "pricebook_demo"
@@ -74,6 +75,7 @@ class Demo:
         self.environment = runner.environment(database=DATABASE, broker=4, cache=5) | {
             "CELERY_QUEUE": DATABASE,
             "CACHE_PREFIX": f"{DATABASE}-{secrets.token_hex(4)}",
+            "WEBHOOKS_TO_PRIVATE": "127.0.0.0/8",
         }
 
     def run(self, *, serve: bool) -> int:
@@ -83,17 +85,19 @@ class Demo:
             self.runner.manage("migrate", "--verbosity=0", environment=self.environment)
         children = [
             self.runner.start(name, self.environment, port=self.port)
-            for name in ("worker", "worker2", "web", *(["beat"] if serve else []))
+            for name in ("worker", "worker2", "web", "events", "beat")
         ]
         with self.step("import of the book"):
             self.runner.manage("import_book", str(BOOK), environment=self.environment)
         password = secrets.token_urlsafe(15)
-        with self.step("two workers and the web server answer"):
+        with self.step("workers and the web server answer"):
             key = self.runner.manage(
                 "create_credentials", environment=self.environment, input=password
             ).strip()
-            for child in children[:3]:
+            for child in children[:4]:
                 child.wait_until_answers()
+        with self.step("a receiver of events listens"):
+            receiver = Receiver(self.runner, self.environment, PATIENCE)
 
         person = Person(f"http://127.0.0.1:{self.port}", key)
         book = list(read_book())
@@ -106,6 +110,9 @@ class Demo:
             person.change("service", SERVICE_NAME, full_price=NEW_PRICE)
             self.watch(f"{SERVICE_NAME} → {NEW_PRICE}", expected=before)
         self.check(f"total with {SERVICE_NAME} at {NEW_PRICE}", total(book), person.total())
+
+        number, *_ = receiver.wait_for(TYPE).split()
+        say(f"  event {number}, {TYPE}, has come to a receiver; its signature is right")
 
         before = set_discount_of(book, PLAN_TYPE, NEW_DISCOUNT)
         with self.step(f"plan {PLAN_TYPE}: 0 → {NEW_DISCOUNT} %"):

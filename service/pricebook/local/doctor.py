@@ -54,6 +54,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield said_by(home, "approval_limits")
         yield said_by(home, "logins")
         yield brake(home)
+        yield webhooks(home)
         yield letters(Runner(home).environment())
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
@@ -227,16 +228,27 @@ def said_by(home: Home, command: str) -> Finding:
 
 def brake(home: Home) -> Finding:
     """It is no fault of the installation, but nobody may overlook it."""
+    return checked_by(
+        home, ["brake", "show"], 'Release it: ./pricebook manage brake off --reason "…"'
+    )
+
+
+def webhooks(home: Home) -> Finding:
+    """Receivers are others' programs, but whoever waits for events has to hear of it."""
+    return checked_by(home, ["webhooks", "list"], "See ./pricebook manage webhooks deliveries ID")
+
+
+def checked_by(home: Home, command: list[str], fix: str) -> Finding:
+    """The finding of a management command that fails, with --check, if something is wrong."""
     done = subprocess.run(
-        [*MANAGE, "brake", "show", "--check"],
+        [*MANAGE, *command, "--check"],
         env=Runner(home).environment(),
         capture_output=True,
         text=True,
     )
-    said = (done.stdout or done.stderr).strip() or "the brake: not known"
-    release = ' Release it: ./pricebook manage brake off --reason "…"'
+    said = (done.stdout or done.stderr).strip() or f"{command[0]}: not known"
     if done.returncode:
-        return Finding("✗", said.splitlines()[-1].removeprefix("CommandError: ") + release)
+        return Finding("✗", f"{said.splitlines()[-1].removeprefix('CommandError: ')} {fix}")
     return Finding("✓", said.splitlines()[-1])
 
 
@@ -259,7 +271,7 @@ def supervised(home: Home) -> Iterator[Finding]:
             yield Finding("✗", f"{name} has died; `up` starts it again, see what it prints")
         elif name == "web" and not answers_http(port):
             yield Finding("✗", f"web doesn't answer on port {port}; see what `up` prints")
-        elif name.startswith("worker") and not pings(home, name):
+        elif name.startswith(("worker", "events")) and not pings(home, name):
             yield Finding("✗", f"{name} doesn't answer a ping; see what `up` prints")
         else:
             verb = "lives" if name in ("beat", "flower") else "answers"

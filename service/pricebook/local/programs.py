@@ -24,7 +24,7 @@ class Child:
         self.port = port
         self.environment = environment
         self.log = home.logs / f"{name}.log"
-        command, extra = programs(home, port)[name]
+        command, extra = programs(home, port, environment)[name]
         log = None if output is not None else open_log(self.log)
         self.process = spawn(
             command,
@@ -68,7 +68,9 @@ class Child:
             raise Fault(f"{self.name} does not answer; its log is {self.log}")
 
 
-def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]]]:
+def programs(
+    home: Home, port: int, environment: dict[str, str]
+) -> dict[str, tuple[list[str], dict[str, str]]]:
     """The programs that `up` runs: their commands, and their own variables of the environment."""
     celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
     schedule = home.run / "celerybeat-schedule"
@@ -77,18 +79,22 @@ def programs(home: Home, port: int) -> dict[str, tuple[list[str], dict[str, str]
     if os.geteuid() == 0:  # all of this is on loopback, and takes JSON only
         quiet["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
 
-    def worker(name: str) -> list[str]:
-        options = ["--hostname", worker_name(name), "--concurrency", "2"]
+    def worker(name: str, *more: str) -> list[str]:
+        options = ["--hostname", worker_name(name), *(more or ("--concurrency", "2"))]
         # Not info: the sweeps would fill the screen with lines, every two seconds.
         options += ["--loglevel", "warning"]
         return [*celery, "worker", *options]
 
+    # Its threads wait for receivers most of the time; it starts as many as it needs.
+    events = ["--queues", f"{environment.get('CELERY_QUEUE', 'pricebook')}-events"]
+    events += ["--pool", "threads", "--concurrency", "32"]
     web = [*web_server("pricebook.asgi:application"), "--host", "127.0.0.1", "--port", str(port)]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
     return {
         "web": (web, {"DB_POOL": "1"}),
         "worker": (worker("worker"), quiet),
         "worker2": (worker("worker2"), quiet),
+        "events": (worker("events", *events), quiet),
         "beat": ([*celery, "beat", "--schedule", str(schedule), "--pidfile="], {}),
         # It warns of every worker that it meets before it has finished starting.
         "flower": (flower, {"LOG_LEVEL": "ERROR"}),

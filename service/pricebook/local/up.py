@@ -1,4 +1,4 @@
-"""`up`: web, two workers, beat and Flower in the foreground; `down`: stops all of it."""
+"""`up`: web, workers, beat and Flower in the foreground; `down`: stops all of it."""
 
 import contextlib
 import fcntl
@@ -23,8 +23,8 @@ from pricebook.local.runner import Runner, stop_servers
 from pricebook.local.suite import suite_homes
 from pricebook.local.valkey import Valkey
 
-NAMES = ("web", "worker", "worker2", "beat", "flower")
-COLOURS = dict(zip(NAMES, (36, 32, 92, 33, 35), strict=True))
+NAMES = ("web", "worker", "worker2", "events", "beat", "flower")
+COLOURS = dict(zip(NAMES, (36, 32, 92, 34, 33, 35), strict=True))
 LONGEST_PAUSE = 30  # seconds between two starts of a process that keeps dying
 SETTLED = 60  # seconds of running after which the pause is the shortest again
 STOP_SECONDS = 15

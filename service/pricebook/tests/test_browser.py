@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import Client
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
+from events.tests.making import DAY, an_endpoint, some_events
 from keys.tests.making import a_key
 from price_changes.models import PriceChange
 from price_changes.planning import definition
@@ -556,6 +557,12 @@ class TestEveryPage:
         Service.objects.update(full_price=Decimal(2550))
         reprice()
         key, _ = a_key("biller")
+        some_events(1, 3)
+        endpoint = an_endpoint(failing_since=DAY, attempts=5)
+        endpoint.log.create(
+            number=1, webhook_id="evt_1", type="prices.moved", status_code=500, duration_ms=7,
+            error="The receiver answered 500.",
+        )  # fmt: skip
         job = Job.objects.create(
             kind="subscriptions", author="ann", skip=True, dry_run=False, lines=50, lines_done=20,
             counts={"created": 20}, status="running",
@@ -590,6 +597,9 @@ class TestEveryPage:
             f"/admin/rest_framework_api_key/apikey/{key.pk}/change/",
             "/admin/services/job/",
             f"/admin/services/job/{job.pk}/change/",
+            "/admin/events/endpoint/",
+            "/admin/events/endpoint/add/",
+            f"/admin/events/endpoint/{endpoint.pk}/change/",
             f"{changes}/brake/",
         ):
             violations += self.violations(ann, scheme, path)

@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 ON_A_SERVER = ["docker-compose.yml"]
 IN_DEVELOPMENT = ["docker-compose.yml", "docker-compose.override.yml"]
 SECRETS = ["SECRET_KEY", "DB_PASS", "REDIS_PASSWORD", "FLOWER_PASSWORD"]
-OURS = {"web-app", "migrate", "worker", "worker2", "beat", "flower"}
+OURS = {"web-app", "migrate", "worker", "worker2", "events", "beat", "flower"}
 THEIRS = {"database", "redis"}
 
 
@@ -86,12 +86,12 @@ class TestServices:
         else:
             assert check["test"][0] in ("CMD", "CMD-SHELL")
 
-    @pytest.mark.parametrize("name", ["worker", "worker2"])
+    @pytest.mark.parametrize("name", ["worker", "worker2", "events"])
     def test_ask_each_worker_and_not_any_worker_whether_it_is_healthy(self, services, name):
         assert services[name]["hostname"] == name
         assert services[name]["healthcheck"]["test"][1].endswith("celery@$$HOSTNAME")
 
-    @pytest.mark.parametrize("name", ["web-app", "worker", "worker2", "beat"])
+    @pytest.mark.parametrize("name", ["web-app", "worker", "worker2", "events", "beat"])
     def test_start_when_servers_answer_and_the_tables_are_there(self, services, name):
         assert conditions(services[name]) == {
             "database": "service_healthy",
@@ -145,7 +145,8 @@ class TestServices:
 
     @pytest.mark.parametrize("name", sorted(OURS))
     def test_of_ours_get_no_variable_that_settings_do_not_read(self, services, name):
-        settings = (CHECKOUT / "service/pricebook/settings.py").read_text()
+        read = [CHECKOUT / "service/pricebook" / name for name in ("settings.py", "logs.py")]
+        settings = "".join(path.read_text() for path in read)
         given = services[name]["environment"].keys() - {"FLOWER_BASIC_AUTH"}
         assert {variable for variable in given if f'"{variable}"' not in settings} == set()
 

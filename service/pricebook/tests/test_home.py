@@ -110,8 +110,9 @@ class TestHome:
             a_book(more, services=more, plans=more)
             Service.objects.update(full_price=more)
             # * the session * its user * the total * repricings that nobody has decided * the brake
-            # * price changes * their repricings * their steps * names of services
-            with django_assert_num_queries(10):
+            # * endpoints that fail * price changes * their repricings * their steps
+            # * names of services
+            with django_assert_num_queries(11):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")

@@ -23,6 +23,10 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
+    "events.deriving.LOADED": "begins anew once, in a server to which the book has moved",
+    "events.deriving.BEGIN": "writes the one row of a new book",
+    "events.deriving.TOLD": "deletes what is told, by its index",
+    "events.named_statements.NEWEST": "looks for examples",
     "price_changes.running.brake.ONE_BY_ONE": "takes a lock, and reads no table",
     "price_changes.running.limits.OF_PERSON": "takes a lock, and reads no table",
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",

@@ -16,6 +16,7 @@ from datetime import datetime
 import msgspec
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.dispatch import Signal
 
 from services import repricing
 from services.audit.book_check_sql import (
@@ -34,6 +35,9 @@ from services.repricing import chunks
 LAST = "last_book_check"
 KEPT_FOR = 7 * 24 * 60 * 60
 
+# Sent with the `report` of a check that found that something differs, to those who tell others.
+failed = Signal()
+
 
 @dataclass(frozen=True)
 class LastCheck:
@@ -45,9 +49,14 @@ class LastCheck:
 
 
 def remember(report: BookCheck) -> None:
-    """Keep a check's result for `last()`, in the cache, because it can be computed again."""
+    """Keep a check's result for `last()`, in the cache, because it can be computed again.
+
+    If it differs, `failed` is sent.
+    """
     found = {"at": book_clock().isoformat(), "differs": report.differs, "says": str(report)}
     cache.set(LAST, found, KEPT_FOR)
+    if report.differs:
+        failed.send(BookCheck, report=report)
 
 
 def last() -> LastCheck | None:

@@ -21,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from events.models import Attempt, Endpoint
+from events.tests.making import an_endpoint, some_events
 from keys.tests.making import a_key
 from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
@@ -43,6 +45,7 @@ PLAIN = {"Accept-Encoding": "identity"}  # schemathesis reads a WSGI answer as i
 PATHS = [
     "/api/clients/",
     "/api/clients/{id}/",
+    "/api/events/",
     "/api/jobs/",
     "/api/jobs/{id}/",
     "/api/keys/",
@@ -61,6 +64,9 @@ PATHS = [
     "/api/subscriptions/{id}/explain/",
     "/api/subscriptions/{id}/ledger/",
     "/api/totals/",
+    "/api/webhooks/",
+    "/api/webhooks/{id}/",
+    "/api/webhooks/{id}/deliveries/",
 ]
 VERBS = [
     *[
@@ -82,6 +88,10 @@ VERBS = [
     ],
     *[f"/api/brake/{verb}" for verb in ("", "pull/", "release/")],
     *[f"/api/keys/{{id}}/{verb}/" for verb in ("rotate", "revoke")],
+    *[
+        f"/api/webhooks/{{id}}/{verb}/"
+        for verb in ("rotate", "end_rotation", "enable", "disable", "test", "replay")
+    ],
     *[f"/api/{kind}/bulk/" for kind in ("clients", "services", "plans", "subscriptions")],
     "/api/jobs/{id}/lines/",
     "/api/jobs/{id}/cancel/",
@@ -105,6 +115,7 @@ WRITES = [
     ("POST", "/api/clients/bulk/"),
     ("POST", "/api/services/bulk/"),
     ("POST", "/api/jobs/{id}/undo/"),
+    ("POST", "/api/webhooks/{id}/replay/"),
     *[
         (method, f"/api/{kind}/{'' if method == 'POST' else '{id}/'}")
         for kind in ("clients", "services", "plans", "subscriptions")
@@ -187,6 +198,16 @@ def a_job():
     return job
 
 
+def a_webhook() -> Endpoint:
+    """With a delivery, and events for whoever reads them."""
+    [event] = some_events(1, 1)
+    endpoint = an_endpoint()
+    Attempt.objects.create(
+        endpoint=endpoint, webhook_id=event.webhook_id, type=event.type, duration_ms=1
+    )
+    return endpoint
+
+
 @pytest.mark.django_db(transaction=True)  # a request's end closes a connection in a transaction
 class TestAnswers:
     """To requests that follow the schema, and to some that do not, all made up."""
@@ -205,6 +226,7 @@ class TestAnswers:
             ids = {
                 "keys": key.number,
                 "jobs": a_job().pk,
+                "webhooks": a_webhook().pk,
                 "clients": known.client_id,
                 "services": known.service_id,
                 "plans": known.plan_id,
@@ -245,6 +267,7 @@ class TestAnswers:
             "clients": known.client_id,
             "services": known.service_id,
             "plans": known.plan_id,
+            "webhooks": an_endpoint().pk if "webhooks" in path else None,
         }
         if "price-changes" in path:
             known = a_change()

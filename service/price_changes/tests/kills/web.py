@@ -59,12 +59,13 @@ class Web:
         """Start the server unless it runs. It answers some seconds later."""
         if self.process is not None:
             return
-        command, extra = programs(self.runner.home, self.port)["web"]
+        environment = self.runner.environment()
+        command, extra = programs(self.runner.home, self.port, environment)["web"]
         ours = {"pricebook.asgi:application": "price_changes.tests.kills.asgi:application"}
         with open_log(self.runner.home.logs / "web.log") as log:
             self.process = spawn(
                 [*[ours.get(part, part) for part in command], "--workers", "1"],
-                self.runner.environment() | extra,
+                environment | extra,
                 with_parent=True,
                 cwd=SERVICE,
                 stdin=subprocess.DEVNULL,

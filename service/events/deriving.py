@@ -1,0 +1,232 @@
+"""Events are made of the lines of the feed, in their order: one deriver at a time numbers them.
+
+Nothing has to call it: whoever comes reads on behind the last line that is an event. So a killed
+deriver leaves nothing, and no fact is told twice or not at all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from events import lines
+from events.lines import LISTED, Fact, Key, Line
+from events.models import Derived, Event, Happening
+from pricebook.kit.currency import plain
+from pricebook.kit.points import at_point
+from services.ledger.changes_feed import Place
+
+LINES = 10_000  # in a transaction
+
+# Whoever holds this row makes events; nobody waits for it. Its place is that of the last commit.
+HOLD = """
+SELECT xact, entry_id, number, loaded_id,
+       xact >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  FROM events_derived WHERE id = 1 FOR UPDATE SKIP LOCKED
+"""
+BEGIN = "INSERT INTO events_derived (id) VALUES (1) ON CONFLICT DO NOTHING"
+# A dump that was loaded into another server has places of the first one, which may count further.
+LOADED = """
+WITH server AS (SELECT pg_snapshot_xmin(now)::text::bigint AS oldest,
+                       pg_snapshot_xmax(now)::text::bigint AS next
+                  FROM pg_current_snapshot() now)
+UPDATE events_derived
+   SET xact = server.oldest, entry_id = 0,
+       loaded_id = greatest(0,
+           (SELECT max(id) FROM services_ledgerentry WHERE xact >= server.next),
+           (SELECT max(id) FROM services_movedfollowers WHERE xact >= server.next),
+           (SELECT max(id) FROM services_correctedentry WHERE xact >= server.next))
+  FROM server
+"""
+TOLD = "DELETE FROM events_happening WHERE (xact, id) <= (%s, %s)"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An event without its number: what it says, and the places before and behind its lines."""
+
+    type: str
+    occurred_at: datetime
+    recorded_at: datetime
+    data: dict[str, Any]
+    place: tuple[int, int]
+
+
+class Group:
+    """Lines of one or more transactions, with the facts that become one event each."""
+
+    def __init__(self, line: Line) -> None:
+        self.xact = line.xact
+        self.after = (line.xact, line.first_id - 1)
+        self.place = (line.xact, line.id)
+        self.facts: dict[Key, list[Fact]] = {}
+        self.subscriptions: set[int | None] = set()
+        self.happened = line.happened
+
+    def takes(self, line: Line) -> bool:
+        """Whether a line of the same transaction can stand in it, in whatever order.
+
+        One that tells more of the same subscription stands behind it.
+        """
+        return (
+            line.xact == self.xact
+            and self.happened is None
+            and line.happened is None
+            and (line.subscription_id is None or line.subscription_id not in self.subscriptions)
+        )
+
+    def add(self, line: Line) -> None:
+        self.after = min(self.after, (line.xact, line.first_id - 1))
+        self.place = (line.xact, line.id)
+        self.subscriptions.add(line.subscription_id)
+        for key, fact in line.facts.items():
+            self.facts.setdefault(key, []).append(fact)
+
+    def join(self, other: Group) -> bool:
+        """Take the next group in, if both tell of the same one thing."""
+        if self.happened or other.happened or self.facts.keys() != other.facts.keys():
+            return False
+        if len(self.facts) != 1 or self.subscriptions & (other.subscriptions - {None}):
+            return False
+        self.xact, self.place = other.xact, other.place
+        self.after = min(self.after, other.after)
+        self.subscriptions |= other.subscriptions
+        for key, facts in other.facts.items():
+            self.facts[key] += facts
+        return True
+
+
+def derive() -> int:
+    """Make events of all that is told and is none yet; returns how many.
+
+    A transaction for every 10,000 lines: two queries if there is nothing, else about ten.
+    """
+    made = 0
+    while (found := _derive_some(LINES)) is not None:
+        made += found[1]
+        if found[0] < LINES:
+            break
+    return made
+
+
+def _derive_some(limit: int) -> tuple[int, int] | None:
+    """Make events of up to so many lines; how many lines and events. None if another one does."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(HOLD)
+        held = cursor.fetchone()
+        if held is None and not Derived.objects.exists():
+            cursor.execute(BEGIN)
+            cursor.execute(HOLD)
+            held = cursor.fetchone()
+        if held is None:
+            return None
+        xact, entry_id, number, loaded, is_ahead = held
+        if is_ahead:
+            return _begin_anew(cursor)
+        read = lines.read(xact, entry_id, loaded, limit)
+        if not read:
+            return 0, 0
+        events = list(_made(read))
+        at_point("events made")
+        Event.objects.bulk_create(
+            [
+                Event(
+                    number=number + nth,
+                    webhook_id=f"evt_{secrets.token_hex(16)}",
+                    type=event.type,
+                    occurred_at=event.occurred_at,
+                    recorded_at=event.recorded_at,
+                    data=msgspec.json.encode(event.data).decode(),
+                    xact=event.place[0],
+                    entry_id=event.place[1],
+                )
+                for nth, event in enumerate(events, 1)
+            ]
+        )
+        last = read[-1].xact, read[-1].id
+        cursor.execute(TOLD, last)
+        Derived.objects.update(xact=last[0], entry_id=last[1], number=number + len(events))
+        at_point("events not committed")
+    return len(read), len(events)
+
+
+def _begin_anew(cursor: CursorWrapper) -> tuple[int, int]:
+    """Go on in a server that has not come to the place: what is recorded here is told, and that."""
+    cursor.execute(LOADED)
+    Happening.objects.note("book.loaded")
+    return 0, 0
+
+
+def _made(read: list[Line]) -> Iterator[Made]:
+    groups = _grouped(read)
+    shown = [
+        fact
+        for group in groups
+        for facts in group.facts.values()
+        if sum(fact.rows for fact in facts) <= LISTED
+        for fact in facts
+    ]
+    known = lines.known_elsewhere(shown)
+    for group in groups:
+        if group.happened is not None:
+            yield _happened(group.happened, group.place)
+        for key, facts in group.facts.items():
+            yield _told(key, facts, group, known)
+
+
+def _grouped(read: list[Line]) -> list[Group]:
+    """The lines by transaction, cut where something has happened or an order counts; then those
+    that tell the same one thing, joined."""
+    groups: list[Group] = []
+    for line in read:
+        if not groups or not groups[-1].takes(line):
+            groups.append(Group(line))
+        groups[-1].add(line)
+    joined: list[Group] = []
+    for group in groups:
+        if not group.facts and group.happened is None:
+            continue
+        if not joined or not joined[-1].join(group):
+            joined.append(group)
+    return joined
+
+
+def _happened(happening: Happening, place: tuple[int, int]) -> Made:
+    data = dict(happening.data)
+    if happening.type.startswith("price_change."):
+        data["currency"] = settings.CURRENCY
+    return Made(happening.type, happening.occurred_at, happening.recorded_at, data, place)
+
+
+def _told(key: Key, facts: list[Fact], group: Group, known: dict[int, dict[str, Any]]) -> Made:
+    rows = sum(fact.rows for fact in facts)
+    items = None
+    if rows <= LISTED:
+        items = [lines.sent(item, known) for fact in facts for item in fact.items or ()]
+    data: dict[str, Any] = {
+        "count": rows,
+        "subscriptions": items,
+        "effective_at": min(fact.effective_at for fact in facts),
+        "feed_after": str(Place(*group.after)),
+        "feed_until": str(Place(*group.place)),
+    }
+    if key.type == "prices.moved":
+        before = sum((fact.before for fact in facts), Decimal(0))
+        after = sum((fact.after for fact in facts), Decimal(0))
+        data |= {
+            "price_change": key.change_id,
+            "before": plain(before),
+            "after": plain(after),
+            "currency": settings.CURRENCY,
+        }
+    recorded = max(fact.recorded_at for fact in facts)
+    return Made(key.type, data["effective_at"], recorded, data, group.place)
