@@ -95,7 +95,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Fact:
-    """What a line says of one or more subscriptions; `items` are None if they are too many."""
+    """All that a line says of one or more subscriptions; `items` are None if they are too many."""
 
     effective_at: datetime
     recorded_at: datetime
@@ -209,7 +209,7 @@ def _entries(ids: list[int], lines: dict[int, Line]) -> None:
 def _tells(
     now: Stood, before: Stood | None, unpaid: datetime | None, effective: datetime
 ) -> Iterator[tuple[str, dict[str, Any], datetime]]:
-    """What an entry tells of its subscription: the type, what that adds, from when it counts."""
+    """All that an entry tells of its subscription: type, what that adds, from when it counts."""
     if now.price is None:  # it was deleted
         yield "subscription.ended", {"deleted": True}, effective
         return

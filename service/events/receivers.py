@@ -1,4 +1,4 @@
-"""What is noted as a happening where no trigger sees it."""
+"""Happenings that no trigger sees."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ AGENT = "Pricebook"
 
 
 class Answer(NamedTuple):
-    """What came back; `error` says why the event counts as not delivered, and is empty if it is."""
+    """The answer. `error` says why the event counts as not delivered; it is empty if it is."""
 
     status_code: int | None  # None: there was no answer
     error: str

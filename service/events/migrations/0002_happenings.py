@@ -1,6 +1,6 @@
-"""What happens to price changes and to the brake is noted in the transaction in which it happens.
+"""Triggers note what happens to price changes and to the brake, in the transaction of that.
 
-By triggers, so a change that SQL, a worker or another trigger moves on is noted too.
+So a change that SQL, a worker or another trigger moves on is noted too.
 """
 
 from django.db import migrations, models
@@ -112,7 +112,7 @@ CREATE TRIGGER brake_happens AFTER INSERT OR UPDATE ON price_changes_brake
     FOR EACH ROW EXECUTE FUNCTION brake_happens();
 """
 
-# What has been recorded before there were events is told by none.
+# Nothing that was recorded before there were events is told.
 FROM_NOW_ON = """
 INSERT INTO events_derived (id, xact)
 SELECT 1, pg_snapshot_xmin(pg_current_snapshot())::text::bigint

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Of the name hooks.example.com, by itself; good until 2126. A key of tests, and of nothing else.
+# The certificate of hooks.example.com, signed by itself, and its key: for tests, until 2126.
 CERTIFICATE = Path(__file__).with_name("hooks.example.com.pem")
 
 
