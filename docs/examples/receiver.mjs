@@ -102,7 +102,7 @@ async function readOn(store) {
       })),
       page.next,
     );
-    if (page.next === after) return;
+    if (page.next === after) return console.log(`has all up to ${after}`);
   }
 }
 

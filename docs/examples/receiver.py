@@ -142,7 +142,7 @@ def read_on(store: Store) -> None:
             page["next"],
         )
         if page["next"] == after:
-            return
+            return print(f"has all up to {after}", flush=True)
 
 
 class Receiver(BaseHTTPRequestHandler):

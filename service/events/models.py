@@ -56,7 +56,7 @@ class Happening(models.Model):
 
 
 class Derived(models.Model):
-    """One row: how far events are made. Whoever holds its lock makes events."""
+    """One row: how far events are made. `deriving.LOCK` lets one at a time move it."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     # The place in the feed behind which nothing is an event yet, and the number of the last event.

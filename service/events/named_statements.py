@@ -36,11 +36,10 @@ def named_statements() -> list[NamedStatement]:
     }
     return [
         NamedStatement(
-            "hold of the deriver",
-            "takes the one row that who makes events has",
+            "place of the deriver",
+            "reads the one row that says how far it is",
             DERIVER,
-            deriving.HOLD,
-            writes=True,
+            deriving.PLACE,
         ),
         NamedStatement(
             "lines behind a place",

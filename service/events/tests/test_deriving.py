@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from events import deriving, lines
 from events.models import Derived, Event
@@ -262,11 +263,22 @@ class TestOrder:
         numbers = list(Event.objects.values_list("number", flat=True))
         assert numbers == list(range(1, len(numbers) + 1))
 
-    def test_is_lost_where_the_one_row_is_not_held(self, monkeypatch):
+    def test_is_lost_where_there_is_no_lock(self, monkeypatch):
         Derived.objects.get_or_create(pk=1)
-        monkeypatch.setattr(deriving, "HOLD", deriving.HOLD.replace("FOR UPDATE SKIP LOCKED", ""))
+        monkeypatch.setattr(deriving, "LOCK", "SELECT true")
         with pytest.raises(IntegrityError):
             self.at_once()
+
+    def test_takes_no_number_of_a_transaction_where_there_is_nothing(self):
+        told()
+        with CaptureQueriesContext(connection) as captured:
+            deriving.derive()
+        # 3 queries: * the lock * the place * the lines behind it
+        assert len([each for each in captured if each["sql"] not in ("BEGIN", "COMMIT")]) == 3
+        with transaction.atomic(), connection.cursor() as cursor:
+            deriving.derive()
+            cursor.execute("SELECT pg_current_xact_id_if_assigned()")
+            assert cursor.fetchone() == (None,)
 
     def test_is_kept_by_one_that_is_killed(self):
         a_subscription()

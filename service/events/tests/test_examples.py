@@ -230,6 +230,7 @@ def test_a_receiver_stores_each_event_once_and_misses_none(program, started):
     deliver()
     assert receiver.stored() == [1, 2, 3]
     assert Attempt.objects.filter(number=1, status_code=204).count() == 2
+    assert receiver.said().count(f"evt_{1:032}") == 1, "it was new once"
 
     # It gets what comes while it is dead when it lives again.
     receiver.kill()
@@ -238,6 +239,7 @@ def test_a_receiver_stores_each_event_once_and_misses_none(program, started):
     receiver.start()
     deliver_again()
     until(lambda: receiver.stored() == [1, 2, 3, 4, 5, 6])
+    until(lambda: "has all up to 6" in receiver.said())  # and reads no further by itself
 
     # Somebody lets the endpoint skip events: their numbers jump, and it reads what lies between.
     some_events(7, 9)

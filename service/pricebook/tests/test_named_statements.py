@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
     "events.deriving.LOADED": "begins anew once, in a server to which the book has moved",
+    "events.deriving.LOCK": "takes a lock, and reads no table",
     "events.deriving.BEGIN": "writes the one row of a new book",
     "events.deriving.TOLD": "deletes what is told, by its index",
     "events.named_statements.NEWEST": "looks for examples",
