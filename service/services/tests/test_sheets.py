@@ -3,8 +3,10 @@
 import csv
 import io
 import re
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
+from tempfile import TemporaryFile
 from zipfile import ZipFile
 
 import pytest
@@ -149,6 +151,17 @@ class TestWorkbooks:
         assert (about["Currency"], about["Rows"]) == ("USD", 2)
         assert (data.freeze_panes, data.auto_filter.ref, data.max_row) == ("A2", "A1:B3", 3)
         assert data["B2"].value is None
+
+    def test_take_memory_that_does_not_grow(self):
+        peaks = []
+        for rows in (500, 500, 3_000):
+            tracemalloc.start()
+            with TemporaryFile() as file:
+                table = a_table(Type.TEXT, (f"row {n}" for n in range(rows)))
+                workbook.write(table, file, Limits(rows))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[2] < 1.2 * peaks[1] + 50_000
 
     @pytest.mark.parametrize("locale", [None, "ru"])
     def test_of_too_many_rows_are_refused_and_leave_nothing(self, locale, tmp_path, monkeypatch):
