@@ -60,8 +60,8 @@ class Checked(NamedTuple):
 def checked(url: str) -> Checked:
     """The address, taken apart and looked up. Raises BadAddress.
 
-    It may take LOOK_UP_SECONDS, so call it outside of a transaction. All that the name means has
-    to be public, or of a network of WEBHOOKS_TO_PRIVATE; plain http is for the latter alone.
+    It may take LOOK_UP_SECONDS, so hold no lock meanwhile. All that the name means has to be
+    public, or of a network of WEBHOOKS_TO_PRIVATE; plain http is for the latter alone.
     """
     parts, host, port = _taken_apart(url)
     addresses = _addresses_of(url, host, port)

@@ -444,6 +444,7 @@ class TestUp:
 
             doctor = pricebook(home, "doctor")
             assert "✓ worker2 answers" in doctor.stdout
+            assert "✓ events answers" in doctor.stdout
             assert (doctor.returncode, "✗" in doctor.stdout) == (0, False), doctor.stdout
 
             before = status(Home(home))["children"]
