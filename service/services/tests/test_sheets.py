@@ -201,6 +201,11 @@ class TestCSVForExcel:
             ["1", "2026-10-01T09:30:00.120000Z"],
         ]
 
+    def test_has_the_decimals_of_the_currency_beside_equal_whole_numbers(self):
+        amounts = [Decimal("0.00"), Decimal("1.00")]
+        _, content = written(a_table(Type.AMOUNT, amounts), ExcelCSV.of("ru").write)
+        assert content.endswith(b"\r\n0;0,00\r\n1;1,00\r\n")
+
     def test_has_no_line_that_is_no_row(self):
         _, content = written(a_table(Type.TEXT, ["x"]), ExcelCSV.of("ru").write)
         assert content.decode("utf-8-sig") == "number;value\r\n0;x\r\n"

@@ -410,7 +410,11 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("name", "locale", "said"),
-        [("b.csv", "xx", "'xx' is none"), ("b.xlsx", "ru", "leave --excel out")],
+        [
+            ("b.csv", "xx", "'xx' is none"),
+            ("b.xlsx", "ru", "leave --excel out"),
+            ("b.xlsx.gz", None, "leave .gz out"),
+        ],
     )
     def test_refuses_what_it_can_not_write(self, tmp_path, name, locale, said):
         with pytest.raises(CommandError, match=said):

@@ -86,6 +86,8 @@ class Command(BaseCommand):
 def _sheet(file: str, locale: str | None) -> SheetWriter | None:
     """The writer of the file if it is a sheet for people; raises Refusal."""
     is_workbook = file.lower().endswith(".xlsx")
+    if file.lower().endswith(".xlsx.gz"):
+        raise Refusal("bad_name", f"{file} would be compressed twice: leave .gz out.")
     if locale is None:
         return workbook.write if is_workbook else None
     form = ExcelCSV.of(locale)

@@ -108,15 +108,17 @@ class ExcelCSV:
         """Write the table; raises TooManyRows or ReadTimedOut in the middle."""
         rows, cells = Counted(table, limits), Cells()
         columns = [cells.of(column.type) for column in table.columns]
-        # Most texts come many times, and 1 is not True.
-        shown = lru_cache(maxsize=8192, typed=True)(self.shown)
+        text = lru_cache(maxsize=8192)(self.text)  # most texts come many times
         part = io.StringIO(newline="")
         writer = csv.writer(part, delimiter=self.delimiter, lineterminator="\r\n")
         file.write(BOM)
         writer.writerow([column.name for column in table.columns])
         for number, row in enumerate(rows):
             writer.writerow(
-                [shown(cell_of(value)) for cell_of, value in zip(columns, row, strict=True)]
+                [
+                    text(cell) if isinstance(cell, str) else self.shown(cell)
+                    for cell in [of(value) for of, value in zip(columns, row, strict=True)]
+                ]
             )
             if number % 1000 == 0:
                 _flush(part, file)
@@ -127,7 +129,7 @@ class ExcelCSV:
         if cell is None:
             return ""
         if isinstance(cell, str):
-            return cell if self.is_text(cell) else text_formula(cell)
+            return self.text(cell)
         if isinstance(cell, bool):
             return str(cell).lower()
         if isinstance(cell, Decimal):
@@ -135,6 +137,9 @@ class ExcelCSV:
         if isinstance(cell, datetime):
             return cell.isoformat(sep=" ")
         return str(cell)
+
+    def text(self, text: str) -> str:
+        return text if self.is_text(text) else text_formula(text)
 
     def is_text(self, text: str) -> bool:
         """Whether Excel takes a cell for the text that it is."""
