@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from rest_framework import serializers
 
 from pricebook.kit.errors import BadParameter
@@ -23,8 +24,11 @@ class FigureField(serializers.DecimalField):
 
 
 def as_text(request: Any) -> bool:
-    """Whether the decimals of the answer are texts."""
-    return bool(request.GET.get(NAME) == AS_TEXT)
+    """Whether the decimals of the answer are texts; not of a refusal of the parameters."""
+    try:
+        return bool(request.GET.get(NAME) == AS_TEXT)
+    except SuspiciousOperation:  # there are too many to be read
+        return False
 
 
 def refuse_others(request: Any) -> None:

@@ -19,7 +19,8 @@ from pricebook.api_schema import answers
 from pricebook.api_schema.links import METHODS
 
 AS_TEXT = "decimals=string"
-FREE = ("request_id",)  # it is another one in each answer
+# The first is another one in each answer; the second is null while any transaction is open.
+FREE = ("request_id", "complete_until")
 keys = count(1)
 
 

@@ -412,13 +412,14 @@ class TestRefusals:
             "ordering",
             *parameters.PAGING,
             "format",
+            "decimals",
         ]
 
     def test_are_the_detail_s_too(self):
         body = a_reader().get("/api/subscriptions/1/?fields=price").json()
         assert (body["code"], body["allowed"]) == (
             "unknown_parameter",
-            ["as_of", "known_at", "format"],
+            ["as_of", "known_at", "format", "decimals"],
         )
 
     @given(st.text(max_size=40))

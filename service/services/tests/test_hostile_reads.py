@@ -23,6 +23,7 @@ NAMES = [
     "limit",
     "at",
     "format",
+    "decimals",
     "x",
 ]
 VALUES = [

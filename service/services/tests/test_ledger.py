@@ -334,6 +334,7 @@ class TestListAsOf:
         assert (page["total_amount"], page["count"]) == (100, 1)
         assert (one.pop("waiting_for"), page["waiting_for"]) == ([], [])
         assert datetime.fromisoformat(one.pop("as_of")) == datetime.fromisoformat(then)
+        assert one.pop("currency") == page["currency"]
         assert page["result"] == [one]
         assert (one["price"], one["service"]["name"]) == (100, "Fibre 120")
 
