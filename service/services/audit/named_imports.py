@@ -13,6 +13,7 @@ from services.transfer import (
     incoming_catalogue,
     incoming_subscriptions,
     moved_prices,
+    outcomes,
 )
 from services.transfer.csv_file import COLUMNS
 
@@ -28,6 +29,12 @@ MAKES: list[tuple[str, str, str, Params]] = [
     ("services of the file", "each with its list price", incoming_catalogue.SERVICES, None),
     ("plans of the file", "each with its discount", incoming_catalogue.PLANS, None),
     ("clients of the file", "each with its e-mail", incoming_catalogue.CLIENTS, None),
+    (
+        "differences of the catalogue",
+        "each list price, name and address that differs from the book",
+        incoming_catalogue.CATALOGUE_DIFFERENCE,
+        None,
+    ),
     (
         "known lines",
         "which line is which subscription of the book",
@@ -77,8 +84,11 @@ FINDS = [
         "clients whose e-mail is another's login",
         incoming_catalogue.LOGIN_TAKEN,
     ),
-    ("other list prices", "services that differ from the book", incoming_catalogue.SERVICES_DIFFER),
-    ("other clients", "clients that differ from the book", incoming_catalogue.CLIENTS_DIFFER),
+    (
+        "other list prices and clients",
+        "their differences from the book, in words",
+        incoming_catalogue.CATALOGUE_DIFFERS,
+    ),
     (
         "other subscriptions",
         "the differences from the book, in words",
@@ -142,7 +152,10 @@ WRITES = [
 
 def named_imports() -> list[NamedStatement]:
     """All statements of an import, under names that begin with "import". No query."""
-    tables: list[tuple[str, Params]] = [(incoming_subscriptions.INCOMING, None)]
+    tables: list[tuple[str, Params]] = [
+        (incoming_subscriptions.INCOMING, None),
+        (outcomes.MADE, None),
+    ]
 
     def named(
         name: str, purpose: str, sql: str, params: Params = None, writes: bool = False
@@ -186,8 +199,9 @@ def named_imports() -> list[NamedStatement]:
         named(
             "subscriptions",
             "makes those of 50,000 lines that are new, at the rule's price",
-            incoming_subscriptions.INSERT_SUBSCRIPTIONS,
+            outcomes.KEEP_IDS.format(incoming_subscriptions.INSERT_SUBSCRIPTIONS),
             [0, importing.CHUNK],
             writes=True,
         ),
+        named("outcomes", "what each line does, with its differences", outcomes.OUTCOMES),
     ]

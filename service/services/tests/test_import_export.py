@@ -279,7 +279,7 @@ class TestDifferences:
         edited = lines({"full_price": "22"}, {"service": "DSL"})
         problem = the_problem(edited)
         assert (problem.line, problem.column, problem.value) == (2, "full_price", "22.00")
-        assert "list price of Phone, 20.00" in problem.reason
+        assert "the book's '20.00' of service Phone" in problem.reason
 
         assert read(edited, update=True).services_changed == 1
         edit = Repricing.objects.get()

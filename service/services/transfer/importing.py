@@ -32,8 +32,9 @@ from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
+    CATALOGUE_DIFFERENCE,
+    CATALOGUE_DIFFERS,
     CLIENTS,
-    CLIENTS_DIFFER,
     COPY_PLANS,
     COPY_SERVICES,
     FILL_EMAILS,
@@ -54,7 +55,6 @@ from services.transfer.incoming_catalogue import (
     PLANS_APPROVED,
     SAME_EMAIL,
     SERVICES,
-    SERVICES_DIFFER,
     UNMAILED,
     UPDATE_CLIENTS,
     UPDATE_SERVICES,
@@ -75,7 +75,13 @@ from services.transfer.incoming_subscriptions import (
     first_of,
 )
 from services.transfer.moved_prices import AUTHOR, MovedPrices
+from services.transfer.outcomes import KEEP_IDS, MADE
 
+# The temporary tables; an import before may have been in this transaction too.
+TABLES = (
+    "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
+    "known", "difference", "made",
+)  # fmt: skip
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
 # Called with the step, the rows done, and the rows in all if they are known.
@@ -106,10 +112,12 @@ def import_book(
     progress: ShowProgress | None = None,
     dry_run: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
+    look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
 ) -> Imported:
     """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
 
-    `record` is called in the transaction with what it has done, unless it is undone.
+    `record` is called in the transaction with what it has done, unless it is undone. `look` is
+    called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
 
     Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
@@ -118,7 +126,9 @@ def import_book(
     """
     with transaction.atomic():
         with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-            imported = _Import(cursor, update, progress or (lambda *_: None)).run(file)
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run)
+            imported = run.run(file)
+            look(cursor, imported)
         if dry_run:
             transaction.set_rollback(True)  # no statement may come after it
             return imported
@@ -142,8 +152,11 @@ def analyse(options: str = "") -> None:
 
 
 class _Import:
-    def __init__(self, cursor: CursorWrapper, update: bool, progress: ShowProgress) -> None:
+    def __init__(
+        self, cursor: CursorWrapper, update: bool, progress: ShowProgress, dry_run: bool
+    ) -> None:
         self.cursor = cursor
+        self.dry_run = dry_run
         self.update = update
         self.progress = progress
         self.problems = BadBook()
@@ -171,23 +184,18 @@ class _Import:
         self.problems.raise_if_any()
         if self._write_if_any(UNMAILED, FILL_EMAILS):
             self._execute(FIND_CLIENTS)
+        self._execute(CATALOGUE_DIFFERENCE)
         if self.update:
             self.moved.before_list_prices()
-        services_changed = self._settle(SERVICES_DIFFER, UPDATE_SERVICES)
-        clients_changed = self._settle(CLIENTS_DIFFER, UPDATE_CLIENTS)
+        services_changed, clients_changed = self._settle_catalogue()
         self.problems.raise_if_any()
         clients_new = self._insert_clients()
 
         self._execute(KNOWN)
         self._execute("ANALYZE known")
         self._execute(SUBSCRIPTIONS_DIFFER, [columns])
-        update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
-        if self.update:
-            self.moved.before_subscriptions()
-        changed = self._settle(DIFFERENCES, update)
+        changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
-        if self.update:
-            self.moved.after_subscriptions()
         new = self._insert_subscriptions(last_line)
         book = figures()
         self.moved.ask()
@@ -207,9 +215,7 @@ class _Import:
 
     def _copy(self, book: BookFile) -> tuple[list[str], int]:
         """Copy the file into `incoming`; return its columns and its last line."""
-        for table in ("incoming", "incoming_service", "incoming_plan", "incoming_client"):
-            self._execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
-        self._execute("DROP TABLE IF EXISTS pg_temp.known, pg_temp.difference")
+        self._execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in TABLES)}")
         self._execute(INCOMING)
 
         null = ", ".join(name for name in NULL_IF_EMPTY if name in book.columns)
@@ -260,8 +266,10 @@ class _Import:
             " WHERE NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)"
         )
         new = 0
+        self._execute(MADE)
+        insert = INSERT_SUBSCRIPTIONS if self.dry_run else KEEP_IDS.format(INSERT_SUBSCRIPTIONS)
         for line in range(0, last_line if expected else 0, CHUNK):
-            self._execute(INSERT_SUBSCRIPTIONS, [line, line + CHUNK])
+            self._execute(insert, [line, line + CHUNK])
             new += self.cursor.rowcount
             self.progress("writing", new, expected)
         return new
@@ -273,12 +281,27 @@ class _Import:
         self._execute(insert)
         return int(self.cursor.rowcount)
 
-    def _settle(self, differences: str, update: str) -> int:
-        """Write what differs from the book, if that was asked for; else add each as a problem."""
+    def _settle_catalogue(self) -> tuple[int, int]:
+        """The services and clients that were written; without `update` the differences are added
+        to the problems.
+        """
         if not self.update:
-            self._check(differences)
+            self._check(CATALOGUE_DIFFERS)
+            return 0, 0
+        of = "SELECT 1 FROM catalogue_difference WHERE differing {} 'full_price'"
+        services = self._write_if_any(of.format("="), UPDATE_SERVICES)
+        return services, self._write_if_any(of.format("<>"), UPDATE_CLIENTS)
+
+    def _settle_subscriptions(self, columns: list[str]) -> int:
+        """As `_settle_catalogue`, for the subscriptions of known lines."""
+        if not self.update:
+            self._check(DIFFERENCES)
             return 0
-        return self._write_if_any(differences, update)
+        update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
+        self.moved.before_subscriptions()
+        changed = self._write_if_any(DIFFERENCES, update)
+        self.moved.after_subscriptions()
+        return changed
 
     def _write_if_any(self, rows: str, write: str) -> int:
         """Write only if there are such rows: an empty write would move the book's version."""

@@ -86,12 +86,6 @@ COPY_PLANS = f"""
 UPDATE services_plan plan SET discount_percent = late.discount_percent
   FROM ({LATE_PLANS}) late WHERE plan.id = late.id
 """  # noqa: S608 - constants
-SERVICES_DIFFER = """
-SELECT line, 'full_price', incoming_service.full_price::text,
-       format('differs from the book''s list price of %s, %s', name, book.full_price)
-  FROM incoming_service JOIN services_service book USING (name)
- WHERE book.full_price <> incoming_service.full_price
-"""
 UPDATE_SERVICES = """
 UPDATE services_service book SET full_price = incoming_service.full_price
   FROM incoming_service
@@ -172,8 +166,15 @@ SELECT login.id, company_name, coalesce(full_address, '')
   FROM incoming_client JOIN auth_user login ON lower(login.email) = key
  WHERE client_id IS NULL ORDER BY line
 """
-CLIENTS_DIFFER = """
-SELECT line, differing, here, format('differs from the book''s %L of client %s', there, email)
+# What the file says of list prices and clients, where the book says something else.
+CATALOGUE_DIFFERENCE = """
+CREATE TEMP TABLE catalogue_difference ON COMMIT DROP AS
+SELECT line, 'full_price' AS differing, incoming_service.full_price::text AS here,
+       book.full_price::text AS there, format('service %s', name) AS whose
+  FROM incoming_service JOIN services_service book USING (name)
+ WHERE book.full_price <> incoming_service.full_price
+ UNION ALL
+SELECT line, differing, here, there, format('client %s', email)
   FROM incoming_client
   JOIN clients_client book ON book.id = client_id
  CROSS JOIN LATERAL (VALUES
@@ -181,6 +182,10 @@ SELECT line, differing, here, format('differs from the book''s %L of client %s',
        ('full_address', incoming_client.full_address, book.full_address)
        ) compared (differing, here, there)
  WHERE here <> there
+"""
+CATALOGUE_DIFFERS = """
+SELECT line, differing, here, format('differs from the book''s %L of %s', there, whose)
+  FROM catalogue_difference
 """
 UPDATE_CLIENTS = """
 UPDATE clients_client book

@@ -12,7 +12,6 @@ from django.db.backends.utils import CursorWrapper
 
 from services.hooks import price_changes
 from services.moves import NOTHING, Move
-from services.transfer.incoming_catalogue import SERVICES_DIFFER
 
 AUTHOR = "import"
 FIGURES = """
@@ -21,11 +20,10 @@ SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
        max(CASE WHEN before = 0 THEN 'Infinity' ELSE abs(after - before) * 100 / before END)
   FROM ({rows}) moved WHERE before <> after
 """
-SERVICES_THAT_DIFFER = f"""
-SELECT id FROM services_service
- WHERE name IN (SELECT name FROM incoming_service WHERE line IN
-                (SELECT line FROM ({SERVICES_DIFFER}) differing (line, field, value, reason)))
-"""  # noqa: S608 - constants
+SERVICES_THAT_DIFFER = """
+SELECT id FROM services_service JOIN incoming_service USING (name)
+ WHERE line IN (SELECT line FROM catalogue_difference WHERE differing = 'full_price')
+"""
 BY_LIST_PRICES = FIGURES.format(
     rows="""
 SELECT price_rule(book.full_price, discount_percent::integer) AS before,
