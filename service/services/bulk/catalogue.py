@@ -97,7 +97,10 @@ class Statements:
     @classmethod
     def of(cls, kind: Kind, name: str, value: str, same: str) -> Statements:
         columns = {"kind": kind, "name": name, "value": value, "set_ids": SET_IDS}
-        columns |= {"lock": "{lock}", "by_id": BY_ID_ELSEWHERE}  # the lock as the transaction has it
+        columns |= {
+            "lock": "{lock}",
+            "by_id": BY_ID_ELSEWHERE,
+        }  # the lock as the transaction has it
         templates = (HELD, FOUND, NOT_ALLOWED, same, CHANGE, INSERT)
         return cls(name, value, *(each.format(**columns) for each in templates))
 

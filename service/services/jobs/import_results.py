@@ -15,11 +15,10 @@ from django.db.backends.utils import CursorWrapper
 from services.bulk.catalogue import PlanSteps
 from services.bulk.clients import ClientSteps
 from services.bulk.lines import CHUNK
-from services.bulk.steps import Steps
-from services.jobs.undoing_imports import SERVICES, SERVICES_SEEN
 from services.bulk.subscriptions import SubscriptionSteps
-from services.transfer.outcomes import OUTCOMES
+from services.jobs.undoing_imports import SERVICES, SERVICES_SEEN
 from services.transfer.formats import instant
+from services.transfer.outcomes import OUTCOMES
 
 OUTCOME = f"""
 CREATE TEMP TABLE import_outcome ON COMMIT DROP AS
@@ -71,12 +70,13 @@ SELECT place, line, outcome,
   FROM import_outcome said
   LEFT JOIN subscription_before before ON before.id = said.id
   LEFT JOIN services_subscription book
-    ON book.id = said.id AND (outcome = 'created' OR before.id IS NOT NULL)""",
+    ON book.id = said.id AND (outcome = 'created' OR before.id IS NOT NULL)""",  # noqa: S608 - constants
 )
 RESULT_OF_OTHER = """
 SELECT row_number() OVER (ORDER BY book.id) - 1 AS place,
        %(after)s + row_number() OVER (ORDER BY book.id) AS line, outcome,
-       concat('{{"line":', %(after)s + row_number() OVER (ORDER BY book.id), ',"outcome":"', outcome,
+       concat('{{"line":', %(after)s + row_number() OVER (ORDER BY book.id),
+              ',"outcome":"', outcome,
               '","kind":"{kind}"',
               CASE WHEN outcome = 'changed' OR NOT %(dry_run)s THEN ',"id":' || book.id END,
               ',"changes":' || changes::text, '}}') AS text,
@@ -151,8 +151,7 @@ class Part(NamedTuple):
 
 def keep(cursor: CursorWrapper, job: int) -> None:
     """Keep the results of an import for its job, in their common transaction. Ten statements."""
-    cursor.execute(OUTCOME)
-    after = _one(cursor, LAST_LINE)
+    after = _read(cursor)
     for found in (SUBSCRIPTIONS, *OTHERS):
         values = {"job": job, "after": after, "dry_run": False}
         cursor.execute(INTO.format(found=found), values)
@@ -164,8 +163,7 @@ def look(cursor: CursorWrapper) -> Iterator[Part]:
 
     Constant memory: they are fetched one after the other.
     """
-    cursor.execute(OUTCOME)
-    after = _one(cursor, LAST_LINE)
+    after = _read(cursor)
     for found in (SUBSCRIPTIONS, *OTHERS):
         parts = f"DECLARE part NO SCROLL CURSOR FOR {found}"
         cursor.execute(parts, {"after": after, "dry_run": True})
@@ -180,6 +178,14 @@ def look(cursor: CursorWrapper) -> Iterator[Part]:
         cursor.execute("CLOSE part")
 
 
+def _read(cursor: CursorWrapper) -> int:
+    """Read the outcomes of the lines into a table; return the number of the last line."""
+    cursor.execute("DROP TABLE IF EXISTS pg_temp.import_outcome")
+    cursor.execute(OUTCOME)
+    cursor.execute("ANALYZE import_outcome")
+    return _one(cursor, LAST_LINE)
+
+
 def _decoded(counts: Any) -> dict[str, int]:
     return json.loads(counts) if isinstance(counts, str) else dict(counts)
 
@@ -187,4 +193,4 @@ def _decoded(counts: Any) -> dict[str, int]:
 def _one(cursor: CursorWrapper, sql: str, params: list[int] | None = None) -> int:
     cursor.execute(sql, params)
     (value,) = cursor.fetchone()
-    return value
+    return int(value or 0)

@@ -11,8 +11,9 @@ So the rules, the locks, the policy and the words are those of bulks.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.catalogue import PlanSteps, ServiceSteps
@@ -69,10 +70,14 @@ CASE WHEN line IN (SELECT line FROM job_line WHERE deletes) THEN 'deleted'
      WHEN differs THEN 'changed' ELSE 'unchanged' END"""
 
 
+NO_KIND = re.compile(rb'^(\{"line":[0-9]+,"outcome":"[a-z]+")', re.MULTILINE)
+
+
 class Undo(Steps):
     """The steps of a kind of bulk, over the results of a job in the place of a body."""
 
     of_result: int  # the id of the JobResult that is taken back
+    has_lines = True  # else the job had no lines of these records, and results say what they are
     lock = "FOR UPDATE OF book"  # some are deleted
     outcome = OUTCOME
     refused_as = "left"
@@ -89,6 +94,11 @@ class Undo(Steps):
         self.execute(JOB_LINES, [self.of_result])
         self.execute("CREATE UNIQUE INDEX ON job_line (line)")
         self.execute("ANALYZE job_line")
+
+    def results(self) -> Iterator[bytes]:
+        with_kind = rb'\1,"kind":"%s"' % self.record.kind.encode()
+        for text in super().results():
+            yield text if self.has_lines else NO_KIND.sub(with_kind, text)
 
     def when_held(self) -> None:
         self.execute(self.take_back_sql())

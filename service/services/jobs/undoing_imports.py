@@ -78,7 +78,7 @@ class UndoImportedServices(UndoServices):
 
 
 # A state of another kind than the record has; or a price of its own, which is another one.
-OTHER_STATE = f"""
+OTHER_STATE = """
 NOT made AND state IS NOT NULL
    AND ((book.price_state, book.locked_until, book.price_reason, book.stamp)
         IS DISTINCT FROM (state->>'price_state', (state->>'locked_until')::timestamptz,
@@ -89,7 +89,7 @@ FIND_STATES = "ALTER TABLE bulk_found ADD restates boolean DEFAULT false"
 STATES_DIFFER = f"""
 UPDATE bulk_found
    SET differs = true, restates = true,
-       changes = coalesce(changes, '{{}}') || jsonb_build_object(
+       changes = coalesce(bulk_found.changes, '{{}}') || jsonb_build_object(
            'price_state', jsonb_build_object('before', book.price_state,
                                              'after', state->>'price_state'))
   FROM job_line JOIN services_subscription book USING (id)

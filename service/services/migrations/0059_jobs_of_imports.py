@@ -21,9 +21,7 @@ class Migration(migrations.Migration):
             name="media_type",
             field=models.CharField(db_default="", max_length=100),
         ),
-        migrations.AddField(
-            model_name="job", name="options", field=models.JSONField(null=True)
-        ),
+        migrations.AddField(model_name="job", name="options", field=models.JSONField(null=True)),
         migrations.AddField(
             model_name="jobresult",
             name="kind",

@@ -30,6 +30,7 @@ from django.db.backends.utils import CursorWrapper
 from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
+from services.transfer import values_before
 from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
 from services.transfer.incoming_catalogue import (
     CATALOGUE_DIFFERENCE,
@@ -80,7 +81,7 @@ from services.transfer.outcomes import KEEP_IDS, MADE
 # The temporary tables; an import before may have been in this transaction too.
 TABLES = (
     "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
-    "known", "difference", "made",
+    "known", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
@@ -111,6 +112,7 @@ def import_book(
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    author: str = AUTHOR,
     record: Callable[[Imported], None] = lambda imported: None,
     look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
 ) -> Imported:
@@ -121,12 +123,12 @@ def import_book(
 
     Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
     not set; nothing is written then. With `update` a list price that differs is an edit of the
-    catalogue by "import": workers reprice what was there before. If the prices that are there move
-    by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
+    catalogue by the `author`: workers reprice what was there before. If the prices that are there
+    move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
     """
     with transaction.atomic():
-        with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-            run = _Import(cursor, update, progress or (lambda *_: None), dry_run)
+        with catalogue_edit(author=author), connection.cursor() as cursor:
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, author)
             imported = run.run(file)
             look(cursor, imported)
         if dry_run:
@@ -153,14 +155,19 @@ def analyse(options: str = "") -> None:
 
 class _Import:
     def __init__(
-        self, cursor: CursorWrapper, update: bool, progress: ShowProgress, dry_run: bool
+        self,
+        cursor: CursorWrapper,
+        update: bool,
+        progress: ShowProgress,
+        dry_run: bool,
+        author: str,
     ) -> None:
         self.cursor = cursor
         self.dry_run = dry_run
         self.update = update
         self.progress = progress
         self.problems = BadBook()
-        self.moved = MovedPrices(cursor)
+        self.moved = MovedPrices(cursor, author)
 
     def run(self, file: BufferedIOBase) -> Imported:
         # Imports go one after another: two that bring the same client would fail half-way.
@@ -168,6 +175,7 @@ class _Import:
         columns, last_line = self._copy(BookFile(file))
         self.progress("checking", 0, None)
         self._check_file(columns)
+        self._keep(*values_before.OF_CATALOGUE)
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
         self._execute(LOCK_SERVICES, [self.update])
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
@@ -185,6 +193,7 @@ class _Import:
         if self._write_if_any(UNMAILED, FILL_EMAILS):
             self._execute(FIND_CLIENTS)
         self._execute(CATALOGUE_DIFFERENCE)
+        self._keep(*values_before.OF_DIFFERENCES)
         if self.update:
             self.moved.before_list_prices()
         services_changed, clients_changed = self._settle_catalogue()
@@ -194,6 +203,7 @@ class _Import:
         self._execute(KNOWN)
         self._execute("ANALYZE known")
         self._execute(SUBSCRIPTIONS_DIFFER, [columns])
+        self._keep(values_before.SUBSCRIPTIONS_BEFORE)
         changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
         new = self._insert_subscriptions(last_line)
@@ -317,6 +327,11 @@ class _Import:
             self.problems.add(Problem(*problem))
         if found:
             self.problems.count += found[0][-1] - len(found)
+
+    def _keep(self, *tables: str) -> None:
+        """Keep what the next statements replace, for the results of the lines and for an undo."""
+        for table in tables:
+            self._execute(table)
 
     def _number(self, query: str) -> int:
         self._execute(query)
