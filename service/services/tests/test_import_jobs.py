@@ -8,15 +8,14 @@ from decimal import Decimal
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
-from django.db import connection
 from django.utils import timezone
 
 from clients.models import Client
 from services import jobs, price_state, repricing
 from services.audit import book_check
 from services.jobs import imports
-from services.models import Job, JobPiece, JobResult, Plan, Service, Subscription
-from services.tests.factories import a_plan, a_service, a_subscription
+from services.models import Job, JobPiece, Service, Subscription
+from services.tests.factories import a_plan
 from services.tests.programs import a_writer
 from services.tests.test_import_export import as_csv, lines
 from services.tests.test_jobs import results, seen, undone

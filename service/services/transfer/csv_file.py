@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -159,6 +159,8 @@ class BookFile:
     reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
     """
 
+    known: Mapping[str, Column] = COLUMNS
+
     def __init__(self, file: BufferedIOBase) -> None:
         self.line = 0
         self.problems = BadBook()
@@ -169,7 +171,7 @@ class BookFile:
     def rows(self) -> Iterator[list[str | int]]:
         """The good rows: the line that a row begins on, and the values in the file's order."""
         # Most values of a book come many times: names, prices, dates.
-        parsers = [lru_cache(maxsize=4096)(COLUMNS[column].parse) for column in self.columns]
+        parsers = [lru_cache(maxsize=4096)(self.known[column].parse) for column in self.columns]
         for line, values in self._rows_up_to_the_end():
             try:
                 yield [line, *[parse(value) for parse, value in zip(parsers, values, strict=True)]]
@@ -178,17 +180,17 @@ class BookFile:
 
     def _header(self) -> list[str]:
         known = ", ".join(
-            name if column.required else f"[{name}]" for name, column in COLUMNS.items()
+            name if column.required else f"[{name}]" for name, column in self.known.items()
         )
         line, header = next(self._records(), (1, []))
         if not header:
             self.problems.add(Problem(line, "", "", f"is empty; the first line names: {known}"))
         for position, name in enumerate(header):
-            if name not in COLUMNS:
+            if name not in self.known:
                 self.problems.add(Problem(line, "", name, f"is not a column; known are: {known}"))
             elif name in header[:position]:
                 self.problems.add(Problem(line, "", name, "is there twice; keep one of them"))
-        for name, column in COLUMNS.items():
+        for name, column in self.known.items():
             if header and column.required and name not in header:
                 self.problems.add(Problem(line, "", name, f"is missing; needed are: {known}"))
         if ("source" in header) != ("external_id" in header):
@@ -247,7 +249,7 @@ class BookFile:
             return
         for column, value in zip(self.columns, values, strict=True):
             try:
-                COLUMNS[column].parse(value)
+                self.known[column].parse(value)
             except ValueError as error:
                 self.problems.add(Problem(line, column, value, str(error)))
 

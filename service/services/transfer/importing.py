@@ -153,6 +153,32 @@ def analyse(options: str = "") -> None:
         )
 
 
+def copy_rows(
+    cursor: CursorWrapper,
+    table: str,
+    book: BookFile,
+    null_if_empty: Sequence[str],
+    progress: ShowProgress,
+) -> None:
+    """COPY the rows of a file, with their lines; raises BadBook if values of it can't be used."""
+    null = ", ".join(name for name in null_if_empty if name in book.columns)
+    options = f"FORMAT csv{f', FORCE_NULL ({null})' if null else ''}"
+    statement = f"COPY {table} (line, {', '.join(book.columns)}) FROM STDIN ({options})"
+    rows = book.rows()
+    done = 0
+    piece = io.StringIO()
+    writer = csv.writer(piece, quoting=csv.QUOTE_ALL)
+    with cursor.copy(statement) as copy:
+        while batch := list(islice(rows, BATCH)):
+            writer.writerows(batch)
+            copy.write(piece.getvalue())
+            piece.seek(0)
+            piece.truncate()
+            done += len(batch)
+            progress("reading", done, None)
+    book.problems.raise_if_any()
+
+
 class _Import:
     def __init__(
         self,
@@ -228,22 +254,7 @@ class _Import:
         self._execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in TABLES)}")
         self._execute(INCOMING)
 
-        null = ", ".join(name for name in NULL_IF_EMPTY if name in book.columns)
-        options = f"FORMAT csv{f', FORCE_NULL ({null})' if null else ''}"
-        statement = f"COPY incoming (line, {', '.join(book.columns)}) FROM STDIN ({options})"
-        rows = book.rows()
-        done = 0
-        piece = io.StringIO()
-        writer = csv.writer(piece, quoting=csv.QUOTE_ALL)
-        with self.cursor.copy(statement) as copy:
-            while batch := list(islice(rows, BATCH)):
-                writer.writerows(batch)
-                copy.write(piece.getvalue())
-                piece.seek(0)
-                piece.truncate()
-                done += len(batch)
-                self.progress("reading", done, None)
-        book.problems.raise_if_any()
+        copy_rows(self.cursor, "incoming", book, NULL_IF_EMPTY, self.progress)
         self._execute("CREATE INDEX ON incoming USING brin (line)")
         self._execute("ANALYZE incoming")
         return book.columns, book.line
