@@ -99,6 +99,13 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
                 f"Job {number} is an undo itself: send the lines of job {job.undoes_id} again.",
                 409,
             )
+        if job.kind == Job.Kind.HISTORY:
+            raise JobRefused(
+                "history_stays",
+                f"Job {number} has brought the past of the book, as corrections: they are recorded"
+                " for good. Send the lines as they should be, which lie above these.",
+                409,
+            )
         written = sum(each or 0 for each in job.results.values_list("left_as__len", flat=True))
         if job.dry_run or not written:
             raise JobRefused(

@@ -130,6 +130,22 @@ OTHERS = [
         NOTHING,
     ),
 ]
+# Lines of the past are prices of subscriptions that are there.
+OF_HISTORY = IN_PARTS.format(
+    kind="",
+    lines="""
+SELECT row_number() OVER (ORDER BY line) - 1 AS place, line, outcome,
+       concat('{"line":', line, ',"outcome":"', outcome, '"', ',"id":', id,
+              ',"changes":' || changes::text, '}') AS text,
+       NULL::integer AS left_as, NULL::jsonb AS state
+  FROM (SELECT history.line, history.id,
+               CASE WHEN move.line IS NULL THEN 'unchanged' ELSE 'changed' END AS outcome,
+               CASE WHEN move.line IS NOT NULL
+                    THEN jsonb_build_object('price', jsonb_build_object(
+                             'before', price_then::text, 'after', move.price::text))
+                    END AS changes
+          FROM history LEFT JOIN history_move move USING (line)) said""",
+)
 LAST_LINE = "SELECT coalesce(max(line), 1) FROM import_outcome"
 LAST_RESULT = "SELECT max(last_line) FROM services_jobresult WHERE job_id = %s"
 INTO = """
@@ -149,22 +165,22 @@ class Part(NamedTuple):
     results: str
 
 
-def keep(cursor: CursorWrapper, job: int) -> None:
-    """Keep the results of an import for its job, in their common transaction. Ten statements."""
-    after = _read(cursor)
-    for found in (SUBSCRIPTIONS, *OTHERS):
+def keep(cursor: CursorWrapper, job: int, of_history: bool = False) -> None:
+    """Keep the results of an import for its job, in their common transaction. Eleven statements."""
+    statements, after = _statements(cursor, of_history)
+    for found in statements:
         values = {"job": job, "after": after, "dry_run": False}
         cursor.execute(INTO.format(found=found), values)
         after = _one(cursor, LAST_RESULT, [job]) or after
 
 
-def look(cursor: CursorWrapper) -> Iterator[Part]:
+def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
     """The results of an import that will be undone; what it would create has no id.
 
     Constant memory: they are fetched one after the other.
     """
-    after = _read(cursor)
-    for found in (SUBSCRIPTIONS, *OTHERS):
+    statements, after = _statements(cursor, of_history)
+    for found in statements:
         parts = f"DECLARE part NO SCROLL CURSOR FOR {found}"
         cursor.execute(parts, {"after": after, "dry_run": True})
         while True:
@@ -178,12 +194,14 @@ def look(cursor: CursorWrapper) -> Iterator[Part]:
         cursor.execute("CLOSE part")
 
 
-def _read(cursor: CursorWrapper) -> int:
-    """Read the outcomes of the lines into a table; return the number of the last line."""
+def _statements(cursor: CursorWrapper, of_history: bool) -> tuple[list[str], int]:
+    """The statements that find results, and the number of the last line of a book's file."""
+    if of_history:
+        return [OF_HISTORY], 0
     cursor.execute("DROP TABLE IF EXISTS pg_temp.import_outcome")
     cursor.execute(OUTCOME)
     cursor.execute("ANALYZE import_outcome")
-    return _one(cursor, LAST_LINE)
+    return [SUBSCRIPTIONS, *OTHERS], _one(cursor, LAST_LINE)
 
 
 def _decoded(counts: Any) -> dict[str, int]:

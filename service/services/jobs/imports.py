@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
-from functools import partial
 from hashlib import sha256
 from typing import IO, Any
 
 import msgspec
-from django.db import connection
 
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.jobs import import_results
 from services.models import Job, JobResult, book_clock
+from services.past.importing import Brought, import_history
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported, import_book
 from services.transfer.moved_prices import AUTHOR
@@ -42,6 +41,12 @@ class WholeFile(io.RawIOBase):
         self._file = file
         self.sha256 = sha256()
         self.size = 0
+
+    @classmethod
+    def at(cls, path: str) -> WholeFile:
+        """The file at a path, or standard input for "-"."""
+        of = sys.stdin.fileno() if path == "-" else path
+        return cls(io.FileIO(of, "rb", closefd=path != "-"))
 
     def readable(self) -> bool:
         return True
@@ -130,8 +135,11 @@ class Unpacked(gzip.GzipFile):
 @contextmanager
 def uncompressed(file: Any) -> Iterator[Any]:
     """The file as it is read; FileRefused where it is damaged."""
-    begins = file.read(2)
-    file.seek(0)
+    if hasattr(file, "peek"):  # one that may not be sought in
+        begins = file.peek(2)[:2]
+    else:
+        begins = file.read(2)
+        file.seek(0)
     try:
         yield Unpacked(file) if begins == GZIP else file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -142,33 +150,47 @@ def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
     """Read the body of a job into the book, in the caller's transaction, with the results of its
     lines; return what is to be saved of the job.
 
-    FileRefused for a file that can't be read; raises as `import_book` does.
+    FileRefused for a file that can't be read; raises as `import_book` and `import_history` do.
     """
-    options = job.options or {}
+    read = _read_history if job.kind == Job.Kind.HISTORY else _read_book
     with temporary_file() as parts, uncompressed(body) as opened:
         try:
-            imported = import_book(
-                opened,
-                update=options.get("update", False),
-                dry_run=job.dry_run,
-                author=job.author,
-                record=lambda imported: _keep(job.pk),
-                look=partial(_look, parts) if job.dry_run else lambda cursor, imported: None,
-            )
+            done = read(job, opened, parts)
         except BadBook as bad:
             raise FileRefused.of(bad) from None
         _keep_shown(job, parts)
+    return done
+
+
+def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
+    options = job.options or {}
+    imported = import_book(
+        file,
+        update=options.get("update", False),
+        dry_run=job.dry_run,
+        author=job.author,
+        look=lambda cursor, imported: _results(cursor, job, parts),
+    )
     return _outcome(imported)
 
 
-def _keep(job: int) -> None:
-    with connection.cursor() as cursor:
-        import_results.keep(cursor, job)
+def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
+    brought = import_history(
+        file,
+        dry_run=job.dry_run,
+        author=job.author,
+        look=lambda cursor, brought: _results(cursor, job, parts, of_history=True),
+    )
+    return _of_past(brought)
 
 
-def _look(parts: IO[bytes], cursor: Any, imported: Imported) -> None:
-    """Write the results aside: what the transaction has written by now is undone."""
-    for part in import_results.look(cursor):
+def _results(cursor: Any, job: Job, parts: IO[bytes], of_history: bool = False) -> None:
+    """Keep the results of the lines. Those of a dry run are written aside: what the transaction
+    has written by now will be undone."""
+    if not job.dry_run:
+        import_results.keep(cursor, job.pk, of_history)
+        return
+    for part in import_results.look(cursor, of_history):
         parts.write(msgspec.json.encode(part._asdict()) + b"\n")
 
 
@@ -180,44 +202,80 @@ def _keep_shown(job: Job, parts: IO[bytes]) -> None:
 
 
 def _outcome(imported: Imported) -> dict[str, Any]:
-    counts = {
-        "created": imported.subscriptions_new,
-        "changed": imported.subscriptions_changed,
-        "unchanged": imported.subscriptions_same,
-    }
+    return _counted(
+        created=imported.subscriptions_new,
+        changed=imported.subscriptions_changed,
+        unchanged=imported.subscriptions_same,
+    )
+
+
+def _of_past(brought: Brought) -> dict[str, Any]:
+    return _counted(changed=brought.corrected, unchanged=brought.lines - brought.corrected)
+
+
+def _counted(**counts: int) -> dict[str, Any]:
     lines = sum(counts.values())
-    counts = {outcome: number for outcome, number in counts.items() if number}
-    return {"lines": lines, "lines_done": lines, "counts": counts}
+    found = {outcome: number for outcome, number in counts.items() if number}
+    return {"lines": lines, "lines_done": lines, "counts": found}
+
+
+# --- By a command --------------------------------------------------------------------------------
 
 
 def import_recorded(
-    opened: io.BufferedIOBase, file: WholeFile, **options: Any
+    opened: io.BufferedIOBase, file: WholeFile, *, dry_run: bool = False, **options: Any
 ) -> tuple[Imported, Job | None]:
     """Import a file, and record that in the same transaction; also return its last import before.
 
     `opened` is what the import reads, uncompressed; `file` is what that reads.
     """
-    earlier: list[Job] = []
-    record = partial(_record, file, book_clock(), earlier)
-    imported = import_book(opened, record=record, **options)
-    return imported, earlier[0] if earlier else None
+    record = _Record(Job.Kind.IMPORT, AUTHOR, file, dry_run, _outcome)
+    imported = import_book(opened, dry_run=dry_run, look=record, **options)
+    return imported, record.earlier
 
 
-def _record(file: WholeFile, began: datetime, earlier: list[Job], imported: Imported) -> None:
-    file.read_on()
-    digest = file.sha256.hexdigest()
-    earlier.extend(Job.objects.filter(kind=Job.Kind.IMPORT, sha256=digest).order_by("-id")[:1])
-    job = Job.objects.create(
-        kind=Job.Kind.IMPORT,
-        author=AUTHOR,
-        skip=False,
-        dry_run=False,
-        media_type="text/csv",
-        sha256=digest,
-        size=file.size,
-        status=Job.Status.DONE,
-        started_at=began,
-        finished_at=book_clock(),
-        **_outcome(imported),
-    )
-    _keep(job.pk)
+def history_recorded(
+    opened: io.BufferedIOBase, file: WholeFile, *, dry_run: bool, author: str, **options: Any
+) -> tuple[Brought, Job | None]:
+    """The same for a file of the past."""
+    record = _Record(Job.Kind.HISTORY, author, file, dry_run, _of_past)
+    brought = import_history(opened, dry_run=dry_run, author=author, look=record, **options)
+    return brought, record.earlier
+
+
+class _Record:
+    """Makes the job of a file that a command reads, when all of it is written; of a dry run none."""
+
+    def __init__(
+        self,
+        kind: Job.Kind,
+        author: str,
+        file: WholeFile,
+        dry_run: bool,
+        outcome: Callable[[Any], dict[str, Any]],
+    ) -> None:
+        self.kind, self.author, self.file = kind, author, file
+        self.dry_run, self.outcome, self.began = dry_run, outcome, book_clock()
+        self.earlier: Job | None = None
+
+    def __call__(self, cursor: Any, done: Any) -> None:
+        if self.dry_run:
+            return
+        self.file.read_on()
+        digest = self.file.sha256.hexdigest()
+        same = Job.objects.filter(kind=self.kind, sha256=digest, status=Job.Status.DONE)
+        self.earlier = same.exclude(dry_run=True).order_by("-id").first()
+        job = Job.objects.create(
+            kind=self.kind,
+            author=self.author,
+            skip=False,
+            dry_run=False,
+            media_type="text/csv",
+            sha256=digest,
+            size=self.file.size,
+            status=Job.Status.DONE,
+            started_at=self.began,
+            finished_at=book_clock(),
+            **self.outcome(done),
+        )
+        import_results.keep(cursor, job.pk, self.kind == Job.Kind.HISTORY)

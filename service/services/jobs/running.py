@@ -128,7 +128,7 @@ def _locked(cursor: CursorWrapper) -> bool:
 def _run(job: Job) -> None:
     if job.undoes_id is not None:
         return _undo(job)
-    if job.kind == Job.Kind.IMPORT:
+    if job.kind in Job.OF_FILES:
         return whatever_others_do(partial(_import, job))
     steps = KINDS[job.kind].steps
     wanted = Wanted(job.author, job.skip, job.dry_run)

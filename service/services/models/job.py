@@ -44,6 +44,7 @@ class Job(models.Model):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
+    OF_FILES = (Kind.IMPORT, Kind.HISTORY)
     DUE = (Status.WAITING, Status.RUNNING)
 
     kind = models.CharField(max_length=13, choices=Kind)
@@ -93,7 +94,7 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         what = f"{self.kind} in bulk" if self.undoes_id is None else f"undo job {self.undoes_id}"
-        if self.undoes_id is None and self.kind in (self.Kind.IMPORT, self.Kind.HISTORY):
+        if self.undoes_id is None and self.kind in self.OF_FILES:
             what = "import of a file" if self.kind == self.Kind.IMPORT else "import of the past"
         return f"job {self.pk}: {what}"
 

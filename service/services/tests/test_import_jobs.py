@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from clients.models import Client
+from keys.tests.making import a_key
+from pricebook.kit.scopes import SCOPES
 from services import jobs, price_state, repricing
 from services.audit import book_check
 from services.jobs import imports
@@ -135,6 +137,50 @@ class TestAFile:
         job = done(erp, lines({"full_price": "25"}), "?update=true")
         assert job["error"]["code"] == "needs_another_person"
         assert Service.objects.get().full_price == 20
+
+
+class TestThePast:
+    def test_is_brought_by_a_worker_and_stays(self, erp):
+        done(erp, lines({}))
+        [one] = Subscription.objects.all()
+        named = {"source": "crm", "external_id": "1"}
+        past = [
+            named | {"effective_at": "2026-02-01", "price": "15"},
+            named | {"effective_at": "2026-03-01", "price": "20"},
+        ]
+        shown = done(erp, past, "?kind=history&dry_run=true")
+        assert (shown["kind"], shown["counts"]) == ("history", {"changed": 1, "unchanged": 1})
+        assert not Correction.objects.exists()
+        job = done(erp, past, "?kind=history")
+        assert results(erp, job["id"]) == results(erp, shown["id"]) == [
+            {"line": 2, "outcome": "changed", "id": one.pk,
+             "changes": {"price": {"before": "20.00", "after": "15.00"}}},
+            {"line": 3, "outcome": "unchanged", "id": one.pk},
+        ]  # fmt: skip
+        assert (Correction.objects.get().author, Correction.objects.get().price) == (
+            job["author"], 15,
+        )  # fmt: skip
+        assert erp.post(f"/api/jobs/{job['id']}/undo/").json()["code"] == "history_stays"
+
+    def test_takes_the_right_to_correct(self, erp, settings):
+        done(erp, lines({}))
+        _, key = a_key("no corrections", *(set(SCOPES) - {"price_states:set"}))
+        answer = asked(a_writer(key), b"x", "?kind=history")
+        assert (answer.status_code, answer.json()["missing"]) == (403, "services.set_price_state")
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal(1)
+        named = {"source": "crm", "external_id": "1", "until": "2026-03-01"}
+        job = done(erp, [named | {"effective_at": "2026-02-01", "price": "15"}], "?kind=history")
+        assert (job["status"], job["error"]["code"]) == ("refused", "needs_another_person")
+        assert not Correction.objects.exists()
+
+    def test_goes_out_and_in_by_commands_too(self, tmp_path):
+        call_book(tmp_path, lines({}, {"ended_at": "2026-04-01"}))
+        past = str(tmp_path / "past.csv.gz")
+        for command in (["export_history", past], ["import_history", past, "--author", "ann"]):
+            out = io.StringIO()
+            call_command(*command, stdout=out, stderr=out)
+        assert out.getvalue().startswith("2 lines, of which 0 say another price")
+        assert Job.objects.latest("id").counts == {"unchanged": 2}
 
 
 HOSTILE = [

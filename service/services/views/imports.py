@@ -30,7 +30,7 @@ from services.jobs.results import shown
 from services.models import Job
 from services.reading import parameters
 from services.views.bulk import TRUE_OR_FALSE, TooManyBulks, begun, one_of
-from services.views.jobs import TO_WRITE, answer_of_asked, wake_after_commit
+from services.views.jobs import TO_WRITE, answer_of_asked, may, wake_after_commit
 from services.views.openapi import ERRORS, REFUSALS
 from services.views.shapes_of_jobs import JobSerializer
 
@@ -43,7 +43,8 @@ FILES = (
 FORM = "multipart/form-data"
 # Of the parameters these say how the file is to be read.
 OF_READING = ("encoding", "delimiter", "decimal", "dates", "sheet", "mapping")
-KNOWN = ["dry_run", "update", *OF_READING, "column"]
+KINDS = ("book", "history")
+KNOWN = ["kind", "dry_run", "update", *OF_READING, "column"]
 SAID_OF_READING = {
     "encoding": "As `utf-8`, `utf-16`, `cp1251`, `cp1252`.",
     "delimiter": "The sign between two values.",
@@ -53,6 +54,11 @@ SAID_OF_READING = {
     "mapping": "The name of a reading that was kept.",
 }
 PARAMETERS = [
+    OpenApiParameter(
+        "kind",
+        {"type": "string", "enum": list(KINDS), "default": KINDS[0]},
+        description="`history`: prices that subscriptions of the book have paid in the past.",
+    ),
     OpenApiParameter(
         "dry_run",
         {"type": "boolean", "default": False},
@@ -120,11 +126,16 @@ def ask(request: Request, sent: Sent) -> Response:
     wanted = Wanted(
         author(request.user), dry_run=one_of(sent.given, "dry_run", TRUE_OR_FALSE) == "true"
     )
+    kind = Job.Kind.IMPORT
+    if one_of(sent.given, "kind", KINDS) == "history":
+        kind = Job.Kind.HISTORY
+        for permission in TO_WRITE[kind]:
+            may(request, permission)
     update = one_of(sent.given, "update", TRUE_OR_FALSE) == "true"
     options = {"update": update, "reading": reading_of(sent.given)}
 
     def made() -> bytes:
-        job = jobs.ask(Job.Kind.IMPORT, sent.file, sent.media_type, wanted, options)
+        job = jobs.ask(kind, sent.file, sent.media_type, wanted, options)
         wake_after_commit()
         return JSONRenderer.encoder.encode(shown(job))
 

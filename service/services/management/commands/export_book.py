@@ -34,7 +34,7 @@ class Command(BaseCommand):
         # A terminal that shows the rows needs no progress between them.
         progress = None if file == "-" and sys.stdout.isatty() else ProgressLine(self.stderr)
         try:
-            with _open(file) as sink:
+            with opened(file) as sink:
                 exported = export_book(sink, consistent=consistent, progress=progress)
         except BrokenPipeError:
             # `export_book | head`: nobody reads any further, which is no error. Whatever Python
@@ -67,7 +67,7 @@ class Command(BaseCommand):
 
 
 @contextmanager
-def _open(file: str) -> Iterator[Sink]:
+def opened(file: str) -> Iterator[Sink]:
     """Standard output, or a file that appears only when it is complete."""
     if file == "-":
         yield sys.stdout.buffer
