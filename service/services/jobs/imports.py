@@ -84,20 +84,20 @@ def storable(value: str) -> str:
 class FileRefused(Refusal):
     """A file that can't be read into the book; nothing of it was written."""
 
-    @classmethod
-    def of(cls, bad: BadBook) -> FileRefused:
+    @staticmethod
+    def of(bad: BadBook) -> FileRefused:
         """`problems` are the first ones, each with its place, its value and what is allowed."""
         places = "1 place is" if bad.count == 1 else f"{bad.count:,} places are"
-        return cls(
+        return FileRefused(
             "file_refused",
             f"Nothing was written, because {places} wrong. The first one: {bad.problems[0]}",
             refused=bad.count,
             problems=[asdict(each) | {"value": storable(each.value)} for each in bad.problems],
         )
 
-    @classmethod
-    def damaged(cls, error: Exception) -> FileRefused:
-        return cls("file_damaged", f"The file is damaged ({error}): nothing was written.")
+    @staticmethod
+    def damaged(error: Exception) -> FileRefused:
+        return FileRefused("file_damaged", f"The file is damaged ({error}): nothing was written.")
 
 
 class Unpacked(gzip.GzipFile):
@@ -244,7 +244,7 @@ def history_recorded(
 
 
 class _Record:
-    """Makes the job of a file that a command reads, when all of it is written; of a dry run none."""
+    """Makes the job of a file that a command has read; of a dry run none."""
 
     def __init__(
         self,

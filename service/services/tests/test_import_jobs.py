@@ -2,10 +2,17 @@
 
 import gzip
 import io
+import json
+import os
+import re
+import shutil
+import subprocess
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.utils import timezone
@@ -13,10 +20,11 @@ from django.utils import timezone
 from clients.models import Client
 from keys.tests.making import a_key
 from pricebook.kit.scopes import SCOPES
+from pricebook.tests.web import WebServer
 from services import jobs, price_state, repricing
 from services.audit import book_check
 from services.jobs import imports
-from services.models import Job, JobPiece, Service, Subscription
+from services.models import Correction, Job, JobPiece, Service, Subscription
 from services.tests.factories import a_plan
 from services.tests.programs import a_writer
 from services.tests.test_import_export import as_csv, lines
@@ -293,3 +301,35 @@ def call_book(tmp_path, rows):
     file = tmp_path / "book.csv"
     file.write_bytes(as_csv(rows))
     call_command("import_book", str(file), stdout=io.StringIO(), stderr=io.StringIO())
+
+
+def curl_lines(heading):
+    """The requests of a section of docs/api.md."""
+    guide = (Path(settings.BASE_DIR).parent / "docs" / "api.md").read_text()
+    section = guide.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^    (curl .+)$", section, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.django_db(transaction=True)
+def test_the_guide_s_requests_show_import_and_take_back(tmp_path):
+    _, key = a_key("finance", *SCOPES)
+    (tmp_path / "book.csv").write_bytes(as_csv(lines({})))
+    web = WebServer(tmp_path / "web", ALLOWED_HOSTS="localhost")
+    given = {"API": f"http://localhost:{web.port}", "AUTH": f"Authorization: Api-Key {key}"}
+    numbers, statuses, answers = {}, [], []
+    try:
+        for line in curl_lines("Import a file"):
+            command = re.sub(r"(?<=/jobs/)\d+", lambda found: str(numbers[found[0]]), line)
+            done = subprocess.run(
+                command, shell=True, cwd=tmp_path, env=os.environ | given, capture_output=True
+            )
+            answers.append(json.loads(done.stdout))
+            if "id" in answers[-1]:
+                numbers[str(17 + len(numbers))] = answers[-1]["id"]
+                jobs.run()
+                statuses.append(Job.objects.get(pk=answers[-1]["id"]).counts)
+    finally:
+        web.stop()
+    assert statuses == [{"created": 1}, {"created": 1}, {"changed": 1, "left": 3}], answers
+    assert answers[1] == {"result": [], "next": None, "previous": None}
