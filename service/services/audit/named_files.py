@@ -56,6 +56,7 @@ def of_results() -> list[NamedStatement]:
         named(name, purpose, sql)
         tables.append((f"{sql} WITH NO DATA", None))
     named("last line", "behind it come clients, services and plans", import_results.LAST_LINE)
+    named("counts", "of lines, by outcome", import_results.COUNTED)
     kinds = ("subscriptions", "clients", "services", "plans")
     for kind, found in zip(
         kinds, (import_results.SUBSCRIPTIONS, *import_results.OTHERS), strict=True

@@ -47,7 +47,7 @@ jsonb_strip_nulls(jsonb_build_object(
     'created', nullif(count(*) FILTER (WHERE outcome = 'created'), 0),
     'changed', nullif(count(*) FILTER (WHERE outcome = 'changed'), 0),
     'unchanged', nullif(count(*) FILTER (WHERE outcome = 'unchanged'), 0)))"""
-# What is written is (kind, first line, last line, counts, results, left as, states).
+# Its columns: kind, first line, last line, counts, results, left as, states.
 IN_PARTS = f"""
 SELECT '{{kind}}', min(line), max(line), {COUNTS}, string_agg(text, E'\\n' ORDER BY line) || E'\\n',
        coalesce(array_agg(left_as ORDER BY line) FILTER (WHERE left_as IS NOT NULL), '{{{{}}}}'),
@@ -146,6 +146,7 @@ SELECT row_number() OVER (ORDER BY line) - 1 AS place, line, outcome,
                     END AS changes
           FROM history LEFT JOIN history_move move USING (line)) said""",
 )
+COUNTED = "SELECT outcome, count(*) FROM import_outcome GROUP BY outcome"
 LAST_LINE = "SELECT coalesce(max(line), 1) FROM import_outcome"
 LAST_RESULT = "SELECT max(last_line) FROM services_jobresult WHERE job_id = %s"
 INTO = """
@@ -192,6 +193,12 @@ def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
             after = max(after, last)
             yield Part(kind, first, last, _decoded(counts), results)
         cursor.execute("CLOSE part")
+
+
+def counts(cursor: CursorWrapper) -> dict[str, int]:
+    """How many lines of a book's file have which outcome, after `keep` or `look`. One query."""
+    cursor.execute(COUNTED)
+    return dict(cursor.fetchall())
 
 
 def _statements(cursor: CursorWrapper, of_history: bool) -> tuple[list[str], int]:

@@ -12,7 +12,7 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
@@ -163,15 +163,20 @@ def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
 
 
 def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
-    options = job.options or {}
-    imported = import_book(
+    options, done = job.options or {}, {}
+
+    def look(cursor: Any, imported: Imported) -> None:
+        _results(cursor, job, parts)
+        done.update(_counted(import_results.counts(cursor)))
+
+    import_book(
         file,
         update=options.get("update", False),
         dry_run=job.dry_run,
         author=job.author,
-        look=lambda cursor, imported: _results(cursor, job, parts),
+        look=look,
     )
-    return _outcome(imported)
+    return done
 
 
 def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
@@ -185,7 +190,7 @@ def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
 
 
 def _results(cursor: Any, job: Job, parts: IO[bytes], of_history: bool = False) -> None:
-    """Keep the results of the lines. Those of a dry run are written aside: what the transaction
+    """Keep the results of the lines. Those of a dry run are written aside: all that the transaction
     has written by now will be undone."""
     if not job.dry_run:
         import_results.keep(cursor, job.pk, of_history)
@@ -201,19 +206,12 @@ def _keep_shown(job: Job, parts: IO[bytes]) -> None:
         JobResult.objects.create(job=job, **msgspec.json.decode(line))
 
 
-def _outcome(imported: Imported) -> dict[str, Any]:
-    return _counted(
-        created=imported.subscriptions_new,
-        changed=imported.subscriptions_changed,
-        unchanged=imported.subscriptions_same,
-    )
-
-
 def _of_past(brought: Brought) -> dict[str, Any]:
-    return _counted(changed=brought.corrected, unchanged=brought.lines - brought.corrected)
+    unchanged = brought.lines - brought.corrected
+    return _counted({"changed": brought.corrected, "unchanged": unchanged})
 
 
-def _counted(**counts: int) -> dict[str, Any]:
+def _counted(counts: dict[str, int]) -> dict[str, Any]:
     lines = sum(counts.values())
     found = {outcome: number for outcome, number in counts.items() if number}
     return {"lines": lines, "lines_done": lines, "counts": found}
@@ -229,8 +227,15 @@ def import_recorded(
 
     `opened` is what the import reads, uncompressed; `file` is what that reads.
     """
-    record = _Record(Job.Kind.IMPORT, AUTHOR, file, dry_run, _outcome)
-    imported = import_book(opened, dry_run=dry_run, look=record, **options)
+    record = _Record(Job.Kind.IMPORT, AUTHOR, file)
+
+    def look(cursor: Any, imported: Imported) -> None:
+        if not dry_run:
+            job = record.made()
+            import_results.keep(cursor, job.pk)
+            record.ends(_counted(import_results.counts(cursor)))
+
+    imported = import_book(opened, dry_run=dry_run, look=look, **options)
     return imported, record.earlier
 
 
@@ -238,34 +243,30 @@ def history_recorded(
     opened: io.BufferedIOBase, file: WholeFile, *, dry_run: bool, author: str, **options: Any
 ) -> tuple[Brought, Job | None]:
     """The same for a file of the past."""
-    record = _Record(Job.Kind.HISTORY, author, file, dry_run, _of_past)
-    brought = import_history(opened, dry_run=dry_run, author=author, look=record, **options)
+    record = _Record(Job.Kind.HISTORY, author, file)
+
+    def look(cursor: Any, brought: Brought) -> None:
+        if not dry_run:
+            import_results.keep(cursor, record.made().pk, of_history=True)
+            record.ends(_of_past(brought))
+
+    brought = import_history(opened, dry_run=dry_run, author=author, look=look, **options)
     return brought, record.earlier
 
 
 class _Record:
-    """Makes the job of a file that a command has read; of a dry run none."""
+    """The job of a file that a command reads, in the transaction of its effect."""
 
-    def __init__(
-        self,
-        kind: Job.Kind,
-        author: str,
-        file: WholeFile,
-        dry_run: bool,
-        outcome: Callable[[Any], dict[str, Any]],
-    ) -> None:
-        self.kind, self.author, self.file = kind, author, file
-        self.dry_run, self.outcome, self.began = dry_run, outcome, book_clock()
+    def __init__(self, kind: Job.Kind, author: str, file: WholeFile) -> None:
+        self.kind, self.author, self.file, self.began = kind, author, file, book_clock()
         self.earlier: Job | None = None
 
-    def __call__(self, cursor: Any, done: Any) -> None:
-        if self.dry_run:
-            return
+    def made(self) -> Job:
         self.file.read_on()
         digest = self.file.sha256.hexdigest()
         same = Job.objects.filter(kind=self.kind, sha256=digest, status=Job.Status.DONE)
-        self.earlier = same.exclude(dry_run=True).order_by("-id").first()
-        job = Job.objects.create(
+        self.earlier = same.filter(dry_run=False, undoes=None).order_by("-id").first()
+        self.job: Job = Job.objects.create(
             kind=self.kind,
             author=self.author,
             skip=False,
@@ -276,6 +277,8 @@ class _Record:
             status=Job.Status.DONE,
             started_at=self.began,
             finished_at=book_clock(),
-            **self.outcome(done),
         )
-        import_results.keep(cursor, job.pk, self.kind == Job.Kind.HISTORY)
+        return self.job
+
+    def ends(self, done: dict[str, Any]) -> None:
+        Job.objects.filter(pk=self.job.pk).update(**done)

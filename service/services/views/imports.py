@@ -41,7 +41,7 @@ FILES = (
     "application/gzip",
 )
 FORM = "multipart/form-data"
-# Of the parameters these say how the file is to be read.
+# The parameters that say how the file is to be read.
 OF_READING = ("encoding", "delimiter", "decimal", "dates", "sheet", "mapping")
 KINDS = ("book", "history")
 KNOWN = ["kind", "dry_run", "update", *OF_READING, "column"]
@@ -186,8 +186,8 @@ def sent_by(request: Request) -> Sent:
 def in_form(request: Request) -> Sent:
     """The part `file` of a form, and its other parts, which are parameters.
 
-    What is hashed for an Idempotency-Key are the parts: programs put another boundary between them
-    each time.
+    An Idempotency-Key is for the parts, and not for the bytes: programs put another boundary between
+    them each time.
     """
     if int(request.META.get("CONTENT_LENGTH") or 0) > settings.LONGEST_BULK:
         raise body_too_long(settings.LONGEST_BULK)
