@@ -1,4 +1,4 @@
-"""Files that people and programs send: CSV in any dialect and workbooks, as rows of our notation."""
+"""Files that people and programs send: CSV in any dialect, workbooks. Rows of our notation."""
 
 from services.transfer.files.reading import BadReading, Reading
 from services.transfer.files.table import Table, open_table

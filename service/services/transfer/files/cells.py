@@ -1,4 +1,4 @@
-"""The cells of a workbook as texts in our notation: what they show, if it is exactly what they hold.
+"""The cells of a workbook as texts in our notation: what they show, if they hold exactly that.
 
 A number is taken with 15 significant digits, which is what spreadsheets calculate and show: they
 write 19.99 as 19.989999999999998 at times.
@@ -128,7 +128,8 @@ def _exact(number: Decimal, shown: Shown, code: str, kinds: tuple[str, ...]) -> 
     """The number that a cell shows, if that is the number that it holds."""
     if shown.kind not in kinds:
         raise Refused(
-            "bad_cell", f"is {_plain(number)}, which its number format {code!r} does not show as it"
+            "bad_cell",
+            f"is {_plain(number)}, which its number format {code!r} does not show as it"
             " is; format the cell as a number",
         )
     if shown.kind == PERCENT:

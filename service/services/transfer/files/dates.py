@@ -23,10 +23,10 @@ ISO, DOTTED, DAY_FIRST, MONTH_FIRST = "iso", "dotted", "day_first", "month_first
 def readings(text: str) -> dict[str, str]:
     """What a text may mean, as `2026-03-04` or `2026-03-04T09:30:00`, by the way of reading it.
 
-        2026/3/4              iso
-        04.03.2026 09:30      dotted
-        31/12/2026            day_first
-        03/04/2026 9:30 AM    day_first and month_first
+    2026/3/4              iso
+    04.03.2026 09:30      dotted
+    31/12/2026            day_first
+    03/04/2026 9:30 AM    day_first and month_first
     """
     if found := YEAR_FIRST.fullmatch(text):
         ways = {ISO: _instant(found, "one", "two")}

@@ -30,9 +30,7 @@ class Header:
     @property
     def missing(self) -> list[str]:
         return [
-            name
-            for name, column in COLUMNS.items()
-            if column.required and name not in self.columns
+            name for name, column in COLUMNS.items() if column.required and name not in self.columns
         ]
 
     def add_problems(self, problems: BadBook, cell_at: list[str]) -> None:
@@ -70,17 +68,17 @@ class Header:
         if ("source" in self.columns) != ("external_id" in self.columns):
             add("source, external_id", "belong together; give both or neither")
 
-    def mapped(self) -> str:
-        """The columns that have other names in the file, for people."""
-        return ", ".join(
+    def understood(self) -> dict[str, str]:
+        """The columns that have other names in the file, and those left out, for people."""
+        mapped = ", ".join(
             f"{self.cells[position]}={column}"
             for column, position in zip(self.columns, self.positions, strict=True)
             if header_key(self.cells[position]) != column
         )
-
-    def ignored(self) -> str:
-        return ", ".join(
+        ignored = ", ".join(
             cell
             for n, cell in enumerate(self.cells)
             if n not in self.positions and n not in self.unknown and n not in self.nameless
         )
+        said = {"columns": mapped, "left out": ignored}
+        return {name: value for name, value in said.items() if value}

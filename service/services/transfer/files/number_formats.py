@@ -54,7 +54,10 @@ BUILT_IN = {
 GENERAL, NUMBER, PERCENT, DATE, OTHER = "general", "number", "percent", "date", "other"
 # A literal text, a character as it stands, a blank as wide as one, one that fills the cell, a
 # bracket.
-PARTS = re.compile(r'"(?P<text>[^"]*)"?|\\(?P<one>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<sign>.)', re.S)
+PARTS = re.compile(
+    r'"(?P<text>[^"]*)"?|\\(?P<one>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<sign>.)', re.S
+)
+LITERAL = "\1"  # in place of one, among the signs
 CONDITION = re.compile(r"[<>=]")
 ELAPSED = re.compile(r"h+|m+|s+", re.IGNORECASE)
 AM_PM = re.compile(r"am/pm|a/p", re.IGNORECASE)
@@ -94,12 +97,14 @@ def shown_by(code: str) -> Shown:
             elif bracket.startswith("$"):
                 literals += bracket[1:].partition("-")[0]
         else:
-            literals += part["text"] or part["one"] or ""
+            literal = part["text"] or part["one"] or ""
+            literals += literal.strip()
+            signs += " " if not literal.strip() else LITERAL
     if elapsed or any(character.isdigit() for character in literals):
         return Shown(OTHER)
     if "general" in signs.lower():
         return Shown(GENERAL, literals=literals) if _is_bare(signs, "general") else Shown(OTHER)
-    if signs.strip() == "@":
+    if signs.strip(f" {LITERAL}") == "@":
         return Shown(GENERAL, literals=literals)
     without_am_pm = AM_PM.sub("h", signs)
     if re.search(r"[ymdhsge]", without_am_pm, re.IGNORECASE) and not re.search(r"[0#?]", signs):
@@ -113,22 +118,21 @@ def _is_bare(signs: str, word: str) -> bool:
 
 def _date(signs: str) -> Shown:
     parts = set()
-    last = ""
-    for word in re.findall(r"y+|m+|d+|h+|s+|[a-z]", signs.lower()):
+    words = re.findall(r"y+|m+|d+|h+|s+|[a-z]", signs.lower())
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         letter = word[0]
-        if letter == "m" and (last in ("h", "s") or re.search(rf"{word}[^a-z]*s", signs.lower())):
-            letter = "minute"
-        elif letter not in "ymdhs":
+        if letter not in "ymdhs":
             return Shown(OTHER)  # an era, or a calendar of another kind
         if letter == "d" and len(word) > 2:
             continue  # the day of the week
+        if letter == "m" and (before.startswith("h") or after.startswith("s")):
+            letter = "minute"
         parts.add(letter)
-        last = letter if letter != "minute" else "m"
     return Shown(DATE, parts=frozenset(parts))
 
 
 def _number(signs: str, literals: str) -> Shown:
-    found = re.fullmatch(r"([^0#?]*)([0#?,]*[0#?])?(\.([0#?]*))?([^0#?]*)", signs)
+    found = re.fullmatch(r"([^0#?]*)([0#?, ]*[0#?])?(\.([0#?]*))?([^0#?]*)", signs)
     if found is None or (found[2] is None and not found[4]):
         return Shown(OTHER)  # a fraction; digits in groups; nothing, which hides the number
     before, whole, _, decimals, after = found.groups()
@@ -137,7 +141,9 @@ def _number(signs: str, literals: str) -> Shown:
         return Shown(OTHER)  # in thousands; with an exponent
     places = len(decimals or "")
     percent = around.count("%")
-    literals += re.sub(r"[%\s()+\-]", "", around)
+    literals += re.sub(r"[%\s()+\-\1]", "", around)
     if percent:
         return Shown(PERCENT if percent == 1 else OTHER, places, literals=literals)
-    return Shown(NUMBER, places, (whole or "").count("0"), "," in (whole or ""), literals)
+    return Shown(
+        NUMBER, places, (whole or "").count("0"), bool(re.search("[, ]", whole or "")), literals
+    )

@@ -208,8 +208,11 @@ def _check_directory(file: BinaryIO) -> None:
     """Look at the end of an archive, before `zipfile` makes an object for each entry there."""
     size = file.seek(0, 2)
     if size > limits.WORKBOOK:
-        refuse(f"is a workbook of {size:,} bytes; at most {limits.WORKBOOK:,} are read: send it as"
-               " CSV", "too_large")
+        refuse(
+            f"is a workbook of {size:,} bytes; at most {limits.WORKBOOK:,} are read: send it as"
+            " CSV",
+            "too_large",
+        )
     file.seek(max(0, size - LONGEST_END - 20))
     tail = file.read()
     at = tail.rfind(DIRECTORY_END)

@@ -117,10 +117,10 @@ def header_key(header: str) -> str:
 
 
 def _chosen(value: str, allowed: tuple[str, ...]) -> str | None:
-    """The choice that is meant: `UTF8` is utf-8, `tab` and `semicolon` are delimiters."""
+    """The choice that is meant: `UTF8`, `Windows-1251`, `tab` and `day-first` are some."""
     if value in allowed:
         return value
-    bare = re.sub("[-_ ]", "", value.lower())
+    bare = re.sub("[-_ ]", "", value.lower()).replace("windows", "cp")
     named = {re.sub("[-_]", "", choice): choice for choice in allowed}
     found = named.get(bare) if bare else None
     return found or next((d for d in [NAMED_DELIMITERS.get(bare)] if d in allowed), None)

@@ -69,9 +69,7 @@ class Sheet:
                 kind = attributes.get("t", "n")
                 style = int(attributes.get("s", "0"))
                 formula, value = False, None
-            elif name == "v":
-                texts, length = [], 0
-            elif name == "t" and kind == "inlineStr" and not phonetic:
+            elif name == "v" or (name == "t" and kind == "inlineStr" and not phonetic):
                 texts, length = [], 0
             elif name == "f":
                 formula = True

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import re
+import weakref
 import zlib
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
@@ -57,7 +58,7 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
         understood = {"format": "csv", "encoding": UTF_8, "delimiter": ","}
         lines = utf8_lines(file, first)
         return TextTable(lines, iter(lambda: file.read(PIECE), b""), reading, understood)
-    spool = cast(BinaryIO, SpooledTemporaryFile(limits.IN_MEMORY))
+    spool = _spool()
     try:
         _copy(first, file, spool)
         head = _head(spool)
@@ -67,9 +68,10 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
             if head.startswith(faults.GZIP):
                 refuse("is compressed twice with gzip; unpack it once")
         faults.refuse_what_is_no_table(head, spool)
-        if head.startswith(faults.ZIP):
-            return open_workbook(spool, reading)
-        return _open_text(spool, head, reading)
+        is_archive = head.startswith(faults.ZIP)
+        table = open_workbook(spool, reading) if is_archive else _open_text(spool, head, reading)
+        table.close = weakref.finalize(table, spool.close)
+        return table
     except BaseException:
         spool.close()
         raise
@@ -94,6 +96,10 @@ def _copy(first: bytes, file: BinaryIO, spool: BinaryIO) -> None:
         piece = file.read(PIECE)
 
 
+def _spool() -> BinaryIO:
+    return cast(BinaryIO, SpooledTemporaryFile(limits.IN_MEMORY))
+
+
 def _head(spool: BinaryIO) -> bytes:
     spool.seek(0)
     head = spool.read(HEAD)
@@ -102,9 +108,9 @@ def _head(spool: BinaryIO) -> bytes:
 
 
 def _unpacked(packed: BinaryIO) -> BinaryIO:
-    spool = cast(BinaryIO, SpooledTemporaryFile(limits.IN_MEMORY))
+    spool = _spool()
     try:
-        with packed, gzip.GzipFile(fileobj=packed) as unpacked:
+        with packed, gzip.GzipFile(fileobj=packed, mode="rb") as unpacked:
             _copy(unpacked.read(PIECE), cast(BinaryIO, unpacked), spool)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         spool.close()
@@ -141,13 +147,14 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     name = "utf-16" if encoding.startswith("utf-16") else encoding
     understood = {"format": "csv", "encoding": name, "delimiter": delimiter}
     return TextTable(
-        decoded_lines(text, skipped_lines), _pieces(spool), reading, understood, skipped_lines
+        decoded_lines(text, skipped_lines), _pieces(text), reading, understood, skipped_lines
     )
 
 
-def _pieces(spool: BinaryIO) -> Iterator[bytes]:
-    spool.seek(0)
-    while piece := spool.read(PIECE):
+def _pieces(text: io.TextIOWrapper) -> Iterator[bytes]:
+    """The bytes of a text from its beginning. It would close its file if nobody kept it."""
+    text.buffer.seek(0)
+    while piece := text.buffer.read(PIECE):
         yield piece
 
 

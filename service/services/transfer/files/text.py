@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -34,6 +34,8 @@ class TextTable:
     `line` is the last line that was read. An error in a single value goes into `problems`, and
     reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
     """
+
+    close: Callable[[], object] = staticmethod(lambda: None)  # after the last row
 
     def __init__(
         self,
@@ -59,9 +61,7 @@ class TextTable:
         self._header.add_problems(self.problems, [])
         self.problems.raise_if_any()
         self.columns = self._header.columns
-        for name, said in (("columns", self._header.mapped()), ("left out", self._header.ignored())):
-            if said:
-                understood[name] = said
+        understood |= self._header.understood()
         self._values = [Values(column, reading) for column in self.columns]
         # Each value of a row as it stands: then nothing has to be chosen.
         self._takes_all = self._header.positions == list(range(len(cells)))
@@ -75,17 +75,22 @@ class TextTable:
         """The good rows: the line that a row begins on, and the values in the file's order."""
         parsers = [lru_cache(CACHED)(values.parse_or_wait) for values in self._values]
         records = self._chosen(self._rows_up_to_the_end())
-        for line, values in records:
-            try:
-                yield [line, *[parse(value) for parse, value in zip(parsers, values, strict=True)]]
-            except Undecided:
-                yield from self._decided(line, values, records)
-            except ValueError:
-                if self._waits(values):
+        try:
+            for line, values in records:
+                try:
+                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
+                except ValueError as error:
+                    waits = isinstance(error, Undecided) or self._waits(values)
+                else:
+                    yield [line, *row]
+                    continue
+                if waits:
                     yield from self._decided(line, values, records)
                 else:
                     self._explain(line, values)
-        self._say_ways()
+            self._say_ways()
+        finally:
+            self.close()
 
     def _decided(
         self, line: int, values: list[str], records: Iterator[tuple[int, list[str]]]
@@ -103,9 +108,11 @@ class TextTable:
             parsers = [lru_cache(CACHED)(each.parse) for each in self._values]
             for line, values in map(json.loads, spool):
                 try:
-                    yield [line, *[parse(v) for parse, v in zip(parsers, values, strict=True)]]
+                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
                 except ValueError:
                     self._explain(line, values)
+                else:
+                    yield [line, *row]
 
     def _waits(self, values: list[str]) -> bool:
         """Whether a bad row has, behind its bad value, one that its column has to decide."""
@@ -213,7 +220,7 @@ class TextTable:
         except UnicodeEncodeError as error:
             byte = ord(value[error.start]) - 0xDC00
         raw = value.encode(errors="surrogateescape")
-        texts = {}
+        texts: dict[str, str] = {}
         decoders = {name: codecs.getincrementaldecoder(name)() for name in CANDIDATES}
         for piece in chain([raw], self._rest):
             for name in list(decoders):
@@ -241,7 +248,7 @@ class TextTable:
         )
 
     def _say_ways(self) -> None:
-        """Put into `understood` how numbers and dates were read, column by column if they differ."""
+        """Say how numbers and dates were read, column by column if they differ."""
         for option in ("decimal", "dates"):
             ways = {each.column: each.way for each in self._values if each.option == option}
             ways = {column: way for column, way in ways.items() if way}

@@ -1,10 +1,10 @@
 """The values of one column as texts: strictly ours, or in a notation that the column decides.
 
-A value that is read strictly needs no decision: `4.50`, `2026-10-01`. Another one has readings, each
-by a way: `1,234` is 1234 with a decimal point, 1.234 with a decimal comma. If the readings agree,
-the value is certain. If only some ways read it, it speaks for them: `4,50` for the comma. What has
-two readings is taken in the way that all others of its column speak for; if none does, or if they
-speak for both, it is a question.
+A value that is read strictly needs no decision: `4.50`, `2026-10-01`. Another one has readings,
+each by a way: `1,234` is 1234 with a decimal point, 1.234 with a decimal comma. If the readings
+agree, the value is certain. If only some ways read it, it speaks for them: `4,50` for the comma. A
+value with two readings is taken in the way that all others of its column speak for; if none does,
+or if they speak for both, it is a question.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ class Values:
     def _question(self, found: dict[str, str]) -> Asked:
         assert self.option is not None
         texts = [f"{value} ({self.option}={way})" for way, value in found.items()]
-        why = "others in this column speak for both" if self.spoken_for & found.keys() else "nothing decides"
+        both = self.spoken_for & found.keys()
+        why = "others speak for both" if both else "nothing decides"
         first, second = (f"{self.option}={way}" for way in found)
         flags = " or ".join(f"--{self.option} {way}" for way in found)
         return Asked(

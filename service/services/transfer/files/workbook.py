@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files.cells import EMPTY, Cell, is_number, text_of
+from services.transfer.files.dates import DAY_FIRST, DOTTED
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import Header
 from services.transfer.files.package import Package, SheetName
@@ -18,6 +19,7 @@ from services.transfer.files.values import Refused, Values
 from services.transfer.files.values import readings as readings_of
 
 CACHED = 4_096  # values of a column, as in `text`
+WAYS = {DOTTED: DAY_FIRST}  # that a sender can't say, and can say instead
 
 
 def open_workbook(file: BinaryIO, reading: Reading) -> WorkbookTable:
@@ -26,8 +28,8 @@ def open_workbook(file: BinaryIO, reading: Reading) -> WorkbookTable:
     strings = package.strings()
     said = [sheet for sheet in package.sheets if sheet.name == reading.sheet]
     if reading.sheet is not None and not said:
-        names = ", ".join(repr(sheet.name) for sheet in package.sheets[:20])
-        refuse(f"has no sheet {reading.sheet!r}; it has: {names}", "unknown_sheet")
+        there = ", ".join(repr(sheet.name) for sheet in package.sheets[:20])
+        refuse(f"has no sheet {reading.sheet!r}; it has: {there}", "unknown_sheet")
     sheets = said or package.sheets
     headers = [(sheet, _header(package, sheet, strings, reading)) for sheet in sheets]
     fitting = [(sheet, header) for sheet, header in headers if not header.missing]
@@ -64,6 +66,8 @@ def _header(package: Package, sheet: SheetName, strings: list[str], reading: Rea
 class WorkbookTable:
     """A worksheet being read, as `TextTable` is: `line` is a row of the sheet."""
 
+    close: Callable[[], object] = staticmethod(lambda: None)  # after the last row
+
     def __init__(
         self,
         package: Package,
@@ -81,9 +85,7 @@ class WorkbookTable:
         header.add_problems(self.problems, places)
         self.problems.raise_if_any()
         self.columns = header.columns
-        for name, said in (("columns", header.mapped()), ("left out", header.ignored())):
-            if said:
-                self.understood[name] = said
+        self.understood |= header.understood()
         self._values = [Values(column, reading) for column in self.columns]
 
     def cell_of(self, line: int, column: str) -> str:
@@ -101,30 +103,35 @@ class WorkbookTable:
 
     def rows(self) -> Iterator[list[str | int]]:
         """The good rows: the row's number, and the values in the sheet's order of columns."""
+        try:
+            with self._package.part(self._sheet.part) as source:
+                yield from self._rows(Sheet(source, self._strings))
+        finally:
+            self.close()
+
+    def _rows(self, sheet: Sheet) -> Iterator[list[str | int]]:
         parsers = [lru_cache(CACHED)(self._parser(values)) for values in self._values]
         pairs = list(zip(self._header.positions, parsers, strict=True))
         known = {*range(len(self._header.cells))} - {*self._header.nameless}
-        with self._package.part(self._sheet.part) as source:
-            sheet = Sheet(source, self._strings)
-            rows = iter(sheet)
-            next(rows, None)  # the header
-            for number, cells in rows:
-                self.line = number
-                get = cells.get
-                try:
-                    row = [number, *[parse(get(position, EMPTY)) for position, parse in pairs]]
-                except ValueError:
-                    self._explain(number, cells)
-                else:
-                    yield row
-                if not cells.keys() <= known:
-                    self._explain_beyond(number, cells, known)
+        rows = iter(sheet)
+        next(rows, None)  # the header
+        for number, cells in rows:
+            self.line = number
+            get = cells.get
+            try:
+                values = [parse(get(position, EMPTY)) for position, parse in pairs]
+            except ValueError:
+                self._explain(number, cells)
+            else:
+                yield [number, *values]
+            if not cells.keys() <= known:
+                self._explain_beyond(number, cells, known)
         self._add_merged(sheet.merged)
         if sheet.hidden_rows:
             self.understood["hidden rows"] = f"{sheet.hidden_rows:,}, read as the others"
-        for values in self._values:
-            if values.option and values.said:
-                self.understood[values.option] = values.said
+        for column in self._values:
+            if column.option and column.said:
+                self.understood[column.option] = column.said
 
     def _parser(self, values: Values) -> Callable[[Cell], str]:
         def parse(cell: Cell) -> str:
@@ -140,7 +147,8 @@ class WorkbookTable:
             return  # a row of blanks
         for values, position in zip(self._values, self._header.positions, strict=True):
             cell = cells.get(position, EMPTY)
-            code, answers = "bad_value", ()
+            code = "bad_value"
+            answers: tuple[str, ...] = ()
             try:
                 self._parser(values)(cell)
                 continue
@@ -149,19 +157,18 @@ class WorkbookTable:
             except ValueError as error:
                 reason = str(error)
                 text = (cell.text or "").strip()
-                if values.said is None and (found := readings_of(values.kind, text)):
+                found = {} if is_number(cell) else readings_of(values.kind, text)
+                if found and values.said is None:
                     code = "number_as_text"
                     meant = " or ".join(dict.fromkeys(found.values()))
-                    answers = tuple(f"{values.option}={way}" for way in found if way != "dotted")
+                    answers = tuple(f"{values.option}={WAYS.get(way, way)}" for way in found)
                     reason = (
                         f"is a text, and no number or date: {meant} is meant? Make it one in the"
                         f" spreadsheet, or say {values.option} (import_book: --{values.option})"
                     )
             value = cell.text if cell.text is not None else ""
             place = self._place(line, position)
-            self.problems.add(
-                Problem(line, values.column, value, reason, place, code, answers)
-            )
+            self.problems.add(Problem(line, values.column, value, reason, place, code, answers))
 
     def _explain_beyond(self, line: int, cells: dict[int, Cell], known: set[int]) -> None:
         for position in sorted(cells.keys() - known):
@@ -208,5 +215,3 @@ class WorkbookTable:
 
 def _is_more_than_one(area: Range) -> bool:
     return area.first_row != area.last_row or area.first_column != area.last_column
-
-
