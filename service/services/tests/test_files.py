@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.models import ImportMapping
 from services.tests.files.cases import CASES, COLUMNS, ROWS, Case
 from services.transfer.csv_file import COLUMNS as ALL_COLUMNS
-from services.transfer.csv_file import BadBook
+from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import BadReading, Reading, limits, open_table
 
 FILES = Path(__file__).parent / "files"
@@ -28,7 +28,7 @@ def read(content: bytes, **said):
     return rows, table.understood
 
 
-def refused(content: bytes, **said) -> list[tuple]:
+def refused(content: bytes, **said) -> list[Problem]:
     with pytest.raises(BadBook) as bad:
         read(content, **said)
     assert bad.value.count == len(bad.value.problems)

@@ -95,8 +95,8 @@ def grouped(thousands: str, decimal: str) -> Callable[[Decimal], str]:
     return lambda value: f"{value:,}".translate({ord(","): thousands, ord("."): decimal})
 
 
-GERMAN = {"delimiter": ";", "price": comma, "day": "%d.%m.%Y", "time": " %H:%M"}
-US = {"day": "%m/%d/%Y", "time": " %H:%M"}
+GERMAN: dict[str, Any] = {"delimiter": ";", "price": comma, "day": "%d.%m.%Y", "time": " %H:%M"}
+US: dict[str, Any] = {"day": "%m/%d/%Y", "time": " %H:%M"}
 NAMES = [
     "Kunde", "E-Mail", "Produkt", "Listenpreis", "Tarif", "Rabatt", "System", "Nummer", "Beginn",
     "Bemerkung",
@@ -126,7 +126,7 @@ def texts() -> None:
         "dutch_dashes.csv", text(delimiter=";", price=comma, day="%d-%m-%Y", time=" %H:%M").encode()
     )
     put("japanese_slashes.csv", text(day="%Y/%m/%d", time=" %H:%M").encode())
-    french = {"delimiter": ";", "day": "%d/%m/%Y", "time": " %H:%M"}
+    french: dict[str, Any] = {"delimiter": ";", "day": "%d/%m/%Y", "time": " %H:%M"}
     put("excel_fr.csv", text(price=grouped("\u202f", ","), **french).encode())
     put("excel_ru.csv", text(CYRILLIC, **GERMAN | {"price": grouped("\u00a0", ",")}).encode())
     put("excel_ch.csv", text(**GERMAN | {"price": grouped("'", ".")}).encode())
@@ -139,7 +139,7 @@ def texts() -> None:
     put("amounts_both_ways.csv", text(both).encode())
     put("pipe.txt", text(delimiter="|").encode())
     put("tabs.tsv", text(delimiter="\t", line_end="\n").encode())
-    old_mac = with_cells((2, 9, "one line"))
+    old_mac: Rows = with_cells((2, 9, "one line"))
     put("old_mac.csv", text(old_mac, **GERMAN | {"line_end": "\r"}).encode())
     odd = [f" {name.title()} " for name in COLUMNS]
     put("header_in_any_case.csv", text(header=odd).encode())
@@ -149,7 +149,7 @@ def texts() -> None:
     put(
         "one_unknown.csv", text([[*row, "x"] for row in LATIN], header=[*COLUMNS, "Notiz"]).encode()
     )
-    empty = [[*row, "", ""] for row in [*LATIN, [""] * len(COLUMNS)]]
+    empty = [[*row, "", ""] for row in with_cells(rows=[*LATIN, [""] * len(COLUMNS)])]
     put("empty_around.csv", text(empty, header=[*COLUMNS, "", ""], **GERMAN).encode())
     nameless = [[*LATIN[0], "x"], *[[*row, ""] for row in LATIN[1:]]]
     put("nameless_column.csv", text(nameless, header=[*COLUMNS, ""], **GERMAN).encode())

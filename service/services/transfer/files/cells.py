@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import NamedTuple
 
 import iso4217
 from django.conf import settings
@@ -48,19 +47,11 @@ CURRENCIES = {
 }
 
 
-class Cell(NamedTuple):
-    """`type`: n, s (any text), b, e, d (a date in ISO's form); `style`: a place in the styles.
-
-    `text` is None for a formula without a stored result.
-    """
-
-    type: str
-    style: int
-    text: str | None
-    formula: bool = False
-
-
-EMPTY = Cell("s", 0, "")
+# A cell: its kind (n, s for any text, b, e, or d for a date in ISO's form), its style, its text or
+# None for a formula without a stored result, and whether it is a formula. No class: there are
+# millions of them.
+Cell = tuple[str, str, str | None, bool]
+EMPTY: Cell = ("s", "0", "", False)
 
 
 @dataclass(frozen=True)
@@ -71,12 +62,18 @@ class Styles:
     from_1904: bool = False
     to_be_calculated: bool = False  # formulas: what is stored is no result
 
-    def format(self, style: int) -> str:
-        return self.formats[style] if style < len(self.formats) else "General"
+    def format(self, style: str) -> str:
+        number = int(style) if style.isdecimal() else 0
+        return self.formats[number] if number < len(self.formats) else "General"
 
 
 def is_number(cell: Cell) -> bool:
-    return cell.type in ("n", "d")
+    return cell[0] in ("n", "d")
+
+
+def text_in(cell: Cell) -> str:
+    """The text of a cell as it is stored."""
+    return cell[2] or ""
 
 
 def text_of(cell: Cell, kind: str, styles: Styles) -> str:
@@ -84,23 +81,24 @@ def text_of(cell: Cell, kind: str, styles: Styles) -> str:
 
     A cell with a text is that text, in whatever notation.
     """
-    if cell.text is None or (cell.formula and styles.to_be_calculated):
+    type, style, text, formula = cell
+    if text is None or (formula and styles.to_be_calculated):
         raise Refused(
             "not_calculated",
             "is a formula whose result is not stored; open the file in the spreadsheet and save it",
         )
-    if cell.type == "e":
+    if type == "e":
         raise Refused("error_in_cell", "is an error of the spreadsheet; correct it, or empty it")
-    if cell.type == "b":
+    if type == "b":
         raise Refused("bad_cell", "is a truth value, and no column of ours has one")
-    if not is_number(cell) or cell.text == "":
-        return cell.text
-    if cell.type == "d":
+    if not is_number(cell) or text == "":
+        return text
+    if type == "d":
         if kind != MOMENT:
             raise _no_date()
-        return cell.text.removesuffix("T00:00:00")
-    number = _number(cell.text)
-    code = styles.format(cell.style)
+        return text.removesuffix("T00:00:00")
+    number = _number(text)
+    code = styles.format(style)
     shown = shown_by(code)
     if kind == MOMENT:
         return _instant(number, shown, code, styles.from_1904)

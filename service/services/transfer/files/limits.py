@@ -17,6 +17,7 @@ SMALL_PART = 16 << 20  # of the lists of sheets, styles and relations
 STRINGS = 2_000_000  # texts that cells share: they are in memory
 STRINGS_TEXT = 128 << 20  # characters of them
 CELL = 32_767  # characters, as in a spreadsheet
+MERGED = 200_000  # ranges of cells
 ROWS = 1_048_576  # as in a spreadsheet
 COLUMNS = 16_384  # as in a spreadsheet
 WITHOUT_ELEMENT = 1 << 20  # of XML in which no element begins or ends

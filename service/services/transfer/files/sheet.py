@@ -46,16 +46,13 @@ class Sheet:
         cells: dict[int, Cell] = {}
         row_number = 0
         column = -1
-        kind, style, formula = "n", 0, False
+        kind, style, formula = "n", "0", False
         value: str | None = None
-        texts: list[str] | None = None  # what is being gathered
-        phonetic = False
-        length = 0
+        gathers = phonetic = False
 
+        # A million cells: each look-up and each object of these two costs a tenth of a second.
         def start(name: str, attributes: dict[str, str]) -> None:
-            nonlocal cells, row_number, column, kind, style, formula, value, texts, length, phonetic
-            if ":" in name:
-                name = local(name)
+            nonlocal cells, row_number, column, kind, style, formula, value, gathers, phonetic
             if name == "c":
                 place = attributes.get("r")
                 if place is None:
@@ -67,12 +64,10 @@ class Sheet:
                         found = columns[letters] = column_number(letters)
                     column = found
                 kind = attributes.get("t", "n")
-                style = int(attributes.get("s", "0"))
+                style = attributes.get("s", "0")
                 formula, value = False, None
-            elif name == "v" or (name == "t" and kind == "inlineStr" and not phonetic):
-                texts, length = [], 0
-            elif name == "f":
-                formula = True
+            elif name == "v":
+                gathers, value = True, ""
             elif name == "row":
                 number = attributes.get("r")
                 row_number = int(number) if number else row_number + 1
@@ -80,45 +75,52 @@ class Sheet:
                     refuse(f"has more than {limits.ROWS:,} rows; split it", "too_large")
                 cells, column = {}, -1
                 self.hidden_rows += attributes.get("hidden") in ("1", "true")
+            elif name == "f":
+                formula = True
+            elif name == "t":
+                gathers, value = kind == "inlineStr" and not phonetic, value or ""
             elif name == "rPh":
                 phonetic = True
             elif name == "mergeCell":
                 self.merged.append(merged_range(attributes.get("ref", "")))
-                if len(self.merged) > limits.STRINGS:
+                if len(self.merged) > limits.MERGED:
                     refuse("has too many merged cells", "too_large")
+            elif ":" in name:
+                start(local(name), attributes)
 
         def end(name: str) -> None:
-            nonlocal value, texts, phonetic
-            if ":" in name:
-                name = local(name)
-            if name == "v" or (name == "t" and texts is not None):
-                text = "".join(texts or ())
-                value = text if name == "v" or value is None else value + text
-                texts = None
+            nonlocal gathers, phonetic
+            if name == "v" or name == "t":
+                gathers = False
             elif name == "c":
                 if value is None and not formula:
                     return
+                if kind == "n":
+                    if value != "" or formula:
+                        cells[column] = (kind, style, value, formula)
+                    return
+                text = value
                 if kind == "s":
-                    cell = Cell("s", style, strings[int(value or "0")], formula)
-                elif kind == "inlineStr" or kind == "str":
-                    cell = Cell("s", style, None if value is None else unescaped(value), formula)
-                else:
-                    cell = Cell(kind, style, value, formula)
-                if cell.text != "" or formula:
-                    cells[column] = cell
+                    text = strings[int(value or "0")]
+                elif value is not None and (kind == "inlineStr" or kind == "str"):
+                    text = unescaped(value)
+                if text != "" or formula:
+                    of_kind = kind if kind in ("b", "e", "d") else "s"
+                    cells[column] = (of_kind, style, text, formula)
             elif name == "row":
                 if cells:
                     rows.append(Row(row_number, cells))
             elif name == "rPh":
                 phonetic = False
+            elif ":" in name:
+                end(local(name))
 
         def text(piece: str) -> None:
-            nonlocal length
-            if texts is not None:
-                length += len(piece)
-                if length > limits.CELL:
+            nonlocal value
+            if gathers:
+                value = value + piece if value else piece
+                if len(value) > limits.CELL:
                     refuse(f"has a cell of more than {limits.CELL:,} characters", "too_large")
-                texts.append(piece)
 
         try:
             for _ in events(self.source, start, end, text):

@@ -147,14 +147,15 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     name = "utf-16" if encoding.startswith("utf-16") else encoding
     understood = {"format": "csv", "encoding": name, "delimiter": delimiter}
     return TextTable(
-        decoded_lines(text, skipped_lines), _pieces(text), reading, understood, skipped_lines
+        decoded_lines(text, skipped_lines), _pieces(spool, text), reading, understood, skipped_lines
     )
 
 
-def _pieces(text: io.TextIOWrapper) -> Iterator[bytes]:
-    """The bytes of a text from its beginning. It would close its file if nobody kept it."""
-    text.buffer.seek(0)
-    while piece := text.buffer.read(PIECE):
+def _pieces(spool: BinaryIO, text: io.TextIOBase) -> Iterator[bytes]:
+    """The bytes of a file from its beginning. `text` would close it if nobody kept that."""
+    assert not text.closed
+    spool.seek(0)
+    while piece := spool.read(PIECE):
         yield piece
 
 

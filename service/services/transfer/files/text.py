@@ -20,7 +20,7 @@ from services.transfer.csv_file import END, LINE_LIMIT, BadBook, Problem
 from services.transfer.files import limits
 from services.transfer.files.header import Header
 from services.transfer.files.reading import Reading
-from services.transfer.files.values import Asked, Refused, Undecided, Values
+from services.transfer.files.values import TEXT, Asked, Refused, Undecided, Values
 
 UTF_8 = "utf-8"
 CANDIDATES = ("cp1251", "cp1252")  # encodings that a file may be in which is not UTF-8
@@ -73,7 +73,10 @@ class TextTable:
 
     def rows(self) -> Iterator[Row]:
         """The good rows: the line that a row begins on, and the values in the file's order."""
-        parsers = [lru_cache(CACHED)(values.parse_or_wait) for values in self._values]
+        parsers = [
+            lru_cache(CACHED)(each.strict if each.kind == TEXT else each.parse_or_wait)
+            for each in self._values
+        ]
         records = self._chosen(self._rows_up_to_the_end())
         try:
             for line, values in records:

@@ -93,7 +93,8 @@ class Values:
             if readings(self.kind, text):
                 raise Undecided from None
             raise
-        self.see(text)
+        if self.option == "decimal" and "." in text:  # at most two decimals: no thousands
+            self.spoken_for.add(".")
         return value
 
     def see(self, text: str) -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import BinaryIO
 
 from services.transfer.csv_file import BadBook, Problem
-from services.transfer.files.cells import EMPTY, Cell, is_number, text_of
+from services.transfer.files.cells import EMPTY, Cell, is_number, text_in, text_of
 from services.transfer.files.dates import DAY_FIRST, DOTTED
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import Header
@@ -58,7 +58,7 @@ def _header(package: Package, sheet: SheetName, strings: list[str], reading: Rea
     with package.part(sheet.part) as source:
         for row in Sheet(source, strings):
             width = max(row.cells) + 1
-            cells = [(row.cells.get(column, EMPTY).text or "") for column in range(width)]
+            cells = [text_in(row.cells.get(column, EMPTY)) for column in range(width)]
             return Header(cells, reading, row.number)
     return Header([], reading)
 
@@ -143,7 +143,7 @@ class WorkbookTable:
         return parse
 
     def _explain(self, line: int, cells: dict[int, Cell]) -> None:
-        if all(not (cell.text or "").strip() and not cell.formula for cell in cells.values()):
+        if not any(text_in(cell).strip() or cell[3] for cell in cells.values()):
             return  # a row of blanks
         for values, position in zip(self._values, self._header.positions, strict=True):
             cell = cells.get(position, EMPTY)
@@ -156,7 +156,7 @@ class WorkbookTable:
                 reason, code = str(refused), refused.code
             except ValueError as error:
                 reason = str(error)
-                text = (cell.text or "").strip()
+                text = text_in(cell).strip()
                 found = {} if is_number(cell) else readings_of(values.kind, text)
                 if found and values.said is None:
                     code = "number_as_text"
@@ -166,17 +166,17 @@ class WorkbookTable:
                         f"is a text, and no number or date: {meant} is meant? Make it one in the"
                         f" spreadsheet, or say {values.option} (import_book: --{values.option})"
                     )
-            value = cell.text if cell.text is not None else ""
+            value = text_in(cell)
             place = self._place(line, position)
             self.problems.add(Problem(line, values.column, value, reason, place, code, answers))
 
     def _explain_beyond(self, line: int, cells: dict[int, Cell], known: set[int]) -> None:
         for position in sorted(cells.keys() - known):
-            text = cells[position].text
-            if text is None or text.strip():
+            text = text_in(cells[position])
+            if text.strip() or cells[position][3]:
                 reason = "stands in a column without a name; name it, or empty it"
                 place = self._place(line, position)
-                self.problems.add(Problem(line, "", text or "", reason, place, "bad_cell"))
+                self.problems.add(Problem(line, "", text, reason, place, "bad_cell"))
 
     def _add_merged(self, merged: list[Range]) -> None:
         """A problem for each merge among our values: it hides what is under it.
