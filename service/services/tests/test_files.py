@@ -1,18 +1,20 @@
 """How files are understood: a corpus of what programs write, questions, bounds, and mappings."""
 
 import io
+import re
 import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.models import ImportMapping
-from services.tests.files.cases import CASES, COLUMNS, ROWS, Case
+from services.models import ImportMapping, Service
+from services.tests.files.cases import CASES, COLUMNS, GERMAN, ROWS, Case
 from services.transfer.csv_file import COLUMNS as ALL_COLUMNS
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import BadReading, Reading, limits, open_table
@@ -247,3 +249,48 @@ class TestReading:
         for name in ("", "x" * 51, "a\0b"):
             with pytest.raises(BadReading, match="1 to 50 characters"):
                 Reading().keep(name)
+
+
+@pytest.mark.django_db
+class TestImport:
+    """The command takes all of it, says how it understood the file, and keeps a mapping by name."""
+
+    def test_reads_a_file_of_others_and_keeps_how(self, capsys):
+        columns = [f"--column={theirs}={ours}" for theirs, ours in GERMAN.items()]
+        file = str(FILES / "german_names.csv")
+        call_command("import_book", file, *columns, "--save-mapping", "reseller")
+        out = capsys.readouterr().out
+        assert "Read as csv: encoding utf-8, delimiter semicolon, columns Kunde=company_name" in out
+        assert "decimal comma, dates dotted." in out
+        assert "--mapping reseller" in out
+        call_command("import_book", file, "--mapping", "reseller")
+        assert re.search(r"subscriptions +0 +0 +3", capsys.readouterr().out)
+
+    def test_a_workbook_makes_the_book_that_the_text_makes(self, capsys):
+        call_command("import_book", str(FILES / "excel_de.csv"))
+        call_command("import_book", str(FILES / "libreoffice.xlsx"))
+        out = capsys.readouterr().out
+        assert re.search(r"subscriptions +0 +0 +3", out)
+        assert "Read as xlsx: sheet Book." in out
+
+    def test_names_the_cell_of_what_the_book_refuses(self):
+        call_command("import_book", str(FILES / "xlsxwriter.xlsx"))
+        service = Service.objects.get(name="DSL")
+        service.full_price = 30
+        service.save()
+        with pytest.raises(CommandError, match=r"Book!D3, full_price: '19.90' differs"):
+            call_command("import_book", str(FILES / "xlsxwriter.xlsx"))
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            (["--dates", "us"], "dates is one of iso day_first month_first"),
+            (["--mapping", "nobodys"], "none is kept yet"),
+            (["--save-mapping", "mine"], "give some"),
+            (["--delimiter", "|"], "names none of our columns"),
+            ([], r"(?s)say decimal=\. or decimal=,.*Read as csv: encoding utf-8"),
+        ],
+    )
+    def test_says_what_is_wrong_with_an_option(self, options, why):
+        with pytest.raises(CommandError, match=why):
+            call_command("import_book", str(FILES / "amount_unclear.csv"), *options)
