@@ -151,6 +151,48 @@ class TestBounds:
         (problem,) = refused(with_members("xlsxwriter.xlsx", endless))
         assert "endless" in problem.reason
 
+    @pytest.mark.parametrize(
+        ("part", "was", "becomes"),
+        [
+            ("xl/worksheets/sheet1.xml", 't="s"><v>0<', 't="s"><v>-1<'),
+            ("xl/worksheets/sheet1.xml", 't="s"><v>0<', 't="s"><v>99<'),
+            ("xl/worksheets/sheet1.xml", '<row r="3"', '<row r="2"'),
+            ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="A2"'),
+            ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="2"'),
+            ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="ZZZZ2"'),
+            ("xl/styles.xml", 'numFmtId="', 'numFmtId="x'),
+            ("xl/styles.xml", "formatCode=", "code="),
+            ("xl/workbook.xml", "sheetId=", "sheet="),
+            ("xl/_rels/workbook.xml.rels", "Target=", "target="),
+            ("xl/_rels/workbook.xml.rels", "worksheets/", "nothing/"),
+        ],
+    )
+    def test_a_damaged_workbook_is_refused_or_read(self, part, was, becomes):
+        with zipfile.ZipFile(FILES / "xlsxwriter.xlsx") as archive:
+            content = archive.read(part).decode()
+        assert was in content
+        damaged = with_members("xlsxwriter.xlsx", {part: content.replace(was, becomes)})
+        if was == "sheetId=":  # nothing is known by it
+            assert len(read(damaged)[0]) == 3
+        else:
+            assert [each.code for each in refused(damaged)] == ["damaged"]
+
+    @pytest.mark.parametrize("number", ["1E+999", "1E-999", "9" * 400, "NaN", "-1", "1e5000", ""])
+    def test_no_number_is_too_much(self, number):
+        with zipfile.ZipFile(FILES / "xlsxwriter.xlsx") as archive:
+            sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+        for value in ("1234.50", "46085"):  # a price, and a date
+            changed = sheet.replace(f"<v>{value}</v>", f"<v>{number}</v>", 1)
+            content = with_members("xlsxwriter.xlsx", {"xl/worksheets/sheet1.xml": changed})
+            assert [each.line for each in refused(content)] == [2]
+
+    def test_half_a_character_stays_escaped(self):
+        with zipfile.ZipFile(FILES / "xlsxwriter.xlsx") as archive:
+            strings = archive.read("xl/sharedStrings.xml").decode()
+        changed = {"xl/sharedStrings.xml": strings.replace("Zoë", "Zo_xD800_")}
+        rows, _ = read(with_members("xlsxwriter.xlsx", changed))
+        assert rows[2]["company_name"] == "Zo_xD800_"
+
     def test_an_entity_is_never_expanded(self):
         entities = '<!DOCTYPE x [<!ENTITY a "bb"><!ENTITY c "&a;&a;">]><sst><si><t>&c;</t></si>'
         (problem,) = refused(with_members("xlsxwriter.xlsx", {"xl/sharedStrings.xml": entities}))

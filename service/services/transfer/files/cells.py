@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 import iso4217
 from django.conf import settings
@@ -27,7 +27,8 @@ from services.transfer.files.values import PERCENT as PERCENT_COLUMN
 
 NUMERAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]{1,3})?")
 AS_CALCULATED = Context(prec=15)
-EXACT = Context(prec=400)
+EXACT = Context(prec=100)
+LARGEST = 30  # digits before and after the point
 MOST_DAYS = 2_958_466  # 31 December 9999, and a day
 LEAP_DAY_THAT_NEVER_WAS = 60  # 29 February 1900, as Lotus 1-2-3 had it
 # Signs and codes in a number format that stand for one currency, or for some.
@@ -116,10 +117,10 @@ def text_of(cell: Cell, kind: str, styles: Styles) -> str:
 def _number(text: str) -> Decimal:
     if not NUMERAL.fullmatch(text):
         raise Refused("bad_cell", "is no number that a workbook may hold")
-    try:
-        return AS_CALCULATED.create_decimal(text)
-    except InvalidOperation:
-        raise Refused("bad_cell", "is no number that a workbook may hold") from None
+    number = AS_CALCULATED.create_decimal(text)
+    if abs(number.adjusted()) > LARGEST:
+        raise Refused("bad_cell", "is a number far beyond any value of a book")
+    return number
 
 
 def _exact(number: Decimal, shown: Shown, code: str, kinds: tuple[str, ...]) -> str:
@@ -134,7 +135,7 @@ def _exact(number: Decimal, shown: Shown, code: str, kinds: tuple[str, ...]) -> 
         number = number.scaleb(2)
     if shown.kind != GENERAL:
         as_shown = number.quantize(
-            Decimal(1).scaleb(-min(shown.decimals, 30)), ROUND_HALF_UP, EXACT
+            Decimal(1).scaleb(-min(shown.decimals, LARGEST)), ROUND_HALF_UP, EXACT
         )
         if as_shown != number:
             raise Refused(

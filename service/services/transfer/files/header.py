@@ -60,9 +60,11 @@ class Header:
                 " (import_book: --column)",
                 position,
             )
-        for index, (column, position) in enumerate(zip(self.columns, self.positions, strict=True)):
-            if column in self.columns[:index]:
+        there = set()
+        for column, position in zip(self.columns, self.positions, strict=True):
+            if column in there:
                 add(self.cells[position], "is there twice; keep one of them", position)
+            there.add(column)
         for name in self.missing:
             add(name, f"is missing; needed are: {KNOWN}")
         if ("source" in self.columns) != ("external_id" in self.columns):
@@ -75,10 +77,7 @@ class Header:
             for column, position in zip(self.columns, self.positions, strict=True)
             if header_key(self.cells[position]) != column
         )
-        ignored = ", ".join(
-            cell
-            for n, cell in enumerate(self.cells)
-            if n not in self.positions and n not in self.unknown and n not in self.nameless
-        )
+        others = {*self.positions, *self.unknown, *self.nameless}
+        ignored = ", ".join(cell for n, cell in enumerate(self.cells) if n not in others)
         said = {"columns": mapped, "left out": ignored}
         return {name: value for name, value in said.items() if value}

@@ -57,6 +57,7 @@ GENERAL, NUMBER, PERCENT, DATE, OTHER = "general", "number", "percent", "date", 
 PARTS = re.compile(
     r'"(?P<text>[^"]*)"?|\\(?P<one>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<sign>.)', re.S
 )
+LONGEST = 255  # characters of a code, as in a spreadsheet
 LITERAL = "\1"  # in place of one, among the signs
 CONDITION = re.compile(r"[<>=]")
 ELAPSED = re.compile(r"h+|m+|s+", re.IGNORECASE)
@@ -82,6 +83,8 @@ class Shown:
 @lru_cache(1024)
 def shown_by(code: str) -> Shown:
     """What a format code shows of a number that is not negative."""
+    if len(code) > LONGEST:
+        return Shown(OTHER)
     signs, literals, elapsed = "", "", False
     for part in PARTS.finditer(code):
         if part["sign"] == ";":

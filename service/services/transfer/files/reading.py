@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from pricebook.kit.refusal import Refusal
@@ -105,10 +106,11 @@ class Reading:
     def column_of(self, header: str) -> str | None:
         """Our column that a header of the file stands for; "" to ignore it, None if unknown."""
         name = header_key(header)
-        for given, column in self.columns.items():
-            if header_key(given) == name:
-                return column
-        return name if name in COLUMNS else None
+        return self._by_header.get(name, name if name in COLUMNS else None)
+
+    @cached_property
+    def _by_header(self) -> dict[str, str]:
+        return {header_key(header): column for header, column in self.columns.items()}
 
 
 def header_key(header: str) -> str:

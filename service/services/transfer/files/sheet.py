@@ -12,6 +12,7 @@ from services.transfer.files.faults import refuse
 from services.transfer.files.xml import events, local
 
 ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no text has
 RANGE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7}):\$?([A-Z]{1,3})\$?([0-9]{1,7})")
 
 
@@ -62,6 +63,8 @@ class Sheet:
                     found = columns.get(letters)
                     if found is None:
                         found = columns[letters] = column_number(letters)
+                    if found <= column:
+                        raise ValueError("a cell twice, or before another one")
                     column = found
                 kind = attributes.get("t", "n")
                 style = attributes.get("s", "0")
@@ -69,8 +72,10 @@ class Sheet:
             elif name == "v":
                 gathers, value = True, ""
             elif name == "row":
-                number = attributes.get("r")
-                row_number = int(number) if number else row_number + 1
+                number = int(attributes.get("r") or row_number + 1)
+                if number <= row_number:
+                    raise ValueError("a row twice, or before another one")
+                row_number = number
                 if row_number > limits.ROWS:
                     refuse(f"has more than {limits.ROWS:,} rows; split it", "too_large")
                 cells, column = {}, -1
@@ -101,7 +106,9 @@ class Sheet:
                     return
                 text = value
                 if kind == "s":
-                    text = strings[int(value or "0")]
+                    if not (value or "").isdecimal():
+                        raise ValueError("no number of a text")
+                    text = strings[int(value or "")]
                 elif value is not None and (kind == "inlineStr" or kind == "str"):
                     text = unescaped(value)
                 if text != "" or formula:
@@ -159,4 +166,7 @@ def merged_range(reference: str) -> Range:
 
 def unescaped(text: str) -> str:
     """A text without the escapes that a workbook has for characters that XML does not allow."""
-    return ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+    if "_x" not in text:
+        return text
+    plain = ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return text if SURROGATE.search(plain) else plain

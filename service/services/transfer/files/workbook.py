@@ -24,8 +24,11 @@ WAYS = {DOTTED: DAY_FIRST}  # that a sender can't say, and can say instead
 
 def open_workbook(file: BinaryIO, reading: Reading) -> WorkbookTable:
     """The sheet that has our columns. Raises BadBook if none has, or if two have."""
-    package = Package(file)
-    strings = package.strings()
+    try:
+        package = Package(file)
+        strings = package.strings()
+    except (KeyError, ValueError) as error:  # an attribute that is missing, or no number
+        refuse(f"is a damaged workbook ({error}); save it again", "damaged")
     said = [sheet for sheet in package.sheets if sheet.name == reading.sheet]
     if reading.sheet is not None and not said:
         there = ", ".join(repr(sheet.name) for sheet in package.sheets[:20])
