@@ -395,7 +395,7 @@ def undo_of_a_job(book: Book, job: Any) -> None:
 def job_of_a_file(book: Book, content: str) -> Any:
     """The job of a file that moves what differs, when a worker is done with it."""
     answer = book.key(book.ann).generic(
-        "POST", "/api/imports/?update=true", (FILE + content).encode(), "text/csv"
+        "POST", "/api/imports/?update=true", FILE + content, "text/csv"
     )
     assert answer.status_code == 202, answer.content
     assert jobs.run() == 1

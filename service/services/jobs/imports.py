@@ -8,12 +8,8 @@ Either way the job, the results of its lines and the effect are one transaction.
 
 from __future__ import annotations
 
-import gzip
 import io
 import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from typing import IO, Any
@@ -24,14 +20,14 @@ from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.jobs import import_results
 from services.models import Job, JobResult, book_clock
+from services.past.importing import COLUMNS as HISTORY
 from services.past.importing import Brought, import_history
 from services.transfer.csv_file import BadBook
+from services.transfer.files import Reading
 from services.transfer.importing import Imported, import_book
 from services.transfer.moved_prices import AUTHOR
 
 PIECE = 65_536  # bytes
-GZIP = b"\x1f\x8b"
-MOST_UNPACKED = 1_000_000_000  # bytes of a compressed file, which is sent by anybody with a key
 
 
 class WholeFile(io.RawIOBase):
@@ -86,64 +82,19 @@ class FileRefused(Refusal):
 
     @staticmethod
     def of(bad: BadBook) -> FileRefused:
-        """`problems` are the first ones, each with its place, its value and what is allowed."""
+        """`problems` are the first ones, each with its place, its value, what is allowed, and the
+        options that settle it, if it is a question."""
         places = "1 place is" if bad.count == 1 else f"{bad.count:,} places are"
+        first = bad.problems[0]
+        whole = bad.count == 1 and not first.line
+        why = str(first).capitalize() if whole else f"{places} wrong. The first one: {first}"
         return FileRefused(
             "file_refused",
-            f"Nothing was written, because {places} wrong. The first one: {bad.problems[0]}",
+            f"Nothing was written. {why}",
             refused=bad.count,
             problems=[asdict(each) | {"value": storable(each.value)} for each in bad.problems],
+            understood=bad.understood,
         )
-
-    @staticmethod
-    def damaged(error: Exception) -> FileRefused:
-        return FileRefused("file_damaged", f"The file is damaged ({error}): nothing was written.")
-
-
-class Unpacked(gzip.GzipFile):
-    """A compressed file being read, up to MOST_UNPACKED bytes."""
-
-    def __init__(self, packed: IO[bytes]) -> None:
-        super().__init__(fileobj=packed, mode="rb")
-        self._left = MOST_UNPACKED
-
-    def readinto(self, buffer: Any) -> int:
-        found = super().readinto(buffer)
-        self._count(found)
-        return found
-
-    def read(self, size: int | None = -1) -> bytes:
-        found = super().read(size)
-        self._count(len(found))
-        return found
-
-    def readline(self, size: int | None = -1) -> bytes:
-        found = super().readline(size)
-        self._count(len(found))
-        return found
-
-    def _count(self, bytes: int) -> None:
-        self._left -= bytes
-        if self._left < 0:
-            raise FileRefused(
-                "file_too_long",
-                f"Unpacked it has more than {MOST_UNPACKED:,} bytes: send it in parts.",
-                413,
-            )
-
-
-@contextmanager
-def uncompressed(file: Any) -> Iterator[Any]:
-    """The file as it is read; FileRefused where it is damaged."""
-    if hasattr(file, "peek"):  # one that may not be sought in
-        begins = file.peek(2)[:2]
-    else:
-        begins = file.read(2)
-        file.seek(0)
-    try:
-        yield Unpacked(file) if begins == GZIP else file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileRefused.damaged(error) from None
 
 
 def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
@@ -153,9 +104,9 @@ def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
     FileRefused for a file that can't be read; raises as `import_book` and `import_history` do.
     """
     read = _read_history if job.kind == Job.Kind.HISTORY else _read_book
-    with temporary_file() as parts, uncompressed(body) as opened:
+    with temporary_file() as parts:
         try:
-            done = read(job, opened, parts)
+            done = read(job, body, parts)
         except BadBook as bad:
             raise FileRefused.of(bad) from None
         _keep_shown(job, parts)
@@ -171,6 +122,7 @@ def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
 
     import_book(
         file,
+        reading=Reading.of(options.get("reading") or {}),
         update=options.get("update", False),
         dry_run=job.dry_run,
         author=job.author,
@@ -182,6 +134,7 @@ def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
 def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
     brought = import_history(
         file,
+        reading=Reading.of((job.options or {}).get("reading") or {}, HISTORY),
         dry_run=job.dry_run,
         author=job.author,
         look=lambda cursor, brought: _results(cursor, job, parts, of_history=True),
@@ -225,7 +178,7 @@ def import_recorded(
 ) -> tuple[Imported, Job | None]:
     """Import a file, and record that in the same transaction; also return its last import before.
 
-    `opened` is what the import reads, uncompressed; `file` is what that reads.
+    `opened` is what the import reads; `file` is what that reads.
     """
     record = _Record(Job.Kind.IMPORT, AUTHOR, file)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -23,7 +23,8 @@ from services.hooks import price_changes
 from services.models import Correction, book_clock
 from services.moves import NOTHING, Move
 from services.past import statements
-from services.transfer.csv_file import BadBook, BookFile, Column, Problem, moment, or_empty, price
+from services.transfer.csv_file import BadBook, Column, Problem, moment, or_empty, price
+from services.transfer.files import Reading, Table, open_table
 from services.transfer.importing import ShowProgress, copy_rows
 from services.transfer.incoming_subscriptions import first_of
 from services.transfer.moved_prices import AUTHOR
@@ -55,12 +56,6 @@ NULL_IF_EMPTY = (
 )  # fmt: skip
 
 
-class HistoryFile(BookFile):
-    """A CSV file of the past, as a file of a book is read."""
-
-    known = COLUMNS
-
-
 @dataclass(frozen=True)
 class Brought:
     """The result of an import of the past: its lines, and those that say another price than the
@@ -74,12 +69,15 @@ class Brought:
 def import_history(
     file: BufferedIOBase,
     *,
+    reading: Reading = Reading.of({}, COLUMNS),  # noqa: B008 - frozen
     dry_run: bool = False,
     author: str = AUTHOR,
     progress: ShowProgress | None = None,
     look: Callable[[CursorWrapper, Brought], None] = lambda cursor, brought: None,
 ) -> Brought:
-    """Read a CSV file of the past (docs/data.md), in one transaction; `dry_run` undoes it.
+    """Read a file of the past (docs/data.md), in one transaction; `dry_run` undoes it.
+
+    `reading` is how its sender says it is to be read, with the COLUMNS of this module.
 
     `look` is called in the transaction, whose table `history` has the lines, `history_move` those
     that are corrected. Some 25 statements, and one for each problem that was found.
@@ -88,7 +86,7 @@ def import_history(
     NeedsAnotherPerson if it moves more than its author may; nothing is written then.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        brought = _History(cursor, author, progress or (lambda *_: None)).run(file)
+        brought = _History(cursor, author, progress or (lambda *_: None)).run(file, reading)
         look(cursor, brought)
         if dry_run:
             transaction.set_rollback(True)
@@ -102,8 +100,8 @@ class _History:
         self.progress = progress
         self.problems = BadBook()
 
-    def run(self, file: BufferedIOBase) -> Brought:
-        self._copy(HistoryFile(file))
+    def run(self, file: BufferedIOBase, reading: Reading) -> Brought:
+        self._copy(open_table(cast(BinaryIO, file), reading))
         self.progress("checking", 0, None)
         self._match()
         self._execute(statements.LOCK_ROWS)
@@ -124,7 +122,8 @@ class _History:
         moved = self._write() if corrected else NOTHING
         return Brought(lines, corrected, moved)
 
-    def _copy(self, file: HistoryFile) -> None:
+    def _copy(self, file: Table) -> None:
+        self.problems.about(file.problems)
         tables = ", ".join(f"pg_temp.{name}" for name in statements.TABLES)
         self._execute(f"DROP TABLE IF EXISTS {tables}")
         columns = ", ".join(f"{name} {column.type}" for name, column in COLUMNS.items())

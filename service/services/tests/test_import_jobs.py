@@ -23,7 +23,6 @@ from pricebook.kit.scopes import SCOPES
 from pricebook.tests.web import WebServer
 from services import jobs, price_state, repricing
 from services.audit import book_check
-from services.jobs import imports
 from services.models import Correction, Job, JobPiece, Service, Subscription
 from services.tests.factories import a_plan
 from services.tests.programs import a_writer
@@ -130,14 +129,25 @@ class TestAFile:
         job = done(erp, lines({"comment": "vip"}))  # without update=true
         assert job["error"]["problems"][0]["column"] == "comment"
 
-    def test_that_is_damaged_or_a_bomb_is_refused(self, erp, monkeypatch):
+    def test_that_is_damaged_is_refused(self, erp):
         packed = gzip.compress(as_csv(lines({})))
         job = done(erp, packed[:-9], media_type="application/gzip")
-        assert job["error"]["code"] == "file_damaged"
-        monkeypatch.setattr(imports, "MOST_UNPACKED", 100)
-        job = done(erp, packed, media_type="application/gzip")
-        assert job["error"]["code"] == "file_too_long"
+        [problem] = job["error"]["problems"]
+        assert (problem["line"], problem["code"]) == (0, "damaged")
         assert not Client.objects.exists()
+
+    def test_that_has_two_readings_is_a_question_which_a_parameter_answers(self, erp):
+        file = as_csv(lines({"started_at": "03/04/2026"})).replace(b",", b";")
+        [problem] = done(erp, file)["error"]["problems"]
+        assert (problem["column"], problem["code"]) == ("started_at", "date_unclear")
+        assert problem["answers"] == ["dates=day_first", "dates=month_first"]
+        job = done(erp, file, "?dates=day_first")
+        assert job["counts"] == {"created": 1}
+        assert Subscription.objects.get().started_at.month == 4
+
+    def test_may_name_its_columns_in_another_way(self, erp):
+        file = as_csv(lines({})).replace(b"company_name", b"Kunde")
+        assert done(erp, file, "?column=Kunde:company_name")["counts"] == {"created": 1}
 
     def test_beyond_the_limits_is_refused(self, erp, settings):
         done(erp, lines({}))
@@ -195,8 +205,11 @@ HOSTILE = [
     ("?dry_run=maybe", b"", "text/csv", "bad_parameter"),
     ("?on_error=skip", b"", "text/csv", "unknown_parameter"),
     ("?update=true&update=true", b"", "text/csv", "repeated_parameter"),
-    ("?column=x", b"", "text/csv", "bad_parameter"),
-    ("?column=x:email&column=x:comment", b"", "text/csv", "bad_parameter"),
+    ("?column=x", b"", "text/csv", "bad_reading"),
+    ("?column=x:y", b"", "text/csv", "bad_reading"),
+    ("?kind=history&column=x:company_name", b"", "text/csv", "bad_reading"),
+    ("?encoding=ebcdic", b"", "text/csv", "bad_reading"),
+    ("?mapping=none", b"", "text/csv", "bad_reading"),
     ("", b"{}", "application/json", "unsupported_media_type"),
     ("", b"x", "multipart/form-data", "bad_form"),
     ("", b"x", "multipart/form-data; boundary=b", "missing"),

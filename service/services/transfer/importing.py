@@ -18,11 +18,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from io import BufferedIOBase
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -31,7 +31,8 @@ from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer import values_before
-from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, BookFile, Problem
+from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, Problem
+from services.transfer.files import Reading, Table, open_table
 from services.transfer.incoming_catalogue import (
     CATALOGUE_DIFFERENCE,
     CATALOGUE_DIFFERS,
@@ -104,11 +105,14 @@ class Imported:
     total: Decimal
     paid: Decimal
     moved: Move = NOTHING  # prices that were there before
+    # How the file was read (`files.Table`).
+    understood: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def import_book(
     file: BufferedIOBase,
     *,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
@@ -116,7 +120,9 @@ def import_book(
     record: Callable[[Imported], None] = lambda imported: None,
     look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
 ) -> Imported:
-    """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+    """Read a file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+
+    `reading` is how its sender says it is to be read.
 
     `record` is called in the transaction with what it has done, unless it is undone. `look` is
     called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
@@ -129,7 +135,7 @@ def import_book(
     with transaction.atomic():
         with catalogue_edit(author=author), connection.cursor() as cursor:
             run = _Import(cursor, update, progress or (lambda *_: None), dry_run, author)
-            imported = run.run(file)
+            imported = run.run(file, reading)
             look(cursor, imported)
         if dry_run:
             transaction.set_rollback(True)  # no statement may come after it
@@ -156,7 +162,7 @@ def analyse(options: str = "") -> None:
 def copy_rows(
     cursor: CursorWrapper,
     table: str,
-    book: BookFile,
+    book: Table,
     null_if_empty: Sequence[str],
     progress: ShowProgress,
 ) -> None:
@@ -195,10 +201,12 @@ class _Import:
         self.problems = BadBook()
         self.moved = MovedPrices(cursor, author)
 
-    def run(self, file: BufferedIOBase) -> Imported:
+    def run(self, file: BufferedIOBase, reading: Reading) -> Imported:
         # Imports go one after another: two that bring the same client would fail half-way.
         self._execute("SELECT pg_advisory_xact_lock('clients_client'::regclass::oid::int, 0)")
-        columns, last_line = self._copy(BookFile(file))
+        table = open_table(cast(BinaryIO, file), reading)
+        columns, last_line = self._copy(table)
+        self.problems.about(table.problems)
         self.progress("checking", 0, None)
         self._check_file(columns)
         self._keep(*values_before.OF_CATALOGUE)
@@ -247,9 +255,10 @@ class _Import:
             total=book.total.amount,
             paid=book.paid.amount,
             moved=self.moved.move,
+            understood=table.understood,
         )
 
-    def _copy(self, book: BookFile) -> tuple[list[str], int]:
+    def _copy(self, book: Table) -> tuple[list[str], int]:
         """Copy the file into `incoming`; return its columns and its last line."""
         self._execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in TABLES)}")
         self._execute(INCOMING)

@@ -22,13 +22,16 @@ from rest_framework.viewsets import ViewSet
 from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.content import JSONRenderer, body_too_long
-from pricebook.kit.errors import BadParameter, Refused
+from pricebook.kit.errors import Refused
 from pricebook.kit.spooled_body import PIECE, spooled
 from services import jobs
 from services.bulk.running import Wanted
 from services.jobs.results import shown
 from services.models import Job
+from services.past.importing import COLUMNS as HISTORY
 from services.reading import parameters
+from services.transfer.csv_file import COLUMNS
+from services.transfer.files import Reading
 from services.views.bulk import TRUE_OR_FALSE, TooManyBulks, begun, one_of
 from services.views.jobs import TO_WRITE, answer_of_asked, may, wake_after_commit
 from services.views.openapi import ERRORS, REFUSALS
@@ -132,7 +135,7 @@ def ask(request: Request, sent: Sent) -> Response:
         for permission in TO_WRITE[kind]:
             may(request, permission)
     update = one_of(sent.given, "update", TRUE_OR_FALSE) == "true"
-    options = {"update": update, "reading": reading_of(sent.given)}
+    options = {"update": update, "reading": reading_of(sent.given, kind).said}
 
     def made() -> bytes:
         job = jobs.ask(kind, sent.file, sent.media_type, wanted, options)
@@ -145,23 +148,11 @@ def ask(request: Request, sent: Sent) -> Response:
     return answer_of_asked(msgspec.json.decode(text), replayed)
 
 
-def reading_of(given: QueryDict) -> dict[str, Any]:
-    """How the file is to be read, as its sender says it; raises BadParameter."""
-    said: dict[str, Any] = {
-        name: value for name in OF_READING if (value := parameters.value_of(given, name))
-    }
-    columns: dict[str, str] = {}
-    for pair in given.getlist("column"):
-        header, colon, column = pair.rpartition(":")
-        if not colon or header in columns:
-            raise BadParameter(
-                "column",
-                pair,
-                "column is the header of the file, a colon, and our column, each header once:"
-                " column=Kunde:company_name.",
-            )
-        columns[header] = column
-    return said | ({"columns": columns} if columns else {})
+def reading_of(given: QueryDict, kind: Job.Kind) -> Reading:
+    """How the file is to be read, as its sender says it; raises BadReading, and BadParameter."""
+    said = {name: parameters.value_of(given, name) for name in OF_READING}
+    known = HISTORY if kind == Job.Kind.HISTORY else COLUMNS
+    return Reading.of(said | {"column": given.getlist("column")}, known)
 
 
 def sent_by(request: Request) -> Sent:
@@ -186,8 +177,8 @@ def sent_by(request: Request) -> Sent:
 def in_form(request: Request) -> Sent:
     """The part `file` of a form, and its other parts, which are parameters.
 
-    An Idempotency-Key is for the parts, and not for the bytes: programs put another boundary between
-    them each time.
+    An Idempotency-Key is for the parts, and not for the bytes: programs put another boundary
+    between them each time.
     """
     if int(request.META.get("CONTENT_LENGTH") or 0) > settings.LONGEST_BULK:
         raise body_too_long(settings.LONGEST_BULK)

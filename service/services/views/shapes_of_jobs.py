@@ -14,10 +14,16 @@ from services.views.shapes_of_bulk import BulkResultSerializer, RefusedLineSeria
 class ProblemOfFileSerializer(serializers.Serializer):
     """An error at one place of a file."""
 
-    line = serializers.IntegerField(help_text="Its number, from 1.")
+    line = serializers.IntegerField(help_text="Its number, from 1; 0: it is about the file.")
+    cell = serializers.CharField(help_text="The cell of a workbook, as `Sheet1!C7`; else empty.")
     column = serializers.CharField(help_text="Empty: it is about the whole line.")
     value = serializers.CharField(help_text="The text that stands there.")
     reason = serializers.CharField(help_text="What is wrong with it, and what is allowed.")
+    code = serializers.CharField(help_text="The kind of the error.")
+    answers: Any = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The parameters that settle it, if it is a question: send it again with one.",
+    )
 
 
 class JobErrorSerializer(serializers.Serializer):
@@ -31,6 +37,9 @@ class JobErrorSerializer(serializers.Serializer):
     )
     problems = ProblemOfFileSerializer(
         many=True, required=False, help_text="The first 20 places of a file that are wrong."
+    )
+    understood = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="How the file was read."
     )
     line = serializers.IntegerField(
         required=False, help_text="The line of a body of JSON that can't be read."

@@ -13,7 +13,7 @@ from django.db import IntegrityError
 
 from pricebook.kit.currency import shown
 from services.jobs.imports import WholeFile, import_recorded
-from services.management import question
+from services.management import question, reading_options
 from services.management.progress import ProgressLine
 from services.management.table import shown_instant
 from services.moves import NeedsAnotherPerson
@@ -25,7 +25,8 @@ GZIP = b"\x1f\x8b"
 
 class Command(BaseCommand):
     help = (
-        "Read subscriptions from a CSV file, plain or .gz (docs/data.md), all of them or none. "
+        "Read subscriptions from a CSV file in any dialect or a workbook (.xlsx), plain or .gz "
+        "(docs/data.md), all of them or none. "
         "Nothing is deleted, and reading a file twice changes nothing."
     )
 
@@ -38,15 +39,20 @@ class Command(BaseCommand):
         )
 
         question.add_to(parser)
+        reading_options.add_to(parser)
 
     def handle(self, *, file: str, update: bool, dry_run: bool, yes: bool, **options: Any) -> None:
         began = time.monotonic()
+        self.reading = reading_options.reading_of(options)
         if update and not dry_run and not yes and file != "-" and question.may_be_asked():
             # Asked before anything is locked, and not in the middle of it.
             self._tell_moves(self._read(file, update, dry_run=True))
             question.ask()
         imported = self._read(file, update, dry_run)
         self._print(imported)
+        self.stdout.write(reading_options.told(imported.understood))
+        if not dry_run and (kept := reading_options.keep(self.reading, options)):
+            self.stdout.write(kept)
         if dry_run:
             self._tell_moves(imported)
             self.stdout.write("A dry run: nothing was written.")
@@ -61,7 +67,12 @@ class Command(BaseCommand):
                 opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
                 try:
                     imported, earlier = import_recorded(
-                        opened, whole, update=update, progress=progress, dry_run=dry_run
+                        opened,
+                        whole,
+                        reading=self.reading,
+                        update=update,
+                        progress=progress,
+                        dry_run=dry_run,
                     )
                 finally:
                     progress.end()
@@ -75,7 +86,10 @@ class Command(BaseCommand):
             hint = ""
             if not update and any("from the book's" in each.reason for each in bad.problems):
                 hint = "\nTo write what differs into the book: import_book --update"
-            raise CommandError(f"{file} is wrong, nothing was written.\n{bad}{hint}") from None
+            told = f"\n{reading_options.told(bad.understood)}" if bad.understood else ""
+            raise CommandError(
+                f"{file} is wrong, nothing was written.\n{bad}{told}{hint}"
+            ) from None
         except NeedsAnotherPerson as needs:
             raise CommandError(
                 f"Nothing was written. {needs.detail} Plan the new prices as price changes, which"

@@ -8,9 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from pricebook.kit.refusal import Refusal
-from services.jobs.imports import WholeFile, history_recorded, uncompressed
-from services.management import arguments
+from services.jobs.imports import WholeFile, history_recorded
+from services.management import arguments, reading_options
 from services.management.progress import ProgressLine
+from services.past.importing import COLUMNS
 from services.transfer.csv_file import BadBook
 
 
@@ -26,21 +27,23 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="only show what it would do; nothing is written"
         )
         arguments.add_author(parser)
+        reading_options.add_to(parser)
 
     def handle(self, *, file: str, dry_run: bool, author: str | None, **options: Any) -> None:
+        reading = reading_options.reading_of(options, COLUMNS)
         try:
             whole = WholeFile.at(file)
             with io.BufferedReader(whole) as raw:
                 progress = ProgressLine(self.stderr, raw)
                 try:
-                    with uncompressed(raw) as opened:
-                        brought, earlier = history_recorded(
-                            opened,
-                            whole,
-                            dry_run=dry_run,
-                            author=arguments.author_of(author),
-                            progress=progress,
-                        )
+                    brought, earlier = history_recorded(
+                        raw,
+                        whole,
+                        reading=reading,
+                        dry_run=dry_run,
+                        author=arguments.author_of(author),
+                        progress=progress,
+                    )
                 finally:
                     progress.end()
         except BadBook as bad:
@@ -57,5 +60,7 @@ class Command(BaseCommand):
             f" book told: of {move.rows:,} subscriptions, at their first line {move.before:,.2f}"
             f" before and {move.after:,.2f} after, {settings.CURRENCY}."
         )
+        if not dry_run and (kept := reading_options.keep(reading, options)):
+            self.stdout.write(kept)
         if dry_run:
             self.stdout.write("A dry run: nothing was written.")
