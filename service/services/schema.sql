@@ -174,7 +174,7 @@ CREATE TABLE services_job (
     author character varying(150) NOT NULL,
     skip boolean NOT NULL,
     dry_run boolean NOT NULL,
-    media_type character varying(30) NOT NULL DEFAULT ''::character varying,
+    media_type character varying(100) NOT NULL DEFAULT ''::character varying,
     sha256 character varying(64) NOT NULL DEFAULT ''::character varying,
     size bigint NOT NULL DEFAULT 0,
     status character varying(9) NOT NULL DEFAULT 'waiting'::character varying,
@@ -188,6 +188,7 @@ CREATE TABLE services_job (
     counts jsonb NOT NULL,
     error jsonb,
     undoes_id bigint,
+    options jsonb,
     CONSTRAINT services_job_pkey PRIMARY KEY (id),
     CONSTRAINT job_finished_has_instant CHECK (finished_at IS NULL AND (status::text = ANY (ARRAY['waiting'::character varying, 'running'::character varying]::text[])) OR NOT (status::text = ANY (ARRAY['waiting'::character varying, 'running'::character varying]::text[])) AND finished_at IS NOT NULL),
     CONSTRAINT services_job_undoes_id_6dff8c0b_fk_services_job_id FOREIGN KEY (undoes_id) REFERENCES services_job(id) DEFERRABLE INITIALLY DEFERRED
@@ -228,6 +229,7 @@ CREATE TABLE services_jobresult (
     left_as integer[] NOT NULL,
     states jsonb NOT NULL,
     job_id bigint NOT NULL,
+    kind character varying(13) NOT NULL DEFAULT ''::character varying,
     CONSTRAINT services_jobresult_pkey PRIMARY KEY (id),
     CONSTRAINT job_result_once UNIQUE (job_id, first_line),
     CONSTRAINT services_jobresult_job_id_fe61fb96_fk_services_job_id FOREIGN KEY (job_id) REFERENCES services_job(id) DEFERRABLE INITIALLY DEFERRED
