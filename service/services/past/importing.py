@@ -111,7 +111,9 @@ class _History:
         self._make("history", statements.HISTORY, now)
         self._check(statements.BAD_INTERVALS, now)
         self.problems.raise_if_any()
-        self._make("history_told", statements.TOLD)
+        self._execute(statements.TOLD)
+        self._execute("CREATE INDEX ON history_told (line)")  # read for each line
+        self._execute("ANALYZE history_told")
         self._check(statements.NOT_PAID)
         self.problems.raise_if_any()
         self._make("history_interval", statements.INTERVALS)
