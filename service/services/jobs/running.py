@@ -184,7 +184,7 @@ def _import(job: Job) -> None:
 def _undo(job: Job) -> None:
     """Take back what another job has written, its last lines first."""
     assert job.undoes is not None
-    # Subscriptions of an import come first: records that they name can be deleted then.
+    # Subscriptions of an import come first, as they name the others.
     left = list(job.undoes.results.order_by("-kind", "-first_line").values_list("pk", "kind"))
     look = NO_LOOK
     for number, (pk, kind) in enumerate(left):
