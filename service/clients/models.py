@@ -5,13 +5,14 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 
 from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
+from pricebook.kit.names import NameField
 
 
 class Client(KnownElsewhere):
     """A company that buys; it has a login user, whose e-mail is the client's."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
-    company_name = models.CharField(max_length=100)
+    company_name = NameField(max_length=100)
     full_address = models.CharField(max_length=200, blank=True, default="")
 
     class Meta:
@@ -27,4 +28,4 @@ class Client(KnownElsewhere):
         constraints = constraints_of_ids("client")
 
     def __str__(self) -> str:
-        return self.company_name
+        return str(self.company_name)

@@ -39,6 +39,12 @@ CREATE TRIGGER client_backdated_all AFTER TRUNCATE ON clients_client
     FOR EACH STATEMENT
     EXECUTE FUNCTION client_backdated();
 
+-- Its function: services/schema.sql
+CREATE TRIGGER source_came AFTER INSERT ON clients_client
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION source_came();
+
 -- added to auth_user, a table of another package --------------------------------------------------
 
 CREATE INDEX auth_user_email_upper ON auth_user USING btree (upper(email::text));

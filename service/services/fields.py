@@ -15,10 +15,12 @@ from django.core.validators import validate_email
 from django.db import models
 
 from clients.models import Client
+from pricebook.kit.names import normal_form
 from services.models import Plan, Service, Subscription
 
 UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` makes of bad bytes
 PERCENT = re.compile(r"[0-9]{1,2}|100")
+IDENTIFIER = re.compile(r"[0-9]{1,18}")
 LONGEST_EMAIL = 150  # that of a login name, which an import makes of it
 
 
@@ -60,16 +62,23 @@ def column(model: type[models.Model], name: str, required: bool = True) -> Calla
     return text(length, required)
 
 
-COMPANY_NAME = column(Client, "company_name")
+def name(model: type[models.Model], column_name: str) -> Callable[[str], str]:
+    """The rule of a name, which it returns as it is stored: composed, without blanks around it."""
+    rule = column(model, column_name)
+    return lambda value: rule(normal_form(value))
+
+
+COMPANY_NAME = name(Client, "company_name")
 FULL_ADDRESS = column(Client, "full_address", required=False)
-SERVICE_NAME = column(Service, "name")
+SERVICE_NAME = name(Service, "name")
 COMMENT = column(Subscription, "comment", required=False)
-SOURCE = column(Subscription, "source")
-EXTERNAL_ID = column(Subscription, "external_id")
+SOURCE = name(Subscription, "source")
+EXTERNAL_ID = name(Subscription, "external_id")
+PRICE_REASON = column(Subscription, "price_reason", required=False)
 
 
 def email(value: str) -> str:
-    value = text(LONGEST_EMAIL)(value)
+    value = text(LONGEST_EMAIL)(normal_form(value))
     try:
         validate_email(value)
     except ValidationError:
@@ -86,11 +95,24 @@ def percent(value: str) -> str:
 
 
 def plan_type(value: str) -> str:
-    allowed = list(Plan.Type.values)
+    return _one_of(value, list(Plan.Type.values), "plan type")
+
+
+def price_state(value: str) -> str:
+    return _one_of(value, list(Subscription.PriceState.values), "price state")
+
+
+def identifier(value: str) -> str:
+    if not IDENTIFIER.fullmatch(value) or int(value) == 0:
+        raise FieldRefused("bad_id", "is not an id; allowed: a whole number from 1 on")
+    return value
+
+
+def _one_of(value: str, allowed: list[str], what: str) -> str:
     if value not in allowed:
         raise FieldRefused(
             "unknown_value",
-            f"is not a plan type; allowed: {', '.join(allowed)}",
+            f"is not a {what}; allowed: {', '.join(allowed)}",
             allowed=allowed,
         )
     return value

@@ -414,6 +414,11 @@ CREATE TRIGGER plan_type_moved AFTER UPDATE OF plan_type ON services_plan
     FOR EACH ROW WHEN (new.plan_type::text <> old.plan_type::text)
     EXECUTE FUNCTION plan_of_another_type();
 
+CREATE TRIGGER source_came AFTER INSERT ON services_plan
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION source_came();
+
 -- services_point ----------------------------------------------------------------------------------
 
 CREATE TABLE services_point (
@@ -522,6 +527,8 @@ CREATE TABLE services_service (
     CONSTRAINT service_full_price_not_negative CHECK (full_price >= 0::numeric AND full_price <= 9999999999.99)
 );
 
+CREATE INDEX service_name_like ON services_service USING btree (alike(name::text));
+
 CREATE INDEX service_name_trigrams ON services_service USING gin (name gin_trgm_ops);
 
 CREATE UNIQUE INDEX service_unique_external_id ON services_service USING btree (source, external_id) WHERE source IS NOT NULL;
@@ -531,6 +538,14 @@ CREATE UNIQUE INDEX service_unique_name ON services_service USING btree (name) W
 CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON services_service
     FOR EACH STATEMENT
     EXECUTE FUNCTION book_changed();
+
+CREATE TRIGGER service_name_alike_insert BEFORE INSERT ON services_service
+    FOR EACH ROW
+    EXECUTE FUNCTION service_name_alike();
+
+CREATE TRIGGER service_name_alike_update BEFORE UPDATE OF name ON services_service
+    FOR EACH ROW WHEN (new.name::text <> old.name::text)
+    EXECUTE FUNCTION service_name_alike();
 
 CREATE TRIGGER service_price_came AFTER INSERT ON services_service
     FOR EACH ROW
@@ -551,6 +566,11 @@ CREATE TRIGGER service_price_moved AFTER UPDATE OF id, full_price ON services_se
 CREATE TRIGGER service_price_moves BEFORE UPDATE OF id, full_price ON services_service
     FOR EACH ROW
     EXECUTE FUNCTION service_price_moves();
+
+CREATE TRIGGER source_came AFTER INSERT ON services_service
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION source_came();
 
 -- services_skip -----------------------------------------------------------------------------------
 
@@ -633,6 +653,11 @@ CREATE INDEX subscription_started ON services_subscription USING btree (started_
 CREATE TRIGGER period_backdated AFTER UPDATE OF started_at, ended_at ON services_subscription
     FOR EACH ROW WHEN (new.started_at IS DISTINCT FROM old.started_at OR new.ended_at IS DISTINCT FROM old.ended_at)
     EXECUTE FUNCTION period_backdated();
+
+CREATE TRIGGER source_came AFTER INSERT ON services_subscription
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION source_came();
 
 CREATE TRIGGER subscription_begins_earlier AFTER UPDATE OF started_at ON services_subscription
     FOR EACH ROW WHEN (new.started_at < old.started_at)
@@ -763,6 +788,14 @@ CREATE TRIGGER book_changed AFTER UPDATE OF email ON auth_user
     EXECUTE FUNCTION book_changed();
 
 -- functions ---------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION alike(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+    SELECT lower(normalize(translate(name, U&'\0009\000A\000B\000C\000D\0020\0085\00A0\1680\2000\2001\2002\2003\2004\2005\2006\2007\2008\2009\200A\200B\2028\2029\202F\205F\2060\3000\FEFF', ''), NFC))
+$function$;
 
 CREATE OR REPLACE FUNCTION backdate(at timestamp with time zone)
  RETURNS void
@@ -2279,6 +2312,25 @@ BEGIN
     END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION service_name_alike()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    other text;
+BEGIN
+    -- Two that come at once see each other: the second waits for the first one's commit.
+    PERFORM pg_advisory_xact_lock(hashtextextended(alike(NEW.name), 0));
+    SELECT name INTO other FROM services_service
+     WHERE alike(name) = alike(NEW.name) AND name <> NEW.name AND id <> NEW.id LIMIT 1;
+    IF FOUND THEN
+        RAISE unique_violation USING TABLE = 'services_service', CONSTRAINT = 'service_name_alike',
+            MESSAGE = format('%L differs in case or blanks alone from the service %L', NEW.name,
+                             other);
+    END IF;
+    RETURN NEW;
+END $function$;
+
 CREATE OR REPLACE FUNCTION service_price_came()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2378,6 +2430,51 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM set_config('pricebook.kept', coalesce(outer_setting, ''), true);
+END $function$;
+
+CREATE OR REPLACE FUNCTION source_came()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    alike record;
+BEGIN
+    SELECT found.* INTO alike
+      FROM (SELECT array_agg(DISTINCT source::text) AS sources, min(id) AS first, max(id) AS last
+              FROM new_rows WHERE source IS NOT NULL) given
+     CROSS JOIN LATERAL sources_alike(TG_RELID::regclass, sources, first, last) found
+     WHERE sources IS NOT NULL LIMIT 1;
+    IF FOUND THEN
+        RAISE unique_violation USING CONSTRAINT = 'source_alike', MESSAGE =
+            format('%L differs in case or blanks alone from the source %L', alike.source,
+                   alike.other);
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION sources_alike(place regclass, given text[], first bigint, last bigint)
+ RETURNS TABLE(source text, other text)
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN
+    EXECUTE format('
+        SELECT array_agg(source) FROM unnest($1) given (source)
+         WHERE NOT EXISTS (SELECT FROM %s book
+                            WHERE book.source = given.source AND id NOT BETWEEN $2 AND $3)', place)
+       INTO given USING given, first, last;
+    IF given IS NOT NULL THEN
+        RETURN QUERY EXECUTE format('WITH RECURSIVE known AS (
+                (SELECT source::text FROM %1$s WHERE source IS NOT NULL ORDER BY source LIMIT 1)
+                 UNION ALL
+                SELECT (SELECT source::text FROM %1$s
+                         WHERE source > known.source ORDER BY source LIMIT 1)
+                  FROM known WHERE known.source IS NOT NULL)
+            SELECT given.source, min(known.source)
+              FROM unnest($1) given (source)
+              JOIN known ON alike(known.source) = alike(given.source)
+             WHERE known.source <> given.source GROUP BY given.source', place) USING given;
+    END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION subscription_begins_earlier()

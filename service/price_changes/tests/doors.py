@@ -223,6 +223,29 @@ def by_import(book: Book) -> None:
     assert is_there == (Service.objects.get().full_price == 150), "all of it or nothing"
 
 
+def by_import_of_state(verb: str) -> Callable[[Book], None]:
+    """An import that says the price state of one subscription, found by its id."""
+    state, price, row = {
+        "negotiate": ("negotiated", "150.00", "follower"),
+        "lock": ("locked", "100.00", "follower"),
+        "follow": ("follows", "", "negotiated"),
+    }[verb]
+
+    def do(book: Book) -> None:
+        found = getattr(book, row)
+        client = found.client
+        reason = "" if state == "follows" else "deal"
+        line = (
+            f"{client.company_name},{client.user.email},Fibre,100.00,full,0,"
+            f"{found.started_at.isoformat()},{price},{state},,{reason},{found.pk}\n"
+        )
+        content = FILE.strip() + ",price,price_state,locked_until,price_reason,id\n" + line
+        with suppress(NeedsAnotherPerson):
+            import_book(io.BytesIO(content.encode()), update=True)
+
+    return do
+
+
 # --- Approvals ----------------------------------------------------------------------------------
 
 
@@ -464,6 +487,8 @@ DOORS = [
     *(Door(f"command: {verb}", "a claim", by_price_state(verb)) for verb in VERBS),
     Door("command: correct", "a claim", corrected_by_command),
     Door("import_book --update", "the import", by_import),
+    *(Door(f"import_book --update: {verb}", "the import", by_import_of_state(verb))
+      for verb in ("negotiate", "lock", "follow")),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),
     Door("page: approve", "another person", verb_by_page("approve", "bob"), planned_by_ann),
     Door("API: approve", "the planner", verb_by_request("approve", "session", "ann"),

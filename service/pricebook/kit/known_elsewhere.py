@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import connection, models
 from django.db.models import Q
 
+from pricebook.kit.names import NameField
+
 LONGEST_ID = 50
+# Another source of a table that looks like this one, which no other record has than these ids.
+SOURCE_ALIKE = "SELECT other FROM sources_alike(%s::regclass, ARRAY[%s]::text[], %s, %s)"
 
 
 class KnownElsewhere(models.Model):
     """A record that another system may know by an id of its own."""
 
-    source = models.CharField(
+    source = NameField(
         max_length=LONGEST_ID,
         null=True,
         blank=True,
         help_text="The system that it comes from, if any. Give its external id too.",
     )
-    external_id = models.CharField(
+    external_id = NameField(
         max_length=LONGEST_ID, null=True, blank=True, help_text="Its id in that system."
     )
 
     class Meta:
         abstract = True
+
+    def clean(self) -> None:
+        super().clean()
+        refuse_source_alike(self, self.source)
 
 
 def constraints_of_ids(name: str) -> list[models.BaseConstraint]:
@@ -43,3 +52,20 @@ def constraints_of_ids(name: str) -> list[models.BaseConstraint]:
             violation_error_message="Source and external id belong together: give both.",
         ),
     ]
+
+
+def refuse_source_alike(record: models.Model, source: str | None) -> None:
+    """Refuse a source that differs from another one of its table in case or blanks alone.
+
+    A ValidationError for forms; the database refuses it from everybody. One query if it has one.
+    """
+    if not source:
+        return
+    id = record.pk or 0
+    with connection.cursor() as cursor:
+        cursor.execute(SOURCE_ALIKE, [record._meta.db_table, source, id, id])
+        found = cursor.fetchone()
+    if found is not None:
+        raise ValidationError(
+            {"source": f"It differs in case or blanks alone from {found[0]!r}, which is there."}
+        )

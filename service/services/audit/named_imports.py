@@ -12,6 +12,8 @@ from services.transfer import (
     importing,
     incoming_catalogue,
     incoming_subscriptions,
+    look_alikes,
+    matching,
     moved_prices,
     outcomes,
 )
@@ -35,17 +37,13 @@ MAKES: list[tuple[str, str, str, Params]] = [
         incoming_catalogue.CATALOGUE_DIFFERENCE,
         None,
     ),
-    (
-        "known lines",
-        "which line is which subscription of the book",
-        incoming_subscriptions.KNOWN,
-        None,
-    ),
+    ("known lines", "which line is which subscription, by ids elsewhere", matching.KNOWN, None),
+    ("unknown lines", "those that are left over", matching.UNKNOWN, None),
     (
         "differences",
         "each value of a known line that differs from the book",
-        incoming_subscriptions.SUBSCRIPTIONS_DIFFER,
-        [list(COLUMNS)],
+        incoming_subscriptions.subscriptions_differ(list(COLUMNS)),
+        None,
     ),
     (
         "prices before",
@@ -77,6 +75,28 @@ FINDS = [
         "lines that name a client in another way than an earlier one",
         contradiction("company_name", KEY),
     ),
+    (
+        "half a state",
+        "lines that say a price state without what goes with it",
+        incoming_subscriptions.HALF_A_STATE,
+    ),
+    (
+        "no reason",
+        "lines that would lock or negotiate without a reason",
+        incoming_subscriptions.NO_REASON,
+    ),
+    ("id of another", "lines of two subscriptions", matching.ID_OF_ANOTHER),
+    ("two of one", "lines of one subscription", matching.TWO_OF_ONE),
+    ("renamed", "known lines that name a service that is not there", matching.RENAMED),
+    ("unclear", "unknown lines that may be subscriptions edited since", matching.UNCLEAR),
+    ("services alike", "new ones that look like others", look_alikes.SERVICES_ALIKE),
+    ("sources alike", "new ones that look like others", look_alikes.SOURCES_ALIKE),
+    ("ids alike", "external ids that look like others", look_alikes.IDS_ALIKE),
+    (
+        "ids alike in the book",
+        "those that look like others of the book",
+        look_alikes.IDS_ALIKE_IN_BOOK,
+    ),
     ("not the rule", "lines whose price is not the rule's", incoming_subscriptions.NOT_THE_RULE),
     ("e-mail of several", "clients that the book can't tell apart", incoming_catalogue.SAME_EMAIL),
     (
@@ -96,6 +116,7 @@ FINDS = [
     ),
 ]
 COUNTS: list[Any] = [
+    ("left over", "how many lines have no subscription yet", matching.LEFT_OVER),
     ("missing services", "how many are to be made", incoming_catalogue.MISSING_SERVICES),
     ("missing plans", "how many are to be made", incoming_catalogue.MISSING_PLANS),
     (
@@ -128,6 +149,20 @@ COUNTS: list[Any] = [
     ),
 ]
 WRITES = [
+    ("known by id", "finds the subscriptions of the book's own ids", matching.BY_ID),
+    *(
+        (name, "finds those of lines without ids elsewhere", sql)
+        for name, sql in zip(
+            ("equal lines", "alone with a plan", "alone"),
+            matching.by_equality(list(COLUMNS)),
+            strict=True,
+        )
+    ),
+    (
+        "write price states",
+        "locks, negotiates and releases what differs (--update)",
+        incoming_subscriptions.UPDATE_STATES,
+    ),
     ("services", "makes those that are missing", incoming_catalogue.INSERT_SERVICES),
     ("plans", "makes those that are missing", incoming_catalogue.INSERT_PLANS),
     ("lock the plans", "shared locks on the plans of the file", incoming_catalogue.LOCK_PLANS),

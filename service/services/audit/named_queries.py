@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from pricebook.kit.named_statements import NamedStatement
 from services.audit import book_check_sql
 from services.audit.book_examples import examples
+from services.audit.look_alikes import LOOK_ALIKES
 from services.ledger import points
 from services.models import Repricing, Subscription
 from services.reading import breakdown, breakdown_sql, pages, total
@@ -272,6 +273,13 @@ def named_queries() -> list[NamedStatement]:
             book_check_sql.CHECK,
             (20, 20),
             why="One pass over the whole table, on purpose.",
+        ),
+        NamedStatement(
+            "book check, look-alikes",
+            "services and sources that differ in case or blanks alone",
+            "check_book",
+            LOOK_ALIKES,
+            why="One pass over the sources of the whole table, on purpose.",
         ),
         NamedStatement(
             "book check, of a point",

@@ -16,7 +16,13 @@ from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
 from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.writing.bodies import missing
 from services.writing.catalogue import FIELDS, Kind
-from services.writing.refusals import WriteRefused, name_taken, needs_price_change, plan_exists
+from services.writing.refusals import (
+    WriteRefused,
+    alike,
+    name_taken,
+    needs_price_change,
+    plan_exists,
+)
 
 # As an import, which sees all or none of them. The second lock lets bulks of the catalogue go one
 # by one: two that bring the same names in another order would wait in a circle.
@@ -50,16 +56,21 @@ NOT_ALLOWED = """
 SELECT line, {name} IS NULL, {value} IS NULL, moves FROM bulk_found
  WHERE {name} IS NULL OR {value} IS NULL OR moves
 """
-# One that is there already, or that an earlier line makes.
+# One that is there already, or that an earlier line makes, or one that looks like it.
 SAME_NAME = """
-SELECT line, other.id, first_line
-  FROM (SELECT *, min(line) OVER (PARTITION BY name) AS first_line
-          FROM bulk_found WHERE is_new OR differs) given
-  LEFT JOIN services_service other ON other.name = given.name AND other.id IS DISTINCT FROM given.id
+SELECT line, other.id, first_line, given.name, coalesce(other.name, first_name)
+  FROM (SELECT *, first_value(line) OVER same AS first_line,
+               first_value(name) OVER same AS first_name
+          FROM bulk_found WHERE is_new OR differs
+        WINDOW same AS (PARTITION BY alike(name) ORDER BY line)) given
+  LEFT JOIN LATERAL (
+       SELECT id, name FROM services_service book
+        WHERE alike(book.name) = alike(given.name) AND book.id IS DISTINCT FROM given.id
+        ORDER BY book.name <> given.name LIMIT 1) other ON true
  WHERE other.id IS NOT NULL OR line > first_line
 """
 SAME_DISCOUNT = """
-SELECT line, other, first_line
+SELECT line, other, first_line, NULL, NULL
   FROM (SELECT *, min(line) OVER (PARTITION BY plan_type, discount_percent) AS first_line,
                plan_with_discount(plan_type, ARRAY[discount_percent]::numeric[], id) AS other
           FROM bulk_found WHERE is_new OR differs) given
@@ -132,7 +143,9 @@ class CatalogueSteps(Steps):
         self.execute(self.of.same)
         return {
             line: self.taken(f"The {self.record.kind} of line {first}" if other is None else None)
-            for line, other, first in self.cursor.fetchall()
+            if name == there
+            else alike("name", name, there)
+            for line, other, first, name, there in self.cursor.fetchall()
         }
 
     @abstractmethod

@@ -43,6 +43,10 @@ class Record:
     given: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def table(self) -> str:
+        return "clients_client" if self.kind == "client" else f"services_{self.kind}"
+
+    @property
     def names(self) -> list[str]:
         return [*self.columns, *self.given]
 

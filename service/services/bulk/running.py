@@ -36,7 +36,6 @@ ATTEMPTS = 5
 CROSSED = {"40P01": "deadlock", "55P03": "lock timeout", "23505": "unique violation"}
 # Whether the planner knows of fewer than ten times as many rows; autovacuum sees to the others.
 FEW_KNOWN = "SELECT reltuples < 10 * %s FROM pg_class WHERE oid = %s::regclass"
-TABLES = {"client": "clients_client"}  # that of others begins as this app
 OUTCOME = re.compile(rb'^\{"line":[0-9]+,"outcome":"([a-z]+)"', re.MULTILINE)
 
 
@@ -149,9 +148,8 @@ def analyse_if_filled(steps: type[Steps], created: int) -> None:
     """
     if created < CHUNK:
         return
-    kind = steps.record.kind
     with connection.cursor() as cursor:
-        cursor.execute(FEW_KNOWN, [created, TABLES.get(kind, f"services_{kind}")])
+        cursor.execute(FEW_KNOWN, [created, steps.record.table])
         (few_known,) = cursor.fetchone()
     if few_known:
         analyse("(SKIP_LOCKED)")

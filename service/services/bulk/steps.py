@@ -19,6 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import SHOWN, Record, refused_line
 from services.moves import NOTHING, Move
+from services.writing.refusals import alike
 
 BATCH = 2_000  # results that are read at once
 
@@ -41,6 +42,20 @@ DELETE FROM bulk_found USING bulk_line
  WHERE bulk_line.line = bulk_found.line AND bulk_line.refusal IS NOT NULL
 """
 FIRST_REFUSED = "SELECT refusal FROM bulk_line WHERE refusal IS NOT NULL ORDER BY line LIMIT %s"
+# A source that the book or an earlier line has in another case, or with other blanks.
+SOURCES_ALIKE = """
+WITH given AS (
+    SELECT source, min(line) AS first FROM bulk_line WHERE refusal IS NULL GROUP BY source
+)
+SELECT line, source, other
+  FROM bulk_line
+  JOIN (SELECT source, coalesce(there.other, first_value(source) OVER (
+                   PARTITION BY alike(source) ORDER BY first)) AS other
+          FROM given
+          LEFT JOIN sources_alike('{table}', ARRAY(SELECT source FROM given), 0, 0) there
+               USING (source)) named USING (source)
+ WHERE refusal IS NULL AND source <> other
+"""
 RESULTS = """
 SELECT max(line), string_agg(text, E'\\n' ORDER BY line) || E'\\n'
   FROM (SELECT line, coalesce(refusal, concat(
@@ -122,6 +137,8 @@ class Steps(ABC):
         self.execute("ANALYZE bulk_found")
         if self.one(LATE):
             raise Again
+        self.execute(SOURCES_ALIKE.format(table=self.record.table))
+        self.refuse({line: alike("source", *names) for line, *names in self.cursor.fetchall()})
         for refusals in self.judgements():
             self.refuse(refusals)
         return int(self.one("SELECT count(*) FROM bulk_line WHERE refusal IS NOT NULL"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from typing import IO, Any
@@ -124,6 +125,7 @@ def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
         file,
         reading=Reading.of(options.get("reading") or {}),
         update=options.get("update", False),
+        add=options.get("add", False),
         dry_run=job.dry_run,
         author=job.author,
         look=look,
@@ -174,7 +176,12 @@ def _counted(counts: dict[str, int]) -> dict[str, Any]:
 
 
 def import_recorded(
-    opened: io.BufferedIOBase, file: WholeFile, *, dry_run: bool = False, **options: Any
+    opened: io.BufferedIOBase,
+    file: WholeFile,
+    *,
+    dry_run: bool = False,
+    look: Callable[[Any, Imported], None] = lambda cursor, imported: None,
+    **options: Any,
 ) -> tuple[Imported, Job | None]:
     """Import a file, and record that in the same transaction; also return its last import before.
 
@@ -182,13 +189,14 @@ def import_recorded(
     """
     record = _Record(Job.Kind.IMPORT, AUTHOR, file)
 
-    def look(cursor: Any, imported: Imported) -> None:
+    def recorded(cursor: Any, imported: Imported) -> None:
+        look(cursor, imported)
         if not dry_run:
             job = record.made()
             import_results.keep(cursor, job.pk)
             record.ends(_counted(import_results.counts(cursor)))
 
-    imported = import_book(opened, dry_run=dry_run, look=look, **options)
+    imported = import_book(opened, dry_run=dry_run, look=recorded, **options)
     return imported, record.earlier
 
 

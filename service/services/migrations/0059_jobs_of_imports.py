@@ -6,7 +6,7 @@ KINDS = ["clients", "services", "plans", "subscriptions", "import", "history"]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0057_end_put_off")]
+    dependencies = [("services", "0058_names_alike")]
 
     operations = [
         migrations.AlterField(

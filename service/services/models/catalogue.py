@@ -7,6 +7,7 @@ from django.db import connection, models
 from django.db.models import Q
 
 from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
+from pricebook.kit.names import NameField, normal_form
 from services.bounds import HIGHEST_PRICE
 from services.models.exact_fields import ExactDecimalField, WholePercentField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
@@ -15,7 +16,7 @@ from services.models.saved_changes import ChangesQuerySet, SavesChanges
 class Service(KnownElsewhere, SavesChanges):
     """A thing sold, with its list price."""
 
-    name = models.CharField(max_length=50)
+    name = NameField(max_length=50)
     full_price = ExactDecimalField(
         "list price",
         max_digits=12,
@@ -30,7 +31,9 @@ class Service(KnownElsewhere, SavesChanges):
         ordering = ["name"]
         indexes = [
             # For the search.
-            GinIndex(name="service_name_trigrams", fields=["name"], opclasses=["gin_trgm_ops"])
+            GinIndex(name="service_name_trigrams", fields=["name"], opclasses=["gin_trgm_ops"]),
+            # For the trigger that refuses a name which looks like another one's.
+            models.Index(models.Func("name", function="alike"), name="service_name_like"),
         ]
         constraints = [
             # The condition is always true, and makes the index one that no foreign key can
@@ -57,7 +60,21 @@ class Service(KnownElsewhere, SavesChanges):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
+
+    def clean(self) -> None:
+        """Refuse a name that differs from another one's in case or blanks alone, as the database.
+
+        Up to two queries.
+        """
+        super().clean()
+        like = models.Func(models.Value(normal_form(self.name or "")), function="alike")
+        others = Service.objects.alias(like=models.Func("name", function="alike")).filter(like=like)
+        other = others.exclude(pk=self.pk).exclude(name=self.name).first()
+        if other is not None and (self._state.adding or "name" in self.changed_fields()):
+            raise ValidationError(
+                {"name": f"It differs in case or blanks alone from service {other.name!r}."}
+            )
 
 
 # The name under which the index and the triggers refuse a second plan of a type and discount.

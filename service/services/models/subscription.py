@@ -16,12 +16,18 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
 )
 
 from clients.models import Client
+from pricebook.kit.known_elsewhere import refuse_source_alike
+from pricebook.kit.names import NameField
 from services.bounds import FIRST_DAY, HIGHEST_PRICE, LAST_DAY
 from services.models.catalogue import Plan, Service
 from services.models.clock import BookNow
 from services.models.exact_fields import ExactDecimalField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
 from services.pricing import RulePrice
+
+# The reason that triggers write for the price of one that had ended, where it isn't the rule's of
+# its end. Opened again, it follows.
+SAID_AT_END = "Said when it had ended"
 
 
 class SubscriptionQuerySet(ChangesQuerySet["Subscription"]):
@@ -98,6 +104,7 @@ class Subscription(SavesChanges):
     - `subscription_may_be_kept`, `subscription_kept`: before another write, lock or release a row
       as a change for new subscriptions only requires, if no worker has done so yet
     - `subscription_written_kept`: locks a new row whose start is before such a change
+    - `source_came`: refuses a new source that looks like another one
     - `period_backdated`: notes that a start or an end has changed the past, and since when
     - `subscription_begins_earlier`: has the prices since an earlier start entered
     - `subscription_ends_later`: has those up to a later end entered, if that has passed too
@@ -141,8 +148,8 @@ class Subscription(SavesChanges):
     # The comment that the last catalogue edit stamped here. A comment that differs from it was
     # written by a person, and nothing stamps over that.
     stamp = models.CharField(max_length=50, null=True, editable=False)
-    source = models.CharField(max_length=50, null=True, blank=True)
-    external_id = models.CharField(max_length=50, null=True, blank=True)
+    source = NameField(max_length=50, null=True, blank=True)
+    external_id = NameField(max_length=50, null=True, blank=True)
     started_at = models.DateTimeField(
         db_default=models.Func(function="book_now", output_field=models.DateTimeField())
     )
@@ -213,6 +220,10 @@ class Subscription(SavesChanges):
 
     def __str__(self) -> str:
         return f"subscription {self.pk}"
+
+    def clean(self) -> None:
+        super().clean()
+        refuse_source_alike(self, self.source)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and read back the price that the database has set (a query if it may differ)."""

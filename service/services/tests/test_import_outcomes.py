@@ -1,8 +1,10 @@
-"""What each line of an import does to the book, with the values that differ."""
+"""Each line of an import says what it does to the book, with the values that differ."""
 
 import io
+import json
 
 import pytest
+from django.core.management import call_command
 
 from services.models import Subscription
 from services.tests.test_import_export import as_csv, lines, read
@@ -50,3 +52,28 @@ def test_each_line_says_what_it_does(dry_run, monkeypatch):
         ),
         *[LineOutcome(line, "created", id, {}) for line, id in enumerate(made, start=5)],
     ]
+
+
+def test_a_dry_run_shows_the_first_differences(tmp_path):
+    read(lines(*[{}] * 23))
+    edited = lines(*[{"comment": "said"}] * 22, {}, {})
+    file = tmp_path / "book.csv"
+    file.write_bytes(as_csv(edited))
+
+    def run(*options):
+        out = io.StringIO()
+        call_command("import_book", file, "--update", "--dry-run", *options, stdout=out, stderr=out)
+        return out.getvalue()
+
+    first = Subscription.objects.order_by("id").first()
+    printed = run()
+    assert f"line 2, changed subscription {first.pk}: comment '' → 'said'\n" in printed
+    assert "… and 2 more lines with differences (--all)" in printed
+    assert "A dry run: nothing was written." in printed
+    assert run("--all").count(": comment '' → 'said'") == 22
+    told = json.loads(run("--json"))
+    assert (told["outcomes"], told["lines_left_out"], told["total"]) == (
+        {"changed": 22, "unchanged": 1, "created": 1}, 2, 480.0,
+    )  # fmt: skip
+    assert told["lines"][0]["differences"] == {"comment": {"before": "", "after": "said"}}
+    assert set(Subscription.objects.values_list("comment", flat=True)) == {""}

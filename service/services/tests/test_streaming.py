@@ -192,13 +192,13 @@ class TestWhatItSends:
         assert lines_of(asked())[0] == lines_of_pages()[0]
 
     def test_csv_has_the_columns_of_a_book_and_a_last_line(self):
-        a_subscription(a_client("Acme", "a@b.c"), a_service(20, "Phone"), comment='say "hi"')
+        row = a_subscription(a_client("Acme", "a@b.c"), a_service(20, "Phone"), comment='say "hi"')
         response = asked("csv")
         header, line, end = response.getvalue().decode().splitlines()
         assert response["Content-Type"] == "text/csv; charset=utf-8"
         assert header.startswith("company_name,email,full_address,service,full_price,plan_type")
         assert line.startswith('"Acme","a@b.c","","Phone",20.00,full,0,,,20')
-        assert line.endswith('Z,,"say ""hi""",,20.00')
+        assert line.endswith(f'Z,,"say ""hi""",,20.00,follows,,"",{row.pk}')
         assert end == (
             f"# end: version={response['Book-Version']} changed=false count=1 total_amount=20.00"
             " paid_count=1 paid_amount=20.00"

@@ -152,9 +152,17 @@ COLUMNS = {
     "comment": Column("text", fields.COMMENT, required=False),
     "stamp": Column("text", fields.COMMENT, required=False),
     "price": Column("numeric(12, 2)", or_empty(price), required=False),
+    "price_state": Column("text", or_empty(fields.price_state), required=False),
+    "locked_until": Column("timestamptz", or_empty(moment), required=False),
+    "price_reason": Column("text", fields.PRICE_REASON, required=False),
+    "id": Column("bigint", or_empty(fields.identifier), required=False),
 }
+# The columns that go with price_state.
+OF_STATES = ("locked_until", "price_reason")
 # Columns where an empty cell means that there is no value; elsewhere it is an empty text.
-NULL_IF_EMPTY = ("source", "external_id", "ended_at", "stamp", "price")
+NULL_IF_EMPTY = (
+    "source", "external_id", "ended_at", "stamp", "price", "price_state", "locked_until", "id",
+)  # fmt: skip
 
 # The last line of what the API sends (formats.py), which may break off. Files have none.
 END = re.compile(

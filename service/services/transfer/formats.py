@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from django.conf import settings
 
 from pricebook.kit.exact_json import encode
+from services.models.subscription import SAID_AT_END
 from services.reading.row import JOINED, BookRow
 from services.reading.total import Total
 from services.transfer import csv_file
@@ -123,6 +124,17 @@ def _quoted(column: str) -> str:
     return f"'\"' || replace({column}, '\"', '\"\"') || '\"'"
 
 
+def _of_state(otherwise: str, of_its_own: str) -> str:
+    """A cell of the price state: another one where one has ended at a price of its own.
+
+    That state only says that the catalogue of this book does not explain the price: the catalogue
+    of another book may, and if not, says so itself.
+    """
+    return f"""CASE WHEN subscription.ended_at <= (SELECT book_now())
+        AND subscription.price_state = 'negotiated'
+        AND subscription.price_reason = '{SAID_AT_END}' THEN '{of_its_own}' ELSE {otherwise} END"""
+
+
 CELLS = {
     "company_name": _quoted("client.company_name"),
     "email": _quoted("login.email"),
@@ -138,6 +150,10 @@ CELLS = {
     "comment": _quoted("subscription.comment"),
     "stamp": _quoted("subscription.stamp"),
     "price": _amount("subscription.price"),
+    "price_state": _of_state("subscription.price_state", "follows"),
+    "locked_until": instant("subscription.locked_until"),
+    "price_reason": _of_state(_quoted("subscription.price_reason"), '""'),
+    "id": "subscription.id",
 }
 
 

@@ -31,7 +31,7 @@ from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer import values_before
-from services.transfer.csv_file import NULL_IF_EMPTY, BadBook, Problem
+from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, Problem
 from services.transfer.files import Reading, Table, open_table
 from services.transfer.incoming_catalogue import (
     CATALOGUE_DIFFERENCE,
@@ -66,15 +66,34 @@ from services.transfer.incoming_subscriptions import (
     DIFFERENCES,
     ENDS_BEFORE_START,
     HALF_A_KEY,
+    HALF_A_STATE,
     INCOMING,
     INSERT_SUBSCRIPTIONS,
-    KNOWN,
+    NO_REASON,
     NOT_THE_RULE,
-    SUBSCRIPTIONS_DIFFER,
     TWICE,
+    UPDATE_STATES,
     UPDATE_SUBSCRIPTIONS,
     assignments,
     first_of,
+    subscriptions_differ,
+)
+from services.transfer.look_alikes import (
+    IDS_ALIKE,
+    IDS_ALIKE_IN_BOOK,
+    SERVICES_ALIKE,
+    SOURCES_ALIKE,
+)
+from services.transfer.matching import (
+    BY_ID,
+    ID_OF_ANOTHER,
+    KNOWN,
+    LEFT_OVER,
+    RENAMED,
+    TWO_OF_ONE,
+    UNCLEAR,
+    UNKNOWN,
+    by_equality,
 )
 from services.transfer.moved_prices import AUTHOR, MovedPrices
 from services.transfer.outcomes import KEEP_IDS, MADE
@@ -82,12 +101,13 @@ from services.transfer.outcomes import KEEP_IDS, MADE
 # The temporary tables; an import before may have been in this transaction too.
 TABLES = (
     "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
-    "known", "difference", "made", *values_before.TABLES,
+    "known", "unknown", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
 BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
 # Called with the step, the rows done, and the rows in all if they are known.
 ShowProgress = Callable[[str, int, int | None], None]
+Look = Callable[[CursorWrapper, "Imported"], None]
 
 
 @dataclass(frozen=True)
@@ -117,8 +137,9 @@ def import_book(
     progress: ShowProgress | None = None,
     dry_run: bool = False,
     author: str = AUTHOR,
+    add: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
-    look: Callable[[CursorWrapper, Imported], None] = lambda cursor, imported: None,
+    look: Look = lambda cursor, imported: None,
 ) -> Imported:
     """Read a file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
 
@@ -127,14 +148,17 @@ def import_book(
     `record` is called in the transaction with what it has done, unless it is undone. `look` is
     called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
 
-    Raises `BadBook` with the lines that are wrong, or that differ from the book when `update` is
-    not set; nothing is written then. With `update` a list price that differs is an edit of the
-    catalogue by the `author`: workers reprice what was there before. If the prices that are there
-    move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is written.
+    `add` says that lines are new which may be subscriptions that somebody has edited since.
+
+    Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when
+    `update` is not set; nothing is written then. With `update` a list price that differs is an edit
+    of the catalogue by the `author`: workers reprice what was there before. If the prices that are
+    there move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is
+    written.
     """
     with transaction.atomic():
         with catalogue_edit(author=author), connection.cursor() as cursor:
-            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, author)
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, author, add)
             imported = run.run(file, reading)
             look(cursor, imported)
         if dry_run:
@@ -193,9 +217,11 @@ class _Import:
         progress: ShowProgress,
         dry_run: bool,
         author: str,
+        add: bool,
     ) -> None:
         self.cursor = cursor
         self.dry_run = dry_run
+        self.add = add
         self.update = update
         self.progress = progress
         self.problems = BadBook()
@@ -209,6 +235,8 @@ class _Import:
         self.problems.about(table.problems)
         self.progress("checking", 0, None)
         self._check_file(columns)
+        self._check(SERVICES_ALIKE)
+        self.problems.raise_if_any()
         self._keep(*values_before.OF_CATALOGUE)
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
         self._execute(LOCK_SERVICES, [self.update])
@@ -230,13 +258,13 @@ class _Import:
         self._keep(*values_before.OF_DIFFERENCES)
         if self.update:
             self.moved.before_list_prices()
+        self._find_known(columns)
         services_changed, clients_changed = self._settle_catalogue()
         self.problems.raise_if_any()
         clients_new = self._insert_clients()
 
-        self._execute(KNOWN)
-        self._execute("ANALYZE known")
-        self._execute(SUBSCRIPTIONS_DIFFER, [columns])
+        self._execute(subscriptions_differ(columns))
+        self._check(NO_REASON)
         self._keep(values_before.SUBSCRIPTIONS_BEFORE)
         changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
@@ -269,17 +297,51 @@ class _Import:
         return book.columns, book.line
 
     def _check_file(self, columns: list[str]) -> None:
+        if "price_state" in columns:
+            for name in OF_STATES:
+                if name not in columns:
+                    self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
+        if {"price_state", *OF_STATES} & set(columns):
+            self._check(HALF_A_STATE)
         self._check(HALF_A_KEY)
         self._check(TWICE)
+        if "source" in columns:
+            self._check(SOURCES_ALIKE)
+            if not self.add:
+                self._check(IDS_ALIKE)
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
-        self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
-        self._check(NOT_THE_RULE)
+        if "full_address" in columns:
+            self._check(CONTRADICTION.format(column="full_address", key="lower(email)"))
+        if "price" in columns:
+            self._check(NOT_THE_RULE)
         self.problems.raise_if_any()
         for table in (SERVICES, PLANS, CLIENTS):
             self._execute(table)
         self._execute("ANALYZE incoming_client")
+
+    def _find_known(self, columns: list[str]) -> None:
+        """Find the subscriptions of the lines; refuse the lines that are unclear."""
+        if not self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+            self._execute(f"{KNOWN} WITH NO DATA")
+            return
+        self._execute(KNOWN)
+        self._execute("ANALYZE known")
+        if "id" in columns:
+            self._execute(BY_ID)
+            self._check(ID_OF_ANOTHER)
+        self._execute(UNKNOWN)
+        self._execute("ANALYZE unknown")
+        for statement in by_equality(columns):
+            if self._number(LEFT_OVER):
+                self._execute(statement)
+                self._execute("ANALYZE known")
+        self._check(TWO_OF_ONE)
+        self._check(RENAMED)
+        if not self.add and self._number(LEFT_OVER):
+            self._check(IDS_ALIKE_IN_BOOK)
+            self._check(UNCLEAR)
 
     def _insert_clients(self) -> int:
         missing = self._number(MISSING_CLIENTS)
@@ -330,6 +392,8 @@ class _Import:
         update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
         self.moved.before_subscriptions()
         changed = self._write_if_any(DIFFERENCES, update)
+        if changed and "price_state" in columns:
+            self._execute(UPDATE_STATES)
         self.moved.after_subscriptions()
         return changed
 

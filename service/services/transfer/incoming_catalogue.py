@@ -4,7 +4,9 @@ from __future__ import annotations
 
 SERVICES = """
 CREATE TEMP TABLE incoming_service ON COMMIT DROP AS
-SELECT min(line) AS line, service AS name, full_price FROM incoming GROUP BY service, full_price
+SELECT *, NOT EXISTS (SELECT FROM services_service book WHERE book.name = given.name) AS is_new
+  FROM (SELECT min(line) AS line, service AS name, full_price
+          FROM incoming GROUP BY service, full_price) given
 """
 MISSING_SERVICES = """
 SELECT count(*) FROM incoming_service
@@ -166,7 +168,7 @@ SELECT login.id, company_name, coalesce(full_address, '')
   FROM incoming_client JOIN auth_user login ON lower(login.email) = key
  WHERE client_id IS NULL ORDER BY line
 """
-# What the file says of list prices and clients, where the book says something else.
+# The list prices, and the names and addresses of clients, that differ from the book's.
 CATALOGUE_DIFFERENCE = """
 CREATE TEMP TABLE catalogue_difference ON COMMIT DROP AS
 SELECT line, 'full_price' AS differing, incoming_service.full_price::text AS here,

@@ -1,7 +1,7 @@
 """The prices that an import with `update` moves: counted for the policy, and shown by a dry run.
 
     a list price that differs     its followers, by the rule, before the list price is written
-    a subscription that differs   the price in force before it is written, and after it
+    a subscription that differs   the price in force and its state before it is written, and after
 
 A row that both move counts twice.
 """
@@ -18,8 +18,7 @@ FIGURES = """
 SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
        coalesce(sum(abs(after - before)), 0),
        max(CASE WHEN before = 0 THEN 'Infinity' ELSE abs(after - before) * 100 / before END)
-  FROM ({rows}) moved WHERE before <> after
-"""
+  FROM ({rows}) moved WHERE before <> after"""
 SERVICES_THAT_DIFFER = """
 SELECT id FROM services_service JOIN incoming_service USING (name)
  WHERE line IN (SELECT line FROM catalogue_difference WHERE differing = 'full_price')
@@ -37,11 +36,16 @@ SELECT price_rule(book.full_price, discount_percent::integer) AS before,
 )
 KEEP_BEFORE = """
 CREATE TEMP TABLE price_before ON COMMIT DROP AS
-SELECT id, price AS before FROM subscription_in_force WHERE id IN ({ids})
+SELECT id, price AS before, price_state AS state_before, locked_until AS until_before
+  FROM subscription_in_force WHERE id IN ({ids})
 """
 OF_IMPORT = "SELECT subscription_id FROM difference"
-BY_SUBSCRIPTIONS = FIGURES.format(
-    rows="SELECT before, price AS after FROM price_before JOIN subscription_in_force USING (id)"
+# A lock moves no price, and counts as a row: as the verbs of one subscription do.
+BY_SUBSCRIPTIONS = (FIGURES + " OR state_moves").format(
+    rows="""
+SELECT before, price AS after,
+       (state_before, until_before) IS DISTINCT FROM (price_state, locked_until) AS state_moves
+  FROM price_before JOIN subscription_in_force USING (id)""",
 )
 # The moves of a bulk's lines: another service or plan gives the rule's price, unless something is
 # given back.

@@ -14,7 +14,9 @@ there alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from django.db.backends.utils import CursorWrapper
@@ -23,7 +25,7 @@ PIECE = 2_000  # lines that are fetched at once
 
 # Kept by an import that writes. Sequences ascend, and lines are inserted in their order: so the
 # n-th new line made the n-th id.
-MADE = "CREATE TEMP TABLE made (id bigint) ON COMMIT DROP"
+MADE = "CREATE TEMP TABLE made (id) ON COMMIT DROP AS SELECT NULL::bigint LIMIT 0"
 KEEP_IDS = "WITH fresh AS ({} RETURNING id) INSERT INTO made SELECT id FROM fresh"
 OUTCOMES = """
 SELECT incoming.line,
@@ -48,7 +50,7 @@ SELECT incoming.line,
 
 
 class LineOutcome(NamedTuple):
-    """What one line does, or would do. `differences`: column → (the book's value, the file's).
+    """One line, and what it does or would do. `differences`: column → (book's value, file's).
 
     A created line has only the differences of what was there: a list price, a client's name.
     """
@@ -76,3 +78,24 @@ def outcomes(cursor: CursorWrapper) -> Iterator[LineOutcome]:
         if len(piece) < PIECE:
             break
     cursor.execute("CLOSE outcome")
+
+
+@dataclass
+class FirstDifferences:
+    """The first lines with differences, how many there are, and how many lines have each outcome.
+
+    `limit`: how many are kept; None is all.
+    """
+
+    limit: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    lines: list[LineOutcome] = field(default_factory=list)
+    differing: int = 0
+
+    def read(self, cursor: CursorWrapper) -> None:
+        for each in outcomes(cursor):
+            self.counts[each.outcome] += 1
+            if each.differences:
+                self.differing += 1
+                if self.limit is None or len(self.lines) < self.limit:
+                    self.lines.append(each)

@@ -47,7 +47,7 @@ FORM = "multipart/form-data"
 # The parameters that say how the file is to be read.
 OF_READING = ("encoding", "delimiter", "decimal", "dates", "sheet", "mapping")
 KINDS = ("book", "history")
-KNOWN = ["kind", "dry_run", "update", *OF_READING, "column"]
+KNOWN = ["kind", "dry_run", "update", "add", *OF_READING, "column"]
 SAID_OF_READING = {
     "encoding": "As `utf-8`, `utf-16`, `cp1251`, `cp1252`.",
     "delimiter": "The sign between two values.",
@@ -71,6 +71,12 @@ PARAMETERS = [
         "update",
         {"type": "boolean", "default": False},
         description="`true`: what differs from the book is written. Else it refuses the file.",
+    ),
+    OpenApiParameter(
+        "add",
+        {"type": "boolean", "default": False},
+        description="`true`: lines are new that may be subscriptions which somebody has edited"
+        " since. Else they refuse the file.",
     ),
     *(OpenApiParameter(name, str, description=said) for name, said in SAID_OF_READING.items()),
     OpenApiParameter(
@@ -134,8 +140,8 @@ def ask(request: Request, sent: Sent) -> Response:
         kind = Job.Kind.HISTORY
         for permission in TO_WRITE[kind]:
             may(request, permission)
-    update = one_of(sent.given, "update", TRUE_OR_FALSE) == "true"
-    options = {"update": update, "reading": reading_of(sent.given, kind).said}
+    flags = {name: one_of(sent.given, name, TRUE_OR_FALSE) == "true" for name in ("update", "add")}
+    options = {**flags, "reading": reading_of(sent.given, kind).said}
 
     def made() -> bytes:
         job = jobs.ask(kind, sent.file, sent.media_type, wanted, options)

@@ -22,7 +22,12 @@ from services.moves import NOTHING, ROWS_SHOWN, Effect, NeedsAnotherPerson, Wait
 from services.repricing import catalogue_edit
 from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.writing.bodies import IDS, Field, percent, words
-from services.writing.refusals import WriteRefused, not_there, told_by_constraints
+from services.writing.refusals import (
+    WriteRefused,
+    not_there,
+    refuse_source_alike,
+    told_by_constraints,
+)
 
 Kind = Literal["service", "plan"]
 MODELS: dict[Kind, type[Service | Plan]] = {"service": Service, "plan": Plan}
@@ -97,6 +102,8 @@ def _write(kind: Kind, id: int, values: Mapping[str, Any], author: str) -> None:
     if value is not None and value != _in_force(held, subject):
         written.append(subject.field)
         edit = counted_edit(subject, Decimal(value), author)
+    if "source" in written:
+        refuse_source_alike(kind, id, values["source"])
     for name in written:
         setattr(held, name, values[name])
     with told_by_constraints(), edit:

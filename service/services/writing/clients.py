@@ -13,7 +13,12 @@ from clients.models import Client
 from services import fields
 from services.models import LedgerEntry, Subscription
 from services.writing.bodies import IDS, Field, email, words
-from services.writing.refusals import WriteRefused, not_there, told_by_constraints
+from services.writing.refusals import (
+    WriteRefused,
+    not_there,
+    refuse_source_alike,
+    told_by_constraints,
+)
 
 FIELDS: dict[str, Field] = {
     "company_name": Field(words(fields.COMPANY_NAME), required=True),
@@ -73,6 +78,8 @@ def change(id: int, values: Mapping[str, Any]) -> None:
         _refuse_taken(address, id)
         User.objects.filter(pk=client.user_id).update(email=address)
     differing = {name: value for name, value in of_client.items() if getattr(client, name) != value}
+    if differing.get("source"):
+        refuse_source_alike("client", id, differing["source"])
     if differing:
         with told_by_constraints():
             Client.objects.filter(pk=id).update(**differing)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 
+from pricebook.kit.known_elsewhere import SOURCE_ALIKE
 from pricebook.kit.refusal import Refusal
 from services.models.catalogue import SAME_DISCOUNT
 
@@ -67,8 +68,46 @@ def plan_exists() -> WriteRefused:
     )
 
 
-def _by_constraint(name: str) -> WriteRefused | None:
+ALIKE = {"service_name_alike": "name", "source_alike": "source"}
+
+
+def alike(parameter: str, value: str, other: str) -> WriteRefused:
+    """The refusal of a name or a source that looks like one that is there."""
+    return WriteRefused(
+        f"{parameter}_alike",
+        f"{value!r} differs in case or blanks alone from {other!r}, which is there: write that, or"
+        " another one.",
+        409,
+        parameter=parameter,
+        value=value,
+        other=other,
+    )
+
+
+def refuse_source_alike(kind: str, id: int, source: str | None) -> None:
+    """Refuse a source that is to be written to a record, as the database refuses a new one's.
+
+    One query. `WriteRefused` if it looks like another one of this kind's.
+    """
+    if source is None:
+        return
+    with connection.cursor() as cursor:
+        place = "clients_client" if kind == "client" else f"services_{kind}"
+        cursor.execute(SOURCE_ALIKE, [place, source, id, id])
+        found = cursor.fetchone()
+    if found is not None:
+        raise alike("source", source, *found)
+
+
+def _by_constraint(name: str, message: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
+    if name in ALIKE:
+        return WriteRefused(
+            f"{ALIKE[name]}_alike",
+            f"{message}, which is there: write that, or another one.",
+            409,
+            parameter=ALIKE[name],
+        )
     for kind in KINDS:
         if name == f"{kind}_unique_external_id":
             return WriteRefused(
@@ -99,7 +138,8 @@ def told_by_constraints() -> Iterator[None]:
         yield
     except IntegrityError as error:
         told: Any = error.__cause__
-        refusal = _by_constraint(getattr(told.diag, "constraint_name", None) or "")
+        diag = told.diag
+        refusal = _by_constraint(diag.constraint_name or "", diag.message_primary or "")
         if refusal is None:
             raise
         raise refusal from None

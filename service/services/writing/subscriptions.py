@@ -23,6 +23,7 @@ from services.writing.refusals import (
     WriteRefused,
     moved_by,
     not_there,
+    refuse_source_alike,
     told_by_constraints,
     unknown_here,
 )
@@ -187,6 +188,8 @@ def _write(subscription: Subscription, values: Mapping[str, Any]) -> None:
     differing = {
         name: value for name, value in values.items() if getattr(subscription, name) != value
     }
+    if differing.get("source"):
+        refuse_source_alike("subscription", subscription.pk, differing["source"])
     if differing:
         Subscription.objects.filter(pk=subscription.pk).update(**differing)
 

@@ -10,6 +10,7 @@ from pricebook.kit.currency import shown
 from pricebook.kit.exact_json import encode
 from services.audit import book_check
 from services.audit.book_report import BookCheck
+from services.audit.look_alikes import look_alikes
 
 
 class Command(BaseCommand):
@@ -41,6 +42,7 @@ class Command(BaseCommand):
 
         if json:
             report = asdict(book) | {"differs": book.differs, "mended": repaired}
+            report["look_alikes"] = [{"of": kind, "names": names} for kind, names in look_alikes()]
             self.stdout.write(encode(report).decode())
         else:
             if repaired:
@@ -49,6 +51,9 @@ class Command(BaseCommand):
                     f"and appended {repaired.entries:,} entries to the ledger."
                 )
             self._print(book)
+            for kind, names in look_alikes():
+                named = ", ".join(map(repr, names))
+                self.stdout.write(f"  {kind} that look alike: {named}")
         if book.differs:
             sys.exit(1)
 

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from pricebook.kit.currency import shown
+from pricebook.kit.exact_json import encode
 from services.jobs.imports import WholeFile, import_recorded
 from services.management import question, reading_options
 from services.management.progress import ProgressLine
@@ -19,8 +20,10 @@ from services.management.table import shown_instant
 from services.moves import NeedsAnotherPerson
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported
+from services.transfer.outcomes import FirstDifferences
 
 GZIP = b"\x1f\x8b"
+SHOWN = 20  # lines with differences
 
 
 class Command(BaseCommand):
@@ -38,27 +41,48 @@ class Command(BaseCommand):
             help="write what differs from the book, instead of refusing the file",
         )
 
+        parser.add_argument(
+            "--add",
+            action="store_true",
+            help="lines are new that may be subscriptions which somebody has edited since",
+        )
+        parser.add_argument(
+            "--all", action="store_true", help="a dry run shows all differences, not the first 20"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
         question.add_to(parser)
         reading_options.add_to(parser)
 
-    def handle(self, *, file: str, update: bool, dry_run: bool, yes: bool, **options: Any) -> None:
+    def handle(
+        self, *, file: str, update: bool, add: bool, dry_run: bool, yes: bool, json: bool,
+        **options: Any,
+    ) -> None:  # fmt: skip
         began = time.monotonic()
-        self.reading = reading_options.reading_of(options)
-        if update and not dry_run and not yes and file != "-" and question.may_be_asked():
+        reading = reading_options.reading_of(options)
+        asked: dict[str, Any] = {"update": update, "add": add, "reading": reading}
+        found = FirstDifferences(None if options["all"] else SHOWN)
+        quiet = dry_run or yes or json or file == "-"
+        if update and not quiet and question.may_be_asked():
             # Asked before anything is locked, and not in the middle of it.
-            self._tell_moves(self._read(file, update, dry_run=True))
+            self._tell_moves(self._read(file, dry_run=True, **asked))
             question.ask()
-        imported = self._read(file, update, dry_run)
+        if dry_run:
+            asked["look"] = lambda cursor, imported: found.read(cursor)
+        imported = self._read(file, dry_run=dry_run, quiet=json, **asked)
+        if json:
+            self.stdout.write(encode(as_json(imported, found if dry_run else None)).decode())
+            return
         self._print(imported)
         self.stdout.write(reading_options.told(imported.understood))
-        if not dry_run and (kept := reading_options.keep(self.reading, options)):
+        if not dry_run and (kept := reading_options.keep(reading, options)):
             self.stdout.write(kept)
         if dry_run:
+            self._tell_differences(found)
             self._tell_moves(imported)
             self.stdout.write("A dry run: nothing was written.")
         self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")
 
-    def _read(self, file: str, update: bool, dry_run: bool) -> Imported:
+    def _read(self, file: str, quiet: bool = False, **asked: Any) -> Imported:
         try:
             with _open(file) as raw:
                 progress = ProgressLine(self.stderr, raw)
@@ -66,17 +90,10 @@ class Command(BaseCommand):
                 assert isinstance(whole, WholeFile)
                 opened = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw
                 try:
-                    imported, earlier = import_recorded(
-                        opened,
-                        whole,
-                        reading=self.reading,
-                        update=update,
-                        progress=progress,
-                        dry_run=dry_run,
-                    )
+                    imported, earlier = import_recorded(opened, whole, progress=progress, **asked)
                 finally:
                     progress.end()
-            if earlier is not None:
+            if earlier is not None and not quiet:
                 self.stdout.write(
                     f"This file was imported before, as job {earlier.pk}, at"
                     f" {shown_instant(earlier.finished_at)}."
@@ -84,7 +101,9 @@ class Command(BaseCommand):
             return imported
         except BadBook as bad:
             hint = ""
-            if not update and any("from the book's" in each.reason for each in bad.problems):
+            if not asked["update"] and any(
+                "from the book's" in each.reason for each in bad.problems
+            ):
                 hint = "\nTo write what differs into the book: import_book --update"
             told = f"\n{reading_options.told(bad.understood)}" if bad.understood else ""
             raise CommandError(
@@ -103,6 +122,17 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Somebody else wrote the same meanwhile, nothing was written: try again. ({error})"
             ) from None
+
+    def _tell_differences(self, found: FirstDifferences) -> None:
+        for each in found.lines:
+            values = ", ".join(
+                f"{column} {book or ''!r} → {ours or ''!r}"
+                for column, (book, ours) in each.differences.items()
+            )
+            of = f" subscription {each.subscription_id}" if each.subscription_id else ""
+            self.stdout.write(f"line {each.line}, {each.outcome}{of}: {values}")
+        if left := found.differing - len(found.lines):
+            self.stdout.write(f"… and {left:,} more lines with differences (--all)")
 
     def _tell_moves(self, imported: Imported) -> None:
         move = imported.moved
@@ -129,6 +159,34 @@ class Command(BaseCommand):
             )
         ):
             self.stdout.write("The file has no subscriptions: nothing was written.")
+
+
+def as_json(imported: Imported, found: FirstDifferences | None) -> dict[str, Any]:
+    """The counts of an import, and what a dry run has found."""
+    said = asdict(imported)
+    move = said.pop("moved")
+    said["moved"] = {name: move[name] for name in ("rows", "before", "after")}
+    said["currency"] = settings.CURRENCY
+    if found is None:
+        return said
+    lines = [
+        {
+            "line": each.line,
+            "outcome": each.outcome,
+            "subscription": each.subscription_id,
+            "differences": {
+                column: {"before": book, "after": ours}
+                for column, (book, ours) in each.differences.items()
+            },
+        }
+        for each in found.lines
+    ]
+    return said | {
+        "dry_run": True,
+        "outcomes": dict(found.counts),
+        "lines": lines,
+        "lines_left_out": found.differing - len(lines),
+    }
 
 
 def _open(file: str) -> io.BufferedReader:
