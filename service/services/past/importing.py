@@ -23,9 +23,9 @@ from services.hooks import price_changes
 from services.models import Correction, book_clock
 from services.moves import NOTHING, Move
 from services.past import statements
+from services.transfer.copying import ShowProgress, copy_rows
 from services.transfer.csv_file import BadBook, Column, Problem, moment, or_empty, price
 from services.transfer.files import Reading, Table, open_table
-from services.transfer.importing import ShowProgress, copy_rows
 from services.transfer.incoming_subscriptions import first_of
 from services.transfer.moved_prices import AUTHOR
 

@@ -267,6 +267,33 @@ class TestAnUndo:
         repricing.reprice()
         assert not book_check.check().differs
 
+    def test_gives_back_the_price_states_that_a_file_has_written(self, erp, settings):
+        done(erp, lines({}, {}))
+        follower, won = Subscription.objects.order_by("pk")
+        price_state.negotiate(won.pk, price=Decimal("7.77"), reason="won", author="ann")
+        wanted = lines(
+            {
+                "price_state": "negotiated",
+                "price": "9.00",
+                "price_reason": "asked",
+                "locked_until": "",
+            },
+            {"price_state": "follows", "price": "", "price_reason": "", "locked_until": ""},
+        )
+        job = done(erp, wanted, "?update=true")
+        assert job["counts"] == {"changed": 2}, job["error"]["problems"]
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal("23.23")  # 9 to 20, and 20 to 7.77
+        undo, taken = undone(erp, job["id"], dry_run=True)
+        assert undo["counts"] == {"changed": 2}, taken
+        undo, taken = undone(erp, job["id"])
+        assert undo["counts"] == {"changed": 2}, taken
+        rows = Subscription.objects.order_by("pk")
+        assert list(rows.values_list("price_state", "price", "price_reason")) == [
+            ("follows", 20, ""),
+            ("negotiated", Decimal("7.77"), "won"),
+        ]
+        assert not book_check.check().differs
+
     def test_leaves_what_somebody_has_touched_since(self, erp):
         done(erp, lines({}, {}))
         job = done(

@@ -15,13 +15,10 @@ is deleted, and reading a file again writes nothing: not even the book's version
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from io import BufferedIOBase
-from itertools import islice
 from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
@@ -31,6 +28,7 @@ from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
 from services.transfer import values_before
+from services.transfer.copying import ShowProgress, copy_rows
 from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, Problem
 from services.transfer.files import Reading, Table, open_table
 from services.transfer.incoming_catalogue import (
@@ -103,10 +101,7 @@ TABLES = (
     "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
     "known", "unknown", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
-BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
-# Called with the step, the rows done, and the rows in all if they are known.
-ShowProgress = Callable[[str, int, int | None], None]
 Look = Callable[[CursorWrapper, "Imported"], None]
 
 
@@ -181,32 +176,6 @@ def analyse(options: str = "") -> None:
             f"ANALYZE {options} services_subscription, services_service, services_plan,"
             " services_ledgerentry, clients_client, auth_user"
         )
-
-
-def copy_rows(
-    cursor: CursorWrapper,
-    table: str,
-    book: Table,
-    null_if_empty: Sequence[str],
-    progress: ShowProgress,
-) -> None:
-    """COPY the rows of a file, with their lines; raises BadBook if values of it can't be used."""
-    null = ", ".join(name for name in null_if_empty if name in book.columns)
-    options = f"FORMAT csv{f', FORCE_NULL ({null})' if null else ''}"
-    statement = f"COPY {table} (line, {', '.join(book.columns)}) FROM STDIN ({options})"
-    rows = book.rows()
-    done = 0
-    piece = io.StringIO()
-    writer = csv.writer(piece, quoting=csv.QUOTE_ALL)
-    with cursor.copy(statement) as copy:
-        while batch := list(islice(rows, BATCH)):
-            writer.writerows(batch)
-            copy.write(piece.getvalue())
-            piece.seek(0)
-            piece.truncate()
-            done += len(batch)
-            progress("reading", done, None)
-    book.problems.raise_if_any()
 
 
 class _Import:
