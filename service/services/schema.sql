@@ -174,7 +174,7 @@ CREATE TABLE services_job (
     author character varying(150) NOT NULL,
     skip boolean NOT NULL,
     dry_run boolean NOT NULL,
-    media_type character varying(100) NOT NULL DEFAULT ''::character varying,
+    media_type character varying(30) NOT NULL DEFAULT ''::character varying,
     sha256 character varying(64) NOT NULL DEFAULT ''::character varying,
     size bigint NOT NULL DEFAULT 0,
     status character varying(9) NOT NULL DEFAULT 'waiting'::character varying,

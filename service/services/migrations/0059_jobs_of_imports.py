@@ -16,11 +16,6 @@ class Migration(migrations.Migration):
                 choices=[(kind, kind.capitalize()) for kind in KINDS], max_length=13
             ),
         ),
-        migrations.AlterField(
-            model_name="job",
-            name="media_type",
-            field=models.CharField(db_default="", max_length=100),
-        ),
         migrations.AddField(model_name="job", name="options", field=models.JSONField(null=True)),
         migrations.AddField(
             model_name="jobresult",

@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import openpyxl
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -26,11 +27,12 @@ from services.audit import book_check
 from services.models import Correction, Job, JobPiece, Service, Subscription
 from services.tests.factories import a_plan
 from services.tests.programs import a_writer
-from services.tests.test_import_export import as_csv, lines
+from services.tests.test_import_export import LINE, as_csv, lines
 from services.tests.test_jobs import results, seen, undone
 
 pytestmark = pytest.mark.django_db
 
+WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FOR_25 = {"full_price": "25"}
 IMPORTS = "/api/imports/"
 
@@ -91,6 +93,21 @@ class TestAFile:
         [still] = Subscription.objects.all()
         assert (still.comment, Service.objects.get().full_price) == ("", 20)
         assert erp.post(f"/api/jobs/{job['id']}/undo/").json()["code"] == "nothing_to_undo"
+
+    def test_may_be_a_workbook_whose_problems_name_the_cell(self, erp):
+        for price, code in ((20, None), ("=1/0", "not_calculated")):
+            book = openpyxl.Workbook()
+            book.active.append(list(LINE))
+            book.active.append([*LINE.values()])
+            book.active["E2"], book.active["G2"] = price, 0
+            file = io.BytesIO()
+            book.save(file)
+            job = done(erp, file.getvalue(), media_type=WORKBOOK)
+            if code is None:
+                assert job["counts"] == {"created": 1}, job["error"]
+            else:
+                [problem] = job["error"]["problems"]
+                assert (problem["cell"], problem["code"]) == ("Sheet!E2", code)
 
     def test_comes_compressed_or_as_a_part_of_a_form(self, erp):
         job = done(erp, gzip.compress(as_csv(lines({}))), media_type="application/gzip")
@@ -269,7 +286,7 @@ class TestAnUndo:
 
     def test_gives_back_the_price_states_that_a_file_has_written(self, erp, settings):
         done(erp, lines({}, {}))
-        follower, won = Subscription.objects.order_by("pk")
+        _, won = Subscription.objects.order_by("pk")
         price_state.negotiate(won.pk, price=Decimal("7.77"), reason="won", author="ann")
         wanted = lines(
             {

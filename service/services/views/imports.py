@@ -37,12 +37,13 @@ from services.views.jobs import TO_WRITE, answer_of_asked, may, wake_after_commi
 from services.views.openapi import ERRORS, REFUSALS
 from services.views.shapes_of_jobs import JobSerializer
 
-FILES = (
-    "text/csv",
-    "text/tab-separated-values",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "application/gzip",
-)
+# The types that a body may have, and how a job remembers them. A file is read by its content.
+FILES = {
+    "text/csv": "text/csv",
+    "text/tab-separated-values": "text/tab-separated-values",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "application/gzip": "application/gzip",
+}
 FORM = "multipart/form-data"
 # The parameters that say how the file is to be read.
 OF_READING = ("encoding", "delimiter", "decimal", "dates", "sheet", "mapping")
@@ -177,7 +178,7 @@ def sent_by(request: Request) -> Sent:
             f" {request.content_type[:100]!r}.",
         )
     file, digest = spooled(request, settings.LONGEST_BULK)
-    return Sent(file, media_type, request.query_params, digest)
+    return Sent(file, FILES[media_type], request.query_params, digest)
 
 
 def in_form(request: Request) -> Sent:
@@ -209,5 +210,4 @@ def in_form(request: Request) -> Sent:
     while piece := file.read(PIECE):
         digest.update(piece)
     file.seek(0)
-    media_type = (file.content_type or "").lower()
-    return Sent(file, media_type if media_type in FILES else "", given, digest)
+    return Sent(file, FILES.get((file.content_type or "").lower(), ""), given, digest)
