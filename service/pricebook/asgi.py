@@ -24,8 +24,8 @@ def behind_front(application: Callable[..., Iterable[bytes]]) -> Front:
 
 
 def longest_body(path: str) -> int:
-    """The most bytes that a body sent to a path may have: more where it is a bulk."""
-    bulk = path.startswith("/api/") and path.rstrip("/").endswith("/bulk")
+    """The most bytes that a body sent to a path may have: more where it is a bulk or a file."""
+    bulk = path.startswith("/api/") and path.rstrip("/").endswith(("/bulk", "/api/imports"))
     return settings.LONGEST_BULK if bulk else settings.LONGEST_BODY
 
 

@@ -311,7 +311,7 @@ WEB_THREADS = whole_number("WEB_THREADS", min(8, 2 * (os.cpu_count() or 1) + 1),
 BODY_TIMEOUT = seconds("BODY_TIMEOUT", 15, least=1)
 READER_TIMEOUT = seconds("READER_TIMEOUT", 30, least=1)
 LONGEST_BODY = 10_000_000  # bytes; the API takes a tenth of that
-LONGEST_BULK = 64_000_000  # bytes, of what is sent to a path of the API that ends in bulk/
+LONGEST_BULK = 64_000_000  # bytes, of what is sent to bulk/ and to /api/imports/
 BODIES_TOGETHER = 256_000_000  # bytes, in a process
 
 # --- Price changes ----------------------------------------------------------------------------

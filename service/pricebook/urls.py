@@ -13,6 +13,7 @@ from pricebook.home import home
 from pricebook.views import DocsView, SchemaView, UnknownPath, healthz
 from services.views import (
     ClientView,
+    ImportView,
     JobView,
     LedgerView,
     PlanView,
@@ -30,6 +31,7 @@ router.register("api/brake", BrakeView, basename="brake")
 router.register("api/clients", ClientView, "client")
 router.register("api/services", ServiceView, "service")
 router.register("api/plans", PlanView, "plan")
+router.register("api/imports", ImportView, "import")
 router.register("api/jobs", JobView, "job")
 router.register("api/keys", KeyView, "key")
 router.register("api/webhooks", WebhookView, "webhook")

@@ -36,6 +36,7 @@ def _statements() -> list[NamedStatement]:
     from services.audit import (
         named_bulk,
         named_corrections,
+        named_files,
         named_imports,
         named_queries,
         named_reads,
@@ -49,4 +50,5 @@ def _statements() -> list[NamedStatement]:
         *named_imports.named_imports(),
         *named_bulk.named_bulk(),
         *named_corrections.named_corrections(),
+        *named_files.named_files(),
     ]

@@ -114,7 +114,7 @@ def correct(lines: Sequence[Line], reason: str, author: str) -> list[Corrected]:
     with transaction.atomic():
         rows = _locked([line.subscription for line in lines])
         now = book_clock()
-        _refuse_while_a_set_waits()
+        refuse_while_a_set_waits()
         found = _found(lines, rows, now)
         written = _write([each for each in found if each.moves], reason, author)
         done = [written.get(each.subscription, each) for each in found]
@@ -189,7 +189,7 @@ def _found(
     return list(found.values())
 
 
-def _refuse_while_a_set_waits() -> None:
+def refuse_while_a_set_waits() -> None:
     """Nobody knows what was paid since the instant of a set before a worker has listed its rows.
 
     It may stand behind a paused change, whose rows it depends on.

@@ -66,6 +66,7 @@ def test_every_route_says_what_it_takes():
         "/api/keys/{id}/",
         "/api/keys/{id}/rotate/",
         "/api/keys/{id}/revoke/",
+        "/api/imports/",
         "/api/jobs/",
         "/api/jobs/{id}/",
         "/api/jobs/{id}/lines/",

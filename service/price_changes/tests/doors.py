@@ -415,6 +415,43 @@ def undo_of_a_job(book: Book, job: Any) -> None:
     assert ("needs_another_person" in undo.results.get().results) == ("left" in undo.counts)
 
 
+def job_of_a_file(book: Book, content: str) -> Any:
+    """The job of a file that moves what differs, when a worker is done with it."""
+    answer = book.key(book.ann).generic(
+        "POST", "/api/imports/?update=true", FILE + content, "text/csv"
+    )
+    assert answer.status_code == 202, answer.content
+    assert jobs.run() == 1
+    return Job.objects.get(pk=answer.json()["id"])
+
+
+def imported_by_a_job(book: Book) -> None:
+    job = job_of_a_file(book, f"New,new@example.com,Fibre,150.00,full,0,{STARTED}\n")
+    is_there = User.objects.filter(email="new@example.com").exists()
+    assert is_there == (Service.objects.get().full_price == 150), "all of it or nothing"
+    assert is_there or job.error["code"] == "needs_another_person"
+
+
+def import_that_moved(book: Book) -> Any:
+    """It has moved the list price from 100.00 to 60.00."""
+    client, start = book.follower.client, book.follower.started_at.isoformat()
+    job = job_of_a_file(
+        book, f"{client.company_name},{client.user.email},Fibre,60.00,full,0,{start}\n"
+    )
+    assert job.counts == {"changed": 1}, job.error
+    repricing.reprice()
+    return job
+
+
+def undo_of_an_import(book: Book, job: Any) -> None:
+    answer = book.key(book.ann).post(f"/api/jobs/{job.pk}/undo/")
+    assert answer.status_code == 202, answer.content
+    assert jobs.run() == 1
+    undo = Job.objects.get(pk=answer.json()["id"])
+    said = "".join(each.results for each in undo.results.all())
+    assert ("needs_another_person" in said) == (Service.objects.get().full_price == 60)
+
+
 def corrected_by_command(book: Book) -> None:
     row = book.follower
     with NamedTemporaryFile("w", suffix=".csv") as file:
@@ -441,6 +478,9 @@ DOORS = [
     Door("API: job of a bulk, another plan", "a key", moved_by_a_job("stop")),
     Door("API: job of a bulk, another plan, on_error=skip", "a key", moved_by_a_job("skip")),
     Door("API: undo of a job that moved one", "a key", undo_of_a_job, job_that_moved),
+    Door("API: import, update=true", "a key", imported_by_a_job),
+    Door("API: undo of an import that moved a list price", "a key", undo_of_an_import,
+         import_that_moved),
     Door("API: correct", "a person", corrected_by_request("session", of_list=False)),
     Door("API: correct", "a key", corrected_by_request("key", of_list=False)),
     Door("API: correct a list", "a key", corrected_by_request("key", of_list=True)),

@@ -1,6 +1,7 @@
 """Amounts and percentages that people type or paste into a form: `parse_amount` and its field.
 
-Not for the API, the command line or files: those take one notation, 4.50.
+Not for the API and the command line, which take one notation, 4.50. Files of spreadsheets are read
+by the same notations, but a column at a time (`services.transfer.files`).
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ def _notation(thousands: str, decimal_sign: str) -> re.Pattern[str]:
     return re.compile(f"(?P<whole>{whole})(?:{re.escape(decimal_sign)}(?P<decimals>[0-9]+))?")
 
 
-# 1234.50 and 1234,50 first; then the same with each sign that may separate thousands.
-NOTATIONS = [
-    _notation(thousands, decimal_sign)
-    for thousands in ["", *SEPARATORS]
+# By their decimal sign: 1234.50, and the same with each sign that may separate thousands.
+NOTATIONS = {
+    decimal_sign: [
+        _notation(thousands, decimal_sign)
+        for thousands in ["", *SEPARATORS]
+        if thousands != decimal_sign
+    ]
     for decimal_sign in ".,"
-    if thousands != decimal_sign
-]
+}
 
 
 class BadAmount(ValueError):
@@ -76,7 +79,8 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
         )
     signed = SIGNED.fullmatch(text)
     assert signed is not None
-    readings = _readings(signed["unsigned"])
+    by_sign = readings_by_sign(signed["unsigned"])
+    readings = sorted(set(by_sign.values()), key=_decimals, reverse=True)
     if not readings:
         raise BadAmount(
             "not_a_number", f"{_quoted(text)} {_why_unread(signed['unsigned'], decimal_places)}"
@@ -105,14 +109,14 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
     return amount
 
 
-def _readings(unsigned: str) -> list[Decimal]:
-    """The numbers that the notations make of it, each once; one with decimals comes first."""
-    matches = [match for notation in NOTATIONS if (match := notation.fullmatch(unsigned))]
-    numbers = [
-        Decimal(f"{re.sub('[^0-9]', '', match['whole'])}.{match['decimals'] or ''}")
-        for match in matches
-    ]
-    return list(dict.fromkeys(numbers))
+def readings_by_sign(unsigned: str) -> dict[str, Decimal]:
+    """The numbers that people may mean by a text, by the decimal sign: `.`, `,`, both or none."""
+    return {
+        decimal_sign: Decimal(f"{re.sub('[^0-9]', '', match['whole'])}.{match['decimals'] or ''}")
+        for decimal_sign, notations in NOTATIONS.items()
+        for notation in notations
+        if (match := notation.fullmatch(unsigned))
+    }
 
 
 def _decimals(amount: Decimal) -> int:

@@ -61,6 +61,7 @@ NOT_NAMED = {
     "services.bulk.running.FEW_KNOWN": "asks PostgreSQL, and reads no table of the book",
     "services.jobs.undoing.LOCK_VALUES": "takes locks, and reads no table",
     "services.jobs.running.LOCK": "takes a lock, and reads no table",
+    "services.past.statements.LINES": "makes a temporary table: no plan",
     "services.bulk.steps.LINES": "makes a temporary table: no plan",
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "a part of that of `as_of`",

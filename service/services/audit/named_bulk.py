@@ -153,7 +153,7 @@ def of_undo(at: datetime) -> list[NamedStatement]:
     kind = undoing.UndoSubscriptions
     named = Named(kind, "undo", "workers: run_jobs")
     named.writes("lines", "which a job has created or changed", undoing.JOB_LINES, [0])
-    named.tables.append((undoing.JOB_LINES, [0]))
+    named.tables += [(undoing.OF_ID, None), (undoing.JOB_LINES, [0])]
     named.makes("their records", "locked, in the order of their ids", kind.held.format(lock=""))
     named.writes("values", "as they were before the job", kind.take_back_sql())
     named.tables.append((kind.take_back_sql(), None))

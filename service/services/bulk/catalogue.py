@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import SET_IDS, Steps, fingerprint
+from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
 from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.writing.bodies import missing
 from services.writing.catalogue import FIELDS, Kind
@@ -32,8 +32,7 @@ SELECT pg_advisory_xact_lock_shared('clients_client'::regclass::oid::int, 0),
 """
 HELD = """
 CREATE TEMP TABLE bulk_held ON COMMIT DROP AS
-SELECT id FROM (SELECT book.id FROM bulk_line line JOIN services_{kind} book
-                       ON (book.source, book.external_id) = (line.source, line.external_id)
+SELECT id FROM (SELECT book.id FROM bulk_line line JOIN services_{kind} book ON {by_id}
                  WHERE refusal IS NULL AND line.{name} <> book.{name}
                  ORDER BY book.id {lock}) held
 """
@@ -49,8 +48,7 @@ SELECT line.line, book.id, book.id IS NULL AS is_new,
        coalesce(line.{value}, in_force.{value}) AS {value},
        coalesce(line.{value} <> in_force.{value}, false) AS moves
   FROM bulk_line line
-  LEFT JOIN services_{kind} book
-       ON (book.source, book.external_id) = (line.source, line.external_id)
+  LEFT JOIN services_{kind} book ON {by_id}
   LEFT JOIN {kind}_in_force in_force ON in_force.id = book.id
  WHERE refusal IS NULL
 """
@@ -110,7 +108,10 @@ class Statements:
     @classmethod
     def of(cls, kind: Kind, name: str, value: str, same: str) -> Statements:
         columns = {"kind": kind, "name": name, "value": value, "set_ids": SET_IDS}
-        columns["lock"] = "{lock}"  # as the transaction has it
+        columns |= {
+            "lock": "{lock}",
+            "by_id": BY_ID_ELSEWHERE,
+        }  # the lock as the transaction has it
         templates = (HELD, FOUND, NOT_ALLOWED, same, CHANGE, INSERT)
         return cls(name, value, *(each.format(**columns) for each in templates))
 
@@ -135,8 +136,12 @@ class CatalogueSteps(Steps):
             else needs_price_change(value)
             for line, no_name, no_value, _ in self.cursor.fetchall()
         }  # fmt: skip
+        yield self.of_the_same()
+
+    def of_the_same(self) -> dict[int, Refusal]:
+        """The refusals of names or discounts that another record has. One query."""
         self.execute(self.of.same)
-        yield {
+        return {
             line: self.taken(f"The {self.record.kind} of line {first}" if other is None else None)
             if name == there
             else alike("name", name, there)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import SET_IDS, Steps, fingerprint
+from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
 from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
 from services.transfer.incoming_catalogue import NO_PASSWORD
 from services.writing import clients
@@ -24,8 +24,8 @@ RECORD = Record(
 )
 # As an import: nobody else gives a client an e-mail before the end of the transaction.
 LOCK_EMAILS = "SELECT pg_advisory_xact_lock('clients_client'::regclass::oid::int, 0)"
-BOOK = """bulk_line line {join} (clients_client book JOIN auth_user login ON login.id = user_id)
-       ON (book.source, book.external_id) = (line.source, line.external_id)"""
+BOOK = f"""bulk_line line {{join}} (clients_client book JOIN auth_user login ON login.id = user_id)
+       ON {BY_ID_ELSEWHERE}"""
 SAYS = """(line.company_name <> book.company_name OR line.full_address <> book.full_address)"""
 NEW_EMAIL = "(line.email <> login.email)"
 HELD = f"""

@@ -25,6 +25,8 @@ BATCH = 2_000  # results that are read at once
 
 LINES = "CREATE TEMP TABLE bulk_line (line bigint, refusal text, {columns}) ON COMMIT DROP"
 COPY = "COPY bulk_line (line, refusal, {columns}) FROM STDIN"
+# How `found` knows the record of a line.
+BY_ID_ELSEWHERE = "(book.source, book.external_id) = (line.source, line.external_id)"
 # Somebody has changed a record between the two statements.
 LATE = """
 SELECT EXISTS (SELECT FROM bulk_found
@@ -131,7 +133,7 @@ class Steps(ABC):
             self.lock_before()
         self.execute(self.held.format(lock="" if self.dry_run else self.lock))
         self.when_held()
-        self.execute(self.found)
+        self.find()
         self.execute("ANALYZE bulk_found")
         if self.one(LATE):
             raise Again
@@ -178,6 +180,10 @@ class Steps(ABC):
     def states_before(self, first: int, last: int) -> dict[str, Any]:
         """The price states that these lines have ended, by their numbers."""
         return {}
+
+    def find(self) -> None:
+        """Make `bulk_found`."""
+        self.execute(self.found)
 
     def when_held(self) -> None:  # noqa: B027 - most kinds do nothing there
         """Do what comes between the locks and the comparison."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
-from services.bulk.steps import SET_IDS, Steps, fingerprint
+from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
 from services.hooks import price_changes
 from services.moves import Move
 from services.repricing.locks import GIVE_WAY, WAIT_AGAIN
@@ -46,8 +46,8 @@ SELECT pg_advisory_xact_lock_shared('clients_client'::regclass::oid::int, 0),
           FROM (SELECT DISTINCT abs(hashtext(source)::bigint % 1024)::int AS slot
                   FROM bulk_line WHERE refusal IS NULL ORDER BY slot) ascending)
 """
-BOOK = """bulk_line line {join} services_subscription book
-       ON (book.source, book.external_id) = (line.source, line.external_id)"""
+BOOK = f"""bulk_line line {{join}} services_subscription book
+       ON {BY_ID_ELSEWHERE}"""
 SAYS = """(line.comment <> book.comment OR line.started_at <> book.started_at
         OR line.gives_end AND book.id IS NOT NULL
            AND line.ended_at IS DISTINCT FROM book.ended_at)"""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
-from typing import IO
+from typing import IO, Any
 
 from django.db import transaction
 
@@ -24,10 +25,18 @@ def not_there(number: int) -> JobRefused:
     return JobRefused("not_found", f"There is no job {number}.", 404)
 
 
-def ask(kind: str, body: IO[bytes], media_type: str, wanted: Wanted) -> Job:
-    """Store a bulk for the workers, in the caller's transaction. Two queries, and one for each MB.
+def ask(
+    kind: str,
+    body: IO[bytes],
+    media_type: str,
+    wanted: Wanted,
+    options: Mapping[str, Any] | None = None,
+) -> Job:
+    """Store a bulk or a file for the workers, in the caller's transaction. Two queries, and one for
+    each MB.
 
-    The body is read from its beginning, and is not checked here.
+    The body is read from its beginning, and is not checked here. `options`: how a file is to be
+    read.
     """
     body.seek(0)
     job = Job(
@@ -36,6 +45,7 @@ def ask(kind: str, body: IO[bytes], media_type: str, wanted: Wanted) -> Job:
         skip=wanted.skip,
         dry_run=wanted.dry_run,
         media_type=media_type,
+        options=options,
     )
     job.save(force_insert=True)
     digest = sha256()
@@ -89,16 +99,19 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
                 f"Job {number} is an undo itself: send the lines of job {job.undoes_id} again.",
                 409,
             )
-        written = [
-            found
-            for found in job.results.values_list("counts", flat=True)
-            if found.get("created") or found.get("changed")
-        ]
+        if job.kind == Job.Kind.HISTORY:
+            raise JobRefused(
+                "history_stays",
+                f"Job {number} has brought the past of the book, as corrections: they are recorded"
+                " for good. Send the lines as they should be, which lie above these.",
+                409,
+            )
+        written = sum(each or 0 for each in job.results.values_list("left_as__len", flat=True))
         if job.dry_run or not written:
             raise JobRefused(
                 "nothing_to_undo",
                 f"Job {number} has written nothing, or has no results of its lines: those are"
-                " forgotten after some months, and an import has none.",
+                " forgotten after some months.",
                 409,
             )
         if job.undone_by.filter(status__in=Job.DUE).exists():
@@ -109,7 +122,7 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
             author=author,
             skip=True,
             dry_run=dry_run,
-            lines=sum(each.get("created", 0) + each.get("changed", 0) for each in written),
+            lines=written,
         )
         made.refresh_from_db()
     return made

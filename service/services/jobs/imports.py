@@ -1,18 +1,30 @@
-"""Files that `import_book` has read, recorded as jobs: which file, when, and what became of it.
+"""Files that are read into the book, recorded as jobs: which file, when, and what became of it.
 
-An import is one transaction and needs no worker, so its job is done from the beginning. It has no
-results of lines.
+    import_book           `import_recorded`: the job is done from the beginning
+    POST /api/imports/    a job as others; a worker gives its body to `run`
+
+Either way the job, the results of its lines and the effect are one transaction.
 """
 
 from __future__ import annotations
 
 import io
-from datetime import datetime
-from functools import partial
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from hashlib import sha256
-from typing import Any
+from typing import IO, Any
 
-from services.models import Job, book_clock
+import msgspec
+
+from pricebook.kit.refusal import Refusal
+from pricebook.kit.spooled_body import temporary_file
+from services.jobs import import_results
+from services.models import Job, JobResult, book_clock
+from services.past.importing import COLUMNS as HISTORY
+from services.past.importing import Brought, import_history
+from services.transfer.csv_file import BadBook
+from services.transfer.files import Reading
 from services.transfer.importing import Imported, import_book
 from services.transfer.moved_prices import AUTHOR
 
@@ -26,6 +38,12 @@ class WholeFile(io.RawIOBase):
         self._file = file
         self.sha256 = sha256()
         self.size = 0
+
+    @classmethod
+    def at(cls, path: str) -> WholeFile:
+        """The file at a path, or standard input for "-"."""
+        of = sys.stdin.fileno() if path == "-" else path
+        return cls(io.FileIO(of, "rb", closefd=path != "-"))
 
     def readable(self) -> bool:
         return True
@@ -55,41 +73,173 @@ class WholeFile(io.RawIOBase):
             pass
 
 
+def storable(value: str) -> str:
+    """The beginning of a value, without what no database can store."""
+    return value[:100].encode(errors="replace").decode().replace("\0", "?")
+
+
+class FileRefused(Refusal):
+    """A file that can't be read into the book; nothing of it was written."""
+
+    @staticmethod
+    def of(bad: BadBook) -> FileRefused:
+        """`problems` are the first ones, each with its place, its value, what is allowed, and the
+        options that settle it, if it is a question."""
+        places = "1 place is" if bad.count == 1 else f"{bad.count:,} places are"
+        first = bad.problems[0]
+        whole = bad.count == 1 and not first.line
+        why = str(first).capitalize() if whole else f"{places} wrong. The first one: {first}"
+        return FileRefused(
+            "file_refused",
+            f"Nothing was written. {why}",
+            refused=bad.count,
+            problems=[asdict(each) | {"value": storable(each.value)} for each in bad.problems],
+            understood=bad.understood,
+        )
+
+
+def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
+    """Read the body of a job into the book, in the caller's transaction, with the results of its
+    lines; return what is to be saved of the job.
+
+    FileRefused for a file that can't be read; raises as `import_book` and `import_history` do.
+    """
+    read = _read_history if job.kind == Job.Kind.HISTORY else _read_book
+    with temporary_file() as parts:
+        try:
+            done = read(job, body, parts)
+        except BadBook as bad:
+            raise FileRefused.of(bad) from None
+        _keep_shown(job, parts)
+    return done
+
+
+def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
+    options, done = job.options or {}, {}
+
+    def look(cursor: Any, imported: Imported) -> None:
+        _results(cursor, job, parts)
+        done.update(_counted(import_results.counts(cursor)))
+
+    import_book(
+        file,
+        reading=Reading.of(options.get("reading") or {}),
+        update=options.get("update", False),
+        add=options.get("add", False),
+        dry_run=job.dry_run,
+        author=job.author,
+        look=look,
+    )
+    return done
+
+
+def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
+    brought = import_history(
+        file,
+        reading=Reading.of((job.options or {}).get("reading") or {}, HISTORY),
+        dry_run=job.dry_run,
+        author=job.author,
+        look=lambda cursor, brought: _results(cursor, job, parts, of_history=True),
+    )
+    return _of_past(brought)
+
+
+def _results(cursor: Any, job: Job, parts: IO[bytes], of_history: bool = False) -> None:
+    """Keep the results of the lines. Those of a dry run are written aside: all that the transaction
+    has written by now will be undone."""
+    if not job.dry_run:
+        import_results.keep(cursor, job.pk, of_history)
+        return
+    for part in import_results.look(cursor, of_history):
+        parts.write(msgspec.json.encode(part._asdict()) + b"\n")
+
+
+def _keep_shown(job: Job, parts: IO[bytes]) -> None:
+    """Keep the results of a dry run. A query for each 2,000 lines."""
+    parts.seek(0)
+    for line in parts:
+        JobResult.objects.create(job=job, **msgspec.json.decode(line))
+
+
+def _of_past(brought: Brought) -> dict[str, Any]:
+    unchanged = brought.lines - brought.corrected
+    return _counted({"changed": brought.corrected, "unchanged": unchanged})
+
+
+def _counted(counts: dict[str, int]) -> dict[str, Any]:
+    lines = sum(counts.values())
+    found = {outcome: number for outcome, number in counts.items() if number}
+    return {"lines": lines, "lines_done": lines, "counts": found}
+
+
+# --- By a command --------------------------------------------------------------------------------
+
+
 def import_recorded(
-    opened: io.BufferedIOBase, file: WholeFile, **options: Any
+    opened: io.BufferedIOBase,
+    file: WholeFile,
+    *,
+    dry_run: bool = False,
+    look: Callable[[Any, Imported], None] = lambda cursor, imported: None,
+    **options: Any,
 ) -> tuple[Imported, Job | None]:
     """Import a file, and record that in the same transaction; also return its last import before.
 
-    `opened` is what the import reads, uncompressed; `file` is what that reads.
+    `opened` is what the import reads; `file` is what that reads.
     """
-    earlier: list[Job] = []
-    record = partial(_record, file, book_clock(), earlier)
-    imported = import_book(opened, record=record, **options)
-    return imported, earlier[0] if earlier else None
+    record = _Record(Job.Kind.IMPORT, AUTHOR, file)
+
+    def recorded(cursor: Any, imported: Imported) -> None:
+        look(cursor, imported)
+        if not dry_run:
+            job = record.made()
+            import_results.keep(cursor, job.pk)
+            record.ends(_counted(import_results.counts(cursor)))
+
+    imported = import_book(opened, dry_run=dry_run, look=recorded, **options)
+    return imported, record.earlier
 
 
-def _record(file: WholeFile, began: datetime, earlier: list[Job], imported: Imported) -> None:
-    file.read_on()
-    digest = file.sha256.hexdigest()
-    earlier.extend(Job.objects.filter(kind=Job.Kind.IMPORT, sha256=digest).order_by("-id")[:1])
-    counts = {
-        "created": imported.subscriptions_new,
-        "changed": imported.subscriptions_changed,
-        "unchanged": imported.subscriptions_same,
-    }
-    lines = sum(counts.values())
-    Job.objects.create(
-        kind=Job.Kind.IMPORT,
-        author=AUTHOR,
-        skip=False,
-        dry_run=False,
-        media_type="text/csv",
-        sha256=digest,
-        size=file.size,
-        status=Job.Status.DONE,
-        started_at=began,
-        finished_at=book_clock(),
-        lines=lines,
-        lines_done=lines,
-        counts={outcome: number for outcome, number in counts.items() if number},
-    )
+def history_recorded(
+    opened: io.BufferedIOBase, file: WholeFile, *, dry_run: bool, author: str, **options: Any
+) -> tuple[Brought, Job | None]:
+    """The same for a file of the past."""
+    record = _Record(Job.Kind.HISTORY, author, file)
+
+    def look(cursor: Any, brought: Brought) -> None:
+        if not dry_run:
+            import_results.keep(cursor, record.made().pk, of_history=True)
+            record.ends(_of_past(brought))
+
+    brought = import_history(opened, dry_run=dry_run, author=author, look=look, **options)
+    return brought, record.earlier
+
+
+class _Record:
+    """The job of a file that a command reads, in the transaction of its effect."""
+
+    def __init__(self, kind: Job.Kind, author: str, file: WholeFile) -> None:
+        self.kind, self.author, self.file, self.began = kind, author, file, book_clock()
+        self.earlier: Job | None = None
+
+    def made(self) -> Job:
+        self.file.read_on()
+        digest = self.file.sha256.hexdigest()
+        same = Job.objects.filter(kind=self.kind, sha256=digest, status=Job.Status.DONE)
+        self.earlier = same.filter(dry_run=False, undoes=None).order_by("-id").first()
+        self.job: Job = Job.objects.create(
+            kind=self.kind,
+            author=self.author,
+            skip=False,
+            dry_run=False,
+            media_type="text/csv",
+            sha256=digest,
+            size=self.file.size,
+            status=Job.Status.DONE,
+            started_at=self.began,
+            finished_at=book_clock(),
+        )
+        return self.job
+
+    def ends(self, done: dict[str, Any]) -> None:
+        Job.objects.filter(pk=self.job.pk).update(**done)

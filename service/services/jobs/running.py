@@ -39,6 +39,7 @@ from services.bulk.running import (
     whatever_others_do,
 )
 from services.bulk.steps import Steps
+from services.jobs import imports, undoing_imports
 from services.jobs.asking import JobRefused, end
 from services.jobs.kinds import KINDS
 from services.jobs.undoing import Undo
@@ -127,6 +128,8 @@ def _locked(cursor: CursorWrapper) -> bool:
 def _run(job: Job) -> None:
     if job.undoes_id is not None:
         return _undo(job)
+    if job.kind in Job.OF_FILES:
+        return whatever_others_do(partial(_import, job))
     steps = KINDS[job.kind].steps
     wanted = Wanted(job.author, job.skip, job.dry_run)
     with _held(job):
@@ -168,21 +171,34 @@ def _chunk(
     return look
 
 
+def _import(job: Job) -> None:
+    """Read a file into the book: all of it or nothing, hence in one transaction."""
+    with _held(job), _body(job) as body:
+        done = imports.run(job, body)
+        at_point("chunk of a job not committed")
+        done |= {"chunks_done": job.chunks_done + 1, "attempts": 0}
+        _save(job, **done, **_ended(job))
+    _went_on(job, done)
+
+
 def _undo(job: Job) -> None:
     """Take back what another job has written, its last lines first."""
     assert job.undoes is not None
-    left = list(job.undoes.results.order_by("-first_line").values_list("pk", flat=True))
+    # Subscriptions of an import come first, as they name the others.
+    left = list(job.undoes.results.order_by("-kind", "-first_line").values_list("pk", "kind"))
     look = NO_LOOK
-    for number, pk in enumerate(left):
+    for number, (pk, kind) in enumerate(left):
         if number >= job.chunks_done:
-            part = partial(_undo_chunk, job, pk, is_last=number + 1 == len(left), so_far=look)
+            part = partial(_undo_chunk, job, pk, kind, number + 1 == len(left), so_far=look)
             look = whatever_others_do(part)
 
 
-def _undo_chunk(job: Job, result: int, is_last: bool, so_far: Look) -> Look:
+def _undo_chunk(job: Job, result: int, kind: str, is_last: bool, so_far: Look) -> Look:
+    """Take back a part of the results; `kind` is that of its records where a job has several."""
     with _held(job) as cursor:
-        run: Undo = KINDS[job.kind].undo(cursor, job.author, job.dry_run)
-        run.of_result = result
+        undo: type[Undo] = undoing_imports.UNDO[kind] if kind else KINDS[job.kind].undo
+        run = undo(cursor, job.author, job.dry_run)
+        run.of_result, run.has_lines = result, kind in ("", "subscriptions")
         look = do(run, [], Wanted(job.author, skip=True, dry_run=job.dry_run), so_far)
         done = _keep(job, run, is_last)
     _went_on(job, done)
@@ -216,10 +232,14 @@ def _keep(job: Job, run: Steps, is_last: bool) -> dict[str, Any]:
         "attempts": 0,
     }
     if is_last:
-        done |= {"status": Status.DONE, "finished_at": book_clock()}
-        job.pieces.all().delete()
+        done |= _ended(job)
     _save(job, **done)
     return done
+
+
+def _ended(job: Job) -> dict[str, Any]:
+    job.pieces.all().delete()
+    return {"status": Status.DONE, "finished_at": book_clock()}
 
 
 def _went_on(job: Job, done: dict[str, Any]) -> None:

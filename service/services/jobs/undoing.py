@@ -11,13 +11,14 @@ So the rules, the locks, the policy and the words are those of bulks.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.catalogue import PlanSteps, ServiceSteps
 from services.bulk.clients import ClientSteps
-from services.bulk.steps import Steps
+from services.bulk.steps import BY_ID_ELSEWHERE, Steps
 from services.bulk.subscriptions import SubscriptionSteps
 from services.models import Plan, Service, Subscription
 from services.moves import Move
@@ -26,17 +27,21 @@ from services.transfer.moved_prices import FIGURES, LINES, MovedPrices
 from services.writing import catalogue, clients, subscriptions
 from services.writing.catalogue import Kind
 
+# Lines of an import have the columns of a file: the fields from before are in `states`. A line that
+# only named another list price, or a client, has written no subscription.
 JOB_LINES = """
 CREATE TEMP TABLE job_line ON COMMIT DROP AS
 SELECT line, (said->>'id')::bigint AS id, said->>'outcome' = 'created' AS made,
-       said->'changes' AS changes,
+       coalesce(states->line::text->'fields', said->'changes') AS changes,
        left_as[row_number() OVER (ORDER BY line)] AS left_as,
        states->line::text AS state, false AS deletes
   FROM (SELECT left_as, states, said, (said->>'line')::bigint AS line
           FROM services_jobresult result,
                regexp_split_to_table(rtrim(results, E'\\n'), E'\\n') text,
                LATERAL (SELECT text::jsonb AS said) parsed
-         WHERE result.id = %s AND said->>'outcome' IN ('created', 'changed')) written
+         WHERE result.id = %s
+           AND (said->>'outcome' = 'created' OR said->>'outcome' = 'changed'
+                AND (result.kind <> 'subscriptions' OR states ? (said->>'line')))) written
 """
 HELD = """
 CREATE TEMP TABLE bulk_held ON COMMIT DROP AS
@@ -44,9 +49,10 @@ SELECT id FROM (SELECT book.id FROM {records}
                  WHERE book.id IN (SELECT id FROM job_line)
                  ORDER BY book.id {lock}) held
 """
+OF_ID = "ALTER TABLE bulk_line ADD of_id bigint"
 TAKE_BACK = """
-INSERT INTO bulk_line (line, source, external_id, {columns})
-SELECT line, book.source, book.external_id, {values}
+INSERT INTO bulk_line (line, of_id, source, external_id, {columns})
+SELECT line, job_line.id, book.source, book.external_id, {values}
   FROM job_line LEFT JOIN {records} ON book.id = job_line.id
 """
 LEFT = """
@@ -64,23 +70,35 @@ CASE WHEN line IN (SELECT line FROM job_line WHERE deletes) THEN 'deleted'
      WHEN differs THEN 'changed' ELSE 'unchanged' END"""
 
 
+NO_KIND = re.compile(rb'^(\{"line":[0-9]+,"outcome":"[a-z]+")', re.MULTILINE)
+
+
 class Undo(Steps):
     """The steps of a kind of bulk, over the results of a job in the place of a body."""
 
     of_result: int  # the id of the JobResult that is taken back
+    has_lines = True  # else the job had no lines of these records, and results say what they are
     lock = "FOR UPDATE OF book"  # some are deleted
     outcome = OUTCOME
     refused_as = "left"
 
     def __init_subclass__(cls) -> None:
         cls.held = HELD.format(records=cls.records, lock="{lock}")
+        # Records of an import need no id elsewhere.
+        cls.found = cls.found.replace(BY_ID_ELSEWHERE, "book.id = line.of_id")
 
     def copy(self, pieces: Iterable[bytes]) -> None:
         super().copy(pieces)
+        self.execute(OF_ID)
         self.execute("DROP TABLE IF EXISTS pg_temp.job_line")
         self.execute(JOB_LINES, [self.of_result])
         self.execute("CREATE UNIQUE INDEX ON job_line (line)")
         self.execute("ANALYZE job_line")
+
+    def results(self) -> Iterator[bytes]:
+        with_kind = rb'\1,"kind":"%s"' % self.record.kind.encode()
+        for text in super().results():
+            yield text if self.has_lines else NO_KIND.sub(with_kind, text)
 
     def when_held(self) -> None:
         self.execute(self.take_back_sql())

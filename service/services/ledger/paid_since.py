@@ -28,8 +28,7 @@ class Told(NamedTuple):
 # says who pays.
 INSTANTS = """
 SELECT DISTINCT wanted.number, wanted.id, instant.at
-  FROM unnest(%(numbers)s::int[], %(ids)s::bigint[], %(since)s::timestamptz[],
-              %(upto)s::timestamptz[]) wanted (number, id, since, upto)
+  FROM ({wanted}) wanted (number, id, since, upto)
  CROSS JOIN LATERAL (
        SELECT wanted.since AS at UNION ALL SELECT wanted.upto
         UNION ALL
@@ -55,13 +54,28 @@ PAYS = """one.started_at <= moment_of.at AND (one.ended_at IS NULL OR one.ended_
            SELECT FROM services_ledgerentry gap
             WHERE gap.subscription_id = moment_of.id AND unpaid_since <= moment_of.at
               AND effective_at > moment_of.at)"""
-TOLD = f"""
+
+
+def told_by(wanted: str) -> str:
+    """A statement of what subscriptions have paid: (number, instant, pays, service, plan, price,
+    price state, lock's end), in the order of numbers and instants.
+
+    `wanted` is one of (number, id, since, upto). The instants are those from `since` up to `upto`
+    at which there may be another price than before.
+    """
+    return f"""
 SELECT moment_of.number, moment_of.at, {PAYS}, told.service_id, told.plan_id, told.price,
        told.price_state, told.locked_until
-  FROM {at_each(f"({INSTANTS}) moment_of")}
+  FROM {at_each(f"({INSTANTS.format(wanted=wanted)}) moment_of")}
   JOIN services_subscription one ON one.id = moment_of.id
  ORDER BY moment_of.number, moment_of.at
 """  # noqa: S608 - constants
+
+
+TOLD = told_by(
+    "SELECT * FROM unnest(%(numbers)s::int[], %(ids)s::bigint[], %(since)s::timestamptz[],"
+    " %(upto)s::timestamptz[])"
+)
 
 
 def paid_since(asked: Sequence[tuple[int, datetime]], now: datetime) -> list[list[Told]]:

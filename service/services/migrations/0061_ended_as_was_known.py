@@ -50,7 +50,7 @@ SINCE_END = replaced(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("services", "0058_names_alike")]
+    dependencies = [("services", "0060_import_mappings")]
 
     # Not to be reversed, as those before it.
     operations = [migrations.RunSQL([KEPT, SINCE_END])]

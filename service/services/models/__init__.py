@@ -9,6 +9,7 @@ from services.models.catalogue import Plan, Service
 from services.models.catalogue_value import CatalogueValue
 from services.models.clock import BookNow, Clock, book_clock, renew_clock
 from services.models.correction import CorrectedEntry, Correction
+from services.models.import_mapping import ImportMapping
 from services.models.job import Job, JobPiece, JobQuerySet, JobResult
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
@@ -31,6 +32,7 @@ __all__ = [
     "Clock",
     "CorrectedEntry",
     "Correction",
+    "ImportMapping",
     "Job",
     "JobPiece",
     "JobQuerySet",

@@ -33,7 +33,8 @@ class Job(models.Model):
         SERVICES = "services"
         PLANS = "plans"
         SUBSCRIPTIONS = "subscriptions"
-        IMPORT = "import"  # of a file by the command: recorded when it is done
+        IMPORT = "import"  # of a file of a book
+        HISTORY = "history"  # of a file of the past
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -43,6 +44,7 @@ class Job(models.Model):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
+    OF_FILES = (Kind.IMPORT, Kind.HISTORY)
     DUE = (Status.WAITING, Status.RUNNING)
 
     kind = models.CharField(max_length=13, choices=Kind)
@@ -53,6 +55,8 @@ class Job(models.Model):
     skip = models.BooleanField("refused lines are skipped")  # else all or nothing
     dry_run = models.BooleanField()
     media_type = models.CharField(max_length=30, db_default="")
+    # Of a file: how it is to be read, and whether it changes what is there.
+    options = models.JSONField(null=True)
     sha256 = models.CharField("SHA-256 of the body", max_length=64, db_default="")
     size = models.BigIntegerField("bytes of the body", db_default=0)
     status = models.CharField(max_length=9, choices=Status, db_default="waiting")
@@ -90,7 +94,8 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         what = f"{self.kind} in bulk" if self.undoes_id is None else f"undo job {self.undoes_id}"
-        what = "import of a file" if self.kind == self.Kind.IMPORT else what
+        if self.undoes_id is None and self.kind in self.OF_FILES:
+            what = "import of a file" if self.kind == self.Kind.IMPORT else "import of the past"
         return f"job {self.pk}: {what}"
 
 
@@ -113,10 +118,12 @@ class JobResult(models.Model):
 
     `left_as` are the fingerprints of the records that were created or changed, in the order of
     their lines, as the job has left them: an undo leaves a record that has another one. `states`
-    are price states that a move has ended, by the number of the line.
+    are price states that a move has ended, by the number of the line. `kind` is that of the records
+    of an import, which writes several; its `states` have the other values from before, too.
     """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="results")
+    kind = models.CharField(max_length=13, db_default="")
     first_line = models.BigIntegerField()
     last_line = models.BigIntegerField()
     counts = models.JSONField("lines by outcome")

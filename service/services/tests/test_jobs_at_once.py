@@ -1,5 +1,6 @@
 """Jobs beside other workers and writers, and workers that are killed with -9."""
 
+import io
 from collections import Counter
 from contextlib import contextmanager
 
@@ -17,10 +18,11 @@ from services.bulk.running import Wanted, do
 from services.bulk.subscriptions import SubscriptionSteps
 from services.jobs import running
 from services.jobs.running import Lost
-from services.models import Job, JobResult, LedgerEntry, Subscription
+from services.models import Job, JobResult, LedgerEntry, Service, Subscription
 from services.tasks import run_jobs, wake
 from services.tests.factories import a_client, a_subscription
 from services.tests.interleaving import CREATE, Pause, a_person, in_background
+from services.tests.test_import_export import as_csv, lines
 from services.tests.test_jobs import a_line, ndjson
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -277,3 +279,24 @@ def test_10_000_lines_are_a_few_statements_each(one, django_assert_max_num_queri
         # Else the planner takes the next write of them for one of a few rows.
         cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'services_subscription'")
         assert cursor.fetchone()[0] == lines + 1
+
+
+def test_a_killed_worker_leaves_nothing_of_a_file_and_the_next_one_reads_it(start_workers):
+    held = a_client()
+    new = {"company_name": "Another name", "email": held.user.email, "service": "New"}
+    file = io.BytesIO(as_csv(lines(new, {"service": "New"})))
+    job = jobs.ask("import", file, "text/csv", Wanted(ERP), {"update": True})
+    app.control.purge()
+    [worker] = start_workers(1)
+    with killed_while_it_waits(held, worker):
+        pass
+    until(nobody_runs_jobs, 60)
+    job.refresh_from_db()
+    assert (job.status, job.attempts, JobResult.objects.count()) == ("running", 1, 0)
+    assert not Service.objects.exists()
+    assert jobs.run() == 1
+    assert ended(job)
+    assert (job.counts, made()) == ({"created": 2}, 2)
+    held.refresh_from_db()
+    assert held.company_name == "Another name"
+    assert not book_check.check().differs

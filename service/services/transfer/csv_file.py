@@ -1,18 +1,16 @@
 """The file of a book: CSV, a line for each subscription, and the values allowed in each column.
 
-`importing` reads it, and `exporting` writes it. docs/data.md describes it for people.
+`files` reads it, as well as what spreadsheets make of it, and `exporting` writes it. docs/data.md
+describes it for people.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from io import BufferedIOBase
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -37,31 +35,53 @@ MOMENT = re.compile(
 
 @dataclass(frozen=True)
 class Problem:
-    """An error at one place of a file, and what would be right. Lines count from 1."""
+    """An error at one place of a file, and what would be right. Lines count from 1; 0: the file.
+
+    `cell` is the place in a workbook, as `Sheet1!C7`. `answers` are the options of
+    `files.Reading` that would settle it, if it is a question.
+    """
 
     line: int
     column: str
     value: str
     reason: str
+    cell: str = ""
+    code: str = "bad_value"
+    answers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         value = self.value if len(self.value) <= 60 else f"{self.value[:60]}…"
-        where = f"line {self.line}, {self.column}" if self.column else f"line {self.line}"
+        where = self.cell or (f"line {self.line}" if self.line else "")
+        where = ", ".join(part for part in (where, self.column) if part)
+        if not where:
+            return f"the file {self.reason}"
         return f"{where}: {value!r} {self.reason}"
 
 
 @dataclass(eq=False)
 class BadBook(Exception):
-    """A file that can't be read into the book: the first problems, and how many there are."""
+    """A file that can't be read into the book: the first problems, and how many there are.
+
+    `understood` is how the file was read (`files.Table`), if that came to be known; `cell_of` gives
+    the cell of a line and a column.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
+    understood: dict[str, str] = field(default_factory=dict)
+    cell_of: Callable[[int, str], str] | None = None
     LIMIT = 20
 
     def add(self, problem: Problem) -> None:
         self.count += 1
         if len(self.problems) < self.LIMIT:
+            if self.cell_of and not problem.cell and problem.line:
+                problem = replace(problem, cell=self.cell_of(problem.line, problem.column))
             self.problems.append(problem)
+
+    def about(self, file: BadBook) -> None:
+        """Let it be about what that one is about, which the reader of a file gathered."""
+        self.understood, self.cell_of = file.understood, file.cell_of
 
     def raise_if_any(self) -> None:
         if self.count:
@@ -158,107 +178,3 @@ def end_line(version: str, changed: bool, total: Total, paid: Total) -> bytes:
         f" paid_count={paid.subscriptions} paid_amount={plain(paid.amount)}"
     )
     return f"# end: {said} {sums}\n".encode()
-
-
-class BookFile:
-    """A CSV file being read: `columns` after `open`, then `rows` once.
-
-    `line` is the last line that was read. An error in a single value goes into `problems`, and
-    reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
-    """
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self.line = 0
-        self.problems = BadBook()
-        self._file = file
-        self._reader = csv.reader(self._lines(), strict=True)
-        self.columns = self._header()
-
-    def rows(self) -> Iterator[list[str | int]]:
-        """The good rows: the line that a row begins on, and the values in the file's order."""
-        # Most values of a book come many times: names, prices, dates.
-        parsers = [lru_cache(maxsize=4096)(COLUMNS[column].parse) for column in self.columns]
-        for line, values in self._rows_up_to_the_end():
-            try:
-                yield [line, *[parse(value) for parse, value in zip(parsers, values, strict=True)]]
-            except ValueError:
-                self._explain(line, values)
-
-    def _header(self) -> list[str]:
-        known = ", ".join(
-            name if column.required else f"[{name}]" for name, column in COLUMNS.items()
-        )
-        line, header = next(self._records(), (1, []))
-        if not header:
-            self.problems.add(Problem(line, "", "", f"is empty; the first line names: {known}"))
-        for position, name in enumerate(header):
-            if name not in COLUMNS:
-                self.problems.add(Problem(line, "", name, f"is not a column; known are: {known}"))
-            elif name in header[:position]:
-                self.problems.add(Problem(line, "", name, "is there twice; keep one of them"))
-        for name, column in COLUMNS.items():
-            if header and column.required and name not in header:
-                self.problems.add(Problem(line, "", name, f"is missing; needed are: {known}"))
-        if ("source" in header) != ("external_id" in header):
-            self.problems.add(
-                Problem(line, "", "source, external_id", "belong together; give both or neither")
-            )
-        self.problems.raise_if_any()
-        return header
-
-    def _lines(self) -> Iterator[str]:
-        while raw := self._file.readline(LINE_LIMIT + 1):
-            self.line += 1
-            if len(raw) > LINE_LIMIT:
-                self._stop("", f"is longer than {LINE_LIMIT:,} bytes; is a line break missing?")
-            if self.line == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            try:
-                yield raw.decode()
-            except UnicodeDecodeError:
-                yield raw.decode(errors="surrogateescape")  # the column will say that it is bad
-
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Each record with the line that it begins on: a quoted value may span several."""
-        while True:
-            line = self.line + 1
-            try:
-                values = next(self._reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                self._stop("", f"is not CSV from here on ({error}); is a quote missing?", line)
-            if values:
-                yield line, values
-
-    def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
-        """Records, up to the line that says how many there are, if there is one."""
-        for count, (line, values) in enumerate(self._records()):
-            if len(values) > 1 or not values[0].startswith("#"):
-                yield line, values
-                continue
-            self._end(line, values[0], count)
-            for beyond, more in self._records():
-                self._stop(more[0], "comes after the last line; cut the file there", beyond)
-
-    def _end(self, line: int, text: str, count: int) -> None:
-        end = END.fullmatch(text)
-        if end is None:
-            self._stop(text, "is no subscription: the file is not complete; ask for it again", line)
-        if int(end[1]) != count:
-            self._stop(text, f"but {count:,} lines came before it; ask for the file again", line)
-
-    def _explain(self, line: int, values: list[str]) -> None:
-        if len(values) != len(self.columns):
-            reason = f"but the header names {len(self.columns)} columns"
-            self.problems.add(Problem(line, "", f"{len(values)} values", reason))
-            return
-        for column, value in zip(self.columns, values, strict=True):
-            try:
-                COLUMNS[column].parse(value)
-            except ValueError as error:
-                self.problems.add(Problem(line, column, value, str(error)))
-
-    def _stop(self, value: str, reason: str, line: int = 0) -> NoReturn:
-        self.problems.add(Problem(line or self.line, "", value, reason))
-        raise self.problems

@@ -15,14 +15,11 @@ is deleted, and reading a file again writes nothing: not even the book's version
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from io import BufferedIOBase
-from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -30,7 +27,10 @@ from django.db.backends.utils import CursorWrapper
 from services.moves import NOTHING, Move
 from services.reading.total import figures
 from services.repricing import catalogue_edit
-from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, BookFile, Problem
+from services.transfer import values_before
+from services.transfer.copying import ShowProgress, copy_rows
+from services.transfer.csv_file import NULL_IF_EMPTY, OF_STATES, BadBook, Problem
+from services.transfer.files import Reading, Table, open_table
 from services.transfer.incoming_catalogue import (
     CATALOGUE_DIFFERENCE,
     CATALOGUE_DIFFERS,
@@ -99,12 +99,9 @@ from services.transfer.outcomes import KEEP_IDS, MADE
 # The temporary tables; an import before may have been in this transaction too.
 TABLES = (
     "incoming", "incoming_service", "incoming_plan", "incoming_client", "catalogue_difference",
-    "known", "unknown", "difference", "made",
+    "known", "unknown", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
-BATCH = 2_000  # rows that go to COPY in one piece
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
-# Called with the step, the rows done, and the rows in all if they are known.
-ShowProgress = Callable[[str, int, int | None], None]
 Look = Callable[[CursorWrapper, "Imported"], None]
 
 
@@ -123,19 +120,25 @@ class Imported:
     total: Decimal
     paid: Decimal
     moved: Move = NOTHING  # prices that were there before
+    # How the file was read (`files.Table`).
+    understood: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def import_book(
     file: BufferedIOBase,
     *,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
     update: bool = False,
     progress: ShowProgress | None = None,
     dry_run: bool = False,
+    author: str = AUTHOR,
     add: bool = False,
     record: Callable[[Imported], None] = lambda imported: None,
     look: Look = lambda cursor, imported: None,
 ) -> Imported:
-    """Read a CSV file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+    """Read a file (docs/data.md) into the book, in one transaction; `dry_run` undoes it.
+
+    `reading` is how its sender says it is to be read.
 
     `record` is called in the transaction with what it has done, unless it is undone. `look` is
     called before that, in a dry run too: the cursor reads the `outcomes` of the lines.
@@ -144,14 +147,14 @@ def import_book(
 
     Raises `BadBook` with the lines that are wrong or unclear, or that differ from the book when
     `update` is not set; nothing is written then. With `update` a list price that differs is an edit
-    of the catalogue by "import": workers reprice what was there before. If the prices that are
+    of the catalogue by the `author`: workers reprice what was there before. If the prices that are
     there move by more than one may move alone, NeedsAnotherPerson is raised, and nothing is
     written.
     """
     with transaction.atomic():
-        with catalogue_edit(author=AUTHOR), connection.cursor() as cursor:
-            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, add)
-            imported = run.run(file)
+        with catalogue_edit(author=author), connection.cursor() as cursor:
+            run = _Import(cursor, update, progress or (lambda *_: None), dry_run, author, add)
+            imported = run.run(file, reading)
             look(cursor, imported)
         if dry_run:
             transaction.set_rollback(True)  # no statement may come after it
@@ -182,6 +185,7 @@ class _Import:
         update: bool,
         progress: ShowProgress,
         dry_run: bool,
+        author: str,
         add: bool,
     ) -> None:
         self.cursor = cursor
@@ -190,16 +194,19 @@ class _Import:
         self.update = update
         self.progress = progress
         self.problems = BadBook()
-        self.moved = MovedPrices(cursor)
+        self.moved = MovedPrices(cursor, author)
 
-    def run(self, file: BufferedIOBase) -> Imported:
+    def run(self, file: BufferedIOBase, reading: Reading) -> Imported:
         # Imports go one after another: two that bring the same client would fail half-way.
         self._execute("SELECT pg_advisory_xact_lock('clients_client'::regclass::oid::int, 0)")
-        columns, last_line = self._copy(BookFile(file))
+        table = open_table(cast(BinaryIO, file), reading)
+        columns, last_line = self._copy(table)
+        self.problems.about(table.problems)
         self.progress("checking", 0, None)
         self._check_file(columns)
         self._check(SERVICES_ALIKE)
         self.problems.raise_if_any()
+        self._keep(*values_before.OF_CATALOGUE)
         services_new = self._insert_missing(MISSING_SERVICES, INSERT_SERVICES)
         self._execute(LOCK_SERVICES, [self.update])
         self._write_if_any(LATE_SERVICES, COPY_SERVICES)
@@ -217,6 +224,7 @@ class _Import:
         if self._write_if_any(UNMAILED, FILL_EMAILS):
             self._execute(FIND_CLIENTS)
         self._execute(CATALOGUE_DIFFERENCE)
+        self._keep(*values_before.OF_DIFFERENCES)
         if self.update:
             self.moved.before_list_prices()
         self._find_known(columns)
@@ -226,6 +234,7 @@ class _Import:
 
         self._execute(subscriptions_differ(columns))
         self._check(NO_REASON)
+        self._keep(values_before.SUBSCRIPTIONS_BEFORE)
         changed = self._settle_subscriptions(columns)
         self.problems.raise_if_any()
         new = self._insert_subscriptions(last_line)
@@ -243,29 +252,15 @@ class _Import:
             total=book.total.amount,
             paid=book.paid.amount,
             moved=self.moved.move,
+            understood=table.understood,
         )
 
-    def _copy(self, book: BookFile) -> tuple[list[str], int]:
+    def _copy(self, book: Table) -> tuple[list[str], int]:
         """Copy the file into `incoming`; return its columns and its last line."""
         self._execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in TABLES)}")
         self._execute(INCOMING)
 
-        null = ", ".join(name for name in NULL_IF_EMPTY if name in book.columns)
-        options = f"FORMAT csv{f', FORCE_NULL ({null})' if null else ''}"
-        statement = f"COPY incoming (line, {', '.join(book.columns)}) FROM STDIN ({options})"
-        rows = book.rows()
-        done = 0
-        piece = io.StringIO()
-        writer = csv.writer(piece, quoting=csv.QUOTE_ALL)
-        with self.cursor.copy(statement) as copy:
-            while batch := list(islice(rows, BATCH)):
-                writer.writerows(batch)
-                copy.write(piece.getvalue())
-                piece.seek(0)
-                piece.truncate()
-                done += len(batch)
-                self.progress("reading", done, None)
-        book.problems.raise_if_any()
+        copy_rows(self.cursor, "incoming", book, NULL_IF_EMPTY, self.progress)
         self._execute("CREATE INDEX ON incoming USING brin (line)")
         self._execute("ANALYZE incoming")
         return book.columns, book.line
@@ -388,6 +383,11 @@ class _Import:
             self.problems.add(Problem(*problem))
         if found:
             self.problems.count += found[0][-1] - len(found)
+
+    def _keep(self, *tables: str) -> None:
+        """Keep what the next statements replace, for the results of the lines and for an undo."""
+        for table in tables:
+            self._execute(table)
 
     def _number(self, query: str) -> int:
         self._execute(query)

@@ -33,6 +33,7 @@ from pricebook.kit.scopes import (
     DELETE_PLAN,
     DELETE_SERVICE,
     DELETE_SUBSCRIPTION,
+    SET_PRICE_STATE,
 )
 from services import jobs, parsing
 from services.jobs.results import OUTCOMES, lines, shown
@@ -59,12 +60,14 @@ TO_WRITE: dict[str, tuple[str, ...]] = {
     "subscriptions": (ADD_SUBSCRIPTION, CHANGE_SUBSCRIPTION),
 }
 TO_WRITE["import"] = tuple(each for kind in TO_WRITE.values() for each in kind)
+TO_WRITE["history"] = (SET_PRICE_STATE,)
 TO_DELETE = {
     "clients": DELETE_CLIENT,
     "services": DELETE_SERVICE,
     "plans": DELETE_PLAN,
     "subscriptions": DELETE_SUBSCRIPTION,
     "import": DELETE_SUBSCRIPTION,
+    "history": SET_PRICE_STATE,
 }
 ANY_KIND = ((ADD_CLIENT, ADD_PLAN, ADD_SERVICE, ADD_SUBSCRIPTION),)
 

@@ -11,6 +11,21 @@ from services.models import Job
 from services.views.shapes_of_bulk import BulkResultSerializer, RefusedLineSerializer
 
 
+class ProblemOfFileSerializer(serializers.Serializer):
+    """An error at one place of a file."""
+
+    line = serializers.IntegerField(help_text="Its number, from 1; 0: it is about the file.")
+    cell = serializers.CharField(help_text="The cell of a workbook, as `Sheet1!C7`; else empty.")
+    column = serializers.CharField(help_text="Empty: it is about the whole line.")
+    value = serializers.CharField(help_text="The text that stands there.")
+    reason = serializers.CharField(help_text="What is wrong with it, and what is allowed.")
+    code = serializers.CharField(help_text="The kind of the error.")
+    answers: Any = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The parameters that settle it, if it is a question: send it again with one.",
+    )
+
+
 class JobErrorSerializer(serializers.Serializer):
     """The refusal of all of a job, with the members that the same bulk's answer would have."""
 
@@ -19,6 +34,12 @@ class JobErrorSerializer(serializers.Serializer):
     refused = serializers.IntegerField(required=False, help_text="How many lines are refused.")
     lines = RefusedLineSerializer(
         many=True, required=False, help_text="The first 100 of the refused lines."
+    )
+    problems = ProblemOfFileSerializer(
+        many=True, required=False, help_text="The first 20 places of a file that are wrong."
+    )
+    understood = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="How the file was read."
     )
     line = serializers.IntegerField(
         required=False, help_text="The line of a body of JSON that can't be read."
@@ -67,8 +88,17 @@ class JobPageSerializer(serializers.Serializer):
 
 
 class JobResultSerializer(BulkResultSerializer):
-    """The result of a line; of an undo, the line of the job that is taken back."""
+    """The result of a line; of an undo, the line of the job that is taken back.
 
+    Behind the last line of an import come the clients, services and plans that it has made or
+    changed, numbered on.
+    """
+
+    kind = serializers.ChoiceField(
+        ["client", "service", "plan"],
+        required=False,
+        help_text="What it is, where it is no line of the file.",
+    )
     outcome = serializers.ChoiceField(
         ["created", "changed", "unchanged", "refused", "deleted", "left"]
     )

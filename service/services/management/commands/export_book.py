@@ -49,7 +49,7 @@ class Command(BaseCommand):
         # A terminal that shows the rows needs no progress between them.
         progress = None if file == "-" and sys.stdout.isatty() else ProgressLine(self.stderr)
         try:
-            with _open(file) as sink:
+            with opened(file) as sink:
                 exported = export_book(sink, consistent=consistent, progress=progress, sheet=sheet)
         except Refusal as error:
             raise CommandError(error.detail) from None
@@ -99,7 +99,7 @@ def _sheet(file: str, locale: str | None) -> SheetWriter | None:
 
 
 @contextmanager
-def _open(file: str) -> Iterator[Sink]:
+def opened(file: str) -> Iterator[Sink]:
     """Standard output, or a file that appears only when it is complete."""
     if file == "-":
         yield sys.stdout.buffer

@@ -14,7 +14,7 @@ from django.db import IntegrityError
 from pricebook.kit.currency import shown
 from pricebook.kit.exact_json import encode
 from services.jobs.imports import WholeFile, import_recorded
-from services.management import question
+from services.management import question, reading_options
 from services.management.progress import ProgressLine
 from services.management.table import shown_instant
 from services.moves import NeedsAnotherPerson
@@ -28,7 +28,8 @@ SHOWN = 20  # lines with differences
 
 class Command(BaseCommand):
     help = (
-        "Read subscriptions from a CSV file, plain or .gz (docs/data.md), all of them or none. "
+        "Read subscriptions from a CSV file in any dialect or a workbook (.xlsx), plain or .gz "
+        "(docs/data.md), all of them or none. "
         "Nothing is deleted, and reading a file twice changes nothing."
     )
 
@@ -50,13 +51,15 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         question.add_to(parser)
+        reading_options.add_to(parser)
 
     def handle(
         self, *, file: str, update: bool, add: bool, dry_run: bool, yes: bool, json: bool,
         **options: Any,
     ) -> None:  # fmt: skip
         began = time.monotonic()
-        asked: dict[str, Any] = {"update": update, "add": add}
+        reading = reading_options.reading_of(options)
+        asked: dict[str, Any] = {"update": update, "add": add, "reading": reading}
         found = FirstDifferences(None if options["all"] else SHOWN)
         quiet = dry_run or yes or json or file == "-"
         if update and not quiet and question.may_be_asked():
@@ -70,6 +73,9 @@ class Command(BaseCommand):
             self.stdout.write(encode(as_json(imported, found if dry_run else None)).decode())
             return
         self._print(imported)
+        self.stdout.write(reading_options.told(imported.understood))
+        if not dry_run and (kept := reading_options.keep(reading, options)):
+            self.stdout.write(kept)
         if dry_run:
             self._tell_differences(found)
             self._tell_moves(imported)
@@ -99,7 +105,10 @@ class Command(BaseCommand):
                 "from the book's" in each.reason for each in bad.problems
             ):
                 hint = "\nTo write what differs into the book: import_book --update"
-            raise CommandError(f"{file} is wrong, nothing was written.\n{bad}{hint}") from None
+            told = f"\n{reading_options.told(bad.understood)}" if bad.understood else ""
+            raise CommandError(
+                f"{file} is wrong, nothing was written.\n{bad}{told}{hint}"
+            ) from None
         except NeedsAnotherPerson as needs:
             raise CommandError(
                 f"Nothing was written. {needs.detail} Plan the new prices as price changes, which"

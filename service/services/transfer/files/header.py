@@ -1,0 +1,90 @@
+"""The first row of a table: which of our columns each of its columns is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.transfer.csv_file import BadBook, Column, Problem
+from services.transfer.files.reading import Reading, header_key
+
+
+def shown(known: Mapping[str, Column]) -> str:
+    """Our columns, those that may be left out in brackets."""
+    return ", ".join(name if column.required else f"[{name}]" for name, column in known.items())
+
+
+class Header:
+    """`columns` are ours, in the order of the file, and `positions` where each stands there.
+
+    `add_problems` says what is wrong with it.
+    """
+
+    def __init__(self, cells: list[str], reading: Reading, line: int = 1) -> None:
+        while cells and not cells[-1].strip():
+            cells = cells[:-1]
+        self.cells = cells
+        self.line = line
+        self.reading = reading
+        ours = [reading.column_of(cell) for cell in cells]
+        self.positions = [position for position, column in enumerate(ours) if column]
+        self.columns = [column for column in ours if column]
+        self.unknown = [n for n, column in enumerate(ours) if column is None and cells[n].strip()]
+        # Columns without a name, which have to be empty.
+        self.nameless = [n for n, cell in enumerate(cells) if not cell.strip() and ours[n] is None]
+
+    @property
+    def missing(self) -> list[str]:
+        return [
+            name
+            for name, column in self.reading.known.items()
+            if column.required and name not in self.columns
+        ]
+
+    def add_problems(self, problems: BadBook, cell_at: list[str]) -> None:
+        """`cell_at` are the places of its cells in a workbook, or empty."""
+
+        def add(value: str, reason: str, position: int | None = None) -> None:
+            cell = cell_at[position] if cell_at and position is not None else ""
+            problems.add(Problem(self.line, "", value, reason, cell, "bad_header"))
+
+        known = shown(self.reading.known)
+        if not self.cells:
+            add("", f"is empty; the first line names: {known}")
+            return
+        if not self.columns:
+            add(
+                ", ".join(repr(cell[:30]) for cell in self.cells[:8]),
+                f"names none of our columns: {known}. Name them so, or say which is which, as"
+                f' column="{self.cells[0][:30]}=company_name" (import_book: --column)',
+            )
+            return
+        for position in self.unknown:
+            name = self.cells[position]
+            add(
+                name,
+                f"is not a column; known are: {known}. Say which one it is, as"
+                f' column="{name[:30]}=comment", or leave it out, as column="{name[:30]}="'
+                " (import_book: --column)",
+                position,
+            )
+        there = set()
+        for column, position in zip(self.columns, self.positions, strict=True):
+            if column in there:
+                add(self.cells[position], "is there twice; keep one of them", position)
+            there.add(column)
+        for name in self.missing:
+            add(name, f"is missing; needed are: {known}")
+        if ("source" in self.columns) != ("external_id" in self.columns):
+            add("source, external_id", "belong together; give both or neither")
+
+    def understood(self) -> dict[str, str]:
+        """The columns that have other names in the file, and those left out, for people."""
+        mapped = ", ".join(
+            f"{self.cells[position]}={column}"
+            for column, position in zip(self.columns, self.positions, strict=True)
+            if header_key(self.cells[position]) != column
+        )
+        others = {*self.positions, *self.unknown, *self.nameless}
+        ignored = ", ".join(cell for n, cell in enumerate(self.cells) if n not in others)
+        said = {"columns": mapped, "left out": ignored}
+        return {name: value for name, value in said.items() if value}
