@@ -69,7 +69,7 @@ def test_the_corpus_has_no_file_without_a_case():
 
 
 class TestQuestions:
-    """What can be read in two ways is asked, with both readings and the options that answer."""
+    """Two readings are asked about, with both and the options that answer."""
 
     def test_shows_both_readings_of_an_amount(self):
         (problem,) = refused((FILES / "amount_unclear.csv").read_bytes())

@@ -1,4 +1,4 @@
-"""What each file of this folder has to be read as: its rows, or where it is refused, and why.
+"""The right reading of each file of this folder: its rows, or where it is refused, and why.
 
 `make.py` makes them. A place is a line, a cell of a workbook, or the file (0).
 """

@@ -2,7 +2,7 @@
 
     python make.py FOLDER
 
-`cases.py` says what each file has to be read as, and which program and version made it. Files "by
+`cases.py` has the right reading of each file, and the program and version that made it. Files "by
 hand" are written byte by byte, as Excel's documentation, ECMA-376 and other formats say.
 """
 
