@@ -122,9 +122,7 @@ def texts() -> None:
     put("excel_uk.csv", text(day="%d/%m/%Y", time=" %H:%M").encode())
     both = with_cells(*START_DAYS[:1], (1, START, "31/12/2026"), (2, START, "12/31/2026"))
     put("dates_both_ways.csv", text(both).encode())
-    put(
-        "dutch_dashes.csv", text(delimiter=";", price=comma, day="%d-%m-%Y", time=" %H:%M").encode()
-    )
+    put("dutch_dashes.csv", text(**GERMAN | {"day": "%d-%m-%Y"}).encode())
     put("japanese_slashes.csv", text(day="%Y/%m/%d", time=" %H:%M").encode())
     french: dict[str, Any] = {"delimiter": ";", "day": "%d/%m/%Y", "time": " %H:%M"}
     put("excel_fr.csv", text(price=grouped("\u202f", ","), **french).encode())
@@ -146,9 +144,7 @@ def texts() -> None:
     german = [*NAMES, "Notiz"]
     noted = [[*row, "x"] for row in LATIN]
     put("german_names.csv", text(noted, header=german, **GERMAN).encode())
-    put(
-        "one_unknown.csv", text([[*row, "x"] for row in LATIN], header=[*COLUMNS, "Notiz"]).encode()
-    )
+    put("one_unknown.csv", text(noted, header=[*COLUMNS, "Notiz"]).encode())
     empty = [[*row, "", ""] for row in with_cells(rows=[*LATIN, [""] * len(COLUMNS)])]
     put("empty_around.csv", text(empty, header=[*COLUMNS, "", ""], **GERMAN).encode())
     nameless = [[*LATIN[0], "x"], *[[*row, ""] for row in LATIN[1:]]]
@@ -337,21 +333,19 @@ def edited(source: str, name: str, *edits: tuple[str, str, str]) -> None:
 
 def by_hand() -> None:
     sheet = "xl/worksheets/sheet1.xml"
-    doctype = ("?>", '?><!DOCTYPE x [<!ENTITY a "b">]>')
-    edited("openpyxl.xlsx", "document_type.xlsx", (sheet, "^<", f"{doctype[1][2:]}<"))
+    strings = "xl/sharedStrings.xml"
+    entity = '<!DOCTYPE x [<!ENTITY a "b">]><'
+    edited("openpyxl.xlsx", "document_type.xlsx", (sheet, "^<", entity))
     edited("openpyxl.xlsx", "macros.xlsm", ("xl/vbaProject.bin", "", "x"))
     edited("openpyxl.xlsx", "links.xlsx", ("xl/externalLinks/externalLink1.xml", "", "<x/>"))
     edited("xlsxwriter.xlsx", "without_places.xlsx", (sheet, r'(<c|<row) r="\w+"', r"\1"))
+    tags, prefixed = r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"
     edited("xlsxwriter.xlsx", "with_prefix.xlsx",
-           (sheet, r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"), (sheet, 'xmlns="', 'xmlns:x="'),
-           ("xl/sharedStrings.xml", r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"),
-           ("xl/sharedStrings.xml", 'xmlns="', 'xmlns:x="'))  # fmt: skip
-    edited("xlsxwriter.xlsx", "phonetic.xlsx",
-           ("xl/sharedStrings.xml", "Müller GmbH</t>",
-            'Müller GmbH</t><rPh sb="0" eb="1"><t>mu</t></rPh>'))  # fmt: skip
-    edited(
-        "xlsxwriter.xlsx", "escapes.xlsx", ("xl/sharedStrings.xml", "two\nlines", "two_x000A_lines")
-    )
+           (sheet, tags, prefixed), (sheet, 'xmlns="', 'xmlns:x="'),
+           (strings, tags, prefixed), (strings, 'xmlns="', 'xmlns:x="'))  # fmt: skip
+    phonetic = 'Müller GmbH</t><rPh sb="0" eb="1"><t>mu</t></rPh>'
+    edited("xlsxwriter.xlsx", "phonetic.xlsx", (strings, "Müller GmbH</t>", phonetic))
+    edited("xlsxwriter.xlsx", "escapes.xlsx", (strings, "two\nlines", "two_x000A_lines"))
     edited("xlsxwriter.xlsx", "damaged.xlsx", (sheet, "</sheetData>", ""))
     put("cut.xlsx", (OUT / "xlsxwriter.xlsx").read_bytes()[:3000])
     put("packed.xlsx.gz", gzip.compress((OUT / "xlsxwriter.xlsx").read_bytes(), mtime=0))
