@@ -124,8 +124,8 @@ def texts() -> None:
     put("dates_both_ways.csv", text(both).encode())
     put("dutch_dashes.csv", text(**GERMAN | {"day": "%d-%m-%Y"}).encode())
     put("japanese_slashes.csv", text(day="%Y/%m/%d", time=" %H:%M").encode())
-    french: dict[str, Any] = {"delimiter": ";", "day": "%d/%m/%Y", "time": " %H:%M"}
-    put("excel_fr.csv", text(price=grouped("\u202f", ","), **french).encode())
+    french = {"price": grouped("\u202f", ","), "day": "%d/%m/%Y"}
+    put("excel_fr.csv", text(**GERMAN | french).encode())
     put("excel_ru.csv", text(CYRILLIC, **GERMAN | {"price": grouped("\u00a0", ",")}).encode())
     put("excel_ch.csv", text(**GERMAN | {"price": grouped("'", ".")}).encode())
     put("points_in_thousands.csv", text(**GERMAN | {"price": grouped(".", ",")}).encode())
@@ -137,13 +137,10 @@ def texts() -> None:
     put("amounts_both_ways.csv", text(both).encode())
     put("pipe.txt", text(delimiter="|").encode())
     put("tabs.tsv", text(delimiter="\t", line_end="\n").encode())
-    old_mac: Rows = with_cells((2, 9, "one line"))
-    put("old_mac.csv", text(old_mac, **GERMAN | {"line_end": "\r"}).encode())
-    odd = [f" {name.title()} " for name in COLUMNS]
-    put("header_in_any_case.csv", text(header=odd).encode())
-    german = [*NAMES, "Notiz"]
+    put("old_mac.csv", text(with_cells((2, 9, "one line")), **GERMAN, line_end="\r").encode())
+    put("header_in_any_case.csv", text(header=[f" {n.title()} " for n in COLUMNS]).encode())
     noted = [[*row, "x"] for row in LATIN]
-    put("german_names.csv", text(noted, header=german, **GERMAN).encode())
+    put("german_names.csv", text(noted, header=[*NAMES, "Notiz"], **GERMAN).encode())
     put("one_unknown.csv", text(noted, header=[*COLUMNS, "Notiz"]).encode())
     empty = [[*row, "", ""] for row in with_cells(rows=[*LATIN, [""] * len(COLUMNS)])]
     put("empty_around.csv", text(empty, header=[*COLUMNS, "", ""], **GERMAN).encode())
