@@ -160,6 +160,7 @@ class TestBounds:
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="A2"'),
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="2"'),
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="ZZZZ2"'),
+            ("xl/worksheets/sheet1.xml", 'encoding="UTF-8"', 'encoding="UTF-9"'),
             ("xl/styles.xml", 'numFmtId="', 'numFmtId="x'),
             ("xl/styles.xml", "formatCode=", "code="),
             ("xl/workbook.xml", "sheetId=", "sheet="),

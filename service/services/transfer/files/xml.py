@@ -46,7 +46,7 @@ def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]
                 refuse("is a workbook with an endless element in its XML; save it again", "unsafe")
             yield
         parser.Parse(b"", True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # an encoding that nobody knows, too
         refuse(f"is a damaged workbook ({error}); save it again", "damaged")
     yield
 
