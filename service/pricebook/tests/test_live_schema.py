@@ -267,5 +267,5 @@ class TestSubscription:
             "SELECT tgname FROM pg_trigger"
             " WHERE tgrelid = 'services_subscription'::regclass AND NOT tgisinternal"
         )
-        assert len(there) == 19
+        assert len(there) == 20
         assert Counter(named) == Counter(name for (name,) in there)

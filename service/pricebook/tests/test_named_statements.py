@@ -35,6 +35,8 @@ NOT_NAMED = {
     "services.transfer.formats.CELLS": "expressions of the stream, which is named as NDJSON",
     "pricebook.kit.known_elsewhere": "a function that walks an index, a step for each source",
     "services.writing.refusals.SOURCE_ALIKE": "the same, where it is sent",
+    "services.transfer.outcomes.MADE": "makes a temporary table: no plan",
+    "services.transfer.importing.MADE": "the same, where it is sent",
     "services.ledger.requests.NOTE": "sets a value of the session, and reads no table",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",

@@ -104,6 +104,11 @@ def of_subscriptions(at: datetime) -> list[NamedStatement]:
     named.writes("change", "comments, starts, ends", subscriptions.SAY)
     named.writes("move", "to another client, service, plan", subscriptions.MOVE)
     named.writes("create", "those that are new, at the rule's price", subscriptions.INSERT)
+    named.add(
+        "sources alike",
+        "lines whose source differs from another in case or blanks alone",
+        steps.SOURCES_ALIKE.format(table="services_subscription"),
+    )
     named.add("crossed", "whether somebody came between the first two", steps.LATE)
     named.writes("refuse", "lines that the book does not allow", steps.REFUSE, [[0], [""]])
     named.writes("forget", "what was found of refused lines", steps.FORGET_REFUSED)

@@ -159,6 +159,11 @@ WRITES = [
         )
     ),
     (
+        "equal lines of an older file",
+        "the same, where it has no price states",
+        matching.by_equality([name for name in COLUMNS if name != "price_state"])[0],
+    ),
+    (
         "write price states",
         "locks, negotiates and releases what differs (--update)",
         incoming_subscriptions.UPDATE_STATES,

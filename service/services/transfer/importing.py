@@ -276,8 +276,6 @@ class _Import:
         self._check(TWICE)
         if "source" in columns:
             self._check(SOURCES_ALIKE)
-            if not self.add:
-                self._check(IDS_ALIKE)
         self._check(ENDS_BEFORE_START)
         self._check(CONTRADICTION.format(column="full_price", key="service"))
         self._check(CONTRADICTION.format(column="company_name", key="lower(email)"))
@@ -292,9 +290,14 @@ class _Import:
 
     def _find_known(self, columns: list[str]) -> None:
         """Find the subscriptions of the lines; refuse the lines that are unclear."""
-        if not self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+        if self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+            self._match(columns)
+        else:
             self._execute(f"{KNOWN} WITH NO DATA")
-            return
+        if "source" in columns and not self.add:
+            self._check(IDS_ALIKE)
+
+    def _match(self, columns: list[str]) -> None:
         self._execute(KNOWN)
         self._execute("ANALYZE known")
         if "id" in columns:

@@ -33,6 +33,7 @@ SELECT line, 'source', source,
                there USING (source)) compared
  WHERE source <> other
 """  # noqa: S608 - constants
+# Lines that are known, or have an id in a book, are two for certain.
 IDS_ALIKE = f"""
 SELECT line, 'external_id', external_id,
        format('{ALONE} %L on line %s; correct one of them, or say --add if they are two', other,
@@ -40,18 +41,16 @@ SELECT line, 'external_id', external_id,
   FROM (SELECT line, external_id,
                first_value(external_id) OVER same AS other, first_value(line) OVER same AS first
           FROM incoming
-          JOIN (SELECT source, alike(external_id) AS id FROM incoming WHERE source IS NOT NULL
-                 GROUP BY source, alike(external_id) HAVING count(*) > 1) several
-               USING (source)
-         WHERE alike(external_id) = several.id
+         WHERE source IS NOT NULL AND id IS NULL
+           AND NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)
         WINDOW same AS (PARTITION BY source, alike(external_id) ORDER BY line)) compared
  WHERE external_id <> other
 """  # noqa: S608 - constants
-# Not of lines that are known.
 IDS_ALIKE_IN_BOOK = f"""
 SELECT line, 'external_id', unknown.external_id,
        format('{ALONE} %L, of subscription %s; correct one of them, or say --add if they are two',
               book.external_id, book.id)
   FROM unknown JOIN services_subscription book USING (source)
- WHERE alike(book.external_id) = alike(unknown.external_id)
+ WHERE alike(book.external_id) = alike(unknown.external_id) AND unknown.id IS NULL
+   AND NOT EXISTS (SELECT FROM known WHERE known.line = unknown.line)
 """  # noqa: S608 - constants

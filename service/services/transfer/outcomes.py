@@ -25,7 +25,7 @@ PIECE = 2_000  # lines that are fetched at once
 
 # Kept by an import that writes. Sequences ascend, and lines are inserted in their order: so the
 # n-th new line made the n-th id.
-MADE = "CREATE TEMP TABLE made (id) ON COMMIT DROP AS SELECT NULL::bigint LIMIT 0"
+MADE = "CREATE TEMP TABLE made (id bigint) ON COMMIT DROP"
 KEEP_IDS = "WITH fresh AS ({} RETURNING id) INSERT INTO made SELECT id FROM fresh"
 OUTCOMES = """
 SELECT incoming.line,

@@ -68,13 +68,14 @@ def plan_exists() -> WriteRefused:
     )
 
 
-ALIKE = {"service_name_alike": "name", "source_alike": "source"}
+CODES = {"name": "name_alike", "source": "source_alike"}  # of names that look alike
+ALIKE = {"service_name_alike": "name", "source_alike": "source"}  # by constraint
 
 
 def alike(parameter: str, value: str, other: str) -> WriteRefused:
     """The refusal of a name or a source that looks like one that is there."""
     return WriteRefused(
-        f"{parameter}_alike",
+        CODES[parameter],
         f"{value!r} differs in case or blanks alone from {other!r}, which is there: write that, or"
         " another one.",
         409,
@@ -101,13 +102,9 @@ def refuse_source_alike(kind: str, id: int, source: str | None) -> None:
 
 def _by_constraint(name: str, message: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
-    if name in ALIKE:
-        return WriteRefused(
-            f"{ALIKE[name]}_alike",
-            f"{message}, which is there: write that, or another one.",
-            409,
-            parameter=ALIKE[name],
-        )
+    if parameter := ALIKE.get(name):
+        detail = f"{message}, which is there: write that, or another one."
+        return WriteRefused(CODES[parameter], detail, 409, parameter=parameter)
     for kind in KINDS:
         if name == f"{kind}_unique_external_id":
             return WriteRefused(
