@@ -69,7 +69,7 @@ def test_the_corpus_has_no_file_without_a_case():
 
 
 class TestQuestions:
-    """What can be read in two ways is asked, with both readings and the options that answer."""
+    """Two readings are asked about, with both and the options that answer."""
 
     def test_shows_both_readings_of_an_amount(self):
         (problem,) = refused((FILES / "amount_unclear.csv").read_bytes())
@@ -160,6 +160,7 @@ class TestBounds:
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="A2"'),
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="2"'),
             ("xl/worksheets/sheet1.xml", '<c r="B2"', '<c r="ZZZZ2"'),
+            ("xl/worksheets/sheet1.xml", 'encoding="UTF-8"', 'encoding="UTF-9"'),
             ("xl/styles.xml", 'numFmtId="', 'numFmtId="x'),
             ("xl/styles.xml", "formatCode=", "code="),
             ("xl/workbook.xml", "sheetId=", "sheet="),
@@ -179,12 +180,13 @@ class TestBounds:
 
     @pytest.mark.parametrize("number", ["1E+999", "1E-999", "9" * 400, "NaN", "-1", "1e5000", ""])
     def test_no_number_is_too_much(self, number):
-        with zipfile.ZipFile(FILES / "xlsxwriter.xlsx") as archive:
-            sheet = archive.read("xl/worksheets/sheet1.xml").decode()
-        for value in ("1234.50", "46085"):  # a price, and a date
-            changed = sheet.replace(f"<v>{value}</v>", f"<v>{number}</v>", 1)
-            content = with_members("xlsxwriter.xlsx", {"xl/worksheets/sheet1.xml": changed})
+        for value in ("1234.5", "46085"):  # a price, and a date
+            content = with_cell("dollars.xlsx", value, number)
             assert [each.line for each in refused(content)] == [2]
+
+    def test_15_digits_of_a_number_count(self):
+        rows, _ = read(with_cell("dollars.xlsx", "1234.5", "1234.4999999999999"))
+        assert Decimal(rows[0]["full_price"]) == Decimal("1234.5")
 
     def test_half_a_character_stays_escaped(self):
         with zipfile.ZipFile(FILES / "xlsxwriter.xlsx") as archive:
@@ -206,6 +208,16 @@ def with_members(name: str, members: dict[str, str]) -> bytes:
         for info in old.infolist():
             new.writestr(info.filename, members.get(info.filename, old.read(info)))
     return out.getvalue()
+
+
+def with_cell(name: str, value: str, becomes: str) -> bytes:
+    """A workbook whose first cell of a value has another one."""
+    part = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(FILES / name) as archive:
+        sheet = archive.read(part).decode()
+    changed = re.sub(rf"<v>{re.escape(value)}0?</v>", f"<v>{becomes}</v>", sheet, count=1)
+    assert changed != sheet
+    return with_members(name, {part: changed})
 
 
 AMOUNTS = st.decimals(0, "9999999999.99", places=2)

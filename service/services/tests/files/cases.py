@@ -1,4 +1,4 @@
-"""What each file of this folder has to be read as: its rows, or where it is refused, and why.
+"""The right reading of each file of this folder: its rows, or where it is refused, and why.
 
 `make.py` makes them. A place is a line, a cell of a workbook, or the file (0).
 """
@@ -106,6 +106,7 @@ TEXTS = [
     Case("amounts_both_ways.csv", HAND, {}, [("amount_unclear", 2)], answers=BOTH_DECIMALS),
     Case("pipe.txt", HAND, understood={"delimiter": "|"}),
     Case("tabs.tsv", HAND, understood={"delimiter": "\t"}),
+    Case("tabs.tsv", HAND, {"encoding": "cp1252"}, [("wrong_encoding", 0)]),
     Case("old_mac.csv", EXCEL, differs={(2, "comment"): "one line"}),
     Case("header_in_any_case.csv", HAND),
     Case("german_names.csv", EXCEL, {}, [("bad_header", 1)]),

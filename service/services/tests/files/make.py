@@ -2,7 +2,7 @@
 
     python make.py FOLDER
 
-`cases.py` says what each file has to be read as, and which program and version made it. Files "by
+`cases.py` has the right reading of each file, and the program and version that made it. Files "by
 hand" are written byte by byte, as Excel's documentation, ECMA-376 and other formats say.
 """
 
@@ -122,12 +122,10 @@ def texts() -> None:
     put("excel_uk.csv", text(day="%d/%m/%Y", time=" %H:%M").encode())
     both = with_cells(*START_DAYS[:1], (1, START, "31/12/2026"), (2, START, "12/31/2026"))
     put("dates_both_ways.csv", text(both).encode())
-    put(
-        "dutch_dashes.csv", text(delimiter=";", price=comma, day="%d-%m-%Y", time=" %H:%M").encode()
-    )
+    put("dutch_dashes.csv", text(**GERMAN | {"day": "%d-%m-%Y"}).encode())
     put("japanese_slashes.csv", text(day="%Y/%m/%d", time=" %H:%M").encode())
-    french: dict[str, Any] = {"delimiter": ";", "day": "%d/%m/%Y", "time": " %H:%M"}
-    put("excel_fr.csv", text(price=grouped("\u202f", ","), **french).encode())
+    french = {"price": grouped("\u202f", ","), "day": "%d/%m/%Y"}
+    put("excel_fr.csv", text(**GERMAN | french).encode())
     put("excel_ru.csv", text(CYRILLIC, **GERMAN | {"price": grouped("\u00a0", ",")}).encode())
     put("excel_ch.csv", text(**GERMAN | {"price": grouped("'", ".")}).encode())
     put("points_in_thousands.csv", text(**GERMAN | {"price": grouped(".", ",")}).encode())
@@ -139,16 +137,11 @@ def texts() -> None:
     put("amounts_both_ways.csv", text(both).encode())
     put("pipe.txt", text(delimiter="|").encode())
     put("tabs.tsv", text(delimiter="\t", line_end="\n").encode())
-    old_mac: Rows = with_cells((2, 9, "one line"))
-    put("old_mac.csv", text(old_mac, **GERMAN | {"line_end": "\r"}).encode())
-    odd = [f" {name.title()} " for name in COLUMNS]
-    put("header_in_any_case.csv", text(header=odd).encode())
-    german = [*NAMES, "Notiz"]
+    put("old_mac.csv", text(with_cells((2, 9, "one line")), **GERMAN, line_end="\r").encode())
+    put("header_in_any_case.csv", text(header=[f" {n.title()} " for n in COLUMNS]).encode())
     noted = [[*row, "x"] for row in LATIN]
-    put("german_names.csv", text(noted, header=german, **GERMAN).encode())
-    put(
-        "one_unknown.csv", text([[*row, "x"] for row in LATIN], header=[*COLUMNS, "Notiz"]).encode()
-    )
+    put("german_names.csv", text(noted, header=[*NAMES, "Notiz"], **GERMAN).encode())
+    put("one_unknown.csv", text(noted, header=[*COLUMNS, "Notiz"]).encode())
     empty = [[*row, "", ""] for row in with_cells(rows=[*LATIN, [""] * len(COLUMNS)])]
     put("empty_around.csv", text(empty, header=[*COLUMNS, "", ""], **GERMAN).encode())
     nameless = [[*LATIN[0], "x"], *[[*row, ""] for row in LATIN[1:]]]
@@ -337,21 +330,19 @@ def edited(source: str, name: str, *edits: tuple[str, str, str]) -> None:
 
 def by_hand() -> None:
     sheet = "xl/worksheets/sheet1.xml"
-    doctype = ("?>", '?><!DOCTYPE x [<!ENTITY a "b">]>')
-    edited("openpyxl.xlsx", "document_type.xlsx", (sheet, "^<", f"{doctype[1][2:]}<"))
+    strings = "xl/sharedStrings.xml"
+    entity = '<!DOCTYPE x [<!ENTITY a "b">]><'
+    edited("openpyxl.xlsx", "document_type.xlsx", (sheet, "^<", entity))
     edited("openpyxl.xlsx", "macros.xlsm", ("xl/vbaProject.bin", "", "x"))
     edited("openpyxl.xlsx", "links.xlsx", ("xl/externalLinks/externalLink1.xml", "", "<x/>"))
     edited("xlsxwriter.xlsx", "without_places.xlsx", (sheet, r'(<c|<row) r="\w+"', r"\1"))
+    tags, prefixed = r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"
     edited("xlsxwriter.xlsx", "with_prefix.xlsx",
-           (sheet, r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"), (sheet, 'xmlns="', 'xmlns:x="'),
-           ("xl/sharedStrings.xml", r"<(/?)(?=[a-z])(?!\?)", r"<\1x:"),
-           ("xl/sharedStrings.xml", 'xmlns="', 'xmlns:x="'))  # fmt: skip
-    edited("xlsxwriter.xlsx", "phonetic.xlsx",
-           ("xl/sharedStrings.xml", "Müller GmbH</t>",
-            'Müller GmbH</t><rPh sb="0" eb="1"><t>mu</t></rPh>'))  # fmt: skip
-    edited(
-        "xlsxwriter.xlsx", "escapes.xlsx", ("xl/sharedStrings.xml", "two\nlines", "two_x000A_lines")
-    )
+           (sheet, tags, prefixed), (sheet, 'xmlns="', 'xmlns:x="'),
+           (strings, tags, prefixed), (strings, 'xmlns="', 'xmlns:x="'))  # fmt: skip
+    phonetic = 'Müller GmbH</t><rPh sb="0" eb="1"><t>mu</t></rPh>'
+    edited("xlsxwriter.xlsx", "phonetic.xlsx", (strings, "Müller GmbH</t>", phonetic))
+    edited("xlsxwriter.xlsx", "escapes.xlsx", (strings, "two\nlines", "two_x000A_lines"))
     edited("xlsxwriter.xlsx", "damaged.xlsx", (sheet, "</sheetData>", ""))
     put("cut.xlsx", (OUT / "xlsxwriter.xlsx").read_bytes()[:3000])
     put("packed.xlsx.gz", gzip.compress((OUT / "xlsxwriter.xlsx").read_bytes(), mtime=0))

@@ -21,7 +21,7 @@ ISO, DOTTED, DAY_FIRST, MONTH_FIRST = "iso", "dotted", "day_first", "month_first
 
 
 def readings(text: str) -> dict[str, str]:
-    """What a text may mean, as `2026-03-04` or `2026-03-04T09:30:00`, by the way of reading it.
+    """The meanings that a text may have, by the way of reading it; times as `T09:30:00`.
 
     2026/3/4              iso
     04.03.2026 09:30      dotted

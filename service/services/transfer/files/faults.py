@@ -15,7 +15,7 @@ GZIP = b"\x1f\x8b"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 HTML = re.compile(rb"<(!doctype\s+html|html|head|body|table|meta|style|div)\b", re.IGNORECASE)
 XML = re.compile(rb"<\?xml|<[A-Za-z]+:?Workbook\b|<Workbook\b")
-# What a zip archive is, by the names in it.
+# Kinds of zip archives, by the names in them.
 ARCHIVES = {
     "xl/workbook.bin": "is a binary workbook (.xlsb)",
     "content.xml": "is a spreadsheet of OpenDocument (.ods)",

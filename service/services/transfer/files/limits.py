@@ -6,7 +6,7 @@ Sizes are in bytes of what a file becomes when it is unpacked, unless it says ot
 UNPACKED = 4 << 30  # of a text that is not read as it comes, or was compressed
 IN_MEMORY = 8 << 20  # of what waits in a temporary file; beyond that it goes to the disk
 
-# Of a workbook
+# For a workbook:
 WORKBOOK = 256 << 20  # of the file as it is
 MEMBERS = 2_000  # files in it
 DIRECTORY = 1 << 20  # of the list of them

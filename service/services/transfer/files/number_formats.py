@@ -1,4 +1,4 @@
-"""What a number format of a spreadsheet shows of a number, as far as a price book needs it.
+"""Number formats of a spreadsheet: how they show a number, as far as a price book needs it.
 
 By ECMA-376, 18.8.30 and 18.8.31: up to four sections (positive; negative; zero; text), of which the
 first is read here: what is below zero is no value of ours.
@@ -66,7 +66,7 @@ AM_PM = re.compile(r"am/pm|a/p", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Shown:
-    """What a format shows: its `kind`, and of a number `decimals`, `digits` at least, `literals`.
+    """How a format shows a number: its `kind`, `decimals`, `digits` at least, `literals`.
 
     `parts` are the letters of a date that it shows, of `ymdhs`. `grouped`: with separators of
     thousands. `literals`: the texts beside the number, such as a currency sign.
@@ -82,7 +82,7 @@ class Shown:
 
 @lru_cache(1024)
 def shown_by(code: str) -> Shown:
-    """What a format code shows of a number that is not negative."""
+    """How a format code shows a number that is not negative."""
     if len(code) > LONGEST:
         return Shown(OTHER)
     signs, literals, elapsed = "", "", False

@@ -50,7 +50,7 @@ class Reading:
 
     @classmethod
     def of(cls, given: Mapping[str, Any], known: Mapping[str, Column] = COLUMNS) -> Reading:
-        """What somebody has given by name; what else is in `given` does not matter here.
+        """The reading that somebody has given by names; others in `given` do not matter here.
 
         `columns` maps headers; `column` is a list of `header=column` (or `header:column`), which
         go over it. `mapping` names a reading that was kept, which all others go over: one query.

@@ -52,7 +52,7 @@ def kind_of(column: Column) -> str:
 
 
 def readings(kind: str, text: str) -> dict[str, str]:
-    """What a text may mean in a column of that kind, in our notation, by the way of reading it."""
+    """The meanings of a text in a column of that kind, in our notation, by the way of reading."""
     text = text.strip()
     if kind == MOMENT:
         return dates.readings(text)

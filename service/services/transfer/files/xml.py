@@ -40,13 +40,13 @@ def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]
         while piece := source.read(PIECE):
             read += len(piece)
             parser.Parse(piece, False)
-            # What expat has not finished yet is in its memory.
+            # Expat keeps in memory all that it has not finished yet.
             element_at = max(element_at, parser.CurrentByteIndex)
             if read - element_at > limits.WITHOUT_ELEMENT:
                 refuse("is a workbook with an endless element in its XML; save it again", "unsafe")
             yield
         parser.Parse(b"", True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # an encoding that nobody knows, too
         refuse(f"is a damaged workbook ({error}); save it again", "damaged")
     yield
 
