@@ -68,7 +68,7 @@ def of_results() -> list[NamedStatement]:
 
 
 def of_undo() -> list[NamedStatement]:
-    """What the undo of an import does besides that of a bulk."""
+    """The statements of the undo of an import that are not those of a bulk."""
     kind = undoing_imports.UndoImportedSubscriptions
     of_subscriptions = Named(kind, "undo of an import", "workers: run_jobs")
     begun(of_subscriptions, kind)
