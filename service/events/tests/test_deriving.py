@@ -191,6 +191,21 @@ class TestMoves:
         assert sum(entry["change_id"] == change.pk for entry in entries) == 300
         assert feed(until_place, 1000).entries == []
 
+    def test_by_two_changes_at_once_are_two_events_however_many_rows(self):
+        """Their entries stand in turn, two of each row."""
+        book = a_book(30, services=1, plans=1)
+        told()
+        for price in (50, 40):
+            Service.objects.filter(pk=book[0].service_id).update(full_price=price)
+        drained()
+        moved = [data for type, data in told() if type == "prices.moved"]
+        assert [(data["count"], data["before"], data["after"]) for data in moved] == [
+            (30, "3000.00", "1500.00"),
+            (30, "1500.00", "1200.00"),
+        ]
+        places = [(event.xact, event.entry_id) for event in Event.objects.order_by("number")]
+        assert places == sorted(places)
+
     def test_are_told_with_what_stands_between_them_in_order(self):
         told()
         with transaction.atomic():
@@ -321,3 +336,28 @@ def test_types_are_those_that_are_documented():
     assert types() == ["book_check.failed"]
     page = (Path(__file__).parents[3] / "docs" / "events.md").read_text()
     assert set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)`", page, re.MULTILINE)) == set(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("read", "grouped"),
+    [
+        # Subscriptions by their ids, chunks by their first and last one.
+        ([1, 1, 2, 2, 3, 1], [[1, 2, 3], [1, 2], [1]]),
+        ([(1, 9), 5, 20], [[(1, 9), 20], [5]]),
+        ([5, (1, 9), 20, 5], [[5, 20], [(1, 9)], [5]]),
+        ([(1, 9), (2, 8), 5, 5, (20, 30)], [[(1, 9), (2, 8)], [5], [5, (20, 30)]]),
+    ],
+)
+def test_what_tells_more_of_a_subscription_stands_behind(read, grouped):
+    made = []
+    for nth, each in enumerate(read):
+        span = each if isinstance(each, tuple) else None
+        facts = {lines.Key("prices.moved"): lines.Fact(clock(), clock(), nth, None)}
+        made.append(lines.Line(1, nth, nth, None, facts, None if span else each, span))
+    stretch = deriving.Stretch(made[0])
+    for line in made:
+        stretch.add(line)
+    rows = [
+        [fact.rows for fact in group.facts[lines.Key("prices.moved")]] for group in stretch.groups
+    ]
+    assert [[read[nth] for nth in group] for group in rows] == grouped
