@@ -375,7 +375,7 @@ class TestForget:
 
     def test_leaves_no_gap_where_an_older_event_has_a_later_instant(self, moved_clock):
         """Events stand in the order of transactions, and a long one records earlier than others."""
-        first, second, third = some_events(1, 3)
+        _, second, third = some_events(1, 3)
         Event.objects.filter(pk=1).update(recorded_at=third.recorded_at)
         moved_clock.to(second.recorded_at + timedelta(days=90, hours=1))
         assert keeping.forget_old() == 0
