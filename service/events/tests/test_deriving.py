@@ -5,6 +5,7 @@ import re
 import threading
 from datetime import timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -310,8 +311,9 @@ class TestOrder:
         assert types() == ["subscription.started"]
         assert types() == []
 
-    def test_begins_anew_in_a_server_to_which_the_book_was_loaded(self):
-        """Entries of the first server have numbers to which this one comes later."""
+    @pytest.fixture
+    def loaded(self):
+        """Entries of another server have numbers to which this one comes later."""
         a_subscription()
         later = "UPDATE services_ledgerentry SET xact = pg_current_xact_id()::text::bigint + 20"
         with (
@@ -319,14 +321,29 @@ class TestOrder:
             connection.cursor() as cursor,
         ):
             cursor.execute(later)
+
+    def come_to_them(self) -> None:
+        with connection.cursor() as cursor:
+            for _ in range(30):
+                cursor.execute("SELECT pg_current_xact_id()")
+
+    def test_begins_anew_in_a_server_to_which_the_book_was_loaded(self, loaded):
         Derived.objects.update_or_create(pk=1, defaults={"xact": 2**60})
         assert types() == []
         a_subscription()
         assert types() == ["book.loaded", "subscription.started"]
-        with connection.cursor() as cursor:
-            for _ in range(30):
-                cursor.execute("SELECT pg_current_xact_id()")
+        self.come_to_them()
         assert types() == []
+
+    def test_begins_with_the_upgrade_also_of_a_book_that_was_loaded_before_it(self, loaded):
+        migration = import_module("events.migrations.0002_happenings")
+        Derived.objects.all().delete()
+        with connection.cursor() as cursor:
+            cursor.execute(migration.FROM_NOW_ON)
+        self.come_to_them()
+        assert types() == []
+        a_subscription()
+        assert types() == ["subscription.started"]
 
 
 def test_types_are_those_that_are_documented():
