@@ -24,6 +24,9 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 DOCUMENTATION = IPv6Network("3fff::/20")  # Python knows it from 3.13 on
 NAT64 = IPv6Network("64:ff9b::/96")
 RELAYS_OF_6TO4 = IPv4Network("192.88.99.0/24")
+# For protocols of the network itself; a cloud has the secrets of its machines there. Python knows
+# all of it from 3.12.4 on.
+PROTOCOLS = IPv4Network("192.0.0.0/24")
 # IDNA 2003, which Python has, reads these as other letters than IDNA 2008 does.
 READ_IN_TWO_WAYS = re.compile("[\u00df\u03c2\u200c\u200d]")
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
@@ -99,6 +102,7 @@ def is_public(address: Address) -> bool:
             and not address.is_multicast
             and not address.is_reserved
             and address not in RELAYS_OF_6TO4
+            and address not in PROTOCOLS
         )
     if carried := _carried(address):
         return all(map(is_public, carried))

@@ -164,7 +164,8 @@ def _send_events(sender: Sender, found: Due) -> bool:
         if time.monotonic() > until:
             return True
     if len(events) < IN_A_ROW:  # the others are of types that it is not sent
-        endpoint.delivered_through = found.last_number
+        # More may have been made, and sent, since the claim said which is the last.
+        endpoint.delivered_through = max(endpoint.delivered_through, found.last_number)
     return True
 
 
@@ -223,7 +224,7 @@ def _delivered(endpoint: Endpoint, event: Event, answer: Answer) -> None:
     if claim is None:
         raise Lost
     endpoint.claimed_until, endpoint.delivered_through = claim, event.number
-    endpoint.failing_since = None
+    endpoint.attempts, endpoint.failing_since = 0, None
 
 
 def _failed(endpoint: Endpoint, event: Event, answer: Answer) -> None:
@@ -282,6 +283,10 @@ def _leave(endpoint: Endpoint) -> None:
 def _log(
     endpoint: Endpoint, number: int | None, webhook_id: str, type: str, answer: Answer
 ) -> None:
+    """Log an attempt, within a transaction. Raises Lost if the endpoint is deleted by now."""
+    there = Endpoint.objects.select_for_update(no_key=True).filter(pk=endpoint.pk).order_by()
+    if not there.values_list("pk"):
+        raise Lost
     Attempt.objects.create(
         endpoint=endpoint,
         number=number,

@@ -75,18 +75,6 @@ class Group:
         self.subscriptions: set[int | None] = set()
         self.happened = line.happened
 
-    def takes(self, line: Line) -> bool:
-        """Whether a line of the same transaction can stand in it, in whatever order.
-
-        One that tells more of the same subscription stands behind it.
-        """
-        return (
-            line.xact == self.xact
-            and self.happened is None
-            and line.happened is None
-            and (line.subscription_id is None or line.subscription_id not in self.subscriptions)
-        )
-
     def add(self, line: Line) -> None:
         self.after = min(self.after, (line.xact, line.first_id - 1))
         self.place = (line.xact, line.id)
@@ -106,6 +94,50 @@ class Group:
         for key, facts in other.facts.items():
             self.facts[key] += facts
         return True
+
+
+class Stretch:
+    """Neighbours of one transaction that tell of subscriptions, in groups: the first line of each
+    subscription is in the first group, the second one in the second, and so on.
+
+    So two changes that move the same rows, row by row in turn, are two events and not two for each
+    row; and applying events in order is still right.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.xact, self.happened = line.xact, line.happened
+        self.groups = [Group(line)]
+        self.last: dict[int, int] = {}  # the group of a subscription's last line
+        self.chunk: tuple[int, int, int] | None = None  # the span of all chunks, and the last group
+
+    def takes(self, line: Line) -> bool:
+        return line.xact == self.xact and self.happened is None and line.happened is None
+
+    def add(self, line: Line) -> None:
+        nth = self._of_one(line.subscription_id) if line.subscription_id else self._of_many(line)
+        if nth == len(self.groups):
+            self.groups.append(Group(line))
+        self.groups[nth].add(line)
+
+    def _of_one(self, subscription: int) -> int:
+        nth = self.last.get(subscription, -1) + 1
+        if self.chunk is not None:
+            first, last, of_chunk = self.chunk
+            if first <= subscription <= last:  # it may be in there
+                nth = max(nth, of_chunk + 1)
+        self.last[subscription] = nth
+        return nth
+
+    def _of_many(self, line: Line) -> int:
+        nth = len(self.groups) - 1
+        if line.span is not None:
+            first, last = line.span
+            if any(first <= each <= last for each in self.groups[-1].subscriptions if each):
+                nth += 1
+            if self.chunk is not None:
+                first, last = min(first, self.chunk[0]), max(last, self.chunk[1])
+            self.chunk = first, last, nth
+        return nth
 
 
 def derive() -> int:
@@ -188,17 +220,21 @@ def _made(read: list[Line]) -> Iterator[Made]:
 def _grouped(read: list[Line]) -> list[Group]:
     """The lines by transaction, cut where something has happened or an order counts; then those
     that tell the same one thing, joined."""
-    groups: list[Group] = []
+    stretches: list[Stretch] = []
     for line in read:
-        if not groups or not groups[-1].takes(line):
-            groups.append(Group(line))
-        groups[-1].add(line)
+        if not stretches or not stretches[-1].takes(line):
+            stretches.append(Stretch(line))
+        stretches[-1].add(line)
     joined: list[Group] = []
-    for group in groups:
-        if not group.facts and group.happened is None:
-            continue
-        if not joined or not joined[-1].join(group):
-            joined.append(group)
+    for stretch in stretches:
+        for group in stretch.groups:
+            if not group.facts and group.happened is None:
+                continue
+            if joined:
+                # Its lines may end before those of the group ahead of it do.
+                group.place = max(group.place, joined[-1].place)
+            if not joined or not joined[-1].join(group):
+                joined.append(group)
     return joined
 
 

@@ -57,7 +57,8 @@ def create(name: Any, url: Any, types: Any, author: str) -> Endpoint:
 
 
 def change(pk: int, author: str, **given: Any) -> Endpoint:
-    """Another `name`, `url` or `types`. A new address is tried at once."""
+    """Another `name`, `url` or `types`. A new address, or new types, are tried at once: what has
+    failed before may wait no longer."""
     checks = {"name": checked_name, "url": checked_url, "types": checked_types}
     fields = {name: checks[name](value) for name, value in given.items()}
     with transaction.atomic():
@@ -65,7 +66,7 @@ def change(pk: int, author: str, **given: Any) -> Endpoint:
         for name, value in fields.items():
             setattr(endpoint, name, value)
         _save(endpoint, update_fields=[*fields])
-        if "url" in fields:
+        if fields.keys() & {"url", "types"}:
             _of(pk).go_on_after(endpoint.delivered_through)
     note(f"changed ({', '.join(fields) or 'nothing'})", endpoint, author)
     return found(endpoint.pk)
@@ -137,7 +138,7 @@ def disable(pk: int, author: str, reason: Any = "") -> Endpoint:
 def delete(pk: int, author: str) -> None:
     """For ever, with its log. Events stay, for the other endpoints."""
     with transaction.atomic():
-        endpoint = _held(pk)
+        endpoint = _held(pk, no_key=False)  # no worker logs anything of it meanwhile
         number = endpoint.pk
         endpoint.delete()
         endpoint.pk = number
@@ -214,9 +215,9 @@ def _of(pk: int) -> Any:
     return Endpoint.objects.filter(pk=pk)
 
 
-def _held(pk: int) -> Endpoint:
+def _held(pk: int, no_key: bool = True) -> Endpoint:
     """The endpoint, locked until the end of the transaction."""
-    endpoint = Endpoint.objects.select_for_update(no_key=True).filter(pk=pk).first()
+    endpoint = Endpoint.objects.select_for_update(no_key=no_key).filter(pk=pk).first()
     if endpoint is None:
         raise unknown(pk)
     return endpoint

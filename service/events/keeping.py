@@ -18,12 +18,17 @@ AT_ONCE = 10_000  # rows of a statement
 def forget_old() -> int:
     """Delete old events and attempts, a few thousand at a time; returns how many events.
 
-    An event that an enabled endpoint has not had is kept, and so is the last one.
+    An event that an enabled endpoint has not had is kept, and so are all after one that is kept:
+    numbers have no gap, and they stand in another order than the instants do.
     """
     now = book_clock()
     enabled = Endpoint.objects.filter(status=Endpoint.Status.ENABLED)
     had = enabled.aggregate(through=Min("delivered_through"))["through"]
-    old = Event.objects.filter(recorded_at__lt=now - timedelta(days=settings.EVENTS_KEPT_DAYS))
+    since = now - timedelta(days=settings.EVENTS_KEPT_DAYS)
+    kept = Event.objects.filter(recorded_at__gte=since).aggregate(first=Min("number"))["first"]
+    old = Event.objects.filter(recorded_at__lt=since)
+    if kept is not None:
+        old = old.filter(number__lt=kept)
     if had is not None:
         old = old.filter(number__lte=had)
     log = Attempt.objects.filter(at__lt=now - LOG_KEPT)

@@ -69,7 +69,7 @@ SELECT entry.id, entry.subscription_id, entry.client_id, entry.service_id, entry
  WHERE entry.id = ANY (%s)
 """
 FOLLOWERS = """
-SELECT id, change_id, number, price, old_price, effective_at, recorded_at,
+SELECT id, change_id, number, price, old_price, effective_at, recorded_at, first_id, last_id,
        CASE WHEN number <= %s THEN subscription_ids END
   FROM services_movedfollowers WHERE id = ANY (%s)
 """
@@ -114,7 +114,8 @@ class Line:
     first_id: int
     happened: Happening | None = None
     facts: dict[Key, Fact] = field(default_factory=dict)
-    subscription_id: int | None = None
+    subscription_id: int | None = None  # None: it may tell of many
+    span: tuple[int, int] | None = None  # of a chunk: the first and the last of its subscriptions
 
 
 class Stood(NamedTuple):
@@ -160,7 +161,7 @@ def _happened(ids: list[int], lines: dict[int, Line]) -> None:
 
 
 def _moved_followers(ids: list[int], lines: dict[int, Line]) -> None:
-    for id, change, number, price, old, effective, recorded, subscriptions in _rows(
+    for id, change, number, price, old, effective, recorded, first, last, subscriptions in _rows(
         FOLLOWERS, [LISTED, ids]
     ):
         items = None
@@ -168,6 +169,7 @@ def _moved_followers(ids: list[int], lines: dict[int, Line]) -> None:
             items = [_move(subscription, old, price) for subscription in subscriptions]
         fact = Fact(effective, recorded, number, items, number * old, number * price)
         lines[id].facts[Key("prices.moved", change)] = fact
+        lines[id].span = first, last
 
 
 def _move(subscription: int, before: Decimal, after: Decimal) -> dict[str, Any]:

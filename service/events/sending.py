@@ -95,7 +95,7 @@ class Sender:
             status, error = failure.status_code, str(failure)
             self.close()
         duration = round((time.monotonic() - started) * 1000)
-        return Answer(status, error[:500], duration, excerpt, retry_after)
+        return Answer(status, _storable(error)[:500], duration, _storable(excerpt), retry_after)
 
     def _exchanged(
         self, body: bytes, headers: dict[str, str], started: float
@@ -160,7 +160,7 @@ class Sender:
             if _over(started):
                 raise NotDelivered(f"No whole answer within {SECONDS:g} s.", status) from error
             raise NotDelivered(_said(error), status) from error
-        excerpt = content.decode(errors="replace")[:EXCERPT].replace("\0", "\ufffd")
+        excerpt = content.decode(errors="replace")[:EXCERPT]
         return status, excerpt, _retry_after(response.headers.get("Retry-After"))
 
 
@@ -168,6 +168,11 @@ def _refused(status: int) -> str:
     if 300 <= status < 400:
         return f"The receiver answered {status}: redirects are not followed."
     return f"The receiver answered {status}."
+
+
+def _storable(text: str) -> str:
+    """The text as PostgreSQL takes it, whatever bytes of the receiver are in it."""
+    return text.replace("\0", "\ufffd")
 
 
 def _said(error: Exception) -> str:
@@ -266,8 +271,7 @@ def _retry_after(given: str | None) -> float | None:
         seconds = float(given)
     except ValueError:
         try:
-            at = parsedate_to_datetime(given)
-        except ValueError:
+            seconds = parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, OverflowError):
             return None
-        seconds = at.timestamp() - time.time()
     return max(0.0, seconds) if math.isfinite(seconds) else None

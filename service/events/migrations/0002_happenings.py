@@ -112,10 +112,18 @@ CREATE TRIGGER brake_happens AFTER INSERT OR UPDATE ON price_changes_brake
     FOR EACH ROW EXECUTE FUNCTION brake_happens();
 """
 
-# Nothing that was recorded before there were events is told.
+# Nothing that was recorded before there were events is told: also not in a server to which the book
+# was loaded, which comes to the places of the first one later (`deriving.LOADED`).
 FROM_NOW_ON = """
-INSERT INTO events_derived (id, xact)
-SELECT 1, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+WITH server AS (SELECT pg_snapshot_xmin(now)::text::bigint AS oldest,
+                       pg_snapshot_xmax(now)::text::bigint AS next
+                  FROM pg_current_snapshot() now)
+INSERT INTO events_derived (id, xact, loaded_id)
+SELECT 1, oldest, greatest(0,
+           (SELECT max(id) FROM services_ledgerentry WHERE xact > next),
+           (SELECT max(id) FROM services_movedfollowers WHERE xact > next),
+           (SELECT max(id) FROM services_correctedentry WHERE xact > next))
+  FROM server
 """
 
 DROP = """

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.urls import reverse
 
+from events import endpoints
 from events.models import Attempt, Endpoint
 from events.tests.making import DAY, LOOPBACK, URL, an_endpoint, some_events
 from keys.tests.making import a_member_of_staff
@@ -147,3 +148,11 @@ def test_the_home_page_says_what_fails():
         User.objects.all().delete()
         page = browser_of(VIEW_SUBSCRIPTION, VIEW_CHANGE, *more).get("/").content.decode()
         assert (said in page) == told
+
+
+def test_what_the_verbs_refuse_is_said_and_not_saved(ann, monkeypatch):
+    monkeypatch.setattr(endpoints, "MOST", 1)
+    an_endpoint("first")
+    answer = ann.post(f"{LIST}add/", {"name": "second", "url": URL}, follow=True)
+    assert "Nothing was saved. There are 1 endpoints, which is the most" in told(answer)
+    assert Endpoint.objects.count() == 1

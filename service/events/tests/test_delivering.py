@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from django.db import connection
 
 from events import delivering, keeping, tasks
 from events.delivering import GIVE_UP_AFTER, LEASE, deliver, pause
@@ -126,6 +127,17 @@ class TestFailures:
         assert numbers(receiver.got) == [1, 1, 1, 2]
         assert (endpoint.attempts, endpoint.failing_since) == (0, None)
 
+    def test_pause_anew_after_a_success(self):
+        """An event that fails behind one that was delivered is in its first attempt."""
+        some_events(1, 2)
+        answers = iter([ACCEPTED, REFUSED])
+        with a_receiver(lambda _: next(answers)) as receiver:
+            endpoint = an_endpoint(url=receiver.url, attempts=9, failing_since=book_clock())
+            deliver()
+        endpoint.refresh_from_db()
+        assert (endpoint.delivered_through, endpoint.attempts) == (1, 1)
+        assert endpoint.next_attempt_at < book_clock() + timedelta(seconds=10)
+
     def test_pause_longer_each_time(self):
         pauses = [pause(attempt, Answer(500, "no", 1)) for attempt in range(1, 30)]
         assert 4 <= pauses[0] <= 6
@@ -210,6 +222,49 @@ class TestClaims:
             finally:
                 points.POINT = None
         assert numbers(receiver.got) == [3, 1, 2, 3]
+
+    @pytest.mark.parametrize("answer", [REFUSED, ACCEPTED])
+    @pytest.mark.parametrize("asked", [None, book_clock])
+    @pytest.mark.django_db(transaction=True)
+    def test_end_where_the_endpoint_is_deleted(self, answer, asked):
+        """The worker has nothing to log then, and goes on with the others."""
+        some_events(1, 2)
+
+        def deleted(_: Delivery) -> receiving.Answer:
+            threading.Thread(target=delete).start()
+            gone.wait(10)
+            return answer
+
+        def delete() -> None:
+            Endpoint.objects.filter(name="biller").delete()
+            connection.close()
+            gone.set()
+
+        gone = threading.Event()
+        with a_receiver(deleted) as receiver, a_receiver() as other:
+            an_endpoint(url=receiver.url, test_requested_at=asked and asked())
+            an_endpoint("other", url=other.url)
+            deliver()
+        assert len(receiver.got) == 1
+        assert numbers(other.got) == [1, 2]
+        assert set(Attempt.objects.values_list("endpoint__name", flat=True)) == {"other"}
+
+    def test_take_the_cursor_over_events_made_meanwhile(self, monkeypatch):
+        """They are sent with those that were there when it was claimed, and not once more."""
+        some_events(1, 2)
+        claim = delivering._claim
+
+        def claimed(may_fail: bool) -> delivering.Due | None:
+            found = claim(may_fail)
+            if found and found.last_number == 2:
+                some_events(3, 4)
+            return found
+
+        monkeypatch.setattr(delivering, "_claim", claimed)
+        with a_receiver() as receiver:
+            an_endpoint(url=receiver.url)
+            deliver()
+        assert numbers(receiver.got) == [1, 2, 3, 4]
 
     def test_are_no_more_at_once_than_may_be(self, monkeypatch):
         some_events(1, 1)
@@ -317,3 +372,12 @@ class TestForget:
         assert Attempt.objects.count() == 0
         Endpoint.objects.update(delivered_through=6)
         assert keeping.forget_old() == 2
+
+    def test_leaves_no_gap_where_an_older_event_has_a_later_instant(self, moved_clock):
+        """Events stand in the order of transactions, and a long one records earlier than others."""
+        _, second, third = some_events(1, 3)
+        Event.objects.filter(pk=1).update(recorded_at=third.recorded_at)
+        moved_clock.to(second.recorded_at + timedelta(days=90, hours=1))
+        assert keeping.forget_old() == 0
+        moved_clock.to(third.recorded_at + timedelta(days=90, hours=1))
+        assert keeping.forget_old() == 3

@@ -5,6 +5,7 @@ import re
 import threading
 from datetime import timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,21 @@ class TestMoves:
         assert sum(entry["change_id"] == change.pk for entry in entries) == 300
         assert feed(until_place, 1000).entries == []
 
+    def test_by_two_changes_at_once_are_two_events_however_many_rows(self):
+        """Their entries stand in turn, two of each row."""
+        book = a_book(30, services=1, plans=1)
+        told()
+        for price in (50, 40):
+            Service.objects.filter(pk=book[0].service_id).update(full_price=price)
+        drained()
+        moved = [data for type, data in told() if type == "prices.moved"]
+        assert [(data["count"], data["before"], data["after"]) for data in moved] == [
+            (30, "3000.00", "1500.00"),
+            (30, "1500.00", "1200.00"),
+        ]
+        places = [(event.xact, event.entry_id) for event in Event.objects.order_by("number")]
+        assert places == sorted(places)
+
     def test_are_told_with_what_stands_between_them_in_order(self):
         told()
         with transaction.atomic():
@@ -295,8 +311,9 @@ class TestOrder:
         assert types() == ["subscription.started"]
         assert types() == []
 
-    def test_begins_anew_in_a_server_to_which_the_book_was_loaded(self):
-        """Entries of the first server have numbers to which this one comes later."""
+    @pytest.fixture
+    def loaded(self):
+        """Entries of another server have numbers to which this one comes later."""
         a_subscription()
         later = "UPDATE services_ledgerentry SET xact = pg_current_xact_id()::text::bigint + 20"
         with (
@@ -304,14 +321,29 @@ class TestOrder:
             connection.cursor() as cursor,
         ):
             cursor.execute(later)
+
+    def come_to_them(self) -> None:
+        with connection.cursor() as cursor:
+            for _ in range(30):
+                cursor.execute("SELECT pg_current_xact_id()")
+
+    def test_begins_anew_in_a_server_to_which_the_book_was_loaded(self, loaded):
         Derived.objects.update_or_create(pk=1, defaults={"xact": 2**60})
         assert types() == []
         a_subscription()
         assert types() == ["book.loaded", "subscription.started"]
-        with connection.cursor() as cursor:
-            for _ in range(30):
-                cursor.execute("SELECT pg_current_xact_id()")
+        self.come_to_them()
         assert types() == []
+
+    def test_begins_with_the_upgrade_also_of_a_book_that_was_loaded_before_it(self, loaded):
+        migration = import_module("events.migrations.0002_happenings")
+        Derived.objects.all().delete()
+        with connection.cursor() as cursor:
+            cursor.execute(migration.FROM_NOW_ON)
+        self.come_to_them()
+        assert types() == []
+        a_subscription()
+        assert types() == ["subscription.started"]
 
 
 def test_types_are_those_that_are_documented():
@@ -321,3 +353,28 @@ def test_types_are_those_that_are_documented():
     assert types() == ["book_check.failed"]
     page = (Path(__file__).parents[3] / "docs" / "events.md").read_text()
     assert set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)`", page, re.MULTILINE)) == set(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("read", "grouped"),
+    [
+        # Subscriptions by their ids, chunks by their first and last one.
+        ([1, 1, 2, 2, 3, 1], [[1, 2, 3], [1, 2], [1]]),
+        ([(1, 9), 5, 20], [[(1, 9), 20], [5]]),
+        ([5, (1, 9), 20, 5], [[5, 20], [(1, 9)], [5]]),
+        ([(1, 9), (2, 8), 5, 5, (20, 30)], [[(1, 9), (2, 8)], [5], [5, (20, 30)]]),
+    ],
+)
+def test_what_tells_more_of_a_subscription_stands_behind(read, grouped):
+    made = []
+    for nth, each in enumerate(read):
+        span = each if isinstance(each, tuple) else None
+        facts = {lines.Key("prices.moved"): lines.Fact(clock(), clock(), nth, None)}
+        made.append(lines.Line(1, nth, nth, None, facts, None if span else each, span))
+    stretch = deriving.Stretch(made[0])
+    for line in made:
+        stretch.add(line)
+    rows = [
+        [fact.rows for fact in group.facts[lines.Key("prices.moved")]] for group in stretch.groups
+    ]
+    assert [[read[nth] for nth in group] for group in rows] == grouped

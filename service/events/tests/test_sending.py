@@ -120,6 +120,36 @@ class TestReceivers:
             answer = sent(url)
         assert (answer.status_code, answer.error.strip()) == (None, error)
 
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [
+            (b"HT\0TP/1.1 200 OK\r\n\r\n", "BadStatusLine: HT\ufffdTP/1.1 200 OK"),
+            (
+                b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n"
+                b"Retry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n",
+                "The receiver answered 503.",
+            ),
+            (
+                b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n"
+                b"Retry-After: Mon, 01 Jan 2020 00:00:00 +99999999999999999999\r\n\r\n",
+                "The receiver answered 503.",
+            ),
+        ],
+        ids=["NUL in the status line", "a year that no date has", "a zone that no date has"],
+    )
+    def test_that_answer_what_a_database_or_a_date_has_no_place_for(self, brief, answer, error):
+        """Such an attempt is logged and tried again as any other, and ends no worker's turn."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve():
+                with listener.accept()[0] as connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+            threading.Thread(target=serve).start()
+            found = sent(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        assert (found.error.strip(), found.retry_after) == (error, None)
+
     def test_that_close_a_kept_connection_get_the_next_one_by_another(self):
         with a_receiver() as receiver, Sender(receiver.url) as sender:
             assert sender.post(BODY, {}).error == sender.post(BODY, {}).error == ""

@@ -21,12 +21,21 @@ from services.models import book_clock
 from services.moves import Move, NeedsAnotherPerson
 
 MOST = 100  # edits of one run
+# Followers are moved by chunks; where several changes move them at once, by entries of their own.
 MOVED = """
 SELECT coalesce(sum(number), 0)::bigint, coalesce(sum(number * old_price), 0),
        coalesce(sum(number * price), 0), coalesce(sum(number * abs(price - old_price)), 0),
        max(CASE WHEN price = old_price THEN 0 WHEN old_price = 0 THEN 'Infinity'
                 ELSE abs(price - old_price) * 100 / old_price END)
-  FROM services_movedfollowers WHERE change_id = %s
+  FROM (SELECT number, old_price, price FROM services_movedfollowers WHERE change_id = %(change)s
+         UNION ALL
+        SELECT number, old_price, price
+          FROM (SELECT count(*) AS number, service_id, plan_id, effective_at, price
+                  FROM services_ledgerentry
+                 WHERE change_id = %(change)s AND price_state = 'follows' AND price IS NOT NULL
+                 GROUP BY service_id, plan_id, effective_at, price) entered,
+               price_rule_at(service_id, plan_id, effective_at - interval '1 microsecond') old_price
+         WHERE price <> old_price) moved
 """
 
 
@@ -62,7 +71,7 @@ def _is_beyond(change_id: int) -> bool:
 
 
 def _move(change: PriceChange) -> Move:
-    [(rows, before, after, movement, percent)] = fetch(MOVED, [change.pk])
+    [(rows, before, after, movement, percent)] = fetch(MOVED, {"change": change.pk})
     finite = percent is None or percent.is_finite()
     return Move(
         rows, before, after, movement, (percent or Decimal(0)) if finite else None, named(change)

@@ -467,10 +467,18 @@ class TestAnEditBySQL:
             assert "Not approved" in text
             assert change.needs_another in text
 
+    def test_stands_as_that_too_if_another_one_moves_the_rows_with_it(self, book):
+        """A worker that finds two of them enters them row by row, and not by chunks."""
+        Service.objects.filter(pk=book.service.pk).update(full_price=130)
+        self.edited(book, 100)
+        first, second = PriceChange.objects.order_by("pk")
+        assert "come to 60.00 USD" in first.needs_another
+        assert "come to 60.00 USD" in second.needs_another
+
     def test_below_the_limits_it_is_none_and_adds_up(self, book, admin_client):
         assert self.edited(book, 120).needs_another == ""
         assert "Not approved" not in admin_client.get("/").content.decode()
-        assert "on top of 40.00 USD" in self.edited(book, 131).needs_another
+        assert "on top of 40.00 USD" in self.edited(book, 100).needs_another
 
     def test_that_is_taken_back_is_settled(self, book, admin_client):
         change = self.edited(book, 130)

@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin
 
 from pricebook.kit.amount_field import AmountField, AmountInput
 from pricebook.kit.open_forms import OpenForm
+from pricebook.kit.refusal import Refusal
 
 NUL = "\x00"  # PostgreSQL's text has no such character
 
@@ -127,7 +128,9 @@ class BookAdmin(ModelAdmin):
             messages.error(
                 request, "Nothing was saved: somebody else has just written the same. Look again."
             )
-            return HttpResponseRedirect(request.get_full_path())
+        except Refusal as error:
+            messages.error(request, f"Nothing was saved. {error.detail}")
+        return HttpResponseRedirect(request.get_full_path())
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
         """Sentences about what uses these records and keeps them from being deleted."""
@@ -148,7 +151,9 @@ class BookAdmin(ModelAdmin):
             return super().delete_view(request, object_id, extra_context)
         except (IntegrityError, ProtectedError):
             messages.error(request, "Nothing was deleted: it has just been taken into use.")
-            return HttpResponseRedirect(request.get_full_path())
+        except Refusal as error:
+            messages.error(request, f"Nothing was deleted. {error.detail}")
+        return HttpResponseRedirect(request.get_full_path())
 
 
 class ReadOnlyAdmin(BookAdmin):
