@@ -164,7 +164,8 @@ def _send_events(sender: Sender, found: Due) -> bool:
         if time.monotonic() > until:
             return True
     if len(events) < IN_A_ROW:  # the others are of types that it is not sent
-        endpoint.delivered_through = found.last_number
+        # Events that came after the claim have been sent too: the cursor does not go back for them.
+        endpoint.delivered_through = max(endpoint.delivered_through, found.last_number)
     return True
 
 

@@ -75,18 +75,6 @@ class Group:
         self.subscriptions: set[int | None] = set()
         self.happened = line.happened
 
-    def takes(self, line: Line) -> bool:
-        """Whether a line of the same transaction can stand in it, in whatever order.
-
-        One that tells more of the same subscription stands behind it.
-        """
-        return (
-            line.xact == self.xact
-            and self.happened is None
-            and line.happened is None
-            and (line.subscription_id is None or line.subscription_id not in self.subscriptions)
-        )
-
     def add(self, line: Line) -> None:
         self.after = min(self.after, (line.xact, line.first_id - 1))
         self.place = (line.xact, line.id)
@@ -186,13 +174,28 @@ def _made(read: list[Line]) -> Iterator[Made]:
 
 
 def _grouped(read: list[Line]) -> list[Group]:
-    """The lines by transaction, cut where something has happened or an order counts; then those
-    that tell the same one thing, joined."""
+    """The lines by transaction, cut where something has happened; then those that tell the same one
+    thing, joined.
+
+    The second line of a subscription stands in the second group of its transaction, and so on. So
+    two changes that a late worker has entered row by row, one after the other, are two events.
+    """
     groups: list[Group] = []
+    begin = first = 0  # where the transaction's groups begin, and the first that may take a line
+    behind: dict[int, int] = {}  # by subscription: the group behind the one with its last line
     for line in read:
-        if not groups or not groups[-1].takes(line):
+        if groups and (line.xact != groups[-1].xact or line.happened or groups[-1].happened):
+            _have_one_place(groups[begin:])
+            begin, first, behind = len(groups), len(groups), {}
+        if line.subscription_id is None:  # of many, which are not known here
+            nth = first = max(first, len(groups) - 1)
+        else:
+            nth = max(first, behind.get(line.subscription_id, first))
+            behind[line.subscription_id] = nth + 1
+        if nth == len(groups):
             groups.append(Group(line))
-        groups[-1].add(line)
+        groups[nth].add(line)
+    _have_one_place(groups[begin:])
     joined: list[Group] = []
     for group in groups:
         if not group.facts and group.happened is None:
@@ -200,6 +203,14 @@ def _grouped(read: list[Line]) -> list[Group]:
         if not joined or not joined[-1].join(group):
             joined.append(group)
     return joined
+
+
+def _have_one_place(groups: list[Group]) -> None:
+    """Groups whose lines stand among each other's begin and end together in the feed."""
+    after = min((group.after for group in groups), default=None)
+    place = max((group.place for group in groups), default=None)
+    for group in groups:
+        group.after, group.place = after or group.after, place or group.place
 
 
 def _happened(happening: Happening, place: tuple[int, int]) -> Made:

@@ -191,6 +191,23 @@ class TestMoves:
         assert sum(entry["change_id"] == change.pk for entry in entries) == 300
         assert feed(until_place, 1000).entries == []
 
+    def test_of_changes_that_a_late_worker_enters_row_by_row_are_an_event_each(self):
+        """The entries are first, second, first, second…: each row's are in the order of time."""
+        book = a_book(24, services=1, plans=1)
+        told()
+        for value in (50, 70):
+            approved(planned(kind="list_price", service=book[0].service_id, new_value=value))
+        drained()
+
+        moved = [data for type, data in told() if type == "prices.moved"]
+
+        assert [data["count"] for data in moved] == [24, 24]
+        assert moved[0]["after"] == moved[1]["before"]
+        for data in moved:
+            entries = feed(Place.parse(data["feed_after"]), 1000).entries
+            assert sum(each["change_id"] == data["price_change"] for each in entries) == 24
+            assert feed(Place.parse(data["feed_until"]), 1000).entries == []
+
     def test_are_told_with_what_stands_between_them_in_order(self):
         told()
         with transaction.atomic():
