@@ -6,8 +6,8 @@
     python3 biller.py compare 2027-01-31T23:59:59Z
 
 Python's standard library alone, and receiver.py beside it. The key has the scope ledger:read, and
-subscriptions:read for `compare`, which says where what is stored differs from the book as of an
-instant. An event only says that there is something new; what that is comes from the feed, each entry
+subscriptions:read for `compare`, which says where the store differs from the book as of an instant.
+An event only says that there is something new; what that is comes from the feed, each entry
 once, and is stored together with the place up to which it was read. So neither a kill of this
 program nor of Pricebook, nor an event that is lost or comes twice, makes a wrong bill. Amounts are
 asked for as texts, and stay decimals. docs/api.md, "What to bill", is the guide to entries;
@@ -39,7 +39,8 @@ POLL = float(os.environ.get("POLL", "60"))  # seconds: how late an event may be 
 TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY, subscription INTEGER, client INTEGER, service INTEGER, plan INTEGER,
-    effective_at TEXT, price TEXT, started_at TEXT, ended_at TEXT, unpaid_since TEXT, currency TEXT);
+    effective_at TEXT, price TEXT, started_at TEXT, ended_at TEXT, unpaid_since TEXT,
+    currency TEXT);
 CREATE TABLE IF NOT EXISTS place (after TEXT);
 """
 ENTRY = (
