@@ -157,6 +157,11 @@ class TestSubscriptions:
         applied(planned(kind="list_price", service=services[1].pk, new_value=50))
         applied(planned(kind="set", adjustment="percent", operand=10))
         some.update(price_state="follows")
+        for value in (60, 70, 80):  # and a late worker, with a person between
+            approved(planned(kind="list_price", service=services[1].pk, new_value=value))
+            some.filter(pk=ids[1]).update(price_state="negotiated", price=value / 2)
+            some.filter(pk=ids[1]).update(price_state="follows")
+        drained()
         Subscription.objects.get(pk=ids[3]).delete()
 
         prices: dict[int, str | None] = {}
