@@ -332,7 +332,7 @@ def test_a_biller_has_the_same_book_after_kills_of_both_sides(started, web, mort
 
 
 def workers_at_work(over: threading.Event) -> None:
-    """What the workers do, until it is over."""
+    """Do the work of the workers, until it is over."""
     try:
         while not over.wait(0.01):
             running.run()
