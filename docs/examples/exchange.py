@@ -263,6 +263,13 @@ class Server:
                 [*self.command, "up"], stdout=log, stderr=log,
                 env=os.environ | {"WEBHOOKS_TO_PRIVATE": "127.0.0.0/8"},
             )  # fmt: skip
+        try:
+            self._begin()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _begin(self) -> None:
         answers = ["curl", "-sSf", "-o", os.devnull, f"{self.url}/healthz"]
         until(lambda: subprocess.run(answers, stderr=subprocess.DEVNULL).returncode == 0)
         self.manage("import_book", str(BOOK))
@@ -297,7 +304,7 @@ def main() -> None:
             server = Server(Path(folder) / "home")
             exchange = Exchange(server.url, server.keys, Path(folder))
         try:
-            exchange.tell(server and server.kill)
+            exchange.tell(None if server is None else server.kill)
         finally:
             exchange.stop()
             if server is not None:
