@@ -73,6 +73,19 @@ class TestDeliver:
         endpoint.refresh_from_db()
         assert endpoint.delivered_through == 9
 
+    def test_sends_once_what_came_between_the_claim_and_the_look_at_what_waits(self):
+        some_events(1, 2)
+        with a_receiver() as receiver:
+            endpoint = an_endpoint(url=receiver.url)
+            found = delivering._claim(may_fail=True)
+            assert found is not None
+            some_events(3, 3)
+            delivering._turn(found)
+            deliver()
+        assert numbers(receiver.got) == [1, 2, 3]
+        endpoint.refresh_from_db()
+        assert endpoint.delivered_through == 3
+
     def test_gives_others_their_turn(self, monkeypatch):
         monkeypatch.setattr(delivering, "IN_A_ROW", 2)
         some_events(1, 4)

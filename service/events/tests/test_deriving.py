@@ -158,6 +158,11 @@ class TestSubscriptions:
         applied(planned(kind="list_price", service=services[1].pk, new_value=50))
         applied(planned(kind="set", adjustment="percent", operand=10))
         some.update(price_state="follows")
+        for value in (60, 70, 80):  # and a late worker, with a person between
+            approved(planned(kind="list_price", service=services[1].pk, new_value=value))
+            some.filter(pk=ids[1]).update(price_state="negotiated", price=value / 2)
+            some.filter(pk=ids[1]).update(price_state="follows")
+        drained()
         Subscription.objects.get(pk=ids[3]).delete()
 
         prices: dict[int, str | None] = {}
@@ -206,6 +211,24 @@ class TestMoves:
         ]
         places = [(event.xact, event.entry_id) for event in Event.objects.order_by("number")]
         assert places == sorted(places)
+
+    def test_of_changes_that_a_late_worker_enters_row_by_row_are_an_event_each(self):
+        """The entries are first, second, first, second…: each row's are in the order of time."""
+        book = a_book(24, services=1, plans=1)
+        told()
+        for value in (50, 70):
+            approved(planned(kind="list_price", service=book[0].service_id, new_value=value))
+        drained()
+
+        moved = [data for type, data in told() if type == "prices.moved"]
+
+        assert [data["count"] for data in moved] == [24, 24]
+        assert moved[0]["after"] == moved[1]["before"]
+        for data in moved:
+            entries = feed(Place.parse(data["feed_after"]), 1000).entries
+            assert sum(each["change_id"] == data["price_change"] for each in entries) == 24
+            behind = feed(Place.parse(data["feed_until"]), 1000).entries
+            assert not any(each["change_id"] == data["price_change"] for each in behind)
 
     def test_are_told_with_what_stands_between_them_in_order(self):
         told()

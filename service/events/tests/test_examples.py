@@ -1,35 +1,43 @@
-"""The receivers and the biller of docs/examples/, against real deliveries, and through kills."""
+"""The receivers, the biller and the exchange of docs/examples/, against real deliveries, and
+through kills.
+"""
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from events import endpoints
 from events.delivering import deliver
 from events.deriving import derive
 from events.given import new_secret
-from events.models import Attempt, Endpoint
+from events.models import Attempt, Endpoint, Happening
 from events.tests.making import LOOPBACK, an_endpoint, some_events
 from keys.tests.making import a_key
+from price_changes.tests.changes import drained
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
+from services.jobs import running
 from services.models import Service, Subscription, book_clock
 from services.reading.total import figures
 from services.repricing import reprice
-from services.tests.factories import a_book
+from services.tests.factories import a_book, a_plan
 
 EXAMPLES = Path(settings.BASE_DIR).parent / "docs" / "examples"
 NODE = shutil.which("node")
@@ -311,3 +319,60 @@ def test_a_biller_has_the_same_book_after_kills_of_both_sides(started, web, mort
     biller.start()
     until(lambda: total() == ours())
     assert ours()[0] == 22
+
+    # The places of its feed have ended: it begins anew.
+    with contextlib.closing(sqlite3.connect(biller.store)) as database, database:
+        prices = [price for (price,) in database.execute("SELECT price FROM entry")]
+        database.execute("DELETE FROM entry WHERE id % 2 = 0")
+    assert all(price is None or re.fullmatch(r"[0-9]+\.[0-9]{2}", price) for price in prices)
+    assert total() != ours()
+    Happening.objects.note("book.loaded")
+    told()
+    until(lambda: total() == ours())
+
+
+def workers_at_work(over: threading.Event) -> None:
+    """Do the work of the workers, until it is over."""
+    try:
+        while not over.wait(0.01):
+            running.run()
+            drained()
+            derive()
+            deliver_again()
+    finally:
+        connection.close()
+
+
+def without_what_differs(text: str) -> list[str]:
+    """The lines of a transcript, without ids, sums, and the kills of a server."""
+    lines = [line for line in text.splitlines() if not line.startswith("    $ kill")]
+    return [re.sub(r'"[0-9a-f]{32}"|[0-9]+', "N", line) for line in lines]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_transcript_of_an_exchange_is_what_comes_of_its_commands(tmp_path, settings):
+    settings.WEBHOOKS_TO_PRIVATE = LOOPBACK
+    web = WebServer(tmp_path / "web", WEBHOOKS_TO_PRIVATE="127.0.0.0/8")
+    over = threading.Event()
+    workers = threading.Thread(target=workers_at_work, args=(over,))
+    a_plan(0, "full")
+    exchange = run_path(str(EXAMPLES / "exchange.py"))
+    keys = {
+        f"{name.upper()}_KEY": a_key(name, *scopes)[1]
+        for name, scopes in exchange["SCOPES"].items()
+    }
+    workers.start()
+    try:
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "exchange.py"],
+            env=os.environ | keys | {"PRICEBOOK_URL": f"http://localhost:{web.port}"},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    finally:
+        over.set()
+        workers.join()
+        web.stop()
+    assert done.returncode == 0, done.stderr
+    printed = (EXAMPLES.parent / "exchange.md").read_text()
+    body = printed[printed.index("\n## ") :]
+    assert without_what_differs(done.stdout) == without_what_differs(body)
