@@ -153,6 +153,15 @@ class TestAFile:
         assert (problem["line"], problem["code"]) == (0, "damaged")
         assert not Client.objects.exists()
 
+    def test_is_refused_in_words_that_can_be_stored(self, erp):
+        """A character that no database takes may stand in a header, too."""
+        header, line, *_ = as_csv(lines({})).split(b"\n")
+        job = done(erp, b"%b,a\0b\n%b,\n" % (header, line), "?encoding=utf-8")
+        assert (job["status"], job["error"]["problems"][0]["value"]) == ("refused", "a?b")
+        job = done(erp, b"\0")
+        assert "The file is no text and no workbook" in job["error"]["detail"]
+        assert "save it as .xlsx or as CSV UTF-8" in job["error"]["detail"]
+
     def test_that_has_two_readings_is_a_question_which_a_parameter_answers(self, erp):
         file = as_csv(lines({"started_at": "03/04/2026"})).replace(b",", b";")
         [problem] = done(erp, file)["error"]["problems"]
@@ -225,6 +234,8 @@ HOSTILE = [
     ("?column=x", b"", "text/csv", "bad_reading"),
     ("?column=x:y", b"", "text/csv", "bad_reading"),
     ("?kind=history&column=x:company_name", b"", "text/csv", "bad_reading"),
+    ("?column=a%00b:", b"", "text/csv", "bad_reading"),
+    ("?sheet=%00", b"", "text/csv", "bad_parameter"),
     ("?encoding=ebcdic", b"", "text/csv", "bad_reading"),
     ("?mapping=none", b"", "text/csv", "bad_reading"),
     ("", b"{}", "application/json", "unsupported_media_type"),
