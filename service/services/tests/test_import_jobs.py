@@ -322,6 +322,37 @@ class TestAnUndo:
         ]
         assert not book_check.check().differs
 
+    def test_says_what_of_a_state_is_as_it_was_and_a_lock_that_has_ended_is_none(
+        self, erp, moved_clock
+    ):
+        done(erp, lines({}, {}))
+        state = {"price_state": "negotiated", "price": "9.00", "price_reason": "asked"}
+        one, two = Subscription.objects.order_by("pk")
+        until = moved_clock.now() + timedelta(days=1)
+        price_state.negotiate(one.pk, price=Decimal(7), reason="won", author="ann")
+        price_state.lock(two.pk, until, "promised", "ann")
+        job = done(erp, lines(*[state | {"locked_until": ""}] * 2), "?update=true")
+        assert job["counts"] == {"changed": 2}, job["error"]
+        moved_clock.passes(timedelta(days=2))
+        undo, taken = undone(erp, job["id"])
+        assert undo["counts"] == {"changed": 2}, taken
+        assert [each["changes"] for each in taken] == [
+            {
+                "price": {"before": "9.00", "after": "7.00"},
+                "price_reason": {"before": "asked", "after": "won"},
+            },
+            {
+                "price_state": {"before": "negotiated", "after": "follows"},
+                "price_reason": {"before": "asked", "after": ""},
+            },
+        ]
+        rows = Subscription.objects.order_by("pk")
+        assert list(rows.values_list("price_state", "price", "price_reason", "locked_until")) == [
+            ("negotiated", 7, "won", None),
+            ("follows", 20, "", None),
+        ]
+        assert not book_check.check().differs
+
     def test_leaves_what_somebody_has_touched_since(self, erp):
         done(erp, lines({}, {}))
         job = done(
