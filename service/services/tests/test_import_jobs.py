@@ -144,7 +144,8 @@ class TestAFile:
         assert not Client.objects.exists()
         done(erp, lines({}))
         job = done(erp, lines({"comment": "vip"}))  # without update=true
-        assert job["error"]["problems"][0]["column"] == "comment"
+        [place] = job["error"]["problems"]
+        assert (place["column"], place["answers"]) == ("comment", ["update=true"])
 
     def test_that_is_damaged_is_refused(self, erp):
         packed = gzip.compress(as_csv(lines({})))

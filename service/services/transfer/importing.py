@@ -65,6 +65,7 @@ from services.transfer.incoming_subscriptions import (
     ENDS_BEFORE_START,
     HALF_A_KEY,
     HALF_A_STATE,
+    IF_UPDATED,
     INCOMING,
     INSERT_SUBSCRIPTIONS,
     NO_REASON,
@@ -85,6 +86,7 @@ from services.transfer.look_alikes import (
 from services.transfer.matching import (
     BY_ID,
     ID_OF_ANOTHER,
+    IF_ADDED,
     KNOWN,
     LEFT_OVER,
     RENAMED,
@@ -295,7 +297,7 @@ class _Import:
         else:
             self._execute(f"{KNOWN} WITH NO DATA")
         if "source" in columns and not self.add:
-            self._check(IDS_ALIKE)
+            self._check(IDS_ALIKE, **IF_ADDED)
 
     def _match(self, columns: list[str]) -> None:
         self._execute(KNOWN)
@@ -312,8 +314,8 @@ class _Import:
         self._check(TWO_OF_ONE)
         self._check(RENAMED)
         if not self.add and self._number(LEFT_OVER):
-            self._check(IDS_ALIKE_IN_BOOK)
-            self._check(UNCLEAR)
+            self._check(IDS_ALIKE_IN_BOOK, **IF_ADDED)
+            self._check(UNCLEAR, **IF_ADDED)
 
     def _insert_clients(self) -> int:
         missing = self._number(MISSING_CLIENTS)
@@ -350,7 +352,7 @@ class _Import:
         to the problems.
         """
         if not self.update:
-            self._check(CATALOGUE_DIFFERS)
+            self._check(CATALOGUE_DIFFERS, **IF_UPDATED)
             return 0, 0
         of = "SELECT 1 FROM catalogue_difference WHERE differing {} 'full_price'"
         services = self._write_if_any(of.format("="), UPDATE_SERVICES)
@@ -359,7 +361,7 @@ class _Import:
     def _settle_subscriptions(self, columns: list[str]) -> int:
         """As `_settle_catalogue`, for the subscriptions of known lines."""
         if not self.update:
-            self._check(DIFFERENCES)
+            self._check(DIFFERENCES, **IF_UPDATED)
             return 0
         update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
         self.moved.before_subscriptions()
@@ -376,11 +378,11 @@ class _Import:
         self._execute(write)
         return int(self.cursor.rowcount)
 
-    def _check(self, problems: str) -> None:
+    def _check(self, problems: str, **about: Any) -> None:
         self._execute(first_of(problems))
         found = self.cursor.fetchall()
         for *problem, _ in found:
-            self.problems.add(Problem(*problem))
+            self.problems.add(Problem(*problem, **about))
         if found:
             self.problems.count += found[0][-1] - len(found)
 

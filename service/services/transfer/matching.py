@@ -176,11 +176,14 @@ SELECT line, subscription_id
       AND entry.started_at = unknown.started_at
   JOIN services_subscription book ON book.id = subscription_id
 """
+# What settles a line that may be new, or may not.
+IF_ADDED = {"code": "unclear", "answers": ("add=true",)}
 UNCLEAR = f"""
 SELECT line, '', concat_ws(' / ', unknown.email, unknown.service, unknown.started_at,
                            nullif(unknown.external_id, '')),
        format('may be what the book has as %s%s, or new. Give the id of the subscription in the'
-              ' column id; or say that lines which are no subscription of the book are new (--add)',
+              ' column id; or say that lines which are no subscription of the book are new'
+              ' (add=true; import_book: --add)',
               string_agg(format('subscription %s (%s / %s / %s / %s -%s %%)', book.id, login.email,
                                 service.name, book.started_at, plan.plan_type,
                                 plan.discount_percent), ', ' ORDER BY book.id)
