@@ -182,7 +182,7 @@ class TextTable:
             return values
         texts = [text_of(value) for value in values]
         if texts != values:
-            self.understood["formulas"] = 'cells like ="00123" are their texts'
+            self.understood["formulas"] = "as their texts"
         return texts
 
     def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
