@@ -54,7 +54,6 @@ NOT_NAMED = {
     "price_changes.running.entering.VERSION_MOVES": "writes one row: no plan",
     "services.repricing.lock_ends.COPY_LISTED": "looks up a few rows by their ids",
     "services.bulk.subscriptions.MOVING": "reads the lines of a bulk",
-    "services.bulk.subscriptions.LINES_THAT_MOVE": "reads the lines of a bulk",
     "services.writing.clients.LOCK_EMAIL": "takes locks, and reads no table",
     "services.bulk.clients.LOCK_EMAILS": "takes a lock, and reads no table",
     "services.bulk.catalogue.LOCK_CATALOGUE": "takes locks, and reads no table",

@@ -12,7 +12,7 @@ from pricebook.kit.named_statements import NamedStatement, Params
 from services.audit.book_examples import examples
 from services.audit.named_bulk import Named
 from services.audit.named_imports import MAKES
-from services.bulk import steps
+from services.bulk import steps, subscriptions
 from services.jobs import import_results, undoing, undoing_imports
 from services.past import exporting, statements
 from services.past.importing import COLUMNS
@@ -68,7 +68,7 @@ def of_results() -> list[NamedStatement]:
 
 
 def of_undo() -> list[NamedStatement]:
-    """What the undo of an import does besides that of a bulk."""
+    """The statements of the undo of an import that are not those of a bulk."""
     kind = undoing_imports.UndoImportedSubscriptions
     of_subscriptions = Named(kind, "undo of an import", "workers: run_jobs")
     begun(of_subscriptions, kind)
@@ -83,7 +83,7 @@ def of_undo() -> list[NamedStatement]:
     begun(add, of_services)
     add.writes("list prices", "that it has moved", undoing_imports.PRICES_DIFFER)
     add.add("moved", "the list prices to move back", undoing_imports.MOVED_SERVICES)
-    add.add("lines that move", "those of them", undoing_imports.LINES_THAT_MOVE)
+    add.add("lines that move", "those of them", subscriptions.LINES_THAT_MOVE)
     return [*of_subscriptions.made, *add.made]
 
 

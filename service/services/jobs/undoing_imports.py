@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.steps import fingerprint
+from services.bulk.subscriptions import LINES_THAT_MOVE
 from services.catalogue_subject import CatalogueSubject
 from services.counted_moves import counted_edit
 from services.hooks import price_changes
@@ -42,7 +43,6 @@ UPDATE bulk_found
  WHERE in_force.id = bulk_found.id AND moves
 """
 MOVED_SERVICES = "SELECT id, full_price FROM bulk_found WHERE moves ORDER BY id"
-LINES_THAT_MOVE = "SELECT line FROM bulk_found WHERE moves"
 
 
 class UndoImportedServices(UndoServices):

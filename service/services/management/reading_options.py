@@ -42,7 +42,7 @@ def add_to(parser: ArgumentParser) -> None:
 
 
 def reading_of(options: Mapping[str, Any], known: Mapping[str, Column] = COLUMNS) -> Reading:
-    """What the options say of a file with these columns."""
+    """The reading that options describe, of a file with these columns."""
     try:
         reading = Reading.of(options, known)
     except BadReading as error:

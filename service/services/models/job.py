@@ -55,7 +55,7 @@ class Job(models.Model):
     skip = models.BooleanField("refused lines are skipped")  # else all or nothing
     dry_run = models.BooleanField()
     media_type = models.CharField(max_length=30, db_default="")
-    # Of a file: how it is to be read, and whether it changes what is there.
+    # How a file is to be read, and whether it changes what is there.
     options = models.JSONField(null=True)
     sha256 = models.CharField("SHA-256 of the body", max_length=64, db_default="")
     size = models.BigIntegerField("bytes of the body", db_default=0)

@@ -1,8 +1,8 @@
 """Writes what the subscriptions of a book have paid, for `import_history`.
 
 With the file of `export_book` it makes an empty book that tells the same of the past: which price
-each subscription paid at any instant. Who had moved it, and by which service and plan it was sold
-then, is not in it.
+each subscription paid at any instant. The author of a price is not in it, nor by which service and
+plan the subscription was sold then.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def at(instant, **given):
 
 
 def paid(ids, instant, known_at=None):
-    """What each of the subscriptions paid then."""
+    """The price that each of the subscriptions paid then."""
     sql, params = as_of(instant, among=ids, known_at=known_at)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)

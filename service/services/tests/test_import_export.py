@@ -22,6 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from clients.models import Client
+from pricebook.kit.names import normal_form
 from services import repricing
 from services.audit import book_check
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
@@ -583,14 +584,16 @@ class TestThereAndBack:
 
         start = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
         with transaction.atomic():
-            client = a_client(data.draw(text(100, 1)), full_address=data.draw(text(200)))
-            for price in data.draw(st.lists(st.decimals(0, 10**9, places=2), max_size=3)):
+            name = text(30, 1).filter(normal_form)  # which may be longer
+            client = a_client(data.draw(name), full_address=data.draw(text(200)))
+            prices = data.draw(st.lists(st.decimals(0, 10**9, places=2), max_size=3))
+            for number, price in enumerate(prices):
                 started_at, ended_at = sorted(data.draw(st.lists(
                     start, min_size=2, max_size=2, unique=True)))  # fmt: skip
                 a_subscription(
                     client,
                     Service.objects.get_or_create(
-                        name=data.draw(text(50, 1)), defaults={"full_price": price}
+                        name=f"{number}{data.draw(name)}", defaults={"full_price": price}
                     )[0],
                     a_plan(data.draw(st.integers(0, 100))),
                     comment=data.draw(text(50)),

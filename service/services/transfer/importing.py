@@ -6,8 +6,7 @@ The command `import_book` and the demo call it. Its steps:
          → checked against itself → compared with the book → written, set by set
 
 A client is known by its e-mail (in any case), a service by its name, a plan by type and discount, a
-subscription by (source, external_id). A subscription without these is known by client, service and
-start; several alike are matched in the order of their other values.
+subscription by an id, or by equality (`matching`).
 
 A value that differs from the book is an error that names both, or is written with `update`. Nothing
 is deleted, and reading a file again writes nothing: not even the book's version changes.
@@ -77,24 +76,8 @@ from services.transfer.incoming_subscriptions import (
     first_of,
     subscriptions_differ,
 )
-from services.transfer.look_alikes import (
-    IDS_ALIKE,
-    IDS_ALIKE_IN_BOOK,
-    SERVICES_ALIKE,
-    SOURCES_ALIKE,
-)
-from services.transfer.matching import (
-    BY_ID,
-    ID_OF_ANOTHER,
-    IF_ADDED,
-    KNOWN,
-    LEFT_OVER,
-    RENAMED,
-    TWO_OF_ONE,
-    UNCLEAR,
-    UNKNOWN,
-    by_equality,
-)
+from services.transfer.look_alikes import SERVICES_ALIKE, SOURCES_ALIKE
+from services.transfer.matching import Run, find_known
 from services.transfer.moved_prices import AUTHOR, MovedPrices
 from services.transfer.outcomes import KEEP_IDS, MADE
 
@@ -229,7 +212,7 @@ class _Import:
         self._keep(*values_before.OF_DIFFERENCES)
         if self.update:
             self.moved.before_list_prices()
-        self._find_known(columns)
+        find_known(Run(self._execute, self._number, self._check), columns, self.add)
         services_changed, clients_changed = self._settle_catalogue()
         self.problems.raise_if_any()
         clients_new = self._insert_clients()
@@ -289,33 +272,6 @@ class _Import:
         for table in (SERVICES, PLANS, CLIENTS):
             self._execute(table)
         self._execute("ANALYZE incoming_client")
-
-    def _find_known(self, columns: list[str]) -> None:
-        """Find the subscriptions of the lines; refuse the lines that are unclear."""
-        if self._number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
-            self._match(columns)
-        else:
-            self._execute(f"{KNOWN} WITH NO DATA")
-        if "source" in columns and not self.add:
-            self._check(IDS_ALIKE, **IF_ADDED)
-
-    def _match(self, columns: list[str]) -> None:
-        self._execute(KNOWN)
-        self._execute("ANALYZE known")
-        if "id" in columns:
-            self._execute(BY_ID)
-            self._check(ID_OF_ANOTHER)
-        self._execute(UNKNOWN)
-        self._execute("ANALYZE unknown")
-        for statement in by_equality(columns):
-            if self._number(LEFT_OVER):
-                self._execute(statement)
-                self._execute("ANALYZE known")
-        self._check(TWO_OF_ONE)
-        self._check(RENAMED)
-        if not self.add and self._number(LEFT_OVER):
-            self._check(IDS_ALIKE_IN_BOOK, **IF_ADDED)
-            self._check(UNCLEAR, **IF_ADDED)
 
     def _insert_clients(self) -> int:
         missing = self._number(MISSING_CLIENTS)

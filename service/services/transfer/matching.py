@@ -15,6 +15,11 @@ They run only where the book has subscriptions; `known` and `unknown` are tempor
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from services.transfer.look_alikes import IDS_ALIKE, IDS_ALIKE_IN_BOOK
+
 KNOWN = """
 CREATE TEMP TABLE known ON COMMIT DROP AS
 SELECT line, book.id AS subscription_id
@@ -176,7 +181,7 @@ SELECT line, subscription_id
       AND entry.started_at = unknown.started_at
   JOIN services_subscription book ON book.id = subscription_id
 """
-# What settles a line that may be new, or may not.
+# The parameter that settles a line that may be new, or may not.
 IF_ADDED = {"code": "unclear", "answers": ("add=true",)}
 UNCLEAR = f"""
 SELECT line, '', concat_ws(' / ', unknown.email, unknown.service, unknown.started_at,
@@ -204,3 +209,40 @@ SELECT line, '', concat_ws(' / ', unknown.email, unknown.service, unknown.starte
   JOIN auth_user login ON login.id = client.user_id
  GROUP BY line, unknown.email, unknown.service, unknown.started_at, unknown.external_id
 """  # noqa: S608 - constants
+
+
+class Run(NamedTuple):
+    """The import: it sends a statement, reads a number, adds what it finds to its problems."""
+
+    execute: Callable[[str], None]
+    number: Callable[[str], int]
+    check: Callable[..., None]
+
+
+def find_known(run: Run, columns: list[str], add: bool) -> None:
+    """Make `known`, and refuse the lines that are unclear, unless these are new (`add`)."""
+    if run.number("SELECT count(*) FROM (SELECT FROM services_subscription LIMIT 1) one"):
+        _match(run, columns, add)
+    else:
+        run.execute(f"{KNOWN} WITH NO DATA")
+    if "source" in columns and not add:
+        run.check(IDS_ALIKE, **IF_ADDED)
+
+
+def _match(run: Run, columns: list[str], add: bool) -> None:
+    run.execute(KNOWN)
+    run.execute("ANALYZE known")
+    if "id" in columns:
+        run.execute(BY_ID)
+        run.check(ID_OF_ANOTHER)
+    run.execute(UNKNOWN)
+    run.execute("ANALYZE unknown")
+    for statement in by_equality(columns):
+        if run.number(LEFT_OVER):
+            run.execute(statement)
+            run.execute("ANALYZE known")
+    run.check(TWO_OF_ONE)
+    run.check(RENAMED)
+    if not add and run.number(LEFT_OVER):
+        run.check(IDS_ALIKE_IN_BOOK, **IF_ADDED)
+        run.check(UNCLEAR, **IF_ADDED)

@@ -18,7 +18,7 @@ class ProblemOfFileSerializer(serializers.Serializer):
     cell = serializers.CharField(help_text="The cell of a workbook, as `Sheet1!C7`; else empty.")
     column = serializers.CharField(help_text="Empty: it is about the whole line.")
     value = serializers.CharField(help_text="The text that stands there.")
-    reason = serializers.CharField(help_text="What is wrong with it, and what is allowed.")
+    reason = serializers.CharField(help_text="Its fault, and what is allowed.")
     code = serializers.CharField(help_text="The kind of the error.")
     answers: Any = serializers.ListField(
         child=serializers.CharField(),
@@ -97,7 +97,7 @@ class JobResultSerializer(BulkResultSerializer):
     kind = serializers.ChoiceField(
         ["client", "service", "plan"],
         required=False,
-        help_text="What it is, where it is no line of the file.",
+        help_text="The kind of the record, where it is no line of the file.",
     )
     outcome = serializers.ChoiceField(
         ["created", "changed", "unchanged", "refused", "deleted", "left"]
