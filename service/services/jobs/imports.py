@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import IO, Any
 
@@ -23,7 +23,7 @@ from services.jobs import import_results
 from services.models import Job, JobResult, book_clock
 from services.past.importing import COLUMNS as HISTORY
 from services.past.importing import Brought, import_history
-from services.transfer.csv_file import BadBook
+from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import Reading
 from services.transfer.importing import Imported, import_book
 from services.transfer.moved_prices import AUTHOR
@@ -73,9 +73,9 @@ class WholeFile(io.RawIOBase):
             pass
 
 
-def storable(value: str) -> str:
-    """The beginning of a value, without what no database can store."""
-    return value[:100].encode(errors="replace").decode().replace("\0", "?")
+def storable(text: str) -> str:
+    """A text without what no database can store."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 class FileRefused(Refusal):
@@ -87,15 +87,23 @@ class FileRefused(Refusal):
         options that settle it, if it is a question."""
         places = "1 place is" if bad.count == 1 else f"{bad.count:,} places are"
         first = bad.problems[0]
+        said = storable(str(first))
         whole = bad.count == 1 and not first.line
-        why = str(first).capitalize() if whole else f"{places} wrong. The first one: {first}"
+        why = said[:1].upper() + said[1:] if whole else f"{places} wrong. The first one: {said}"
         return FileRefused(
             "file_refused",
             f"Nothing was written. {why}",
             refused=bad.count,
-            problems=[asdict(each) | {"value": storable(each.value)} for each in bad.problems],
-            understood=bad.understood,
+            problems=[_told(each) for each in bad.problems],
+            understood={name: storable(value) for name, value in bad.understood.items()},
         )
+
+
+def _told(problem: Problem) -> dict[str, Any]:
+    texts = asdict(replace(problem, value=problem.value[:100]))
+    return {
+        name: storable(value) if isinstance(value, str) else value for name, value in texts.items()
+    }
 
 
 def run(job: Job, body: IO[bytes]) -> dict[str, Any]:

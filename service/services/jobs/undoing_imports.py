@@ -26,6 +26,7 @@ from services.jobs.undoing import (
 )
 from services.models import Service
 from services.moves import NOTHING, Move, one_after_the_other
+from services.transfer.formats import instant
 from services.transfer.moved_prices import FIGURES, MovedPrices
 
 # A list price that somebody has moved since is not moved back.
@@ -86,12 +87,30 @@ NOT made AND state IS NOT NULL
         OR (state->>'price_state' <> 'follows' OR book.ended_at <= (SELECT book_now()))
            AND book.price <> (state->>'price')::numeric)"""
 FIND_STATES = "ALTER TABLE bulk_found ADD restates boolean DEFAULT false"
+GIVEN_BACK = {
+    "price_state": ("state->>'price_state'", "'follows'"),
+    "locked_until": ("(state->>'locked_until')::timestamptz", "NULL"),
+    "price_reason": ("state->>'price_reason'", "''"),
+}
+AFTER = {
+    name: f"CASE WHEN {IS_GIVEN_BACK} THEN {is_back} ELSE {of_follower} END"
+    for name, (is_back, of_follower) in GIVEN_BACK.items()
+}
+IS_OF_FOLLOWER = f"""
+{AFTER["price_state"]} = 'follows' AND (book.ended_at <= (SELECT book_now())) IS NOT TRUE"""
 STATES_DIFFER = f"""
 UPDATE bulk_found
    SET differs = true, restates = true,
-       changes = coalesce(bulk_found.changes, '{{}}') || jsonb_build_object(
-           'price_state', jsonb_build_object('before', book.price_state,
-                                             'after', state->>'price_state'))
+       changes = coalesce(bulk_found.changes, '{{}}') || coalesce((
+           SELECT jsonb_object_agg(name, jsonb_build_object('before', before, 'after', after))
+             FROM (VALUES ('price_state', book.price_state, {AFTER["price_state"]}),
+                          ('locked_until', {instant("book.locked_until")},
+                           {instant(f"({AFTER['locked_until']})")}),
+                          ('price_reason', book.price_reason, {AFTER["price_reason"]}),
+                          ('price', book.price::text,
+                           CASE WHEN {IS_OF_FOLLOWER} THEN book.price::text
+                                ELSE state->>'price' END)) field (name, before, after)
+            WHERE before IS DISTINCT FROM after), '{{}}')
   FROM job_line JOIN services_subscription book USING (id)
  WHERE job_line.line = bulk_found.line AND {OTHER_STATE}
 """  # noqa: S608 - constants
@@ -99,9 +118,8 @@ UPDATE bulk_found
 STATES_MOVE = "UPDATE bulk_found SET moves = true WHERE restates"
 GIVE_STATES_BACK = f"""
 UPDATE services_subscription book
-   SET price_state = CASE WHEN {IS_GIVEN_BACK} THEN state->>'price_state' ELSE 'follows' END,
-       price = (state->>'price')::numeric, stamp = state->>'stamp',
-       locked_until = (state->>'locked_until')::timestamptz, price_reason = state->>'price_reason'
+   SET {", ".join(f"{name} = {after}" for name, after in AFTER.items())},
+       price = (state->>'price')::numeric, stamp = state->>'stamp'
   FROM job_line JOIN bulk_found USING (line)
  WHERE book.id = job_line.id AND moves AND {OTHER_STATE}
 """  # noqa: S608 - constants

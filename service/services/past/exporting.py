@@ -38,11 +38,24 @@ SELECT number AS id, at, price, pays,
  WHERE (pays, price) IS DISTINCT FROM (paid_before, price_before)
 WINDOW later AS (PARTITION BY number ORDER BY at)
 """  # noqa: S608 - constants
+# Which one it is, of several that are named alike: by their ids, in whose order a file has them.
+ALIKE = """
+SELECT id, concat(nth, ' of ', number) AS place
+  FROM (SELECT id, row_number() OVER (alike ORDER BY id) AS nth, count(*) OVER alike AS number
+          FROM services_subscription
+         WHERE client_id IN (SELECT client_id FROM services_subscription WHERE id = ANY (%(ids)s))
+           AND (client_id, service_id, started_at) IN (
+               SELECT client_id, service_id, started_at FROM services_subscription
+                WHERE id = ANY (%(ids)s) AND source IS NULL)
+        WINDOW alike AS (PARTITION BY client_id, service_id, started_at)) named
+ WHERE number > 1
+"""
 LINES = f"""
 SELECT book.source, book.external_id,
        CASE WHEN book.source IS NULL THEN email END,
        CASE WHEN book.source IS NULL THEN service.name END,
        CASE WHEN book.source IS NULL THEN {instant("started_at")} END,
+       CASE WHEN book.source IS NULL THEN place END,
        {instant("at")},
        CASE WHEN NOT goes_on AND (ended_at IS NULL OR next < ended_at) THEN {instant("next")} END,
        step.price
@@ -51,10 +64,12 @@ SELECT book.source, book.external_id,
   JOIN services_service service ON service.id = book.service_id
   JOIN clients_client client ON client.id = book.client_id
   JOIN auth_user login ON login.id = client.user_id
+  LEFT JOIN ({ALIKE}) alike ON alike.id = book.id
  WHERE pays ORDER BY book.id, at
 """  # noqa: S608 - constants
 HEADER = (
-    "source", "external_id", "email", "service", "started_at", "effective_at", "until", "price",
+    "source", "external_id", "email", "service", "started_at", "alike", "effective_at", "until",
+    "price",
 )  # fmt: skip
 
 

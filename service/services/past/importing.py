@@ -10,6 +10,7 @@ it has to be the price in force.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -39,6 +40,15 @@ def _id(value: str) -> str:
         raise ValueError("is no id of a subscription; allowed: a whole number from 1") from None
 
 
+ALIKE = re.compile("[1-9][0-9]{0,8} of [1-9][0-9]{0,8}")
+
+
+def _alike(value: str) -> str:
+    if not ALIKE.fullmatch(value):
+        raise ValueError("is no place among subscriptions that are alike; allowed: such as 1 of 2")
+    return value
+
+
 COLUMNS = {
     "subscription": Column("bigint", or_empty(_id), required=False),
     "source": Column("text", or_empty(fields.SOURCE), required=False),
@@ -46,13 +56,14 @@ COLUMNS = {
     "email": Column("text", or_empty(fields.email), required=False),
     "service": Column("text", or_empty(fields.SERVICE_NAME), required=False),
     "started_at": Column("timestamptz", or_empty(moment), required=False),
+    "alike": Column("text", or_empty(_alike), required=False),
     "effective_at": Column("timestamptz", moment),
     "until": Column("timestamptz", or_empty(moment), required=False),
     "price": Column("numeric(12, 2)", price),
     "comment": Column("text", fields.column(Correction, "reason", required=False), required=False),
 }
 NULL_IF_EMPTY = (
-    "subscription", "source", "external_id", "email", "service", "started_at", "until",
+    "subscription", "source", "external_id", "email", "service", "started_at", "alike", "until",
 )  # fmt: skip
 
 

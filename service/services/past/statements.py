@@ -7,7 +7,7 @@ from services.ledger.paid_since import told_by
 LINES = """
 CREATE TEMP TABLE history_line (line bigint, {columns}) ON COMMIT DROP
 """
-# By its id here; by its id elsewhere; else by client, service and start.
+# By its id here; by its id elsewhere; else by client, service and start, and which of them it is.
 MATCHES = """
 CREATE TEMP TABLE history_match ON COMMIT DROP AS
 SELECT line, book.id
@@ -17,14 +17,19 @@ SELECT line, book.id
   FROM history_line JOIN services_subscription book USING (source, external_id)
  WHERE subscription IS NULL
  UNION ALL
-SELECT line, book.id
+SELECT line, id
+  FROM (
+SELECT line, alike, book.id,
+       concat(row_number() OVER (PARTITION BY line ORDER BY book.id), ' of ',
+              count(*) OVER (PARTITION BY line)) AS place
   FROM history_line
   JOIN auth_user login ON lower(login.email) = lower(history_line.email)
   JOIN clients_client client ON client.user_id = login.id
   JOIN services_service service ON service.name = history_line.service
   JOIN services_subscription book ON (book.client_id, book.service_id, book.started_at)
                                    = (client.id, service.id, history_line.started_at)
- WHERE subscription IS NULL AND history_line.source IS NULL
+ WHERE subscription IS NULL AND history_line.source IS NULL) fits
+ WHERE alike IS NULL OR alike = place
 """
 NOT_NAMED = """
 SELECT line, '', '', 'names no subscription; give subscription, or source and external_id, or'
@@ -43,14 +48,16 @@ SELECT line, {NAMED},
        CASE WHEN source IS NOT NULL AND subscription IS NULL
             THEN format('is no external id of %L in the book', source)
             WHEN subscription IS NULL
-            THEN format('has no subscription of %s that starts at %s', service, started_at)
+            THEN format('has no subscription of %s that starts at %s%s', service, started_at,
+                        ' and is ' || alike || ' by their ids')
             ELSE 'is no subscription of the book' END || '; import the book before its past'
   FROM history_line
  WHERE line NOT IN (SELECT line FROM history_match)
 """  # noqa: S608 - constants
 SEVERAL = f"""
 SELECT line, {NAMED},
-       format('fits subscriptions %s of the book; say which one in the column subscription', ids)
+       format('fits subscriptions %s of the book; say which one in the column subscription, or'
+              ' in alike, as 1 of 2', ids)
   FROM history_line
   JOIN (SELECT line, string_agg(id::text, ', ' ORDER BY id) AS ids
           FROM history_match GROUP BY line HAVING count(*) > 1) several USING (line)

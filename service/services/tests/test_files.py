@@ -1,5 +1,6 @@
 """How files are understood: a corpus of what programs write, questions, bounds, and mappings."""
 
+import csv
 import io
 import re
 import zipfile
@@ -89,6 +90,28 @@ class TestQuestions:
     def test_names_no_encoding_that_the_whole_file_is_not_in(self):
         content = (FILES / "excel_ru_cp1251.csv").read_bytes().replace(b"K-7", b"K-\x98")
         assert refused(content)[0].answers == ("encoding=cp1252",)
+
+    @pytest.mark.parametrize(
+        ("delimiter", "before", "read_as"),
+        [
+            (",", "", '="00""7"'),  # ours for programs, where such a text is one
+            (",", "\ufeff", '00"7'),
+            (",", "sep=,\r\n", '00"7'),
+            (";", "", '00"7'),
+        ],
+    )
+    def test_a_formula_that_is_a_text_is_read_where_spreadsheets_are_meant(
+        self, delimiter, before, read_as
+    ):
+        rows = csv.reader((FILES / "ours.csv").read_text().splitlines())
+        lines = io.StringIO(newline="")
+        for number, row in enumerate(rows):
+            csv.writer(lines, delimiter=delimiter).writerow(
+                [*row, '="00""7"' if number else "full_address"]
+            )
+        rows, understood = read((before + lines.getvalue()).encode())
+        assert {row["full_address"] for row in rows} == {read_as}
+        assert ("formulas" in understood) == (read_as == '00"7')
 
     def test_a_value_far_down_decides(self):
         """Constant memory: the rest goes into a temporary file, and is read twice."""

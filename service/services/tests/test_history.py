@@ -154,6 +154,13 @@ def test_a_book_and_its_past_make_an_empty_book_that_tells_the_same(moved_clock)
         )
         for n in range(1, 9)
     ]  # fmt: skip
+    book += [  # named alike: one has an id elsewhere, and one is of another price
+        a_subscription(
+            book[3].client, book[3].service, plan, started_at=book[3].started_at, comment="another",
+            **others,
+        )
+        for plan, others in ((half, {}), (a_plan(10), {"source": "crm", "external_id": "x"}))
+    ]  # fmt: skip
     moved_clock.passes(5 * DAY)
     services[0].full_price = 30
     services[0].save()
@@ -171,7 +178,8 @@ def test_a_book_and_its_past_make_an_empty_book_that_tells_the_same(moved_clock)
     def told(ids):
         rows = Subscription.objects.select_related("client__user", "service").in_bulk(ids)
         return [
-            {(each.client.user.email, each.service.name, each.started_at, each.external_id): price
+            {(each.client.user.email, each.service.name, each.started_at, each.external_id,
+              each.comment): price
              for id, price in paid(ids, at).items() if (each := rows.get(id))}
             for at in instants
         ]  # fmt: skip

@@ -64,6 +64,7 @@ def test_an_edit_never_makes_an_old_file_double_the_book(edit, update):
     assert all(f"subscription {problem_id(each)}" in each.reason for each in found)
     assert f"subscription {row.pk} (" in found[0].reason
     assert "--add" in found[0].reason
+    assert (found[0].code, found[0].answers) == ("unclear", ("add=true",))
 
 
 def problem_id(problem):

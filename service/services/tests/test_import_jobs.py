@@ -144,7 +144,8 @@ class TestAFile:
         assert not Client.objects.exists()
         done(erp, lines({}))
         job = done(erp, lines({"comment": "vip"}))  # without update=true
-        assert job["error"]["problems"][0]["column"] == "comment"
+        [place] = job["error"]["problems"]
+        assert (place["column"], place["answers"]) == ("comment", ["update=true"])
 
     def test_that_is_damaged_is_refused(self, erp):
         packed = gzip.compress(as_csv(lines({})))
@@ -152,6 +153,15 @@ class TestAFile:
         [problem] = job["error"]["problems"]
         assert (problem["line"], problem["code"]) == (0, "damaged")
         assert not Client.objects.exists()
+
+    def test_is_refused_in_words_that_can_be_stored(self, erp):
+        """A character that no database takes may stand in a header, too."""
+        header, line, *_ = as_csv(lines({})).split(b"\n")
+        job = done(erp, b"%b,a\0b\n%b,\n" % (header, line), "?encoding=utf-8")
+        assert (job["status"], job["error"]["problems"][0]["value"]) == ("refused", "a?b")
+        job = done(erp, b"\0")
+        assert "The file is no text and no workbook" in job["error"]["detail"]
+        assert "save it as .xlsx or as CSV UTF-8" in job["error"]["detail"]
 
     def test_that_has_two_readings_is_a_question_which_a_parameter_answers(self, erp):
         file = as_csv(lines({"started_at": "03/04/2026"})).replace(b",", b";")
@@ -225,6 +235,8 @@ HOSTILE = [
     ("?column=x", b"", "text/csv", "bad_reading"),
     ("?column=x:y", b"", "text/csv", "bad_reading"),
     ("?kind=history&column=x:company_name", b"", "text/csv", "bad_reading"),
+    ("?column=a%00b:", b"", "text/csv", "bad_reading"),
+    ("?sheet=%00", b"", "text/csv", "bad_parameter"),
     ("?encoding=ebcdic", b"", "text/csv", "bad_reading"),
     ("?mapping=none", b"", "text/csv", "bad_reading"),
     ("", b"{}", "application/json", "unsupported_media_type"),
@@ -308,6 +320,37 @@ class TestAnUndo:
         assert list(rows.values_list("price_state", "price", "price_reason")) == [
             ("follows", 20, ""),
             ("negotiated", Decimal("7.77"), "won"),
+        ]
+        assert not book_check.check().differs
+
+    def test_says_what_of_a_state_is_as_it_was_and_a_lock_that_has_ended_is_none(
+        self, erp, moved_clock
+    ):
+        done(erp, lines({}, {}))
+        state = {"price_state": "negotiated", "price": "9.00", "price_reason": "asked"}
+        one, two = Subscription.objects.order_by("pk")
+        until = moved_clock.now() + timedelta(days=1)
+        price_state.negotiate(one.pk, price=Decimal(7), reason="won", author="ann")
+        price_state.lock(two.pk, until, "promised", "ann")
+        job = done(erp, lines(*[state | {"locked_until": ""}] * 2), "?update=true")
+        assert job["counts"] == {"changed": 2}, job["error"]
+        moved_clock.passes(timedelta(days=2))
+        undo, taken = undone(erp, job["id"])
+        assert undo["counts"] == {"changed": 2}, taken
+        assert [each["changes"] for each in taken] == [
+            {
+                "price": {"before": "9.00", "after": "7.00"},
+                "price_reason": {"before": "asked", "after": "won"},
+            },
+            {
+                "price_state": {"before": "negotiated", "after": "follows"},
+                "price_reason": {"before": "asked", "after": ""},
+            },
+        ]
+        rows = Subscription.objects.order_by("pk")
+        assert list(rows.values_list("price_state", "price", "price_reason", "locked_until")) == [
+            ("negotiated", 7, "won", None),
+            ("follows", 20, "", None),
         ]
         assert not book_check.check().differs
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from services.transfer.sheets import workbook
-from services.transfer.sheets.excel_csv import ExcelCSV, UnknownLocale, text_of
+from services.transfer.sheets.excel_csv import ExcelCSV, UnknownLocale
 from services.transfer.sheets.table import Column, Limits, Moment, Table, TooManyRows, Type
+from services.transfer.text_formulas import text_of
 
 pytestmark = pytest.mark.django_db
 

@@ -64,6 +64,7 @@ from services.transfer.incoming_subscriptions import (
     ENDS_BEFORE_START,
     HALF_A_KEY,
     HALF_A_STATE,
+    IF_UPDATED,
     INCOMING,
     INSERT_SUBSCRIPTIONS,
     NO_REASON,
@@ -307,7 +308,7 @@ class _Import:
         to the problems.
         """
         if not self.update:
-            self._check(CATALOGUE_DIFFERS)
+            self._check(CATALOGUE_DIFFERS, **IF_UPDATED)
             return 0, 0
         of = "SELECT 1 FROM catalogue_difference WHERE differing {} 'full_price'"
         services = self._write_if_any(of.format("="), UPDATE_SERVICES)
@@ -316,7 +317,7 @@ class _Import:
     def _settle_subscriptions(self, columns: list[str]) -> int:
         """As `_settle_catalogue`, for the subscriptions of known lines."""
         if not self.update:
-            self._check(DIFFERENCES)
+            self._check(DIFFERENCES, **IF_UPDATED)
             return 0
         update = UPDATE_SUBSCRIPTIONS.format(assignments=assignments(columns))
         self.moved.before_subscriptions()
@@ -333,11 +334,11 @@ class _Import:
         self._execute(write)
         return int(self.cursor.rowcount)
 
-    def _check(self, problems: str) -> None:
+    def _check(self, problems: str, **about: Any) -> None:
         self._execute(first_of(problems))
         found = self.cursor.fetchall()
         for *problem, _ in found:
-            self.problems.add(Problem(*problem))
+            self.problems.add(Problem(*problem, **about))
         if found:
             self.problems.count += found[0][-1] - len(found)
 

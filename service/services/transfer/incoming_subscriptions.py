@@ -153,6 +153,7 @@ SELECT DISTINCT line, 'price_reason', '', 'is empty; a locked or negotiated pric
    AND (differing IN ('price_state', 'locked_until', 'price_reason')
         OR differing = 'price' AND (ended_at <= (SELECT book_now())) IS NOT TRUE)
 """
+IF_UPDATED = {"code": "differs", "answers": ("update=true",)}
 DIFFERENCES = """
 SELECT line, differing, coalesce(here, ''),
        format('differs from the book''s %L of subscription %s', coalesce(there, ''),

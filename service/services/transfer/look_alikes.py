@@ -36,7 +36,8 @@ SELECT line, 'source', source,
 # Lines that are known, or have an id in a book, are two for certain.
 IDS_ALIKE = f"""
 SELECT line, 'external_id', external_id,
-       format('{ALONE} %L on line %s; correct one of them, or say --add if they are two', other,
+       format('{ALONE} %L on line %s; correct one of them, or say that they are two'
+              ' (add=true; import_book: --add)', other,
               first)
   FROM (SELECT line, external_id,
                first_value(external_id) OVER same AS other, first_value(line) OVER same AS first
@@ -48,7 +49,8 @@ SELECT line, 'external_id', external_id,
 """  # noqa: S608 - constants
 IDS_ALIKE_IN_BOOK = f"""
 SELECT line, 'external_id', unknown.external_id,
-       format('{ALONE} %L, of subscription %s; correct one of them, or say --add if they are two',
+       format('{ALONE} %L, of subscription %s; correct one of them, or say that they are two'
+              ' (add=true; import_book: --add)',
               book.external_id, book.id)
   FROM unknown JOIN services_subscription book USING (source)
  WHERE alike(book.external_id) = alike(unknown.external_id) AND unknown.id IS NULL

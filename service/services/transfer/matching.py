@@ -181,11 +181,14 @@ SELECT line, subscription_id
       AND entry.started_at = unknown.started_at
   JOIN services_subscription book ON book.id = subscription_id
 """
+# The parameter that settles a line that may be new, or may not.
+IF_ADDED = {"code": "unclear", "answers": ("add=true",)}
 UNCLEAR = f"""
 SELECT line, '', concat_ws(' / ', unknown.email, unknown.service, unknown.started_at,
                            nullif(unknown.external_id, '')),
        format('may be what the book has as %s%s, or new. Give the id of the subscription in the'
-              ' column id; or say that lines which are no subscription of the book are new (--add)',
+              ' column id; or say that lines which are no subscription of the book are new'
+              ' (add=true; import_book: --add)',
               string_agg(format('subscription %s (%s / %s / %s / %s -%s %%)', book.id, login.email,
                                 service.name, book.started_at, plan.plan_type,
                                 plan.discount_percent), ', ' ORDER BY book.id)
@@ -213,7 +216,7 @@ class Run(NamedTuple):
 
     execute: Callable[[str], None]
     number: Callable[[str], int]
-    check: Callable[[str], None]
+    check: Callable[..., None]
 
 
 def find_known(run: Run, columns: list[str], add: bool) -> None:
@@ -223,7 +226,7 @@ def find_known(run: Run, columns: list[str], add: bool) -> None:
     else:
         run.execute(f"{KNOWN} WITH NO DATA")
     if "source" in columns and not add:
-        run.check(IDS_ALIKE)
+        run.check(IDS_ALIKE, **IF_ADDED)
 
 
 def _match(run: Run, columns: list[str], add: bool) -> None:
@@ -241,5 +244,5 @@ def _match(run: Run, columns: list[str], add: bool) -> None:
     run.check(TWO_OF_ONE)
     run.check(RENAMED)
     if not add and run.number(LEFT_OVER):
-        run.check(IDS_ALIKE_IN_BOOK)
-        run.check(UNCLEAR)
+        run.check(IDS_ALIKE_IN_BOOK, **IF_ADDED)
+        run.check(UNCLEAR, **IF_ADDED)

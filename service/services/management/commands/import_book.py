@@ -20,6 +20,7 @@ from services.management.table import shown_instant
 from services.moves import NeedsAnotherPerson
 from services.transfer.csv_file import BadBook
 from services.transfer.importing import Imported
+from services.transfer.incoming_subscriptions import IF_UPDATED
 from services.transfer.outcomes import FirstDifferences
 
 GZIP = b"\x1f\x8b"
@@ -101,9 +102,7 @@ class Command(BaseCommand):
             return imported
         except BadBook as bad:
             hint = ""
-            if not asked["update"] and any(
-                "from the book's" in each.reason for each in bad.problems
-            ):
+            if any(each.code == IF_UPDATED["code"] for each in bad.problems):
                 hint = "\nTo write what differs into the book: import_book --update"
             told = f"\n{reading_options.told(bad.understood)}" if bad.understood else ""
             raise CommandError(

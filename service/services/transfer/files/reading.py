@@ -78,6 +78,11 @@ class Reading:
         columns = dict(kept.columns)
         columns.update(_columns(given.get("columns") or {}, known))
         columns.update(_columns(_pairs(given.get("column") or ()), known))
+        for option, texts in (("column", columns), ("sheet", [said.get("sheet", "")])):
+            if bad := next((text for text in texts if UNREADABLE.search(text)), None):
+                value = UNREADABLE.sub("?", bad)
+                detail = f"{value[:100]!r} had a character of no text in place of each ?; correct"
+                raise BadReading(option, value, f"{detail} it.")
         return replace(kept, **said, columns=columns, known=known)
 
     @classmethod
@@ -96,8 +101,6 @@ class Reading:
             raise BadReading(
                 "save_mapping", name, f"The name of a mapping has 1 to {length} characters."
             )
-        if UNREADABLE.search("".join([*self.columns, self.sheet or ""])):
-            raise BadReading("columns", name, "A header or a sheet has a character of no text.")
         ImportMapping.objects.update_or_create(name=name, defaults={"reading": self.said})
 
     @property

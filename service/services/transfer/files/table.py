@@ -57,7 +57,13 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
     if reading.is_silent and _is_ours(first, reading):
         understood = {"format": "csv", "encoding": UTF_8, "delimiter": ","}
         lines = utf8_lines(file, first)
-        return TextTable(lines, iter(lambda: file.read(PIECE), b""), reading, understood)
+        return TextTable(
+            lines,
+            iter(lambda: file.read(PIECE), b""),
+            reading,
+            understood,
+            for_spreadsheets=first.startswith(codecs.BOM_UTF8),
+        )
     spool = _spool()
     try:
         _copy(first, file, spool)
@@ -147,7 +153,13 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     name = "utf-16" if encoding.startswith("utf-16") else encoding
     understood = {"format": "csv", "encoding": name, "delimiter": delimiter}
     return TextTable(
-        decoded_lines(text, skipped_lines), _pieces(spool, text), reading, understood, skipped_lines
+        decoded_lines(text, skipped_lines),
+        _pieces(spool, text),
+        reading,
+        understood,
+        skipped_lines,
+        # Ours for programs has commas and neither a mark nor such a line, and its texts are bare.
+        for_spreadsheets=bool(mark or separator or delimiter != ","),
     )
 
 

@@ -21,6 +21,7 @@ from services.transfer.files import limits
 from services.transfer.files.header import Header
 from services.transfer.files.reading import Reading
 from services.transfer.files.values import TEXT, Asked, Refused, Undecided, Values
+from services.transfer.text_formulas import text_of
 
 UTF_8 = "utf-8"
 CANDIDATES = ("cp1251", "cp1252")  # encodings that a file may be in which is not UTF-8
@@ -44,8 +45,13 @@ class TextTable:
         reading: Reading,
         understood: dict[str, str],
         skipped_lines: int = 0,
+        *,
+        for_spreadsheets: bool = False,
     ) -> None:
         """`lines` are UTF-8 with `surrogateescape`, or certain.
+
+        `for_spreadsheets` says that the file was written for one, which takes `="00123"` for the
+        text 00123.
 
         `rest` are the bytes of the file, or those after the lines, to try encodings on.
         """
@@ -53,6 +59,7 @@ class TextTable:
         self.understood = self.problems.understood = understood
         self._rest = rest
         self._skipped_lines = skipped_lines
+        self._for_spreadsheets = for_spreadsheets
         self._reader = csv.reader(lines, delimiter=understood["delimiter"], strict=True)
         line, cells = next(self._records(), (1, []))
         for cell in cells:
@@ -167,7 +174,16 @@ class TextTable:
                 self.problems.add(Problem(0, "", "", reason, "", "wrong_encoding"))
                 raise self.problems from None
             if values:
-                yield line, values
+                yield line, self._as_shown(values) if self._for_spreadsheets else values
+
+    def _as_shown(self, values: list[str]) -> list[str]:
+        """The values as a spreadsheet shows them: a formula that is a text is this text."""
+        if not any(value.startswith('="') for value in values):
+            return values
+        texts = [text_of(value) for value in values]
+        if texts != values:
+            self.understood["formulas"] = "as their texts"
+        return texts
 
     def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
         """Records, up to the line that says how many there are, if there is one."""

@@ -5,7 +5,7 @@ where that sign is a comma. Dates are `2026-10-01 09:30:00`, which Excel takes f
 order of day and month its computer has. There is no last line that is not a row.
 
 Excel takes a text for a formula, a number or a date where it looks like one. A text that may look
-so is written as `="…"`: a formula whose value is this very text. `text_of` reads it back.
+so is written as `="…"`: a formula whose value is this very text, as which imports read it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from babel.localedata import locale_identifiers
 from pricebook.kit.refusal import Refusal
 from services.transfer.sheets.cells import Cell, Cells
 from services.transfer.sheets.table import Counted, Limits, Table, Written
+from services.transfer.text_formulas import text_formula
 
 
 class Sink(Protocol):
@@ -32,8 +33,6 @@ class Sink(Protocol):
 
 
 BOM = "\ufeff".encode()
-# A literal within a formula has up to 255 characters.
-LITERAL = 255
 # A text that begins with a letter is one for Excel too: without a digit, unless it is the word of a
 # truth value in the language that it speaks; with digits, if it has a longer word that begins like
 # no month and no day. So is an e-mail address, and an instant with T and Z.
@@ -51,8 +50,6 @@ TRUTHS = {
     )
     for word in words.split()
 }
-FORMULA = re.compile(r'="(?:[^"]|"")*"(?:&"(?:[^"]|"")*")*')
-IN_FORMULA = re.compile(r'"((?:[^"]|"")*)"')
 
 
 @cache
@@ -168,20 +165,3 @@ def _flush(part: io.StringIO, file: Sink) -> None:
     file.write(part.getvalue().encode())
     part.seek(0)
     part.truncate()
-
-
-def text_formula(text: str) -> str:
-    """A cell that Excel reads as this very text, and neither as a formula nor as anything else."""
-    pieces = [text[start : start + LITERAL] for start in range(0, len(text), LITERAL)]
-    return "=" + "&".join(f'"{_doubled(piece)}"' for piece in pieces)
-
-
-def _doubled(text: str) -> str:
-    return text.replace('"', '""')
-
-
-def text_of(cell: str) -> str:
-    """The text of a cell that `text_formula` has written, or of any other one."""
-    if not FORMULA.fullmatch(cell):
-        return cell
-    return "".join(piece.replace('""', '"') for piece in IN_FORMULA.findall(cell))
