@@ -539,13 +539,14 @@ CREATE TRIGGER book_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON serv
     FOR EACH STATEMENT
     EXECUTE FUNCTION book_changed();
 
-CREATE TRIGGER service_name_alike_insert BEFORE INSERT ON services_service
-    FOR EACH ROW
+CREATE TRIGGER service_name_alike_insert AFTER INSERT ON services_service
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT
     EXECUTE FUNCTION service_name_alike();
 
 CREATE TRIGGER service_name_alike_update BEFORE UPDATE OF name ON services_service
     FOR EACH ROW WHEN (new.name::text <> old.name::text)
-    EXECUTE FUNCTION service_name_alike();
+    EXECUTE FUNCTION service_renamed_alike();
 
 CREATE TRIGGER service_price_came AFTER INSERT ON services_service
     FOR EACH ROW
@@ -1982,6 +1983,15 @@ AS $function$
                          AND change_id = entry.change_id) END
 $function$;
 
+CREATE OR REPLACE FUNCTION lock_names(names text[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    SELECT pg_advisory_xact_lock('service_name_like'::regclass::oid::int, slot)
+      FROM (SELECT DISTINCT hashtext(alike(name)) & 1023 AS slot
+              FROM unnest(names) given (name) ORDER BY slot) ascending
+$function$;
+
 CREATE OR REPLACE FUNCTION lock_pairs(services bigint[], plans bigint[])
  RETURNS void
  LANGUAGE plpgsql
@@ -2316,18 +2326,19 @@ CREATE OR REPLACE FUNCTION service_name_alike()
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-    other text;
+    two record;
 BEGIN
-    -- Two that come at once see each other: the second waits for the first one's commit.
-    PERFORM pg_advisory_xact_lock(hashtextextended(alike(NEW.name), 0));
-    SELECT name INTO other FROM services_service
-     WHERE alike(name) = alike(NEW.name) AND name <> NEW.name AND id <> NEW.id LIMIT 1;
+    PERFORM lock_names(array_agg(name::text)) FROM new_rows;
+    SELECT given.name, other.name AS other INTO two
+      FROM new_rows given
+      JOIN services_service other ON alike(other.name) = alike(given.name)
+     WHERE other.id <> given.id AND other.name <> given.name LIMIT 1;
     IF FOUND THEN
         RAISE unique_violation USING TABLE = 'services_service', CONSTRAINT = 'service_name_alike',
-            MESSAGE = format('%L differs in case or blanks alone from the service %L', NEW.name,
-                             other);
+            MESSAGE = format('%L differs in case or blanks alone from the service %L', two.name,
+                             two.other);
     END IF;
-    RETURN NEW;
+    RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION service_price_came()
@@ -2396,6 +2407,24 @@ AS $function$
 BEGIN
     PERFORM lock_service(OLD.id, true);
     RETURN coalesce(NEW, OLD);
+END $function$;
+
+CREATE OR REPLACE FUNCTION service_renamed_alike()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    other text;
+BEGIN
+    PERFORM lock_names(ARRAY[NEW.name::text]);
+    SELECT name INTO other FROM services_service
+     WHERE alike(name) = alike(NEW.name) AND name <> NEW.name AND id <> NEW.id LIMIT 1;
+    IF FOUND THEN
+        RAISE unique_violation USING TABLE = 'services_service', CONSTRAINT = 'service_name_alike',
+            MESSAGE = format('%L differs in case or blanks alone from the service %L', NEW.name,
+                             other);
+    END IF;
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION settle_kept(ids bigint[])

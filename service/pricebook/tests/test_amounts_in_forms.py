@@ -15,6 +15,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client as Browser
 from django.urls import URLPattern, reverse
 
+from events.tests.making import an_endpoint
 from keys.tests.making import a_key
 from price_changes.approval_form import ApproveForm
 from price_changes.forms import PlanForm
@@ -67,6 +68,7 @@ def known_records() -> dict[type, Any]:
         *(Repricing.objects.get(), change, key),
         Job.objects.create(kind="import", author="ann", skip=False, dry_run=False, counts={}),
         *(Group.objects.create(name="sales"), User.objects.create(username="bob")),
+        an_endpoint(),
     ]
     return {type(record): record for record in records}
 
@@ -74,8 +76,8 @@ def known_records() -> dict[type, Any]:
 def addresses(url: URLPattern, record: Any) -> Iterator[str]:
     """Where this page of the admin is, of each kind that it has."""
     names = url.pattern.converters or dict.fromkeys(url.pattern.regex.groupindex)
-    ids = {name: record.pk for name in names if name in ("object_id", "id")}
-    kinds = {"kind": [*TO_PLAN], "name": [*VERBS]}
+    ids = {name: record.pk for name in names if name in ("object_id", "id", "pk")}
+    kinds = {"kind": [*TO_PLAN], "name": [*VERBS], "verb": ["test"]}
     unknown = names.keys() - ids.keys() - kinds.keys()
     assert not unknown, f"{url}: say here which values {unknown} may have"
     choices = [{name: word} for name in names if name in kinds for word in kinds[name]]
@@ -109,18 +111,12 @@ def test_no_page_has_a_number_input():
     assert {name for types in seen.values() for name in types} >= AMOUNTS
 
 
-OURS = ("clients", "keys", "price_changes", "pricebook", "services")
+OURS = ("clients", "events", "keys", "price_changes", "pricebook", "services")
 
 
 def own_forms(parent: type[forms.BaseForm] = forms.BaseForm) -> Iterator[type[forms.BaseForm]]:
     for form in parent.__subclasses__():
-        if form.__module__.split(".")[0] in (
-            "clients",
-            "keys",
-            "price_changes",
-            "pricebook",
-            "services",
-        ):
+        if form.__module__.split(".")[0] in OURS:
             yield form
         yield from own_forms(form)
 

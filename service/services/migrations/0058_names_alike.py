@@ -20,12 +20,40 @@ CREATE FUNCTION alike(name text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARA
 $$;
 """
 SERVICE_NAMES = """
+-- Two that come at once see each other: the second waits for the first one's commit. The server
+-- has one table of locks for all sessions, so names share 1,024 of them; each statement takes its
+-- own in their order.
+CREATE FUNCTION lock_names(names text[]) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_advisory_xact_lock('service_name_like'::regclass::oid::int, slot)
+      FROM (SELECT DISTINCT hashtext(alike(name)) & 1023 AS slot
+              FROM unnest(names) given (name) ORDER BY slot) ascending
+$$;
+
 CREATE FUNCTION service_name_alike() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    two record;
+BEGIN
+    PERFORM lock_names(array_agg(name::text)) FROM new_rows;
+    SELECT given.name, other.name AS other INTO two
+      FROM new_rows given
+      JOIN services_service other ON alike(other.name) = alike(given.name)
+     WHERE other.id <> given.id AND other.name <> given.name LIMIT 1;
+    IF FOUND THEN
+        RAISE unique_violation USING TABLE = 'services_service', CONSTRAINT = 'service_name_alike',
+            MESSAGE = format('%L differs in case or blanks alone from the service %L', two.name,
+                             two.other);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER service_name_alike_insert AFTER INSERT ON services_service
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION service_name_alike();
+
+CREATE FUNCTION service_renamed_alike() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     other text;
 BEGIN
-    -- Two that come at once see each other: the second waits for the first one's commit.
-    PERFORM pg_advisory_xact_lock(hashtextextended(alike(NEW.name), 0));
+    PERFORM lock_names(ARRAY[NEW.name::text]);
     SELECT name INTO other FROM services_service
      WHERE alike(name) = alike(NEW.name) AND name <> NEW.name AND id <> NEW.id LIMIT 1;
     IF FOUND THEN
@@ -36,10 +64,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE TRIGGER service_name_alike_insert BEFORE INSERT ON services_service
-FOR EACH ROW EXECUTE FUNCTION service_name_alike();
 CREATE TRIGGER service_name_alike_update BEFORE UPDATE OF name ON services_service
-FOR EACH ROW WHEN (NEW.name <> OLD.name) EXECUTE FUNCTION service_name_alike();
+FOR EACH ROW WHEN (NEW.name <> OLD.name) EXECUTE FUNCTION service_renamed_alike();
 """
 SOURCES = """
 -- Given sources that differ in case or blanks alone from another one of a table, unless the given

@@ -202,7 +202,7 @@ class Rounds:
     def new_book(self, chance: random.Random) -> None:
         tables = [
             model._meta.db_table
-            for name in ("services", "clients", "price_changes")
+            for name in ("services", "clients", "price_changes", "events")
             for model in apps.get_app_config(name).get_models()
             if model._meta.managed
         ]
