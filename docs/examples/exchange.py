@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -222,8 +223,8 @@ class Exchange:
             instant = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             command = f"python3 biller.py compare {instant}"
             say(f"$ {command}")
-            program = command.replace("biller.py", str(CHECKOUT / "docs/examples/biller.py"))
-            said = self.run(program.replace("python3", sys.executable)).splitlines()
+            program = [sys.executable, str(CHECKOUT / "docs" / "examples" / "biller.py")]
+            said = self.run(shlex.join([*program, "compare", instant])).splitlines()
             say("\n".join(said))
 
 

@@ -350,6 +350,7 @@ def without_what_differs(text: str) -> list[str]:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_the_transcript_of_an_exchange_is_what_comes_of_its_commands(tmp_path, settings):
     settings.WEBHOOKS_TO_PRIVATE = LOOPBACK
     web = WebServer(tmp_path / "web", WEBHOOKS_TO_PRIVATE="127.0.0.0/8")
