@@ -21,6 +21,8 @@ WORKBOOKS = ("xl/workbook.xml",)
 DIRECTORY_END = b"PK\x05\x06"
 ZIP64_LOCATOR = b"PK\x06\x07"
 LONGEST_END = 22 + 65_535
+# `zipfile` raises NotImplementedError for a compression that it does not know, and RuntimeError for
+# a member with a password.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
