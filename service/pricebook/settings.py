@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "price_changes",
     "keys",
     "events",
+    "desk",
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
@@ -85,6 +86,7 @@ MIDDLEWARE = [
     "pricebook.kit.attempts.AttemptsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "pricebook.kit.whole_requests.WholeRequestsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -126,11 +128,13 @@ LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)
 LOGIN_WAIT = seconds("LOGIN_WAIT", 300, least=1)
 KEY_ATTEMPTS = whole_number("KEY_ATTEMPTS", 60, 0, 100_000)
 KEY_WAIT = seconds("KEY_WAIT", 60, least=1)
-LOGIN_URL = "admin:login"
-LOGIN_REDIRECT_URL = "home"
+LOGIN_URL = "desk:log_in"
+LOGIN_REDIRECT_URL = "desk:home"
+CSRF_FAILURE_VIEW = "desk.errors.csrf_failed"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEST_RUNNER = "pricebook.test_runner.PytestRunner"
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
+LANGUAGES = [("en", "English"), ("ru", "Русский")]
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment

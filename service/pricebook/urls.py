@@ -1,7 +1,7 @@
 """The paths, and the views that they lead to."""
 
 from django.contrib import admin
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 from rest_framework.routers import DefaultRouter
 
 from events.event_views import EventsView
@@ -9,7 +9,6 @@ from events.views import WebhookView
 from keys.views import KeyView
 from price_changes.brake_views import BrakeView
 from price_changes.views import PriceChangeView
-from pricebook.home import home
 from pricebook.views import DocsView, SchemaView, UnknownPath, healthz
 from services.views import (
     ClientView,
@@ -37,7 +36,7 @@ router.register("api/keys", KeyView, "key")
 router.register("api/webhooks", WebhookView, "webhook")
 
 urlpatterns = [
-    path("", home, name="home"),
+    path("", include("desk.urls")),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     *router.urls,
@@ -50,5 +49,7 @@ urlpatterns = [
     re_path(r"^api/(?:[\s\S]*/)?$", UnknownPath.as_view()),
 ]
 
-handler400 = "pricebook.kit.error_response.bad_request"
-handler500 = "pricebook.kit.error_response.server_error"
+handler400 = "desk.errors.bad_request"
+handler403 = "desk.errors.not_allowed"
+handler404 = "desk.errors.not_found"
+handler500 = "desk.errors.server_error"

@@ -11,7 +11,9 @@ for each in (
     figures.money,
     figures.amount,
     figures.difference,
+    figures.percent,
     figures.instant,
+    figures.day,
     figures.item,
     figures.left,
 ):

@@ -111,7 +111,7 @@ def test_no_page_has_a_number_input():
     assert {name for types in seen.values() for name in types} >= AMOUNTS
 
 
-OURS = ("clients", "events", "keys", "price_changes", "pricebook", "services")
+OURS = ("clients", "desk", "events", "keys", "price_changes", "pricebook", "services")
 
 
 def own_forms(parent: type[forms.BaseForm] = forms.BaseForm) -> Iterator[type[forms.BaseForm]]:

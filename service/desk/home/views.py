@@ -4,10 +4,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from desk.page import show
 from events import queues
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
@@ -72,7 +73,7 @@ def home(request: HttpRequest) -> HttpResponse:
         )
         # They are in the order of their instants, so those that are due are among the first.
         context["stuck"] = any(is_stuck(change) for change in changes)
-    return render(request, "pricebook/home.html", context)
+    return show(request, "home/home", _("Home"), **context)
 
 
 def open_changes() -> tuple[list[PriceChange], list[PriceChange]]:

@@ -1,0 +1,93 @@
+// What the desk does in the browser: the search's key, forms that are sent once, and what was
+// typed, which outlives an ended log-in.
+"use strict";
+
+// Ctrl+K goes to the search.
+document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    const find = document.getElementById("find");
+    if (!find) return;
+    event.preventDefault();
+    find.focus();
+    find.select();
+  }
+});
+
+// On a narrow screen the menu begins closed.
+const menu = document.querySelector("nav.menu details");
+if (menu && matchMedia("(max-width: 60rem)").matches) menu.open = false;
+
+// A form that posts is sent once: a double click sends nothing a second time.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if ("sent" in form.dataset) event.preventDefault();
+  form.dataset.sent = "";
+});
+// A page that the browser shows again by its Back can be sent again.
+addEventListener("pageshow", (event) => {
+  if (event.persisted)
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// What was typed into a form marked data-keep stays in this tab until it is sent and accepted, and
+// is offered when the form is opened again. It is never sent by itself, and the log-out forgets it.
+const KEPT = "kept:";
+const keyOf = (form) => `${KEPT}${document.body.dataset.user ?? ""}:${location.pathname}:${form.dataset.keep}`;
+
+function contentOf(form) {
+  const content = [];
+  for (const field of form.elements) {
+    if (!field.name || field.type === "hidden" || field.type === "password" || field.type === "file")
+      continue;
+    if ((field.type === "checkbox" || field.type === "radio") && !field.checked) continue;
+    content.push([field.name, field.value]);
+  }
+  return JSON.stringify(content);
+}
+
+function restore(form, content) {
+  const values = new Map();
+  for (const [name, value] of JSON.parse(content))
+    values.set(name, [...(values.get(name) ?? []), value]);
+  for (const field of form.elements) {
+    if (!field.name || field.type === "hidden") continue;
+    const given = values.get(field.name) ?? [];
+    if (field.type === "checkbox" || field.type === "radio")
+      field.checked = given.includes(field.value);
+    else if (field.type !== "password" && field.type !== "file" && given.length)
+      field.value = given.shift();
+  }
+  form.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+if (document.body.hasAttribute("data-forget"))
+  for (const key of Object.keys(sessionStorage))
+    if (key.startsWith(KEPT)) sessionStorage.removeItem(key);
+
+for (const form of document.querySelectorAll("form[data-keep]")) {
+  const key = keyOf(form);
+  const opened = contentOf(form);
+  const kept = sessionStorage.getItem(key);
+  if (kept && kept !== opened) {
+    const offer = form.querySelector("[data-offer]");
+    if (offer) {
+      offer.hidden = false;
+      offer.querySelector("[data-restore]").addEventListener("click", () => {
+        restore(form, kept);
+        offer.hidden = true;
+      });
+      offer.querySelector("[data-drop]").addEventListener("click", () => {
+        sessionStorage.removeItem(key);
+        offer.hidden = true;
+      });
+    }
+  }
+  form.addEventListener("input", (event) => {
+    if (event.isTrusted) sessionStorage.setItem(key, contentOf(form));
+  });
+}
+// A page that says that something was done names the forms whose content is no longer needed.
+for (const done of document.querySelectorAll("[data-done]"))
+  for (const key of Object.keys(sessionStorage))
+    if (key.startsWith(KEPT) && key.endsWith(`:${done.dataset.done}`)) sessionStorage.removeItem(key);
