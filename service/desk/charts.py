@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from pricebook.kit import figures
 
-KINDS = ("line", "bar", "waterfall")
+KINDS = ("line", "bar", "stacked", "waterfall")
 Number = Decimal | int | None
 
 
@@ -34,8 +34,9 @@ class Row:
 class Chart:
     """A chart. `of`: the heading of the rows' labels; `series`: of their figures.
 
-    A waterfall has one series of steps, whose first and last rows are totals. A stepped line holds
-    each value until the next one, as prices do.
+    The bars of a stacked chart add up to the total. A waterfall has one series of steps, whose
+    first and last rows are totals. A stepped line holds each value until the next one, as prices
+    do.
     """
 
     id: str

@@ -1,4 +1,6 @@
-"""The home page: the book's total, the changes under way, and links."""
+"""The home page: what is paid, what is coming, and what needs somebody."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -8,6 +10,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from desk.home import coming, inbox
+from desk.home.paid import Course, asked_by
 from desk.page import show
 from events import queues
 from price_changes.kinds.words import Names
@@ -15,93 +19,103 @@ from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.braked import brake_on
 from price_changes.running.brake import said
-from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
+from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
 from services.reading.total import figures
 from services.repricing import progress
 
 SHOWN = 10  # of each kind
-SHOWS = (VIEW_SUBSCRIPTION, VIEW_CHANGE)
 
 Status = PriceChange.Status
-# Changes that somebody watches or waits for. A planned one waits only for its planner.
-OPEN = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
-# And those that take another person, unless they are cancelled or taken back.
-UNSETTLED = [Status.PLANNED, Status.APPLYING, Status.PAUSED, Status.APPLIED]
+RUNNING = [Status.APPLYING, Status.PAUSED, Status.HELD, Status.SCHEDULED]
 
 
 @never_cache
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Figures are for staff who may view subscriptions and price changes; others see less.
+    """Staff see the parts that they may see: figures with `view_subscription`, changes with
+    `view_pricechange`. Others are told where to log in.
 
-    For staff up to fifteen queries, whatever the book's size: see `open_changes`.
+    Some thirty queries for who sees all, whatever the book's size, and all but the inbox's from one
+    snapshot.
     """
     user = request.user
+    if not (user.is_active and user.is_staff):
+        return show(request, "home/stranger", _("Pricebook"))
     context: dict[str, Any] = {
         "flower_url": settings.FLOWER_URL,
-        "is_staff": user.is_active and user.is_staff,
-        "missing": [each for each in SHOWS if not user.has_perm(each)],
+        "missing": missing_for(user, VIEW_SUBSCRIPTION, VIEW_CHANGE),
     }
-    if context["is_staff"] and not context["missing"]:
-        # A repricing without a change checks a pair again; nobody has decided it.
-        due = Repricing.objects.due().filter(change_id=None)
-        due = due.select_related("service", "plan").prefetch_related("steps")
-        changes, needing = open_changes()
-        repricings = list(due.order_by("id")[:SHOWN])
-        # A repricing that nobody has decided is rare.
-        now = book_clock() if repricings else None
-        brake = brake_on()
-        context |= {
-            "brake_on": said(brake) if brake else "",
-            "webhooks": queues.troubled() if user.has_perm(VIEW_ENDPOINT) else [],
-            "paid": figures().paid,
-            "checked": book_check.last(),
-            "changes": changes,
-            "needing": needing,
-            "repricings": [
-                {"repricing": repricing, "progress": progress(repricing, now)}
-                for repricing in repricings
-            ],
-        }
-        context["live"] = bool(context["repricings"]) or any(
-            change.status == Status.APPLYING for change in changes
-        )
-        # They are in the order of their instants, so those that are due are among the first.
-        context["stuck"] = any(is_stuck(change) for change in changes)
+    shows_changes = user.has_perm(VIEW_CHANGE)
+    with one_snapshot():
+        if user.has_perm(VIEW_SUBSCRIPTION):
+            now = book_clock()
+            course = Course.until(now, asked_by(request.GET.get("by", "")))
+            context |= {
+                "paid": figures().paid,
+                "course": course,
+                "chart": course.chart(),
+                "coming": coming.timeline(now, shows_changes),
+                "checked": book_check.last(),
+                "checked_age": _age_of_check(now),
+            }
+        if shows_changes:
+            context |= _changes()
+    if shows_changes:
+        context["inbox"] = inbox.items(user)
+    if user.has_perm(VIEW_ENDPOINT):
+        context["webhooks"] = queues.troubled()
     return show(request, "home/home", _("Home"), **context)
 
 
-def open_changes() -> tuple[list[PriceChange], list[PriceChange]]:
-    """Price changes that run, are paused, held or scheduled, with their sentence and progress; and
-    those that take another person, the newest first: they wait for one, or nobody has approved what
-    they have moved.
+def _age_of_check(now: Any) -> Any:
+    checked = book_check.last()
+    return None if checked is None else now - checked.at
 
-    Up to nine queries: for the changes, those that take another person, what holds the scheduled
-    ones and what they find, their repricings, their steps, and the names of services, plans and
-    clients.
-    """
+
+def _changes() -> dict[str, Any]:
+    """The brake, what is running, and what is stuck. Up to nine queries."""
+    # A repricing without a change checks a pair again; nobody has decided it.
+    due = Repricing.objects.due().filter(change_id=None)
+    due = due.select_related("service", "plan").prefetch_related("steps")
+    repricings = list(due.order_by("id")[:SHOWN])
+    # A repricing that nobody has decided is rare.
+    now = book_clock() if repricings else None
+    running = _running()
+    brake = brake_on()
+    return {
+        "brake_on": said(brake) if brake else "",
+        "running": running,
+        "repricings": [
+            {"repricing": repricing, "progress": progress(repricing, now)}
+            for repricing in repricings
+        ],
+        "live": bool(repricings) or any(each.status == Status.APPLYING for each in running),
+        "stuck": any(is_stuck(change) for change in running),
+    }
+
+
+def _running() -> list[Any]:
+    """Changes that are being applied, paused or held, and those whose instant has come."""
     changes = (
-        PriceChange.objects.filter(status__in=OPEN)
+        PriceChange.objects.filter(status__in=RUNNING)
+        .exclude(status=Status.SCHEDULED, effective_at__gt=BookNow())
         .annotate(asked_at=BookNow())
         .order_by("effective_at", "approval")
     )
     found: list[Any] = list(changes[:SHOWN])
     status_now.refresh(found)
     now = found[0].asked_at if found else None
-    unsettled = PriceChange.objects.filter(status__in=UNSETTLED).exclude(needs_another="")
-    needing: list[Any] = list(unsettled.order_by("-id")[:SHOWN])
-    names, progress = Names.of_changes([*found, *needing]), progress_of(found, now)
-    for change in (*found, *needing):
-        change.says = sentence(change, names)
-        change.from_when = in_force_from(change)
-        change.zone_rules = zone_rules_differ(change)
+    names, progress = Names.of_changes(found), progress_of(found, now)
+    for change in found:
+        change.says = change.title or sentence(change, names)
         change.progress = progress.get(change.pk)
-    return found, needing
+    return found
 
 
 def is_stuck(change: Any) -> bool:

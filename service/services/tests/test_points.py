@@ -22,6 +22,8 @@ from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
 from services.audit import book_check
 from services.ledger import page, points, total_then
+from services.ledger.course import GROUPS, course
+from services.ledger.months import last_months
 from services.ledger.page import statement_as_of
 from services.ledger.point_in_time import as_of
 from services.ledger.recorded import all_recorded_until
@@ -130,6 +132,42 @@ class Past:
 @pytest.fixture
 def past(moved_clock: MovedClock) -> Past:
     return Past(moved_clock)
+
+
+def test_the_course_is_the_totals_by_service_and_by_plan(past: Past) -> None:
+    instants = [*past.instants, past.clock.now() + DAY]
+    for by in GROUPS:
+        told = course(instants, by)
+        for at, totals in zip(instants, told, strict=True):
+            assert totals is not None, at
+            assert sum(each.amount for each in totals.values()) == summed(at).amount, at
+            assert sum(each.subscriptions for each in totals.values()) == summed(at).subscriptions
+    assert told[-1] is not None
+    assert told[-1].keys() == {past.plan.pk}
+
+
+def test_the_course_has_a_gap_where_too_much_came_since(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points, "LEAST", 0)
+    monkeypatch.setattr(points, "ONE_OF", 10**9)
+    Point.objects.all().delete()
+    assert course([past.instants[3], past.clock.now() + DAY], "service")[0] is None
+
+
+def test_a_month_begins_with_a_point(past: Past) -> None:
+    since = past.clock.now()
+    for _ in range(3):
+        past.clock.passes(31 * DAY)
+    make_points(facts=1000)
+    begun = last_months(past.clock.now(), 3)
+    assert all(begin > since for begin in begun)
+    points_at = set(Point.objects.filter(at__gt=since).values_list("at", flat=True))
+    assert points_at == {*begun}
+    past.say(past.follows, ended_at=begun[1] - DAY)  # the points after it hold no more
+    make_points(facts=1000)
+    assert {*Point.objects.filter(at__gt=since).values_list("at", flat=True)} == points_at
+    assert_told(*begun)
 
 
 def test_a_total_is_its_point_and_what_came_after(past: Past) -> None:

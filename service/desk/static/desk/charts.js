@@ -78,8 +78,15 @@ function draw(canvas) {
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
       scales: {
-        x: { grid: { display: false }, ticks: { ...ticks, maxRotation: 0, autoSkipPadding: 12 } },
-        y: { grid, ticks: { ...ticks, callback: (value) => short.format(value) } },
+        x: {
+          stacked: kind === "stacked",
+          grid: { display: false }, ticks: { ...ticks, maxRotation: 0, autoSkipPadding: 12 },
+        },
+        y: {
+          stacked: kind === "stacked",
+          grid,
+          ticks: { ...ticks, callback: (value) => short.format(value) },
+        },
       },
       plugins: {
         legend: { display: data.series.length > 1, labels: { color: colour("--ink") } },

@@ -1,6 +1,7 @@
-"""The page at the root, and the admin's pages of users and keys."""
+"""The home page: what is paid, what is coming, and what needs somebody."""
 
 import io
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,18 +11,19 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client as Browser
-from django.urls import reverse
 from django.utils import timezone
 
-from keys.tests.asking import accepts
+from desk.home import coming, inbox
 from keys.tests.making import a_member_of_staff
 from price_changes.models import PriceChange
 from price_changes.planning import definition
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
 from price_changes.tests.changes import approved, clock, drained, planned, started
-from pricebook.kit.scopes import VIEW_CHANGE, VIEW_SUBSCRIPTION
-from pricebook.tests.pages import OpenedForm
+from pricebook.kit.access import author
+from pricebook.kit.scopes import APPROVE, VIEW_CHANGE, VIEW_SUBSCRIPTION
+from services import price_state
+from services.ledger.total_then import total_as_of
 from services.models import Service, Subscription
 from services.repricing import reprice
 from services.repricing.drain import start_due
@@ -46,16 +48,20 @@ class TestHome:
         if known:  # a client's login
             browser.force_login(User.objects.create(username="client"))
         page = browser.get("/").content.decode()
-        assert "log in" in page
+        assert ("Log in" in page) == (not known)
         assert "1,234" not in page
 
     @pytest.mark.parametrize("has", [[], [VIEW_SUBSCRIPTION], [VIEW_CHANGE]])
-    def test_shows_no_figure_to_staff_who_may_not_see_it(self, has):
-        a_subscription(service=a_service("1234.50"))
+    def test_shows_staff_no_part_that_they_may_not_see(self, has):
+        subscription = a_subscription(service=a_service("1234.50", "Fibre"))
+        later = {"effective_at": clock() + timedelta(days=1)}
+        approved(planned(kind="list_price", service=subscription.service_id, new_value=7, **later))
         browser = Browser()
         browser.force_login(a_member_of_staff("eve", *has))
         page = browser.get("/").content.decode()
-        assert "1,234" not in page
+        assert ("1,234.50 USD" in page) == (VIEW_SUBSCRIPTION in has)
+        assert ("Needs somebody" in page) == (VIEW_CHANGE in has)
+        assert "List price of Fibre" not in page
         for permission in {VIEW_SUBSCRIPTION, VIEW_CHANGE} - {*has}:
             assert permission in page
         browser.force_login(a_member_of_staff("ann", VIEW_SUBSCRIPTION, VIEW_CHANGE))
@@ -109,10 +115,12 @@ class TestHome:
         for more in (5, 45):
             a_book(more, services=more, plans=more)
             Service.objects.update(full_price=more)
-            # * the session * its user * the total * repricings that nobody has decided * the brake
-            # * endpoints that fail * price changes * their repricings * their steps
-            # * names of services
-            with django_assert_num_queries(11):
+            # * the session * its user * the clock * the course, and what it is computed from
+            # * names * the total * ends of locks * starts and ends * scheduled changes
+            # * repricings that nobody has decided * changes that run * their repricings
+            # * their steps * names of services * the brake
+            # * the clock * rows that failed * changes that need somebody * endpoints that fail
+            with django_assert_num_queries(20):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")
@@ -139,18 +147,18 @@ class TestHome:
 
         page = admin_client.get("/").content.decode()
 
-        assert "Coming: All subscriptions: plus 1.00 USD" in page
+        assert re.search("Coming</a></th><td [^>]*>40.00 USD", page) is None
         assert "Paused by bob." in page
         assert "0 of 4 rows done" in page
-        assert "business yet" not in page
+        assert page.index("bob has paused it") < page.index("s business yet")
         assert "data-live" not in page
 
     def test_shows_what_the_last_book_check_has_found(self, admin_client):
-        assert "None has been made" in admin_client.get("/").content.decode()
+        assert "None was made" in admin_client.get("/").content.decode()
         a_subscription(service=a_service("1234.50"))
         check_book()
         page = admin_client.get("/").content.decode()
-        assert "✓ In order" in page
+        assert "✓ in order" in page
         assert "1 subscriptions, total 1,234.50; 0 prices differ" in page
         with connection.cursor() as cursor:
             cursor.execute("UPDATE services_subtotal SET amount = amount + 1")
@@ -161,37 +169,88 @@ class TestHome:
         assert "check_book --repair" in page
         assert "The book differs" not in Browser().get("/").content.decode()
 
-    def test_links_to_flower_where_it_is(self, settings, client):
-        assert "Flower" not in client.get("/").content.decode()
+    def test_links_to_flower_where_it_is(self, settings, admin_client):
+        assert "Flower" not in admin_client.get("/").content.decode()
         settings.FLOWER_URL = "http://localhost:5555"
-        assert 'href="http://localhost:5555"' in client.get("/").content.decode()
+        assert 'href="http://localhost:5555"' in admin_client.get("/").content.decode()
 
-    def test_runs_no_script_of_its_own_text(self, client):
-        page = client.get("/").content.decode()
+    def test_runs_no_script_of_its_own_text(self, admin_client):
+        page = admin_client.get("/").content.decode()
         assert page.count("<script") == page.count("<script src=")
         assert "style=" not in page
 
 
-class TestAccess:
-    def test_a_key_is_made_and_shown_once(self, admin_client):
-        page = reverse("admin:rest_framework_api_key_apikey_add")
-        answer = OpenedForm(admin_client, page).send(name="biller")
-        (message, *_) = map(str, answer.context["messages"])
-        key = message.split(" is: ")[1].split(". ")[0]
-        assert accepts(key)
-        again = admin_client.get(reverse("admin:rest_framework_api_key_apikey_changelist"))
-        assert key not in again.content.decode()
+class TestInbox:
+    """What needs somebody, and whether the reader is one who can do it."""
 
-    def test_a_password_is_set(self, admin_client):
-        user = User.objects.create(username="bob")
-        page = reverse("admin:auth_user_password_change", args=[user.pk])
-        OpenedForm(admin_client, page).send(password1="a long secret", password2="a long secret")
-        user.refresh_from_db()
-        assert user.check_password("a long secret")
+    def needs(self, user: Any) -> list[tuple[str, bool]]:
+        return [(item.needs, item.mine) for item in inbox.items(user)]
 
-    @pytest.mark.parametrize("model", ["auth_user", "auth_group", "rest_framework_api_key_apikey"])
-    def test_nul_is_answered(self, admin_client, model):
-        change = reverse(f"admin:{model}_change", args=["\x00"])
-        assert admin_client.get(change, follow=True).status_code == 200
-        search = reverse(f"admin:{model}_changelist")
-        assert admin_client.get(search, {"q": "\x00"}, follow=True).status_code == 200
+    def test_a_plan_beyond_a_limit_is_for_another_approver(self, settings):
+        settings.APPROVAL_BY_ANOTHER = True
+        rights = (VIEW_CHANGE, APPROVE)
+        ann, bob = (a_member_of_staff(name, *rights) for name in ("ann", "bob"))
+        reader = a_member_of_staff("eve", VIEW_CHANGE)
+        a_subscription(service=a_service(100))
+        values = {"kind": "set", "filter": {}, "adjustment": "add", "operand": "1"}
+        preview(definition.plan(values, author(ann)).pk)
+        assert self.needs(ann) == [("Waits for approval", False)]
+        assert self.needs(bob) == [("Waits for approval", True)]
+        assert self.needs(reader) == [("Waits for approval", False)]
+
+    @pytest.mark.usefixtures("by_chunks")
+    def test_held_and_paused_come_before_plans(self, admin_user, moved_clock):
+        rows = [a_subscription(service=a_service(100)) for _ in range(2)]
+        later = clock() + timedelta(days=1)
+        values = {"kind": "set", "adjustment": "add", "operand": "1"}
+        held = planned(**values, filter={"service": rows[0].service_id}, effective_at=later)
+        approved(held, "hold")
+        planned(**values, filter={"service": rows[1].service_id})
+        Subscription.objects.filter(pk=rows[0].pk).update(plan=a_plan(50))
+        moved_clock.to(later)
+        drained()
+        assert [needs for needs, _ in self.needs(admin_user)] == ["Held", "Waits for approval"]
+
+    def test_what_is_done_needs_nobody(self, admin_user):
+        a_subscription(service=a_service(100))
+        approved(planned(kind="set", adjustment="add", operand="1"))
+        drained()
+        assert self.needs(admin_user) == []
+
+
+class TestComing:
+    def test_has_the_total_after_each_event(self, moved_clock):
+        day = timedelta(days=1)
+        now = moved_clock.now()
+        service = a_service(100)
+        rows = [a_subscription(service=service) for _ in range(3)]
+        price_state.lock(rows[0].pk, now + 3 * day, "promised", "ann")
+        Subscription.objects.filter(pk=rows[1].pk).update(ended_at=now + 4 * day)
+        change = planned(
+            kind="list_price", service=service.pk, new_value=150, effective_at=now + day
+        )
+        approved(change)
+        a_set = planned(
+            kind="set",
+            filter={"service": service.pk},
+            adjustment="add",
+            operand="1",
+            effective_at=now + 5 * day,
+        )
+        approved(a_set, "current")
+        moved_clock.passes(timedelta(seconds=1))
+        events = coming.timeline(clock(), shows_changes=True)
+        told = [
+            (event.change and event.change.pk, event.total, event.by_preview) for event in events
+        ]
+        difference = Decimal(a_set.preview["total_after"]) - Decimal(a_set.preview["total_before"])
+        assert told == [
+            (change.pk, 400, False),
+            (None, 450, False),
+            (None, 300, False),
+            (a_set.pk, 300 + difference, True),
+        ]
+        for event in events[:-1]:
+            assert event.total == total_as_of(event.at).amount
+        hidden = coming.timeline(clock(), shows_changes=False)
+        assert [event.says for event in hidden] == ["1 lock ends", "1 subscription ends"]
