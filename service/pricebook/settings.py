@@ -135,6 +135,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEST_RUNNER = "pricebook.test_runner.PytestRunner"
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
+# Django's own translations come after ours, which would otherwise lose words such as "Home".
+LOCALE_PATHS = sorted(BASE_DIR.glob("*/locale"))
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment
