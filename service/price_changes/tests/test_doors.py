@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import connection, transaction
+from django.db import connection
 
 from price_changes.tests.doors import DOORS, LIMITS, Book, outcome
 
@@ -27,13 +27,11 @@ def said() -> dict[tuple[str, str, str], str]:
 
 
 @pytest.fixture(scope="module")
-def book_of_all(django_db_setup, django_db_blocker):
+def book_of_all(around_the_module):
     """The book as each attempt finds it: what one has done to it is rolled back before the next."""
-    with django_db_blocker.unblock(), transaction.atomic():
-        book = Book.made()
-        connection.check_constraints()
-        yield book
-        transaction.set_rollback(True)
+    book = Book.made()
+    connection.check_constraints()
+    return book
 
 
 @pytest.mark.parametrize("limit", LIMITS)
