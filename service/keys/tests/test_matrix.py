@@ -1,10 +1,12 @@
 """Each caller on each route: what docs/api.md says is what happens."""
 
+import functools
 import re
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib.auth.backends import ModelBackend
 
 from keys.tests.making import a_key
 from keys.tests.matrix import callers, patterns, routes, table
@@ -22,9 +24,20 @@ def let_in(answer):
     )
 
 
+@pytest.fixture
+def people_are_read_once(monkeypatch, settings):
+    """Nobody's rights change here: each person and session is read for one request, not for all.
+
+    Django keeps the permissions that it has read with the user, who is a new one for each request.
+    """
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    read_once = staticmethod(functools.cache(ModelBackend().get_user))
+    monkeypatch.setattr(ModelBackend, "get_user", read_once)
+
+
 @pytest.mark.long
 @pytest.mark.django_db
-def test_every_caller_is_let_in_where_its_rights_say_so_and_nowhere_else():
+def test_every_caller_is_let_in_where_its_rights_say_so_and_nowhere_else(people_are_read_once):
     all_routes, everybody = routes(), callers()
     key, _ = a_key("whose rights are asked")
     wrong, open_cells = [], 0

@@ -104,9 +104,8 @@ class Door:
     before: Try = lambda book: None
 
 
-def outcome(door: Door, limit: str, settings: Any) -> str:
-    """Try a door under a limit."""
-    book = Book.made()
+def outcome(door: Door, limit: str, settings: Any, book: Book) -> str:
+    """Try a door of a book, which is as it was made, under a limit."""
     made = door.before(book)
     scheduled = PriceChange.objects.exclude(approval=None).count()
     stood = book.stands()

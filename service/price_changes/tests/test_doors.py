@@ -1,12 +1,14 @@
 """One policy at every door: what docs/limits.md says of each is what happens."""
 
+import copy
 import re
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 
-from price_changes.tests.doors import DOORS, LIMITS, outcome
+from price_changes.tests.doors import DOORS, LIMITS, Book, outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -24,10 +26,19 @@ def said() -> dict[tuple[str, str, str], str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def book_of_all(around_the_module):
+    """The book as each attempt finds it: what one has done to it is rolled back before the next."""
+    book = Book.made()
+    connection.check_constraints()
+    return book
+
+
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.name}, {door.who}")
-def test_the_door_asks_the_policy(door, limit, settings):
-    assert outcome(door, limit, settings) == said()[door.name, door.who, limit]
+def test_the_door_asks_the_policy(book_of_all, door, limit, settings):
+    book = copy.deepcopy(book_of_all)
+    assert outcome(door, limit, settings, book) == said()[door.name, door.who, limit]
 
 
 def test_the_guide_has_each_door_and_no_other():

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from conftest import truncate_book
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -20,9 +21,10 @@ TO_COME = 1_000
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def book(empty_files):
+@pytest.fixture(scope="module")
+def book(around_the_module):
     """A book with many locks that end and many changes that come, in an hour and later."""
+    truncate_book()
     book = a_book(subscriptions=TO_COME + 10, services=1, plans=1, clients=1)
     at = clock() + HOUR
     locked = book.filter(pk__in=book.values("pk")[:TO_COME])
@@ -39,6 +41,7 @@ def book(empty_files):
     PriceChange.objects.bulk_create(changes)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE services_lockend, price_changes_pricechange")
+    connection.check_constraints()
     assert (LockEnd.objects.count(), PriceChange.objects.count()) == (TO_COME, TO_COME)
     return book
 

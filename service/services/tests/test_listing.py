@@ -151,7 +151,9 @@ def a_large_book():
 
 @pytest.fixture(scope="class")
 def large_book(empty_files_of_the_class):
-    return a_large_book()
+    book = a_large_book()
+    connection.check_constraints()  # once, or each test of the class would check all rows
+    return book
 
 
 @pytest.fixture(scope="class")
@@ -160,13 +162,16 @@ def last(large_book):
     last = a_book(ROWS // 10, services=1, plans=2, clients=1).last()
     Subscription.objects.filter(service=last.service).update(plan=a_plan(77))
     last.refresh_from_db()
+    connection.check_constraints()
     return last
 
 
 @pytest.fixture(scope="class")
 def second_half(large_book):
     """As many rows again, of one client; the first half is of another source."""
-    return a_book(ROWS, services=1, plans=1, clients=1)
+    rows = a_book(ROWS, services=1, plans=1, clients=1)
+    connection.check_constraints()
+    return rows
 
 
 class Plans:

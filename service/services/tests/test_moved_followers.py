@@ -285,10 +285,17 @@ class TestWhoHasMovedSince:
         assert [{name: entry[name] for name in COLUMNS} for entry in ledger.history(pk)] == now
 
 
-@pytest.fixture
-def lived(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+@pytest.fixture(scope="class")
+def lived(around_the_class: None) -> list[int]:
     """A book in which chance has decided for a while; its subscriptions."""
-    monkeypatch.setattr(chunks, "CHUNK", 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK", 7)
+        live()
+    connection.check_constraints()
+    return list(WholeLedger.objects.values_list("subscription_id", flat=True).distinct())
+
+
+def live() -> None:
     chance = random.Random(11)
     a_book(40, services=3, plans=2)
     services, plans = list(Service.objects.order_by("pk")), list(Plan.objects.order_by("pk"))
@@ -307,7 +314,6 @@ def lived(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             applied(planned(kind="set", adjustment="add", operand=1, filter=filters), "current")
         elif what == 6:
             its.get().delete()
-    return list(WholeLedger.objects.values_list("subscription_id", flat=True).distinct())
 
 
 class TestReaders:

@@ -27,6 +27,7 @@ from keys.tests.making import a_key
 from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
 from pricebook.kit.scopes import SCOPES
+from pricebook.tests.tiers import examples
 from pricebook.wsgi import application
 from services import jobs
 from services.bulk.running import Wanted
@@ -238,7 +239,7 @@ class TestAnswers:
 
         @given(st.data())
         @hypothesis.settings(
-            max_examples=25,
+            max_examples=examples(10, "SCHEMATHESIS_EXAMPLES"),
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -279,7 +280,7 @@ class TestAnswers:
 
         @given(st.data())
         @hypothesis.settings(
-            max_examples=15,
+            max_examples=examples(8, "SCHEMATHESIS_EXAMPLES"),
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

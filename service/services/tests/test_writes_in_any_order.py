@@ -15,6 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from pricebook.tests.tiers import examples
 from services import ledger
 from services.audit import book_check
 from services.models import book_clock
@@ -207,7 +208,7 @@ def test_requests_in_any_order_leave_a_book_that_is_right(moved_clock):
     run_state_machine_as_test(
         machine,
         settings=hypothesis.settings(
-            max_examples=25,
+            max_examples=examples(10),
             stateful_step_count=25,
             deadline=None,
             database=None,
