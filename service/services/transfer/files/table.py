@@ -17,6 +17,7 @@ from services.transfer.csv_file import LINE_LIMIT, BadBook
 from services.transfer.files import faults, limits
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import shown
+from services.transfer.files.pieces import Row
 from services.transfer.files.reading import DELIMITERS, Reading
 from services.transfer.files.text import UTF_8, TextTable, decoded_lines, utf8_lines
 from services.transfer.files.workbook import open_workbook
@@ -31,7 +32,7 @@ class Table(Protocol):
     """Rows of a file in our notation, whatever it was written in.
 
     `columns` are ours, in the order of the file; `line` is the last one that was read; `problems`
-    gathers errors of single values while `rows` is read, once. `understood` says how it was read:
+    gathers errors of single values while `pieces` is read, once. `understood` says how it was read:
     format, encoding, delimiter, decimal, dates, sheet, columns; what the values decide is there
     when all rows are.
     """
@@ -43,7 +44,7 @@ class Table(Protocol):
     @property
     def line(self) -> int: ...
 
-    def rows(self) -> Iterator[list[str | int]]: ...
+    def pieces(self) -> Iterator[list[Row]]: ...
 
 
 def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: B008 - frozen

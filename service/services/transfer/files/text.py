@@ -10,8 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, NoReturn, TextIO
@@ -19,18 +18,18 @@ from typing import BinaryIO, NoReturn, TextIO
 from services.transfer.csv_file import END, LINE_LIMIT, BadBook, Problem
 from services.transfer.files import limits
 from services.transfer.files.header import Header
+from services.transfer.files.pieces import MOST, ROWS, Parser, Row, parser_of_texts, whole
 from services.transfer.files.reading import Reading
 from services.transfer.files.values import TEXT, Asked, Refused, Undecided, Values
 from services.transfer.text_formulas import text_of
 
 UTF_8 = "utf-8"
 CANDIDATES = ("cp1251", "cp1252")  # encodings that a file may be in which is not UTF-8
-CACHED = 4_096  # values of a column: most come many times, as names, prices and dates do
-Row = list[str | int]
+Record = tuple[int, list[str]]  # the line that it begins on, and its values
 
 
 class TextTable:
-    """A text being read: `columns` after `open`, then `rows` once.
+    """A text being read: `columns` after `open`, then `pieces` once.
 
     `line` is the last line that was read. An error in a single value goes into `problems`, and
     reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
@@ -60,10 +59,17 @@ class TextTable:
         self._rest = rest
         self._skipped_lines = skipped_lines
         self._for_spreadsheets = for_spreadsheets
-        self._reader = csv.reader(lines, delimiter=understood["delimiter"], strict=True)
-        line, cells = next(self._records(), (1, []))
-        for cell in cells:
-            self._ask_encoding(line, "", cell)
+        self._taken = 0  # characters of the piece that is being read
+        self._ahead: Sequence[Record] = ()  # read already, and behind the row that is looked at
+        self._reader = csv.reader(
+            self._counted(lines), delimiter=understood["delimiter"], strict=True
+        )
+        try:
+            line, cells = next(self._records(), (1, []))
+            for cell in cells:
+                self._ask_encoding(line, "", cell)
+        except Stopped as stopped:
+            self._refuse(stopped)
         self._header = Header(cells, reading, line)
         self._header.add_problems(self.problems, [])
         self.problems.raise_if_any()
@@ -78,51 +84,97 @@ class TextTable:
     def line(self) -> int:
         return self._skipped_lines + self._reader.line_num
 
-    def rows(self) -> Iterator[Row]:
-        """The good rows: the line that a row begins on, and the values in the file's order."""
+    def pieces(self) -> Iterator[list[Row]]:
+        """The good rows, many at once: the line that a row begins on, and its values in the file's
+        order.
+        """
         parsers = [
-            lru_cache(CACHED)(each.strict if each.kind == TEXT else each.parse_or_wait)
+            parser_of_texts(each.strict if each.kind == TEXT else each.parse_or_wait, each.strict)
             for each in self._values
         ]
-        records = self._chosen(self._rows_up_to_the_end())
+        pieces = self._pieces(self._chosen(self._rows_up_to_the_end()))
         try:
-            for line, values in records:
-                try:
-                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
-                except ValueError as error:
-                    waits = isinstance(error, Undecided) or self._waits(values)
+            for piece in pieces:
+                if (rows := whole(parsers, piece)) is not None:
+                    yield rows
                 else:
-                    yield [line, *row]
-                    continue
-                if waits:
-                    yield from self._decided(line, values, records)
-                else:
-                    self._explain(line, values)
+                    yield from self._row_by_row(parsers, piece, pieces)
             self._say_ways()
+        except Stopped as stopped:
+            self._refuse(stopped)
         finally:
             self.close()
 
-    def _decided(
-        self, line: int, values: list[str], records: Iterator[tuple[int, list[str]]]
-    ) -> Iterator[Row]:
-        """This row and all that follow, after each column has seen all of its values."""
-        see = [lru_cache(CACHED)(each.see) for each in self._values]
+    def _counted(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            self._taken += len(line)
+            yield line
+
+    def _pieces(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        """The records in pieces; those before an error come before it."""
+        piece: list[Record] = []
+        try:
+            for record in records:
+                piece.append(record)
+                if len(piece) == ROWS or self._taken > MOST:
+                    yield piece
+                    piece, self._taken = [], 0
+        except Stopped:
+            yield piece
+            raise
+        if piece:
+            yield piece
+
+    def _row_by_row(
+        self, parsers: list[Parser], piece: list[Record], pieces: Iterator[list[Record]]
+    ) -> Iterator[list[Row]]:
+        """A piece with a value that is bad, or that its column has to decide: then it is the last.
+
+        The pieces behind it go with it.
+        """
+        rows: list[Row] = []
+        for at, (line, values) in enumerate(piece):
+            try:
+                row = [parse(value) for (parse, _), value in zip(parsers, values, strict=True)]
+            except ValueError as error:
+                self._ahead = piece[at + 1 :]
+                if isinstance(error, Undecided) or self._waits(values):
+                    yield rows
+                    yield from self._decided(chain([piece[at:]], pieces))
+                    return
+                self._explain(line, values)
+            else:
+                rows.append((str(line), *row))
+        yield rows
+
+    def _decided(self, pieces: Iterator[list[Record]]) -> Iterator[list[Row]]:
+        """All rows that follow, after each column has seen all of its values."""
+        see = [parser_of_texts(each.see)[0] for each in self._values]
+        self._ahead = ()
         with SpooledTemporaryFile(limits.IN_MEMORY, "w+", encoding="ascii") as spool:
-            for record in chain([(line, values)], records):
-                if len(record[1]) == len(see):
-                    for each, value in zip(see, record[1], strict=True):
-                        each(value)
-                spool.write(json.dumps(record))
+            for piece in pieces:
+                for record in piece:
+                    if len(record[1]) == len(see):
+                        for each, value in zip(see, record[1], strict=True):
+                            each(value)
+                spool.write(json.dumps(piece))
                 spool.write("\n")
             spool.seek(0)
-            parsers = [lru_cache(CACHED)(each.parse) for each in self._values]
-            for line, values in map(json.loads, spool):
-                try:
-                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
-                except ValueError:
-                    self._explain(line, values)
-                else:
-                    yield [line, *row]
+            parsers = [parser_of_texts(each.parse, each.strict) for each in self._values]
+            for piece in map(json.loads, spool):
+                if (rows := whole(parsers, piece)) is None:
+                    rows = []
+                    for line, values in piece:
+                        try:
+                            row = [
+                                parse(value)
+                                for (parse, _), value in zip(parsers, values, strict=True)
+                            ]
+                        except ValueError:
+                            self._explain(line, values)
+                        else:
+                            rows.append((str(line), *row))
+                yield rows
 
     def _waits(self, values: list[str]) -> bool:
         """Whether a bad row has, behind its bad value, one that its column has to decide."""
@@ -135,15 +187,13 @@ class TextTable:
                 continue
         return False
 
-    def _chosen(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    def _chosen(self, records: Iterator[Record]) -> Iterator[Record]:
         """The values of our columns, in their order; a row of another length stays as it is."""
         if self._takes_all:
             return records
         return self._of_columns(records)
 
-    def _of_columns(
-        self, records: Iterator[tuple[int, list[str]]]
-    ) -> Iterator[tuple[int, list[str]]]:
+    def _of_columns(self, records: Iterator[Record]) -> Iterator[Record]:
         width, positions = len(self._header.cells), self._header.positions
         for line, values in records:
             if any(values[width:]) or len(values) < width:
@@ -154,7 +204,7 @@ class TextTable:
                     self._add(line, "", values[position], "stands in a column without a name")
             yield line, [values[position] for position in positions]
 
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
+    def _records(self) -> Iterator[Record]:
         """Each record with the line that it begins on: a quoted value may span several."""
         reader, first = self._reader, self._skipped_lines + 1
         while True:
@@ -171,8 +221,7 @@ class TextTable:
             except UnicodeDecodeError as error:
                 encoding = self.understood["encoding"]
                 reason = f"is not in the encoding {encoding} ({error.reason}); say which one it is"
-                self.problems.add(Problem(0, "", "", reason, "", "wrong_encoding"))
-                raise self.problems from None
+                raise Stopped(Problem(0, "", "", reason, "", "wrong_encoding")) from None
             if values:
                 yield line, self._as_shown(values) if self._for_spreadsheets else values
 
@@ -185,7 +234,7 @@ class TextTable:
             self.understood["formulas"] = "as their texts"
         return texts
 
-    def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
+    def _rows_up_to_the_end(self) -> Iterator[Record]:
         """Records, up to the line that says how many there are, if there is one."""
         count = 0
         for line, values in self._records():
@@ -241,7 +290,8 @@ class TextTable:
         raw = value.encode(errors="surrogateescape")
         texts: dict[str, str] = {}
         decoders = {name: codecs.getincrementaldecoder(name)() for name in CANDIDATES}
-        for piece in chain([raw], self._rest):
+        ahead = ("".join(values).encode(errors="surrogateescape") for _, values in self._ahead)
+        for piece in chain([raw], ahead, self._rest):
             for name in list(decoders):
                 try:
                     text = decoders[name].decode(piece)
@@ -296,8 +346,19 @@ class TextTable:
         code: str = "not_csv",
         answers: tuple[str, ...] = (),
     ) -> NoReturn:
-        self._add(line or self.line, column, value, reason, code, answers)
-        raise self.problems
+        """Read no further. What was read before is looked at first."""
+        raise Stopped(Problem(line or self.line, column, value, reason, "", code, answers))
+
+    def _refuse(self, stopped: Stopped) -> NoReturn:
+        self.problems.add(stopped.problem)
+        raise self.problems from None
+
+
+class Stopped(Exception):
+    """The rest of a file can't be read."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
 
 
 class LineTooLong(Exception):
