@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,6 @@ ROWS = 2_000  # of a piece, at most
 MOST = 1 << 20  # characters of it, and a line
 CACHED = 4_096  # values of a column: most come many times, as names, prices and dates do
 Row = Sequence[str]  # the line that it begins on, and its values
-Record = tuple[int, Sequence[Any]]  # the same before it is parsed: texts, or cells of a workbook
 
 # The meaning of one value for the import, and that of a whole column if it is certain at a glance.
 Parser = tuple[Callable[[Any], str], Callable[[Sequence[Any]], Sequence[str] | None]]
@@ -24,16 +23,17 @@ def parser_of_texts(parse: Callable[[str], Any], rule: object = None) -> Parser:
     return lru_cache(CACHED)(parse), lambda values: values if are_plain(values) else None
 
 
-def whole(parsers: Sequence[Parser], records: Sequence[Record]) -> list[Row] | None:
-    """The rows of these records, or None if a value or a record is none, for whatever reason."""
-    if not records:
+def whole(
+    parsers: Sequence[Parser], lines: Sequence[int], columns: Iterable[Sequence[Any]]
+) -> list[Row] | None:
+    """The rows with these lines and columns, or None if a value or a row is none."""
+    if not lines:
         return []
     try:
-        columns = zip(*(values for _, values in records), strict=True)
         taken = [_column(*each, values) for each, values in zip(parsers, columns, strict=True)]
     except ValueError:
         return None
-    return list(zip([str(line) for line, _ in records], *taken, strict=True))
+    return list(zip(map(str, lines), *taken, strict=True))
 
 
 def _column(

@@ -17,9 +17,10 @@ from services.transfer.csv_file import LINE_LIMIT, BadBook
 from services.transfer.files import faults, limits
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import shown
+from services.transfer.files.lines import DecodedLines, Utf8Lines
 from services.transfer.files.pieces import Row
 from services.transfer.files.reading import DELIMITERS, Reading
-from services.transfer.files.text import UTF_8, TextTable, decoded_lines, utf8_lines
+from services.transfer.files.text import UTF_8, TextTable
 from services.transfer.files.workbook import open_workbook
 
 HEAD = 65_536  # bytes that say what a file is
@@ -57,14 +58,9 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
     first = file.readline(LINE_LIMIT + 1)
     if reading.is_silent and _is_ours(first, reading):
         understood = {"format": "csv", "encoding": UTF_8, "delimiter": ","}
-        lines = utf8_lines(file, first)
-        return TextTable(
-            lines,
-            iter(lambda: file.read(PIECE), b""),
-            reading,
-            understood,
-            for_spreadsheets=first.startswith(codecs.BOM_UTF8),
-        )
+        for_spreadsheets = first.startswith(codecs.BOM_UTF8)
+        lines = Utf8Lines(file, first)
+        return TextTable(lines, reading, understood, for_spreadsheets=for_spreadsheets)
     spool = _spool()
     try:
         _copy(first, file, spool)
@@ -154,22 +150,13 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     name = "utf-16" if encoding.startswith("utf-16") else encoding
     understood = {"format": "csv", "encoding": name, "delimiter": delimiter}
     return TextTable(
-        decoded_lines(text, skipped_lines),
-        _pieces(spool, text),
+        DecodedLines(spool, text, newline, skipped_lines),
         reading,
         understood,
         skipped_lines,
         # Ours for programs has commas and neither a mark nor such a line, and its texts are bare.
         for_spreadsheets=bool(mark or separator or delimiter != ","),
     )
-
-
-def _pieces(spool: BinaryIO, text: io.TextIOBase) -> Iterator[bytes]:
-    """The bytes of a file from its beginning. `text` would close it if nobody kept that."""
-    assert not text.closed
-    spool.seek(0)
-    while piece := spool.read(PIECE):
-        yield piece
 
 
 def _encoding(head: bytes, reading: Reading) -> str:

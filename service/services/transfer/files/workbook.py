@@ -123,16 +123,13 @@ class WorkbookTable:
         rows = iter(sheet)
         next(rows, None)  # the header
         while piece := self._piece(rows, sheet):
-            records = [
-                (number, [cells.get(position, EMPTY) for position in positions])
-                for number, cells in piece
-            ]
+            columns = [[cells.get(n, EMPTY) for _, cells in piece] for n in positions]
             fits = all(cells.keys() <= known for _, cells in piece)
-            if fits and (taken := whole(parsers, records)) is not None:
+            if fits and (taken := whole(parsers, [row.number for row in piece], columns)):
                 yield taken
                 continue
             good: list[Row] = []
-            for (number, cells), (_, values) in zip(piece, records, strict=True):
+            for (number, cells), *values in zip(piece, *columns, strict=True):
                 try:
                     row = [parse(value) for (parse, _), value in zip(parsers, values, strict=True)]
                 except ValueError:
