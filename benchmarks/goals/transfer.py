@@ -55,7 +55,7 @@ def imports(rows: int, rounds: int) -> Figures:
         goal(
             "import_book against bulk_create",
             results.ratio_to(rates["bulk_create"], rates["import"]),
-            at_least=5,
+            at_least=8,
         )
     ]
 
