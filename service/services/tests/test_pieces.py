@@ -87,6 +87,13 @@ def test_problems_are_the_same_whatever_is_read_at_once(monkeypatch):
     assert told[1:] == told[:-1]
 
 
+def test_an_encoding_is_tried_on_what_was_read_already_too():
+    lines = [HEADER.encode(), GOOD.encode() + b"\xe9", GOOD.encode() + b"\x98"]
+    with pytest.raises(BadBook) as bad:
+        list(open_table(io.BytesIO(b"\n".join(lines))).pieces())
+    assert bad.value.problems[0].answers == ("encoding=cp1252",)  # 98 is nothing in the other one
+
+
 def test_long_lines_are_few_at_once():
     """A piece is bounded in bytes: lines that no rule takes must not fill the memory."""
     line = GOOD + "x" * 60_000
