@@ -94,21 +94,25 @@ class TextTable:
 
     def _whole(self, parsers: list[Parser], piece: list[Record]) -> list[Row] | None:
         """The rows of a piece, or None if a value or a row is none, for whatever reason."""
+        columns = self._columns(piece)
+        return None if columns is None else whole(parsers, [line for line, _ in piece], columns)
+
+    def _columns(self, piece: list[Record]) -> Sequence[Sequence[str]] | None:
+        """The values of our columns, or None if a row is none."""
         try:
             columns = list(zip(*(values for _, values in piece), strict=True))
         except ValueError:
             return None
-        if not self._takes_all and columns:
-            width = len(self._header.cells)
-            nameless = (value for n in self._header.nameless for value in columns[n : n + 1])
-            if (
-                len(columns) < width
-                or any(map(any, columns[width:]))
-                or any(map(str.strip, chain.from_iterable(nameless)))
-            ):
-                return None
-            columns = [columns[position] for position in self._header.positions]
-        return whole(parsers, [line for line, _ in piece], columns)
+        if self._takes_all or not columns:
+            return columns
+        nameless = (value for n in self._header.nameless for value in columns[n : n + 1])
+        if (
+            len(columns) < len(self._header.cells)
+            or any(map(any, columns[len(self._header.cells) :]))
+            or any(map(str.strip, chain.from_iterable(nameless)))
+        ):
+            return None
+        return [columns[position] for position in self._header.positions]
 
     def _row_by_row(
         self, parsers: list[Parser], piece: list[Record], pieces: Iterator[list[Record]] | None
@@ -138,14 +142,19 @@ class TextTable:
 
     def _decided(self, pieces: Iterator[list[Record]]) -> Iterator[list[Row]]:
         """All rows that follow, after each column has seen all of its values."""
-        see = [parser_of_texts(each.see)[0] for each in self._values]
+        see = {
+            n: parser_of_texts(each.see)[0] for n, each in enumerate(self._values) if each.option
+        }
         self._ahead = ()
         with SpooledTemporaryFile(limits.IN_MEMORY, "w+", encoding="ascii") as spool:
             for piece in pieces:
-                for _, values in piece:
-                    if len(chosen := self._chosen(values)) == len(see):
-                        for each, value in zip(see, chosen, strict=True):
-                            each(value)
+                columns = self._columns(piece)
+                if columns is None:
+                    rows_of_ours = filter(None, (self._chosen(values) for _, values in piece))
+                    columns = list(zip(*rows_of_ours, strict=True))
+                for n, values in enumerate(columns):
+                    for value in set(values) if n in see else ():
+                        see[n](value)
                 spool.write(json.dumps(piece))
                 spool.write("\n")
             spool.seek(0)
