@@ -23,7 +23,7 @@ from services.past.exporting import export_history
 from services.past.importing import import_history
 from services.transfer.importing import import_book
 
-# Of the year in which the lines of `a_file` begin, each with a price that no rule gives.
+# They lie in the year in which the lines of `a_file` begin; no rule gives their prices.
 INTERVALS = (("2024-02-01", "2024-06-01", "7.77"), ("2024-07-01", "2024-09-01", "8.88"))
 
 

@@ -2833,7 +2833,7 @@ BEGIN
     -- The update in these statements fires this function again: it has nothing to do there.
     PERFORM set_config('pricebook.kept', 'on', true);
     IF TG_OP = 'INSERT' THEN
-        -- What the triggers of the ledger would ask of each entry is asked once.
+        -- The triggers of the ledger would ask this of each entry; it is asked once.
         earliest := least(since, earliest);
         IF earliest < clock THEN
             IF change IS NULL THEN

@@ -52,7 +52,7 @@ BEGIN
         """    IF TG_OP = 'INSERT' THEN
         -- With""",
         """    IF TG_OP = 'INSERT' THEN
-        -- What the triggers of the ledger would ask of each entry is asked once.
+        -- The triggers of the ledger would ask this of each entry; it is asked once.
         earliest := least(since, earliest);
         IF earliest < clock THEN
             IF change IS NULL THEN

@@ -15,7 +15,7 @@ from services.transfer.csv_file import COLUMNS, BadBook
 from services.transfer.files import open_table, records
 
 TEXTS = {name: column.parse for name, column in COLUMNS.items() if column.type == "text"}
-# What a text may have in it that its rule takes out, composes or refuses.
+# Parts of texts that a rule takes out, composes or refuses.
 ODD = (
     "",
     " ",

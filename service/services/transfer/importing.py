@@ -87,8 +87,8 @@ TABLES = (
     "known", "unknown", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
-# What a chunk is sorted and joined in, 4 MB as PostgreSQL comes; and a tenth of the rows to look at
-# for statistics of the temporary tables: their joins are those of whole tables, whatever it finds.
+# Memory in which a chunk is sorted and joined, where PostgreSQL comes with 4 MB; and a tenth of the
+# rows to look at for statistics of the temporary tables, whose joins are those of whole tables.
 SETTINGS = """
 SELECT set_config('work_mem',
                   greatest(pg_size_bytes(current_setting('work_mem')), 32 << 20) / 1024 || 'kB',

@@ -33,8 +33,8 @@ SELECT line, 'source', source,
                there USING (source)) compared
  WHERE source <> other
 """  # noqa: S608 - constants
-# Lines that are known, or have an id in a book, are two for certain. Of two that are alike, one at
-# least has a capital, a blank or a letter beyond ASCII: a file without them need not be sorted.
+# Lines that are known, or have an id in a book, are two for certain. One of two that are alike has
+# a capital, a blank or a letter beyond ASCII: a file without them need not be sorted.
 IDS_ALIKE = f"""
 SELECT line, 'external_id', external_id,
        format('{ALONE} %L on line %s; correct one of them, or say that they are two'

@@ -17,7 +17,7 @@ Record = tuple[int, list[str]]  # the line that it begins on, and its values
 
 
 class Stopped(Exception):
-    """The rest of a file can't be read. What was read before is given away first."""
+    """The rest of a file can't be read; records that were read before it come first."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

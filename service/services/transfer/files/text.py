@@ -173,7 +173,7 @@ class TextTable:
         return [values[position] for position in self._header.positions]
 
     def _strays(self, values: list[str]) -> list[str]:
-        """What stands in columns without a name."""
+        """The values that stand in columns without a name."""
         return [values[n] for n in self._header.nameless if values[n].strip()]
 
     def _waits(self, values: list[str]) -> bool:
