@@ -7,8 +7,10 @@ words that refuse a value, are these for both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from unicodedata import is_normalized
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -22,6 +24,9 @@ UNREADABLE = re.compile("[\0\udc80-\udcff]")  # NUL, and what `surrogateescape` 
 PERCENT = re.compile(r"[0-9]{1,2}|100")
 IDENTIFIER = re.compile(r"[0-9]{1,18}")
 LONGEST_EMAIL = 150  # that of a login name, which an import makes of it
+# Those that Django's validator takes for certain, which needs eight times as long for it.
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+PLAIN_EMAIL = re.compile(rf"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:{LABEL}\.)+[A-Za-z]{{2,63}}")
 
 
 class FieldRefused(ValueError):
@@ -33,15 +38,25 @@ class FieldRefused(ValueError):
         self.about = about
 
 
-def text(length: int, required: bool = True) -> Callable[[str], str]:
-    """The rule of a text of up to so many characters."""
+@dataclass(frozen=True)
+class Text:
+    """The rule of a text of up to so many characters.
 
-    def check(value: str) -> str:
-        if len(value) > length:
+    One that is a name is returned as it is stored: composed, without blanks around it.
+    """
+
+    length: int
+    required: bool = True
+    is_name: bool = False
+
+    def __call__(self, value: str) -> str:
+        if self.is_name:
+            value = normal_form(value)
+        if len(value) > self.length:
             raise FieldRefused(
-                "bad_text", f"has {len(value):,} characters; at most {length} are allowed"
+                "bad_text", f"has {len(value):,} characters; at most {self.length} are allowed"
             )
-        if required and not value:
+        if self.required and not value:
             raise FieldRefused("too_short", "is empty; it needs a value")
         if bad := UNREADABLE.search(value):
             raise FieldRefused(
@@ -52,20 +67,38 @@ def text(length: int, required: bool = True) -> Callable[[str], str]:
             )
         return value
 
-    return check
+    def are_plain(self, values: Sequence[str]) -> bool:
+        """Whether it takes each of these as it stands, for certain: False may be wrong, True not.
+
+        For the columns of files: it costs a tenth of asking it of each.
+        """
+        text = f"|{'|'.join(values)}|"
+        if not text.isprintable() or max(map(len, values), default=0) > self.length:
+            return False
+        if self.required and "||" in text:
+            return False
+        # A blank that can be printed is U+0020.
+        return not self.is_name or (
+            "| " not in text and " |" not in text and is_normalized("NFC", text)
+        )
 
 
-def column(model: type[models.Model], name: str, required: bool = True) -> Callable[[str], str]:
+def are_plain(rule: object) -> Callable[[Sequence[str]], bool]:
+    """`Text.are_plain` of a rule that is such a text, or none; of another rule False always."""
+    found: Callable[[Sequence[str]], bool] = getattr(rule, "are_plain", lambda values: False)
+    return found
+
+
+def column(model: type[models.Model], name: str, required: bool = True) -> Text:
     """The rule of a text that a column stores."""
     length = model._meta.get_field(name).max_length  # type: ignore[union-attr]
     assert length is not None
-    return text(length, required)
+    return Text(length, required)
 
 
-def name(model: type[models.Model], column_name: str) -> Callable[[str], str]:
-    """The rule of a name, which it returns as it is stored: composed, without blanks around it."""
-    rule = column(model, column_name)
-    return lambda value: rule(normal_form(value))
+def name(model: type[models.Model], column_name: str) -> Text:
+    """The rule of a name that a column stores."""
+    return replace(column(model, column_name), is_name=True)
 
 
 COMPANY_NAME = name(Client, "company_name")
@@ -75,10 +108,13 @@ COMMENT = column(Subscription, "comment", required=False)
 SOURCE = name(Subscription, "source")
 EXTERNAL_ID = name(Subscription, "external_id")
 PRICE_REASON = column(Subscription, "price_reason", required=False)
+EMAIL = Text(LONGEST_EMAIL, is_name=True)
 
 
 def email(value: str) -> str:
-    value = text(LONGEST_EMAIL)(normal_form(value))
+    if PLAIN_EMAIL.fullmatch(value) and len(value) <= LONGEST_EMAIL:
+        return value
+    value = EMAIL(value)
     try:
         validate_email(value)
     except ValidationError:

@@ -294,7 +294,7 @@ CREATE TRIGGER ledger_backdated AFTER INSERT ON services_ledgerentry
     EXECUTE FUNCTION ledger_backdated();
 
 CREATE TRIGGER ledger_corrected AFTER INSERT ON services_ledgerentry
-    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND new.price IS NOT NULL AND (new.price_state::text <> 'negotiated'::text OR new.change_id IS NULL OR current_setting('pricebook.late_row'::text, true) = 'on'::text))
+    FOR EACH ROW WHEN (new.effective_at < new.recorded_at AND new.price IS NOT NULL AND (new.price_state::text <> 'negotiated'::text OR new.change_id IS NULL OR current_setting('pricebook.late_row'::text, true) = 'on'::text) AND current_setting('pricebook.uncorrected'::text, true) IS DISTINCT FROM 'on'::text)
     EXECUTE FUNCTION ledger_corrected();
 
 CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry
@@ -2722,13 +2722,17 @@ DECLARE
     late boolean;
     keeps boolean := coalesce(current_setting('pricebook.keeps', true), '') = 'on';
     listed bigint[];
+    earliest timestamptz;
+    first_id bigint;
+    last_id bigint;
 BEGIN
     IF current_setting('pricebook.kept', true) = 'on' THEN
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN
-        SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id)
-          INTO services, plans
+        SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id),
+               min(started_at), min(id), max(id)
+          INTO services, plans, earliest, first_id, last_id
           FROM new_rows;
     ELSE
         SELECT array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id)
@@ -2829,6 +2833,16 @@ BEGIN
     -- The update in these statements fires this function again: it has nothing to do there.
     PERFORM set_config('pricebook.kept', 'on', true);
     IF TG_OP = 'INSERT' THEN
+        -- The triggers of the ledger would ask this of each entry; it is asked once.
+        earliest := least(since, earliest);
+        IF earliest < clock THEN
+            IF change IS NULL THEN
+                PERFORM backdate(earliest);
+            END IF;
+            PERFORM set_config('pricebook.uncorrected', 'on', true)
+              WHERE NOT EXISTS (SELECT FROM services_correction
+                                 WHERE subscription_id BETWEEN first_id AND last_id);
+        END IF;
         -- With the price of now; `enter_since_start` enters those before.
         WITH pair AS MATERIALIZED (
             SELECT service_id, plan_id, price_rule_at(service_id, plan_id, clock) AS price
@@ -2864,6 +2878,7 @@ BEGIN
                        started_at, ended_at
                   FROM new_rows WHERE id NOT IN (SELECT id FROM kept)) written
          ORDER BY id;
+        PERFORM set_config('pricebook.uncorrected', '', true);
     ELSE
         -- One that is given an end, or another one, waits for its change like all that have none.
         -- One whose end is put into the past ends with what was in force before it, and one that is

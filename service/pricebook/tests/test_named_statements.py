@@ -42,6 +42,7 @@ NOT_NAMED = {
     "services.writing.refusals.SOURCE_ALIKE": "the same, where it is sent",
     "services.transfer.outcomes.MADE": "makes a temporary table: no plan",
     "services.transfer.importing.MADE": "the same, where it is sent",
+    "services.transfer.importing.SETTINGS": "sets values of the session, and reads no table",
     "services.ledger.requests.NOTE": "sets a value of the session, and reads no table",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",

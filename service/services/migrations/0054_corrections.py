@@ -7,6 +7,9 @@ what came before: then the trigger `ledger_corrected` says once more what the co
 
 Replaces `entries_of`, `entries_behind` and `book_clock` (0030), `facts_between` (0029), and the
 view `services_wholeledger`, which gets a column.
+
+Replaced: the condition of the trigger `ledger_corrected`, in 0062. services/schema.sql has what
+stands now.
 """
 
 from importlib import import_module

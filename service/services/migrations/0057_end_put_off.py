@@ -14,7 +14,8 @@ made since the set was listed has an entry of what the set said, at its end.
 
 Replaces `subscription_written` (0056).
 
-Replaced: `enter_since_end`, in 0061. services/schema.sql has what stands now.
+Replaced: `enter_since_end`, in 0061; `subscription_written`, in 0062. services/schema.sql has what
+stands now.
 """
 
 from importlib import import_module

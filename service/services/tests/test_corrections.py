@@ -200,6 +200,19 @@ class TestBesideOthers:
         assert billed(subscription, since, since + DAY + timedelta(hours=1)) == [24, 24]
         assert billed(subscription, moved_clock.now()) == [30]
 
+    def test_a_row_that_comes_again_by_its_id_stands_below_its_correction(self, subscription, now):
+        """Statements of new rows ask once whether any was corrected, and not for each."""
+        correct(subscription, now - 30 * DAY, 24, now - 10 * DAY)
+        same = {"client": subscription.client, "service": subscription.service}
+        pk, plan = subscription.pk, subscription.plan
+        subscription.delete()
+        again = [
+            Subscription(**same, plan=plan, started_at=now - 20 * DAY, pk=number)
+            for number in (pk, pk + 1)
+        ]
+        Subscription.objects.bulk_create(again)
+        assert [billed(row, now - 15 * DAY, now) for row in again] == [[24, 20], [20, 20]]
+
     @pytest.mark.parametrize(
         ("both", "trigger", "table"),
         [

@@ -26,7 +26,8 @@ FILES = Path(__file__).parent / "files"
 def read(content: bytes, **said):
     """The rows of a file by column, and how it was understood; or BadBook."""
     table = open_table(io.BytesIO(content), Reading.of(said))
-    rows = [dict(zip(table.columns, row[1:], strict=True)) for row in table.rows()]
+    pieces = table.pieces()
+    rows = [dict(zip(table.columns, row[1:], strict=True)) for piece in pieces for row in piece]
     table.problems.raise_if_any()
     return rows, table.understood
 

@@ -245,7 +245,7 @@ class TestReading:
 
     def test_writes_more_than_a_chunk(self, monkeypatch):
         monkeypatch.setattr("services.transfer.importing.CHUNK", 10)
-        monkeypatch.setattr("services.transfer.copying.BATCH", 7)
+        monkeypatch.setattr("services.transfer.files.records.ROWS", 7)
         told = []
         import_book(
             io.BytesIO(as_csv(lines(*[{}] * 35))),

@@ -128,7 +128,12 @@ def moment(value: str) -> str:
 
 
 def or_empty(parse: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda value: parse(value) if value else value
+    def parse_or_empty(value: str) -> str:
+        return parse(value) if value else value
+
+    if isinstance(parse, fields.Text):
+        parse_or_empty.are_plain = replace(parse, required=False).are_plain  # type: ignore[attr-defined]
+    return parse_or_empty
 
 
 class Column(NamedTuple):

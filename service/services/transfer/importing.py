@@ -87,6 +87,14 @@ TABLES = (
     "known", "unknown", "difference", "made", *values_before.TABLES,
 )  # fmt: skip
 CHUNK = 50_000  # lines that one INSERT writes, so that progress can be told
+# Memory in which a chunk is sorted and joined, where PostgreSQL comes with 4 MB; and a tenth of the
+# rows to look at for statistics of the temporary tables, whose joins are those of whole tables.
+SETTINGS = """
+SELECT set_config('work_mem',
+                  greatest(pg_size_bytes(current_setting('work_mem')), 32 << 20) / 1024 || 'kB',
+                  true),
+       set_config('default_statistics_target', '10', true)
+"""
 Look = Callable[[CursorWrapper, "Imported"], None]
 
 
@@ -182,6 +190,7 @@ class _Import:
         self.moved = MovedPrices(cursor, author)
 
     def run(self, file: BufferedIOBase, reading: Reading) -> Imported:
+        self._execute(SETTINGS)
         # Imports go one after another: two that bring the same client would fail half-way.
         self._execute("SELECT pg_advisory_xact_lock('clients_client'::regclass::oid::int, 0)")
         table = open_table(cast(BinaryIO, file), reading)

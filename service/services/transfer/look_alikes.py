@@ -33,7 +33,8 @@ SELECT line, 'source', source,
                there USING (source)) compared
  WHERE source <> other
 """  # noqa: S608 - constants
-# Lines that are known, or have an id in a book, are two for certain.
+# Lines that are known, or have an id in a book, are two for certain. One of two that are alike has
+# a capital, a blank or a letter beyond ASCII: a file without them need not be sorted.
 IDS_ALIKE = f"""
 SELECT line, 'external_id', external_id,
        format('{ALONE} %L on line %s; correct one of them, or say that they are two'
@@ -43,6 +44,7 @@ SELECT line, 'external_id', external_id,
                first_value(external_id) OVER same AS other, first_value(line) OVER same AS first
           FROM incoming
          WHERE source IS NOT NULL AND id IS NULL
+           AND EXISTS (SELECT FROM incoming WHERE external_id COLLATE "C" ~ '[A-Z]|[^!-~]')
            AND NOT EXISTS (SELECT FROM known WHERE known.line = incoming.line)
         WINDOW same AS (PARTITION BY source, alike(external_id) ORDER BY line)) compared
  WHERE external_id <> other

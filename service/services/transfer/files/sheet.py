@@ -38,6 +38,7 @@ class Sheet:
         self.strings = strings
         self.merged: list[Range] = []
         self.hidden_rows = 0
+        self.read = 0  # bytes of it, as pieces come
 
     def __iter__(self) -> Iterator[Row]:
         """The rows that have cells with something in them."""
@@ -130,7 +131,8 @@ class Sheet:
                     refuse(f"has a cell of more than {limits.CELL:,} characters", "too_large")
 
         try:
-            for _ in events(self.source, start, end, text):
+            for read in events(self.source, start, end, text):
+                self.read = read
                 yield from rows
                 rows.clear()
         except (ValueError, IndexError):

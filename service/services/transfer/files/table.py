@@ -17,8 +17,10 @@ from services.transfer.csv_file import LINE_LIMIT, BadBook
 from services.transfer.files import faults, limits
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import shown
+from services.transfer.files.lines import DecodedLines, Utf8Lines
+from services.transfer.files.pieces import Row
 from services.transfer.files.reading import DELIMITERS, Reading
-from services.transfer.files.text import UTF_8, TextTable, decoded_lines, utf8_lines
+from services.transfer.files.text import UTF_8, TextTable
 from services.transfer.files.workbook import open_workbook
 
 HEAD = 65_536  # bytes that say what a file is
@@ -31,7 +33,7 @@ class Table(Protocol):
     """Rows of a file in our notation, whatever it was written in.
 
     `columns` are ours, in the order of the file; `line` is the last one that was read; `problems`
-    gathers errors of single values while `rows` is read, once. `understood` says how it was read:
+    gathers errors of single values while `pieces` is read, once. `understood` says how it was read:
     format, encoding, delimiter, decimal, dates, sheet, columns; what the values decide is there
     when all rows are.
     """
@@ -43,7 +45,7 @@ class Table(Protocol):
     @property
     def line(self) -> int: ...
 
-    def rows(self) -> Iterator[list[str | int]]: ...
+    def pieces(self) -> Iterator[list[Row]]: ...
 
 
 def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: B008 - frozen
@@ -56,14 +58,9 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
     first = file.readline(LINE_LIMIT + 1)
     if reading.is_silent and _is_ours(first, reading):
         understood = {"format": "csv", "encoding": UTF_8, "delimiter": ","}
-        lines = utf8_lines(file, first)
-        return TextTable(
-            lines,
-            iter(lambda: file.read(PIECE), b""),
-            reading,
-            understood,
-            for_spreadsheets=first.startswith(codecs.BOM_UTF8),
-        )
+        for_spreadsheets = first.startswith(codecs.BOM_UTF8)
+        lines = Utf8Lines(file, first)
+        return TextTable(lines, reading, understood, for_spreadsheets=for_spreadsheets)
     spool = _spool()
     try:
         _copy(first, file, spool)
@@ -153,22 +150,13 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     name = "utf-16" if encoding.startswith("utf-16") else encoding
     understood = {"format": "csv", "encoding": name, "delimiter": delimiter}
     return TextTable(
-        decoded_lines(text, skipped_lines),
-        _pieces(spool, text),
+        DecodedLines(spool, text, newline, skipped_lines),
         reading,
         understood,
         skipped_lines,
         # Ours for programs has commas and neither a mark nor such a line, and its texts are bare.
         for_spreadsheets=bool(mark or separator or delimiter != ","),
     )
-
-
-def _pieces(spool: BinaryIO, text: io.TextIOBase) -> Iterator[bytes]:
-    """The bytes of a file from its beginning. `text` would close it if nobody kept that."""
-    assert not text.closed
-    spool.seek(0)
-    while piece := spool.read(PIECE):
-        yield piece
 
 
 def _encoding(head: bytes, reading: Reading) -> str:

@@ -8,29 +8,26 @@ once for its rows: in constant memory.
 from __future__ import annotations
 
 import codecs
-import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, NoReturn, TextIO
 
-from services.transfer.csv_file import END, LINE_LIMIT, BadBook, Problem
+from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import limits
 from services.transfer.files.header import Header
+from services.transfer.files.lines import Lines
+from services.transfer.files.pieces import Parser, Row, parser_of_texts, whole
 from services.transfer.files.reading import Reading
+from services.transfer.files.records import Record, Records, Stopped
 from services.transfer.files.values import TEXT, Asked, Refused, Undecided, Values
-from services.transfer.text_formulas import text_of
 
 UTF_8 = "utf-8"
 CANDIDATES = ("cp1251", "cp1252")  # encodings that a file may be in which is not UTF-8
-CACHED = 4_096  # values of a column: most come many times, as names, prices and dates do
-Row = list[str | int]
 
 
 class TextTable:
-    """A text being read: `columns` after `open`, then `rows` once.
+    """A text being read: `columns` after `open`, then `pieces` once.
 
     `line` is the last line that was read. An error in a single value goes into `problems`, and
     reading goes on; after an error that makes the rest unreadable it stops and raises `BadBook`.
@@ -40,30 +37,25 @@ class TextTable:
 
     def __init__(
         self,
-        lines: Iterable[str],
-        rest: Iterable[bytes],
+        lines: Lines,
         reading: Reading,
         understood: dict[str, str],
         skipped_lines: int = 0,
         *,
         for_spreadsheets: bool = False,
     ) -> None:
-        """`lines` are UTF-8 with `surrogateescape`, or certain.
-
-        `for_spreadsheets` says that the file was written for one, which takes `="00123"` for the
-        text 00123.
-
-        `rest` are the bytes of the file, or those after the lines, to try encodings on.
-        """
         self.problems = BadBook()
         self.understood = self.problems.understood = understood
-        self._rest = rest
-        self._skipped_lines = skipped_lines
-        self._for_spreadsheets = for_spreadsheets
-        self._reader = csv.reader(lines, delimiter=understood["delimiter"], strict=True)
-        line, cells = next(self._records(), (1, []))
-        for cell in cells:
-            self._ask_encoding(line, "", cell)
+        self._lines = lines
+        self._records = Records(lines, understood, skipped_lines, for_spreadsheets=for_spreadsheets)
+        self._ahead: Sequence[Record] = ()  # read already, and behind the row that is looked at
+        try:
+            line, cells = self._records.header()
+            for cell in cells:
+                self._ask_encoding(line, "", cell)
+        except Stopped as stopped:
+            self.problems.add(stopped.problem)
+            raise self.problems from None
         self._header = Header(cells, reading, line)
         self._header.add_problems(self.problems, [])
         self.problems.raise_if_any()
@@ -76,57 +68,117 @@ class TextTable:
 
     @property
     def line(self) -> int:
-        return self._skipped_lines + self._reader.line_num
+        return self._records.line
 
-    def rows(self) -> Iterator[Row]:
-        """The good rows: the line that a row begins on, and the values in the file's order."""
+    def pieces(self) -> Iterator[list[Row]]:
+        """The good rows, many at once: the line that a row begins on, and its values in the file's
+        order.
+        """
         parsers = [
-            lru_cache(CACHED)(each.strict if each.kind == TEXT else each.parse_or_wait)
+            parser_of_texts(each.strict if each.kind == TEXT else each.parse_or_wait, each.strict)
             for each in self._values
         ]
-        records = self._chosen(self._rows_up_to_the_end())
+        pieces = self._records.pieces()
         try:
-            for line, values in records:
-                try:
-                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
-                except ValueError as error:
-                    waits = isinstance(error, Undecided) or self._waits(values)
+            for piece in pieces:
+                if (rows := self._whole(parsers, piece)) is not None:
+                    yield rows
                 else:
-                    yield [line, *row]
-                    continue
-                if waits:
-                    yield from self._decided(line, values, records)
-                else:
-                    self._explain(line, values)
+                    yield from self._row_by_row(parsers, piece, pieces)
             self._say_ways()
+        except Stopped as stopped:
+            self.problems.add(stopped.problem)
+            raise self.problems from None
         finally:
             self.close()
 
-    def _decided(
-        self, line: int, values: list[str], records: Iterator[tuple[int, list[str]]]
-    ) -> Iterator[Row]:
-        """This row and all that follow, after each column has seen all of its values."""
-        see = [lru_cache(CACHED)(each.see) for each in self._values]
+    def _whole(self, parsers: list[Parser], piece: list[Record]) -> list[Row] | None:
+        """The rows of a piece, or None if a value or a row is none, for whatever reason."""
+        columns = self._columns(piece)
+        return None if columns is None else whole(parsers, [line for line, _ in piece], columns)
+
+    def _columns(self, piece: list[Record]) -> Sequence[Sequence[str]] | None:
+        """The values of our columns, or None if a row is none."""
+        try:
+            columns = list(zip(*(values for _, values in piece), strict=True))
+        except ValueError:
+            return None
+        if self._takes_all or not columns:
+            return columns
+        nameless = (value for n in self._header.nameless for value in columns[n : n + 1])
+        if (
+            len(columns) < len(self._header.cells)
+            or any(map(any, columns[len(self._header.cells) :]))
+            or any(map(str.strip, chain.from_iterable(nameless)))
+        ):
+            return None
+        return [columns[position] for position in self._header.positions]
+
+    def _row_by_row(
+        self, parsers: list[Parser], piece: list[Record], pieces: Iterator[list[Record]] | None
+    ) -> Iterator[list[Row]]:
+        """A piece with a value that is bad, or that its column has to decide.
+
+        Then this piece is the last, and `pieces` that follow go with it; None: all has decided.
+        """
+        rows: list[Row] = []
+        for at, (line, values) in enumerate(piece):
+            self._ahead = piece[at + 1 :]
+            try:
+                chosen = zip(parsers, self._chosen(values), strict=True)
+                row = [parse(value) for (parse, _), value in chosen]
+            except ValueError as error:
+                if pieces and (isinstance(error, Undecided) or self._waits(values)):
+                    yield rows
+                    yield from self._decided(chain([piece[at:]], pieces))
+                    return
+                self._explain(line, values)
+            else:
+                if self._strays(values):
+                    self._explain(line, values)
+                rows.append((str(line), *row))
+        self._ahead = ()
+        yield rows
+
+    def _decided(self, pieces: Iterator[list[Record]]) -> Iterator[list[Row]]:
+        """All rows that follow, after each column has seen all of its values."""
+        see = {
+            n: parser_of_texts(each.see)[0] for n, each in enumerate(self._values) if each.option
+        }
+        self._ahead = ()
         with SpooledTemporaryFile(limits.IN_MEMORY, "w+", encoding="ascii") as spool:
-            for record in chain([(line, values)], records):
-                if len(record[1]) == len(see):
-                    for each, value in zip(see, record[1], strict=True):
-                        each(value)
-                spool.write(json.dumps(record))
+            for piece in pieces:
+                columns = self._columns(piece)
+                if columns is None:
+                    rows_of_ours = filter(None, (self._chosen(values) for _, values in piece))
+                    columns = list(zip(*rows_of_ours, strict=True))
+                for n, values in enumerate(columns):
+                    for value in set(values) if n in see else ():
+                        see[n](value)
+                spool.write(json.dumps(piece))
                 spool.write("\n")
             spool.seek(0)
-            parsers = [lru_cache(CACHED)(each.parse) for each in self._values]
-            for line, values in map(json.loads, spool):
-                try:
-                    row = [parse(value) for parse, value in zip(parsers, values, strict=True)]
-                except ValueError:
-                    self._explain(line, values)
+            parsers = [parser_of_texts(each.parse, each.strict) for each in self._values]
+            for piece in map(json.loads, spool):
+                if (rows := self._whole(parsers, piece)) is not None:
+                    yield rows
                 else:
-                    yield [line, *row]
+                    yield from self._row_by_row(parsers, piece, None)
+
+    def _chosen(self, values: list[str]) -> list[str]:
+        """The values of our columns, in their order; none of a row of another length."""
+        width = len(self._header.cells)
+        if any(values[width:]) or len(values) < width:
+            return []
+        return [values[position] for position in self._header.positions]
+
+    def _strays(self, values: list[str]) -> list[str]:
+        """The values that stand in columns without a name."""
+        return [values[n] for n in self._header.nameless if values[n].strip()]
 
     def _waits(self, values: list[str]) -> bool:
         """Whether a bad row has, behind its bad value, one that its column has to decide."""
-        for column, value in zip(self._values, values, strict=False):
+        for column, value in zip(self._values, self._chosen(values), strict=False):
             try:
                 column.parse_or_wait(value)
             except Undecided:
@@ -135,86 +187,14 @@ class TextTable:
                 continue
         return False
 
-    def _chosen(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-        """The values of our columns, in their order; a row of another length stays as it is."""
-        if self._takes_all:
-            return records
-        return self._of_columns(records)
-
-    def _of_columns(
-        self, records: Iterator[tuple[int, list[str]]]
-    ) -> Iterator[tuple[int, list[str]]]:
-        width, positions = len(self._header.cells), self._header.positions
-        for line, values in records:
-            if any(values[width:]) or len(values) < width:
-                self._count(line, values)
-                continue
-            for position in self._header.nameless:
-                if values[position].strip():
-                    self._add(line, "", values[position], "stands in a column without a name")
-            yield line, [values[position] for position in positions]
-
-    def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Each record with the line that it begins on: a quoted value may span several."""
-        reader, first = self._reader, self._skipped_lines + 1
-        while True:
-            line = first + reader.line_num
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                self._stop("", f"is not CSV from here on ({error}); is a quote missing?", line)
-            except LineTooLong:
-                reason = f"is longer than {LINE_LIMIT:,} bytes; is a line break missing?"
-                self._stop("", reason, self.line + 1)
-            except UnicodeDecodeError as error:
-                encoding = self.understood["encoding"]
-                reason = f"is not in the encoding {encoding} ({error.reason}); say which one it is"
-                self.problems.add(Problem(0, "", "", reason, "", "wrong_encoding"))
-                raise self.problems from None
-            if values:
-                yield line, self._as_shown(values) if self._for_spreadsheets else values
-
-    def _as_shown(self, values: list[str]) -> list[str]:
-        """The values as a spreadsheet shows them: a formula that is a text is this text."""
-        if not any(value.startswith('="') for value in values):
-            return values
-        texts = [text_of(value) for value in values]
-        if texts != values:
-            self.understood["formulas"] = "as their texts"
-        return texts
-
-    def _rows_up_to_the_end(self) -> Iterator[tuple[int, list[str]]]:
-        """Records, up to the line that says how many there are, if there is one."""
-        count = 0
-        for line, values in self._records():
-            if values[0] and values[0][0] != "#":
-                count += 1
-                yield line, values
-            elif not any(values):
-                continue  # what a spreadsheet writes for an empty row
-            elif not values[0] or any(values[1:]):
-                count += 1
-                yield line, values
-            else:
-                self._end(line, values[0], count)
-                for beyond, more in self._records():
-                    if any(more):
-                        self._stop(more[0], "comes after the last line; cut the file there", beyond)
-
-    def _end(self, line: int, text: str, count: int) -> None:
-        end = END.fullmatch(text)
-        if end is None:
-            self._stop(text, "is no subscription: the file is not complete; ask for it again", line)
-        if int(end[1]) != count:
-            self._stop(text, f"but {count:,} lines came before it; ask for the file again", line)
-
     def _explain(self, line: int, values: list[str]) -> None:
-        if len(values) != len(self.columns):
-            self._count(line, values)
+        if not (chosen := self._chosen(values)):
+            reason = f"but the header names {len(self._header.cells)} columns"
+            self._add(line, "", f"{len(values)} values", reason)
             return
-        for column, value in zip(self._values, values, strict=True):
+        for stray in self._strays(values):
+            self._add(line, "", stray, "stands in a column without a name")
+        for column, value in zip(self._values, chosen, strict=True):
             self._ask_encoding(line, column.column, value)
             try:
                 column.parse(value)
@@ -227,10 +207,6 @@ class TextTable:
             except ValueError as error:
                 self._add(line, column.column, value, str(error))
 
-    def _count(self, line: int, values: list[str]) -> None:
-        reason = f"but the header names {len(self._header.cells)} columns"
-        self._add(line, "", f"{len(values)} values", reason)
-
     def _ask_encoding(self, line: int, column: str, value: str) -> None:
         """Stop with a question if a value has bytes that are not UTF-8."""
         try:
@@ -241,7 +217,8 @@ class TextTable:
         raw = value.encode(errors="surrogateescape")
         texts: dict[str, str] = {}
         decoders = {name: codecs.getincrementaldecoder(name)() for name in CANDIDATES}
-        for piece in chain([raw], self._rest):
+        ahead = ("".join(values).encode(errors="surrogateescape") for _, values in self._ahead)
+        for piece in chain([raw], ahead, self._lines.rest()):
             for name in list(decoders):
                 try:
                     text = decoders[name].decode(piece)
@@ -257,13 +234,16 @@ class TextTable:
                 f", or say which encoding it is in: the value is {shown}"
                 f" (import_book: --encoding {' or '.join(texts)})"
             )
-        self._stop(
-            raw.decode("ascii", errors="replace"),
-            f"is not UTF-8 (byte 0x{byte:02X}); {said}",
-            line,
-            column,
-            "encoding_unclear",
-            tuple(f"encoding={name}" for name in texts),
+        raise Stopped(
+            Problem(
+                line,
+                column,
+                raw.decode("ascii", errors="replace"),
+                f"is not UTF-8 (byte 0x{byte:02X}); {said}",
+                "",
+                "encoding_unclear",
+                tuple(f"encoding={name}" for name in texts),
+            )
         )
 
     def _say_ways(self) -> None:
@@ -286,45 +266,3 @@ class TextTable:
         answers: tuple[str, ...] = (),
     ) -> None:
         self.problems.add(Problem(line, column, value, reason, "", code, answers))
-
-    def _stop(
-        self,
-        value: str,
-        reason: str,
-        line: int = 0,
-        column: str = "",
-        code: str = "not_csv",
-        answers: tuple[str, ...] = (),
-    ) -> NoReturn:
-        self._add(line or self.line, column, value, reason, code, answers)
-        raise self.problems
-
-
-class LineTooLong(Exception):
-    pass
-
-
-def utf8_lines(file: BinaryIO, first: bytes = b"") -> Iterator[str]:
-    """The lines of a file as it comes; bytes that are not UTF-8 become surrogates.
-
-    `first` is the line that was read from it already. LineTooLong.
-    """
-    raw = first.removeprefix(codecs.BOM_UTF8) or file.readline(LINE_LIMIT + 1)
-    while raw:
-        if len(raw) > LINE_LIMIT:
-            raise LineTooLong
-        try:
-            yield raw.decode()
-        except UnicodeDecodeError:
-            yield raw.decode(errors="surrogateescape")
-        raw = file.readline(LINE_LIMIT + 1)
-
-
-def decoded_lines(text: TextIO, skipped_lines: int = 0) -> Iterator[str]:
-    """The lines of a text in another encoding. UnicodeDecodeError, LineTooLong."""
-    for _ in range(skipped_lines):
-        text.readline(LINE_LIMIT)
-    while line := text.readline(LINE_LIMIT + 1):
-        if len(line) > LINE_LIMIT:
-            raise LineTooLong
-        yield line

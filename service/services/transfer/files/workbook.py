@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import BinaryIO
 
+from services import fields
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files.cells import EMPTY, Cell, is_number, text_in, text_of
 from services.transfer.files.dates import DAY_FIRST, DOTTED
 from services.transfer.files.faults import refuse
 from services.transfer.files.header import Header
 from services.transfer.files.package import Package, SheetName
+from services.transfer.files.pieces import CACHED, MOST, ROWS, Parser, Row, whole
 from services.transfer.files.reading import Reading
 from services.transfer.files.sheet import Range, Sheet, column_letters
+from services.transfer.files.sheet import Row as SheetRow
 from services.transfer.files.values import Refused, Values
 from services.transfer.files.values import readings as readings_of
 
-CACHED = 4_096  # values of a column, as in `text`
 WAYS = {DOTTED: DAY_FIRST}  # that a sender can't say, and can say instead
 
 
@@ -104,31 +106,39 @@ class WorkbookTable:
         name = self._sheet.name
         return name if name.isalnum() else "'" + name.replace("'", "''") + "'"
 
-    def rows(self) -> Iterator[list[str | int]]:
-        """The good rows: the row's number, and the values in the sheet's order of columns."""
+    def pieces(self) -> Iterator[list[Row]]:
+        """The good rows, many at once: the row's number, and the values in the sheet's order of
+        columns.
+        """
         try:
             with self._package.part(self._sheet.part) as source:
-                yield from self._rows(Sheet(source, self._strings))
+                yield from self._pieces(Sheet(source, self._strings))
         finally:
             self.close()
 
-    def _rows(self, sheet: Sheet) -> Iterator[list[str | int]]:
-        parsers = [lru_cache(CACHED)(self._parser(values)) for values in self._values]
-        pairs = list(zip(self._header.positions, parsers, strict=True))
+    def _pieces(self, sheet: Sheet) -> Iterator[list[Row]]:
+        parsers = [self._parser(values) for values in self._values]
+        positions = self._header.positions
         known = {*range(len(self._header.cells))} - {*self._header.nameless}
         rows = iter(sheet)
         next(rows, None)  # the header
-        for number, cells in rows:
-            self.line = number
-            get = cells.get
-            try:
-                values = [parse(get(position, EMPTY)) for position, parse in pairs]
-            except ValueError:
-                self._explain(number, cells)
-            else:
-                yield [number, *values]
-            if not cells.keys() <= known:
-                self._explain_beyond(number, cells, known)
+        while piece := self._piece(rows, sheet):
+            columns = [[cells.get(n, EMPTY) for _, cells in piece] for n in positions]
+            fits = all(cells.keys() <= known for _, cells in piece)
+            if fits and (taken := whole(parsers, [row.number for row in piece], columns)):
+                yield taken
+                continue
+            good: list[Row] = []
+            for (number, cells), *values in zip(piece, *columns, strict=True):
+                try:
+                    row = [parse(value) for (parse, _), value in zip(parsers, values, strict=True)]
+                except ValueError:
+                    self._explain(number, cells)
+                else:
+                    good.append((str(number), *row))
+                if not cells.keys() <= known:
+                    self._explain_beyond(number, cells, known)
+            yield good
         self._add_merged(sheet.merged)
         if sheet.hidden_rows:
             self.understood["hidden rows"] = f"{sheet.hidden_rows:,}, read as the others"
@@ -136,7 +146,26 @@ class WorkbookTable:
             if column.option and column.said:
                 self.understood[column.option] = column.said
 
-    def _parser(self, values: Values) -> Callable[[Cell], str]:
+    def _piece(self, rows: Iterator[SheetRow], sheet: Sheet) -> list[SheetRow]:
+        piece: list[SheetRow] = []
+        began = sheet.read
+        for row in rows:
+            piece.append(row)
+            self.line = row.number
+            if len(piece) == ROWS or sheet.read - began > MOST:
+                break
+        return piece
+
+    def _parser(self, values: Values) -> Parser:
+        are_plain = fields.are_plain(values.strict)
+
+        def at_a_glance(cells: Sequence[Cell]) -> Sequence[str] | None:
+            texts = [text or "" for kind, _, text, formula in cells if kind == "s" and not formula]
+            return texts if len(texts) == len(cells) and are_plain(texts) else None
+
+        return lru_cache(CACHED)(self._parse(values)), at_a_glance
+
+    def _parse(self, values: Values) -> Callable[[Cell], str]:
         def parse(cell: Cell) -> str:
             text = text_of(cell, values.kind, self._package.styles)
             if values.said is not None and not is_number(cell):
@@ -153,7 +182,7 @@ class WorkbookTable:
             code = "bad_value"
             answers: tuple[str, ...] = ()
             try:
-                self._parser(values)(cell)
+                self._parse(values)(cell)
                 continue
             except Refused as refused:
                 reason, code = str(refused), refused.code

@@ -23,8 +23,8 @@ def _no_document_type(*_: Any) -> None:
     refuse("is a workbook with a document type in its XML, which none has; save it again", "unsafe")
 
 
-def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]) -> Iterator[None]:
-    """Call `start`, `end` and `text` for what `source` has, and pause after each piece of it.
+def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]) -> Iterator[int]:
+    """Call `start`, `end` and `text` for what `source` has; yield after each piece how much it was.
 
     `start` and `end` get the names as they are written, which may have a prefix. BadBook.
     """
@@ -44,11 +44,11 @@ def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]
             element_at = max(element_at, parser.CurrentByteIndex)
             if read - element_at > limits.WITHOUT_ELEMENT:
                 refuse("is a workbook with an endless element in its XML; save it again", "unsafe")
-            yield
+            yield read
         parser.Parse(b"", True)
     except (expat.ExpatError, LookupError) as error:  # an encoding that nobody knows, too
         refuse(f"is a damaged workbook ({error}); save it again", "damaged")
-    yield
+    yield read
 
 
 def local(name: str) -> str:
