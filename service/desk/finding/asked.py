@@ -128,7 +128,9 @@ def value_of(name: str, text: str) -> Any:
         except BadAmount as error:
             raise BadValue(error.code, str(error), name, text) from None
     if kind.input == Input.INSTANT and (day := _day(name, text)):
-        return parsing.instant(name, timezone.make_aware(datetime.combine(day, datetime.min.time())))
+        return parsing.instant(
+            name, timezone.make_aware(datetime.combine(day, datetime.min.time()))
+        )
     return kind.parse(name, text)
 
 

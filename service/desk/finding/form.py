@@ -68,6 +68,7 @@ def form_of(
     choices: Mapping[str, Choices],
     wrong: str = "",
     kept: Mapping[str, str] | None = None,
+    labels: Mapping[str, str | Promise] = LABELS,
 ) -> Form:
     """The form with what an address gives, also where it can't be used.
 
@@ -76,7 +77,7 @@ def form_of(
 
     def field_of(name: str) -> Field:
         value = query.get(name, "")
-        label, is_wrong = LABELS[name], name == wrong
+        label, is_wrong = labels[name], name == wrong
         options = choices.get(name)
         if options is not None and len(options) <= MOST_CHOICES:
             made = [Option(each, str(said), each == value) for each, said in options]
@@ -86,7 +87,8 @@ def form_of(
         kind = FILTERS[name].kind
         if kind.input == Input.INSTANT and (not value or len(value) == 10):
             is_day = len(value.split("-")) == 3
-            return Field(name, label, "date" if is_day or not value else "text", value)
+            kind_of_input = "date" if is_day or not value else "text"
+            return Field(name, label, kind_of_input, value, is_wrong=is_wrong)
         return Field(
             name,
             label,
@@ -106,7 +108,11 @@ def form_of(
     )
 
 
-def chips_of(asked: Asked, said: Mapping[str, Callable[[Any], str]]) -> list[Chip]:
+def chips_of(
+    asked: Asked,
+    said: Mapping[str, Callable[[Any], str]],
+    labels: Mapping[str, str | Promise] = LABELS,
+) -> list[Chip]:
     """The filters that are set, with their values in words: `said` has the words by filter."""
     found = []
     for name, value in asked.values.items():
@@ -115,8 +121,11 @@ def chips_of(asked: Asked, said: Mapping[str, Callable[[Any], str]]) -> list[Chi
         text = said[name](value) if name in said else shown(value)
         without: dict[str, None] = {name: None}
         if name == "source" and "external_id" in asked.values:
-            text, without = f"{text} · {asked.values['external_id']}", {**without, "external_id": None}
-        found.append(Chip(LABELS[name], text, asked.address(**without)))
+            text, without = (
+                f"{text} · {asked.values['external_id']}",
+                {**without, "external_id": None},
+            )
+        found.append(Chip(labels[name], text, asked.address(**without)))
     return found
 
 

@@ -71,7 +71,5 @@ def refused(error: BadParameter) -> str:
     return f"{said} {error.detail}"
 
 
-def show_list(
-    request: HttpRequest, title: str, status: int = 200, **context: Any
-) -> HttpResponse:
+def show_list(request: HttpRequest, title: str, status: int = 200, **context: Any) -> HttpResponse:
     return show(request, "finding/list", title, status, path=request.path, **context)

@@ -19,7 +19,7 @@ from desk.back import with_back
 from desk.finding import form
 from desk.finding.asked import Asked, asked, without_empty
 from desk.finding.page import head, refused, sheets, show_list, sizes
-from desk.finding.words import PLAN_TYPES
+from desk.finding.words import LABELS, PLAN_TYPES
 from pricebook.kit import figures
 from pricebook.kit.errors import BadParameter
 from pricebook.kit.scopes import VIEW_SUBSCRIPTION
@@ -31,8 +31,9 @@ from services.views.breakdown import too_many_found
 
 @dataclass(frozen=True)
 class Kind:
-    """A list of records. `columns`: their headings, orders and texts; the first one leads to the
-    record. `first`: the filters that are asked for most."""
+    """A list of records. `columns`: their headings, orders and texts, and whether they are numbers;
+    the first one leads to the record, and what it pays stands behind it. `first`: the filters that
+    are asked for most."""
 
     name: str
     title: Promise
@@ -46,6 +47,8 @@ def _known(row: dict[str, Any]) -> str:
     return "" if row["source"] is None else f"{row['source']} {row['external_id']}"
 
 
+# A filter is of the record itself here.
+OWN_LABELS = {**LABELS, "q": gettext_lazy("Name"), "email": gettext_lazy("E-mail")}
 KNOWN = (gettext_lazy("External id"), "", _known, False)
 PAYS = (
     gettext_lazy("Pays now"),
@@ -59,9 +62,9 @@ CLIENTS = Kind(
     Ordering("company_name"),
     (
         (gettext_lazy("Client"), "company_name", lambda row: row["company_name"], False),
+        PAYS,
         (gettext_lazy("E-mail"), "email", lambda row: row["email"], False),
         KNOWN,
-        PAYS,
     ),
     ("q", "email"),
     gettext_lazy("No client matches."),
@@ -78,8 +81,8 @@ SERVICES = Kind(
             lambda row: figures.amount(row["full_price"]),
             True,
         ),
-        KNOWN,
         PAYS,
+        KNOWN,
     ),
     ("q",),
     gettext_lazy("No service matches."),
@@ -103,8 +106,8 @@ PLANS = Kind(
             lambda row: figures.percent(row["discount_percent"]),
             True,
         ),
-        KNOWN,
         PAYS,
+        KNOWN,
     ),
     ("plan_type",),
     gettext_lazy("No plan matches."),
@@ -116,7 +119,9 @@ def records(request: HttpRequest, kind: Kind) -> HttpResponse:
     names, orderings = breakdown.FILTERS[kind.name], breakdown.ORDERINGS[kind.name]
     more = [name for name in names if name not in kind.first]
     choices: dict[str, form.Choices] = {"plan_type": [*PLAN_TYPES.items()]}
-    make_form = partial(form.form_of, without_empty(request.GET), kind.first, more, choices)
+    make_form = partial(
+        form.form_of, without_empty(request.GET), kind.first, more, choices, labels=OWN_LABELS
+    )
     title = str(kind.title)
     try:
         wanted = asked(
@@ -139,7 +144,7 @@ def records(request: HttpRequest, kind: Kind) -> HttpResponse:
     heads = [
         head(wanted, label, name, is_number, orderings) for label, name, _says, is_number in columns
     ]
-    heads.append(head(wanted, _("Subscriptions that pay"), "count", True, orderings))
+    heads.insert(-1, head(wanted, _("Subscriptions that pay"), "count", True, orderings))
     query = {**wanted.values, "ordering": str(wanted.ordering)}
     said = {"plan_type": lambda value: str(PLAN_TYPES[value])}
     return show_list(
@@ -148,7 +153,7 @@ def records(request: HttpRequest, kind: Kind) -> HttpResponse:
         form=make_form(),
         kept_order=str(wanted.ordering) if wanted.ordering != kind.usual else "",
         size=wanted.size,
-        chips=form.chips_of(wanted, said),
+        chips=form.chips_of(wanted, said, OWN_LABELS),
         figures=_figures(page),
         heads=heads,
         rows=_rows(request, kind, wanted, page.result),
@@ -195,5 +200,6 @@ def _rows(
         if linked and row["count"]:
             query = f"{kind.name}={row['id']}&amp;state=active"
             count = f'<a href="{listed}?{query}">{count}</a>'
-        found.append(f'<tr>{"".join(cells)}<td class="number">{count}</td></tr>\n')
+        cells.insert(-1, f'<td class="number">{count}</td>')
+        found.append(f"<tr>{''.join(cells)}</tr>\n")
     return mark_safe("".join(found))  # noqa: S308 - each text is escaped

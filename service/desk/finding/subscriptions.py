@@ -64,7 +64,11 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     title = _("Subscriptions")
     try:
         wanted = asked(
-            request, list(FILTERS), ORDERINGS, USUAL, lambda values, ordering: _key(values, ordering)
+            request,
+            list(FILTERS),
+            ORDERINGS,
+            USUAL,
+            lambda values, ordering: _key(values, ordering),
         )
         book_filter = BookFilter(**wanted.values)
         said = _words(choices)
@@ -203,8 +207,8 @@ def _heads(wanted: Asked) -> list[Any]:
         head(wanted, _("Number"), "id"),
         head(wanted, _("Client"), "client_name"),
         head(wanted, _("Service")),
-        head(wanted, _("Plan")),
         head(wanted, _("Price"), "price", is_number=True),
+        head(wanted, _("Plan")),
         head(wanted, _("Since"), "started_at"),
         head(wanted, _("Coming")),
         head(wanted, _("Comment, external id")),
@@ -213,7 +217,7 @@ def _heads(wanted: Asked) -> list[Any]:
 
 ROW = (
     '<tr{ended}><th scope="row"><a href="{url}">{id}</a></th><td><a href="{client_url}">{client}'
-    '</a></td><td>{service}</td><td class="plan">{plan}</td><td class="number">{price}</td>'
+    '</a></td><td>{service}</td><td class="number">{price}</td><td class="plan">{plan}</td>'
     "<td>{since}</td><td>{coming}</td><td>{comment}</td></tr>\n"
 )
 
