@@ -22,7 +22,7 @@ from desk.finding.page import head, refused, sheets, show_list, sizes
 from desk.finding.words import LABELS, PLAN_TYPES
 from pricebook.kit import figures
 from pricebook.kit.errors import BadParameter
-from pricebook.kit.scopes import VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services.models import Plan
 from services.reading import breakdown
 from services.reading.ordering import Ordering
@@ -186,13 +186,12 @@ def _rows(
 ) -> SafeString:
     url, end = with_back(reverse(f"desk:{kind.name}", args=[0]), wanted.here).split("/0/")
     listed = reverse("desk:subscriptions")
-    linked = request.user.has_perm(VIEW_SUBSCRIPTION)
+    linked = request.user.has_perms((VIEW_SUBSCRIPTION, VIEW_CLIENT))
     (_label, _name, first, _is_number), *others = kind.columns
     found = []
     for row in rows:
-        cells = [
-            f'<th scope="row"><a href="{url}/{row["id"]}/{escape(end)}">{escape(first(row))}</a></th>'
-        ]
+        address, name = f"{url}/{row['id']}/{escape(end)}", escape(first(row))
+        cells = [f'<th scope="row"><a href="{address}">{name}</a></th>']
         for _label, _name, says, is_number in others:
             number = ' class="number"' if is_number else ""
             cells.append(f"<td{number}>{escape(says(row))}</td>")

@@ -34,7 +34,6 @@ from pricebook.kit.scopes import (
 from services.models import Plan, Subscription
 from services.reading import breakdown, found
 from services.reading.found import Found
-from services.reading.search import texts_like
 
 LONGEST = 100
 SHORTEST = 3  # letters that the lists look for
@@ -87,7 +86,7 @@ LABELS: dict[str, tuple[Promise, tuple[str, ...]]] = {
 def search(user: Any, words: str, most: int) -> Answer:
     """Up to `most` records of each kind that this person may see. Up to 16 queries."""
     words = " ".join(words.split())
-    allowed = [name for name, (_label, needs) in LABELS.items() if all(map(user.has_perm, needs))]
+    allowed = [name for name, (_label, needs) in LABELS.items() if user.has_perms(needs)]
     looked_in = [str(LABELS[name][0]) for name in allowed]
     if not words:
         return Answer("", [], looked_in)
@@ -100,34 +99,22 @@ def search(user: Any, words: str, most: int) -> Answer:
         if kind in allowed:
             ids[kind] = found.found(kind, words, most)
     groups = [_records(kind, words, ids[kind]) for kind in ids]
-    plans: list[Plan] = []
+    plans: list[int] = []
     if "plan" in allowed:
-        plans = plans_like(words)
+        plans = found.plans(words)
         groups.append(_plans(plans, most))
     if "subscription" in allowed:
         groups.append(_subscriptions(words, most, any(each.ids for each in ids.values())))
     if "change" in allowed:
         about = About(
             services=ids["service"].ids if "service" in ids else (),
-            plans=[plan.pk for plan in plans],
+            plans=plans,
             clients=ids["client"].ids if "client" in ids else (),
         )
         groups.append(_changes(words, about, most, sees_clients="client" in allowed))
     groups = [group for group in groups if group.hits or group.more]
     groups.sort(key=lambda group: not any(hit.is_exact for hit in group.hits))
     return Answer(words, groups, looked_in)
-
-
-def plans_like(words: str) -> list[Plan]:
-    """The plans whose type, with its per cent, is like the words. Two queries."""
-    plans = list(Plan.objects.order_by(*Plan._meta.ordering))
-    if words.isdigit():
-        number = int(words[:19])
-        return [plan for plan in plans if number in (plan.pk, plan.discount_percent)]
-    if len(words) < SHORTEST:
-        return []
-    names = [f"{plan.plan_type} {plan.discount_percent} % {plan}" for plan in plans]
-    return [plans[number] for number in texts_like(words, names)]
 
 
 def _records(kind: str, words: str, which: Found) -> Group:
@@ -168,12 +155,14 @@ def _is_exact(words: str, *values: object) -> bool:
     return words.casefold() in [str(value).casefold() for value in values]
 
 
-def _plans(plans: Sequence[Plan], most: int) -> Group:
-    rows = {row["id"]: row for row in breakdown.some("plan", [each.pk for each in plans[:most]])}
+def _plans(plans: Sequence[int], most: int) -> Group:
     hits = [
-        Hit(str(plan), _pays(rows[plan.pk]), reverse("desk:plan", args=[plan.pk]))
-        for plan in plans[:most]
-        if plan.pk in rows
+        Hit(
+            str(Plan(plan_type=row["plan_type"], discount_percent=row["discount_percent"])),
+            _pays(row),
+            reverse("desk:plan", args=[row["id"]]),
+        )
+        for row in breakdown.some("plan", plans[:most])
     ]
     more = len(plans) > most
     listed = reverse("desk:plans") if more else ""
@@ -242,7 +231,7 @@ def _changes(words: str, about: About, most: int, sees_clients: bool) -> Group:
 class _Numbered(dict[int, str]):
     """The names of clients for a reader who may not see them: their numbers."""
 
-    def get(self, key: int, default: Any = None) -> str:  # type: ignore[override]
+    def get(self, key: int, default: Any = None) -> str:
         return _("client %(id)s") % {"id": key}
 
 

@@ -119,7 +119,7 @@ def _choices() -> dict[str, form.Choices]:
     services = Service.objects.order_by("name").values_list("pk", "name")
     return {
         "service": [(str(pk), name) for pk, name in services[: form.MOST_CHOICES + 1]],
-        "plan": [(str(each.pk), str(each)) for each in Plan.objects.order_by(*Plan._meta.ordering)],
+        "plan": [(str(each.pk), str(each)) for each in Plan.objects.all()],
         "plan_type": [*PLAN_TYPES.items()],
         "state": [*STATES.items()],
         "price_state": [*PRICE_STATES.items()],

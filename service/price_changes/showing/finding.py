@@ -47,7 +47,7 @@ def changes_found(words: str, about: About, limit: int) -> list[PriceChange]:
     if each:
         whens += [
             When(title__iexact=words, then=Value(3.0)),
-            When(_titled_like(each), then=Value(1.0) + _likeness(words)),
+            When(titled_like(each), then=Value(1.0) + _likeness(words)),
         ]
     recent = Q(pk__gt=last - NEWEST) | Q(pk=number)
     changes = PriceChange.objects.filter(recent).annotate(
@@ -57,7 +57,8 @@ def changes_found(words: str, about: About, limit: int) -> list[PriceChange]:
     return list(found.order_by(F("rank").desc(), "-pk")[:limit])
 
 
-def _titled_like(words: list[str]) -> Q:
+def titled_like(words: list[str]) -> Q:
+    """Whether the title has a word like each of these."""
     sql = " AND ".join(["price_changes_pricechange.title %%> %s"] * len(words))
     return Q(RawSQL(f"({sql})", words, output_field=BooleanField()))  # noqa: S611 - ours
 

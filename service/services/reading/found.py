@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from services.models import Plan
 from services.parsing import MAX_BIGINT
 from services.reading.access_paths import SEARCH_NAMES
-from services.reading.search import names_like
+from services.reading.search import names_like, texts_like
 from services.sql import SQL
 
 MOST_SOURCES = 100
@@ -94,8 +95,9 @@ def statement(kind: str, words: str, limit: int) -> SQL:
     """The SQL of one row more than `limit`."""
     table, name = NAMED[kind]
     named, named_params = names_like(words)[f"{kind}_id"]
+    of_table = f"SELECT id FROM {table} WHERE"  # noqa: S608 - ours
     exact = [
-        f"SELECT id FROM {table} WHERE id = %s UNION SELECT id FROM {table} WHERE {name} = %s UNION",  # noqa: S608 - ours
+        f"{of_table} id = %s UNION {of_table} {name} = %s UNION",
         OF_EXTERNAL_ID.format(table=table),
     ]
     exact_params: list[object] = [_number(words), words, words]
@@ -134,6 +136,17 @@ def statement_of_subscriptions(words: str, limit: int) -> SQL:
         of_external_id=OF_EXTERNAL_ID.format(table=SUBSCRIPTIONS),
     )
     return sql, (MOST_SOURCES, _number(words), words, limit + 1)
+
+
+def plans(words: str) -> list[int]:
+    """The plans of this id or discount, or with a type, and a discount, like the words. Two
+    queries.
+    """
+    known = list(Plan.objects.order_by("plan_type", "discount_percent"))
+    if words.isascii() and words.isdigit():
+        return [each.pk for each in known if int(words[:19]) in (each.pk, each.discount_percent)]
+    names = [f"{each.plan_type} {each.discount_percent} % {each}" for each in known]
+    return [known[number].pk for number in texts_like(words, names)]
 
 
 def sources_like(word: str) -> list[str]:

@@ -8,6 +8,8 @@ from django.db import connection
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
+from services.sql import SQL
+
 # The names that a search looks through, by the column of a subscription that leads there.
 NAMES = {
     "client_id": ("clients_client", "company_name"),
@@ -70,7 +72,7 @@ def texts_like(words: str, texts: Sequence[str]) -> list[int]:
         return sorted(number for (number,) in cursor.fetchall())
 
 
-def statement_of_texts(words: str, texts: Sequence[str]) -> tuple[str, tuple[object, ...]]:
+def statement_of_texts(words: str, texts: Sequence[str]) -> SQL:
     each = words.split()
     sql = TEXTS_LIKE.format(each=" AND ".join(["name %%> %s"] * len(each)) or "false")
     return sql, (list(texts), *each, " ".join(each))
