@@ -144,7 +144,10 @@ def records(request: HttpRequest, kind: Kind) -> HttpResponse:
     heads = [
         head(wanted, label, name, is_number, orderings) for label, name, _says, is_number in columns
     ]
-    heads.insert(-1, head(wanted, _("Subscriptions that pay"), "count", True, orderings))
+    heads.insert(
+        kind.columns.index(PAYS) + 1,
+        head(wanted, _("Subscriptions that pay"), "count", True, orderings),
+    )
     query = {**wanted.values, "ordering": str(wanted.ordering)}
     said = {"plan_type": lambda value: str(PLAN_TYPES[value])}
     return show_list(
@@ -199,6 +202,6 @@ def _rows(
         if linked and row["count"]:
             query = f"{kind.name}={row['id']}&amp;state=active"
             count = f'<a href="{listed}?{query}">{count}</a>'
-        cells.insert(-1, f'<td class="number">{count}</td>')
+        cells.insert(kind.columns.index(PAYS) + 1, f'<td class="number">{count}</td>')
         found.append(f"<tr>{''.join(cells)}</tr>\n")
     return mark_safe("".join(found))  # noqa: S308 - each text is escaped
