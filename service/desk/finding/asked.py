@@ -99,6 +99,11 @@ def asked(
     return replace(found, size=size, cursor=cursor)
 
 
+def has_empty(query: QueryDict) -> bool:
+    """Whether a form has sent fields that nobody filled in: the list then has a shorter address."""
+    return any(not value.strip() for _name, values in query.lists() for value in values)
+
+
 def without_empty(query: QueryDict) -> QueryDict:
     left = QueryDict(mutable=True)
     for name, values in query.lists():

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.html import escape
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from desk.back import with_back
 from desk.finding import form
-from desk.finding.asked import Asked, asked, without_empty
+from desk.finding.asked import Asked, asked, has_empty, without_empty
 from desk.finding.page import head, refused, sheets, show_list, sizes
 from desk.finding.words import LABELS, PLAN_TYPES
 from pricebook.kit import figures
@@ -131,6 +132,8 @@ def records(request: HttpRequest, kind: Kind) -> HttpResponse:
             kind.usual,
             lambda values, ordering: breakdown.key_of_records(kind.name, values, ordering),
         )
+        if has_empty(request.GET):
+            return redirect(wanted.here)
         try:
             page = breakdown.page(
                 kind.name, wanted.values, wanted.cursor, wanted.size, wanted.ordering

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 STATES: dict[str, Promise] = {
-    "active": _("active"),
+    "active": pgettext_lazy("subscription", "active"),
     "upcoming": _("not begun yet"),
     "ended": _("ended"),
 }
