@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
@@ -18,7 +19,7 @@ from django.utils.translation import gettext as _
 from clients.models import Client
 from desk.back import with_back
 from desk.finding import form
-from desk.finding.asked import Asked, asked, without_empty
+from desk.finding.asked import Asked, asked, has_empty, without_empty
 from desk.finding.page import head, refused, sheets, show_list, sizes
 from desk.finding.words import PENDING, PLAN_TYPES, PRICE_STATES, STATES
 from price_changes.models import PriceChange
@@ -63,13 +64,9 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     make_form = partial(form.form_of, without_empty(request.GET), FIRST, MORE, choices)
     title = _("Subscriptions")
     try:
-        wanted = asked(
-            request,
-            list(FILTERS),
-            ORDERINGS,
-            USUAL,
-            lambda values, ordering: _key(values, ordering),
-        )
+        wanted = asked(request, list(FILTERS), ORDERINGS, USUAL, _key)
+        if has_empty(request.GET):
+            return redirect(wanted.here)
         book_filter = BookFilter(**wanted.values)
         said = _words(choices)
         if missing := _missing(wanted, said):
