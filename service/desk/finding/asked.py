@@ -79,7 +79,7 @@ def asked(
     usual: Ordering,
     key_of: Callable[[dict[str, Any], Ordering], bytes],
 ) -> Asked:
-    """What a request asks for. BadParameter names the value that can't be used."""
+    """The list that a request asks for. BadParameter names the value that can't be used."""
     query = without_empty(request.GET)
     parameters.refuse_unknown(query, [*names, "ordering", *parameters.PAGING])
     texts = {

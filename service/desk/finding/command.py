@@ -15,7 +15,7 @@ MOST = 5  # of each kind
 
 
 def results(request: HttpRequest, words: str) -> list[SearchResult]:
-    """What the search finds, and the way to all of it: so the box is never empty.
+    """The hits of the search, and the way to all of them: so the box is never empty.
 
     Without figures: Unfold keeps the results for minutes.
     """

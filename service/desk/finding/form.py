@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.utils.functional import Promise
 
 from desk.finding.asked import Asked
-from desk.finding.words import LABELS
+from desk.finding.words import LABELS, label_of
 from pricebook.kit import figures
 from services.reading.filter_kinds import Input
 from services.reading.filters import FILTERS
@@ -77,7 +77,7 @@ def form_of(
 
     def field_of(name: str) -> Field:
         value = query.get(name, "")
-        label, is_wrong = labels[name], name == wrong
+        label, is_wrong = label_of(name, labels), name == wrong
         options = choices.get(name)
         if options is not None and len(options) <= MOST_CHOICES:
             made = [Option(each, str(said), each == value) for each, said in options]
@@ -125,7 +125,7 @@ def chips_of(
                 f"{text} · {asked.values['external_id']}",
                 {**without, "external_id": None},
             )
-        found.append(Chip(labels[name], text, asked.address(**without)))
+        found.append(Chip(label_of(name, labels), text, asked.address(**without)))
     return found
 
 

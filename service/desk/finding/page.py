@@ -1,4 +1,4 @@
-"""What the pages of lists share: headings that sort, sizes, sheets, and bad addresses."""
+"""Parts that the pages of lists share: headings that sort, sizes, sheets, and bad addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from desk.finding.asked import SIZES, Asked
-from desk.finding.words import LABELS, OTHERS
+from desk.finding.words import OTHERS, label_of
 from desk.page import show
 from pricebook.kit.errors import BadParameter
 from services.reading.ordering import Ordering
@@ -65,7 +65,7 @@ def sheets(path: str, query: Mapping[str, Any]) -> list[tuple[str, str]]:
 def refused(error: BadParameter) -> str:
     """A sentence that names the value of an address that can't be used, and says why."""
     name, value = str(error.about["parameter"]), str(error.about["value"])
-    label = LABELS.get(name) or OTHERS.get(name) or name
+    label = OTHERS.get(name) or label_of(name)
     shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in value)
     said = _("%(label)s: “%(value)s” can't be used.") % {"label": label, "value": shown}
     return f"{said} {error.detail}"

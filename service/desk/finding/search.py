@@ -1,6 +1,6 @@
 """The one search: over clients, services, plans, subscriptions and price changes.
 
-Names are found as the API's `q` finds them, so a typo is forgiven; what is exactly so comes first.
+Names are found as the API's `q` finds them, so a typo is forgiven; exact ones come first.
 A reader finds what that reader may see, and nothing else is looked at.
 """
 

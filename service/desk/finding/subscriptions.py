@@ -172,7 +172,7 @@ def _missing(wanted: Asked, said: dict[str, Callable[[Any], str]]) -> str:
 
 
 def _figures(page: pages.Page) -> list[tuple[str, str, str]]:
-    """What was found, what is paid of it, and the sum of all where it is another one."""
+    """The number found, its part that is paid, and the sum of all where it is another one."""
     paid, total = page.paid, page.total
     found = [
         (
@@ -292,7 +292,7 @@ def _remembered(says: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 def _coming(ids: Sequence[int]) -> dict[int, str]:
-    """What scheduled changes will make of these rows, by their ids."""
+    """The prices that scheduled changes will give these rows, in words, by their ids."""
     try:
         scheduled = pending_of_page(ids)
     except TooManyScheduled:
@@ -328,7 +328,8 @@ def _plan(request: HttpRequest, wanted: Asked) -> dict[str, str]:
                 " on itself."
             ),
         }
-        return {"why_not": reasons[unfit[0]]}
-    query = urlencode({f"where_{name}": text for name, text in wanted.texts.items()})
+        return {"why_not": reasons.get(unfit[0], FILTERS[unfit[0]].not_for_a_change)}
+    which = BookFilter(**wanted.values).as_json()
+    query = urlencode({f"where_{name}": value for name, value in which.items()})
     address = reverse("desk:plan_change", args=["set"])
     return {"url": f"{address}?{query}" if query else address}

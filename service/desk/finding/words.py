@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
+
+from services.reading.filters import FILTERS
 
 STATES: dict[str, Promise] = {
     "active": pgettext_lazy("subscription", "active"),
@@ -47,9 +51,16 @@ LABELS: dict[str, Promise] = {
     "ended_to": _("Ended before"),
     "pending": _("Scheduled change"),
 }
-# What stands at the place of a value that is not a filter.
+# The other values of an address.
 OTHERS: dict[str, Promise] = {
     "ordering": _("Order"),
     "cursor": _("Place in the list"),
     "page_size": _("Rows of a page"),
 }
+
+
+def label_of(name: str, labels: Mapping[str, str | Promise] = LABELS) -> str | Promise:
+    """The label of a filter; that of the vocabulary for one which has no field here."""
+    if name in labels:
+        return labels[name]
+    return FILTERS[name].label if name in FILTERS else name

@@ -1,7 +1,7 @@
 """The records that a search finds: by id, name, e-mail or external id, the likest first.
 
-Names are found as the filter `q` finds them (`search.py`). What is exactly so comes first, then
-names that begin so, then the likest.
+Names are found as the filter `q` finds them (`search.py`). Exact ones come first, then names that
+begin so, then the likest.
 """
 
 from __future__ import annotations
