@@ -1,4 +1,5 @@
-"""The CPU of each part of a list page of 100, in Python and PostgreSQL, beside the page by hand.
+"""The CPU of each part of a list page of 100, in Python and PostgreSQL, beside the page by hand;
+and that of the desk's page of the same rows.
 
 The parts are called separately, in turn with the whole; the rest of the whole is Django's handler,
 its middleware and signals, and DRF's view around the list.
@@ -15,7 +16,7 @@ from django.test import RequestFactory
 from django.urls import resolve
 
 from benchmarks import results
-from benchmarks.goals.pages import PAGE, by_hand, request_of
+from benchmarks.goals.pages import PAGE, by_hand, page_of, request_of
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, session_seconds
 from keys import verbs
@@ -29,7 +30,8 @@ from services.reading import filters, pages, parameters
 from services.reading.access_paths import access_path
 from services.reading.filters import BookFilter
 
-WHOLE, BY_HAND = "the whole request", "the page by hand"
+WHOLE, BY_HAND, DESK = "the whole request", "the page by hand", "the desk's page of 100"
+DESK_PAGE = "/desk/subscriptions/?page_size=100&ordering=id"
 CALLS = 50  # of each part in a round
 
 
@@ -73,6 +75,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
         "  the page, with its statement": lambda: pages.page(everything, None, 100),
         "  rows to bytes": lambda: JSONRenderer.encoder.encode(shown),
         BY_HAND: by_hand,
+        DESK: page_of(DESK_PAGE),
     }
     database: dict[str, list[float]] = {name: [] for name in parts}
 
@@ -97,6 +100,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
             "PostgreSQL": 1000 * statistics.median(database[name]),
             "together": 1000 * statistics.median(both[name]),
             "× by hand": results.ratio_to(both[BY_HAND], both[name]),
+            "× the whole": results.ratio_to(both[WHOLE], both[name]),
         }
         for name in parts
     ]

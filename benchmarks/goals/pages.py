@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.viewsets import ReadOnlyModelViewSet
@@ -97,8 +99,20 @@ def request_of(address: str) -> Callable[[], bytes]:
     JSON.
     """
     _, key = verbs.make("benchmark", READ_SCOPES, Maker.operator("benchmark"))
+    return request_with(address, HTTP_AUTHORIZATION=f"Api-Key {key}")
+
+
+def page_of(address: str) -> Callable[[], bytes]:
+    """The same by a person who has logged in, as a browser asks for a page."""
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("benchmark"))
+    session = browser.cookies[settings.SESSION_COOKIE_NAME].value
+    return request_with(address, HTTP_COOKIE=f"{settings.SESSION_COOKIE_NAME}={session}")
+
+
+def request_with(address: str, **headers: str) -> Callable[[], bytes]:
     path, _, query = address.partition("?")
-    factory = RequestFactory(SERVER_NAME="localhost", HTTP_AUTHORIZATION=f"Api-Key {key}")
+    factory = RequestFactory(SERVER_NAME="localhost", **headers)  # type: ignore[arg-type]
     environ = factory.get(path).environ | {"QUERY_STRING": query}
     site = WSGIHandler()
 

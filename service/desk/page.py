@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
+from desk.back import back_of
 from desk.menu import menu_of
 from pricebook.kit.book_admin import missing_for
 
@@ -53,11 +54,11 @@ def desk_page(*needs: str) -> Callable[[View], View]:
 def show(
     request: HttpRequest, template: str, title: str, status: int = 200, **context: Any
 ) -> HttpResponse:
-    """The page `desk/<template>.html`, with its title and the menu."""
+    """The page `desk/<template>.html`, with its title, the menu, and the way back to a list."""
     return render(
         request,
         f"desk/{template}.html",
-        {"title": title, "menu": menu_of(request), **context},
+        {"title": title, "menu": menu_of(request), "back": back_of(request), **context},
         status=status,
     )
 

@@ -45,6 +45,7 @@ UNFOLD = {
             "950": "oklch(27.7% .046 192.524)",
         }
     },
+    "COMMAND": {"search_callback": "desk.finding.command.results"},
     "SIDEBAR": {
         "navigation": [
             {

@@ -40,12 +40,14 @@ def _statements() -> list[NamedStatement]:
         named_imports,
         named_queries,
         named_reads,
+        named_searches,
         named_writes,
     )
 
     return [
         *named_queries.named_queries(),
         *named_reads.named_reads(),
+        *named_searches.named_searches(),
         *named_writes.named_writes(),
         *named_imports.named_imports(),
         *named_bulk.named_bulk(),

@@ -1,7 +1,5 @@
 """Clients in the admin."""
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client as Browser
@@ -73,9 +71,9 @@ class TestClients:
             found = ann.get(LIST, {"q": term}).context["cl"].result_list
             assert list(found) == [wanted], term
 
-    @pytest.mark.parametrize("query", [{"q": "\x00"}, {"company_name": "\x00"}, {"p": "0"}])
-    def test_bad_searches_are_answered(self, ann, query: dict[str, Any]):
-        assert ann.get(LIST, query, follow=True).status_code == 200
+    def test_bad_searches_are_answered(self, ann):
+        for query in ({"q": "\x00"}, {"company_name": "\x00"}, {"p": "0"}, {"p": "2"}):
+            assert ann.get(LIST, query).status_code == 400, query
 
     def test_queries_do_not_grow_with_the_rows(self, ann, django_assert_num_queries):
         for more in (5, 45):

@@ -1,11 +1,11 @@
 from django.urls import path
 
-from desk.not_yet import not_yet
+from desk.finding import views
 
 urlpatterns = [
-    path("search/", not_yet, name="search"),
-    path("subscriptions/", not_yet, name="subscriptions"),
-    path("clients/", not_yet, name="clients"),
-    path("services/", not_yet, name="services"),
-    path("plans/", not_yet, name="plans"),
+    path("search/", views.search, name="search"),
+    path("subscriptions/", views.subscriptions, name="subscriptions"),
+    path("clients/", views.clients, name="clients"),
+    path("services/", views.services, name="services"),
+    path("plans/", views.plans, name="plans"),
 ]

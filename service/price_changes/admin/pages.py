@@ -16,6 +16,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -42,12 +43,13 @@ from price_changes.planning import status_now
 from price_changes.planning.recount import Recount
 from price_changes.running import allowing, limits
 from price_changes.running.judging_edits import why_not_accept
+from price_changes.showing.finding import titled_like
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin, missing_for
+from pricebook.kit.book_admin import BookAdmin, Searched, missing_for
 from pricebook.kit.read_timeout import long_read
 from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
@@ -67,7 +69,7 @@ def url_of(change_id: int, page: str = "change") -> str:
 @admin.register(PriceChange)
 class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     list_before_template = "price_changes/brake_banner.html"
-    search_fields = ["title"]
+    search_fields = ["title"]  # see searched
     search_help_text = "Title"
     sortable_by: list[str] = []
     actions = None
@@ -104,6 +106,9 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return super().changelist_view(request, about_brake(request.user) | (extra_context or {}))
+
+    def searched(self, words: str) -> Searched:
+        return Searched(Q(title__icontains=words) | titled_like(words.split()))
 
     # --- Pages ----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ that move, judged as of its instant: the rows of `rows_sql`, which preview and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -45,6 +45,7 @@ A_SET_WAITS = f"""(
 SOMETHING_SCHEDULED = "EXISTS (SELECT FROM price_changes_pricechange WHERE status = 'scheduled')"
 
 Status = PriceChange.Status
+MOST_OF_PAGE = 50
 
 
 def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> list[WaitingChange]:
@@ -118,19 +119,50 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
     changes = {change.pk: change for change in found}
     for change in changes.values():
         change.will_be_held = change.is_braked
+    prices = _new_prices(list(changes.values()), "= %s", subscription_id)
+    return [
+        (change, prices[pk, subscription_id])
+        for pk, change in changes.items()
+        if (pk, subscription_id) in prices
+    ]
+
+
+class TooManyScheduled(Exception):
+    """More changes are scheduled than are compared with each row of a page."""
+
+
+def pending_of_page(ids: Sequence[int]) -> dict[int, list[tuple[PriceChange, Decimal]]]:
+    """The scheduled changes that would move these subscriptions, each with the new price, by the
+    subscription's id.
+
+    One query while nothing is scheduled, else three. TooManyScheduled with more than
+    `MOST_OF_PAGE`.
+    """
+    changes = list(scheduled()[: MOST_OF_PAGE + 1])
+    if len(changes) > MOST_OF_PAGE:
+        raise TooManyScheduled
+    prices = _new_prices(changes, "= ANY(%s)", list(ids))
+    found: dict[int, list[tuple[PriceChange, Decimal]]] = {}
+    for change in changes:
+        for id in ids:
+            if (change.pk, id) in prices:
+                found.setdefault(id, []).append((change, prices[change.pk, id]))
+    return found
+
+
+def _new_prices(
+    changes: list[PriceChange], which: str, ids: object
+) -> dict[tuple[int, int], Decimal]:
+    """The new prices by change and subscription. Two queries, none without changes."""
     statements, params = [], []
-    for change, (rows, given) in zip(
-        changes.values(),
-        few_rows_behind(list(changes.values()), _sets(changes.values())),
-        strict=True,
-    ):
-        moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
-        statements.append(f"{moved} AND id = %s")
-        params += [*given, subscription_id]
+    rows_of_each = few_rows_behind(changes, _sets(changes)) if changes else []
+    for change, (rows, given) in zip(changes, rows_of_each, strict=True):
+        moved = MOVED.format(columns=f"{change.pk}, id, new_price", rows=rows)
+        statements.append(f"{moved} AND id {which}")
+        params += [*given, ids]
     if not statements:
-        return []
-    prices = dict(fetch(" UNION ALL ".join(statements), params))
-    return [(change, prices[pk]) for pk, change in changes.items() if pk in prices]
+        return {}
+    return {(pk, id): price for pk, id, price in fetch(" UNION ALL ".join(statements), params)}
 
 
 def _sets(changes: Iterable[PriceChange]) -> list[PriceChange]:

@@ -680,11 +680,11 @@ class TestTheList:
         assert found() == ["list_price", "set"]
         assert found(status__exact="planned") == ["set"]
         assert found(kind__exact="list_price") == ["list_price"]
-        assert found(q="five") == ["set"]
+        assert found(q="five") == found(q="fivve") == ["set"]
 
-    @pytest.mark.parametrize("query", [{"q": NUL}, {"status__exact": NUL}, {"p": "x"}])
-    def test_bad_questions_are_answered(self, ann, query):
-        assert ann.get(url("changelist"), query, follow=True).status_code == 200
+    def test_bad_questions_are_answered(self, ann):
+        for query in ({"q": NUL}, {"status__exact": NUL}, {"status__exact": "x"}, {"p": "x"}):
+            assert ann.get(url("changelist"), query).status_code == 400, query
 
     def test_queries_do_not_grow_with_the_changes(self, ann, django_assert_num_queries):
         for more in (2, 9):

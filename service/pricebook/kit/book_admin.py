@@ -1,6 +1,7 @@
 """Shared by all pages of the admin."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -10,13 +11,23 @@ from django.db import IntegrityError, connection, models
 from django.db.models import ProtectedError
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.admin import ModelAdmin
+from django.utils.translation import gettext as _
 
 from pricebook.kit.amount_field import AmountField, AmountInput
+from pricebook.kit.list_addresses import UnderstoodAddresses, WrongAddress
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.refusal import Refusal
 
 NUL = "\x00"  # PostgreSQL's text has no such character
+PICKER = "autocomplete"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The records that a search has found, and whether more names are like it than are compared."""
+
+    condition: models.Q
+    too_many: bool = False
 
 
 def missing_for(user: Any, *permissions: str) -> str:
@@ -51,7 +62,7 @@ class LateJoinPaginator(Paginator):
         return page
 
 
-class BookAdmin(ModelAdmin):
+class BookAdmin(UnderstoodAddresses):
     """A page of the admin whose records other people and programs write at the same time."""
 
     form = OpenForm
@@ -102,9 +113,10 @@ class BookAdmin(ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if any(NUL in value for values in request.GET.lists() for value in values[1]):
-            messages.error(request, "A search can't contain the character NUL.")
-            return HttpResponseRedirect(request.path)
+        for name, values in request.GET.lists():
+            for value in values:
+                if NUL in value:
+                    return self.show_wrong(request, WrongAddress(name, value))
         return super().changelist_view(request, extra_context)
 
     def get_search_results(
@@ -112,7 +124,17 @@ class BookAdmin(ModelAdmin):
     ) -> tuple[models.QuerySet, bool]:
         if NUL in search_term:  # the autocompletion comes here without the list's form
             return queryset.none(), False
-        return super().get_search_results(request, queryset, search_term)
+        found = self.searched(words) if (words := search_term.strip()) else None
+        if found is None:
+            return super().get_search_results(request, queryset, search_term)
+        if found.too_many and request.resolver_match and request.resolver_match.url_name != PICKER:
+            why = _("More than 1,000 names are like this: give more of the name.")
+            raise WrongAddress("q", search_term, why)
+        return queryset.filter(found.condition), False
+
+    def searched(self, words: str) -> Searched | None:
+        """The records that a search finds by likeness; None: it is Django's own."""
+        return None
 
     def changeform_view(
         self,

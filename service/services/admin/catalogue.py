@@ -8,19 +8,22 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db import models
-from django.db.models import OuterRef, Subquery, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
+from pricebook.kit.book_admin import Searched
 from pricebook.kit.currency import shown
 from pricebook.kit.open_forms import OpenForm
 from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
 from services.counted_moves import counted_edit
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
+from services.reading import found
+from services.reading.access_paths import SEARCH_NAMES
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import catalogue_edit
@@ -70,12 +73,12 @@ class CatalogueAdmin(AsksFirst):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet:
         of_one = Subtotal.objects.in_force().filter(**{f"{self.role}_id": OuterRef("pk")})
         subtotals = of_one.values(f"{self.role}_id")
-        found = self.model._default_manager.in_force().annotate(
+        records = self.model._default_manager.in_force().annotate(
             subscription_count=Subquery(subtotals.values(sum=Sum("paid_subscriptions"))),
             amount=Subquery(subtotals.values(sum=Sum("paid_amount"))),
         )
         ordering = self.get_ordering(request)
-        return found.order_by(*ordering) if ordering else found
+        return records.order_by(*ordering) if ordering else records
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
         return [*self.fields, "stamp"] if obj else self.fields
@@ -151,9 +154,13 @@ class ServiceAdmin(CatalogueAdmin):
     plans = "list_price"
     form = ServiceForm
     list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
-    search_fields = ["name"]
+    search_fields = ["name"]  # see searched
     sortable_by = ["name", "full_price"]
     fields = ["name", "full_price", ("source", "external_id")]
+
+    def searched(self, words: str) -> Searched:
+        which = found.found("service", words, SEARCH_NAMES)
+        return Searched(Q(pk__in=which.ids), which.too_many)
 
 
 @admin.register(Plan)
@@ -168,6 +175,9 @@ class PlanAdmin(CatalogueAdmin):
         "subscriptions_shown",
         "amount_shown",
     ]
-    search_fields = ["plan_type", "=discount_percent"]
+    search_fields = ["plan_type"]  # see searched
     sortable_by = ["plan_type", "discount_percent"]
     fields = ["plan_type", "discount_percent", ("source", "external_id")]
+
+    def searched(self, words: str) -> Searched:
+        return Searched(Q(pk__in=found.plans(words)))

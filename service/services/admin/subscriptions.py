@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Count, Q, Sum
@@ -17,9 +18,8 @@ from django.utils.http import urlencode
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
-from clients.models import Client
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
+from pricebook.kit.book_admin import BookAdmin, LateJoinPaginator, Searched
 from pricebook.kit.currency import shown
 from services.about_price_states import ABOUT
 from services.admin import questions
@@ -27,6 +27,8 @@ from services.admin.price_state import PricePages
 from services.counted_moves import Stands, counted, stands
 from services.models import BookNow, Subscription, book_clock
 from services.moves import Effect, Move, NeedsAnotherPerson
+from services.reading import found
+from services.reading.access_paths import SEARCH_NAMES
 from services.reading.filters import STATES, BookFilter
 from services.reading.total import Figures, Total, figures
 
@@ -61,43 +63,52 @@ class CatalogueFilter(RelatedDropdownFilter):
         return True  # Django drops a filter with a single choice, and lists what it excludes
 
 
-class StateFilter(DropdownFilter):
+class WordFilter(DropdownFilter):
+    """A filter by one of a few words; another one is no filter, and refused."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        word = self.value()
+        if not word:
+            return queryset
+        if word not in [choice for choice, _label in self.lookup_choices]:
+            raise IncorrectLookupParameters(word)
+        return self.of_word(queryset, word)
+
+    def of_word(self, queryset: Any, word: str) -> Any:
+        raise NotImplementedError
+
+
+class StateFilter(WordFilter):
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(state, state.capitalize()) for state in STATES]
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() in STATES:
-            return queryset.filter(BookFilter(state=self.value()).condition())
-        return queryset
+    def of_word(self, queryset: Any, word: str) -> Any:
+        return queryset.filter(BookFilter(state=word).condition())
 
 
-class PriceStateFilter(DropdownFilter):
+class PriceStateFilter(WordFilter):
     title = "price state"
     parameter_name = "price_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return list(Subscription.PriceState.choices)
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() in Subscription.PriceState.values:
-            return queryset.filter(price_state=self.value())
-        return queryset
+    def of_word(self, queryset: Any, word: str) -> Any:
+        return queryset.filter(price_state=word)
 
 
-class PendingFilter(DropdownFilter):
+class PendingFilter(WordFilter):
     title = "scheduled change"
     parameter_name = "pending"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("true", "Would move it"), ("false", "None would move it")]
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() in ("true", "false"):
-            return queryset.filter(BookFilter.of({"pending": self.value()}).condition())
-        return queryset
+    def of_word(self, queryset: Any, word: str) -> Any:
+        return queryset.filter(BookFilter.of({"pending": word}).condition())
 
 
 # The names of the list's filters in a change of a set of subscriptions.
@@ -160,9 +171,6 @@ class Unseen(Exception):
 class SubscriptionAdmin(PricePages, BookAdmin):
     """Prices are not typed here: they come from the rule, or from a decision with a reason."""
 
-    # A search uses at most this many matching clients: more are no useful answer.
-    SEARCHED_CLIENTS = 1_000
-
     paginator = SubscriptionPaginator
     list_display = [
         "id",
@@ -188,8 +196,8 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     list_disable_select_all = True
     ordering = ["-id"]
     sortable_by = ["id"]
-    search_fields = ["client__company_name"]  # see get_search_results
-    search_help_text = "Client, e-mail or external id"
+    search_fields = ["client__company_name"]  # see searched
+    search_help_text = "Client, service, e-mail or external id"
     autocomplete_fields = ["client", "service", "plan"]
     fields = [
         "client",
@@ -206,9 +214,9 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         return [field for field in self.fields if obj or field != "price"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        found = Subscription.objects.in_force().annotate(asked_at=BookNow())
+        rows = Subscription.objects.in_force().annotate(asked_at=BookNow())
         ordering = self.get_ordering(request)
-        return found.order_by(*ordering) if ordering else found
+        return rows.order_by(*ordering) if ordering else rows
 
     def changeform_view(
         self,
@@ -262,18 +270,19 @@ class SubscriptionAdmin(PricePages, BookAdmin):
             paginator.book_filter = BookFilter(service=_id(service[0]), plan=_id(plan[0]))
         return paginator
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: models.QuerySet, search_term: str
-    ) -> tuple[models.QuerySet, bool]:
-        """Find the matching clients first, which are few, then their subscriptions by index."""
-        term = search_term.strip()
-        if not term or NUL in term:
-            return super().get_search_results(request, queryset, "" if not term else NUL)
-        clients = Client.objects.filter(
-            Q(company_name__icontains=term) | Q(user__email__icontains=term)
+    def searched(self, words: str) -> Searched:
+        """By the names of clients and services, as the API's `q`; by e-mail, id and external id.
+
+        The few clients and services are found first, then their subscriptions by index.
+        """
+        clients, services = (
+            found.found(kind, words, SEARCH_NAMES) for kind in ("client", "service")
         )
-        ids = list(clients.order_by().values_list("pk", flat=True)[: self.SEARCHED_CLIENTS])
-        return queryset.filter(Q(client__in=ids) | Q(external_id=term)), False
+        itself = found.subscriptions(words, SEARCH_NAMES)
+        return Searched(
+            Q(client__in=clients.ids) | Q(service__in=services.ids) | Q(pk__in=itself.ids),
+            clients.too_many or services.too_many,
+        )
 
     @admin.display(description="client")
     def client_shown(self, subscription: Subscription) -> str:

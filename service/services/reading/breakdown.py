@@ -19,7 +19,7 @@ Each page also has the total of all that match, from the snapshot of the rows:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from services.reading.breakdown_sql import (
     NOT_COUNTED,
     Counted,
     one_statement,
+    some_statement,
     statement,
 )
 from services.reading.ordering import BY_ID, Cursor, Ordering, list_key, orderings, paged
@@ -122,6 +123,13 @@ def one(kind: str, id: int, seen: Seen | None = None) -> tuple[Row | None, str |
     (row,), names = rows_and_columns(*one_statement(kind, id, seen))
     version = version_of(*row[:3])
     return None if row[3] is None else named_row(names[3:], row[3:]), version
+
+
+def some(kind: str, ids: Sequence[int]) -> list[Row]:
+    """These clients, services or plans as `page` has them, in this order. One query."""
+    rows, names = rows_and_columns(*some_statement(kind, ids))
+    found = {row[0]: named_row(names, row) for row in rows}
+    return [found[id] for id in ids if id in found]
 
 
 def rows_and_columns(sql: str, params: tuple[Any, ...]) -> tuple[list[tuple[Any, ...]], list[str]]:

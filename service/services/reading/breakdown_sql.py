@@ -5,7 +5,7 @@ Only subscriptions that have begun, and have not ended, pay: others are in no fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,15 @@ def one_statement(kind: str, id: int, seen: Seen | None = None) -> SQL:
     ids = f"SELECT * FROM {TABLE[kind]} WHERE id = %s AND (SELECT NOT seen FROM book)"  # noqa: S608 - ours
     one = EACH[kind].format(ids=ids)
     return ONE.format(book=book, moment=MOMENT, one=one), (*book_params, id)
+
+
+SOME = "WITH {moment} {some}"
+
+
+def some_statement(kind: str, ids: Sequence[int]) -> SQL:
+    """The SQL of the clients, services or plans of these ids."""
+    of_ids = f"SELECT * FROM {TABLE[kind]} WHERE id = ANY(%s)"  # noqa: S608 - ours
+    return SOME.format(moment=MOMENT, some=EACH[kind].format(ids=of_ids)), (list(ids),)
 
 
 # Rows are read only if the caller has not seen the answer of this very book.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from django.db import connection
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
+
+from services.sql import SQL
 
 # The names that a search looks through, by the column of a subscription that leads there.
 NAMES = {
@@ -46,3 +51,28 @@ def named_like(words: str) -> Q:
     )
     params = [word for _, each in found.values() for word in each]
     return Q(RawSQL(f"({sql})", params, output_field=BooleanField()))  # noqa: S611 - ours
+
+
+# Few texts that no table has: the one that is like the words as `names_like` compares them.
+TEXTS_LIKE = """
+WITH text_of (name, number) AS MATERIALIZED (
+         SELECT * FROM unnest(%s::text[]) WITH ORDINALITY
+     ),
+     with_each (number) AS MATERIALIZED (SELECT number FROM text_of WHERE {each})
+SELECT number - 1 FROM with_each
+ UNION ALL
+SELECT number - 1 FROM text_of WHERE name %%> %s AND NOT EXISTS (SELECT FROM with_each)
+"""
+
+
+def texts_like(words: str, texts: Sequence[str]) -> list[int]:
+    """The positions of the texts that are like the words, in their order. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(*statement_of_texts(words, texts))
+        return sorted(number for (number,) in cursor.fetchall())
+
+
+def statement_of_texts(words: str, texts: Sequence[str]) -> SQL:
+    each = words.split()
+    sql = TEXTS_LIKE.format(each=" AND ".join(["name %%> %s"] * len(each)) or "false")
+    return sql, (list(texts), *each, " ".join(each))

@@ -382,26 +382,31 @@ class TestBadInput:
         assert Subscription.objects.count() == 1
 
     @pytest.mark.parametrize("model", ["service", "plan", "subscription", "repricing"])
-    @pytest.mark.parametrize(
-        "query",
-        [
-            {"q": NUL},
-            {"q": "a\x00b"},
-            {"comment": NUL},
+    def test_of_a_list_is_named_and_shows_no_row_and_no_total(self, ann, model):
+        a_subscription(service=a_service("1234.50"))
+        unknown = [
+            {"comment": "a\x00b"},
             {"service__id__exact": "9" * 30},
             {"service__id__exact": "abc"},
-            {"service__id__exact": NUL},
             {"state": "'"},
             {"p": "9" * 30},
+            {"p": "9999"},
             {"p": "-1"},
-            {"o": "1.2.3.-99"},
-            {"q": "%_\\'\""},
-            {"q": "9" * 5000},
-        ],
-    )
-    def test_of_a_list(self, ann, model, query):
-        a_subscription()
-        assert ann.get(url(model, "changelist"), query, follow=True).status_code == 200
+            {"p": "x", "e": "1"},
+        ]
+        if model == "subscription":
+            unknown += [{"service__id__exact": "999999"}, {"client__id__exact": "999999"}]
+            unknown += [{"price_state": "x"}, {"pending": "17"}, {"state": "active", "plan": "x"}]
+        for query in unknown:
+            answer = ann.get(url(model, "changelist"), query)
+            assert answer.status_code == 400, query
+            (*_, value) = [each for each in query.values() if each not in ("1", "active")]
+            text = answer.content.decode()
+            shown = value.replace(NUL, "\N{REPLACEMENT CHARACTER}")
+            assert html.escape(shown) in text, query
+            assert "1,234.50" not in text, query
+        for query in ({"o": "1.2.3.-99"}, {"q": "%_\\'\""}, {"q": "9" * 5000}):
+            assert ann.get(url(model, "changelist"), query).status_code == 200
 
     @pytest.mark.parametrize("term", [NUL, "%", "'"])
     def test_of_a_completion(self, ann, term):
