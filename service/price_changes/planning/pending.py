@@ -6,7 +6,7 @@ that move, judged as of its instant: the rows of `rows_sql`, which preview and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -74,7 +74,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
 MAY_CONCERN = f"""
 EXISTS (SELECT FROM services_subscription one
           JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
-         WHERE one.id = %s
+         WHERE one.id = ANY (%s)
            AND jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
                                   'client', one.client_id, 'subscription', one.id) @> {NAMED})
 """
@@ -107,12 +107,19 @@ def moves_of_scheduled(change_id: int | None = None) -> list[tuple[str, tuple[ob
 
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
-    """The scheduled changes that would move this subscription, each with the new price that it
-    gives; `will_be_held` is set on one that the brake will hold, unless it is released before.
+    """`pending_of_each` for one subscription. Three queries, however much is scheduled."""
+    return [(change, price) for change, _, price in pending_of_each([subscription_id])]
+
+
+def pending_of_each(subscriptions: Collection[int]) -> list[tuple[PriceChange, int, Decimal]]:
+    """The scheduled changes that would move these subscriptions, and each of those with the new
+    price that it gives; `will_be_held` is set on a change that the brake will hold, unless it is
+    released before.
 
     Three queries, however much is scheduled.
     """
-    may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
+    ids = list(subscriptions)
+    may_concern = RawSQL(MAY_CONCERN, (ids,), output_field=BooleanField())  # noqa: S611 - ours
     braked = ExpressionWrapper(is_braked(), output_field=BooleanField())
     found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_braked=braked)
     changes = {change.pk: change for change in found}
@@ -124,13 +131,15 @@ def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
         few_rows_behind(list(changes.values()), _sets(changes.values())),
         strict=True,
     ):
-        moved = MOVED.format(columns=f"{change.pk}, new_price", rows=rows)
-        statements.append(f"{moved} AND id = %s")
-        params += [*given, subscription_id]
+        moved = MOVED.format(columns=f"{change.pk} AS change, id, new_price", rows=rows)
+        statements.append(f"{moved} AND id = ANY (%s)")
+        params += [*given, ids]
     if not statements:
         return []
-    prices = dict(fetch(" UNION ALL ".join(statements), params))
-    return [(change, prices[pk]) for pk, change in changes.items() if pk in prices]
+    moves = fetch(" UNION ALL ".join(statements), params)
+    order = {pk: number for number, pk in enumerate(changes)}
+    moves.sort(key=lambda move: (order[move[0]], move[1]))
+    return [(changes[pk], id, price) for pk, id, price in moves]
 
 
 def _sets(changes: Iterable[PriceChange]) -> list[PriceChange]:
