@@ -1,4 +1,4 @@
-"""The course of a list price or a discount, and the prices of one service's or plan's subscriptions.
+"""The course of a list price or a discount, and what the subscriptions of a service or a plan pay.
 
 From the values of the catalogue and the subtotals, of which there are few. Only `by_state` reads
 subscriptions, all of this service or plan, along an index.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from services.catalogue_subject import CatalogueSubject
-from services.models import Subscription
+from services.models import Plan, Subscription
 from services.reading.total import PAYS, Total
 
 State = Subscription.PriceState
@@ -72,7 +72,7 @@ class Pair:
     service_id: int
     service: str
     plan_id: int
-    plan: tuple[str, int]
+    plan: str
     rule_price: Decimal
     of_rule: Total
     others: Total
@@ -109,12 +109,10 @@ def pairs(subject: CatalogueSubject) -> list[Pair]:
         rows = cursor.fetchall()
     found = []
     for service_id, service, plan_id, type, percent, rule, followers, paid, amount, all in rows:
-        of_rule = Total(followers * rule, followers)
+        of_rule = Total(amount if followers == paid else followers * rule, followers)
         others = Total(amount - of_rule.amount, paid - followers)
-        plan = (type, percent)
-        found.append(
-            Pair(service_id, service, plan_id, plan, rule, of_rule, others, all - paid)
-        )
+        plan = str(Plan(plan_type=type, discount_percent=percent))
+        found.append(Pair(service_id, service, plan_id, plan, rule, of_rule, others, all - paid))
     return found
 
 
