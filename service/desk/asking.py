@@ -92,8 +92,10 @@ class Asking:
 
     title: Text
     means: Text = ""
+    stands: Text = ""  # how it stands now
     keep: str  # the name under which the browser keeps what was typed
     address: str  # of the page behind it, to which Cancel leads
+    place: Text  # the name of that page
 
     def form(self, data: Any = None) -> forms.Form:
         raise NotImplementedError

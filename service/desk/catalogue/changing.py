@@ -66,7 +66,9 @@ class ChangingValue(Asking):
         self.subject = CatalogueSubject(kind, record.pk)
         self.old: Decimal | int = getattr(record, self.subject.field)
         label = _("List price") if kind == "service" else _("Discount")
-        self.title = f"{label}: {record}"
+        self.title = label
+        self.place = str(record)
+        self.stands = _("Now: %(value)s") % {"value": self._said(self.old)}
         self.keep = f"value-{kind}-{record.pk}"
         self.address = reverse(f"desk:{kind}", args=[record.pk])
 

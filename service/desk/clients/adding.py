@@ -32,7 +32,8 @@ class Adding(Asking):
 
     def __init__(self, client: Client, author: str, may_negotiate: bool) -> None:
         self.client, self.author, self.may_negotiate = client, author, may_negotiate
-        self.title = _("Add a subscription: %(name)s") % {"name": client.company_name}
+        self.title = _("Add a subscription")
+        self.place = client.company_name
         self.keep = f"add-{client.pk}"
         self.address = reverse("desk:client", args=[client.pk])
 

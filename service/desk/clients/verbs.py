@@ -175,10 +175,15 @@ class OneVerb(Asking):
     def __init__(self, name: str, row: Row, author: str) -> None:
         self.name, self.row, self.author = name, row, author
         self.verb, self.id = VERBS[name], row["id"]
-        self.title = f"{self.verb.label}: {product(row)} ({row['client_name']})"
+        self.title = f"{self.verb.label}: {product(row)}"
         self.means = self.verb.means
         self.keep = f"{name}-{self.id}"
         self.address = reverse("desk:subscription", args=[self.id])
+        self.place = f"{row['client_name']}: {product(row)}"
+        self.stands = _("Now: %(price)s, %(state)s") % {
+            "price": figures.money(row["price"]),
+            "state": state_words(row["price_state"], row["locked_until"]),
+        }
 
     def form(self, data: Any = None) -> forms.Form:
         initial = {"service": self.row["service"]["id"], "plan": self.row["plan_id"]}
@@ -190,7 +195,7 @@ class OneVerb(Asking):
     def look(self, given: Given) -> Question:
         if self.name == "correct":
             return self._look_at_correction(given)
-        now, before, total = book_clock(), self._row(), paid_by(self.row["client_id"])
+        before, total = self._row(), paid_by(self.row["client_id"])
         seen = version(self.id)
         needs = ""
         with transaction.atomic():
@@ -201,6 +206,7 @@ class OneVerb(Asking):
             else:
                 after = self._row()
             transaction.set_rollback(True)
+        now = book_clock()  # after the write, so that an end now has passed
         at = max(self.verb.at(before, given) or now, now, before["started_at"])
         effect = Effect(before, after, at, at > now, total)
         at_once = ["ended_at"] if self.name == "end" and given["ended_at"] is None else []
