@@ -255,7 +255,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
             return deleted, counts, missing, protected
         ids = [each.pk for each in objs]
         rows = Subscription.objects.in_force().filter(pk__in=ids).order_by("pk")
-        rows = list(rows.select_related("client", "service", "plan"))
+        rows = rows.select_related("client", "service", "plan")
         names = request.user.has_perm(VIEW_CLIENT)
         named = [
             f"{row}: {f'{row.client}, ' if names else ''}{row.service}, {row.plan},"

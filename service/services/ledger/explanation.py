@@ -157,6 +157,7 @@ BY_ALL = {
                     WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id
                       AND NOT later.period_only)""",
 }
+EACH = EXPLAIN.format(columns=", ".join(OWN), asked="unnest(%s::bigint[])", **BY_ALL)
 BY_KNOWN = {
     "moment": "coalesce(%s::timestamptz, %s) AS at, %s::timestamptz AS known",
     "known": ", moment.known",
@@ -218,9 +219,8 @@ def explain_each(ids: Sequence[int]) -> dict[int, Explanation]:
     """
     if not ids:
         return {}
-    sql = EXPLAIN.format(columns=", ".join(OWN), asked="unnest(%s::bigint[])", **BY_ALL)
     with connection.cursor() as cursor:
-        cursor.execute(sql, [list(ids), None])
+        cursor.execute(EACH, [list(ids), None])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     found = {row["subscription_id"]: row for row in rows}

@@ -83,26 +83,23 @@ class Asked(NamedTuple):
     at: datetime
 
 
-OF_EACH = """
+OF_ASKED = LAST_MOVE.format(
+    **MOVED_BY_ALL,
+    before=PRICE_BEFORE.format(number="decided.id", known=""),
+    after=PRICE_BEFORE.format(number="decided.id + 1", known=""),
+) % {name: f"asked.{name}" for name in ("service", "plan", "since", "at")}
+EACH = f"""
 SELECT asked.number, moved.*
   FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
        asked (number, service, plan, since, at)
- CROSS JOIN LATERAL ({move}) moved
-"""
+ CROSS JOIN LATERAL ({OF_ASKED}) moved
+"""  # noqa: S608 - constants
 
 
 def last_moves(asked: Mapping[int, Asked]) -> dict[int, Move]:
     """`last_move` for many, by their numbers; without those that have none. One query, if any."""
     if not asked:
         return {}
-    before, after = [
-        PRICE_BEFORE.format(number=number, known="") for number in ("decided.id", "decided.id + 1")
-    ]
-    move = LAST_MOVE.format(**MOVED_BY_ALL, before=before, after=after)
-    columns = {name: f"asked.{name}" for name in ("service", "plan", "since", "at")}
     with connection.cursor() as cursor:
-        cursor.execute(
-            OF_EACH.format(move=move % columns),
-            [list(asked), *map(list, zip(*asked.values(), strict=True))],
-        )
+        cursor.execute(EACH, [list(asked), *map(list, zip(*asked.values(), strict=True))])
         return {number: Move(*row) for number, *row in cursor.fetchall()}

@@ -45,14 +45,17 @@ SELECT moment.at, {value_at}(%(id)s, moment.at) AS value, fact.change_id, fact.a
 """
 
 
+def course_of(subject: CatalogueSubject) -> str:
+    return COURSE.format(value_at=subject.value_at, column=subject.column)
+
+
 def course(subject: CatalogueSubject, most: int) -> list[Step]:
     """The last values of a list price or a discount, past and to come, oldest first.
 
     Up to `most` instants; one that has left the value as it was is left out. One query.
     """
     with connection.cursor() as cursor:
-        sql = COURSE.format(value_at=subject.value_at, column=subject.column)
-        cursor.execute(sql, {"id": subject.id, "most": most})
+        cursor.execute(course_of(subject), {"id": subject.id, "most": most})
         steps = [Step(at, Decimal(value), *fact) for at, value, *fact in cursor.fetchall()]
     return [
         step
