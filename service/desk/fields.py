@@ -73,8 +73,9 @@ class InstantField(forms.MultiValueField):
 
 def zone_said(text: str) -> str:
     """A help text, and the zone in which the instant is given."""
-    zone = timezone.get_current_timezone_name()
-    return f"{text} {_('Without a time: midnight. Time zone: %(zone)s.') % {'zone': zone}}".strip()
+    zone = {"zone": timezone.get_current_timezone_name()}
+    said = _("Without a time: midnight. Time zone: %(zone)s.") % zone
+    return f"{text} {said}".strip()
 
 
 def record_field(model: Any, label: Any, **options: Any) -> forms.ModelChoiceField:

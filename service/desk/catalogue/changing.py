@@ -40,7 +40,7 @@ from services.writing.bodies import percent
 
 Kind = Literal["service", "plan"]
 Given = dict[str, Any]
-SHOWN = 20  # rows, and clients, in a question
+SHOWN = 10  # rows, and clients, in a question
 
 
 def found_of(kind: Kind, pk: int) -> Service | Plan:
@@ -91,7 +91,7 @@ class ChangingValue(Asking):
         return Question(
             says,
             [
-                Figure(_("Value"), self._said(self.old), self._said(value)),
+                Figure(self.title, self._said(self.old), self._said(value)),
                 unmoved(_("Prices that move"), figures.grouped(move.rows)),
                 amount_figure(_("The total of all its subscriptions"), move.before, move.after),
             ],

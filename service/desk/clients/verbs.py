@@ -15,7 +15,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from desk.asking import Asking, Done, Question, Rows, fingerprint
 from desk.clients import forms as forms_of
@@ -73,7 +73,7 @@ def _end_of(row: Row, given: Given) -> datetime | None:
 
 VERBS: dict[str, Verb] = {
     "move": Verb(
-        gettext_lazy("Move"),
+        pgettext_lazy("verb", "Move"),
         gettext_lazy(
             "It gets another service or plan from now on, at the price of the rule. That ends a"
             " lock and a negotiated price."
@@ -84,7 +84,7 @@ VERBS: dict[str, Verb] = {
         NOW,
     ),
     "lock": Verb(
-        gettext_lazy("Lock"),
+        pgettext_lazy("verb", "Lock"),
         gettext_lazy(
             "It keeps the price that it has now, whatever the catalogue and price changes do."
         ),
@@ -95,7 +95,7 @@ VERBS: dict[str, Verb] = {
         plans=True,
     ),
     "release": Verb(
-        gettext_lazy("Release"),
+        pgettext_lazy("verb", "Release"),
         gettext_lazy("Its lock ends now: it follows the catalogue again, at the rule's price."),
         gettext_lazy("Released: it follows the catalogue."),
         forms.Form,
@@ -115,7 +115,7 @@ VERBS: dict[str, Verb] = {
         plans=True,
     ),
     "negotiate": Verb(
-        gettext_lazy("Negotiate"),
+        pgettext_lazy("verb", "Negotiate"),
         gettext_lazy("It gets a price of its own, which no change of the catalogue moves."),
         gettext_lazy("It has a price of its own."),
         forms_of.NegotiateForm,
@@ -124,7 +124,7 @@ VERBS: dict[str, Verb] = {
         plans=True,
     ),
     "correct": Verb(
-        gettext_lazy("Correct"),
+        pgettext_lazy("verb", "Correct"),
         gettext_lazy(
             "It should have paid another price since an instant that has passed. Without an end"
             " the price counts up to its next move; if none has come, it goes on from now."
@@ -135,7 +135,7 @@ VERBS: dict[str, Verb] = {
         ("active", "ended"),
     ),
     "end": Verb(
-        gettext_lazy("End"),
+        pgettext_lazy("verb", "End"),
         gettext_lazy(
             "It pays nothing from then on. An end that has passed takes back what it has paid"
             " since; one to come can be taken back until then."
@@ -147,7 +147,7 @@ VERBS: dict[str, Verb] = {
         at=lambda row, given: given.get("ended_at"),
     ),
     "restart": Verb(
-        gettext_lazy("Restart"),
+        pgettext_lazy("verb", "Restart"),
         gettext_lazy("Its end is taken back. It pays from now on, and nothing for the gap."),
         gettext_lazy("Its end is taken back."),
         forms_of.RestartForm,
