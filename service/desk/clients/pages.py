@@ -32,6 +32,7 @@ from pricebook.kit.read_timeout import long_read
 from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services import ledger
 from services.hooks import PendingChange, price_changes
+from services.ledger.explanation import Rule
 from services.ledger.paid_by_client import paid_by_client
 from services.ledger.paid_since import paid_since
 from services.models import book_clock
@@ -231,6 +232,7 @@ def subscription(request: HttpRequest, pk: int) -> HttpResponse:
         state=state_words(row["price_state"], row["locked_until"]),
         why=why,
         why_words=why_words(why) if why else "",
+        rule_sign=_sign(why.rule) if why and why.rule else "",
         coming=coming_of(row, pending, now),
         verbs=offered(row, now, may) if may(VIEW_CLIENT) else {},
         may_edit=may("services.change_subscription") and may(VIEW_CLIENT),
@@ -238,3 +240,9 @@ def subscription(request: HttpRequest, pk: int) -> HttpResponse:
         history=history.page_of(pk, request.GET.get("before", "")),
         list_address=reverse("desk:subscriptions"),
     )
+
+
+def _sign(rule: Rule) -> str:
+    """The sign between the arithmetic and its price, which is rounded."""
+    exact = rule.list_price * (100 - rule.discount_percent) / 100
+    return "=" if exact == rule.price else "≈"

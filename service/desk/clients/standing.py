@@ -25,7 +25,8 @@ Row = Mapping[str, Any]  # as `services.reading.one` has it
 
 def plan_name(row: Row) -> str:
     plan = row["plan"]
-    return str(Plan(plan_type=plan["plan_type"], discount_percent=plan["discount_percent"]))
+    name = str(Plan(plan_type=plan["plan_type"], discount_percent=plan["discount_percent"]))
+    return name.replace(" %", "\u00a0%")
 
 
 def product(row: Row) -> str:

@@ -344,7 +344,7 @@ class TestSubscription:
             page = browser.get(reverse("desk:subscription", args=[one.pk]))
         said = text_of(page)
         for words in (
-            "Moved to Fax, full 0 %",
+            "Moved to Fax, full",
             "Corrected typo",
             "Negotiated",
             "Released",
