@@ -65,10 +65,14 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     handler = WSGIHandler()
 
     def ask(path: str) -> bytes:
-        more = by_key if path.startswith("/api/") else by_session
+        more: dict[str, Any] = by_key if path.startswith("/api/") else by_session
         environ = RequestFactory().get(path, **more).environ | {"wsgi.errors": io.StringIO()}
         said: list[str] = []
-        body = b"".join(handler(environ, lambda status, *_: said.append(status)))
+
+        def start(status: str, *_: Any) -> Any:
+            said.append(status)
+
+        body = b"".join(handler(environ, start))
         assert said[0].startswith("200"), (path, said)
         return body
 

@@ -36,9 +36,8 @@ from services.ledger.explanation import Rule
 from services.ledger.paid_by_client import paid_by_client
 from services.ledger.paid_since import paid_since
 from services.models import book_clock
-from services.reading.filters import BookFilter
-from services.reading.ordering import BY_ID, Cursor, key_of_subscriptions
-from services.reading.pages import Page, page
+from services.reading.filters import STATES
+from services.reading.of_client import Part, of_client
 
 SHOWN = 20  # subscriptions on a page
 OTHERS = 10  # of those that have ended, or not begun
@@ -67,34 +66,37 @@ class Line:
 def client(request: HttpRequest, pk: int) -> HttpResponse:
     """A client: what it pays in total, each subscription, what is coming, the total's history.
 
-    Ten queries, one more for each price change that has decided a price, and three while changes
+    Seven queries, one more for each price change that has decided a price, and three while changes
     are scheduled; without the reader's own. Of a client with more than DRAWN subscriptions the
     history is computed where it is asked for (`?history=1`).
     """
     found = Client.objects.select_related("user").filter(pk=pk).first()
     if found is None:
         raise Http404(_("There is no client %(number)s.") % {"number": pk})
-    paid = _part(request, pk, "active", "page", SHOWN)
-    upcoming = _part(request, pk, "upcoming", "upcoming", OTHERS)
-    ended = _part(request, pk, "ended", "ended", OTHERS)
+    parts = of_client(
+        pk,
+        {state: _after(request, state) for state in STATES},
+        {"active": SHOWN, "upcoming": OTHERS, "ended": OTHERS},
+    )
+    paid, upcoming, ended = parts["active"], parts["upcoming"], parts["ended"]
     now = book_clock()
-    all = sum(each.total.subscriptions for each in (paid, upcoming, ended))
+    all = sum(each.total.subscriptions for each in parts.values())
     drawn = None
     if all <= DRAWN or "history" in request.GET:
         with long_read():
             drawn = _of_client(pk, now) if all else None
-    lines = _lines(request, [*paid.result, *upcoming.result], now)
+    lines = _lines(request, [*paid.rows, *upcoming.rows], now)
     return show(
         request,
         "clients/client",
         found.company_name,
         client=found,
         total=paid.total,
-        lines=lines[: len(paid.result)],
-        later=lines[len(paid.result) :],
-        ended=[{"row": row, "product": product(row)} for row in ended.result],
+        lines=lines[: len(paid.rows)],
+        later=lines[len(paid.rows) :],
+        ended=[{"row": row, "product": product(row)} for row in ended.rows],
         counts={"all": all, "later": upcoming.total, "ended": ended.total},
-        links=_links(request, page=paid, upcoming=upcoming, ended=ended),
+        links={state: _links(request, state, part) for state, part in parts.items()},
         chart=drawn,
         not_drawn=drawn is None and all > 0,
         months=24,
@@ -103,32 +105,29 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
     )
 
 
-def _part(request: HttpRequest, pk: int, state: str, name: str, size: int) -> Page:
-    """The client's subscriptions of a state, from the place that the address says. One query."""
-    book_filter = BookFilter(client=pk, state=state)
-    cursor = None
-    if text := request.GET.get(name):
-        try:
-            cursor = Cursor.parse(text)
-        except ValueError:
-            cursor = None
-        if cursor is None or cursor.list_key != key_of_subscriptions(book_filter, BY_ID):
-            raise Http404(
-                _("“%(place)s” is no place in this list: begin at its first page.")
-                % {"place": text[:40]}
-            )
-    return page(book_filter, cursor, size)
+def _after(request: HttpRequest, state: str) -> int:
+    """The id behind which a page of this state begins, which the address says; 0 for the first."""
+    text = request.GET.get(state, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Http404(
+            _("“%(place)s” is no place in this list: begin at its first page.")
+            % {"place": text[:40]}
+        )
+    return int(text)
 
 
-def _links(request: HttpRequest, **parts: Page) -> dict[str, dict[str, str]]:
-    """The addresses of the pages before and behind each part; the other parts stay."""
-    found: dict[str, dict[str, str]] = {}
-    for name, part in parts.items():
-        for way, cursor in (("previous", part.previous), ("next", part.next)):
-            if cursor is not None:
-                query = request.GET.copy()
-                query[name] = str(cursor)
-                found.setdefault(name, {})[way] = f"?{query.urlencode()}#{name}"
+def _links(request: HttpRequest, state: str, part: Part) -> dict[str, str]:
+    """The addresses of the first page and the next one of a state; the other states stay."""
+    found = {}
+    for way, place in (("first", None), ("next", part.following)):
+        query = request.GET.copy()
+        if way == "next" and place is not None:
+            query[state] = str(place)
+        elif way == "next" or state not in request.GET:
+            continue
+        else:
+            del query[state]
+        found[way] = f"?{query.urlencode()}#{state}"
     return found
 
 

@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from html import unescape
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
+from desk.tests.asking import answer_of, text_of
 from price_changes.models import PriceChange
 from price_changes.tests.changes import approved, planned
 from pricebook.kit.tables import AnsweredRequest
@@ -27,7 +27,7 @@ NOW = timezone.now()
 
 
 @pytest.fixture
-def browser(db: None) -> Browser:
+def ann(db: None) -> Browser:
     return logged_in(User.objects.create_superuser("ann", "ann@example.com", "x"))
 
 
@@ -35,20 +35,6 @@ def logged_in(user: User) -> Browser:
     browser = Browser()
     browser.force_login(user)
     return browser
-
-
-def text_of(response: Any) -> str:
-    """What a page says, without its marks."""
-    html = response.content.decode()
-    main = html[html.index("<main") : html.index("</main>")]
-    return " ".join(unescape(re.sub("<[^>]*>", " ", main)).split())
-
-
-def hidden(response: Any) -> dict[str, str]:
-    """What the button of a question sends."""
-    html = response.content.decode()
-    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', html)
-    return {name: unescape(value) for name, value in found} | {"_confirm": "1"}
 
 
 def price_of(subscription: Subscription) -> Decimal:
@@ -66,7 +52,7 @@ def verb_of(subscription: Subscription, name: str) -> str:
 
 
 class TestClient:
-    def test_says_what_is_paid_why_what_is_coming_and_what_was(self, browser):
+    def test_says_what_is_paid_why_what_is_coming_and_what_was(self, ann):
         client, phone = a_client("ООО Ромашка"), a_service(20, "Phone")
         one = a_subscription(client, phone, a_plan(10), started_at=NOW - timedelta(days=90))
         two = a_subscription(client, phone, a_plan(0))
@@ -75,7 +61,7 @@ class TestClient:
         Subscription.objects.filter(pk=ended.pk).update(ended_at=NOW - timedelta(days=30))
         a_subscription(client, a_service(99, "TV"), started_at=NOW + timedelta(days=3))
         a_list_price(phone, 30, NOW + timedelta(days=30), "Spring")
-        page = browser.get(reverse("desk:client", args=[client.pk]))
+        page = ann.get(reverse("desk:client", args=[client.pk]))
         said = text_of(page)
         assert "Pays now 38.00" in said
         assert "List price 20.00 USD less 10 %" in said
@@ -89,17 +75,17 @@ class TestClient:
         drawn = re.findall(r'data-value="([0-9.]+)"', page.content.decode())
         assert drawn == ["18.00", "25.00", "18.00", "38.00", "38.00"]
 
-    def test_costs_the_same_however_many_it_has(self, browser, django_assert_max_num_queries):
+    def test_costs_the_same_however_many_it_has(self, ann, django_assert_max_num_queries):
         a_book(300, services=2, plans=2, clients=1)
         client = Subscription.objects.last().client
         assert client is not None
         with django_assert_max_num_queries(16):
-            page = browser.get(reverse("desk:client", args=[client.pk]))
+            page = ann.get(reverse("desk:client", args=[client.pk]))
         assert len(page.content) < 60_000
         assert "300 subscriptions" in text_of(page)
-        following = re.search(r'href="(\?page=[^"#]*)#page" rel="next"', page.content.decode())
+        following = re.search(r'href="(\?active=[^"#]*)#active" rel="next"', page.content.decode())
         assert following is not None
-        second = browser.get(reverse("desk:client", args=[client.pk]) + following[1])
+        second = ann.get(reverse("desk:client", args=[client.pk]) + following[1])
         numbers = [
             set(re.findall(r"/desk/subscriptions/(\d+)/\"", each.content.decode()))
             for each in (page, second)
@@ -108,27 +94,27 @@ class TestClient:
         assert not numbers[0] & numbers[1]
         assert "Active subscriptions 300" in text_of(second)
 
-    def test_answers_an_address_of_nothing(self, browser):
+    def test_answers_an_address_of_nothing(self, ann):
         client = a_client()
         for path in (
             reverse("desk:client", args=[2**62]),
-            reverse("desk:client", args=[client.pk]) + "?page=x",
+            reverse("desk:client", args=[client.pk]) + "?active=x",
             reverse("desk:client", args=[client.pk]) + "?ended=%00",
             reverse("desk:subscription", args=[10**18]),
             reverse("desk:service", args=[10**18]),
             reverse("desk:plan", args=[10**18]),
         ):
-            assert browser.get(path).status_code == 404, path
+            assert ann.get(path).status_code == 404, path
 
-    def test_is_edited_field_by_field(self, browser):
+    def test_is_edited_field_by_field(self, ann):
         client = a_client("Acme")
         url = reverse("desk:edit_client", args=[client.pk])
         given = {"company_name": "Acme Ltd", "email": client.user.email, "full_address": "Rome"}
-        assert browser.post(url, given, follow=True).status_code == 200
+        assert ann.post(url, given, follow=True).status_code == 200
         client.refresh_from_db()
         assert (client.company_name, client.full_address) == ("Acme Ltd", "Rome")
         taken = a_client(email="taken@example.com").user.email
-        said = text_of(browser.post(url, given | {"email": taken}))
+        said = text_of(ann.post(url, given | {"email": taken}))
         assert "give another one" in said
 
 
@@ -148,76 +134,76 @@ class TestVerbs:
             ),
         ],
     )
-    def test_ask_and_are_done_once(self, browser, service, plan, name, given, price, says):
+    def test_ask_and_are_done_once(self, ann, service, plan, name, given, price, says):
         client = a_client("Acme")
         one = a_subscription(client, service, plan, started_at=NOW - timedelta(days=30))
-        asked = browser.post(verb_of(one, name), given)
+        asked = ann.post(verb_of(one, name), given)
         assert says in text_of(asked)
         assert price_of(one) == 100
         entries = LedgerEntry.objects.count()
-        answer = hidden(asked)
-        assert browser.post(verb_of(one, name), answer).status_code == 302
+        answer = answer_of(asked)
+        assert ann.post(verb_of(one, name), answer).status_code == 302
         assert price_of(one) == Decimal(price)
         written = LedgerEntry.objects.count()
         assert written > entries
         # A second click, a Back, another tab with the same question.
-        again = browser.post(verb_of(one, name), answer, follow=True)
+        again = ann.post(verb_of(one, name), answer, follow=True)
         assert "was not done a second time" in text_of(again)
         assert LedgerEntry.objects.count() == written
 
-    def test_ask_again_where_the_book_has_moved(self, browser, service, plan):
+    def test_ask_again_where_the_book_has_moved(self, ann, service, plan):
         one = a_subscription(service=service, plan=plan)
         first, second = (
-            hidden(browser.post(verb_of(one, "negotiate"), {"price": price, "reason": "deal"}))
+            answer_of(ann.post(verb_of(one, "negotiate"), {"price": price, "reason": "deal"}))
             for price in ("50", "40")
         )
-        browser.post(verb_of(one, "negotiate"), first)
-        stale = browser.post(verb_of(one, "negotiate"), second)
+        ann.post(verb_of(one, "negotiate"), first)
+        stale = ann.post(verb_of(one, "negotiate"), second)
         assert "the book has moved since you were asked" in text_of(stale)
         assert "50.00 USD → 40.00 USD" in text_of(stale)
         assert price_of(one) == 50
         # It comes back to where it was; the question of before is out of date all the same.
-        old = hidden(browser.post(verb_of(one, "negotiate"), {"price": "60", "reason": "deal"}))
+        old = answer_of(ann.post(verb_of(one, "negotiate"), {"price": "60", "reason": "deal"}))
         for price in (70, 50):
             price_state.negotiate(one.pk, price, "deal", "bob")
-        assert browser.post(verb_of(one, "negotiate"), old).status_code == 200
+        assert ann.post(verb_of(one, "negotiate"), old).status_code == 200
         assert price_of(one) == 50
 
-    def test_move_names_the_scheduled_changes_that_meet_it(self, browser, plan):
+    def test_move_names_the_scheduled_changes_that_meet_it(self, ann, plan):
         phone, fax = a_service(20, "Phone"), a_service(30, "Fax")
         one = a_subscription(service=phone, plan=plan)
         for service, title in ((phone, "Phones up"), (fax, "Faxes up")):
             a_list_price(service, 50, NOW + timedelta(days=200), title)
-        asked = browser.post(verb_of(one, "move"), {"service": fax.pk, "plan": plan.pk})
+        asked = ann.post(verb_of(one, "move"), {"service": fax.pk, "plan": plan.pk})
         said = text_of(asked)
         assert "20.00 USD → 30.00 USD" in said
         assert re.search(r"Phones up \S+ \S+ UTC 50.00 does not move it", said)
         assert re.search(r"Faxes up \S+ \S+ UTC – 50.00", said)
-        browser.post(verb_of(one, "move"), hidden(asked))
+        ann.post(verb_of(one, "move"), answer_of(asked))
         one.refresh_from_db()
         assert (one.service_id, price_of(one)) == (fax.pk, 30)
 
-    def test_wait_for_another_person_beyond_the_limits(self, browser, service, plan, settings):
+    def test_wait_for_another_person_beyond_the_limits(self, ann, service, plan, settings):
         settings.APPROVAL_LIMIT_PERCENT = 10
         one = a_subscription(service=service, plan=plan)
-        asked = browser.post(verb_of(one, "negotiate"), {"price": "50", "reason": "deal"})
+        asked = ann.post(verb_of(one, "negotiate"), {"price": "50", "reason": "deal"})
         assert "You can't do this alone" in text_of(asked)
         for _ in range(2):
-            browser.post(verb_of(one, "negotiate"), hidden(asked))
+            ann.post(verb_of(one, "negotiate"), answer_of(asked))
         assert price_of(one) == 100
         assert PriceChange.objects.count() == 1
         # A move can't be planned: there is nothing to press.
-        asked = browser.post(verb_of(one, "move"), {"service": a_service(10).pk, "plan": plan.pk})
+        asked = ann.post(verb_of(one, "move"), {"service": a_service(10).pk, "plan": plan.pk})
         assert "Somebody else may do it" in text_of(asked)
         assert b'name="_confirm"' not in asked.content
-        browser.post(verb_of(one, "move"), hidden(asked))
+        ann.post(verb_of(one, "move"), answer_of(asked))
         assert price_of(one) == 100
 
-    def test_go_back_without_losing_what_was_typed(self, browser, subscription):
+    def test_go_back_without_losing_what_was_typed(self, ann, subscription):
         given = {"price": "4,50", "reason": "a <deal>"}
-        asked = browser.post(verb_of(subscription, "negotiate"), given)
-        back = {**hidden(asked), "_back": "1"}
-        html = browser.post(verb_of(subscription, "negotiate"), back).content.decode()
+        asked = ann.post(verb_of(subscription, "negotiate"), given)
+        back = {**answer_of(asked), "_back": "1"}
+        html = ann.post(verb_of(subscription, "negotiate"), back).content.decode()
         assert 'value="4,50"' in html
         assert 'value="a &lt;deal&gt;"' in html
 
@@ -233,15 +219,15 @@ class TestVerbs:
             ("end", {"ended_at_0": "1800-01-01"}, "Give a day from"),
         ],
     )
-    def test_refuse_what_can_not_be(self, browser, subscription, name, given, says):
-        answer = browser.post(verb_of(subscription, name), given)
+    def test_refuse_what_can_not_be(self, ann, subscription, name, given, says):
+        answer = ann.post(verb_of(subscription, name), given)
         assert answer.status_code == 200
         assert says in text_of(answer)
         assert not AnsweredRequest.objects.exists()
 
-    def test_end_is_taken_back_and_verbs_follow_the_state(self, browser, subscription):
+    def test_end_is_taken_back_and_verbs_follow_the_state(self, ann, subscription):
         def offered() -> set[str]:
-            page = browser.get(reverse("desk:subscription", args=[subscription.pk]))
+            page = ann.get(reverse("desk:subscription", args=[subscription.pk]))
             return set(
                 re.findall(
                     rf"/desk/subscriptions/{subscription.pk}/(\w+)/\"", page.content.decode()
@@ -251,30 +237,28 @@ class TestVerbs:
         assert offered() == {"move", "lock", "negotiate", "correct", "end", "edit"}
         price_state.lock(subscription.pk, None, "x", "ann")
         assert "release" in offered()
-        browser.post(
-            verb_of(subscription, "end"), hidden(browser.post(verb_of(subscription, "end")))
-        )
+        ann.post(verb_of(subscription, "end"), answer_of(ann.post(verb_of(subscription, "end"))))
         assert offered() == {"correct", "end", "restart", "edit"}
-        asked = browser.post(verb_of(subscription, "restart"))
+        asked = ann.post(verb_of(subscription, "restart"))
         assert "0.00 USD → 100.00 USD" in text_of(asked)
-        browser.post(verb_of(subscription, "restart"), hidden(asked))
+        ann.post(verb_of(subscription, "restart"), answer_of(asked))
         assert "move" in offered()
 
     def test_take_the_permissions_of_the_api(self, subscription):
         user = User.objects.create_user("bob", password="x", is_staff=True)
         names = ["view_subscription", "view_client", "view_service", "view_plan"]
         user.user_permissions.set(Permission.objects.filter(codename__in=names))
-        browser = logged_in(user)
-        page = browser.get(reverse("desk:subscription", args=[subscription.pk]))
+        bob = logged_in(user)
+        page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
         assert b"/negotiate/" not in page.content
-        sent = browser.post(verb_of(subscription, "negotiate"), {"price": 1, "reason": "x"})
+        sent = bob.post(verb_of(subscription, "negotiate"), {"price": 1, "reason": "x"})
         assert sent.status_code == 302
-        add = browser.get(reverse("desk:add_subscription", args=[subscription.client_id]))
+        add = bob.get(reverse("desk:add_subscription", args=[subscription.client_id]))
         assert add.status_code == 403
         user.user_permissions.remove(Permission.objects.get(codename="view_client"))
-        page = browser.get(reverse("desk:subscription", args=[subscription.pk]))
+        page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
         assert subscription.client.company_name not in page.content.decode()
-        assert browser.get(verb_of(subscription, "lock")).status_code == 403
+        assert bob.get(verb_of(subscription, "lock")).status_code == 403
 
 
 @pytest.mark.django_db(transaction=True)
@@ -285,7 +269,7 @@ class TestAtOnce:
         url = reverse("desk:add_subscription", args=[client.pk])
         asked = logged_in(user).post(url, {"service": service.pk, "plan": plan.pk})
         assert "0.00 USD → 20.00 USD" in text_of(asked)
-        answer = hidden(asked)
+        answer = answer_of(asked)
 
         def click() -> int:
             return int(logged_in(user).post(url, answer).status_code)
@@ -298,7 +282,7 @@ class TestAtOnce:
         user = User.objects.create_superuser("ann", "ann@example.com", "x")
         one = a_subscription(service=a_service(20))
         tabs = [
-            hidden(
+            answer_of(
                 logged_in(user).post(verb_of(one, "negotiate"), {"price": price, "reason": "deal"})
             )
             for price in ("11", "12")
@@ -314,21 +298,21 @@ class TestAtOnce:
 
 
 class TestAdding:
-    def test_adds_at_a_negotiated_price_with_a_reason(self, browser):
+    def test_adds_at_a_negotiated_price_with_a_reason(self, ann):
         client, service, plan = a_client(), a_service(20), a_plan(0)
         url = reverse("desk:add_subscription", args=[client.pk])
         given = {"service": service.pk, "plan": plan.pk, "price": "15"}
-        assert "Say why" in text_of(browser.post(url, given))
-        asked = browser.post(url, given | {"reason": "deal", "started_at_0": "2031-02-03"})
+        assert "Say why" in text_of(ann.post(url, given))
+        asked = ann.post(url, given | {"reason": "deal", "started_at_0": "2031-02-03"})
         assert "from 2031-02-03 00:00 UTC on" in text_of(asked)
         assert not client.subscriptions.exists()
-        browser.post(url, hidden(asked))
+        ann.post(url, answer_of(asked))
         [one] = client.subscriptions.all()
         assert (one.price, one.price_state, one.started_at.year) == (15, "negotiated", 2031)
 
 
 class TestSubscription:
-    def test_tells_its_whole_history_in_words(self, browser, django_assert_max_num_queries):
+    def test_tells_its_whole_history_in_words(self, ann, django_assert_max_num_queries):
         plan, phone = a_plan(0), a_service(20, "Phone")
         one = a_subscription(a_client("Acme"), phone, plan, started_at=NOW - timedelta(days=9))
         other = a_service(30, "Fax")
@@ -341,7 +325,7 @@ class TestSubscription:
         corrections.correct([line], "typo", "ann (person 1)")
         Subscription.objects.filter(pk=one.pk).update(service=other)
         with django_assert_max_num_queries(24):
-            page = browser.get(reverse("desk:subscription", args=[one.pk]))
+            page = ann.get(reverse("desk:subscription", args=[one.pk]))
         said = text_of(page)
         for words in (
             "Moved to Fax, full",
@@ -355,16 +339,16 @@ class TestSubscription:
         drawn = re.findall(r'data-value="([0-9.]+)"', page.content.decode())
         assert drawn[:3] == ["20.00", "10.00", "20.00"]
 
-    def test_pages_its_history_by_keyset(self, browser, subscription):
+    def test_pages_its_history_by_keyset(self, ann, subscription):
         for price in range(30):
             price_state.negotiate(subscription.pk, price, "deal", "ann")
-        page = browser.get(reverse("desk:subscription", args=[subscription.pk]))
+        page = ann.get(reverse("desk:subscription", args=[subscription.pk]))
         older = re.search(r"\?before=(\d+)", page.content.decode())
         assert older is not None
-        second = browser.get(page.request["PATH_INFO"] + older[0])
+        second = ann.get(page.request["PATH_INFO"] + older[0])
         assert "Began to be kept here" in text_of(second)
         assert "Began to be kept here" not in text_of(page)
-        assert browser.get(page.request["PATH_INFO"] + "?before=x").status_code == 404
+        assert ann.get(page.request["PATH_INFO"] + "?before=x").status_code == 404
 
     def test_explains_many_as_it_explains_one(self):
         phone, plan = a_service(20), a_plan(10)
@@ -386,7 +370,7 @@ class TestSubscription:
 
 
 class TestCatalogue:
-    def test_says_who_pays_what_and_what_it_was(self, browser, django_assert_max_num_queries):
+    def test_says_who_pays_what_and_what_it_was(self, ann, django_assert_max_num_queries):
         phone, full, less = a_service(20, "Phone"), a_plan(0), a_plan(10)
         rows = [a_subscription(service=phone, plan=plan) for plan in (full, full, less)]
         a_subscription(service=phone, plan=less, started_at=NOW + timedelta(days=9))
@@ -395,7 +379,7 @@ class TestCatalogue:
         Service.objects.filter(pk=phone.pk).update(full_price=30)
         a_list_price(phone, 40, datetime(2031, 1, 1, tzinfo=UTC), "Up")
         with django_assert_max_num_queries(20):
-            page = browser.get(reverse("desk:service", args=[phone.pk]))
+            page = ann.get(reverse("desk:service", args=[phone.pk]))
         said = text_of(page)
         assert "List price 30.00 USD" in said
         assert "Follow the catalogue 1 27.00 USD" in said
@@ -403,80 +387,80 @@ class TestCatalogue:
         assert "Locked 1 20.00 Negotiated 1 7.00 Not begun 1 27.00 Ended 0 0.00" in said
         assert "2031-01-01 00:00 UTC to come 40.00 USD" in said
         assert "from the first day 20.00 USD" in said
-        plan = text_of(browser.get(reverse("desk:plan", args=[less.pk])))
+        plan = text_of(ann.get(reverse("desk:plan", args=[less.pk])))
         assert "Phone 27.00 1 27.00 0 0.00 1" in plan
 
-    def test_moves_a_list_price_by_a_question_once(self, browser):
+    def test_moves_a_list_price_by_a_question_once(self, ann):
         phone = a_service(20, "Phone")
         one = a_subscription(a_client("Acme"), phone, a_plan(0))
         url = reverse("desk:change_list_price", args=[phone.pk])
-        asked = browser.post(url, {"value": "25,50"})
+        asked = ann.post(url, {"value": "25,50"})
         said = text_of(asked)
         assert "Prices that move 1" in said
         assert "20.00 USD → 25.50 USD" in said
         assert "Acme 1 20.00 25.50" in said
         assert price_of(one) == 20
         for _ in range(2):
-            browser.post(url, hidden(asked))
+            ann.post(url, answer_of(asked))
         assert price_of(one) == Decimal("25.50")
         assert PriceChange.objects.count() == 1
-        stale = browser.post(url, hidden(asked) | {"_token": "another"})
+        stale = ann.post(url, answer_of(asked) | {"_token": "another"})
         assert "the book has moved" in text_of(stale)
 
-    def test_plans_beyond_the_limits(self, browser, settings):
+    def test_plans_beyond_the_limits(self, ann, settings):
         settings.APPROVAL_LIMIT_ROWS = 1
         plan = a_plan(10)
         rows = [a_subscription(plan=plan) for _ in range(2)]
         url = reverse("desk:change_discount", args=[plan.pk])
-        asked = browser.post(url, {"value": "20"})
+        asked = ann.post(url, {"value": "20"})
         assert "You can't do this alone" in text_of(asked)
-        browser.post(url, hidden(asked))
+        ann.post(url, answer_of(asked))
         assert PriceChange.objects.get().status == "planned"
         assert price_of(rows[0]) == 225
 
-    def test_adds_and_renames(self, browser):
-        added = browser.post(
+    def test_adds_and_renames(self, ann):
+        added = ann.post(
             reverse("desk:add_service"), {"name": "Phone", "full_price": "1 234,50"}, follow=True
         )
         assert "1,234.50 USD" in text_of(added)
         phone = Service.objects.get(name="Phone")
-        again = browser.post(reverse("desk:add_service"), {"name": "phone", "full_price": "1"})
+        again = ann.post(reverse("desk:add_service"), {"name": "phone", "full_price": "1"})
         assert "differs in case or blanks alone" in text_of(again)
-        browser.post(reverse("desk:edit_service", args=[phone.pk]), {"name": "Telephone"})
+        ann.post(reverse("desk:edit_service", args=[phone.pk]), {"name": "Telephone"})
         phone.refresh_from_db()
         assert phone.name == "Telephone"
-        browser.post(reverse("desk:add_plan"), {"plan_type": "student", "discount_percent": "30"})
+        ann.post(reverse("desk:add_plan"), {"plan_type": "student", "discount_percent": "30"})
         assert Plan.objects.filter(plan_type="student", discount_percent=30).exists()
 
 
 class TestAdmin:
-    def test_history_leads_to_the_history_that_there_is(self, browser, subscription):
+    def test_history_leads_to_the_history_that_there_is(self, ann, subscription):
         for name, record, page in (
             ("services_subscription", subscription, "subscription"),
             ("services_service", subscription.service, "service"),
             ("services_plan", subscription.plan, "plan"),
             ("clients_client", subscription.client, "client"),
         ):
-            answer = browser.get(reverse(f"admin:{name}_history", args=[record.pk]))
+            answer = ann.get(reverse(f"admin:{name}_history", args=[record.pk]))
             assert answer.status_code == 302
             assert answer["Location"].startswith(reverse(f"desk:{page}", args=[record.pk]))
-            assert browser.get(answer["Location"]).status_code == 200
+            assert ann.get(answer["Location"]).status_code == 200
 
-    def test_deletion_names_clients_and_money(self, browser):
+    def test_deletion_names_clients_and_money(self, ann):
         one = a_subscription(
             a_client("Acme"), a_service(20, "Phone"), a_plan(0), started_at=NOW + timedelta(days=9)
         )
         action = {"action": "delete_selected", "_selected_action": [one.pk]}
         for answer in (
-            browser.post(reverse("admin:services_subscription_changelist"), action),
-            browser.get(reverse("admin:services_subscription_delete", args=[one.pk])),
+            ann.post(reverse("admin:services_subscription_changelist"), action),
+            ann.get(reverse("admin:services_subscription_delete", args=[one.pk])),
         ):
             said = answer.content.decode()
             assert "Acme" in said
             assert "20.00 USD" in said
 
 
-def test_no_page_reads_the_book(empty_files, browser):
+def test_no_page_reads_the_book(empty_files, ann):
     """No sequential scan of the subscriptions or the ledger for any of the pages."""
     a_book(8_000, services=60, plans=2, clients=1_600)
     one = Subscription.objects.last()
@@ -494,7 +478,7 @@ def test_no_page_reads_the_book(empty_files, browser):
             ("subscription", one.pk),
             ("service", one.service_id),
         ):
-            assert browser.get(reverse(f"desk:{page}", args=[pk])).status_code == 200
+            assert ann.get(reverse(f"desk:{page}", args=[pk])).status_code == 200
     with connection.cursor() as cursor:
         for sql, params in statements:
             cursor.execute(f"EXPLAIN {sql}", params)

@@ -6,7 +6,7 @@ from pricebook.kit.named_statements import NamedStatement
 from services.audit.book_examples import examples
 from services.catalogue_subject import CatalogueSubject
 from services.ledger import entries, explanation, last_move, paid_by_client
-from services.reading import catalogue_history
+from services.reading import catalogue_history, of_client, one
 
 
 def named_pages() -> list[NamedStatement]:
@@ -15,6 +15,21 @@ def named_pages() -> list[NamedStatement]:
     service = CatalogueSubject("service", row.service_id)
     of_service = {"id": row.service_id}
     return [
+        NamedStatement(
+            "client's page, by state",
+            "its subscriptions: the totals, and a page of each state",
+            "/desk/clients/ID/",
+            of_client.OF_CLIENT,
+            {"client": row.client_id, "after": "{}", "most": 21},
+            why="All of the client, by the foreign key.",
+        ),
+        NamedStatement(
+            "client's page, rows",
+            "the subscriptions of the page",
+            "/desk/clients/ID/",
+            one.THOSE,
+            [[row.pk]],
+        ),
         NamedStatement(
             "client's page, explanations",
             "why each subscription of a page pays what it pays",
