@@ -16,6 +16,7 @@ from services.reading.found import found
 
 @admin.register(Client)
 class ClientAdmin(BookAdmin):
+    desk_page = "desk:client"
     list_display = ["company_name", "email", "full_address"]
     list_display_links = ["company_name"]
     list_select_related = ["user"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 
@@ -25,7 +26,10 @@ class Answers:
         return explaining.describe(change_id)
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
-        return explaining.pending(subscription_id)
+        return explaining.pending([subscription_id])[subscription_id]
+
+    def pending_of_each(self, subscriptions: Collection[int]) -> dict[int, list[PendingChange]]:
+        return explaining.pending(subscriptions) if subscriptions else {}
 
     def waiting_for(
         self, instant: datetime | None, known_at: datetime | None = None

@@ -116,7 +116,7 @@ def _starts(example: Examples) -> list[NamedStatement]:
 
 def _shown(example: Examples) -> list[NamedStatement]:
     sql, params = rows_sql(a_set(example))
-    may_concern = RawSQL(pending.MAY_CONCERN, (example.middle.pk,), output_field=BooleanField())  # noqa: S611
+    may_concern = RawSQL(pending.MAY_CONCERN, ([example.middle.pk],), output_field=BooleanField())  # noqa: S611
     concerning = pending.scheduled().filter(Q(may_concern))
     return [
         NamedStatement(

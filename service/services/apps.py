@@ -38,6 +38,7 @@ def _statements() -> list[NamedStatement]:
         named_corrections,
         named_files,
         named_imports,
+        named_pages,
         named_queries,
         named_reads,
         named_searches,
@@ -53,4 +54,5 @@ def _statements() -> list[NamedStatement]:
         *named_bulk.named_bulk(),
         *named_corrections.named_corrections(),
         *named_files.named_files(),
+        *named_pages.named_pages(),
     ]

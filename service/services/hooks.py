@@ -6,6 +6,7 @@ that app (`NoPriceChanges`) nothing is scheduled, and only the number is known.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -75,6 +76,9 @@ class PriceChanges(Protocol):
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
         """The changes that are scheduled for a subscription, in the order of their instants."""
+
+    def pending_of_each(self, subscriptions: Collection[int]) -> dict[int, list[PendingChange]]:
+        """The same for each of these subscriptions. As many queries as for one."""
 
     def waiting_for(
         self, instant: datetime | None, known_at: datetime | None = None
@@ -156,6 +160,9 @@ class NoPriceChanges:
 
     def pending(self, subscription_id: int) -> list[PendingChange]:
         return []
+
+    def pending_of_each(self, subscriptions: Collection[int]) -> dict[int, list[PendingChange]]:
+        return {id: [] for id in subscriptions}
 
     def waiting_for(
         self, instant: datetime | None, known_at: datetime | None = None

@@ -68,6 +68,7 @@ def url_of(change_id: int, page: str = "change") -> str:
 
 @admin.register(PriceChange)
 class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
+    desk_page = "desk:change"
     list_before_template = "price_changes/brake_banner.html"
     search_fields = ["title"]  # see searched
     search_help_text = "Title"

@@ -6,7 +6,7 @@ that move, judged as of its instant: the rows of `rows_sql`, which preview and s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -75,7 +75,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
 MAY_CONCERN = f"""
 EXISTS (SELECT FROM services_subscription one
           JOIN price_changes_pricechange change ON change.id = price_changes_pricechange.id
-         WHERE one.id = %s
+         WHERE one.id = ANY (%s)
            AND jsonb_build_object('service', one.service_id, 'plan', one.plan_id,
                                   'client', one.client_id, 'subscription', one.id) @> {NAMED})
 """
@@ -108,61 +108,57 @@ def moves_of_scheduled(change_id: int | None = None) -> list[tuple[str, tuple[ob
 
 
 def pending_of(subscription_id: int) -> list[tuple[PriceChange, Decimal]]:
-    """The scheduled changes that would move this subscription, each with the new price that it
-    gives; `will_be_held` is set on one that the brake will hold, unless it is released before.
+    """`pending_of_each` for one subscription. Three queries, however much is scheduled."""
+    return [(change, price) for change, _, price in pending_of_each([subscription_id])]
 
-    Three queries, however much is scheduled.
+
+def pending_of_each(
+    subscriptions: Collection[int], most: int | None = None
+) -> list[tuple[PriceChange, int, Decimal]]:
+    """The scheduled changes that would move these subscriptions, and each of those with the new
+    price that it gives; `will_be_held` is set on a change that the brake will hold, unless it is
+    released before.
+
+    Three queries, however much is scheduled; one if nothing is. TooManyScheduled if more than
+    `most` changes may concern one of them.
     """
-    may_concern = RawSQL(MAY_CONCERN, (subscription_id,), output_field=BooleanField())  # noqa: S611
+    ids = list(subscriptions)
+    may_concern = RawSQL(MAY_CONCERN, (ids,), output_field=BooleanField())  # noqa: S611 - ours
     braked = ExpressionWrapper(is_braked(), output_field=BooleanField())
     found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_braked=braked)
-    changes = {change.pk: change for change in found}
+    changes = {change.pk: change for change in (found if most is None else found[: most + 1])}
+    if most is not None and len(changes) > most:
+        raise TooManyScheduled
     for change in changes.values():
         change.will_be_held = change.is_braked
-    prices = _new_prices(list(changes.values()), "= %s", subscription_id)
-    return [
-        (change, prices[pk, subscription_id])
-        for pk, change in changes.items()
-        if (pk, subscription_id) in prices
-    ]
+    statements, params = [], []
+    for change, (rows, given) in zip(
+        changes.values(),
+        few_rows_behind(list(changes.values()), _sets(changes.values())) if changes else [],
+        strict=True,
+    ):
+        moved = MOVED.format(columns=f"{change.pk} AS change, id, new_price", rows=rows)
+        statements.append(f"{moved} AND id = ANY (%s)")
+        params += [*given, ids]
+    if not statements:
+        return []
+    moves = fetch(" UNION ALL ".join(statements), params)
+    order = {pk: number for number, pk in enumerate(changes)}
+    moves.sort(key=lambda move: (order[move[0]], move[1]))
+    return [(changes[pk], id, price) for pk, id, price in moves]
 
 
 class TooManyScheduled(Exception):
     """More changes are scheduled than are compared with each row of a page."""
 
 
-def pending_of_page(ids: Sequence[int]) -> dict[int, list[tuple[PriceChange, Decimal]]]:
-    """The scheduled changes that would move these subscriptions, each with the new price, by the
-    subscription's id.
-
-    One query while nothing is scheduled, else three. TooManyScheduled with more than
-    `MOST_OF_PAGE`.
-    """
-    changes = list(scheduled()[: MOST_OF_PAGE + 1])
-    if len(changes) > MOST_OF_PAGE:
-        raise TooManyScheduled
-    prices = _new_prices(changes, "= ANY(%s)", list(ids))
+def pending_of_page(ids: Collection[int]) -> dict[int, list[tuple[PriceChange, Decimal]]]:
+    """`pending_of_each` by the subscription's id. TooManyScheduled with more than
+    `MOST_OF_PAGE` changes."""
     found: dict[int, list[tuple[PriceChange, Decimal]]] = {}
-    for change in changes:
-        for id in ids:
-            if (change.pk, id) in prices:
-                found.setdefault(id, []).append((change, prices[change.pk, id]))
+    for change, id, price in pending_of_each(ids, MOST_OF_PAGE):
+        found.setdefault(id, []).append((change, price))
     return found
-
-
-def _new_prices(
-    changes: list[PriceChange], which: str, ids: object
-) -> dict[tuple[int, int], Decimal]:
-    """The new prices by change and subscription. Two queries, none without changes."""
-    statements, params = [], []
-    rows_of_each = few_rows_behind(changes, _sets(changes)) if changes else []
-    for change, (rows, given) in zip(changes, rows_of_each, strict=True):
-        moved = MOVED.format(columns=f"{change.pk}, id, new_price", rows=rows)
-        statements.append(f"{moved} AND id {which}")
-        params += [*given, ids]
-    if not statements:
-        return {}
-    return {(pk, id): price for pk, id, price in fetch(" UNION ALL ".join(statements), params)}
 
 
 def _sets(changes: Iterable[PriceChange]) -> list[PriceChange]:

@@ -1,7 +1,9 @@
 """Price changes as an explanation of a subscription's price describes them."""
 
+from collections.abc import Collection
+
 from price_changes.models import PriceChange
-from price_changes.planning.pending import pending_of
+from price_changes.planning.pending import pending_of_each
 from services.hooks import Change, PendingChange
 
 
@@ -14,12 +16,12 @@ def describe(change_id: int) -> Change | None:
     return Change(change.pk, author, change.title, change.reason)
 
 
-def pending(subscription_id: int) -> list[PendingChange]:
-    """The changes that are scheduled for a subscription. Three queries."""
-    found = []
-    for change, new_price in pending_of(subscription_id):
+def pending(subscriptions: Collection[int]) -> dict[int, list[PendingChange]]:
+    """The changes that are scheduled for each of these subscriptions. Three queries."""
+    found: dict[int, list[PendingChange]] = {id: [] for id in subscriptions}
+    for change, id, new_price in pending_of_each(subscriptions):
         at = change.effective_at
         assert at is not None  # it is scheduled
         held = change.will_be_held
-        found.append(PendingChange(change.pk, change.title, at, new_price, held))
+        found[id].append(PendingChange(change.pk, change.title, at, new_price, held))
     return found

@@ -23,6 +23,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from desk.tests.asking import confirmed
 from keys import verbs as keys
 from keys.tests.asking import with_key
 from keys.verbs import Maker
@@ -151,6 +152,20 @@ def by_page(verb: str) -> Try:
         args = [getattr(book, row).pk, verb]
         page = reverse("admin:services_subscription_price", args=args)
         assert book.browser(book.ann).post(page, given).status_code == 302
+
+    return attempt
+
+
+def by_desk(page: str, record: str, *args: str, **given: Any) -> Try:
+    """A form of the desk whose question is confirmed, as far as that can be."""
+
+    def attempt(book: Book) -> None:
+        given_now = {**given, "service": book.service.pk, "plan": a_plan(50).pk}
+        args_of_page = [getattr(book, record).pk, *args]
+        answer = confirmed(
+            book.browser(book.ann), reverse(f"desk:{page}", args=args_of_page), given_now
+        )
+        assert answer.status_code in (200, 302)
 
     return attempt
 
@@ -464,6 +479,11 @@ DOORS = [
     Door("form of a plan", "a person", by_form("plan", discount_percent="50")),
     Door("form of a subscription: another plan", "a person", by_another_plan),
     *(Door(f"page: {verb}", "a person", by_page(verb)) for verb in VERBS),
+    Door("desk: list price", "a person", by_desk("change_list_price", "service", value="150")),
+    Door("desk: negotiate", "a person",
+         by_desk("subscription_verb", "follower", "negotiate", price="150", reason="x")),
+    Door("desk: move to another plan", "a person",
+         by_desk("subscription_verb", "follower", "move")),
     Door("API: list price", "a person", by_patch("service", "session", full_price="150.00")),
     Door("API: list price", "a key", by_patch("service", "key", full_price="150.00")),
     Door("API: discount", "a person", by_patch("plan", "session", discount_percent=50)),

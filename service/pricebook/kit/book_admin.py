@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, models
 from django.db.models import ProtectedError
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from pricebook.kit.amount_field import AmountField, AmountInput
@@ -66,6 +67,9 @@ class BookAdmin(UnderstoodAddresses):
     """A page of the admin whose records other people and programs write at the same time."""
 
     form = OpenForm
+    # The name of the desk's page of a record, which has its history: the admin's own log has only
+    # what was done in the admin.
+    desk_page = ""
     formfield_overrides = {
         models.DecimalField: {"form_class": AmountField, "widget": AmountInput},
         models.IntegerField: {
@@ -153,6 +157,13 @@ class BookAdmin(UnderstoodAddresses):
         except Refusal as error:
             messages.error(request, f"Nothing was saved. {error.detail}")
         return HttpResponseRedirect(request.get_full_path())
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not (self.desk_page and object_id.isascii() and object_id.isdigit()):
+            return super().history_view(request, object_id, extra_context)
+        return HttpResponseRedirect(reverse(self.desk_page, args=[int(object_id)]) + "#history")
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
         """Sentences about what uses these records and keeps them from being deleted."""

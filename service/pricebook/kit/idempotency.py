@@ -132,6 +132,31 @@ class InParts:
         return f"{number} {sha256(self.key.encode()).hexdigest()}" if number else self.key
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A form that a person sends, with the token of its page. `done`: what its first sending led
+    to; None in that one."""
+
+    record: AnsweredRequest
+
+    @property
+    def done(self) -> str | None:
+        return None if self.record.answer is None else bytes(self.record.answer).decode()
+
+    def has_led_to(self, address: str) -> None:
+        """Keep the address that shows its effect, for a second sending. One query."""
+        self.record.status_code, self.record.answer = 302, address.encode()
+        self.record.save(update_fields=["status_code", "answer"])
+
+
+def sent_once(who: str, token: str) -> Sent:
+    """The form with this token, in the transaction of its effect. Waits for one that is being sent.
+
+    Two queries. It is forgotten with the answers of requests, after `KEPT_FOR`.
+    """
+    return Sent(_claim(who, f"form {token}", ""))
+
+
 def in_parts(request: Request, body: Hash, cut: int | str) -> InParts | None:
     """The request, with the SHA-256 of its body; None if it has no key.
 

@@ -150,6 +150,7 @@ class CatalogueAdmin(AsksFirst):
 
 @admin.register(Service)
 class ServiceAdmin(CatalogueAdmin):
+    desk_page = "desk:service"
     role = "service"
     plans = "list_price"
     form = ServiceForm
@@ -165,6 +166,7 @@ class ServiceAdmin(CatalogueAdmin):
 
 @admin.register(Plan)
 class PlanAdmin(CatalogueAdmin):
+    desk_page = "desk:plan"
     role = "plan"
     plans = "discount"
     form = PlanForm

@@ -23,7 +23,7 @@ from pricebook.kit.access import author
 from pricebook.kit.amount_field import AmountField
 from pricebook.kit.refusal import Refusal
 from services import ledger, price_decisions, price_state
-from services.ledger.entries import OF_ONE
+from services.ledger.entries import NEWEST
 from services.models import Subscription, WholeLedger, book_clock
 from services.moves import WaitingPlan
 
@@ -202,9 +202,7 @@ def _history(subscription_id: int, before: str) -> dict[str, Any]:
     limit = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
     found = list(
         WholeLedger.objects.raw(
-            f"SELECT * FROM ({OF_ONE}) entry WHERE id < coalesce(%(before)s, id + 1)"  # noqa: S608 - ours
-            " ORDER BY id DESC LIMIT %(limit)s",
-            {"id": subscription_id, "before": limit, "limit": HISTORY + 1},
+            NEWEST, {"id": subscription_id, "before": limit, "limit": HISTORY + 1}
         )
     )
     more = len(found) > HISTORY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -18,9 +19,11 @@ from django.utils.http import urlencode
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
+from pricebook.kit import figures as figures_of
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import BookAdmin, LateJoinPaginator, Searched
 from pricebook.kit.currency import shown
+from pricebook.kit.scopes import VIEW_CLIENT
 from services.about_price_states import ABOUT
 from services.admin import questions
 from services.admin.price_state import PricePages
@@ -171,6 +174,7 @@ class Unseen(Exception):
 class SubscriptionAdmin(PricePages, BookAdmin):
     """Prices are not typed here: they come from the rule, or from a decision with a reason."""
 
+    desk_page = "desk:subscription"
     paginator = SubscriptionPaginator
     list_display = [
         "id",
@@ -249,6 +253,26 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         if unseen.moves and request.POST.get(questions.CONFIRMED) != unseen.confirmation:
             raise unseen
         return None
+
+    def get_deleted_objects(
+        self, objs: Iterable[Any], request: HttpRequest
+    ) -> tuple[list, dict[str, int], set[str], list[str]]:
+        """The subscriptions by client, service, plan and money: their numbers tell nobody whose."""
+        deleted, counts, missing, protected = super().get_deleted_objects(objs, request)
+        if not deleted:
+            return deleted, counts, missing, protected
+        ids = [each.pk for each in objs]
+        rows = Subscription.objects.in_force().filter(pk__in=ids).order_by("pk")
+        rows = rows.select_related("client", "service", "plan")
+        names = request.user.has_perm(VIEW_CLIENT)
+        named = [
+            f"{row}: {f'{row.client}, ' if names else ''}{row.service}, {row.plan},"
+            f" {figures_of.money(row.price)}"
+            for row in rows
+        ]
+        total = sum((row.price for row in rows), Decimal(0))
+        said = f"Together {figures_of.money(total)}. A subscription that has paid is ended instead:"
+        return [f"{said} its history stays.", *named], counts, missing, protected
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": book_clock()} | super().get_changeform_initial_data(request)

@@ -14,7 +14,14 @@ docs/decisions/0007-ledger.md has the reasons.
 
 from services.ledger.changes_feed import Feed, Place, PlaceAhead, feed
 from services.ledger.entries import Entry, history
-from services.ledger.explanation import Explanation, Rule, describe_change, explain, pending_changes
+from services.ledger.explanation import (
+    Explanation,
+    Rule,
+    describe_change,
+    explain,
+    explain_each,
+    pending_changes,
+)
 from services.ledger.page import one_as_of, page_as_of
 from services.ledger.point_in_time import AS_OF_FILTERS, as_of
 from services.ledger.recorded import Incomplete, refuse_incomplete
@@ -32,6 +39,7 @@ __all__ = [
     "as_of",
     "describe_change",
     "explain",
+    "explain_each",
     "feed",
     "history",
     "one_as_of",

@@ -41,6 +41,11 @@ SELECT {", ".join(COLUMNS)} FROM services_correctedentry WHERE subscription_id =
 """  # noqa: S608 - constants
 HISTORY = f"SELECT * FROM ({OF_ONE}) entry WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"  # noqa: S608
 
+NEWEST = f"""
+SELECT * FROM ({OF_ONE}) entry WHERE id < coalesce(%(before)s, id + 1)
+ ORDER BY id DESC LIMIT %(limit)s
+"""  # noqa: S608 - constants
+
 # A subscription's id in another system: from its row, or from the entry of its deletion. And the
 # requests that have written entries.
 ABOUT = """
@@ -105,6 +110,16 @@ def _about(
         "source": source,
         "external_id": external_id,
     }
+
+
+def newest(subscription_id: int, before: int | None, limit: int) -> list[Entry]:
+    """The last prices that a subscription had before the entry `before`, newest first.
+
+    Two queries, three if there are corrections among them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST, {"id": subscription_id, "before": before, "limit": limit})
+        return identified([dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()])
 
 
 def history(subscription_id: int, after: int = 0, limit: int | None = None) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import OWN, REASON_NOW, Entry
-from services.ledger.last_move import last_move
+from services.ledger.last_move import Asked, Move, last_move, last_moves
 from services.models import Repricing
 from services.sql import SQL
 
@@ -99,7 +100,7 @@ SELECT moment.at, entry.*,
        list_price_at(entry.service_id, ruled.at{known}) AS list_price,
        discount_at(entry.plan_id, ruled.at{known}) AS discount_percent,
        price_rule_at(entry.service_id, entry.plan_id, ruled.at{known}) AS rule_price
-  FROM (SELECT %s::bigint AS id, {moment} OFFSET 0) moment
+  FROM (SELECT {asked} AS id, {moment} OFFSET 0) moment
   {said}
   LEFT JOIN LATERAL (
        SELECT min(unpaid_since) AS since FROM services_ledgerentry
@@ -156,6 +157,7 @@ BY_ALL = {
                     WHERE later.subscription_id = entry.subscription_id AND later.id > entry.id
                       AND NOT later.period_only)""",
 }
+EACH = EXPLAIN.format(columns=", ".join(OWN), asked="unnest(%s::bigint[])", **BY_ALL)
 BY_KNOWN = {
     "moment": "coalesce(%s::timestamptz, %s) AS at, %s::timestamptz AS known",
     "known": ", moment.known",
@@ -175,7 +177,7 @@ def statement(
     known: tuple[datetime, ...] = ()
     if known_at is not None:
         parts, known = BY_KNOWN, (known_at, known_at)
-    sql = EXPLAIN.format(columns=", ".join(OWN), **parts)
+    sql = EXPLAIN.format(columns=", ".join(OWN), asked="%s::bigint", **parts)
     return sql, (subscription_id, at, *known)
 
 
@@ -196,30 +198,61 @@ def explain(
             return None
         found = dict(zip([column.name for column in cursor.description], row, strict=True))
 
-    instant = found["at"]
     rule = None
     if found["rule_price"] is not None:
         service = CatalogueSubject("service", found["service_id"])
         plan = CatalogueSubject("plan", found["plan_id"])
-        rule = Rule(
-            list_price=found["list_price"],
-            discount_percent=found["discount_percent"],
-            price=found["rule_price"],
-            arithmetic=arithmetic(
-                found["list_price"], found["discount_percent"], found["rule_price"]
-            ),
-            list_price_edit=_edit(service, found, known_at),
-            discount_edit=_edit(plan, found, known_at),
-        )
-        _follow(found, rule.price, known_at)
+        edits = _edit(service, found, known_at), _edit(plan, found, known_at)
+        rule = _rule(found, *edits)
+        if asked := _follow(found, rule.price):
+            _moved(found, last_move(*asked, known_at))
     _correct(found)
     change = None if found["change_id"] is None else describe_change(found["change_id"])
+    return _explained(found, rule, change, known_at)
+
+
+def explain_each(ids: Sequence[int]) -> dict[int, Explanation]:
+    """Why these subscriptions pay what they pay now, as `explain` says it of one.
+
+    Their rules are without who has set the list price and the discount. Two queries, and those of
+    `PriceChanges.describe` for each price change that has decided one of the prices.
+    """
+    if not ids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(EACH, [list(ids), None])
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    found = {row["subscription_id"]: row for row in rows}
+    rules = {id: _rule(row) for id, row in found.items() if row["rule_price"] is not None}
+    asked = {id: _follow(found[id], rule.price) for id, rule in rules.items()}
+    moves = last_moves({id: each for id, each in asked.items() if each is not None})
+    for id, row in found.items():
+        if asked.get(id) is not None:
+            _moved(row, moves.get(id))
+        _correct(row)
+    decided = {row["change_id"] for row in rows} - {None}
+    changes = {change_id: describe_change(change_id) for change_id in sorted(decided)}
+    return {
+        id: _explained(row, rules.get(id), changes.get(row["change_id"]), None)
+        for id, row in found.items()
+    }
+
+
+def _rule(found: Entry, list_price: Edit | None = None, discount: Edit | None = None) -> Rule:
+    values = found["list_price"], found["discount_percent"], found["rule_price"]
+    return Rule(*values, arithmetic(*values), list_price, discount)
+
+
+def _explained(
+    found: Entry, rule: Rule | None, change: Change | None, known_at: datetime | None
+) -> Explanation:
     price = found["price"]
     author = found["author"] or (change.author if change else "")
     in_line = rule is not None and price == rule.price
     return Explanation(
-        subscription_id=subscription_id,
-        at=instant,
+        subscription_id=found["subscription_id"],
+        at=found["at"],
         client_id=found["client_id"],
         service_id=found["service_id"],
         plan_id=found["plan_id"],
@@ -269,26 +302,30 @@ def _edit(subject: CatalogueSubject, found: Entry, known_at: datetime | None) ->
     return Edit(value.before, value.value, value.effective_at, value.author, value.change_id)
 
 
-def _follow(found: Entry, price: Decimal, known_at: datetime | None) -> None:
+def _follow(found: Entry, price: Decimal) -> Asked | None:
     """Give a follower the catalogue's price, whether a worker has written it down or not.
 
-    The instant and the change are those of the fact that moved the price last, if that came after
-    the entry. A subscription whose lock has ended by then follows.
+    A subscription whose lock has ended by then follows. Returns what to ask for the fact that has
+    moved the price last; None for one that does not follow.
     """
     until = found["locked_until"]
     if found["price"] is None:
-        return
+        return None
     if until is not None and until <= found["ruled_at"]:
         found.update(price_state="follows", locked_until=None, price_reason="")
         if until > found["effective_at"]:  # else it has been written since, as it stood stored
             found.update(effective_at=until, change_id=None, author="")
     if found["price_state"] != "follows":
-        return
+        return None
     found["price"] = price
     since = found["effective_at"]
     if found["change_id"] is not None:
         since -= MICROSECOND  # a copy has one change of its instant, and another may have moved it
-    move = last_move(found["service_id"], found["plan_id"], since, found["ruled_at"], known_at)
+    return Asked(found["service_id"], found["plan_id"], since, found["ruled_at"])
+
+
+def _moved(found: Entry, move: Move | None) -> None:
+    """Give it the instant and the change of the last move, if that came after the entry."""
     if move is not None:
         found.update(move._asdict())
         if move.change_id is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -71,3 +72,34 @@ def last_move(
         )
         row = cursor.fetchone()
     return None if row is None else Move(*row)
+
+
+class Asked(NamedTuple):
+    """The pair of a follower, and the period in which its last move is asked for."""
+
+    service_id: int
+    plan_id: int
+    since: datetime
+    at: datetime
+
+
+OF_ASKED = LAST_MOVE.format(
+    **MOVED_BY_ALL,
+    before=PRICE_BEFORE.format(number="decided.id", known=""),
+    after=PRICE_BEFORE.format(number="decided.id + 1", known=""),
+) % {name: f"asked.{name}" for name in ("service", "plan", "since", "at")}
+EACH = f"""
+SELECT asked.number, moved.*
+  FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
+       asked (number, service, plan, since, at)
+ CROSS JOIN LATERAL ({OF_ASKED}) moved
+"""  # noqa: S608 - constants
+
+
+def last_moves(asked: Mapping[int, Asked]) -> dict[int, Move]:
+    """`last_move` for many, by their numbers; without those that have none. One query, if any."""
+    if not asked:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(EACH, [list(asked), *map(list, zip(*asked.values(), strict=True))])
+        return {number: Move(*row) for number, *row in cursor.fetchall()}

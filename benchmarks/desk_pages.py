@@ -1,0 +1,120 @@
+"""The desk's pages cost a few list pages of the API each, however large the book is.
+
+Each page is asked for as a whole request, by a session, beside the API's page of 100, by a key, in
+the same run. CPU is this process and its PostgreSQL session together. `PAGES` has a name and a path
+for each page; a path may name a record of the book by `{client}`, `{large}` (a client of 2,000
+subscriptions), `{subscription}`, `{service}` and `{plan}`.
+"""
+
+import io
+import statistics
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
+from django.test import Client as Browser
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+
+from benchmarks import results
+from benchmarks.scratch import scratch_book
+from benchmarks.stopwatch import one_session, timed
+from clients.models import Client
+from keys import verbs
+from keys.verbs import Maker
+from pricebook.kit.scopes import READ_SCOPES
+from services.models import Subscription
+
+API = "the API's page of 100"
+PAGES = [
+    (API, "/api/subscriptions/?page_size=100"),
+    ("client", "/desk/clients/{client}/"),
+    ("client of 2,000", "/desk/clients/{large}/"),
+    ("its history", "/desk/clients/{large}/?history=1"),
+    ("subscription", "/desk/subscriptions/{subscription}/"),
+    ("service", "/desk/services/{service}/"),
+    ("service, counted", "/desk/services/{service}/?count=1"),
+    ("plan", "/desk/plans/{plan}/"),
+]
+LARGE = 2_000
+
+
+def main(arguments: list[str]) -> None:
+    parser = results.options(__doc__, rows=[29_202, 1_000_000], quick=[10_000], rounds=5)
+    chosen = results.parse(parser, arguments)
+    under = results.conditions(chosen)
+    figures = []
+    for rows in chosen.rows:
+        with scratch_book("desk_pages", rows):
+            figures += measure(rows, chosen.rounds)
+    results.table("Pages of the desk", figures)
+    results.save("desk_pages", chosen, under, figures)
+
+
+def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+    settings.ALLOWED_HOSTS = ["*"]
+    one_session()
+    records = _records()
+    _, secret = verbs.make("pages", READ_SCOPES, Maker.operator("benchmark"))
+    browser = Browser()
+    browser.force_login(User.objects.create_superuser("ann", "ann@example.com", "x"))
+    by_session = {"HTTP_COOKIE": f"sessionid={browser.cookies['sessionid'].value}"}
+    by_key = {"HTTP_AUTHORIZATION": f"Api-Key {secret}"}
+    handler = WSGIHandler()
+
+    def ask(path: str) -> bytes:
+        more: dict[str, Any] = by_key if path.startswith("/api/") else by_session
+        environ = RequestFactory().get(path, **more).environ | {"wsgi.errors": io.StringIO()}
+        said: list[str] = []
+
+        def start(status: str, *_: Any) -> Any:
+            said.append(status)
+
+        body = b"".join(handler(environ, start))
+        assert said[0].startswith("200"), (path, said)
+        return body
+
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in PAGES}
+    paths = {name: path.format(**records) for name, path in PAGES}
+    for _ in range(rounds):
+        for name, path in paths.items():
+            taken[name].append(timed(lambda path=path: ask(path)))  # type: ignore[misc]
+    found = []
+    for name, path in paths.items():
+        with CaptureQueriesContext(connection) as queries:
+            body = ask(path)
+        cpu, wall = (statistics.median(each) for each in zip(*taken[name], strict=True))
+        of_api = statistics.median(
+            mine[0] / api[0] for mine, api in zip(taken[name], taken[API], strict=True)
+        )
+        found.append(
+            {
+                "rows": rows,
+                "page": name,
+                "CPU, ms": round(cpu * 1000, 1),
+                "clock, ms": round(wall * 1000, 1),
+                "times the API's": round(of_api, 1),
+                "queries": len(queries),
+                "kB": round(len(body) / 1000, 1),
+            }
+        )
+    return found
+
+
+def _records() -> dict[str, int]:
+    """The records that paths name; one client gets the subscriptions of others."""
+    some = Subscription.objects.order_by("-id")[:1].get()
+    large = Client.objects.exclude(pk=some.client_id).order_by("id")[0].pk
+    ids = list(Subscription.objects.order_by("id").values_list("pk", flat=True)[:LARGE])
+    Subscription.objects.filter(pk__in=ids).exclude(pk=some.pk).update(client=large)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE services_subscription, services_ledgerentry")
+    return {
+        "client": some.client_id,
+        "large": large,
+        "subscription": some.pk,
+        "service": some.service_id,
+        "plan": some.plan_id,
+    }
