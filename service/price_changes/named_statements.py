@@ -39,7 +39,12 @@ def _previews(example: Examples) -> list[NamedStatement]:
         if behind:
             sql, params = rows_behind_sets(change, at, [(each, at) for each in behind])
         purpose = "counts what the change would do, in one pass over its rows"
-        statement = counting.PREVIEW.format(rows=sql, change=0, percent=counting.percent_sql())
+        statement = counting.PREVIEW.format(
+            rows=sql,
+            change=0,
+            percent=counting.percent_sql(),
+            percents=counting.BUCKET_OF_PERCENT,
+        )
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
     at = example.middle.started_at
