@@ -93,7 +93,8 @@ WITH nearest AS (
       FROM services_movedfollowers
      CROSS JOIN LATERAL (
            SELECT * FROM unnest(subscription_ids, entry_ids) item (subscription_id, id)
-            WHERE subscription_id > %(after)s {of_some} ORDER BY subscription_id LIMIT %(limit)s) item
+            WHERE subscription_id > %(after)s {of_some}
+            ORDER BY subscription_id LIMIT %(limit)s) item
      WHERE change_id = %(change)s AND last_id > %(after)s {nearest}
      ORDER BY subscription_id LIMIT %(limit)s
 ), own AS (
