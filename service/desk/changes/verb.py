@@ -104,15 +104,15 @@ VERBS = {
         ),
         Verb(
             "cancel",
-            _("Withdraw"),
+            _("Cancel the change"),
             _("Nothing of it will happen."),
             lambda change, author, given: verbs.cancel(change.pk, author),
-            _("Withdrawn."),
+            _("Cancelled."),
             is_danger=True,
         ),
     )
 }  # fmt: skip
-# The texts of a withdrawal after the instant, which takes something back.
+# The texts of a cancel after the instant, which takes something back.
 BEGUN = {
     "moved": _("Nothing more moves, and the rows that have moved are taken back from now on, by a"
                " change of its own that you approve with this."),
