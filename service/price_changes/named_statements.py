@@ -139,6 +139,13 @@ def _shown(example: Examples) -> list[NamedStatement]:
             {"change": 0, "after": 0, "limit": 100},
         ),
         NamedStatement(
+            "rows of some clients that were moved",
+            "the same of a few subscriptions, by all chunks of the change",
+            "the rows of a change in the desk, by client",
+            rows.MOVED_OF_SOME,
+            {"change": 0, "after": 0, "limit": 50, "some": [example.middle.pk]},
+        ),
+        NamedStatement(
             "rows that a scheduled change moves",
             "the ids, as the filter `pending` asks for them",
             "GET /api/subscriptions/?pending=",
