@@ -13,8 +13,9 @@ from price_changes.kinds import TO_PLAN
 from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
 from price_changes.running.brake import LONGEST_REASON
-from price_changes.serializers import money_field
+from price_changes.running.rejecting import LONGEST
 from price_changes.shapes_of_filters import NewFilterField
+from price_changes.shapes_of_previews import money_field
 from services.reading.filter_kinds import Input
 from services.serializers import DryRunSerializer
 
@@ -75,6 +76,12 @@ class ApprovalSerializer(DryRunSerializer):
     time_zone = serializers.CharField(
         required=False, max_length=64, help_text="The zone in which effective_at is a local time."
     )
+
+
+class RejectionSerializer(serializers.Serializer):
+    """The body of a rejection."""
+
+    reason = serializers.CharField(max_length=LONGEST, help_text="Why; its planner reads it.")
 
 
 class RevertSerializer(DryRunSerializer):

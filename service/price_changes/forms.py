@@ -30,6 +30,10 @@ class PlanForm(forms.Form):
     """
 
     data: Any  # a QueryDict
+    # A form with widgets of its own has makers of its own.
+    field_of_filter = staticmethod(field_of_filter)
+    field_of_plan = staticmethod(field_of_plan)
+    switch_field = staticmethod(switch_field)
 
     def __init__(self, kind: PlannedKind, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,12 +41,12 @@ class PlanForm(forms.Form):
         # Made with the form, because the time zone is the request's.
         for each in (*COMMON, *kind.fields):
             if each.input == Input.FILTER:
-                self.fields |= {where(name): field_of_filter(name) for name in LASTING}
-                self.fields["whole_book"] = switch_field(
+                self.fields |= {where(name): self.field_of_filter(name) for name in LASTING}
+                self.fields["whole_book"] = self.switch_field(
                     "The whole book", "Every subscription that there is, where no filter is set."
                 )
             elif each.label:
-                self.fields[each.name] = field_of_plan(each)
+                self.fields[each.name] = self.field_of_plan(each)
 
     @property
     def has_filter(self) -> bool:
@@ -70,11 +74,15 @@ class PlanForm(forms.Form):
             if given.get(each.name) not in (None, ""):
                 values[each.name] = _plain(given[each.name])
         if "effective_at" in values:
-            # The key of the zone: Django names a zone whose offset never changes by its offset.
-            values["time_zone"] = str(timezone.get_current_timezone())
+            values["time_zone"] = self.zone()
         if self.has_filter:
             values["filter"] = self.filter()
         return values
+
+    def zone(self) -> str:
+        """The time zone of its local times, by its key: Django names one whose offset never changes
+        by its offset."""
+        return str(timezone.get_current_timezone())
 
     def filter(self) -> dict[str, Any]:
         given = {name: self.cleaned_data.get(where(name)) for name in LASTING}

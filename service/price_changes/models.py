@@ -133,6 +133,8 @@ class PriceChange(models.Model):
     resumed_by = models.CharField(max_length=150, db_default="")
     resumed_at = models.DateTimeField(null=True)
     cancelled_by = models.CharField(max_length=150, db_default="")
+    # Why somebody rejected a plan, which is cancelled by that.
+    rejected_because = models.CharField(max_length=1000, db_default="")
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 

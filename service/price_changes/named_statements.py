@@ -39,7 +39,12 @@ def _previews(example: Examples) -> list[NamedStatement]:
         if behind:
             sql, params = rows_behind_sets(change, at, [(each, at) for each in behind])
         purpose = "counts what the change would do, in one pass over its rows"
-        statement = counting.PREVIEW.format(rows=sql, change=0, percent=counting.percent_sql())
+        statement = counting.PREVIEW.format(
+            rows=sql,
+            change=0,
+            percent=counting.percent_sql(),
+            percents=counting.BUCKET_OF_PERCENT,
+        )
         return NamedStatement(f"preview of {name}", purpose, PREVIEW, statement, [*params, *params])
 
     at = example.middle.started_at
@@ -132,6 +137,13 @@ def _shown(example: Examples) -> list[NamedStatement]:
             "GET /api/price-changes/ID/rows/",
             rows.MOVED,
             {"change": 0, "after": 0, "limit": 100},
+        ),
+        NamedStatement(
+            "rows of some clients that were moved",
+            "the same of a few subscriptions, by all chunks of the change",
+            "the rows of a change in the desk, by client",
+            rows.MOVED_OF_SOME,
+            {"change": 0, "after": 0, "limit": 50, "some": [example.middle.pk]},
         ),
         NamedStatement(
             "rows that a scheduled change moves",

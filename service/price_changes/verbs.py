@@ -1,6 +1,7 @@
 """The verbs of a price change. The admin, the API and the command call these; so may Python code.
 
     plan → preview → approve → (keep_instant, pause, resume, cancel) → revert
+                   → reject
     an edit by SQL, beyond a limit → accept
 
 Each is one transaction, records who did it, and raises ChangeError (code, detail, status) if it
@@ -27,6 +28,7 @@ from price_changes.running.lifecycle import (
     revert,
 )
 from price_changes.running.outcomes import outcome
+from price_changes.running.rejecting import reject
 
 __all__ = [
     "accept",
@@ -43,6 +45,7 @@ __all__ = [
     "plan",
     "preview",
     "pull_brake",
+    "reject",
     "release_brake",
     "resume",
     "revert",

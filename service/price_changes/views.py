@@ -17,6 +17,7 @@ from price_changes import verbs
 from price_changes.bodies import (
     ApprovalSerializer,
     NewPriceChangeSerializer,
+    RejectionSerializer,
     RevertSerializer,
 )
 from price_changes.errors import MovedSincePreview
@@ -85,7 +86,16 @@ FILTERS: dict[str, tuple[str, Callable[[str, Any], Any], dict[str, Any]]] = {
 }
 
 
-VERBS_OF_APPROVERS = ("approve", "accept", "keep_instant", "pause", "resume", "cancel", "revert")
+VERBS_OF_APPROVERS = (
+    "approve",
+    "reject",
+    "accept",
+    "keep_instant",
+    "pause",
+    "resume",
+    "cancel",
+    "revert",
+)
 
 
 def verb(
@@ -217,6 +227,13 @@ class PriceChangeView(RowViews, ViewSet):
         except MovedSincePreview as error:
             return refused_approval(error, request)
         return moving(change, request)
+
+    @verb(RejectionSerializer)
+    def reject(self, request: Request, pk: str) -> Response:
+        """End a change that is planned or held, with a reason; it is cancelled then."""
+        given = object_of(request.data, ["reason"])
+        change = verbs.reject(known_id(pk), author(request.user), given.get("reason"))
+        return answer(change, request)
 
     @verb(None)
     def accept(self, request: Request, pk: str) -> Response:

@@ -1,4 +1,4 @@
-"""Packages that only `./pricebook test --browser` installs are not imported without it."""
+"""The tests of the desk. Those in a browser need Playwright: `./pricebook test --browser`."""
 
 from importlib.util import find_spec
 

@@ -37,6 +37,11 @@ def _exact(value: Any) -> Any:
     """The preview with its amounts as numbers: it is stored as JSON, where they are texts."""
     if isinstance(value, dict):
         return {
-            name: Decimal(each) if name in AMOUNTS else _exact(each) for name, each in value.items()
+            name: Decimal(each)
+            if name in AMOUNTS
+            else {reason: Decimal(amount) for reason, amount in each.items()}
+            if name == "stays_total"
+            else _exact(each)
+            for name, each in value.items()
         }
     return [_exact(each) for each in value] if isinstance(value, list) else value

@@ -21,31 +21,32 @@ from services.bounds import HIGHEST_PRICE
 from services.models import Plan, Service, book_clock
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
+PERCENTS = [-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50]  # of the same, in per cent of the price
 LARGEST = 10  # clients that are shown as the largest movers
 
 # One row for each pair and part: `part` is the reason of rows that stay, and the number of the
 # bucket of those that move. OFFSET 0 has it computed once, and not wherever it is used.
 COUNT = f"""
 SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, movement, stop_following,
-       lowest, highest, hash, percent
+       lowest, highest, hash, percent, percents
   FROM (SELECT service_id, plan_id, part, count(*) AS rows, sum(price) AS before,
                sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
                count(*) FILTER (
                    WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
                ) AS stop_following,
                min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash,
-               {{percent}} AS percent
-          FROM (SELECT *, coalesce(reason, width_bucket(
+               {{percent}} AS percent, percents
+          FROM (SELECT *, {{percents}} AS percents, coalesce(reason, width_bucket(
                        new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])::text)
                        AS part
                   FROM ({{rows}}) change_row OFFSET 0) parted
-         GROUP BY service_id, plan_id, part) pair
+         GROUP BY service_id, plan_id, part, percents) pair
 """  # noqa: S608 - constants
 # With the largest movers, in one statement, hence one snapshot. As GROUPING SETS both would be one
 # scan, on one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""{COUNT} UNION ALL
 SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL
+       NULL, NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
@@ -57,10 +58,18 @@ SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 PERCENT = """max(CASE WHEN price = new_price THEN 0 WHEN price = 0 THEN 'Infinity'
                     ELSE abs(new_price - price) * 100 / price END)"""
 NO_PERCENT = "NULL::numeric"
+# The bucket of a price that moves, by its difference in per cent of it: the last one for a rise
+# from 0. A preview divides for it in each row; a recount does not.
+BUCKET_OF_PERCENT = f"""CASE WHEN reason IS NOT NULL THEN NULL WHEN price = new_price
+    THEN {PERCENTS.index(0) + 1} WHEN price = 0 THEN {len(PERCENTS)}
+    ELSE width_bucket((new_price - price) * 100 / price,
+                      ARRAY[{", ".join(map(str, PERCENTS))}]::numeric[]) END"""
+NO_BUCKETS = "NULL::integer"
 
 
 class Group(NamedTuple):
-    """A row of `COUNT` without its client: the rows of one pair, of one reason or bucket.
+    """A row of `COUNT` without its client: the rows of one pair, of one reason or bucket; in a
+    preview also of one bucket of per cent.
 
     `PREVIEW` has rows with a client too, which end with `after`: those are movers.
     """
@@ -77,6 +86,7 @@ class Group(NamedTuple):
     highest: Decimal
     hash: int
     percent: Decimal | None
+    percents: int | None
 
     @property
     def reason(self) -> str | None:
@@ -118,6 +128,7 @@ class Preview(TypedDict):
     rows: int
     moves: int
     stays: dict[str, int]  # by the reason
+    stays_total: NotRequired[dict[str, str]]  # what they pay; not in previews of before
     stop_following: int
     total_before: str
     total_after: str
@@ -127,6 +138,7 @@ class Preview(TypedDict):
     by_service_and_plan: list[Pair]
     largest_movers: list[Mover]
     distribution: list[Bucket]
+    percents: NotRequired[list[Bucket]]  # not in previews of before
     scheduled_before: list[int]
     scheduled_after: list[int]
 
@@ -154,7 +166,9 @@ class Counted(_Sums):
         self.pairs: dict[tuple[int, int], _Sums] = defaultdict(_Sums)
         self.movers: dict[int, _Sums] = {}
         self.stays: dict[str, int] = defaultdict(int)
+        self.stays_total: dict[str, Decimal] = defaultdict(Decimal)
         self.buckets: dict[int, int] = defaultdict(int)
+        self.percents: dict[int, int] = defaultdict(int)
         self.stop_following = 0
         self.movement = Decimal(0)  # the sum of all rises and falls
         self.fingerprint = ""
@@ -171,14 +185,17 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
     set.
 
     They are judged as of the change's instant, or as of `at`. `movers`: with the clients whom it
-    moves most, by a second grouping of the same rows. ChangeError if it would make a price negative
-    or too high.
+    moves most, by a second grouping of the same rows, and with the differences in per cent.
+    ChangeError if it would make a price negative or too high.
     """
     at = at or counted_at(change) or book_clock()
     sql, params = rows_behind(change, at)
     counted, digest = Counted(at), 0
     statement, params = (PREVIEW, params * 2) if movers else (COUNT, params)
-    statement = statement.format(rows=sql, change=int(change.pk), percent=percent_sql())
+    percents = BUCKET_OF_PERCENT if movers else NO_BUCKETS
+    statement = statement.format(
+        rows=sql, change=int(change.pk), percent=percent_sql(), percents=percents
+    )
     for client, *row in fetch(statement, params):
         if client is not None:
             rows, before, after = row[:3]
@@ -193,10 +210,13 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
         counted.stop_following += group.stop_following
         if group.reason is not None:
             counted.stays[group.reason] += group.rows
+            counted.stays_total[group.reason] += group.before
         elif group.lowest < 0 or group.highest > HIGHEST_PRICE:
             raise _out_of_range(change, at)
         else:
             counted.buckets[int(group.part)] += group.rows
+            if group.percents is not None:
+                counted.percents[group.percents] += group.rows
             if group.percent is not None:
                 counted.percent = max(counted.percent or group.percent, group.percent)
     counted.fingerprint = fingerprint(
@@ -212,26 +232,32 @@ def preview_of(change: PriceChange, counted: Counted) -> Preview:
         rows=counted.rows,
         moves=counted.moves,
         stays=dict(sorted(counted.stays.items())),
+        stays_total={reason: str(sum) for reason, sum in sorted(counted.stays_total.items())},
         stop_following=counted.stop_following,
         total_before=str(counted.before),
         total_after=str(counted.after),
         movement=str(counted.movement),
         by_service_and_plan=_pairs(counted.pairs),
         largest_movers=_movers(counted.movers),
-        distribution=[
-            {
-                "from": EDGES[bucket - 1] if bucket else None,
-                "to": EDGES[bucket] if bucket < len(EDGES) else None,
-                "rows": rows,
-            }
-            for bucket, rows in sorted(counted.buckets.items())
-        ],
+        distribution=_buckets(counted.buckets, EDGES),
+        percents=_buckets(counted.percents, PERCENTS),
         scheduled_before=scheduled_before(change, counted_at(change)),
         scheduled_after=scheduled_after(change, counted_at(change)),
     )
     if counted.percent is not None:
         preview["largest_percent"] = str(counted.percent)
     return preview
+
+
+def _buckets(found: dict[int, int], edges: list[int]) -> list[Bucket]:
+    return [
+        {
+            "from": edges[bucket - 1] if bucket else None,
+            "to": edges[bucket] if bucket < len(edges) else None,
+            "rows": rows,
+        }
+        for bucket, rows in sorted(found.items())
+    ]
 
 
 def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from price_changes.errors import ChangeError
@@ -57,9 +58,14 @@ def preview(change: PriceChange) -> PriceChange:
 
 
 def listed(
-    change: PriceChange, after: int = 0, limit: int = 100, reason: str | None = None
+    change: PriceChange,
+    after: int = 0,
+    limit: int = 100,
+    reason: str | None = None,
+    clients: Collection[int] | None = None,
 ) -> list[ChangeRow]:
-    """The rows old → new in the order of their ids, after `after`; of one reason if given.
+    """The rows old → new in the order of their ids, after `after`; of one reason, and of some
+    clients, if given.
 
     `reason` "moves" means those that move. They are computed anew, from the book as it is now. One
     page is read wherever it is; for a rare reason, as much as it takes to fill a page.
@@ -70,11 +76,12 @@ def listed(
     # OFFSET 0 keeps the condition on the reason out of the walk along the ids. The planner assumes
     # that hardly any row meets a condition on an expression, and would judge and sort all rows
     # first. The outer query has no ORDER BY for the same reason; the rows come in the walk's order.
-    walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s ORDER BY id OFFSET 0"  # noqa: S608
+    of_clients = "" if clients is None else " AND client_id = ANY(%s)"
+    walk = f"SELECT * FROM ({sql}) change_row WHERE id > %s{of_clients} ORDER BY id OFFSET 0"  # noqa: S608
     found = fetch(
         f"SELECT {', '.join(COLUMNS)} FROM ({walk}) change_row"  # noqa: S608
         f" WHERE {where} LIMIT %s",
-        [*params, after, *more, limit],
+        [*params, after, *([] if clients is None else [list(clients)]), *more, limit],
     )
     return [ChangeRow(*row) for row in found]
 

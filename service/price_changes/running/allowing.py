@@ -23,6 +23,7 @@ Status = PriceChange.Status
 ALLOWED = {
     "preview": [Status.PLANNED, Status.HELD],
     "approve": [Status.PLANNED, Status.HELD],
+    "reject": [Status.PLANNED, Status.HELD],
     "pause": [Status.APPLYING],
     "resume": [Status.PAUSED],
     "cancel": [

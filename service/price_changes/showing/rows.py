@@ -6,7 +6,9 @@ are read from the ledger, and the skipped ones from `Skip`, which names only som
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet, Sum
@@ -56,12 +58,23 @@ def _title(reason: str) -> str:
     return str(Skip.Reason(reason).label).capitalize()
 
 
-def page_of_rows(change: PriceChange, kind: str, after: int) -> list[ChangeRow]:
-    """Up to `PAGE` rows of one of the kinds, after a subscription. One or two queries.
+def page_of_rows(
+    change: PriceChange, kind: str, after: int, clients: Collection[int] | None = None
+) -> list[ChangeRow]:
+    """Up to `PAGE` rows of one of the kinds, after a subscription; only of some clients if given.
+    One or two queries, one more for clients once the change has begun.
 
     By keyset, so that a page costs the same wherever it is; but before the change begins, a page of
     a rare reason reads on until it has found its rows.
     """
+    if clients is not None:
+        if change.started_at is None:
+            return preview.listed(change, after, PAGE, kind, clients)
+        of_them = Subscription.objects.filter(client__in=clients).values_list("pk", flat=True)
+        some = list(of_them)
+        if kind == "moved":
+            return moved_rows(change, after, PAGE, some)
+        return _left(change, after, PAGE, kind, some)
     if kind == "moved":
         return moved_rows(change, after, PAGE)
     return rows_of(change, after, PAGE, kind)
@@ -70,7 +83,7 @@ def page_of_rows(change: PriceChange, kind: str, after: int) -> list[ChangeRow]:
 # The first entry that each subscription has of the change, and the entry before that. Chunks of
 # moved followers are read only until they have the next rows: all rows of a chunk that begins
 # after the place are still to come, and at least the last row of any other.
-MOVED = """
+MOVED_ROWS = """
 WITH nearest AS (
     SELECT last_id, sum(CASE WHEN first_id > %(after)s THEN number ELSE 1 END)
                     OVER (ORDER BY last_id) AS rows
@@ -80,14 +93,14 @@ WITH nearest AS (
       FROM services_movedfollowers
      CROSS JOIN LATERAL (
            SELECT * FROM unnest(subscription_ids, entry_ids) item (subscription_id, id)
-            WHERE subscription_id > %(after)s ORDER BY subscription_id LIMIT %(limit)s) item
-     WHERE change_id = %(change)s AND last_id > %(after)s
-       AND (first_id <= (SELECT min(last_id) FROM nearest WHERE rows >= %(limit)s)) IS NOT FALSE
+            WHERE subscription_id > %(after)s {of_some}
+            ORDER BY subscription_id LIMIT %(limit)s) item
+     WHERE change_id = %(change)s AND last_id > %(after)s {nearest}
      ORDER BY subscription_id LIMIT %(limit)s
 ), own AS (
     SELECT DISTINCT ON (subscription_id) *
       FROM services_ledgerentry
-     WHERE change_id = %(change)s AND subscription_id > %(after)s
+     WHERE change_id = %(change)s AND subscription_id > %(after)s {of_some}
      ORDER BY subscription_id, id LIMIT %(limit)s
 ), entry AS (
     SELECT DISTINCT ON (subscription_id) *
@@ -115,15 +128,28 @@ SELECT entry.subscription_id, coalesce(entry.client_id, its.client_id), service_
         ORDER BY effective_at DESC, id DESC LIMIT 1) before ON true
  ORDER BY entry.subscription_id
 """
+NEAREST = (
+    "AND (first_id <= (SELECT min(last_id) FROM nearest WHERE rows >= %(limit)s)) IS NOT FALSE"
+)
+MOVED = MOVED_ROWS.format(nearest=NEAREST, of_some="")
+# Chunks say nothing of clients: all of the change are read, and each has few of these rows.
+MOVED_OF_SOME = MOVED_ROWS.format(nearest="", of_some="AND subscription_id = ANY(%(some)s)")
 
 
-def moved_rows(change: PriceChange, after: int, limit: int) -> list[ChangeRow]:
-    """The rows that a change has moved, old → new, by the ledger.
+def moved_rows(
+    change: PriceChange, after: int, limit: int, some: Collection[int] | None = None
+) -> list[ChangeRow]:
+    """The rows that a change has moved, old → new, by the ledger; only of some subscriptions if
+    given.
 
     In the order of the subscriptions' ids, after `after`. One query.
     """
+    asked: dict[str, Any] = {"change": change.pk, "after": after, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(MOVED, {"change": change.pk, "after": after, "limit": limit})
+        if some is None:
+            cursor.execute(MOVED, asked)
+        else:
+            cursor.execute(MOVED_OF_SOME, asked | {"some": list(some)})
         return [replace(ChangeRow(*row), moved=True) for row in cursor.fetchall()]
 
 
@@ -187,9 +213,17 @@ def _waiting(change: PriceChange, after: int, limit: int) -> list[ChangeRow]:
         return [ChangeRow(*row) for row in cursor.fetchall()]
 
 
-def _left(change: PriceChange, after: int, limit: int, reason: str | None) -> list[ChangeRow]:
+def _left(
+    change: PriceChange,
+    after: int,
+    limit: int,
+    reason: str | None,
+    some: Collection[int] | None = None,
+) -> list[ChangeRow]:
     """The rows that were skipped or failed, as they stand now."""
     skips = Skip.objects.filter(repricing__change_id=change.pk, subscription_id__gt=after)
+    if some is not None:
+        skips = skips.filter(subscription_id__in=some)
     if reason is None:
         skips = skips.exclude(reason=Skip.Reason.NOT_STAMPED)  # it was moved
     else:

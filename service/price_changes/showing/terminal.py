@@ -80,6 +80,8 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
         yield "resumed by", f"{change.resumed_by}, {shown_instant(change.resumed_at)}"
     if change.cancelled_by:
         yield "cancelled by", change.cancelled_by
+    if change.rejected_because:
+        yield "rejected", change.rejected_because
     if change.reverts_id:
         yield "takes back", f"price change {change.reverts_id}"
     for back in change.reverted_by.order_by("pk").values_list("pk", "status"):

@@ -48,7 +48,7 @@ class TestPlanning:
         change = exact(response)
         assert response.status_code == 201
         assert (change["status"], who(change["planned_by"])) == ("planned", "key erp")
-        assert change["allowed"] == ["preview", "approve", "cancel"]
+        assert change["allowed"] == ["preview", "approve", "reject", "cancel"]
         assert change["preview"]["rows"] == book.filter(service=service).count()
         assert isinstance(change["preview"]["total_after"], Decimal)
         assert len(change["fingerprint"]) == 32

@@ -124,7 +124,7 @@ class TestPlan:
         assert change["new_value"] == Decimal("22.10")
         assert change["preview"]["total_after"] == Decimal("101.30")
         assert change["preview"]["by_service_and_plan"][0]["before"] == 95
-        assert change["allowed"] == ["preview", "approve", "cancel"]
+        assert change["allowed"] == ["preview", "approve", "reject", "cancel"]
         assert change["planned_by"] == "ann (claimed)"
 
     def test_of_a_set_takes_all_that_a_set_has(self, phone):

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from django.db.models import Q
 
-from services.models import BookNow, Plan, Subscription, SubscriptionQuerySet
+from services.models import BookNow, Plan, Skip, Subscription, SubscriptionQuerySet
 from services.parsing import BadValue
 from services.reading.filter_kinds import (
     ID,
@@ -39,6 +39,13 @@ from services.reading.search import named_like
 
 # The states of a subscription by its start and end: it is in exactly one. Only active ones pay.
 STATES = ("active", "ended", "upcoming")
+
+
+def _skipped_by(change_id: int) -> Q:
+    """The subscriptions that a price change has named as skipped or failed."""
+    named = Skip.objects.filter(repricing__change_id=change_id, subscription_id__isnull=False)
+    left = named.exclude(reason=Skip.Reason.NOT_STAMPED)  # those were moved
+    return Q(pk__in=left.order_by().values("subscription_id"))
 
 
 def _state(state: str) -> Q:
@@ -181,6 +188,16 @@ class BookFilter:
         "ended_at__lt",
         "Only those that ended before then.",
         "Ended before",
+    )
+    skipped_by: int | None = a_filter(
+        ID,
+        Access.INDEXED,
+        _skipped_by,
+        "Only those that the price change of this id has skipped or failed to move, one by one.",
+        "Skipped by price change",
+        hint="Its number: the rest of that change.",
+        has_history=False,
+        timeless=False,
     )
     q: str | None = a_filter(
         SEARCH,

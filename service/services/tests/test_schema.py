@@ -75,6 +75,7 @@ VERBS = [
         for verb in (
             "preview",
             "approve",
+            "reject",
             "accept",
             "keep_instant",
             "pause",

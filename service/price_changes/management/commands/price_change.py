@@ -41,6 +41,7 @@ VERBS = {
     "rows": "list its subscriptions one by one, old → new",
     "skips": "list the subscriptions that it did not move, and why",
     "approve": "approve what the preview showed",
+    "reject": "end one that is planned or held, with a reason",
     "accept": "approve what an edit by SQL has moved beyond a limit",
     "keep_instant": "keep its instant, though the rules of its time zone have changed",
     "watch": "follow the workers until it is applied",
@@ -53,6 +54,7 @@ VERBS = {
 DECIDED_BY = (
     "plan",
     "approve",
+    "reject",
     "accept",
     "keep_instant",
     "pause",
@@ -101,6 +103,7 @@ class Command(Following, BaseCommand):
             help="in the future; for a change that was planned without, or that was held",
         )
         plan_options.add_zone(approve)
+        one["reject"].add_argument("--reason", required=True, help="its planner reads it")
         for verb in ("rows", "skips"):
             one[verb].add_argument("--after", type=int, default=0, metavar="ID")
             one[verb].add_argument("--limit", type=arguments.count, default=50)
@@ -226,6 +229,9 @@ class Command(Following, BaseCommand):
             return
         change = verbs.approve(number, fingerprint, author, when_moved, effective_at, time_zone)
         self.go_on(change, wait, json)
+
+    def reject(self, *, number: int, reason: str, author: str, json: bool, **options: Any) -> None:
+        self.tell(verbs.reject(number, author, reason), json)
 
     def accept(self, *, number: int, author: str, json: bool, **options: Any) -> None:
         self.tell(verbs.accept(number, author), json)
