@@ -21,7 +21,7 @@ class Move(NamedTuple):
 # is due to the last value of that instant that moved the price in its turn; if none has, to the
 # last undoing. A value that is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
-SELECT effective_at, recorded_at, change_id, author
+SELECT {columns}
   FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
          UNION ALL
         SELECT * FROM services_cataloguevalue WHERE plan_id = %(plan)s) decided
@@ -37,6 +37,7 @@ SELECT effective_at, recorded_at, change_id, author
 """
 PRICE_BEFORE = """price_rule(value_before(%(service)s, NULL, effective_at, {number}{known}),
                        value_before(NULL, %(plan)s, effective_at, {number}{known})::integer)"""
+COLUMNS = "effective_at, recorded_at, change_id, author"
 MOVED_BY_ALL = {
     "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
     "known": "",
@@ -61,13 +62,26 @@ def last_move(
     what was recorded by `known_at`. One query.
     """
     parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
-    before, after = [
-        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("id", "id + 1")
-    ]
     with connection.cursor() as cursor:
         cursor.execute(
-            LAST_MOVE.format(**parts, before=before, after=after),
+            _statement(COLUMNS, parts),
             {"service": service_id, "plan": plan_id, "since": since, "at": at, "known": known_at},
         )
         row = cursor.fetchone()
     return None if row is None else Move(*row)
+
+
+def cause_at(service: str, plan: str, at: str) -> str:
+    """A statement of the change whose doing a move of a pair's price at an instant was, as
+    `last_move` says it; the arguments are columns. No row where the price did not move.
+    """
+    since = f"{at} - interval '1 microsecond'"
+    given = {"service": service, "plan": plan, "since": since, "at": at}
+    return _statement("change_id", MOVED_BY_ALL) % given
+
+
+def _statement(columns: str, parts: dict[str, str]) -> str:
+    before, after = [
+        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("id", "id + 1")
+    ]
+    return LAST_MOVE.format(columns=columns, **parts, before=before, after=after)
