@@ -335,8 +335,7 @@ def bridge_sql(
         holds = "true"
     else:
         (first, holds_first), (last, holds_last) = (
-            pairs_from(point, at)
-            for point, at in zip(nearest, (since, until), strict=True)
+            pairs_from(point, at) for point, at in zip(nearest, (since, until), strict=True)
         )
         parts["counted"] = COUNTED_PAIRS.format(pairs=text_of(first))
         totals = [
