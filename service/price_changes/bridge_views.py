@@ -14,17 +14,38 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from price_changes.showing.bridges import NamedChange, changes_of, names_of, table_of
+from price_changes.row_views import after_of
+from price_changes.showing.bridges import (
+    NamedChange,
+    changes_of,
+    named_rows,
+    names_of,
+    table_behind,
+    table_of,
+)
 from pricebook.kit.errors import BadParameter
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION, VIEW_TOTALS
-from services.ledger.bridge import FILTERS, GROUPS, KINDS, Bridge, Group, Step, bridge
+from services import parsing
+from services.ledger.bridge import (
+    FILTERS,
+    GROUPS,
+    KINDS,
+    Behind,
+    Bridge,
+    Group,
+    Step,
+    behind,
+    bridge,
+)
 from services.models import book_clock
 from services.reading import filter_kinds, filters, parameters
 from services.reading.filters import BookFilter
+from services.reading.ordering import Cursor
 from services.serializers import CURRENCY, WaitingChangeSerializer
 from services.transfer.sheets import answering
 from services.views.as_of import waiting_for
-from services.views.openapi import ERRORS
+from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE
+from services.views.paging import link, links
 
 NAMES = [*FILTERS, "from", "to", "by"]
 
@@ -63,6 +84,18 @@ class BridgedSerializer(serializers.Serializer):
     steps = StepSerializer(many=True)
 
 
+class BehindSerializer(serializers.Serializer):
+    """A subscription, with the names of today; empty if it was deleted since."""
+
+    subscription = serializers.IntegerField()
+    client_name = serializers.CharField()
+    service_name = serializers.CharField()
+    plan = serializers.CharField()
+    amount = serializers.DecimalField(
+        max_digits=20, decimal_places=2, help_text="What the step added to what it pays."
+    )
+
+
 class GroupSerializer(BridgedSerializer):
     id = serializers.IntegerField(allow_null=True, help_text="Null: all others together.")
     name = serializers.CharField(
@@ -89,6 +122,20 @@ def instant_parameter(name: str, description: str, required: bool = False) -> Op
     )
 
 
+INSTANTS = [
+    instant_parameter(
+        "from", "The earlier instant, ISO 8601 with a time zone; past or future.", True
+    ),
+    instant_parameter("to", "The later one; now if it is left out."),
+]
+OF_FILTERS = [
+    OpenApiParameter(
+        name, filters.FILTERS[name].kind.schema, description=filters.FILTERS[name].help
+    )
+    for name in FILTERS
+]
+
+
 class BridgeView(answering.Sheets, APIView):
     """What took the total from one instant to another."""
 
@@ -97,17 +144,9 @@ class BridgeView(answering.Sheets, APIView):
     @extend_schema(
         operation_id="totals_bridge",
         parameters=[
-            instant_parameter(
-                "from", "The earlier instant, ISO 8601 with a time zone; past or future.", True
-            ),
-            instant_parameter("to", "The later one; now if it is left out."),
+            *INSTANTS,
             OpenApiParameter("by", {"type": "string", "enum": list(GROUPS)}),
-            *[
-                OpenApiParameter(
-                    name, filters.FILTERS[name].kind.schema, description=filters.FILTERS[name].help
-                )
-                for name in FILTERS
-            ],
+            *OF_FILTERS,
             *answering.PARAMETERS,
         ],
         responses={**answering.responses(BridgeSerializer), **ERRORS},
@@ -133,6 +172,86 @@ class BridgeView(answering.Sheets, APIView):
             said = answering.filters_of(query)
             return answering.answer(request, table_of(found, by, changes, names, said))
         return Response(shown(found, changes, names))
+
+
+@extend_schema_serializer(many=False)
+class BehindPageSerializer(serializers.Serializer):
+    """The subscriptions behind a step of a bridge; their amounts add up to the step's."""
+
+    result = BehindSerializer(many=True)
+    currency = serializers.CharField(help_text=CURRENCY)
+    next = serializers.URLField(allow_null=True)
+
+
+class BridgeRowsView(answering.Sheets, APIView):
+    """The subscriptions behind a step of a bridge."""
+
+    needs = {"get": ((VIEW_SUBSCRIPTION,),)}
+
+    @extend_schema(
+        operation_id="totals_bridge_rows",
+        parameters=[
+            *INSTANTS,
+            OpenApiParameter(
+                "kind",
+                {"type": "string", "enum": list(KINDS)},
+                description="Of the step.",
+                required=True,
+            ),
+            OpenApiParameter(
+                "change", filter_kinds.ID.schema, description="The price change of the step."
+            ),
+            *OF_FILTERS,
+            CURSOR,
+            PAGE_SIZE,
+            LINK,
+            *answering.PARAMETERS,
+        ],
+        responses={**answering.responses(BehindPageSerializer), **ERRORS},
+    )
+    def get(self, request: Request) -> Response | StreamingHttpResponse:
+        """The subscriptions that a step moved, in the order of ids, and by how much."""
+        query = request.query_params
+        names = [*FILTERS, "from", "to", "kind", "change"]
+        as_sheet = answering.refuse_unknown(request, names, parameters.PAGING)
+        since, until = instants_of(query)
+        kind, change = step_of(query)
+        wanted = filter_of(query)
+
+        def asked(after: int, limit: int) -> list[Behind]:
+            return behind(since, until, kind, change, wanted, after, limit)
+
+        if as_sheet:
+            said = answering.filters_of(query)
+            return answering.answer(request, table_behind(asked, said))
+        size = parameters.page_size(query)
+        found = asked(after_of(query), size + 1)
+        next = link(request, Cursor(found[size - 1].id) if len(found) > size else None)
+        return Response(
+            {
+                "result": [asdict(row) for row in named_rows(found[:size])],
+                "currency": settings.CURRENCY,
+                "next": next,
+            },
+            headers=links(next),
+        )
+
+
+def step_of(query: QueryDict) -> tuple[str, int | None]:
+    """The kind of a step, and its price change; raises BadParameter."""
+    kind = parameters.value_of(query, "kind")
+    allowed = list(KINDS)
+    if kind not in KINDS:
+        raise BadParameter(
+            "kind", kind or "", f"kind is one of {', '.join(allowed)}.", "bad_parameter", allowed
+        )
+    change = parameters.value_of(query, "change")
+    if change is None:
+        return kind, None
+    try:
+        return kind, parsing.identifier("change", change)
+    except parsing.BadValue as error:
+        raise parameters.bad_parameter(error) from None
 
 
 def shown(found: Bridge, changes: dict[int, NamedChange], names: dict[int, str]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.showing.sentences import sentence
-from services.ledger.bridge import Bridge, Group
+from services.ledger.bridge import Behind, Bridge, Group
+from services.models import Subscription
 from services.transfer.sheets.table import Column, Table, Type, Value, between
 
 
@@ -42,7 +44,7 @@ def named_changes(ids: Iterable[int | None]) -> dict[int, NamedChange]:
 
 
 def is_plain_edit(change: PriceChange) -> bool:
-    """Whether it was written by an edit of the catalogue: nobody has approved what a preview saw."""
+    """Whether an edit of the catalogue wrote it: nobody has approved what a preview showed."""
     return not change.fingerprint and change.preview is None and change.approved_at is not None
 
 
@@ -98,6 +100,57 @@ def table_of(
             yield id, name, "total_to", "", "", until.subscriptions, until.amount
 
     return Table("Bridge", COLUMNS, rows(), moment, said)
+
+
+BEHIND = (
+    Column(("subscription", Type.TEXT)),
+    Column(("client_name", Type.TEXT)),
+    Column(("service_name", Type.TEXT)),
+    Column(("plan", Type.TEXT)),
+    Column(("amount", Type.AMOUNT)),
+)
+CHUNK = 1_000  # rows that a statement reads
+
+
+@dataclass(frozen=True)
+class BehindRow:
+    """A subscription behind a step, with the names of today; empty if it was deleted since."""
+
+    subscription: int
+    client_name: str
+    service_name: str
+    plan: str
+    amount: Decimal
+
+
+def named_rows(rows: Iterable[Behind]) -> list[BehindRow]:
+    """The rows with their names. One query."""
+    found = list(rows)
+    known = Subscription.objects.select_related("client", "service", "plan").in_bulk(
+        [row.id for row in found]
+    )
+    named = []
+    for row in found:
+        one = known.get(row.id)
+        names = (one.client.company_name, one.service.name, str(one.plan)) if one else ("",) * 3
+        named.append(BehindRow(row.id, *names, row.amount))
+    return named
+
+
+def table_behind(asked: Callable[[int, int], list[Behind]], said: dict[str, str]) -> Table:
+    """The subscriptions behind a step as a table. Two queries for each thousand.
+
+    `asked`: up to so many rows after an id.
+    """
+
+    def rows() -> Iterator[tuple[Value, ...]]:
+        after = 0
+        while chunk := asked(after, CHUNK):
+            for row in named_rows(chunk):
+                yield str(row.subscription), row.client_name, row.service_name, row.plan, row.amount
+            after = chunk[-1].id
+
+    return Table("Behind a step", BEHIND, rows(), between(), said)
 
 
 def _text(id: int | None) -> str:

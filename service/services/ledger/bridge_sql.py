@@ -244,7 +244,8 @@ SELECT CASE WHEN rank <= {most} THEN of_group END, kind, change_id, sum(amount),
   FROM step JOIN ranked USING (of_group) GROUP BY 1, 2, 3
 """
 TOTAL_OF_PAIRS = """
-SELECT NULL::bigint AS client_id, service_id, plan_id, followers + others AS subscriptions,
+SELECT NULL::bigint AS client_id, service_id, plan_id, followers,
+       followers + others AS subscriptions,
        followers * price_rule_at(service_id, plan_id, {at}) + amount AS amount
   FROM {pairs} pair
   JOIN services_service service ON service.id = service_id
@@ -252,8 +253,13 @@ SELECT NULL::bigint AS client_id, service_id, plan_id, followers + others AS sub
  WHERE followers <> 0 OR others <> 0
 """
 TOTAL_OF_ROWS = """
-SELECT client_id, service_id, plan_id, count(*) AS subscriptions, sum(price) AS amount
+SELECT client_id, service_id, plan_id, count(*) FILTER (WHERE by_rule) AS followers,
+       count(*) AS subscriptions, sum(price) AS amount
   FROM {rows} one GROUP BY client_id, service_id, plan_id
+"""
+TOTALS = """
+SELECT service_id, plan_id, sum(amount), sum(subscriptions)::bigint, sum(followers)::bigint, {holds}
+  FROM ({totals}) total WHERE {filtered} GROUP BY service_id, plan_id ORDER BY service_id, plan_id
 """
 # The subscriptions behind a step, a page of them in the order of their ids.
 BEHIND = """
@@ -291,13 +297,11 @@ def text_of(statement: SQL) -> str:
 
 def parts_of(since: datetime, until: datetime, book_filter: BookFilter) -> dict[str, str]:
     """The parts that all statements of a bridge have."""
-    given = {name: id for name, id in book_filter.given.items() if name != "state"}
     ends = {"since": literal(since), "until": literal(until)}
-    client = given.get("client")
+    client = book_filter.given.get("client")
     of_client = (
         "" if client is None else f"WHERE subscription_id IN ({text_of((OF_CLIENT, (client,)))})"
     )
-    conditions = [f"{name}_id = {literal(id)}" for name, id in given.items()]
     return {
         "touched": TOUCHED.format(**ends, of_client=of_client, moved_or_gone=MOVED_OR_GONE),
         "walked": WALKED.format(**ends, told=at_each("moment moment_of", more=OF_THE_WALK)),
@@ -306,7 +310,7 @@ def parts_of(since: datetime, until: datetime, book_filter: BookFilter) -> dict[
         ),
         "events": EVENTS,
         "parts": PARTS,
-        "filtered": " AND ".join(conditions) or "true",
+        "filtered": filtered_by(book_filter),
     }
 
 
@@ -353,6 +357,24 @@ def bridge_sql(
     )
 
 
+def totals_sql(instant: datetime, book_filter: BookFilter, point: Nearest | None) -> str:
+    """The statement of what each service and plan paid: (service, plan, amount, subscriptions, of
+    these followers, whether the sums still hold)."""
+    if point is None:
+        holds = "true"
+        totals = TOTAL_OF_ROWS.format(rows=f"({rows_at(instant, book_filter)})")
+    else:
+        pairs, condition = pairs_from(point, instant)
+        holds = text_of(condition)
+        totals = TOTAL_OF_PAIRS.format(pairs=f"({text_of(pairs)})", at=literal(instant))
+    return TOTALS.format(totals=totals, holds=holds, filtered=filtered_by(book_filter))
+
+
+def filtered_by(book_filter: BookFilter) -> str:
+    given = {name: id for name, id in book_filter.given.items() if name != "state"}
+    return " AND ".join(f"{name}_id = {literal(id)}" for name, id in given.items()) or "true"
+
+
 def rows_at(instant: datetime, book_filter: BookFilter) -> str:
     return ROWS.format(rows=text_of(as_of(instant, book_filter)))
 
@@ -369,7 +391,7 @@ def behind_sql(
     """The statement of the subscriptions behind a step: (id, amount), those after an id."""
     if "client" in book_filter.given:
         candidates: SQL = (
-            f"SELECT id FROM ({text_of((OF_CLIENT, (book_filter.given['client'],)))}) of_client"
+            f"SELECT id FROM ({text_of((OF_CLIENT, (book_filter.given['client'],)))}) of_client"  # noqa: S608
             f" WHERE id > {literal(after)} ORDER BY id",
             (),
         )
