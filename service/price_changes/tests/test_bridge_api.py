@@ -95,7 +95,7 @@ def test_says_what_is_scheduled_and_who_is_behind_a_step(story):
     sheet = asked(story, ROWS, format="xlsx", kind="moved")
     book = load_workbook(BytesIO(b"".join(sheet.streaming_content)))
     assert [cell.value for cell in book.worksheets[0]["E"]] == ["amount", -18]
-    assert asked(story, format="excel-csv").status_code == 200
+    assert asked(story, format="excel-csv", locale="ru").status_code == 200
 
 
 def test_what_took_a_change_back_is_named():
@@ -126,20 +126,17 @@ def test_a_correction_is_a_step_of_its_own(story):
     assert told["total_from"] == 81
 
 
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [
+def test_bad_input_is_named():
+    for given, code in [
         ({"from": ""}, "bad_instant"),
         ({"from": "2027-01-01T00:00:00"}, "instant_without_zone"),
         ({"to": "1999-01-01T00:00Z"}, "not_after_from"),
         ({"by": "colour"}, "bad_parameter"),
         ({"state": "active"}, "unknown_parameter"),
         ({"client": "x"}, "bad_parameter"),
-    ],
-)
-def test_bad_input_is_named(story, given, code):
-    answer = asked(story, **given)
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    ]:
+        answer = asked({"since": clock()}, **given)
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
 
 
 def test_shows_only_what_the_caller_may_see(story):
