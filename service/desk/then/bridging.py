@@ -31,7 +31,8 @@ GROUPS_SHOWN = 100
 def bridging(request: HttpRequest) -> HttpResponse:
     """Why the total of an instant is not that of another: this month so far, unless asked."""
     query, now = request.GET, book_clock()
-    asked, by = asked_for(query), query.get("by", "")
+    asked, given_by = asked_for(query), query.get("by", "")
+    by = given_by if given_by in GROUPS else ""
     this = Month.of(now)
     context: dict[str, Any] = {
         "asked": asked,
@@ -46,10 +47,12 @@ def bridging(request: HttpRequest) -> HttpResponse:
     title = _("Bridge")
     try:
         since, until = instants(query, now)
-        if by and by not in GROUPS:
-            raise BadMoment(_("“%(value)s” is no grouping.") % {"value": by[:100]})
+        if given_by != by:
+            raise BadMoment(_("“%(value)s” is no grouping.") % {"value": given_by[:100]})
     except BadMoment as error:
-        return show(request, "then/bridge", title, 400, bad=str(error), **context)
+        return show(
+            request, "then/bridge", title, 400, bad=str(error), given={"from": ""}, **context
+        )
     found = bridge(since, until, asked.book_filter, by or None)
     changes = changes_of(found) if request.user.has_perm(VIEW_CHANGE) else {}
     ends = {"from": in_address(since), "to": in_address(until)}
