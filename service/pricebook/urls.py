@@ -8,6 +8,7 @@ from events.event_views import EventsView
 from events.views import WebhookView
 from keys.views import KeyView
 from price_changes.brake_views import BrakeView
+from price_changes.bridge_views import BridgeRowsView, BridgeView
 from price_changes.views import PriceChangeView
 from pricebook.views import DocsView, SchemaView, UnknownPath, healthz
 from services.views import (
@@ -41,6 +42,8 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     *router.urls,
     path("api/totals/", TotalsView.as_view(), name="totals"),
+    path("api/totals/bridge/", BridgeView.as_view(), name="totals-bridge"),
+    path("api/totals/bridge/rows/", BridgeRowsView.as_view(), name="totals-bridge-rows"),
     path("api/ledger/", LedgerView.as_view(), name="ledger"),
     path("api/events/", EventsView.as_view(), name="events"),
     path("api/schema/", SchemaView.as_view(), name="schema"),

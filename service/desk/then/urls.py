@@ -1,9 +1,13 @@
 from django.urls import path
 
-from desk.not_yet import not_yet
+from desk.then.bridging import bridging, rows
+from desk.then.evidencing import evidence, evidence_file
+from desk.then.then import then
 
 urlpatterns = [
-    path("", not_yet, name="then"),
-    path("bridge/", not_yet, name="bridge"),
-    path("evidence/", not_yet, name="evidence"),
+    path("", then, name="then"),
+    path("bridge/", bridging, name="bridge"),
+    path("bridge/rows/", rows, name="bridge_rows"),
+    path("evidence/", evidence, name="evidence"),
+    path("evidence/file/", evidence_file, name="evidence_file"),
 ]

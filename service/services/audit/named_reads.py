@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pricebook.kit.named_statements import NamedStatement
 from pricebook.kit.stored_keys import KEY
 from services.audit.book_examples import Examples, examples
 from services.hooks import price_changes
 from services.ledger import explanation, total_then
+from services.ledger.bridge_sql import behind_sql, bridge_sql, totals_sql
 from services.ledger.changes_feed import FEED, UNTOLD
 from services.ledger.entries import ABOUT, COLUMNS, HISTORY
 from services.ledger.page import statement_as_of
@@ -21,12 +24,14 @@ from services.transfer import exporting
 
 LIST = "GET /api/subscriptions/"
 LEDGER = "GET /api/ledger/"
+BRIDGE = "GET /api/totals/bridge/"
 EXPLAIN = "GET /api/subscriptions/ID/explain/"
 TOTALS = "GET /api/totals/"
 
 PAGE = "a page, the total of all that match, and the version of the book"
 SEEN = Seen("/api/subscriptions/", ["0" * 32])
 SIZE = 100
+DAY = timedelta(days=1)
 
 
 def named_reads() -> list[NamedStatement]:
@@ -41,6 +46,7 @@ def _lists(example: Examples) -> list[NamedStatement]:
     of_client = BookFilter(client=example.middle.client_id)
     of_comment = BookFilter(comment=example.comment)
     at = example.middle.started_at
+    nearest = total_then.Nearest(at)
     return [
         NamedStatement(
             "list that was seen before",
@@ -99,6 +105,36 @@ def _lists(example: Examples) -> list[NamedStatement]:
             "the same by the facts that were recorded by then",
             "GET /api/subscriptions/?as_of=&known_at=",
             *statement_as_of(at, of_client, None, None, SIZE, SEEN, known_at=at),
+        ),
+        NamedStatement(
+            "the bridge between two instants",
+            "both totals and the steps between them, from stored totals and the facts since",
+            BRIDGE,
+            bridge_sql(at - DAY, at, of_service, "service_id", SIZE, (nearest, nearest)),
+        ),
+        NamedStatement(
+            "the bridge between two instants, from rows",
+            "the same, where no stored total helps, and by client",
+            BRIDGE,
+            bridge_sql(at - DAY, at, of_client, "client_id", SIZE, None),
+        ),
+        NamedStatement(
+            "rows behind a step of a bridge",
+            "the subscriptions that a price change moved, and by how much",
+            "GET /api/totals/bridge/rows/",
+            behind_sql(at - DAY, at, of_service, "change", 1, 0, SIZE),
+        ),
+        NamedStatement(
+            "rows of a client behind a step of a bridge",
+            "the same, of the subscriptions of one client",
+            "GET /api/totals/bridge/rows/",
+            behind_sql(at - DAY, at, of_client, "change", 1, 0, SIZE),
+        ),
+        NamedStatement(
+            "totals as of an instant, by service and plan",
+            "what was paid then, and how many followed, from a stored total",
+            "the page of the book as of an instant",
+            totals_sql(at, of_service, nearest),
         ),
         NamedStatement(
             "totals of a service by plan",

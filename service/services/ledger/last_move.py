@@ -22,7 +22,7 @@ class Move(NamedTuple):
 # is due to the last value of that instant that moved the price in its turn; if none has, to the
 # last undoing. A value that is undone at its own instant, or held, has moved nothing.
 LAST_MOVE = """
-SELECT effective_at, recorded_at, change_id, author
+SELECT {columns}
   FROM (SELECT * FROM services_cataloguevalue WHERE service_id = %(service)s
          UNION ALL
         SELECT * FROM services_cataloguevalue WHERE plan_id = %(plan)s) decided
@@ -38,6 +38,7 @@ SELECT effective_at, recorded_at, change_id, author
 """
 PRICE_BEFORE = """price_rule(value_before(%(service)s, NULL, effective_at, {number}{known}),
                        value_before(NULL, %(plan)s, effective_at, {number}{known})::integer)"""
+COLUMNS = "effective_at, recorded_at, change_id, author"
 MOVED_BY_ALL = {
     "counts": "NOT undone @> effective_at AND NOT coalesce(held, value_is_held(id))",
     "known": "",
@@ -47,6 +48,13 @@ MOVED_BY_KNOWN = {
    AND NOT value_is_held(id, %(known)s)""",
     "known": ", %(known)s",
 }
+
+
+def _statement(columns: str, parts: dict[str, str]) -> str:
+    before, after = [
+        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("decided.id", "decided.id + 1")
+    ]
+    return LAST_MOVE.format(columns=columns, **parts, before=before, after=after)
 
 
 def last_move(
@@ -62,12 +70,9 @@ def last_move(
     what was recorded by `known_at`. One query.
     """
     parts = MOVED_BY_ALL if known_at is None else MOVED_BY_KNOWN
-    before, after = [
-        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("id", "id + 1")
-    ]
     with connection.cursor() as cursor:
         cursor.execute(
-            LAST_MOVE.format(**parts, before=before, after=after),
+            _statement(COLUMNS, parts),
             {"service": service_id, "plan": plan_id, "since": since, "at": at, "known": known_at},
         )
         row = cursor.fetchone()
@@ -83,11 +88,9 @@ class Asked(NamedTuple):
     at: datetime
 
 
-OF_ASKED = LAST_MOVE.format(
-    **MOVED_BY_ALL,
-    before=PRICE_BEFORE.format(number="decided.id", known=""),
-    after=PRICE_BEFORE.format(number="decided.id + 1", known=""),
-) % {name: f"asked.{name}" for name in ("service", "plan", "since", "at")}
+OF_ASKED = _statement(COLUMNS, MOVED_BY_ALL) % {
+    name: f"asked.{name}" for name in ("service", "plan", "since", "at")
+}
 EACH = f"""
 SELECT asked.number, moved.*
   FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
@@ -103,3 +106,12 @@ def last_moves(asked: Mapping[int, Asked]) -> dict[int, Move]:
     with connection.cursor() as cursor:
         cursor.execute(EACH, [list(asked), *map(list, zip(*asked.values(), strict=True))])
         return {number: Move(*row) for number, *row in cursor.fetchall()}
+
+
+def cause_at(service: str, plan: str, at: str) -> str:
+    """A statement of the change whose doing a move of a pair's price at an instant was, as
+    `last_move` says it; the arguments are columns. No row where the price did not move.
+    """
+    since = f"{at} - interval '1 microsecond'"
+    given = {"service": service, "plan": plan, "since": since, "at": at}
+    return _statement("change_id", MOVED_BY_ALL) % given

@@ -41,7 +41,7 @@ SELECT subscription_id, entry.client_id, entry.service_id, entry.plan_id,
        CASE WHEN kept.id IS NULL THEN entry_id END AS entry_id,
        corrected_price IS NULL
        AND CASE WHEN kept.id IS NOT NULL THEN kept.price_state = 'follows' ELSE follows END
-       AS by_rule
+       AS by_rule{more}
   FROM (SELECT newest.*, period.*, moment.*,
                least(moment.at, period.ended_at - interval '1 microsecond') AS judged_at,
                newest.price_state = 'follows'
@@ -117,7 +117,7 @@ SELECT (word).id, (word).price, (word).price_state, (word).locked_until
 # A correction lies above all else, up to the end: for a few rows it is looked up for each row.
 CORRECTION_OF_ROW = """
   LEFT JOIN LATERAL (
-       SELECT price AS corrected_price FROM services_correction
+       SELECT id AS correction_id, price AS corrected_price FROM services_correction
         WHERE subscription_id = entry.subscription_id AND since <= entry.at AND until > entry.at
           {recorded_of_correction}
         ORDER BY id DESC LIMIT 1) corrected ON {not_ended}
@@ -216,12 +216,20 @@ SELECT DISTINCT subscription_id AS id FROM services_ledgerentry
 """
 
 
-def at_each(moments: str) -> str:
-    """A FROM clause of the columns of `as_of` for each row (id, at) of another, `moments`, which is
-    called `moment_of`: of the subscription at the instant, whether it pays or not.
+# Further columns of one subscription: whether it pays, by the period that is known now, since when
+# it has been there, and the correction that says its price.
+OF_THE_WALK = f""",
+       (started_at IS NULL OR started_at <= entry.at) AND {NOT_ENDED} AS pays,
+       started_at, correction_id"""
+
+
+def at_each(moments: str, more: str = "") -> str:
+    """A FROM clause of the columns of `as_of`, and `more`, for each row (id, at) of another,
+    `moments`, which is called `moment_of`: of the subscription at the instant, whether it pays or
+    not.
     """
     of_id, of_instant = 0, FIRST_DAY
-    sql, params = as_of(of_instant, subscription_id=of_id)
+    sql, params = as_of(of_instant, subscription_id=of_id, more=more)
     by_column = {of_id: "moment_of.id", of_instant: "moment_of.at"}
     return f"{moments} CROSS JOIN LATERAL ({sql % tuple(map(by_column.__getitem__, params))}) told"
 
@@ -233,6 +241,7 @@ def as_of(
     known_at: datetime | None = None,
     among: Collection[int] | None = None,
     candidates: SQL | None = None,
+    more: str = "",
 ) -> SQL:
     """A statement of what was paid at `instant`: a row for each subscription that paid then.
 
@@ -244,8 +253,7 @@ def as_of(
     limited, in its order and as far as it is fetched. The answer is by all that is recorded, or by
     what was recorded by `known_at`, which `refuse_incomplete` must have accepted. ValueError for a
     filter other than service, plan, client and state, because the ledger has no others. Without ids
-    or a client it
-    reads the whole ledger. No query.
+    or a client it reads the whole ledger. `more`: further columns, in SQL. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -272,6 +280,7 @@ def as_of(
     )
     sql = AS_OF.format(
         **parts,
+        more=more,
         newest=newest,
         rule=RULE_OF_ROW.format(**parts) if by_row else RULE_OF_BOOK,
         kept=KEPT.format(**parts),

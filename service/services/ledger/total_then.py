@@ -113,17 +113,22 @@ def nearest(instant: datetime, book_filter: BookFilter = EVERYTHING) -> Nearest 
 def total_from(point: Nearest, instant: datetime, book_filter: BookFilter) -> SQL:
     """The statement of (amount, subscriptions, holds), with False if the sums hold no more."""
     given = {name: id for name, id in book_filter.given.items() if name != "state"}
-    holds, of_holds = TODAY_HOLDS, (instant, instant)
-    pairs, params = FROM_TODAY, (instant,) * 5
-    if point.at is not None:
-        holds, of_holds = POINT_HOLDS, (point.at, instant)
-        pairs, params = points.pairs_sql(instant, point.at)
+    (pairs, params), (holds, of_holds) = pairs_from(point, instant)
     sql = TOTAL.format(
         holds=holds,
         pairs=pairs,
         conditions=" AND ".join(f"{name}_id = %s" for name in given) or "true",
     )
     return sql, (*of_holds, *params, instant, instant, *given.values())
+
+
+def pairs_from(point: Nearest, instant: datetime) -> tuple[SQL, SQL]:
+    """The statement of `points.pairs_sql` for an instant, from the sums before it; and the
+    condition that these still hold.
+    """
+    if point.at is None:
+        return (FROM_TODAY, (instant,) * 5), (TODAY_HOLDS, (instant, instant))
+    return points.pairs_sql(instant, point.at), (POINT_HOLDS, (point.at, instant))
 
 
 def total_as_of(

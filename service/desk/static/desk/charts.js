@@ -34,6 +34,16 @@ function waterfall(rows) {
   });
 }
 
+// Steps of a large total would be lines on an axis that begins at zero.
+function lowest(kind, rows) {
+  if (kind !== "waterfall") return undefined;
+  const levels = waterfall(rows).flatMap((step, at, all) =>
+    at === 0 || at === all.length - 1 ? step.range[1] : step.range,
+  );
+  const [low, high] = [Math.min(...levels), Math.max(...levels)];
+  return low > 0 && low > high / 2 ? low - (high - low || low / 10) / 2 : undefined;
+}
+
 function datasets(kind, { series, rows }, stepped) {
   if (kind === "waterfall") {
     const steps = waterfall(rows);
@@ -80,9 +90,11 @@ function draw(canvas) {
       scales: {
         x: {
           stacked: kind === "stacked",
-          grid: { display: false }, ticks: { ...ticks, maxRotation: 0, autoSkipPadding: 12 },
+          grid: { display: false },
+          ticks: { ...ticks, maxRotation: 0, autoSkipPadding: 12 },
         },
         y: {
+          min: lowest(kind, data.rows),
           stacked: kind === "stacked",
           grid,
           ticks: { ...ticks, callback: (value) => short.format(value) },

@@ -6,7 +6,8 @@ many rows and how much there must be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -47,20 +48,53 @@ def write(table: Table, file: Any, limits: Limits) -> Written:
 
     `file` is binary. XlsxWriter keeps the rows in a temporary folder until it packs them.
     """
-    rows, cells = Counted(table, limits), Cells()
+    with _workbook(file) as book:
+        written = _written(book, table, limits)
+        _about(book, said_of(table, written))
+    return written
+
+
+def write_all(tables: Iterable[Table], file: Any, limits: Limits) -> list[Written]:
+    """Write each table to a sheet of its own, as `write` does; "About" has the figures of all."""
+    found: list[Written] = []
+    with _workbook(file) as book:
+        said: dict[str, str | int | Decimal] = {}
+        for table in tables:
+            written = _written(book, table, limits)
+            found.append(written)
+            said[f"Rows of {table.name}"] = written.rows
+            for name, amount in written.sums.items():
+                said[f"Sum of {name} of {table.name}"] = f"{amount:f}"
+            said |= table.more()
+        _about(
+            book,
+            {
+                **said,
+                "Written at": iso(book_clock()),
+                "Currency": settings.CURRENCY,
+                "Time zone of dates": settings.TIME_ZONE,
+            },
+        )
+    return found
+
+
+@contextmanager
+def _workbook(file: Any) -> Iterator[Workbook]:
     with TemporaryDirectory(prefix="pricebook-") as folder:
         book = Workbook(file, {**OPTIONS, "tmpdir": folder})
         try:
-            sheet = _Sheet(book, table)
-            sheet.write(rows, cells)
-            written = rows.written(cells.as_text)
-            _about(book, table, written)
+            yield book
         except BaseException:
             for each in book.worksheets():
                 each._opt_close()  # nothing else gives a workbook up
             raise
         book.close()
-    return written
+
+
+def _written(book: Workbook, table: Table, limits: Limits) -> Written:
+    rows, cells = Counted(table, limits), Cells()
+    _Sheet(book, table).write(rows, cells)
+    return rows.written(cells.as_text)
 
 
 class _Sheet:
@@ -112,12 +146,12 @@ def as_written(text: str) -> str:
     return text
 
 
-def _about(book: Workbook, table: Table, written: Written) -> None:
+def _about(book: Workbook, said: Mapping[str, str | int | Decimal]) -> None:
     sheet = book.add_worksheet("About")
     sheet.set_column(0, 0, 26)
     sheet.set_column(1, 1, 60)
     bold = book.add_format({"bold": True})
-    for row, (name, value) in enumerate(said_of(table, written).items()):
+    for row, (name, value) in enumerate(said.items()):
         sheet.write_string(row, 0, name, bold)
         if isinstance(value, str):
             sheet.write_string(row, 1, as_written(value))
