@@ -42,6 +42,13 @@ STATE = f"""
 jsonb_build_object('fields', coalesce({FIELDS}, '{{}}'), 'price', before.price::text,
                    'price_state', before.price_state, 'locked_until', before.locked_until,
                    'price_reason', before.price_reason, 'stamp', before.stamp)"""
+# What a new line says, for people who look at it.
+VALUES = f"""
+jsonb_build_object('company_name', incoming.company_name, 'service', incoming.service,
+                   'full_price', incoming.full_price::text,
+                   'discount_percent', incoming.discount_percent, 'price', incoming.price::text,
+                   'started_at', {instant("incoming.started_at")},
+                   'ended_at', {instant("incoming.ended_at")})::text"""
 COUNTS = """
 jsonb_strip_nulls(jsonb_build_object(
     'created', nullif(count(*) FILTER (WHERE outcome = 'created'), 0),
@@ -64,10 +71,12 @@ SELECT place, line, outcome,
                   SELECT jsonb_object_agg(name, jsonb_build_object('before', before,
                                                                    'after', after))::text
                     FROM unnest(columns, theirs, ours) differing (name, before, after)),
+              ',"values":' || CASE WHEN outcome = 'created' AND %(values)s THEN {VALUES} END,
               '}}') AS text,
        CASE WHEN book.id IS NOT NULL THEN {SubscriptionSteps.seen} END AS left_as,
        CASE WHEN before.id IS NOT NULL AND book.id IS NOT NULL THEN {STATE} END AS state
   FROM import_outcome said
+  JOIN incoming USING (line)
   LEFT JOIN subscription_before before ON before.id = said.id
   LEFT JOIN services_subscription book
     ON book.id = said.id AND (outcome = 'created' OR before.id IS NOT NULL)""",  # noqa: S608 - constants
@@ -156,6 +165,25 @@ SELECT %(job)s, found.* FROM ({found}) found
 """
 
 
+# The clients whose prices an import moves: by list prices, and by lines. It reads the tables that
+# `moved_prices` and `values_before` leave where an import updates.
+CLIENTS_MOVED = """
+SELECT client_id, count(*), sum(before), sum(after)
+  FROM (SELECT client_id, price_rule(before.full_price, discount_percent::integer) AS before,
+               price_rule(now.full_price, discount_percent::integer) AS after
+          FROM service_before before
+          JOIN services_service now USING (id)
+          JOIN services_subscription subscription ON service_id = before.id
+          JOIN services_plan plan ON plan.id = plan_id
+         WHERE price_state = 'follows' AND (ended_at IS NULL OR ended_at > (SELECT book_now()))
+         UNION ALL
+        SELECT client_id, before, price
+          FROM price_before JOIN subscription_in_force USING (id)) moved
+ WHERE before <> after
+ GROUP BY client_id ORDER BY abs(sum(after) - sum(before)) DESC, client_id LIMIT %s
+"""
+
+
 class Part(NamedTuple):
     """The results of up to 2,000 lines, as a JobResult has them; nothing of them can be undone."""
 
@@ -166,24 +194,27 @@ class Part(NamedTuple):
     results: str
 
 
-def keep(cursor: CursorWrapper, job: int, of_history: bool = False) -> None:
-    """Keep the results of an import for its job, in their common transaction. Eleven statements."""
+def keep(cursor: CursorWrapper, job: int, of_history: bool = False, values: bool = False) -> None:
+    """Keep the results of an import for its job, in their common transaction. Eleven statements.
+
+    `values`: those of new lines have what the line says.
+    """
     statements, after = _statements(cursor, of_history)
     for found in statements:
-        values = {"job": job, "after": after, "dry_run": False}
-        cursor.execute(INTO.format(found=found), values)
+        given = {"job": job, "after": after, "dry_run": False, "values": values}
+        cursor.execute(INTO.format(found=found), given)
         after = _one(cursor, LAST_RESULT, [job]) or after
 
 
-def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
-    """The results of an import that will be undone; what it would create has no id.
+def look(cursor: CursorWrapper, of_history: bool = False, values: bool = False) -> Iterator[Part]:
+    """The results of an import that will be undone, as `keep`; what it would create has no id.
 
     Constant memory: they are fetched one after the other.
     """
     statements, after = _statements(cursor, of_history)
     for found in statements:
         parts = f"DECLARE part NO SCROLL CURSOR FOR {found}"
-        cursor.execute(parts, {"after": after, "dry_run": True})
+        cursor.execute(parts, {"after": after, "dry_run": True, "values": values})
         while True:
             cursor.execute("FETCH part")
             row = cursor.fetchone()
@@ -193,6 +224,17 @@ def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
             after = max(after, last)
             yield Part(kind, first, last, _decoded(counts), results)
         cursor.execute("CLOSE part")
+
+
+def clients_moved(cursor: CursorWrapper, updates: bool, most: int = 10) -> list[dict[str, Any]]:
+    """The clients whose prices an import moves most, by the sums of their prices. One query."""
+    if not updates:
+        return []
+    cursor.execute(CLIENTS_MOVED, [most])
+    return [
+        {"client": client, "rows": rows, "before": str(before), "after": str(after)}
+        for client, rows, before, after in cursor.fetchall()
+    ]
 
 
 def counts(cursor: CursorWrapper) -> dict[str, int]:
