@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from services.transfer.csv_file import BadBook, Column, Problem
 from services.transfer.files.reading import Reading, header_key
 
-
 COLUMNS_ASKED = 50  # unknown ones of a file with none of ours
 
 
