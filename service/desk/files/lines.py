@@ -156,10 +156,13 @@ class Names:
     def of(self, line: dict[str, Any]) -> tuple[str, str]:
         """What a line is about, and the page of it."""
         kind, pk = self.kind(line), line.get("id")
-        if values := line.get("values"):
+        values = line.get("values")
+        if values and kind == "subscription":
             return self.of_new(values), reverse("desk:subscription", args=[pk]) if pk else ""
         label = str(words.RECORDS.get(kind, "")) if line.get("kind") else ""
         name = self.names.get((kind, pk or 0), "")
+        if values and not name and (kind != "client" or self.shows_clients):
+            return f"{label} {values['name']}", ""
         url = reverse(f"desk:{kind}", args=[pk]) if name else ""
         if not name and pk:
             name = _("number %(number)s") % {"number": pk}

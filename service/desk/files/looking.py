@@ -70,6 +70,7 @@ def said_of(job: Any) -> dict[str, Any]:
     state, badge = words.state_of(job)
     return {
         "name": words.title_of(job),
+        "by": words.author_of(job),
         "kind": words.KINDS[job.kind],
         "state": state,
         "badge": badge,
@@ -130,6 +131,11 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
             "needs_another": (job.error or {}).get("code") == "needs_another_person",
             "moved": moved_by(found),
             "clients": clients_moved(request, found),
+            "new": [
+                (words.RECORDS_NEW[kind], number)
+                for kind, number in (found.get("new") or {}).items()
+                if number
+            ],
             "can_keep": is_file and job.status == "done" and (job.options or {}).get("reading"),
             "can_undo": can_undo(request, job, writes),
             "of_undo": job.undoes_id is not None,

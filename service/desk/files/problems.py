@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django.utils.formats import date_format
@@ -20,6 +20,7 @@ from django.utils.translation import ngettext
 
 from desk.files.words import ALLOWED, COLUMNS, choice, column
 from pricebook.kit import figures
+from pricebook.kit.currency import minor_unit
 from services.models import Job
 from services.past.importing import COLUMNS as HISTORY
 from services.transfer.csv_file import COLUMNS as BOOK
@@ -162,10 +163,15 @@ def question_of(problem: Mapping[str, Any], number: int, known: Mapping[str, Any
 def spelled(kind: str, reading: str) -> str:
     """A reading without the signs that are in doubt: 1,234.00 USD, 4 March 2026."""
     if kind == AMOUNT:
-        try:
-            return figures.money(Decimal(reading))
-        except InvalidOperation:  # no amount of money, so it is refused later
-            return reading
+        number = Decimal(reading)
+        places = -int(number.as_tuple().exponent)
+        if places <= minor_unit():
+            return figures.money(number)
+        return ngettext(
+            "%(number)s, with %(places)s decimal: no price",
+            "%(number)s, with %(places)s decimals: no price",
+            places,
+        ) % {"number": reading, "places": places}
     if kind == MOMENT:
         return date_format(datetime.fromisoformat(reading), "j F Y")
     return reading

@@ -8,6 +8,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from pricebook.kit import authors
+
 Label = str | Promise
 
 STATES: dict[str, tuple[Label, str]] = {  # of a job: its word, and the class of its badge
@@ -38,6 +40,11 @@ RECORDS: dict[str, Label] = {
     "client": _lazy("client"),
     "service": _lazy("service"),
     "plan": _lazy("plan"),
+}
+RECORDS_NEW: dict[str, Label] = {
+    "client": _lazy("new clients"),
+    "service": _lazy("new services"),
+    "plan": _lazy("new plans"),
 }
 COLUMNS: dict[str, Label] = {  # of files, and fields of records
     "company_name": _lazy("Client"),
@@ -137,6 +144,12 @@ def title_of(job: Any) -> str:
     if job.file_name:
         return str(job.file_name)
     return _("%(kind)s, job %(number)s") % {"kind": KINDS[job.kind], "number": job.pk}
+
+
+def author_of(job: Any) -> str:
+    """The name of a person; a program and a name that nobody has proved as they are kept."""
+    author = authors.parse(job.author)
+    return author.name if author.kind is authors.Kind.PERSON else str(job.author)
 
 
 def effect_of(job: Any) -> str:

@@ -88,7 +88,10 @@ SELECT row_number() OVER (ORDER BY book.id) - 1 AS place,
               ',"outcome":"', outcome,
               '","kind":"{kind}"',
               CASE WHEN outcome = 'changed' OR NOT %(dry_run)s THEN ',"id":' || book.id END,
-              ',"changes":' || changes::text, '}}') AS text,
+              ',"changes":' || changes::text,
+              ',"values":' || CASE WHEN outcome = 'created' AND %(values)s
+                                   THEN jsonb_build_object('name', {named})::text END,
+              '}}') AS text,
        {seen} AS left_as, NULL::jsonb AS state
   FROM (SELECT id, 'created' AS outcome, NULL::jsonb AS changes FROM ({new}) new
          UNION ALL
@@ -97,8 +100,10 @@ SELECT row_number() OVER (ORDER BY book.id) - 1 AS place,
 """
 
 
-def _of_other(kind: str, seen: str, records: str, new: str, changed: str) -> str:
-    lines = RESULT_OF_OTHER.format(kind=kind, seen=seen, records=records, new=new, changed=changed)
+def _of_other(kind: str, named: str, seen: str, records: str, new: str, changed: str) -> str:
+    lines = RESULT_OF_OTHER.format(
+        kind=kind, named=named, seen=seen, records=records, new=new, changed=changed
+    )
     return IN_PARTS.format(kind=f"{kind}s", lines=lines)
 
 
@@ -106,6 +111,7 @@ NOTHING = "SELECT NULL::bigint AS id, NULL::jsonb AS changes WHERE false"
 OTHERS = [
     _of_other(
         "client",
+        "book.company_name",
         ClientSteps.seen,
         ClientSteps.records,
         """SELECT client.id FROM new_client JOIN auth_user login ON lower(login.email) = key
@@ -122,6 +128,7 @@ OTHERS = [
     ),
     _of_other(
         "service",
+        "book.name",
         SERVICES_SEEN,
         SERVICES,
         "SELECT id FROM new_service JOIN services_service USING (name)",
@@ -133,6 +140,7 @@ OTHERS = [
     ),
     _of_other(
         "plan",
+        "concat(book.plan_type, ' ', book.discount_percent, ' %%')",
         PlanSteps.seen,
         PlanSteps.records,
         "SELECT id FROM new_plan JOIN services_plan USING (plan_type, discount_percent)",

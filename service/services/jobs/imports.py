@@ -139,6 +139,11 @@ def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
                 "understood": {key: storable(each) for key, each in imported.understood.items()},
                 "moved": moved,
                 "clients_moved": import_results.clients_moved(cursor, options.get("update", False)),
+                "new": {
+                    "client": imported.clients_new,
+                    "service": imported.services_new,
+                    "plan": imported.plans_new,
+                },
                 "paid": [str(before.paid.amount), str(imported.paid)],
             }
 
