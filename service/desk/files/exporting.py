@@ -26,7 +26,7 @@ from django.urls import resolve
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from desk.files.rights import refuse_unless
 from desk.files.sheets import locale_here
@@ -67,8 +67,8 @@ OF_BOOK = ("state", "service", "plan", "price_state", "started_from", "started_t
 EXPORTS = (
     Export(
         "subscriptions",
-        _lazy("Subscriptions"),
-        _lazy(
+        gettext_lazy("Subscriptions"),
+        gettext_lazy(
             "Each with its client, service, plan, price and price state. This is also the file of"
             " the book: an empty book reads it, and is equal then."
         ),
@@ -79,32 +79,32 @@ EXPORTS = (
     ),
     Export(
         "clients",
-        _lazy("Clients"),
-        _lazy("Each with the subscriptions that it has, and what it pays for them."),
+        gettext_lazy("Clients"),
+        gettext_lazy("Each with the subscriptions that it has, and what it pays for them."),
         "/api/clients/",
         (XLSX, EXCEL),
         (VIEW_CLIENT,),
     ),
     Export(
         "services",
-        _lazy("Services"),
-        _lazy("Each with its list price, and what is paid for it."),
+        gettext_lazy("Services"),
+        gettext_lazy("Each with its list price, and what is paid for it."),
         "/api/services/",
         (XLSX, EXCEL),
         (VIEW_SERVICE,),
     ),
     Export(
         "plans",
-        _lazy("Plans"),
-        _lazy("Each with its discount, and what is paid by it."),
+        gettext_lazy("Plans"),
+        gettext_lazy("Each with its discount, and what is paid by it."),
         "/api/plans/",
         (XLSX, EXCEL),
         (VIEW_PLAN,),
     ),
     Export(
         "totals",
-        _lazy("Totals by service and plan"),
-        _lazy("The number and the sum of the prices of each pair."),
+        gettext_lazy("Totals by service and plan"),
+        gettext_lazy("The number and the sum of the prices of each pair."),
         "/api/totals/",
         (XLSX, EXCEL),
         (VIEW_SUBSCRIPTION,),
@@ -113,8 +113,10 @@ EXPORTS = (
     ),
     Export(
         "ledger",
-        _lazy("The ledger"),
-        _lazy("Each price that came into force, with its instant and its author, from the first."),
+        gettext_lazy("The ledger"),
+        gettext_lazy(
+            "Each price that came into force, with its instant and its author, from the first."
+        ),
         "/api/ledger/",
         (XLSX, EXCEL),
         (VIEW_LEDGER,),
@@ -122,8 +124,8 @@ EXPORTS = (
     ),
     Export(
         "changes",
-        _lazy("Rows of a price change"),
-        _lazy("Its rows with the old and the new price, or what became of each."),
+        gettext_lazy("Rows of a price change"),
+        gettext_lazy("Its rows with the old and the new price, or what became of each."),
         "/api/price-changes/{number}/rows/",
         (XLSX, EXCEL),
         (VIEW_CHANGE, VIEW_CLIENT),
@@ -131,8 +133,8 @@ EXPORTS = (
     ),
     Export(
         "history",
-        _lazy("The past of the book"),
-        _lazy(
+        gettext_lazy("The past of the book"),
+        gettext_lazy(
             "What each subscription has paid, from when on: with the file of the book it makes an"
             " empty book that tells the same of the past."
         ),
@@ -143,15 +145,19 @@ EXPORTS = (
 )
 BY_NAME = {each.name: each for each in EXPORTS}
 FORMS = {
-    XLSX: _lazy("Workbook (.xlsx)"),
-    EXCEL: _lazy("CSV for Excel"),
-    CSV: _lazy("CSV for programs"),
+    XLSX: gettext_lazy("Workbook (.xlsx)"),
+    EXCEL: gettext_lazy("CSV for Excel"),
+    CSV: gettext_lazy("CSV for programs"),
 }
-STATES = {"active": _lazy("active"), "ended": _lazy("ended"), "upcoming": _lazy("not begun")}
+STATES = {
+    "active": gettext_lazy("active"),
+    "ended": gettext_lazy("ended"),
+    "upcoming": gettext_lazy("not begun"),
+}
 PRICE_STATES = {
-    "follows": _lazy("follows the catalogue"),
-    "locked": _lazy("locked"),
-    "negotiated": _lazy("negotiated"),
+    "follows": gettext_lazy("follows the catalogue"),
+    "locked": gettext_lazy("locked"),
+    "negotiated": gettext_lazy("negotiated"),
 }
 DATES = ("started_from", "started_to")
 

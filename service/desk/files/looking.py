@@ -320,7 +320,7 @@ def problems(request: HttpRequest, pk: int) -> HttpResponseBase:
     job = job_of(request, pk)
     if not (job.error or {}).get("problems"):
         raise Http404(_("There is nothing wrong with the file of job %(number)s.") % {"number": pk})
-    names = (_("Place"), _("Column"), _("Value"), _("What to do"))
+    names = (_("Place"), _("Column"), _("Value"), _("How to correct it"))
     table = Table(
         f"problems-{pk}",
         tuple(Column((name, Type.TEXT)) for name in names),

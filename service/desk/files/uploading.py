@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 
 from desk.files.rights import TO_IMPORT, job_of, refuse_unless, seen_by, to_read
 from desk.files.words import COLUMNS, choice
@@ -42,33 +42,35 @@ def choices_of(option: str) -> list[tuple[str, str]]:
 class UploadForm(forms.Form):
     """A file, and how it is to be read. What is not said is found out, or asked."""
 
-    file = forms.FileField(label=_lazy("File"), allow_empty_file=True)
+    file = forms.FileField(label=gettext_lazy("File"), allow_empty_file=True)
     kind = forms.ChoiceField(choices=[(each, each) for each in KINDS], required=False)
     update = forms.BooleanField(
-        label=_lazy("Change what differs from the book"),
+        label=gettext_lazy("Change what differs from the book"),
         required=False,
-        help_text=_lazy("Without this tick the file may only add."),
+        help_text=gettext_lazy("Without this tick the file may only add."),
     )
     add = forms.BooleanField(
-        label=_lazy("Add lines that may be subscriptions which somebody has edited since"),
+        label=gettext_lazy("Add lines that may be subscriptions which somebody has edited since"),
         required=False,
-        help_text=_lazy("Without this tick such lines are refused, with the subscriptions meant."),
+        help_text=gettext_lazy(
+            "Without this tick such lines are refused, with the subscriptions meant."
+        ),
     )
     mapping = forms.ChoiceField(
-        label=_lazy("Read as"),
+        label=gettext_lazy("Read as"),
         required=False,
-        help_text=_lazy("A reading that was kept under a name."),
+        help_text=gettext_lazy("A reading that was kept under a name."),
     )
     sheet = forms.CharField(
-        label=_lazy("Sheet"),
+        label=gettext_lazy("Sheet"),
         required=False,
         max_length=31,
-        help_text=_lazy("Its name, if several sheets have the columns."),
+        help_text=gettext_lazy("Its name, if several sheets have the columns."),
     )
-    encoding = forms.ChoiceField(label=_lazy("Encoding"), required=False)
-    delimiter = forms.ChoiceField(label=_lazy("Separator"), required=False)
-    decimal = forms.ChoiceField(label=_lazy("Decimal sign"), required=False)
-    dates = forms.ChoiceField(label=_lazy("Dates"), required=False)
+    encoding = forms.ChoiceField(label=gettext_lazy("Encoding"), required=False)
+    delimiter = forms.ChoiceField(label=gettext_lazy("Separator"), required=False)
+    decimal = forms.ChoiceField(label=gettext_lazy("Decimal sign"), required=False)
+    dates = forms.ChoiceField(label=gettext_lazy("Dates"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
