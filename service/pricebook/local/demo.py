@@ -35,7 +35,7 @@ MADE_BY = "made by ./pricebook demo, which drops it"
 SERVICE_NAME, NEW_PRICE = "Phone", Decimal("22.00")
 PLAN_TYPE, NEW_DISCOUNT = "discount", 10
 PROCESSES = ("worker", "worker2", "web", "events", "beat")
-# What one person alone may move in the demo that is served.
+# The limits of one person alone in the demo that is served.
 LIMITS = {"APPROVAL_LIMIT_ROWS": "500"}
 PATIENCE = 120  # seconds until prices that have not moved are a failure
 

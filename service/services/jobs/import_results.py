@@ -42,7 +42,7 @@ STATE = f"""
 jsonb_build_object('fields', coalesce({FIELDS}, '{{}}'), 'price', before.price::text,
                    'price_state', before.price_state, 'locked_until', before.locked_until,
                    'price_reason', before.price_reason, 'stamp', before.stamp)"""
-# What a new line says, for people who look at it.
+# The content of a new line, for people who look at it.
 VALUES = f"""
 jsonb_build_object('company_name', incoming.company_name, 'service', incoming.service,
                    'full_price', incoming.full_price::text,

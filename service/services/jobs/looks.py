@@ -20,7 +20,7 @@ from services.bulk.running import Wanted
 from services.jobs.asking import JobRefused, ask, held
 from services.models import Job, JobPiece
 
-# What a dry run can't know, the ids of what it would create, is left out.
+# The ids of what it would create are left out: a dry run can't know them.
 SAME_AS_SHOWN = r"""
 SELECT count(*) = 0
   FROM (SELECT first_line, results FROM services_jobresult WHERE job_id = %(shown)s) shown
