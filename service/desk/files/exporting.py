@@ -135,8 +135,8 @@ EXPORTS = (
         "history",
         gettext_lazy("The past of the book"),
         gettext_lazy(
-            "The prices that each subscription has paid, from when on: with the file of the book it makes an"
-            " empty book that tells the same of the past."
+            "The prices that each subscription has paid, from when on: with the file of the book it"
+            " makes an empty book that tells the same of the past."
         ),
         "",
         (CSV,),

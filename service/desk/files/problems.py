@@ -14,6 +14,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
+from django.utils import translation
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -104,9 +106,19 @@ def problems_of(job: Job) -> Problems:
             found.said = whole_of(problem)
         else:
             found.wrong.append(wrong_of(problem))
+    if any(each["code"] == "bad_header" for each in told):
+        offer_again(job, found, known)
     if not told:
         found.said = error.get("detail", "")
     return found
+
+
+def offer_again(job: Job, found: Problems, known: Mapping[str, Any]) -> None:
+    """Offer the columns again that somebody has named, where the header is wrong."""
+    named = (job.options or {}).get("reading", {}).get("columns", {})
+    for header, chosen in named.items():
+        name = f"column-{len(found.headers)}"
+        found.headers.append(Heading(name, header, chosen or meant_by(header, known)))
 
 
 def columns_of(job: Job) -> Mapping[str, Any]:
@@ -129,8 +141,14 @@ def meant_by(header: str, known: Mapping[str, Any]) -> str:
     """Our column that a header names in words of the desk; it is offered, and not taken."""
     key = header_key(header)
     plain = key.replace(" ", "_").replace("-", "_")
-    names = {header_key(column(name)): name for name in COLUMNS if name in known}
-    return plain if plain in known else names.get(key, "")
+    if plain in known:
+        return plain
+    for language, _name in settings.LANGUAGES:
+        with translation.override(language):
+            for name in COLUMNS:
+                if name in known and header_key(column(name)) == key:
+                    return name
+    return ""
 
 
 def question_of(problem: Mapping[str, Any], number: int, known: Mapping[str, Any]) -> Question:

@@ -89,6 +89,9 @@ class TestFortySubscriptionsWithTwoMistakes:
         assert [each.meant for each in found.headers] == ["company_name", "email", ""]
         assert found.missing == ["company_name", "email"]
 
+        # Somebody leaves all of them out, and is asked again.
+        again = ran(told(ann, job, "again", **{each.name: "" for each in found.headers}))
+        assert page_of(ann, again).context["problems"].headers == found.headers
         chosen = {each.name: each.meant for each in found.headers}
         job = ran(told(ann, job, "again", **chosen))
         page = page_of(ann, job)
