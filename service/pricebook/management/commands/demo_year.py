@@ -74,6 +74,7 @@ PAST = (
     Past("Fibre: 10 % off in winter", "Fiber optic internet", Decimal("45.00"), 10, 7, "discount"),
     Past("Multiple lines: new supplier", "Multiple lines", Decimal("4.50"), None, 3),
 )
+SOON = timedelta(seconds=3)  # long enough to be planned and approved before
 ENDED_OF = 40  # every so manieth of the older subscriptions has ended in the year
 
 
@@ -94,7 +95,7 @@ class Command(BaseCommand):
         for step in (year.ends, year.past, year.changes, year.of_one, year.to_come):
             step()
         until("what has moved is applied", lambda: not due())
-        until("a change is held", lambda: PriceChange.objects.filter(status="held").exists())
+        until("a change is held", held)
         self.stdout.write(f"{Job.objects.count()} jobs, {PriceChange.objects.count()} changes")
 
 
@@ -120,12 +121,17 @@ def due() -> bool:
     return PriceChange.objects.filter(status__in=["applying"]).exists()
 
 
+def held() -> bool:
+    due()  # beside the workers
+    return PriceChange.objects.filter(status=PriceChange.Status.HELD).exists()
+
+
 def until(what: str, done: Callable[[], bool]) -> None:
     ends = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > ends:
             raise CommandError(f"After {PATIENCE} s it is not so that {what}.")
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 class Year:
@@ -271,7 +277,7 @@ class Year:
             kind="list_price", service=service("Phone").pk, new_value="23.00",
         )  # fmt: skip
         backup = service("Online backup")
-        soon = book_clock() + timedelta(seconds=3)
+        soon = book_clock() + SOON
         self.approved(
             "Online backup: more room", "Twice the room for each client.",
             kind="list_price", service=backup.pk, new_value="5.80",
