@@ -189,8 +189,13 @@ CREATE TABLE services_job (
     error jsonb,
     undoes_id bigint,
     options jsonb,
+    applies_id bigint,
+    file_name character varying(255) NOT NULL DEFAULT ''::character varying,
+    found jsonb,
+    is_kept boolean NOT NULL DEFAULT false,
     CONSTRAINT services_job_pkey PRIMARY KEY (id),
     CONSTRAINT job_finished_has_instant CHECK (finished_at IS NULL AND (status::text = ANY (ARRAY['waiting'::character varying, 'running'::character varying]::text[])) OR NOT (status::text = ANY (ARRAY['waiting'::character varying, 'running'::character varying]::text[])) AND finished_at IS NOT NULL),
+    CONSTRAINT services_job_applies_id_d15d124d_fk_services_job_id FOREIGN KEY (applies_id) REFERENCES services_job(id) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT services_job_undoes_id_6dff8c0b_fk_services_job_id FOREIGN KEY (undoes_id) REFERENCES services_job(id) DEFERRABLE INITIALLY DEFERRED
 );
 
@@ -201,6 +206,8 @@ CREATE INDEX job_finished ON services_job USING btree (finished_at);
 CREATE INDEX job_of_author ON services_job USING btree (author, id);
 
 CREATE INDEX job_of_file ON services_job USING btree (sha256) WHERE kind::text = 'import'::text;
+
+CREATE INDEX services_job_applies_id_d15d124d ON services_job USING btree (applies_id);
 
 CREATE INDEX services_job_undoes_id_6dff8c0b ON services_job USING btree (undoes_id);
 

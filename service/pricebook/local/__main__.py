@@ -15,8 +15,11 @@ def manage(arguments: list[str]) -> int:
     if arguments[:1] == ["test"]:
         with only_suite(home), servers(home) as (runner, environment):
             return runner.foreground([*MANAGE, *arguments], environment)
+    # `up` and the demo import much, which a command that asks for neither does not need.
+    served = importlib.import_module("pricebook.local.served")
     with Runner(home) as runner:
-        return runner.foreground([*MANAGE, *arguments])
+        served.tell(home)
+        return runner.foreground([*MANAGE, *arguments], served.environment_of(runner))
 
 
 def bench(arguments: list[str]) -> int:

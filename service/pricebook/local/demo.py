@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -21,8 +22,10 @@ from psycopg import sql
 from pricebook.local.expected import BOOK, TOTAL, read_book, set_discount_of, set_price_of, total
 from pricebook.local.home import Fault, Home
 from pricebook.local.person import Person
+from pricebook.local.programs import Child, stop
 from pricebook.local.progress import Bar
 from pricebook.local.runner import Runner
+from pricebook.local.served import told
 from pricebook.local.told import TYPE, Receiver
 from pricebook.local.up import port_from_environment, reserve
 
@@ -31,6 +34,9 @@ MADE_BY = "made by ./pricebook demo, which drops it"
 # The person's edits: ten percent more for the telephone, ten percent off for long contracts.
 SERVICE_NAME, NEW_PRICE = "Phone", Decimal("22.00")
 PLAN_TYPE, NEW_DISCOUNT = "discount", 10
+PROCESSES = ("worker", "worker2", "web", "events", "beat")
+# The limits of one person alone in the demo that is served.
+LIMITS = {"APPROVAL_LIMIT_ROWS": "500"}
 PATIENCE = 120  # seconds until prices that have not moved are a failure
 
 
@@ -72,21 +78,29 @@ class Demo:
         self.times: list[tuple[str, float]] = []
         self.figures: list[Figure] = []
         # Its own queue and cache keys, so that it disturbs nothing on external servers.
-        self.environment = runner.environment(database=DATABASE, broker=4, cache=5) | {
-            "CELERY_QUEUE": DATABASE,
-            "CACHE_PREFIX": f"{DATABASE}-{secrets.token_hex(4)}",
-            "WEBHOOKS_TO_PRIVATE": "127.0.0.0/8",
+        self.book: dict[str, Any] = {
+            "database": DATABASE,
+            "broker": 4,
+            "cache": 5,
+            "variables": {
+                "CELERY_QUEUE": DATABASE,
+                "CACHE_PREFIX": f"{DATABASE}-{secrets.token_hex(4)}",
+                "WEBHOOKS_TO_PRIVATE": "127.0.0.0/8",
+            },
         }
+        self.environment = self.environment_of_book()
+
+    def environment_of_book(self) -> dict[str, str]:
+        servers = {name: self.book[name] for name in ("database", "broker", "cache")}
+        variables: dict[str, str] = self.book["variables"]
+        return self.runner.environment(**servers) | variables
 
     def run(self, *, serve: bool) -> int:
         say("Pricebook demo: a real book of 29,202 subscriptions, PostgreSQL, Valkey, two workers")
         with self.step("database and tables"):
             self.make_database()
             self.runner.manage("migrate", "--verbosity=0", environment=self.environment)
-        children = [
-            self.runner.start(name, self.environment, port=self.port)
-            for name in ("worker", "worker2", "web", "events", "beat")
-        ]
+        children = self.start()
         with self.step("import of the book"):
             self.runner.manage("import_book", str(BOOK), environment=self.environment)
         password = secrets.token_urlsafe(15)
@@ -132,7 +146,8 @@ class Demo:
             say(f"\n✗ not as expected: {', '.join(wrong)}")
             return 1
         if serve:
-            self.serve(person.address, password, key)
+            people = self.year()
+            self.serve(person.address, {"admin": password, **people}, key)
         say("\n✓ every figure is as expected. Next: ./pricebook demo --serve, or ./pricebook up")
         return 0
 
@@ -208,11 +223,41 @@ class Demo:
         say(f"    … {page['count']:,} subscriptions, total_amount {page['total_amount']:,.2f}")
         return Decimal(page["total_amount"])
 
-    def serve(self, address: str, password: str, key: str) -> None:
+    def start(self) -> list[Child]:
+        return [self.runner.start(name, self.environment, port=self.port) for name in PROCESSES]
+
+    def year(self) -> dict[str, str]:
+        """Give the book a year, for people to look at; the names and passwords of two more people.
+
+        After it one person alone moves no more than LIMITS, so that four eyes can be tried.
+        """
+        say("\nand for you to look at, a year before today and what is to come:")
+        people = {name: secrets.token_urlsafe(12) for name in ("approver", "reader")}
+        with self.step("a year of history"):
+            said = self.runner.manage(
+                "demo_year", environment=self.environment, input=json.dumps(people)
+            )
+        say(f"  {said.strip()}")
+        with self.step("book check of the year"):
+            self.runner.manage("check_book", "--json", environment=self.environment)
+        with self.step("another person approves from here on"):
+            stop(self.runner.children)
+            self.book["variables"] |= LIMITS
+            self.environment = self.environment_of_book()
+            for child in self.start()[:4]:
+                child.wait_until_answers()
+        return people
+
+    def serve(self, address: str, people: dict[str, str], key: str) -> None:
         say(f"\nserving on {address}/ until Ctrl-C")
-        say(f"  admin    {address}/admin/   user admin, password {password}")
+        for name, password in people.items():
+            say(f"  log in   {address}/desk/log-in/   user {name}, password {password}")
+        limit = LIMITS["APPROVAL_LIMIT_ROWS"]
+        say(f"           admin plans; beyond {limit} rows approver approves; reader only reads")
+        say("  commands ./pricebook manage price_change list, beside this, with the same --home")
         say(f"  API      curl -H 'Authorization: Api-Key {key}' {address}/api/subscriptions/")
-        self.runner.wait()
+        with told(self.runner.home, self.port, self.book):
+            self.runner.wait()
 
     # Figures ------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from pricebook.local.behind_tls import behind_tls
 from pricebook.local.external import (
@@ -20,6 +21,7 @@ from pricebook.local.postgres import Postgres, find_binaries, unprivileged, vers
 from pricebook.local.processes import Process, marked
 from pricebook.local.programs import answers_http, worker_name
 from pricebook.local.runner import Runner
+from pricebook.local.served import demo_of, environment_of, served
 from pricebook.local.up import launchers, no_arguments, port_from_environment, port_is_taken, status
 from pricebook.local.valkey import SETTINGS, Valkey, find_binary
 
@@ -49,13 +51,15 @@ def findings(home: Home) -> Iterator[Finding]:
     else:
         yield from embedded_valkey(home)
     if answers:
+        if served(home):
+            yield Finding("✓", "what follows is about the demo's book, which is served")
         yield migrations(home)
         yield zone_rules(home)
         yield said_by(home, "approval_limits")
         yield said_by(home, "logins")
         yield brake(home)
         yield webhooks(home)
-        yield letters(Runner(home).environment())
+        yield letters(environment_of(Runner(home)))
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
     if os.environ.get("HTTPS"):
@@ -184,7 +188,7 @@ def embedded_valkey(home: Home) -> Iterator[Finding]:
 def migrations(home: Home) -> Finding:
     done = subprocess.run(
         [*MANAGE, "migrate", "--check"],
-        env=Runner(home).environment(),
+        env=environment_of(Runner(home)),
         capture_output=True,
         text=True,
     )
@@ -211,7 +215,7 @@ def letters(environment: dict[str, str]) -> Finding:
 
 def zone_rules(home: Home) -> Finding:
     done = subprocess.run(
-        [*MANAGE, "zone_rules"], env=Runner(home).environment(), capture_output=True, text=True
+        [*MANAGE, "zone_rules"], env=environment_of(Runner(home)), capture_output=True, text=True
     )
     said = (done.stdout or done.stderr).strip() or "time zones: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
@@ -220,7 +224,7 @@ def zone_rules(home: Home) -> Finding:
 def said_by(home: Home, command: str) -> Finding:
     """The finding of a management command, which prints it."""
     done = subprocess.run(
-        [*MANAGE, command], env=Runner(home).environment(), capture_output=True, text=True
+        [*MANAGE, command], env=environment_of(Runner(home)), capture_output=True, text=True
     )
     said = (done.stdout or done.stderr).strip() or f"{command}: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
@@ -242,7 +246,7 @@ def checked_by(home: Home, command: list[str], fix: str) -> Finding:
     """The finding of a management command that fails, with --check, if something is wrong."""
     done = subprocess.run(
         [*MANAGE, *command, "--check"],
-        env=Runner(home).environment(),
+        env=environment_of(Runner(home)),
         capture_output=True,
         text=True,
     )
@@ -259,12 +263,18 @@ def supervised(home: Home) -> Iterator[Finding]:
         if orphans := [] if launchers(home) else marked(f"{home.digest}."):
             pids = ", ".join(str(process.pid) for process in orphans)
             yield Finding("✗", f"orphaned processes {pids}: ./pricebook down")
+        demo = demo_of(home)
+        if demo:
+            yield serves(demo)
         for number in (port, port + 1):
+            if demo and number == demo["port"]:
+                continue
             if port_is_taken(number):
                 yield Finding("✗", f"port {number} is taken: give `up` another with --port N")
             else:
                 yield Finding("✓", f"port {number} is free")
-        yield Finding("–", "web, workers, beat and Flower are not running: ./pricebook up")
+        if not demo:
+            yield Finding("–", "web, workers, beat and Flower are not running: ./pricebook up")
         return
     for name, pid in running["children"].items():
         if not Process.of(pid):
@@ -278,7 +288,14 @@ def supervised(home: Home) -> Iterator[Finding]:
             yield Finding("✓", f"{name} {verb} (process {pid})")
 
 
+def serves(demo: dict[str, Any]) -> Finding:
+    where = f"the demo on http://127.0.0.1:{demo['port']}/ (process {demo['pid']})"
+    if answers_http(demo["port"]):
+        return Finding("✓", f"{where} answers; ./pricebook manage talks to its book")
+    return Finding("✗", f"{where} doesn't answer: stop it (Ctrl-C), and start it again")
+
+
 def pings(home: Home, name: str) -> bool:
     ping = [*PYTHON, "-m", "pricebook.local.ping", worker_name(name), "3"]
-    environment = Runner(home).environment()
+    environment = environment_of(Runner(home))
     return subprocess.run(ping, env=environment, capture_output=True, cwd=SERVICE).returncode == 0

@@ -90,6 +90,12 @@ def say(message: str) -> None:
     print(f"pricebook | {message}", flush=True)
 
 
+def is_empty(runner: Runner) -> bool:
+    with runner.connect() as connection:
+        found = connection.execute("SELECT EXISTS (SELECT FROM services_subscription)").fetchone()
+    return found == (False,)
+
+
 def port_from_environment() -> int:
     return int(os.environ.get("PRICEBOOK_PORT") or 8000)
 
@@ -343,5 +349,10 @@ class Supervisor:
         address = f"http://127.0.0.1:{self.port}"
         say(f"web     {address}/  (admin: {address}/admin/, API: {address}/api/subscriptions/)")
         say(f"flower  http://127.0.0.1:{self.port + 1}/")
+        if is_empty(self.runner):
+            say(
+                f"the book is empty: import a file on {address}/desk/files/, or by"
+                " ./pricebook manage import_book FILE; a full one: ./pricebook demo --serve"
+            )
         say(f"user and password, for both, and an API key: {self.runner.home.credentials}")
         say("Ctrl-C stops all of it.  Next, elsewhere: ./pricebook doctor, ./pricebook manage help")

@@ -1,22 +1,33 @@
 """The demo: its expected figures come from the file alone, and a wrong figure is a failure."""
 
 import gzip
+import io
 import itertools
 import os
 import socket
 import subprocess
 import sys
+from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
 
-from pricebook.local import demo
+from price_changes.models import PriceChange
+from pricebook.kit.scopes import APPROVE, VIEW_SUBSCRIPTION
+from pricebook.local import demo, served
 from pricebook.local.expected import BOOK, read_book, set_discount_of, set_price_of, total
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import SERVICE
 from pricebook.local.person import Errors, Form
 from pricebook.local.runner import Runner
 from pricebook.local.up import port_is_taken, reserve
+from pricebook.management.commands import demo_year
+from services.audit import book_check
+from services.models import Correction, Subscription
 
 
 def test_the_book_adds_up_to_the_figure_of_its_notice():
@@ -126,3 +137,53 @@ def own_environment(home) -> dict[str, str]:
         "PYTHONPATH": str(SERVICE),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def test_commands_know_the_book_of_a_demo_that_is_served(tmp_path, monkeypatch, capsys):
+    home = Home(tmp_path)
+    home.make()
+    runner = Runner(home)
+    book = {"database": "pricebook_demo", "broker": 4, "cache": 5, "variables": {"X": "1"}}
+    for name in ("DATABASE_URL", "DB_HOST", "REDIS_URL", "CELERY_BROKER_URL", served.BOOK):
+        monkeypatch.delenv(name, raising=False)
+    own = served.environment_of(runner)["DB_NAME"]
+    monkeypatch.setenv(served.BOOK, "demo")
+    with pytest.raises(Fault, match="no demo is served"):
+        served.served(home)
+    monkeypatch.delenv(served.BOOK)
+    with served.told(home, 8123, book):
+        environment = served.environment_of(runner)
+        assert (environment["DB_NAME"], environment["X"]) == ("pricebook_demo", "1")
+        assert environment["REDIS_URL"].endswith("db=5")
+        served.tell(home)
+        said = capsys.readouterr()
+        assert not said.out, "what manage prints is its caller's"
+        assert "http://127.0.0.1:8123/" in said.err
+        monkeypatch.setenv(served.BOOK, "own")
+        assert served.environment_of(runner)["DB_NAME"] == own != "pricebook_demo"
+    monkeypatch.delenv(served.BOOK)
+    assert not served.demo_of(home)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_year_leaves_the_book_in_order(tmp_path, monkeypatch):
+    book = tmp_path / "short.csv"
+    with gzip.open(BOOK, "rt", encoding="utf-8") as whole, book.open("w") as short:
+        short.writelines(itertools.islice(whole, 900))
+    call_command("import_book", str(book), stdout=io.StringIO())
+    User.objects.create_superuser("admin")
+    monkeypatch.setattr(demo_year, "OF_DEMO", connection.settings_dict["NAME"])
+    monkeypatch.setattr(demo_year, "SOON", timedelta(seconds=1))
+    monkeypatch.setattr("builtins.input", lambda: '{"approver": "one", "reader": "two"}')
+    call_command("demo_year", stdout=io.StringIO())
+
+    states = Counter(PriceChange.objects.exclude(title="").values_list("status", flat=True))
+    assert states == {"applied": 3, "reverted": 1, "scheduled": 2, "planned": 1, "held": 1}
+    assert Correction.objects.values("reason").distinct().count() == len(demo_year.PAST) + 1
+    assert Subscription.objects.filter(ended_at__isnull=False).exists()
+    reader, approver = (User.objects.get(username=name) for name in ("reader", "approver"))
+    assert approver.has_perm(APPROVE)
+    assert reader.has_perm(VIEW_SUBSCRIPTION)
+    assert not reader.has_perm(APPROVE)
+    report = book_check.check()
+    assert (report.differing, report.differing_from_ledger, report.wrong_subtotals) == (0, 0, [])

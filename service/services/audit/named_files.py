@@ -13,7 +13,7 @@ from services.audit.book_examples import examples
 from services.audit.named_bulk import Named
 from services.audit.named_imports import MAKES
 from services.bulk import steps, subscriptions
-from services.jobs import import_results, undoing, undoing_imports
+from services.jobs import import_results, looks, undoing, undoing_imports
 from services.past import exporting, statements
 from services.past.importing import COLUMNS
 from services.transfer import incoming_subscriptions, outcomes, values_before
@@ -22,7 +22,7 @@ from services.transfer.incoming_subscriptions import first_of
 OF_IMPORT = "import_book, POST /api/imports/"
 OF_HISTORY = "import_history, POST /api/imports/"
 WRITES = re.compile(r"CREATE TEMP|INSERT INTO|lock_pairs|FOR NO KEY UPDATE")
-RESULT = {"job": 0, "after": 1, "dry_run": False}
+RESULT = {"job": 0, "after": 1, "dry_run": False, "values": True}
 
 
 def named_files() -> list[NamedStatement]:
@@ -64,6 +64,9 @@ def of_results() -> list[NamedStatement]:
         into = import_results.INTO.format(found=found)
         named(f"results of {kind}", "kept with what an undo has to know", into, RESULT)
     named("last result", "kept so far", import_results.LAST_RESULT, [0])
+    named("clients moved", "those whose prices it moves most", import_results.CLIENTS_MOVED, [10])
+    shown = {"shown": 0, "job": 0}
+    named("same as shown", "whether it does what its dry run has shown", looks.SAME_AS_SHOWN, shown)
     return made
 
 

@@ -12,7 +12,10 @@ nothing that is the beginning. docs/decisions/0023 has the reasons.
 """
 
 from services.jobs.asking import JobRefused, ask, cancel, undo
+from services.jobs.looks import again, apply, look
 from services.jobs.results import forget_old
 from services.jobs.running import run
 
-__all__ = ["JobRefused", "ask", "cancel", "forget_old", "run", "undo"]
+__all__ = [
+    "JobRefused", "again", "apply", "ask", "cancel", "forget_old", "look", "run", "undo",
+]  # fmt: skip

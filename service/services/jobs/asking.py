@@ -31,12 +31,13 @@ def ask(
     media_type: str,
     wanted: Wanted,
     options: Mapping[str, Any] | None = None,
+    kept_as: str | None = None,
 ) -> Job:
     """Store a bulk or a file for the workers, in the caller's transaction. Two queries, and one for
     each MB.
 
     The body is read from its beginning, and is not checked here. `options`: how a file is to be
-    read.
+    read. `kept_as`: the name of a file that is kept after the job's end, to be read again.
     """
     body.seek(0)
     job = Job(
@@ -46,6 +47,8 @@ def ask(
         dry_run=wanted.dry_run,
         media_type=media_type,
         options=options,
+        file_name=kept_as or "",
+        is_kept=kept_as is not None,
     )
     job.save(force_insert=True)
     digest = sha256()
@@ -64,7 +67,7 @@ def cancel(number: int) -> Job:
     Chunks that are committed stay: `undo` takes them back. `JobRefused` for one that has ended.
     """
     with transaction.atomic():
-        job = _held(number)
+        job = held(number)
         if job.status not in Job.DUE:
             raise JobRefused(
                 "wrong_state",
@@ -84,7 +87,7 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
     `JobRefused` for one that runs or has written nothing, and while another undo of it runs.
     """
     with transaction.atomic():
-        job = _held(number)
+        job = held(number)
         if job.status in Job.DUE:
             raise JobRefused(
                 "wrong_state",
@@ -129,13 +132,15 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
 
 
 def end(job: Job, status: str, error: dict | None = None) -> None:
-    """Mark a job as ended, in the caller's transaction; its body is of no use any more."""
+    """Mark a job as ended, in the caller's transaction; its body is of no use any more, unless it
+    is a file that is kept."""
     job.status, job.error, job.finished_at = status, error, book_clock()
     job.save(update_fields=["status", "error", "finished_at"])
-    job.pieces.all().delete()
+    if not job.is_kept:
+        job.pieces.all().delete()
 
 
-def _held(number: int) -> Job:
+def held(number: int) -> Job:
     found = Job.objects.select_for_update(no_key=True).filter(pk=number).first()
     if found is None:
         raise not_there(number)

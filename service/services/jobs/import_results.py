@@ -42,6 +42,13 @@ STATE = f"""
 jsonb_build_object('fields', coalesce({FIELDS}, '{{}}'), 'price', before.price::text,
                    'price_state', before.price_state, 'locked_until', before.locked_until,
                    'price_reason', before.price_reason, 'stamp', before.stamp)"""
+# The content of a new line, for people who look at it.
+VALUES = f"""
+jsonb_build_object('company_name', incoming.company_name, 'service', incoming.service,
+                   'full_price', incoming.full_price::text,
+                   'discount_percent', incoming.discount_percent, 'price', incoming.price::text,
+                   'started_at', {instant("incoming.started_at")},
+                   'ended_at', {instant("incoming.ended_at")})::text"""
 COUNTS = """
 jsonb_strip_nulls(jsonb_build_object(
     'created', nullif(count(*) FILTER (WHERE outcome = 'created'), 0),
@@ -64,10 +71,12 @@ SELECT place, line, outcome,
                   SELECT jsonb_object_agg(name, jsonb_build_object('before', before,
                                                                    'after', after))::text
                     FROM unnest(columns, theirs, ours) differing (name, before, after)),
+              ',"values":' || CASE WHEN outcome = 'created' AND %(values)s THEN {VALUES} END,
               '}}') AS text,
        CASE WHEN book.id IS NOT NULL THEN {SubscriptionSteps.seen} END AS left_as,
        CASE WHEN before.id IS NOT NULL AND book.id IS NOT NULL THEN {STATE} END AS state
   FROM import_outcome said
+  JOIN incoming USING (line)
   LEFT JOIN subscription_before before ON before.id = said.id
   LEFT JOIN services_subscription book
     ON book.id = said.id AND (outcome = 'created' OR before.id IS NOT NULL)""",  # noqa: S608 - constants
@@ -79,7 +88,10 @@ SELECT row_number() OVER (ORDER BY book.id) - 1 AS place,
               ',"outcome":"', outcome,
               '","kind":"{kind}"',
               CASE WHEN outcome = 'changed' OR NOT %(dry_run)s THEN ',"id":' || book.id END,
-              ',"changes":' || changes::text, '}}') AS text,
+              ',"changes":' || changes::text,
+              ',"values":' || CASE WHEN outcome = 'created' AND %(values)s
+                                   THEN jsonb_build_object('name', {named})::text END,
+              '}}') AS text,
        {seen} AS left_as, NULL::jsonb AS state
   FROM (SELECT id, 'created' AS outcome, NULL::jsonb AS changes FROM ({new}) new
          UNION ALL
@@ -88,8 +100,10 @@ SELECT row_number() OVER (ORDER BY book.id) - 1 AS place,
 """
 
 
-def _of_other(kind: str, seen: str, records: str, new: str, changed: str) -> str:
-    lines = RESULT_OF_OTHER.format(kind=kind, seen=seen, records=records, new=new, changed=changed)
+def _of_other(kind: str, named: str, seen: str, records: str, new: str, changed: str) -> str:
+    lines = RESULT_OF_OTHER.format(
+        kind=kind, named=named, seen=seen, records=records, new=new, changed=changed
+    )
     return IN_PARTS.format(kind=f"{kind}s", lines=lines)
 
 
@@ -97,6 +111,7 @@ NOTHING = "SELECT NULL::bigint AS id, NULL::jsonb AS changes WHERE false"
 OTHERS = [
     _of_other(
         "client",
+        "book.company_name",
         ClientSteps.seen,
         ClientSteps.records,
         """SELECT client.id FROM new_client JOIN auth_user login ON lower(login.email) = key
@@ -113,6 +128,7 @@ OTHERS = [
     ),
     _of_other(
         "service",
+        "book.name",
         SERVICES_SEEN,
         SERVICES,
         "SELECT id FROM new_service JOIN services_service USING (name)",
@@ -124,6 +140,7 @@ OTHERS = [
     ),
     _of_other(
         "plan",
+        "concat(book.plan_type, ' ', book.discount_percent, ' %%')",
         PlanSteps.seen,
         PlanSteps.records,
         "SELECT id FROM new_plan JOIN services_plan USING (plan_type, discount_percent)",
@@ -156,6 +173,25 @@ SELECT %(job)s, found.* FROM ({found}) found
 """
 
 
+# The clients whose prices an import moves: by list prices, and by lines. It reads the tables that
+# `moved_prices` and `values_before` leave where an import updates.
+CLIENTS_MOVED = """
+SELECT client_id, count(*), sum(before), sum(after)
+  FROM (SELECT client_id, price_rule(before.full_price, discount_percent::integer) AS before,
+               price_rule(now.full_price, discount_percent::integer) AS after
+          FROM service_before before
+          JOIN services_service now USING (id)
+          JOIN services_subscription subscription ON service_id = before.id
+          JOIN services_plan plan ON plan.id = plan_id
+         WHERE price_state = 'follows' AND (ended_at IS NULL OR ended_at > (SELECT book_now()))
+         UNION ALL
+        SELECT client_id, before, price
+          FROM price_before JOIN subscription_in_force USING (id)) moved
+ WHERE before <> after
+ GROUP BY client_id ORDER BY abs(sum(after) - sum(before)) DESC, client_id LIMIT %s
+"""
+
+
 class Part(NamedTuple):
     """The results of up to 2,000 lines, as a JobResult has them; nothing of them can be undone."""
 
@@ -166,24 +202,27 @@ class Part(NamedTuple):
     results: str
 
 
-def keep(cursor: CursorWrapper, job: int, of_history: bool = False) -> None:
-    """Keep the results of an import for its job, in their common transaction. Eleven statements."""
+def keep(cursor: CursorWrapper, job: int, of_history: bool = False, values: bool = False) -> None:
+    """Keep the results of an import for its job, in their common transaction. Eleven statements.
+
+    `values`: those of new lines have what the line says.
+    """
     statements, after = _statements(cursor, of_history)
     for found in statements:
-        values = {"job": job, "after": after, "dry_run": False}
-        cursor.execute(INTO.format(found=found), values)
+        given = {"job": job, "after": after, "dry_run": False, "values": values}
+        cursor.execute(INTO.format(found=found), given)
         after = _one(cursor, LAST_RESULT, [job]) or after
 
 
-def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
-    """The results of an import that will be undone; what it would create has no id.
+def look(cursor: CursorWrapper, of_history: bool = False, values: bool = False) -> Iterator[Part]:
+    """The results of an import that will be undone, as `keep`; what it would create has no id.
 
     Constant memory: they are fetched one after the other.
     """
     statements, after = _statements(cursor, of_history)
     for found in statements:
         parts = f"DECLARE part NO SCROLL CURSOR FOR {found}"
-        cursor.execute(parts, {"after": after, "dry_run": True})
+        cursor.execute(parts, {"after": after, "dry_run": True, "values": values})
         while True:
             cursor.execute("FETCH part")
             row = cursor.fetchone()
@@ -193,6 +232,17 @@ def look(cursor: CursorWrapper, of_history: bool = False) -> Iterator[Part]:
             after = max(after, last)
             yield Part(kind, first, last, _decoded(counts), results)
         cursor.execute("CLOSE part")
+
+
+def clients_moved(cursor: CursorWrapper, updates: bool, most: int = 10) -> list[dict[str, Any]]:
+    """The clients whose prices an import moves most, by the sums of their prices. One query."""
+    if not updates:
+        return []
+    cursor.execute(CLIENTS_MOVED, [most])
+    return [
+        {"client": client, "rows": rows, "before": str(before), "after": str(after)}
+        for client, rows, before, after in cursor.fetchall()
+    ]
 
 
 def counts(cursor: CursorWrapper) -> dict[str, int]:

@@ -19,10 +19,12 @@ import msgspec
 
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
-from services.jobs import import_results
+from services.jobs import import_results, looks
 from services.models import Job, JobResult, book_clock
+from services.moves import Move
 from services.past.importing import COLUMNS as HISTORY
 from services.past.importing import Brought, import_history
+from services.reading.total import figures
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import Reading
 from services.transfer.importing import Imported, import_book
@@ -101,6 +103,7 @@ class FileRefused(Refusal):
 
 def _told(problem: Problem) -> dict[str, Any]:
     texts = asdict(replace(problem, value=problem.value[:100]))
+    texts["answers"] = [storable(each) for each in problem.answers]
     return {
         name: storable(value) if isinstance(value, str) else value for name, value in texts.items()
     }
@@ -124,10 +127,25 @@ def run(job: Job, body: IO[bytes]) -> dict[str, Any]:
 
 def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
     options, done = job.options or {}, {}
+    before = figures() if job.is_kept else None
 
     def look(cursor: Any, imported: Imported) -> None:
         _results(cursor, job, parts)
         done.update(_counted(import_results.counts(cursor)))
+        if before is not None:
+            moved = _moved(imported.moved)
+            _refuse_if_it_differs(job, moved)
+            done["found"] = {
+                "understood": {key: storable(each) for key, each in imported.understood.items()},
+                "moved": moved,
+                "clients_moved": import_results.clients_moved(cursor, options.get("update", False)),
+                "new": {
+                    "client": imported.clients_new,
+                    "service": imported.services_new,
+                    "plan": imported.plans_new,
+                },
+                "paid": [str(before.paid.amount), str(imported.paid)],
+            }
 
     import_book(
         file,
@@ -142,23 +160,37 @@ def _read_book(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
 
 
 def _read_history(job: Job, file: Any, parts: IO[bytes]) -> dict[str, Any]:
+    def look(cursor: Any, brought: Brought) -> None:
+        _results(cursor, job, parts, of_history=True)
+        _refuse_if_it_differs(job, _moved(brought.moved))
+
     brought = import_history(
         file,
         reading=Reading.of((job.options or {}).get("reading") or {}, HISTORY),
         dry_run=job.dry_run,
         author=job.author,
-        look=lambda cursor, brought: _results(cursor, job, parts, of_history=True),
+        look=look,
     )
-    return _of_past(brought)
+    done = _of_past(brought)
+    return done | {"found": {"moved": _moved(brought.moved)}} if job.is_kept else done
+
+
+def _refuse_if_it_differs(job: Job, moved: dict[str, Any]) -> None:
+    if job.applies_id is not None:
+        looks.refuse_if_it_differs(job, moved)
+
+
+def _moved(move: Move) -> dict[str, Any]:
+    return {"rows": move.rows, "before": str(move.before), "after": str(move.after)}
 
 
 def _results(cursor: Any, job: Job, parts: IO[bytes], of_history: bool = False) -> None:
     """Keep the results of the lines. Those of a dry run are written aside: all that the transaction
     has written by now will be undone."""
     if not job.dry_run:
-        import_results.keep(cursor, job.pk, of_history)
+        import_results.keep(cursor, job.pk, of_history, job.is_kept)
         return
-    for part in import_results.look(cursor, of_history):
+    for part in import_results.look(cursor, of_history, job.is_kept):
         parts.write(msgspec.json.encode(part._asdict()) + b"\n")
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from services.models import Job, JobResult, book_clock
+from services.models import Job, JobPiece, JobResult, book_clock
 
 OUTCOMES = ("created", "changed", "unchanged", "refused", "deleted", "left")  # of lines
 KEPT_FOR = timedelta(days=90)
+FILE_KEPT_FOR = timedelta(days=1)  # a file that somebody looks at before it is applied
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
@@ -66,6 +67,8 @@ def lines(
 
 
 def forget_old() -> int:
-    """Delete the results of jobs that ended long ago. The jobs stay, with their counts."""
+    """Delete the results of jobs that ended long ago, and files that were kept for a day. The jobs
+    stay, with their counts."""
+    JobPiece.objects.filter(job__finished_at__lt=book_clock() - FILE_KEPT_FOR).delete()
     old = JobResult.objects.filter(job__finished_at__lt=book_clock() - KEPT_FOR)
     return old.delete()[0]

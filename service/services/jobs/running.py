@@ -43,7 +43,7 @@ from services.jobs import imports, undoing_imports
 from services.jobs.asking import JobRefused, end
 from services.jobs.kinds import KINDS
 from services.jobs.undoing import Undo
-from services.models import Job, JobResult, book_clock
+from services.models import Job, JobPiece, JobResult, book_clock
 
 logger = logging.getLogger(__name__)
 Status = Job.Status
@@ -238,7 +238,10 @@ def _keep(job: Job, run: Steps, is_last: bool) -> dict[str, Any]:
 
 
 def _ended(job: Job) -> dict[str, Any]:
-    job.pieces.all().delete()
+    if not (job.is_kept and job.dry_run):
+        JobPiece.objects.filter(
+            job__in=[each for each in (job.pk, job.applies_id) if each]
+        ).delete()
     return {"status": Status.DONE, "finished_at": book_clock()}
 
 

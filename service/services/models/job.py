@@ -70,6 +70,17 @@ class Job(models.Model):
     lines_done = models.BigIntegerField("lines that have a result", db_default=0)
     counts = models.JSONField("lines by outcome", default=dict)
     error = models.JSONField(null=True)  # a refusal of all: code, detail, …
+    # Of a file that somebody looks at before it is applied (`jobs.looks`).
+    file_name = models.CharField("name of the file", max_length=255, db_default="")
+    is_kept = models.BooleanField("its file is kept after its end", db_default=False)
+    applies = models.ForeignKey(
+        "self",
+        verbose_name="the dry run whose lines somebody has seen",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="applied_by",
+    )
+    found = models.JSONField("how a file was understood, and what it moves", null=True)
 
     objects = JobQuerySet.as_manager()
 

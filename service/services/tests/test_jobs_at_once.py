@@ -16,7 +16,7 @@ from services.bulk import lines as bulk_lines
 from services.bulk import running as bulk_running
 from services.bulk.running import Wanted, do
 from services.bulk.subscriptions import SubscriptionSteps
-from services.jobs import running
+from services.jobs import looks, running
 from services.jobs.running import Lost
 from services.models import Job, JobResult, LedgerEntry, Service, Subscription
 from services.tasks import run_jobs, wake
@@ -300,3 +300,21 @@ def test_a_killed_worker_leaves_nothing_of_a_file_and_the_next_one_reads_it(star
     held.refresh_from_db()
     assert held.company_name == "Another name"
     assert not book_check.check().differs
+
+
+class TestALookAtAFile:
+    def test_is_applied_once_by_two_tabs_at_once(self, monkeypatch):
+        file = io.BytesIO(as_csv(lines({})))
+        shown = jobs.look("import", file, "text/csv", "new.csv", ERP, {})
+        jobs.run()
+        pause = Pause(monkeypatch, looks, "_of_same_file")
+        first = in_background(jobs.apply, shown.pk, ERP)
+        pause.until_reached()
+        second = in_background(jobs.apply, shown.pk, ERP).until_it_waits_or_ends()
+        pause.go_on()
+        made = first.result()
+        with pytest.raises(jobs.JobRefused) as refused:
+            second.result()
+        assert (refused.value.code, refused.value.about["job"]) == ("applied_already", made.pk)
+        jobs.run()
+        assert Subscription.objects.count() == 1

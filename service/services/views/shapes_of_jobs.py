@@ -102,6 +102,10 @@ class JobResultSerializer(BulkResultSerializer):
     outcome = serializers.ChoiceField(
         ["created", "changed", "unchanged", "refused", "deleted", "left"]
     )
+    values: Any = serializers.DictField(
+        required=False,
+        help_text="The content of a new line or record, where the file was sent at the desk.",
+    )
 
 
 class JobLinesSerializer(serializers.Serializer):

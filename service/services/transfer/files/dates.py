@@ -18,6 +18,11 @@ TWO_DIGITS = re.compile(r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}" + TIME)
 
 # The ways of reading a date. A dotted one has the day first wherever people write it.
 ISO, DOTTED, DAY_FIRST, MONTH_FIRST = "iso", "dotted", "day_first", "month_first"
+EXAMPLES = {
+    DOTTED: "31.12.2026, 31.12.2026 09:30",
+    DAY_FIRST: "31/12/2026",
+    MONTH_FIRST: "12/31/2026",
+}
 
 
 def readings(text: str) -> dict[str, str]:
@@ -41,6 +46,11 @@ def readings(text: str) -> dict[str, str]:
     else:
         return {}
     return {way: instant for way, instant in ways.items() if instant is not None}
+
+
+def is_no_day(text: str) -> bool:
+    """Whether a text is written as a date is, and no calendar or clock has that day or time."""
+    return bool(YEAR_FIRST.fullmatch(text) or YEAR_LAST.fullmatch(text)) and not readings(text)
 
 
 def _instant(found: re.Match[str], month: str, day: str) -> str | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from services.transfer.csv_file import BadBook, Column, Problem
 from services.transfer.files.reading import Reading, header_key
 
+COLUMNS_ASKED = 50  # unknown ones of a file with none of ours
+
 
 def shown(known: Mapping[str, Column]) -> str:
     """Our columns, those that may be left out in brackets."""
@@ -43,37 +45,46 @@ class Header:
     def add_problems(self, problems: BadBook, cell_at: list[str]) -> None:
         """`cell_at` are the places of its cells in a workbook, or empty."""
 
-        def add(value: str, reason: str, position: int | None = None) -> None:
+        def add(
+            value: str, reason: str, position: int | None = None, answers: tuple[str, ...] = ()
+        ) -> None:
             cell = cell_at[position] if cell_at and position is not None else ""
-            problems.add(Problem(self.line, "", value, reason, cell, "bad_header"))
+            problems.add(Problem(self.line, "", value, reason, cell, "bad_header", answers))
 
         known = shown(self.reading.known)
         if not self.cells:
             add("", f"is empty; the first line names: {known}")
             return
+        # The parameters that leave a column out, as `column=Kunde:comment` says which one it is.
         if not self.columns:
+            named = [cell for cell in self.cells if cell.strip()]
             add(
-                ", ".join(repr(cell[:30]) for cell in self.cells[:8]),
+                ", ".join(repr(cell[:30]) for cell in named[:8]),
                 f"names none of our columns: {known}. Name them so, or say which is which, as"
-                f' column="{self.cells[0][:30]}=company_name" (import_book: --column)',
+                f" column={named[0][:30]}:company_name (import_book: --column)",
+                answers=tuple(f"column={cell}:" for cell in named[:COLUMNS_ASKED]),
             )
             return
+        # The list of columns is said once.
+        told = f"; known are: {known}"
         for position in self.unknown:
             name = self.cells[position]
             add(
                 name,
-                f"is not a column; known are: {known}. Say which one it is, as"
-                f' column="{name[:30]}=comment", or leave it out, as column="{name[:30]}="'
-                " (import_book: --column)",
+                f"is not a column{told}. Say which one it is, as column={name[:30]}:comment, or"
+                f" leave it out, as column={name[:30]}: (import_book: --column)",
                 position,
+                (f"column={name}:",),
             )
+            told = ""
         there = set()
         for column, position in zip(self.columns, self.positions, strict=True):
             if column in there:
                 add(self.cells[position], "is there twice; keep one of them", position)
             there.add(column)
         for name in self.missing:
-            add(name, f"is missing; needed are: {known}")
+            add(name, f"is missing{told and f'; needed are: {known}'}")
+            told = ""
         if ("source" in self.columns) != ("external_id" in self.columns):
             add("source, external_id", "belong together; give both or neither")
 

@@ -111,7 +111,7 @@ class Values:
             return self.strict(text)
         except ValueError as error:
             if not (found := readings(self.kind, text)):
-                raise self._unread(text, error) from None
+                raise self.unread(text, error) from None
         if len(set(found.values())) == 1:
             return self.strict(next(iter(found.values())))
         spoken_for = self.spoken_for & found.keys()
@@ -129,7 +129,7 @@ class Values:
             try:
                 return self.strict(text)
             except ValueError as error:
-                raise self._unread(text, error) from None
+                raise self.unread(text, error) from None
         others = " or ".join(dict.fromkeys(found.values()))
         raise Refused(
             "not_as_said",
@@ -151,10 +151,19 @@ class Values:
             (first, second),
         )
 
-    def _unread(self, text: str, error: ValueError) -> ValueError:
-        if self.kind == MOMENT and dates.TWO_DIGITS.fullmatch(text.strip()):
+    def unread(self, text: str, error: ValueError) -> ValueError:
+        """Why a text has no reading: `error`, or what the notation of its column says of it."""
+        if self.kind != MOMENT:
+            return error
+        text = text.strip()
+        if dates.TWO_DIGITS.fullmatch(text):
             return Refused("bad_value", "has a year of two digits; write all four")
-        return error
+        ways = ALLOWED[self.said] if self.said is not None else sorted(self.spoken_for)
+        here = [dates.EXAMPLES[way] for way in ways if way in dates.EXAMPLES]
+        allowed = f"; allowed: {', '.join([*here, '2026-12-31'])}" if here else ""
+        if dates.is_no_day(text):
+            return Refused("bad_value", f"is not a date: there is no such day or time{allowed}")
+        return Refused("bad_value", f"is not a date or a time{allowed}") if here else error
 
     @property
     def way(self) -> str:

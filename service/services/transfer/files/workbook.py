@@ -187,8 +187,8 @@ class WorkbookTable:
             except Refused as refused:
                 reason, code = str(refused), refused.code
             except ValueError as error:
-                reason = str(error)
                 text = text_in(cell).strip()
+                reason = str(error if is_number(cell) else values.unread(text, error))
                 found = {} if is_number(cell) else readings_of(values.kind, text)
                 if found and values.said is None:
                     code = "number_as_text"
