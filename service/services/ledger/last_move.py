@@ -52,7 +52,8 @@ MOVED_BY_KNOWN = {
 
 def _statement(columns: str, parts: dict[str, str]) -> str:
     before, after = [
-        PRICE_BEFORE.format(number=number, known=parts["known"]) for number in ("decided.id", "decided.id + 1")
+        PRICE_BEFORE.format(number=number, known=parts["known"])
+        for number in ("decided.id", "decided.id + 1")
     ]
     return LAST_MOVE.format(columns=columns, **parts, before=before, after=after)
 

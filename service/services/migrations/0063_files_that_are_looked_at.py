@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("services", "0061_ended_as_was_known"),
+        ("services", "0062_entries_of_an_insert"),
     ]
 
     operations = [
