@@ -1,11 +1,13 @@
 """Price changes in the desk: listed, planned, looked at, approved, rejected, taken back."""
 
+import html
 import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models import Sum
 from django.test import Client as Browser
 from django.urls import reverse
@@ -28,6 +30,7 @@ from services.reading.filters import LASTING, BookFilter
 from services.repricing import chunks
 from services.repricing.drain import start_due
 from services.tests.factories import a_book, a_client, a_subscription
+from services.tests.interleaving import in_background
 
 pytestmark = pytest.mark.django_db
 
@@ -520,3 +523,19 @@ class TestRights:
     def test_no_such_change(self, ann, pk):
         for page in ("", "rows/", "approve/", "clone/"):
             assert ann.get(f"/desk/changes/{pk}/{page}").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", ["approve", "cancel"])
+def test_two_clicks_at_once_have_one_effect_and_the_second_is_told(verb: str) -> None:
+    """From two tabs: each waits for the other, and then compares what it has shown."""
+    a_book(4, services=1, plans=1)
+    change = of_set()
+    tabs = [OpenedForm(logged_in("ann"), verb_of(change, verb)) for _ in range(2)]
+    with transaction.atomic():
+        PriceChange.objects.select_for_update().get(pk=change.pk)
+        running = [in_background(tab.ask).until_it_waits() for tab in tabs]
+    told = [html.unescape(text_of(each.result())) for each in running]
+    assert sum("Nothing was done." in each for each in told) == 1
+    change.refresh_from_db()
+    assert change.status == {"approve": "scheduled", "cancel": "cancelled"}[verb]

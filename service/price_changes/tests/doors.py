@@ -316,6 +316,17 @@ def verb_by_page(name: str, user: str) -> Any:
     return attempt
 
 
+def verb_in_the_desk(name: str, user: str) -> Any:
+    """As a person does it: the page is opened, and its button pressed, if it has one."""
+
+    def attempt(book: Book, change: PriceChange) -> None:
+        browser = book.browser(getattr(book, user))
+        page = OpenedForm(browser, reverse("desk:change_verb", args=[change.pk, name]))
+        assert page.ask().status_code == 200
+
+    return attempt
+
+
 def verb_by_command(name: str, *words: str) -> Any:
     def attempt(book: Book, change: PriceChange) -> None:
         more = [change.fingerprint] if name == "approve" else []
@@ -510,6 +521,7 @@ DOORS = [
       for verb in ("negotiate", "lock", "follow")),
     Door("page: approve", "the planner", verb_by_page("approve", "ann"), planned_by_ann),
     Door("page: approve", "another person", verb_by_page("approve", "bob"), planned_by_ann),
+    Door("desk: approve", "the planner", verb_in_the_desk("approve", "ann"), planned_by_ann),
     Door("API: approve", "the planner", verb_by_request("approve", "session", "ann"),
          planned_by_ann),
     Door("API: approve", "another person", verb_by_request("approve", "session", "bob"),
@@ -525,6 +537,7 @@ DOORS = [
          verb_by_request("revert", "key", "ann", approve=True), applied),
     Door("command: revert --yes", "a claim", verb_by_command("revert", "--yes"), applied),
     Door("page: cancel what is in force", "its approver", verb_by_page("cancel", "bob"), begun),
+    Door("desk: cancel what is in force", "its approver", verb_in_the_desk("cancel", "bob"), begun),
     Door("page: cancel what is in force", "another person", verb_by_page("cancel", "ann"), begun),
     Door("API: cancel what is in force", "its approver",
          verb_by_request("cancel", "session", "bob"), begun),
