@@ -1,0 +1,44 @@
+"""An idle limit of sessions: `SESSION_IDLE` minutes after the last request a log-in has ended.
+
+A page that refreshes itself (live.js) says so, and keeps nobody logged in. The time of the last
+request is kept in the session, to the minute: at most one write a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse
+
+SEEN = "seen"  # the key of the session, in seconds since 1970
+EVERY = 60  # seconds between two writes
+BY_ITSELF = "HTTP_PRICEBOOK_LIVE"  # the header of a page that refreshes itself
+
+
+class IdleMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if settings.SESSION_IDLE and settings.SESSION_COOKIE_NAME in request.COOKIES:
+            self.look(request)
+        return self.get_response(request)
+
+    def look(self, request: HttpRequest) -> None:
+        """End the session if it has been idle for too long, or note that it is not.
+
+        The session is read here, and not once more for the user.
+        """
+        if "_auth_user_id" not in request.session:
+            return
+        now = int(time.time())
+        seen = request.session.get(SEEN, now)
+        if now - seen >= settings.SESSION_IDLE * 60:
+            logout(request)
+        elif BY_ITSELF not in request.META and (
+            now - seen >= EVERY or SEEN not in request.session
+        ):
+            request.session[SEEN] = now

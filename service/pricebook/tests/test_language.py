@@ -1,0 +1,140 @@
+"""The language of an answer: the reader's, the browser's, or the deployment's; and of the API."""
+
+import time
+
+import pytest
+from django.conf import settings as configured
+from django.contrib.auth.models import User
+from django.test import Client as Browser
+from django.utils import translation
+
+from pricebook.kit import idle
+from services.tests.factories import a_book
+
+RUSSIAN = {"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.8"}
+LIST = "/api/subscriptions/?page_size=1"
+
+
+@pytest.fixture
+def anna(db):
+    return User.objects.create_superuser("anna", password="right horse")
+
+
+def a_browser(user=None, **headers):
+    browser = Browser(headers=headers)
+    if user:
+        browser.force_login(user)
+    return browser
+
+
+def language_of(page):
+    return page["Content-Language"]
+
+
+class TestPage:
+    @pytest.mark.parametrize(
+        ("asked", "shown"),
+        [
+            ({}, "en"),
+            (RUSSIAN, "ru"),
+            ({"Accept-Language": "en-US,ru"}, "en"),
+            ({"Accept-Language": "de"}, "en"),
+            ({"Accept-Language": "\x00;q=x,,"}, "en"),
+        ],
+    )
+    def test_is_in_the_language_of_the_browser(self, db, asked, shown):
+        page = a_browser(**asked).get("/desk/log-in/")
+        assert language_of(page) == shown
+        assert ("Войти" in page.content.decode()) == (shown == "ru")
+        assert "Accept-Language" in page["Vary"]
+
+    def test_is_in_that_of_the_deployment_if_the_browser_asks_for_none(self, db, settings):
+        settings.LANGUAGE_CODE = "ru"
+        assert language_of(a_browser().get("/desk/log-in/")) == "ru"
+
+    def test_is_in_the_language_that_its_reader_chose_in_another_browser_too(self, anna):
+        here, there = a_browser(anna), a_browser(**{"Accept-Language": "en"})
+        here.post("/desk/language/", {"language": "ru", "next": "/"})
+        assert language_of(here.get("/")) == "ru"
+
+        form = {"username": "anna", "password": "right horse"}
+        entered = there.post("/desk/log-in/", form)
+        assert language_of(there.get("/")) == "ru"
+        of_session, of_language = entered.cookies["sessionid"], entered.cookies["django_language"]
+        for attribute in ("httponly", "samesite", "secure", "path", "domain"):
+            assert of_language[attribute] == of_session[attribute], attribute
+
+    def test_forgets_no_choice_for_a_language_that_there_is_not(self, anna):
+        browser = a_browser(anna)
+        browser.post("/desk/language/", {"language": "ru"})
+        browser.post("/desk/language/", {"language": "xx"})
+        assert browser.get("/desk/language/").status_code == 405
+        assert language_of(browser.get("/")) == "ru"
+
+
+class TestApi:
+    @pytest.mark.parametrize("path", ["/api/nothing/", "/api/subscriptions/?page=x", LIST])
+    def test_says_what_is_wrong_in_the_language_that_is_asked_for(self, settings, db, path):
+        settings.LANGUAGE_CODE = "ru"  # which is that of pages alone
+        english, russian = a_browser().get(path), a_browser(**RUSSIAN).get(path)
+        assert language_of(english) == "en"
+        assert english.json()["detail"].isascii()
+        assert language_of(russian) == "ru"
+        assert not russian.json()["detail"].isascii()
+        for member in ("code", "title", "type", "status"):
+            assert english.json()[member] == russian.json()[member]
+        for answer in (english, russian):
+            assert "Accept-Language" in answer["Vary"]
+
+    def test_reads_out_the_same_in_every_language(self, anna):
+        a_book(3)
+        english, russian = a_browser(anna).get(LIST), a_browser(anna, **RUSSIAN).get(LIST)
+        assert english.content == russian.content
+        for answer in (english, russian):
+            assert "Accept-Language" not in answer["Vary"]
+            assert "Content-Language" not in answer
+        unchanged = a_browser(anna, **RUSSIAN, **{"If-None-Match": english["ETag"]}).get(LIST)
+        assert unchanged.status_code == 304
+
+
+class TestIdleLimit:
+    @pytest.fixture(autouse=True)
+    def clock(self, monkeypatch, settings):
+        settings.SESSION_IDLE = 30
+        self.now = time.time()
+        monkeypatch.setattr(idle.time, "time", lambda: self.now)
+
+    def test_ends_a_log_in_that_nobody_uses(self, anna):
+        browser = a_browser(anna)
+        for _ in range(3):
+            assert browser.get("/").context["user"] == anna
+            self.now += 29 * 60
+        self.now += 60
+        assert not browser.get("/").context["user"].is_authenticated
+
+    def test_is_not_put_off_by_a_page_that_refreshes_itself(self, anna):
+        browser = a_browser(anna)
+        browser.get("/")
+        for _ in range(2):
+            self.now += 16 * 60
+            page = browser.get("/", headers={"Pricebook-Live": "1"})
+        assert not page.context["user"].is_authenticated
+
+    def test_costs_a_write_a_minute_at_most(self, anna, django_assert_num_queries):
+        browser = a_browser(anna)
+        browser.get("/healthz")
+        self.now += 59
+        with django_assert_num_queries(2):  # the session, and what healthz asks
+            browser.get("/healthz")
+
+    def test_may_be_none(self, anna, settings):
+        settings.SESSION_IDLE = 0
+        browser = a_browser(anna)
+        browser.get("/")
+        self.now += 13 * 24 * 3600
+        assert browser.get("/").context["user"] == anna
+
+
+def test_the_default_language_is_one_of_ours():
+    assert configured.LANGUAGE_CODE in dict(configured.LANGUAGES)
+    assert translation.get_language() == "en"
