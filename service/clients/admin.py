@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db import models
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _lazy
 
 from clients.models import Client
 from pricebook.kit.book_admin import BookAdmin
@@ -31,11 +32,11 @@ class ClientAdmin(BookAdmin):
     ]
     readonly_fields = ["email", "subscriptions"]
 
-    @admin.display(description="e-mail")
+    @admin.display(description=_lazy("e-mail"))
     def email(self, client: Client) -> str:
         return client.user.email if client.pk else "The e-mail is the user's."
 
-    @admin.display(description="subscriptions")
+    @admin.display(description=_lazy("subscriptions"))
     def subscriptions(self, client: Client) -> str:
         if not client.pk:
             return "-"

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http import HttpResponseRedirect as Redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -45,7 +47,7 @@ class EndpointForm(OpenForm):
         choices=[(each, each) for each in TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None stands for all. docs/events.md says what each tells.",
+        help_text=_lazy("None stands for all. docs/events.md says what each tells."),
     )
 
     class Meta:
@@ -153,7 +155,7 @@ class EndpointAdmin(BookAdmin):
         except Refusal as error:
             if error.status_code == 404:
                 raise Http404 from None
-            messages.error(request, f"Nothing was done. {error.detail}")
+            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
         else:
             wake(tell_events)
         return Redirect(reverse("admin:events_endpoint_change", args=[pk]))
@@ -201,17 +203,21 @@ class EndpointAdmin(BookAdmin):
         return [(name, VERBS[name][1]) for name in names]
 
     @display(
-        description="state",
-        label={"delivering": "success", "failing": "warning", "disabled": "danger"},
+        description=_lazy("state"),
+        label={
+            "delivering": "success",
+            "failing": "warning",
+            "disabled": "danger",
+        },
     )
     def state_shown(self, endpoint: Endpoint) -> str:
         return queues.state_of(endpoint)
 
-    @admin.display(description="behind by")
+    @admin.display(description=_lazy("behind by"))
     def behind_shown(self, endpoint: Endpoint) -> str:
         number = queues.behind(endpoint)
         return f"{number:,} event{'s' * (number != 1)}"
 
-    @admin.display(description="types")
+    @admin.display(description=_lazy("types"))
     def types_shown(self, endpoint: Endpoint) -> str:
         return ", ".join(endpoint.types) or "all"

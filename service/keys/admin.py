@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -33,7 +35,7 @@ class KeyForm(OpenForm):
         choices=[(scope, scope) for scope in SCOPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="It may do at most what you may do yourself.",
+        help_text=_lazy("It may do at most what you may do yourself."),
     )
 
     class Meta:
@@ -49,7 +51,8 @@ class KeyForm(OpenForm):
         self.checked(verbs.checked_scopes, {*given} - {*(before or [])}, self.by)
         if self.instance.made_with_id is not None and OF_PEOPLE_ALONE in given:
             raise forms.ValidationError(
-                f"Another key made this one: it can't have {OF_PEOPLE_ALONE}."
+                _("Another key made this one: it can't have %(of_people_alone)s.")
+                % {"of_people_alone": OF_PEOPLE_ALONE}
             )
         return [scope for scope in SCOPES if scope in given]
 
@@ -133,19 +136,21 @@ class ApiKeyAdmin(BookAdmin):
         messages.warning(request, ONCE.format(made, text))
 
     @display(
-        description="state", label={"valid": "success", "expired": "warning", "revoked": "danger"}
+        description=_lazy("state"),
+        label={"valid": "success", "expired": "warning", "revoked": "danger"},
     )
     def state_shown(self, key: ApiKey) -> str:
         return key.state()
 
-    @admin.display(description="made by")
+    @admin.display(description=_lazy("made by"))
     def made_by_shown(self, key: ApiKey) -> str:
         if parse(key.made_by).kind == Kind.PERSON and key.maker_id is None:
             return f"{key.made_by}, who is not there any more: it may do nothing"
         return key.made_by or "nobody known"
 
     @admin.action(
-        description="Rotate: a new secret, the old one is good for a day", permissions=["change"]
+        description=_lazy("Rotate: a new secret, the old one is good for a day"),
+        permissions=["change"],
     )
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         for number in sorted(keys.values_list("number", flat=True)):
@@ -156,10 +161,12 @@ class ApiKeyAdmin(BookAdmin):
             else:
                 messages.warning(request, ONCE.format(key, text))
 
-    @admin.action(description="Revoke for ever", permissions=["change"])
+    @admin.action(description=_lazy("Revoke for ever"), permissions=["change"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         with transaction.atomic():
             for number in sorted(keys.values_list("number", flat=True)):
                 messages.success(
-                    request, f"{verbs.revoke(number, Maker.of(request.user))} is revoked."
+                    request,
+                    _("%(revoke)s is revoked.")
+                    % {"revoke": verbs.revoke(number, Maker.of(request.user))},
                 )

@@ -17,6 +17,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils.timezone import is_aware
+from django.utils.translation import gettext as _
 
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
@@ -67,8 +68,11 @@ def release(subscription_id: int, author: str) -> Subscription:
         if subscription.price_state != LOCKED:
             raise PriceStateError(
                 "not_locked",
-                f"Subscription {subscription_id} is not locked, so there is nothing to release:"
-                f" its price {_said(subscription)}.",
+                _(
+                    "Subscription %(subscription_id)s is not locked, so there is nothing to"
+                    " release: its price %(said)s."
+                )
+                % {"subscription_id": subscription_id, "said": _said(subscription)},
                 409,
                 price_state=subscription.price_state,
             )
@@ -143,7 +147,10 @@ def _settled(subscription_id: int, author: str) -> Iterator[tuple[Subscription, 
         )
         if subscription is None:
             raise PriceStateError(
-                "unknown_subscription", f"There is no subscription {subscription_id}.", 404
+                "unknown_subscription",
+                _("There is no subscription %(subscription_id)s.")
+                % {"subscription_id": subscription_id},
+                404,
             )
         # Read after the lock, which may have taken time.
         cursor.execute(
@@ -155,8 +162,14 @@ def _settled(subscription_id: int, author: str) -> Iterator[tuple[Subscription, 
         if subscription.ended_at is not None and subscription.ended_at <= now:
             raise PriceStateError(
                 "subscription_ended",
-                f"Subscription {subscription_id} ended at {subscription.ended_at.isoformat()};"
-                " what it pays is history.",
+                _(
+                    "Subscription %(subscription_id)s ended at %(isoformat)s; what it pays is"
+                    " history."
+                )
+                % {
+                    "subscription_id": subscription_id,
+                    "isoformat": subscription.ended_at.isoformat(),
+                },
                 409,
             )
         if listed:
@@ -220,7 +233,11 @@ def _said(subscription: Subscription) -> str:
 
 def _bad_until(until: object, detail: str) -> PriceStateError:
     value = until.isoformat() if isinstance(until, datetime) else str(until)[:100]
-    return PriceStateError("bad_until", f"{detail} This is {value!r}.", parameter="until")
+    return PriceStateError(
+        "bad_until",
+        _("%(detail)s This is %(value)s.") % {"detail": detail, "value": repr(value)},
+        parameter="until",
+    )
 
 
 def check_text(name: str, text: str, longest: int, required: bool = False) -> None:

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, models
 from django.db.models import ProtectedError
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from pricebook.kit.amount_field import AmountField, AmountInput
@@ -24,9 +25,9 @@ def missing_for(user: Any, *permissions: str) -> str:
     missing = [each for each in permissions if not user.has_perm(each)]
     if not missing:
         return ""
-    return (
-        f"You lack {' and '.join(missing)}: a person who looks after the users can give you that."
-    )
+    return _("You lack %(missing)s: a person who looks after the users can give you that.") % {
+        "missing": _(" and ").join(missing)
+    }
 
 
 def missing_to_pick(user: Any, model: type[models.Model]) -> str:
@@ -35,7 +36,7 @@ def missing_to_pick(user: Any, model: type[models.Model]) -> str:
     if user.has_perm(f"{app}.change_{name}"):
         return ""
     missing = missing_for(user, f"{app}.view_{name}")
-    return missing and f"There is nothing to pick from here. {missing}"
+    return missing and _("There is nothing to pick from here. %(missing)s") % {"missing": missing}
 
 
 class LateJoinPaginator(Paginator):
@@ -103,7 +104,7 @@ class BookAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         if any(NUL in value for values in request.GET.lists() for value in values[1]):
-            messages.error(request, "A search can't contain the character NUL.")
+            messages.error(request, _("A search can't contain the character NUL."))
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)
 
@@ -126,10 +127,11 @@ class BookAdmin(ModelAdmin):
         except IntegrityError:
             # The form was right when it was checked: somebody else was faster.
             messages.error(
-                request, "Nothing was saved: somebody else has just written the same. Look again."
+                request,
+                _("Nothing was saved: somebody else has just written the same. Look again."),
             )
         except Refusal as error:
-            messages.error(request, f"Nothing was saved. {error.detail}")
+            messages.error(request, _("Nothing was saved. %(detail)s") % {"detail": error.detail})
         return HttpResponseRedirect(request.get_full_path())
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
@@ -150,9 +152,9 @@ class BookAdmin(ModelAdmin):
         try:
             return super().delete_view(request, object_id, extra_context)
         except (IntegrityError, ProtectedError):
-            messages.error(request, "Nothing was deleted: it has just been taken into use.")
+            messages.error(request, _("Nothing was deleted: it has just been taken into use."))
         except Refusal as error:
-            messages.error(request, f"Nothing was deleted. {error.detail}")
+            messages.error(request, _("Nothing was deleted. %(detail)s") % {"detail": error.detail})
         return HttpResponseRedirect(request.get_full_path())
 
 

@@ -38,7 +38,5 @@ class IdleMiddleware:
         seen = request.session.get(SEEN, now)
         if now - seen >= settings.SESSION_IDLE * 60:
             logout(request)
-        elif BY_ITSELF not in request.META and (
-            now - seen >= EVERY or SEEN not in request.session
-        ):
+        elif BY_ITSELF not in request.META and (now - seen >= EVERY or SEEN not in request.session):
             request.session[SEEN] = now

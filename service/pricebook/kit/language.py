@@ -62,7 +62,12 @@ class LanguageMiddleware:
         translation.activate(language)
         request.LANGUAGE_CODE = language  # type: ignore[attr-defined]
         response = self.get_response(request)
-        if not of_api or response.status_code >= 400 or request.method not in SAFE or _is_page(response):
+        if (
+            not of_api
+            or response.status_code >= 400
+            or request.method not in SAFE
+            or _is_page(response)
+        ):
             patch_vary_headers(response, ("Accept-Language",))
             response.headers.setdefault("Content-Language", translation.get_language() or language)
         if chosen := getattr(request, "chosen_language", ""):

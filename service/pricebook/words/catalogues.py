@@ -23,7 +23,9 @@ from babel.messages.pofile import read_po, write_po
 from django.conf import settings
 from django.utils.translation.template import templatize
 
-APPS = ("clients", "services", "price_changes", "keys", "events", "desk", "pricebook")
+from pricebook.words import model_names
+
+APPS = model_names.OURS
 LANGUAGES = [code for code, _ in settings.LANGUAGES if code != "en"]
 # The functions that look a text up, and what their arguments are: c a context, t a text, p its
 # plural.
@@ -60,7 +62,8 @@ class Found:
 
 
 def texts_of(app: Path) -> Iterator[Found]:
-    """The texts of an app's modules and templates. Raises NotAText."""
+    """The texts of an app's models, modules and templates. Raises NotAText."""
+    yield from (Found(None, name, "models") for name in model_names.names_of(app.name))
     for path in sorted(app.rglob("*")):
         if {*path.relative_to(app).parts}.intersection(SKIPPED):
             continue

@@ -12,6 +12,8 @@ from django.db.models import OuterRef, Subquery, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
@@ -32,18 +34,21 @@ class CatalogueForm(OpenForm):
     moves_prices: str  # the field
 
     stamp = forms.CharField(
-        label="Comment to stamp on the subscriptions",
+        label=_lazy("Comment to stamp on the subscriptions"),
         max_length=Subscription._meta.get_field("comment").max_length,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="It never replaces a comment that a person wrote.",
+        help_text=_lazy("It never replaces a comment that a person wrote."),
     )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("stamp") and not self.errors and not self.moves():
             label = self.fields[self.moves_prices].label
-            self.add_error("stamp", f"The {label.lower()} does not change: nothing to stamp.")  # type: ignore[union-attr]
+            self.add_error(
+                "stamp",
+                _("The %(lower)s does not change: nothing to stamp.") % {"lower": label.lower()},
+            )  # type: ignore[union-attr]
         return cleaned
 
     def moves(self) -> bool:
@@ -80,7 +85,7 @@ class CatalogueAdmin(AsksFirst):
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
         return [*self.fields, "stamp"] if obj else self.fields
 
-    @admin.display(description="subscriptions")
+    @admin.display(description=_lazy("subscriptions"))
     def subscriptions_shown(self, record: Any) -> str:
         url = reverse("admin:services_subscription_changelist")
         return format_html(
@@ -91,7 +96,7 @@ class CatalogueAdmin(AsksFirst):
             f"{record.subscription_count or 0:,}",
         )
 
-    @admin.display(description="total")
+    @admin.display(description=_lazy("total"))
     def amount_shown(self, record: Any) -> str:
         return shown(record.amount or 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from pricebook.kit.book_admin import ReadOnlyAdmin
@@ -31,11 +32,11 @@ class JobAdmin(ReadOnlyAdmin):
     ]  # fmt: skip
     readonly_fields = ["state", "bar", "outcomes", "refusal"]
 
-    @display(description="status", label=COLOURS)
+    @display(description=_lazy("status"), label=COLOURS)
     def state(self, job: Job) -> str:
         return job.status
 
-    @admin.display(description="lines")
+    @admin.display(description=_lazy("lines"))
     def bar(self, job: Job) -> str:
         if job.lines is None:
             return "not counted yet"
@@ -47,12 +48,12 @@ class JobAdmin(ReadOnlyAdmin):
             f"{job.lines:,}",
         )
 
-    @admin.display(description="outcomes")
+    @admin.display(description=_lazy("outcomes"))
     def outcomes(self, job: Job) -> str:
         said = [f"{number:,} {outcome}" for outcome, number in sorted(job.counts.items())]
         return ", ".join(said) or "none yet"
 
-    @admin.display(description="refusal")
+    @admin.display(description=_lazy("refusal"))
     def refusal(self, job: Job) -> str:
         if job.error is None:
             return "none"

@@ -17,6 +17,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
@@ -86,15 +88,16 @@ class PriceForm(forms.Form):
         for part, name in zip(until.widgets, ("date", "time"), strict=True):
             part.attrs["aria-label"] = f"Until: {name}"
         fields = {
-            "price": AmountField(label="Price"),
+            "price": AmountField(label=_lazy("Price")),
             "until": forms.SplitDateTimeField(
-                label="Until",
+                label=_lazy("Until"),
                 required=False,
                 widget=until,
-                help_text=f"Empty: until it is released. Time zone: {zone}.",
+                help_text=_lazy("Empty: until it is released. Time zone: %(zone)s.")
+                % {"zone": zone},
             ),
             "reason": forms.CharField(
-                label="Reason",
+                label=_lazy("Reason"),
                 max_length=price_state.LONGEST_REASON,
                 widget=UnfoldAdminTextInputWidget,
             ),
@@ -132,7 +135,7 @@ class PricePages:
         subscription = Subscription.objects.in_force().filter(pk=object_id).first()
         verb = VERBS.get(name)
         if subscription is None or verb is None:
-            raise Http404("There is no such subscription, or no such action on its price.")
+            raise Http404(_("There is no such subscription, or no such action on its price."))
         if not _may(request):
             raise PermissionDenied
         page = reverse("admin:services_subscription_change", args=[object_id])
@@ -147,7 +150,9 @@ class PricePages:
                     done = price_decisions.decide(*asked, **form.cleaned_data)
             except Refusal as error:
                 if (field := error.about.get("parameter")) not in form.fields:
-                    messages.error(request, f"Nothing was done. {error.detail}")
+                    messages.error(
+                        request, _("Nothing was done. %(detail)s") % {"detail": error.detail}
+                    )
                     return HttpResponseRedirect(page)
                 form.add_error(field, error.detail)
             else:

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from pricebook.kit.book_admin import ReadOnlyAdmin
@@ -37,14 +38,15 @@ class RepricingAdmin(ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     @display(
-        description="state", label={"due": "info", "running": "warning", "finished": "success"}
+        description=_lazy("state"),
+        label={"due": "info", "running": "warning", "finished": "success"},
     )
     def state(self, repricing: Repricing) -> str:
         if repricing.finished_at:
             return "finished"
         return "running" if repricing.planned_at else "due"
 
-    @admin.display(description="looked at")
+    @admin.display(description=_lazy("looked at"))
     def bar(self, repricing: Any) -> str:
         now = progress(repricing, repricing.asked_at)
         return format_html(

@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
@@ -226,8 +228,11 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         except NeedsAnotherPerson as needs:
             messages.error(
                 request,
-                f"Nothing was saved. {needs.detail} Somebody else may do it, within the limits of"
-                " that person; or end this one, and begin another.",
+                _(
+                    "Nothing was saved. %(detail)s Somebody else may do it, within the limits"
+                    " of that person; or end this one, and begin another."
+                )
+                % {"detail": needs.detail},
             )
             return HttpResponseRedirect(request.get_full_path())
 
@@ -275,27 +280,28 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         ids = list(clients.order_by().values_list("pk", flat=True)[: self.SEARCHED_CLIENTS])
         return queryset.filter(Q(client__in=ids) | Q(external_id=term)), False
 
-    @admin.display(description="client")
+    @admin.display(description=_lazy("client"))
     def client_shown(self, subscription: Subscription) -> str:
         return subscription.client.company_name
 
-    @admin.display(description="plan")
+    @admin.display(description=_lazy("plan"))
     def plan_shown(self, subscription: Subscription) -> str:
         return format_html(ONE_LINE, subscription.plan)
 
-    @admin.display(description="price")
+    @admin.display(description=_lazy("price"))
     def price_shown(self, subscription: Subscription) -> str:
         return format_html(AMOUNT, shown(subscription.price))
 
     @display(
-        description="price state",
+        description=_lazy("price state"),
         label={str(state.label): about.colour for state, about in ABOUT.items()},
     )
     def price_state_shown(self, subscription: Subscription) -> str:
         return subscription.get_price_state_display()
 
     @display(
-        description="state", label={"active": "success", "ended": "warning", "upcoming": "info"}
+        description=_lazy("state"),
+        label={"active": "success", "ended": "warning", "upcoming": "info"},
     )
     def state(self, subscription: Any) -> str:
         ended_at, asked_at = subscription.ended_at, subscription.asked_at

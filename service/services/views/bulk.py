@@ -12,6 +12,7 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.http import QueryDict, StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -183,7 +184,12 @@ def one_of(query: QueryDict, name: str, allowed: tuple[str, ...]) -> str:
     if value is None:
         return allowed[0]
     if value not in allowed:
-        raise BadParameter(name, value, f"{name} is {' or '.join(allowed)}.", allowed=list(allowed))
+        raise BadParameter(
+            name,
+            value,
+            _("%(name)s is %(allowed)s.") % {"name": name, "allowed": " or ".join(allowed)},
+            allowed=list(allowed),
+        )
     return value
 
 

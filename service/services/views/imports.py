@@ -12,6 +12,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.http import QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import UnsupportedMediaType
@@ -193,10 +194,12 @@ def in_form(request: Request) -> Sent:
     try:
         fields, files = form.POST, form.FILES
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as error:
-        raise Refused("bad_form", f"The form can't be read: {error}.") from None
+        raise Refused(
+            "bad_form", _("The form can't be read: %(error)s.") % {"error": error}
+        ) from None
     if [*files] != ["file"] or len(files.getlist("file")) != 1:
         raise Refused(
-            "missing", "A form has one file, as its part `file`: curl -F file=@book.csv.",
+            "missing", _("A form has one file, as its part `file`: curl -F file=@book.csv."),
             parameter="file",
         )  # fmt: skip
     given = request.query_params.copy()
