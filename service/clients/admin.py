@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db import models
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from clients.models import Client
@@ -20,7 +21,7 @@ class ClientAdmin(BookAdmin):
     sortable_by: list[str] = []
     ordering = ["-id"]
     search_fields = ["company_name", "user__email"]
-    search_help_text = "Company or e-mail"
+    search_help_text = _lazy("Company or e-mail")
     autocomplete_fields = ["user"]
     fields = [
         "company_name",
@@ -50,6 +51,6 @@ class ClientAdmin(BookAdmin):
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
         clients = Client.objects.filter(pk__in=[client.pk for client in records])
         return [
-            f"the subscriptions of {client}: delete them first"
+            _("the subscriptions of %(client)s: delete them first") % {"client": client}
             for client in clients.filter(subscriptions__isnull=False).distinct()
         ]

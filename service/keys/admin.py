@@ -23,7 +23,8 @@ from pricebook.kit.book_admin import BookAdmin
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.scopes import OF_PEOPLE_ALONE, READ_SCOPES, SCOPES
 
-ONCE = "The key of {} is: {}. It is shown this once: give it to the program now."
+STATES = {"valid": _lazy("valid"), "expired": _lazy("expired"), "revoked": _lazy("revoked")}
+ONCE = _lazy("The key of {} is: {}. It is shown this once: give it to the program now.")
 
 
 class KeyForm(OpenForm):
@@ -86,7 +87,7 @@ class ApiKeyAdmin(BookAdmin):
     list_filter = ["revoked"]
     list_select_related = ["made_with"]
     search_fields = ["name", "prefix"]
-    search_help_text = "Name or prefix"
+    search_help_text = _lazy("Name or prefix")
     ordering = ["-number"]
     sortable_by: list[str] = []
     fields = ["name", "scopes", "expiry_date"]
@@ -133,20 +134,22 @@ class ApiKeyAdmin(BookAdmin):
             given["name"], given["scopes"], Maker.of(request.user), given["expiry_date"]
         )
         obj.__dict__.update(made.__dict__)
-        messages.warning(request, ONCE.format(made, text))
+        messages.warning(request, str(ONCE).format(made, text))
 
     @display(
         description=_lazy("state"),
         label={"valid": "success", "expired": "warning", "revoked": "danger"},
     )
-    def state_shown(self, key: ApiKey) -> str:
-        return key.state()
+    def state_shown(self, key: ApiKey) -> tuple[str, str]:
+        return key.state(), str(STATES[key.state()])
 
     @admin.display(description=_lazy("made by"))
     def made_by_shown(self, key: ApiKey) -> str:
         if parse(key.made_by).kind == Kind.PERSON and key.maker_id is None:
-            return f"{key.made_by}, who is not there any more: it may do nothing"
-        return key.made_by or "nobody known"
+            return _("%(made_by)s, who is not there any more: it may do nothing") % {
+                "made_by": key.made_by
+            }
+        return key.made_by or _("nobody known")
 
     @admin.action(
         description=_lazy("Rotate: a new secret, the old one is good for a day"),
@@ -159,7 +162,7 @@ class ApiKeyAdmin(BookAdmin):
             except KeyRefused as error:
                 messages.error(request, error.detail)
             else:
-                messages.warning(request, ONCE.format(key, text))
+                messages.warning(request, str(ONCE).format(key, text))
 
     @admin.action(description=_lazy("Revoke for ever"), permissions=["change"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:

@@ -240,6 +240,6 @@ def _refuse_other_maker(key: ApiKey, by: Maker) -> None:
                 "Key %(number)s was made by %(value)s: with its secret another would act"
                 " under that name. Make a key of your own, and revoke this one."
             )
-            % {"number": key.number, "value": key.made_by or "nobody known"},
+            % {"number": key.number, "value": key.made_by or _("nobody known")},
             403,
         )

@@ -102,11 +102,11 @@ def percent(value: str) -> str:
 
 
 def plan_type(value: str) -> str:
-    return _one_of(value, list(Plan.Type.values), "plan type")
+    return _one_of(value, list(Plan.Type.values), _("plan type"))
 
 
 def price_state(value: str) -> str:
-    return _one_of(value, list(Subscription.PriceState.values), "price state")
+    return _one_of(value, list(Subscription.PriceState.values), _("price state"))
 
 
 def identifier(value: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 
@@ -15,7 +16,7 @@ class LogIn(LoginView):
     template_name = "desk/log_in.html"
     authentication_form = AdminAuthenticationForm  # says who is not staff
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         # (Another person would be sent to a page of staff, and from there back to here.)
         self.redirect_authenticated_user = request.user.is_active and request.user.is_staff
         return super().dispatch(request, *args, **kwargs)

@@ -6,16 +6,20 @@ request is kept in the session, to the minute: at most one write a minute.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 SEEN = "seen"  # the key of the session, in seconds since 1970
 EVERY = 60  # seconds between two writes
 BY_ITSELF = "HTTP_PRICEBOOK_LIVE"  # the header of a page that refreshes itself
+
+
+def _now() -> int:
+    return int(timezone.now().timestamp())
 
 
 class IdleMiddleware:
@@ -34,7 +38,7 @@ class IdleMiddleware:
         """
         if "_auth_user_id" not in request.session:
             return
-        now = int(time.time())
+        now = _now()
         seen = request.session.get(SEEN, now)
         if now - seen >= settings.SESSION_IDLE * 60:
             logout(request)

@@ -12,7 +12,7 @@ import ast
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -147,15 +147,14 @@ def brought_in_line(app: Path, language: str) -> Catalog:
     for found in texts_of(app):
         known = old.get(found.key[1], found.context)
         # (If a text had no plural before, or has none now, its translation is another one.)
-        fits = known and isinstance(known.string, tuple) == isinstance(found.text, tuple)
+        fits = known is not None and isinstance(known.string, tuple) == (
+            isinstance(found.text, tuple)
+        )
         # (A text that one place gives a plural and another one does not is one message.)
         had = new.get(found.key[1], found.context)
         if had is None or not had.pluralizable or not isinstance(found.text, str):
-            new.add(
-                found.text,
-                known.string if fits and not known.fuzzy else None,
-                context=found.context,
-            )
+            kept = known.string if known is not None and fits and not known.fuzzy else None
+            new.add(found.text, kept, context=found.context)
     return new
 
 
@@ -164,7 +163,8 @@ def messages(catalogue: Catalog) -> Iterator[Message]:
 
 
 def _translations(message: Message) -> tuple[str, ...]:
-    return message.string if isinstance(message.string, tuple) else (message.string,)
+    said = message.string
+    return tuple(said) if isinstance(said, tuple | list) else (said or "",)
 
 
 def untranslated(catalogue: Catalog) -> list[str]:
@@ -185,7 +185,7 @@ def misplaced(catalogue: Catalog) -> list[str]:
     ]
 
 
-def _fits(texts: Text, translation: str) -> bool:
+def _fits(texts: str | Sequence[str], translation: str) -> bool:
     allowed = _places([texts] if isinstance(texts, str) else list(texts))
     needed = _places([texts] if isinstance(texts, str) else [])
     return needed <= _places([translation]) <= allowed

@@ -14,10 +14,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
-from pricebook.kit.currency import shown
+from pricebook.kit.figures import amount, grouped
 from pricebook.kit.open_forms import OpenForm
 from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
@@ -26,6 +27,15 @@ from services.models import Plan, Repricing, Service, Subscription, Subtotal
 from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import catalogue_edit
+
+IN_USE = {
+    "service": _lazy(
+        "%(number)s subscriptions of %(name)s: move them to another service, or delete them, first"
+    ),
+    "plan": _lazy(
+        "%(number)s subscriptions of %(name)s: move them to another plan, or delete them, first"
+    ),
+}
 
 
 class CatalogueForm(OpenForm):
@@ -47,8 +57,9 @@ class CatalogueForm(OpenForm):
             label = self.fields[self.moves_prices].label
             self.add_error(
                 "stamp",
-                _("The %(lower)s does not change: nothing to stamp.") % {"lower": label.lower()},
-            )  # type: ignore[union-attr]
+                _("The %(lower)s does not change: nothing to stamp.")
+                % {"lower": str(label).lower()},
+            )
         return cleaned
 
     def moves(self) -> bool:
@@ -93,12 +104,12 @@ class CatalogueAdmin(AsksFirst):
             url,
             self.role,
             record.pk,
-            f"{record.subscription_count or 0:,}",
+            grouped(record.subscription_count or 0),
         )
 
     @admin.display(description=_lazy("total"))
     def amount_shown(self, record: Any) -> str:
-        return shown(record.amount or 0)
+        return amount(record.amount or 0)
 
     def save_model(
         self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool
@@ -119,11 +130,15 @@ class CatalogueAdmin(AsksFirst):
         messages.info(
             request,
             format_html(
-                '{} being repriced. <a class="underline" href="{}">Watch it</a>',
-                "1 subscription is"
-                if total.subscriptions == 1
-                else f"{total.subscriptions:,} subscriptions are",
+                '{} <a class="underline" href="{}">{}</a>',
+                ngettext(
+                    "%(number)s subscription is being repriced.",
+                    "%(number)s subscriptions are being repriced.",
+                    total.subscriptions,
+                )
+                % {"number": grouped(total.subscriptions)},
                 reverse("admin:price_changes_pricechange_change", args=[repricing.change_id]),
+                _("Watch it"),
             ),
         )
 
@@ -136,9 +151,7 @@ class CatalogueAdmin(AsksFirst):
         )
         names = {record.pk: str(record) for record in records}
         return [
-            f"{count:,} subscriptions of {names[pk]}: move them to another {self.role}, or delete"
-            " them, first"
-            for pk, count in rows
+            IN_USE[self.role] % {"number": grouped(count), "name": names[pk]} for pk, count in rows
         ]
 
     def get_deleted_objects(

@@ -8,10 +8,12 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from pricebook.kit.book_admin import ReadOnlyAdmin
+from pricebook.kit.figures import grouped
 from services.models import BookNow, Repricing
 from services.repricing import progress
 
@@ -41,17 +43,17 @@ class RepricingAdmin(ReadOnlyAdmin):
         description=_lazy("state"),
         label={"due": "info", "running": "warning", "finished": "success"},
     )
-    def state(self, repricing: Repricing) -> str:
+    def state(self, repricing: Repricing) -> tuple[str, str]:
         if repricing.finished_at:
-            return "finished"
-        return "running" if repricing.planned_at else "due"
+            return "finished", _("finished")
+        return ("running", _("running")) if repricing.planned_at else ("due", _("due"))
 
     @admin.display(description=_lazy("looked at"))
     def bar(self, repricing: Any) -> str:
         now = progress(repricing, repricing.asked_at)
         return format_html(
-            '<progress max="1" value="{}" aria-label="Looked at"></progress> {} of {}',
+            '<progress max="1" value="{}" aria-label="{}"></progress> {}',
             f"{now.fraction:.4f}",
-            f"{now.done:,}",
-            f"{now.total:,}",
+            _("Looked at"),
+            _("%(done)s of %(total)s") % {"done": grouped(now.done), "total": grouped(now.total)},
         )

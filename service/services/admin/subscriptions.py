@@ -22,7 +22,7 @@ from unfold.decorators import display
 from clients.models import Client
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
-from pricebook.kit.currency import shown
+from pricebook.kit.figures import amount
 from services.about_price_states import ABOUT
 from services.admin import questions
 from services.admin.price_state import PricePages
@@ -58,17 +58,24 @@ class SubscriptionPaginator(LateJoinPaginator):
         return self.figures.total.subscriptions
 
 
+_STATES = {
+    "active": _lazy("active"),
+    "ended": _lazy("ended"),
+    "upcoming": _lazy("upcoming"),
+}
+
+
 class CatalogueFilter(RelatedDropdownFilter):
     def has_output(self) -> bool:
         return True  # Django drops a filter with a single choice, and lists what it excludes
 
 
 class StateFilter(DropdownFilter):
-    title = "state"
+    title = _lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in STATES]
+        return [(state, str(_STATES[state]).capitalize()) for state in STATES]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() in STATES:
@@ -77,7 +84,7 @@ class StateFilter(DropdownFilter):
 
 
 class PriceStateFilter(DropdownFilter):
-    title = "price state"
+    title = _lazy("price state")
     parameter_name = "price_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -90,11 +97,11 @@ class PriceStateFilter(DropdownFilter):
 
 
 class PendingFilter(DropdownFilter):
-    title = "scheduled change"
+    title = _lazy("scheduled change")
     parameter_name = "pending"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "Would move it"), ("false", "None would move it")]
+        return [("true", _("Would move it")), ("false", _("None would move it"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() in ("true", "false"):
@@ -132,7 +139,7 @@ ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
-SAYS = "Saving it moves this price at once."
+SAYS = _lazy("Saving it moves this price at once.")
 
 
 class Unseen(Exception):
@@ -191,7 +198,7 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     ordering = ["-id"]
     sortable_by = ["id"]
     search_fields = ["client__company_name"]  # see get_search_results
-    search_help_text = "Client, e-mail or external id"
+    search_help_text = _lazy("Client, e-mail or external id")
     autocomplete_fields = ["client", "service", "plan"]
     fields = [
         "client",
@@ -222,9 +229,10 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except Unseen as unseen:  # it was written, and is undone
-            title = f"Subscription {object_id}: {unseen.said}"
-            seen = (title, SAYS, unseen.effect, unseen.confirmation)
-            return questions.ask(request, self, f"subscription {object_id}", *seen)
+            title = _("Subscription %(id)s: %(said)s") % {"id": object_id, "said": unseen.said}
+            seen = (title, str(SAYS), unseen.effect, unseen.confirmation)
+            name = _("subscription %(id)s") % {"id": object_id}
+            return questions.ask(request, self, name, *seen)
         except NeedsAnotherPerson as needs:
             messages.error(
                 request,
@@ -290,21 +298,23 @@ class SubscriptionAdmin(PricePages, BookAdmin):
 
     @admin.display(description=_lazy("price"))
     def price_shown(self, subscription: Subscription) -> str:
-        return format_html(AMOUNT, shown(subscription.price))
+        return format_html(AMOUNT, amount(subscription.price))
 
     @display(
         description=_lazy("price state"),
-        label={str(state.label): about.colour for state, about in ABOUT.items()},
+        label={str(state): about.colour for state, about in ABOUT.items()},
     )
-    def price_state_shown(self, subscription: Subscription) -> str:
-        return subscription.get_price_state_display()
+    def price_state_shown(self, subscription: Subscription) -> tuple[str, str]:
+        return subscription.price_state, str(subscription.get_price_state_display())
 
     @display(
         description=_lazy("state"),
         label={"active": "success", "ended": "warning", "upcoming": "info"},
     )
-    def state(self, subscription: Any) -> str:
+    def state(self, subscription: Any) -> tuple[str, str]:
         ended_at, asked_at = subscription.ended_at, subscription.asked_at
         if subscription.started_at > asked_at:
-            return "upcoming"
-        return "active" if ended_at is None or ended_at > asked_at else "ended"
+            state = "upcoming"
+        else:
+            state = "active" if ended_at is None or ended_at > asked_at else "ended"
+        return state, str(_STATES[state])

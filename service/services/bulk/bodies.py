@@ -66,14 +66,14 @@ def _of_json(file: IO[bytes]) -> Iterator[tuple[int, Line]]:
         yield number, text.take_value(number)
         sign = text.next_sign()
         if sign not in (",", "]"):
-            raise _broken(number, "a comma or ] comes after a line")
+            raise _broken(number, _("a comma or ] comes after a line"))
         ends = sign == "]"
         if not ends:
             text.at += 1
             text.next_sign()
     for sign in ("]", "}", ""):
         if text.next_sign() != sign:
-            raise _broken(number, "nothing comes after ]}")
+            raise _broken(number, _("nothing comes after ]}"))
         text.at += 1
 
 

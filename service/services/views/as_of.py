@@ -62,9 +62,15 @@ def instants(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, da
 
 
 def nothing_then(pk: str, instant: datetime | None, known_at: datetime | None = None) -> NotFound:
-    when = f" at {instant.isoformat()}" if instant else ""
-    known = f", as was known at {known_at.isoformat()}" if known_at else ""
-    return NotFound(
-        _("There was no subscription %(pk)s%(when)s%(known)s.")
-        % {"pk": pk, "when": when, "known": known}
-    )
+    said = {
+        "pk": pk,
+        "instant": instant.isoformat() if instant else "",
+        "known_at": known_at.isoformat() if known_at else "",
+    }
+    if instant and known_at:
+        detail = _("There was no subscription %(pk)s at %(instant)s, as was known at %(known_at)s.")
+    elif instant:
+        detail = _("There was no subscription %(pk)s at %(instant)s.")
+    else:
+        detail = _("There was no subscription %(pk)s.")
+    return NotFound(detail % said)

@@ -217,7 +217,7 @@ class PlanView(BulkWrites, CatalogueWrites, BreakdownView):
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:
     name = "q" if "q" in given else next(iter(given))
-    fix = "their external_id too" if name == "source" else "more of the name"
+    fix = _("their external_id too") if name == "source" else _("more of the name")
     return BadParameter(
         name,
         given[name],

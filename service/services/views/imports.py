@@ -167,7 +167,7 @@ def sent_by(request: Request) -> Sent:
     """The file of a request, which is its body or a part of it, and its parameters."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(encoding, "Send a compressed file as application/gzip.")
+        raise UnsupportedMediaType(encoding, _("Send a compressed file as application/gzip."))
     media_type = request.content_type.partition(";")[0].strip().lower()
     parameters.refuse_unknown(request.query_params, KNOWN)
     if media_type == FORM:
@@ -175,8 +175,12 @@ def sent_by(request: Request) -> Sent:
     if media_type not in FILES:
         raise UnsupportedMediaType(
             request.content_type,
-            f"A file is {', '.join(FILES)}, or a part of {FORM}; this is"
-            f" {request.content_type[:100]!r}.",
+            _("A file is %(files)s, or a part of %(form)s; this is %(content_type)s.")
+            % {
+                "files": ", ".join(FILES),
+                "form": FORM,
+                "content_type": repr(request.content_type[:100]),
+            },
         )
     file, digest = spooled(request, settings.LONGEST_BULK)
     return Sent(file, FILES[media_type], request.query_params, digest)

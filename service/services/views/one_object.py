@@ -67,7 +67,7 @@ class OneObject(ABC):
     def found(self, id: int) -> Mapping[str, Any]:
         shown = self.shown(id)
         if shown is None:
-            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": self.kind, "id": id})
+            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": _(self.kind), "id": id})
         return shown
 
     def hold(self, id: int) -> bool:
@@ -85,7 +85,7 @@ class OneObject(ABC):
         if given is None:
             return
         if not self.hold(id):
-            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": self.kind, "id": id})
+            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": _(self.kind), "id": id})
         shown, tags = self.found(id), tags_in(given)
         if given.strip() != "*" and tags.isdisjoint((etag_of(shown), etag_of(shown, as_text=True))):
             raise Refused(

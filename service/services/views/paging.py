@@ -57,7 +57,7 @@ def not_served(error: NotServed) -> BadParameter:
 def known_id(pk: str, kind: str = "subscription") -> int:
     id = parameters.whole_number(pk)
     if id is None or id > MAX_BIGINT:
-        raise NotFound(_("There is no %(kind)s %(pk)s.") % {"kind": kind, "pk": pk[:100]})
+        raise NotFound(_("There is no %(kind)s %(pk)s.") % {"kind": _(kind), "pk": pk[:100]})
     return id
 
 
@@ -78,7 +78,7 @@ def cursor_of(
         ) from error
     try:
         if cursor.list_key != key:
-            raise ValueError("another list gave it out")
+            raise ValueError(_("another list gave it out"))
         ordering.check(cursor.value)
     except ValueError as error:
         raise BadParameter(

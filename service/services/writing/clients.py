@@ -136,7 +136,7 @@ def _refuse_taken(address: str, other_than: int | None = None) -> None:
     having_it = Client.objects.filter(user__email__iexact=address)
     other = next((client for client in having_it if client.pk != other_than), None)
     if other is not None:
-        raise email_taken(f"Client {other.pk}")
+        raise email_taken(_("Client %(id)s") % {"id": other.pk})
 
 
 def email_taken(by: str) -> WriteRefused:

@@ -22,7 +22,7 @@ class WriteRefused(Refusal):
 
 def not_there(kind: str, id: int) -> WriteRefused:
     return WriteRefused(
-        "not_found", _("There is no %(kind)s %(id)s.") % {"kind": kind, "id": id}, 404
+        "not_found", _("There is no %(kind)s %(id)s.") % {"kind": _(kind), "id": id}, 404
     )
 
 
@@ -30,7 +30,7 @@ def unknown_here(kind: str, id: int) -> WriteRefused:
     """The refusal of a body that names what there is not."""
     return WriteRefused(
         "not_found",
-        _("There is no %(kind)s %(id)s.") % {"kind": kind, "id": id},
+        _("There is no %(kind)s %(id)s.") % {"kind": _(kind), "id": id},
         parameter=kind,
         value=str(id),
     )
@@ -124,14 +124,16 @@ def refuse_source_alike(kind: str, id: int, source: str | None) -> None:
 def _by_constraint(name: str, message: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
     if parameter := ALIKE.get(name):
-        detail = f"{message}, which is there: write that, or another one."
+        detail = _("%(message)s, which is there: write that, or another one.") % {
+            "message": message
+        }
         return WriteRefused(CODES[parameter], detail, 409, parameter=parameter)
     for kind in KINDS:
         if name == f"{kind}_unique_external_id":
             return WriteRefused(
                 "external_id_taken",
                 _("Another %(kind)s has this external id of this source: change that one.")
-                % {"kind": kind},
+                % {"kind": _(kind)},
                 409,
                 parameter="external_id",
             )
@@ -142,7 +144,7 @@ def _by_constraint(name: str, message: str) -> WriteRefused | None:
                 parameter="external_id",
             )
     if name == "service_unique_name":
-        return name_taken("Another service")
+        return name_taken(_("Another service"))
     if name == SAME_DISCOUNT:
         return plan_exists()
     if name == "subscription_ends_after_start":

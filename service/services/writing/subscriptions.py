@@ -219,12 +219,12 @@ def _unknown_of(values: Mapping[str, Any]) -> WriteRefused:
 
 def refuse_later_end(id: int, ended: datetime, now: datetime) -> None:
     if ended <= now:
-        raise _ended(id, ended, "POST …/restart/ opens it again from now on")
+        raise _ended(id, ended, _("POST …/restart/ opens it again from now on"))
 
 
 def refuse_move_of_ended(id: int, ended: datetime, now: datetime) -> None:
     if ended <= now:
-        raise _ended(id, ended, "it stays what it was")
+        raise _ended(id, ended, _("it stays what it was"))
 
 
 def _ended(id: int, ended: datetime, instead: str) -> WriteRefused:
