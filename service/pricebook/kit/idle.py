@@ -7,9 +7,11 @@ request is kept in the session, to the minute: at most one write a minute.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import logout
+from django.contrib.auth import SESSION_KEY, logout
+from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -36,11 +38,19 @@ class IdleMiddleware:
 
         The session is read here, and not once more for the user.
         """
-        if "_auth_user_id" not in request.session:
+        if SESSION_KEY not in request.session:
             return
         now = _now()
-        seen = request.session.get(SEEN, now)
-        if now - seen >= settings.SESSION_IDLE * 60:
+        seen = request.session.get(SEEN, 0)  # 0: begun while there was no limit
+        if seen and now - seen >= settings.SESSION_IDLE * 60:
             logout(request)
-        elif BY_ITSELF not in request.META and (now - seen >= EVERY or SEEN not in request.session):
+        elif now - seen >= EVERY and BY_ITSELF not in request.META:
             request.session[SEEN] = now
+
+
+def begin(sender: Any, request: HttpRequest, **kwargs: Any) -> None:
+    """Note the time of a log-in in its session, which is written anyway."""
+    request.session[SEEN] = _now()
+
+
+user_logged_in.connect(begin, dispatch_uid="pricebook.kit.idle")

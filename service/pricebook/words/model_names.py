@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.apps import apps
+from django.contrib import admin
 from django.db.models import Field, Model
 from django.db.models.signals import class_prepared
 from django.utils.functional import Promise
@@ -30,8 +30,8 @@ def fields_of(model: type[Model]) -> list[Field]:
 
 
 def names_of(app: str) -> Iterator[str]:
-    """The names in English, as they are looked up."""
-    for model in apps.get_models():
+    """The names in English, as they are looked up, of the models that people have pages of."""
+    for model in admin.site._registry:
         if package_of(model) == app:
             yield _english(model._meta.verbose_name)
             yield _english(model._meta.verbose_name_plural)
