@@ -12,7 +12,7 @@ from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
-from pricebook.variables import env, limit, networks, percent, seconds, whole_number
+from pricebook.variables import env, limit, networks, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -138,8 +138,10 @@ LOGIN_REDIRECT_URL = "desk:home"
 CSRF_FAILURE_VIEW = "desk.errors.csrf_failed"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEST_RUNNER = "pricebook.test_runner.PytestRunner"
-LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
+LANGUAGE_CODE = one_of("LANGUAGE_CODE", "en", "ru")
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
+# Apps' catalogues are read by themselves, but a text that Django has too would be Django's.
+LOCALE_PATHS = [*BASE_DIR.glob("*/locale")]
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment

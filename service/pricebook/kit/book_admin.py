@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from pricebook.kit.amount_field import AmountField, AmountInput
+from pricebook.kit.language import in_english
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.refusal import Refusal
 
@@ -133,6 +134,20 @@ class BookAdmin(ModelAdmin):
         except Refusal as error:
             messages.error(request, _("Nothing was saved. %(detail)s") % {"detail": error.detail})
         return HttpResponseRedirect(request.get_full_path())
+
+    # The admin's own log is stored, with the names of records.
+
+    def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        with in_english():
+            return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        with in_english():
+            return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        with in_english():
+            return super().log_deletions(request, queryset)
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
         """Sentences about what uses these records and keeps them from being deleted."""
