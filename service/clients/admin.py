@@ -35,7 +35,7 @@ class ClientAdmin(BookAdmin):
 
     @admin.display(description=_lazy("e-mail"))
     def email(self, client: Client) -> str:
-        return client.user.email if client.pk else "The e-mail is the user's."
+        return client.user.email if client.pk else _("The e-mail is the user's.")
 
     @admin.display(description=_lazy("subscriptions"))
     def subscriptions(self, client: Client) -> str:
@@ -43,9 +43,10 @@ class ClientAdmin(BookAdmin):
             return "-"
         url = reverse("admin:services_subscription_changelist")
         return format_html(
-            '<a class="text-link" href="{}?client__id__exact={}">Those of this client</a>',
+            '<a class="text-link" href="{}?client__id__exact={}">{}</a>',
             url,
             client.pk,
+            _("Those of this client"),
         )
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:

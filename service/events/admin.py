@@ -23,7 +23,7 @@ from events.models import Attempt, Endpoint
 from events.tasks import tell_events
 from events.types import TYPES
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin, Colours
 from pricebook.kit.figures import grouped
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.refusal import Refusal
@@ -51,6 +51,7 @@ VERBS = {
 
 class EndpointForm(OpenForm):
     types = forms.MultipleChoiceField(
+        label=_lazy("Types"),
         choices=[(each, each) for each in TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
@@ -211,15 +212,10 @@ class EndpointAdmin(BookAdmin):
 
     @display(
         description=_lazy("state"),
-        label={
-            "delivering": "success",
-            "failing": "warning",
-            "disabled": "danger",
-        },
+        label=Colours(zip(STATES.values(), ("success", "warning", "danger"), strict=True)),
     )
-    def state_shown(self, endpoint: Endpoint) -> tuple[str, str]:
-        state = queues.state_of(endpoint)
-        return state, str(STATES[state])
+    def state_shown(self, endpoint: Endpoint) -> str:
+        return str(STATES[queues.state_of(endpoint)])
 
     @admin.display(description=_lazy("behind by"))
     def behind_shown(self, endpoint: Endpoint) -> str:

@@ -19,7 +19,7 @@ from keys import verbs
 from keys.models import ApiKey
 from keys.verbs import KeyRefused, Maker
 from pricebook.kit.authors import Kind, parse
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin, Colours
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.scopes import OF_PEOPLE_ALONE, READ_SCOPES, SCOPES
 
@@ -33,6 +33,7 @@ class KeyForm(OpenForm):
     by: Maker  # set by the admin, which knows the request
 
     scopes = forms.MultipleChoiceField(
+        label=_lazy("Scopes"),
         choices=[(scope, scope) for scope in SCOPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
@@ -138,10 +139,10 @@ class ApiKeyAdmin(BookAdmin):
 
     @display(
         description=_lazy("state"),
-        label={"valid": "success", "expired": "warning", "revoked": "danger"},
+        label=Colours(zip(STATES.values(), ("success", "warning", "danger"), strict=True)),
     )
-    def state_shown(self, key: ApiKey) -> tuple[str, str]:
-        return key.state(), str(STATES[key.state()])
+    def state_shown(self, key: ApiKey) -> str:
+        return str(STATES[key.state()])
 
     @admin.display(description=_lazy("made by"))
     def made_by_shown(self, key: ApiKey) -> str:

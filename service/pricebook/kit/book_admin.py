@@ -40,6 +40,16 @@ def missing_to_pick(user: Any, model: type[models.Model]) -> str:
     return missing and _("There is nothing to pick from here. %(missing)s") % {"missing": missing}
 
 
+class Colours(dict):
+    """The colours of labels, for Unfold's `display`, by words in the language of the reader."""
+
+    def __contains__(self, word: object) -> bool:
+        return any(str(each) == word for each in self)
+
+    def __getitem__(self, word: object) -> str:
+        return next(colour for each, colour in self.items() if str(each) == word)
+
+
 class LateJoinPaginator(Paginator):
     """Finds a page by its ids alone and joins only the rows on it.
 

@@ -98,7 +98,7 @@ def _number(number: Decimal, decimals: int) -> str:
 
 @cache
 def _locale(language: str) -> Locale:
-    return Locale.parse(language, sep="-")
+    return Locale.parse(language if language in dict(settings.LANGUAGES) else "en", sep="-")
 
 
 @cache

@@ -8,17 +8,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
-from pricebook.kit.book_admin import ReadOnlyAdmin
+from pricebook.kit.book_admin import Colours, ReadOnlyAdmin
 from pricebook.kit.figures import grouped
 from services.models import Job
 
-COLOURS = {
-    "waiting": "info",
-    "running": "warning",
-    "done": "success",
-    "refused": "danger",
-    "failed": "danger",
-}
+COLOURS = Colours(
+    {
+        Job.Status.WAITING.label: "info",
+        Job.Status.RUNNING.label: "warning",
+        Job.Status.DONE.label: "success",
+        Job.Status.REFUSED.label: "danger",
+        Job.Status.FAILED.label: "danger",
+    }
+)
 
 
 OUTCOMES = {
@@ -46,8 +48,8 @@ class JobAdmin(ReadOnlyAdmin):
     readonly_fields = ["state", "bar", "outcomes", "refusal"]
 
     @display(description=_lazy("status"), label=COLOURS)
-    def state(self, job: Job) -> tuple[str, str]:
-        return job.status, str(job.get_status_display()).lower()
+    def state(self, job: Job) -> str:
+        return str(job.get_status_display())
 
     @admin.display(description=_lazy("lines"))
     def bar(self, job: Job) -> str:

@@ -12,10 +12,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
-from pricebook.kit.book_admin import ReadOnlyAdmin
+from pricebook.kit.book_admin import Colours, ReadOnlyAdmin
 from pricebook.kit.figures import grouped
 from services.models import BookNow, Repricing
 from services.repricing import progress
+
+STATES = {"due": _lazy("due"), "running": _lazy("running"), "finished": _lazy("finished")}
 
 
 @admin.register(Repricing)
@@ -41,12 +43,12 @@ class RepricingAdmin(ReadOnlyAdmin):
 
     @display(
         description=_lazy("state"),
-        label={"due": "info", "running": "warning", "finished": "success"},
+        label=Colours(zip(STATES.values(), ("info", "warning", "success"), strict=True)),
     )
-    def state(self, repricing: Repricing) -> tuple[str, str]:
+    def state(self, repricing: Repricing) -> str:
         if repricing.finished_at:
-            return "finished", _("finished")
-        return ("running", _("running")) if repricing.planned_at else ("due", _("due"))
+            return str(STATES["finished"])
+        return str(STATES["running" if repricing.planned_at else "due"])
 
     @admin.display(description=_lazy("looked at"))
     def bar(self, repricing: Any) -> str:

@@ -21,7 +21,7 @@ from unfold.decorators import display
 
 from clients.models import Client
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import NUL, BookAdmin, LateJoinPaginator
+from pricebook.kit.book_admin import NUL, BookAdmin, Colours, LateJoinPaginator
 from pricebook.kit.figures import amount
 from services.about_price_states import ABOUT
 from services.admin import questions
@@ -302,19 +302,19 @@ class SubscriptionAdmin(PricePages, BookAdmin):
 
     @display(
         description=_lazy("price state"),
-        label={str(state): about.colour for state, about in ABOUT.items()},
+        label=Colours((state.label, about.colour) for state, about in ABOUT.items()),
     )
-    def price_state_shown(self, subscription: Subscription) -> tuple[str, str]:
-        return subscription.price_state, str(subscription.get_price_state_display())
+    def price_state_shown(self, subscription: Subscription) -> str:
+        return str(subscription.get_price_state_display())
 
     @display(
         description=_lazy("state"),
-        label={"active": "success", "ended": "warning", "upcoming": "info"},
+        label=Colours(zip(_STATES.values(), ("success", "warning", "info"), strict=True)),
     )
-    def state(self, subscription: Any) -> tuple[str, str]:
+    def state(self, subscription: Any) -> str:
         ended_at, asked_at = subscription.ended_at, subscription.asked_at
         if subscription.started_at > asked_at:
             state = "upcoming"
         else:
             state = "active" if ended_at is None or ended_at > asked_at else "ended"
-        return state, str(_STATES[state])
+        return str(_STATES[state])
