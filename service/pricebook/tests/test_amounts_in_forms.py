@@ -1,4 +1,4 @@
-"""Each decimal of a form is an AmountField, and the pages of the admin, for tests of all of them."""
+"""Each decimal of a form is an AmountField. Here are the pages of the admin, for tests of all."""
 
 from collections.abc import Iterator
 from typing import Any

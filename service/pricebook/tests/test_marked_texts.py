@@ -8,6 +8,7 @@ none has a number input: where the browser's language has another decimal sign i
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -70,7 +71,7 @@ def browser(settings, monkeypatch):
     return browser
 
 
-def desk_patterns(resolver: URLResolver) -> Iterator[URLPattern]:
+def desk_patterns(resolver: Any) -> Iterator[URLPattern]:
     for each in resolver.url_patterns:
         if isinstance(each, URLResolver):
             yield from desk_patterns(each)
@@ -79,7 +80,7 @@ def desk_patterns(resolver: URLResolver) -> Iterator[URLPattern]:
 
 
 def desk_addresses(records) -> Iterator[str]:
-    by_name = {model._meta.model_name: record for model, record in records.items()}
+    by_name = {str(model._meta.model_name): record for model, record in records.items()}
     desk = next(
         each for each in get_resolver().url_patterns if getattr(each, "app_name", "") == "desk"
     )
@@ -90,7 +91,7 @@ def desk_addresses(records) -> Iterator[str]:
         elif set(names) == {"kind"}:
             yield from (reverse(f"desk:{pattern.name}", args=[kind]) for kind in TO_PLAN)
         else:
-            record = by_name[OF.get(pattern.name, pattern.name)]
+            record = by_name[OF.get(str(pattern.name), str(pattern.name))]
             yield reverse(f"desk:{pattern.name}", kwargs=dict.fromkeys(names, record.pk))
 
 

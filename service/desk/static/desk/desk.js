@@ -80,6 +80,9 @@ if (document.body.hasAttribute("data-forget")) {
 }
 const person = document.body.dataset.user;
 if (person) forget((key) => !key.startsWith(`${KEPT}${person}:`));
+// A page that says that something was done names the forms whose content is no longer needed.
+for (const done of document.querySelectorAll("[data-done]"))
+  forget((key) => key.endsWith(`:${done.dataset.done}`));
 
 for (const form of document.querySelectorAll("form[data-keep]")) {
   const key = keyOf(form);
@@ -103,6 +106,3 @@ for (const form of document.querySelectorAll("form[data-keep]")) {
     if (event.isTrusted) sessionStorage.setItem(key, contentOf(form));
   });
 }
-// A page that says that something was done names the forms whose content is no longer needed.
-for (const done of document.querySelectorAll("[data-done]"))
-  forget((key) => key.endsWith(`:${done.dataset.done}`));
