@@ -142,6 +142,7 @@ LANGUAGE_CODE = one_of("LANGUAGE_CODE", "en", "ru")
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
 # Apps' catalogues are read by themselves, but a text that Django has too would be Django's.
 LOCALE_PATHS = [*BASE_DIR.glob("*/locale")]
+FORMAT_MODULE_PATH = "pricebook.formats"
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment

@@ -1,5 +1,6 @@
 """Shared by all pages of the admin."""
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -10,10 +11,13 @@ from django.db import IntegrityError, connection, models
 from django.db.models import ProtectedError
 from django.forms import ModelChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.functional import cached_property
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from pricebook.kit.amount_field import AmountField, AmountInput
+from pricebook.kit.figures import grouped
 from pricebook.kit.language import in_english
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.refusal import Refusal
@@ -50,11 +54,22 @@ class Colours(dict):
         return next(colour for each, colour in self.items() if str(each) == word)
 
 
+class ShownCount(int):
+    """A number of things that templates show as `figures.grouped` has it: 29,202."""
+
+    def __str__(self) -> str:
+        return grouped(int(self))
+
+
 class LateJoinPaginator(Paginator):
     """Finds a page by its ids alone and joins only the rows on it.
 
     With the joins the last page of a million rows takes a second, and without them 50 ms.
     """
+
+    @cached_property
+    def count(self) -> int:
+        return ShownCount(super().count)
 
     def page(self, number: int | str) -> Page:
         page = super().page(number)
@@ -110,6 +125,12 @@ class BookAdmin(ModelAdmin):
             why_not = missing_to_pick(request.user, db_field.related_model)
             field.help_text = f"{field.help_text} {why_not}".strip()
         return field
+
+    def message_user(self, request: HttpRequest, message: Any, *args: Any, **kwargs: Any) -> None:
+        """The message, without a name twice: The subscription “subscription 5” was added."""
+        once = re.sub(r"\bThe ([\w ]+) “((?:<a [^>]*>)?\1 \d)", r"The “\2", str(message))
+        message = mark_safe(once) if isinstance(message, SafeString) else once  # noqa: S308
+        super().message_user(request, message, *args, **kwargs)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -20,7 +20,9 @@ VOID = ("br", "hr", "img", "input", "link", "meta", "col", "source", "wbr")
 # Names of ours and of others, units, and codes that programs read too.
 NAMES = {"pricebook", "unfold", "api", "usd", "utc", "en", "ru", "english", "русский", "ctrl"}
 # Also the kinds of authors, which are stored.
-OF_PROGRAMS = re.compile(r"\((?:person|key) \d+\)|[a-z_]+(?:[.:/_-][a-z_*]+)+|https?://\S+|\S+@\S+|docs/\S+")
+OF_PROGRAMS = re.compile(
+    r"\((?:person|key) \d+\)|[a-z_]+(?:[.:/_-][a-z_*]+)+|https?://\S+|\S+@\S+|docs/\S+"
+)
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 

@@ -2,19 +2,21 @@
 
 import subprocess
 import sys
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
+import django.contrib.admin
 import pytest
 import unfold
 from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.template import engines
 from django.utils import translation
 from django.utils.translation import trans_real
 
-from pricebook.words import catalogues, of_unfold
+from pricebook.words import catalogues, of_django, of_unfold
 from pricebook.words.catalogues import NotAText, in_python, in_template
 
 TEMPLATE = """{% load i18n %}
@@ -24,7 +26,7 @@ TEMPLATE = """{% load i18n %}
             Moved {{ rows }} rows
             of {{ name }}, 5 %.
         {% endblocktranslate %}
-   {% blocktranslate count n=number %}{{ n }} (one) row{% plural %}{{ n }} rows{% endblocktranslate %}
+   {% blocktranslate count n=number %}{{ n }} (one){% plural %}{{ n }} rows{% endblocktranslate %}
 {% if user == _("compared") %}{% endif %}{{ user|default:_("a default") }}{{ _("a constant") }}
 """
 MODULE = """
@@ -176,6 +178,13 @@ def test_unfold_says_all_in_russian():
         english = {text for text in texts if translation.gettext(text) == text}
     assert not english
     assert set(of_unfold.TEXTS) <= texts, "Unfold says these no more"
+
+
+def test_django_still_says_what_we_translate_otherwise():
+    root = Path(django.contrib.admin.__file__).parent
+    po = (root / "locale" / "en" / "LC_MESSAGES" / "django.po").read_bytes()
+    theirs = {message.id for message in read_po(BytesIO(po))}
+    assert set(of_django.TEXTS) <= theirs
 
 
 def test_the_launcher_speaks_english_whatever_the_deployment_does():

@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
-from pricebook.kit.figures import amount, grouped
+from pricebook.kit.figures import amount, grouped, percent
 from pricebook.kit.open_forms import OpenForm
 from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
@@ -168,10 +168,14 @@ class ServiceAdmin(CatalogueAdmin):
     role = "service"
     plans = "list_price"
     form = ServiceForm
-    list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
+    list_display = ["name", "full_price_shown", "subscriptions_shown", "amount_shown"]
     search_fields = ["name"]
-    sortable_by = ["name", "full_price"]
+    sortable_by = ["name", "full_price_shown"]
     fields = ["name", "full_price", ("source", "external_id")]
+
+    @admin.display(description=_lazy("list price"), ordering="full_price")
+    def full_price_shown(self, service: Service) -> str:
+        return amount(service.full_price)
 
 
 @admin.register(Plan)
@@ -182,10 +186,14 @@ class PlanAdmin(CatalogueAdmin):
     list_display = [
         "__str__",
         "plan_type",
-        "discount_percent",
+        "discount_shown",
         "subscriptions_shown",
         "amount_shown",
     ]
     search_fields = ["plan_type", "=discount_percent"]
-    sortable_by = ["plan_type", "discount_percent"]
+    sortable_by = ["plan_type", "discount_shown"]
     fields = ["plan_type", "discount_percent", ("source", "external_id")]
+
+    @admin.display(description=_lazy("discount"), ordering="discount_percent")
+    def discount_shown(self, plan: Plan) -> str:
+        return percent(plan.discount_percent)

@@ -24,7 +24,7 @@ STATES = {"due": _lazy("due"), "running": _lazy("running"), "finished": _lazy("f
 class RepricingAdmin(ReadOnlyAdmin):
     """Repricings, which follow from edits of the catalogue. Read-only: only workers write them."""
 
-    list_display = ["__str__", "state", "bar", "repriced", "author", "comment", "requested_at"]
+    list_display = ["__str__", "state", "bar", "moved", "author", "comment", "requested_at"]
     list_select_related = ["service", "plan"]
     sortable_by: list[str] = []
     change_form_before_template = "services/repricing.html"
@@ -49,6 +49,10 @@ class RepricingAdmin(ReadOnlyAdmin):
         if repricing.finished_at:
             return str(STATES["finished"])
         return str(STATES["running" if repricing.planned_at else "due"])
+
+    @admin.display(description=_lazy("prices moved"))
+    def moved(self, repricing: Repricing) -> str:
+        return grouped(repricing.repriced)
 
     @admin.display(description=_lazy("looked at"))
     def bar(self, repricing: Any) -> str:

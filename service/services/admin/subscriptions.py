@@ -21,8 +21,8 @@ from unfold.decorators import display
 
 from clients.models import Client
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import NUL, BookAdmin, Colours, LateJoinPaginator
-from pricebook.kit.figures import amount
+from pricebook.kit.book_admin import NUL, BookAdmin, Colours, LateJoinPaginator, ShownCount
+from pricebook.kit.figures import amount, money
 from services.about_price_states import ABOUT
 from services.admin import questions
 from services.admin.price_state import PricePages
@@ -55,7 +55,7 @@ class SubscriptionPaginator(LateJoinPaginator):
 
     @cached_property
     def count(self) -> int:
-        return self.figures.total.subscriptions
+        return ShownCount(self.figures.total.subscriptions)
 
 
 _STATES = {
@@ -203,16 +203,16 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     fields = [
         "client",
         ("service", "plan"),
-        "price",
+        "price_now",
         "comment",
         ("source", "external_id"),
         "started_at",
         "ended_at",
     ]
-    readonly_fields = ["price"]
+    readonly_fields = ["price_now"]
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list:
-        return [field for field in self.fields if obj or field != "price"]
+        return [field for field in self.fields if obj or field != "price_now"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         found = Subscription.objects.in_force().annotate(asked_at=BookNow())
@@ -295,6 +295,10 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     @admin.display(description=_lazy("plan"))
     def plan_shown(self, subscription: Subscription) -> str:
         return format_html(ONE_LINE, subscription.plan)
+
+    @admin.display(description=_lazy("price"))
+    def price_now(self, subscription: Subscription) -> str:
+        return money(subscription.price)
 
     @admin.display(description=_lazy("price"))
     def price_shown(self, subscription: Subscription) -> str:
