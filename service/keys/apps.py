@@ -10,4 +10,4 @@ class KeysConfig(AppConfig):
 
     name = "keys"
     label = "rest_framework_api_key"
-    verbose_name = _lazy("API keys")
+    verbose_name = _lazy("Access")

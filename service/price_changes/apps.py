@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 class PriceChangesConfig(AppConfig):
     name = "price_changes"
-    verbose_name = _lazy("Price changes")
+    verbose_name = _lazy("Planning")
 
     def ready(self) -> None:
         from price_changes.hooks import Answers

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class ServicesConfig(AppConfig):
     name = "services"
-    verbose_name = _lazy("Services")
+    verbose_name = _lazy("Book")
 
     def ready(self) -> None:
         from pricebook.kit.named_statements import SOURCES
