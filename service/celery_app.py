@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init
+from celery.signals import celeryd_init, task_prerun
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
@@ -36,6 +36,14 @@ def compare_currencies(**kwargs: Any) -> None:
     from services import book_currency  # Django has to be ready
 
     book_currency.end_with_another()
+
+
+@task_prerun.connect
+def work_in_english(**kwargs: Any) -> None:
+    """Workers store what they say, for readers of every language, whatever LANGUAGE_CODE is."""
+    from django.utils import translation  # Django has to be ready
+
+    translation.activate("en")
 
 
 @app.task

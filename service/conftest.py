@@ -17,6 +17,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import TransactionTestCase
+from django.utils import translation
 
 from celery_app import app
 from events import addresses
@@ -232,6 +233,13 @@ def empty_cache() -> None:
     keys = list(client.scan_iter(match=f"{prefix}:*", count=1000))
     if keys:
         client.delete(*keys)
+
+
+@pytest.fixture(autouse=True)
+def no_language() -> Iterator[None]:
+    """A request leaves its language active, in this thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

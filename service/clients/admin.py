@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from clients.models import Client
 from pricebook.kit.book_admin import BookAdmin, Searched
@@ -23,7 +25,7 @@ class ClientAdmin(BookAdmin):
     sortable_by: list[str] = []
     ordering = ["-id"]
     search_fields = ["company_name"]  # see searched
-    search_help_text = "Company or e-mail"
+    search_help_text = _lazy("Company or e-mail")
     autocomplete_fields = ["user"]
     fields = [
         "company_name",
@@ -43,24 +45,25 @@ class ClientAdmin(BookAdmin):
             condition |= Q(user__email__icontains=words)
         return Searched(condition, which.too_many)
 
-    @admin.display(description="e-mail")
+    @admin.display(description=_lazy("e-mail"))
     def email(self, client: Client) -> str:
-        return client.user.email if client.pk else "The e-mail is the user's."
+        return client.user.email if client.pk else _("The e-mail is the user's.")
 
-    @admin.display(description="subscriptions")
+    @admin.display(description=_lazy("subscriptions"))
     def subscriptions(self, client: Client) -> str:
         if not client.pk:
             return "-"
         url = reverse("admin:services_subscription_changelist")
         return format_html(
-            '<a class="text-link" href="{}?client__id__exact={}">Those of this client</a>',
+            '<a class="text-link" href="{}?client__id__exact={}">{}</a>',
             url,
             client.pk,
+            _("Those of this client"),
         )
 
     def in_the_way(self, records: Collection[models.Model]) -> list[str]:
         clients = Client.objects.filter(pk__in=[client.pk for client in records])
         return [
-            f"the subscriptions of {client}: delete them first"
+            _("the subscriptions of %(client)s: delete them first") % {"client": client}
             for client in clients.filter(subscriptions__isnull=False).distinct()
         ]

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, Q
 from django.db.models.functions import Upper
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 
 def another_of_name(username: str, but: User) -> User | None:
@@ -46,8 +47,11 @@ def refuse_second_name(sender: type[User], instance: User, raw: bool, **kwargs: 
     other = another_of_name(instance.username, instance)
     if other is not None and other.username != instance.username:  # which the index refuses
         raise ValidationError(
-            f"{instance.username!r} is the login name of {other.username!r} in another case; there"
-            " is one login for both. Use that one, or another name."
+            _(
+                "%(username)s is the login name of %(username2)s in another case; there is"
+                " one login for both. Use that one, or another name."
+            )
+            % {"username": repr(instance.username), "username2": repr(other.username)}
         )
 
 

@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import requires_csrf_token
 
+from desk.coming_back import form_page, page_before
 from desk.menu import menu_of
 from pricebook.kit import error_response
 
@@ -54,11 +55,12 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
     return render(
         request,
         "desk/log_in_again.html",
-        {"title": _("This form is out of date"), "next": request.get_full_path()},
+        {"title": _("This form is out of date"), "next": form_page(request)},
         status=403,
     )
 
 
 def _page(request: HttpRequest, status: int, title: str, said: str) -> HttpResponse:
-    context = {"title": title, "said": said, "menu": menu_of(request)}
+    before = "" if request.method != "GET" else page_before(request)
+    context = {"title": title, "said": said, "back": before, "menu": menu_of(request)}
     return render(request, "desk/error.html", context, status=status)

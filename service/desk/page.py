@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from desk.back import back_of
+from desk.coming_back import form_page
 from desk.menu import menu_of
 from pricebook.kit.book_admin import missing_for
 
@@ -68,6 +69,6 @@ def log_in_again(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "desk/log_in_again.html",
-        {"title": _("Your log-in has ended"), "next": request.get_full_path()},
+        {"title": _("Your log-in has ended"), "next": form_page(request)},
         status=403,
     )

@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from events.look_ups import LOOK_UP_SECONDS, look_up
 from pricebook.kit.refusal import Refusal
@@ -73,16 +74,22 @@ def checked(url: str) -> Checked:
         raise AddressRefused(
             "address_not_public",
             url,
-            f"{host} is {refused[0]}, which is no public address. Give an address that the internet"
-            " reaches, or let the operator name its network in WEBHOOKS_TO_PRIVATE.",
+            _(
+                "%(host)s is %(refused)s, which is no public address. Give an address that"
+                " the internet reaches, or let the operator name its network in"
+                " WEBHOOKS_TO_PRIVATE."
+            )
+            % {"host": host, "refused": refused[0]},
         )
     tls = parts.scheme == "https"
     if not tls and not all(map(_allowed, addresses)):
         raise AddressRefused(
             "https_needed",
             url,
-            "Events go over https, so that nobody reads them on the way. Plain http is for the"
-            " networks that the operator names in WEBHOOKS_TO_PRIVATE.",
+            _(
+                "Events go over https, so that nobody reads them on the way. Plain http is"
+                " for the networks that the operator names in WEBHOOKS_TO_PRIVATE."
+            ),
         )
     shown = f"[{host}]" if ":" in host else host
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
@@ -133,12 +140,15 @@ def _taken_apart(url: str) -> tuple[SplitResult, str, int]:
     """The parts, the host in ASCII, and the port. Without a look-up."""
     if not isinstance(url, str) or not 0 < len(url) <= LONGEST_URL:
         raise AddressRefused(
-            "bad_address", url, f"An address is a text of 1 to {LONGEST_URL} characters."
+            "bad_address",
+            url,
+            _("An address is a text of 1 to %(longest_url)s characters.")
+            % {"longest_url": LONGEST_URL},
         )
     # urlsplit drops some of these without a word, and programs read a backslash as they like.
     if "\\" in url or not url.isprintable() or any(map(str.isspace, url)):
         raise AddressRefused(
-            "bad_address", url, "An address has no blanks, control characters or backslashes."
+            "bad_address", url, _("An address has no blanks, control characters or backslashes.")
         )
     try:
         parts = urlsplit(url)
@@ -146,20 +156,20 @@ def _taken_apart(url: str) -> tuple[SplitResult, str, int]:
         host = parts.hostname or ""
     except ValueError:
         raise AddressRefused(
-            "bad_address", url, "Its host or its port can't be read; a port is 1 to 65535."
+            "bad_address", url, _("Its host or its port can't be read; a port is 1 to 65535.")
         ) from None
     if parts.scheme not in ("https", "http") or not host or port == 0:
         raise AddressRefused(
-            "bad_address", url, "Give it as https://host/path, or https://host:port/."
+            "bad_address", url, _("Give it as https://host/path, or https://host:port/.")
         )
     if "@" in parts.netloc:
         raise AddressRefused(
             "bad_address",
             "",  # it has a password in it
-            "An address has no user and no password; the signature says that an event is ours.",
+            _("An address has no user and no password; the signature says that an event is ours."),
         )
     if "#" in url:
-        raise AddressRefused("bad_address", url, "A fragment (#…) is never sent: leave it out.")
+        raise AddressRefused("bad_address", url, _("A fragment (#…) is never sent: leave it out."))
     return parts, _ascii(url, host), port or (443 if parts.scheme == "https" else 80)
 
 
@@ -176,7 +186,7 @@ def _ascii(url: str, host: str) -> str:
         raise AddressRefused(
             "bad_address",
             url,
-            "Its host has a letter that programs read in two ways: give it in ASCII (xn--…).",
+            _("Its host has a letter that programs read in two ways: give it in ASCII (xn--…)."),
         )
     try:
         name = host.encode("idna").decode().lower().removesuffix(".")
@@ -194,7 +204,7 @@ def _ascii(url: str, host: str) -> str:
 
 
 def _no_host(url: str) -> NoReturn:
-    raise AddressRefused("bad_address", url, "Its host is neither a name nor an IP address.")
+    raise AddressRefused("bad_address", url, _("Its host is neither a name nor an IP address."))
 
 
 def _addresses_of(url: str, host: str, port: int) -> list[Address]:
@@ -209,15 +219,27 @@ def _addresses_of(url: str, host: str, port: int) -> list[Address]:
         raise AddressRefused(
             "look_up_failed",
             url,
-            f"{host} was not looked up within {LOOK_UP_SECONDS:g} s: try again, or ask who runs"
-            " the name servers.",
+            _(
+                "%(host)s was not looked up within %(look_up_seconds)s s: try again, or ask"
+                " who runs the name servers."
+            )
+            % {"host": host, "look_up_seconds": format(LOOK_UP_SECONDS, "g")},
         ) from None
     except OSError as error:
-        said = f"{host} can't be looked up ({error.strerror or error})"
+        said = _("%(host)s can't be looked up (%(value)s)") % {
+            "host": host,
+            "value": error.strerror or error,
+        }
         if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
-            raise AddressRefused("unknown_host", url, f"{said}: correct the name.") from None
-        raise AddressRefused("look_up_failed", url, f"{said}: try again.") from None
+            raise AddressRefused(
+                "unknown_host", url, _("%(said)s: correct the name.") % {"said": said}
+            ) from None
+        raise AddressRefused(
+            "look_up_failed", url, _("%(said)s: try again.") % {"said": said}
+        ) from None
     addresses = [ipaddress.ip_address(each) for each in found if "%" not in each]
     if not addresses:
-        raise AddressRefused("unknown_host", url, f"{host} has no address: correct the name.")
+        raise AddressRefused(
+            "unknown_host", url, _("%(host)s has no address: correct the name.") % {"host": host}
+        )
     return addresses

@@ -11,6 +11,9 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http import HttpResponseRedirect as Redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -20,32 +23,39 @@ from events.models import Attempt, Endpoint
 from events.tasks import tell_events
 from events.types import TYPES
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin, Colours
+from pricebook.kit.figures import grouped
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.scopes import VIEW_EVENT
 from services import parsing
 from services.tasks import wake
 
-ONCE = "The secret of {} is: {} It is shown this once: give it to the receiver now."
+ONCE = _lazy("The secret of {} is: {} It is shown this once: give it to the receiver now.")
 SHOWN = 10  # attempts
+STATES = {
+    "delivering": _lazy("delivering"),
+    "failing": _lazy("failing"),
+    "disabled": _lazy("disabled"),
+}
 # The buttons: what is said when it is done, and the label.
 VERBS = {
-    "test": ("A test event is sent soon: the log shows it.", "Send a test event"),
-    "rotate": ("", "New secret"),
-    "end_rotation": ("The new secret alone signs from now on.", "End the old secret"),
-    "enable": ("Enabled.", "Enable"),
-    "disable": ("Disabled: events wait for it.", "Disable"),
-    "replay": ("Events are sent again from that number on.", "Replay"),
+    "test": (_lazy("A test event is sent soon: the log shows it."), _lazy("Send a test event")),
+    "rotate": ("", _lazy("New secret")),
+    "end_rotation": (_lazy("The new secret alone signs from now on."), _lazy("End the old secret")),
+    "enable": (_lazy("Enabled."), _lazy("Enable")),
+    "disable": (_lazy("Disabled: events wait for it."), _lazy("Disable")),
+    "replay": (_lazy("Events are sent again from that number on."), _lazy("Replay")),
 }
 
 
 class EndpointForm(OpenForm):
     types = forms.MultipleChoiceField(
+        label=_lazy("Types"),
         choices=[(each, each) for each in TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None stands for all. docs/events.md says what each tells.",
+        help_text=_lazy("None stands for all. docs/events.md says what each tells."),
     )
 
     class Meta:
@@ -79,7 +89,7 @@ class EndpointAdmin(BookAdmin):
     list_display = ["name", "state_shown", "behind_shown", "failing_since", "types_shown", "url"]
     list_filter = ["status"]
     search_fields = ["name", "url"]
-    search_help_text = "Name or address"
+    search_help_text = _lazy("Name or address")
     ordering = ["name"]
     sortable_by: list[str] = []
     fields = ["name", "url", "types"]
@@ -122,7 +132,7 @@ class EndpointAdmin(BookAdmin):
         else:
             made = endpoints.create(given["name"], given["url"], given["types"], by)
             obj.__dict__.update(made.__dict__)
-            messages.warning(request, ONCE.format(made, made.secret))
+            messages.warning(request, str(ONCE).format(made, made.secret))
         wake(tell_events)
 
     def delete_model(self, request: HttpRequest, obj: Endpoint) -> None:
@@ -153,7 +163,7 @@ class EndpointAdmin(BookAdmin):
         except Refusal as error:
             if error.status_code == 404:
                 raise Http404 from None
-            messages.error(request, f"Nothing was done. {error.detail}")
+            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
         else:
             wake(tell_events)
         return Redirect(reverse("admin:events_endpoint_change", args=[pk]))
@@ -162,7 +172,7 @@ class EndpointAdmin(BookAdmin):
         by, said = author(request.user), VERBS[verb][0]
         if verb == "rotate":
             rotated = endpoints.rotate(pk, by)
-            messages.warning(request, ONCE.format(rotated, rotated.secret))
+            messages.warning(request, str(ONCE).format(rotated, rotated.secret))
             return
         if verb == "replay":
             endpoints.replay(pk, by, parsing.identifier("from", request.POST.get("from", "")))
@@ -170,7 +180,7 @@ class EndpointAdmin(BookAdmin):
             endpoints.disable(pk, by, request.POST.get("reason", ""))
         else:
             getattr(endpoints, verb)(pk, by)
-        messages.success(request, said)
+        messages.success(request, str(said))
 
     def change_view(
         self,
@@ -198,20 +208,21 @@ class EndpointAdmin(BookAdmin):
         names = ["test", "rotate", "disable" if enabled else "enable"]
         if endpoint.previous_secret:
             names.insert(2, "end_rotation")
-        return [(name, VERBS[name][1]) for name in names]
+        return [(name, str(VERBS[name][1])) for name in names]
 
     @display(
-        description="state",
-        label={"delivering": "success", "failing": "warning", "disabled": "danger"},
+        description=_lazy("state"),
+        label=Colours(zip(STATES.values(), ("success", "warning", "danger"), strict=True)),
     )
     def state_shown(self, endpoint: Endpoint) -> str:
-        return queues.state_of(endpoint)
+        return str(STATES[queues.state_of(endpoint)])
 
-    @admin.display(description="behind by")
+    @admin.display(description=_lazy("behind by"))
     def behind_shown(self, endpoint: Endpoint) -> str:
         number = queues.behind(endpoint)
-        return f"{number:,} event{'s' * (number != 1)}"
+        shown = ngettext("%(number)s event", "%(number)s events", number)
+        return shown % {"number": grouped(number)}
 
-    @admin.display(description="types")
+    @admin.display(description=_lazy("types"))
     def types_shown(self, endpoint: Endpoint) -> str:
-        return ", ".join(endpoint.types) or "all"
+        return ", ".join(endpoint.types) or _("all")

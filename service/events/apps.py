@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _lazy
 
 if TYPE_CHECKING:
     from pricebook.kit.named_statements import NamedStatement
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 class EventsConfig(AppConfig):
     name = "events"
-    verbose_name = "Events"
+    verbose_name = _lazy("Events")
 
     def ready(self) -> None:
         from events import receivers  # noqa: F401

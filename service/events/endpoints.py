@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from events.given import (
     OVERLAP_HOURS,
@@ -45,7 +46,8 @@ def create(name: Any, url: Any, types: Any, author: str) -> Endpoint:
         if Endpoint.objects.count() >= MOST:
             raise EndpointRefused(
                 "too_many_endpoints",
-                f"There are {MOST} endpoints, which is the most: delete one first.",
+                _("There are %(most)s endpoints, which is the most: delete one first.")
+                % {"most": MOST},
                 409,
             )
         endpoint = Endpoint(
@@ -108,9 +110,12 @@ def enable(pk: int, author: str) -> Endpoint:
         if endpoint.delivered_through + 1 < oldest:
             raise forgotten(
                 oldest,
-                f"It has had the events up to {endpoint.delivered_through}, and those before"
-                f" {oldest} are deleted by now: replay from {oldest} on, then enable it, and let"
-                " the receiver read what it lacks in the ledger.",
+                _(
+                    "It has had the events up to %(delivered_through)s, and those before"
+                    " %(oldest)s are deleted by now: replay from %(oldest)s on, then enable"
+                    " it, and let the receiver read what it lacks in the ledger."
+                )
+                % {"delivered_through": endpoint.delivered_through, "oldest": oldest},
             )
         endpoint.status = Endpoint.Status.ENABLED
         endpoint.disabled_at, endpoint.disabled_reason = None, ""
@@ -170,8 +175,10 @@ def replay(
     if sum(each is not None for each in (number, place, since)) != 1:
         raise EndpointRefused(
             "replay_from_one",
-            "Say from where on, in one way: the number of an event (from), a place of the ledger's"
-            " feed (place), or an instant (since).",
+            _(
+                "Say from where on, in one way: the number of an event (from), a place of the"
+                " ledger's feed (place), or an instant (since)."
+            ),
             parameter="from",
         )
     with transaction.atomic():
@@ -182,7 +189,8 @@ def replay(
         if number > last + 1:
             raise EndpointRefused(
                 "event_ahead",
-                f"The newest event has the number {last}: replay from {last + 1} on at most.",
+                _("The newest event has the number %(last)s: replay from %(value)s on at most.")
+                % {"last": last, "value": last + 1},
                 parameter="from",
                 value=str(number),
             )
@@ -232,7 +240,8 @@ def _save(endpoint: Endpoint, **how: Any) -> None:
             raise
         raise EndpointRefused(
             "name_taken",
-            f"Another webhook endpoint has the name {endpoint.name!r}: take another one.",
+            _("Another webhook endpoint has the name %(name)s: take another one.")
+            % {"name": repr(endpoint.name)},
             409,
             parameter="name",
             value=endpoint.name,

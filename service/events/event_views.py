@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -72,13 +73,17 @@ def after_of(query: Any, last: int) -> int | None:
         return None
     after = parameters.whole_number(value)
     if after is None or after < 0:
-        raise BadParameter("after", value, "after is the number of an event, or 0.")
+        raise BadParameter("after", value, _("after is the number of an event, or 0."))
     if after > last:
         raise BadParameter(
             "after",
             value,
-            f"The newest event has the number {last}: yours is of another server, or this one was"
-            " restored. Compare what you have with the book, and go on from here.",
+            _(
+                "The newest event has the number %(last)s: yours is of another server, or"
+                " this one was restored. Compare what you have with the book, and go on from"
+                " here."
+            )
+            % {"last": last},
             code="event_ahead",
         )
     return after
@@ -92,6 +97,9 @@ def types_of(query: Any) -> list[str]:
     for each in types:
         if each not in TYPES:
             raise BadParameter(
-                "type", each, f"type is some of {', '.join(TYPES)}.", allowed=list(TYPES)
+                "type",
+                each,
+                _("type is some of %(types)s.") % {"types": ", ".join(TYPES)},
+                allowed=list(TYPES),
             )
     return types

@@ -7,6 +7,8 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from events import addresses
 from events.types import TYPES
 from pricebook.kit.refusal import Refusal
@@ -25,8 +27,11 @@ def checked_name(name: Any) -> str:
     if not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
         raise EndpointRefused(
             "bad_name",
-            f"An endpoint has a name of 1 to {LONGEST_NAME} characters on one line, such as that of"
-            " the program that receives.",
+            _(
+                "An endpoint has a name of 1 to %(longest_name)s characters on one line, such"
+                " as that of the program that receives."
+            )
+            % {"longest_name": LONGEST_NAME},
             parameter="name",
             value=str(name)[:100].encode(errors="replace").decode(),
         )
@@ -43,7 +48,7 @@ def checked_types(types: Any) -> list[str]:
     if not isinstance(types, list) or not all(isinstance(each, str) for each in types):
         raise EndpointRefused(
             "bad_types",
-            "Give the types as a list of words; an empty list stands for all.",
+            _("Give the types as a list of words; an empty list stands for all."),
             parameter="types",
         )
     given = set(types)
@@ -51,7 +56,8 @@ def checked_types(types: Any) -> list[str]:
         shown = unknown[0][:100].encode(errors="replace").decode()
         raise EndpointRefused(
             "unknown_type",
-            f"{shown!r} is no type of event; there are {', '.join(TYPES)}.",
+            _("%(shown)s is no type of event; there are %(types)s.")
+            % {"shown": repr(shown), "types": ", ".join(TYPES)},
             parameter="types",
             value=shown,
             allowed=list(TYPES),
@@ -70,8 +76,11 @@ def checked_overlap(hours: Any) -> timedelta:
     if not 0 <= hours <= LONGEST_OVERLAP_HOURS:
         raise EndpointRefused(
             "out_of_range",
-            "Both secrets sign together for a whole number of hours, from 0 to"
-            f" {LONGEST_OVERLAP_HOURS}.",
+            _(
+                "Both secrets sign together for a whole number of hours, from 0 to"
+                " %(longest_overlap_hours)s."
+            )
+            % {"longest_overlap_hours": LONGEST_OVERLAP_HOURS},
             parameter="overlap_hours",
         )
     return timedelta(hours=hours)
@@ -81,7 +90,8 @@ def checked_reason(reason: Any) -> str:
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
         raise EndpointRefused(
             "bad_reason",
-            f"A reason is a text of up to {LONGEST_REASON} characters on one line.",
+            _("A reason is a text of up to %(longest_reason)s characters on one line.")
+            % {"longest_reason": LONGEST_REASON},
             parameter="reason",
         )
     return reason.strip()
@@ -93,7 +103,7 @@ def checked_place(place: Any) -> Place:
     except ValueError:
         raise EndpointRefused(
             "bad_parameter",
-            "This is no place in the ledger; take one of its feed, such as next.",
+            _("This is no place in the ledger; take one of its feed, such as next."),
             parameter="place",
             value=str(place)[:100].encode(errors="replace").decode(),
         ) from None

@@ -16,6 +16,7 @@ from typing import Any, Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _lazy
 
 from services.ledger.changes_feed import Place
 from services.models import Clock, book_clock
@@ -148,8 +149,8 @@ class Endpoint(models.Model):
     """
 
     class Status(models.TextChoices):
-        ENABLED = "enabled"
-        DISABLED = "disabled"
+        ENABLED = "enabled", _lazy("Enabled")
+        DISABLED = "disabled", _lazy("Disabled")
 
     name = models.CharField(max_length=100, unique=True)
     url = models.CharField("URL", max_length=2000)

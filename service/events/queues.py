@@ -6,9 +6,12 @@ from typing import Any
 
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from events.given import EndpointRefused
 from events.models import Derived, Endpoint, Event
+from pricebook.kit.figures import grouped, instant
 
 NO_CHANCE = 3  # attempts in vain
 STATES = ("delivering", "failing", "disabled")
@@ -45,11 +48,15 @@ def troubled() -> list[str]:
 
 def _trouble(endpoint: Any) -> str:
     if endpoint.status == Endpoint.Status.DISABLED:
-        said = f"is disabled ({endpoint.disabled_reason})"
+        said = _("is disabled (%(reason)s)") % {"reason": endpoint.disabled_reason}
     else:
-        said = f"fails since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC"
+        said = _("fails since %(instant)s") % {"instant": instant(endpoint.failing_since)}
     waiting = behind(endpoint)
-    return f"{said}, and is {waiting:,} event{'s' * (waiting != 1)} behind"
+    return ngettext(
+        "%(said)s, and is %(number)s event behind",
+        "%(said)s, and is %(number)s events behind",
+        waiting,
+    ) % {"said": said, "number": grouped(waiting)}
 
 
 def last_number() -> int:
@@ -68,8 +75,11 @@ def forgotten(oldest: int, detail: str = "") -> EndpointRefused:
     return EndpointRefused(
         "events_forgotten",
         detail
-        or f"The events before {oldest} are deleted by now: take {oldest} or a later one, and read"
-        " what came before in the ledger's feed.",
+        or _(
+            "The events before %(oldest)s are deleted by now: take %(oldest)s or a later"
+            " one, and read what came before in the ledger's feed."
+        )
+        % {"oldest": oldest},
         410,
         oldest=oldest,
     )
@@ -84,4 +94,4 @@ def found(pk: int) -> Endpoint:
 
 
 def unknown(pk: int) -> EndpointRefused:
-    return EndpointRefused("not_found", f"There is no webhook endpoint {pk}.", 404)
+    return EndpointRefused("not_found", _("There is no webhook endpoint %(pk)s.") % {"pk": pk}, 404)

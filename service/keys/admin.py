@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -17,11 +19,12 @@ from keys import verbs
 from keys.models import ApiKey
 from keys.verbs import KeyRefused, Maker
 from pricebook.kit.authors import Kind, parse
-from pricebook.kit.book_admin import BookAdmin
+from pricebook.kit.book_admin import BookAdmin, Colours
 from pricebook.kit.open_forms import OpenForm
 from pricebook.kit.scopes import OF_PEOPLE_ALONE, READ_SCOPES, SCOPES
 
-ONCE = "The key of {} is: {}. It is shown this once: give it to the program now."
+STATES = {"valid": _lazy("valid"), "expired": _lazy("expired"), "revoked": _lazy("revoked")}
+ONCE = _lazy("The key of {} is: {}. It is shown this once: give it to the program now.")
 
 
 class KeyForm(OpenForm):
@@ -30,10 +33,11 @@ class KeyForm(OpenForm):
     by: Maker  # set by the admin, which knows the request
 
     scopes = forms.MultipleChoiceField(
+        label=_lazy("Scopes"),
         choices=[(scope, scope) for scope in SCOPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="It may do at most what you may do yourself.",
+        help_text=_lazy("It may do at most what you may do yourself."),
     )
 
     class Meta:
@@ -49,7 +53,8 @@ class KeyForm(OpenForm):
         self.checked(verbs.checked_scopes, {*given} - {*(before or [])}, self.by)
         if self.instance.made_with_id is not None and OF_PEOPLE_ALONE in given:
             raise forms.ValidationError(
-                f"Another key made this one: it can't have {OF_PEOPLE_ALONE}."
+                _("Another key made this one: it can't have %(of_people_alone)s.")
+                % {"of_people_alone": OF_PEOPLE_ALONE}
             )
         return [scope for scope in SCOPES if scope in given]
 
@@ -83,7 +88,7 @@ class ApiKeyAdmin(BookAdmin):
     list_filter = ["revoked"]
     list_select_related = ["made_with"]
     search_fields = ["name", "prefix"]
-    search_help_text = "Name or prefix"
+    search_help_text = _lazy("Name or prefix")
     ordering = ["-number"]
     sortable_by: list[str] = []
     fields = ["name", "scopes", "expiry_date"]
@@ -130,22 +135,26 @@ class ApiKeyAdmin(BookAdmin):
             given["name"], given["scopes"], Maker.of(request.user), given["expiry_date"]
         )
         obj.__dict__.update(made.__dict__)
-        messages.warning(request, ONCE.format(made, text))
+        messages.warning(request, str(ONCE).format(made, text))
 
     @display(
-        description="state", label={"valid": "success", "expired": "warning", "revoked": "danger"}
+        description=_lazy("state"),
+        label=Colours(zip(STATES.values(), ("success", "warning", "danger"), strict=True)),
     )
     def state_shown(self, key: ApiKey) -> str:
-        return key.state()
+        return str(STATES[key.state()])
 
-    @admin.display(description="made by")
+    @admin.display(description=_lazy("made by"))
     def made_by_shown(self, key: ApiKey) -> str:
         if parse(key.made_by).kind == Kind.PERSON and key.maker_id is None:
-            return f"{key.made_by}, who is not there any more: it may do nothing"
-        return key.made_by or "nobody known"
+            return _("%(made_by)s, who is not there any more: it may do nothing") % {
+                "made_by": key.made_by
+            }
+        return key.made_by or _("nobody known")
 
     @admin.action(
-        description="Rotate: a new secret, the old one is good for a day", permissions=["change"]
+        description=_lazy("Rotate: a new secret, the old one is good for a day"),
+        permissions=["change"],
     )
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         for number in sorted(keys.values_list("number", flat=True)):
@@ -154,12 +163,14 @@ class ApiKeyAdmin(BookAdmin):
             except KeyRefused as error:
                 messages.error(request, error.detail)
             else:
-                messages.warning(request, ONCE.format(key, text))
+                messages.warning(request, str(ONCE).format(key, text))
 
-    @admin.action(description="Revoke for ever", permissions=["change"])
+    @admin.action(description=_lazy("Revoke for ever"), permissions=["change"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         with transaction.atomic():
             for number in sorted(keys.values_list("number", flat=True)):
                 messages.success(
-                    request, f"{verbs.revoke(number, Maker.of(request.user))} is revoked."
+                    request,
+                    _("%(revoke)s is revoked.")
+                    % {"revoke": verbs.revoke(number, Maker.of(request.user))},
                 )

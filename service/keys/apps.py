@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _lazy
 
 
 class KeysConfig(AppConfig):
@@ -9,4 +10,4 @@ class KeysConfig(AppConfig):
 
     name = "keys"
     label = "rest_framework_api_key"
-    verbose_name = "API keys"
+    verbose_name = _lazy("Access")

@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Func, Q, Value
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _lazy
 
 NUMBERS = "rest_framework_api_key_apikey_number_seq"
 
@@ -23,11 +24,16 @@ class ApiKey(models.Model):
     id = models.CharField(max_length=150, unique=True, primary_key=True, editable=False)
     created = models.DateTimeField(auto_now_add=True, db_index=True)
     name = models.CharField(
-        max_length=50, default=None, help_text="The name of the program. It need not be unique."
+        max_length=50,
+        default=None,
+        help_text=_lazy("The name of the program. It need not be unique."),
     )
     revoked = models.BooleanField(default=False, editable=False)
     expiry_date = models.DateTimeField(
-        "expires", blank=True, null=True, help_text="From then on it is refused. Empty: never."
+        _lazy("expires"),
+        blank=True,
+        null=True,
+        help_text=_lazy("From then on it is refused. Empty: never."),
     )
     hashed_key = models.CharField(max_length=150, editable=False)
     prefix = models.CharField(max_length=8, unique=True, editable=False)

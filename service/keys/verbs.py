@@ -18,6 +18,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from keys.models import ApiKey
 from pricebook.kit import authors
@@ -105,7 +106,8 @@ def rotate(number: int, by: Maker, hours: Any = OVERLAP_HOURS) -> tuple[ApiKey, 
         if key.state() != "valid":
             raise KeyRefused(
                 f"key_{key.state()}",
-                f"Key {number} is {key.state()}, and a new secret does not help: make a new key.",
+                _("Key %(number)s is %(state)s, and a new secret does not help: make a new key.")
+                % {"number": number, "state": key.state()},
                 409,
                 state=key.state(),
             )
@@ -134,7 +136,8 @@ def checked_scopes(scopes: Iterable[str], by: Maker) -> list[str]:
     if unknown := sorted(given - SCOPES.keys()):
         raise KeyRefused(
             "unknown_scope",
-            f"{unknown[0][:100]!r} is no scope; there are {', '.join(SCOPES)}.",
+            _("%(unknown)s is no scope; there are %(scopes)s.")
+            % {"unknown": repr(unknown[0][:100]), "scopes": ", ".join(SCOPES)},
             parameter="scopes",
             value=unknown[0][:100],
             allowed=list(SCOPES),
@@ -142,7 +145,8 @@ def checked_scopes(scopes: Iterable[str], by: Maker) -> list[str]:
     if by.key is not None and OF_PEOPLE_ALONE in given:
         raise KeyRefused(
             "grants_too_much",
-            f"A key can't give {OF_PEOPLE_ALONE} to another one; a person can.",
+            _("A key can't give %(of_people_alone)s to another one; a person can.")
+            % {"of_people_alone": OF_PEOPLE_ALONE},
             403,
             parameter="scopes",
             value=OF_PEOPLE_ALONE,
@@ -153,7 +157,9 @@ def checked_scopes(scopes: Iterable[str], by: Maker) -> list[str]:
 
 def refuse_past(end: datetime | None) -> None:
     if end is not None and end <= timezone.now():
-        raise KeyRefused("in_the_past", "A key has to end in the future.", parameter="expires_at")
+        raise KeyRefused(
+            "in_the_past", _("A key has to end in the future."), parameter="expires_at"
+        )
 
 
 def checked_name(name: Any) -> str:
@@ -161,8 +167,11 @@ def checked_name(name: Any) -> str:
     if not 0 < len(text) <= LONGEST_NAME or not text.isprintable():
         raise KeyRefused(
             "bad_name",
-            f"A key has a name of 1 to {LONGEST_NAME} characters on one line, such as the name of"
-            " the program that uses it.",
+            _(
+                "A key has a name of 1 to %(longest_name)s characters on one line, such as"
+                " the name of the program that uses it."
+            )
+            % {"longest_name": LONGEST_NAME},
             parameter="name",
             value=str(name)[:100].encode(errors="replace").decode(),
         )
@@ -176,8 +185,11 @@ def _overlap_of(hours: Any) -> timedelta:
     if not 0 <= hours <= LONGEST_OVERLAP_HOURS:
         raise KeyRefused(
             "out_of_range",
-            f"The two secrets are good together for a whole number of hours, from 0 to"
-            f" {LONGEST_OVERLAP_HOURS}.",
+            _(
+                "The two secrets are good together for a whole number of hours, from 0 to"
+                " %(longest_overlap_hours)s."
+            )
+            % {"longest_overlap_hours": LONGEST_OVERLAP_HOURS},
             parameter="overlap_hours",
         )
     return timedelta(hours=hours)
@@ -187,7 +199,7 @@ def _held(number: int) -> ApiKey:
     """The key, locked until the end of the transaction."""
     key = ApiKey.objects.select_for_update(no_key=True).filter(number=number).first()
     if key is None:
-        raise KeyRefused("not_found", f"There is no key {number}.", 404)
+        raise KeyRefused("not_found", _("There is no key %(number)s.") % {"number": number}, 404)
     return key
 
 
@@ -195,7 +207,8 @@ def _refuse_without(by: Maker, permission: str) -> None:
     if not by.may(permission):
         raise KeyRefused(
             "permission_denied",
-            f"{by.author} may not do this: the permission {permission} is missing.",
+            _("%(author)s may not do this: the permission %(permission)s is missing.")
+            % {"author": by.author, "permission": permission},
             403,
             missing=permission,
         )
@@ -205,7 +218,8 @@ def _refuse_more(permissions: Iterable[str], by: Maker) -> None:
     if lacking := sorted(each for each in permissions if not by.may(each)):
         raise KeyRefused(
             "grants_too_much",
-            f"{by.author} lacks {', '.join(lacking)}, and no key grants what its maker lacks.",
+            _("%(author)s lacks %(lacking)s, and no key grants what its maker lacks.")
+            % {"author": by.author, "lacking": ", ".join(lacking)},
             403,
             missing=lacking[0],
         )
@@ -222,7 +236,10 @@ def _refuse_other_maker(key: ApiKey, by: Maker) -> None:
     if not its_own:
         raise KeyRefused(
             "key_of_another",
-            f"Key {key.number} was made by {key.made_by or 'nobody known'}: with its secret"
-            " another would act under that name. Make a key of your own, and revoke this one.",
+            _(
+                "Key %(number)s was made by %(value)s: with its secret another would act"
+                " under that name. Make a key of your own, and revoke this one."
+            )
+            % {"number": key.number, "value": key.made_by or _("nobody known")},
             403,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -79,7 +80,7 @@ class KeyView(ViewSet):
         number = known_id(pk, "key")
         key = ApiKey.objects.select_related("made_with").filter(number=number).first()
         if key is None:
-            raise NotFound(f"There is no key {pk}.")
+            raise NotFound(_("There is no key %(pk)s.") % {"pk": pk})
         return Response(shown(key))
 
     @extend_schema(
@@ -95,7 +96,7 @@ class KeyView(ViewSet):
         scopes, ends = given.get("scopes"), given.get("expires_at")
         if not isinstance(scopes, list) or not all(isinstance(each, str) for each in scopes):
             raise KeyRefused(
-                "bad_scopes", "Give the scopes as a list of words.", parameter="scopes"
+                "bad_scopes", _("Give the scopes as a list of words."), parameter="scopes"
             )
         made, text = verbs.make(
             given.get("name"),

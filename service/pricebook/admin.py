@@ -5,6 +5,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from clients.logins import another_of_email, another_of_name
@@ -20,7 +21,7 @@ class ChangeForm(UserChangeForm):
     def clean_username(self) -> str:
         username: str = self.cleaned_data["username"]
         if "username" in self.changed_data and another_of_name(username, self.instance):
-            raise ValidationError("A user of this name, in some case, already exists.")
+            raise ValidationError(_("A user of this name, in some case, already exists."))
         return username
 
     def clean_email(self) -> str:
@@ -28,7 +29,10 @@ class ChangeForm(UserChangeForm):
         if "email" not in self.changed_data:
             return email
         if other := another_of_email(email, self.instance):
-            raise ValidationError(f"This is the e-mail of {other.username}, in some case.")
+            raise ValidationError(
+                _("This is the e-mail of %(username)s, in some case.")
+                % {"username": other.username}
+            )
         return email
 
 

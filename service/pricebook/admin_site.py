@@ -2,9 +2,13 @@
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+StrOrPromise = str | Promise
 
 
-def page(title: str, icon: str, model: str) -> dict[str, object]:
+def page(title: StrOrPromise, icon: str, model: str) -> dict[str, object]:
     """An entry of the admin's menu, for those who may see the model ("app.model")."""
     app, name = model.split(".")
     return {
@@ -49,24 +53,24 @@ UNFOLD = {
     "SIDEBAR": {
         "navigation": [
             {
-                "title": "Book",
+                "title": _("Book"),
                 "items": [
-                    page("Subscriptions", "receipt_long", "services.subscription"),
-                    page("Price changes", "price_change", "price_changes.pricechange"),
-                    page("Clients", "business_center", "clients.client"),
-                    page("Services", "sell", "services.service"),
-                    page("Plans", "percent", "services.plan"),
-                    page("Repricings", "autorenew", "services.repricing"),
-                    page("Jobs", "pending_actions", "services.job"),
+                    page(_("Subscriptions"), "receipt_long", "services.subscription"),
+                    page(_("Price changes"), "price_change", "price_changes.pricechange"),
+                    page(_("Clients"), "business_center", "clients.client"),
+                    page(_("Services"), "sell", "services.service"),
+                    page(_("Plans"), "percent", "services.plan"),
+                    page(_("Repricings"), "autorenew", "services.repricing"),
+                    page(_("Jobs"), "pending_actions", "services.job"),
                 ],
             },
             {
-                "title": "Access",
+                "title": _("Access"),
                 "items": [
-                    page("Users", "person", "auth.user"),
-                    page("Groups", "group", "auth.group"),
-                    page("API keys", "key", "rest_framework_api_key.apikey"),
-                    page("Webhooks", "webhook", "events.endpoint"),
+                    page(_("Users"), "person", "auth.user"),
+                    page(_("Groups"), "group", "auth.group"),
+                    page(_("API keys"), "key", "rest_framework_api_key.apikey"),
+                    page(_("Webhooks"), "webhook", "events.endpoint"),
                 ],
             },
         ],

@@ -1,12 +1,19 @@
+from typing import Any
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
 from pricebook.kit import letters, sql_log
+from pricebook.words import model_names
 
 
 class PricebookConfig(AppConfig):
     name = "pricebook"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        model_names.translate_all()  # no model is there yet
 
     def ready(self) -> None:
         # `shared_task` binds to the current app: without this import a web process would

@@ -12,7 +12,7 @@ from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
-from pricebook.variables import env, limit, networks, percent, seconds, whole_number
+from pricebook.variables import env, limit, networks, one_of, percent, seconds, whole_number
 
 zone_rules.use_pinned()
 
@@ -31,10 +31,12 @@ if not DEBUG and (len(SECRET_KEY) < 32 or "change" in SECRET_KEY.lower()):
 SECRET_KEY = SECRET_KEY or "for development only"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_AGE = 365 * 86_400
 # Whether people and programs reach the site over TLS, which a proxy in front of it speaks.
 HTTPS = env.bool("HTTPS", False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
 # The header in which the proxy says that a request came over TLS, so that links have that scheme.
 # The proxy has to set it on every request; without a proxy anybody could.
 if header := env.str("PROXY_SSL_HEADER", "X-Forwarded-Proto" if HTTPS else ""):
@@ -86,9 +88,10 @@ MIDDLEWARE = [
     "pricebook.kit.attempts.AttemptsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "pricebook.kit.language.LanguageMiddleware",
     "pricebook.kit.whole_requests.WholeRequestsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "pricebook.kit.idle.IdleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -128,15 +131,18 @@ LOGIN_ATTEMPTS = whole_number("LOGIN_ATTEMPTS", 10, 0, 10_000)
 LOGIN_WAIT = seconds("LOGIN_WAIT", 300, least=1)
 KEY_ATTEMPTS = whole_number("KEY_ATTEMPTS", 60, 0, 100_000)
 KEY_WAIT = seconds("KEY_WAIT", 60, least=1)
+# Minutes after which a log-in that nobody uses has ended; 0: never. See pricebook/kit/idle.py.
+SESSION_IDLE = whole_number("SESSION_IDLE", 12 * 60, 0, 14 * 24 * 60)
 LOGIN_URL = "desk:log_in"
 LOGIN_REDIRECT_URL = "desk:home"
 CSRF_FAILURE_VIEW = "desk.errors.csrf_failed"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEST_RUNNER = "pricebook.test_runner.PytestRunner"
-LANGUAGE_CODE = env.str("LANGUAGE_CODE", "en")
+LANGUAGE_CODE = one_of("LANGUAGE_CODE", "en", "ru")
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
-# Django's own translations come after ours, which would otherwise lose words such as "Home".
-LOCALE_PATHS = sorted(BASE_DIR.glob("*/locale"))
+# Apps' catalogues are read by themselves, but a text that Django has too would be Django's.
+LOCALE_PATHS = [*BASE_DIR.glob("*/locale")]
+FORMAT_MODULE_PATH = "pricebook.formats"
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
 USE_TZ = True
 CURRENCY = env.str("CURRENCY", "USD")  # ISO 4217; one currency a deployment

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from rest_framework.routers import DefaultRouter
 
+from desk.entrance.views import LogIn, LogOut
 from events.event_views import EventsView
 from events.views import WebhookView
 from keys.views import KeyView
@@ -38,6 +39,9 @@ router.register("api/webhooks", WebhookView, "webhook")
 
 urlpatterns = [
     path("", include("desk.urls")),
+    # One entrance: the log-out there also forgets what the browser keeps.
+    path("admin/login/", LogIn.as_view(next_page="admin:index")),
+    path("admin/logout/", LogOut.as_view()),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     *router.urls,

@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -80,5 +81,5 @@ class UnknownPath(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotFound(
-            "There is nothing at this path; /api/docs/ shows what there is.", "unknown_path"
+            _("There is nothing at this path; /api/docs/ shows what there is."), "unknown_path"
         )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
+
 from services.models import Skip, Subscription
 
 PriceState = Subscription.PriceState
@@ -20,20 +24,30 @@ class About:
     - `explained`: why a row in it has its price, with `{end}` of its lock; empty for the rule's
     """
 
-    words: str
-    adjective: str
+    words: str | Promise
+    adjective: str | Promise
     colour: str
     reason: Skip.Reason | None
     explained: str
 
 
 ABOUT = {
-    PriceState.FOLLOWS: About("follows the catalogue", "following", "default", None, ""),
+    PriceState.FOLLOWS: About(
+        _lazy("follows the catalogue"), _lazy("following"), "default", None, ""
+    ),
     PriceState.LOCKED: About(
-        "locked", "locked", "warning", Skip.Reason.LOCKED, "is locked until {end}"
+        _lazy("locked"),
+        pgettext_lazy("subscriptions", "locked"),
+        "warning",
+        Skip.Reason.LOCKED,
+        "is locked until {end}",
     ),
     PriceState.NEGOTIATED: About(
-        "negotiated", "negotiated", "info", Skip.Reason.NEGOTIATED, "was negotiated"
+        _lazy("negotiated"),
+        pgettext_lazy("subscriptions", "negotiated"),
+        "info",
+        Skip.Reason.NEGOTIATED,
+        "was negotiated",
     ),
 }
 

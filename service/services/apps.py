@@ -6,6 +6,7 @@ from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _lazy
 
 if TYPE_CHECKING:
     from pricebook.kit.named_statements import NamedStatement
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 class ServicesConfig(AppConfig):
     name = "services"
+    verbose_name = _lazy("Book")
 
     def ready(self) -> None:
         from pricebook.kit.named_statements import SOURCES

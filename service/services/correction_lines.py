@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from pricebook.kit.errors import Refused
 from pricebook.kit.refusal import Refusal
@@ -46,7 +47,8 @@ def lines_of(given: Iterable[Any]) -> list[Line]:
         if each.get("subscription") is None and _elsewhere(each) not in known:
             refused[number] = CorrectionRefused(
                 "not_found",
-                f"There is no subscription {each['external_id']!r} of {each['source']!r}.",
+                _("There is no subscription %(each)s of %(each2)s.")
+                % {"each": repr(each["external_id"]), "each2": repr(each["source"])},
                 404,
                 parameter="external_id",
                 value=each["external_id"],
@@ -70,7 +72,7 @@ def _checked(given: Any) -> Mapping[str, Any]:
     if named not in (["subscription"], list(IDS)):
         raise CorrectionRefused(
             "missing",
-            "Name a subscription by its id, or by source and external_id, and not by both.",
+            _("Name a subscription by its id, or by source and external_id, and not by both."),
             parameter="subscription",
         )
     return values

@@ -18,7 +18,9 @@ from decimal import Decimal
 from itertools import groupby
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services import price_state
 from services.hooks import price_changes
@@ -91,8 +93,12 @@ class LinesRefused(Refusal):
         first = min(refusals)
         super().__init__(
             "lines_refused",
-            f"Nothing was corrected: {len(refusals):,} of the lines can't be. Line {first + 1}:"
-            f" {refusals[first].detail}",
+            _("Nothing was corrected: %(number)s of the lines can't be. Line %(line)s: %(detail)s")
+            % {
+                "number": grouped(len(refusals)),
+                "line": first + 1,
+                "detail": refusals[first].detail,
+            },
             refused=len(refusals),
             lines=[
                 {"line": number + 1, "code": each.code, "detail": each.detail, **each.about}
@@ -176,8 +182,11 @@ def _found(
             if line.subscription in found:
                 raise CorrectionRefused(
                     "twice_in_one",
-                    f"An earlier line corrects subscription {line.subscription} too: correct one"
-                    " interval of it at a time.",
+                    _(
+                        "An earlier line corrects subscription %(subscription)s too: correct"
+                        " one interval of it at a time."
+                    )
+                    % {"subscription": line.subscription},
                     parameter="subscription",
                     value=str(line.subscription),
                 )
@@ -197,9 +206,12 @@ def refuse_while_a_set_waits() -> None:
     for change in price_changes().waiting_for(None)[:1]:
         raise CorrectionRefused(
             "set_waits",
-            f"Price change {change.id} has come at {change.effective_at.isoformat()}, and no worker"
-            " has listed its rows yet, so it isn't known what was paid since then: try again in a"
-            " moment. If another change is paused before it, resume or cancel that first.",
+            _(
+                "Price change %(id)s has come at %(isoformat)s, and no worker has listed its"
+                " rows yet, so it isn't known what was paid since then: try again in a"
+                " moment. If another change is paused before it, resume or cancel that first."
+            )
+            % {"id": change.id, "isoformat": change.effective_at.isoformat()},
             409,
             change=change.id,
         )
@@ -210,24 +222,33 @@ def _corrected(line: Line, told: list[Told], now: datetime) -> Corrected:
     if line.since >= now:
         raise CorrectionRefused(
             "not_past",
-            f"since is {line.since.isoformat()}, which has not passed: negotiate a price from now"
-            " on, and plan a price change for a later instant.",
+            _(
+                "since is %(isoformat)s, which has not passed: negotiate a price from now on,"
+                " and plan a price change for a later instant."
+            )
+            % {"isoformat": line.since.isoformat()},
             parameter="since",
             value=line.since.isoformat(),
         )
     if line.until is not None and not line.since < line.until <= now:
         raise CorrectionRefused(
             "bad_until",
-            f"until is {line.until.isoformat()}: it lies after since, and has passed. Leave it out"
-            " for a price that goes on.",
+            _(
+                "until is %(isoformat)s: it lies after since, and has passed. Leave it out"
+                " for a price that goes on."
+            )
+            % {"isoformat": line.until.isoformat()},
             parameter="until",
             value=line.until.isoformat(),
         )
     if not (told and told[0].at == line.since and told[0].pays):
         raise CorrectionRefused(
             "not_paid_then",
-            f"Subscription {line.subscription} did not pay at {line.since.isoformat()}: it had not"
-            " begun, or had ended.",
+            _(
+                "Subscription %(subscription)s did not pay at %(isoformat)s: it had not"
+                " begun, or had ended."
+            )
+            % {"subscription": line.subscription, "isoformat": line.since.isoformat()},
             409,
             parameter="since",
             value=line.since.isoformat(),

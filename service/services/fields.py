@@ -15,8 +15,10 @@ from unicodedata import is_normalized
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import models
+from django.utils.translation import gettext as _
 
 from clients.models import Client
+from pricebook.kit.figures import grouped
 from pricebook.kit.names import normal_form
 from services.models import Plan, Service, Subscription
 
@@ -54,16 +56,19 @@ class Text:
             value = normal_form(value)
         if len(value) > self.length:
             raise FieldRefused(
-                "bad_text", f"has {len(value):,} characters; at most {self.length} are allowed"
+                "bad_text",
+                _("has %(value)s characters; at most %(length)s are allowed")
+                % {"value": grouped(len(value)), "length": self.length},
             )
         if self.required and not value:
-            raise FieldRefused("too_short", "is empty; it needs a value")
+            raise FieldRefused("too_short", _("is empty; it needs a value"))
         if bad := UNREADABLE.search(value):
             raise FieldRefused(
                 "bad_text",
-                "has a NUL character; take it out"
+                _("has a NUL character; take it out")
                 if bad[0] == "\0"
-                else f"is not UTF-8 (byte 0x{ord(bad[0]) - 0xDC00:02X}); save the file as UTF-8",
+                else _("is not UTF-8 (byte 0x%(value)s); save the file as UTF-8")
+                % {"value": format(ord(bad[0]) - 56320, "02X")},
             )
         return value
 
@@ -118,29 +123,31 @@ def email(value: str) -> str:
     try:
         validate_email(value)
     except ValidationError:
-        raise FieldRefused("bad_email", "is not an e-mail address; allowed: name@domain") from None
+        raise FieldRefused(
+            "bad_email", _("is not an e-mail address; allowed: name@domain")
+        ) from None
     return value
 
 
 def percent(value: str) -> str:
     if not PERCENT.fullmatch(value):
         raise FieldRefused(
-            "out_of_range", "is not a discount; allowed: a whole number from 0 to 100"
+            "out_of_range", _("is not a discount; allowed: a whole number from 0 to 100")
         )
     return value
 
 
 def plan_type(value: str) -> str:
-    return _one_of(value, list(Plan.Type.values), "plan type")
+    return _one_of(value, list(Plan.Type.values), _("plan type"))
 
 
 def price_state(value: str) -> str:
-    return _one_of(value, list(Subscription.PriceState.values), "price state")
+    return _one_of(value, list(Subscription.PriceState.values), _("price state"))
 
 
 def identifier(value: str) -> str:
     if not IDENTIFIER.fullmatch(value) or int(value) == 0:
-        raise FieldRefused("bad_id", "is not an id; allowed: a whole number from 1 on")
+        raise FieldRefused("bad_id", _("is not an id; allowed: a whole number from 1 on"))
     return value
 
 
@@ -148,7 +155,8 @@ def _one_of(value: str, allowed: list[str], what: str) -> str:
     if value not in allowed:
         raise FieldRefused(
             "unknown_value",
-            f"is not a {what}; allowed: {', '.join(allowed)}",
+            _("is not a %(what)s; allowed: %(allowed)s")
+            % {"what": what, "allowed": ", ".join(allowed)},
             allowed=allowed,
         )
     return value

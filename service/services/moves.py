@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.refusal import Refusal
 
 ROWS_SHOWN = 100  # by a look before a move
@@ -115,8 +117,11 @@ class WaitingPlan:
 
     @property
     def detail(self) -> str:
-        rest = f" Nothing else was saved ({', '.join(self.unwritten)})." if self.unwritten else ""
-        return (
-            f"Nothing has moved. {self.why} So it was planned instead, as price change {self.id},"
-            f" and waits for another person's approval.{rest}"
-        )
+        said = _(
+            "Nothing has moved. %(why)s So it was planned instead, as price change %(id)s, and"
+            " waits for another person's approval."
+        ) % {"why": self.why, "id": self.id}
+        if self.unwritten:
+            rest = _("Nothing else was saved (%(fields)s).")
+            said += " " + rest % {"fields": ", ".join(self.unwritten)}
+        return said

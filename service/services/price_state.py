@@ -17,7 +17,9 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils.timezone import is_aware
+from django.utils.translation import gettext as _
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
 from services.counted_moves import counted
@@ -48,12 +50,14 @@ def lock(subscription_id: int, until: datetime | None, reason: str, author: str)
     check_text("author", author, LONGEST_AUTHOR)
     if until is not None:
         if not isinstance(until, datetime) or not is_aware(until):
-            raise _bad_until(until, "Give the lock's end as a time with its offset from UTC.")
+            raise _bad_until(until, _("Give the lock's end as a time with its offset from UTC."))
         if until > LAST_DAY:
-            raise _bad_until(until, "A lock ends in year 9999 at the latest; or leave out its end.")
+            raise _bad_until(
+                until, _("A lock ends in year 9999 at the latest; or leave out its end.")
+            )
     with _changing(subscription_id, author) as (subscription, now):
         if until is not None and until <= now:
-            raise _bad_until(until, "A lock's end has to be in the future.")
+            raise _bad_until(until, _("A lock's end has to be in the future."))
         return _write(subscription, price_state=LOCKED, locked_until=until, price_reason=reason)
 
 
@@ -63,12 +67,15 @@ def release(subscription_id: int, author: str) -> Subscription:
     `PriceStateError` for one that is not locked, that has ended or is not there. Five queries.
     """
     check_text("author", author, LONGEST_AUTHOR)
-    with _changing(subscription_id, author) as (subscription, _):
+    with _changing(subscription_id, author) as (subscription, _now):
         if subscription.price_state != LOCKED:
             raise PriceStateError(
                 "not_locked",
-                f"Subscription {subscription_id} is not locked, so there is nothing to release:"
-                f" its price {_said(subscription)}.",
+                _(
+                    "Subscription %(subscription_id)s is not locked, so there is nothing to"
+                    " release: its price %(said)s."
+                )
+                % {"subscription_id": subscription_id, "said": _said(subscription)},
                 409,
                 price_state=subscription.price_state,
             )
@@ -86,7 +93,7 @@ def negotiate(
     price = _checked_price(price)
     check_text("reason", reason, LONGEST_REASON, required=True)
     check_text("author", author, LONGEST_AUTHOR)
-    with _changing(subscription_id, author) as (subscription, _):
+    with _changing(subscription_id, author) as (subscription, _now):
         return _write(
             subscription,
             price_state=NEGOTIATED,
@@ -102,7 +109,7 @@ def follow(subscription_id: int, author: str) -> Subscription:
     `PriceStateError` for one that has ended or is not there. Five queries, three if it follows.
     """
     check_text("author", author, LONGEST_AUTHOR)
-    with _changing(subscription_id, author) as (subscription, _):
+    with _changing(subscription_id, author) as (subscription, _now):
         if subscription.price_state == FOLLOWS:
             return subscription
         return _write(subscription, price_state=FOLLOWS, price=None)
@@ -114,7 +121,7 @@ def go_on_at(subscription_id: int, price: Decimal, reason: str, author: str) -> 
     A locked one stays locked until its end, any other is negotiated. Returns the instant from which
     the price is in force. Six queries.
     """
-    with _settled(subscription_id, author) as (subscription, _):
+    with _settled(subscription_id, author) as (subscription, _now):
         state = LOCKED if subscription.price_state == LOCKED else NEGOTIATED
         until = subscription.locked_until if state == LOCKED else None
         _write(
@@ -143,7 +150,10 @@ def _settled(subscription_id: int, author: str) -> Iterator[tuple[Subscription, 
         )
         if subscription is None:
             raise PriceStateError(
-                "unknown_subscription", f"There is no subscription {subscription_id}.", 404
+                "unknown_subscription",
+                _("There is no subscription %(subscription_id)s.")
+                % {"subscription_id": subscription_id},
+                404,
             )
         # Read after the lock, which may have taken time.
         cursor.execute(
@@ -151,12 +161,18 @@ def _settled(subscription_id: int, author: str) -> Iterator[tuple[Subscription, 
             " set_config('pricebook.author', %s, true)",
             [author],
         )
-        now, keeps_late, listed, _ = cursor.fetchone()
+        now, keeps_late, listed, _author = cursor.fetchone()
         if subscription.ended_at is not None and subscription.ended_at <= now:
             raise PriceStateError(
                 "subscription_ended",
-                f"Subscription {subscription_id} ended at {subscription.ended_at.isoformat()};"
-                " what it pays is history.",
+                _(
+                    "Subscription %(subscription_id)s ended at %(isoformat)s; what it pays is"
+                    " history."
+                )
+                % {
+                    "subscription_id": subscription_id,
+                    "isoformat": subscription.ended_at.isoformat(),
+                },
                 409,
             )
         if listed:
@@ -212,7 +228,9 @@ def _write(subscription: Subscription, **values: Any) -> Subscription:
 
 
 def _said(subscription: Subscription) -> str:
-    return "is negotiated" if subscription.price_state == NEGOTIATED else "follows the catalogue"
+    return (
+        _("is negotiated") if subscription.price_state == NEGOTIATED else _("follows the catalogue")
+    )
 
 
 # --- Checks of the arguments --------------------------------------------------------------------
@@ -220,7 +238,11 @@ def _said(subscription: Subscription) -> str:
 
 def _bad_until(until: object, detail: str) -> PriceStateError:
     value = until.isoformat() if isinstance(until, datetime) else str(until)[:100]
-    return PriceStateError("bad_until", f"{detail} This is {value!r}.", parameter="until")
+    return PriceStateError(
+        "bad_until",
+        _("%(detail)s This is %(value)s.") % {"detail": detail, "value": repr(value)},
+        parameter="until",
+    )
 
 
 def check_text(name: str, text: str, longest: int, required: bool = False) -> None:
@@ -228,13 +250,19 @@ def check_text(name: str, text: str, longest: int, required: bool = False) -> No
         return PriceStateError(f"bad_{name}", detail, parameter=name)
 
     if not isinstance(text, str):
-        raise bad(f"The {name} has to be text.")
+        raise bad(_("The %(name)s has to be text.") % {"name": name})
     if required and not text.strip():
-        raise bad(f"Give a {name}, in up to {longest} characters.")
+        raise bad(
+            _("Give a %(name)s, in up to %(longest)s characters.")
+            % {"name": name, "longest": longest}
+        )
     if len(text) > longest:
-        raise bad(f"The {name} has {len(text):,} characters; up to {longest} fit.")
+        raise bad(
+            _("The %(name)s has %(length)s characters; up to %(longest)s fit.")
+            % {"name": name, "length": grouped(len(text)), "longest": longest}
+        )
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise bad(f"The {name} has a character that no database can store.")
+        raise bad(_("The %(name)s has a character that no database can store.") % {"name": name})
 
 
 def _checked_price(given: Decimal | int | str) -> Decimal:
@@ -242,7 +270,7 @@ def _checked_price(given: Decimal | int | str) -> Decimal:
         return PriceStateError("bad_price", detail, parameter="price", value=str(given)[:100])
 
     if isinstance(given, float):
-        raise bad("Give the price as a decimal number: a float is not exact.")
+        raise bad(_("Give the price as a decimal number: a float is not exact."))
     try:
         return money("price", given)
     except BadValue as error:

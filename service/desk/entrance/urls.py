@@ -1,10 +1,9 @@
 from django.urls import path
-from django.views.i18n import set_language
 
-from desk.entrance import views
+from desk.entrance import languages, views
 
 urlpatterns = [
     path("log-in/", views.LogIn.as_view(), name="log_in"),
     path("log-out/", views.LogOut.as_view(), name="log_out"),
-    path("language/", set_language, name="language"),
+    path("language/", languages.choose, name="language"),
 ]

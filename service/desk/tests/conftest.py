@@ -1,5 +1,6 @@
-"""The tests of the desk. Those in a browser need Playwright: `./pricebook test --browser`."""
+"""Packages that only `./pricebook test --browser` installs are not imported without it."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("axe_playwright_python") else ["*_in_browser.py"]
+BROWSER = find_spec("axe_playwright_python")
+collect_ignore_glob = [] if BROWSER else ["test_*_in_browser.py"]

@@ -217,4 +217,4 @@ def _subscriptions(which: dict[str, Any], names: Names) -> str:
 
 def _adjective(value: str) -> str:
     """A price state as it stands before "subscriptions"; any other value as it is."""
-    return about(value).adjective if value in Subscription.PriceState else value
+    return str(about(value).adjective) if value in Subscription.PriceState else value

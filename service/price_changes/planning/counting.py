@@ -283,7 +283,7 @@ def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
 def _pairs(found: dict[tuple[int, int], _Sums]) -> list[Pair]:
     """The pairs with their names, the one that moves most first. Two queries."""
     services = dict(Service.objects.values_list("pk", "name"))
-    plans = {plan.pk: str(plan) for plan in Plan.objects.all()}
+    plans = {plan.pk: plan.stored_name for plan in Plan.objects.all()}
     by_difference = sorted(found.items(), key=lambda pair: -abs(pair[1].after - pair[1].before))
     return [
         Pair(

@@ -13,6 +13,7 @@ from pricebook.api_schema.decimals import PARAMETER, decimals_in_form
 from pricebook.api_schema.links import METHODS, ONE, add_links
 from pricebook.kit import api_version, idempotency, request_id
 from pricebook.kit.decimals import NAME
+from pricebook.kit.language import in_english
 
 HEADERS = {
     request_id.HEADER: "The name of the request: yours, or a new one.",
@@ -43,7 +44,8 @@ def _schema(as_text: bool, currency: str) -> dict[str, Any]:
 def _of_both(currency: str) -> dict[str, Any]:
     generator = Generator()  # type: ignore[no-untyped-call]
     generator.for_both = True
-    described: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    with in_english():  # whoever asks first
+        described: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
     return described
 
 

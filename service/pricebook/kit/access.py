@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
@@ -58,7 +60,7 @@ class ApiKeyAuthentication(BaseAuthentication):
     keyword = "Api-Key"
 
     def authenticate(self, request: Request) -> tuple[Program, StoredKey] | None:
-        keyword, _, given = request.headers.get("Authorization", "").partition(" ")
+        keyword, _blank, given = request.headers.get("Authorization", "").partition(" ")
         if keyword.lower() != self.keyword.lower():
             return None
 
@@ -74,13 +76,13 @@ class ApiKeyAuthentication(BaseAuthentication):
                 raise unknown(request)
             if key.old_until is None or key.old_until <= now:
                 raise exceptions.AuthenticationFailed(
-                    "This API key has a new secret; the old one, which you sent, has ended.",
+                    _("This API key has a new secret; the old one, which you sent, has ended."),
                     "rotated_key",
                 )
         if key.revoked:
-            raise exceptions.AuthenticationFailed("This API key was revoked.", "revoked_key")
+            raise exceptions.AuthenticationFailed(_("This API key was revoked."), "revoked_key")
         if key.expiry_date is not None and key.expiry_date <= now:
-            raise exceptions.AuthenticationFailed("This API key has expired.", "expired_key")
+            raise exceptions.AuthenticationFailed(_("This API key has expired."), "expired_key")
         key_use.note(key.number, now)
         return Program(key), key
 
@@ -92,7 +94,7 @@ def unknown(request: Request) -> exceptions.AuthenticationFailed:
     """The refusal of a key that there is not. Raises TooManyAttempts after many from its address;
     a right key passes, whatever others send from there, which may be a proxy."""
     count_wrong_key(request)
-    return exceptions.AuthenticationFailed("This API key is not known.", "wrong_key")
+    return exceptions.AuthenticationFailed(_("This API key is not known."), "wrong_key")
 
 
 class MayDo(BasePermission):
@@ -102,7 +104,7 @@ class MayDo(BasePermission):
     something else. A person reads and writes as staff: a client's login has no business here.
     """
 
-    message = "Log in, or send an API key: Authorization: Api-Key <key>."
+    message = gettext_lazy("Log in, or send an API key: Authorization: Api-Key <key>.")
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user = request.user
@@ -114,8 +116,11 @@ class MayDo(BasePermission):
         if not isinstance(user, Program) and not user.is_staff:
             raise Refused(
                 "permission_denied",
-                f"{user} is not staff, and reads and writes nothing here. A person who looks after"
-                " the users can change that.",
+                _(
+                    "%(user)s is not staff, and reads and writes nothing here. A person who"
+                    " looks after the users can change that."
+                )
+                % {"user": user},
                 403,
                 missing="is_staff",
             )
@@ -125,17 +130,18 @@ class MayDo(BasePermission):
         return True
 
     def refusal(self, user: Any, group: Collection[str]) -> Refused:
-        missing = " or ".join(group)
+        missing = _(" or ").join(group)
         if not isinstance(user, Program):
-            fix = "A person who looks after the users can give it."
+            fix = _("A person who looks after the users can give it.")
         elif user.key.said.intersection(group):
-            fix = "A scope of this key says it, but the person or key that made it lacks it."
+            fix = _("A scope of this key says it, but the person or key that made it lacks it.")
         else:
-            scopes = " or ".join(scope for each in group for scope in scopes_for(each))
-            fix = f"To a key the scope {scopes} gives it."
+            scopes = _(" or ").join(scope for each in group for scope in scopes_for(each))
+            fix = _("To a key the scope %(scopes)s gives it.") % {"scopes": scopes}
         return Refused(
             "permission_denied",
-            f"{user} may not do this: the permission {missing} is missing. {fix}",
+            _("%(user)s may not do this: the permission %(missing)s is missing. %(fix)s")
+            % {"user": user, "missing": missing, "fix": fix},
             403,
             missing=missing,
         )

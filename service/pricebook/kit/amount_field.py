@@ -13,6 +13,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.currency import minor_unit
@@ -75,7 +76,8 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
     if len(text) > LONGEST:
         raise BadAmount(
             "too_long",
-            f"{_quoted(text)} has {len(text)} characters; a number has at most {LONGEST}.",
+            _("%(quoted)s has %(text)s characters; a number has at most %(longest)s.")
+            % {"quoted": _quoted(text), "text": len(text), "longest": LONGEST},
         )
     signed = SIGNED.fullmatch(text)
     assert signed is not None
@@ -86,7 +88,10 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
             "not_a_number", f"{_quoted(text)} {_why_unread(signed['unsigned'], decimal_places)}"
         )
     if signed["minus"] and not negative:
-        raise BadAmount("negative", f"{_quoted(text)} is less than 0, and this can't be.")
+        raise BadAmount(
+            "negative",
+            _("%(quoted)s is less than 0, and this can't be.") % {"quoted": _quoted(text)},
+        )
     if signed["minus"]:
         # Not -reading, which rounds to 28 digits; and never -0.
         readings = [reading.copy_negate() if reading else reading for reading in readings]
@@ -94,17 +99,29 @@ def parse_amount(typed: str, decimal_places: int = 2, negative: bool = False) ->
         with_decimals, in_thousands = readings
         raise BadAmount(
             "unclear",
-            f"{_quoted(text)} can be {in_thousands} or {with_decimals}. Type {in_thousands} for"
-            f" the first; {_second(with_decimals, decimal_places)}.",
+            _(
+                "%(quoted)s can be %(in_thousands)s or %(with_decimals)s. Type"
+                " %(in_thousands)s for the first; %(second)s."
+            )
+            % {
+                "quoted": _quoted(text),
+                "in_thousands": in_thousands,
+                "with_decimals": with_decimals,
+                "second": _second(with_decimals, decimal_places),
+            },
         )
     [amount] = readings
     if _decimals(amount) > decimal_places:
         raise BadAmount(
             "too_exact",
-            f"{_quoted(text)} is no whole number; type one, such as 12."
+            _("%(quoted)s is no whole number; type one, such as 12.") % {"quoted": _quoted(text)}
             if decimal_places == 0
-            else f"{_quoted(text)} has {_decimals(amount)} decimals; at most {decimal_places} are"
-            " allowed.",
+            else _("%(quoted)s has %(decimals)s decimals; at most %(decimal_places)s are allowed.")
+            % {
+                "quoted": _quoted(text),
+                "decimals": _decimals(amount),
+                "decimal_places": decimal_places,
+            },
         )
     return amount
 
@@ -128,36 +145,49 @@ def _decimals(amount: Decimal) -> int:
 def _second(with_decimals: Decimal, decimal_places: int) -> str:
     """How to type the second reading, which has three decimals."""
     if decimal_places > 3:
-        return f"{with_decimals}0 for the second"
+        return _("%(amount)s for the second") % {"amount": f"{with_decimals}0"}
     if with_decimals == round(with_decimals, decimal_places):
-        return f"{with_decimals:.{decimal_places}f} for the second"
+        return _("%(amount)s for the second") % {"amount": f"{with_decimals:.{decimal_places}f}"}
     if decimal_places == 0:
-        return "the second is no whole number"
-    return f"the second has 3 decimals, and this has at most {decimal_places}"
+        return _("the second is no whole number")
+    return _("the second has 3 decimals, and this has at most %(decimal_places)s") % {
+        "decimal_places": decimal_places
+    }
 
 
 def _why_unread(unsigned: str, decimal_places: int) -> str:
     example = "4.50" if decimal_places else "12"
     if not unsigned:
-        return f"has no digits; type a number, such as {example}."
+        return _("has no digits; type a number, such as %(example)s.") % {"example": example}
     for character in unsigned:
         if character in f"0123456789{SEPARATORS}":
             continue
         if unicodedata.category(character) == "Sc":
-            return f"has a currency sign in it; type the number alone, such as {example}."
+            return _("has a currency sign in it; type the number alone, such as %(example)s.") % {
+                "example": example
+            }
         if character in "%‰":
-            return f"has a percent sign in it; type the number alone, such as {example}."
+            return _("has a percent sign in it; type the number alone, such as %(example)s.") % {
+                "example": example
+            }
         if character.isdecimal():
-            return f"has the digit {_quoted(character)} of another script in it; type 0 to 9."
-        return f"has {_quoted(character)} in it; type the number alone, such as {example}."
+            return _("has the digit %(digit)s of another script in it; type 0 to 9.") % {
+                "digit": _quoted(character)
+            }
+        return _("has %(character)s in it; type the number alone, such as %(example)s.") % {
+            "character": _quoted(character),
+            "example": example,
+        }
     if re.match("0[0-9]", unsigned):
-        return "begins with a 0 that nothing needs; leave it out."
+        return _("begins with a 0 that nothing needs; leave it out.")
     if unsigned[0] in SEPARATORS or unsigned[-1] in SEPARATORS:
-        return f"does not begin and end with a digit, as a number does, such as {example}."
-    return (
+        return _("does not begin and end with a digit, as a number does, such as %(example)s.") % {
+            "example": example
+        }
+    return _(
         "has a point, a comma, a blank or an apostrophe where no number has it; type it without"
-        f" thousands separators, such as {'1234.50' if decimal_places else '1234'}."
-    )
+        " thousands separators, such as %(example)s."
+    ) % {"example": "1234.50" if decimal_places else "1234"}
 
 
 def _quoted(text: str) -> str:

@@ -22,6 +22,8 @@ from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from pricebook.kit.addresses import address_of
 from pricebook.kit.cache import RedisCache
@@ -37,7 +39,8 @@ class TooManyAttempts(Refusal):
     """429: somebody guesses. `wait` is in seconds."""
 
     def __init__(self, code: str, detail: str, wait: int) -> None:
-        super().__init__(code, f"{detail} Try again in {wait} seconds.", 429)
+        again = ngettext("Try again in %(n)s second.", "Try again in %(n)s seconds.", wait)
+        super().__init__(code, f"{detail} {again % {'n': wait}}", 429)
         self.wait = wait
 
 
@@ -96,7 +99,7 @@ class LimitedLogins:
             if count == most + 1:  # once, or a guesser would fill the log
                 logger.warning("Too many log-ins from %s, the last as %.50r.", subject, username)
             if count > most:
-                raise TooManyAttempts("too_many_logins", "Too many log-ins have failed.", wait)
+                raise TooManyAttempts("too_many_logins", _("Too many log-ins have failed."), wait)
 
 
 def forget_logins(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
@@ -118,7 +121,7 @@ def count_wrong_key(request: HttpRequest) -> None:
         logger.warning("Too many wrong API keys from %s.", address)
     if count > settings.KEY_ATTEMPTS:
         raise TooManyAttempts(
-            "too_many_wrong_keys", "Too many wrong API keys came from your address.", wait
+            "too_many_wrong_keys", _("Too many wrong API keys came from your address."), wait
         )
 
 
@@ -134,6 +137,7 @@ class AttemptsMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, TooManyAttempts):
             return None
-        page = render(request, "pricebook/too_many_attempts.html", {"error": error}, status=429)
+        said = {"error": error, "title": _("Too many log-ins")}
+        page = render(request, "pricebook/too_many_attempts.html", said, status=429)
         page["Retry-After"] = str(error.wait)
         return page

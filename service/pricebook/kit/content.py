@@ -12,12 +12,14 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
+from django.utils.translation import gettext as _
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
 from pricebook.kit import decimals, exact_json
 from pricebook.kit.errors import BadParameter, Refused
+from pricebook.kit.figures import grouped
 from pricebook.kit.problem import MEDIA_TYPE, problem
 
 
@@ -67,7 +69,11 @@ class ExactJSONParser(BaseParser):
 
 
 def body_too_long(longest: int) -> Refused:
-    return Refused("body_too_long", f"A body has up to {longest:,} bytes; send less.", 413)
+    return Refused(
+        "body_too_long",
+        _("A body has up to %(longest)s bytes; send less.") % {"longest": grouped(longest)},
+        413,
+    )
 
 
 class ExactJSON:
@@ -100,7 +106,11 @@ class ExactJSON:
         return parsed
 
     def bad_json(self, error: object) -> Refused:
-        return Refused("bad_json", f"The {self.called} is not JSON in UTF-8: {error}.")
+        return Refused(
+            "bad_json",
+            _("The %(called)s is not JSON in UTF-8: %(error)s.")
+            % {"called": self.called, "error": error},
+        )
 
     def _integer(self, digits: str) -> int:
         if len(digits) > self.digits:
@@ -116,7 +126,7 @@ class ExactJSON:
             raise self._too_many_digits(digits) from None
 
     def _constant(self, word: str) -> None:
-        raise Refused("bad_json", f"{word} is no number in JSON.", value=word)
+        raise Refused("bad_json", _("%(word)s is no number in JSON.") % {"word": word}, value=word)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -124,7 +134,9 @@ class ExactJSON:
             if name in found:
                 shown = _shown(name)
                 raise Refused(
-                    "repeated_field", f"{shown!r} is given twice; give it once.", parameter=shown
+                    "repeated_field",
+                    _("%(shown)s is given twice; give it once.") % {"shown": repr(shown)},
+                    parameter=shown,
                 )
             found[name] = value
         return found
@@ -142,16 +154,22 @@ class ExactJSON:
         elif isinstance(value, str) and ("\0" in value or value != _shown(value, len(value))):
             raise Refused(
                 "bad_text",
-                "A text has a NUL or half of a surrogate pair in it; leave it out.",
+                _("A text has a NUL or half of a surrogate pair in it; leave it out."),
                 value=_shown(value),
             )
 
     def _too_deep(self) -> Refused:
-        return Refused("too_deep", f"The {self.called} nests deeper than {self.deepest} levels.")
+        return Refused(
+            "too_deep",
+            _("The %(called)s nests deeper than %(deepest)s levels.")
+            % {"called": self.called, "deepest": self.deepest},
+        )
 
     def _too_many_digits(self, digits: str) -> Refused:
         return Refused(
-            "bad_number", f"A number has up to {self.digits} digits.", value=digits[:100]
+            "bad_number",
+            _("A number has up to %(digits)s digits.") % {"digits": self.digits},
+            value=digits[:100],
         )
 
 
@@ -165,7 +183,10 @@ def object_of(
 ) -> dict[str, Any]:
     """The body of a request; Refused if it is not a JSON object with known names."""
     if not isinstance(body, dict):
-        raise Refused("not_an_object", f'The {called} is a JSON object: {{"name": value}}.')
+        raise Refused(
+            "not_an_object",
+            _('The %(called)s is a JSON object: {"name": value}.') % {"called": called},
+        )
     if known is not None:
         known = list(known)
         for name in body:
@@ -173,7 +194,8 @@ def object_of(
                 has = ", ".join(known) or "none"
                 raise Refused(
                     "unknown_field",
-                    f"There is no field {name[:100]!r} here; there are: {has}.",
+                    _("There is no field %(name)s here; there are: %(has)s.")
+                    % {"name": repr(name[:100]), "has": has},
                     parameter=name[:100],
                     allowed=known,
                 )
@@ -194,6 +216,9 @@ class ContentNegotiation(DefaultContentNegotiation):
         known = [renderer.format for renderer in renderers]
         if format not in known:
             raise BadParameter(
-                "format", format, f"format may be {' or '.join(known)}.", allowed=known
+                "format",
+                format,
+                _("format may be %(known)s.") % {"known": " or ".join(known)},
+                allowed=known,
             )
         return [renderer for renderer in renderers if renderer.format == format]

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from pricebook.kit.errors import BadParameter
@@ -38,7 +39,8 @@ def refuse_others(request: Any) -> None:
         raise BadParameter(
             NAME,
             ", ".join(given),
-            f"{NAME} may be {AS_TEXT}, once; without it decimals are numbers.",
+            _("%(name)s may be %(as_text)s, once; without it decimals are numbers.")
+            % {"name": NAME, "as_text": AS_TEXT},
             "repeated_parameter" if len(given) > 1 else "bad_parameter",
             allowed=[AS_TEXT],
         )

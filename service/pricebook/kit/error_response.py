@@ -12,6 +12,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -47,7 +48,7 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied(*error.args)
     elif isinstance(error, TooManyFieldsSent):
-        error = BadRequest("There are too many parameters.", "too_many_parameters")
+        error = BadRequest(_("There are too many parameters."), "too_many_parameters")
     elif isinstance(error, SuspiciousOperation):
         error = BadRequest()
     elif isinstance(error, Refusal):
@@ -99,14 +100,14 @@ def is_api(request: HttpRequest) -> bool:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """`handler400`: answers what is refused before a view is found, such as an unknown host."""
     if is_api(request):
-        return plain_error(400, BadRequest.default_code, BadRequest.default_detail, request)
+        detail = str(BadRequest.default_detail)
+        return plain_error(400, BadRequest.default_code, detail, request)
     return defaults.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """`handler500`."""
     if is_api(request):
-        return plain_error(
-            500, "server_error", "This is a defect of Pricebook; it has been logged.", request
-        )
+        detail = _("This is a defect of Pricebook; it has been logged.")
+        return plain_error(500, "server_error", detail, request)
     return defaults.server_error(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, serializers, status
 
 
@@ -55,7 +56,7 @@ class BadParameter(exceptions.APIException):
 class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "bad_request"
-    default_detail = "The request can't be understood."
+    default_detail = gettext_lazy("The request can't be understood.")
 
 
 class Refused(exceptions.APIException):
@@ -74,7 +75,7 @@ class Refused(exceptions.APIException):
 class DatabaseUnavailable(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "database_unavailable"
-    default_detail = "The database does not answer; try again in a few seconds."
+    default_detail = gettext_lazy("The database does not answer; try again in a few seconds.")
     wait = 5  # becomes Retry-After
 
 
@@ -83,7 +84,7 @@ class CrossedWrites(exceptions.APIException):
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "crossed_writes"
-    default_detail = (
+    default_detail = gettext_lazy(
         "Others are writing the same records, and this gave way: nothing was written. Send it again"
         " in a few seconds."
     )
@@ -95,7 +96,7 @@ class ReadTimedOut(exceptions.APIException):
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "read_timed_out"
-    default_detail = (
+    default_detail = gettext_lazy(
         "This took too long to read, and was ended. Ask for less: one service or plan, a shorter"
         " range of dates, a filter that is served at any size (/api/docs/ names them), or a"
         " stream (format=ndjson). If it is fast as a rule, the server is busy: try again in a"

@@ -31,7 +31,7 @@ def grouped(number: int | float | Decimal) -> str:
 
 def money(amount: Decimal | None) -> str:
     """Decimal("1234.5") → 1,234.50 USD; nothing is 0.00 USD."""
-    return f"{_number(amount or Decimal(0), minor_unit())} {_currency(_language())}"
+    return f"{_number(amount or Decimal(0), minor_unit())} {_currency(_language(), settings.CURRENCY)}"
 
 
 def amount(amount: Decimal | int | None) -> str:
@@ -98,7 +98,7 @@ def _number(number: Decimal, decimals: int) -> str:
 
 @cache
 def _locale(language: str) -> Locale:
-    return Locale.parse(language, sep="-")
+    return Locale.parse(language if language in dict(settings.LANGUAGES) else "en", sep="-")
 
 
 @cache
@@ -107,8 +107,8 @@ def _pattern(decimals: int) -> NumberPattern:
 
 
 @cache
-def _currency(language: str) -> str:
+def _currency(language: str, code: str) -> str:
     """USD in English, whose readers know many dollars; ₽ or the code in other languages."""
     if language.startswith("en"):
-        return str(settings.CURRENCY)
-    return get_currency_symbol(settings.CURRENCY, _locale(language))
+        return code
+    return get_currency_symbol(code, _locale(language))

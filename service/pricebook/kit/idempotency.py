@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -98,7 +99,8 @@ def key_of(request: Request) -> str | None:
     if key is not None and not SHAPE.fullmatch(key):
         raise Refused(
             "bad_idempotency_key",
-            f"{HEADER} has 1 to 100 printable characters of ASCII, and no blanks.",
+            _("%(header)s has 1 to 100 printable characters of ASCII, and no blanks.")
+            % {"header": HEADER},
             parameter=HEADER,
             value=key[:100].encode(errors="replace").decode(),
         )
@@ -193,7 +195,8 @@ def _refuse_reused(record: AnsweredRequest, asked: str) -> None:
     if record.request_hash != asked:
         raise Refused(
             "idempotency_key_reused",
-            f"{HEADER} {record.key} was used for another request: take a new one for each.",
+            _("%(header)s %(key)s was used for another request: take a new one for each.")
+            % {"header": HEADER, "key": record.key},
             422,
             parameter=HEADER,
             value=record.key,

@@ -5,12 +5,19 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from pricebook.kit.names import NameField
 
 LONGEST_ID = 50
 # Another source of a table that looks like this one, which no other record has than these ids.
 SOURCE_ALIKE = "SELECT other FROM sources_alike(%s::regclass, ARRAY[%s]::text[], %s, %s)"
+ALREADY_THERE = {
+    "client": _lazy("A client of this source and external id already exists."),
+    "service": _lazy("A service of this source and external id already exists."),
+    "plan": _lazy("A plan of this source and external id already exists."),
+}
 
 
 class KnownElsewhere(models.Model):
@@ -20,10 +27,10 @@ class KnownElsewhere(models.Model):
         max_length=LONGEST_ID,
         null=True,
         blank=True,
-        help_text="The system that it comes from, if any. Give its external id too.",
+        help_text=_lazy("The system that it comes from, if any. Give its external id too."),
     )
     external_id = NameField(
-        max_length=LONGEST_ID, null=True, blank=True, help_text="Its id in that system."
+        max_length=LONGEST_ID, null=True, blank=True, help_text=_lazy("Its id in that system.")
     )
 
     class Meta:
@@ -43,13 +50,13 @@ def constraints_of_ids(name: str) -> list[models.BaseConstraint]:
             name=f"{name}_unique_external_id",
             fields=["source", "external_id"],
             condition=Q(source__isnull=False),
-            violation_error_message=f"A {name} of this source and external id already exists.",
+            violation_error_message=ALREADY_THERE[name],
         ),
         models.CheckConstraint(
             name=f"{name}_external_id_has_source",
             condition=Q(source=None, external_id=None)
             | Q(source__isnull=False, external_id__isnull=False),
-            violation_error_message="Source and external id belong together: give both.",
+            violation_error_message=_lazy("Source and external id belong together: give both."),
         ),
     ]
 
@@ -67,5 +74,8 @@ def refuse_source_alike(record: models.Model, source: str | None) -> None:
         found = cursor.fetchone()
     if found is not None:
         raise ValidationError(
-            {"source": f"It differs in case or blanks alone from {found[0]!r}, which is there."}
+            {
+                "source": _("It differs in case or blanks alone from %(found)s, which is there.")
+                % {"found": repr(found[0])}
+            }
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.forms import BoundField, MultiWidget
+from django.utils.translation import gettext as _
 
 
 class OpenForm(forms.ModelForm):
@@ -58,8 +59,15 @@ class OpenForm(forms.ModelForm):
         elif moved and field.has_changed(now, bound.data):
             self.add_error(
                 name,
-                f"The {bound.label.lower()} moved from {self._text(bound, opened)}"
-                f" to {self._text(bound, now)} while this form was open; look again and save.",
+                _(
+                    "The %(label)s moved from %(before)s to %(now)s while this form was open;"
+                    " look again and save."
+                )
+                % {
+                    "label": bound.label.lower(),
+                    "before": self._text(bound, opened),
+                    "now": self._text(bound, now),
+                },
             )
         if moved:  # in case the form is shown again
             self._put(bound, bound.html_initial_name, now)
@@ -70,7 +78,7 @@ class OpenForm(forms.ModelForm):
         if value and isinstance(bound.field, forms.ModelChoiceField):
             value = bound.field.queryset.filter(pk=value).first()  # type: ignore[union-attr]
         parts = self._parts(bound, value) if not isinstance(value, list) else value
-        return " ".join(str(part) for part in parts if part not in (None, "")) or "nothing"
+        return " ".join(str(part) for part in parts if part not in (None, "")) or _("nothing")
 
     def _put(self, bound: BoundField, name: str, value: Any) -> None:
         self.data = self.data.copy()

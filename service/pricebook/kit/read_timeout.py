@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from psycopg.errors import QueryCanceled
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ class ReadTimeoutMiddleware:
         if request.method not in SAFE or not timed_out(error):
             return None
         logger.warning("%s took too long to read.", request.path)
-        return render(request, "pricebook/read_timed_out.html", status=503)
+        said = {"title": _("This took too long")}
+        return render(request, "pricebook/read_timed_out.html", said, status=503)
 
 
 class Lifted:

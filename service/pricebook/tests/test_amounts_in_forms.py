@@ -1,18 +1,11 @@
-"""No page of the admin has a number input.
-
-Where the browser's language has another decimal sign it drops the comma of 4,50; and of a text that
-it can't read it sends nothing, as if the box were empty.
-"""
+"""Each decimal of a form is an AmountField. Here are the pages of the admin, for tests of all."""
 
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from django import forms
-from django.contrib import admin
 from django.contrib.auth.models import Group, User
-from django.test import Client as Browser
 from django.urls import URLPattern, reverse
 
 from events.tests.making import an_endpoint
@@ -27,33 +20,6 @@ from services.models import Job, Repricing, Service
 from services.tests.factories import a_subscription
 
 pytestmark = pytest.mark.django_db
-
-AMOUNTS = {
-    "full_price",
-    "discount_percent",
-    "price",
-    "new_value",
-    "operand",
-    "rounding_step",
-    "floor",
-    "ceiling",
-    "where_price_from",
-    "where_price_to",
-}
-
-
-class Inputs(HTMLParser):
-    """The type of each input of a page, by its name."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.types: dict[str, str] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        if tag == "input" and (name := attributes.get("name")):
-            self.types[name] = attributes.get("type") or "text"
 
 
 def known_records() -> dict[type, Any]:
@@ -83,32 +49,6 @@ def addresses(url: URLPattern, record: Any) -> Iterator[str]:
     choices = [{name: word} for name in names if name in kinds for word in kinds[name]]
     for choice in choices or [{}]:
         yield reverse(f"admin:{url.name}", kwargs=ids | choice)
-
-
-def pages() -> Iterator[tuple[str, dict[str, str]]]:
-    """Each page of the admin of each model: its address, and the types of its inputs."""
-    records = known_records()
-    user = User.objects.create(username="ann", is_staff=True, is_superuser=True)
-    browser = Browser()
-    browser.force_login(user)
-    for model, model_admin in admin.site._registry.items():
-        for url in filter(lambda url: url.name, model_admin.get_urls()):
-            for address in addresses(url, records[model]):
-                answer = browser.get(address)
-                assert answer.status_code < 500
-                yield address, Inputs(answer.content.decode()).types
-
-
-def test_no_page_has_a_number_input():
-    seen = dict(pages())
-    numbers = {
-        (address, name)
-        for address, types in seen.items()
-        for name, type in types.items()
-        if type == "number"
-    }
-    assert not numbers, "use an AmountField, or a text box for an id"
-    assert {name for types in seen.values() for name in types} >= AMOUNTS
 
 
 OURS = ("clients", "desk", "events", "keys", "price_changes", "pricebook", "services")

@@ -12,11 +12,14 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import Searched
-from pricebook.kit.currency import shown
+from pricebook.kit.figures import amount, grouped, percent
 from pricebook.kit.open_forms import OpenForm
 from services.admin.value_edits import AsksFirst
 from services.catalogue_subject import CatalogueSubject
@@ -28,6 +31,15 @@ from services.reading.filters import BookFilter
 from services.reading.total import total_amount
 from services.repricing import catalogue_edit
 
+IN_USE = {
+    "service": _lazy(
+        "%(number)s subscriptions of %(name)s: move them to another service, or delete them, first"
+    ),
+    "plan": _lazy(
+        "%(number)s subscriptions of %(name)s: move them to another plan, or delete them, first"
+    ),
+}
+
 
 class CatalogueForm(OpenForm):
     """The form of a service or plan; an edit may stamp a comment on subscriptions it reprices."""
@@ -35,18 +47,22 @@ class CatalogueForm(OpenForm):
     moves_prices: str  # the field
 
     stamp = forms.CharField(
-        label="Comment to stamp on the subscriptions",
+        label=_lazy("Comment to stamp on the subscriptions"),
         max_length=Subscription._meta.get_field("comment").max_length,
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="It never replaces a comment that a person wrote.",
+        help_text=_lazy("It never replaces a comment that a person wrote."),
     )
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("stamp") and not self.errors and not self.moves():
             label = self.fields[self.moves_prices].label
-            self.add_error("stamp", f"The {label.lower()} does not change: nothing to stamp.")  # type: ignore[union-attr]
+            self.add_error(
+                "stamp",
+                _("The %(lower)s does not change: nothing to stamp.")
+                % {"lower": str(label).lower()},
+            )
         return cleaned
 
     def moves(self) -> bool:
@@ -83,7 +99,7 @@ class CatalogueAdmin(AsksFirst):
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list[str]:
         return [*self.fields, "stamp"] if obj else self.fields
 
-    @admin.display(description="subscriptions")
+    @admin.display(description=_lazy("subscriptions"))
     def subscriptions_shown(self, record: Any) -> str:
         url = reverse("admin:services_subscription_changelist")
         return format_html(
@@ -91,12 +107,12 @@ class CatalogueAdmin(AsksFirst):
             url,
             self.role,
             record.pk,
-            f"{record.subscription_count or 0:,}",
+            grouped(record.subscription_count or 0),
         )
 
-    @admin.display(description="total")
+    @admin.display(description=_lazy("total"))
     def amount_shown(self, record: Any) -> str:
-        return shown(record.amount or 0)
+        return amount(record.amount or 0)
 
     def save_model(
         self, request: HttpRequest, obj: models.Model, form: CatalogueForm, change: bool
@@ -117,11 +133,15 @@ class CatalogueAdmin(AsksFirst):
         messages.info(
             request,
             format_html(
-                '{} being repriced. <a class="underline" href="{}">Watch it</a>',
-                "1 subscription is"
-                if total.subscriptions == 1
-                else f"{total.subscriptions:,} subscriptions are",
+                '{} <a class="underline" href="{}">{}</a>',
+                ngettext(
+                    "%(number)s subscription is being repriced.",
+                    "%(number)s subscriptions are being repriced.",
+                    total.subscriptions,
+                )
+                % {"number": grouped(total.subscriptions)},
                 reverse("admin:price_changes_pricechange_change", args=[repricing.change_id]),
+                _("Watch it"),
             ),
         )
 
@@ -134,9 +154,7 @@ class CatalogueAdmin(AsksFirst):
         )
         names = {record.pk: str(record) for record in records}
         return [
-            f"{count:,} subscriptions of {names[pk]}: move them to another {self.role}, or delete"
-            " them, first"
-            for pk, count in rows
+            IN_USE[self.role] % {"number": grouped(count), "name": names[pk]} for pk, count in rows
         ]
 
     def get_deleted_objects(
@@ -154,10 +172,14 @@ class ServiceAdmin(CatalogueAdmin):
     role = "service"
     plans = "list_price"
     form = ServiceForm
-    list_display = ["name", "full_price", "subscriptions_shown", "amount_shown"]
+    list_display = ["name", "full_price_shown", "subscriptions_shown", "amount_shown"]
     search_fields = ["name"]  # see searched
-    sortable_by = ["name", "full_price"]
+    sortable_by = ["name", "full_price_shown"]
     fields = ["name", "full_price", ("source", "external_id")]
+
+    @admin.display(description=_lazy("list price"), ordering="full_price")
+    def full_price_shown(self, service: Service) -> str:
+        return amount(service.full_price)
 
     def searched(self, words: str) -> Searched:
         which = found.found("service", words, SEARCH_NAMES)
@@ -173,13 +195,17 @@ class PlanAdmin(CatalogueAdmin):
     list_display = [
         "__str__",
         "plan_type",
-        "discount_percent",
+        "discount_shown",
         "subscriptions_shown",
         "amount_shown",
     ]
     search_fields = ["plan_type"]  # see searched
-    sortable_by = ["plan_type", "discount_percent"]
+    sortable_by = ["plan_type", "discount_shown"]
     fields = ["plan_type", "discount_percent", ("source", "external_id")]
+
+    @admin.display(description=_lazy("discount"), ordering="discount_percent")
+    def discount_shown(self, plan: Plan) -> str:
+        return percent(plan.discount_percent)
 
     def searched(self, words: str) -> Searched:
         return Searched(Q(pk__in=found.plans(words)))

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
-from pricebook.kit.book_admin import ReadOnlyAdmin
+from pricebook.kit.book_admin import Colours, ReadOnlyAdmin
+from pricebook.kit.figures import grouped
 from services.models import Job
 
-COLOURS = {
-    "waiting": "info",
-    "running": "warning",
-    "done": "success",
-    "refused": "danger",
-    "failed": "danger",
+COLOURS = Colours(
+    {
+        Job.Status.WAITING.label: "info",
+        Job.Status.RUNNING.label: "warning",
+        Job.Status.DONE.label: "success",
+        Job.Status.REFUSED.label: "danger",
+        Job.Status.FAILED.label: "danger",
+    }
+)
+
+
+OUTCOMES = {
+    "created": _lazy("created"),
+    "changed": _lazy("changed"),
+    "unchanged": _lazy("unchanged"),
+    "refused": _lazy("refused"),
+    "deleted": _lazy("deleted"),
+    "left": _lazy("left"),
+    "updated": _lazy("updated"),
 }
 
 
@@ -31,31 +47,38 @@ class JobAdmin(ReadOnlyAdmin):
     ]  # fmt: skip
     readonly_fields = ["state", "bar", "outcomes", "refusal"]
 
-    @display(description="status", label=COLOURS)
+    @display(description=_lazy("status"), label=COLOURS)
     def state(self, job: Job) -> str:
-        return job.status
+        return str(job.get_status_display())
 
-    @admin.display(description="lines")
+    @admin.display(description=_lazy("lines"))
     def bar(self, job: Job) -> str:
         if job.lines is None:
-            return "not counted yet"
+            return _("not counted yet")
         return format_html(
-            '<progress max="{}" value="{}" aria-label="Lines"></progress> {} of {}',
+            '<progress max="{}" value="{}" aria-label="{}"></progress> {}',
             job.lines or 1,
             job.lines_done,
-            f"{job.lines_done:,}",
-            f"{job.lines:,}",
+            _("Lines"),
+            _("%(done)s of %(total)s")
+            % {"done": grouped(job.lines_done), "total": grouped(job.lines)},
         )
 
-    @admin.display(description="outcomes")
+    @admin.display(description=_lazy("outcomes"))
     def outcomes(self, job: Job) -> str:
-        said = [f"{number:,} {outcome}" for outcome, number in sorted(job.counts.items())]
-        return ", ".join(said) or "none yet"
+        said = [
+            f"{grouped(number)} {OUTCOMES.get(outcome, outcome)}"
+            for outcome, number in sorted(job.counts.items())
+        ]
+        return ", ".join(said) or _("none yet")
 
-    @admin.display(description="refusal")
+    @admin.display(description=_lazy("refusal"))
     def refusal(self, job: Job) -> str:
         if job.error is None:
-            return "none"
-        lines = [(line["line"], line["detail"]) for line in job.error.get("lines", [])]
-        listed = format_html_join("", "<li>line {}: {}</li>", lines)
+            return _("none")
+        lines = [
+            (_("line %(number)s") % {"number": line["line"]}, line["detail"])
+            for line in job.error.get("lines", [])
+        ]
+        listed = format_html_join("", "<li>{}: {}</li>", lines)
         return format_html("{} ({})<ul>{}</ul>", job.error["detail"], job.error["code"], listed)

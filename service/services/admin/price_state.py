@@ -16,7 +16,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
 from pricebook.kit.access import author
@@ -37,41 +40,41 @@ HISTORY = 10  # entries on a page
 class Verb:
     """A decision about a price: the states that offer it, what it asks for, what it means."""
 
-    label: str
-    means: str
+    label: str | Promise
+    means: str | Promise
     states: tuple[str, ...]
     asks: tuple[str, ...]
-    done: str
+    done: str | Promise
 
 
 VERBS = {
     "lock": Verb(
-        "Lock",
-        "It keeps the price that it has now, whatever the catalogue and price changes do.",
+        _lazy("Lock"),
+        _lazy("It keeps the price that it has now, whatever the catalogue and price changes do."),
         (FOLLOWS, LOCKED, NEGOTIATED),
         ("until", "reason"),
-        "Locked at its price.",
+        _lazy("Locked at its price."),
     ),
     "release": Verb(
-        "Release",
-        "It follows the catalogue again, at the rule's price now.",
+        _lazy("Release"),
+        _lazy("It follows the catalogue again, at the rule's price now."),
         (LOCKED,),
         (),
-        "Released: it follows the catalogue.",
+        _lazy("Released: it follows the catalogue."),
     ),
     "negotiate": Verb(
-        "Negotiate",
-        "It gets a price of its own, which no change of the catalogue moves.",
+        _lazy("Negotiate"),
+        _lazy("It gets a price of its own, which no change of the catalogue moves."),
         (FOLLOWS, LOCKED, NEGOTIATED),
         ("price", "reason"),
-        "It has a price of its own now.",
+        _lazy("It has a price of its own now."),
     ),
     "follow": Verb(
-        "Follow the catalogue",
-        "It gives up its own price and gets the rule's.",
+        _lazy("Follow the catalogue"),
+        _lazy("It gives up its own price and gets the rule's."),
         (NEGOTIATED,),
         (),
-        "It follows the catalogue.",
+        _lazy("It follows the catalogue."),
     ),
 }
 
@@ -83,18 +86,18 @@ class PriceForm(forms.Form):
         super().__init__(*args, **kwargs)
         zone = timezone.get_current_timezone_name()
         until = UnfoldAdminSplitDateTimeWidget()
-        for part, name in zip(until.widgets, ("date", "time"), strict=True):
-            part.attrs["aria-label"] = f"Until: {name}"
+        for part, name in zip(until.widgets, (_("Until: date"), _("Until: time")), strict=True):
+            part.attrs["aria-label"] = name
         fields = {
-            "price": AmountField(label="Price"),
+            "price": AmountField(label=_lazy("Price")),
             "until": forms.SplitDateTimeField(
-                label="Until",
+                label=_lazy("Until"),
                 required=False,
                 widget=until,
-                help_text=f"Empty: until it is released. Time zone: {zone}.",
+                help_text=_("Empty: until it is released. Time zone: %(zone)s.") % {"zone": zone},
             ),
             "reason": forms.CharField(
-                label="Reason",
+                label=_lazy("Reason"),
                 max_length=price_state.LONGEST_REASON,
                 widget=UnfoldAdminTextInputWidget,
             ),
@@ -132,7 +135,7 @@ class PricePages:
         subscription = Subscription.objects.in_force().filter(pk=object_id).first()
         verb = VERBS.get(name)
         if subscription is None or verb is None:
-            raise Http404("There is no such subscription, or no such action on its price.")
+            raise Http404(_("There is no such subscription, or no such action on its price."))
         if not _may(request):
             raise PermissionDenied
         page = reverse("admin:services_subscription_change", args=[object_id])
@@ -147,7 +150,9 @@ class PricePages:
                     done = price_decisions.decide(*asked, **form.cleaned_data)
             except Refusal as error:
                 if (field := error.about.get("parameter")) not in form.fields:
-                    messages.error(request, f"Nothing was done. {error.detail}")
+                    messages.error(
+                        request, _("Nothing was done. %(detail)s") % {"detail": error.detail}
+                    )
                     return HttpResponseRedirect(page)
                 form.add_error(field, error.detail)
             else:
@@ -174,14 +179,14 @@ class PricePages:
 
 def _tell(request: HttpRequest, verb: Verb, done: Subscription | WaitingPlan) -> None:
     if not isinstance(done, WaitingPlan):
-        return messages.success(request, verb.done)
+        return messages.success(request, str(verb.done))
     messages.warning(
         request,
         format_html(
-            '{} <a class="underline" href="{}">Price change {}</a>',
+            '{} <a class="underline" href="{}">{}</a>',
             done.detail,
             reverse("admin:price_changes_pricechange_change", args=[done.id]),
-            done.id,
+            _("Price change %(id)s") % {"id": done.id},
         ),
     )
     return None

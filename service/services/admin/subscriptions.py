@@ -16,13 +16,21 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
 from pricebook.kit import figures as figures_of
 from pricebook.kit.access import author
-from pricebook.kit.book_admin import BookAdmin, LateJoinPaginator, Searched
-from pricebook.kit.currency import shown
+from pricebook.kit.book_admin import (
+    BookAdmin,
+    Colours,
+    LateJoinPaginator,
+    Searched,
+    ShownCount,
+)
+from pricebook.kit.figures import amount, money
 from pricebook.kit.scopes import VIEW_CLIENT
 from services.about_price_states import ABOUT
 from services.admin import questions
@@ -58,7 +66,14 @@ class SubscriptionPaginator(LateJoinPaginator):
 
     @cached_property
     def count(self) -> int:
-        return self.figures.total.subscriptions
+        return ShownCount(self.figures.total.subscriptions)
+
+
+_STATES = {
+    "active": _lazy("active"),
+    "ended": _lazy("ended"),
+    "upcoming": _lazy("upcoming"),
+}
 
 
 class CatalogueFilter(RelatedDropdownFilter):
@@ -82,18 +97,18 @@ class WordFilter(DropdownFilter):
 
 
 class StateFilter(WordFilter):
-    title = "state"
+    title = _lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in STATES]
+        return [(state, str(_STATES[state]).capitalize()) for state in STATES]
 
     def of_word(self, queryset: Any, word: str) -> Any:
         return queryset.filter(BookFilter(state=word).condition())
 
 
 class PriceStateFilter(WordFilter):
-    title = "price state"
+    title = _lazy("price state")
     parameter_name = "price_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -104,11 +119,11 @@ class PriceStateFilter(WordFilter):
 
 
 class PendingFilter(WordFilter):
-    title = "scheduled change"
+    title = _lazy("scheduled change")
     parameter_name = "pending"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("true", "Would move it"), ("false", "None would move it")]
+        return [("true", _("Would move it")), ("false", _("None would move it"))]
 
     def of_word(self, queryset: Any, word: str) -> Any:
         return queryset.filter(BookFilter.of({"pending": word}).condition())
@@ -144,7 +159,7 @@ ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
-SAYS = "Saving it moves this price at once."
+SAYS = _lazy("Saving it moves this price at once.")
 
 
 class Unseen(Exception):
@@ -201,21 +216,21 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     ordering = ["-id"]
     sortable_by = ["id"]
     search_fields = ["client__company_name"]  # see searched
-    search_help_text = "Client, service, e-mail or external id"
+    search_help_text = _lazy("Client, service, e-mail or external id")
     autocomplete_fields = ["client", "service", "plan"]
     fields = [
         "client",
         ("service", "plan"),
-        "price",
+        "price_now",
         "comment",
         ("source", "external_id"),
         "started_at",
         "ended_at",
     ]
-    readonly_fields = ["price"]
+    readonly_fields = ["price_now"]
 
     def get_fields(self, request: HttpRequest, obj: models.Model | None = None) -> list:
-        return [field for field in self.fields if obj or field != "price"]
+        return [field for field in self.fields if obj or field != "price_now"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows = Subscription.objects.in_force().annotate(asked_at=BookNow())
@@ -232,14 +247,18 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except Unseen as unseen:  # it was written, and is undone
-            title = f"Subscription {object_id}: {unseen.said}"
-            seen = (title, SAYS, unseen.effect, unseen.confirmation)
-            return questions.ask(request, self, f"subscription {object_id}", *seen)
+            title = _("Subscription %(id)s: %(said)s") % {"id": object_id, "said": unseen.said}
+            seen = (title, str(SAYS), unseen.effect, unseen.confirmation)
+            name = _("subscription %(id)s") % {"id": object_id}
+            return questions.ask(request, self, name, *seen)
         except NeedsAnotherPerson as needs:
             messages.error(
                 request,
-                f"Nothing was saved. {needs.detail} Somebody else may do it, within the limits of"
-                " that person; or end this one, and begin another.",
+                _(
+                    "Nothing was saved. %(detail)s Somebody else may do it, within the limits"
+                    " of that person; or end this one, and begin another."
+                )
+                % {"detail": needs.detail},
             )
             return HttpResponseRedirect(request.get_full_path())
 
@@ -308,30 +327,37 @@ class SubscriptionAdmin(PricePages, BookAdmin):
             clients.too_many or services.too_many,
         )
 
-    @admin.display(description="client")
+    @admin.display(description=_lazy("client"))
     def client_shown(self, subscription: Subscription) -> str:
         return subscription.client.company_name
 
-    @admin.display(description="plan")
+    @admin.display(description=_lazy("plan"))
     def plan_shown(self, subscription: Subscription) -> str:
         return format_html(ONE_LINE, subscription.plan)
 
-    @admin.display(description="price")
+    @admin.display(description=_lazy("price"))
+    def price_now(self, subscription: Subscription) -> str:
+        return money(subscription.price)
+
+    @admin.display(description=_lazy("price"))
     def price_shown(self, subscription: Subscription) -> str:
-        return format_html(AMOUNT, shown(subscription.price))
+        return format_html(AMOUNT, amount(subscription.price))
 
     @display(
-        description="price state",
-        label={str(state.label): about.colour for state, about in ABOUT.items()},
+        description=_lazy("price state"),
+        label=Colours((state.label, about.colour) for state, about in ABOUT.items()),
     )
     def price_state_shown(self, subscription: Subscription) -> str:
-        return subscription.get_price_state_display()
+        return str(subscription.get_price_state_display())
 
     @display(
-        description="state", label={"active": "success", "ended": "warning", "upcoming": "info"}
+        description=_lazy("state"),
+        label=Colours(zip(_STATES.values(), ("success", "warning", "info"), strict=True)),
     )
     def state(self, subscription: Any) -> str:
         ended_at, asked_at = subscription.ended_at, subscription.asked_at
         if subscription.started_at > asked_at:
-            return "upcoming"
-        return "active" if ended_at is None or ended_at > asked_at else "ended"
+            state = "upcoming"
+        else:
+            state = "active" if ended_at is None or ended_at > asked_at else "ended"
+        return str(_STATES[state])

@@ -14,6 +14,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from pricebook.kit import figures
 from pricebook.kit.access import author
@@ -23,7 +25,7 @@ from services.catalogue_subject import CatalogueSubject
 from services.hooks import price_changes
 from services.moves import Effect, Move, NeedsAnotherPerson
 
-SAYS = (
+SAYS = _lazy(
     "Saving it moves these prices at once. To see each row first, or to set an instant, plan a"
     " price change instead. The total is that of all its subscriptions."
 )
@@ -44,9 +46,8 @@ class ValueEdit:
     @property
     def said(self) -> str:
         if self.subject.role == "plan":
-            return f"{self.old_value} → {self.value} %"
-        before, after = (figures.amount(Decimal(each)) for each in (self.old_value, self.value))
-        return f"{before} → {after} {settings.CURRENCY}"
+            return f"{self.old_value} → {figures.percent(self.value)}"
+        return f"{figures.amount(self.old_value)} → {figures.money(Decimal(self.value))}"
 
     def effect(self) -> Effect:
         return price_changes().would_move(self.subject, Decimal(self.value), self.author)
@@ -95,7 +96,7 @@ class AsksFirst(BookAdmin):
         seen = request.POST.get(questions.CONFIRMED, "")
         if needs is None and effect.move.rows and not edit.is_confirmed(seen, effect.move):
             title, seen = f"{edit.name}: {edit.said}", edit.confirmation(effect.move)
-            return questions.ask(request, self, edit.name, title, SAYS, effect, seen)
+            return questions.ask(request, self, edit.name, title, str(SAYS), effect, seen)
         if needs is None:
             try:
                 with transaction.atomic():
@@ -137,10 +138,10 @@ class AsksFirst(BookAdmin):
         messages.warning(
             request,
             format_html(
-                '{} <a class="underline" href="{}">Price change {}</a>',
+                '{} <a class="underline" href="{}">{}</a>',
                 plan.detail,
                 address,
-                plan.id,
+                _("Price change %(id)s") % {"id": plan.id},
             ),
         )
         return HttpResponseRedirect(request.get_full_path())

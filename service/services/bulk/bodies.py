@@ -12,8 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.content import ExactJSON
 from pricebook.kit.errors import Refused
+from pricebook.kit.figures import grouped
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
 LONGEST_LINE = 65_536  # bytes; of JSON, characters
@@ -53,7 +56,7 @@ def _of_json(file: IO[bytes]) -> Iterator[tuple[int, Line]]:
             break
     if begin is None:
         raise Refused(
-            "missing", 'The body is {"lines": [{…}, {…}]}, and nothing else.', parameter="lines"
+            "missing", _('The body is {"lines": [{…}, {…}]}, and nothing else.'), parameter="lines"
         )
     text.at = begin.end()
     number = 0
@@ -63,14 +66,14 @@ def _of_json(file: IO[bytes]) -> Iterator[tuple[int, Line]]:
         yield number, text.take_value(number)
         sign = text.next_sign()
         if sign not in (",", "]"):
-            raise _broken(number, "a comma or ] comes after a line")
+            raise _broken(number, _("a comma or ] comes after a line"))
         ends = sign == "]"
         if not ends:
             text.at += 1
             text.next_sign()
     for sign in ("]", "}", ""):
         if text.next_sign() != sign:
-            raise _broken(number, "nothing comes after ]}")
+            raise _broken(number, _("nothing comes after ]}"))
         text.at += 1
 
 
@@ -133,4 +136,7 @@ def _broken(number: int, problem: object) -> Refused:
 
 
 def _too_long() -> Refused:
-    return Refused("line_too_long", f"A line has up to {LONGEST_LINE:,} bytes.")
+    return Refused(
+        "line_too_long",
+        _("A line has up to %(longest_line)s bytes.") % {"longest_line": grouped(LONGEST_LINE)},
+    )

@@ -10,6 +10,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
 from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
@@ -134,7 +136,7 @@ class CatalogueSteps(Steps):
         yield {
             line: missing(name) if no_name else missing(value) if no_value
             else needs_price_change(value)
-            for line, no_name, no_value, _ in self.cursor.fetchall()
+            for line, no_name, no_value, _other in self.cursor.fetchall()
         }  # fmt: skip
         yield self.of_the_same()
 
@@ -142,11 +144,15 @@ class CatalogueSteps(Steps):
         """The refusals of names or discounts that another record has. One query."""
         self.execute(self.of.same)
         return {
-            line: self.taken(f"The {self.record.kind} of line {first}" if other is None else None)
+            line: self.taken(self.of_line(first) if other is None else None)
             if name == there
             else alike("name", name, there)
             for line, other, first, name, there in self.cursor.fetchall()
         }
+
+    def of_line(self, line: int) -> str:
+        named = _("The service of line %(line)s"), _("The plan of line %(line)s")
+        return named[self.record.kind == "plan"] % {"line": line}
 
     @abstractmethod
     def taken(self, by: str | None) -> WriteRefused:
@@ -181,7 +187,7 @@ class ServiceSteps(CatalogueSteps):
     seen = fingerprint("book.name", "book.source", "book.external_id")
 
     def taken(self, by: str | None) -> WriteRefused:
-        return name_taken(by or "Another service")
+        return name_taken(by or _("Another service"))
 
 
 class PlanSteps(CatalogueSteps):

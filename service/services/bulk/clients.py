@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.refusal import Refusal
 from services.bulk.lines import Record, fields_of_lines
 from services.bulk.steps import BY_ID_ELSEWHERE, SET_IDS, Steps, fingerprint
@@ -130,11 +132,12 @@ class ClientSteps(Steps):
             elif of_staff:
                 refusals[line] = clients.email_of_staff(id)
             else:
-                refusals[line] = clients.email_taken(f"Client {other}")
+                refusals[line] = clients.email_taken(_("Client %(id)s") % {"id": other})
         yield refusals
         self.execute(SAME_EMAIL)
         yield {
-            line: clients.email_taken(f"The client of line {first}") for line, first in self.cursor
+            line: clients.email_taken(_("The client of line %(line)s") % {"line": first})
+            for line, first in self.cursor
         }
 
     def write(self) -> None:

@@ -13,9 +13,11 @@ from decimal import Decimal
 from typing import IO, Any
 
 import msgspec
+from django.utils.translation import gettext as _
 
 from pricebook.kit.content import ExactJSON
 from pricebook.kit.errors import Refused
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import PIECE, temporary_file
 from services.bulk.bodies import Line
@@ -108,7 +110,10 @@ def _check_each(lines: Iterable[tuple[int, Line]], record: Record, checked: Chec
         checked.count += 1
         if checked.count > MOST_LINES:
             raise Refused(
-                "too_many_lines", f"A request has up to {MOST_LINES:,} lines; send several.", 413
+                "too_many_lines",
+                _("A request has up to %(most_lines)s lines; send several.")
+                % {"most_lines": grouped(MOST_LINES)},
+                413,
             )
         try:
             if isinstance(line, Refused):
@@ -130,7 +135,11 @@ def _check_each(lines: Iterable[tuple[int, Line]], record: Record, checked: Chec
 def twice(first: int) -> Refused:
     return Refused(
         "twice_in_one",
-        f"Line {first} has this source and external id too: an external id stands for one record.",
+        _(
+            "Line %(first)s has this source and external id too: an external id stands for"
+            " one record."
+        )
+        % {"first": first},
         parameter="external_id",
     )
 

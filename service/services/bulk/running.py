@@ -19,7 +19,10 @@ from typing import IO, TypeVar
 
 import msgspec
 from django.db import DatabaseError, connection, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.idempotency import InParts
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
@@ -45,11 +48,18 @@ class LinesRefused(Refusal):
     def __init__(self, refused: int, first: list[bytes]) -> None:
         results = [msgspec.json.decode(line) for line in first]
         number, detail = results[0]["line"], results[0]["detail"]
-        lines = "1 line is" if refused == 1 else f"{refused:,} lines are"
         super().__init__(
             "lines_refused",
-            f"Line {number}: {detail} Nothing was written, because {lines} refused. Fix what"
-            " `lines` names (the first 100), or send on_error=skip for the others to be written.",
+            ngettext(
+                "Line %(line)s: %(detail)s Nothing was written, because %(number)s line is refused."
+                " Fix what `lines` names (the first 100), or send on_error=skip for the others to"
+                " be written.",
+                "Line %(line)s: %(detail)s Nothing was written, because %(number)s lines are"
+                " refused. Fix what `lines` names (the first 100), or send on_error=skip for the"
+                " others to be written.",
+                refused,
+            )
+            % {"line": number, "detail": detail, "number": grouped(refused)},
             refused=refused,
             lines=[
                 {name: result[name] for name in result if name != "outcome"} for result in results
@@ -65,7 +75,7 @@ class Crossed(Refusal):
     def __init__(self) -> None:
         super().__init__(
             "crossed_writes",
-            "Others are writing the same records; send it again in a few seconds.",
+            _("Others are writing the same records; send it again in a few seconds."),
             503,
         )
 
@@ -224,7 +234,7 @@ def _write_within_limits(run: Steps, skip: bool) -> None:
 
 def whatever_others_do(call: Callable[[], T]) -> T:
     """The call's result; it is done once more where another transaction came between."""
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         try:
             return call()
         except Again:

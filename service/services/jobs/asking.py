@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import IO, Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from pricebook.kit.refusal import Refusal
 from services.bulk.running import Wanted
@@ -22,7 +23,7 @@ class JobRefused(Refusal):
 
 
 def not_there(number: int) -> JobRefused:
-    return JobRefused("not_found", f"There is no job {number}.", 404)
+    return JobRefused("not_found", _("There is no job %(number)s.") % {"number": number}, 404)
 
 
 def ask(
@@ -71,8 +72,11 @@ def cancel(number: int) -> Job:
         if job.status not in Job.DUE:
             raise JobRefused(
                 "wrong_state",
-                f"Job {number} has ended: it is {job.status}. POST …/undo/ takes back what it has"
-                " written.",
+                _(
+                    "Job %(number)s has ended: it is %(status)s. POST …/undo/ takes back what"
+                    " it has written."
+                )
+                % {"number": number, "status": job.status},
                 409,
                 state=job.status,
                 allowed=list(Job.DUE),
@@ -91,7 +95,8 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
         if job.status in Job.DUE:
             raise JobRefused(
                 "wrong_state",
-                f"Job {number} is {job.status}: cancel it first, or wait until it has ended.",
+                _("Job %(number)s is %(status)s: cancel it first, or wait until it has ended.")
+                % {"number": number, "status": job.status},
                 409,
                 state=job.status,
                 allowed=[each for each in Status if each not in Job.DUE],
@@ -99,26 +104,38 @@ def undo(number: int, author: str, dry_run: bool) -> Job:
         if job.undoes_id is not None:
             raise JobRefused(
                 "undoes_another",
-                f"Job {number} is an undo itself: send the lines of job {job.undoes_id} again.",
+                _("Job %(number)s is an undo itself: send the lines of job %(undoes_id)s again.")
+                % {"number": number, "undoes_id": job.undoes_id},
                 409,
             )
         if job.kind == Job.Kind.HISTORY:
             raise JobRefused(
                 "history_stays",
-                f"Job {number} has brought the past of the book, as corrections: they are recorded"
-                " for good. Send the lines as they should be, which lie above these.",
+                _(
+                    "Job %(number)s has brought the past of the book, as corrections: they"
+                    " are recorded for good. Send the lines as they should be, which lie"
+                    " above these."
+                )
+                % {"number": number},
                 409,
             )
         written = sum(each or 0 for each in job.results.values_list("left_as__len", flat=True))
         if job.dry_run or not written:
             raise JobRefused(
                 "nothing_to_undo",
-                f"Job {number} has written nothing, or has no results of its lines: those are"
-                " forgotten after some months.",
+                _(
+                    "Job %(number)s has written nothing, or has no results of its lines:"
+                    " those are forgotten after some months."
+                )
+                % {"number": number},
                 409,
             )
         if job.undone_by.filter(status__in=Job.DUE).exists():
-            raise JobRefused("is_being_undone", f"Job {number} is being undone already.", 409)
+            raise JobRefused(
+                "is_being_undone",
+                _("Job %(number)s is being undone already.") % {"number": number},
+                409,
+            )
         made: Job = Job.objects.create(
             kind=job.kind,
             undoes=job,

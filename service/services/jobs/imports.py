@@ -16,7 +16,10 @@ from hashlib import sha256
 from typing import IO, Any
 
 import msgspec
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
 from services.jobs import import_results, looks
@@ -87,14 +90,20 @@ class FileRefused(Refusal):
     def of(bad: BadBook) -> FileRefused:
         """`problems` are the first ones, each with its place, its value, what is allowed, and the
         options that settle it, if it is a question."""
-        places = "1 place is" if bad.count == 1 else f"{bad.count:,} places are"
         first = bad.problems[0]
         said = storable(str(first))
         whole = bad.count == 1 and not first.line
-        why = said[:1].upper() + said[1:] if whole else f"{places} wrong. The first one: {said}"
+        if whole:
+            why = said[:1].upper() + said[1:]
+        else:
+            why = ngettext(
+                "%(number)s place is wrong. The first one: %(said)s",
+                "%(number)s places are wrong. The first one: %(said)s",
+                bad.count,
+            ) % {"number": grouped(bad.count), "said": said}
         return FileRefused(
             "file_refused",
-            f"Nothing was written. {why}",
+            _("Nothing was written. %(why)s") % {"why": why},
             refused=bad.count,
             problems=[_told(each) for each in bad.problems],
             understood={name: storable(value) for name, value in bad.understood.items()},

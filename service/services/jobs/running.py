@@ -23,6 +23,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from pricebook.kit.errors import Refused
+from pricebook.kit.language import in_english
 from pricebook.kit.points import at_point
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.spooled_body import temporary_file
@@ -70,7 +71,15 @@ class Lost(Exception):
 
 
 def run() -> int:
-    """Run the jobs that are due; return how many ended here. One query if none is due."""
+    """Run the jobs that are due; return how many ended here. One query if none is due.
+
+    Results are stored, so they are in English.
+    """
+    with in_english():
+        return _run_due()
+
+
+def _run_due() -> int:
     ended = 0
     while (job := _begin()) is not None:
         try:

@@ -15,6 +15,8 @@ import re
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.refusal import Refusal
 from services.bulk.catalogue import PlanSteps, ServiceSteps
 from services.bulk.clients import ClientSteps
@@ -130,14 +132,17 @@ class Undo(Steps):
 
     def gone(self, id: int) -> Refusal:
         return Refusal(
-            "deleted_since", f"{self.record.kind.capitalize()} {id} has been deleted since.", 409
+            "deleted_since",
+            _("%(capitalize)s %(id)s has been deleted since.")
+            % {"capitalize": self.record.kind.capitalize(), "id": id},
+            409,
         )
 
     def touched(self, id: int) -> Refusal:
         return Refusal(
             "touched_since",
-            f"{self.record.kind.capitalize()} {id} is not as the job has left it: somebody has"
-            " changed it since.",
+            _("%(capitalize)s %(id)s is not as the job has left it: somebody has changed it since.")
+            % {"capitalize": self.record.kind.capitalize(), "id": id},
             409,
         )
 

@@ -5,6 +5,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connection, models
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import override, pgettext_lazy
 
 from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
 from pricebook.kit.names import NameField, normal_form
@@ -44,17 +47,17 @@ class Service(KnownElsewhere, SavesChanges):
                 name="service_unique_name",
                 fields=["name"],
                 condition=Q(full_price__gte=0),
-                violation_error_message="A service of this name already exists.",
+                violation_error_message=_lazy("A service of this name already exists."),
             ),
             models.CheckConstraint(
                 name="service_full_price_not_negative",
                 condition=Q(full_price__gte=0, full_price__lte=HIGHEST_PRICE),
-                violation_error_message="A list price can't be negative.",
+                violation_error_message=_lazy("A list price can't be negative."),
             ),
             models.CheckConstraint(
                 name="service_full_price_exact",
                 condition=is_exact("full_price"),
-                violation_error_message="A list price has at most two decimals.",
+                violation_error_message=_lazy("A list price has at most two decimals."),
             ),
             *constraints_of_ids("service"),
         ]
@@ -73,10 +76,18 @@ class Service(KnownElsewhere, SavesChanges):
         other = others.exclude(pk=self.pk).exclude(name=self.name).first()
         if other is not None and (self._state.adding or "name" in self.changed_fields()):
             raise ValidationError(
-                {"name": f"It differs in case or blanks alone from service {other.name!r}."}
+                {
+                    "name": _("It differs in case or blanks alone from service %(name)s.")
+                    % {"name": repr(other.name)}
+                }
             )
 
 
+PLAN_WORDS = {
+    "full": pgettext_lazy("plan", "full"),
+    "student": pgettext_lazy("plan", "student"),
+    "discount": pgettext_lazy("plan", "discount"),
+}
 # The name under which the index and the triggers refuse a second plan of a type and discount.
 SAME_DISCOUNT = "plan_unique_type_and_percent"
 
@@ -100,9 +111,9 @@ class Plan(KnownElsewhere, SavesChanges):
     """A percentage discount of a type, on any service."""
 
     class Type(models.TextChoices):
-        FULL = "full"
-        STUDENT = "student"
-        DISCOUNT = "discount"
+        FULL = "full", _lazy("Full")
+        STUDENT = "student", _lazy("Student")
+        DISCOUNT = "discount", _lazy("Discount")
 
     plan_type = models.CharField(max_length=10, choices=Type)
     discount_percent = WholePercentField(default=0, validators=[MaxValueValidator(100)])
@@ -117,29 +128,35 @@ class Plan(KnownElsewhere, SavesChanges):
                 name=SAME_DISCOUNT,
                 fields=["plan_type", "discount_percent"],
                 condition=Q(discount_percent__gte=0),
-                violation_error_message="A plan of this type and discount already exists.",
+                violation_error_message=_lazy("A plan of this type and discount already exists."),
             ),
             models.CheckConstraint(
                 name="plan_discount_percent_0_to_100",
                 condition=Q(discount_percent__gte=0, discount_percent__lte=100),
-                violation_error_message="A discount is a whole number from 0 to 100.",
+                violation_error_message=_lazy("A discount is a whole number from 0 to 100."),
             ),
             models.CheckConstraint(
                 name="plan_discount_percent_whole",
                 condition=is_exact("discount_percent", 0),
-                violation_error_message="A discount is a whole number from 0 to 100.",
+                violation_error_message=_lazy("A discount is a whole number from 0 to 100."),
             ),
             models.CheckConstraint(
                 name="plan_type_known",
                 condition=Q(plan_type__in=["full", "student", "discount"]),
-                violation_error_message="A plan type is full, student or discount.",
+                violation_error_message=_lazy("A plan type is full, student or discount."),
             ),
             *constraints_of_ids("plan"),
         ]
 
     def __str__(self) -> str:
         sign = "-" if self.discount_percent else ""
-        return f"{self.plan_type} {sign}{self.discount_percent} %"
+        return f"{PLAN_WORDS.get(self.plan_type, self.plan_type)} {sign}{self.discount_percent} %"
+
+    @property
+    def stored_name(self) -> str:
+        """Its name in English, for what is stored."""
+        with override("en"):
+            return str(self)
 
     def clean(self) -> None:
         """Refuse a discount that another plan of the type has, or will have by what is approved.
@@ -152,7 +169,11 @@ class Plan(KnownElsewhere, SavesChanges):
         if other is not None:
             raise ValidationError(
                 {
-                    "discount_percent": f"A plan of this type and discount already exists, or"
-                    f" will by what is approved: plan {other.pk} ({other})."
+                    "discount_percent": _(
+                        "A plan of this type and discount already exists,"
+                        " or will by what is approved: plan %(pk)s"
+                        " (%(other)s)."
+                    )
+                    % {"pk": other.pk, "other": other}
                 }
             )

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import DecimalValidator
 from django.db import models
 from django.db.models import F, Func, Q, Value
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import minor_unit
 
@@ -30,9 +31,14 @@ def exact(field: models.Field, value: Any, decimal_places: int) -> Decimal:
             return rounded
     except ArithmeticError:  # it is no number, or infinite, or has more digits than any column
         pass
-    allowed = f"a number of up to {decimal_places} decimals" if decimal_places else "a whole number"
+    allowed = (
+        _("a number of up to %(decimal_places)s decimals") % {"decimal_places": decimal_places}
+        if decimal_places
+        else _("a whole number")
+    )
     raise ValidationError(
-        f"{field.name} is {allowed}; {str(value)[:100]!r} is none, and is not rounded to one.",
+        _("%(name)s is %(allowed)s; %(value)s is none, and is not rounded to one.")
+        % {"name": field.name, "allowed": allowed, "value": repr(str(value)[:100])},
         code="too_exact",
     )
 

@@ -7,6 +7,8 @@ from typing import Self
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from services.models.clock import Clock
 
@@ -29,20 +31,20 @@ class Job(models.Model):
     """
 
     class Kind(models.TextChoices):
-        CLIENTS = "clients"
-        SERVICES = "services"
-        PLANS = "plans"
-        SUBSCRIPTIONS = "subscriptions"
-        IMPORT = "import"  # of a file of a book
-        HISTORY = "history"  # of a file of the past
+        CLIENTS = "clients", _lazy("Clients")
+        SERVICES = "services", _lazy("Services")
+        PLANS = "plans", _lazy("Plans")
+        SUBSCRIPTIONS = "subscriptions", _lazy("Subscriptions")
+        IMPORT = "import", _lazy("Import")  # of a file of a book
+        HISTORY = "history", _lazy("History")  # of a file of the past
 
     class Status(models.TextChoices):
-        WAITING = "waiting"
-        RUNNING = "running"
-        DONE = "done"
-        REFUSED = "refused"
-        FAILED = "failed"
-        CANCELLED = "cancelled"
+        WAITING = "waiting", _lazy("Waiting")
+        RUNNING = "running", _lazy("Running")
+        DONE = "done", _lazy("Done")
+        REFUSED = "refused", _lazy("Refused")
+        FAILED = "failed", _lazy("Failed")
+        CANCELLED = "cancelled", _lazy("Cancelled")
 
     OF_FILES = (Kind.IMPORT, Kind.HISTORY)
     DUE = (Status.WAITING, Status.RUNNING)
@@ -104,10 +106,21 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        what = f"{self.kind} in bulk" if self.undoes_id is None else f"undo job {self.undoes_id}"
-        if self.undoes_id is None and self.kind in self.OF_FILES:
-            what = "import of a file" if self.kind == self.Kind.IMPORT else "import of the past"
-        return f"job {self.pk}: {what}"
+        if self.undoes_id is not None:
+            what = _("undo job %(id)s") % {"id": self.undoes_id}
+        else:
+            what = str(WORDS.get(self.kind, self.kind))
+        return _("job %(id)s: %(what)s") % {"id": self.pk, "what": what}
+
+
+WORDS = {
+    "clients": _lazy("clients in bulk"),
+    "services": _lazy("services in bulk"),
+    "plans": _lazy("plans in bulk"),
+    "subscriptions": _lazy("subscriptions in bulk"),
+    "import": _lazy("import of a file"),
+    "history": _lazy("import of the past"),
+}
 
 
 class JobPiece(models.Model):

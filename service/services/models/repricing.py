@@ -6,7 +6,10 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Func, Q, Value
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
+from pricebook.kit.figures import amount, percent
 from services.models.catalogue import Plan, Service
 from services.models.clock import Clock
 from services.models.exact_fields import ExactDecimalField
@@ -34,9 +37,9 @@ class Repricing(models.Model):
     """
 
     class Mode(models.TextChoices):
-        CATALOGUE = "catalogue"  # followers move to the rule's price
-        KEEP = "keep"  # followers are locked at the price they have
-        ROWS = "rows"  # the rows of a list: `price_changes.ListedRows`
+        CATALOGUE = "catalogue", _lazy("Catalogue")  # followers move to the rule's price
+        KEEP = "keep", _lazy("Keep")  # followers are locked at the price they have
+        ROWS = "rows", _lazy("Rows")  # the rows of a list: `price_changes.ListedRows`
 
     kind = models.CharField(max_length=9, choices=Mode, db_default="catalogue")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, null=True, related_name="+")
@@ -96,12 +99,21 @@ class Repricing(models.Model):
 
     def __str__(self) -> str:
         if self.service_id and self.plan_id:
-            return f"{self.service}, {self.plan}: look again"
+            subject = {"service": self.service, "plan": self.plan}
+            return _("%(service)s, %(plan)s: look again") % subject
         if self.service_id:
-            return f"{self.service}: list price {self.old_value} → {self.new_value}"
+            return _("%(service)s: list price %(before)s → %(after)s") % {
+                "service": self.service,
+                "before": amount(self.old_value),
+                "after": amount(self.new_value),
+            }
         if self.plan_id:
-            return f"{self.plan}: discount {self.old_value} → {self.new_value} %"
-        return f"price change {self.change_id}"
+            return _("%(plan)s: discount %(before)s → %(after)s") % {
+                "plan": self.plan,
+                "before": percent(self.old_value),
+                "after": percent(self.new_value),
+            }
+        return _("price change %(id)s") % {"id": self.change_id}
 
 
 class Skip(models.Model):
@@ -113,19 +125,19 @@ class Skip(models.Model):
     """
 
     class Reason(models.TextChoices):
-        LOCKED = "locked"
-        NEGOTIATED = "negotiated"
-        ENDED = "ended"
-        UNCHANGED = "unchanged"
-        AGAINST_SIGN = "against_sign", "a bound or the rounding would move it the other way"
-        BECOMES_FREE = "becomes_free", "the rounding would make it free"
-        MOVED_SINCE = "moved_since", "moved since the approval"
-        SUPERSEDED = "superseded", "held by a later change"
-        TOUCHED_SINCE = "touched_since", "touched since the change"
-        DELETED = "deleted"
-        CANCELLED = "cancelled"
-        FAILED = "failed"
-        NOT_STAMPED = "not_stamped", "the comment could not be stamped"
+        LOCKED = "locked", _lazy("Locked")
+        NEGOTIATED = "negotiated", _lazy("Negotiated")
+        ENDED = "ended", _lazy("Ended")
+        UNCHANGED = "unchanged", _lazy("Unchanged")
+        AGAINST_SIGN = "against_sign", _lazy("a bound or the rounding would move it the other way")
+        BECOMES_FREE = "becomes_free", _lazy("the rounding would make it free")
+        MOVED_SINCE = "moved_since", _lazy("moved since the approval")
+        SUPERSEDED = "superseded", _lazy("held by a later change")
+        TOUCHED_SINCE = "touched_since", _lazy("touched since the change")
+        DELETED = "deleted", _lazy("Deleted")
+        CANCELLED = "cancelled", _lazy("Cancelled")
+        FAILED = "failed", _lazy("Failed")
+        NOT_STAMPED = "not_stamped", _lazy("the comment could not be stamped")
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="skips")
     reason = models.CharField(max_length=13, choices=Reason)
@@ -163,8 +175,8 @@ class RepricingStep(models.Model):
     """
 
     class Lane(models.TextChoices):
-        PRICE = "price"
-        COMMENT = "comment"
+        PRICE = "price", _lazy("Price")
+        COMMENT = "comment", _lazy("Comment")
 
     repricing = models.ForeignKey(Repricing, on_delete=models.CASCADE, related_name="steps")
     kind = models.CharField(max_length=7, choices=Lane)

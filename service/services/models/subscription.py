@@ -14,6 +14,8 @@ from django.db.models.fields.tuple_lookups import (  # type: ignore[import-untyp
     TupleGreaterThan,
     TupleLessThanOrEqual,
 )
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from clients.models import Client
 from pricebook.kit.known_elsewhere import refuse_source_alike
@@ -115,9 +117,9 @@ class Subscription(SavesChanges):
     """
 
     class PriceState(models.TextChoices):
-        FOLLOWS = "follows"
-        LOCKED = "locked"
-        NEGOTIATED = "negotiated"
+        FOLLOWS = "follows", _lazy("Follows")
+        LOCKED = "locked", _lazy("Locked")
+        NEGOTIATED = "negotiated", _lazy("Negotiated")
 
     client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="subscriptions")
     service = models.ForeignKey(
@@ -187,7 +189,7 @@ class Subscription(SavesChanges):
                 name="subscription_external_id_has_source",
                 condition=Q(source=None, external_id=None)
                 | Q(source__isnull=False, external_id__isnull=False),
-                violation_error_message="Source and external id belong together: give both.",
+                violation_error_message=_lazy("Source and external id belong together: give both."),
             ),
             models.CheckConstraint(
                 name="subscription_price_not_negative",
@@ -197,29 +199,29 @@ class Subscription(SavesChanges):
             models.CheckConstraint(
                 name="subscription_price_state_known",
                 condition=Q(price_state__in=["follows", "locked", "negotiated"]),
-                violation_error_message="A price follows, is locked or is negotiated.",
+                violation_error_message=_lazy("A price follows, is locked or is negotiated."),
             ),
             models.CheckConstraint(
                 name="subscription_locked_until_of_locked",
                 condition=Q(locked_until=None)
                 | Q(price_state="locked", locked_until__gte=FIRST_DAY, locked_until__lte=LAST_DAY),
-                violation_error_message="Only a locked price is locked until a time.",
+                violation_error_message=_lazy("Only a locked price is locked until a time."),
             ),
             models.CheckConstraint(
                 name="subscription_ends_after_start",
                 condition=Q(ended_at=None) | Q(ended_at__gt=F("started_at")),
-                violation_error_message="A subscription ends after it has started.",
+                violation_error_message=_lazy("A subscription ends after it has started."),
             ),
             models.CheckConstraint(
                 name="subscription_dates_1900_to_9999",
                 condition=Q(started_at__gte=FIRST_DAY, started_at__lte=LAST_DAY)
                 & (Q(ended_at=None) | Q(ended_at__lte=LAST_DAY)),
-                violation_error_message="A start and an end lie in the years 1900 to 9999.",
+                violation_error_message=_lazy("A start and an end lie in the years 1900 to 9999."),
             ),
         ]
 
     def __str__(self) -> str:
-        return f"subscription {self.pk}"
+        return _("subscription %(id)s") % {"id": self.pk}
 
     def clean(self) -> None:
         super().clean()

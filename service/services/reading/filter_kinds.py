@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from django.db.models import Q
+from django.utils.functional import Promise
 
 from services import parsing
 from services.parsing import MAX_BIGINT, BadValue
@@ -56,7 +57,7 @@ def text(length: int) -> ValueKind:
     return ValueKind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
 
 
-def one_of(choices: Iterable[tuple[str, str]]) -> ValueKind:
+def one_of(choices: Iterable[tuple[str, str | Promise]]) -> ValueKind:
     choices = tuple(choices)
     words = [word for word, _ in choices]
     schema = {"type": "string", "enum": words}

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 
 from pricebook.kit.errors import BadParameter
@@ -24,8 +25,11 @@ def refuse_with_as_of(wanted: BookFilter, ordering: Ordering) -> None:
             raise BadParameter(
                 name,
                 value,
-                f"The ledger doesn't know {name}; as_of goes with"
-                f" {', '.join(ledger.AS_OF_FILTERS)}, in the order of the ids.",
+                _(
+                    "The ledger doesn't know %(name)s; as_of goes with %(as_of_filters)s, in"
+                    " the order of the ids."
+                )
+                % {"name": name, "as_of_filters": ", ".join(ledger.AS_OF_FILTERS)},
                 code="not_with_as_of",
                 allowed=list(ledger.AS_OF_FILTERS),
             )
@@ -58,6 +62,15 @@ def instants(query: QueryDict, name: str = "as_of") -> tuple[datetime | None, da
 
 
 def nothing_then(pk: str, instant: datetime | None, known_at: datetime | None = None) -> NotFound:
-    when = f" at {instant.isoformat()}" if instant else ""
-    known = f", as was known at {known_at.isoformat()}" if known_at else ""
-    return NotFound(f"There was no subscription {pk}{when}{known}.")
+    said = {
+        "pk": pk,
+        "instant": instant.isoformat() if instant else "",
+        "known_at": known_at.isoformat() if known_at else "",
+    }
+    if instant and known_at:
+        detail = _("There was no subscription %(pk)s at %(instant)s, as was known at %(known_at)s.")
+    elif instant:
+        detail = _("There was no subscription %(pk)s at %(instant)s.")
+    else:
+        detail = _("There was no subscription %(pk)s.")
+    return NotFound(detail % said)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +12,7 @@ from rest_framework.viewsets import ViewSet
 
 from clients.models import Client
 from pricebook.kit.errors import BadParameter
+from pricebook.kit.figures import grouped
 from pricebook.kit.scopes import (
     ADD_CLIENT,
     ADD_PLAN,
@@ -215,10 +217,11 @@ class PlanView(BulkWrites, CatalogueWrites, BreakdownView):
 
 def too_many_found(given: Mapping[str, str]) -> BadParameter:
     name = "q" if "q" in given else next(iter(given))
-    fix = "their external_id too" if name == "source" else "more of the name"
+    fix = _("their external_id too") if name == "source" else _("more of the name")
     return BadParameter(
         name,
         given[name],
-        f"More than {SEARCH_NAMES:,} are like this: give {fix}.",
+        _("More than %(search_names)s are like this: give %(fix)s.")
+        % {"search_names": grouped(SEARCH_NAMES), "fix": fix},
         "not_served_at_size",
     )

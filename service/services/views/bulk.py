@@ -12,6 +12,8 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.http import QueryDict, StreamingHttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -76,7 +78,9 @@ begun = threading.BoundedSemaphore(settings.BULKS_AT_ONCE)
 class TooManyBulks(APIException):
     status_code = 503
     default_code = "too_many_bulks"
-    default_detail = "As many bulks as are allowed at once are being written; try again."
+    default_detail = gettext_lazy(
+        "As many bulks as are allowed at once are being written; try again."
+    )
     wait = 10  # becomes Retry-After
 
 
@@ -183,22 +187,28 @@ def one_of(query: QueryDict, name: str, allowed: tuple[str, ...]) -> str:
     if value is None:
         return allowed[0]
     if value not in allowed:
-        raise BadParameter(name, value, f"{name} is {' or '.join(allowed)}.", allowed=list(allowed))
+        raise BadParameter(
+            name,
+            value,
+            _("%(name)s is %(allowed)s.") % {"name": name, "allowed": " or ".join(allowed)},
+            allowed=list(allowed),
+        )
     return value
 
 
 def media_type_of(request: Request) -> str:
     """JSON or NDJSON, in UTF-8; raises UnsupportedMediaType for anything else."""
-    media_type, _, rest = request.content_type.partition(";")
+    media_type, _sign, rest = request.content_type.partition(";")
     media_type = media_type.strip().lower()
     charset = rest.strip().lower().replace('"', "").replace(" ", "")
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(encoding, "A bulk is not compressed: send it as it is.")
+        raise UnsupportedMediaType(encoding, _("A bulk is not compressed: send it as it is."))
     if media_type not in (JSON, NDJSON) or charset not in ("", "charset=utf-8"):
         raise UnsupportedMediaType(
             request.content_type,
-            f"A bulk is {JSON} or {NDJSON}, in UTF-8, and this is {request.content_type[:100]!r}.",
+            _("A bulk is %(json)s or %(ndjson)s, in UTF-8, and this is %(content_type)s.")
+            % {"json": JSON, "ndjson": NDJSON, "content_type": repr(request.content_type[:100])},
         )
     return media_type
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -16,6 +17,7 @@ from rest_framework.response import Response
 from pricebook.kit import idempotency
 from pricebook.kit.access import author
 from pricebook.kit.errors import Refused
+from pricebook.kit.figures import grouped
 from pricebook.kit.idempotency import idempotent
 from services import corrections, parsing
 from services.correction_lines import OF_INTERVAL, lines_of
@@ -155,10 +157,17 @@ class Corrections:
 
 def _a_list(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise Refused("missing", f"{name} is a list of at least one line.", parameter=name)
+        raise Refused(
+            "missing",
+            _("%(name)s is a list of at least one line.") % {"name": name},
+            parameter=name,
+        )
     if len(value) > MOST_LINES:
         raise Refused(
-            "too_many_lines", f"A correction has up to {MOST_LINES:,} lines; send several.", 413
+            "too_many_lines",
+            _("A correction has up to %(most_lines)s lines; send several.")
+            % {"most_lines": grouped(MOST_LINES)},
+            413,
         )
     return value
 

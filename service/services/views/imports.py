@@ -12,6 +12,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.http import QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import UnsupportedMediaType
@@ -166,7 +167,7 @@ def sent_by(request: Request) -> Sent:
     """The file of a request, which is its body or a part of it, and its parameters."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(encoding, "Send a compressed file as application/gzip.")
+        raise UnsupportedMediaType(encoding, _("Send a compressed file as application/gzip."))
     media_type = request.content_type.partition(";")[0].strip().lower()
     parameters.refuse_unknown(request.query_params, KNOWN)
     if media_type == FORM:
@@ -174,8 +175,12 @@ def sent_by(request: Request) -> Sent:
     if media_type not in FILES:
         raise UnsupportedMediaType(
             request.content_type,
-            f"A file is {', '.join(FILES)}, or a part of {FORM}; this is"
-            f" {request.content_type[:100]!r}.",
+            _("A file is %(files)s, or a part of %(form)s; this is %(content_type)s.")
+            % {
+                "files": ", ".join(FILES),
+                "form": FORM,
+                "content_type": repr(request.content_type[:100]),
+            },
         )
     file, digest = spooled(request, settings.LONGEST_BULK)
     return Sent(file, FILES[media_type], request.query_params, digest)
@@ -193,10 +198,12 @@ def in_form(request: Request) -> Sent:
     try:
         fields, files = form.POST, form.FILES
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError) as error:
-        raise Refused("bad_form", f"The form can't be read: {error}.") from None
+        raise Refused(
+            "bad_form", _("The form can't be read: %(error)s.") % {"error": error}
+        ) from None
     if [*files] != ["file"] or len(files.getlist("file")) != 1:
         raise Refused(
-            "missing", "A form has one file, as its part `file`: curl -F file=@book.csv.",
+            "missing", _("A form has one file, as its part `file`: curl -F file=@book.csv."),
             parameter="file",
         )  # fmt: skip
     given = request.query_params.copy()

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -198,7 +199,12 @@ class JobView(ViewSet):
 def word_of(query: Any, name: str, words: tuple[str, ...] | list[str]) -> str | None:
     value = parameters.value_of(query, name)
     if value is not None and value not in words:
-        raise BadParameter(name, value, f"{name} is one of {', '.join(words)}.", allowed=[*words])
+        raise BadParameter(
+            name,
+            value,
+            _("%(name)s is one of %(words)s.") % {"name": name, "words": ", ".join(words)},
+            allowed=[*words],
+        )
     return value
 
 
@@ -212,7 +218,7 @@ def found(request: Request, pk: str) -> Job:
     number = known_id(pk, "job")
     job = Job.objects.filter(pk=number).for_api().first()
     if job is None:
-        raise NotFound(f"There is no job {number}.")
+        raise NotFound(_("There is no job %(number)s.") % {"number": number})
     if job.author != author(request.user):
         for permission in TO_WRITE[job.kind]:
             may(request, permission)

@@ -1,6 +1,7 @@
 """The ledger's feed over the API."""
 
 from django.http import QueryDict, StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -60,8 +61,10 @@ class LedgerView(answering.Sheets, APIView):
             raise BadParameter(
                 of_place,
                 str(after),
-                "This place lies ahead of the ledger: it was given out by another server, or this"
-                " one was restored. Read from the beginning: leave it out.",
+                _(
+                    "This place lies ahead of the ledger: it was given out by another server,"
+                    " or this one was restored. Read from the beginning: leave it out."
+                ),
                 code="place_ahead",
             ) from error
         return Response(
@@ -89,7 +92,8 @@ def one_name(query: QueryDict, name: str, other: str) -> str:
         raise BadParameter(
             other,
             str(query[other]),
-            f"{other} is another name of {name}; give one of them.",
+            _("%(other)s is another name of %(name)s; give one of them.")
+            % {"other": other, "name": name},
             code="repeated_parameter",
         )
     return other if other in query else name
@@ -103,5 +107,5 @@ def place_of(query: QueryDict, name: str) -> ledger.Place | None:
         return ledger.Place.parse(value)
     except ValueError as error:
         raise BadParameter(
-            name, value, "This is no place in the ledger; take one from next, or leave it out."
+            name, value, _("This is no place in the ledger; take one from next, or leave it out.")
         ) from error

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import models
 from django.utils.http import parse_etags
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import SAFE_METHODS
@@ -66,7 +67,7 @@ class OneObject(ABC):
     def found(self, id: int) -> Mapping[str, Any]:
         shown = self.shown(id)
         if shown is None:
-            raise NotFound(f"There is no {self.kind} {id}.")
+            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": _(self.kind), "id": id})
         return shown
 
     def hold(self, id: int) -> bool:
@@ -84,13 +85,16 @@ class OneObject(ABC):
         if given is None:
             return
         if not self.hold(id):
-            raise NotFound(f"There is no {self.kind} {id}.")
+            raise NotFound(_("There is no %(kind)s %(id)s.") % {"kind": _(self.kind), "id": id})
         shown, tags = self.found(id), tags_in(given)
         if given.strip() != "*" and tags.isdisjoint((etag_of(shown), etag_of(shown, as_text=True))):
             raise Refused(
                 "changed_since",
-                f"This {self.kind} is not as you have seen it: somebody has changed it since. Read"
-                " it again, and decide anew.",
+                _(
+                    "This %(kind)s is not as you have seen it: somebody has changed it since."
+                    " Read it again, and decide anew."
+                )
+                % {"kind": self.kind},
                 412,
             )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
@@ -39,7 +40,10 @@ def ordering_of(query: QueryDict, orderings: Mapping[str, Ordering] = ORDERINGS)
     if value not in orderings:
         allowed = list(orderings)
         raise BadParameter(
-            "ordering", value, f"ordering may be {', '.join(allowed)}.", allowed=allowed
+            "ordering",
+            value,
+            _("ordering may be %(allowed)s.") % {"allowed": ", ".join(allowed)},
+            allowed=allowed,
         )
     return orderings[value]
 
@@ -53,7 +57,7 @@ def not_served(error: NotServed) -> BadParameter:
 def known_id(pk: str, kind: str = "subscription") -> int:
     id = parameters.whole_number(pk)
     if id is None or id > MAX_BIGINT:
-        raise NotFound(f"There is no {kind} {pk[:100]}.")
+        raise NotFound(_("There is no %(kind)s %(pk)s.") % {"kind": _(kind), "pk": pk[:100]})
     return id
 
 
@@ -68,18 +72,22 @@ def cursor_of(
         cursor = Cursor.parse(value)
     except ValueError as error:
         raise BadParameter(
-            "cursor", value, "This is no cursor; take one from next or previous, or leave it out."
+            "cursor",
+            value,
+            _("This is no cursor; take one from next or previous, or leave it out."),
         ) from error
     try:
         if cursor.list_key != key:
-            raise ValueError("another list gave it out")
+            raise ValueError(_("another list gave it out"))
         ordering.check(cursor.value)
     except ValueError as error:
         raise BadParameter(
             "cursor",
             value,
-            "This cursor is of a list with other filters or in another order; take one from next"
-            " or previous of this one, or leave it out.",
+            _(
+                "This cursor is of a list with other filters or in another order; take one"
+                " from next or previous of this one, or leave it out."
+            ),
             code="cursor_of_another_list",
         ) from error
     return cursor

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import (
     OpenApiParameter,
     PolymorphicProxySerializer,
@@ -232,7 +233,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         key = list_key("ledger", known_id(pk))
         cursor, size = cursor_of(query, key), parameters.page_size(query)
         if cursor is not None and cursor.backward:
-            raise BadParameter("cursor", str(cursor), "The ledger is read forward: take next.")
+            raise BadParameter("cursor", str(cursor), _("The ledger is read forward: take next."))
         entries = ledger.history(known_id(pk), cursor.id if cursor else 0, size + 1)
         if not entries and not ledger.history(known_id(pk), limit=1):
             raise never_was(pk)
@@ -283,7 +284,9 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         """Give a subscription a price of its own."""
         given = object_of(request.data, ["price", "reason", "dry_run"])
         if given.get("price") is None:
-            raise Refused("missing", "Give the price, a number such as 12.50.", parameter="price")
+            raise Refused(
+                "missing", _("Give the price, a number such as 12.50."), parameter="price"
+            )
         return self.decided(
             request,
             pk,
@@ -311,4 +314,4 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
 
 
 def never_was(pk: str) -> NotFound:
-    return NotFound(f"There is no subscription {pk}, and never was.")
+    return NotFound(_("There is no subscription %(pk)s, and never was.") % {"pk": pk})

@@ -2,12 +2,14 @@
 
 from django.conf import settings
 from django.http import QueryDict, StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pricebook.kit.errors import BadParameter
+from pricebook.kit.figures import grouped
 from pricebook.kit.scopes import VIEW_SUBSCRIPTION, VIEW_TOTALS
 from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
@@ -66,8 +68,11 @@ class TotalsView(answering.Sheets, APIView):
             raise BadParameter(
                 "by",
                 ",".join(by),
-                f"These are more than {totals_by.MOST_GROUPS:,} groups; filter by service, plan or"
-                " plan_type, or group by less.",
+                _(
+                    "These are more than %(most_groups)s groups; filter by service, plan or"
+                    " plan_type, or group by less."
+                )
+                % {"most_groups": grouped(totals_by.MOST_GROUPS)},
                 "too_many_groups",
             ) from error
         return Response(
@@ -90,7 +95,8 @@ def groups_of(query: QueryDict) -> list[str]:
         raise BadParameter(
             "by",
             value,
-            f"by is one or more of {', '.join(allowed)}, each once, with commas between.",
+            _("by is one or more of %(allowed)s, each once, with commas between.")
+            % {"allowed": ", ".join(allowed)},
             allowed=allowed,
         )
     return by

@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.content import object_of
 from services import fields, local_time, parsing
 from services.fields import FieldRefused
@@ -23,7 +25,7 @@ TIME_ZONE = "time_zone"
 
 
 def missing(name: str) -> WriteRefused:
-    return WriteRefused("missing", f"{name} is missing.", parameter=name)
+    return WriteRefused("missing", _("%(name)s is missing.") % {"name": name}, parameter=name)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Field:
         if given is None and self.null is not ...:
             return self.null
         if given is None:
-            raise WriteRefused("missing", f"{name} needs a value; null is none.", parameter=name)
+            raise WriteRefused(
+                "missing",
+                _("%(name)s needs a value; null is none.") % {"name": name},
+                parameter=name,
+            )
         return self.parse(name, given)
 
 
@@ -52,7 +58,7 @@ def words(rule: Callable[[str], str]) -> Parse:
 
     def parse(name: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise BadValue("bad_text", f"{name} is a text.", name, value)
+            raise BadValue("bad_text", _("%(name)s is a text.") % {"name": name}, name, value)
         return by_rule(rule, name, value)
 
     return parse
@@ -108,7 +114,7 @@ def values_of(
     if (changing or any_of) and not set(one_of) & given.keys():
         raise WriteRefused(
             "missing",
-            f"Nothing is said: give one of {', '.join(one_of)}.",
+            _("Nothing is said: give one of %(one_of)s.") % {"one_of": ", ".join(one_of)},
             parameter=one_of[0],
             allowed=list(one_of),
         )
@@ -130,7 +136,8 @@ def _zone(given: Mapping[str, Any], zoned: list[str]) -> Callable[[str, Any], da
     if all(given.get(name) is None for name in zoned):
         raise WriteRefused(
             "missing",
-            f"time_zone says where {' or '.join(zoned)} is a local time: give that too.",
+            _("time_zone says where %(zoned)s is a local time: give that too.")
+            % {"zoned": " or ".join(zoned)},
             parameter=zoned[0],
         )
     return lambda name, value: local_time.instant_in(name, value, zone)

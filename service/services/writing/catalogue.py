@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
 from services import fields, parsing
 from services.catalogue_subject import CatalogueSubject
@@ -144,7 +145,8 @@ def used(kind: Kind, ids: Collection[int]) -> dict[int, WriteRefused]:
     name = f"{kind}_id"
     of_them = {f"{name}__in": list(ids)}
     moved = {
-        id: f"A price change moves {kind} {id}, or has moved it: it stays."
+        id: _("A price change moves %(kind)s %(id)s, or has moved it: it stays.")
+        % {"kind": _(kind), "id": id}
         for rows in (
             CatalogueValue.objects.filter(**of_them).exclude(change_id=None),
             Repricing.objects.filter(**of_them),
@@ -153,8 +155,11 @@ def used(kind: Kind, ids: Collection[int]) -> dict[int, WriteRefused]:
     }
     # Subtotals stay when the last subscription is gone.
     sold = {
-        id: f"{kind.capitalize()} {id} has or had subscriptions, and their history names it: it"
-        " stays. End those that it has."
+        id: _(
+            "%(kind)s %(id)s has or had subscriptions, and their history names it: it stays. End"
+            " those that it has."
+        )
+        % {"kind": str(_(kind)).capitalize(), "id": id}
         for id in Subtotal.objects.filter(**of_them).values_list(name, flat=True)
     }
     return {id: WriteRefused("in_use", said, 409) for id, said in (moved | sold).items()}

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from clients.models import Client
 from services import fields
@@ -107,8 +108,11 @@ def used(ids: Collection[int]) -> set[int]:
 def in_use(id: int) -> WriteRefused:
     return WriteRefused(
         "in_use",
-        f"Client {id} has or had subscriptions, and their history names it: it stays. End those"
-        " that it has.",
+        _(
+            "Client %(id)s has or had subscriptions, and their history names it: it stays."
+            " End those that it has."
+        )
+        % {"id": id},
         409,
     )
 
@@ -132,13 +136,13 @@ def _refuse_taken(address: str, other_than: int | None = None) -> None:
     having_it = Client.objects.filter(user__email__iexact=address)
     other = next((client for client in having_it if client.pk != other_than), None)
     if other is not None:
-        raise email_taken(f"Client {other.pk}")
+        raise email_taken(_("Client %(id)s") % {"id": other.pk})
 
 
 def email_taken(by: str) -> WriteRefused:
     return WriteRefused(
         "email_taken",
-        f"{by} has this e-mail, and files name a client by it: give another one.",
+        _("%(by)s has this e-mail, and files name a client by it: give another one.") % {"by": by},
         409,
         parameter="email",
     )
@@ -147,8 +151,11 @@ def email_taken(by: str) -> WriteRefused:
 def email_of_staff(id: int) -> WriteRefused:
     return WriteRefused(
         "email_of_staff",
-        f"The log-in of client {id} is on the staff: a person who looks after the users changes its"
-        " e-mail.",
+        _(
+            "The log-in of client %(id)s is on the staff: a person who looks after the users"
+            " changes its e-mail."
+        )
+        % {"id": id},
         409,
         parameter="email",
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, connection
+from django.utils.translation import gettext as _
 
 from pricebook.kit.known_elsewhere import SOURCE_ALIKE
 from pricebook.kit.refusal import Refusal
@@ -20,18 +21,27 @@ class WriteRefused(Refusal):
 
 
 def not_there(kind: str, id: int) -> WriteRefused:
-    return WriteRefused("not_found", f"There is no {kind} {id}.", 404)
+    return WriteRefused(
+        "not_found", _("There is no %(kind)s %(id)s.") % {"kind": _(kind), "id": id}, 404
+    )
 
 
 def unknown_here(kind: str, id: int) -> WriteRefused:
     """The refusal of a body that names what there is not."""
-    return WriteRefused("not_found", f"There is no {kind} {id}.", parameter=kind, value=str(id))
+    return WriteRefused(
+        "not_found",
+        _("There is no %(kind)s %(id)s.") % {"kind": _(kind), "id": id},
+        parameter=kind,
+        value=str(id),
+    )
 
 
 def moved_by(how: str) -> Callable[[str], WriteRefused]:
     """The refusal of a change that gives a field which something else moves."""
     return lambda name: WriteRefused(
-        "not_by_patch", f"A change of fields does not move {name}: {how}.", parameter=name
+        "not_by_patch",
+        _("A change of fields does not move %(name)s: %(how)s.") % {"name": name, "how": how},
+        parameter=name,
     )
 
 
@@ -39,8 +49,12 @@ def needs_price_change(name: str) -> WriteRefused:
     """The refusal of a value that moves the prices of many, among other lines."""
     return WriteRefused(
         "needs_price_change",
-        f"{name} moves the prices of all subscriptions that follow it. PATCH it alone, or plan it"
-        " with POST /api/price-changes/, look at its preview, and have it approved.",
+        _(
+            "%(name)s moves the prices of all subscriptions that follow it. PATCH it alone,"
+            " or plan it with POST /api/price-changes/, look at its preview, and have it"
+            " approved."
+        )
+        % {"name": name},
         409,
         parameter=name,
     )
@@ -49,20 +63,24 @@ def needs_price_change(name: str) -> WriteRefused:
 def ends_before_start() -> WriteRefused:
     return WriteRefused(
         "ends_before_start",
-        "The end is not after the start; a subscription ends after it has started.",
+        _("The end is not after the start; a subscription ends after it has started."),
         parameter="ended_at",
     )
 
 
 def name_taken(by: str) -> WriteRefused:
-    return WriteRefused("name_taken", f"{by} has this name.", 409, parameter="name")
+    return WriteRefused(
+        "name_taken", _("%(by)s has this name.") % {"by": by}, 409, parameter="name"
+    )
 
 
 def plan_exists() -> WriteRefused:
     return WriteRefused(
         "plan_exists",
-        "A plan of this type and discount already exists, or will by what is approved: take that"
-        " one.",
+        _(
+            "A plan of this type and discount already exists, or will by what is approved:"
+            " take that one."
+        ),
         409,
         parameter="discount_percent",
     )
@@ -76,8 +94,11 @@ def alike(parameter: str, value: str, other: str) -> WriteRefused:
     """The refusal of a name or a source that looks like one that is there."""
     return WriteRefused(
         CODES[parameter],
-        f"{value!r} differs in case or blanks alone from {other!r}, which is there: write that, or"
-        " another one.",
+        _(
+            "%(value)s differs in case or blanks alone from %(other)s, which is there: write"
+            " that, or another one."
+        )
+        % {"value": repr(value), "other": repr(other)},
         409,
         parameter=parameter,
         value=value,
@@ -103,24 +124,27 @@ def refuse_source_alike(kind: str, id: int, source: str | None) -> None:
 def _by_constraint(name: str, message: str) -> WriteRefused | None:
     """The refusal that a constraint of the database stands for."""
     if parameter := ALIKE.get(name):
-        detail = f"{message}, which is there: write that, or another one."
+        detail = _("%(message)s, which is there: write that, or another one.") % {
+            "message": message
+        }
         return WriteRefused(CODES[parameter], detail, 409, parameter=parameter)
     for kind in KINDS:
         if name == f"{kind}_unique_external_id":
             return WriteRefused(
                 "external_id_taken",
-                f"Another {kind} has this external id of this source: change that one.",
+                _("Another %(kind)s has this external id of this source: change that one.")
+                % {"kind": _(kind)},
                 409,
                 parameter="external_id",
             )
         if name == f"{kind}_external_id_has_source":
             return WriteRefused(
                 "half_an_id",
-                "source and external_id belong together: give both, or null for both.",
+                _("source and external_id belong together: give both, or null for both."),
                 parameter="external_id",
             )
     if name == "service_unique_name":
-        return name_taken("Another service")
+        return name_taken(_("Another service"))
     if name == SAME_DISCOUNT:
         return plan_exists()
     if name == "subscription_ends_after_start":

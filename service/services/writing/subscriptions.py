@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from clients.models import Client
 from pricebook.kit.prepared import prepared_cursor
@@ -112,13 +113,14 @@ def restart(id: int, until: datetime | None, author: str) -> None:
         if subscription.ended_at is None:
             raise WriteRefused(
                 "not_ended",
-                f"Subscription {id} has no end, so there is nothing to take back.",
+                _("Subscription %(id)s has no end, so there is nothing to take back.") % {"id": id},
                 409,
             )
         if until is not None and until <= book_clock():
             raise WriteRefused(
                 "in_the_past",
-                f"ended_at is {until.isoformat()}, which has passed; give a later one, or none.",
+                _("ended_at is %(isoformat)s, which has passed; give a later one, or none.")
+                % {"isoformat": until.isoformat()},
                 parameter="ended_at",
                 value=until.isoformat(),
             )
@@ -161,7 +163,8 @@ def have_paid(ids: Collection[int], now: datetime) -> list[int]:
 def has_paid(id: int) -> WriteRefused:
     return WriteRefused(
         "has_paid",
-        f"Subscription {id} has begun, and bills may name it: end it with POST …/end/.",
+        _("Subscription %(id)s has begun, and bills may name it: end it with POST …/end/.")
+        % {"id": id},
         409,
     )
 
@@ -216,17 +219,18 @@ def _unknown_of(values: Mapping[str, Any]) -> WriteRefused:
 
 def refuse_later_end(id: int, ended: datetime, now: datetime) -> None:
     if ended <= now:
-        raise _ended(id, ended, "POST …/restart/ opens it again from now on")
+        raise _ended(id, ended, _("POST …/restart/ opens it again from now on"))
 
 
 def refuse_move_of_ended(id: int, ended: datetime, now: datetime) -> None:
     if ended <= now:
-        raise _ended(id, ended, "it stays what it was")
+        raise _ended(id, ended, _("it stays what it was"))
 
 
 def _ended(id: int, ended: datetime, instead: str) -> WriteRefused:
     return WriteRefused(
         "subscription_ended",
-        f"Subscription {id} ended at {ended.isoformat()}; {instead}.",
+        _("Subscription %(id)s ended at %(isoformat)s; %(instead)s.")
+        % {"id": id, "isoformat": ended.isoformat(), "instead": instead},
         409,
     )

@@ -1,5 +1,5 @@
-// What the desk does in the browser: the search's key, forms that are sent once, and what was
-// typed, which outlives an ended log-in.
+// The part of the desk that runs in the browser: the search's key, forms that are sent once, and
+// what was typed, which outlives an ended log-in.
 "use strict";
 
 // Ctrl+K goes to the search.
@@ -30,8 +30,9 @@ addEventListener("pageshow", (event) => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-// What was typed into a form marked data-keep stays in this tab until it is sent and accepted, and
-// is offered when the form is opened again. It is never sent by itself, and the log-out forgets it.
+// A form marked data-keep keeps its content in this tab until it is sent and accepted, and offers it
+// when the form is opened again. Nothing is ever sent by itself. The log-out forgets the content, in
+// every tab, and so does the page of another person: it is shown to nobody else.
 const KEPT = "kept:";
 const keyOf = (form) => `${KEPT}${document.body.dataset.user ?? ""}:${location.pathname}:${form.dataset.keep}`;
 
@@ -41,7 +42,10 @@ function contentOf(form) {
     if (!field.name || field.type === "hidden" || field.type === "password" || field.type === "file")
       continue;
     if ((field.type === "checkbox" || field.type === "radio") && !field.checked) continue;
-    content.push([field.name, field.value]);
+    const values = field.selectedOptions
+      ? Array.from(field.selectedOptions, (option) => option.value)
+      : [field.value];
+    for (const value of values) content.push([field.name, value]);
   }
   return JSON.stringify(content);
 }
@@ -55,15 +59,30 @@ function restore(form, content) {
     const given = values.get(field.name) ?? [];
     if (field.type === "checkbox" || field.type === "radio")
       field.checked = given.includes(field.value);
+    else if (field.type === "select-multiple")
+      for (const option of field.options) option.selected = given.includes(option.value);
     else if (field.type !== "password" && field.type !== "file" && given.length)
       field.value = given.shift();
   }
   form.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-if (document.body.hasAttribute("data-forget"))
+function forget(keys) {
   for (const key of Object.keys(sessionStorage))
-    if (key.startsWith(KEPT)) sessionStorage.removeItem(key);
+    if (key.startsWith(KEPT) && keys(key)) sessionStorage.removeItem(key);
+}
+
+const loggedOut = new BroadcastChannel("pricebook: logged out");
+loggedOut.addEventListener("message", () => forget(() => true));
+if (document.body.hasAttribute("data-forget")) {
+  forget(() => true);
+  loggedOut.postMessage("");
+}
+const person = document.body.dataset.user;
+if (person) forget((key) => !key.startsWith(`${KEPT}${person}:`));
+// A page that says that something was done names the forms whose content is no longer needed.
+for (const done of document.querySelectorAll("[data-done]"))
+  forget((key) => key.endsWith(`:${done.dataset.done}`));
 
 for (const form of document.querySelectorAll("form[data-keep]")) {
   const key = keyOf(form);
@@ -87,7 +106,3 @@ for (const form of document.querySelectorAll("form[data-keep]")) {
     if (event.isTrusted) sessionStorage.setItem(key, contentOf(form));
   });
 }
-// A page that says that something was done names the forms whose content is no longer needed.
-for (const done of document.querySelectorAll("[data-done]"))
-  for (const key of Object.keys(sessionStorage))
-    if (key.startsWith(KEPT) && key.endsWith(`:${done.dataset.done}`)) sessionStorage.removeItem(key);
