@@ -237,7 +237,7 @@ class _Numbered(dict[int, str]):
 
 def _change(change: PriceChange, says: str) -> str:
     parts = [
-        f"{_('No.')} {change.pk}",
+        _("No. %(number)s") % {"number": change.pk},
         str(change.get_status_display()),
         in_force_from(change),
         says if change.title else "",

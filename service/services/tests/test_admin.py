@@ -530,6 +530,13 @@ class TestLists:
             found = ann.get(url("subscription", "changelist"), {"q": term}).context["cl"]
             assert [row.pk for row in found.result_list] == [wanted.pk], term
 
+    def test_offers_to_show_all_where_something_is_left_out(self, ann):
+        a_book(60)
+        page = url("subscription", "changelist")
+        everything = '(<a href="?">Show all</a>)'
+        assert everything not in ann.get(page).content.decode()
+        assert everything in ann.get(page, {"state": "active"}).content.decode()
+
     def test_the_state_filter(self, ann):
         active = a_subscription()
         ended = a_subscription(started_at="2020-01-01T00:00Z", ended_at="2021-01-01T00:00Z")
