@@ -258,6 +258,10 @@ class TestVerbs:
         user.user_permissions.remove(Permission.objects.get(codename="view_client"))
         page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
         assert subscription.client.company_name not in page.content.decode()
+        Subscription.objects.filter(pk=subscription.pk).update(client=a_client("Secret Ltd"))
+        page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
+        assert "Moved to another client" in text_of(page)
+        assert b"Secret" not in page.content
         assert bob.get(verb_of(subscription, "lock")).status_code == 403
 
 
