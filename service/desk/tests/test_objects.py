@@ -109,7 +109,11 @@ class TestClient:
     def test_is_edited_field_by_field(self, ann):
         client = a_client("Acme")
         url = reverse("desk:edit_client", args=[client.pk])
-        given = {"company_name": "Acme Ltd", "email": client.user.email, "full_address": "Rome"}
+        given = {
+            "company_name": "  Acme Ltd\u00a0",
+            "email": client.user.email,
+            "full_address": "Rome",
+        }
         assert ann.post(url, given, follow=True).status_code == 200
         client.refresh_from_db()
         assert (client.company_name, client.full_address) == ("Acme Ltd", "Rome")
