@@ -36,7 +36,7 @@ from services.catalogue_subject import CatalogueSubject
 from services.models import Plan, Service
 from services.moves import Effect, Move
 from services.writing import catalogue
-from services.writing.bodies import percent
+from services.writing.bodies import percent, values_of
 
 Kind = Literal["service", "plan"]
 Given = dict[str, Any]
@@ -215,7 +215,8 @@ def _edit(
     address = reverse(f"desk:{kind}", args=[pk])
 
     def save(values: Mapping[str, Any]) -> str:
-        catalogue.change(kind, pk, values, author(request.user))
+        given = values_of(catalogue.FIELDS[kind], values, changing=True)
+        catalogue.change(kind, pk, given, author(request.user))
         return address
 
     made = form(request.POST or None, initial={name: getattr(record, name) for name in names})
@@ -237,13 +238,7 @@ def add_plan(request: HttpRequest) -> HttpResponse:
 
 def _add(request: HttpRequest, kind: Kind, form: forms.Form, title: str) -> HttpResponse:
     def save(values: Mapping[str, Any]) -> str:
-        given = dict(values)
-        if kind == "service":
-            given["full_price"] = parsing.money("full_price", given["full_price"])
-        else:
-            given["discount_percent"] = percent(
-                "discount_percent", f"{given['discount_percent']:f}"
-            )
+        given = values_of(catalogue.FIELDS[kind], values)
         made = catalogue.create(kind, given, author(request.user))
         return reverse(f"desk:{kind}", args=[made])
 

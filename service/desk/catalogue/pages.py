@@ -53,8 +53,8 @@ class Value:
 def service(request: HttpRequest, pk: int) -> HttpResponse:
     """A service: the course of its list price, its subscriptions by plan, its price changes.
 
-    Eight queries without the reader's own. Of up to COUNTED subscriptions, or where it is asked for
-    (`?count=1`), one more counts them by state.
+    Eight queries without the reader's own. One more counts up to COUNTED
+    subscriptions by state, and more of them where it is asked for (`?count=1`).
     """
     return _page(request, "service", pk)
 

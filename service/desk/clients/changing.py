@@ -36,6 +36,7 @@ from pricebook.kit.scopes import (
 )
 from services.models import Subscription, book_clock
 from services.writing import clients, subscriptions
+from services.writing.bodies import values_of
 
 
 @desk_page(VIEW_SUBSCRIPTION, VIEW_CLIENT)
@@ -79,7 +80,8 @@ def edit_subscription(request: HttpRequest, pk: int) -> HttpResponse:
     form = SubscriptionForm(request.POST or None, initial={n: getattr(one, n) for n in names})
 
     def save(values: Mapping[str, Any]) -> str:
-        subscriptions.change(pk, values, author(request.user))
+        given = values_of(subscriptions.FIELDS, values, changing=True)
+        subscriptions.change(pk, given, author(request.user))
         return reverse("desk:subscription", args=[pk])
 
     title = _("Comment and external id of subscription %(number)s") % {"number": pk}
@@ -95,8 +97,9 @@ def edit_client(request: HttpRequest, pk: int) -> HttpResponse:
     form = ClientForm(request.POST or None, initial=initial)
 
     def save(values: Mapping[str, Any]) -> str:
-        clients.lock_email(values.get("email", ""))
-        clients.change(pk, values)
+        given = values_of(clients.FIELDS, values, changing=True)
+        clients.lock_email(given.get("email", ""))
+        clients.change(pk, given)
         return reverse("desk:client", args=[pk])
 
     title = _("Edit %(name)s") % {"name": client.company_name}
@@ -106,7 +109,8 @@ def edit_client(request: HttpRequest, pk: int) -> HttpResponse:
 @desk_page(VIEW_CLIENT, ADD_CLIENT)
 def add_client(request: HttpRequest) -> HttpResponse:
     def save(values: Mapping[str, Any]) -> str:
-        return reverse("desk:client", args=[clients.create(values)])
+        given = values_of(clients.FIELDS, values)
+        return reverse("desk:client", args=[clients.create(given)])
 
     form = ClientForm(request.POST or None)
     return saved(request, form, _("Add a client"), save, reverse("desk:clients"), "add-client")

@@ -44,8 +44,11 @@ class History:
     newer: bool
 
 
-def page_of(subscription_id: int, before: str) -> History:
-    """A page of a subscription's history, by keyset. Up to seven queries."""
+def page_of(subscription_id: int, before: str, names_clients: bool) -> History:
+    """A page of a subscription's history, by keyset. Up to seven queries.
+
+    `names_clients`: whether the reader may see them.
+    """
     limit = None
     if before:
         if not (before.isascii() and before.isdigit() and len(before) < 19):
@@ -55,7 +58,7 @@ def page_of(subscription_id: int, before: str) -> History:
     names = Names.of(
         (entry["service_id"] for entry in found),
         (entry["plan_id"] for entry in found),
-        (entry["client_id"] for entry in found),
+        (entry["client_id"] for entry in found if names_clients),
     )
     changes = PriceChange.objects.only("title", "reason", "approved_by", "planned_by").in_bulk(
         {entry["change_id"] for entry in found} - {None}
@@ -89,7 +92,7 @@ def _told(
 
 
 def _says(entry: Entry, earlier: Entry | None, names: Names) -> str:
-    """What an entry is about, by how it differs from the one before it."""
+    """The subject of an entry, by how it differs from the one before it."""
     if entry["price"] is None:
         return _("Deleted")
     if entry["correction_id"] is not None:
@@ -97,6 +100,8 @@ def _says(entry: Entry, earlier: Entry | None, names: Names) -> str:
     if earlier is None:
         return _("Began to be kept here")
     if earlier["client_id"] != entry["client_id"]:
+        if not names.clients:
+            return _("Moved to another client")
         return _("Moved to %(name)s") % {"name": names.client(entry["client_id"])}
     if (earlier["service_id"], earlier["plan_id"]) != (entry["service_id"], entry["plan_id"]):
         return _("Moved to %(service)s, %(plan)s") % {

@@ -67,8 +67,8 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
     """A client: what it pays in total, each subscription, what is coming, the total's history.
 
     Seven queries, one more for each price change that has decided a price, and three while changes
-    are scheduled; without the reader's own. Of a client with more than DRAWN subscriptions the
-    history is computed where it is asked for (`?history=1`).
+    are scheduled; without the reader's own. The history of more than
+    DRAWN subscriptions is computed where it is asked for (`?history=1`).
     """
     found = Client.objects.select_related("user").filter(pk=pk).first()
     if found is None:
@@ -155,7 +155,7 @@ def _lines(
 
 
 def coming_of(row: Mapping[str, Any], pending: Iterable[PendingChange], now: datetime) -> list[str]:
-    """What will move a subscription, by now, in the order of the instants."""
+    """All that will move a subscription, by now, in the order of the instants."""
     found: list[tuple[datetime, str]] = []
     for change in pending:
         title = change.title or _("price change %(number)s") % {"number": change.id}
@@ -180,7 +180,7 @@ def _of_client(pk: int, now: datetime) -> Chart | None:
     steps = [(step.at, step.amount) for step in paid_by_client(pk, now - MONTHS, now)]
     if steps and not steps[0][1]:  # it had not begun to pay
         steps = steps[1:]
-    return stepped("paid", _("What it has paid in total"), steps, now)
+    return stepped("paid", _("Total paid"), steps, now)
 
 
 def stepped(
@@ -235,8 +235,8 @@ def subscription(request: HttpRequest, pk: int) -> HttpResponse:
         coming=coming_of(row, pending, now),
         verbs=offered(row, now, may) if may(VIEW_CLIENT) else {},
         may_edit=may("services.change_subscription") and may(VIEW_CLIENT),
-        chart=stepped("prices", _("What it has paid"), steps, now),
-        history=history.page_of(pk, request.GET.get("before", "")),
+        chart=stepped("prices", _("Prices paid"), steps, now),
+        history=history.page_of(pk, request.GET.get("before", ""), may(VIEW_CLIENT)),
         list_address=reverse("desk:subscriptions"),
     )
 

@@ -272,7 +272,7 @@ class OneVerb(Asking):
             for part in done.intervals
         ]
         headings = (_("Paid from"), _("Until"), _("Before"), _("After"), _("Difference"))
-        table = Rows(_("What it has paid"), headings, rows, frozenset({2, 3, 4}))
+        table = Rows(_("Prices paid"), headings, rows, frozenset({2, 3, 4}))
         says, shown = [str(self.verb.means)], []
         if not done.moves:
             says.append(_("It has paid this price all along: nothing would be written."))
@@ -283,7 +283,7 @@ class OneVerb(Asking):
                 amount_figure(_("The client's total"), total, total + now),
             ]
         else:
-            says.append(_("What it pays from now on, and the client's total, stay as they are."))
+            says.append(_("Its price from now on, and the client's total, stay as they are."))
         mark = fingerprint("correct", self.id, given, seen, needs, rows, dict(row), total)
         may = not needs and done.moves
         return Question(says, shown, mark, self.verb.label, [table], needs, may)

@@ -16,6 +16,7 @@ from desk.tests.asking import answer_of, text_of
 from price_changes.models import PriceChange
 from price_changes.tests.changes import approved, planned
 from pricebook.kit.tables import AnsweredRequest
+from pricebook.tests.pages import OpenedForm
 from services import corrections, ledger, price_state
 from services.models import LedgerEntry, Plan, Service, Subscription
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
@@ -109,7 +110,11 @@ class TestClient:
     def test_is_edited_field_by_field(self, ann):
         client = a_client("Acme")
         url = reverse("desk:edit_client", args=[client.pk])
-        given = {"company_name": "Acme Ltd", "email": client.user.email, "full_address": "Rome"}
+        given = {
+            "company_name": "  Acme Ltd\u00a0",
+            "email": client.user.email,
+            "full_address": "Rome",
+        }
         assert ann.post(url, given, follow=True).status_code == 200
         client.refresh_from_db()
         assert (client.company_name, client.full_address) == ("Acme Ltd", "Rome")
@@ -212,6 +217,8 @@ class TestVerbs:
         [
             ("negotiate", {"price": "1,234", "reason": "x"}, "can be 1234 or 1.234"),
             ("negotiate", {"price": "5", "reason": ""}, "required"),
+            ("negotiate", {"price": "9" * 30, "reason": "x"}, "is a number such as"),
+            ("negotiate", {"price": "5", "reason": "a\0b"}, "Null characters"),
             ("lock", {"until_0": "2000-01-01", "reason": "x"}, "has to be in the future"),
             ("lock", {"until_1": "10:00", "reason": "x"}, "Give the day, too."),
             ("move", {"service": "9" * 30, "plan": "x"}, "not one of the available choices"),
@@ -258,6 +265,10 @@ class TestVerbs:
         user.user_permissions.remove(Permission.objects.get(codename="view_client"))
         page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
         assert subscription.client.company_name not in page.content.decode()
+        Subscription.objects.filter(pk=subscription.pk).update(client=a_client("Secret Ltd"))
+        page = bob.get(reverse("desk:subscription", args=[subscription.pk]))
+        assert "Moved to another client" in text_of(page)
+        assert b"Secret" not in page.content
         assert bob.get(verb_of(subscription, "lock")).status_code == 403
 
 
@@ -434,6 +445,16 @@ class TestCatalogue:
 
 
 class TestAdmin:
+    def test_an_end_is_asked_for_as_a_price_is(self, ann):
+        one = a_subscription(service=a_service(20), started_at=NOW - timedelta(days=9))
+        url = reverse("admin:services_subscription_change", args=[one.pk])
+        end = {"ended_at_0": (NOW - timedelta(days=2)).date(), "ended_at_1": "00:00:00"}
+        asked = OpenedForm(ann, url).ask(**end)
+        assert "20.00 USD → 0.00 USD" in " ".join(asked.content.decode().split())
+        assert Subscription.objects.get().ended_at is None
+        OpenedForm(ann, url).send(**end)
+        assert Subscription.objects.get().ended_at is not None
+
     def test_history_leads_to_the_history_that_there_is(self, ann, subscription):
         for name, record, page in (
             ("services_subscription", subscription, "subscription"),

@@ -159,21 +159,38 @@ ONE_LINE = '<span class="whitespace-nowrap">{}</span>'
 AMOUNT = '<span class="block text-right whitespace-nowrap">{}</span>'
 
 
-SAYS = _lazy("Saving it moves this price at once.")
+SAYS = _lazy("Saving it moves this price at once, or whether it is paid.")
+
+
+def _pays(subscription: Subscription) -> bool:
+    """Whether it has begun and has not ended. One query."""
+    active = BookFilter(state="active").condition()
+    return Subscription.objects.filter(active, pk=subscription.pk).exists()
 
 
 class Unseen(Exception):
-    """A form has moved the price of a subscription, and nobody has been shown that."""
+    """A form has moved the price of a subscription, or whether it pays now, and nobody has been
+    shown that."""
 
-    def __init__(self, subscription: Subscription, before: Stands, after: Stands) -> None:
+    def __init__(
+        self,
+        subscription: Subscription,
+        before: tuple[Stands, bool],
+        after: tuple[Stands, bool],
+    ) -> None:
         super().__init__()
-        (old_price, old_state, _), (new_price, new_state, _) = before, after
-        self.moves = (old_price, old_state) != (new_price, new_state)
+        ((old_price, old_state, _), paid), ((new_price, new_state, _), pays) = before, after
+        self.moves = (old_price, old_state, paid) != (new_price, new_state, pays)
         self.said = f"{subscription.service}, {subscription.plan}"
         self.confirmation = (
             f"{subscription.service_id} {subscription.plan_id} {old_price} {old_state}"
-            f" {new_price} {new_state}"
+            f" {new_price} {new_state} {paid} {pays}"
         )
+        if paid != pays:  # the total has another part of it, by its start or its end
+            old_price, new_price = (
+                (old_price if paid else Decimal(0)),
+                (new_price if pays else Decimal(0)),
+            )
         row = {
             "subscription": subscription.pk,
             "old_price": old_price,
@@ -265,10 +282,10 @@ class SubscriptionAdmin(PricePages, BookAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if not change:  # a new one has had no price
             return super().save_model(request, obj, form, change)
-        before = stands(obj)
+        before = stands(obj), _pays(obj)
         with counted(obj, author(request.user)):
             super().save_model(request, obj, form, change)
-        unseen = Unseen(obj, before, stands(obj))
+        unseen = Unseen(obj, before, (stands(obj), _pays(obj)))
         if unseen.moves and request.POST.get(questions.CONFIRMED) != unseen.confirmation:
             raise unseen
         return None

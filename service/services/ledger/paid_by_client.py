@@ -11,7 +11,7 @@ from django.db import connection
 from services.ledger.paid_since import INSTANTS, PAYS
 from services.ledger.point_in_time import OF_CLIENT, at_each
 
-# Of all subscriptions that the client ever had; one that was another's then paid nothing for it.
+# All subscriptions that the client ever had; one that was another's then paid nothing for it.
 WANTED = f"""
 SELECT row_number() OVER (), id, %(since)s::timestamptz, %(upto)s::timestamptz
   FROM ({OF_CLIENT.replace("%s", "%(client)s")}) ever

@@ -31,7 +31,7 @@ class Step(NamedTuple):
     recorded_at: datetime
 
 
-# Of several facts of one instant the last one that counts has its way.
+# The last fact of an instant that counts has its way.
 COURSE = """
 SELECT moment.at, {value_at}(%(id)s, moment.at) AS value, fact.change_id, fact.author,
        fact.recorded_at
@@ -66,7 +66,7 @@ def course(subject: CatalogueSubject, most: int) -> list[Step]:
 
 @dataclass(frozen=True)
 class Pair:
-    """What the subscriptions of a service and a plan pay: the price of followers, and others.
+    """The subscriptions of a service and a plan: those that follow, at one price, and others.
 
     `of_rule` are those that pay the rule's price because they follow; `others` are locked or
     negotiated. `idle`: the number of those that have ended or not begun.
