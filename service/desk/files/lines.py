@@ -154,7 +154,7 @@ class Names:
         return f"{client} · {service}" if self.shows_clients else service
 
     def of(self, line: dict[str, Any]) -> tuple[str, str]:
-        """What a line is about, and the page of it."""
+        """The record of a line, in words, and the page of it."""
         kind, pk = self.kind(line), line.get("id")
         values = line.get("values")
         if values and kind == "subscription":

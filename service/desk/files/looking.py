@@ -111,7 +111,8 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
             done_or_due = [*Job.DUE, Job.Status.DONE]
             standing = job.applied_by.filter(status__in=done_or_due).first()
         writes = sum(number for name, _word, number in context["counts"] if name != "unchanged")
-        refusal = problems_of(job) if job.status == Job.Status.REFUSED and is_file else None
+        code = (job.error or {}).get("code", "")
+        refusal = problems_of(job) if code == "file_refused" else None
         context |= {
             "has_file": has_file,
             "standing": standing,
@@ -127,8 +128,8 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
             "places": counted(refusal.count) if refusal and refusal.count else "",
             "choices": choices_of(job) if refusal else [],
             "error": (job.error or {}).get("detail", ""),
-            "differs": (job.error or {}).get("code") == "differs_from_shown",
-            "needs_another": (job.error or {}).get("code") == "needs_another_person",
+            "differs": code == "differs_from_shown",
+            "needs_another": code == "needs_another_person",
             "moved": moved_by(found),
             "clients": clients_moved(request, found),
             "new": [

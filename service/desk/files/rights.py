@@ -1,4 +1,4 @@
-"""Who may see a job, and read a file into the book: as the API has it."""
+"""The rights to see a job, and to read a file into the book: those of the API."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refuse_unless(user: Any, *needs: str) -> None:
 
 
 def to_read(kind: str) -> tuple[str, ...]:
-    """What it takes to read a file of a kind into the book."""
+    """The permissions that it takes to read a file of a kind into the book."""
     return TO_IMPORT if kind == Job.Kind.IMPORT else (*TO_IMPORT, *TO_WRITE[kind])
 
 

@@ -40,7 +40,7 @@ def choices_of(option: str) -> list[tuple[str, str]]:
 
 
 class UploadForm(forms.Form):
-    """A file, and how it is to be read. What is not said is found out, or asked."""
+    """A file, and how it is to be read. All that is not said is found out, or asked."""
 
     file = forms.FileField(label=gettext_lazy("File"), allow_empty_file=True)
     kind = forms.ChoiceField(choices=[(each, each) for each in KINDS], required=False)

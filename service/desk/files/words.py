@@ -155,7 +155,7 @@ def author_of(job: Any) -> str:
 
 
 def effect_of(job: Any) -> str:
-    """What became of a job, in a few words."""
+    """The effect of a job, in a few words."""
     if job.status in ("waiting", "running"):
         return _("not ended yet")
     if job.status != "done":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.test import Client as Browser
 from django.urls import reverse
 
 from services import jobs
-from services.models import ImportMapping, Job, JobPiece, Service, Subscription
+from services.models import ImportMapping, Job, JobPiece, Service, Subscription, book_clock
 from services.repricing import reprice
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.test_import_export import LINE, as_csv, lines
@@ -125,6 +125,10 @@ class TestFortySubscriptionsWithTwoMistakes:
         assert "applied by job" in page_of(ann, job).content.decode()
 
 
+def forty_lines() -> bytes:
+    return as_csv(lines(*({"email": f"{n}@example.com"} for n in range(40))))
+
+
 def of_service(**values: Any) -> bytes:
     return as_csv(lines(values))
 
@@ -204,6 +208,36 @@ class TestQuestions:
         assert looked_at(ann, of_service(full_price="4,50"), mapping="acme").status == "done"
         ann.post(reverse("desk:forget_mapping"), {"name": "acme"})
         assert not ImportMapping.objects.exists()
+
+
+class TestAFileThatIsKept:
+    def test_is_forgotten_after_a_day(self, ann):
+        job = looked_at(ann, of_service())
+        assert jobs.forget_old() == 0
+        assert JobPiece.objects.filter(job=job).exists()
+        Job.objects.update(finished_at=book_clock() - timedelta(days=1, seconds=1))
+        jobs.forget_old()
+        assert not JobPiece.objects.exists()
+        page = page_of(ann, job)
+        assert not page.context["can_apply"]
+        assert "upload it again" in page.content.decode()
+        assert told(ann, job, "apply")["Location"].endswith(f"/{job.pk}/")
+        assert not Job.objects.filter(dry_run=False).exists()
+
+    def test_is_shown_in_few_queries(self, ann, django_assert_max_num_queries):
+        job = looked_at(ann, forty_lines(), update="on")
+        with django_assert_max_num_queries(16):
+            page_of(ann, job)
+        made = ran(told(ann, job, "apply"))
+        with django_assert_max_num_queries(16):
+            page_of(ann, made)
+
+    def test_waits_for_another_person_where_it_moves_too_much(self, ann, settings):
+        ran(told(ann, looked_at(ann, of_service()), "apply"))
+        settings.APPROVAL_LIMIT_AMOUNT = Decimal(1)
+        job = looked_at(ann, of_service(full_price="25"), update="on")
+        assert (job.status, job.error["code"]) == ("refused", "needs_another_person")
+        assert "plan the new prices as price changes" in page_of(ann, job).content.decode()
 
 
 class TestRights:

@@ -431,6 +431,7 @@ class TestUp:
     def test_runs_everything_and_ends_it(self, home, command):
         environment = clean_environment()
         with running(command, environment) as first:
+            first.until_it_says("the book is empty")
             first.until_it_says("Ctrl-C stops all of it")
             password = (home / "credentials").read_text().split("password: ")[1].split()[0]
             assert password in first.said
