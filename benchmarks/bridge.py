@@ -2,8 +2,8 @@
 
 In each of twelve months every list price moves, and of a hundred subscriptions one negotiates its
 price, one ends and one starts. Then, each in turn: the bridge over all of it, also by service and
-by client; the page of rows behind a change; `total_as_of` at both ends; and COPY of the entries of the
-ledger that people wrote in between. The totals of a bridge must be those of `total_as_of`.
+by client; the page of rows behind a change; `total_as_of` at both ends; and COPY of the entries of
+the ledger that people wrote in between. The totals of a bridge must be those of `total_as_of`.
 """
 
 import statistics

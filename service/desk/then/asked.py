@@ -1,4 +1,4 @@
-"""The question that an address of these pages asks: a service, plan or client, and a page of a list."""
+"""The question of an address of these pages: a service, plan or client, a page of a list."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
                         └─▶ not touched: followers by (service, plan), counted ─────┴─▶ ─┘
                                                      × the moves of the catalogue
 
-Those whom no fact has touched pay what they paid, or follow: so they need no look, however many they
+Those whom no fact has touched pay what they paid, or follow: they need no look, however many they
 are. Those whom a fact touched are looked at before and at each of their facts (`at_each`, which is
 the rule of `as_of`), and in between they are followers like the others, or their price stands.
 """
