@@ -53,7 +53,7 @@ NAMES = [*FILTERS, "from", "to", "by"]
 class NamedChangeSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     title = serializers.CharField()
-    says = serializers.CharField(help_text="What it does, in a sentence.")
+    says = serializers.CharField(help_text="Its effect, in a sentence.")
     edit = serializers.BooleanField(
         help_text="Whether it is a plain edit of the catalogue, which nobody had planned."
     )
@@ -92,7 +92,7 @@ class BehindSerializer(serializers.Serializer):
     service_name = serializers.CharField()
     plan = serializers.CharField()
     amount = serializers.DecimalField(
-        max_digits=20, decimal_places=2, help_text="What the step added to what it pays."
+        max_digits=20, decimal_places=2, help_text="The amount that the step added to its price."
     )
 
 
@@ -137,7 +137,7 @@ OF_FILTERS = [
 
 
 class BridgeView(answering.Sheets, APIView):
-    """What took the total from one instant to another."""
+    """The way from the total of one instant to that of another."""
 
     needs = {"get": ((VIEW_TOTALS, VIEW_SUBSCRIPTION),)}
 
@@ -195,7 +195,7 @@ class BridgeRowsView(answering.Sheets, APIView):
             OpenApiParameter(
                 "kind",
                 {"type": "string", "enum": list(KINDS)},
-                description="Of the step.",
+                description="The kind of the step.",
                 required=True,
             ),
             OpenApiParameter(

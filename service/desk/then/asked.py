@@ -1,4 +1,4 @@
-"""What an address of these pages asks for: a service, plan or client, and a page of a list."""
+"""The question of an address of these pages: a service, plan or client, a page of a list."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ TYPES = {
     "rows_seen": Type.INTEGER,
     "lines": Type.INTEGER,
 }
-# What somebody has decided about one subscription, in the order of recording: never a price change,
-# which has a sheet of its own. An entry of a follower who only ended or began is among them.
+# The decisions about one subscription, in the order of recording: never a price change, which has a
+# sheet of its own. An entry of a follower who only ended or began is among them.
 DECISIONS = """
 SELECT id, subscription_id, client_id, service_id, plan_id, price, price_state, locked_until,
        started_at, ended_at, effective_at, recorded_at, author, request_id
@@ -173,7 +173,7 @@ class Evidence:
         return str(Place(*found)) if found else ""
 
     def decisions(self, limit: int | None = None) -> Iterator[tuple[Any, ...]]:
-        """What somebody has decided about one subscription: up to `limit`, in order. A query for
+        """The decisions about one subscription: up to `limit`, in order. A query for
         each thousand, and one.
         """
         with connection.cursor() as cursor:

@@ -31,7 +31,7 @@ SHOWN = 30
 @desk_page(*NEEDS)
 @require_safe
 def evidence(request: HttpRequest) -> HttpResponse:
-    """What a month's file has, in short: last month's unless another one is asked for."""
+    """The content of a month's file, in short: last month's unless another one is asked for."""
     now = book_clock()
     months = [Month.of(now), *last_months(now)]
     title = _("Evidence of a month")

@@ -115,7 +115,7 @@ def _list(at: datetime, asked: Asked, text: str, given: str) -> dict[str, Any]:
 def _of_one(
     request: HttpRequest, subscription: int, at: datetime, context: dict[str, Any]
 ) -> HttpResponse:
-    """What one subscription paid then, and why. Up to six queries."""
+    """The price that one subscription paid then, and why. Up to six queries."""
     found, _version = ledger.one_as_of(at, subscription)
     told = ledger.explain(subscription, at)
     if found is None and told is None and not ledger.history(subscription, limit=1):

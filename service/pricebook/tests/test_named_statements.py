@@ -46,7 +46,6 @@ NOT_NAMED = {
     "services.ledger.requests.NOTE": "sets a value of the session, and reads no table",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",
-    "desk.then.evidence": "reads what was recorded in a month, by ids, for a file",
     "services.held_values": "the same, of the values of one change",
     "price_changes.kinds.relations": "parts of the rows of a set, which are named",
     "price_changes.running.rows_then": "the same, for a worker that comes late",

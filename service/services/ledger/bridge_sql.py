@@ -5,7 +5,7 @@
                         └─▶ not touched: followers by (service, plan), counted ─────┴─▶ ─┘
                                                      × the moves of the catalogue
 
-Whoever no fact has touched pays what they paid, or follows: so they need no look, however many they
+Those whom no fact has touched pay what they paid, or follow: they need no look, however many they
 are. Those whom a fact touched are looked at before and at each of their facts (`at_each`, which is
 the rule of `as_of`), and in between they are followers like the others, or their price stands.
 """
@@ -183,7 +183,7 @@ caused AS MATERIALIZED (
                    SELECT id FROM services_cataloguevalue WHERE for_new_only))
             ORDER BY value.id DESC LIMIT 1) kept ON true
 )"""
-# What each event, and each move of the catalogue within a stretch as a follower, adds to whom. An
+# The amounts that each event, and each move of the catalogue for a follower, adds to whom. An
 # event that takes a subscription elsewhere adds to two.
 PARTS = """
 part AS MATERIALIZED (

@@ -17,7 +17,7 @@ from services.reading.total import EVERYTHING
 
 @dataclass(frozen=True)
 class PairTotal:
-    """What the subscriptions of a service and a plan paid; `followers`: those that follow."""
+    """The total paid for a service and a plan; `followers`: those that follow."""
 
     service_id: int
     plan_id: int
