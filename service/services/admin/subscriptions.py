@@ -21,7 +21,6 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.contrib.filters.admin import DropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
-from pricebook.kit import figures as figures_of
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import (
     BookAdmin,
@@ -303,12 +302,14 @@ class SubscriptionAdmin(PricePages, BookAdmin):
         names = request.user.has_perm(VIEW_CLIENT)
         named = [
             f"{row}: {f'{row.client}, ' if names else ''}{row.service}, {row.plan},"
-            f" {figures_of.money(row.price)}"
+            f" {money(row.price)}"
             for row in rows
         ]
         total = sum((row.price for row in rows), Decimal(0))
-        said = f"Together {figures_of.money(total)}. A subscription that has paid is ended instead:"
-        return [f"{said} its history stays.", *named], counts, missing, protected
+        said = _(
+            "Together %(total)s. A subscription that has paid is ended instead: its history stays."
+        ) % {"total": money(total)}
+        return [said, *named], counts, missing, protected
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"started_at": book_clock()} | super().get_changeform_initial_data(request)
