@@ -78,13 +78,16 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     except BadValue as error:
         problem = refused(parameters.bad_parameter(error))
         return show_list(request, title, 400, form=make_form(), problem=problem)
-    except NotServed as error:
+    except NotServed:
         return show_list(
             request,
             title,
             400,
             form=make_form(kept=wanted.texts),
-            problem=str(error),
+            problem=_(
+                "This would have to read too many subscriptions, one by one. Add a filter, such as"
+                " a service, a client's e-mail or a source, or take the usual order."
+            ),
             instead=wanted.address(ordering=None) if wanted.ordering != USUAL else "",
         )
     return show_list(
