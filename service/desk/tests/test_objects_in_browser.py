@@ -73,7 +73,6 @@ def test_a_subscription_from_its_first_day_to_its_end(visit):  # noqa: F811
     page.get_by_role("link", name="Change the list price").click()
     page.get_by_label("New list price").fill("25")
     page.get_by_role("button", name="Show what it changes").click()
-    looked_at(page)
     page.get_by_role("button", name="Move 1 price").click()
     expect(page.get_by_role("status")).to_contain_text("20.00 USD → 25.00 USD")
     expect(page.locator("canvas").first).to_be_visible()

@@ -74,7 +74,7 @@ function draw(canvas) {
   const grid = { color: colour("--edge") };
   const ticks = { color: colour("--ink-soft") };
   const locale = document.documentElement.lang;
-  const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
+  const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 2 });
   return new Chart(canvas, {
     type: kind === "line" ? "line" : "bar",
     data: {
