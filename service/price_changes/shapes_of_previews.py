@@ -54,7 +54,9 @@ class PreviewSerializer(serializers.Serializer):
         child=serializers.IntegerField(), help_text="The other rows, by the reason."
     )
     stays_total = serializers.DictField(
-        child=money_field(), required=False, help_text="What the rows that stay pay, by the reason."
+        child=money_field(),
+        required=False,
+        help_text="The sums that the rows that stay pay, by the reason.",
     )
     stop_following = serializers.IntegerField(help_text="Rows that stop following the catalogue.")
     total_before = money_field()

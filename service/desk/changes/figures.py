@@ -164,7 +164,7 @@ class OutcomeShown(Outcome):
             if number == self.applied:
                 self.before, self.after = before, after
             elif self.applied == preview.get("moves"):
-                # What is approved is what moves: the rows of the preview that stay are in both.
+                # As many rows as were approved: those that stay are in both totals of the preview.
                 stays = sum(map(Decimal, preview.get("stays_total", {}).values()))
                 self.before = Decimal(preview["total_before"]) - stays
                 self.after = Decimal(preview["total_after"]) - stays
@@ -191,7 +191,7 @@ class OutcomeShown(Outcome):
         return bool(self.failed) or any(each["listed"] for each in self.skipped)
 
 
-# Of rows that are named; a deleted one pays nothing.
+# Only rows that are named; a deleted one pays nothing.
 PAID_BY_SKIPPED = """
 SELECT reason, sum(price)
   FROM services_skip skip

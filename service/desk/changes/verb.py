@@ -135,7 +135,7 @@ def needs_another(user: Any, name: str, change: PriceChange) -> str:
     """Why this verb takes another person; empty if it does not. Queries only below a limit."""
     why_not = WHY_NOT.get(name)
     refusal = None if why_not is None else why_not(change, author(user))
-    return "" if refusal is None else str(refusal.detail)
+    return "" if refusal is None else str(getattr(refusal, "detail", refusal))
 
 
 def open_to(user: Any, change: PriceChange) -> list[Verb]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Sum
 from django.test import Client as Browser
@@ -21,10 +22,11 @@ from price_changes.models import PriceChange
 from price_changes.running import lifecycle, rejecting
 from price_changes.tests.changes import clock, planned
 from price_changes.tests.test_admin import logged_in, messages_of, text_of
+from pricebook.kit import authors
 from pricebook.kit.figures import amount, money
 from pricebook.tests.authorship import who
 from pricebook.tests.pages import OpenedForm
-from services import repricing
+from services import repricing, tasks
 from services.models import Plan, Service, Skip, Subscription
 from services.reading.filters import LASTING, BookFilter
 from services.repricing import chunks
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 
 
-# Of a plan: its kind, what is given otherwise than right, and what is said at which field.
+# For a plan: its kind, the fields that are wrong, where it is said, and in which words.
 WRONG: list[tuple[str, dict[str, str], str, str]] = [
     ("list_price", {"new_value": "1,234"}, "new_value", "can be 1234 or 1.234"),
     ("list_price", {"effective_at_1": "10:00"}, "effective_at", "Give the date too"),
@@ -443,7 +445,7 @@ class TestVerbs:
         rest = PriceChange.objects.latest("pk")
         assert (rest.filter, rest.operand) == ({"skipped_by": change.pk}, 5)
         lifecycle.approve(rest.pk, rest.fingerprint, "ann", "current", clock() + HOUR)
-        # What is skipped later is no part of it.
+        # A row that is skipped later is no part of it.
         work = Skip.objects.filter(subscription_id=touched.pk).get().repricing
         other = book.first()
         assert other.pk != touched.pk
@@ -507,6 +509,28 @@ class TestRights:
         OpenedForm(logged_in("bob"), verb_of(change, "approve")).send(when_moved="hold")
         change.refresh_from_db()
         assert (change.status, who(change.approved_by)) == ("scheduled", "person bob")
+
+    def test_an_edit_beyond_a_limit_is_accepted_by_another_person(self, ann, book, settings):
+        settings.APPROVAL_LIMIT_ROWS = Decimal(1)
+        service, user = Service.objects.earliest("pk"), User.objects.get(username="ann")
+        before = total_of(service=service.pk)
+        with repricing.catalogue_edit(author=authors.person(user.pk, "ann")):
+            Service.objects.filter(pk=service.pk).update(full_price=130)
+        tasks.set_price()
+        change = PriceChange.objects.get()
+        sections = ann.get(url("changes"), {"state": "not_approved"}).context["sections"]
+        assert [each.pk for each in sections[0].changes] == [change.pk]
+        page = ann.get(url("change", change.pk))
+        outcome = page.context["outcome"]
+        assert (outcome.before, outcome.after) == (before, total_of(service=service.pk))
+        assert "<dt>Edited</dt><dd>ann" in text_of(page)
+        assert "Alone you can" in text_of(page)
+        assert '<button class="primary"' not in text_of(ann.get(verb_of(change, "accept")))
+        form = OpenedForm(logged_in("bob"), verb_of(change, "accept"))
+        assert "Accepted: it stands." in messages_of(form.send())
+        assert "Nothing was done." in messages_of(form.ask())
+        change.refresh_from_db()
+        assert who(change.accepted_by) == "person bob"
 
     def test_the_brake_is_pulled_and_released_with_a_reason(self, ann, book):
         assert "required" in errors_of(ann.post(url("brake"), {"does": "pull"}))

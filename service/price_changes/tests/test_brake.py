@@ -325,7 +325,7 @@ class TestDoors:
     def test_every_page_says_so(self, book, admin_client):
         change = book.rises_to(24, 2)
         pages = [
-            reverse("home"),
+            reverse("desk:home"),
             reverse("admin:price_changes_pricechange_changelist"),
             reverse("admin:price_changes_pricechange_change", args=[change.pk]),
             reverse("admin:price_changes_pricechange_add"),

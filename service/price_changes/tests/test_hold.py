@@ -241,7 +241,11 @@ class TestScheduled:
         assert "24.00 → 23.00" in shown(change)
         assert "approved as 20.00 → 23.00, and will find 24.00" in shown(change)
         url = reverse("admin:price_changes_pricechange_change", args=[change.pk])
-        for page in (url, reverse("admin:price_changes_pricechange_changelist"), reverse("home")):
+        for page in (
+            url,
+            reverse("admin:price_changes_pricechange_changelist"),
+            reverse("desk:home"),
+        ):
             text = admin_client.get(page).content.decode()
             assert "24.00 → 23.00" in text, page
             assert "20.00 → 23.00 USD" not in text, page

@@ -225,7 +225,7 @@ class TestTheApi:
 class TestPages:
     def test_show_what_is_in_force(self, due, desk):
         for url in (
-            reverse("home"),
+            reverse("desk:home"),
             reverse("admin:services_subscription_changelist"),
             reverse("admin:services_subscription_change", args=[due.follower.pk]),
             reverse("admin:services_service_changelist"),
