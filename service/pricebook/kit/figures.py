@@ -31,9 +31,8 @@ def grouped(number: int | float | Decimal) -> str:
 
 def money(amount: Decimal | None) -> str:
     """Decimal("1234.5") → 1,234.50 USD; nothing is 0.00 USD."""
-    return (
-        f"{_number(amount or Decimal(0), minor_unit())} {_currency(_language(), settings.CURRENCY)}"
-    )
+    currency = _currency(_language(), settings.CURRENCY)
+    return f"{_number(amount or Decimal(0), minor_unit())} {currency}"
 
 
 def amount(amount: Decimal | int | None) -> str:
