@@ -62,7 +62,7 @@ class NamedChangeSerializer(serializers.Serializer):
     )
 
 
-class StepSerializer(serializers.Serializer):
+class BridgeStepSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(KINDS)
     change_id = serializers.IntegerField(
         allow_null=True, help_text="The price change, if it is the step of one."
@@ -81,7 +81,7 @@ class BridgedSerializer(serializers.Serializer):
     count_from = serializers.IntegerField(help_text="How many subscriptions paid.")
     total_to = serializers.DecimalField(max_digits=20, decimal_places=2)
     count_to = serializers.IntegerField()
-    steps = StepSerializer(many=True)
+    steps = BridgeStepSerializer(many=True)
 
 
 class BehindSerializer(serializers.Serializer):
@@ -96,7 +96,7 @@ class BehindSerializer(serializers.Serializer):
     )
 
 
-class GroupSerializer(BridgedSerializer):
+class BridgeGroupSerializer(BridgedSerializer):
     id = serializers.IntegerField(allow_null=True, help_text="Null: all others together.")
     name = serializers.CharField(
         allow_null=True, help_text="Names of clients only for those who may view them."
@@ -107,7 +107,7 @@ class GroupSerializer(BridgedSerializer):
 class BridgeSerializer(BridgedSerializer):
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
-    result = GroupSerializer(many=True, help_text="With `by`: those that moved most first.")
+    result = BridgeGroupSerializer(many=True, help_text="With `by`: those that moved most first.")
     waiting_for = WaitingChangeSerializer(many=True)
     currency = serializers.CharField(help_text=CURRENCY)
 

@@ -112,6 +112,15 @@ def test_what_took_a_change_back_is_named():
     assert found == {change.pk: (4, None), back.pk: (-4, change.pk)}
 
 
+def test_one_that_is_opened_again_has_not_started():
+    since, phone = clock(), a_service(20)
+    one = a_subscription(service=phone, started_at=since - SECOND)
+    for end in (clock(), None):
+        type(one).objects.filter(pk=one.pk).update(ended_at=end)
+    told = asked({"since": since}).json()
+    assert steps(told) == {("restarted", None): 20, ("ended", None): -20}
+
+
 def test_a_correction_is_a_step_of_its_own(story):
     Correction.objects.create(
         subscription_id=story["follows"].pk,

@@ -31,6 +31,7 @@ from services import book_currency
 from services.models import Service, Subscription
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 
+BRIDGE = "/api/totals/bridge/"
 LIST = "/api/subscriptions/"
 CHECKOUT = Path(settings.BASE_DIR).parent
 HIGHEST = Decimal("9999999999.99")
@@ -165,6 +166,8 @@ class TestAnswers:
             f"{LIST}{row.pk}/explain/?at=2050-01-01T00:00:00Z",
             "/api/totals/?by=service,plan",
             "/api/totals/?client=1",
+            f"{BRIDGE}?from=2020-01-01T00:00:00Z&to=2050-01-01T00:00:00Z&by=service",
+            f"{BRIDGE}rows/?from=2020-01-01T00:00:00Z&to=2050-01-01T00:00:00Z&kind=started",
             "/api/ledger/?limit=3",
             "/api/price-changes/",
             "/api/jobs/",
