@@ -108,6 +108,6 @@ def a_year() -> tuple[datetime, datetime]:
 def copied(since: datetime, until: datetime) -> None:
     with connection.cursor() as cursor:
         statement = OF_PEOPLE.format(since=since.isoformat(), until=until.isoformat())
-        with cursor.copy(statement) as copy:  # type: ignore[attr-defined]
+        with cursor.copy(statement) as copy:
             for _chunk in copy:
                 pass

@@ -28,7 +28,8 @@ class Asked:
 
     @property
     def book_filter(self) -> BookFilter:
-        return BookFilter(**self.ids)
+        given: dict[str, Any] = dict(self.ids)
+        return BookFilter(**given)
 
     @property
     def title(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from tempfile import TemporaryFile
+from typing import Any
 
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
@@ -35,7 +36,7 @@ def evidence(request: HttpRequest) -> HttpResponse:
     now = book_clock()
     months = [Month.of(now), *last_months(now)]
     title = _("Evidence of a month")
-    context = {"months": [(month, address(month=month)) for month in months]}
+    context: dict[str, Any] = {"months": [(month, address(month=month)) for month in months]}
     try:
         found = _found(request)
     except BadMoment as error:
@@ -60,7 +61,7 @@ def evidence(request: HttpRequest) -> HttpResponse:
 
 @desk_page(*NEEDS_FOR_FILE)
 @require_safe
-def evidence_file(request: HttpRequest) -> HttpResponse:
+def evidence_file(request: HttpRequest) -> Any:
     """The workbook. It is written before the first byte is sent."""
     try:
         found = _found(request)

@@ -107,7 +107,7 @@ def _list(at: datetime, asked: Asked, text: str, given: str) -> dict[str, Any]:
     page = ledger.page_as_of(at, asked.book_filter, cursor, PAGE)
 
     def url(to: Cursor | None) -> str | None:
-        return to and address(at=given, **asked.ids, cursor=to)
+        return None if to is None else address(at=given, **asked.ids, cursor=to)
 
     return {"rows": page.result, "next": url(page.next), "previous": url(page.previous)}
 

@@ -132,8 +132,9 @@ def named_rows(rows: Iterable[Behind]) -> list[BehindRow]:
     named = []
     for row in found:
         one = known.get(row.id)
-        names = (one.client.company_name, one.service.name, str(one.plan)) if one else ("",) * 3
-        named.append(BehindRow(row.id, *names, row.amount))
+        names = (one.client.company_name, one.service.name, str(one.plan)) if one else ("", "", "")
+        client, service, plan = names
+        named.append(BehindRow(row.id, client, service, plan, row.amount))
     return named
 
 

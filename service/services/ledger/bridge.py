@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -125,7 +126,7 @@ def bridge(
     return _built(since, until, rows, by)
 
 
-def _built(since: datetime, until: datetime, rows: list[tuple], by: str | None) -> Bridge:
+def _built(since: datetime, until: datetime, rows: list[tuple[Any, ...]], by: str | None) -> Bridge:
     groups: dict[int | None, Group] = {}
     for of_group, kind, change_id, amount, number, amount_until, number_until, _ in rows:
         found = groups.setdefault(of_group, Group(of_group))
@@ -142,18 +143,18 @@ def _built(since: datetime, until: datetime, rows: list[tuple], by: str | None) 
                 f"From {since} to {until}, group {each.id}: {each.since.amount} and steps of"
                 f" {moved} are not {each.until.amount}."
             )
-    found = list(groups.values())
+    built = list(groups.values())
     if by is None:
-        one = found[0] if found else Group(None)
+        one = built[0] if built else Group(None)
         return Bridge(since, until, one.since, one.until, one.steps, [])
-    found.sort(key=lambda each: (each.id is None, -abs(each.until.amount - each.since.amount)))
+    built.sort(key=lambda each: (each.id is None, -abs(each.until.amount - each.since.amount)))
     return Bridge(
         since,
         until,
-        _sum(each.since for each in found),
-        _sum(each.until for each in found),
-        together(found),
-        found,
+        _sum(each.since for each in built),
+        _sum(each.until for each in built),
+        together(built),
+        built,
     )
 
 
