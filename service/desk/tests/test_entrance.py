@@ -16,7 +16,7 @@ def anna(db):
 
 @pytest.fixture
 def clerk(db):
-    """Of the staff, without a permission."""
+    """A person of the staff without a permission."""
     return User.objects.create_user("boris", password="right horse", is_staff=True)
 
 

@@ -150,7 +150,7 @@ def test_all_texts_are_translated_and_compiled():
 
 
 def test_no_other_package_says_our_texts_otherwise():
-    """Of two catalogues that have a text one wins; ours has to."""
+    """Where two catalogues have a text one wins, and ours has to."""
     with translation.override("ru"):
         lost = {
             message.id: translation.gettext(message.id)
