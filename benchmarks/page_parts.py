@@ -1,5 +1,6 @@
-"""The CPU of each part of a list page of 100, in Python and PostgreSQL, beside the page by hand;
-and that of the desk's page of the same rows.
+"""The CPU of each part of a list page of 100, in Python and PostgreSQL, beside the page by hand.
+
+And that of the desk's page of the same rows.
 
 The parts are called separately, in turn with the whole; the rest of the whole is Django's handler,
 its middleware and signals, and DRF's view around the list.

@@ -1,5 +1,7 @@
 from django.apps import AppConfig
 
+from pricebook.kit.named_statements import SOURCES, NamedStatement
+
 
 class DeskConfig(AppConfig):
     name = "desk"
@@ -8,3 +10,11 @@ class DeskConfig(AppConfig):
         from desk.entrance import languages  # models have to be ready
 
         languages.connect()
+        SOURCES.append(_statements)
+
+
+def _statements() -> list[NamedStatement]:
+    # Imported on demand: web servers and workers never ask for them.
+    from desk import named_statements
+
+    return named_statements.named_statements()

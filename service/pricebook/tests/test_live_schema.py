@@ -193,7 +193,7 @@ class TestCommand:
             monkeypatch.setattr(app, "path", str(tmp_path / app.label))
             (tmp_path / app.label).mkdir()
         monkeypatch.setattr(settings, "BASE_DIR", tmp_path)
-        assert self.run().count(": written\n") == len(APPS) == 6
+        assert self.run().count(": written\n") == len(APPS) == 7
         written = {path.parent.name: path.read_text() for path in tmp_path.glob("*/schema.sql")}
         assert written == live()
 

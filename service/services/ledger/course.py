@@ -29,7 +29,7 @@ HAVING sum(followers + others) <> 0
 
 
 def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | None]:
-    """What was paid at each instant, past or future, by the ids of the services or plans (`by`).
+    """The sums paid at each instant, past or future, by the ids of the services or plans (`by`).
 
     None for an instant that no stored sums are near enough to: a worker is still making them, and
     a sum over the whole ledger would take too long for a page. Two queries, to be made in one
@@ -39,7 +39,7 @@ def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | Non
     near = _nearest(instants)
     found: list[dict[int, Total] | None] = [{} if each else None for each in near]
     statements = [
-        _statement(place, instants[place], point, by)
+        statement(place, instants[place], point, by)
         for place, point in enumerate(near)
         if point is not None
     ]
@@ -58,7 +58,7 @@ def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | Non
 def _nearest(instants: Sequence[datetime]) -> list[Nearest | None]:
     """The stored sums from which each total can be computed. One query."""
     with prepared_cursor() as cursor:
-        cursor.execute(*_nearest_sql(instants))
+        cursor.execute(*nearest_of(instants))
         return [
             Nearest(None)
             if today
@@ -69,7 +69,7 @@ def _nearest(instants: Sequence[datetime]) -> list[Nearest | None]:
         ]
 
 
-def _nearest_sql(instants: Sequence[datetime]) -> SQL:
+def nearest_of(instants: Sequence[datetime]) -> SQL:
     """(place, whether today's sums hold, else the last point: at, subscriptions, facts since).
 
     Without a point, the facts are those since the beginning. A row for each instant, in order.
@@ -89,7 +89,7 @@ def _nearest_sql(instants: Sequence[datetime]) -> SQL:
     return f"{sql} ORDER BY place", tuple(params)
 
 
-def _statement(place: int, instant: datetime, point: Nearest, by: str) -> SQL:
+def statement(place: int, instant: datetime, point: Nearest, by: str) -> SQL:
     pairs, params = _pairs(instant, point)
     return AT.format(group=by, pairs=pairs), (place, *params, instant, instant)
 
