@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import RADIO_CLASSES
 
 from price_changes.fields import instant_field
@@ -30,7 +31,9 @@ class ApproveForm(forms.Form):
                 widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
             )
         if change.status == PriceChange.Status.HELD:
-            self.fields["effective_at"] = instant_field("In force from", "Empty: at once.")
+            self.fields["effective_at"] = instant_field(
+                _lazy("In force from"), _lazy("Empty: at once.")
+            )
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data

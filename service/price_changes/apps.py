@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _lazy
 
 if TYPE_CHECKING:
     from pricebook.kit.named_statements import NamedStatement
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 class PriceChangesConfig(AppConfig):
     name = "price_changes"
-    verbose_name = "Price changes"
+    verbose_name = _lazy("Price changes")
 
     def ready(self) -> None:
         from price_changes.hooks import Answers

@@ -10,6 +10,8 @@ from django import forms
 from django.db import transaction
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -43,7 +45,8 @@ class PlanForm(forms.Form):
             if each.input == Input.FILTER:
                 self.fields |= {where(name): self.field_of_filter(name) for name in LASTING}
                 self.fields["whole_book"] = self.switch_field(
-                    "The whole book", "Every subscription that there is, where no filter is set."
+                    _lazy("The whole book"),
+                    _lazy("Every subscription that there is, where no filter is set."),
                 )
             elif each.label:
                 self.fields[each.name] = self.field_of_plan(each)
@@ -116,7 +119,7 @@ class PlanForm(forms.Form):
         if self.has_filter and not self.errors and not self.filter() and not cleaned["whole_book"]:
             self.add_error(
                 "whole_book",
-                "No filter is set: that is every subscription. Say so here, or set one.",
+                _("No filter is set: that is every subscription. Say so here, or set one."),
             )
         return cleaned
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.kinds import is_of_catalogue, kind_of
@@ -103,8 +104,12 @@ def reason_label(reason: str) -> str:
 def bucket_label(low: int | None, high: int | None) -> str:
     said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
     if low is None:
-        return f"below {said[1]}"
-    return f"{said[0]} and more" if high is None else f"{said[0]} to {said[1]}"
+        return _("below %(said)s") % {"said": said[1]}
+    return (
+        _("%(said)s and more") % {"said": said[0]}
+        if high is None
+        else _("%(said)s to %(said2)s") % {"said": said[0], "said2": said[1]}
+    )
 
 
 class Outcome:

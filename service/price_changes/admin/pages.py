@@ -19,6 +19,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.admin.brake import BrakePages, about_brake
@@ -145,7 +146,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     def change_or_404(self, object_id: int) -> PriceChange:
         change = PriceChange.objects.filter(pk=object_id).first()
         if change is None:
-            raise Http404(f"There is no price change {object_id}.")
+            raise Http404(_("There is no price change %(object_id)s.") % {"object_id": object_id})
         status_now.refresh([change])
         return change
 
@@ -153,20 +154,22 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         """The page that asks for the kind of a new change."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        return self.page(request, "kinds", "Plan a price change", kinds=TO_PLAN.values())
+        return self.page(request, "kinds", _("Plan a price change"), kinds=TO_PLAN.values())
 
     def plan_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """The form for a plan of this kind, filled from the address's query; then its preview."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         if kind not in TO_PLAN:
-            raise Http404(f"There is no price change of the kind {kind!r}.")
+            raise Http404(
+                _("There is no price change of the kind %(kind)s.") % {"kind": repr(kind)}
+            )
         planned = TO_PLAN[kind]
         if request.method == "POST":
             form = PlanForm(planned, request.POST)
             if form.is_valid() and (change := form.planned_by(author(request.user))):
                 messages.success(
-                    request, "Planned. Nothing has moved: look at the preview, and approve it."
+                    request, _("Planned. Nothing has moved: look at the preview, and approve it.")
                 )
                 return HttpResponseRedirect(url_of(change.pk))
         else:
@@ -233,13 +236,16 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
             raise PermissionDenied
         change = self.change_or_404(object_id)
         if missing := missing_for(request.user, VIEW_SUBSCRIPTION, VIEW_CLIENT):
-            messages.error(request, f"Its rows show subscriptions and clients. {missing}")
+            messages.error(
+                request,
+                _("Its rows show subscriptions and clients. %(missing)s") % {"missing": missing},
+            )
             return HttpResponseRedirect(url_of(change.pk))
         kinds = kinds_of_rows(change)
         only = request.GET.get("only") or next(iter(kinds), "")
         after = request.GET.get("after", "0")
         if only not in kinds or not (after.isascii() and after.isdigit() and len(after) < 19):
-            messages.error(request, "There is no such list of rows; this is the first one.")
+            messages.error(request, _("There is no such list of rows; this is the first one."))
             return HttpResponseRedirect(url_of(change.pk, "rows") if kinds else url_of(change.pk))
         found = page_of_rows(change, only, int(after))
         names = Names.of(
@@ -250,7 +256,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         return self.page(
             request,
             "rows",
-            f"Rows of {change}",
+            _("Rows of %(change)s") % {"change": change},
             change=change,
             original=change,
             previewed_at_value=at_todays_value(change),
@@ -317,7 +323,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
             messages.error(request, error.detail)
             return HttpResponseRedirect(url_of(change.pk, "approve"))
         except ChangeError as error:
-            messages.error(request, f"Nothing was done. {error.detail}")
+            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
             return HttpResponseRedirect(url_of(change.pk))
         transaction.on_commit(wake_workers, robust=True)
         messages.success(request, verb.done)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
@@ -54,7 +55,10 @@ class Following(BaseCommand, ABC):
         self.tell(change, json)
         if change.status in (Status.HELD, Status.PAUSED, Status.CANCELLED):
             remark = f" {change.remark}" if change.remark else ""
-            raise CommandError(f"Price change {change.pk} is {change.status}.{remark}")
+            raise CommandError(
+                _("Price change %(pk)s is %(status)s.%(remark)s")
+                % {"pk": change.pk, "status": change.status, "remark": remark}
+            )
 
     def until_it_ends(
         self, change: PriceChange, work: Callable[[], None], show: ProgressLine
@@ -93,7 +97,8 @@ class Following(BaseCommand, ABC):
         else:
             rest = f"is {change.status}"
         raise CommandError(
-            f"Price change {change.pk} {rest}; the workers of ./pricebook up go on with it.",
+            _("Price change %(pk)s %(rest)s; the workers of ./pricebook up go on with it.")
+            % {"pk": change.pk, "rest": rest},
             returncode=130,
         ) from None
 
@@ -101,7 +106,9 @@ class Following(BaseCommand, ABC):
 def change_of(number: int) -> PriceChange:
     change = PriceChange.objects.filter(pk=number).first()
     if change is None:
-        raise ChangeError("not_found", f"There is no price change {number}.", 404)
+        raise ChangeError(
+            "not_found", _("There is no price change %(number)s.") % {"number": number}, 404
+        )
     status_now.refresh([change])
     return change
 

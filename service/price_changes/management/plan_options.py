@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import TO_PLAN
@@ -195,7 +196,10 @@ def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[
         found = known.filter(pk=int(text)).values_list("pk", flat=True).first()
     if found is None:
         there_are = ", ".join(map(name, known[:20])) or "none yet"
-        raise CommandError(f"There is no {what} {text!r}; there are {there_are}.")
+        raise CommandError(
+            _("There is no %(what)s %(text)s; there are %(there_are)s.")
+            % {"what": what, "text": repr(text), "there_are": there_are}
+        )
     return int(found)
 
 

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.forms.models import model_to_dict
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -53,7 +54,7 @@ class Command(BaseCommand):
 
     def show(self, *, check: bool, limit: int, json: bool, **_: Any) -> None:
         if MIGRATION not in MigrationRecorder(connection).applied_migrations():
-            raise CommandError("the brake: not known before the pending migrations")
+            raise CommandError(_("the brake: not known before the pending migrations"))
         if check and (state := verbs.brake_state()).brake is not None:
             raise CommandError(said(state.brake))
         self.tell(json, 0 if check else limit)

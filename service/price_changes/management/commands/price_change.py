@@ -11,6 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -178,7 +179,10 @@ class Command(Following, BaseCommand):
         elif only in (None, "moves"):
             found = moved_rows(change, after, limit)
         else:
-            raise CommandError(f"It has been applied: price_change skips {number} has the others.")
+            raise CommandError(
+                _("It has been applied: price_change skips %(number)s has the others.")
+                % {"number": number}
+            )
         if json:
             return self.write_json(map(asdict, found))
         lines = [
@@ -265,7 +269,9 @@ class Command(Following, BaseCommand):
         self, *, number: int, author: str, yes: bool, wait: bool, json: bool, **options: Any
     ) -> None:
         if wait and not yes:
-            raise CommandError("--wait needs --yes: look at it first, or apply it.", returncode=2)
+            raise CommandError(
+                _("--wait needs --yes: look at it first, or apply it."), returncode=2
+            )
         if options["dry_run"]:
             return self.show_first(verbs.dry_run_of_revert(number, author), json)
         back = verbs.revert(number, author, approve_too=yes)
