@@ -10,8 +10,9 @@ from django import forms
 from django.db import transaction
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -45,8 +46,8 @@ class PlanForm(forms.Form):
             if each.input == Input.FILTER:
                 self.fields |= {where(name): self.field_of_filter(name) for name in LASTING}
                 self.fields["whole_book"] = self.switch_field(
-                    _lazy("The whole book"),
-                    _lazy("Every subscription that there is, where no filter is set."),
+                    _("The whole book"),
+                    _("Every subscription that there is, where no filter is set."),
                 )
             elif each.label:
                 self.fields[each.name] = self.field_of_plan(each)
@@ -55,7 +56,7 @@ class PlanForm(forms.Form):
     def has_filter(self) -> bool:
         return "whole_book" in self.fields
 
-    def shown(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
+    def shown(self) -> Iterator[tuple[str | Promise, list[forms.BoundField]]]:
         """The parts of the form with their fields."""
         for title, names in self.kind.sections:
             if "filter" in names:
@@ -107,7 +108,10 @@ class PlanForm(forms.Form):
             self.add_error(None, error.detail)
             return
         # Error texts begin with the API's names of fields, which are not the labels on the page.
-        self.add_error(name, re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail))
+        said = re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail)
+        if (get_language() or "en") != "en":
+            said = re.sub(rf"^{re.escape(parameter)}\b", f"«{self.fields[name].label}»", said)
+        self.add_error(name, said)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -149,7 +149,7 @@ class PriceChangeView(RowViews, ViewSet):
         parameters.refuse_unknown(query, [*FILTERS, *parameters.PAGING])
         # `reverts` decides about what is allowed.
         changes = PriceChange.objects.select_related("reverts")
-        for name, (column, parse, _) in FILTERS.items():
+        for name, (column, parse, _help) in FILTERS.items():
             if (value := parameters.value_of(query, name)) is not None:
                 try:
                     changes = changes.filter(**{column: parse(name, value)})

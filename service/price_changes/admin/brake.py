@@ -28,6 +28,7 @@ SHOWN = 50  # brakes of the past
 class BrakeForm(forms.Form):
     reason = forms.CharField(
         max_length=LONGEST_REASON,
+        label=_lazy("Reason"),
         help_text=_lazy("Everybody sees it."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
     )
@@ -82,6 +83,6 @@ class BrakePages:
             messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
             return False
         messages.success(
-            request, _("The brake is %(value)s.") % {"value": "on" if asked == "pull" else "off"}
+            request, _("The brake is on.") if asked == "pull" else _("The brake is off.")
         )
         return True

@@ -16,6 +16,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
+from pricebook.kit.figures import grouped
 from services.models import Skip, book_clock
 
 Status = PriceChange.Status
@@ -102,14 +103,13 @@ def reason_label(reason: str) -> str:
 
 
 def bucket_label(low: int | None, high: int | None) -> str:
-    said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
+    said = {
+        "low": "" if low is None else grouped(low),
+        "high": "" if high is None else grouped(high),
+    }
     if low is None:
-        return _("below %(said)s") % {"said": said[1]}
-    return (
-        _("%(said)s and more") % {"said": said[0]}
-        if high is None
-        else _("%(said)s to %(said2)s") % {"said": said[0], "said2": said[1]}
-    )
+        return _("below %(high)s") % said
+    return (_("%(low)s and more") if high is None else _("%(low)s to %(high)s")) % said
 
 
 class Outcome:

@@ -19,7 +19,9 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes import verbs
 from price_changes.admin.brake import BrakePages, about_brake
@@ -69,7 +71,7 @@ def url_of(change_id: int, page: str = "change") -> str:
 class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     list_before_template = "price_changes/brake_banner.html"
     search_fields = ["title"]
-    search_help_text = "Title"
+    search_help_text = _lazy("Title")
     sortable_by: list[str] = []
     actions = None
 
@@ -128,7 +130,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         ]
 
     def page(
-        self, request: HttpRequest, template: str, title: str, **context: Any
+        self, request: HttpRequest, template: str, title: str | Promise, **context: Any
     ) -> TemplateResponse:
         return TemplateResponse(
             request,
@@ -326,7 +328,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
             messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
             return HttpResponseRedirect(url_of(change.pk))
         transaction.on_commit(wake_workers, robust=True)
-        messages.success(request, verb.done)
+        messages.success(request, str(verb.done))
         # A new preview that was asked for on the page of an approval leads back to that page.
         page = "approve" if request.POST.get("then") == "approve" else "change"
         return HttpResponseRedirect(url_of(after.pk, page))

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
+from price_changes.showing.terminal import state_of
 from services import repricing
 from services.management.progress import ProgressLine
 from services.management.table import shown_instant
@@ -57,7 +58,7 @@ class Following(BaseCommand, ABC):
             remark = f" {change.remark}" if change.remark else ""
             raise CommandError(
                 _("Price change %(pk)s is %(status)s.%(remark)s")
-                % {"pk": change.pk, "status": change.status, "remark": remark}
+                % {"pk": change.pk, "status": state_of(change.status), "remark": remark}
             )
 
     def until_it_ends(
@@ -72,33 +73,44 @@ class Following(BaseCommand, ABC):
                 if not waiting_said:
                     waiting_said = True
                     self.note(
-                        f"Price change {change.pk} is scheduled for"
-                        f" {shown_instant(change.effective_at)}; waiting for it. Ctrl-C leaves it"
-                        " scheduled."
+                        _(
+                            "Price change %(number)s is scheduled for %(at)s; waiting for it."
+                            " Ctrl-C leaves it scheduled."
+                        )
+                        % {"number": change.pk, "at": shown_instant(change.effective_at)}
                     )
                 time.sleep(min(left, 0.5))
             else:
                 work()
                 done, rows = _progress(change)
-                show(f"{change.status}:", done, rows)
+                show(f"{state_of(change.status)}:", done, rows)
                 if done != seen:
                     seen, seen_at = done, time.monotonic()
                 elif time.monotonic() - seen_at > QUIET:
                     seen_at = time.monotonic()
                     self.note(
-                        "Nothing moves. The workers are those of ./pricebook up: do they run?"
+                        _("Nothing moves. The workers are those of ./pricebook up: do they run?")
                     )
             change.refresh_from_db()
 
     def interrupted(self, change: PriceChange) -> NoReturn:
         change.refresh_from_db()
         if change.status == Status.SCHEDULED:
-            rest = f"stays scheduled for {shown_instant(change.effective_at)}"
+            text = _(
+                "Price change %(number)s stays scheduled for %(at)s; the workers of ./pricebook up"
+                " go on with it."
+            )
         else:
-            rest = f"is {change.status}"
+            text = _(
+                "Price change %(number)s is %(state)s; the workers of ./pricebook up go on with it."
+            )
         raise CommandError(
-            _("Price change %(pk)s %(rest)s; the workers of ./pricebook up go on with it.")
-            % {"pk": change.pk, "rest": rest},
+            text
+            % {
+                "number": change.pk,
+                "at": shown_instant(change.effective_at),
+                "state": state_of(change.status),
+            },
             returncode=130,
         ) from None
 

@@ -17,4 +17,4 @@ def skip_reason(reason: str) -> str:
 @register.filter
 def price_state(state: str) -> str:
     """follows → follows the catalogue"""
-    return about(state).words if state else ""
+    return str(about(state).words) if state else ""
