@@ -18,8 +18,8 @@ from price_changes.showing.instants import in_force_from, kept_instant, zone_rul
 from price_changes.showing.sentences import cancelled, sentence
 from pricebook.kit.currency import shown
 from pricebook.kit.figures import grouped
-from services.management.table import shown_amount, shown_instant, table
-from services.models import Skip, Subscription
+from services.management.table import shown_amount, shown_instant, table, words_of
+from services.models import Skip
 
 LOOK = 20  # rows of a look before a verb
 PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
@@ -271,8 +271,3 @@ def reason_of(reason: str) -> str:
 def state_of(status: str) -> str:
     """The state of a change, in a word."""
     return str(PriceChange.Status(status).label).lower()
-
-
-def words_of(price_state: str | None) -> str:
-    """A price state, in a word."""
-    return str(Subscription.PriceState(price_state).label).lower() if price_state else ""

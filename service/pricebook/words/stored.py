@@ -20,9 +20,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Self
 
+from babel.messages.mofile import read_mo
 from babel.numbers import format_decimal
 from django.conf import settings
-from django.utils.translation import get_language, gettext
+from django.utils.translation import get_language, gettext, to_locale
 
 from pricebook.kit import figures
 
@@ -70,9 +71,51 @@ def known(text: str) -> str:
 
 def shown(text: str) -> str:
     """A stored text in the reader's language."""
-    if not text or (get_language() or settings.LANGUAGE_CODE).startswith(ENGLISH):
+    if not text or _language().startswith(ENGLISH):
         return text
     return " ".join(_told(text))
+
+
+def shown_in_context(text: str, context: str) -> str:
+    """A stored text that was looked up with a context (`pgettext`), in the reader's language.
+
+    The texts of the context are those of the catalogues.
+    """
+    language = _language()
+    if not text or language.startswith(ENGLISH):
+        return text
+    return _in_context(text, context, language) or text
+
+
+def _in_context(text: str, context: str, language: str) -> str | None:
+    for pattern, translation in _of_context(context, language):
+        if said := pattern.fullmatch(text):
+            values = {
+                name: _in_context(value, context, language) or _figure(value)
+                for name, value in said.groupdict().items()
+            }
+            return translation % values
+    return None
+
+
+@cache
+def _of_context(context: str, language: str) -> list[tuple[re.Pattern[str], str]]:
+    found = {}
+    place = f"*/locale/{to_locale(language)}/LC_MESSAGES/django.mo"
+    for path in sorted(settings.BASE_DIR.glob(place)):
+        with path.open("rb") as file:
+            for message in read_mo(file):
+                if message.context == context and isinstance(message.id, str):
+                    found[message.id] = str(message.string)
+    by_length = sorted(found.items(), key=lambda each: -len(each[0]))
+    return [
+        (_pattern(text), said if PLACE.search(text) else said.replace("%", "%%"))
+        for text, said in by_length
+    ]
+
+
+def _language() -> str:
+    return get_language() or settings.LANGUAGE_CODE
 
 
 def _told(text: str) -> Iterator[str]:
@@ -101,8 +144,11 @@ def _looked_up(part: str) -> str | None:
 
 def _value(value: str) -> str:
     """A value of a sentence: a phrase that is known too, or a figure; else as it is."""
-    if (phrase := _looked_up(value)) is not None:
-        return phrase
+    phrase = _looked_up(value)
+    return _figure(value) if phrase is None else phrase
+
+
+def _figure(value: str) -> str:
     if COUNT.fullmatch(value):
         return figures.grouped(int(value.replace(",", "")))
     amount, _, currency = value.partition(" ")
@@ -118,8 +164,7 @@ def _value(value: str) -> str:
 def _decimal(number: Decimal) -> str:
     decimals = -int(number.as_tuple().exponent)
     pattern = f"#,##0.{'0' * decimals}" if decimals > 0 else "0"  # (as of a change)
-    locale = (get_language() or settings.LANGUAGE_CODE).replace("-", "_")
-    return str(format_decimal(number, pattern, locale))
+    return str(format_decimal(number, pattern, to_locale(_language())))
 
 
 @cache

@@ -10,6 +10,7 @@ from django.utils.translation import get_language
 
 from pricebook.kit import figures
 from pricebook.kit.currency import shown
+from services.models import Subscription
 
 WIDEST = 40
 
@@ -44,6 +45,11 @@ def shown_instant(instant: datetime | None) -> str:
 
 def is_english() -> bool:
     return (get_language() or settings.LANGUAGE_CODE).startswith("en")
+
+
+def words_of(price_state: str | None) -> str:
+    """A price state, in a word."""
+    return str(Subscription.PriceState(price_state).label).lower() if price_state else ""
 
 
 def _cut(cell: str) -> str:

@@ -33,7 +33,7 @@ from price_changes.showing.sentences import sentence
 from pricebook.kit import exact_json
 from pricebook.kit.figures import grouped
 from services.management import arguments, question
-from services.management.table import shown_amount, shown_instant, table
+from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Skip, book_clock
 from services.moves import WaitingPlan
 
@@ -195,7 +195,7 @@ class Command(Following, BaseCommand):
             return self.write_json(map(asdict, found))
         lines = [
             (str(row.subscription), shown_amount(row.old_price), "→", shown_amount(row.new_price),
-             terminal.words_of(row.new_state), terminal.reason_of(row.reason or ""))
+             words_of(row.new_state), terminal.reason_of(row.reason or ""))
             for row in found
         ]  # fmt: skip
         head = (_("subscription"), _("old"), "", _("new"), _("state"), _("stays because"))

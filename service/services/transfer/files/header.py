@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.utils.translation import pgettext
+
 from services.transfer.csv_file import BadBook, Column, Problem
 from services.transfer.files.reading import Reading, header_key
 
@@ -49,33 +51,47 @@ class Header:
 
         known = shown(self.reading.known)
         if not self.cells:
-            add("", f"is empty; the first line names: {known}")
+            add(
+                "", pgettext("file", "is empty; the first line names: %(known)s") % {"known": known}
+            )
             return
         if not self.columns:
             add(
                 ", ".join(repr(cell[:30]) for cell in self.cells[:8]),
-                f"names none of our columns: {known}. Name them so, or say which is which, as"
-                f' column="{self.cells[0][:30]}=company_name" (import_book: --column)',
+                pgettext(
+                    "file",
+                    "names none of our columns: %(known)s. Name them so, or say which is"
+                    ' which, as column="%(cells)s=company_name" (import_book: --column)',
+                )
+                % {"known": known, "cells": self.cells[0][:30]},
             )
             return
         for position in self.unknown:
             name = self.cells[position]
             add(
                 name,
-                f"is not a column; known are: {known}. Say which one it is, as"
-                f' column="{name[:30]}=comment", or leave it out, as column="{name[:30]}="'
-                " (import_book: --column)",
+                pgettext(
+                    "file",
+                    "is not a column; known are: %(known)s. Say which one it is, as"
+                    ' column="%(name)s=comment", or leave it out, as column="%(name)s="'
+                    " (import_book: --column)",
+                )
+                % {"known": known, "name": name[:30]},
                 position,
             )
         there = set()
         for column, position in zip(self.columns, self.positions, strict=True):
             if column in there:
-                add(self.cells[position], "is there twice; keep one of them", position)
+                add(
+                    self.cells[position],
+                    pgettext("file", "is there twice; keep one of them"),
+                    position,
+                )
             there.add(column)
         for name in self.missing:
-            add(name, f"is missing; needed are: {known}")
+            add(name, pgettext("file", "is missing; needed are: %(known)s") % {"known": known})
         if ("source" in self.columns) != ("external_id" in self.columns):
-            add("source, external_id", "belong together; give both or neither")
+            add("source, external_id", pgettext("file", "belong together; give both or neither"))
 
     def understood(self) -> dict[str, str]:
         """The columns that have other names in the file, and those left out, for people."""

@@ -16,6 +16,9 @@ from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, NoReturn, TextIO
 
+from django.utils.translation import pgettext
+
+from pricebook.kit.figures import grouped
 from services.transfer.csv_file import END, LINE_LIMIT, BadBook, Problem
 from services.transfer.files import limits
 from services.transfer.files.header import Header
@@ -151,7 +154,12 @@ class TextTable:
                 continue
             for position in self._header.nameless:
                 if values[position].strip():
-                    self._add(line, "", values[position], "stands in a column without a name")
+                    self._add(
+                        line,
+                        "",
+                        values[position],
+                        pgettext("file", "stands in a column without a name"),
+                    )
             yield line, [values[position] for position in positions]
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
@@ -164,13 +172,22 @@ class TextTable:
             except StopIteration:
                 return
             except csv.Error as error:
-                self._stop("", f"is not CSV from here on ({error}); is a quote missing?", line)
+                self._stop(
+                    "",
+                    pgettext("file", "is not CSV from here on (%(error)s); is a quote missing?")
+                    % {"error": error},
+                    line,
+                )
             except LineTooLong:
-                reason = f"is longer than {LINE_LIMIT:,} bytes; is a line break missing?"
+                reason = pgettext(
+                    "file", "is longer than %(line_limit)s bytes; is a line break missing?"
+                ) % {"line_limit": grouped(LINE_LIMIT)}
                 self._stop("", reason, self.line + 1)
             except UnicodeDecodeError as error:
                 encoding = self.understood["encoding"]
-                reason = f"is not in the encoding {encoding} ({error.reason}); say which one it is"
+                reason = pgettext(
+                    "file", "is not in the encoding %(encoding)s (%(reason)s); say which one it is"
+                ) % {"encoding": encoding, "reason": error.reason}
                 self.problems.add(Problem(0, "", "", reason, "", "wrong_encoding"))
                 raise self.problems from None
             if values:
@@ -201,14 +218,27 @@ class TextTable:
                 self._end(line, values[0], count)
                 for beyond, more in self._records():
                     if any(more):
-                        self._stop(more[0], "comes after the last line; cut the file there", beyond)
+                        self._stop(
+                            more[0],
+                            pgettext("file", "comes after the last line; cut the file there"),
+                            beyond,
+                        )
 
     def _end(self, line: int, text: str, count: int) -> None:
         end = END.fullmatch(text)
         if end is None:
-            self._stop(text, "is no subscription: the file is not complete; ask for it again", line)
+            self._stop(
+                text,
+                pgettext("file", "is no subscription: the file is not complete; ask for it again"),
+                line,
+            )
         if int(end[1]) != count:
-            self._stop(text, f"but {count:,} lines came before it; ask for the file again", line)
+            self._stop(
+                text,
+                pgettext("file", "but %(count)s lines came before it; ask for the file again")
+                % {"count": grouped(count)},
+                line,
+            )
 
     def _explain(self, line: int, values: list[str]) -> None:
         if len(values) != len(self.columns):
@@ -228,8 +258,10 @@ class TextTable:
                 self._add(line, column.column, value, str(error))
 
     def _count(self, line: int, values: list[str]) -> None:
-        reason = f"but the header names {len(self._header.cells)} columns"
-        self._add(line, "", f"{len(values)} values", reason)
+        reason = pgettext("file", "but the header names %(cells)s columns") % {
+            "cells": len(self._header.cells)
+        }
+        self._add(line, "", pgettext("file", "%(values)s values") % {"values": len(values)}, reason)
 
     def _ask_encoding(self, line: int, column: str, value: str) -> None:
         """Stop with a question if a value has bytes that are not UTF-8."""
@@ -250,7 +282,7 @@ class TextTable:
                     texts.pop(name, None)
                 else:
                     texts.setdefault(name, text)
-        said = "save the file as UTF-8"
+        said = pgettext("file", "save the file as UTF-8")
         if texts:
             shown = " and ".join(f"{text[:60]!r} in {name}" for name, text in texts.items())
             said += (
@@ -259,7 +291,8 @@ class TextTable:
             )
         self._stop(
             raw.decode("ascii", errors="replace"),
-            f"is not UTF-8 (byte 0x{byte:02X}); {said}",
+            pgettext("file", "is not UTF-8 (byte 0x%(byte)s); %(said)s")
+            % {"byte": format(byte, "02X"), "said": said},
             line,
             column,
             "encoding_unclear",

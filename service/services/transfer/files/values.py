@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.utils.translation import pgettext
+
 from pricebook.kit.amount_field import readings_by_sign
 from services.transfer.csv_file import Column
 from services.transfer.files import dates
@@ -133,27 +135,48 @@ class Values:
         others = " or ".join(dict.fromkeys(found.values()))
         raise Refused(
             "not_as_said",
-            f"is {others}, and not what {self.option}={self.said} says; correct the value, or say"
-            f" something else",
+            pgettext(
+                "file",
+                "is %(others)s, and not what %(option)s=%(said)s says; correct the value, or"
+                " say something else",
+            )
+            % {"others": others, "option": self.option, "said": self.said},
         )
 
     def _question(self, found: dict[str, str]) -> Asked:
         assert self.option is not None
         texts = [f"{value} ({self.option}={way})" for way, value in found.items()]
         both = self.spoken_for & found.keys()
-        why = "others speak for both" if both else "nothing decides"
+        why = (
+            pgettext("file", "others speak for both")
+            if both
+            else pgettext("file", "nothing decides")
+        )
         first, second = (f"{self.option}={way}" for way in found)
         flags = " or ".join(f"--{self.option} {way}" for way in found)
         return Asked(
             CODES[self.option],
-            f"can be read as {' or as '.join(texts)}, and in this column {why}: say {first} or"
-            f" {second} (import_book: {flags})",
+            pgettext(
+                "file",
+                "can be read as %(texts)s, and in this column %(why)s: say %(first)s or"
+                " %(second)s (import_book: %(flags)s)",
+            )
+            % {
+                "texts": " or as ".join(texts),
+                "why": why,
+                "first": first,
+                "second": second,
+                "flags": flags,
+            },
             (first, second),
         )
 
     def _unread(self, text: str, error: ValueError) -> ValueError:
         if self.kind == MOMENT and dates.TWO_DIGITS.fullmatch(text.strip()):
-            return Refused("bad_value", "has a year of two digits; write all four")
+            return Refused(
+                "bad_value",
+                pgettext("file", "has a year of two digits; write all four"),
+            )
         return error
 
     @property
