@@ -18,6 +18,7 @@ from django.db.models import F, Q
 from django.db.models.lookups import IsNull
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 
 from price_changes import notes
 from pricebook.words.stored import shown
@@ -52,14 +53,14 @@ class PriceChange(models.Model):
         FOLLOW = "follow", _lazy("follow the catalogue")
 
     class Status(models.TextChoices):
-        PLANNED = "planned", _lazy("Planned")
-        SCHEDULED = "scheduled", _lazy("Scheduled")
-        HELD = "held", _lazy("Held")
-        APPLYING = "applying", _lazy("Applying")
-        PAUSED = "paused", _lazy("Paused")
-        APPLIED = "applied", _lazy("Applied")
-        CANCELLED = "cancelled", _lazy("Cancelled")
-        REVERTED = "reverted", _lazy("Reverted")
+        PLANNED = "planned", pgettext_lazy("price change", "Planned")
+        SCHEDULED = "scheduled", pgettext_lazy("price change", "Scheduled")
+        HELD = "held", pgettext_lazy("price change", "Held")
+        APPLYING = "applying", pgettext_lazy("price change", "Applying")
+        PAUSED = "paused", pgettext_lazy("price change", "Paused")
+        APPLIED = "applied", pgettext_lazy("price change", "Applied")
+        CANCELLED = "cancelled", pgettext_lazy("price change", "Cancelled")
+        REVERTED = "reverted", pgettext_lazy("price change", "Reverted")
 
     class WhenMoved(models.TextChoices):
         HOLD = "hold", _lazy("hold the change and ask again")

@@ -89,7 +89,7 @@ def find_record(name: Literal["service", "plan"], value: Any) -> Any:
     if found is None:
         raise ChangeError(
             "not_found",
-            _("There is no %(name)s %(pk)s.") % {"name": name, "pk": pk},
+            _("There is no %(name)s %(pk)s.") % {"name": _(name), "pk": pk},
             parameter=name,
             value=str(pk),
         )

@@ -209,7 +209,7 @@ def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[
         there_are = ", ".join(map(name, known[:20])) or _("none yet")
         raise CommandError(
             _("There is no %(what)s %(text)s; there are %(there_are)s.")
-            % {"what": what, "text": repr(text), "there_are": there_are}
+            % {"what": _(what), "text": repr(text), "there_are": there_are}
         )
     return int(found)
 

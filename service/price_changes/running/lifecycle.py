@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from price_changes.errors import ChangeError, MovedSincePreview, NeedsAnother
 from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject_of
@@ -255,7 +256,8 @@ def cancel(change_id: int, author: str) -> PriceChange:
         back = stop(change, author)
         if back is not None:
             back = limits.previewed(back)
-            back.title = f"Cancelled: {change}"[:100]
+            with override("en"):  # it is stored
+                back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
             back.approved_by, back.approved_at = author, _order(back)
             _decide(back, author)
@@ -388,9 +390,11 @@ def _refuse_to_revert(change: PriceChange) -> None:
 
 
 def _plan_revert(change: PriceChange, author: str) -> PriceChange:
+    with override("en"):  # it is stored
+        title = f"Revert: {change}"[:100]
     back = PriceChange(
         kind=kind_of(change).taken_back_by(),
-        title=f"Revert: {change}"[:100],
+        title=title,
         planned_by=author,
         reverts=change,
         service_id=change.service_id,

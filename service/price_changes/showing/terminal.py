@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from django.db.models import Sum
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.kinds.words import Names
@@ -115,7 +116,13 @@ def dry_run_lines(dry_run: DryRun) -> Iterator[str]:
          shown_amount(row["new_price"]), words_of(row["new_state"]))
         for row in dry_run.rows[:LOOK]
     ]  # fmt: skip
-    yield from table(">>>><", [(_("subscription"), _("old"), "", _("new"), _("state")), *rows])
+    yield from table(
+        ">>>><",
+        [
+            (_("subscription"), pgettext("price", "old"), "", pgettext("price", "new"), _("state")),
+            *rows,
+        ],
+    )
     if dry_run.moves > len(rows):
         yield _("  … and %(rows)s more") % {"rows": grouped(dry_run.moves - len(rows))}
     if dry_run.needs_another:

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -198,7 +198,14 @@ class Command(Following, BaseCommand):
              words_of(row.new_state), terminal.reason_of(row.reason or ""))
             for row in found
         ]  # fmt: skip
-        head = (_("subscription"), _("old"), "", _("new"), _("state"), _("stays because"))
+        head = (
+            _("subscription"),
+            pgettext("price", "old"),
+            "",
+            pgettext("price", "new"),
+            _("state"),
+            _("stays because"),
+        )
         self.write(table(">>>><<", [head, *lines]))
         if len(found) == limit:
             more = f" --only {only}" if only else ""

@@ -71,9 +71,11 @@ class Command(BaseCommand):
 
     def _print(self, book: BookCheck) -> None:
         if book.mispriced:
+            client, service, plan = _("client"), _("service"), _("plan")
+            price, rule_price, difference = _("price"), _("rule price"), _("difference")
             self.stdout.write(
-                f"{'id':>10}  {_('client'):<24}  {_('service'):<24}  {_('plan'):<14}"
-                f"{_('price'):>14}{_('rule price'):>14}{_('difference'):>14}"
+                f"{'id':>10}  {client:<24}  {service:<24}  {plan:<14}"
+                f"{price:>14}{rule_price:>14}{difference:>14}"
             )
             for row in book.mispriced:
                 self.stdout.write(

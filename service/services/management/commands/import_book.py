@@ -180,7 +180,8 @@ class Command(BaseCommand):
 
     def _print(self, imported: Imported) -> None:
         counts = asdict(imported)
-        self.stdout.write(f"{'':<16}{_('new'):>12}{_('changed'):>12}{_('same'):>12}")
+        head = [_("new"), _("changed"), _("same")]
+        self.stdout.write(f"{'':<16}" + "".join(f"{each:>12}" for each in head))
         for name in ("subscriptions", "clients", "services", "plans"):
             cells = [counts.get(f"{name}_{kind}") for kind in ("new", "changed", "same")]
             self.stdout.write(

@@ -50,7 +50,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
         one = {verb: verbs.add_parser(verb, help=help) for verb, help in VERBS.items()}
-        one["negotiate"].add_argument(_("price"), help="in the currency of the book")
+        one["negotiate"].add_argument("price", help="in the currency of the book")
         for verb_parser in one.values():
             verb_parser.add_argument(
                 "subscription", type=arguments.number, nargs="?", help="its id; or --external-id"
@@ -257,7 +257,7 @@ class Command(BaseCommand):
             )
         if json:
             return self.write_json(rows)
-        state = given.get(_("state"), "active")
+        state = given.get("state", "active")
         then = f"{shown_instant(instant)}{_known(known_at)}"
         if not rows:
             self.stdout.write(
