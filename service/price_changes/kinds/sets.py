@@ -164,7 +164,7 @@ class SetOfSubscriptions(PlannedKind):
             raise ChangeError(
                 "unknown_field",
                 _("locked_until belongs to the adjustment %(takers)s.")
-                % {"takers": " or ".join(takers)},
+                % {"takers": _(" or ").join(takers)},
                 parameter="locked_until",
             )
         return {"filter": which, "adjustment": adjustment, **fields}

@@ -147,11 +147,41 @@ def hold_if_held(change: PriceChange) -> None:
 
 def wrong_state(change: PriceChange, verb: str) -> ChangeError:
     states = [state.value for state in ALLOWED[verb]]
+    may_be = _(" or ").join(map(_word, states))
     return ChangeError(
         "wrong_state",
         _("Price change %(pk)s is %(status)s; to %(verb)s, it has to be %(states)s.")
-        % {"pk": change.pk, "status": change.status, "verb": verb, "states": " or ".join(states)},
+        % {"pk": change.pk, "status": _word(change.status), "verb": verb, "states": may_be},
         409,
         state=change.status,
         allowed=states,
     )
+
+
+def _word(status: str) -> str:
+    return str(Status(status).label).lower()
+
+
+def refuse_to_revert(change: PriceChange) -> None:
+    """Raise ChangeError for a change that a revert has taken back, and another one brought back:
+    that one is to be reverted. A query for each of them."""
+    refuse_to_undo_a_cancel(change)
+    last = change
+    while (
+        back := last.reverted_by.exclude(status=Status.CANCELLED)
+        .filter(started_at__isnull=False)
+        .order_by("-pk")
+        .first()
+    ) is not None:
+        last = back
+    if last != change:
+        raise ChangeError(
+            "revert_the_last",
+            _(
+                "Price change %(pk)s was reverted, and is in force by price change %(pk2)s:"
+                " revert that one."
+            )
+            % {"pk": change.pk, "pk2": last.pk},
+            409,
+            allowed=[last.pk],
+        )

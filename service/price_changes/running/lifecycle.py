@@ -312,7 +312,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     """
     try:
         with allowing.held(change_id, "revert") as change:
-            _refuse_to_revert(change)
+            allowing.refuse_to_revert(change)
             if change.status == Status.SCHEDULED:
                 _begin(change)
             back = _plan_revert(change, author)
@@ -364,29 +364,6 @@ def _begin(change: PriceChange) -> None:
         change.refresh_from_db()  # the database refuses its value, and a worker will hold it
     if change.status not in (Status.APPLYING, Status.APPLIED):
         raise allowing.wrong_state(change, "revert")
-
-
-def _refuse_to_revert(change: PriceChange) -> None:
-    allowing.refuse_to_undo_a_cancel(change)
-    last = change
-    while (
-        back := last.reverted_by.exclude(status=Status.CANCELLED)
-        .filter(started_at__isnull=False)
-        .order_by("-pk")
-        .first()
-    ) is not None:
-        last = back
-    if last != change:
-        raise ChangeError(
-            "revert_the_last",
-            _(
-                "Price change %(pk)s was reverted, and is in force by price change %(pk2)s:"
-                " revert that one."
-            )
-            % {"pk": change.pk, "pk2": last.pk},
-            409,
-            allowed=[last.pk],
-        )
 
 
 def _plan_revert(change: PriceChange, author: str) -> PriceChange:

@@ -22,6 +22,7 @@ from pricebook.words import stored
 from services import ledger, price_decisions
 from services.hooks import price_changes
 from services.management import arguments, question
+from services.management.entry_cells import entry_cells, state_of
 from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Subscription
 from services.moves import WaitingPlan
@@ -219,7 +220,7 @@ class Command(BaseCommand):
             _("by"),
             _("recorded"),
         )
-        self.write(table("><><<><<", [head, *map(_entry, entries)]))
+        self.write(table("><><<><<", [head, *map(entry_cells, entries)]))
 
     def as_of(
         self,
@@ -270,7 +271,7 @@ class Command(BaseCommand):
         head = (_("subscription"), _("client"), _("service"), _("plan"), _("price"), _("state"))
         lines = [
             (str(row["subscription_id"]), str(row["client_id"]), str(row["service_id"]),
-             str(row["plan_id"]), shown_amount(row["price"]), _state(row))
+             str(row["plan_id"]), shown_amount(row["price"]), state_of(row))
             for row in rows
         ]  # fmt: skip
         self.write(table(">>>>><", [head, *lines]))
@@ -376,42 +377,3 @@ def _subscription(options: dict[str, Any]) -> int:
             % {"external_id": repr(external_id), "source": repr(source)}
         )
     return int(pk)
-
-
-def _entry(entry: ledger.Entry) -> tuple[str, ...]:
-    late = (entry["recorded_at"] - entry["effective_at"]).total_seconds() >= 1
-    return (
-        str(entry["id"]),
-        shown_instant(entry["effective_at"]),
-        shown_amount(entry["price"]),
-        _("deleted") if entry["price"] is None else _state(entry),
-        _period(entry),
-        "" if entry["change_id"] is None else str(entry["change_id"]),
-        entry["author"],
-        shown_instant(entry["recorded_at"]) if late else "",
-    )
-
-
-def _period(entry: ledger.Entry) -> str:
-    """The period that is paid for, according to the entry; empty if it has none."""
-    if entry["started_at"] is None:
-        return ""
-    end = (
-        _(" until %(shown_instant)s") % {"shown_instant": shown_instant(entry["ended_at"])}
-        if entry["ended_at"]
-        else ""
-    )
-    gap = entry["unpaid_since"]
-    return _("from %(shown_instant)s%(end)s") % {
-        "shown_instant": shown_instant(entry["started_at"]),
-        "end": end,
-    } + (_(", not since %(shown_instant)s") % {"shown_instant": shown_instant(gap)} if gap else "")
-
-
-def _state(row: ledger.Entry) -> str:
-    end = (
-        _(" until %(shown_instant)s") % {"shown_instant": shown_instant(row["locked_until"])}
-        if row["locked_until"]
-        else ""
-    )
-    return f"{words_of(row['price_state'])}{end}"

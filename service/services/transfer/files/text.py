@@ -284,11 +284,19 @@ class TextTable:
                     texts.setdefault(name, text)
         said = pgettext("file", "save the file as UTF-8")
         if texts:
-            shown = " and ".join(f"{text[:60]!r} in {name}" for name, text in texts.items())
-            said += (
-                f", or say which encoding it is in: the value is {shown}"
-                f" (import_book: --encoding {' or '.join(texts)})"
-            )
+            either = [
+                pgettext("encoding", "%(text)s in %(encoding)s")
+                % {"text": repr(text[:60]), "encoding": name}
+                for name, text in texts.items()
+            ]
+            said = pgettext(
+                "file",
+                "save the file as UTF-8, or say which encoding it is in: the value is %(either)s"
+                " (import_book: --encoding %(names)s)",
+            ) % {
+                "either": pgettext("file", " and ").join(either),
+                "names": pgettext("file", " or ").join(texts),
+            }
         self._stop(
             raw.decode("ascii", errors="replace"),
             pgettext("file", "is not UTF-8 (byte 0x%(byte)s); %(said)s")

@@ -132,7 +132,7 @@ class Values:
                 return self.strict(text)
             except ValueError as error:
                 raise self._unread(text, error) from None
-        others = " or ".join(dict.fromkeys(found.values()))
+        others = pgettext("file", " or ").join(dict.fromkeys(found.values()))
         raise Refused(
             "not_as_said",
             pgettext(
@@ -153,7 +153,7 @@ class Values:
             else pgettext("file", "nothing decides")
         )
         first, second = (f"{self.option}={way}" for way in found)
-        flags = " or ".join(f"--{self.option} {way}" for way in found)
+        flags = pgettext("file", " or ").join(f"--{self.option} {way}" for way in found)
         return Asked(
             CODES[self.option],
             pgettext(
@@ -162,7 +162,7 @@ class Values:
                 " %(second)s (import_book: %(flags)s)",
             )
             % {
-                "texts": " or as ".join(texts),
+                "texts": pgettext("file", " or as ").join(texts),
                 "why": why,
                 "first": first,
                 "second": second,

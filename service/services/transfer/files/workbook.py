@@ -47,7 +47,7 @@ def open_workbook(file: BinaryIO, reading: Reading) -> WorkbookTable:
     fitting = [(sheet, header) for sheet, header in headers if not header.missing]
     if len(fitting) > 1:
         names = [sheet.name for sheet, _ in fitting]
-        shown = " and ".join(_shown(sheet) for sheet, _ in fitting)
+        shown = pgettext("file", " and ").join(_shown(sheet) for sheet, _ in fitting)
         refuse(
             pgettext(
                 "file",
@@ -176,7 +176,7 @@ class WorkbookTable:
                 found = {} if is_number(cell) else readings_of(values.kind, text)
                 if found and values.said is None:
                     code = "number_as_text"
-                    meant = " or ".join(dict.fromkeys(found.values()))
+                    meant = pgettext("file", " or ").join(dict.fromkeys(found.values()))
                     answers = tuple(f"{values.option}={WAYS.get(way, way)}" for way in found)
                     reason = pgettext(
                         "file",
