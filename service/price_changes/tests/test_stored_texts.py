@@ -16,6 +16,7 @@ from price_changes import notes
 from price_changes.tests.changes import planned
 from price_changes.tests.doors import DOORS, outcome
 from pricebook.words import stored
+from services.audit import book_check
 from services.models import Job, JobResult
 from services.past import statements
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
@@ -168,6 +169,8 @@ def test_commands_print_in_the_deployments_language(tmp_path):
     assert "Изменения цен 77 нет. (not_found)" in printed("price_change", "show", "77")
 
     assert "✓ Подписок: 1, итог 20.00" in printed("check_book")
+    assert (last := book_check.last()) is not None
+    assert last.says.startswith("1 subscriptions, total 20.00")
     explained = printed("price_state", "explain", str(row.pk))
     assert "Цена следует каталогу: 20.00 × (100 − 0) / 100 = 20.00. Так с " in explained
 
