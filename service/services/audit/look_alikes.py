@@ -18,7 +18,7 @@ SELECT kind, array_agg(DISTINCT name ORDER BY name)
 """
 
 
-# What the names may be of, to be looked up.
+# The kinds of names, to be looked up.
 KINDS = (
     gettext_noop("services"),
     gettext_noop("sources of subscriptions"),

@@ -58,8 +58,8 @@ def text(length: int) -> ValueKind:
     return ValueKind(partial(parsing.text, length=length), {"type": "string", "maxLength": length})
 
 
-def one_of(choices: Iterable[tuple[str, str]]) -> ValueKind:
-    choices = tuple(choices)
+def one_of(labelled: Iterable[tuple[str, str | Promise]]) -> ValueKind:
+    choices: Any = tuple(labelled)  # labels in the language of the reader
     words = [word for word, _ in choices]
     schema = {"type": "string", "enum": words}
     return ValueKind(partial(parsing.word, words=words), schema, Input.CHOICE, choices)

@@ -130,7 +130,7 @@ class BookFilter:
         has_history=False,
     )
     state: str | None = a_filter(
-        one_of((state, state) for state in STATES),
+        one_of(zip(STATES, (_lazy("active"), _lazy("ended"), _lazy("upcoming")), strict=True)),
         Access.SCANNED,
         _state,
         "Only those that are active, which have begun and have not ended; that have ended; or"
