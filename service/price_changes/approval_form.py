@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from unfold.widgets import RADIO_CLASSES
 
 from price_changes.fields import instant_field
@@ -24,13 +25,13 @@ class ApproveForm(forms.Form):
         kind = kind_of(change)
         if len(kind.when_moved) > 1 and change.reverts_id is None:
             self.fields["when_moved"] = forms.ChoiceField(
-                label=kind.when_moved_label,
+                label=str(kind.when_moved_label),
                 choices=list(kind.when_moved.items()),
                 initial=change.when_moved or next(iter(kind.when_moved)),
                 widget=forms.RadioSelect(attrs={"class": " ".join(RADIO_CLASSES)}),
             )
         if change.status == PriceChange.Status.HELD:
-            self.fields["effective_at"] = instant_field("In force from", "Empty: at once.")
+            self.fields["effective_at"] = instant_field(_("In force from"), _("Empty: at once."))
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pricebook.kit.refusal import Refusal
+from pricebook.words.stored import Said, in_english
 from services.moves import NeedsAnotherPerson
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ class NeedsAnother(ChangeError):
     """A refusal to do alone what takes another person, who is none by `alone`."""
 
     def __init__(self, refusal: NeedsAnotherPerson, alone: str = "") -> None:
-        detail = f"{alone} {refusal.detail}".strip()
+        both = [each for each in (alone, refusal.detail) if each]
+        detail = Said(" ".join(both))
+        detail.english = " ".join(map(in_english, both))
         super().__init__(refusal.code, detail, refusal.status_code, **refusal.about)
         self.move = refusal.move
 

@@ -8,6 +8,8 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
@@ -25,32 +27,33 @@ from services.reading.filters import FILTERS
 
 def field_of_plan(each: PlanField) -> forms.Field:
     """The field in which a plan is given a value."""
+    label, hint = str(each.label), str(each.hint)
     match each.input:
         case Input.RECORD:
             return record_field(each.name, each.required)
         case Input.AMOUNT:
             return AmountField(
-                label=each.label,
+                label=label,
                 required=each.required,
-                help_text=each.hint,
+                help_text=hint,
                 decimal_places=each.decimal_places,
                 negative=each.negative,
             )
         case Input.INSTANT:
-            return instant_field(each.label, each.hint)
+            return instant_field(label, hint)
         case Input.CHOICE:
-            return choice_field(each.label, list(each.choices), each.required)
+            return choice_field(label, list(each.choices), each.required)
         case Input.FLAG:
-            return switch_field(each.label, each.hint)
+            return switch_field(label, hint)
         case Input.TEXT:
             return forms.CharField(
-                label=each.label,
+                label=label,
                 max_length=each.length,
                 required=False,
                 widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
             )
         case Input.LINE:
-            return line_field(each.label, each.length, help_text=each.hint)
+            return line_field(label, each.length, help_text=hint)
         case Input.FILTER:
             raise TypeError("a filter has a field for each of its names: field_of_filter")
 
@@ -58,18 +61,19 @@ def field_of_plan(each: PlanField) -> forms.Field:
 def field_of_filter(name: str) -> forms.Field:
     """The field in which a set is given this filter."""
     each = FILTERS[name]
+    label, hint = str(each.label), str(each.hint)
     match each.kind.input:
         case Input.RECORD:
             return record_field(name)
         case Input.AMOUNT:
-            return AmountField(label=each.label, required=False, help_text=each.hint)
+            return AmountField(label=label, required=False, help_text=hint)
         case Input.INSTANT:
-            return instant_field(each.label, each.hint)
+            return instant_field(label, hint)
         case Input.CHOICE:
-            return choice_field(each.label, list(each.kind.choices))
+            return choice_field(label, list(each.kind.choices))
         case _:
             length = each.kind.schema.get("maxLength", 50)
-            return line_field(each.label, length, help_text=each.hint)
+            return line_field(label, length, help_text=hint)
 
 
 def switch_field(label: str, help_text: str = "") -> forms.BooleanField:
@@ -91,10 +95,10 @@ def line_field(
 
 
 def choice_field(
-    label: str, choices: list[tuple[str, str]], required: bool = False
+    label: str, choices: list[tuple[str, str | Promise]], required: bool = False
 ) -> forms.ChoiceField:
     if not required:
-        choices = [("", "any"), *choices]
+        choices = [("", _("any")), *choices]
     return forms.ChoiceField(
         label=label, choices=choices, required=required, widget=UnfoldAdminSelectWidget
     )
@@ -103,13 +107,15 @@ def choice_field(
 def instant_field(label: str, help_text: str = "") -> forms.SplitDateTimeField:
     zone = timezone.get_current_timezone_name()
     widget = UnfoldAdminSplitDateTimeWidget()
-    for part, name in zip(widget.widgets, ("date", "time"), strict=True):
+    for part, name in zip(widget.widgets, (_("date"), _("time")), strict=True):
         part.attrs["aria-label"] = f"{label}: {name}"
     return forms.SplitDateTimeField(
         label=label,
         required=False,
         widget=widget,
-        help_text=f"{help_text} Time zone: {zone}.".strip(),
+        help_text=" ".join(
+            filter(None, [str(help_text), _("Time zone: %(zone)s.") % {"zone": zone}])
+        ),
     )
 
 
@@ -117,7 +123,8 @@ class Completion(AutocompleteSelect):
     """A completion that shows what it is for while it is empty, to screen readers too."""
 
     def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        what = f"{'Which' if self.is_required else 'Any'} {self.field.name}"
+        text = _("Which %(name)s") if self.is_required else _("Any %(name)s")
+        what = text % {"name": _name(self.field.name)}
         return {**super().build_attrs(*args, **kwargs), "data-placeholder": what}
 
     class Media:
@@ -133,8 +140,12 @@ def record_field(relation: str, required: bool = False) -> forms.ModelChoiceFiel
     """A field for a service, a plan or a client, which is found by typing."""
     field = Subscription._meta.get_field(relation)
     return forms.ModelChoiceField(
-        label=relation.capitalize(),
+        label=_name(relation).capitalize(),
         queryset=field.related_model._default_manager.all(),  # type: ignore[union-attr]
         required=required,
         widget=Completion(field, admin.site),
     )
+
+
+def _name(relation: str) -> str:
+    return {"service": _("service"), "plan": _("plan"), "client": _("client")}[relation]

@@ -10,6 +10,9 @@ from django import forms
 from django.db import transaction
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -43,7 +46,8 @@ class PlanForm(forms.Form):
             if each.input == Input.FILTER:
                 self.fields |= {where(name): self.field_of_filter(name) for name in LASTING}
                 self.fields["whole_book"] = self.switch_field(
-                    "The whole book", "Every subscription that there is, where no filter is set."
+                    _("The whole book"),
+                    _("Every subscription that there is, where no filter is set."),
                 )
             elif each.label:
                 self.fields[each.name] = self.field_of_plan(each)
@@ -52,7 +56,7 @@ class PlanForm(forms.Form):
     def has_filter(self) -> bool:
         return "whole_book" in self.fields
 
-    def shown(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
+    def shown(self) -> Iterator[tuple[str | Promise, list[forms.BoundField]]]:
         """The parts of the form with their fields."""
         for title, names in self.kind.sections:
             if "filter" in names:
@@ -104,7 +108,10 @@ class PlanForm(forms.Form):
             self.add_error(None, error.detail)
             return
         # Error texts begin with the API's names of fields, which are not the labels on the page.
-        self.add_error(name, re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail))
+        said = re.sub(r"^[a-z_]+ (?=is|has|lies|needs|may)", "It ", error.detail)
+        if (get_language() or "en") != "en":
+            said = re.sub(rf"^{re.escape(parameter)}\b", f"«{self.fields[name].label}»", said)
+        self.add_error(name, said)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -116,7 +123,7 @@ class PlanForm(forms.Form):
         if self.has_filter and not self.errors and not self.filter() and not cleaned["whole_book"]:
             self.add_error(
                 "whole_book",
-                "No filter is set: that is every subscription. Say so here, or set one.",
+                _("No filter is set: that is every subscription. Say so here, or set one."),
             )
         return cleaned
 

@@ -16,7 +16,12 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.lookups import IsNull
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 
+from price_changes import notes
+from pricebook.words.stored import shown
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, Subscription
 from services.models.exact_fields import ExactDecimalField, is_exact
@@ -34,33 +39,33 @@ class PriceChange(models.Model):
     """
 
     class Kind(models.TextChoices):
-        LIST_PRICE = "list_price", "list price"
-        DISCOUNT = "discount", "discount"
-        SET = "set", "set of subscriptions"
-        REVERT = "revert", "revert of a set"
+        LIST_PRICE = "list_price", _lazy("list price")
+        DISCOUNT = "discount", _lazy("discount")
+        SET = "set", _lazy("set of subscriptions")
+        REVERT = "revert", _lazy("revert of a set")
 
     class Adjustment(models.TextChoices):
-        AMOUNT = "amount", "a new amount"
-        ADD = "add", "plus or minus an amount"
-        PERCENT = "percent", "plus or minus a percentage"
-        LOCK = "lock", "lock at the price it has"
-        RELEASE = "release", "release the lock"
-        FOLLOW = "follow", "follow the catalogue"
+        AMOUNT = "amount", _lazy("a new amount")
+        ADD = "add", _lazy("plus or minus an amount")
+        PERCENT = "percent", _lazy("plus or minus a percentage")
+        LOCK = "lock", _lazy("lock at the price it has")
+        RELEASE = "release", _lazy("release the lock")
+        FOLLOW = "follow", _lazy("follow the catalogue")
 
     class Status(models.TextChoices):
-        PLANNED = "planned"
-        SCHEDULED = "scheduled"
-        HELD = "held"
-        APPLYING = "applying"
-        PAUSED = "paused"
-        APPLIED = "applied"
-        CANCELLED = "cancelled"
-        REVERTED = "reverted"
+        PLANNED = "planned", pgettext_lazy("price change", "Planned")
+        SCHEDULED = "scheduled", pgettext_lazy("price change", "Scheduled")
+        HELD = "held", pgettext_lazy("price change", "Held")
+        APPLYING = "applying", pgettext_lazy("price change", "Applying")
+        PAUSED = "paused", pgettext_lazy("price change", "Paused")
+        APPLIED = "applied", pgettext_lazy("price change", "Applied")
+        CANCELLED = "cancelled", pgettext_lazy("price change", "Cancelled")
+        REVERTED = "reverted", pgettext_lazy("price change", "Reverted")
 
     class WhenMoved(models.TextChoices):
-        HOLD = "hold", "hold the change and ask again"
-        FROZEN = "frozen", "move the approved rows that nobody moved"
-        CURRENT = "current", "move what matches then"
+        HOLD = "hold", _lazy("hold the change and ask again")
+        FROZEN = "frozen", _lazy("move the approved rows that nobody moved")
+        CURRENT = "current", _lazy("move what matches then")
 
     title = models.CharField(max_length=100, db_default="")
     reason = models.CharField(max_length=1000, db_default="")
@@ -169,7 +174,7 @@ class PriceChange(models.Model):
                 name="price_change_reverted_once",
                 fields=["reverts"],
                 condition=~Q(status="cancelled") & ~Q(status="reverted"),
-                violation_error_message="This change is being reverted already.",
+                violation_error_message=_lazy("This change is being reverted already."),
             ),
             models.CheckConstraint(
                 name="price_change_values_exact",
@@ -204,13 +209,19 @@ class PriceChange(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title or f"price change {self.pk}"
+        return self.title or _("price change %(pk)s") % {"pk": self.pk}
 
     @property
     def remark(self) -> str:
         """The remark on its state: who has paused it, and the note; or empty."""
         paused = self.status == self.Status.PAUSED and self.paused_by
-        return " ".join(filter(None, [f"Paused by {self.paused_by}." if paused else "", self.note]))
+        by = _("Paused by %(person)s.") % {"person": self.paused_by} if paused else ""
+        return " ".join(filter(None, [by, shown(self.note)]))
+
+    @property
+    def why_another(self) -> str:
+        """Why it takes another person, in the reader's language; or empty."""
+        return shown(self.needs_another)
 
     @property
     def not_approved(self) -> bool:
@@ -232,7 +243,8 @@ class PriceChange(models.Model):
         """
         if self.for_one:
             return self.reason[:LONGEST_REASON]
-        return f"Price change {self.pk}" if self.adjustment == self.Adjustment.LOCK else ""
+        of_lock = self.adjustment == self.Adjustment.LOCK
+        return notes.BY_CHANGE % {"number": self.pk} if of_lock else ""
 
     @property
     def first(self) -> "PriceChange":
@@ -262,7 +274,10 @@ class SetMember(models.Model):
     subscription_id = models.BigIntegerField()
 
     def __str__(self) -> str:
-        return f"subscription {self.subscription_id} of price change {self.change_id}"
+        return _("subscription %(subscription_id)s of price change %(change_id)s") % {
+            "subscription_id": self.subscription_id,
+            "change_id": self.change_id,
+        }
 
 
 class ListedRows(models.Model):
@@ -296,7 +311,10 @@ class ListedRows(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.rows} rows of price change {self.change_id}"
+        return _("%(rows)s rows of price change %(change_id)s") % {
+            "rows": self.rows,
+            "change_id": self.change_id,
+        }
 
 
 class MovedAlone(models.Model):
@@ -321,7 +339,7 @@ class MovedAlone(models.Model):
         indexes = [models.Index(name="moved_alone_by", fields=["who", "at"])]
 
     def __str__(self) -> str:
-        return f"{self.rows} rows by {self.author}"
+        return _("%(rows)s rows by %(author)s") % {"rows": self.rows, "author": self.author}
 
 
 class Brake(models.Model):
@@ -358,4 +376,7 @@ class Brake(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"brake {self.pk}, pulled by {self.pulled_by}"
+        return _("brake %(pk)s, pulled by %(pulled_by)s") % {
+            "pk": self.pk,
+            "pulled_by": self.pulled_by,
+        }

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
@@ -29,7 +30,7 @@ from services.views import paging
 from services.views.openapi import CURSOR, ERRORS, LINK, PAGE_SIZE, PATH_ID, errors
 from services.views.paging import cursor_of, link, links
 
-UNKNOWN = errors({404: "There is no such price change."})
+UNKNOWN = errors({404: _("There is no such price change.")})
 REASONS = [reason.value for reason in Skip.Reason]
 known_id = partial(paging.known_id, kind="price change")
 
@@ -116,7 +117,7 @@ class RowViews(answering.Sheets):
 def change_of(pk: str) -> PriceChange:
     change = PriceChange.objects.select_related("reverts").filter(pk=known_id(pk)).first()
     if change is None:
-        raise NotFound(f"There is no price change {pk}.")
+        raise NotFound(_("There is no price change %(pk)s.") % {"pk": pk})
     return change
 
 
@@ -135,5 +136,5 @@ def after_of(query: Any) -> int:
     if cursor is None:
         return 0
     if cursor.backward:
-        raise BadParameter("cursor", str(cursor), "This list is read forward: take next.")
+        raise BadParameter("cursor", str(cursor), _("This list is read forward: take next."))
     return cursor.id

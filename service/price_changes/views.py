@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -148,7 +149,7 @@ class PriceChangeView(RowViews, ViewSet):
         parameters.refuse_unknown(query, [*FILTERS, *parameters.PAGING])
         # `reverts` decides about what is allowed.
         changes = PriceChange.objects.select_related("reverts")
-        for name, (column, parse, _) in FILTERS.items():
+        for name, (column, parse, _help) in FILTERS.items():
             if (value := parameters.value_of(query, name)) is not None:
                 try:
                     changes = changes.filter(**{column: parse(name, value)})
@@ -209,7 +210,7 @@ class PriceChangeView(RowViews, ViewSet):
         if not isinstance(fingerprint := given.get("fingerprint"), str):
             raise Refused(
                 "missing",
-                "Give the fingerprint of the preview that you approve, as text.",
+                _("Give the fingerprint of the preview that you approve, as text."),
                 parameter="fingerprint",
             )
         if values.parse_flag("dry_run", given.get("dry_run", False)):

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import minor_unit, smallest
 from pricebook.kit.refusal import Refusal
@@ -38,7 +39,8 @@ def identifier(name: str, value: Any) -> int:
     if not 0 < id <= MAX_BIGINT:
         raise BadValue(
             "bad_id",
-            f"{name} is an id: a whole number from 1 to {MAX_BIGINT}.",
+            _("%(name)s is an id: a whole number from 1 to %(max_bigint)s.")
+            % {"name": name, "max_bigint": MAX_BIGINT},
             name,
             value,
         )
@@ -50,11 +52,18 @@ def money(name: str, value: Any, lowest: Decimal = Decimal(0)) -> Decimal:
     amount = number(name, value)
     if amount != amount.quantize(smallest()):
         allowed = "at most two decimals" if minor_unit() else f"no decimals in {settings.CURRENCY}"
-        raise BadValue("too_exact", f"{name} has {allowed}; {value} has more.", name, value)
+        raise BadValue(
+            "too_exact",
+            _("%(name)s has %(allowed)s; %(value)s has more.")
+            % {"name": name, "allowed": allowed, "value": value},
+            name,
+            value,
+        )
     if not lowest <= amount <= highest_price():
         raise BadValue(
             "out_of_range",
-            f"{name} lies from {lowest} to {highest_price()}; {value} does not.",
+            _("%(name)s lies from %(lowest)s to %(highest_price)s; %(value)s does not.")
+            % {"name": name, "lowest": lowest, "highest_price": highest_price(), "value": value},
             name,
             value,
         )
@@ -83,7 +92,8 @@ def number(name: str, value: Any) -> Decimal:
         point = " Its decimals follow a point; nothing separates thousands." if "," in shown else ""
         raise BadValue(
             "not_a_number",
-            f"{name} is a number such as 12.50; {shown!r} is not.{point}",
+            _("%(name)s is a number such as 12.50; %(shown)s is not.%(point)s")
+            % {"name": name, "shown": repr(shown), "point": point},
             name,
             value,
         ) from None
@@ -102,7 +112,12 @@ def instant(name: str, value: Any) -> datetime:
     """An instant with its time zone, in the years 1900 to 9999."""
     parsed = unbounded_instant(name, value)
     if not FIRST_DAY <= parsed <= LAST_DAY:
-        raise BadValue("out_of_range", f"{name} lies in the years 1900 to 9999.", name, value)
+        raise BadValue(
+            "out_of_range",
+            _("%(name)s lies in the years 1900 to 9999.") % {"name": name},
+            name,
+            value,
+        )
     return parsed
 
 
@@ -115,41 +130,58 @@ def unbounded_instant(name: str, value: Any) -> datetime:
             parsed = datetime.fromisoformat(match["time"].upper() + zone)
         except ValueError:
             raise BadValue(
-                "not_an_instant", f"{name} is not a time that exists.", name, value
+                "not_an_instant",
+                _("%(name)s is not a time that exists.") % {"name": name},
+                name,
+                value,
             ) from None
     if parsed is None:
         raise BadValue(
             "not_an_instant",
-            f"{name} is a time in ISO 8601, as 2027-01-31T12:00:00Z.",
+            _("%(name)s is a time in ISO 8601, as 2027-01-31T12:00:00Z.") % {"name": name},
             name,
             value,
         )
     if timezone.is_naive(parsed):
         raise BadValue(
             "time_zone_missing",
-            f"{name} has no time zone: add Z or an offset, as in 2027-01-31T12:00:00+02:00"
-            " (in an address a + is written %2B).",
+            _(
+                "%(name)s has no time zone: add Z or an offset, as in"
+                " 2027-01-31T12:00:00+02:00 (in an address a + is written %%2B)."
+            )
+            % {"name": name},
             name,
             value,
         )
     if abs(parsed.utcoffset() or timedelta()) >= FARTHEST_ZONE:
         raise BadValue(
-            "not_an_instant", f"{name} is 16 hours or more away from UTC; no zone is.", name, value
+            "not_an_instant",
+            _("%(name)s is 16 hours or more away from UTC; no zone is.") % {"name": name},
+            name,
+            value,
         )
     return parsed
 
 
 def text(name: str, value: Any, length: int) -> str:
     if not isinstance(value, str) or len(value) > length:
-        raise BadValue("bad_text", f"{name} is a text of up to {length} characters.", name, value)
+        raise BadValue(
+            "bad_text",
+            _("%(name)s is a text of up to %(length)s characters.")
+            % {"name": name, "length": length},
+            name,
+            value,
+        )
     if "\0" in value:
-        raise BadValue("bad_text", f"{name} has a NUL in it; leave it out.", name, value)
+        raise BadValue(
+            "bad_text", _("%(name)s has a NUL in it; leave it out.") % {"name": name}, name, value
+        )
     try:
         value.encode()
     except UnicodeEncodeError:
         raise BadValue(
             "bad_text",
-            f"{name} has half of a surrogate pair in it.",
+            _("%(name)s has half of a surrogate pair in it.") % {"name": name},
             name,
             value.encode(errors="replace").decode(),
         ) from None
@@ -161,7 +193,8 @@ def word(name: str, value: Any, words: Iterable[str]) -> str:
     if value not in words:
         raise BadValue(
             "unknown_value",
-            f"{name} may be {', '.join(words)}; {str(value)[:100]!r} is none.",
+            _("%(name)s may be %(words)s; %(value)s is none.")
+            % {"name": name, "words": ", ".join(words), "value": repr(str(value)[:100])},
             name,
             value,
             allowed=words,
@@ -171,5 +204,5 @@ def word(name: str, value: Any, words: Iterable[str]) -> str:
 
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise BadValue("not_a_flag", f"{name} is true or false.", name, value)
+        raise BadValue("not_a_flag", _("%(name)s is true or false.") % {"name": name}, name, value)
     return value

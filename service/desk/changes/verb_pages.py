@@ -54,7 +54,7 @@ class ApproveForm(forms.Form):
         kind = kind_of(change)
         if len(kind.when_moved) > 1 and change.reverts_id is None:
             self.fields["when_moved"] = forms.ChoiceField(
-                label=kind.when_moved_label,
+                label=str(kind.when_moved_label),
                 choices=list(kind.when_moved.items()),
                 initial=change.when_moved or next(iter(kind.when_moved)),
                 widget=forms.RadioSelect,

@@ -9,6 +9,8 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from price_changes import verbs
@@ -26,7 +28,8 @@ SHOWN = 50  # brakes of the past
 class BrakeForm(forms.Form):
     reason = forms.CharField(
         max_length=LONGEST_REASON,
-        help_text="Everybody sees it.",
+        label=_lazy("Reason"),
+        help_text=_lazy("Everybody sees it."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
     )
 
@@ -59,7 +62,7 @@ class BrakePages:
         page: HttpResponse = self.page(
             request,
             "brake",
-            "The brake",
+            _("The brake"),
             form=form,
             state=verbs.brake_state(),
             before=[said(brake) for brake in before],
@@ -72,12 +75,14 @@ class BrakePages:
         does = {"pull": verbs.pull_brake, "release": verbs.release_brake}
         asked = request.POST.get("does", "")
         if asked not in does:
-            messages.error(request, "Nothing was done: pull it or release it by its button.")
+            messages.error(request, _("Nothing was done: pull it or release it by its button."))
             return False
         try:
             does[asked](author(request.user), reason)
         except ChangeError as error:
-            messages.error(request, f"Nothing was done. {error.detail}")
+            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
             return False
-        messages.success(request, f"The brake is {'on' if asked == 'pull' else 'off'}.")
+        messages.success(
+            request, _("The brake is on.") if asked == "pull" else _("The brake is off.")
+        )
         return True

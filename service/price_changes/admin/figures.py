@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.kinds import is_of_catalogue, kind_of
@@ -15,6 +16,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
+from pricebook.kit.figures import grouped
 from services.models import Skip, book_clock
 
 Status = PriceChange.Status
@@ -101,10 +103,13 @@ def reason_label(reason: str) -> str:
 
 
 def bucket_label(low: int | None, high: int | None) -> str:
-    said = [None if edge is None else f"{edge:,}".replace("-", "−") for edge in (low, high)]
+    said = {
+        "low": "" if low is None else grouped(low),
+        "high": "" if high is None else grouped(high),
+    }
     if low is None:
-        return f"below {said[1]}"
-    return f"{said[0]} and more" if high is None else f"{said[0]} to {said[1]}"
+        return _("below %(high)s") % said
+    return (_("%(low)s and more") if high is None else _("%(low)s to %(high)s")) % said
 
 
 class Outcome:

@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -17,6 +19,7 @@ from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.figures import grouped
 
 Status = PriceChange.Status
 # The colour of each status's label, in the list and on the page.
@@ -58,7 +61,7 @@ class ListOfChanges:
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return WithProgress
 
-    @admin.display(description="price change")
+    @admin.display(description=_lazy("price change"))
     def what(self, change: Any) -> str:
         if not change.title:
             return format_html('<span class="change-what">{}</span>', change.says)
@@ -68,35 +71,47 @@ class ListOfChanges:
             change.says,
         )
 
-    @display(description="status", label={status.label: COLOURS[status] for status in Status})
+    @display(
+        description=_lazy("status"), label={status.label: COLOURS[status] for status in Status}
+    )
     def status_shown(self, change: PriceChange) -> str:
         return change.get_status_display()
 
-    @admin.display(description="in force from")
+    @admin.display(description=_lazy("in force from"))
     def effective(self, change: PriceChange) -> str:
-        said = format_html(ONE_LINE, in_force_from(change) or "its approval")
+        said = format_html(ONE_LINE, in_force_from(change) or _("its approval"))
         if not (differ := zone_rules_differ(change)):
             return said
-        return format_html('{} <strong title="{}">Zone rules have moved</strong>', said, differ)
+        return format_html(
+            '{} <strong title="{}">{}</strong>', said, differ, _("Zone rules have moved")
+        )
 
-    @admin.display(description="done")
+    @admin.display(description=_lazy("done"))
     def bar(self, change: Any) -> str:
         if change.progress is None:
             return ""
         return format_html(
-            '<progress max="1" value="{}" aria-label="Done"></progress>',
+            '<progress max="1" value="{}" aria-label="{}"></progress>',
             f"{change.progress.fraction:.4f}",
+            _("Done"),
         )
 
-    @admin.display(description="rows")
+    @admin.display(description=_lazy("rows"))
     def rows_shown(self, change: Any) -> str:
         if change.progress is not None:
             done, total = change.progress.done, change.progress.total
-            return format_html(ONE_LINE, f"{done:,} of {total:,}")
+            return format_html(
+                ONE_LINE,
+                _("%(done)s of %(total)s") % {"done": grouped(done), "total": grouped(total)},
+            )
         moves = (change.preview or {}).get("moves")
-        return "" if moves is None else format_html(ONE_LINE, f"{moves:,} would move")
+        return (
+            ""
+            if moves is None
+            else format_html(ONE_LINE, _("%(rows)s would move") % {"rows": grouped(moves)})
+        )
 
-    @admin.display(description="planned, approved by")
+    @admin.display(description=_lazy("planned, approved by"))
     def people(self, change: PriceChange) -> str:
         both = dict.fromkeys(name for name in (change.planned_by, change.approved_by) if name)
         return ", ".join(both)

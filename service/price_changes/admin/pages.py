@@ -20,6 +20,9 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes import verbs
 from price_changes.admin.brake import BrakePages, about_brake
@@ -71,7 +74,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     desk_page = "desk:change"
     list_before_template = "price_changes/brake_banner.html"
     search_fields = ["title"]  # see searched
-    search_help_text = "Title"
+    search_help_text = _lazy("Title")
     sortable_by: list[str] = []
     actions = None
 
@@ -133,7 +136,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         ]
 
     def page(
-        self, request: HttpRequest, template: str, title: str, **context: Any
+        self, request: HttpRequest, template: str, title: str | Promise, **context: Any
     ) -> TemplateResponse:
         return TemplateResponse(
             request,
@@ -151,7 +154,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
     def change_or_404(self, object_id: int) -> PriceChange:
         change = PriceChange.objects.filter(pk=object_id).first()
         if change is None:
-            raise Http404(f"There is no price change {object_id}.")
+            raise Http404(_("There is no price change %(object_id)s.") % {"object_id": object_id})
         status_now.refresh([change])
         return change
 
@@ -159,20 +162,22 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         """The page that asks for the kind of a new change."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        return self.page(request, "kinds", "Plan a price change", kinds=TO_PLAN.values())
+        return self.page(request, "kinds", _("Plan a price change"), kinds=TO_PLAN.values())
 
     def plan_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """The form for a plan of this kind, filled from the address's query; then its preview."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         if kind not in TO_PLAN:
-            raise Http404(f"There is no price change of the kind {kind!r}.")
+            raise Http404(
+                _("There is no price change of the kind %(kind)s.") % {"kind": repr(kind)}
+            )
         planned = TO_PLAN[kind]
         if request.method == "POST":
             form = PlanForm(planned, request.POST)
             if form.is_valid() and (change := form.planned_by(author(request.user))):
                 messages.success(
-                    request, "Planned. Nothing has moved: look at the preview, and approve it."
+                    request, _("Planned. Nothing has moved: look at the preview, and approve it.")
                 )
                 return HttpResponseRedirect(url_of(change.pk))
         else:
@@ -239,13 +244,16 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
             raise PermissionDenied
         change = self.change_or_404(object_id)
         if missing := missing_for(request.user, VIEW_SUBSCRIPTION, VIEW_CLIENT):
-            messages.error(request, f"Its rows show subscriptions and clients. {missing}")
+            messages.error(
+                request,
+                _("Its rows show subscriptions and clients. %(missing)s") % {"missing": missing},
+            )
             return HttpResponseRedirect(url_of(change.pk))
         kinds = kinds_of_rows(change)
         only = request.GET.get("only") or next(iter(kinds), "")
         after = request.GET.get("after", "0")
         if only not in kinds or not (after.isascii() and after.isdigit() and len(after) < 19):
-            messages.error(request, "There is no such list of rows; this is the first one.")
+            messages.error(request, _("There is no such list of rows; this is the first one."))
             return HttpResponseRedirect(url_of(change.pk, "rows") if kinds else url_of(change.pk))
         found = page_of_rows(change, only, int(after))
         names = Names.of(
@@ -256,7 +264,7 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
         return self.page(
             request,
             "rows",
-            f"Rows of {change}",
+            _("Rows of %(change)s") % {"change": change},
             change=change,
             original=change,
             previewed_at_value=at_todays_value(change),
@@ -323,10 +331,10 @@ class PriceChangeAdmin(ListOfChanges, BrakePages, BookAdmin):
             messages.error(request, error.detail)
             return HttpResponseRedirect(url_of(change.pk, "approve"))
         except ChangeError as error:
-            messages.error(request, f"Nothing was done. {error.detail}")
+            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
             return HttpResponseRedirect(url_of(change.pk))
         transaction.on_commit(wake_workers, robust=True)
-        messages.success(request, verb.done)
+        messages.success(request, str(verb.done))
         # A new preview that was asked for on the page of an approval leads back to that page.
         page = "approve" if request.POST.get("then") == "approve" else "change"
         return HttpResponseRedirect(url_of(after.pk, page))

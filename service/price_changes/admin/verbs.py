@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _lazy
+
 from price_changes import verbs
 from price_changes.models import PriceChange
 from services.tasks import set_comment, set_price, wake
@@ -16,10 +19,10 @@ class Verb:
     """A verb on a page: its button, the text of the page that asks, and the function for it."""
 
     name: str
-    label: str
-    says: str
+    label: str | Promise
+    says: str | Promise
     does: Callable[[PriceChange, str, dict[str, Any]], PriceChange]
-    done: str
+    done: str | Promise
     permissions: tuple[str, ...] = ("approve",)  # one of them is enough
     danger: bool = False
 
@@ -34,73 +37,87 @@ VERBS = {
     for verb in (
         Verb(
             "approve",
-            "Approve",
-            "Approve what the preview shows.",
+            _lazy("Approve"),
+            _lazy("Approve what the preview shows."),
             lambda change, author, given: verbs.approve(change.pk, author=author, **given),
-            "Approved.",
+            _lazy("Approved."),
         ),
         Verb(
             "accept",
-            "Approve what it has moved",
-            "It has moved prices beyond a limit, by SQL or a program, and nobody has approved that."
-            " Approve it now; no price moves.",
+            _lazy("Approve what it has moved"),
+            _lazy(
+                "It has moved prices beyond a limit, by SQL or a program, and nobody has"
+                " approved that. Approve it now; no price moves."
+            ),
             lambda change, author, given: verbs.accept(change.pk, author),
-            "Approved: it stands.",
+            _lazy("Approved: it stands."),
         ),
         Verb(
             "preview",
-            "Preview again",
-            "Count anew what it would do.",
+            _lazy("Preview again"),
+            _lazy("Count anew what it would do."),
             lambda change, author, given: verbs.preview(change.pk),
-            "Previewed again: this is what it would do now.",
+            _lazy("Previewed again: this is what it would do now."),
             permissions=("add", "approve"),  # an approver needs a new preview if rows have moved
         ),
         Verb(
             "keep_instant",
-            "Keep the instant",
-            "It comes at the instant that was approved, whatever the rules of its time zone say.",
+            _lazy("Keep the instant"),
+            _lazy(
+                "It comes at the instant that was approved, whatever the rules of its time"
+                " zone say."
+            ),
             lambda change, author, given: verbs.keep_instant(change.pk, author),
-            "Its instant is kept.",
+            _lazy("Its instant is kept."),
         ),
         Verb(
             "pause",
-            "Pause",
-            "Rows that have moved stay moved; the rest waits until somebody resumes. Chunks in"
-            " hand are finished first.",
+            _lazy("Pause"),
+            _lazy(
+                "Rows that have moved stay moved; the rest waits until somebody resumes."
+                " Chunks in hand are finished first."
+            ),
             lambda change, author, given: verbs.pause(change.pk, author),
-            "Paused.",
+            _lazy("Paused."),
         ),
         Verb(
             "resume",
-            "Resume",
-            "The rows that are left are moved.",
+            _lazy("Resume"),
+            _lazy("The rows that are left are moved."),
             lambda change, author, given: verbs.resume(change.pk, author),
-            "Resumed.",
+            _lazy("Resumed."),
         ),
         Verb(
             "revert",
-            "Take back",
-            "A change is planned that takes this one back. It has a preview of its own, and moves"
-            " nothing before it is approved.",
+            _lazy("Take back"),
+            _lazy(
+                "A change is planned that takes this one back. It has a preview of its own,"
+                " and moves nothing before it is approved."
+            ),
             lambda change, author, given: verbs.revert(change.pk, author),
-            "Planned. It takes the change back once it is approved.",
+            _lazy("Planned. It takes the change back once it is approved."),
         ),
         Verb(
             "cancel",
-            "Cancel",
-            "Nothing of it will happen.",
+            _lazy("Cancel"),
+            _lazy("Nothing of it will happen."),
             lambda change, author, given: verbs.cancel(change.pk, author),
-            "Cancelled.",
+            _lazy("Cancelled."),
             danger=True,
         ),
     )
 }
 # The texts of a cancel after the instant, which takes something back.
 CANCEL_BEGUN = {
-    "moved": "Nothing more moves, and the rows that have moved are taken back, by a change of its"
-    " own that you approve with this.",
-    "copied": "It has been in force since its instant, and is taken back from now on, by a change"
-    " of its own that you approve with this. Prices that were paid in between stay as they were.",
+    "moved": _lazy(
+        "Nothing more moves, and the rows that have moved are taken back, by a"
+        " change of its own that you approve with this."
+    ),
+    "copied": _lazy(
+        "It has been in force since its instant, and is taken back from now on, by"
+        " a change of its own that you approve with this. Prices that were paid in"
+        " between stay as they were."
+    ),
 }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from price_changes.kinds.relations import literal
 from price_changes.kinds.values import parse_money, parse_number, required
@@ -37,7 +39,8 @@ class Adjustment(ABC):
             if name in given:
                 raise ChangeError(
                     "unknown_field",
-                    f"{name} belongs to amount, add and percent, not to {self.word.value}.",
+                    _("%(name)s belongs to amount, add and percent, not to %(value)s.")
+                    % {"name": name, "value": self.word.value},
                     parameter=name,
                 )
         return {}
@@ -77,7 +80,7 @@ class Move(Adjustment):
         if fields.get("floor", 0) > fields.get("ceiling", HIGHEST_PRICE):
             raise ChangeError(
                 "out_of_range",
-                "The floor is above the ceiling.",
+                _("The floor is above the ceiling."),
                 parameter="floor",
                 value=str(fields["floor"]),
             )
@@ -124,20 +127,21 @@ class Move(Adjustment):
     def says(self, change: PriceChange) -> str:
         says = self.moves(change.operand or Decimal(0))
         if change.rounding_step is not None:
-            says += f", rounded to {figures.amount(change.rounding_step)}"
+            says += _(", rounded to %(step)s") % {"step": figures.amount(change.rounding_step)}
         if change.floor is not None:
-            says += f", at least {figures.amount(change.floor)}"
+            says += _(", at least %(floor)s") % {"floor": figures.amount(change.floor)}
         if change.ceiling is not None:
-            says += f", at most {figures.amount(change.ceiling)}"
+            says += _(", at most %(ceiling)s") % {"ceiling": figures.amount(change.ceiling)}
         return says
 
     def moves(self, operand: Decimal) -> str:
         """The move in words, without its rounding and bounds."""
-        return f"{_sign(operand)} {figures.money(abs(operand))}"
+        return _signed(operand, figures.money(abs(operand)))
 
 
-def _sign(operand: Decimal) -> str:
-    return "minus" if operand < 0 else "plus"
+def _signed(operand: Decimal, size: str) -> str:
+    text = _("minus %(size)s") if operand < 0 else _("plus %(size)s")
+    return text % {"size": size}
 
 
 class Amount(Move):
@@ -151,7 +155,7 @@ class Amount(Move):
         return ""  # a given amount is taken as it is
 
     def moves(self, operand: Decimal) -> str:
-        return f"a price of {figures.money(operand)}"
+        return _("a price of %(money)s") % {"money": figures.money(operand)}
 
 
 class Add(Move):
@@ -174,7 +178,7 @@ class Percent(Move):
         if not -100 <= operand <= 10_000:
             raise ChangeError(
                 "out_of_range",
-                "A percentage must be from -100 to 10000.",
+                _("A percentage must be from -100 to 10000."),
                 parameter="operand",
                 value=str(value)[:100],
             )
@@ -186,7 +190,7 @@ class Percent(Move):
         return f"price * ((100 + {operand}) * 0.01)"
 
     def moves(self, operand: Decimal) -> str:
-        return f"{_sign(operand)} {shown_percent(abs(operand))} %"
+        return _signed(operand, f"{shown_percent(abs(operand))} %")
 
 
 class Lock(Adjustment):
@@ -207,8 +211,10 @@ class Lock(Adjustment):
         return self.stays(change)
 
     def says(self, change: PriceChange) -> str:
-        until = f" until {figures.instant(change.locked_until)}" if change.locked_until else ""
-        return f"locked at the price they have{until}"
+        if change.locked_until is None:
+            return _("locked at the price they have")
+        until = figures.instant(change.locked_until)
+        return _("locked at the price they have until %(until)s") % {"until": until}
 
 
 class Release(Adjustment):
@@ -219,7 +225,7 @@ class Release(Adjustment):
         return "WHEN state <> 'locked' THEN 'unchanged'"
 
     def says(self, change: PriceChange) -> str:
-        return "released from their lock"
+        return _("released from their lock")
 
 
 class Follow(Adjustment):
@@ -231,7 +237,7 @@ class Follow(Adjustment):
         return f"{locked}WHEN state = 'follows' THEN 'unchanged'"
 
     def says(self, change: PriceChange) -> str:
-        return "to follow the catalogue"
+        return _("to follow the catalogue")
 
 
 ADJUSTMENTS: dict[str, Adjustment] = {

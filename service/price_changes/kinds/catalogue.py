@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes.errors import ChangeError
 from price_changes.kinds.kind import PlannedKind
@@ -66,7 +68,7 @@ SERVICE = PlanField(
     "service",
     Input.RECORD,
     help="For a list price.",
-    label="Service",
+    label=_lazy("Service"),
     option="--service",
     metavar="SERVICE",
     option_help="name or id: its list price moves; for a set, only its subscriptions",
@@ -76,7 +78,7 @@ PLAN = PlanField(
     "plan",
     Input.RECORD,
     help="For a discount.",
-    label="Plan",
+    label=_lazy("Plan"),
     option="--plan",
     metavar="PLAN",
     option_help='"student 10" or id: its discount moves; for a set, only its subscriptions',
@@ -86,7 +88,7 @@ NEW_VALUE = PlanField(
     "new_value",
     Input.AMOUNT,
     help="The list price, or the discount in per cent.",
-    label="New list price",
+    label=_lazy("New list price"),
     option="--to",
     metavar="VALUE",
     option_help="the new list price, or the new discount in per cent",
@@ -96,28 +98,32 @@ FOR_NEW_ONLY = PlanField(
     "for_new_only",
     Input.FLAG,
     help="Followers are locked at the price that they have.",
-    label="For new subscriptions only",
-    hint="Those that follow the catalogue now are locked at the price they pay.",
+    label=_lazy("For new subscriptions only"),
+    hint=_lazy("Those that follow the catalogue now are locked at the price they pay."),
     option="--new-only",
     option_help="only for new subscriptions: existing ones keep their price",
 )
 KEPT_UNTIL = replace(
-    LOCKED_UNTIL, hint="They keep their price until then; empty: until they are released."
+    LOCKED_UNTIL, hint=_lazy("They keep their price until then; empty: until they are released.")
 )
-MOVES = ("Moved subscriptions", (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
+MOVES = (_lazy("Moved subscriptions"), (FOR_NEW_ONLY.name, KEPT_UNTIL.name, COMMENT.name))
 
 
 class CatalogueKind(PlannedKind):
     """A change of the value of a service or a plan."""
 
-    noun = "a change of the catalogue"
+    noun = _lazy("a change of the catalogue")
     is_of_catalogue = True
     when_moved = {
-        WhenMoved.HOLD: "Hold: if the catalogue has another value before it than the one that you"
-        " see here, nothing happens and you are asked again.",
-        WhenMoved.CURRENT: "Current: it takes effect, whatever value the catalogue has before it.",
+        WhenMoved.HOLD: _lazy(
+            "Hold: if the catalogue has another value before it than the one"
+            " that you see here, nothing happens and you are asked again."
+        ),
+        WhenMoved.CURRENT: _lazy(
+            "Current: it takes effect, whatever value the catalogue has before it."
+        ),
     }
-    when_moved_label = "If another value is there by then"
+    when_moved_label = _lazy("If another value is there by then")
 
     role: ClassVar[Literal["service", "plan"]]
 
@@ -134,13 +140,13 @@ class CatalogueKind(PlannedKind):
         if for_new_only and common["comment"]:
             raise ChangeError(
                 "nothing_to_stamp",
-                "A change for new subscriptions only moves none: there is nothing to stamp.",
+                _("A change for new subscriptions only moves none: there is nothing to stamp."),
                 parameter="comment",
             )
         if "locked_until" in given and not for_new_only:
             raise ChangeError(
                 "unknown_field",
-                "locked_until belongs to a change for new subscriptions only.",
+                _("locked_until belongs to a change for new subscriptions only."),
                 parameter="locked_until",
             )
         return {
@@ -177,8 +183,14 @@ class CatalogueKind(PlannedKind):
         old_value = change.old_value if change.finds is None else change.finds
         says = self.says(change, names, old_value)
         if change.for_new_only:
-            until = f" until {figures.instant(change.locked_until)}" if change.locked_until else ""
-            says += f", for new subscriptions only; those that are there keep their price{until}"
+            if change.locked_until:
+                return _(
+                    "%(says)s, for new subscriptions only; those that are there keep their price"
+                    " until %(until)s"
+                ) % {"says": says, "until": figures.instant(change.locked_until)}
+            return _(
+                "%(says)s, for new subscriptions only; those that are there keep their price"
+            ) % {"says": says}
         return says
 
     @abstractmethod
@@ -191,35 +203,44 @@ class CatalogueKind(PlannedKind):
 
 class ListPrice(CatalogueKind):
     name = Kind.LIST_PRICE
-    heading = "New list price"
-    about = "For one service. Moves the subscriptions that follow the catalogue, or only new ones."
+    heading = _lazy("New list price")
+    about = _lazy(
+        "For one service. Moves the subscriptions that follow the catalogue, or only new ones."
+    )
     fields = (SERVICE, NEW_VALUE, FOR_NEW_ONLY, KEPT_UNTIL)
-    sections = (("Service and price", ("service", "new_value")), MOVES, WHEN_AND_WHY)
+    sections = ((_lazy("Service and price"), ("service", "new_value")), MOVES, WHEN_AND_WHY)
     role = "service"
 
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
         moved = _moved(figures.amount(old_value), figures.amount(change.new_value))
-        return f"List price of {names.service(change.service_id)}: {moved} {settings.CURRENCY}"
+        return _("List price of %(service)s: %(moved)s %(currency)s") % {
+            "service": names.service(change.service_id),
+            "moved": moved,
+            "currency": settings.CURRENCY,
+        }
 
 
 class Discount(CatalogueKind):
     name = Kind.DISCOUNT
-    heading = "New discount"
-    about = "For one plan. Moves the subscriptions that follow the catalogue, or only new ones."
+    heading = _lazy("New discount")
+    about = _lazy(
+        "For one plan. Moves the subscriptions that follow the catalogue, or only new ones."
+    )
     fields = (
         PLAN,
-        replace(NEW_VALUE, label="New discount, in per cent", decimal_places=0),
+        replace(NEW_VALUE, label=_lazy("New discount, in per cent"), decimal_places=0),
         FOR_NEW_ONLY,
         KEPT_UNTIL,
     )
-    sections = (("Plan and discount", ("plan", "new_value")), MOVES, WHEN_AND_WHY)
+    sections = ((_lazy("Plan and discount"), ("plan", "new_value")), MOVES, WHEN_AND_WHY)
     role = "plan"
 
     def refuse_value(self, thing: Plan, new_value: Decimal) -> None:
         if new_value > 100 or new_value != int(new_value):
             raise ChangeError(
                 "out_of_range",
-                f"A discount is a whole number from 0 to 100; {new_value} is not.",
+                _("A discount is a whole number from 0 to 100; %(new_value)s is not.")
+                % {"new_value": new_value},
                 parameter="new_value",
                 value=str(new_value),
             )
@@ -227,9 +248,12 @@ class Discount(CatalogueKind):
         if other is not None:
             raise ChangeError(
                 "plan_exists",
-                f"Plan {other.pk} ({other}) has the discount {int(new_value)} % already, or will"
-                " by what is approved, and there can't be two: move the subscriptions of one to the"
-                " other.",
+                _(
+                    "Plan %(pk)s (%(other)s) has the discount %(int)s %% already, or will by"
+                    " what is approved, and there can't be two: move the subscriptions of one"
+                    " to the other."
+                )
+                % {"pk": other.pk, "other": other, "int": int(new_value)},
                 409,
                 parameter="new_value",
                 value=str(int(new_value)),
@@ -240,7 +264,10 @@ class Discount(CatalogueKind):
 
     def says(self, change: PriceChange, names: Names, old_value: Decimal | None) -> str:
         moved = _moved(shown_percent(old_value), shown_percent(change.new_value))
-        return f"Discount of plan {names.plan(change.plan_id)}: {moved} %"
+        return _("Discount of plan %(plan)s: %(moved)s %%") % {
+            "plan": names.plan(change.plan_id),
+            "moved": moved,
+        }
 
 
 def _moved(old: str, new: str) -> str:

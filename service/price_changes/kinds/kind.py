@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.utils.functional import Promise
+
 from price_changes.kinds.plan_fields import PlanField
 from price_changes.kinds.relations import SQL
 from price_changes.kinds.words import Names
@@ -25,7 +27,7 @@ class ChangeKind(ABC):
 
     name: ClassVar[PriceChange.Kind]
     # Errors call a change of this kind by this name.
-    noun: ClassVar[str]
+    noun: ClassVar[str | Promise]
     is_of_catalogue: ClassVar[bool] = False
 
     # Whether a change that is about no subscription at all makes sense.
@@ -33,8 +35,8 @@ class ChangeKind(ABC):
 
     # --- The approval: what may happen if something has moved by the instant; the first is the
     # default. And what each means.
-    when_moved: ClassVar[Mapping[PriceChange.WhenMoved, str]] = {WhenMoved.CURRENT: ""}
-    when_moved_label: ClassVar[str] = ""
+    when_moved: ClassVar[Mapping[PriceChange.WhenMoved, str | Promise]] = {WhenMoved.CURRENT: ""}
+    when_moved_label: ClassVar[str | Promise] = ""
 
     # --- The rows
     # Whether they are judged as they will stand at its instant, behind all that comes before it;
@@ -65,11 +67,11 @@ class ChangeKind(ABC):
 class PlannedKind(ChangeKind):
     """A kind that a person or a program can plan, by a form, the API or the command."""
 
-    heading: ClassVar[str]
-    about: ClassVar[str]
+    heading: ClassVar[str | Promise]
+    about: ClassVar[str | Promise]
     fields: ClassVar[tuple[PlanField, ...]]
     # The titles of the parts of its form, and the fields in each, common ones too.
-    sections: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]]
+    sections: ClassVar[tuple[tuple[str | Promise, tuple[str, ...]], ...]]
 
     @abstractmethod
     def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:

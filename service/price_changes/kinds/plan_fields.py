@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _lazy
+
 from services.reading.filter_kinds import Input
 
 
@@ -21,13 +24,13 @@ class PlanField:
     name: str
     input: Input
     help: str = ""
-    label: str = ""
-    hint: str = ""
+    label: str | Promise = ""
+    hint: str | Promise = ""
     option: str = ""
     metavar: str = ""
     option_help: str = ""
     required: bool = False
-    choices: tuple[tuple[str, str], ...] = ()
+    choices: tuple[tuple[str, str | Promise], ...] = ()
     length: int = 0
     decimal_places: int | None = None  # those of the currency
     negative: bool = False
@@ -37,8 +40,8 @@ COMMENT = PlanField(
     "comment",
     Input.LINE,
     help="Stamped on the rows that it moves.",
-    label="Comment to stamp",
-    hint="On rows it moves; never over a person's.",
+    label=_lazy("Comment to stamp"),
+    hint=_lazy("On rows it moves; never over a person's."),
     option="--comment",
     metavar="TEXT",
     option_help="stamped on the subscriptions that it moves",
@@ -48,7 +51,7 @@ LOCKED_UNTIL = PlanField(
     "locked_until",
     Input.INSTANT,
     help="The end of the locks of for_new_only or of lock.",
-    label="Until",
+    label=_lazy("Until"),
     option="--until",
     metavar="INSTANT",
     option_help="when the locks of --new-only or --lock end (default: never)",
@@ -58,8 +61,8 @@ COMMON = (
     PlanField(
         "title",
         Input.LINE,
-        label="Title",
-        hint="The name by which people will know it.",
+        label=_lazy("Title"),
+        hint=_lazy("The name by which people will know it."),
         option="--title",
         metavar="TEXT",
         option_help="the name by which people will know it",
@@ -68,7 +71,7 @@ COMMON = (
     PlanField(
         "reason",
         Input.TEXT,
-        label="Reason",
+        label=_lazy("Reason"),
         option="--reason",
         metavar="TEXT",
         option_help="the reason for it",
@@ -79,8 +82,8 @@ COMMON = (
         "effective_at",
         Input.INSTANT,
         help="With an offset, in the future; if left out, at the approval.",
-        label="In force from",
-        hint="Empty: when it is approved.",
+        label=_lazy("In force from"),
+        hint=_lazy("Empty: when it is approved."),
         option="--at",
         metavar="INSTANT",
         option_help="from when it is in force, with offset or --zone (default: at once)",
@@ -97,4 +100,4 @@ COMMON = (
         length=64,
     ),
 )
-WHEN_AND_WHY = ("When and why", ("effective_at", "title", "reason"))
+WHEN_AND_WHY = (_lazy("When and why"), ("effective_at", "title", "reason"))

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+
 from price_changes.kinds.kind import ChangeKind
 from price_changes.kinds.relations import SQL, literal
 from price_changes.kinds.words import Names
@@ -61,7 +64,7 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
 
 class RevertOfSet(ChangeKind):
     name = PriceChange.Kind.REVERT
-    noun = "a revert"
+    noun = _lazy("a revert")
 
     def rows(self, change: PriceChange, at: datetime, relations: Mapping[str, str] | None) -> SQL:
         """The rows that the set has moved, by the ledger, as they are written now."""
@@ -72,7 +75,9 @@ class RevertOfSet(ChangeKind):
         ), params
 
     def sentence(self, change: PriceChange, names: Names) -> str:
-        return f"The rows that price change {change.reverts_id} moved go back"
+        return _("The rows that price change %(reverts_id)s moved go back") % {
+            "reverts_id": change.reverts_id
+        }
 
 
 def reason_is_anothers(undone: PriceChange) -> SQL:

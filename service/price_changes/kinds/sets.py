@@ -7,6 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import get_language, pgettext_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+
 from price_changes.errors import ChangeError
 from price_changes.kinds import members
 from price_changes.kinds.adjustments import ADJUSTMENTS
@@ -50,7 +54,7 @@ FILTER = PlanField(
 ADJUSTMENT = PlanField(
     "adjustment",
     Input.CHOICE,
-    label="Effect on their price",
+    label=_lazy("Effect on their price"),
     required=True,
     choices=tuple(PriceChange.Adjustment.choices),
 )
@@ -58,15 +62,15 @@ OPERAND = PlanField(
     "operand",
     Input.AMOUNT,
     help="For amount, add and percent.",
-    label="By how much",
-    hint="The new amount, or plus or minus (-5) an amount or per cent.",
+    label=_lazy("By how much"),
+    hint=_lazy("The new amount, or plus or minus (-5) an amount or per cent."),
     decimal_places=4,  # a percentage's
     negative=True,
 )
 FLOOR = PlanField(
     "floor",
     Input.AMOUNT,
-    label="At least",
+    label=_lazy("At least"),
     option="--floor",
     metavar="PRICE",
     option_help="no price of the set goes below it",
@@ -74,7 +78,7 @@ FLOOR = PlanField(
 CEILING = PlanField(
     "ceiling",
     Input.AMOUNT,
-    label="At most",
+    label=_lazy("At most"),
     option="--ceiling",
     metavar="PRICE",
     option_help="no price of the set goes above it",
@@ -82,21 +86,32 @@ CEILING = PlanField(
 ROUNDING_STEP = PlanField(
     "rounding_step",
     Input.AMOUNT,
-    label="Round to",
-    hint="Empty: to the smallest amount of the currency.",
+    label=_lazy("Round to"),
+    hint=_lazy("Empty: to the smallest amount of the currency."),
     option="--step",
     metavar="PRICE",
     option_help="round to multiples of it, half up",
 )
 
 
+# The values of the filter `active`, and the types of plans, before "subscriptions".
+OF_PERIODS = {
+    "active": pgettext_lazy("subscriptions", "active"),
+    "ended": pgettext_lazy("subscriptions", "ended"),
+    "upcoming": pgettext_lazy("subscriptions", "upcoming"),
+    "full": pgettext_lazy("subscriptions", "full"),
+    "student": pgettext_lazy("subscriptions", "student"),
+    "discount": pgettext_lazy("subscriptions", "discount"),
+}
+
+
 class SetOfSubscriptions(PlannedKind):
     name = PriceChange.Kind.SET
-    noun = "a set"
-    heading = "Set of subscriptions"
-    about = (
-        "Those that a filter finds: a new amount, plus or minus an amount or per cent, locked,"
-        " released, or following the catalogue again."
+    noun = _lazy("a set")
+    heading = _lazy("Set of subscriptions")
+    about = _lazy(
+        "Those that a filter finds: a new amount, plus or minus an amount or per cent,"
+        " locked, released, or following the catalogue again."
     )
     fields = (
         FILTER,
@@ -105,42 +120,51 @@ class SetOfSubscriptions(PlannedKind):
         FLOOR,
         CEILING,
         ROUNDING_STEP,
-        replace(LOCKED_UNTIL, hint="For locks alone; empty: until they are released."),
+        replace(LOCKED_UNTIL, hint=_lazy("For locks alone; empty: until they are released.")),
     )
     sections = (
-        ("Which subscriptions", ("filter",)),
+        (_lazy("Which subscriptions"), ("filter",)),
         (
-            "Their price",
+            _lazy("Their price"),
             ("adjustment", "operand", "rounding_step", "floor", "ceiling", "locked_until"),
         ),
-        ("When and why", ("effective_at", "title", "reason", "comment")),
+        (_lazy("When and why"), ("effective_at", "title", "reason", "comment")),
     )
     may_be_empty = False
     is_judged_ahead = True
     when_moved = {
-        WhenMoved.HOLD: "Hold: if any of these rows has moved by then, nothing happens and you are"
-        " asked again.",
-        WhenMoved.FROZEN: "Frozen: the rows of this preview that nobody has moved by then are"
-        " moved; the others are skipped, with the reason.",
-        WhenMoved.CURRENT: "Current: all rows that match then are moved, from the price that they"
-        " have then.",
+        WhenMoved.HOLD: _lazy(
+            "Hold: if any of these rows has moved by then, nothing happens and you are asked again."
+        ),
+        WhenMoved.FROZEN: _lazy(
+            "Frozen: the rows of this preview that nobody has moved by then"
+            " are moved; the others are skipped, with the reason."
+        ),
+        WhenMoved.CURRENT: _lazy(
+            "Current: all rows that match then are moved, from the price that they have then."
+        ),
     }
-    when_moved_label = "If rows have moved by then"
+    when_moved_label = _lazy("If rows have moved by then")
 
     def checked(self, given: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
         which = row_filter(
-            required("filter", given, ": say which subscriptions; {} means the whole book")
+            required("filter", given, _(": say which subscriptions; {} means the whole book"))
         )
         words = list(ADJUSTMENTS)
         adjustment = parse_word(
-            "adjustment", required("adjustment", given, f"; it may be {', '.join(words)}"), words
+            "adjustment",
+            required(
+                "adjustment", given, _("; it may be %(allowed)s") % {"allowed": ", ".join(words)}
+            ),
+            words,
         )
         fields = ADJUSTMENTS[adjustment].checked(given)
         if "locked_until" in given and not ADJUSTMENTS[adjustment].takes_until:
             takers = [word for word, each in ADJUSTMENTS.items() if each.takes_until]
             raise ChangeError(
                 "unknown_field",
-                f"locked_until belongs to the adjustment {' or '.join(takers)}.",
+                _("locked_until belongs to the adjustment %(takers)s.")
+                % {"takers": _(" or ").join(takers)},
                 parameter="locked_until",
             )
         return {"filter": which, "adjustment": adjustment, **fields}
@@ -167,7 +191,8 @@ class SetOfSubscriptions(PlannedKind):
     def sentence(self, change: PriceChange, names: Names) -> str:
         says = ADJUSTMENTS[change.adjustment].says(change)
         if change.for_one:
-            return f"Subscription {(change.filter or {}).get('subscription')}: {says}"
+            number = (change.filter or {}).get("subscription")
+            return _("Subscription %(number)s: %(says)s") % {"number": number, "says": says}
         return f"{_subscriptions(change.filter or {}, names)}: {says}"
 
 
@@ -177,7 +202,7 @@ def row_filter(given: Any) -> dict[str, Any]:
     The filters are those of the list, with the same meaning, but for some that say why.
     """
     if not isinstance(given, Mapping):
-        raise ChangeError("bad_filter", "filter is an object of names and values.")
+        raise ChangeError("bad_filter", _("filter is an object of names and values."))
     refuse_filters(given)
     return refusing(BookFilter.of)(given).as_json()
 
@@ -188,9 +213,12 @@ def refuse_filters(given: Mapping[str, Any]) -> None:
         if name in FILTERS and name not in LASTING:
             raise ChangeError(
                 "not_for_a_change",
-                f"{name} {FILTERS[name].not_for_a_change}, so it can't choose whose price moves:"
-                " look up whom you mean, and give their service, plan, client, e-mail, comment or"
-                " source.",
+                _(
+                    "%(name)s %(not_for_a_change)s, so it can't choose whose price moves:"
+                    " look up whom you mean, and give their service, plan, client, e-mail,"
+                    " comment or source."
+                )
+                % {"name": name, "not_for_a_change": FILTERS[name].not_for_a_change},
                 parameter=name,
                 allowed=LASTING,
             )
@@ -199,22 +227,39 @@ def refuse_filters(given: Mapping[str, Any]) -> None:
 def _subscriptions(which: dict[str, Any], names: Names) -> str:
     """A filter in words: "Active, locked subscriptions of service Fibre, price from 100.00"."""
     if not which:
-        return "All subscriptions"
+        return _("All subscriptions")
     adjectives = [_adjective(value) for name, value in which.items() if FILTERS[name].adjective]
     said = []
     for name, value in which.items():
-        label = name.replace("_", " ")
+        label = _label(name)
         kind = FILTERS[name].kind
         if kind.input == Input.RECORD:
-            said.append(f"{name} {getattr(names, name)(value)}")
+            said.append(f"{label} {getattr(names, name)(value)}")
         elif kind.input == Input.INSTANT:
             said.append(f"{label} {figures.instant(datetime.fromisoformat(value))}")
         elif not FILTERS[name].adjective:
             said.append(f"{label} {value}")
-    subject = f"{', '.join(adjectives)} subscriptions".strip().capitalize()
-    return f"{subject} of {', '.join(said)}" if said else subject
+    subject = (
+        _("%(adjectives)s subscriptions") % {"adjectives": ", ".join(adjectives)}
+        if adjectives
+        else _("Subscriptions")
+    )
+    subject = subject[:1].upper() + subject[1:]
+    if not said:
+        return subject
+    return _("%(subject)s of %(said)s") % {"subject": subject, "said": ", ".join(said)}
+
+
+def _label(name: str) -> str:
+    """The name of a filter in a sentence: its label, as it stands within one."""
+    if (get_language() or "en").startswith("en"):
+        return name.replace("_", " ")
+    label = str(FILTERS[name].label)
+    return label[:1].lower() + label[1:]
 
 
 def _adjective(value: str) -> str:
     """A price state as it stands before "subscriptions"; any other value as it is."""
-    return str(about(value).adjective) if value in Subscription.PriceState else value
+    if value in Subscription.PriceState:
+        return str(about(value).adjective)
+    return str(OF_PERIODS.get(value, value))

@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from services import parsing
 from services.catalogue_subject import CatalogueSubject
@@ -43,7 +45,8 @@ def in_future(name: str, value: Any) -> datetime:
     if at <= book_clock():
         raise ChangeError(
             "in_the_past",
-            f"{name} is {at.isoformat()}, which has passed; give a later one, or none for at once.",
+            _("%(name)s is %(isoformat)s, which has passed; give a later one, or none for at once.")
+            % {"name": name, "isoformat": at.isoformat()},
             parameter=name,
             value=at.isoformat(),
         )
@@ -54,8 +57,11 @@ def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> N
     if until is not None and at is not None and until <= at:
         raise ChangeError(
             "lock_ends_too_early",
-            f"The locks would end at {until.isoformat()}, not after the change comes into force,"
-            f" at {at.isoformat()}; let them end later.",
+            _(
+                "The locks would end at %(isoformat)s, not after the change comes into force,"
+                " at %(isoformat2)s; let them end later."
+            )
+            % {"isoformat": until.isoformat(), "isoformat2": at.isoformat()},
             parameter="locked_until",
             value=until.isoformat(),
         )
@@ -64,7 +70,11 @@ def refuse_lock_that_has_ended(until: datetime | None, at: datetime | None) -> N
 def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
     """The value; if there is none, a ChangeError with the hint."""
     if given.get(name) is None:
-        raise ChangeError("missing", f"{name} is missing{hint}.", parameter=name)
+        raise ChangeError(
+            "missing",
+            _("%(name)s is missing%(hint)s.") % {"name": name, "hint": hint},
+            parameter=name,
+        )
     return given[name]
 
 
@@ -77,5 +87,10 @@ def find_record(name: Literal["service", "plan"], value: Any) -> Any:
     pk = parse_id(name, value)
     found = CatalogueSubject(name, pk).model._default_manager.filter(pk=pk).first()
     if found is None:
-        raise ChangeError("not_found", f"There is no {name} {pk}.", parameter=name, value=str(pk))
+        raise ChangeError(
+            "not_found",
+            _("There is no %(name)s %(pk)s.") % {"name": _(name), "pk": pk},
+            parameter=name,
+            value=str(pk),
+        )
     return found

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
 
+from django.utils.translation import gettext as _
+
 from clients.models import Client
 from price_changes.models import PriceChange
 from services.models import Plan, Service
@@ -46,13 +48,13 @@ class Names:
         )
 
     def service(self, pk: int | None) -> str:
-        return self.services.get(pk or 0, f"deleted service {pk}")
+        return self.services.get(pk or 0, _("deleted service %(pk)s") % {"pk": pk})
 
     def plan(self, pk: int | None) -> str:
-        return self.plans.get(pk or 0, f"deleted plan {pk}")
+        return self.plans.get(pk or 0, _("deleted plan %(pk)s") % {"pk": pk})
 
     def client(self, pk: int | None) -> str:
-        return self.clients.get(pk or 0, f"deleted client {pk}")
+        return self.clients.get(pk or 0, _("deleted client %(pk)s") % {"pk": pk})
 
 
 def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:

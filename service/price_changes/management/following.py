@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
+from price_changes.showing.terminal import state_of
 from services import repricing
 from services.management.progress import ProgressLine
 from services.management.table import shown_instant
@@ -54,7 +56,10 @@ class Following(BaseCommand, ABC):
         self.tell(change, json)
         if change.status in (Status.HELD, Status.PAUSED, Status.CANCELLED):
             remark = f" {change.remark}" if change.remark else ""
-            raise CommandError(f"Price change {change.pk} is {change.status}.{remark}")
+            raise CommandError(
+                _("Price change %(pk)s is %(status)s.%(remark)s")
+                % {"pk": change.pk, "status": state_of(change.status), "remark": remark}
+            )
 
     def until_it_ends(
         self, change: PriceChange, work: Callable[[], None], show: ProgressLine
@@ -68,32 +73,44 @@ class Following(BaseCommand, ABC):
                 if not waiting_said:
                     waiting_said = True
                     self.note(
-                        f"Price change {change.pk} is scheduled for"
-                        f" {shown_instant(change.effective_at)}; waiting for it. Ctrl-C leaves it"
-                        " scheduled."
+                        _(
+                            "Price change %(number)s is scheduled for %(at)s; waiting for it."
+                            " Ctrl-C leaves it scheduled."
+                        )
+                        % {"number": change.pk, "at": shown_instant(change.effective_at)}
                     )
                 time.sleep(min(left, 0.5))
             else:
                 work()
                 done, rows = _progress(change)
-                show(f"{change.status}:", done, rows)
+                show(f"{state_of(change.status)}:", done, rows)
                 if done != seen:
                     seen, seen_at = done, time.monotonic()
                 elif time.monotonic() - seen_at > QUIET:
                     seen_at = time.monotonic()
                     self.note(
-                        "Nothing moves. The workers are those of ./pricebook up: do they run?"
+                        _("Nothing moves. The workers are those of ./pricebook up: do they run?")
                     )
             change.refresh_from_db()
 
     def interrupted(self, change: PriceChange) -> NoReturn:
         change.refresh_from_db()
         if change.status == Status.SCHEDULED:
-            rest = f"stays scheduled for {shown_instant(change.effective_at)}"
+            text = _(
+                "Price change %(number)s stays scheduled for %(at)s; the workers of ./pricebook up"
+                " go on with it."
+            )
         else:
-            rest = f"is {change.status}"
+            text = _(
+                "Price change %(number)s is %(state)s; the workers of ./pricebook up go on with it."
+            )
         raise CommandError(
-            f"Price change {change.pk} {rest}; the workers of ./pricebook up go on with it.",
+            text
+            % {
+                "number": change.pk,
+                "at": shown_instant(change.effective_at),
+                "state": state_of(change.status),
+            },
             returncode=130,
         ) from None
 
@@ -101,7 +118,9 @@ class Following(BaseCommand, ABC):
 def change_of(number: int) -> PriceChange:
     change = PriceChange.objects.filter(pk=number).first()
     if change is None:
-        raise ChangeError("not_found", f"There is no price change {number}.", 404)
+        raise ChangeError(
+            "not_found", _("There is no price change %(number)s.") % {"number": number}, 404
+        )
     status_now.refresh([change])
     return change
 

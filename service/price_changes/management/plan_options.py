@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import TO_PLAN
@@ -87,7 +88,7 @@ def values(options: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in given.items() if name not in of_filter}
         given["filter"] = _filter(options, of_filter)
     elif options["filter"] or options["all"] or adjustments:
-        raise _usage("--filter, --all and the adjustments are for a set.")
+        raise _usage(_("--filter, --all and the adjustments are for a set."))
     if "adjustment" in fields:
         given |= _adjustment(given, adjustments)
     for name, id_of in BY_NAME.items():
@@ -101,12 +102,17 @@ def _kind_by(options: dict[str, Any], adjustments: list[str]) -> str:
     if adjustments:
         return PriceChange.Kind.SET.value
     if options["filter"] or options["all"]:
-        raise _usage(f"How should the set change? Give one of {_list(ADJUSTMENTS)}.")
+        raise _usage(
+            _("How should the set change? Give one of %(list)s.") % {"list": _list(ADJUSTMENTS)}
+        )
     service, plan = options["service"], options["plan"]
     if (service is None) == (plan is None) or options["new_value"] is None:
         raise _usage(
-            "Give --service or --plan with --to; or a set (--filter, --service, --plan, --all)"
-            f" with one of {_list(ADJUSTMENTS)}."
+            _(
+                "Give --service or --plan with --to; or a set (--filter, --service, --plan,"
+                " --all) with one of %(list)s."
+            )
+            % {"list": _list(ADJUSTMENTS)}
         )
     return PriceChange.Kind.DISCOUNT.value if service is None else PriceChange.Kind.LIST_PRICE.value
 
@@ -114,11 +120,13 @@ def _kind_by(options: dict[str, Any], adjustments: list[str]) -> str:
 def _adjustment(given: dict[str, Any], adjustments: dict[str, Any]) -> dict[str, Any]:
     """The adjustment of a set, with its operand if it takes one."""
     if "new_value" in given:
-        raise _usage("--to is for a change of the catalogue; a set takes --amount.")
+        raise _usage(_("--to is for a change of the catalogue; a set takes --amount."))
     if "for_new_only" in given:
-        raise _usage("--new-only is for a change of the catalogue; a set takes --lock.")
+        raise _usage(_("--new-only is for a change of the catalogue; a set takes --lock."))
     if not adjustments:
-        raise _usage(f"How should the set change? Give one of {_list(ADJUSTMENTS)}.")
+        raise _usage(
+            _("How should the set change? Give one of %(list)s.") % {"list": _list(ADJUSTMENTS)}
+        )
     [(word, operand)] = adjustments.items()
     return {"adjustment": word} | ({"operand": operand} if ADJUSTMENTS[word].metavar else {})
 
@@ -132,15 +140,17 @@ def _filter(options: dict[str, Any], of_it: Iterable[str]) -> dict[str, Any]:
     which: dict[str, Any] = {}
     for name, equals, value in pairs:
         if not equals:
-            raise _usage(f"--filter {name!r} is not NAME=VALUE.")
+            raise _usage(_("--filter %(name)s is not NAME=VALUE.") % {"name": repr(name)})
         if name in which:
-            raise _usage(f"The filter {name} is given twice; a subscription has one.")
+            raise _usage(
+                _("The filter %(name)s is given twice; a subscription has one.") % {"name": name}
+            )
         which[name] = BY_NAME[name](value) if name in BY_NAME else value
     if bool(which) == options["all"]:
         raise _usage(
-            "--all and a filter contradict each other."
+            _("--all and a filter contradict each other.")
             if which
-            else "Which subscriptions? Give --filter NAME=VALUE, --service, --plan, or --all."
+            else _("Which subscriptions? Give --filter NAME=VALUE, --service, --plan, or --all.")
         )
     return which
 
@@ -150,7 +160,9 @@ def in_options(error: ChangeError) -> str:
     field = str(error.about.get("parameter", ""))
     option = FIELDS[field].option if field in FIELDS else ""
     if error.code == "unknown_field" and "allowed" in error.about:
-        return f"{option or field} does not belong to this kind of change: leave it out."
+        return _("%(value)s does not belong to this kind of change: leave it out.") % {
+            "value": option or field
+        }
     if option and error.detail.startswith(f"{field} "):
         return option + error.detail.removeprefix(field)
     return error.detail
@@ -194,8 +206,11 @@ def _one(what: str, text: str, named: QuerySet, known: QuerySet, name: Callable[
     if found is None and text.isascii() and text.isdigit() and len(text) < 19:
         found = known.filter(pk=int(text)).values_list("pk", flat=True).first()
     if found is None:
-        there_are = ", ".join(map(name, known[:20])) or "none yet"
-        raise CommandError(f"There is no {what} {text!r}; there are {there_are}.")
+        there_are = ", ".join(map(name, known[:20])) or _("none yet")
+        raise CommandError(
+            _("There is no %(what)s %(text)s; there are %(there_are)s.")
+            % {"what": _(what), "text": repr(text), "there_are": there_are}
+        )
     return int(found)
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple, NotRequired, TypedDict
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from clients.models import Client
 from price_changes.errors import ChangeError
@@ -270,9 +271,18 @@ def _out_of_range(change: PriceChange, at: datetime) -> ChangeError:
     of_set = bool(change.adjustment)
     return ChangeError(
         "price_out_of_range",
-        f"Subscription {pk} would move from {price} to {new_price}; a price must be from 0 to"
-        f" {HIGHEST_PRICE}."
-        + (" Set a floor or a ceiling, or take it out of the filter." if of_set else ""),
+        (
+            _(
+                "Subscription %(id)s would move from %(price)s to %(new_price)s; a price must be"
+                " from 0 to %(highest)s. Set a floor or a ceiling, or take it out of the filter."
+            )
+            if of_set
+            else _(
+                "Subscription %(id)s would move from %(price)s to %(new_price)s; a price must be"
+                " from 0 to %(highest)s."
+            )
+        )
+        % {"id": pk, "price": price, "new_price": new_price, "highest": HIGHEST_PRICE},
         409,
         parameter="operand" if of_set else "new_value",
         value=str(new_price),

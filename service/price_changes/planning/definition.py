@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.plan_fields import COMMON
@@ -40,7 +42,11 @@ def plan(values: Mapping[str, Any], author: str) -> PriceChange:
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the change, checked; raises ChangeError."""
     kinds = list(TO_PLAN)
-    name = parse_word("kind", required("kind", values, f"; it may be {', '.join(kinds)}"), kinds)
+    name = parse_word(
+        "kind",
+        required("kind", values, _("; it may be %(allowed)s") % {"allowed": ", ".join(kinds)}),
+        kinds,
+    )
     kind = TO_PLAN[name]
     _refuse_unknown(values, name, ["kind", *(each.name for each in (*COMMON, *kind.fields))])
     given = {name: value for name, value in values.items() if value is not None}
@@ -52,7 +58,7 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     elif "time_zone" in given:
         raise ChangeError(
             "missing",
-            "time_zone is that of effective_at: give both, or neither for at once.",
+            _("time_zone is that of effective_at: give both, or neither for at once."),
             parameter="effective_at",
         )
     if "locked_until" in given:
@@ -66,7 +72,8 @@ def _refuse_unknown(values: Mapping[str, Any], kind: str, known: list[str]) -> N
         if name not in known:
             raise ChangeError(
                 "unknown_field",
-                f"A change of kind {kind} has no {str(name)[:100]!r}; it has {', '.join(known)}.",
+                _("A change of kind %(kind)s has no %(name)s; it has %(known)s.")
+                % {"kind": kind, "name": repr(str(name)[:100]), "known": ", ".join(known)},
                 parameter=str(name)[:100],
                 allowed=known,
             )

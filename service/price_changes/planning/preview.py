@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from price_changes.kinds import kind_of
 from price_changes.kinds.relations import fetch
@@ -39,7 +41,7 @@ def preview(change: PriceChange) -> PriceChange:
     if not counted.rows and not kind_of(change).may_be_empty:
         raise ChangeError(
             "empty_set",
-            "No subscription matches the filter: there is nothing to change.",
+            _("No subscription matches the filter: there is nothing to change."),
             parameter="filter",
         )
     change.preview = preview_of(change, counted)

@@ -17,6 +17,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import is_of_catalogue
@@ -37,12 +39,14 @@ class Moved:
 
     def __str__(self) -> str:
         if self.figure == "scheduled_before":
-            return f"price change {self.now} has been scheduled before it in between"
+            return _("price change %(now)s has been scheduled before it in between") % {
+                "now": self.now
+            }
         return f"{self.label} {self.said_was} → {self.said_now}"
 
     @property
     def label(self) -> str:
-        return LABELS[self.figure]
+        return str(LABELS[self.figure])
 
     @property
     def said_was(self) -> str:
@@ -54,13 +58,13 @@ class Moved:
 
 
 LABELS = {
-    "old_value": "value before",
-    "new_value": "new value",
-    "rows": "rows",
-    "moves": "rows that move",
-    "total_before": "total before",
-    "total_after": "total after",
-    "scheduled_before": "scheduled before it",
+    "old_value": _lazy("value before"),
+    "new_value": _lazy("new value"),
+    "rows": _lazy("rows"),
+    "moves": _lazy("rows that move"),
+    "total_before": _lazy("total before"),
+    "total_after": _lazy("total after"),
+    "scheduled_before": _lazy("scheduled before it"),
 }
 
 
@@ -229,16 +233,19 @@ def refusal(
     change: PriceChange, moved: list[Moved], again: PriceChange | None = None
 ) -> MovedSincePreview:
     """The refusal that says what has moved, in words and figures; `again` has the new preview."""
-    what = "; ".join(map(str, moved)) or "there are other rows, which add up to the same figures"
-    todo = "preview it again, and approve that one."
+    what = "; ".join(map(str, moved)) or _("there are other rows, which add up to the same figures")
+    todo = _("preview it again, and approve that one.")
     if again is not None:
-        todo = (
+        todo = _(
             "it has been previewed again. Look at the new figures, and approve them by their"
-            f" fingerprint, {again.fingerprint}."
-        )
+            " fingerprint, %(fingerprint)s."
+        ) % {"fingerprint": again.fingerprint}
     return MovedSincePreview(
-        f"The effect of price change {change.pk} has moved since its preview: {what}. Nothing was"
-        f" approved; {todo}",
+        _(
+            "The effect of price change %(id)s has moved since its preview: %(what)s. Nothing was"
+            " approved; %(todo)s"
+        )
+        % {"id": change.pk, "what": what, "todo": todo},
         again,
         currency=settings.CURRENCY,
         moved=[{"figure": each.figure, "was": each.was, "now": each.now} for each in moved],

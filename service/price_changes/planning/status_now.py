@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.db.models import Exists
+from django.utils.translation import gettext as _
 
+from price_changes import notes
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import Brake, PriceChange
 from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
@@ -87,19 +89,18 @@ def _refresh_braked(changes: list[PriceChange]) -> None:
 def hold_by_brake(change: PriceChange, brake: Brake) -> None:
     """Mark a change as held because the brake was on at its instant; not saved."""
     change.status, change.started_at = Status.HELD, None
-    change.note = (
-        f"The brake was on at its instant: {brake.pulled_by} had pulled it at"
-        f" {brake.pulled_at.isoformat()} ({brake.reason}). Preview it again, and approve or cancel."
-    )[:500]
+    change.note = notes.HELD_BY_BRAKE % {
+        "by": brake.pulled_by,
+        "at": brake.pulled_at.isoformat(),
+        "reason": brake.reason,
+    }
+    change.note = change.note[:500]
 
 
 def hold(change: PriceChange, found: Finds) -> None:
     """Mark a change as held because it found another value than its approver saw; not saved."""
     change.status, change.started_at = Status.HELD, None
-    change.note = (
-        f"It found {found.found}, and its approver had seen {found.seen}: preview it again, and"
-        " approve or cancel."
-    )
+    change.note = notes.FOUND_ANOTHER % {"found": found.found, "seen": found.seen}
 
 
 def warning(change: PriceChange) -> str:
@@ -111,19 +112,22 @@ def warning(change: PriceChange) -> str:
     if change.status != Status.SCHEDULED:
         return ""
     if change.brake is not None:
-        return (
-            f"The brake is on: {change.brake.pulled_by} has pulled it. If nobody releases it before"
+        return _(
+            "The brake is on: %(pulled_by)s has pulled it. If nobody releases it before"
             " the change's instant, the change will be held."
-        )
+        ) % {"pulled_by": change.brake.pulled_by}
     if not is_of_catalogue(change):
         return waits(change)
     if change.finds in (None, change.old_value):
         return ""
-    says = f"It was approved as {change.old_value} → {change.new_value}, and will find"
-    says += f" {change.finds}"
     if change.will_be_held:
-        return f"{says}: it will be held, unless that changes back. Cancel it and plan it again."
-    return f"{says}."
+        text = _(
+            "It was approved as %(old)s → %(new)s, and will find %(finds)s: it will be held, unless"
+            " that changes back. Cancel it and plan it again."
+        )
+    else:
+        text = _("It was approved as %(old)s → %(new)s, and will find %(finds)s.")
+    return text % {"old": change.old_value, "new": change.new_value, "finds": change.finds}
 
 
 def waits(change: PriceChange) -> str:
@@ -135,10 +139,10 @@ def waits(change: PriceChange) -> str:
     pk = paused.order_by("effective_at", "approval").values_list("pk", flat=True).first()
     if pk is None:
         return ""
-    return (
-        f"It waits: price change {pk} is paused, and may have rows of it to move. Resume or cancel"
-        " that one."
-    )
+    return _(
+        "It waits: price change %(pk)s is paused, and may have rows of it to move. Resume"
+        " or cancel that one."
+    ) % {"pk": pk}
 
 
 def around(change: PriceChange) -> dict[str, list[int]]:

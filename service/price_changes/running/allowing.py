@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue
@@ -71,8 +72,11 @@ def refuse_to_undo_a_cancel(change: PriceChange) -> None:
     if undoes_a_cancel(change):
         raise ChangeError(
             "was_cancelled",
-            f"Price change {change.pk} takes back what price change {change.reverts_id} had applied"
-            " before it was cancelled; plan another one instead.",
+            _(
+                "Price change %(pk)s takes back what price change %(reverts_id)s had applied"
+                " before it was cancelled; plan another one instead."
+            )
+            % {"pk": change.pk, "reverts_id": change.reverts_id},
             409,
         )
 
@@ -84,7 +88,11 @@ def held(change_id: int, verb: str) -> Iterator[PriceChange]:
     with plan_exists_refused(), transaction.atomic():
         change = PriceChange.objects.select_for_update().filter(pk=change_id).first()
         if change is None:
-            raise ChangeError("not_found", f"There is no price change {change_id}.", 404)
+            raise ChangeError(
+                "not_found",
+                _("There is no price change %(change_id)s.") % {"change_id": change_id},
+                404,
+            )
         hold_if_held(change)
         if change.status not in ALLOWED[verb] and not (
             verb == "revert" and is_in_force(change, has_come(change))
@@ -103,8 +111,11 @@ def plan_exists_refused() -> Iterator[None]:
             raise
         raise ChangeError(
             "plan_exists",
-            f"Nothing was done: {cause.diag.message_primary}. Move the subscriptions of one to the"
-            " other, or give one another discount.",
+            _(
+                "Nothing was done: %(message_primary)s. Move the subscriptions of one to the"
+                " other, or give one another discount."
+            )
+            % {"message_primary": cause.diag.message_primary},
             409,
         ) from error
 
@@ -136,11 +147,41 @@ def hold_if_held(change: PriceChange) -> None:
 
 def wrong_state(change: PriceChange, verb: str) -> ChangeError:
     states = [state.value for state in ALLOWED[verb]]
+    may_be = _(" or ").join(map(_word, states))
     return ChangeError(
         "wrong_state",
-        f"Price change {change.pk} is {change.status}; to {verb}, it has to be"
-        f" {' or '.join(states)}.",
+        _("Price change %(pk)s is %(status)s; to %(verb)s, it has to be %(states)s.")
+        % {"pk": change.pk, "status": _word(change.status), "verb": verb, "states": may_be},
         409,
         state=change.status,
         allowed=states,
     )
+
+
+def _word(status: str) -> str:
+    return str(Status(status).label).lower()
+
+
+def refuse_to_revert(change: PriceChange) -> None:
+    """Raise ChangeError for a change that a revert has taken back, and another one brought back:
+    that one is to be reverted. A query for each of them."""
+    refuse_to_undo_a_cancel(change)
+    last = change
+    while (
+        back := last.reverted_by.exclude(status=Status.CANCELLED)
+        .filter(started_at__isnull=False)
+        .order_by("-pk")
+        .first()
+    ) is not None:
+        last = back
+    if last != change:
+        raise ChangeError(
+            "revert_the_last",
+            _(
+                "Price change %(pk)s was reverted, and is in force by price change %(pk2)s:"
+                " revert that one."
+            )
+            % {"pk": change.pk, "pk2": last.pk},
+            409,
+            allowed=[last.pk],
+        )

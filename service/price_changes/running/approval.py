@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.models import PriceChange
@@ -24,17 +26,22 @@ def refuse_approver(change: PriceChange, author: str) -> None:
 
 def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:
     if not change.has_approvable_preview:
-        why = "no preview yet"
+        why = _("no preview yet")
         if change.fingerprint:
-            why = "a preview of an earlier release, which can't be approved any more"
+            why = _("a preview of an earlier release, which can't be approved any more")
         raise ChangeError(
-            "not_previewed", f"Price change {change.pk} has {why}: preview it first.", 409
+            "not_previewed",
+            _("Price change %(pk)s has %(why)s: preview it first.") % {"pk": change.pk, "why": why},
+            409,
         )
     if fingerprint != change.fingerprint:
         raise ChangeError(
             "stale_fingerprint",
-            f"{str(fingerprint)[:40]!r} is not the fingerprint of the latest preview of price"
-            f" change {change.pk}: look at it again, and approve that one.",
+            _(
+                "%(fingerprint)s is not the fingerprint of the latest preview of price change"
+                " %(pk)s: look at it again, and approve that one."
+            )
+            % {"fingerprint": repr(str(fingerprint)[:40]), "pk": change.pk},
             409,
             parameter="fingerprint",
             value=str(fingerprint)[:100],
@@ -44,7 +51,7 @@ def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:
 def refuse_if_nothing_moves(change: PriceChange) -> None:
     if not is_of_catalogue(change) and not (change.preview or {}).get("moves"):
         raise ChangeError(
-            "nothing_moves", "No subscription would move; there is nothing to approve.", 409
+            "nothing_moves", _("No subscription would move; there is nothing to approve."), 409
         )
 
 
@@ -64,9 +71,13 @@ def refuse_instant_of_a_set(change: PriceChange) -> None:
     if others:
         raise ChangeError(
             "instant_of_a_set",
-            f"Price change {others[0]} moves prices of subscriptions at just this instant, and was"
-            " approved before. Plan this one a second later to keep the price of those that it lets"
-            " follow, or a second earlier to leave them out; or cancel that one first.",
+            _(
+                "Price change %(others)s moves prices of subscriptions at just this instant,"
+                " and was approved before. Plan this one a second later to keep the price of"
+                " those that it lets follow, or a second earlier to leave them out; or cancel"
+                " that one first."
+            )
+            % {"others": others[0]},
             409,
             parameter="effective_at",
             value=at.isoformat(),
@@ -82,8 +93,11 @@ def instant_given(change: PriceChange, given: Any, zone: Any) -> dict[str, Any]:
         assert change.effective_at is not None
         raise ChangeError(
             "instant_is_planned",
-            f"It was planned and previewed for {change.effective_at.isoformat()}: leave"
-            " effective_at out, or plan another change.",
+            _(
+                "It was planned and previewed for %(isoformat)s: leave effective_at out, or"
+                " plan another change."
+            )
+            % {"isoformat": change.effective_at.isoformat()},
             409,
             parameter="effective_at",
             value=at.isoformat(),
@@ -108,11 +122,15 @@ def when_moved_given(change: PriceChange, given: str | None) -> str:
     if change.reverts_id is not None:
         raise ChangeError(
             "always_current",
-            "A revert moves what is there at its instant: when_moved is current.",
+            _("A revert moves what is there at its instant: when_moved is current."),
             **about,
         )
     may_be = ", ".join(about["allowed"])
-    raise ChangeError("unknown_value", f"when_moved of {kind.noun} may be {may_be}.", **about)
+    raise ChangeError(
+        "unknown_value",
+        _("when_moved of %(noun)s may be %(may_be)s.") % {"noun": kind.noun, "may_be": may_be},
+        **about,
+    )
 
 
 def refuse_other_rows_then(change: PriceChange) -> None:
@@ -122,8 +140,11 @@ def refuse_other_rows_then(change: PriceChange) -> None:
     if count(change, change.effective_at).fingerprint != change.fingerprint:
         raise ChangeError(
             "other_rows_then",
-            f"As of {change.effective_at.isoformat()} its rows are not those of its preview, which"
-            " was counted without an instant: plan it again with this instant.",
+            _(
+                "As of %(isoformat)s its rows are not those of its preview, which was counted"
+                " without an instant: plan it again with this instant."
+            )
+            % {"isoformat": change.effective_at.isoformat()},
             409,
             parameter="effective_at",
             value=change.effective_at.isoformat(),

@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
+from price_changes import notes
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
@@ -76,7 +78,10 @@ def pull(author: str, reason: Any) -> Brake:
         brake = brake_on()
         if brake is not None:
             raise ChangeError(
-                "brake_is_on", f"{said(brake)} It can't be pulled twice.", 409, **about(brake)
+                "brake_is_on",
+                _("%(said)s It can't be pulled twice.") % {"said": said(brake)},
+                409,
+                **about(brake),
             )
         brake = Brake.objects.create(pulled_at=now, pulled_by=author, reason=reason)
         of_catalogue = [change.pk for change in to_come if is_of_catalogue(change)]
@@ -97,7 +102,7 @@ def release(author: str, reason: Any) -> Brake:
     def released(now: datetime, to_come: list[PriceChange]) -> Brake:
         brake = brake_on()
         if brake is None:
-            raise ChangeError("brake_is_off", "The brake is not on: nothing to release.", 409)
+            raise ChangeError("brake_is_off", _("The brake is not on: nothing to release."), 409)
         brake.released_at, brake.released_by, brake.release_reason = now, author, reason
         brake.save(update_fields=["released_at", "released_by", "release_reason"])
         for change in to_come:
@@ -120,8 +125,12 @@ def refuse_if_on(change: PriceChange, at: datetime | None, now: datetime | None)
     if brake is not None and at_once and not takes_back:
         raise ChangeError(
             "brake_is_on",
-            f"{said(brake)} No change can start now: release the brake first, or approve it for an"
-            " instant to come (effective_at); it is held if the brake is still on by then.",
+            _(
+                "%(said)s No change can start now: release the brake first, or approve it for"
+                " an instant to come (effective_at); it is held if the brake is still on by"
+                " then."
+            )
+            % {"said": said(brake)},
             409,
             **about(brake),
         )
@@ -138,11 +147,19 @@ def hold_back(change: PriceChange, brake: Brake, now: datetime) -> None:
 
 def said(brake: Brake) -> str:
     """The brake in a sentence or two: who has pulled it, when and why, and who released it."""
-    words = f"{brake.pulled_by} pulled the brake {instant(brake.pulled_at)}: {brake.reason}"
+    words = _("%(by)s pulled the brake %(at)s: %(reason)s") % {
+        "by": brake.pulled_by,
+        "at": instant(brake.pulled_at),
+        "reason": brake.reason,
+    }
     words = words if words.endswith((".", "!", "?")) else f"{words}."
     if brake.released_at is None:
-        return f"The brake is on. {words}"
-    return f"{words} {brake.released_by} released it {instant(brake.released_at)}."
+        return _("The brake is on. %(words)s") % {"words": words}
+    return _("%(words)s %(by)s released it %(at)s.") % {
+        "words": words,
+        "by": brake.released_by,
+        "at": instant(brake.released_at),
+    }
 
 
 def about(brake: Brake) -> dict[str, Any]:
@@ -158,7 +175,9 @@ def _reason(given: Any) -> str:
     reason = parse_text("reason", "" if given is None else given, LONGEST_REASON)
     if not reason:
         raise ChangeError(
-            "missing", "Say why: a reason is required, and everybody sees it.", parameter="reason"
+            "missing",
+            _("Say why: a reason is required, and everybody sees it."),
+            parameter="reason",
         )
     return reason
 
@@ -169,7 +188,7 @@ def _let_come(change: PriceChange, now: datetime, author: str) -> None:
             catalogue_values.let_come([change.pk], now, author)
     except IntegrityError as error:
         refused = str(error).partition("\n")[0]
-        note = f"The brake was released, and it can't come any more: {refused}."
+        note = notes.CANT_COME % {"refused": refused}
         PriceChange.objects.filter(pk=change.pk).update(status=Status.HELD, note=note[:500])
         held_values.judge(change.pk)
         catalogue_values.started(change.pk)  # no worker has to come for it

@@ -11,12 +11,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
 from price_changes.planning.around import named
 from price_changes.running import allowing, limits, second_person
+from pricebook.words.stored import in_english
 from services.models import book_clock
 from services.moves import Move, NeedsAnotherPerson
 
@@ -64,7 +66,7 @@ def _is_beyond(change_id: int) -> bool:
             with transaction.atomic():
                 limits.moved_alone(change.approved_by, _move(change), change.pk)
         except NeedsAnotherPerson as refusal:
-            change.needs_another = refusal.detail[:500]
+            change.needs_another = in_english(refusal.detail)[:500]
         change.judged = True
         change.save(update_fields=["judged", "needs_another"])
     return bool(change.needs_another)
@@ -87,7 +89,8 @@ def accept(change_id: int, author: str) -> PriceChange:
         if not change.not_approved:
             raise ChangeError(
                 "nothing_to_accept",
-                f"Price change {change_id} is approved: there is nothing to accept.",
+                _("Price change %(change_id)s is approved: there is nothing to accept.")
+                % {"change_id": change_id},
                 409,
             )
         if why := why_not_accept(change, author):

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from price_changes.errors import ChangeError, MovedSincePreview, NeedsAnother
 from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value, subject_of
@@ -172,7 +174,8 @@ def _order(change: PriceChange) -> datetime:
     elif change.effective_at <= now:
         raise ChangeError(
             "in_the_past",
-            f"Its instant, {change.effective_at.isoformat()}, has passed: plan another change.",
+            _("Its instant, %(isoformat)s, has passed: plan another change.")
+            % {"isoformat": change.effective_at.isoformat()},
             409,
             parameter="effective_at",
             value=change.effective_at.isoformat(),
@@ -198,8 +201,11 @@ def keep_instant(change_id: int, author: str) -> PriceChange:
         if other_instant(change) is None:
             raise ChangeError(
                 "instant_agrees",
-                f"The instant of price change {change_id} is what today's rules of time zones give:"
-                " there is nothing to decide.",
+                _(
+                    "The instant of price change %(change_id)s is what today's rules of time"
+                    " zones give: there is nothing to decide."
+                )
+                % {"change_id": change_id},
                 409,
             )
         change.instant_kept_by = author
@@ -250,7 +256,8 @@ def cancel(change_id: int, author: str) -> PriceChange:
         back = stop(change, author)
         if back is not None:
             back = limits.previewed(back)
-            back.title = f"Cancelled: {change}"[:100]
+            with override("en"):  # it is stored
+                back.title = f"Cancelled: {change}"[:100]
             back.status, back.when_moved = Status.SCHEDULED, WhenMoved.CURRENT
             back.approved_by, back.approved_at = author, _order(back)
             _decide(back, author)
@@ -271,8 +278,11 @@ def stop(change: PriceChange, author: str) -> PriceChange | None:
     if began and (back := change.reverted_by.exclude(status=Status.CANCELLED).first()):
         raise ChangeError(
             "reverted_already",
-            f"Price change {change.pk} is being reverted by price change {back.pk}: approve"
-            " that one, or cancel it first.",
+            _(
+                "Price change %(pk)s is being reverted by price change %(pk2)s: approve that"
+                " one, or cancel it first."
+            )
+            % {"pk": change.pk, "pk2": back.pk},
             409,
         )
     if began:
@@ -302,7 +312,7 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
     """
     try:
         with allowing.held(change_id, "revert") as change:
-            _refuse_to_revert(change)
+            allowing.refuse_to_revert(change)
             if change.status == Status.SCHEDULED:
                 _begin(change)
             back = _plan_revert(change, author)
@@ -312,15 +322,20 @@ def revert(change_id: int, author: str, approve_too: bool = False) -> PriceChang
                 back = _approved_unseen(back, author)
     except MovedSincePreview as error:
         raise MovedSincePreview(
-            f"The catalogue was written while price change {change_id} was being taken back, and"
-            " nothing was done: take it back once more.",
+            _(
+                "The catalogue was written while price change %(change_id)s was being taken"
+                " back, and nothing was done: take it back once more."
+            )
+            % {"change_id": change_id},
             moved=error.about["moved"],
         ) from error
     except IntegrityError as error:
         if "price_change_reverted_once" not in str(error):
             raise
         raise ChangeError(
-            "reverted_already", f"Price change {change_id} is being reverted already.", 409
+            "reverted_already",
+            _("Price change %(change_id)s is being reverted already.") % {"change_id": change_id},
+            409,
         ) from error
     return back
 
@@ -351,30 +366,12 @@ def _begin(change: PriceChange) -> None:
         raise allowing.wrong_state(change, "revert")
 
 
-def _refuse_to_revert(change: PriceChange) -> None:
-    allowing.refuse_to_undo_a_cancel(change)
-    last = change
-    while (
-        back := last.reverted_by.exclude(status=Status.CANCELLED)
-        .filter(started_at__isnull=False)
-        .order_by("-pk")
-        .first()
-    ) is not None:
-        last = back
-    if last != change:
-        raise ChangeError(
-            "revert_the_last",
-            f"Price change {change.pk} was reverted, and is in force by price change {last.pk}:"
-            " revert that one.",
-            409,
-            allowed=[last.pk],
-        )
-
-
 def _plan_revert(change: PriceChange, author: str) -> PriceChange:
+    with override("en"):  # it is stored
+        title = f"Revert: {change}"[:100]
     back = PriceChange(
         kind=kind_of(change).taken_back_by(),
-        title=f"Revert: {change}"[:100],
+        title=title,
         planned_by=author,
         reverts=change,
         service_id=change.service_id,

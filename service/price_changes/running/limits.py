@@ -20,7 +20,10 @@ from decimal import Decimal
 from django.conf import settings
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 
+from price_changes import notes
 from price_changes.errors import NeedsAnother
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import MovedAlone, PriceChange
@@ -28,6 +31,7 @@ from price_changes.planning import preview as previews
 from price_changes.planning.around import named
 from price_changes.running import second_person
 from pricebook.kit import authors, figures
+from pricebook.words.stored import Said, in_english
 from services.models import book_clock
 from services.moves import Move, NeedsAnotherPerson, largest_percent
 
@@ -65,17 +69,22 @@ class Limits:
 
     def __str__(self) -> str:
         if self.any:
-            return "none: every move of prices takes another person (APPROVAL_BY_ANOTHER)"
+            return _("none: every move of prices takes another person (APPROVAL_BY_ANOTHER)")
         said = [
             f"{limit:,f} {unit}"
             for limit, unit in (
-                (self.rows, "rows"),
-                (self.percent, "per cent of a price"),
-                (self.amount, f"{settings.CURRENCY} of rises and falls"),
+                (self.rows, _("rows")),
+                (self.percent, _("per cent of a price")),
+                (
+                    self.amount,
+                    _("%(currency)s of rises and falls") % {"currency": settings.CURRENCY},
+                ),
             )
             if limit is not None
         ]
-        return f"up to {', '.join(said)} in 24 hours" if said else "no limit"
+        return (
+            _("up to %(said)s in 24 hours") % {"said": ", ".join(said)} if said else _("no limit")
+        )
 
 
 def who(author: str) -> str:
@@ -153,7 +162,7 @@ def moved_alone(author: str, move: Move, *change_ids: int) -> None:
 
 def _beyond(limits: Limits, whose: str, move: Move) -> NeedsAnotherPerson | None:
     if limits.any:
-        alone = "Nobody moves prices alone here (APPROVAL_BY_ANOTHER)."
+        alone = Said.of(notes.NOBODY_ALONE)
         return NeedsAnotherPerson(alone, move, limit="any", allowed=["0"])
     own = MovedAlone.objects.filter(who=whose, at__gt=book_clock() - WINDOW)
     return _beyond_sums(limits, own, move) or _beyond_percent(limits, own, move)
@@ -165,14 +174,24 @@ def _beyond_sums(limits: Limits, own: Own, move: Move) -> NeedsAnotherPerson | N
     before = own.aggregate(rows=Sum("rows", default=0), amount=Sum("movement", default=0))
     rows, amount = before["rows"], Decimal(before["amount"])
     if limits.rows is not None and rows + move.rows > limits.rows:
-        said = f"It moves {move.rows:,} {'row' if move.rows == 1 else 'rows'}"
-        said += _on_top_of(f"{rows:,}", rows)
-        return _refusal(move, "rows", said, f"{limits.rows:,f}", limits.rows, rows + move.rows)
+        one = move.rows == 1
+        on_top = notes.ONE_ROW_ON_TOP if one else notes.ROWS_ON_TOP
+        text = on_top if rows else notes.ONE_ROW if one else notes.ROWS
+        figures_of = {
+            "rows": f"{move.rows:,}",
+            "moved": f"{rows:,}",
+            "allowed": f"{limits.rows:,f}",
+        }
+        return _refusal(move, "rows", text % figures_of, limits.rows, rows + move.rows)
     if limits.amount is not None and amount + move.movement > limits.amount:
-        said = f"Its rises and falls come to {figures.money(move.movement)}"
-        said += _on_top_of(figures.money(amount), amount)
-        most = figures.money(limits.amount)
-        return _refusal(move, "amount", said, most, limits.amount, amount + move.movement)
+        text = notes.AMOUNT_ON_TOP if amount else notes.AMOUNT
+        with override("en"):
+            figures_of = {
+                "amount": figures.money(move.movement),
+                "moved": figures.money(amount),
+                "allowed": figures.money(limits.amount),
+            }
+        return _refusal(move, "amount", text % figures_of, limits.amount, amount + move.movement)
     return None
 
 
@@ -182,10 +201,13 @@ def _beyond_percent(limits: Limits, own: Own, move: Move) -> NeedsAnotherPerson 
     together = _percents(own, move)
     if together is not None and together <= limits.percent:
         return None
-    said = f"It moves a price by {_per_cent(move.percent)}"
-    if move.percent is not None and together != move.percent:
-        said += f", {_per_cent(together)} with what the same person moved alone in 24 hours"
-    return _refusal(move, "percent", said, f"{limits.percent:f} per cent", limits.percent, together)
+    says_more = move.percent is not None and together != move.percent
+    said = (notes.PERCENT_TOGETHER if says_more else notes.PERCENT) % {
+        "percent": _per_cent(move.percent),
+        "together": _per_cent(together),
+        "allowed": notes.PER_CENT % {"value": f"{limits.percent:f}"},
+    }
+    return _refusal(move, "percent", said, limits.percent, together)
 
 
 def _percents(own: Own, move: Move) -> Decimal | None:
@@ -206,10 +228,10 @@ def _percents(own: Own, move: Move) -> Decimal | None:
 
 
 def _refusal(
-    move: Move, limit: str, said: str, allowed: str, most: Decimal, value: Decimal | int | None
+    move: Move, limit: str, english: str, most: Decimal, value: Decimal | int | None
 ) -> NeedsAnotherPerson:
     return NeedsAnotherPerson(
-        f"{said}; alone one may move up to {allowed} in 24 hours.",
+        Said.of(english),
         move,
         limit=limit,
         allowed=[f"{most:f}"],
@@ -217,12 +239,9 @@ def _refusal(
     )
 
 
-def _on_top_of(moved: str, number: Decimal | int) -> str:
-    return f", on top of {moved} that the same person moved alone in 24 hours" if number else ""
-
-
 def _per_cent(value: Decimal | None) -> str:
-    return "more than any per cent says (from 0)" if value is None else f"{value:,.2f} per cent"
+    """In English."""
+    return notes.BEYOND_PER_CENT if value is None else notes.PER_CENT % {"value": f"{value:,.2f}"}
 
 
 # --- Approvals ----------------------------------------------------------------------------------
@@ -271,7 +290,7 @@ def why_not_taken_back(change: PriceChange, back: PriceChange, author: str) -> N
 
 def _alone_after(change: PriceChange, author: str) -> str | None:
     alone = second_person.why_not_after(change.approved_by, author, change)
-    return alone and f"{alone} Pause it, and have it cancelled by somebody else."
+    return alone and Said.of(f"{in_english(alone)} {notes.CANCELLED_BY_ANOTHER}")
 
 
 def _count(change: PriceChange, author: str, alone: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import Sum
 
+from price_changes import notes
 from price_changes.kinds import members
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
@@ -118,9 +119,7 @@ def start_rows(change: PriceChange) -> None:
         if change.when_moved == WhenMoved.HOLD and found != change.fingerprint:
             ListedRows.objects.filter(change_id=change.pk).delete()
             change.status, change.started_at = Status.HELD, None
-            change.note = (
-                "Rows have moved since the approval: preview it again, and approve or cancel."
-            )
+            change.note = notes.ROWS_MOVED
             members.forget(change)
             return
     members.forget(change)
@@ -150,7 +149,7 @@ def _refuse_to_come_before_others(change: PriceChange) -> None:
     assert at is not None
     recorded = all_recorded_until(by_others=True)
     if recorded is not None and recorded < at:
-        raise Waits(f"It waits for {oldest_writer()}.")
+        raise Waits(notes.WAITS_FOR % {"writer": oldest_writer()})
     steps = RepricingStep.objects.filter(kind=RepricingStep.Lane.PRICE)
     # Copies of just its instant are not waited for while a value of that instant is not started:
     # they wait for it in their turn.
@@ -180,7 +179,7 @@ def _refuse_while_others_write() -> None:
     except _NobodyWrites:
         return
     except LockHeld as held:
-        raise Waits(f"It waits for {oldest_writer()}.") from held
+        raise Waits(notes.WAITS_FOR % {"writer": oldest_writer()}) from held
 
 
 def _move_at_once(change: PriceChange) -> bool:
@@ -199,7 +198,7 @@ def _move_at_once(change: PriceChange) -> bool:
         return False
     done = Repricing.objects.filter(change_id=change.pk).exclude(finished_at=None)
     if not change.note and done and not any(work.repriced for work in done):
-        change.note = "It has moved no subscription: the outcome says why."
+        change.note = notes.NONE_MOVED
     return True
 
 
@@ -229,8 +228,7 @@ def _make_steps(change: PriceChange, stays: dict[str, int]) -> None:
     of_change = ListedRows.objects.filter(change_id=change.pk)
     listed = of_change.aggregate(rows=Sum("rows", default=0))["rows"]
     if not listed:
-        why = "the outcome says why" if skipped else "its filter finds none"
-        change.note = f"It has moved no subscription: {why}."
+        change.note = notes.NONE_MOVED if skipped else notes.NONE_FOUND
     Repricing.objects.filter(pk=work.pk).update(
         subscriptions=listed + skipped, finished_at=None if listed else Clock()
     )

@@ -2,6 +2,7 @@
 
 from django.db import DatabaseError
 
+from price_changes import notes
 from price_changes.models import PriceChange
 from services.models.catalogue import SAME_DISCOUNT
 
@@ -12,9 +13,5 @@ def reason(change: PriceChange, error: DatabaseError) -> str:
     refused_by = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
     if refused_by == SAME_DISCOUNT and change.plan is not None:
         to = f"{change.plan.plan_type} {change.new_value:.0f} %"
-        return (
-            f"there is a plan {to} already, and there can't be two. Cancel it, and move the"
-            " subscriptions of one to the other; or give the other plan another discount, preview"
-            " this one again and approve it."
-        )
+        return notes.PLAN_THERE % {"to": to}
     return str(error).partition("\n")[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from price_changes.errors import ChangeError
 from price_changes.kinds.values import parse_text
 from price_changes.models import PriceChange
@@ -21,7 +23,7 @@ def reject(change_id: int, author: str, reason: Any) -> PriceChange:
     why = parse_text("reason", reason or "", LONGEST)
     if not why:
         raise ChangeError(
-            "missing", "Say why it is rejected: its planner reads that.", parameter="reason"
+            "missing", _("Say why it is rejected: its planner reads that."), parameter="reason"
         )
     with allowing.held(change_id, "reject") as change:
         change.rejected_because = why

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keys.models import ApiKey
+from price_changes import notes
 from price_changes.models import PriceChange
 from pricebook.kit import authors
 from pricebook.kit.authors import Kind
+from pricebook.words.stored import Said
 
 
 @dataclass(frozen=True)
@@ -33,24 +35,18 @@ def why_not(change: PriceChange, approver: str) -> str | None:
 
 def why_not_after(decided_by: str, approver: str, change: PriceChange) -> str | None:
     """The same for the author who has decided about the change before. Up to two queries."""
-    other = "somebody else has to approve it"
     planner, by = authors.parse(decided_by), authors.parse(approver)
+    named = {"planner": decided_by, "approver": approver, "number": change.pk}
     if (planner.kind, planner.number) == (by.kind, by.number) and by.number:
-        return f"{approver} decided on price change {change.pk} before; {other}."
+        return Said.of(notes.DECIDED_BEFORE % named)
     second = behind(by)
     if second.person is None:
-        return (
-            f"Nobody knows which person {approver} is, so price change {change.pk} has no second"
-            " one: approve it in the admin, or over the API with a key that a person made there."
-        )
+        return Said.of(notes.NOBODY_KNOWN % named)
     first = behind(planner)
     if first.person == second.person:
-        return f"{decided_by} and {approver} are one person; {other}."
+        return Said.of(notes.ONE_PERSON % named)
     if first.person is None and first.names & second.names:
-        return (
-            f"Price change {change.pk} was decided under the name {decided_by}, which is"
-            f" that of {approver} too; {other}."
-        )
+        return Said.of(notes.OF_ONE_NAME % named)
     return None
 
 

@@ -24,6 +24,7 @@ from django.db import (
 )
 from django.db.models import Exists, Q, QuerySet
 
+from price_changes import notes
 from price_changes.kinds import OF_ROWS, is_of_catalogue, members, subject_of
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import status_now
@@ -100,7 +101,7 @@ def _start_or_hold(change: PriceChange) -> None:
         raise
     except DatabaseError as error:
         reason = refused_starts.reason(change, error)
-        note = f"It could not be started: {reason}"
+        note = notes.NOT_STARTED % {"reason": reason}
         if is_of_catalogue(change) and change.effective_at is not None:
             try:
                 with transaction.atomic():
@@ -199,7 +200,8 @@ def _start_catalogue(change: PriceChange) -> None:
     subject.lock()  # before anything is read: this sees earlier writers, and later ones see this
     now = value_now(change)
     if now is None:
-        change.status, change.note = Status.CANCELLED, f"The {subject.role} was deleted."
+        deleted = notes.SERVICE_DELETED if subject.role == "service" else notes.PLAN_DELETED
+        change.status, change.note = Status.CANCELLED, deleted
         return
     assert change.effective_at is not None
     found = status_now.found_by(change)
@@ -207,23 +209,21 @@ def _start_catalogue(change: PriceChange) -> None:
     if found is not None and found.is_held:
         status_now.hold(change, found)
         return
-    notes = []
+    found_out = []
     if change.drift:
-        notes.append(
-            f"{change.drift} of its subscriptions were written between the preview and the start."
-        )
+        found_out.append(notes.WRITTEN_BETWEEN % {"rows": change.drift})
     if change.reverts is not None:
         expected, at = change.new_value, change.effective_at
         change.new_value = catalogue_values.value_at(subject, at)
         if change.new_value != expected:
-            notes.append(f"The value in force without it is {change.new_value}, not {expected}.")
+            found_out.append(notes.WITHOUT_IT % {"value": change.new_value, "expected": expected})
         before = catalogue_values.value_if(
             subject, change.first.pk, counts=not change.counts_again, at=at
         )
     else:
         before = catalogue_values.value_before(change.pk)
         if before != change.old_value:
-            notes.append(f"The value before it was {before}, not {change.old_value}.")
+            found_out.append(notes.OTHER_BEFORE % {"before": before, "expected": change.old_value})
     change.old_value = before
     later = catalogue_values.superseded_by(subject, change.pk, change.effective_at)
     edit: dict[str, Any] = {
@@ -236,13 +236,13 @@ def _start_catalogue(change: PriceChange) -> None:
         "new_value": change.new_value,
     }
     if later is not None:
-        notes.append(f"Superseded from the start by price change {later[0]}.")
+        found_out.append(notes.SUPERSEDED % {"number": later[0]})
     if before != change.new_value or change.for_new_only:
         kind = Repricing.Mode.KEEP if change.for_new_only else Repricing.Mode.CATALOGUE
         locked_until = change.locked_until if change.for_new_only else None
         Repricing.objects.create(**edit, kind=kind, locked_until=locked_until)
     else:
-        notes.append(f"The value in force was {before} already.")
+        found_out.append(notes.IN_FORCE_ALREADY % {"value": before})
         if change.comment:
             Repricing.objects.create(**edit)
     subject.make_room(now)
@@ -250,7 +250,7 @@ def _start_catalogue(change: PriceChange) -> None:
     value: dict[str, Any] = {subject.field: now}
     copy.exclude(**value).update(**value)
     catalogue_values.started(change.pk)
-    change.note = " ".join(notes)[:500]
+    change.note = " ".join(found_out)[:500]
     if change.reverts is not None:
         _put_back_beside_the_value(change, change.reverts, edit)
 

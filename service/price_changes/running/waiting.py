@@ -19,6 +19,7 @@ from price_changes.models import PriceChange
 from price_changes.planning import preview as previews
 from price_changes.planning.definition import checked
 from price_changes.running import limits
+from pricebook.words.stored import in_english
 from services.catalogue_subject import CatalogueSubject
 from services.moves import Effect, Mover, WaitingPlan
 
@@ -106,6 +107,6 @@ def _planned(values: Mapping[str, Any], author: str, why: str, **more: bool) -> 
 
 def made_to_wait(change: PriceChange, why: str) -> PriceChange:
     """Note on a planned change why it takes another person. One query."""
-    change.needs_another = why[:500]
+    change.needs_another = in_english(why)[:500]
     change.save(update_fields=["needs_another"])
     return change

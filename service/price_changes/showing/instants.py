@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import as_utc, other_instant
 from pricebook.kit.figures import instant
@@ -30,20 +32,30 @@ def zone_rules_differ(change: PriceChange) -> str:
     assert change.effective_at is not None
     local = _wall(datetime.fromisoformat(change.effective_local))
     is_now = (
-        "does not exist any more, or exists twice" if other.at is None else f"is {as_utc(other.at)}"
+        _("does not exist any more, or exists twice")
+        if other.at is None
+        else _("is %(as_utc)s") % {"as_utc": as_utc(other.at)}
     )
-    return (
-        f"By today's rules of time zones (tzdata {VERSION}) {local} in {change.effective_zone}"
-        f" {is_now}, and the change comes at {as_utc(change.effective_at)}: cancel it and plan it"
-        " again, or keep its instant."
-    )
+    return _(
+        "By today's rules of time zones (tzdata %(version)s) %(local)s in"
+        " %(effective_zone)s %(is_now)s, and the change comes at %(as_utc)s: cancel it"
+        " and plan it again, or keep its instant."
+    ) % {
+        "version": VERSION,
+        "local": local,
+        "effective_zone": change.effective_zone,
+        "is_now": is_now,
+        "as_utc": as_utc(change.effective_at),
+    }
 
 
 def kept_instant(change: PriceChange) -> str:
     """A sentence on who decided that its instant stays, whatever the rules say; else empty."""
     if not change.instant_kept_by:
         return ""
-    return f"Its instant is kept by {change.instant_kept_by}, whatever the rules of its zone say."
+    return _("Its instant is kept by %(instant_kept_by)s, whatever the rules of its zone say.") % {
+        "instant_kept_by": change.instant_kept_by
+    }
 
 
 def _wall(local: datetime) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet, Sum
+from django.utils.translation import gettext as _
 
 from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
@@ -31,7 +32,7 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
         if not seen or change.status == PriceChange.Status.CANCELLED:
             return {}
         return {
-            "moves": ("Would move", seen["moves"]),
+            "moves": (_("Would move"), seen["moves"]),
             **{reason: (_title(reason), rows) for reason, rows in seen["stays"].items()},
         }
     skipped = _named(change).values_list("reason").annotate(rows=Sum("rows"))
@@ -39,7 +40,7 @@ def kinds_of_rows(change: PriceChange) -> dict[str, tuple[str, int]]:
         entries.filter(change_id=change.pk).exists()
         for entries in (LedgerEntry.objects, MovedFollowers.objects)
     )
-    return ({"moved": ("Moved", -1)} if moved else {}) | {
+    return ({"moved": (_("Moved"), -1)} if moved else {}) | {
         reason: (_title(reason), rows) for reason, rows in sorted(skipped)
     }
 

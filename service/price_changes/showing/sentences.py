@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from price_changes.kinds import kind_of
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.running.outcomes import Outcome
+from pricebook.kit.figures import grouped
 from services.models import Skip
 
 
@@ -17,9 +21,15 @@ def sentence(change: PriceChange, names: Names) -> str:
 def cancelled(outcome: Outcome) -> str:
     """The outcome of a change that was cancelled after its instant, in a sentence."""
     left = outcome["skipped"].get(Skip.Reason.CANCELLED, 0)
-    says = f"Moved {outcome['applied']:,}"
-    if outcome["taken_back_by"] is not None:
-        says += f", taken back by price change {outcome['taken_back_by']}"
+    values = {
+        "rows": grouped(outcome["applied"]),
+        "number": outcome["taken_back_by"],
+        "left": grouped(left),
+    }
+    if outcome["taken_back_by"] is None:
+        text = _("Moved %(rows)s")
+    else:
+        text = _("Moved %(rows)s, taken back by price change %(number)s")
     if left:
-        says += f"; {left:,} {'was' if left == 1 else 'were'} not moved"
-    return f"{says}."
+        text += ngettext("; %(left)s was not moved", "; %(left)s were not moved", left)
+    return f"{text % values}."

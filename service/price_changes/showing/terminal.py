@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from django.db.models import Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from price_changes.kinds import is_of_catalogue, kind_of
 from price_changes.kinds.words import Names
@@ -16,10 +18,10 @@ from price_changes.running.dry_runs import DryRun
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled, sentence
 from pricebook.kit.currency import shown
-from services.management.table import shown_amount, shown_instant, table
+from pricebook.kit.figures import grouped
+from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Skip
 
-REASONS = {value: str(label).lower() for value, label in Skip.Reason.choices}
 LOOK = 20  # rows of a look before a verb
 PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 
@@ -27,13 +29,16 @@ PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 def lines(change: PriceChange, preview: bool) -> Iterator[str]:
     """The lines that show a change: its facts, its preview if asked for, and its outcome."""
     says = sentence(change, Names.of_changes([change]))
-    yield f"Price change {change.pk}: {change.title or says}"
+    yield _("Price change %(number)s: %(title)s") % {
+        "number": change.pk,
+        "title": change.title or says,
+    }
     yield from table("<<", facts(change, says))
     if change.preview and preview:
         yield ""
         yield from preview_lines(change, change.preview)
         yield ""
-        yield f"  fingerprint {change.fingerprint}"
+        yield _("  fingerprint %(fingerprint)s") % {"fingerprint": change.fingerprint}
     if change.started_at:
         yield ""
         yield from outcome_lines(change)
@@ -41,68 +46,85 @@ def lines(change: PriceChange, preview: bool) -> Iterator[str]:
 
 def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     if change.title:
-        yield "does", says
+        yield _("does"), says
     if warning := status_now.warning(change):
-        yield "has moved" if change.brake is None else "the brake", warning
+        yield _("has moved") if change.brake is None else _("the brake"), warning
     elif change.finds is None and (now := value_since(change)) is not None:
         yield (
-            "the catalogue says",
-            f"{shown_amount(now)}: the figures of the preview are no longer true",
+            _("the catalogue says"),
+            _("%(amount)s: the figures of the preview are no longer true")
+            % {"amount": shown_amount(now)},
         )
     if change.reason:
-        yield "reason", change.reason
+        yield _("reason"), change.reason
     if change.comment:
-        yield "stamps", change.comment
-    yield "state", f"{change.status}{f': {change.remark}' if change.remark else ''}"
+        yield _("stamps"), change.comment
+    yield _("state"), f"{state_of(change.status)}{f': {change.remark}' if change.remark else ''}"
     if change.effective_at:
         said = (
             in_force_from(change) if change.effective_zone else shown_instant(change.effective_at)
         )
-        yield "in force from", said
+        yield _("in force from"), said
         if about_zone := zone_rules_differ(change) or kept_instant(change):
-            yield "time zone", about_zone
+            yield _("time zone"), about_zone
     elif change.status == PriceChange.Status.PLANNED:
-        yield "in force from", "its approval"
+        yield _("in force from"), _("its approval")
     if change.approved_by and not is_of_catalogue(change):
-        yield "if rows have moved", change.when_moved
+        yield _("if rows have moved"), change.when_moved
     elif change.approved_by and change.when_moved == PriceChange.WhenMoved.HOLD:
-        yield "if another value is there", change.when_moved
+        yield _("if another value is there"), change.when_moved
     if change.needs_another:
-        yield "not approved" if change.not_approved else "waits", change.needs_another
-    yield "planned by", f"{change.planned_by or 'nobody known'}, {shown_instant(change.planned_at)}"
+        yield _("not approved") if change.not_approved else _("waits"), change.why_another
+    planner = change.planned_by or _("nobody known")
+    yield _("planned by"), f"{planner}, {shown_instant(change.planned_at)}"
     if change.approved_by:
-        yield "approved by", f"{change.approved_by}, {shown_instant(change.approved_at)}"
+        yield _("approved by"), f"{change.approved_by}, {shown_instant(change.approved_at)}"
     if change.accepted_at:
-        yield "accepted by", f"{change.accepted_by}, {shown_instant(change.accepted_at)}"
+        yield _("accepted by"), f"{change.accepted_by}, {shown_instant(change.accepted_at)}"
     if change.paused_at:
-        yield "paused by", f"{change.paused_by}, {shown_instant(change.paused_at)}"
+        yield _("paused by"), f"{change.paused_by}, {shown_instant(change.paused_at)}"
     if change.resumed_at:
-        yield "resumed by", f"{change.resumed_by}, {shown_instant(change.resumed_at)}"
+        yield _("resumed by"), f"{change.resumed_by}, {shown_instant(change.resumed_at)}"
     if change.cancelled_by:
-        yield "cancelled by", change.cancelled_by
+        yield _("cancelled by"), change.cancelled_by
     if change.rejected_because:
-        yield "rejected", change.rejected_because
+        yield _("rejected"), change.rejected_because
     if change.reverts_id:
-        yield "takes back", f"price change {change.reverts_id}"
+        yield _("takes back"), _("price change %(number)s") % {"number": change.reverts_id}
     for back in change.reverted_by.order_by("pk").values_list("pk", "status"):
-        yield "taken back by", f"price change {back[0]} ({back[1]})"
+        yield (
+            _("taken back by"),
+            _("price change %(number)s (%(state)s)")
+            % {
+                "number": back[0],
+                "state": state_of(back[1]),
+            },
+        )
 
 
 def dry_run_lines(dry_run: DryRun) -> Iterator[str]:
     """The lines of a look before a verb: totals, the first rows, and who has to approve it."""
     before, after = shown_amount(dry_run.before), shown_amount(dry_run.after)
-    yield (
-        f"  moves {dry_run.moves:,}, total {before} → {after}"
-        f"  ({_difference(dry_run.before, dry_run.after)})"
-    )
+    yield _("  moves %(rows)s, total %(before)s → %(after)s  (%(difference)s)") % {
+        "rows": grouped(dry_run.moves),
+        "before": before,
+        "after": after,
+        "difference": _difference(dry_run.before, dry_run.after),
+    }
     rows = [
         (str(row["subscription"]), shown_amount(row["old_price"]), "→",
-         shown_amount(row["new_price"]), row["new_state"])
+         shown_amount(row["new_price"]), words_of(row["new_state"]))
         for row in dry_run.rows[:LOOK]
     ]  # fmt: skip
-    yield from table(">>>><", [("subscription", "old", "", "new", "state"), *rows])
+    yield from table(
+        ">>>><",
+        [
+            (_("subscription"), pgettext("price", "old"), "", pgettext("price", "new"), _("state")),
+            *rows,
+        ],
+    )
     if dry_run.moves > len(rows):
-        yield f"  … and {dry_run.moves - len(rows):,} more"
+        yield _("  … and %(rows)s more") % {"rows": grouped(dry_run.moves - len(rows))}
     if dry_run.needs_another:
         yield f"  {dry_run.needs_another}"
 
@@ -113,13 +135,18 @@ def dry_run_lines(dry_run: DryRun) -> Iterator[str]:
 def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     before, after = Decimal(seen["total_before"]), Decimal(seen["total_after"])
     locks = change.for_new_only or change.adjustment == PriceChange.Adjustment.LOCK
-    counts = [("would be locked" if locks else "would move", f"{seen['moves']:,}")]
-    counts += [(f"stays: {REASONS.get(why, why)}", f"{n:,}") for why, n in seen["stays"].items()]
-    counts.append(("rows", f"{seen['rows']:,}"))
+    counts = [(_("would be locked") if locks else _("would move"), grouped(seen["moves"]))]
+    for reason, rows in seen["stays"].items():
+        counts.append((_("stays: %(reason)s") % {"reason": reason_of(reason)}, grouped(rows)))
+    counts.append((_("rows"), grouped(seen["rows"])))
     if seen["stop_following"]:
-        counts.append(("would stop following the catalogue", f"{seen['stop_following']:,}"))
+        counts.append((_("would stop following the catalogue"), grouped(seen["stop_following"])))
     yield from table("<>", counts)
-    yield f"  total {shown_amount(before)} → {shown_amount(after)}  ({_difference(before, after)})"
+    yield _("  total %(before)s → %(after)s  (%(difference)s)") % {
+        "before": shown_amount(before),
+        "after": shown_amount(after),
+        "difference": _difference(before, after),
+    }
     yield from _pairs([pair for pair in seen["by_service_and_plan"] if pair["moves"]])
     yield from _movers(seen["largest_movers"])
     if not locks:
@@ -128,34 +155,44 @@ def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     if around["scheduled_before"]:
         numbers = ", ".join(map(str, around["scheduled_before"]))
         yield ""
-        are_in = "in" if kind_of(change).is_judged_ahead else "not in"
-        yield f"  Scheduled before it, and {are_in} these figures: price change {numbers}."
+        text = (
+            _("  Scheduled before it, and in these figures: price change %(numbers)s.")
+            if kind_of(change).is_judged_ahead
+            else _("  Scheduled before it, and not in these figures: price change %(numbers)s.")
+        )
+        yield text % {"numbers": numbers}
     if around["scheduled_after"]:
         numbers = ", ".join(map(str, around["scheduled_after"]))
         yield ""
-        yield f"  Scheduled after it, and will overrule it: price change {numbers}."
+        yield _("  Scheduled after it, and will overrule it: price change %(numbers)s.") % {
+            "numbers": numbers
+        }
 
 
 def _pairs(pairs: list[Pair]) -> Iterator[str]:
     if not pairs:
         return
-    rows = [("service", "plan", "move", "before", "after", "difference")]
+    rows = [
+        (_("service"), _("plan"), _("move"), _("before"), _("after"), _("difference")),
+    ]
     for pair in pairs[:PAIRS]:
-        names = (pair["service_name"] or "deleted", pair["plan_name"] or "deleted")
-        rows.append((*names, f"{pair['moves']:,}", *_amounts(pair)))
+        names = (pair["service_name"] or _("deleted"), pair["plan_name"] or _("deleted"))
+        rows.append((*names, grouped(pair["moves"]), *_amounts(pair)))
     yield ""
     yield from table("<<>>>>", rows)
     if len(pairs) > PAIRS:
-        yield f"  … and {len(pairs) - PAIRS:,} more pairs of service and plan (--json has all)"
+        yield _("  … and %(pairs)s more pairs of service and plan (--json has all)") % {
+            "pairs": grouped(len(pairs) - PAIRS)
+        }
 
 
 def _movers(movers: list[Mover]) -> Iterator[str]:
     if not movers:
         return
-    rows = [("largest movers", "rows", "before", "after", "difference")]
+    rows = [(_("largest movers"), _("rows"), _("before"), _("after"), _("difference"))]
     for mover in movers[:MOVERS]:
-        name = mover["client_name"] or f"client {mover['client']}"
-        rows.append((name, f"{mover['rows']:,}", *_amounts(mover)))
+        name = mover["client_name"] or _("client %(number)s") % {"number": mover["client"]}
+        rows.append((name, grouped(mover["rows"]), *_amounts(mover)))
     yield ""
     yield from table("<>>>>", rows)
 
@@ -163,8 +200,8 @@ def _movers(movers: list[Mover]) -> Iterator[str]:
 def _distribution(buckets: list[Bucket]) -> Iterator[str]:
     if not buckets:
         return
-    rows = [("prices move by", "to below", "rows")]
-    rows += [(_edge(each["from"]), _edge(each["to"]), f"{each['rows']:,}") for each in buckets]
+    rows = [(_("prices move by"), _("to below"), _("rows"))]
+    rows += [(_edge(each["from"]), _edge(each["to"]), grouped(each["rows"])) for each in buckets]
     yield ""
     yield from table(">>>", rows)
 
@@ -193,16 +230,17 @@ def outcome_lines(change: PriceChange) -> Iterator[str]:
     done = outcomes.outcome(change)
     if change.status == PriceChange.Status.CANCELLED:
         yield f"  {cancelled(done)}"
-    counts = [("moved", f"{done['applied']:,}")]
-    counts += [(f"skipped: {why}", f"{rows:,}") for why, rows in _skipped(change)]
-    counts += [("failed", f"{done['failed']:,}"), ("rows", f"{done['rows']:,}")]
+    counts = [(_("moved"), grouped(done["applied"]))]
+    for reason, rows in _skipped(change):
+        counts.append((_("skipped: %(reason)s") % {"reason": reason}, grouped(rows)))
+    counts += [(_("failed"), grouped(done["failed"])), (_("rows"), grouped(done["rows"]))]
     if done["stamped"]:
-        counts.append(("comments stamped", f"{done['stamped']:,}"))
+        counts.append((_("comments stamped"), grouped(done["stamped"])))
     if done["superseded"]:
-        counts.append(("rows of earlier changes held by this one", f"{done['superseded']:,}"))
+        counts.append((_("rows of earlier changes held by this one"), grouped(done["superseded"])))
     yield from table("<>", counts)
     if any(count for count in done["skipped"].values()) or done["failed"]:
-        yield f"  Which, and why: price_change skips {change.pk}"
+        yield _("  Which, and why: price_change skips %(number)s") % {"number": change.pk}
 
 
 def _skipped(change: PriceChange) -> Iterator[tuple[str, int]]:
@@ -219,7 +257,24 @@ def _skipped(change: PriceChange) -> Iterator[tuple[str, int]]:
 
 def why(reason: str, by_change: int | None) -> str:
     if by_change is None:
-        return REASONS.get(reason, reason)
+        return reason_of(reason)
     if reason == Skip.Reason.SUPERSEDED:
-        return f"superseded by {by_change}"
-    return f"{REASONS[reason]} (price change {by_change})"
+        return _("superseded by %(number)s") % {"number": by_change}
+    return _("%(reason)s (price change %(number)s)") % {
+        "reason": reason_of(reason),
+        "number": by_change,
+    }
+
+
+# --- Words --------------------------------------------------------------------------------------
+
+
+def reason_of(reason: str) -> str:
+    """A reason to stay, or to be skipped, in words."""
+    known = reason in Skip.Reason
+    return str(Skip.Reason(reason).label).lower() if known else reason
+
+
+def state_of(status: str) -> str:
+    """The state of a change, in a word."""
+    return str(PriceChange.Status(status).label).lower()

@@ -17,6 +17,7 @@ import msgspec
 from django.core.cache import cache
 from django.db import connection, transaction
 from django.dispatch import Signal
+from django.utils.translation import override
 
 from services import repricing
 from services.audit.book_check_sql import (
@@ -53,10 +54,11 @@ def remember(report: BookCheck) -> None:
 
     If it differs, `failed` is sent.
     """
-    found = {"at": book_clock().isoformat(), "differs": report.differs, "says": str(report)}
-    cache.set(LAST, found, KEPT_FOR)
-    if report.differs:
-        failed.send(BookCheck, report=report)
+    with override("en"):  # others read what is kept, and what is sent
+        found = {"at": book_clock().isoformat(), "differs": report.differs, "says": str(report)}
+        cache.set(LAST, found, KEPT_FOR)
+        if report.differs:
+            failed.send(BookCheck, report=report)
 
 
 def last() -> LastCheck | None:

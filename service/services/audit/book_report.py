@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from django.utils.translation import gettext as _
+
 from pricebook.kit.currency import shown
+from pricebook.kit.figures import grouped
 
 
 @dataclass(frozen=True)
@@ -94,23 +97,38 @@ class BookCheck:
     def _paid(self) -> str:
         if self.paid_subscriptions == self.subscriptions:
             return ""
-        return f", of which {shown(self.paid_amount)} is paid by {self.paid_subscriptions:,}"
+        return _(", of which %(amount)s is paid by %(rows)s") % {
+            "amount": shown(self.paid_amount),
+            "rows": grouped(self.paid_subscriptions),
+        }
 
     def _point(self) -> str:
         if self.wrong_point is None:
             return ""
-        return f"; what was paid at {self.wrong_point.isoformat()} is kept wrongly"
+        at = self.wrong_point.isoformat()
+        return _("; what was paid at %(at)s is kept wrongly") % {"at": at}
 
     def __str__(self) -> str:
-        paused = f" ({self.paused:,} of them for a price change that is paused)"
-        return (
-            f"{self.subscriptions:,} subscriptions, total {shown(self.amount)}{self._paid()}; "
-            f"{self.differing:,} prices differ from the rule, {self.waiting:,} wait for a worker"
-            f"{paused if self.paused else ''}, "
-            f"{len(self.wrong_subtotals):,} subtotals differ from the rows, "
-            f"{self.differing_from_ledger:,} rows from the ledger's last entry"
-            f"{self._point()}"
-        )
+        paused = ""
+        if self.paused:
+            paused = _(" (%(rows)s of them for a price change that is paused)") % {
+                "rows": grouped(self.paused)
+            }
+        return _(
+            "%(subscriptions)s subscriptions, total %(amount)s%(paid)s; %(differing)s prices differ"
+            " from the rule, %(waiting)s wait for a worker%(paused)s, %(subtotals)s subtotals"
+            " differ from the rows, %(entries)s rows from the ledger's last entry%(point)s"
+        ) % {
+            "subscriptions": grouped(self.subscriptions),
+            "amount": shown(self.amount),
+            "paid": self._paid(),
+            "differing": grouped(self.differing),
+            "waiting": grouped(self.waiting),
+            "paused": paused,
+            "subtotals": grouped(len(self.wrong_subtotals)),
+            "entries": grouped(self.differing_from_ledger),
+            "point": self._point(),
+        }
 
 
 @dataclass(frozen=True)

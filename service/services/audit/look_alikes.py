@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 LOOK_ALIKES = """
 SELECT kind, array_agg(DISTINCT name ORDER BY name)
@@ -15,6 +16,16 @@ SELECT kind, array_agg(DISTINCT name ORDER BY name)
  GROUP BY kind, alike(name) HAVING count(*) > 1
  ORDER BY kind, min(name)
 """
+
+
+# The kinds of names, to be looked up.
+KINDS = (
+    gettext_noop("services"),
+    gettext_noop("sources of subscriptions"),
+    gettext_noop("sources of services"),
+    gettext_noop("sources of plans"),
+    gettext_noop("sources of clients"),
+)
 
 
 def look_alikes() -> list[tuple[str, list[str]]]:

@@ -8,18 +8,21 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import minor_unit, plain
+from pricebook.words.stored import shown
 from services.about_price_states import about
 from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import OWN, REASON_NOW, Entry
 from services.ledger.last_move import Asked, Move, last_move, last_moves
-from services.models import Repricing
+from services.models import Repricing, Subscription
 from services.sql import SQL
 
 MICROSECOND = timedelta(microseconds=1)
+PriceState = Subscription.PriceState
 
 
 def rule() -> str:
@@ -292,7 +295,11 @@ def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> st
     sides = f"{list_price} × (100 − {discount_percent}) / 100"
     if exact == price:
         return f"{sides} = {price}"
-    return f"{sides} = {exact.normalize():f}, rounded half up to {price}"
+    return _("%(sides)s = %(exact)s, rounded half up to %(price)s") % {
+        "sides": sides,
+        "exact": f"{exact.normalize():f}",
+        "price": price,
+    }
 
 
 def _edit(subject: CatalogueSubject, found: Entry, known_at: datetime | None) -> Edit | None:
@@ -349,33 +356,58 @@ def _correct(found: Entry) -> None:
 
 def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     price, state = found["price"], found["price_state"]
-    reason = f" ({found['price_reason']})" if found["price_reason"] else ""
+    reason = f" ({shown(found['price_reason'])})" if found["price_reason"] else ""
     if price is None:
-        return "It was deleted and pays nothing."
-    price = plain(price)
+        return _("It was deleted and pays nothing.")
+    said = {"price": plain(price), "reason": reason, "rule": rule.arithmetic if rule else ""}
     if found["correction_id"] is not None:
-        return (
-            f"Its price was corrected to {price}{reason}, recorded {_said(found['recorded_at'])}."
-        )
-    if explained := about(state).explained:
-        until = found["locked_until"]
-        end = _said(until) if until else "it is released"
-        return f"Its price of {price} {explained.format(end=end)}{reason}."
+        return _("Its price was corrected to %(price)s%(reason)s, recorded %(at)s.") % {
+            **said,
+            "at": _said(found["recorded_at"]),
+        }
+    if about(state).explained:
+        return _of_own_price(state, found["locked_until"]) % said
     if rule is None:
-        return f"It followed the catalogue, at {price}; its service or plan was deleted since."
+        return (
+            _("It followed the catalogue, at %(price)s; its service or plan was deleted since.")
+            % said
+        )
     if found["end_passed"] is not None:
-        followed = f", following the catalogue: {rule.arithmetic}" if in_line else ""
-        return f"It ended at {_said(found['end_passed'])}, at a price of {price}{followed}."
-    return f"It follows the catalogue: {rule.arithmetic}."
+        text = (
+            _("It ended at %(at)s, at a price of %(price)s, following the catalogue: %(rule)s.")
+            if in_line
+            else _("It ended at %(at)s, at a price of %(price)s.")
+        )
+        return text % {**said, "at": _said(found["end_passed"])}
+    return _("It follows the catalogue: %(rule)s.") % said
+
+
+def _of_own_price(state: str, until: datetime | None) -> str:
+    """A text about a locked or negotiated price, with places for the price and the reason."""
+    if state == PriceState.NEGOTIATED:
+        return _("Its price of %(price)s was negotiated%(reason)s.")
+    if until is None:
+        return _("Its price of %(price)s is locked until it is released%(reason)s.")
+    text = _("Its price of %%(price)s is locked until %(end)s%%(reason)s.")
+    return text % {"end": _said(until)}
 
 
 def _decided(found: Entry, change: Change | None, author: str) -> str:
-    by = f" by {author}" if author else ""
-    since = f"So since {_said(found['effective_at'])}"
+    since = {"since": _said(found["effective_at"]), "author": author}
     if change is None:
-        return f"{since}, written{by}."
+        text = (
+            _("So since %(since)s, written by %(author)s.")
+            if author
+            else _("So since %(since)s, written.")
+        )
+        return text % since
     title = f" “{change.title}”" if change.title else ""
-    return f"{since}, by price change {change.id}{title}{by and f', decided{by}'}."
+    text = (
+        _("So since %(since)s, by price change %(number)s%(title)s, decided by %(author)s.")
+        if author
+        else _("So since %(since)s, by price change %(number)s%(title)s.")
+    )
+    return text % {**since, "number": change.id, "title": title}
 
 
 def _said(instant: datetime) -> str:

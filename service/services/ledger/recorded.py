@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 # Each transaction that writes holds the lock of its number, and everybody sees these locks; since
 # when it has been open, only its own user sees, or one who may read all statistics. A transaction
@@ -31,19 +32,20 @@ class Incomplete(ValueError):
         self.until = until
         if until is None:
             self.code = "completeness_unknown"
-            self.detail = (
-                "It can't be known whether all that was recorded by then is committed: the user of"
-                " the database may not see since when others have been writing, or a transaction"
-                " is prepared. Let an administrator grant it pg_read_all_stats, or end the"
-                " prepared transaction; or leave known_at out."
+            self.detail = _(
+                "It can't be known whether all that was recorded by then is committed:"
+                " the user of the database may not see since when others have been"
+                " writing, or a transaction is prepared. Let an administrator grant it"
+                " pg_read_all_stats, or end the prepared transaction; or leave known_at"
+                " out."
             )
         else:
             self.code = "not_recorded_yet"
-            self.detail = (
-                f"The record is complete until {until.isoformat()}: open transactions may"
-                " still record something before a later instant, which would change the answer."
+            self.detail = _(
+                "The record is complete until %(isoformat)s: open transactions may still"
+                " record something before a later instant, which would change the answer."
                 " Ask for an earlier instant, or leave known_at out."
-            )
+            ) % {"isoformat": until.isoformat()}
         super().__init__(self.detail)
 
 

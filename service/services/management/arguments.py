@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
 
 from pricebook.kit import authors
 from services import parsing
@@ -23,7 +24,9 @@ def number(text: str) -> int:
 def count(text: str) -> int:
     """Parse how many rows to print at most."""
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text)):
-        raise ArgumentTypeError(f"a whole number from 1 to 999999; {text[:100]!r} is not")
+        raise ArgumentTypeError(
+            _("a whole number from 1 to 999999; %(text)s is not") % {"text": repr(text[:100])}
+        )
     return int(text)
 
 
@@ -47,13 +50,13 @@ def author_of(given: str | None) -> str:
         try:
             return authors.claimed(getpass.getuser())
         except (KeyError, OSError):  # a container's user may have no name
-            raise CommandError("Your login has no name: give --author NAME.") from None
+            raise CommandError(_("Your login has no name: give --author NAME.")) from None
     try:
         name = parsing.text("--author", given, 150).strip()
     except BadValue as error:
         raise CommandError(error.detail) from None
     if not name:
-        raise CommandError("--author is empty: give a name, or leave it out.")
+        raise CommandError(_("--author is empty: give a name, or leave it out."))
     return authors.claimed(name)
 
 
@@ -61,4 +64,6 @@ def _checked(parse: Callable[[str, str], Value], text: str) -> Value:
     try:
         return parse("it", text)
     except BadValue as error:
-        raise ArgumentTypeError(f"{error.detail} This is {text[:100]!r}.") from None
+        raise ArgumentTypeError(
+            _("%(detail)s This is %(text)s.") % {"detail": error.detail, "text": repr(text[:100])}
+        ) from None

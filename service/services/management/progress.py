@@ -3,6 +3,10 @@
 import time
 from typing import IO, Any
 
+from django.utils.translation import gettext as _
+
+from pricebook.kit.figures import grouped
+
 
 class ProgressLine:
     """Writes rows, rows a second and the time left to `stream` (standard error, as a rule).
@@ -30,12 +34,19 @@ class ProgressLine:
         rate = done / (now - self._began) if now > self._began else 0
         if expected is None and self._size and self._file and done:
             expected = round(done * self._size / max(1, self._file.tell()))
-        line = f"{what} {done:,} rows, {rate:,.0f} rows/s" if done else f"{what}…"
+        line = f"{what}…"
+        if done:
+            said = {"what": what, "rows": grouped(done), "rate": grouped(rate)}
+            line = _("%(what)s %(rows)s rows, %(rate)s rows/s") % said
         if expected and rate:
             part = min(1.0, done / expected)
             left = max(0.0, expected - done) / rate
             bar = f"[{'#' * round(20 * part):.<20}] " if self._terminal else ""
-            line = f"{bar}{line}, {part:.0%}, {left:,.0f} s left"
+            line = bar + _("%(line)s, %(part)s, %(seconds)s s left") % {
+                "line": line,
+                "part": f"{part:.0%}",
+                "seconds": grouped(left),
+            }
         if self._terminal:
             self._stream.write(f"\r\x1b[K{line}", ending="")
             self._stream.flush()

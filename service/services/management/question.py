@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
 
 from services.moves import WaitingPlan
 
@@ -40,16 +41,17 @@ def may_be_asked() -> bool:
 
 def ask() -> None:
     """Ask; raises CommandError (status 1) if the answer is not yes."""
-    sys.stderr.write("Do it? [y/N] ")
+    sys.stderr.write(_("Do it? [y/N] "))
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("Nothing was done.")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes", *_("y yes").split()):
+        raise CommandError(_("Nothing was done."))
 
 
 def waits(plan: WaitingPlan) -> CommandError:
     """The error (status 3) that says that nothing has moved, and that a plan waits."""
+    command = f"./pricebook manage price_change show {plan.id}"
     return CommandError(
-        f"{plan.detail} (needs_another_person)\n"
-        f"  next: ./pricebook manage price_change show {plan.id}",
+        _("%(detail)s (needs_another_person)\n  next: %(command)s")
+        % {"detail": plan.detail, "command": command},
         returncode=3,
     )

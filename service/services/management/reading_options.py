@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
 
 from services.transfer.csv_file import COLUMNS, Column
 from services.transfer.files import BadReading, Reading
@@ -48,7 +49,7 @@ def reading_of(options: Mapping[str, Any], known: Mapping[str, Column] = COLUMNS
     except BadReading as error:
         raise CommandError(error.detail) from None
     if options.get("save_mapping") and reading.is_silent:
-        raise CommandError("--save-mapping keeps options such as --column: give some.")
+        raise CommandError(_("--save-mapping keeps options such as --column: give some."))
     return reading
 
 
@@ -61,7 +62,7 @@ def keep(reading: Reading, options: Mapping[str, Any]) -> str:
         reading.keep(name)
     except BadReading as error:
         raise CommandError(error.detail) from None
-    return f"Kept for other files: --mapping {name}"
+    return _("Kept for other files: --mapping %(name)s") % {"name": name}
 
 
 def told(understood: Mapping[str, str]) -> str:
@@ -73,4 +74,7 @@ def told(understood: Mapping[str, str]) -> str:
         for name, value in understood.items()
         if name != "format" and value
     ]
-    return f"Read as {understood.get('format', 'a table')}: {', '.join(parts)}."
+    return _("Read as %(get)s: %(parts)s.") % {
+        "get": understood.get("format") or _("a table"),
+        "parts": ", ".join(parts),
+    }

@@ -4,9 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import get_language
 
+from pricebook.kit import figures
 from pricebook.kit.currency import shown
+from services.models import Subscription
 
 WIDEST = 40
 
@@ -26,7 +30,10 @@ def table(align: str, rows: Iterable[Sequence[str]], indent: int = 2) -> Iterato
 
 
 def shown_amount(amount: Decimal | str | None) -> str:
-    return "" if amount is None else shown(Decimal(amount))
+    if amount is None:
+        return ""
+    # (English has its own sign of a negative amount here.)
+    return shown(Decimal(amount)) if is_english() else figures.amount(Decimal(amount))
 
 
 def shown_instant(instant: datetime | None) -> str:
@@ -34,6 +41,15 @@ def shown_instant(instant: datetime | None) -> str:
     if instant is None:
         return ""
     return timezone.localtime(instant).isoformat(" ", "seconds").replace("+00:00", "Z")
+
+
+def is_english() -> bool:
+    return (get_language() or settings.LANGUAGE_CODE).startswith("en")
+
+
+def words_of(price_state: str | None) -> str:
+    """A price state, in a word."""
+    return str(Subscription.PriceState(price_state).label).lower() if price_state else ""
 
 
 def _cut(cell: str) -> str:

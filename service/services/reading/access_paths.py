@@ -20,6 +20,9 @@ from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
+from django.utils.translation import gettext as _
+
+from pricebook.kit.figures import grouped
 from services.reading.filter_kinds import Access
 from services.reading.filters import BookFilter, named
 from services.reading.ordering import BY_ID, Ordering
@@ -122,11 +125,25 @@ class NotServed(Exception):
 
     def __init__(self, path: AccessPath) -> None:
         self.ordering = path.ordering
-        reads = f"{path.limit:,} subscriptions one by one"
+        rows = {"rows": grouped(path.limit)}
+        reads = _("%(rows)s subscriptions one by one") % rows
         if path.book_filter.given.keys() & SEARCHED:
-            reads = f"{SEARCH_NAMES:,} names like {path.book_filter.q!r}, or {reads}"
-        order = "This" if path.ordering.by_id else f"In the order of {path.ordering.name} this"
-        super().__init__(f"{order} would have to read more than {reads}. {served()}")
+            reads = _("%(names)s names like %(q)s, or %(rows)s subscriptions one by one") % {
+                "names": grouped(SEARCH_NAMES),
+                "q": repr(path.book_filter.q),
+                **rows,
+            }
+        text = (
+            _("This would have to read more than %(reads)s. %(served)s")
+            if path.ordering.by_id
+            else _(
+                "In the order of %(ordering)s this would have to read more than %(reads)s."
+                " %(served)s"
+            )
+        )
+        super().__init__(
+            text % {"ordering": path.ordering.name, "reads": reads, "served": served()}
+        )
 
 
 def served() -> str:
@@ -134,13 +151,26 @@ def served() -> str:
     catalogue, few, indexed, searched, judged = (
         ", ".join(sorted(names)) for names in (CATALOGUE, FEW, INDEXED, SEARCHED, JUDGED)
     )
-    limits = ", ".join(f"{rows:,} with ordering={name}" for name, rows in SCAN_ROWS.items())
-    return (
-        f"Served at any size: ordering=id without a filter, with any of {catalogue}, or with any"
-        f" of {indexed} and any other filter but {searched} and {judged}; ordering=started_at"
-        " without a filter or with started_from and started_to; ordering=client_name without a"
-        f" filter; every ordering with any of {few}, whatever else is given. Anything else is"
-        f" served where {catalogue}, {indexed} or {searched} leave few enough: {limits}, at most"
-        f" {SEARCH_ROWS:,} with {searched}, of at most {SEARCH_NAMES:,} clients and services, and"
-        f" at most {JUDGED_ROWS:,} with {judged}, divided by the number of scheduled changes."
+    with_ordering = _("%(rows)s with ordering=%(name)s")
+    limits = ", ".join(
+        with_ordering % {"rows": grouped(rows), "name": name} for name, rows in SCAN_ROWS.items()
     )
+    return _(
+        "Served at any size: ordering=id without a filter, with any of %(catalogue)s, or with any"
+        " of %(indexed)s and any other filter but %(searched)s and %(judged)s; ordering=started_at"
+        " without a filter or with started_from and started_to; ordering=client_name without a"
+        " filter; every ordering with any of %(few)s, whatever else is given. Anything else is"
+        " served where %(catalogue)s, %(indexed)s or %(searched)s leave few enough: %(limits)s, at"
+        " most %(search_rows)s with %(searched)s, of at most %(search_names)s clients and services,"
+        " and at most %(judged_rows)s with %(judged)s, divided by the number of scheduled changes."
+    ) % {
+        "catalogue": catalogue,
+        "few": few,
+        "indexed": indexed,
+        "searched": searched,
+        "judged": judged,
+        "limits": limits,
+        "search_rows": grouped(SEARCH_ROWS),
+        "search_names": grouped(SEARCH_NAMES),
+        "judged_rows": grouped(JUDGED_ROWS),
+    }

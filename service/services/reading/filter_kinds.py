@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import Q
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from services import parsing
 from services.parsing import MAX_BIGINT, BadValue
@@ -67,7 +68,9 @@ def one_of(labelled: Iterable[tuple[str, str | Promise]]) -> ValueKind:
 def _searched(name: str, value: Any) -> str:
     words = parsing.text(name, value, 100)
     if len(words.strip()) < 3:
-        raise BadValue("too_short", f"{name} has three letters or more.", name, value)
+        raise BadValue(
+            "too_short", _("%(name)s has three letters or more.") % {"name": name}, name, value
+        )
     return words
 
 
@@ -108,9 +111,9 @@ class Filter:
     access: Access
     condition: str | Callable[[Any], Q]
     help: str
-    label: str
-    hint: str = ""
-    not_for_a_change: str = ""
+    label: str | Promise
+    hint: str | Promise = ""
+    not_for_a_change: str | Promise = ""
     then: str = ""
     has_history: bool = True
     adjective: bool = False
@@ -127,7 +130,7 @@ def a_filter(
     access: Access,
     condition: str | Callable[[Any], Q],
     help: str,
-    label: str,
+    label: str | Promise,
     **more: Any,
 ) -> Any:
     """The field of `BookFilter` that a `Filter` of these values is."""

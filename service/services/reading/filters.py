@@ -18,6 +18,8 @@ from functools import cached_property
 from typing import Any, Self
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from services.models import BookNow, Plan, Skip, Subscription, SubscriptionQuerySet
 from services.parsing import BadValue
@@ -64,38 +66,42 @@ class BookFilter:
     """
 
     service: int | None = a_filter(
-        RECORD, Access.COUNTED, "service_id", "Only those of this service (its id).", "Service"
+        RECORD,
+        Access.COUNTED,
+        "service_id",
+        "Only those of this service (its id).",
+        _lazy("Service"),
     )
     plan: int | None = a_filter(
-        RECORD, Access.COUNTED, "plan_id", "Only those of this plan (its id).", "Plan"
+        RECORD, Access.COUNTED, "plan_id", "Only those of this plan (its id).", _lazy("Plan")
     )
     plan_type: str | None = a_filter(
         one_of(Plan.Type.choices),
         Access.COUNTED,
         "plan__plan_type",
         "Only those of plans of this type.",
-        "Plan type",
+        _lazy("Plan type"),
     )
     client: int | None = a_filter(
-        RECORD, Access.INDEXED, "client_id", "Only those of this client (its id).", "Client"
+        RECORD, Access.INDEXED, "client_id", "Only those of this client (its id).", _lazy("Client")
     )
     email: str | None = a_filter(
         text(254),
         Access.INDEXED,
         "client__user__email__iexact",
         "Only those of the client with this e-mail.",
-        "E-mail of the client",
+        _lazy("E-mail of the client"),
         has_history=False,
     )
     subscription: int | None = a_filter(
-        ID, Access.FEW, "id", "Only the subscription of this id.", "Subscription"
+        ID, Access.FEW, "id", "Only the subscription of this id.", _lazy("Subscription")
     )
     source: str | None = a_filter(
         text(50),
         Access.INDEXED,
         "source",
         "Only those that came from this system.",
-        "Source",
+        _lazy("Source"),
         has_history=False,
     )
     external_id: str | None = a_filter(
@@ -103,8 +109,8 @@ class BookFilter:
         Access.FEW,
         "external_id",
         "Their id in `source`, which is needed too.",
-        "External id",
-        hint="Give its source too.",
+        _lazy("External id"),
+        hint=_lazy("Give its source too."),
         has_history=False,
     )
     comment: str | None = a_filter(
@@ -112,7 +118,7 @@ class BookFilter:
         Access.INDEXED,
         "comment",
         "Only those with exactly this comment.",
-        "Comment",
+        _lazy("Comment"),
         has_history=False,
     )
     comment_prefix: str | None = a_filter(
@@ -120,16 +126,16 @@ class BookFilter:
         Access.INDEXED,
         "comment__startswith",
         "Only those whose comment begins with this.",
-        "Comment begins with",
+        _lazy("Comment begins with"),
         has_history=False,
     )
     state: str | None = a_filter(
-        one_of((state, state) for state in STATES),
+        one_of(zip(STATES, (_lazy("active"), _lazy("ended"), _lazy("upcoming")), strict=True)),
         Access.SCANNED,
         _state,
         "Only those that are active, which have begun and have not ended; that have ended; or"
         " that have not begun.",
-        "State",
+        _lazy("State"),
         then="CASE WHEN ended THEN 'ended' WHEN upcoming THEN 'upcoming' ELSE 'active' END = %s",
         adjective=True,
         timeless=False,
@@ -139,7 +145,7 @@ class BookFilter:
         Access.SCANNED,
         "price_state",
         "Only those in this price state.",
-        "Price state",
+        _lazy("Price state"),
         then="state = %s",
         adjective=True,
     )
@@ -148,8 +154,8 @@ class BookFilter:
         Access.SCANNED,
         "price__gte",
         "Only those that pay this or more.",
-        "Price from",
-        hint="This price too.",
+        _lazy("Price from"),
+        hint=_lazy("This price too."),
         then="price >= %s",
     )
     price_to: Decimal | None = a_filter(
@@ -157,8 +163,8 @@ class BookFilter:
         Access.SCANNED,
         "price__lte",
         "Only those that pay this or less.",
-        "Price to",
-        hint="This price too.",
+        _lazy("Price to"),
+        hint=_lazy("This price too."),
         then="price <= %s",
     )
     started_from: datetime | None = a_filter(
@@ -166,36 +172,36 @@ class BookFilter:
         Access.INDEXED,
         "started_at__gte",
         "Only those that started then or later.",
-        "Started from",
+        _lazy("Started from"),
     )
     started_to: datetime | None = a_filter(
         INSTANT,
         Access.INDEXED,
         "started_at__lt",
         "Only those that started before then.",
-        "Started before",
+        _lazy("Started before"),
     )
     ended_from: datetime | None = a_filter(
         INSTANT,
         Access.INDEXED,
         "ended_at__gte",
         "Only those that ended then or later.",
-        "Ended from",
+        _lazy("Ended from"),
     )
     ended_to: datetime | None = a_filter(
         INSTANT,
         Access.INDEXED,
         "ended_at__lt",
         "Only those that ended before then.",
-        "Ended before",
+        _lazy("Ended before"),
     )
     skipped_by: int | None = a_filter(
         ID,
         Access.INDEXED,
         _skipped_by,
         "Only those that the price change of this id has skipped or failed to move, one by one.",
-        "Skipped by price change",
-        hint="Its number: the rest of that change.",
+        _lazy("Skipped by price change"),
+        hint=_lazy("Its number: the rest of that change."),
         has_history=False,
         timeless=False,
     )
@@ -204,9 +210,9 @@ class BookFilter:
         Access.SEARCHED,
         named_like,
         "Only those of clients and services with a word like this in their name; forgives a typo.",
-        "Q",
+        _lazy("Q"),
         has_history=False,
-        not_for_a_change="forgives a typo, so it also finds what is only like the word",
+        not_for_a_change=_lazy("forgives a typo, so it also finds what is only like the word"),
     )
     pending: Pending | None = a_filter(
         PENDING,
@@ -214,8 +220,8 @@ class BookFilter:
         Pending.condition,
         "Only those that a scheduled price change would move (true), that none would (false), or"
         " that the one of this id would.",
-        "Pending",
-        not_for_a_change="depends on what is scheduled",
+        _lazy("Pending"),
+        not_for_a_change=_lazy("depends on what is scheduled"),
         timeless=False,
     )
 
@@ -229,7 +235,8 @@ class BookFilter:
             if name not in FILTERS:
                 raise BadValue(
                     "unknown_filter",
-                    f"There is no filter {str(name)[:100]!r}; there are {', '.join(FILTERS)}.",
+                    _("There is no filter %(name)s; there are %(filters)s.")
+                    % {"name": repr(str(name)[:100]), "filters": ", ".join(FILTERS)},
                     "filter",
                     name,
                     allowed=list(FILTERS),
@@ -283,7 +290,7 @@ def refuse_id_without_source(parsed: Mapping[str, Any]) -> None:
     if "external_id" in parsed and "source" not in parsed:
         raise BadValue(
             "source_missing",
-            "external_id is unique within a source: give source too.",
+            _("external_id is unique within a source: give source too."),
             "external_id",
             parsed["external_id"],
         )

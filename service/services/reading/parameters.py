@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from pricebook.kit import decimals
 from pricebook.kit.errors import BadParameter
@@ -72,7 +73,11 @@ def size_up_to(most: int, query: QueryDict, name: str) -> int | None:
         return None
     size = whole_number(value)
     if size is None or not 1 <= size <= most:
-        raise BadParameter(name, value, f"{name} is a whole number from 1 to {most}.")
+        raise BadParameter(
+            name,
+            value,
+            _("%(name)s is a whole number from 1 to %(most)s.") % {"name": name, "most": most},
+        )
     return size
 
 
@@ -86,9 +91,16 @@ def instant(query: QueryDict, name: str) -> datetime | None:
     except BadValue as error:
         raise bad_parameter(error) from None
     if found < FIRST_DAY:
-        raise BadParameter(name, value, f"{name} lies before 1900.", "instant_too_early")
+        raise BadParameter(
+            name, value, _("%(name)s lies before 1900.") % {"name": name}, "instant_too_early"
+        )
     if found > LAST_DAY:
-        raise BadParameter(name, value, f"{name} lies after the year 9999.", "instant_too_late")
+        raise BadParameter(
+            name,
+            value,
+            _("%(name)s lies after the year 9999.") % {"name": name},
+            "instant_too_late",
+        )
     return found
 
 
@@ -101,7 +113,8 @@ def refuse_unknown(query: QueryDict, known: list[str]) -> None:
             raise BadParameter(
                 name,
                 str(query[name]),
-                f"There is no parameter {name[:100]!r}; there are {', '.join(known)}.",
+                _("There is no parameter %(name)s; there are %(known)s.")
+                % {"name": repr(name[:100]), "known": ", ".join(known)},
                 code="unknown_parameter",
                 allowed=known,
             )
@@ -116,11 +129,14 @@ def value_of(query: QueryDict, name: str) -> str | None:
         raise BadParameter(
             name,
             ", ".join(given),
-            f"{name} is given {len(given)} times; give it once.",
+            _("%(name)s is given %(given)s times; give it once.")
+            % {"name": name, "given": len(given)},
             code="repeated_parameter",
         )
     if "\0" in given[0]:
-        raise BadParameter(name, given[0], f"{name} has a NUL in it; leave it out.")
+        raise BadParameter(
+            name, given[0], _("%(name)s has a NUL in it; leave it out.") % {"name": name}
+        )
     return given[0]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext as _
 
 from services import parsing
 from services.hooks import price_changes
@@ -41,8 +42,12 @@ class Pending:
         if len(found) > MOST_SCHEDULED:
             raise BadValue(
                 "too_many_scheduled",
-                f"{len(found)} price changes are scheduled, more than can be asked for at once:"
-                " name one by its id (/api/price-changes/?status=scheduled has them).",
+                _(
+                    "%(found)s price changes are scheduled, more than can be asked for at"
+                    " once: name one by its id (/api/price-changes/?status=scheduled has"
+                    " them)."
+                )
+                % {"found": len(found)},
                 "pending",
                 self.word,
             )
@@ -75,7 +80,8 @@ def parse_pending(name: str, value: Any) -> Pending:
     except BadValue:
         raise BadValue(
             "unknown_value",
-            f"{name} is true, false, or the id of a price change that is scheduled.",
+            _("%(name)s is true, false, or the id of a price change that is scheduled.")
+            % {"name": name},
             name,
             value,
         ) from None

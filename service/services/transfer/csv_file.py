@@ -14,8 +14,11 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils.translation import pgettext
 
 from pricebook.kit.currency import minor_unit, plain
+from pricebook.kit.figures import grouped
+from pricebook.words.stored import shown_in_context
 from services import fields
 from services.bounds import FIRST_DAY, LAST_DAY
 from services.local_time import to_instant
@@ -51,11 +54,18 @@ class Problem:
 
     def __str__(self) -> str:
         value = self.value if len(self.value) <= 60 else f"{self.value[:60]}…"
-        where = self.cell or (f"line {self.line}" if self.line else "")
+        where = self.cell or (
+            pgettext("file", "line %(line)s") % {"line": self.line} if self.line else ""
+        )
         where = ", ".join(part for part in (where, self.column) if part)
         if not where:
-            return f"the file {self.reason}"
-        return f"{where}: {value!r} {self.reason}"
+            return pgettext("file", "the file %(reason)s") % {"reason": self.said}
+        return f"{where}: {value!r} {self.said}"
+
+    @property
+    def said(self) -> str:
+        """Its reason in the reader's language; that of a statement, or of a worker, is English."""
+        return shown_in_context(self.reason, "file")
 
 
 @dataclass(eq=False)
@@ -90,7 +100,10 @@ class BadBook(Exception):
     def __str__(self) -> str:
         lines = [str(problem) for problem in self.problems]
         if self.count > len(lines):
-            lines.append(f"… and {self.count - len(lines):,} more")
+            lines.append(
+                pgettext("file", "… and %(value)s more")
+                % {"value": grouped(self.count - len(lines))}
+            )
         return "\n".join(lines)
 
 
@@ -100,9 +113,15 @@ class BadBook(Exception):
 def price(value: str) -> str:
     if not PRICES[minor_unit()].fullmatch(value):
         raise ValueError(
-            "is not a price; allowed: 0 to 9999999999.99, a point and at most two decimals"
+            pgettext(
+                "file",
+                "is not a price; allowed: 0 to 9999999999.99, a point and at most two decimals",
+            )
             if minor_unit()
-            else f"is not a price in {settings.CURRENCY}; allowed: 0 to 9999999999, no decimals"
+            else pgettext(
+                "file", "is not a price in %(currency)s; allowed: 0 to 9999999999, no decimals"
+            )
+            % {"currency": settings.CURRENCY}
         )
     return value
 
@@ -114,7 +133,11 @@ def moment(value: str) -> str:
         when = datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(
-            "is not a date or a time; allowed: 2026-10-01, 2026-10-01T09:30, 2026-10-01T09:30+02:00"
+            pgettext(
+                "file",
+                "is not a date or a time; allowed: 2026-10-01, 2026-10-01T09:30,"
+                " 2026-10-01T09:30+02:00",
+            )
         ) from None
     try:
         if when.tzinfo is None:
@@ -123,7 +146,7 @@ def moment(value: str) -> str:
     except OverflowError:
         when = FIRST_DAY - timedelta(days=1)
     if not FIRST_DAY <= when <= LAST_DAY:
-        raise ValueError("lies outside of the years 1900 to 9999")
+        raise ValueError(pgettext("file", "lies outside of the years 1900 to 9999"))
     return when.isoformat()
 
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import pgettext
 
 from services.moves import NOTHING, Move
 from services.reading.total import figures
@@ -263,7 +264,11 @@ class _Import:
         if "price_state" in columns:
             for name in OF_STATES:
                 if name not in columns:
-                    self.problems.add(Problem(1, "", name, "is missing; it goes with price_state"))
+                    self.problems.add(
+                        Problem(
+                            1, "", name, pgettext("file", "is missing; it goes with price_state")
+                        )
+                    )
         if {"price_state", *OF_STATES} & set(columns):
             self._check(HALF_A_STATE)
         self._check(HALF_A_KEY)

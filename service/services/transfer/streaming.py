@@ -19,6 +19,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import QueryDict, StreamingHttpResponse
+from django.utils.translation import pgettext
 from drf_spectacular.types import OpenApiTypes
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import BaseRenderer
@@ -186,8 +187,12 @@ def refuse_what_pages_take(
             raise BadParameter(
                 name,
                 str(query[name]),
-                f"format={format} gives all that match; {name} goes with pages (format=json). Leave"
-                " one of them out.",
+                pgettext(
+                    "file",
+                    "format=%(format)s gives all that match; %(name)s goes with pages"
+                    " (format=json). Leave one of them out.",
+                )
+                % {"format": format, "name": name},
                 "not_with_format",
             )
     parameters.refuse_unknown(query, list(known))

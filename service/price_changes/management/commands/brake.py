@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.forms.models import model_to_dict
+from django.utils.translation import gettext as _
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -43,17 +44,17 @@ class Command(BaseCommand):
         except ChangeError as error:
             raise CommandError(f"{error.detail} ({error.code})") from error
 
-    def on(self, *, reason: str, author: str | None, json: bool, **_: Any) -> None:
+    def on(self, *, reason: str, author: str | None, json: bool, **options: Any) -> None:
         verbs.pull_brake(arguments.author_of(author), reason)
         self.tell(json, 0)
 
-    def off(self, *, reason: str, author: str | None, json: bool, **_: Any) -> None:
+    def off(self, *, reason: str, author: str | None, json: bool, **options: Any) -> None:
         verbs.release_brake(arguments.author_of(author), reason)
         self.tell(json, 1)
 
-    def show(self, *, check: bool, limit: int, json: bool, **_: Any) -> None:
+    def show(self, *, check: bool, limit: int, json: bool, **options: Any) -> None:
         if MIGRATION not in MigrationRecorder(connection).applied_migrations():
-            raise CommandError("the brake: not known before the pending migrations")
+            raise CommandError(_("the brake: not known before the pending migrations"))
         if check and (state := verbs.brake_state()).brake is not None:
             raise CommandError(said(state.brake))
         self.tell(json, 0 if check else limit)
@@ -72,10 +73,12 @@ class Command(BaseCommand):
             }
             self.stdout.write(exact_json.encode(told).decode())
             return
-        self.stdout.write(said(state.brake) if state.brake else "The brake is off.")
-        for what, ids in (("to come", state.to_come), ("under way", state.under_way)):
+        self.stdout.write(said(state.brake) if state.brake else _("The brake is off."))
+        for text, ids in (
+            (_("  to come, held if it is on by then: price changes %(ids)s"), state.to_come),
+            (_("  under way, not stopped by it: price changes %(ids)s"), state.under_way),
+        ):
             if state.brake and ids:
-                held = "held if it is on by then" if what == "to come" else "not stopped by it"
-                self.stdout.write(f"  {what}, {held}: price changes {', '.join(map(str, ids))}")
+                self.stdout.write(text % {"ids": ", ".join(map(str, ids))})
         for brake in before:
-            self.stdout.write(f"  before: {said(brake)}")
+            self.stdout.write(_("  before: %(said)s") % {"said": said(brake)})

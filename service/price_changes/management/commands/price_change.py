@@ -11,6 +11,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, pgettext
 
 from price_changes import verbs
 from price_changes.errors import ChangeError
@@ -29,8 +31,9 @@ from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
 from pricebook.kit import exact_json
+from pricebook.kit.figures import grouped
 from services.management import arguments, question
-from services.management.table import shown_amount, shown_instant, table
+from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Skip, book_clock
 from services.moves import WaitingPlan
 
@@ -151,7 +154,13 @@ class Command(Following, BaseCommand):
         self.tell(change, json, preview=change.status in (Status.PLANNED, Status.SCHEDULED))
 
     def list(
-        self, *, status: str | None, subscription: int | None, limit: int, json: bool, **_: Any
+        self,
+        *,
+        status: str | None,
+        subscription: int | None,
+        limit: int,
+        json: bool,
+        **options: Any,
     ) -> None:
         if subscription is not None:
             changes = [change for change, _ in pending_of(subscription)[:limit]]
@@ -163,11 +172,11 @@ class Command(Following, BaseCommand):
             return self.write_json(map(record, changes))
         names = Names.of_changes(changes)
         rows = [
-            (str(change.pk), change.status, _from(change), change.planned_by,
+            (str(change.pk), terminal.state_of(change.status), _from(change), change.planned_by,
              change.title or sentence(change, names))
             for change in changes
         ]  # fmt: skip
-        self.write(table("><<<<", [("", "state", "from", "by", "what"), *rows]))
+        self.write(table("><<<<", [("", _("state"), _("from"), _("by"), _("what")), *rows]))
 
     def rows(
         self, *, number: int, after: int, limit: int, only: str | None, json: bool, **options: Any
@@ -178,15 +187,25 @@ class Command(Following, BaseCommand):
         elif only in (None, "moves"):
             found = moved_rows(change, after, limit)
         else:
-            raise CommandError(f"It has been applied: price_change skips {number} has the others.")
+            raise CommandError(
+                _("It has been applied: price_change skips %(number)s has the others.")
+                % {"number": number}
+            )
         if json:
             return self.write_json(map(asdict, found))
         lines = [
             (str(row.subscription), shown_amount(row.old_price), "→", shown_amount(row.new_price),
-             row.new_state or "", terminal.REASONS.get(row.reason or "", row.reason or ""))
+             words_of(row.new_state), terminal.reason_of(row.reason or ""))
             for row in found
         ]  # fmt: skip
-        head = ("subscription", "old", "", "new", "state", "stays because")
+        head = (
+            _("subscription"),
+            pgettext("price", "old"),
+            "",
+            pgettext("price", "new"),
+            _("state"),
+            _("stays because"),
+        )
         self.write(table(">>>><<", [head, *lines]))
         if len(found) == limit:
             more = f" --only {only}" if only else ""
@@ -199,11 +218,11 @@ class Command(Following, BaseCommand):
         if json:
             return self.write_json(found)
         lines = [
-            (str(skip["id"]), str(skip["subscription_id"] or f"{skip['rows']:,} rows"),
+            (str(skip["id"]), str(skip["subscription_id"] or _rows(skip["rows"])),
              terminal.why(skip["reason"], skip["by_change_id"]), skip["detail"])
             for skip in found
         ]  # fmt: skip
-        self.write(table(">><<", [("", "subscription", "why", ""), *lines]))
+        self.write(table(">><<", [("", _("subscription"), _("why"), ""), *lines]))
         if len(found) == limit:
             self.next(f"skips {number} --after {found[-1]['id']}")
 
@@ -258,14 +277,19 @@ class Command(Following, BaseCommand):
         if back is None:
             return self.tell(change, json)
         if not json:
-            self.stdout.write(f"Price change {number} is cancelled; what it moved goes back.")
+            self.stdout.write(
+                _("Price change %(number)s is cancelled; what it moved goes back.")
+                % {"number": number}
+            )
         self.go_on(back, wait, json)
 
     def revert(
         self, *, number: int, author: str, yes: bool, wait: bool, json: bool, **options: Any
     ) -> None:
         if wait and not yes:
-            raise CommandError("--wait needs --yes: look at it first, or apply it.", returncode=2)
+            raise CommandError(
+                _("--wait needs --yes: look at it first, or apply it."), returncode=2
+            )
         if options["dry_run"]:
             return self.show_first(verbs.dry_run_of_revert(number, author), json)
         back = verbs.revert(number, author, approve_too=yes)
@@ -293,7 +317,9 @@ class Command(Following, BaseCommand):
 
     def next(self, words: str) -> None:
         if words:
-            self.stdout.write(f"\n  next: ./pricebook manage price_change {words}")
+            self.stdout.write(
+                _("\n  next: %(command)s") % {"command": f"./pricebook manage price_change {words}"}
+            )
 
     def write(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -306,8 +332,12 @@ class Command(Following, BaseCommand):
 
 def _from(change: PriceChange) -> str:
     return shown_instant(change.effective_at) + (
-        " (zone rules moved)" if other_instant(change) else ""
+        _(" (zone rules moved)") if other_instant(change) else ""
     )
+
+
+def _rows(number: int) -> str:
+    return ngettext("%(rows)s row", "%(rows)s rows", number) % {"rows": grouped(number)}
 
 
 def _next(change: PriceChange, previewed: bool) -> str:

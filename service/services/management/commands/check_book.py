@@ -5,12 +5,15 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import shown
 from pricebook.kit.exact_json import encode
+from pricebook.kit.figures import grouped
 from services.audit import book_check
 from services.audit.book_report import BookCheck
 from services.audit.look_alikes import look_alikes
+from services.management.table import words_of
 
 
 class Command(BaseCommand):
@@ -28,13 +31,13 @@ class Command(BaseCommand):
         parser.add_argument("--repair", action="store_true", help="fix what differs, check again")
 
     def handle(self, *, limit: int, json: bool, repair: bool, **options: Any) -> None:
-        self._note("Checking the book…")
+        self._note(_("Checking the book…"))
         book = book_check.check(limit=max(0, limit))
         repaired = None
         if repair and book.differs:
             if not json:
                 self._print(book)
-            self._note(f"Fixing {book.differing:,} prices…")
+            self._note(_("Fixing %(differing)s prices…") % {"differing": grouped(book.differing)})
             repaired = book_check.repair()
             book = book_check.check(limit=max(0, limit))
         book_check.remember(book)
@@ -47,21 +50,32 @@ class Command(BaseCommand):
         else:
             if repaired:
                 self.stdout.write(
-                    f"Fixed {repaired.prices:,} prices and {repaired.subtotals:,} subtotals, "
-                    f"and appended {repaired.entries:,} entries to the ledger."
+                    _(
+                        "Fixed %(prices)s prices and %(subtotals)s subtotals, and appended"
+                        " %(entries)s entries to the ledger."
+                    )
+                    % {
+                        "prices": grouped(repaired.prices),
+                        "subtotals": grouped(repaired.subtotals),
+                        "entries": grouped(repaired.entries),
+                    }
                 )
             self._print(book)
             for kind, names in look_alikes():
                 named = ", ".join(map(repr, names))
-                self.stdout.write(f"  {kind} that look alike: {named}")
+                self.stdout.write(
+                    _("  %(kind)s that look alike: %(named)s") % {"kind": _(kind), "named": named}
+                )
         if book.differs:
             sys.exit(1)
 
     def _print(self, book: BookCheck) -> None:
         if book.mispriced:
+            client, service, plan = _("client"), _("service"), _("plan")
+            price, rule_price, difference = _("price"), _("rule price"), _("difference")
             self.stdout.write(
-                f"{'id':>10}  {'client':<24}  {'service':<24}  {'plan':<14}"
-                f"{'price':>14}{'rule price':>14}{'difference':>14}"
+                f"{'id':>10}  {client:<24}  {service:<24}  {plan:<14}"
+                f"{price:>14}{rule_price:>14}{difference:>14}"
             )
             for row in book.mispriced:
                 self.stdout.write(
@@ -70,27 +84,48 @@ class Command(BaseCommand):
                     f"{shown(row.difference, '+'):>14}"
                 )
             if book.differing > len(book.mispriced):
-                self.stdout.write(f"… and {book.differing - len(book.mispriced):,} more")
+                self.stdout.write(
+                    _("… and %(value)s more")
+                    % {"value": grouped(book.differing - len(book.mispriced))}
+                )
         for pair in book.wrong_subtotals:
             self.stdout.write(
-                f"service {pair.service_id}, plan {pair.plan_id}: "
-                f"{pair.subscriptions:,} rows of {shown(pair.amount)}, but the total counts "
-                f"{pair.counted_subscriptions:,} of {shown(pair.counted_amount)}; "
-                f"{pair.paid_subscriptions:,} pay {shown(pair.paid_amount)}, counted as "
-                f"{pair.counted_paid_subscriptions:,} and {shown(pair.counted_paid_amount)}; "
-                f"{pair.boundaries:,} starts and ends to come are counted wrongly"
+                _(
+                    "service %(service_id)s, plan %(plan_id)s: %(subscriptions)s rows of"
+                    " %(amount)s, but the total counts %(counted_subscriptions)s of"
+                    " %(counted_amount)s; %(paid_subscriptions)s pay %(paid_amount)s, counted"
+                    " as %(counted_paid_subscriptions)s and %(counted_paid_amount)s;"
+                    " %(boundaries)s starts and ends to come are counted wrongly"
+                )
+                % {
+                    "service_id": pair.service_id,
+                    "plan_id": pair.plan_id,
+                    "subscriptions": grouped(pair.subscriptions),
+                    "amount": shown(pair.amount),
+                    "counted_subscriptions": grouped(pair.counted_subscriptions),
+                    "counted_amount": shown(pair.counted_amount),
+                    "paid_subscriptions": grouped(pair.paid_subscriptions),
+                    "paid_amount": shown(pair.paid_amount),
+                    "counted_paid_subscriptions": grouped(pair.counted_paid_subscriptions),
+                    "counted_paid_amount": shown(pair.counted_paid_amount),
+                    "boundaries": grouped(pair.boundaries),
+                }
             )
         for unknown in book.unrecorded:
             now = _words(unknown.price, unknown.price_state)
             entry = _words(unknown.recorded_price, unknown.recorded_price_state)
             self.stdout.write(
-                f"subscription {unknown.id}: {now}; the ledger's last entry says: {entry}"
+                _("subscription %(id)s: %(now)s; the ledger's last entry says: %(entry)s")
+                % {"id": unknown.id, "now": now, "entry": entry}
             )
         if book.differing_from_ledger > len(book.unrecorded):
-            self.stdout.write(f"… and {book.differing_from_ledger - len(book.unrecorded):,} more")
+            self.stdout.write(
+                _("… and %(value)s more")
+                % {"value": grouped(book.differing_from_ledger - len(book.unrecorded))}
+            )
         self.stdout.write(f"{'✗' if book.differs else '✓'} {book}")
         if book.differs:
-            self.stdout.write("  Fix it: check_book --repair")
+            self.stdout.write(_("  Fix it: check_book --repair"))
 
     def _note(self, text: str) -> None:
         """Show what takes time, on a terminal only; the next note replaces it."""
@@ -101,5 +136,5 @@ class Command(BaseCommand):
 
 def _words(price: Decimal | None, price_state: str | None) -> str:
     if price is None:
-        return "nothing" if price_state is None else "deleted"
-    return f"{shown(price)}, {price_state}"
+        return _("nothing") if price_state is None else _("deleted")
+    return f"{shown(price)}, {words_of(price_state)}"

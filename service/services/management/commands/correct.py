@@ -11,8 +11,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from pricebook.kit.exact_json import encode
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services import corrections
 from services.correction_lines import OF_LINE, lines_of
@@ -58,23 +60,29 @@ class Command(BaseCommand):
                 done, why = corrections.show(*asked)
                 self.tell(done, json)
                 if why:
-                    self.stderr.write(f"It takes another person. {why}")
+                    self.stderr.write(_("It takes another person. %(why)s") % {"why": why})
 
             quiet = yes or json or file == "-"
             if question.goes_on(show, dry_run=dry_run, quiet=quiet):
                 self.tell(corrections.correct(*asked), json)
             elif not json:
-                self.stdout.write("A dry run: nothing was written.")
+                self.stdout.write(_("A dry run: nothing was written."))
         except LinesRefused as refused:
-            raise CommandError(f"Nothing was corrected.\n{_refused(refused, places)}") from None
+            raise CommandError(
+                _("Nothing was corrected.\n%(refused)s") % {"refused": _refused(refused, places)}
+            ) from None
         except NeedsAnotherPerson as needs:
             raise CommandError(
-                f"Nothing was corrected. {needs.detail} Somebody else corrects it, within the"
-                f" limits of that person. ({needs.code})"
+                _(
+                    "Nothing was corrected. %(detail)s Somebody else corrects it, within the"
+                    " limits of that person. (%(code)s)"
+                )
+                % {"detail": needs.detail, "code": needs.code}
             ) from None
         except Refusal as refusal:
             raise CommandError(
-                f"Nothing was corrected. {refusal.detail} ({refusal.code})"
+                _("Nothing was corrected. %(detail)s (%(code)s)")
+                % {"detail": refusal.detail, "code": refusal.code}
             ) from None
 
     def tell(self, done: Sequence[Corrected], json: bool) -> None:
@@ -83,12 +91,12 @@ class Command(BaseCommand):
             for each in done:
                 self.stdout.write(encode(asdict(each) | {"moves": each.moves}).decode())
             return
-        head = ("subscription", "since", "until", "paid", "corrected")
+        head = (_("subscription"), _("since"), _("until"), _("paid"), _("corrected"))
         rows = [
             (
                 str(each.subscription),
                 shown_instant(part.since),
-                shown_instant(part.until) or "goes on",
+                shown_instant(part.until) or _("goes on"),
                 shown_amount(part.old_price),
                 shown_amount(part.new_price),
             )
@@ -97,11 +105,22 @@ class Command(BaseCommand):
         ]
         self.write(table("><<>>", [head, *rows[:SHOWN]]))
         if len(rows) > SHOWN:
-            self.stdout.write(f"  … and {len(rows) - SHOWN:,} more (--json has all)")
+            self.stdout.write(
+                _("  … and %(value)s more (--json has all)") % {"value": grouped(len(rows) - SHOWN)}
+            )
         moves, before, after = corrections.totals(done)
         self.stdout.write(
-            f"{moves:,} of {len(done):,} corrected; their prices at the beginning:"
-            f" {shown_amount(before)} before, {shown_amount(after)} after, {settings.CURRENCY}."
+            _(
+                "%(moves)s of %(done)s corrected; their prices at the beginning:"
+                " %(shown_amount)s before, %(shown_amount2)s after, %(currency)s."
+            )
+            % {
+                "moves": grouped(moves),
+                "done": grouped(len(done)),
+                "shown_amount": shown_amount(before),
+                "shown_amount2": shown_amount(after),
+                "currency": settings.CURRENCY,
+            }
         )
 
     def write(self, lines: Iterable[str]) -> None:
@@ -111,10 +130,15 @@ class Command(BaseCommand):
 
 def _refused(refused: LinesRefused, places: Sequence[int]) -> str:
     shown = [
-        f"  line {places[number]}: {each.detail} ({each.code})"
+        _("  line %(places)s: %(detail)s (%(code)s)")
+        % {"places": places[number], "detail": each.detail, "code": each.code}
         for number, each in sorted(refused.refusals.items())
     ]
-    more = [f"  … and {len(shown) - SHOWN:,} more"] if len(shown) > SHOWN else []
+    more = (
+        [_("  … and %(value)s more") % {"value": grouped(len(shown) - SHOWN)}]
+        if len(shown) > SHOWN
+        else []
+    )
     return "\n".join([*shown[:SHOWN], *more])
 
 
@@ -127,13 +151,21 @@ def _read(file: str) -> list[tuple[int, dict[str, str]]]:
             if file == "-":
                 text.detach()
     except OSError as error:
-        raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
+        raise CommandError(
+            _("%(file)s can't be read: %(value)s.")
+            % {"file": file, "value": error.strerror or error}
+        ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CommandError(f"{file} is no CSV in UTF-8: {error}.") from None
+        raise CommandError(
+            _("%(file)s is no CSV in UTF-8: %(error)s.") % {"file": file, "error": error}
+        ) from None
     if not found:
-        raise CommandError(f"{file} has no lines: nothing was corrected.")
+        raise CommandError(_("%(file)s has no lines: nothing was corrected.") % {"file": file})
     if len(found) > MOST_LINES:
-        raise CommandError(f"{file} has more than {MOST_LINES:,} lines: correct it in parts.")
+        raise CommandError(
+            _("%(file)s has more than %(most_lines)s lines: correct it in parts.")
+            % {"file": file, "most_lines": grouped(MOST_LINES)}
+        )
     return found
 
 
@@ -142,12 +174,18 @@ def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, str]]]:
     names = next(rows, [])
     if unknown := set(names) - OF_LINE.keys():
         raise CommandError(
-            f"There is no column {min(unknown)[:100]!r}; there are: {', '.join(OF_LINE)}."
+            _("There is no column %(min)s; there are: %(of_line)s.")
+            % {"min": repr(min(unknown)[:100]), "of_line": ", ".join(OF_LINE)}
         )
     if twice := {name for name in names if names.count(name) > 1}:
-        raise CommandError(f"The column {min(twice)!r} is there twice; give it once.")
+        raise CommandError(
+            _("The column %(min)s is there twice; give it once.") % {"min": repr(min(twice))}
+        )
     for row in filter(None, rows):
         if len(row) != len(names):
-            raise CommandError(f"Line {rows.line_num} has {len(row)} cells, and not {len(names)}.")
+            raise CommandError(
+                _("Line %(line_num)s has %(row)s cells, and not %(names)s.")
+                % {"line_num": rows.line_num, "row": len(row), "names": len(names)}
+            )
         cells = zip(names, row, strict=True)
         yield rows.line_num, {name: cell for name, cell in cells if cell != ""}

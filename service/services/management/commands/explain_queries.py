@@ -3,6 +3,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from pricebook.kit.named_statements import NamedStatement, named_statements
 from services.management.table import table
@@ -43,8 +44,10 @@ class Command(BaseCommand):
         if names == ["list"]:
             if sql or analyze or buffers:
                 raise CommandError(
-                    "`list` prints names and runs nothing: leave the options out, or take more of"
-                    ' a name, such as "list of".'
+                    _(
+                        "`list` prints names and runs nothing: leave the options out, or take"
+                        ' more of a name, such as "list of".'
+                    )
                 )
             return self._list(statements)
         # Without a name: the statements whose plans tests assert.
@@ -55,7 +58,10 @@ class Command(BaseCommand):
         ]
         if not chosen:
             known = "\n  ".join(each.name for each in statements)
-            raise CommandError(f"No query is called {' or '.join(names)}. There are:\n  {known}")
+            raise CommandError(
+                _("No query is called %(names)s. There are:\n  %(known)s")
+                % {"names": " or ".join(names), "known": known}
+            )
         explain = ["ANALYZE"] * (analyze or buffers) + [f"BUFFERS {'on' if buffers else 'off'}"]
         for statement in chosen:
             self.stdout.write(self.style.MIGRATE_HEADING(statement.name))

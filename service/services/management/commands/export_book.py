@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services.management.progress import ProgressLine
 from services.transfer.exporting import Exported, SheetWriter, Sink, export_book
@@ -59,27 +61,41 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
         except OSError as error:
-            raise CommandError(f"{file} can't be written: {error.strerror or error}.") from None
+            raise CommandError(
+                _("%(file)s can't be written: %(value)s.")
+                % {"file": file, "value": error.strerror or error}
+            ) from None
         finally:
             if progress:
                 progress.end()
         self._report(exported)
         if exported.moved:
             raise CommandError(
-                "The book changed while it was written: the file mixes several moments. "
-                "Export again, or with --consistent."
+                _(
+                    "The book changed while it was written: the file mixes several moments."
+                    " Export again, or with --consistent."
+                )
             )
 
     def _report(self, exported: Exported) -> None:
         say = self.stderr.write
-        say(f"{exported.subscriptions:,} subscriptions written.")
+        say(
+            _("%(subscriptions)s subscriptions written.")
+            % {"subscriptions": grouped(exported.subscriptions)}
+        )
         if exported.left_out:
             parts = ", ".join(f"{count:,} {what}" for what, count in exported.left_out.items())
-            say(f"Not in the file, because they have no subscription: {parts}.")
+            say(
+                _("Not in the file, because they have no subscription: %(parts)s.")
+                % {"parts": parts}
+            )
         if exported.unnamed_clients:
             say(
-                f"{exported.unnamed_clients:,} clients have no e-mail of their own: import_book "
-                "identifies clients by it, and will refuse them or treat them as one."
+                _(
+                    "%(unnamed_clients)s clients have no e-mail of their own: import_book"
+                    " identifies clients by it, and will refuse them or treat them as one."
+                )
+                % {"unnamed_clients": grouped(exported.unnamed_clients)}
             )
 
 
@@ -87,13 +103,17 @@ def _sheet(file: str, locale: str | None) -> SheetWriter | None:
     """The writer of the file if it is a sheet for people; raises Refusal."""
     is_workbook = file.lower().endswith(".xlsx")
     if file.lower().endswith(".xlsx.gz"):
-        raise Refusal("bad_name", f"{file} would be compressed twice: leave .gz out.")
+        raise Refusal(
+            "bad_name", _("%(file)s would be compressed twice: leave .gz out.") % {"file": file}
+        )
     if locale is None:
         return workbook.write if is_workbook else None
     form = ExcelCSV.of(locale)
     if is_workbook:
         raise Refusal(
-            "bad_name", f"{file} is a workbook, which every locale reads: leave --excel out."
+            "bad_name",
+            _("%(file)s is a workbook, which every locale reads: leave --excel out.")
+            % {"file": file},
         )
     return form.write
 

@@ -4,7 +4,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.snapshot import one_snapshot
 from services.management.commands.export_book import opened
 from services.past.exporting import export_history
@@ -31,5 +33,8 @@ class Command(BaseCommand):
                 else:
                     lines = export_history(sink)
         except OSError as error:
-            raise CommandError(f"{file} can't be written: {error.strerror or error}.") from None
-        self.stderr.write(f"{lines:,} prices written.")
+            raise CommandError(
+                _("%(file)s can't be written: %(value)s.")
+                % {"file": file, "value": error.strerror or error}
+            ) from None
+        self.stderr.write(_("%(lines)s prices written.") % {"lines": grouped(lines)})

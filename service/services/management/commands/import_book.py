@@ -10,9 +10,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import shown
 from pricebook.kit.exact_json import encode
+from pricebook.kit.figures import grouped
 from services.jobs.imports import WholeFile, import_recorded
 from services.management import question, reading_options
 from services.management.progress import ProgressLine
@@ -80,8 +82,10 @@ class Command(BaseCommand):
         if dry_run:
             self._tell_differences(found)
             self._tell_moves(imported)
-            self.stdout.write("A dry run: nothing was written.")
-        self.stdout.write(f"Read in {time.monotonic() - began:.1f} s.")
+            self.stdout.write(_("A dry run: nothing was written."))
+        self.stdout.write(
+            _("Read in %(value)s s.") % {"value": format(time.monotonic() - began, ".1f")}
+        )
 
     def _read(self, file: str, quiet: bool = False, **asked: Any) -> Imported:
         try:
@@ -96,30 +100,44 @@ class Command(BaseCommand):
                     progress.end()
             if earlier is not None and not quiet:
                 self.stdout.write(
-                    f"This file was imported before, as job {earlier.pk}, at"
-                    f" {shown_instant(earlier.finished_at)}."
+                    _("This file was imported before, as job %(pk)s, at %(shown_instant)s.")
+                    % {"pk": earlier.pk, "shown_instant": shown_instant(earlier.finished_at)}
                 )
             return imported
         except BadBook as bad:
             hint = ""
             if any(each.code == IF_UPDATED["code"] for each in bad.problems):
-                hint = "\nTo write what differs into the book: import_book --update"
+                hint = _("\nTo write what differs into the book: import_book --update")
             told = f"\n{reading_options.told(bad.understood)}" if bad.understood else ""
             raise CommandError(
-                f"{file} is wrong, nothing was written.\n{bad}{told}{hint}"
+                _("%(file)s is wrong, nothing was written.\n%(bad)s%(told)s%(hint)s")
+                % {"file": file, "bad": bad, "told": told, "hint": hint}
             ) from None
         except NeedsAnotherPerson as needs:
             raise CommandError(
-                f"Nothing was written. {needs.detail} Plan the new prices as price changes, which"
-                f" somebody else approves, and import the rest. ({needs.code})"
+                _(
+                    "Nothing was written. %(detail)s Plan the new prices as price changes,"
+                    " which somebody else approves, and import the rest. (%(code)s)"
+                )
+                % {"detail": needs.detail, "code": needs.code}
             ) from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CommandError(f"{file} is damaged ({error}), nothing was written.") from None
+            raise CommandError(
+                _("%(file)s is damaged (%(error)s), nothing was written.")
+                % {"file": file, "error": error}
+            ) from None
         except OSError as error:
-            raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
+            raise CommandError(
+                _("%(file)s can't be read: %(value)s.")
+                % {"file": file, "value": error.strerror or error}
+            ) from None
         except IntegrityError as error:
             raise CommandError(
-                f"Somebody else wrote the same meanwhile, nothing was written: try again. ({error})"
+                _(
+                    "Somebody else wrote the same meanwhile, nothing was written: try again."
+                    " (%(error)s)"
+                )
+                % {"error": error}
             ) from None
 
     def _tell_differences(self, found: FirstDifferences) -> None:
@@ -128,28 +146,56 @@ class Command(BaseCommand):
                 f"{column} {book or ''!r} → {ours or ''!r}"
                 for column, (book, ours) in each.differences.items()
             )
-            of = f" subscription {each.subscription_id}" if each.subscription_id else ""
-            self.stdout.write(f"line {each.line}, {each.outcome}{of}: {values}")
+            said = {
+                "line": each.line,
+                "outcome": _(each.outcome),
+                "id": each.subscription_id,
+                "values": values,
+            }
+            text = (
+                _("line %(line)s, %(outcome)s subscription %(id)s: %(values)s")
+                if each.subscription_id
+                else _("line %(line)s, %(outcome)s: %(values)s")
+            )
+            self.stdout.write(text % said)
         if left := found.differing - len(found.lines):
-            self.stdout.write(f"… and {left:,} more lines with differences (--all)")
+            self.stdout.write(
+                _("… and %(left)s more lines with differences (--all)") % {"left": grouped(left)}
+            )
 
     def _tell_moves(self, imported: Imported) -> None:
         move = imported.moved
         self.stdout.write(
-            f"Prices that are there: {move.rows:,} move, from {move.before:,.2f} to"
-            f" {move.after:,.2f} {settings.CURRENCY} together."
+            _(
+                "Prices that are there: %(rows)s move, from %(before)s to %(after)s"
+                " %(currency)s together."
+            )
+            % {
+                "rows": grouped(move.rows),
+                "before": format(move.before, ",.2f"),
+                "after": format(move.after, ",.2f"),
+                "currency": settings.CURRENCY,
+            }
         )
 
     def _print(self, imported: Imported) -> None:
         counts = asdict(imported)
-        self.stdout.write(f"{'':<16}{'new':>12}{'changed':>12}{'same':>12}")
+        head = [_("new"), _("changed"), _("same")]
+        self.stdout.write(f"{'':<16}" + "".join(f"{each:>12}" for each in head))
         for name in ("subscriptions", "clients", "services", "plans"):
             cells = [counts.get(f"{name}_{kind}") for kind in ("new", "changed", "same")]
             self.stdout.write(
-                f"{name:<16}" + "".join(f"{'' if n is None else f'{n:,}':>12}" for n in cells)
+                f"{_(name):<16}" + "".join(f"{'' if n is None else grouped(n):>12}" for n in cells)
             )
-        paid = f", {shown(imported.paid)} of it paid" if imported.paid != imported.total else ""
-        self.stdout.write(f"The total is {shown(imported.total)} {settings.CURRENCY}{paid}.")
+        paid = (
+            _(", %(paid)s of it paid") % {"paid": shown(imported.paid)}
+            if imported.paid != imported.total
+            else ""
+        )
+        self.stdout.write(
+            _("The total is %(total)s %(currency)s%(paid)s.")
+            % {"total": shown(imported.total), "currency": settings.CURRENCY, "paid": paid}
+        )
         if not any(
             (
                 imported.subscriptions_new,
@@ -157,7 +203,7 @@ class Command(BaseCommand):
                 imported.subscriptions_same,
             )
         ):
-            self.stdout.write("The file has no subscriptions: nothing was written.")
+            self.stdout.write(_("The file has no subscriptions: nothing was written."))
 
 
 def as_json(imported: Imported, found: FirstDifferences | None) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services.jobs.imports import WholeFile, history_recorded
 from services.management import arguments, reading_options
@@ -47,20 +49,40 @@ class Command(BaseCommand):
                 finally:
                     progress.end()
         except BadBook as bad:
-            raise CommandError(f"{file} is wrong, nothing was written.\n{bad}") from None
+            raise CommandError(
+                _("%(file)s is wrong, nothing was written.\n%(bad)s") % {"file": file, "bad": bad}
+            ) from None
         except Refusal as refusal:
-            raise CommandError(f"Nothing was written. {refusal.detail} ({refusal.code})") from None
+            raise CommandError(
+                _("Nothing was written. %(detail)s (%(code)s)")
+                % {"detail": refusal.detail, "code": refusal.code}
+            ) from None
         except OSError as error:
-            raise CommandError(f"{file} can't be read: {error.strerror or error}.") from None
+            raise CommandError(
+                _("%(file)s can't be read: %(value)s.")
+                % {"file": file, "value": error.strerror or error}
+            ) from None
         if earlier is not None:
-            self.stdout.write(f"This file was imported before, as job {earlier.pk}.")
+            self.stdout.write(
+                _("This file was imported before, as job %(pk)s.") % {"pk": earlier.pk}
+            )
         move = brought.moved
         self.stdout.write(
-            f"{brought.lines:,} lines, of which {brought.corrected:,} say another price than the"
-            f" book told: of {move.rows:,} subscriptions, at their first line {move.before:,.2f}"
-            f" before and {move.after:,.2f} after, {settings.CURRENCY}."
+            _(
+                "%(lines)s lines, of which %(corrected)s say another price than the book"
+                " told: of %(rows)s subscriptions, at their first line %(before)s before and"
+                " %(after)s after, %(currency)s."
+            )
+            % {
+                "lines": grouped(brought.lines),
+                "corrected": grouped(brought.corrected),
+                "rows": grouped(move.rows),
+                "before": format(move.before, ",.2f"),
+                "after": format(move.after, ",.2f"),
+                "currency": settings.CURRENCY,
+            }
         )
         if not dry_run and (kept := reading_options.keep(reading, options)):
             self.stdout.write(kept)
         if dry_run:
-            self.stdout.write("A dry run: nothing was written.")
+            self.stdout.write(_("A dry run: nothing was written."))

@@ -4,8 +4,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
 
 from pricebook.kit.exact_json import encode
+from pricebook.kit.figures import grouped
 from services import jobs
 from services.jobs.results import OUTCOMES, shown
 from services.jobs.results import lines as results_of
@@ -55,10 +57,10 @@ class Command(BaseCommand):
     ) -> None:
         if number is None:
             if cancel or undo or dry_run or lines is not None:
-                raise CommandError("Give the number of the job, too.")
+                raise CommandError(_("Give the number of the job, too."))
             return self.tell([*Job.objects.for_api()[: options["limit"]]], json)
         if dry_run and not undo:
-            raise CommandError("--dry-run goes with --undo.")
+            raise CommandError(_("--dry-run goes with --undo."))
         try:
             if cancel:
                 jobs.cancel(number)
@@ -69,7 +71,7 @@ class Command(BaseCommand):
             raise CommandError(f"{error.detail} ({error.code})") from None
         job = Job.objects.for_api().filter(pk=number).first()
         if job is None:
-            raise CommandError(f"There is no job {number}. (not_found)")
+            raise CommandError(_("There is no job %(number)s. (not_found)") % {"number": number})
         if lines is None:
             return self.tell([job], json)
         for line in results_of(job, lines or None, options["after"], options["limit"]):
@@ -83,18 +85,29 @@ class Command(BaseCommand):
         rows = [
             (
                 str(job.pk),
-                job.status,
-                job.kind if job.undoes_id is None else f"undo of {job.undoes_id}",
-                f"{job.lines_done:,} of {'?' if job.lines is None else f'{job.lines:,}'}",
-                ", ".join(f"{each:,} {outcome}" for outcome, each in sorted(job.counts.items())),
+                str(job.get_status_display()).lower(),
+                str(job.get_kind_display()).lower()
+                if job.undoes_id is None
+                else _("undo of %(undoes_id)s") % {"undoes_id": job.undoes_id},
+                _("%(done)s of %(total)s")
+                % {
+                    "done": grouped(job.lines_done),
+                    "total": "?" if job.lines is None else grouped(job.lines),
+                },
+                ", ".join(
+                    f"{grouped(each)} {_(outcome)}" for outcome, each in sorted(job.counts.items())
+                ),
                 shown_instant(job.asked_at),
                 job.author,
             )
             for job in found
         ]
-        head = ("", "state", "what", "lines", "outcomes", "asked", "by")
+        head = ("", _("state"), _("what"), _("lines"), _("outcomes"), _("asked"), _("by"))
         for line in table("><<><<<", [head, *rows]):
             self.stdout.write(line)
         for job in found:
             if job.error is not None:
-                self.stdout.write(f"\nJob {job.pk}: {job.error['detail']} ({job.error['code']})")
+                self.stdout.write(
+                    _("\nJob %(pk)s: %(error)s (%(error2)s)")
+                    % {"pk": job.pk, "error": job.error["detail"], "error2": job.error["code"]}
+                )

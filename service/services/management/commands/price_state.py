@@ -12,13 +12,18 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from pricebook.kit.exact_json import encode
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
+from pricebook.words import stored
 from services import ledger, price_decisions
 from services.hooks import price_changes
 from services.management import arguments, question
-from services.management.table import shown_amount, shown_instant, table
+from services.management.entry_cells import entry_cells, state_of
+from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Subscription
 from services.moves import WaitingPlan
 from services.reading.filters import STATES, BookFilter
@@ -153,47 +158,69 @@ class Command(BaseCommand):
         at: datetime | None,
         json: bool,
         known_at: datetime | None = None,
-        **_: Any,
+        **options: Any,
     ) -> None:
         at = at or known_at
         why = ledger.explain(subscription, at, known_at)
         if why is None:
             raise CommandError(
-                f"There was no subscription {subscription} at"
-                f" {shown_instant(at)}{_known(known_at)}."
+                _("There was no subscription %(subscription)s at %(shown_instant)s%(known)s.")
+                % {
+                    "subscription": subscription,
+                    "shown_instant": shown_instant(at),
+                    "known": _known(known_at),
+                }
                 if at
-                else f"There is no subscription {subscription}."
+                else _("There is no subscription %(subscription)s.")
+                % {"subscription": subscription}
             )
         if json:
             return self.write_json([asdict(why)])
-        state = why.price_state if why.price is not None else "deleted"
+        state = words_of(why.price_state) if why.price is not None else _("deleted")
         if why.locked_until:
-            state += f" until {shown_instant(why.locked_until)}"
+            state += _(" until %(shown_instant)s") % {
+                "shown_instant": shown_instant(why.locked_until)
+            }
         facts = [
             (
-                "price",
+                _("price"),
                 f"{shown_amount(why.price)} {settings.CURRENCY}" if why.price is not None else "",
             ),
-            ("state", state),
-            ("reason", why.price_reason),
-            ("rule", why.rule.arithmetic if why.rule else ""),
-            ("since", shown_instant(why.since)),
-            ("by", why.author),
-            ("price change", str(why.change.id) if why.change else ""),
+            (_("state"), state),
+            (_("reason"), stored.shown(why.price_reason)),
+            (_("rule"), why.rule.arithmetic if why.rule else ""),
+            (_("since"), shown_instant(why.since)),
+            (_("by"), why.author),
+            (_("price change"), str(why.change.id) if why.change else ""),
         ]
-        self.stdout.write(f"Subscription {subscription}: {why.text}")
+        self.stdout.write(
+            _("Subscription %(subscription)s: %(text)s")
+            % {"subscription": subscription, "text": why.text}
+        )
         self.write(table("<<", [(name, value) for name, value in facts if value]))
 
     def history(
-        self, *, subscription: int, after: int, limit: int | None, json: bool, **_: Any
+        self, *, subscription: int, after: int, limit: int | None, json: bool, **options: Any
     ) -> None:
         entries = ledger.history(subscription, after, limit)
         if not entries and not after:
-            raise CommandError(f"There was never a subscription {subscription}.")
+            raise CommandError(
+                _("There was never a subscription %(subscription)s.")
+                % {"subscription": subscription}
+            )
         if json:
             return self.write_json(entries)
-        head = ("entry", "in force from", "price", "state", "paid", "change", "by", "recorded")
-        self.write(table("><><<><<", [head, *map(_entry, entries)]))
+        head = (
+            _("entry"),
+            _("in force from"),
+            _("price"),
+            _("state"),
+            _("paid"),
+            _("change"),
+            _("by"),
+            _("recorded"),
+        )
+        self.write(table("><><<><<", [head, *map(entry_cells, entries)]))
 
     def as_of(
         self,
@@ -219,8 +246,15 @@ class Command(BaseCommand):
         for waits in price_changes().waiting_for(instant, known_at):
             title = f" “{waits.title}”" if waits.title else ""
             self.stderr.write(
-                f"Not, or not fully, in these figures: price change {waits.id}{title}, due at"
-                f" {shown_instant(waits.effective_at)}. They will include it when it is applied."
+                _(
+                    "Not, or not fully, in these figures: price change %(id)s%(title)s, due"
+                    " at %(shown_instant)s. They will include it when it is applied."
+                )
+                % {
+                    "id": waits.id,
+                    "title": title,
+                    "shown_instant": shown_instant(waits.effective_at),
+                }
             )
         if json:
             return self.write_json(rows)
@@ -228,27 +262,40 @@ class Command(BaseCommand):
         then = f"{shown_instant(instant)}{_known(known_at)}"
         if not rows:
             self.stdout.write(
-                f"Nobody pays anything at {then}."
+                _("Nobody pays anything at %(then)s.") % {"then": then}
                 if state == "active"
-                else f"There is none {WITHOUT_PAYING[state]} at {then}."
+                else _("There is none %(without_paying)s at %(then)s.")
+                % {"without_paying": WITHOUT_PAYING[state], "then": then}
             )
             return
-        head = ("subscription", "client", "service", "plan", "price", "state")
+        head = (_("subscription"), _("client"), _("service"), _("plan"), _("price"), _("state"))
         lines = [
             (str(row["subscription_id"]), str(row["client_id"]), str(row["service_id"]),
-             str(row["plan_id"]), shown_amount(row["price"]), _state(row))
+             str(row["plan_id"]), shown_amount(row["price"]), state_of(row))
             for row in rows
         ]  # fmt: skip
         self.write(table(">>>>><", [head, *lines]))
         subscriptions, total = rows[0]["subscriptions"], rows[0]["total"]
         if subscriptions > len(rows):
-            self.stdout.write(f"  … and {subscriptions - len(rows):,} more (--limit)")
+            self.stdout.write(
+                _("  … and %(value)s more (--limit)")
+                % {"value": grouped(subscriptions - len(rows))}
+            )
         amount = f"{shown_amount(total)} {settings.CURRENCY}"
         self.stdout.write(
-            f"At {then}: {subscriptions:,} subscriptions, {amount} together."
+            _("At %(then)s: %(subscriptions)s subscriptions, %(amount)s together.")
+            % {"then": then, "subscriptions": grouped(subscriptions), "amount": amount}
             if state == "active"
-            else f"At {then}: {subscriptions:,} subscriptions {WITHOUT_PAYING[state]},"
-            f" of {amount}, of which nothing was paid."
+            else _(
+                "At %(then)s: %(subscriptions)s subscriptions %(without_paying)s, of"
+                " %(amount)s, of which nothing was paid."
+            )
+            % {
+                "then": then,
+                "subscriptions": grouped(subscriptions),
+                "without_paying": WITHOUT_PAYING[state],
+                "amount": amount,
+            }
         )
 
     # --- Printing -------------------------------------------------------------------------
@@ -262,7 +309,7 @@ class Command(BaseCommand):
             self.stdout.write(encode(record).decode())
 
 
-WITHOUT_PAYING = {"ended": "that had ended", "upcoming": "that had not begun"}
+WITHOUT_PAYING = {"ended": _lazy("that had ended"), "upcoming": _lazy("that had not begun")}
 
 
 def asked_of(options: dict[str, Any]) -> dict[str, Any]:
@@ -272,12 +319,23 @@ def asked_of(options: dict[str, Any]) -> dict[str, Any]:
 
 def _before_after(shown: price_decisions.Shown) -> Iterable[str]:
     yield (
-        f"Subscription {shown.subscription}: {shown_amount(shown.old_price)}"
-        f" ({shown.price_state}) → {shown_amount(shown.new_price)} ({shown.new_state})"
-        f" {settings.CURRENCY}"
+        _(
+            "Subscription %(subscription)s: %(shown_amount)s (%(price_state)s) →"
+            " %(shown_amount2)s (%(new_state)s) %(currency)s"
+        )
+        % {
+            "subscription": shown.subscription,
+            "shown_amount": shown_amount(shown.old_price),
+            "price_state": words_of(shown.price_state),
+            "shown_amount2": shown_amount(shown.new_price),
+            "new_state": words_of(shown.new_state),
+            "currency": settings.CURRENCY,
+        }
     )
     if shown.needs_another:
-        yield f"{shown.needs_another} So it would be planned, and wait for another person."
+        yield _("%(needs_another)s So it would be planned, and wait for another person.") % {
+            "needs_another": shown.needs_another
+        }
 
 
 def _add_known_at(parser: ArgumentParser) -> None:
@@ -290,17 +348,21 @@ def _add_known_at(parser: ArgumentParser) -> None:
 
 
 def _known(known_at: datetime | None) -> str:
-    return f", as was known at {shown_instant(known_at)}" if known_at else ""
+    return (
+        _(", as was known at %(shown_instant)s") % {"shown_instant": shown_instant(known_at)}
+        if known_at
+        else ""
+    )
 
 
 def _subscription(options: dict[str, Any]) -> int:
     source, external_id = options.pop("source"), options.pop("external_id")
     given: int | None = options["subscription"]
     if (source is None) != (external_id is None):
-        raise CommandError("--source and --external-id belong together.", returncode=2)
+        raise CommandError(_("--source and --external-id belong together."), returncode=2)
     if (given is None) == (source is None):
         raise CommandError(
-            "Which subscription? Give its id, or --source and --external-id.", returncode=2
+            _("Which subscription? Give its id, or --source and --external-id."), returncode=2
         )
     if given is not None:
         return given
@@ -310,35 +372,8 @@ def _subscription(options: dict[str, Any]) -> int:
     except UnicodeEncodeError:
         pk = None
     if pk is None:
-        raise CommandError(f"There is no subscription {external_id!r} of source {source!r}.")
+        raise CommandError(
+            _("There is no subscription %(external_id)s of source %(source)s.")
+            % {"external_id": repr(external_id), "source": repr(source)}
+        )
     return int(pk)
-
-
-def _entry(entry: ledger.Entry) -> tuple[str, ...]:
-    late = (entry["recorded_at"] - entry["effective_at"]).total_seconds() >= 1
-    return (
-        str(entry["id"]),
-        shown_instant(entry["effective_at"]),
-        shown_amount(entry["price"]),
-        "deleted" if entry["price"] is None else _state(entry),
-        _period(entry),
-        "" if entry["change_id"] is None else str(entry["change_id"]),
-        entry["author"],
-        shown_instant(entry["recorded_at"]) if late else "",
-    )
-
-
-def _period(entry: ledger.Entry) -> str:
-    """The period that is paid for, according to the entry; empty if it has none."""
-    if entry["started_at"] is None:
-        return ""
-    end = f" until {shown_instant(entry['ended_at'])}" if entry["ended_at"] else ""
-    gap = entry["unpaid_since"]
-    return f"from {shown_instant(entry['started_at'])}{end}" + (
-        f", not since {shown_instant(gap)}" if gap else ""
-    )
-
-
-def _state(row: ledger.Entry) -> str:
-    end = f" until {shown_instant(row['locked_until'])}" if row["locked_until"] else ""
-    return f"{row['price_state']}{end}"

@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 
 import iso4217
 from django.conf import settings
+from django.utils.translation import pgettext
 
 from services.transfer.files.number_formats import (
     DATE,
@@ -86,12 +87,21 @@ def text_of(cell: Cell, kind: str, styles: Styles) -> str:
     if text is None or (formula and styles.to_be_calculated):
         raise Refused(
             "not_calculated",
-            "is a formula whose result is not stored; open the file in the spreadsheet and save it",
+            pgettext(
+                "file",
+                "is a formula whose result is not stored; open the file in the spreadsheet"
+                " and save it",
+            ),
         )
     if type == "e":
-        raise Refused("error_in_cell", "is an error of the spreadsheet; correct it, or empty it")
+        raise Refused(
+            "error_in_cell",
+            pgettext("file", "is an error of the spreadsheet; correct it, or empty it"),
+        )
     if type == "b":
-        raise Refused("bad_cell", "is a truth value, and no column of ours has one")
+        raise Refused(
+            "bad_cell", pgettext("file", "is a truth value, and no column of ours has one")
+        )
     if not is_number(cell) or text == "":
         return text
     if type == "d":
@@ -116,10 +126,10 @@ def text_of(cell: Cell, kind: str, styles: Styles) -> str:
 
 def _number(text: str) -> Decimal:
     if not NUMERAL.fullmatch(text):
-        raise Refused("bad_cell", "is no number that a workbook may hold")
+        raise Refused("bad_cell", pgettext("file", "is no number that a workbook may hold"))
     number = AS_CALCULATED.create_decimal(text)
     if abs(number.adjusted()) > LARGEST:
-        raise Refused("bad_cell", "is a number far beyond any value of a book")
+        raise Refused("bad_cell", pgettext("file", "is a number far beyond any value of a book"))
     return number
 
 
@@ -128,8 +138,12 @@ def _exact(number: Decimal, shown: Shown, code: str, kinds: tuple[str, ...]) -> 
     if shown.kind not in kinds:
         raise Refused(
             "bad_cell",
-            f"is {_plain(number)}, which its number format {code!r} does not show as it"
-            " is; format the cell as a number",
+            pgettext(
+                "file",
+                "is %(plain)s, which its number format %(code)s does not show as it is;"
+                " format the cell as a number",
+            )
+            % {"plain": _plain(number), "code": repr(code)},
         )
     if shown.kind == PERCENT:
         number = number.scaleb(2)
@@ -140,7 +154,10 @@ def _exact(number: Decimal, shown: Shown, code: str, kinds: tuple[str, ...]) -> 
         if as_shown != number:
             raise Refused(
                 "not_as_shown",
-                f"is {_plain(number)} and is shown as {as_shown:f}; round it to what is meant",
+                pgettext(
+                    "file", "is %(plain)s and is shown as %(as_shown)s; round it to what is meant"
+                )
+                % {"plain": _plain(number), "as_shown": format(as_shown, "f")},
             )
     return _plain(number)
 
@@ -151,16 +168,24 @@ def _digits(number: Decimal, shown: Shown, code: str) -> str:
     if len(plain) > 15 or not plain.isdecimal():
         raise Refused(
             "number_for_text",
-            f"is the number {plain[:40]}, of which a spreadsheet keeps 15 digits and no other"
-            " character; write it again, in a cell that is formatted as text",
+            pgettext(
+                "file",
+                "is the number %(plain)s, of which a spreadsheet keeps 15 digits and no other"
+                " character; write it again, in a cell that is formatted as text",
+            )
+            % {"plain": plain[:40]},
         )
     if shown.kind == GENERAL and not shown.literals:
         return plain
     if shown.kind != NUMBER or shown.decimals or shown.grouped or shown.literals:
         raise Refused(
             "number_for_text",
-            f"is the number {plain}, which its number format {code!r} shows otherwise; write what"
-            " is meant in a cell that is formatted as text",
+            pgettext(
+                "file",
+                "is the number %(plain)s, which its number format %(code)s shows otherwise;"
+                " write what is meant in a cell that is formatted as text",
+            )
+            % {"plain": plain, "code": repr(code)},
         )
     return plain.zfill(shown.digits)
 
@@ -169,17 +194,25 @@ def _instant(number: Decimal, shown: Shown, code: str, from_1904: bool) -> str:
     """The local date or time of a number of days."""
     if shown.kind != DATE:
         raise Refused(
-            "not_a_date", f"is the number {_plain(number)}, and no date; format the cell as a date"
+            "not_a_date",
+            pgettext("file", "is the number %(plain)s, and no date; format the cell as a date")
+            % {"plain": _plain(number)},
         )
     days = int(number)
     if from_1904:
         begin = datetime(1904, 1, 1)
     elif days == LEAP_DAY_THAT_NEVER_WAS:
-        raise Refused("not_a_date", "is 29 February 1900, which never was; correct it")
+        raise Refused(
+            "not_a_date", pgettext("file", "is 29 February 1900, which never was; correct it")
+        )
     else:
         begin = datetime(1899, 12, 30 if days > LEAP_DAY_THAT_NEVER_WAS else 31)
     if not 0 <= number < MOST_DAYS - (1462 if from_1904 else 0):
-        raise Refused("not_a_date", f"is the number {_plain(number)}, which is no date")
+        raise Refused(
+            "not_a_date",
+            pgettext("file", "is the number %(plain)s, which is no date")
+            % {"plain": _plain(number)},
+        )
     milliseconds = ((number - days) * 86_400_000).quantize(Decimal(1), ROUND_HALF_UP)
     # 15 digits are microseconds: what is within a millisecond of a second is that second.
     at = begin + timedelta(days=days, seconds=round(int(milliseconds) / 1000))
@@ -193,8 +226,12 @@ def _instant(number: Decimal, shown: Shown, code: str, from_1904: bool) -> str:
     if missing or at.microsecond:
         raise Refused(
             "not_as_shown",
-            f"is {at.isoformat(' ')}, and its number format {code!r} does not show all of that;"
-            " correct one of them",
+            pgettext(
+                "file",
+                "is %(isoformat)s, and its number format %(code)s does not show all of that;"
+                " correct one of them",
+            )
+            % {"isoformat": at.isoformat(" "), "code": repr(code)},
         )
     return at.isoformat() if at.hour or at.minute or at.second else at.date().isoformat()
 
@@ -205,19 +242,30 @@ def _refuse_other_currency(literals: str, code: str) -> None:
         if sign in literals and currency not in currencies:
             raise Refused(
                 "other_currency",
-                f"is shown in another currency ({code!r}), and the book is in {currency}",
+                pgettext(
+                    "file",
+                    "is shown in another currency (%(code)s), and the book is in %(currency)s",
+                )
+                % {"code": repr(code), "currency": currency},
             )
     for word in re.findall(r"[A-Z]{3}", literals):
         if word in iso4217.raw_table and word != currency:
             raise Refused(
                 "other_currency",
-                f"is shown in another currency ({code!r}), and the book is in {currency}",
+                pgettext(
+                    "file",
+                    "is shown in another currency (%(code)s), and the book is in %(currency)s",
+                )
+                % {"code": repr(code), "currency": currency},
             )
 
 
 def _no_date() -> Refused:
     return Refused(
-        "bad_cell", "is a date, and this column has none; write what is meant, formatted as text"
+        "bad_cell",
+        pgettext(
+            "file", "is a date, and this column has none; write what is meant, formatted as text"
+        ),
     )
 
 

@@ -6,9 +6,11 @@ import re
 import zipfile
 from typing import BinaryIO, NoReturn
 
+from django.utils.translation import pgettext, pgettext_lazy
+
 from services.transfer.csv_file import BadBook, Problem
 
-SAVE = "open it in the spreadsheet and save it as .xlsx or as CSV UTF-8"
+SAVE = pgettext_lazy("file", "open it in the spreadsheet and save it as .xlsx or as CSV UTF-8")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP = b"PK\x03\x04"
 GZIP = b"\x1f\x8b"
@@ -17,29 +19,41 @@ HTML = re.compile(rb"<(!doctype\s+html|html|head|body|table|meta|style|div)\b", 
 XML = re.compile(rb"<\?xml|<[A-Za-z]+:?Workbook\b|<Workbook\b")
 # Kinds of zip archives, by the names in them.
 ARCHIVES = {
-    "xl/workbook.bin": "is a binary workbook (.xlsb)",
-    "content.xml": "is a spreadsheet of OpenDocument (.ods)",
-    "Index/Document.iwa": "is a spreadsheet of Numbers",
-    "word/document.xml": "is a text document (.docx), and no table",
-    "ppt/presentation.xml": "is a presentation (.pptx), and no table",
+    "xl/workbook.bin": pgettext_lazy("file", "is a binary workbook (.xlsb)"),
+    "content.xml": pgettext_lazy("file", "is a spreadsheet of OpenDocument (.ods)"),
+    "Index/Document.iwa": pgettext_lazy("file", "is a spreadsheet of Numbers"),
+    "word/document.xml": pgettext_lazy("file", "is a text document (.docx), and no table"),
+    "ppt/presentation.xml": pgettext_lazy("file", "is a presentation (.pptx), and no table"),
 }
 BEGINNINGS = {
-    b"%PDF": "is a PDF, which has no cells to read; export a table from where it comes from",
-    b"PK\x05\x06": "is an empty archive",
-    b"BZh": "is compressed with bzip2; unpack it, or compress it with gzip",
-    b"\xfd7zXZ\x00": "is compressed with xz; unpack it, or compress it with gzip",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd; unpack it, or compress it with gzip",
-    b"7z\xbc\xaf": "is an archive (7z); unpack it",
-    b"Rar!": "is an archive (rar); unpack it",
-    b"\x89PNG": "is a picture, and no table",
-    b"\xff\xd8\xff": "is a picture, and no table",
-    b"PAR1": "is a Parquet file; write it as CSV",
-    b"ARROW1": "is an Arrow file; write it as CSV",
-    b"SQLite format 3": "is a database of SQLite; write a table of it as CSV",
-    b"\xff\xfe\x00\x00": "is in UTF-32; save it as CSV UTF-8",
-    b"\x00\x00\xfe\xff": "is in UTF-32; save it as CSV UTF-8",
-    b"{": "is JSON; /api/subscriptions/bulk/ takes that, and a file is a table",
-    b"[": "is JSON; /api/subscriptions/bulk/ takes that, and a file is a table",
+    b"%PDF": pgettext_lazy(
+        "file", "is a PDF, which has no cells to read; export a table from where it comes from"
+    ),
+    b"PK\x05\x06": pgettext_lazy("file", "is an empty archive"),
+    b"BZh": pgettext_lazy("file", "is compressed with bzip2; unpack it, or compress it with gzip"),
+    b"\xfd7zXZ\x00": pgettext_lazy(
+        "file", "is compressed with xz; unpack it, or compress it with gzip"
+    ),
+    b"\x28\xb5\x2f\xfd": pgettext_lazy(
+        "file", "is compressed with zstd; unpack it, or compress it with gzip"
+    ),
+    b"7z\xbc\xaf": pgettext_lazy("file", "is an archive (7z); unpack it"),
+    b"Rar!": pgettext_lazy("file", "is an archive (rar); unpack it"),
+    b"\x89PNG": pgettext_lazy("file", "is a picture, and no table"),
+    b"\xff\xd8\xff": pgettext_lazy("file", "is a picture, and no table"),
+    b"PAR1": pgettext_lazy("file", "is a Parquet file; write it as CSV"),
+    b"ARROW1": pgettext_lazy("file", "is an Arrow file; write it as CSV"),
+    b"SQLite format 3": pgettext_lazy(
+        "file", "is a database of SQLite; write a table of it as CSV"
+    ),
+    b"\xff\xfe\x00\x00": pgettext_lazy("file", "is in UTF-32; save it as CSV UTF-8"),
+    b"\x00\x00\xfe\xff": pgettext_lazy("file", "is in UTF-32; save it as CSV UTF-8"),
+    b"{": pgettext_lazy(
+        "file", "is JSON; /api/subscriptions/bulk/ takes that, and a file is a table"
+    ),
+    b"[": pgettext_lazy(
+        "file", "is JSON; /api/subscriptions/bulk/ takes that, and a file is a table"
+    ),
 }
 
 
@@ -60,18 +74,32 @@ def refuse_what_is_no_table(head: bytes, file: BinaryIO) -> None:
         # The name stands in a directory somewhere in the file.
         if _has(file, ENCRYPTED):
             refuse(
-                "is a workbook with a password; open it, take the password away and save it",
+                pgettext(
+                    "file",
+                    "is a workbook with a password; open it, take the password away and save it",
+                ),
                 "encrypted",
             )
-        refuse(f"is a workbook of Excel 97-2003 (.xls), or another old document; {SAVE}")
+        refuse(
+            pgettext(
+                "file", "is a workbook of Excel 97-2003 (.xls), or another old document; %(save)s"
+            )
+            % {"save": SAVE}
+        )
     for beginning, reason in BEGINNINGS.items():
         if head.startswith(beginning):
-            refuse(reason)
+            refuse(str(reason))
     text = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     if HTML.match(text) or (XML.match(text) and HTML.search(text[:2000])):
-        refuse(f"is a web page (HTML) that calls itself a spreadsheet; {SAVE}")
+        refuse(
+            pgettext("file", "is a web page (HTML) that calls itself a spreadsheet; %(save)s")
+            % {"save": SAVE}
+        )
     if XML.match(text):
-        refuse(f"is XML, and no table; if it is a spreadsheet (XML 2003), {SAVE}")
+        refuse(
+            pgettext("file", "is XML, and no table; if it is a spreadsheet (XML 2003), %(save)s")
+            % {"save": SAVE}
+        )
 
 
 def refuse_archive(archive: zipfile.ZipFile) -> NoReturn:
@@ -80,7 +108,7 @@ def refuse_archive(archive: zipfile.ZipFile) -> NoReturn:
     for name, reason in ARCHIVES.items():
         if name in names:
             refuse(f"{reason}; {SAVE}")
-    refuse("is an archive (zip) without a workbook in it; unpack it")
+    refuse(pgettext("file", "is an archive (zip) without a workbook in it; unpack it"))
 
 
 def _has(file: BinaryIO, word: bytes) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.utils.translation import pgettext
+
 from services.transfer.csv_file import BadBook, Column, Problem
 from services.transfer.files.reading import Reading, header_key
 
@@ -53,26 +55,36 @@ class Header:
 
         known = shown(self.reading.known)
         if not self.cells:
-            add("", f"is empty; the first line names: {known}")
+            add(
+                "", pgettext("file", "is empty; the first line names: %(known)s") % {"known": known}
+            )
             return
         # The parameters that leave a column out, as `column=Kunde:comment` says which one it is.
         if not self.columns:
             named = [cell for cell in self.cells if cell.strip()]
             add(
                 ", ".join(repr(cell[:30]) for cell in named[:8]),
-                f"names none of our columns: {known}. Name them so, or say which is which, as"
-                f" column={named[0][:30]}:company_name (import_book: --column)",
+                pgettext(
+                    "file",
+                    "names none of our columns: %(known)s. Name them so, or say which is"
+                    " which, as column=%(cell)s:company_name (import_book: --column)",
+                )
+                % {"known": known, "cell": named[0][:30]},
                 answers=tuple(f"column={cell}:" for cell in named[:COLUMNS_ASKED]),
             )
             return
         # The list of columns is said once.
-        told = f"; known are: {known}"
+        told = pgettext("file", "; known are: %(known)s") % {"known": known}
         for position in self.unknown:
             name = self.cells[position]
             add(
                 name,
-                f"is not a column{told}. Say which one it is, as column={name[:30]}:comment, or"
-                f" leave it out, as column={name[:30]}: (import_book: --column)",
+                pgettext(
+                    "file",
+                    "is not a column%(told)s. Say which one it is, as column=%(name)s:comment, or"
+                    " leave it out, as column=%(name)s: (import_book: --column)",
+                )
+                % {"told": told, "name": name[:30]},
                 position,
                 (f"column={name}:",),
             )
@@ -80,13 +92,18 @@ class Header:
         there = set()
         for column, position in zip(self.columns, self.positions, strict=True):
             if column in there:
-                add(self.cells[position], "is there twice; keep one of them", position)
+                add(
+                    self.cells[position],
+                    pgettext("file", "is there twice; keep one of them"),
+                    position,
+                )
             there.add(column)
         for name in self.missing:
-            add(name, f"is missing{told and f'; needed are: {known}'}")
+            needed = told and pgettext("file", "; needed are: %(known)s") % {"known": known}
+            add(name, pgettext("file", "is missing%(needed)s") % {"needed": needed})
             told = ""
         if ("source" in self.columns) != ("external_id" in self.columns):
-            add("source, external_id", "belong together; give both or neither")
+            add("source, external_id", pgettext("file", "belong together; give both or neither"))
 
     def understood(self) -> dict[str, str]:
         """The columns that have other names in the file, and those left out, for people."""

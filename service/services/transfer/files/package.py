@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
+from django.utils.translation import pgettext
+
+from pricebook.kit.figures import grouped
 from services.transfer.files import limits
 from services.transfer.files.cells import Styles
 from services.transfer.files.faults import SAVE, refuse, refuse_archive
@@ -40,7 +43,11 @@ class Package:
         try:
             self.archive = zipfile.ZipFile(file)
         except DAMAGED as error:
-            refuse(f"is a damaged archive ({error}); send it again", "damaged")
+            refuse(
+                pgettext("file", "is a damaged archive (%(error)s); send it again")
+                % {"error": error},
+                "damaged",
+            )
         self._check_members()
         names = {name.lower(): name for name in self.archive.namelist()}
         if "[content_types].xml" not in names or not any(each in names for each in WORKBOOKS):
@@ -48,11 +55,14 @@ class Package:
         self._names = names
         lower = list(names)
         if any(name.endswith("vbaproject.bin") or "/macrosheets/" in name for name in lower):
-            refuse("has macros; save it as .xlsx, which has none", "macros")
+            refuse(pgettext("file", "has macros; save it as .xlsx, which has none"), "macros")
         if any("/externallinks/" in name for name in lower):
             refuse(
-                "has links to other workbooks; open it, replace its links with their values (Data,"
-                " Edit Links, Break Link) and save it",
+                pgettext(
+                    "file",
+                    "has links to other workbooks; open it, replace its links with their"
+                    " values (Data, Edit Links, Break Link) and save it",
+                ),
                 "external_links",
             )
         self.workbook = WORKBOOKS[0]
@@ -62,23 +72,43 @@ class Package:
     def _check_members(self) -> None:
         members = self.archive.infolist()
         if len(members) > limits.MEMBERS:
-            refuse(f"has {len(members):,} files in it; at most {limits.MEMBERS:,}", "too_large")
+            refuse(
+                pgettext("file", "has %(members)s files in it; at most %(members2)s")
+                % {"members": grouped(len(members)), "members2": grouped(limits.MEMBERS)},
+                "too_large",
+            )
         if any(member.flag_bits & 1 for member in members):
-            refuse("is an archive with a password; save it without one", "encrypted")
+            refuse(
+                pgettext("file", "is an archive with a password; save it without one"), "encrypted"
+            )
         if len({member.filename.lower() for member in members}) != len(members):
-            refuse("is a damaged archive (two files of one name); save it again", "damaged")
+            refuse(
+                pgettext("file", "is a damaged archive (two files of one name); save it again"),
+                "damaged",
+            )
         unpacked = sum(member.file_size for member in members)
         if unpacked > limits.WORKBOOK_UNPACKED:
             refuse(
-                f"is {unpacked:,} bytes when it is unpacked; at most {limits.WORKBOOK_UNPACKED:,}"
-                " are read: send it as CSV, or in parts",
+                pgettext(
+                    "file",
+                    "is %(unpacked)s bytes when it is unpacked; at most %(workbook_unpacked)s"
+                    " are read: send it as CSV, or in parts",
+                )
+                % {
+                    "unpacked": grouped(unpacked),
+                    "workbook_unpacked": grouped(limits.WORKBOOK_UNPACKED),
+                },
                 "too_large",
             )
         for member in members:
             ratio = member.file_size / max(member.compress_size, 1)
             if member.file_size > limits.ANY_RATIO and ratio > limits.RATIO:
                 refuse(
-                    f"unpacks to {ratio:,.0f} times its size, as no workbook does; send it as CSV",
+                    pgettext(
+                        "file",
+                        "unpacks to %(ratio)s times its size, as no workbook does; send it as CSV",
+                    )
+                    % {"ratio": format(ratio, ",.0f")},
                     "too_large",
                 )
 
@@ -87,12 +117,20 @@ class Package:
         """A part of the package, up to `most` bytes of it. KeyError if there is none."""
         info = self.archive.getinfo(self._names[name.lower()])
         if most is not None and info.file_size > most:
-            refuse(f"has a list of {info.file_size:,} bytes ({name}), as none has", "too_large")
+            refuse(
+                pgettext("file", "has a list of %(file_size)s bytes (%(name)s), as none has")
+                % {"file_size": grouped(info.file_size), "name": name},
+                "too_large",
+            )
         try:
             with self.archive.open(info) as source:
                 yield cast(BinaryIO, source)
         except DAMAGED as error:
-            refuse(f"is a damaged archive ({error}); send it again", "damaged")
+            refuse(
+                pgettext("file", "is a damaged archive (%(error)s); send it again")
+                % {"error": error},
+                "damaged",
+            )
 
     def strings(self) -> list[str]:
         """The texts that cells share. They are in memory, so there is a limit."""
@@ -116,7 +154,11 @@ class Package:
             if name == "si":
                 strings.append(unescaped("".join(pieces)))
                 if len(strings) > limits.STRINGS:
-                    refuse(f"has more than {limits.STRINGS:,} texts; send it as CSV", "too_large")
+                    refuse(
+                        pgettext("file", "has more than %(strings)s texts; send it as CSV")
+                        % {"strings": grouped(limits.STRINGS)},
+                        "too_large",
+                    )
             elif name == "rPh":
                 phonetic = False
             elif name == "t":
@@ -127,7 +169,7 @@ class Package:
             if gathers:
                 length += len(piece)
                 if length > limits.STRINGS_TEXT:
-                    refuse("has too many long texts; send it as CSV", "too_large")
+                    refuse(pgettext("file", "has too many long texts; send it as CSV"), "too_large")
                 pieces.append(piece)
 
         name = self._related(self.workbook, "sharedStrings")
@@ -155,7 +197,7 @@ class Package:
                     hidden = attributes.get("state", "visible") != "visible"
                     sheets.append(SheetName(attributes.get("name", ""), target, hidden))
         if not sheets or any(sheet.part.lower() not in self._names for sheet in sheets):
-            refuse("is a workbook without a worksheet", "damaged")
+            refuse(pgettext("file", "is a workbook without a worksheet"), "damaged")
         return sheets, from_1904, to_be_calculated
 
     def _formats(self) -> Iterator[str]:
@@ -203,7 +245,11 @@ class Package:
                     yield from found
                     found.clear()
         except (KeyError, ValueError) as error:
-            refuse(f"is a damaged workbook ({part}: {error}); save it again", "damaged")
+            refuse(
+                pgettext("file", "is a damaged workbook (%(part)s: %(error)s); save it again")
+                % {"part": part, "error": error},
+                "damaged",
+            )
 
 
 def _check_directory(file: BinaryIO) -> None:
@@ -211,15 +257,18 @@ def _check_directory(file: BinaryIO) -> None:
     size = file.seek(0, 2)
     if size > limits.WORKBOOK:
         refuse(
-            f"is a workbook of {size:,} bytes; at most {limits.WORKBOOK:,} are read: send it as"
-            " CSV",
+            pgettext(
+                "file",
+                "is a workbook of %(size)s bytes; at most %(workbook)s are read: send it as CSV",
+            )
+            % {"size": grouped(size), "workbook": grouped(limits.WORKBOOK)},
             "too_large",
         )
     file.seek(max(0, size - LONGEST_END - 20))
     tail = file.read()
     at = tail.rfind(DIRECTORY_END)
     if at < 0 or len(tail) < at + 22:
-        refuse("is an archive that breaks off; send it again", "damaged")
+        refuse(pgettext("file", "is an archive that breaks off; send it again"), "damaged")
     directory = struct.unpack_from("<L", tail, at + 12)[0]
     if tail[max(0, at - 20) : at].startswith(ZIP64_LOCATOR):
         place = struct.unpack_from("<Q", tail, at - 20 + 8)[0]
@@ -227,5 +276,8 @@ def _check_directory(file: BinaryIO) -> None:
         record = file.read(56)
         directory = struct.unpack_from("<Q", record, 40)[0] if len(record) == 56 else size
     if directory > limits.DIRECTORY:
-        refuse(f"is an archive of too many files; {SAVE}", "too_large")
+        refuse(
+            pgettext("file", "is an archive of too many files; %(save)s") % {"save": SAVE},
+            "too_large",
+        )
     file.seek(0)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from django.utils.translation import pgettext
+
 from pricebook.kit.refusal import Refusal
 from services.fields import UNREADABLE
 from services.models import ImportMapping
@@ -69,7 +71,8 @@ class Reading:
                 raise BadReading(
                     option,
                     value,
-                    f"{option} is one of {' '.join(shown)}; {str(value)[:100]!r} is none of them.",
+                    pgettext("file", "%(option)s is one of %(shown)s; %(value)s is none of them.")
+                    % {"option": option, "shown": " ".join(shown), "value": repr(str(value)[:100])},
                     allowed=shown,
                 )
             said[option] = found
@@ -81,8 +84,15 @@ class Reading:
         for option, texts in (("column", columns), ("sheet", [said.get("sheet", "")])):
             if bad := next((text for text in texts if UNREADABLE.search(text)), None):
                 value = UNREADABLE.sub("?", bad)
-                detail = f"{value[:100]!r} had a character of no text in place of each ?; correct"
-                raise BadReading(option, value, f"{detail} it.")
+                raise BadReading(
+                    option,
+                    value,
+                    pgettext(
+                        "file",
+                        "%(value)s had a character of no text in place of each ?; correct it.",
+                    )
+                    % {"value": repr(value[:100])},
+                )
         return replace(kept, **said, columns=columns, known=known)
 
     @classmethod
@@ -90,8 +100,17 @@ class Reading:
         kept = ImportMapping.objects.filter(name=name).first() if name.isprintable() else None
         if kept is None:
             names = list(ImportMapping.objects.values_list("name", flat=True)[:20])
-            there = f"kept are: {', '.join(names)}" if names else "none is kept yet"
-            raise BadReading("mapping", name, f"No mapping is kept as {name[:50]!r}; {there}.")
+            there = (
+                pgettext("file", "kept are: %(names)s") % {"names": ", ".join(names)}
+                if names
+                else pgettext("file", "none is kept yet")
+            )
+            raise BadReading(
+                "mapping",
+                name,
+                pgettext("file", "No mapping is kept as %(name)s; %(there)s.")
+                % {"name": repr(name[:50]), "there": there},
+            )
         return cls.of(kept.reading, known)
 
     def keep(self, name: str) -> None:
@@ -99,7 +118,10 @@ class Reading:
         length = ImportMapping._meta.get_field("name").max_length
         if not name.strip() or len(name) > (length or 0) or not name.isprintable():
             raise BadReading(
-                "save_mapping", name, f"The name of a mapping has 1 to {length} characters."
+                "save_mapping",
+                name,
+                pgettext("file", "The name of a mapping has 1 to %(length)s characters.")
+                % {"length": length},
             )
         ImportMapping.objects.update_or_create(name=name, defaults={"reading": self.said})
 
@@ -147,7 +169,11 @@ def _pairs(given: str | Iterable[str]) -> dict[str, str]:
             raise BadReading(
                 "column",
                 pair,
-                f"column is header=column, such as Kunde=company_name, and {pair[:100]!r} is not.",
+                pgettext(
+                    "file",
+                    "column is header=column, such as Kunde=company_name, and %(pair)s is not.",
+                )
+                % {"pair": repr(pair[:100])},
             )
         pairs[pair[:at]] = pair[at + 1 :]
     return pairs
@@ -155,7 +181,9 @@ def _pairs(given: str | Iterable[str]) -> dict[str, str]:
 
 def _columns(given: Any, known: Mapping[str, Column]) -> dict[str, str]:
     if not isinstance(given, Mapping):
-        raise BadReading("columns", given, "columns maps headers of the file to columns.")
+        raise BadReading(
+            "columns", given, pgettext("file", "columns maps headers of the file to columns.")
+        )
     columns: dict[str, str] = {}
     for header, column in given.items():
         column = str(column).strip()
@@ -163,7 +191,8 @@ def _columns(given: Any, known: Mapping[str, Column]) -> dict[str, str]:
             raise BadReading(
                 "column",
                 column,
-                f"{column[:100]!r} is not a column of ours; known are: {', '.join(known)}.",
+                pgettext("file", "%(column)s is not a column of ours; known are: %(known)s.")
+                % {"column": repr(column[:100]), "known": ", ".join(known)},
                 allowed=list(known),
             )
         columns[str(header)] = column

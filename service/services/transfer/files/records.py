@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NoReturn
 
+from django.utils.translation import pgettext
+
+from pricebook.kit.figures import grouped
 from services.transfer.csv_file import END, LINE_LIMIT, Problem
 from services.transfer.files.lines import Lines, LineTooLong
 from services.transfer.files.pieces import MOST, ROWS
@@ -109,13 +112,17 @@ class Records:
             rows.extend(islice(self._reader, number))
         except csv.Error as error:
             line = began + 1 + sum(map(self._lines_of, rows))
-            reason = f"is not CSV from here on ({error}); is a quote missing?"
+            reason = pgettext("file", "is not CSV from here on (%(error)s); is a quote missing?")
+            reason %= {"error": error}
         except LineTooLong:
             line = self.line + 1
-            reason = f"is longer than {LINE_LIMIT:,} bytes; is a line break missing?"
+            reason = pgettext("file", "is longer than %(line_limit)s bytes; is a line break missing?")
+            reason %= {"line_limit": grouped(LINE_LIMIT)}
         except UnicodeDecodeError as error:
             encoding = self._understood["encoding"]
-            reason = f"is not in the encoding {encoding} ({error.reason}); say which one it is"
+            reason = pgettext(
+                "file", "is not in the encoding %(encoding)s (%(reason)s); say which one it is"
+            ) % {"encoding": encoding, "reason": error.reason}
             return rows, Stopped(Problem(0, "", "", reason, "", "wrong_encoding"))
         else:
             return rows, None
@@ -154,9 +161,11 @@ def _are_values(piece: list[Record]) -> bool:
 def _end(line: int, text: str, count: int) -> None:
     end = END.fullmatch(text)
     if end is None:
-        _stop(line, text, "is no subscription: the file is not complete; ask for it again")
+        said = pgettext("file", "is no subscription: the file is not complete; ask for it again")
+        _stop(line, text, said)
     if int(end[1]) != count:
-        _stop(line, text, f"but {count:,} lines came before it; ask for the file again")
+        said = pgettext("file", "but %(count)s lines came before it; ask for the file again")
+        _stop(line, text, said % {"count": grouped(count)})
 
 
 def _stop(line: int, value: str, reason: str) -> NoReturn:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from django.utils.translation import pgettext
+
+from pricebook.kit.figures import grouped
 from services.transfer.files import limits
 from services.transfer.files.cells import Cell
 from services.transfer.files.faults import refuse
@@ -65,7 +68,7 @@ class Sheet:
                     if found is None:
                         found = columns[letters] = column_number(letters)
                     if found <= column:
-                        raise ValueError("a cell twice, or before another one")
+                        raise ValueError(pgettext("file", "a cell twice, or before another one"))
                     column = found
                 kind = attributes.get("t", "n")
                 style = attributes.get("s", "0")
@@ -75,10 +78,14 @@ class Sheet:
             elif name == "row":
                 number = int(attributes.get("r") or row_number + 1)
                 if number <= row_number:
-                    raise ValueError("a row twice, or before another one")
+                    raise ValueError(pgettext("file", "a row twice, or before another one"))
                 row_number = number
                 if row_number > limits.ROWS:
-                    refuse(f"has more than {limits.ROWS:,} rows; split it", "too_large")
+                    refuse(
+                        pgettext("file", "has more than %(rows)s rows; split it")
+                        % {"rows": grouped(limits.ROWS)},
+                        "too_large",
+                    )
                 cells, column = {}, -1
                 self.hidden_rows += attributes.get("hidden") in ("1", "true")
             elif name == "f":
@@ -90,7 +97,7 @@ class Sheet:
             elif name == "mergeCell":
                 self.merged.append(merged_range(attributes.get("ref", "")))
                 if len(self.merged) > limits.MERGED:
-                    refuse("has too many merged cells", "too_large")
+                    refuse(pgettext("file", "has too many merged cells"), "too_large")
             elif ":" in name:
                 start(local(name), attributes)
 
@@ -108,7 +115,7 @@ class Sheet:
                 text = value
                 if kind == "s":
                     if not (value or "").isdecimal():
-                        raise ValueError("no number of a text")
+                        raise ValueError(pgettext("file", "no number of a text"))
                     text = strings[int(value or "")]
                 elif value is not None and (kind == "inlineStr" or kind == "str"):
                     text = unescaped(value)
@@ -128,7 +135,11 @@ class Sheet:
             if gathers:
                 value = value + piece if value else piece
                 if len(value) > limits.CELL:
-                    refuse(f"has a cell of more than {limits.CELL:,} characters", "too_large")
+                    refuse(
+                        pgettext("file", "has a cell of more than %(cell)s characters")
+                        % {"cell": grouped(limits.CELL)},
+                        "too_large",
+                    )
 
         try:
             for read in events(self.source, start, end, text):
@@ -136,7 +147,11 @@ class Sheet:
                 yield from rows
                 rows.clear()
         except (ValueError, IndexError):
-            refuse(f"is a damaged workbook (near row {row_number}); save it again", "damaged")
+            refuse(
+                pgettext("file", "is a damaged workbook (near row %(row_number)s); save it again")
+                % {"row_number": row_number},
+                "damaged",
+            )
 
 
 def column_number(letters: str) -> int:

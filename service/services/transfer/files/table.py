@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, Protocol, cast
 
+from django.utils.translation import pgettext
+
+from pricebook.kit.figures import grouped
 from services.transfer.csv_file import LINE_LIMIT, BadBook
 from services.transfer.files import faults, limits
 from services.transfer.files.faults import refuse
@@ -69,7 +72,7 @@ def open_table(file: BinaryIO, reading: Reading = Reading()) -> Table:  # noqa: 
             spool = _unpacked(spool)
             head = _head(spool)
             if head.startswith(faults.GZIP):
-                refuse("is compressed twice with gzip; unpack it once")
+                refuse(pgettext("file", "is compressed twice with gzip; unpack it once"))
         faults.refuse_what_is_no_table(head, spool)
         is_archive = head.startswith(faults.ZIP)
         table = open_workbook(spool, reading) if is_archive else _open_text(spool, head, reading)
@@ -94,7 +97,11 @@ def _copy(first: bytes, file: BinaryIO, spool: BinaryIO) -> None:
     while piece:
         size += len(piece)
         if size > limits.UNPACKED:
-            refuse(f"is larger than {limits.UNPACKED:,} bytes; split it", "too_large")
+            refuse(
+                pgettext("file", "is larger than %(unpacked)s bytes; split it")
+                % {"unpacked": grouped(limits.UNPACKED)},
+                "too_large",
+            )
         spool.write(piece)
         piece = file.read(PIECE)
 
@@ -117,7 +124,9 @@ def _unpacked(packed: BinaryIO) -> BinaryIO:
             _copy(unpacked.read(PIECE), cast(BinaryIO, unpacked), spool)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         spool.close()
-        refuse(f"is damaged ({error}); send it again", "damaged")
+        refuse(
+            pgettext("file", "is damaged (%(error)s); send it again") % {"error": error}, "damaged"
+        )
     except BaseException:
         spool.close()
         raise
@@ -128,14 +137,23 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     encoding = _encoding(head, reading)
     mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
     if encoding == UTF_8 and b"\0" in head and not reading.encoding:
-        refuse(f"is no text and no workbook; {faults.SAVE}")
+        refuse(pgettext("file", "is no text and no workbook; %(save)s") % {"save": faults.SAVE})
     if not head[len(mark) :].strip(b"\0\r\n\t ,;|"):
-        refuse(f"is empty; the first line names: {shown(reading.known)}", "empty")
+        refuse(
+            pgettext("file", "is empty; the first line names: %(known)s")
+            % {"known": shown(reading.known)},
+            "empty",
+        )
     newline = "\r" if b"\r" in head and b"\n" not in head else "\n"  # old Macs'
     errors = "surrogateescape" if encoding == UTF_8 else "strict"
     if encoding.startswith("cp") and _is_utf8(spool):
         refuse(
-            f"is UTF-8, and encoding={encoding} was said; leave that out, or say encoding=utf-8",
+            pgettext(
+                "file",
+                "is UTF-8, and encoding=%(encoding)s was said; leave that out, or say"
+                " encoding=utf-8",
+            )
+            % {"encoding": encoding},
             "wrong_encoding",
             ("encoding=utf-8",),
         )
@@ -165,8 +183,12 @@ def _encoding(head: bytes, reading: Reading) -> str:
         if head.startswith(mark):
             if reading.encoding not in (None, marked):
                 refuse(
-                    f"begins with the mark of {marked}, and encoding={reading.encoding} was said;"
-                    " leave that out",
+                    pgettext(
+                        "file",
+                        "begins with the mark of %(marked)s, and encoding=%(encoding)s was"
+                        " said; leave that out",
+                    )
+                    % {"marked": marked, "encoding": reading.encoding},
                     "wrong_encoding",
                     (f"encoding={marked}",),
                 )
@@ -181,7 +203,10 @@ def _encoding(head: bytes, reading: Reading) -> str:
             return "utf-16-be"
     if reading.encoding == "utf-16":
         refuse(
-            "is not UTF-16, which encoding=utf-16 says; leave that out, or say what it is",
+            pgettext(
+                "file",
+                "is not UTF-16, which encoding=utf-16 says; leave that out, or say what it is",
+            ),
             "wrong_encoding",
         )
     return reading.encoding or UTF_8

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from tempfile import SpooledTemporaryFile
 
+from django.utils.translation import pgettext
+
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files import limits
 from services.transfer.files.header import Header
@@ -189,11 +191,14 @@ class TextTable:
 
     def _explain(self, line: int, values: list[str]) -> None:
         if not (chosen := self._chosen(values)):
-            reason = f"but the header names {len(self._header.cells)} columns"
-            self._add(line, "", f"{len(values)} values", reason)
+            reason = pgettext("file", "but the header names %(cells)s columns") % {
+                "cells": len(self._header.cells)
+            }
+            said = pgettext("file", "%(values)s values") % {"values": len(values)}
+            self._add(line, "", said, reason)
             return
         for stray in self._strays(values):
-            self._add(line, "", stray, "stands in a column without a name")
+            self._add(line, "", stray, pgettext("file", "stands in a column without a name"))
         for column, value in zip(self._values, chosen, strict=True):
             self._ask_encoding(line, column.column, value)
             try:
@@ -227,19 +232,15 @@ class TextTable:
                     texts.pop(name, None)
                 else:
                     texts.setdefault(name, text)
-        said = "save the file as UTF-8"
+        said = pgettext("file", "save the file as UTF-8")
         if texts:
-            shown = " and ".join(f"{text[:60]!r} in {name}" for name, text in texts.items())
-            said += (
-                f", or say which encoding it is in: the value is {shown}"
-                f" (import_book: --encoding {' or '.join(texts)})"
-            )
         raise Stopped(
             Problem(
                 line,
                 column,
                 raw.decode("ascii", errors="replace"),
-                f"is not UTF-8 (byte 0x{byte:02X}); {said}",
+                pgettext("file", "is not UTF-8 (byte 0x%(byte)s); %(said)s")
+                % {"byte": format(byte, "02X"), "said": said},
                 "",
                 "encoding_unclear",
                 tuple(f"encoding={name}" for name in texts),

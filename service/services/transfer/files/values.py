@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.utils.translation import pgettext
+
 from pricebook.kit.amount_field import readings_by_sign
 from services.transfer.csv_file import Column
 from services.transfer.files import dates
@@ -130,24 +132,42 @@ class Values:
                 return self.strict(text)
             except ValueError as error:
                 raise self.unread(text, error) from None
-        others = " or ".join(dict.fromkeys(found.values()))
+        others = pgettext("file", " or ").join(dict.fromkeys(found.values()))
         raise Refused(
             "not_as_said",
-            f"is {others}, and not what {self.option}={self.said} says; correct the value, or say"
-            f" something else",
+            pgettext(
+                "file",
+                "is %(others)s, and not what %(option)s=%(said)s says; correct the value, or"
+                " say something else",
+            )
+            % {"others": others, "option": self.option, "said": self.said},
         )
 
     def _question(self, found: dict[str, str]) -> Asked:
         assert self.option is not None
         texts = [f"{value} ({self.option}={way})" for way, value in found.items()]
         both = self.spoken_for & found.keys()
-        why = "others speak for both" if both else "nothing decides"
+        why = (
+            pgettext("file", "others speak for both")
+            if both
+            else pgettext("file", "nothing decides")
+        )
         first, second = (f"{self.option}={way}" for way in found)
-        flags = " or ".join(f"--{self.option} {way}" for way in found)
+        flags = pgettext("file", " or ").join(f"--{self.option} {way}" for way in found)
         return Asked(
             CODES[self.option],
-            f"can be read as {' or as '.join(texts)}, and in this column {why}: say {first} or"
-            f" {second} (import_book: {flags})",
+            pgettext(
+                "file",
+                "can be read as %(texts)s, and in this column %(why)s: say %(first)s or"
+                " %(second)s (import_book: %(flags)s)",
+            )
+            % {
+                "texts": pgettext("file", " or as ").join(texts),
+                "why": why,
+                "first": first,
+                "second": second,
+                "flags": flags,
+            },
             (first, second),
         )
 
@@ -157,13 +177,19 @@ class Values:
             return error
         text = text.strip()
         if dates.TWO_DIGITS.fullmatch(text):
-            return Refused("bad_value", "has a year of two digits; write all four")
+            reason = pgettext("file", "has a year of two digits; write all four")
+            return Refused("bad_value", reason)
         ways = ALLOWED[self.said] if self.said is not None else sorted(self.spoken_for)
         here = [dates.EXAMPLES[way] for way in ways if way in dates.EXAMPLES]
-        allowed = f"; allowed: {', '.join([*here, '2026-12-31'])}" if here else ""
+        allowed = ""
+        if here:
+            examples = ", ".join([*here, "2026-12-31"])
+            allowed = pgettext("file", "; allowed: %(examples)s") % {"examples": examples}
         if dates.is_no_day(text):
-            return Refused("bad_value", f"is not a date: there is no such day or time{allowed}")
-        return Refused("bad_value", f"is not a date or a time{allowed}") if here else error
+            reason = pgettext("file", "is not a date: there is no such day or time%(allowed)s")
+            return Refused("bad_value", reason % {"allowed": allowed})
+        reason = pgettext("file", "is not a date or a time%(allowed)s") % {"allowed": allowed}
+        return Refused("bad_value", reason) if here else error
 
     @property
     def way(self) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import BinaryIO
 
+from django.utils.translation import pgettext
+
 from services import fields
 from services.transfer.csv_file import BadBook, Problem
 from services.transfer.files.cells import EMPTY, Cell, is_number, text_in, text_of
@@ -30,20 +32,31 @@ def open_workbook(file: BinaryIO, reading: Reading) -> WorkbookTable:
         package = Package(file)
         strings = package.strings()
     except (KeyError, ValueError) as error:  # an attribute that is missing, or no number
-        refuse(f"is a damaged workbook ({error}); save it again", "damaged")
+        refuse(
+            pgettext("file", "is a damaged workbook (%(error)s); save it again") % {"error": error},
+            "damaged",
+        )
     said = [sheet for sheet in package.sheets if sheet.name == reading.sheet]
     if reading.sheet is not None and not said:
         there = ", ".join(repr(sheet.name) for sheet in package.sheets[:20])
-        refuse(f"has no sheet {reading.sheet!r}; it has: {there}", "unknown_sheet")
+        refuse(
+            pgettext("file", "has no sheet %(sheet)s; it has: %(there)s")
+            % {"sheet": repr(reading.sheet), "there": there},
+            "unknown_sheet",
+        )
     sheets = said or package.sheets
     headers = [(sheet, _header(package, sheet, strings, reading)) for sheet in sheets]
     fitting = [(sheet, header) for sheet, header in headers if not header.missing]
     if len(fitting) > 1:
         names = [sheet.name for sheet, _ in fitting]
-        shown = " and ".join(_shown(sheet) for sheet, _ in fitting)
+        shown = pgettext("file", " and ").join(_shown(sheet) for sheet, _ in fitting)
         refuse(
-            f"has our columns in the sheets {shown}: say which one is to be read, as"
-            f" sheet={names[0]} (import_book: --sheet {names[0]!r})",
+            pgettext(
+                "file",
+                "has our columns in the sheets %(shown)s: say which one is to be read, as"
+                " sheet=%(names)s (import_book: --sheet %(names2)s)",
+            )
+            % {"shown": shown, "names": names[0], "names2": repr(names[0])},
             "sheet_unclear",
             tuple(f"sheet={name}" for name in names),
         )
@@ -192,12 +205,14 @@ class WorkbookTable:
                 found = {} if is_number(cell) else readings_of(values.kind, text)
                 if found and values.said is None:
                     code = "number_as_text"
-                    meant = " or ".join(dict.fromkeys(found.values()))
+                    meant = pgettext("file", " or ").join(dict.fromkeys(found.values()))
                     answers = tuple(f"{values.option}={WAYS.get(way, way)}" for way in found)
-                    reason = (
-                        f"is a text, and no number or date: {meant} is meant? Make it one in the"
-                        f" spreadsheet, or say {values.option} (import_book: --{values.option})"
-                    )
+                    reason = pgettext(
+                        "file",
+                        "is a text, and no number or date: %(meant)s is meant? Make it"
+                        " one in the spreadsheet, or say %(option)s (import_book:"
+                        " --%(option)s)",
+                    ) % {"meant": meant, "option": values.option}
             value = text_in(cell)
             place = self._place(line, position)
             self.problems.add(Problem(line, values.column, value, reason, place, code, answers))
@@ -206,7 +221,7 @@ class WorkbookTable:
         for position in sorted(cells.keys() - known):
             text = text_in(cells[position])
             if text.strip() or cells[position][3]:
-                reason = "stands in a column without a name; name it, or empty it"
+                reason = pgettext("file", "stands in a column without a name; name it, or empty it")
                 place = self._place(line, position)
                 self.problems.add(Problem(line, "", text, reason, place, "bad_cell"))
 
@@ -233,8 +248,12 @@ class WorkbookTable:
                     area.first_row,
                     self._header.columns[self._header.positions.index(position)],
                     "",
-                    f"is merged with others, up to {last}: whose value it is can't be told; unmerge"
-                    " the cells and fill in each",
+                    pgettext(
+                        "file",
+                        "is merged with others, up to %(last)s: whose value it is can't be"
+                        " told; unmerge the cells and fill in each",
+                    )
+                    % {"last": last},
                     self._place(area.first_row, area.first_column),
                     "merged_cells",
                 )

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 from xml.parsers import expat
 
+from django.utils.translation import pgettext
+
 from services.transfer.files import limits
 from services.transfer.files.faults import refuse
 
@@ -20,7 +22,12 @@ End = Callable[[str], None]
 
 
 def _no_document_type(*_: Any) -> None:
-    refuse("is a workbook with a document type in its XML, which none has; save it again", "unsafe")
+    refuse(
+        pgettext(
+            "file", "is a workbook with a document type in its XML, which none has; save it again"
+        ),
+        "unsafe",
+    )
 
 
 def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]) -> Iterator[int]:
@@ -43,11 +50,19 @@ def events(source: BinaryIO, start: Start, end: End, text: Callable[[str], None]
             # Expat keeps in memory all that it has not finished yet.
             element_at = max(element_at, parser.CurrentByteIndex)
             if read - element_at > limits.WITHOUT_ELEMENT:
-                refuse("is a workbook with an endless element in its XML; save it again", "unsafe")
+                refuse(
+                    pgettext(
+                        "file", "is a workbook with an endless element in its XML; save it again"
+                    ),
+                    "unsafe",
+                )
             yield read
         parser.Parse(b"", True)
     except (expat.ExpatError, LookupError) as error:  # an encoding that nobody knows, too
-        refuse(f"is a damaged workbook ({error}); save it again", "damaged")
+        refuse(
+            pgettext("file", "is a damaged workbook (%(error)s); save it again") % {"error": error},
+            "damaged",
+        )
     yield read
 
 

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from babel import Locale
 from babel.localedata import locale_identifiers
+from django.utils.translation import gettext as _
 
 from pricebook.kit.refusal import Refusal
 from services.transfer.sheets.cells import Cell, Cells
@@ -71,10 +72,19 @@ class UnknownLocale(Refusal):
         languages = sorted(name for name in known_locales().values() if "_" not in name)
         super().__init__(
             "unknown_locale",
-            "CSV for Excel takes a locale, such as ru, de or en_GB, which says how Excel writes"
-            f" numbers there; {'none is given' if given is None else f'{given[:100]!r} is none'}."
-            " Give one of these languages, and a country if you like (pt_BR):"
-            f" {', '.join(languages)}.",
+            _(
+                "CSV for Excel takes a locale, such as ru, de or en_GB, which says how Excel"
+                " writes numbers there; %(value)s. Give one of these languages, and a country"
+                " if you like (pt_BR): %(languages)s."
+            )
+            % {
+                "value": (
+                    _("none is given")
+                    if given is None
+                    else _("%(given)s is none") % {"given": repr(given[:100])}
+                ),
+                "languages": ", ".join(languages),
+            },
             parameter="locale",
             value=(given or "")[:100],
             allowed=languages,

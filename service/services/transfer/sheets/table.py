@@ -10,9 +10,11 @@ from decimal import Decimal
 from enum import Enum
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import plain
 from pricebook.kit.errors import ReadTimedOut
+from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services.reading.total import version_now
 from services.transfer import csv_file
@@ -126,12 +128,19 @@ class TooManyRows(Refusal):
     """A table has more rows than a sheet may have."""
 
     def __init__(self, most: int, found: int | None) -> None:
-        how_many = f"{found:,} rows" if found is not None else f"more than {most:,} rows"
+        how_many = (
+            _("%(found)s rows") % {"found": grouped(found)}
+            if found is not None
+            else _("more than %(most)s rows") % {"most": grouped(most)}
+        )
         super().__init__(
             "too_many_rows",
-            f"These are {how_many}, and a sheet has up to {most:,} here. Give filters that find"
-            " less, or read it as JSON, page by page; subscriptions also as format=csv or ndjson,"
-            " or by the command export_book.",
+            _(
+                "These are %(how_many)s, and a sheet has up to %(most)s here. Give filters"
+                " that find less, or read it as JSON, page by page; subscriptions also as"
+                " format=csv or ndjson, or by the command export_book."
+            )
+            % {"how_many": how_many, "most": grouped(most)},
             413,
             most=most,
             **({} if found is None else {"rows": found}),
