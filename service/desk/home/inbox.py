@@ -99,7 +99,7 @@ def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
 
 
 def _by(change: PriceChange) -> str:
-    when = in_force_from(change) if change.effective_at else _("its approval")
+    when = in_force_from(change) if change.effective_at else _("the moment of its approval")
     return _("Planned by %(person)s, in force from %(when)s.") % {
         "person": change.planned_by,
         "when": when,

@@ -116,7 +116,9 @@ class Records:
             reason %= {"error": error}
         except LineTooLong:
             line = self.line + 1
-            reason = pgettext("file", "is longer than %(line_limit)s bytes; is a line break missing?")
+            reason = pgettext(
+                "file", "is longer than %(line_limit)s bytes; is a line break missing?"
+            )
             reason %= {"line_limit": grouped(LINE_LIMIT)}
         except UnicodeDecodeError as error:
             encoding = self._understood["encoding"]

@@ -234,6 +234,19 @@ class TextTable:
                     texts.setdefault(name, text)
         said = pgettext("file", "save the file as UTF-8")
         if texts:
+            either = [
+                pgettext("encoding", "%(text)s in %(encoding)s")
+                % {"text": repr(text[:60]), "encoding": name}
+                for name, text in texts.items()
+            ]
+            said = pgettext(
+                "file",
+                "save the file as UTF-8, or say which encoding it is in: the value is %(either)s"
+                " (import_book: --encoding %(names)s)",
+            ) % {
+                "either": pgettext("file", " and ").join(either),
+                "names": pgettext("file", " or ").join(texts),
+            }
         raise Stopped(
             Problem(
                 line,
