@@ -7,22 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from django.utils.translation import get_language, pgettext_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import members
 from price_changes.kinds.adjustments import ADJUSTMENTS
+from price_changes.kinds.filter_words import subscriptions
 from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import LOCKED_UNTIL, PlanField
 from price_changes.kinds.relations import SQL, STANDING, literal, relations_at
 from price_changes.kinds.values import parse_word, refusing, required
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
-from pricebook.kit import figures
-from services.about_price_states import about
-from services.models import Subscription
 from services.reading.filter_kinds import Input
 from services.reading.filters import FILTERS, LASTING, BookFilter
 
@@ -92,17 +89,6 @@ ROUNDING_STEP = PlanField(
     metavar="PRICE",
     option_help="round to multiples of it, half up",
 )
-
-
-# The values of the filter `active`, and the types of plans, before "subscriptions".
-OF_PERIODS = {
-    "active": pgettext_lazy("subscriptions", "active"),
-    "ended": pgettext_lazy("subscriptions", "ended"),
-    "upcoming": pgettext_lazy("subscriptions", "upcoming"),
-    "full": pgettext_lazy("subscriptions", "full"),
-    "student": pgettext_lazy("subscriptions", "student"),
-    "discount": pgettext_lazy("subscriptions", "discount"),
-}
 
 
 class SetOfSubscriptions(PlannedKind):
@@ -193,7 +179,7 @@ class SetOfSubscriptions(PlannedKind):
         if change.for_one:
             number = (change.filter or {}).get("subscription")
             return _("Subscription %(number)s: %(says)s") % {"number": number, "says": says}
-        return f"{_subscriptions(change.filter or {}, names)}: {says}"
+        return f"{subscriptions(change.filter or {}, names)}: {says}"
 
 
 def row_filter(given: Any) -> dict[str, Any]:
@@ -222,44 +208,3 @@ def refuse_filters(given: Mapping[str, Any]) -> None:
                 parameter=name,
                 allowed=LASTING,
             )
-
-
-def _subscriptions(which: dict[str, Any], names: Names) -> str:
-    """A filter in words: "Active, locked subscriptions of service Fibre, price from 100.00"."""
-    if not which:
-        return _("All subscriptions")
-    adjectives = [_adjective(value) for name, value in which.items() if FILTERS[name].adjective]
-    said = []
-    for name, value in which.items():
-        label = _label(name)
-        kind = FILTERS[name].kind
-        if kind.input == Input.RECORD:
-            said.append(f"{label} {getattr(names, name)(value)}")
-        elif kind.input == Input.INSTANT:
-            said.append(f"{label} {figures.instant(datetime.fromisoformat(value))}")
-        elif not FILTERS[name].adjective:
-            said.append(f"{label} {value}")
-    subject = (
-        _("%(adjectives)s subscriptions") % {"adjectives": ", ".join(adjectives)}
-        if adjectives
-        else _("Subscriptions")
-    )
-    subject = subject[:1].upper() + subject[1:]
-    if not said:
-        return subject
-    return _("%(subject)s of %(said)s") % {"subject": subject, "said": ", ".join(said)}
-
-
-def _label(name: str) -> str:
-    """The name of a filter in a sentence: its label, as it stands within one."""
-    if (get_language() or "en").startswith("en"):
-        return name.replace("_", " ")
-    label = str(FILTERS[name].label)
-    return label[:1].lower() + label[1:]
-
-
-def _adjective(value: str) -> str:
-    """A price state as it stands before "subscriptions"; any other value as it is."""
-    if value in Subscription.PriceState:
-        return str(about(value).adjective)
-    return str(OF_PERIODS.get(value, value))

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
-from price_changes.showing.terminal import state_of
+from price_changes.showing.states import state_of
 from services import repricing
 from services.management.progress import ProgressLine
 from services.management.table import shown_instant

@@ -39,9 +39,7 @@ class Moved:
 
     def __str__(self) -> str:
         if self.figure == "scheduled_before":
-            return _("price change %(now)s has been scheduled before it in between") % {
-                "now": self.now
-            }
+            return _("price change %(now)s has been scheduled before it in between") % vars(self)
         return f"{self.label} {self.said_was} → {self.said_now}"
 
     @property

@@ -17,6 +17,7 @@ from price_changes.running import outcomes
 from price_changes.running.dry_runs import DryRun
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.sentences import cancelled, sentence
+from price_changes.showing.states import reason_of, state_of, why
 from pricebook.kit.currency import shown
 from pricebook.kit.figures import grouped
 from services.management.table import shown_amount, shown_instant, table, words_of
@@ -29,10 +30,8 @@ PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
 def lines(change: PriceChange, preview: bool) -> Iterator[str]:
     """The lines that show a change: its facts, its preview if asked for, and its outcome."""
     says = sentence(change, Names.of_changes([change]))
-    yield _("Price change %(number)s: %(title)s") % {
-        "number": change.pk,
-        "title": change.title or says,
-    }
+    title = change.title or says
+    yield _("Price change %(number)s: %(title)s") % {"number": change.pk, "title": title}
     yield from table("<<", facts(change, says))
     if change.preview and preview:
         yield ""
@@ -142,11 +141,9 @@ def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
     if seen["stop_following"]:
         counts.append((_("would stop following the catalogue"), grouped(seen["stop_following"])))
     yield from table("<>", counts)
-    yield _("  total %(before)s → %(after)s  (%(difference)s)") % {
-        "before": shown_amount(before),
-        "after": shown_amount(after),
-        "difference": _difference(before, after),
-    }
+    said = {"before": shown_amount(before), "after": shown_amount(after)}
+    said["difference"] = _difference(before, after)
+    yield _("  total %(before)s → %(after)s  (%(difference)s)") % said
     yield from _pairs([pair for pair in seen["by_service_and_plan"] if pair["moves"]])
     yield from _movers(seen["largest_movers"])
     if not locks:
@@ -172,9 +169,8 @@ def preview_lines(change: PriceChange, seen: Preview) -> Iterator[str]:
 def _pairs(pairs: list[Pair]) -> Iterator[str]:
     if not pairs:
         return
-    rows = [
-        (_("service"), _("plan"), _("move"), _("before"), _("after"), _("difference")),
-    ]
+    head = (_("service"), _("plan"), _("move"), _("before"), _("after"), _("difference"))
+    rows = [head]
     for pair in pairs[:PAIRS]:
         names = (pair["service_name"] or _("deleted"), pair["plan_name"] or _("deleted"))
         rows.append((*names, grouped(pair["moves"]), *_amounts(pair)))
@@ -207,9 +203,7 @@ def _distribution(buckets: list[Bucket]) -> Iterator[str]:
 
 
 def _edge(value: int | None) -> str:
-    if value is None:
-        return "…"
-    return f"{value:+,}" if value else "0"
+    return "…" if value is None else f"{value:+,}" if value else "0"
 
 
 def _amounts(group: Pair | Mover) -> tuple[str, str, str]:
@@ -253,28 +247,3 @@ def _skipped(change: PriceChange) -> Iterator[tuple[str, int]]:
     )
     for reason, by_change, rows in groups:
         yield why(reason, by_change), rows
-
-
-def why(reason: str, by_change: int | None) -> str:
-    if by_change is None:
-        return reason_of(reason)
-    if reason == Skip.Reason.SUPERSEDED:
-        return _("superseded by %(number)s") % {"number": by_change}
-    return _("%(reason)s (price change %(number)s)") % {
-        "reason": reason_of(reason),
-        "number": by_change,
-    }
-
-
-# --- Words --------------------------------------------------------------------------------------
-
-
-def reason_of(reason: str) -> str:
-    """A reason to stay, or to be skipped, in words."""
-    known = reason in Skip.Reason
-    return str(Skip.Reason(reason).label).lower() if known else reason
-
-
-def state_of(status: str) -> str:
-    """The state of a change, in a word."""
-    return str(PriceChange.Status(status).label).lower()

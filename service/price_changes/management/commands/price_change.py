@@ -30,6 +30,7 @@ from price_changes.running.dry_runs import DryRun
 from price_changes.showing import terminal
 from price_changes.showing.rows import moved_rows
 from price_changes.showing.sentences import sentence
+from price_changes.showing.states import reason_of, state_of, why
 from pricebook.kit import exact_json
 from pricebook.kit.figures import grouped
 from services.management import arguments, question
@@ -172,7 +173,7 @@ class Command(Following, BaseCommand):
             return self.write_json(map(record, changes))
         names = Names.of_changes(changes)
         rows = [
-            (str(change.pk), terminal.state_of(change.status), _from(change), change.planned_by,
+            (str(change.pk), state_of(change.status), _from(change), change.planned_by,
              change.title or sentence(change, names))
             for change in changes
         ]  # fmt: skip
@@ -195,7 +196,7 @@ class Command(Following, BaseCommand):
             return self.write_json(map(asdict, found))
         lines = [
             (str(row.subscription), shown_amount(row.old_price), "→", shown_amount(row.new_price),
-             words_of(row.new_state), terminal.reason_of(row.reason or ""))
+             words_of(row.new_state), reason_of(row.reason or ""))
             for row in found
         ]  # fmt: skip
         head = (
@@ -219,7 +220,7 @@ class Command(Following, BaseCommand):
             return self.write_json(found)
         lines = [
             (str(skip["id"]), str(skip["subscription_id"] or _rows(skip["rows"])),
-             terminal.why(skip["reason"], skip["by_change_id"]), skip["detail"])
+             why(skip["reason"], skip["by_change_id"]), skip["detail"])
             for skip in found
         ]  # fmt: skip
         self.write(table(">><<", [("", _("subscription"), _("why"), ""), *lines]))

@@ -124,9 +124,8 @@ def _unpacked(packed: BinaryIO) -> BinaryIO:
             _copy(unpacked.read(PIECE), cast(BinaryIO, unpacked), spool)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         spool.close()
-        refuse(
-            pgettext("file", "is damaged (%(error)s); send it again") % {"error": error}, "damaged"
-        )
+        text = pgettext("file", "is damaged (%(error)s); send it again")
+        refuse(text % {"error": error}, "damaged")
     except BaseException:
         spool.close()
         raise
@@ -147,16 +146,11 @@ def _open_text(spool: BinaryIO, head: bytes, reading: Reading) -> TextTable:
     newline = "\r" if b"\r" in head and b"\n" not in head else "\n"  # old Macs'
     errors = "surrogateescape" if encoding == UTF_8 else "strict"
     if encoding.startswith("cp") and _is_utf8(spool):
-        refuse(
-            pgettext(
-                "file",
-                "is UTF-8, and encoding=%(encoding)s was said; leave that out, or say"
-                " encoding=utf-8",
-            )
-            % {"encoding": encoding},
-            "wrong_encoding",
-            ("encoding=utf-8",),
+        reason = pgettext(
+            "file",
+            "is UTF-8, and encoding=%(encoding)s was said; leave that out, or say encoding=utf-8",
         )
+        refuse(reason % {"encoding": encoding}, "wrong_encoding", ("encoding=utf-8",))
     start = head[len(mark) :].decode(encoding, errors="replace")
     skipped_lines, delimiter = 0, reading.delimiter
     if separator := SEPARATOR.match(start):
