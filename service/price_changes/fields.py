@@ -20,7 +20,7 @@ from price_changes.kinds.plan_fields import PlanField
 from pricebook.kit.amount_field import AmountField
 from services.models import Subscription
 from services.reading.filter_kinds import Input
-from services.reading.filters import FILTERS
+from services.reading.filters import FILTERS, record_of
 
 
 def field_of_plan(each: PlanField) -> forms.Field:
@@ -60,7 +60,9 @@ def field_of_filter(name: str) -> forms.Field:
     each = FILTERS[name]
     match each.kind.input:
         case Input.RECORD:
-            return record_field(name)
+            field = record_field(record_of(name))
+            field.label, field.help_text = each.label, each.hint
+            return field
         case Input.AMOUNT:
             return AmountField(label=each.label, required=False, help_text=each.hint)
         case Input.INSTANT:

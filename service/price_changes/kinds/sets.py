@@ -206,7 +206,7 @@ def _subscriptions(which: dict[str, Any], names: Names) -> str:
         label = name.replace("_", " ")
         kind = FILTERS[name].kind
         if kind.input == Input.RECORD:
-            said.append(f"{name} {getattr(names, name)(value)}")
+            said.append(f"{label} {getattr(names, name)(value)}")
         elif kind.input == Input.INSTANT:
             said.append(f"{label} {figures.instant(datetime.fromisoformat(value))}")
         elif not FILTERS[name].adjective:

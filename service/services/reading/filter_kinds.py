@@ -108,8 +108,8 @@ class Filter:
     access: Access
     condition: str | Callable[[Any], Q]
     help: str
-    label: str
-    hint: str = ""
+    label: str | Promise
+    hint: str | Promise = ""
     not_for_a_change: str = ""
     then: str = ""
     has_history: bool = True
@@ -127,7 +127,7 @@ def a_filter(
     access: Access,
     condition: str | Callable[[Any], Q],
     help: str,
-    label: str,
+    label: str | Promise,
     **more: Any,
 ) -> Any:
     """The field of `BookFilter` that a `Filter` of these values is."""
