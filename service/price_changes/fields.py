@@ -22,7 +22,7 @@ from price_changes.kinds.plan_fields import PlanField
 from pricebook.kit.amount_field import AmountField
 from services.models import Subscription
 from services.reading.filter_kinds import Input
-from services.reading.filters import FILTERS
+from services.reading.filters import FILTERS, record_of
 
 
 def field_of_plan(each: PlanField) -> forms.Field:
@@ -64,7 +64,9 @@ def field_of_filter(name: str) -> forms.Field:
     label, hint = str(each.label), str(each.hint)
     match each.kind.input:
         case Input.RECORD:
-            return record_field(name)
+            field = record_field(record_of(name))
+            field.label, field.help_text = each.label, each.hint
+            return field
         case Input.AMOUNT:
             return AmountField(label=label, required=False, help_text=hint)
         case Input.INSTANT:

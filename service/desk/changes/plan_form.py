@@ -32,7 +32,7 @@ from services.local_time import instant_in, zone_named
 from services.models import Plan, Service, book_clock
 from services.parsing import MAX_BIGINT, BadValue
 from services.reading.filter_kinds import Input
-from services.reading.filters import FILTERS, LASTING
+from services.reading.filters import FILTERS, LASTING, record_of
 
 # The effects of a set, in the order of the choice, each with what its number is called.
 EFFECTS: dict[str, tuple[Any, Any]] = {
@@ -44,7 +44,16 @@ EFFECTS: dict[str, tuple[Any, Any]] = {
     "follow": (gettext_lazy("Follow the catalogue again"), ""),
 }
 # The filters that people use most; the others are folded up until one is used.
-FIRST = ("service", "plan", "plan_type", "client", "price_state", "price_from", "price_to")
+FIRST = (
+    "service",
+    "plan",
+    "plan_type",
+    "client",
+    "except_client",
+    "price_state",
+    "price_from",
+    "price_to",
+)
 SERVICES = {Service: "name", Plan: "plan_type"}
 
 
@@ -96,7 +105,7 @@ class ClientField(forms.CharField):
 def field_of(input: Input, name: str, label: Any, help_text: Any = "", **more: Any) -> forms.Field:
     """The field in which a person gives a value of this kind."""
     match input:
-        case Input.RECORD if name == "client":
+        case Input.RECORD if record_of(name) == "client":
             return ClientField(label=label, help_text=help_text)
         case Input.RECORD:
             model: type[Model] = {"service": Service, "plan": Plan}[name]

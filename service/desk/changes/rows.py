@@ -14,7 +14,7 @@ from clients.models import Client
 from desk.changes.found import change_or_404, name_of
 from desk.page import desk_page, show
 from price_changes.admin.figures import at_todays_value
-from price_changes.kinds.words import Names
+from price_changes.kinds.words import Names, of_clients
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services.models import Skip
@@ -52,7 +52,7 @@ def change_rows(request: HttpRequest, pk: int) -> HttpResponse:
     names = Names.of(
         [*(row.service for row in found), change.service_id, (change.filter or {}).get("service")],
         [*(row.plan for row in found), change.plan_id, (change.filter or {}).get("plan")],
-        [*(row.client for row in found), (change.filter or {}).get("client")],
+        [*(row.client for row in found), *of_clients(change.filter or {})],
     )
     return show(
         request,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any
 
 from django.http import HttpRequest
@@ -55,6 +57,7 @@ class Lines:
     unknown: str = ""
 
 
+SERVICES_NAMED, SERVICES_READ = 10, 1_000
 BADGES = {"refused": "alarm", "changed": "warn", "created": "good", "deleted": "warn", "left": ""}
 
 
@@ -81,6 +84,28 @@ def lines_of(request: HttpRequest, job: Job) -> Lines:
         said.previous = f"?{query}before={page[0]['line']}#lines"
     said.lines = _in_words(request, job, page)
     return said
+
+
+@dataclass(frozen=True)
+class NewService:
+    """A service that a file makes, and one of the book that is spelled almost so."""
+
+    name: str
+    like: str
+
+
+def new_services(job: Job) -> list[NewService]:
+    """The services that a file would make, up to SERVICES_NAMED: most are misspelt. Two queries."""
+    parts = job.results.filter(kind="service", counts__has_key="created").order_by("first_line")
+    told = map(json.loads, (parts.values_list("results", flat=True).first() or "").splitlines())
+    names = [each["values"]["name"] for each in told if each["outcome"] == "created"]
+    if not names:
+        return []
+    known = list(Service.objects.order_by("pk").values_list("name", flat=True)[:SERVICES_READ])
+    return [
+        NewService(name, "".join(get_close_matches(name, known, 1, 0.8)))
+        for name in names[:SERVICES_NAMED]
+    ]
 
 
 def _in_words(request: HttpRequest, job: Job, page: list[dict[str, Any]]) -> list[Line]:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from clients.models import Client
 from desk.files import words
-from desk.files.lines import PAGE, lines_of
+from desk.files.lines import PAGE, lines_of, new_services
 from desk.files.problems import choices_of, columns_of, counted, problems_of, rows_of
 from desk.files.rights import TO_IMPORT, job_of, refuse_unless, seen_by, to_read, to_undo
 from desk.files.sheets import sheet
@@ -121,6 +121,7 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
             and job.status == "done"
             and writes
             and not standing,
+            "new_services": new_services(job) if job.dry_run and job.status == "done" else [],
             "writes": writes,
             "nothing_to_do": job.status == "done" and is_file and job.dry_run and not writes,
             "problems": refusal,

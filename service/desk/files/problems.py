@@ -8,6 +8,7 @@ wrong       what has to be corrected in the file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -139,16 +140,21 @@ def is_missing(problem: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
 
 def meant_by(header: str, known: Mapping[str, Any]) -> str:
     """Our column that a header names in words of the desk; it is offered, and not taken."""
-    key = header_key(header)
+    key = _letters(header_key(header))
     plain = key.replace(" ", "_").replace("-", "_")
     if plain in known:
         return plain
     for language, _name in settings.LANGUAGES:
         with translation.override(language):
             for name in COLUMNS:
-                if name in known and header_key(column(name)) == key:
+                if name in known and _letters(header_key(column(name))) == key:
                     return name
     return ""
+
+
+def _letters(text: str) -> str:
+    """A text without what people leave out of a heading or put into it: "Discount %"."""
+    return " ".join(re.sub(r"[^\w\s-]", " ", text).split())
 
 
 def question_of(problem: Mapping[str, Any], number: int, known: Mapping[str, Any]) -> Question:

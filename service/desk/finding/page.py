@@ -36,10 +36,11 @@ def head(
     is_number: bool = False,
     orderings: Mapping[str, Ordering] | None = None,
 ) -> Head:
+    """The heading of a column. Its first click sorts a column of numbers from the largest."""
     if not name or (orderings is not None and name not in orderings):
         return Head(label, is_number=is_number)
     here = asked.ordering.name == name
-    turned = Ordering(name, here and not asked.ordering.descending)
+    turned = Ordering(name, not asked.ordering.descending if here else is_number)
     other = replace(asked, ordering=turned)
     way = "descending" if asked.ordering.descending else "ascending"
     return Head(label, other.address(), way if here else "", is_number)

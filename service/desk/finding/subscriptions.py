@@ -153,6 +153,7 @@ def _words(choices: dict[str, form.Choices]) -> dict[str, Callable[[Any], str]]:
     return {
         "service": service,
         "client": client,
+        "except_client": client,
         "subscription": subscription,
         "pending": pending,
         **{name: chosen(name) for name in ("plan", "plan_type", "state", "price_state")},
@@ -161,12 +162,13 @@ def _words(choices: dict[str, form.Choices]) -> dict[str, Callable[[Any], str]]:
 
 def _missing(wanted: Asked, said: dict[str, Callable[[Any], str]]) -> str:
     """A sentence about an id that no record has; empty if there is none."""
-    for name in ("service", "plan", "client", "subscription", "pending"):
+    for name in ("service", "plan", "client", "except_client", "subscription", "pending"):
         if (value := wanted.values.get(name)) is not None and not said[name](value):
             kinds = {
                 "service": _("There is no service %(id)s."),
                 "plan": _("There is no plan %(id)s."),
                 "client": _("There is no client %(id)s."),
+                "except_client": _("There is no client %(id)s."),
                 "subscription": _("There is no subscription %(id)s."),
                 "pending": _("There is no price change %(id)s."),
             }

@@ -35,6 +35,7 @@ LABELS: dict[str, Promise] = {
     "plan": _("Plan"),
     "plan_type": _("Plan type"),
     "client": _("Client"),
+    "except_client": _("Except client"),
     "subscription": _("Subscription"),
     "email": _("E-mail of the client"),
     "source": _("Source"),

@@ -217,6 +217,7 @@ class TestPlanning:
         one = book.first()
         OpenedForm(ann, url("plan_change", "set") + f"?where_service={one.service_id}").send(
             where_client=one.client.company_name,
+            where_except_client=book.last().client.company_name,
             where_price_from="1",
             where_started_from_0="2001-02-03",
             time_zone="Europe/Berlin",
@@ -225,6 +226,7 @@ class TestPlanning:
         assert PriceChange.objects.get().filter == {
             "service": one.service_id,
             "client": one.client_id,
+            "except_client": book.last().client_id,
             "price_from": "1.00",
             "started_from": "2001-02-02T23:00:00+00:00",
         }

@@ -103,6 +103,10 @@ class TestFortySubscriptionsWithTwoMistakes:
         rows = openpyxl.load_workbook(io.BytesIO(b"".join(sheet.streaming_content))).worksheets[0]
         assert [each.value for each in rows["A"]] == ["Place", "New!F7", "New!G12"]
 
+        misspelt = page_of(ann, looked_at(ann, forty(C7="Fibra"), like=job.pk))
+        new = [(each.name, each.like) for each in misspelt.context["new_services"]]
+        assert new == [("Fibra", ""), ("Fibre", "")]  # the book has no service yet
+
         job = looked_at(ann, forty(), like=job.pk)  # corrected, and read as the one before
         page = page_of(ann, job)
         assert page.context["writes"] == 40
@@ -112,6 +116,12 @@ class TestFortySubscriptionsWithTwoMistakes:
         made = ran(told(ann, job, "apply"))
         assert (made.status, made.counts, made.author) == ("done", {"created": 40}, job.author)
         assert Subscription.objects.count() == 40
+        later = page_of(
+            ann, looked_at(ann, forty(A7="Else", B7="e@example.com", C7="Fibra"), like=job.pk)
+        )
+        assert [(each.name, each.like) for each in later.context["new_services"]] == [
+            ("Fibra", "Fibre")
+        ]
         assert not JobPiece.objects.filter(job__in=[job, made]).exists()
 
     def test_are_written_once_whoever_asks_how_often(self, ann):

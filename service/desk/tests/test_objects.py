@@ -393,7 +393,7 @@ class TestCatalogue:
             page = ann.get(reverse("desk:service", args=[phone.pk]))
         said = text_of(page)
         assert "List price 30.00 USD" in said
-        assert "Follow the catalogue 1 27.00 USD" in said
+        assert "Those that follow 1 27.00 USD" in said
         assert "Locked or negotiated 2 27.00 USD" in said
         assert "Locked 1 20.00 Negotiated 1 7.00 Not begun 1 27.00 Ended 0 0.00" in said
         assert "2031-01-01 00:00 UTC to come 40.00 USD" in said

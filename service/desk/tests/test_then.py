@@ -105,7 +105,7 @@ def test_the_bridge_leads_from_one_total_to_the_other_and_to_the_rows(ann, story
     assert answer["total_to"] == ledger.total_as_of(clock()).amount
     shown = StringIO()
     call_command("bridge", "--from", given["from"], "--by", "service", stdout=shown)
-    assert "Spring: List price of Phone" in shown.getvalue()
+    assert "List price of Phone" in shown.getvalue()
 
 
 def test_a_bad_address_names_the_value(ann):

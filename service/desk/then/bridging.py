@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from desk.page import desk_page, show
 from desk.then import steps
 from desk.then.asked import Asked, address, asked_for, not_there, number
-from desk.then.moments import BadMoment, Month, in_address, last_months, moment
+from desk.then.moments import BadMoment, Month, in_address, in_field, last_months, moment
 from desk.then.words import BY, STEPS
 from price_changes.showing.bridges import changes_of, named_changes, named_rows, names_of
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
@@ -56,6 +56,7 @@ def bridging(request: HttpRequest) -> HttpResponse:
     found = bridge(since, until, asked.book_filter, by or None)
     changes = changes_of(found) if request.user.has_perm(VIEW_CHANGE) else {}
     ends = {"from": in_address(since), "to": in_address(until)}
+    context["typed"] = {"from": in_field(since), "to": in_field(until) if "to" in query else ""}
     return show(
         request,
         "then/bridge",

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from pricebook.kit import figures
 from services.local_time import instant_in
 from services.parsing import BadValue
 
@@ -116,3 +117,13 @@ def in_address(at: datetime) -> str:
     if local.time() == datetime.min.time():
         return local.date().isoformat()
     return local.isoformat()
+
+
+def in_field(at: datetime) -> str:
+    """An instant as a field has it, which `moment` reads: a date, with the time if it is no
+    midnight; its seconds are left out.
+    """
+    local = at.astimezone(zone())
+    return figures.day(local.date()) + (
+        "" if (local.hour, local.minute) == (0, 0) else f"{local: %H:%M}"
+    )

@@ -57,7 +57,7 @@ def _line(step: Step, changes: Mapping[int, NamedChange]) -> Line:
         if step.change_id is None:
             label = _("Earlier catalogue edits")
         if change is not None:
-            says = ": ".join(filter(None, [change.title, change.says]))
+            label, says = change.title or label, change.says
     return Line(label, says, step.amount, step.rows, step.kind, step.change_id, is_edit)
 
 
@@ -80,8 +80,7 @@ def picture(bridge: Bridge, changes: Mapping[int, NamedChange]) -> Chart:
         (figures.day(bridge.since), [bridge.total_since.amount])
     ]
     for line in lines:
-        change = changes.get(line.change_id or 0)
-        rows.append(((change.title if change else "") or line.label, [line.amount]))
+        rows.append((line.label, [line.amount]))
     rows.append((figures.day(bridge.until), [bridge.total_until.amount]))
     return chart(
         "waterfall", "waterfall", _("From one total to the other"), _("Step"), [_("Amount")], rows

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from desk.page import desk_page, show
 from desk.then.asked import Asked, address, asked_for, not_there, number
-from desk.then.moments import BadMoment, Month, in_address, moment
+from desk.then.moments import BadMoment, Month, in_address, in_field, moment
 from desk.then.steps import lines_of
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
@@ -28,7 +28,7 @@ from services import ledger
 from services.hooks import price_changes
 from services.ledger.bridge import bridge
 from services.ledger.totals_then_by import PairTotal, totals_then
-from services.models import book_clock
+from services.models import Plan, book_clock
 from services.reading.ordering import BY_ID, Cursor, key_of_subscriptions
 
 PAGE = 50
@@ -46,12 +46,13 @@ def then(request: HttpRequest) -> HttpResponse:
     try:
         at = (moment(query, "at") or now).astimezone(UTC)
     except BadMoment as error:
-        context |= {"bad": str(error), "given": query["at"][:100]}
+        context |= {"bad": str(error), "field": query["at"][:100]}
         return show(request, "then/then", _("Then and later"), 400, **context)
     is_later = at > now
     context |= {
         "at": at,
         "given": query.get("at", "").strip() or in_address(at),
+        "field": in_field(at),
         "is_later": is_later,
         "may_view_client": request.user.has_perm(VIEW_CLIENT),
         "bridge_url": _bridge_url(at, now, asked),
@@ -109,7 +110,14 @@ def _list(at: datetime, asked: Asked, text: str, given: str) -> dict[str, Any]:
     def url(to: Cursor | None) -> str | None:
         return None if to is None else address(at=given, **asked.ids, cursor=to)
 
-    return {"rows": page.result, "next": url(page.next), "previous": url(page.previous)}
+    rows = [{**row, "plan_name": plan_name(row)} for row in page.result]
+    return {"rows": rows, "next": url(page.next), "previous": url(page.previous)}
+
+
+def plan_name(row: dict[str, Any]) -> str:
+    """The plan of a row of the ledger, as pages name plans."""
+    plan = row["plan"]
+    return str(Plan(plan_type=plan["plan_type"], discount_percent=plan["discount_percent"]))
 
 
 def _of_one(
@@ -125,6 +133,8 @@ def _of_one(
         and found["started_at"] <= at
         and (found["ended_at"] is None or found["ended_at"] > at)
     )
+    if found is not None:
+        found = {**found, "plan_name": plan_name(found)}
     context |= {"one": found, "told": told, "pays": pays, "subscription": subscription}
     return show(request, "then/then", _("Then and later"), **context)
 

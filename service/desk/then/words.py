@@ -3,9 +3,9 @@
 from django.utils.translation import gettext_lazy as _
 
 STEPS = {
-    "started": _("Started"),
+    "started": _("Subscriptions that started"),
     "restarted": _("Opened again"),
-    "ended": _("Ended"),
+    "ended": _("Subscriptions that ended"),
     "moved": _("Moved to another service, plan or client"),
     "change": _("Price changes"),
     "lock_ended": _("Locks that ended"),

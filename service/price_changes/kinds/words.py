@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
@@ -44,7 +44,7 @@ class Names:
         return cls.of(
             [*(each.service_id for each in changes), *(which.get("service") for which in filters)],
             [*(each.plan_id for each in changes), *(which.get("plan") for which in filters)],
-            [which.get("client") for which in filters],
+            [pk for which in filters for pk in of_clients(which)],
         )
 
     def service(self, pk: int | None) -> str:
@@ -55,6 +55,13 @@ class Names:
 
     def client(self, pk: int | None) -> str:
         return self.clients.get(pk or 0, _("deleted client %(pk)s") % {"pk": pk})
+
+    except_client = client  # as the filter of a set has it
+
+
+def of_clients(which: Mapping[str, Any]) -> list[int]:
+    """The ids of the clients that the filter of a set names."""
+    return [which[name] for name in ("client", "except_client") if name in which]
 
 
 def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:

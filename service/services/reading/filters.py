@@ -85,6 +85,14 @@ class BookFilter:
     client: int | None = a_filter(
         RECORD, Access.INDEXED, "client_id", "Only those of this client (its id).", _lazy("Client")
     )
+    except_client: int | None = a_filter(
+        RECORD,
+        Access.SCANNED,
+        lambda client_id: ~Q(client_id=client_id),
+        "Only those of other clients than this one (its id).",
+        _lazy("Except client"),
+        hint=_lazy("One client whose subscriptions stay as they are."),
+    )
     email: str | None = a_filter(
         text(254),
         Access.INDEXED,
@@ -299,6 +307,11 @@ def refuse_id_without_source(parsed: Mapping[str, Any]) -> None:
 FILTERS: dict[str, Filter] = {each.name: each.metadata["filter"] for each in fields(BookFilter)}
 # The filters that a price change of a set of subscriptions may have.
 LASTING = [name for name, each in FILTERS.items() if not each.not_for_a_change]
+
+
+def record_of(name: str) -> str:
+    """The kind of record that a filter by an id names: `except_client` names a client."""
+    return name.removeprefix("except_")
 
 
 def named(access: Access) -> set[str]:

@@ -40,6 +40,7 @@ EXAMPLES = {
     "plan": ("02", 2),
     "plan_type": ("student", "student"),
     "client": ("3", 3),
+    "except_client": ("4", 4),
     "email": ("Ada@example.com", "Ada@example.com"),
     "subscription": (str(BIGGEST), BIGGEST),
     "source": ("crm", "crm"),

@@ -94,6 +94,7 @@ VALUES = {
     "plan": lambda odd: odd.plan_id,
     "plan_type": lambda odd: "discount",
     "client": lambda odd: odd.client_id,
+    "except_client": lambda odd: odd.client_id,
     "email": lambda odd: "ODD@example.com",
     "subscription": lambda odd: odd.pk,
     "source": lambda odd: "erp",
