@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Self
+
+from django.utils.translation import gettext as _
 
 from clients.models import Client
 from price_changes.models import PriceChange
@@ -35,15 +37,19 @@ class Names:
         )
 
     @classmethod
-    def of_changes(cls, changes: Iterable[PriceChange]) -> Self:
-        """The names that the sentences of these changes need. Up to three queries."""
+    def of_changes(cls, changes: Iterable[PriceChange], names_clients: bool = True) -> Self:
+        """The names that the sentences of these changes need. Up to three queries.
+
+        `names_clients`: whether the reader may see the names of clients; else these are numbers.
+        """
         changes = list(changes)
         filters = [change.filter or {} for change in changes]
-        return cls.of(
+        found = cls.of(
             [*(each.service_id for each in changes), *(which.get("service") for which in filters)],
             [*(each.plan_id for each in changes), *(which.get("plan") for which in filters)],
-            [which.get("client") for which in filters],
+            [which.get("client") for which in filters] if names_clients else (),
         )
+        return found if names_clients else replace(found, clients=_Numbered())
 
     def service(self, pk: int | None) -> str:
         return self.services.get(pk or 0, f"deleted service {pk}")
@@ -53,6 +59,11 @@ class Names:
 
     def client(self, pk: int | None) -> str:
         return self.clients.get(pk or 0, f"deleted client {pk}")
+
+
+class _Numbered(dict[int, str]):
+    def get(self, key: int, default: Any = None) -> str:
+        return _("client %(id)s") % {"id": key}
 
 
 def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:
