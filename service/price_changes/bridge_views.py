@@ -165,8 +165,9 @@ class BridgeView(answering.Sheets, APIView):
         by = by_of(query)
         found = bridge(since, until, filter_of(query), by)
         user = request.user
-        changes = changes_of(found) if user.has_perm(VIEW_CHANGE) else {}
-        may_name = by != "client" or user.has_perm(VIEW_CLIENT) or user.has_perm(VIEW_SUBSCRIPTION)
+        sees_clients = user.has_perm(VIEW_CLIENT) or user.has_perm(VIEW_SUBSCRIPTION)
+        changes = changes_of(found, sees_clients) if user.has_perm(VIEW_CHANGE) else {}
+        may_name = by != "client" or sees_clients
         names = names_of(found, by) if may_name else {}
         if as_sheet:
             said = answering.filters_of(query)

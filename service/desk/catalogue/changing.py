@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -26,9 +26,11 @@ from pricebook.kit.scopes import (
     ADD_SERVICE,
     CHANGE_PLAN,
     CHANGE_SERVICE,
+    VIEW_CHANGE,
     VIEW_CLIENT,
     VIEW_PLAN,
     VIEW_SERVICE,
+    VIEW_SUBSCRIPTION,
 )
 from services import parsing
 from services.admin.value_edits import ValueEdit
@@ -61,8 +63,10 @@ class ChangingValue(Asking):
         " each row first, plan a price change instead."
     )
 
-    def __init__(self, kind: Kind, record: Service | Plan, author: str, names: bool) -> None:
-        self.kind, self.record, self.author, self.names_clients = kind, record, author, names
+    def __init__(
+        self, kind: Kind, record: Service | Plan, author: str, may: Callable[[str], bool]
+    ) -> None:
+        self.kind, self.record, self.author, self.may = kind, record, author, may
         self.subject = CatalogueSubject(kind, record.pk)
         self.old: Decimal | int = getattr(record, self.subject.field)
         label = _("List price") if kind == "service" else _("Discount")
@@ -138,7 +142,7 @@ class ChangingValue(Asking):
     def _tables(self, effect: Effect) -> list[Rows]:
         before, after = _("Before"), _("After")
         tables = []
-        if effect.movers and self.names_clients:
+        if effect.movers and self.may(VIEW_CLIENT):
             rows = [
                 (
                     mover.name,
@@ -156,13 +160,16 @@ class ChangingValue(Asking):
         scheduled = PriceChange.objects.filter(
             status=PriceChange.Status.SCHEDULED, **{str(self.kind): self.record.pk}
         ).order_by("effective_at", "approval")[:SHOWN]
-        if found := [
-            (each.title or str(each.pk), figures.instant(each.effective_at)) for each in scheduled
-        ]:
+        if self.may(VIEW_CHANGE) and (
+            found := [
+                (each.title or str(each.pk), figures.instant(each.effective_at))
+                for each in scheduled
+            ]
+        ):
             tables.append(
                 Rows(_("Scheduled changes that meet it"), (_("Price change"), _("From")), found)
             )
-        if effect.rows:
+        if effect.rows and self.may(VIEW_SUBSCRIPTION):
             first = [
                 (
                     str(row["subscription"]),
@@ -178,8 +185,8 @@ class ChangingValue(Asking):
 
 
 def _change_value(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    names = request.user.has_perm(VIEW_CLIENT)
-    changing = ChangingValue(kind, found_of(kind, pk), author(request.user), names)
+    may = request.user.has_perm
+    changing = ChangingValue(kind, found_of(kind, pk), author(request.user), may)
     return asking.answer(request, changing)
 
 

@@ -21,7 +21,14 @@ from price_changes.models import PriceChange
 from price_changes.showing.sentences import sentence
 from pricebook.kit import figures
 from pricebook.kit.read_timeout import long_read
-from pricebook.kit.scopes import PLAN, VIEW_CHANGE, VIEW_PLAN, VIEW_SERVICE, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import (
+    PLAN,
+    VIEW_CHANGE,
+    VIEW_CLIENT,
+    VIEW_PLAN,
+    VIEW_SERVICE,
+    VIEW_SUBSCRIPTION,
+)
 from services.bounds import FIRST_DAY
 from services.catalogue_subject import CatalogueSubject
 from services.models import book_clock
@@ -90,9 +97,9 @@ def _page(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
         "prices": _prices(kind, sold),
         "counted": counted,
         "own_prices": _own_prices(counted),
-        "course": _values(kind, steps, now),
+        "course": _values(kind, steps, now, may(VIEW_CHANGE)),
         "chart": _course_chart(kind, steps, now),
-        "changes": _changes(kind, pk) if may(VIEW_CHANGE) else None,
+        "changes": _changes(kind, pk, may(VIEW_CLIENT)) if may(VIEW_CHANGE) else None,
         "may_change": may(f"services.change_{kind}"),
         "may_plan": may(VIEW_CHANGE) and may(PLAN),
         "value_url": "desk:change_list_price" if kind == "service" else "desk:change_discount",
@@ -115,9 +122,9 @@ def _said(kind: Kind, value: Decimal | int) -> str:
     return figures.money(Decimal(value)) if kind == "service" else figures.percent(value)
 
 
-def _values(kind: Kind, steps: list[Step], now: datetime) -> list[Value]:
-    """The course, the last value first. One query."""
-    numbers = {step.change_id for step in steps} - {None}
+def _values(kind: Kind, steps: list[Step], now: datetime, names_changes: bool) -> list[Value]:
+    """The course, the last value first. One query; none for who may not see changes."""
+    numbers = {step.change_id for step in steps if names_changes} - {None}
     changes = PriceChange.objects.only("title", "reason", "approved_by", "planned_by").in_bulk(
         numbers
     )
@@ -131,7 +138,7 @@ def _values(kind: Kind, steps: list[Step], now: datetime) -> list[Value]:
                 _said(kind, step.value),
                 step.author or decided,
                 change.reason if change else "",
-                step.change_id,
+                step.change_id if names_changes else None,
                 change.title if change else "",
                 step.at > now,
             )
@@ -183,8 +190,8 @@ def _grouped(number: Any) -> str:
     return figures.grouped(number or 0)
 
 
-def _changes(kind: Kind, pk: int) -> list[dict[str, Any]]:
+def _changes(kind: Kind, pk: int, names_clients: bool) -> list[dict[str, Any]]:
     """The last price changes of it, scheduled ones too. Up to four queries."""
     found = list(PriceChange.objects.filter(**{str(kind): pk}).order_by("-id")[:CHANGES])
-    names = Names.of_changes(found)
+    names = Names.of_changes(found, names_clients)
     return [{"change": change, "says": sentence(change, names)} for change in found]

@@ -27,7 +27,7 @@ from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
-from pricebook.kit.scopes import PLAN, VIEW_CHANGE
+from pricebook.kit.scopes import PLAN, VIEW_CHANGE, VIEW_CLIENT
 from services.models import Plan, Service
 from services.parsing import MAX_BIGINT
 
@@ -99,7 +99,8 @@ def changes(request: HttpRequest) -> HttpResponse:
     status = 200
     try:
         asked = _asked(context["given"])
-        shown, more = _found(context["given"], asked, known)
+        names_clients = request.user.has_perm(VIEW_CLIENT)
+        shown, more = _found(context["given"], asked, known, names_clients)
     except BadFilter as error:
         context["refused"], status = str(error), 400
     else:
@@ -158,7 +159,7 @@ def _day(text: str, at: time) -> datetime:
 
 
 def _found(
-    given: dict[str, str], asked: QuerySet[Any], known: dict[str, Section]
+    given: dict[str, str], asked: QuerySet[Any], known: dict[str, Section], names_clients: bool
 ) -> tuple[list[Section], int | None]:
     """The sections to show, and the number after which the next page begins."""
     after = given["after"]
@@ -167,7 +168,7 @@ def _found(
     if given["state"]:
         section = known[given["state"]]
         section.changes, more = _page(_of(section, asked), section.by_instant, after)
-        _look(section.changes)
+        _look(section.changes, names_clients)
         return [section], more
     shown: list[Section] = []
     if not after:
@@ -175,7 +176,7 @@ def _found(
         is_open = Q(status__in=states) | (NOT_APPROVED & Q(status=Status.APPLIED))
         by_instant = (F("effective_at").asc(nulls_first=True), "approval", "-pk")
         found = list(asked.filter(is_open).order_by(*by_instant)[:OPEN])
-        _look(found)
+        _look(found, names_clients)
         for change in found:
             name = "not_approved" if change.not_approved else _section_of(change, known)
             known[name].changes.append(change)
@@ -187,7 +188,7 @@ def _found(
         "finished", _("Finished"), "", (Status.APPLIED, Status.CANCELLED, Status.REVERTED)
     )
     finished.changes, more = _page(_of(finished, asked), False, after)
-    _look(finished.changes)
+    _look(finished.changes, names_clients)
     if finished.changes or not shown:
         shown.append(finished)
     return shown, more
@@ -219,11 +220,11 @@ def _page(found: QuerySet[Any], by_instant: bool, after: str) -> tuple[list[Any]
     return page[:PAGE], page[PAGE - 1].pk if len(page) > PAGE else None
 
 
-def _look(found: Iterable[Any]) -> None:
+def _look(found: Iterable[Any], names_clients: bool) -> None:
     """Set on each change what its row shows."""
     found = list(found)
     status_now.refresh(found)
-    names, progress = Names.of_changes(found), progress_of(found)
+    names, progress = Names.of_changes(found, names_clients), progress_of(found)
     moved = moved_money([change.pk for change in found if change.after is None])
     for change in found:
         change.says = sentence(change, names)

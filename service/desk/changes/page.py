@@ -43,7 +43,7 @@ def _page(request: HttpRequest, change: Any) -> HttpResponse:
     preview = PreviewShown(change, user.has_perm(VIEW_CLIENT)) if change.preview else None
     outcome = OutcomeShown(change) if change.started_at else None
     others = named(change, preview, outcome)
-    names = Names.of_changes([change, *others.values()])
+    names = Names.of_changes([change, *others.values()], user.has_perm(VIEW_CLIENT))
     sees_total = user.has_perm(VIEW_TOTALS) or user.has_perm(VIEW_SUBSCRIPTION)
     is_open = not change.started_at and change.status != Status.CANCELLED
     allowed = verbs.allowed(change)

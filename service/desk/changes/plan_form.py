@@ -58,7 +58,12 @@ SERVICES = {Service: "name", Plan: "plan_type"}
 
 
 class ClientField(forms.CharField):
-    """A client by its name, or its number; the value is its number."""
+    """A client by its name, or its number; the value is its number.
+
+    `why_not`: which permission is missing to see names. Then only a number is shown and taken.
+    """
+
+    why_not = ""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(
@@ -81,6 +86,8 @@ class ClientField(forms.CharField):
         is_number = text.isascii() and text.isdigit() and int(text[:20]) <= MAX_BIGINT
         if is_number and Client.objects.filter(pk=int(text)).exists():
             return int(text)
+        if self.why_not:
+            raise ValidationError(self.why_not)
         found = list(Client.objects.filter(company_name__iexact=text).order_by("pk")[:5])
         if len(found) == 1:
             return found[0].pk
@@ -94,7 +101,7 @@ class ClientField(forms.CharField):
 
     def prepare_value(self, value: Any) -> Any:
         """The name in place of a number that an address gave."""
-        text = str(value or "")
+        text = "" if self.why_not else str(value or "")
         if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_BIGINT:
             named = Client.objects.filter(pk=int(text)).values_list("company_name", flat=True)
             same = Client.objects.filter(company_name__iexact=named.first() or "").count()
@@ -258,7 +265,7 @@ class DeskPlanForm(PlanForm):
                     field.queryset = field.queryset.none()  # type: ignore[union-attr]
             elif isinstance(field, ClientField):
                 why_not = missing_for(user, VIEW_CLIENT)
-                field.disabled = bool(why_not)
+                field.why_not = why_not
             if why_not:
                 field.help_text = f"{field.help_text} {why_not}".strip()
 

@@ -134,7 +134,7 @@ def _ask(request: HttpRequest, change: Any, verb: Verb, form: Any) -> HttpRespon
     if change.started_at:
         context["outcome"] = OutcomeShown(change)
         context["progress"] = progress_of([change]).get(change.pk)
-    names = Names.of_changes([change])
+    names = Names.of_changes([change], request.user.has_perm(VIEW_CLIENT))
     says = verb.says
     if verb.name == "cancel" and (begun := in_force(change)):
         says = BEGUN[begun]

@@ -209,9 +209,7 @@ def _changes(words: str, about: About, most: int, sees_clients: bool) -> Group:
     more = _("There are more: give more of the title.") if len(changes) > most else ""
     changes = changes[:most]
     status_now.refresh(changes)
-    names = Names.of_changes(changes)
-    if not sees_clients:
-        names = replace(names, clients=_Numbered())
+    names = Names.of_changes(changes, sees_clients)
     return Group(
         "change",
         LABELS["change"][0],
@@ -226,13 +224,6 @@ def _changes(words: str, about: About, most: int, sees_clients: bool) -> Group:
         ],
         more,
     )
-
-
-class _Numbered(dict[int, str]):
-    """The names of clients for a reader who may not see them: their numbers."""
-
-    def get(self, key: int, default: Any = None) -> str:
-        return _("client %(id)s") % {"id": key}
 
 
 def _change(change: PriceChange, says: str) -> str:

@@ -60,7 +60,7 @@ class Event:
     by_preview: bool = False
 
 
-def timeline(now: datetime, shows_changes: bool) -> list[Event]:
+def timeline(now: datetime, shows_changes: bool, names_clients: bool) -> list[Event]:
     """The next events, the earliest first. Five queries, and up to three for names.
 
     The total after each is that as of its instant, with the previewed differences of the sets that
@@ -68,7 +68,7 @@ def timeline(now: datetime, shows_changes: bool) -> list[Event]:
     """
     events = [*_ends_of_locks(now), *_starts_and_ends(now)]
     if shows_changes:
-        events += _scheduled(now)
+        events += _scheduled(now, names_clients)
     events = sorted(events, key=lambda event: event.at)[:SHOWN]
     if not events:
         return []
@@ -116,13 +116,13 @@ def _starts_and_ends(now: datetime) -> list[Event]:
     return events
 
 
-def _scheduled(now: datetime) -> list[Event]:
+def _scheduled(now: datetime, names_clients: bool) -> list[Event]:
     scheduled = PriceChange.objects.filter(
         status=PriceChange.Status.SCHEDULED, effective_at__gt=now
     ).order_by("effective_at", "approval")
     changes = list(scheduled[:SHOWN])
     status_now.refresh(changes)
-    names = Names.of_changes(changes)
+    names = Names.of_changes(changes, names_clients)
     events = []
     for change in changes:
         assert change.effective_at is not None

@@ -17,6 +17,7 @@ from price_changes.running import limits
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.sentences import sentence
 from pricebook.kit.access import author
+from pricebook.kit.scopes import VIEW_CLIENT
 from services.models import Repricing, book_clock
 
 Status = PriceChange.Status
@@ -57,7 +58,7 @@ def items(user: Any) -> list[Item]:
         PriceChange.objects.filter(NEEDING | Q(pk__in=failed)).order_by("-id")[: SHOWN * 5]
     )
     status_now.refresh(changes)
-    names = Names.of_changes(changes)
+    names = Names.of_changes(changes, user.has_perm(VIEW_CLIENT))
     found = [
         item
         for change in changes

@@ -22,7 +22,7 @@ from price_changes.running.brake import said
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
 from pricebook.kit.book_admin import missing_for
-from pricebook.kit.scopes import VIEW_CHANGE, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
+from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
@@ -60,12 +60,12 @@ def home(request: HttpRequest) -> HttpResponse:
                 "paid": figures().paid,
                 "course": course,
                 "chart": course.chart(),
-                "coming": coming.timeline(now, shows_changes),
+                "coming": coming.timeline(now, shows_changes, user.has_perm(VIEW_CLIENT)),
                 "checked": book_check.last(),
                 "checked_age": _age_of_check(now),
             }
         if shows_changes:
-            context |= _changes()
+            context |= _changes(user.has_perm(VIEW_CLIENT))
     if shows_changes:
         context["inbox"] = inbox.items(user)
     if user.has_perm(VIEW_ENDPOINT):
@@ -78,7 +78,7 @@ def _age_of_check(now: Any) -> Any:
     return None if checked is None else now - checked.at
 
 
-def _changes() -> dict[str, Any]:
+def _changes(names_clients: bool) -> dict[str, Any]:
     """The brake, what is running, and what is stuck. Up to nine queries."""
     # A repricing without a change checks a pair again; nobody has decided it.
     due = Repricing.objects.due().filter(change_id=None)
@@ -86,7 +86,7 @@ def _changes() -> dict[str, Any]:
     repricings = list(due.order_by("id")[:SHOWN])
     # A repricing that nobody has decided is rare.
     now = book_clock() if repricings else None
-    running = _running()
+    running = _running(names_clients)
     brake = brake_on()
     return {
         "brake_on": said(brake) if brake else "",
@@ -100,7 +100,7 @@ def _changes() -> dict[str, Any]:
     }
 
 
-def _running() -> list[Any]:
+def _running(names_clients: bool) -> list[Any]:
     """Changes that are being applied, paused or held, and those whose instant has come."""
     changes = (
         PriceChange.objects.filter(status__in=RUNNING)
@@ -111,7 +111,7 @@ def _running() -> list[Any]:
     found: list[Any] = list(changes[:SHOWN])
     status_now.refresh(found)
     now = found[0].asked_at if found else None
-    names, progress = Names.of_changes(found), progress_of(found, now)
+    names, progress = Names.of_changes(found, names_clients), progress_of(found, now)
     for change in found:
         change.says = change.title or sentence(change, names)
         change.progress = progress.get(change.pk)

@@ -239,7 +239,7 @@ class TestComing:
         )
         approved(a_set, "current")
         moved_clock.passes(timedelta(seconds=1))
-        events = coming.timeline(clock(), shows_changes=True)
+        events = coming.timeline(clock(), shows_changes=True, names_clients=True)
         told = [
             (event.change and event.change.pk, event.total, event.by_preview) for event in events
         ]
@@ -252,5 +252,5 @@ class TestComing:
         ]
         for event in events[:-1]:
             assert event.total == total_as_of(event.at).amount
-        hidden = coming.timeline(clock(), shows_changes=False)
+        hidden = coming.timeline(clock(), shows_changes=False, names_clients=True)
         assert [event.says for event in hidden] == ["1 lock ends", "1 subscription ends"]

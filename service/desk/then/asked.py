@@ -36,8 +36,11 @@ class Asked:
         return ", ".join(self.names.values())
 
 
-def asked_for(query: QueryDict) -> Asked:
-    """The filter that an address gives. 404 for one that does not exist. A query for each."""
+def asked_for(query: QueryDict, names_clients: bool) -> Asked:
+    """The filter that an address gives. 404 for one that does not exist. A query for each.
+
+    `names_clients`: whether the reader may see the names of clients; else one is its number.
+    """
     ids, names = {}, {}
     for name in FILTERS:
         if query.get(name, "").strip():
@@ -45,7 +48,12 @@ def asked_for(query: QueryDict) -> Asked:
             one = MODELS[name].objects.filter(pk=ids[name]).first()
             if one is None:
                 raise Http404(not_there(name, ids[name]))
-            names[name] = one.company_name if name == "client" else str(one)
+            if name != "client":
+                names[name] = str(one)
+            elif names_clients:
+                names[name] = one.company_name
+            else:
+                names[name] = _("client %(id)s") % {"id": one.pk}
     return Asked(ids, names)
 
 

@@ -31,7 +31,8 @@ GROUPS_SHOWN = 100
 def bridging(request: HttpRequest) -> HttpResponse:
     """Why the total of an instant is not that of another: this month so far, unless asked."""
     query, now = request.GET, book_clock()
-    asked, given_by = asked_for(query), query.get("by", "")
+    sees_clients = request.user.has_perm(VIEW_CLIENT)
+    asked, given_by = asked_for(query, sees_clients), query.get("by", "")
     by = given_by if given_by in GROUPS else ""
     this = Month.of(now)
     context: dict[str, Any] = {
@@ -54,7 +55,8 @@ def bridging(request: HttpRequest) -> HttpResponse:
             request, "then/bridge", title, 400, bad=str(error), given={"from": ""}, **context
         )
     found = bridge(since, until, asked.book_filter, by or None)
-    changes = changes_of(found) if request.user.has_perm(VIEW_CHANGE) else {}
+    changes = changes_of(found, sees_clients) if request.user.has_perm(VIEW_CHANGE) else {}
+    names = names_of(found, by or None) if by != "client" or sees_clients else {}
     ends = {"from": in_address(since), "to": in_address(until)}
     context["typed"] = {"from": in_field(since), "to": in_field(until) if "to" in query else ""}
     return show(
@@ -74,14 +76,14 @@ def bridging(request: HttpRequest) -> HttpResponse:
         ],
         chart=steps.picture(found, changes),
         kinds=[STEPS[kind] for kind in steps.kinds_of(found)],
-        groups=steps.group_lines(found, names_of(found, by or None))[:GROUPS_SHOWN],
+        groups=steps.group_lines(found, names)[:GROUPS_SHOWN],
         hidden=max(0, len(found.groups) - GROUPS_SHOWN),
         groupings=[
             (name, str(words), address(**ends, by=name, **asked.ids)) for name, words in BY.items()
         ],
         whole_url=address(**ends, **asked.ids),
         may_view_change=request.user.has_perm(VIEW_CHANGE),
-        may_view_client=request.user.has_perm(VIEW_CLIENT),
+        may_view_client=sees_clients,
         waiting=price_changes().waiting_for(until),
         files=_files("totals-bridge", since, until, by=by, **asked.ids),
         then_urls=[reverse("desk:then") + address(at=ends[end], **asked.ids) for end in ends],
@@ -103,7 +105,8 @@ def instants(query: QueryDict, now: datetime) -> tuple[datetime, datetime]:
 def rows(request: HttpRequest) -> HttpResponse:
     """The subscriptions behind a step, and what it added to what each pays."""
     query, now = request.GET, book_clock()
-    asked, kind = asked_for(query), query.get("kind", "")
+    sees_clients = request.user.has_perm(VIEW_CLIENT)
+    asked, kind = asked_for(query, sees_clients), query.get("kind", "")
     if kind not in KINDS:
         raise Http404(_("There is no kind of step “%(value)s”.") % {"value": kind[:100]})
     change = number(query, "change", 0) or None
@@ -112,9 +115,10 @@ def rows(request: HttpRequest) -> HttpResponse:
         since, until = instants(query, now)
     except BadMoment as error:
         raise Http404(str(error)) from None
+    sees_changes = request.user.has_perm(VIEW_CHANGE)
     found = behind(since, until, kind, change, asked.book_filter, after, PAGE + 1)
-    known = named_changes([change]) if request.user.has_perm(VIEW_CHANGE) else {}
-    if change and request.user.has_perm(VIEW_CHANGE) and not known:
+    known = named_changes([change], sees_clients) if sees_changes else {}
+    if change and sees_changes and not known:
         raise Http404(not_there("change", change))
     ends = {"from": in_address(since), "to": in_address(until)}
     same = {**ends, "kind": kind, "change": change or "", **asked.ids}
@@ -126,6 +130,7 @@ def rows(request: HttpRequest) -> HttpResponse:
         since=since,
         until=until,
         change=known.get(change or 0),
+        may_view_client=sees_clients,
         rows=named_rows(found[:PAGE]),
         next=address(**same, after=found[PAGE - 1].id) if len(found) > PAGE else "",
         first=address(**same) if after else "",

@@ -72,10 +72,14 @@ def columns(*names: str) -> tuple[Column, ...]:
 
 @dataclass
 class Evidence:
-    """The evidence of a month, up to its end or to now. Each property costs its queries once."""
+    """The evidence of a month, up to its end or to now. Each property costs its queries once.
+
+    `names_clients`: whether the reader may see the names of clients.
+    """
 
     month: Month
     now: datetime
+    names_clients: bool = True
 
     @property
     def since(self) -> datetime:
@@ -119,7 +123,7 @@ class Evidence:
         found: list[Any] = list(
             PriceChange.objects.filter(happened).select_related("reverts").order_by("id")
         )
-        names = Names.of_changes(found)
+        names = Names.of_changes(found, self.names_clients)
         back = dict(
             PriceChange.objects.filter(reverts__in=found)
             .exclude(status=PriceChange.Status.CANCELLED)

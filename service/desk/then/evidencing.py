@@ -47,7 +47,7 @@ def evidence(request: HttpRequest) -> HttpResponse:
         title,
         **context,
         evidence=found,
-        lines=steps.lines_of(found.bridge.steps, changes_of(found.bridge)),
+        lines=steps.lines_of(found.bridge.steps, changes_of(found.bridge, found.names_clients)),
         difference=found.bridge.total_until.amount - found.bridge.total_since.amount,
         decided=found.decided[:SHOWN],
         edits=found.edits[:SHOWN],
@@ -89,4 +89,4 @@ def _found(request: HttpRequest) -> Evidence:
     month = Month.parse(text) if text else Month.of(now).previous
     if month.since >= now:
         raise BadMoment(_("%(month)s has not begun.") % {"month": month.name})
-    return Evidence(month, now)
+    return Evidence(month, now, request.user.has_perm(VIEW_CLIENT))

@@ -41,7 +41,8 @@ Status = PriceChange.Status
 def then(request: HttpRequest) -> HttpResponse:
     """The book as of an instant, or what a service, plan or client paid then, or a subscription."""
     query, now = request.GET, book_clock()
-    asked = asked_for(query)
+    sees_clients = request.user.has_perm(VIEW_CLIENT)
+    asked = asked_for(query, sees_clients)
     context: dict[str, Any] = {"asked": asked, "quick": quick(now, asked, query), "now": now}
     try:
         at = (moment(query, "at") or now).astimezone(UTC)
@@ -54,7 +55,7 @@ def then(request: HttpRequest) -> HttpResponse:
         "given": query.get("at", "").strip() or in_address(at),
         "field": in_field(at),
         "is_later": is_later,
-        "may_view_client": request.user.has_perm(VIEW_CLIENT),
+        "may_view_client": sees_clients,
         "bridge_url": _bridge_url(at, now, asked),
         "waiting": price_changes().waiting_for(at),
     }
@@ -62,8 +63,8 @@ def then(request: HttpRequest) -> HttpResponse:
         return _of_one(request, number(query, "subscription"), at, context)
     if is_later and request.user.has_perm(VIEW_CHANGE):
         found = bridge(now, at, asked.book_filter)
-        context["lines"] = lines_of(found.steps, changes_of(found))
-        context["left_out"] = left_out(at)
+        context["lines"] = lines_of(found.steps, changes_of(found, sees_clients))
+        context["left_out"] = left_out(at, sees_clients)
     context |= _figures(at, asked)
     context |= _list(at, asked, query.get("cursor", ""), in_address(at))
     return show(request, "then/then", _("Then and later"), **context)
@@ -139,7 +140,7 @@ def _of_one(
     return show(request, "then/then", _("Then and later"), **context)
 
 
-def left_out(at: datetime) -> list[PriceChange]:
+def left_out(at: datetime, names_clients: bool) -> list[PriceChange]:
     """The changes that are not in the answer for a later instant, with why. Up to seven queries.
 
     Those that are planned or held, and scheduled ones that will be held; a set whose instant comes
@@ -153,7 +154,7 @@ def left_out(at: datetime) -> list[PriceChange]:
     found = [
         each for each in found if each.status in (Status.PLANNED, Status.HELD) or each.will_be_held
     ][:LEFT_OUT]
-    names = Names.of_changes(found)
+    names = Names.of_changes(found, names_clients)
     for change in found:
         change.says = sentence(change, names)
         change.why_not = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Self
 
@@ -37,15 +37,19 @@ class Names:
         )
 
     @classmethod
-    def of_changes(cls, changes: Iterable[PriceChange]) -> Self:
-        """The names that the sentences of these changes need. Up to three queries."""
+    def of_changes(cls, changes: Iterable[PriceChange], names_clients: bool = True) -> Self:
+        """The names that the sentences of these changes need. Up to three queries.
+
+        `names_clients`: whether the reader may see the names of clients; else these are numbers.
+        """
         changes = list(changes)
         filters = [change.filter or {} for change in changes]
-        return cls.of(
+        found = cls.of(
             [*(each.service_id for each in changes), *(which.get("service") for which in filters)],
             [*(each.plan_id for each in changes), *(which.get("plan") for which in filters)],
-            [pk for which in filters for pk in of_clients(which)],
+            [pk for which in filters for pk in of_clients(which)] if names_clients else (),
         )
+        return found if names_clients else replace(found, clients=_Numbered())
 
     def service(self, pk: int | None) -> str:
         return self.services.get(pk or 0, _("deleted service %(pk)s") % {"pk": pk})
@@ -62,6 +66,11 @@ class Names:
 def of_clients(which: Mapping[str, Any]) -> list[int]:
     """The ids of the clients that the filter of a set names."""
     return [which[name] for name in ("client", "except_client") if name in which]
+
+
+class _Numbered(dict[int, str]):
+    def get(self, key: int, default: Any = None) -> str:
+        return _("client %(id)s") % {"id": key}
 
 
 def _those(model: Any, ids: Iterable[int | None]) -> Iterable[Any]:

@@ -28,13 +28,13 @@ class NamedChange:
     takes_back: int | None
 
 
-def named_changes(ids: Iterable[int | None]) -> dict[int, NamedChange]:
-    """The changes of these ids, by their ids. Up to four queries."""
+def named_changes(ids: Iterable[int | None], names_clients: bool = True) -> dict[int, NamedChange]:
+    """The changes of these ids, by their ids. Up to four queries. `names_clients`: as of Names."""
     wanted = {id for id in ids if id is not None}
     if not wanted:
         return {}
     found = list(PriceChange.objects.filter(pk__in=wanted).select_related("reverts"))
-    names = Names.of_changes(found)
+    names = Names.of_changes(found, names_clients)
     return {
         each.pk: NamedChange(
             each.pk, each.title, sentence(each, names), is_plain_edit(each), each.reverts_id
@@ -48,9 +48,9 @@ def is_plain_edit(change: PriceChange) -> bool:
     return not change.fingerprint and change.preview is None and change.approved_at is not None
 
 
-def changes_of(bridge: Bridge) -> dict[int, NamedChange]:
+def changes_of(bridge: Bridge, names_clients: bool = True) -> dict[int, NamedChange]:
     """The price changes of a bridge, by their ids. Up to four queries."""
-    return named_changes(step.change_id for step in bridge.steps)
+    return named_changes((step.change_id for step in bridge.steps), names_clients)
 
 
 def names_of(bridge: Bridge, by: str | None) -> dict[int, str]:
