@@ -3,12 +3,16 @@
 Each page is asked for as a whole request, by a session, beside the API's page of 100, by a key, in
 the same run. CPU is this process and its PostgreSQL session together. `PAGES` has a name and a path
 for each page; a path may name a record of the book by `{client}`, `{large}` (a client of 2,000
-subscriptions), `{subscription}`, `{service}` and `{plan}`.
+subscriptions), `{subscription}`, `{service}`, `{plan}` and `{change}` (of a list price), and
+instants by `{past}` and `{future}`.
 """
 
 import io
 import statistics
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -19,17 +23,25 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from benchmarks import results
+from benchmarks.ledger import clock
 from benchmarks.scratch import scratch_book
 from benchmarks.stopwatch import one_session, timed
 from clients.models import Client
 from keys import verbs
 from keys.verbs import Maker
+from price_changes.planning import definition
+from price_changes.running import lifecycle
 from pricebook.kit.scopes import READ_SCOPES
+from services import repricing
+from services.ledger import points
 from services.models import Subscription
 
 API = "the API's page of 100"
 PAGES = [
     (API, "/api/subscriptions/?page_size=100"),
+    ("home", "/"),
+    ("search", "/desk/search/?q=Company+7"),
+    ("subscriptions", "/desk/subscriptions/"),
     ("client", "/desk/clients/{client}/"),
     ("client of 2,000", "/desk/clients/{large}/"),
     ("its history", "/desk/clients/{large}/?history=1"),
@@ -37,6 +49,11 @@ PAGES = [
     ("service", "/desk/services/{service}/"),
     ("service, counted", "/desk/services/{service}/?count=1"),
     ("plan", "/desk/plans/{plan}/"),
+    ("changes", "/desk/changes/"),
+    ("a change", "/desk/changes/{change}/"),
+    ("as of then", "/desk/then/?at={past}"),
+    ("as of a year ahead", "/desk/then/?at={future}"),
+    ("files", "/desk/files/"),
 ]
 LARGE = 2_000
 
@@ -103,12 +120,18 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
     return found
 
 
-def _records() -> dict[str, int]:
+def _records() -> dict[str, Any]:
     """The records that paths name; one client gets the subscriptions of others."""
     some = Subscription.objects.order_by("-id")[:1].get()
     large = Client.objects.exclude(pk=some.client_id).order_by("id")[0].pk
     ids = list(Subscription.objects.order_by("id").values_list("pk", flat=True)[:LARGE])
     Subscription.objects.filter(pk__in=ids).exclude(pk=some.pk).update(client=large)
+    past = clock()
+    list_price = {"kind": "list_price", "service": some.service_id, "new_value": Decimal(500)}
+    change = lifecycle.preview(definition.plan(list_price, "benchmark").pk)
+    lifecycle.approve(change.pk, change.fingerprint, "benchmark")
+    repricing.reprice(3_600)
+    points.make(600)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE services_subscription, services_ledgerentry")
     return {
@@ -117,4 +140,7 @@ def _records() -> dict[str, int]:
         "subscription": some.pk,
         "service": some.service_id,
         "plan": some.plan_id,
+        "change": change.pk,
+        "past": quote(past.isoformat()),
+        "future": (past + timedelta(days=365)).date(),
     }

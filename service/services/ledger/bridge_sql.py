@@ -15,203 +15,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from services.ledger.bridge_parts import (
+    COUNTED_PAIRS,
+    COUNTED_ROWS,
+    EVENTS,
+    MAY_HAVE_MOVED,
+    MOVED,
+    PARTS,
+    ROWS,
+    TOLD,
+    TOUCHED,
+    WALK,
+)
 from services.ledger.last_move import cause_at
 from services.ledger.page import CANDIDATES, MOVED_OR_GONE
-from services.ledger.point_in_time import OF_CLIENT, OF_THE_WALK, as_of, at_each
+from services.ledger.point_in_time import NOT_ASKED, OF_CLIENT, OF_THE_WALK, as_of, at_each
 from services.ledger.total_then import Nearest, pairs_from
 from services.reading.filters import BookFilter
 from services.sql import SQL
 
-# Subscriptions that a change for new subscriptions only may keep or let go in between have no fact
-# of that before a worker comes: all of its service or plan are walked, at each of its instants.
-TOUCHED = """
-kept AS MATERIALIZED (
-    SELECT DISTINCT service_id, plan_id, at
-      FROM services_cataloguevalue
-     CROSS JOIN LATERAL (
-           SELECT effective_at UNION ALL SELECT locked_until
-            UNION ALL SELECT lower(span) FROM unnest(undone) span
-            UNION ALL SELECT upper(span) FROM unnest(undone) span) instant (at)
-     WHERE for_new_only AND effective_at <= {until} AND at > {since} AND at <= {until}
-), fact AS MATERIALIZED (
-    SELECT subscription_id AS id, at FROM facts_between({since}, {until}) {of_client}
-), touched AS MATERIALIZED (
-    SELECT id FROM fact
-     UNION
-    SELECT subscription_id FROM (
-           SELECT id FROM services_subscription WHERE service_id IN (SELECT service_id FROM kept)
-            UNION ALL
-           SELECT id FROM services_subscription WHERE plan_id IN (SELECT plan_id FROM kept)
-            UNION ALL
-           SELECT subscription_id FROM services_ledgerentry
-            WHERE EXISTS (SELECT FROM kept) AND effective_at > {until} AND {moved_or_gone}
-           ) may_be_kept (subscription_id) {of_client}
-)"""
-# A subscription whose client, service or plan was deleted since is in no total of the past.
-WALKED = """
-moment AS MATERIALIZED (
-    SELECT id, {since} AS at FROM touched
-     UNION
-    SELECT id, at FROM fact
-     UNION
-    SELECT id, at
-      FROM kept JOIN touched ON EXISTS (
-           SELECT FROM services_ledgerentry entry
-            WHERE entry.subscription_id = touched.id
-              AND (entry.service_id = kept.service_id OR entry.plan_id = kept.plan_id))
-), told AS MATERIALIZED (
-    SELECT moment_of.id, moment_of.at, told.client_id, told.service_id, told.plan_id, told.price,
-           price_state, locked_until, by_rule, correction_id, told.started_at, told.pays
-      FROM {told}
-      JOIN clients_client client ON client.id = told.client_id
-      JOIN services_service service ON service.id = told.service_id
-      JOIN services_plan plan ON plan.id = told.plan_id
-), walk AS MATERIALIZED (
-    SELECT id, at, coalesce(pays, false) AS pays, client_id, service_id, plan_id, price,
-           price_state, locked_until, by_rule, correction_id, started_at,
-           lag(at) OVER w AS before_at, lead(at) OVER w AS next_at,
-           coalesce(lag(pays) OVER w, false) AS paid, lag(client_id) OVER w AS before_client,
-           lag(service_id) OVER w AS before_service, lag(plan_id) OVER w AS before_plan,
-           CASE WHEN lag(by_rule) OVER w THEN price_rule_at(
-                     lag(service_id) OVER w, lag(plan_id) OVER w, at - interval '1 microsecond')
-                ELSE lag(price) OVER w END AS before_price,
-           lag(price_state) OVER w AS before_state, lag(locked_until) OVER w AS before_until,
-           lag(by_rule) OVER w AS before_by_rule, lag(correction_id) OVER w AS before_correction
-      FROM moment LEFT JOIN told USING (id, at)
-    WINDOW w AS (PARTITION BY id ORDER BY at)
-)"""
-# The followers whom no fact touched, counted; from sums, or from the rows.
-COUNTED_PAIRS = """
-start_pair AS MATERIALIZED ({pairs}),
-untouched AS MATERIALIZED (
-    SELECT NULL::bigint AS client_id, service_id, plan_id, sum(followers)::bigint AS followers
-      FROM (SELECT service_id, plan_id, followers FROM start_pair
-             UNION ALL
-            SELECT service_id, plan_id, -1 FROM walk
-             WHERE before_at IS NULL AND pays AND by_rule) part
-     GROUP BY service_id, plan_id
-)"""
-COUNTED_ROWS = """
-start_row AS MATERIALIZED ({rows}),
-untouched AS MATERIALIZED (
-    SELECT client_id, service_id, plan_id, count(*) AS followers
-      FROM start_row
-     WHERE by_rule AND NOT EXISTS (SELECT FROM touched WHERE id = subscription_id)
-     GROUP BY client_id, service_id, plan_id
-)"""
-# For the rows behind a step: each (service, plan) that a change may have moved.
-MAY_HAVE_MOVED = """
-untouched AS MATERIALIZED (
-    SELECT NULL::bigint AS client_id, service.id AS service_id, plan.id AS plan_id, 1 AS followers
-      FROM services_service service CROSS JOIN services_plan plan
-     WHERE {of_moves} AND (
-           service.id IN (SELECT service_id FROM services_cataloguevalue WHERE {of_change})
-           OR plan.id IN (SELECT plan_id FROM services_cataloguevalue WHERE {of_change}))
-)"""
-ROWS = """
-SELECT entry.subscription_id, client_id, service_id, plan_id, price, by_rule
-  FROM ({rows}) entry
-  JOIN clients_client client ON client.id = client_id
-  JOIN services_service service ON service.id = service_id
-  JOIN services_plan plan ON plan.id = plan_id
-"""
-# The moves of the followers' price, each by the change whose doing it was.
-MOVED = """
-pair AS MATERIALIZED (
-    SELECT service_id, plan_id FROM untouched WHERE followers <> 0
-     UNION
-    SELECT service_id, plan_id FROM walk WHERE pays AND by_rule
-), move AS MATERIALIZED (
-    SELECT moved.*, cause.change_id
-      FROM (SELECT boundary.*,
-                   price_rule_at(service_id, plan_id, at)
-                   - price_rule_at(service_id, plan_id, at - interval '1 microsecond') AS amount
-              FROM (SELECT pair.service_id, pair.plan_id, effective_at AS at
-                      FROM pair JOIN services_cataloguevalue value USING (service_id)
-                     WHERE effective_at > {since} AND effective_at <= {until}
-                     UNION
-                    SELECT pair.service_id, pair.plan_id, effective_at
-                      FROM pair JOIN services_cataloguevalue value USING (plan_id)
-                     WHERE effective_at > {since} AND effective_at <= {until}) boundary
-            OFFSET 0) moved
-      LEFT JOIN LATERAL ({cause}) cause ON true
-     WHERE amount <> 0
-)"""
-# At one instant the whole difference of a subscription has one cause: the last word that is said
-# then. An entry that a worker has written for a value of the catalogue is none (see EXPLAIN).
-EVENTS = """
-caused AS MATERIALIZED (
-    SELECT walk.*, CASE WHEN paid THEN before_price ELSE 0 END AS amount_before,
-           CASE WHEN pays THEN price ELSE 0 END AS amount,
-           CASE WHEN NOT paid AND started_at < at THEN 'restarted'
-                WHEN NOT paid THEN 'started'
-                WHEN NOT pays THEN 'ended'
-                WHEN (client_id, service_id, plan_id) IS DISTINCT FROM
-                     (before_client, before_service, before_plan) THEN 'moved'
-                WHEN correction_id IS DISTINCT FROM before_correction THEN 'corrected'
-                WHEN by_rule AND before_by_rule THEN 'catalogue'
-                WHEN by_rule AND before_state = 'locked' AND before_until = at THEN 'lock_ended'
-                ELSE 'said' END AS cause
-      FROM walk
-     WHERE before_at IS NOT NULL AND (paid OR pays)
-), event AS MATERIALIZED (
-    SELECT caused.id, caused.at, before_client, before_service, before_plan, amount_before,
-           caused.client_id, caused.service_id, caused.plan_id, caused.amount,
-           CASE WHEN cause = 'catalogue' OR cause = 'said' AND coalesce(said.change_id, kept.id)
-                     IS NOT NULL THEN 'change'
-                WHEN cause <> 'said' THEN cause
-                WHEN 'negotiated' IN (caused.price_state, before_state) THEN 'negotiated'
-                ELSE 'locked' END AS kind,
-           CASE WHEN cause = 'catalogue' THEN move.change_id
-                WHEN cause = 'said' THEN coalesce(said.change_id, kept.id) END AS change_id
-      FROM caused
-      LEFT JOIN move ON cause = 'catalogue' AND move.at = caused.at
-       AND (move.service_id, move.plan_id) = (caused.service_id, caused.plan_id)
-      LEFT JOIN LATERAL (
-           SELECT change_id, true AS found FROM services_ledgerentry entry
-            WHERE cause = 'said' AND subscription_id = caused.id AND effective_at = caused.at
-              AND entry.price IS NOT NULL AND NOT period_only
-              AND NOT EXISTS (SELECT FROM services_cataloguevalue value
-                               WHERE value.change_id = entry.change_id)
-            ORDER BY id DESC LIMIT 1) said ON true
-      LEFT JOIN LATERAL (
-           SELECT value.change_id AS id FROM services_cataloguevalue value
-            WHERE cause = 'said' AND found IS NULL AND effective_at = caused.at
-              AND change_id IS NOT NULL
-              AND (service_id = caused.service_id OR plan_id = caused.plan_id)
-              AND (for_new_only OR undoes_id IN (
-                   SELECT id FROM services_cataloguevalue WHERE for_new_only))
-            ORDER BY value.id DESC LIMIT 1) kept ON true
-)"""
-# The amounts that each event, and each move of the catalogue for a follower, adds to whom. An
-# event that takes a subscription elsewhere adds to two.
-PARTS = """
-part AS MATERIALIZED (
-    SELECT id, at, before_client AS client_id, before_service AS service_id,
-           before_plan AS plan_id, kind, change_id, -amount_before AS amount
-      FROM event WHERE amount_before <> 0
-     UNION ALL
-    SELECT id, at, client_id, service_id, plan_id, kind, change_id, amount
-      FROM event WHERE amount <> 0
-     UNION ALL
-    SELECT walk.id, move.at, client_id, walk.service_id, walk.plan_id, 'change', move.change_id,
-           amount
-      FROM walk JOIN move USING (service_id, plan_id)
-     WHERE pays AND by_rule AND move.at > walk.at AND (next_at IS NULL OR move.at < next_at)
-)"""
 BRIDGE = """
-WITH {touched}, {walked}, {counted}, {moved}, {events}, {parts},
-step AS (
-    SELECT of_group, kind, change_id, sum(amount) AS amount, sum(rows)::bigint AS rows
-      FROM (SELECT {group} AS of_group, kind, change_id, sum(amount) AS amount, 1 AS rows
-              FROM part WHERE {filtered} GROUP BY id, at, {group}, kind, change_id
-            HAVING sum(amount) <> 0
-             UNION ALL
-            SELECT {group}, 'change', change_id, amount * followers, followers
-              FROM untouched JOIN move USING (service_id, plan_id)
-             WHERE followers <> 0 AND {filtered}) each
-     GROUP BY of_group, kind, change_id
-), total AS (
+WITH {touched}, {told}, {counted}, {moved}, {walked}, {events}, {parts},
+total AS (
     SELECT {group} AS of_group, sum(amount_since) AS amount_since,
            sum(subscriptions_since)::bigint AS subscriptions_since,
            sum(amount_until) AS amount_until,
@@ -222,26 +47,38 @@ step AS (
               FROM ({totals_since}) since
              UNION ALL
             SELECT client_id, service_id, plan_id, 0, 0, amount, subscriptions
-              FROM ({totals_until}) until) each
+              FROM ({totals_until}) until
+             UNION ALL
+            SELECT DISTINCT client_id, service_id, plan_id, 0, 0, 0, 0 FROM part) each
      WHERE {filtered} GROUP BY 1
-), ranked AS (
-    SELECT total.*, row_number() OVER (
-           ORDER BY abs(amount_until - amount_since) DESC, amount_until DESC, of_group) AS rank
-      FROM (SELECT of_group, coalesce(amount_since, 0) AS amount_since,
-                   coalesce(subscriptions_since, 0) AS subscriptions_since,
-                   coalesce(amount_until, 0) AS amount_until,
-                   coalesce(subscriptions_until, 0) AS subscriptions_until
-              FROM total FULL JOIN (SELECT DISTINCT of_group FROM step) moved USING (of_group)
-           ) total
+), ranked AS MATERIALIZED (
+    SELECT total.*, CASE WHEN row_number() OVER (
+                    ORDER BY abs(amount_until - amount_since) DESC, amount_until DESC, of_group
+                    ) <= {most} THEN of_group END AS shown
+      FROM total
+), step AS (
+    SELECT shown, kind, change_id, sum(amount) AS amount, sum(rows)::bigint AS rows
+      FROM (SELECT {group} AS of_group, kind, change_id, sum(amount) AS amount, 1 AS rows
+              FROM part WHERE {filtered} GROUP BY id, at, {group}, kind, change_id
+            HAVING sum(amount) <> 0) each
+      JOIN ranked USING (of_group)
+     GROUP BY shown, kind, change_id
+     UNION ALL
+    SELECT shown, 'change', change_id, sum(amount * followers), sum(followers)::bigint
+      FROM (SELECT shown, service_id, plan_id, sum(followers) AS followers
+              FROM untouched JOIN ranked ON of_group = {group}
+             WHERE followers <> 0 AND {filtered}
+             GROUP BY shown, service_id, plan_id) each
+      JOIN move USING (service_id, plan_id)
+     GROUP BY shown, change_id
 )
-SELECT CASE WHEN rank <= {most} THEN of_group END AS of_group, NULL AS kind,
-       NULL::bigint AS change_id, sum(amount_since), sum(subscriptions_since)::bigint,
-       sum(amount_until), sum(subscriptions_until)::bigint, {holds}
-  FROM ranked GROUP BY 1
+SELECT shown, NULL AS kind, NULL::bigint AS change_id, sum(amount_since),
+       sum(subscriptions_since)::bigint, sum(amount_until), sum(subscriptions_until)::bigint,
+       {holds}
+  FROM ranked GROUP BY shown
  UNION ALL
-SELECT CASE WHEN rank <= {most} THEN of_group END, kind, change_id, sum(amount),
-       sum(rows)::bigint, NULL, NULL, true
-  FROM step JOIN ranked USING (of_group) GROUP BY 1, 2, 3
+SELECT shown, kind, change_id, sum(amount), sum(rows)::bigint, NULL, NULL, true
+  FROM step GROUP BY shown, kind, change_id
 """
 TOTAL_OF_PAIRS = """
 SELECT NULL::bigint AS client_id, service_id, plan_id, followers,
@@ -263,7 +100,7 @@ SELECT service_id, plan_id, sum(amount), sum(subscriptions)::bigint, sum(followe
 """
 # The subscriptions behind a step, a page of them in the order of their ids.
 BEHIND = """
-WITH {touched}, {walked}, {counted}, {moved}, {events}, {parts},
+WITH {touched}, {told}, {counted}, {moved}, {walked}, {events}, {parts},
 wanted AS MATERIALIZED (
     SELECT service_id, plan_id, sum(amount) AS amount FROM move
      WHERE {of_moves} GROUP BY service_id, plan_id
@@ -304,7 +141,10 @@ def parts_of(since: datetime, until: datetime, book_filter: BookFilter) -> dict[
     )
     return {
         "touched": TOUCHED.format(**ends, of_client=of_client, moved_or_gone=MOVED_OR_GONE),
-        "walked": WALKED.format(**ends, told=at_each("moment moment_of", more=OF_THE_WALK)),
+        "told": TOLD.format(
+            **ends, told=at_each("moment moment_of", more=OF_THE_WALK, rule=NOT_ASKED)
+        ),
+        "walked": WALK,
         "moved": MOVED.format(
             **ends, cause=cause_at("moved.service_id", "moved.plan_id", "moved.at")
         ),
@@ -341,7 +181,7 @@ def bridge_sql(
         (first, holds_first), (last, holds_last) = (
             pairs_from(point, at) for point, at in zip(nearest, (since, until), strict=True)
         )
-        parts["counted"] = COUNTED_PAIRS.format(pairs=text_of(first))
+        parts["counted"] = COUNTED_PAIRS.format(since=literal(since), pairs=text_of(first))
         totals = [
             TOTAL_OF_PAIRS.format(pairs=pairs, at=literal(at))
             for pairs, at in (("start_pair", since), (f"({text_of(last)})", until))

@@ -145,6 +145,8 @@ STATES = {
 RULE_OF_ROW = (
     "price_rule_at(service_id, plan_id, least(at, ended_at - interval '1 microsecond'){known})"
 )
+# For a caller who knows the rule's price of each pair, and takes it wherever `by_rule` is true.
+NOT_ASKED = "NULL"
 RULE_OF_BOOK = "price_rule(service.full_price, plan.discount_percent)"
 CATALOGUE_THEN = """
   LEFT JOIN (SELECT id, list_price_at(id, {moment}) AS full_price
@@ -223,13 +225,13 @@ OF_THE_WALK = f""",
        started_at, correction_id"""
 
 
-def at_each(moments: str, more: str = "") -> str:
+def at_each(moments: str, more: str = "", rule: str = RULE_OF_ROW) -> str:
     """A FROM clause of the columns of `as_of`, and `more`, for each row (id, at) of another,
     `moments`, which is called `moment_of`: of the subscription at the instant, whether it pays or
-    not.
+    not. With the `rule` `NOT_ASKED`, rows with `by_rule` have no price.
     """
     of_id, of_instant = 0, FIRST_DAY
-    sql, params = as_of(of_instant, subscription_id=of_id, more=more)
+    sql, params = as_of(of_instant, subscription_id=of_id, more=more, rule=rule)
     by_column = {of_id: "moment_of.id", of_instant: "moment_of.at"}
     return f"{moments} CROSS JOIN LATERAL ({sql % tuple(map(by_column.__getitem__, params))}) told"
 
@@ -242,6 +244,7 @@ def as_of(
     among: Collection[int] | None = None,
     candidates: SQL | None = None,
     more: str = "",
+    rule: str = RULE_OF_ROW,
 ) -> SQL:
     """A statement of what was paid at `instant`: a row for each subscription that paid then.
 
@@ -253,7 +256,8 @@ def as_of(
     limited, in its order and as far as it is fetched. The answer is by all that is recorded, or by
     what was recorded by `known_at`, which `refuse_incomplete` must have accepted. ValueError for a
     filter other than service, plan, client and state, because the ledger has no others. Without ids
-    or a client it reads the whole ledger. `more`: further columns, in SQL. No query.
+    or a client it reads the whole ledger. `more`: further columns, `rule`: the price of those who
+    follow, where ids are given; both in SQL. No query.
     """
     given = book_filter.given
     if unknown := given.keys() - set(AS_OF_FILTERS):
@@ -282,7 +286,7 @@ def as_of(
         **parts,
         more=more,
         newest=newest,
-        rule=RULE_OF_ROW.format(**parts) if by_row else RULE_OF_BOOK,
+        rule=rule.format(**parts) if by_row else RULE_OF_BOOK,
         kept=KEPT.format(**parts),
         catalogue="" if by_row else CATALOGUE_THEN.format(**of_catalogue),
         corrections=(CORRECTION_OF_ROW if by_row else CORRECTIONS_OF_BOOK).format(
