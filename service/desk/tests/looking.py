@@ -53,7 +53,6 @@ PAGES = {
     "plan_change": ["changes/new/list_price/", "changes/new/set/?adjustment=percent"],
     "change": ["changes/{planned}/", "changes/{applied}/"],
     "change_rows": ["changes/{planned}/rows/"],
-    "clone_change": ["changes/{planned}/clone/"],
     "change_verb": ["changes/{planned}/approve/", "changes/{planned}/reject/"],
     "brake": ["changes/brake/"],
     "files": ["files/"],
@@ -62,13 +61,13 @@ PAGES = {
     "exports": ["files/exports/"],
     "then": ["then/"],
     "bridge": ["then/bridge/?by=client"],
-    "bridge_rows": ["then/bridge/rows/?kind=new"],
+    "bridge_rows": ["then/bridge/rows/?kind=started"],
     "evidence": ["then/evidence/"],
 }
 # The others answer with a part of a page, a file, or the address of a page.
 NOT_PAGES = {
-    "change_clients", "change_count", "do_import", "evidence_file", "export", "forget_mapping",
-    "import_problems", "language", "log_out", "rest_of_change", "upload",
+    "change_clients", "change_count", "clone_change", "do_import", "evidence_file", "export",
+    "forget_mapping", "import_problems", "language", "log_out", "rest_of_change", "upload",
 }  # fmt: skip
 
 

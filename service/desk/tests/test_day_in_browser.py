@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from playwright.sync_api import Page, expect
 
 from desk.tests.looking import (
+    FOUND,
     NARROW,
     NOT_PAGES,
     PAGES,
@@ -41,7 +42,6 @@ pytestmark = [
 
 TALL = 900
 READS = permissions_of(READ_SCOPES)
-MATRIX = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 
 
 def ru(text: str) -> str:
@@ -83,8 +83,8 @@ def test_the_day_of_an_operator_an_approver_and_a_reader(visit: Any, settings: A
     }  # fmt: skip
 
     stranger = visit(**narrow)
-    page = stranger.open("/desk/log-in/?next=/")
-    looked.at(page)
+    looked_at(stranger.open("/"), "00 stranger")
+    looked.at(stranger.open("/desk/log-in/?next=/"))
 
     # An operator finds a client, looks why they pay what they pay, and plans a change of a set.
     ann = may(visit(**wide), "ann", *READS, PLAN, SET_PRICE_STATE)
@@ -172,6 +172,28 @@ def test_the_day_of_an_operator_an_approver_and_a_reader(visit: Any, settings: A
             assert name_of(page) == name
             looked_at(page, f"{len(seen):02} rest {name}")
     assert seen | set(looked.names) == set(PAGES)
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("language", ["en-US", "ru-RU"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_in_all_widths(visit: Any, language: str, scheme: str) -> None:
+    """Also at 200 %, which gives a page half of the CSS pixels, each twice as large."""
+    book = a_book_with_all()
+    ann = visit(locale=language, color_scheme=scheme).log_in("ann")
+    large = visit(locale=language, color_scheme=scheme, device_scale_factor=2).log_in("bob")
+    found = []
+    for _name, path in addresses(book):
+        sizes = [(ann, width) for width in (NARROW, WIDE, 2560)] + [(large, WIDE // 2)]
+        for person in (ann, large):
+            person.open(path).evaluate(AXE)
+        for person, width in sizes:
+            person.page.set_viewport_size({"width": width, "height": TALL})
+            found += [f"{path} at {width}: {each}" for each in person.page.evaluate(FOUND)]
+            if person.page.evaluate(SPREAD) > 0:
+                found.append(f"{path} at {width}: scrolls aside")
+    assert found == []
 
 
 @pytest.mark.django_db(transaction=False)
