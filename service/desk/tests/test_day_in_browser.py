@@ -174,6 +174,56 @@ def test_the_day_of_an_operator_an_approver_and_a_reader(visit: Any, settings: A
     assert seen | set(looked.names) == set(PAGES)
 
 
+FOCUS = """() => {
+    const {x, y, height} = document.activeElement.getBoundingClientRect()
+    const {outlineStyle, outlineWidth} = getComputedStyle(document.activeElement)
+    return [Math.round((y + height / 2) / 30), Math.round(x), outlineStyle, outlineWidth]
+}"""
+# A key of a Russian keyboard, which is labelled K too.
+RUSSIAN_K = """document.body.dispatchEvent(new KeyboardEvent(
+    "keydown", {key: "л", code: "KeyK", ctrlKey: true, bubbles: true}))"""
+
+
+def test_the_keyboard_alone_a_turned_screen_no_motion_and_paper(visit: Any) -> None:
+    a_book_with_all()
+    ann = visit(color_scheme="dark", reduced_motion="reduce").log_in("ann")
+    page = ann.open("/")
+    page.set_viewport_size({"width": NARROW, "height": TALL})
+    page = ann.open("/desk/clients/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="To the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+
+    page.evaluate("document.activeElement.blur(); getSelection().removeAllRanges()")
+    page = ann.open("/desk/clients/")
+    places = []
+    page.keyboard.press("Tab")
+    for _each in range(7):  # the head of a page, to its menu
+        page.keyboard.press("Tab")
+        *place, style, width = page.evaluate(FOCUS)
+        assert (style, width) == ("solid", "3px"), place
+        places.append(place)
+    assert places == sorted(places), "the order of the focus is that of the eyes"
+    menu = page.get_by_role("navigation").get_by_role("link", name="Plans")
+    expect(menu).to_be_hidden()
+    page.locator(".menu summary").focus()
+    page.keyboard.press("Enter")
+    expect(menu).to_be_visible()
+    page.keyboard.press("Enter")
+    page.set_viewport_size({"width": WIDE, "height": TALL})
+    expect(menu).to_be_visible()
+    page.evaluate(RUSSIAN_K)
+    expect(page.get_by_role("combobox", name="Search")).to_be_focused()
+
+    moving = "getComputedStyle(document.querySelector('main button')).transitionDuration"
+    assert page.evaluate(moving) == "0s"
+    page.emulate_media(media="print", color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    expect(menu).to_be_hidden()
+
+
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("language", ["en-US", "ru-RU"])

@@ -124,3 +124,4 @@ function drawAll() {
 }
 drawAll();
 dark.addEventListener("change", drawAll);
+matchMedia("print").addEventListener("change", drawAll); // paper is light
