@@ -6,8 +6,8 @@ from django.contrib.sessions.models import Session
 from playwright.sync_api import expect
 
 from desk.tests import kept_form
+from desk.tests.looking import looked_at
 from pricebook.tests.test_browser import (  # noqa: F401 - fixtures
-    AXE,
     PASSWORD,
     browser_type_launch_args,
     visit,
@@ -18,8 +18,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
 ]
-MODERATE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-    .filter(each => each.impact !== "minor").map(each => each.id + ": " + each.nodes[0].html)"""
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +35,11 @@ def log_in(page, name):
     page.get_by_role("button", name="Log in", exact=True).click()
 
 
-def clean(page):
-    page.evaluate(AXE)
-    assert page.evaluate(MODERATE) == []
-
-
 def test_what_was_typed_outlives_the_log_in_and_is_shown_to_nobody_else(visit):  # noqa: F811
     ann = visit()
     page = ann.open("/kept/")
-    clean(page)
     page.get_by_role("button", name="Русский").click()
     expect(page.get_by_role("heading", name="Войти")).to_be_visible()
-    clean(page)
     page.get_by_role("button", name="English").click()
     log_in(page, "ann")
 
@@ -57,7 +48,7 @@ def test_what_was_typed_outlives_the_log_in_and_is_shown_to_nobody_else(visit): 
     Session.objects.all().delete()
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("heading", name="Your log-in has ended")).to_be_visible()
-    clean(page)
+    looked_at(page)
     ann.faults.clear()  # the browser notes a 403
     page.get_by_role("main").get_by_role("link", name="Log in").click()
     log_in(page, "ann")
@@ -99,7 +90,7 @@ def test_a_page_that_cannot_be_shown_has_a_way_back(visit):  # noqa: F811
     page = ann.open("/kept/")
     page.evaluate("location.href = '/desk/nothing/'")
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
-    clean(page)
+    looked_at(page)
     page.get_by_role("link", name="Back", exact=True).click()
     expect(page.get_by_label("Note")).to_be_visible()
     page.goto(f"{ann.address}/admin/nothing/")

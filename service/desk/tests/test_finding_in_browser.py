@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from pricebook.tests.test_browser import AXE, browser_type_launch_args, visit
+from desk.tests.looking import looked_at
+from pricebook.tests.test_browser import browser_type_launch_args, visit
 from services.tests.factories import a_book, a_client, a_service, a_subscription
 
 __all__ = ["browser_type_launch_args", "visit"]  # fixtures
@@ -13,18 +14,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
 ]
-
-VIOLATIONS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
-    .filter(each => each.impact !== "minor")
-    .map(each => each.id + ": " + each.nodes.map(node => node.html).join(" "))"""
-
-
-def faults_of(page) -> list[str]:
-    page.evaluate(AXE)
-    found = page.evaluate(VIOLATIONS)
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        found.append("wider than its window")
-    return [f"{page.url}: {each}" for each in found]
 
 
 def test_somebody_finds_a_client_and_comes_back_to_the_list(visit):
@@ -46,14 +35,13 @@ def test_somebody_finds_a_client_and_comes_back_to_the_list(visit):
     page.keyboard.press("ArrowDown")
     expect(option).to_have_attribute("aria-selected", "true")
     assert field.get_attribute("aria-activedescendant") == option.get_attribute("id")
-    faults = faults_of(page)
+    looked_at(page)
     page.keyboard.press("Escape")
     expect(option).to_be_hidden()
     expect(field).to_have_value("ромашко")
     page.keyboard.press("Enter")  # without an option: the form itself
     page.wait_for_url("**/desk/search/?q=*")
     expect(page.get_by_role("heading", name="Clients")).to_be_visible()
-    faults += faults_of(page)
 
     page = ann.open("/desk/subscriptions/")
     page.get_by_text("More filters").click()
@@ -65,11 +53,9 @@ def test_somebody_finds_a_client_and_comes_back_to_the_list(visit):
     )
     here = page.url
     assert here.endswith("/desk/subscriptions/?price_from=4.50&ordering=price")
-    faults += faults_of(page)
     row = page.get_by_role("rowheader").first.get_by_role("link").get_attribute("href")
     page = ann.open(f"/desk/search/?q=vhveg&back={row.partition('?back=')[2]}")
     page.get_by_role("link", name="Back to the list").click()
     assert page.url == here
     page.get_by_role("link", name="Price from: 4.50 USD").click()
     page.wait_for_url("**/desk/subscriptions/?ordering=price")
-    assert not faults

@@ -19,6 +19,10 @@ function read(table) {
 
 const number = (cell) => (cell.dataset.value === undefined ? null : Number(cell.dataset.value));
 
+// An axis of whole things has no parts of one.
+const precision = (rows) =>
+  rows.some((row) => row.cells.some((cell) => cell.dataset.value?.includes("."))) ? undefined : 0;
+
 // A waterfall is a bar from the sum so far to the sum after the step; its ends stand on zero.
 function waterfall(rows) {
   let sum = 0;
@@ -97,7 +101,7 @@ function draw(canvas) {
           min: lowest(kind, data.rows),
           stacked: kind === "stacked",
           grid,
-          ticks: { ...ticks, callback: (value) => short.format(value) },
+          ticks: { ...ticks, precision: precision(data.rows), callback: (value) => short.format(value) },
         },
       },
       plugins: {
@@ -120,3 +124,4 @@ function drawAll() {
 }
 drawAll();
 dark.addEventListener("change", drawAll);
+matchMedia("print").addEventListener("change", drawAll); // paper is light

@@ -2,9 +2,10 @@
 // what was typed, which outlives an ended log-in.
 "use strict";
 
-// Ctrl+K goes to the search.
+// Ctrl+K goes to the search. A keyboard of other letters, as the Russian one, has it by its place.
+const isK = ({ key, code }) => key.toLowerCase() === "k" || (key > "\x7f" && code === "KeyK");
 document.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+  if ((event.ctrlKey || event.metaKey) && isK(event)) {
     const find = document.getElementById("find");
     if (!find) return;
     event.preventDefault();
@@ -13,9 +14,15 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// On a narrow screen the menu begins closed.
+// On a narrow screen the menu begins closed; a wide one, as that of a tablet that is turned, has no
+// button to open it.
 const menu = document.querySelector("nav.menu details");
-if (menu && matchMedia("(max-width: 60rem)").matches) menu.open = false;
+const narrow = matchMedia("(max-width: 60rem)");
+const fold = () => {
+  if (menu) menu.open = !narrow.matches;
+};
+fold();
+narrow.addEventListener("change", fold);
 
 // A form that posts is sent once: a double click sends nothing a second time.
 document.addEventListener("submit", (event) => {
