@@ -82,9 +82,9 @@ def _item(change: PriceChange, names: Names, user: Any, failed: int) -> Item | N
 def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
     """The need of a change, why, and how urgent it is; empty if nothing."""
     if change.not_approved:
-        return _("Not approved"), change.needs_another, "alarm"
+        return _("Not approved"), change.why_another, "alarm"
     if change.status == Status.HELD:
-        return _("Held"), change.note, "alarm"
+        return _("Held"), change.remark, "alarm"
     if failed:
         why = _("%(rows)s rows could not be moved.") % {"rows": failed}
         return _("Failed in part"), why, "alarm"
@@ -95,7 +95,7 @@ def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
         why = status_now.warning(change) if change.will_be_held else zone_rules_differ(change)
         return (_("Will be held"), why, "warn") if why else ("", "", "")
     if change.status == Status.PLANNED:
-        return _("Waits for approval"), change.needs_another or _by(change), ""
+        return _("Waits for approval"), change.why_another or _by(change), ""
     return "", "", ""
 
 
