@@ -65,7 +65,7 @@ def field_of_filter(name: str) -> forms.Field:
     match each.kind.input:
         case Input.RECORD:
             field = record_field(record_of(name))
-            field.label, field.help_text = each.label, each.hint
+            field.label, field.help_text = label, hint
             return field
         case Input.AMOUNT:
             return AmountField(label=label, required=False, help_text=hint)

@@ -333,7 +333,7 @@ def _plan(request: HttpRequest, wanted: Asked) -> dict[str, str]:
                 " on itself."
             ),
         }
-        return {"why_not": reasons.get(unfit[0], FILTERS[unfit[0]].not_for_a_change)}
+        return {"why_not": reasons.get(unfit[0]) or str(FILTERS[unfit[0]].not_for_a_change)}
     which = BookFilter(**wanted.values).as_json()
     query = urlencode({f"where_{name}": value for name, value in which.items()})
     address = reverse("desk:plan_change", args=["set"])
