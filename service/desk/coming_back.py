@@ -15,7 +15,9 @@ def page_before(request: HttpRequest) -> str:
         return ""
     address = urlsplit(referer)
     path = address.path + (f"?{address.query}" if address.query else "")
-    return path if path.startswith("/") and path != request.get_full_path() else ""
+    # Two slashes would begin the name of another site.
+    is_ours = path.startswith("/") and not path.startswith("//")
+    return path if is_ours and path != request.get_full_path() else ""
 
 
 def form_page(request: HttpRequest) -> str:

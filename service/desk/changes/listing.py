@@ -20,6 +20,7 @@ from django.views.decorators.http import require_safe
 
 from desk.changes.figures import moved_money
 from desk.changes.found import COLOURS, about_brake, state_of
+from desk.numbers import whole_number
 from desk.page import desk_page, show
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
@@ -29,7 +30,6 @@ from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
 from pricebook.kit.scopes import PLAN, VIEW_CHANGE, VIEW_CLIENT
 from services.models import Plan, Service
-from services.parsing import MAX_BIGINT
 
 Status = PriceChange.Status
 PAGE = 50
@@ -90,7 +90,7 @@ def changes(request: HttpRequest) -> HttpResponse:
         "given": {name: request.GET.get(name, "") for name in (*NAMES, "after")},
         "sections": [],
         "known": known.values(),
-        "is_about": _number(request.GET.get("about", "").partition(":")[2]),
+        "is_about": whole_number(request.GET.get("about", "").partition(":")[2]),
         "services": Service.objects.order_by("name").only("name"),
         "plans": Plan.objects.order_by("plan_type", "discount_percent"),
         "may_plan": request.user.has_perm(PLAN),
@@ -129,9 +129,9 @@ def _asked(given: dict[str, str]) -> QuerySet[Any]:
         raise BadFilter(_("There is no state “%(value)s”.") % {"value": given["state"][:100]})
     if about := given["about"]:
         kind, _colon, number = about.partition(":")
-        if kind not in ("service", "plan") or _number(number) is None:
+        if kind not in ("service", "plan") or whole_number(number) is None:
             raise BadFilter(_("“%(value)s” names no service and no plan.") % {"value": about[:100]})
-        pk = _number(number)
+        pk = whole_number(number)
         found = found.filter(Q(**{f"{kind}_id": pk}) | Q(**{f"filter__{kind}": pk}))
     for name, lookup in (("since", "gte"), ("until", "lte")):
         if given[name]:
@@ -142,10 +142,6 @@ def _asked(given: dict[str, str]) -> QuerySet[Any]:
     if given["q"]:
         found = found.filter(title__icontains=given["q"][:100])
     return found
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_BIGINT else None
 
 
 def _day(text: str, at: time) -> datetime:
@@ -163,7 +159,7 @@ def _found(
 ) -> tuple[list[Section], int | None]:
     """The sections to show, and the number after which the next page begins."""
     after = given["after"]
-    if after and _number(after) is None:
+    if after and whole_number(after) is None:
         raise BadFilter(_("“%(value)s” is no page of this list.") % {"value": after[:100]})
     if given["state"]:
         section = known[given["state"]]

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 
 from clients.models import Client
 from desk.changes.instants import InstantField, zone_field
+from desk.numbers import whole_number
 from price_changes.errors import ChangeError
 from price_changes.forms import PlanForm, where
 from price_changes.kinds.adjustments import ADJUSTMENTS, OF_MOVES
@@ -30,7 +31,7 @@ from pricebook.kit.book_admin import missing_for, missing_to_pick
 from pricebook.kit.scopes import VIEW_CLIENT
 from services.local_time import instant_in, zone_named
 from services.models import Plan, Service, book_clock
-from services.parsing import MAX_BIGINT, BadValue
+from services.parsing import BadValue
 from services.reading.filter_kinds import Input
 from services.reading.filters import FILTERS, LASTING, record_of
 
@@ -83,9 +84,9 @@ class ClientField(forms.CharField):
         text = super().clean(value).strip()
         if not text:
             return None
-        is_number = text.isascii() and text.isdigit() and int(text[:20]) <= MAX_BIGINT
-        if is_number and Client.objects.filter(pk=int(text)).exists():
-            return int(text)
+        number = whole_number(text)
+        if number is not None and Client.objects.filter(pk=number).exists():
+            return number
         if self.why_not:
             raise ValidationError(self.why_not)
         found = list(Client.objects.filter(company_name__iexact=text).order_by("pk")[:5])
@@ -102,8 +103,8 @@ class ClientField(forms.CharField):
     def prepare_value(self, value: Any) -> Any:
         """The name in place of a number that an address gave."""
         text = "" if self.why_not else str(value or "")
-        if text.isascii() and text.isdigit() and int(text[:20]) <= MAX_BIGINT:
-            named = Client.objects.filter(pk=int(text)).values_list("company_name", flat=True)
+        if (number := whole_number(text)) is not None:
+            named = Client.objects.filter(pk=number).values_list("company_name", flat=True)
             same = Client.objects.filter(company_name__iexact=named.first() or "").count()
             return named.first() if same == 1 else value
         return value

@@ -12,13 +12,13 @@ from django.views.decorators.http import require_safe
 
 from clients.models import Client
 from desk.changes.found import change_or_404, name_of
+from desk.numbers import whole_number
 from desk.page import desk_page, show
 from price_changes.admin.figures import at_todays_value
 from price_changes.kinds.words import Names, of_clients
 from price_changes.showing.rows import PAGE, kinds_of_rows, page_of_rows
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services.models import Skip
-from services.parsing import MAX_BIGINT
 from services.reading.search import names_like
 
 CLIENTS = 200  # found by a word, whose rows are shown
@@ -36,9 +36,9 @@ def change_rows(request: HttpRequest, pk: int) -> HttpResponse:
     only = request.GET.get("only") or next(iter(kinds), "")
     after = request.GET.get("after", "0")
     wanted = request.GET.get("client", "").strip()
-    is_page = after.isascii() and after.isdigit() and len(after) < 20 and int(after) <= MAX_BIGINT
-    if only not in kinds or not is_page or "\x00" in wanted or len(wanted) > 100:
-        value = only if only not in kinds else after if not is_page else wanted
+    place = whole_number(after)
+    if only not in kinds or place is None or "\x00" in wanted or len(wanted) > 100:
+        value = only if only not in kinds else after if place is None else wanted
         messages.error(
             request,
             _("There is no list of rows “%(value)s”; this is the first one.")
@@ -48,7 +48,7 @@ def change_rows(request: HttpRequest, pk: int) -> HttpResponse:
             return HttpResponseRedirect(reverse("desk:change", args=[pk]))
         return HttpResponseRedirect(reverse("desk:change_rows", args=[pk]))
     clients = _clients(wanted) if wanted else None
-    found = page_of_rows(change, only, int(after), clients) if clients != [] else []
+    found = page_of_rows(change, only, place, clients) if clients != [] else []
     names = Names.of(
         [*(row.service for row in found), change.service_id, (change.filter or {}).get("service")],
         [*(row.plan for row in found), change.plan_id, (change.filter or {}).get("plan")],

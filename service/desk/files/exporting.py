@@ -27,9 +27,11 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_safe
 
 from desk.files.rights import refuse_unless
 from desk.files.sheets import locale_here
+from desk.numbers import whole_number
 from desk.page import desk_page, show
 from pricebook.kit.access import caller
 from pricebook.kit.scopes import (
@@ -163,6 +165,7 @@ DATES = ("started_from", "started_to")
 
 
 @desk_page(VIEW_SUBSCRIPTION)
+@require_safe
 def exports(request: HttpRequest) -> HttpResponse:
     """All that can be taken out. Two queries."""
     return page(request)
@@ -193,6 +196,7 @@ def page(request: HttpRequest, status: int = 200) -> HttpResponse:
 
 
 @desk_page(VIEW_SUBSCRIPTION)
+@require_safe  # the API would write what is posted to the address of its list
 def export(request: HttpRequest, name: str) -> HttpResponseBase:
     """A list as a file: the API's answer, or the page with what it has refused."""
     wanted = BY_NAME.get(name)
@@ -213,10 +217,11 @@ def export(request: HttpRequest, name: str) -> HttpResponseBase:
     for filter in wanted.filters:
         value = request.GET.get(filter, "").strip()
         if filter == "number":
-            if not (value.isascii() and value.isdigit()):
+            number = whole_number(value)
+            if number is None:
                 messages.error(request, _("Give the number of the price change."))
                 return page(request, 400)
-            path = path.format(number=int(value[:19]))
+            path = path.format(number=number)
         elif value:
             query[filter] = instant_of(value) if filter in DATES else value
     return asked(request, path, query)

@@ -15,11 +15,11 @@ from django.utils.translation import gettext as _
 
 from clients.models import Client
 from desk.files import words
+from desk.numbers import whole_number
 from pricebook.kit import figures
 from pricebook.kit.scopes import VIEW_CLIENT
 from services.jobs.results import OUTCOMES, lines
 from services.models import Job, Plan, Service, Subscription
-from services.parsing import MAX_BIGINT
 from services.pricing import rule_price
 
 PAGE = 50
@@ -69,9 +69,10 @@ def lines_of(request: HttpRequest, job: Job) -> Lines:
     place, backward = 0, False
     for name in ("after", "before"):
         if (text := request.GET.get(name)) is not None:
-            if not (text.isascii() and text.isdigit()) or int(text[:20]) > MAX_BIGINT:
+            number = whole_number(text)
+            if number is None:
                 return Lines(unknown=_("“%(value)s” is no line.") % {"value": text[:50]})
-            place, backward = int(text), name == "before"
+            place, backward = number, name == "before"
     found = lines(job, outcome or None, place, PAGE + 1, backward)
     more, page = len(found) > PAGE, found[:PAGE]
     if backward:

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
 from clients.models import Client
 from desk.files import words
@@ -19,13 +20,13 @@ from desk.files.lines import PAGE, lines_of, new_services
 from desk.files.problems import choices_of, columns_of, counted, problems_of, rows_of
 from desk.files.rights import TO_IMPORT, job_of, refuse_unless, seen_by, to_read, to_undo
 from desk.files.sheets import sheet
+from desk.numbers import whole_number
 from desk.page import desk_page, show
 from pricebook.kit.access import author
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services import jobs
 from services.models import Job
-from services.parsing import MAX_BIGINT
 from services.reading.newest_first import newest_first
 from services.reading.ordering import Cursor
 from services.transfer.files import BadReading, Reading
@@ -36,6 +37,7 @@ KINDS = ("files", "all")
 
 
 @desk_page(VIEW_SUBSCRIPTION)
+@require_safe
 def imports(request: HttpRequest) -> HttpResponse:
     """The files that were read, the newest first; or all jobs. Two queries."""
     which = request.GET.get("kind", "files")
@@ -60,9 +62,10 @@ def cursor_of(query: QueryDict) -> Cursor | None:
     """The place of a page: `before` or `after` a number."""
     for name in ("before", "after"):
         if (text := query.get(name)) is not None:
-            if not (text.isascii() and text.isdigit()) or int(text[:20]) > MAX_BIGINT:
+            number = whole_number(text)
+            if number is None:
                 raise Http404(_("“%(value)s” is no place of a list.") % {"value": text[:50]})
-            return Cursor(int(text), backward=name == "after")
+            return Cursor(number, backward=name == "after")
     return None
 
 
@@ -89,6 +92,7 @@ def counts_of(job: Any) -> list[tuple[str, str, int]]:
 
 
 @desk_page(VIEW_SUBSCRIPTION)
+@require_safe
 def look(request: HttpRequest, pk: int) -> HttpResponse:
     """How a file was understood, and line by line what it does. Up to fourteen queries."""
     job: Any = job_of(request, pk)
@@ -317,6 +321,7 @@ VERBS: dict[str, Callable[[HttpRequest, Job], Job | None]] = {
 
 
 @desk_page(VIEW_SUBSCRIPTION)
+@require_safe
 def problems(request: HttpRequest, pk: int) -> HttpResponseBase:
     """The places of a file that are wrong, as a sheet to correct them by."""
     job = job_of(request, pk)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from desk.files.rights import TO_IMPORT, job_of, refuse_unless, seen_by, to_read
 from desk.files.words import COLUMNS, choice
+from desk.numbers import whole_number
 from desk.page import desk_page, show
 from pricebook.kit.access import author
 from pricebook.kit.scopes import VIEW_SUBSCRIPTION
@@ -160,8 +161,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     given = form.cleaned_data
     kind = Job.Kind.HISTORY if given["kind"] == "history" else Job.Kind.IMPORT
     options: dict[str, Any] = {name: given[name] for name in ("update", "add", "reading")}
-    if like.isascii() and like.isdigit():
-        before = job_of(request, int(like[:19]))
+    if (number := whole_number(like)) is not None:
+        before = job_of(request, number)
         kind, options = Job.Kind(before.kind), before.options or {}
     refuse_unless(request.user, *to_read(kind))
     file = given["file"]

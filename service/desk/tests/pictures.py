@@ -66,7 +66,7 @@ def went(page: Page, address: str, name: str) -> None:
         page.get_by_role("main").get_by_role("link", name="DSL: 4 %").first.click()
     elif name == "import":
         file = {"name": "new.csv", "mimeType": "text/csv", "buffer": LINES.encode()}
-        page.get_by_label("File", exact=True).set_input_files(file)  # type: ignore[arg-type]
+        page.get_by_label("File", exact=True).set_input_files(file)
         page.get_by_role("button", name="Look at it", exact=True).click()
         page.locator("#job:not([data-live])").wait_for()
 

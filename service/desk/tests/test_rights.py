@@ -345,7 +345,8 @@ def told(page: Page, person: Person, answer: Any) -> Iterator[str]:
     may = person.permissions
     if CLIENT in text and VIEW_CLIENT not in may and not page.by_api:
         yield "names the client"
-    if VIEW_CHANGE not in may and not page.explains and (TITLE in text or REASON in text):
+    is_change_named = TITLE in text or REASON in text
+    if is_change_named and VIEW_CHANGE not in may and not page.explains:
         yield "has the title or the reason of a change"
     if FILE in text and not may >= set(TO_IMPORT):
         yield "names the file of another person"
