@@ -1,8 +1,10 @@
 """Then and later: the book as of any instant, the bridge between two, a month's evidence."""
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
+from html import unescape
 from io import BytesIO, StringIO
 
 import pytest
@@ -78,10 +80,15 @@ def test_shows_the_book_as_of_any_instant(ann, story):
 
 def test_says_what_is_scheduled_until_then_and_what_is_not_in_it(ann, story):
     at = clock() + 20 * DAY
-    page = asked(ann, THEN, at=at.isoformat())
+    with CaptureQueriesContext(connection) as queries:
+        page = asked(ann, THEN, at=at.isoformat())
     assert "56.00 USD" in page  # 30 + 15 + 11
-    assert "+9.00" in page
-    assert "Summer" in page
+    # A bridge costs what has happened: it is walked where it is asked for.
+    assert not [each for each in queries if "walk AS MATERIALIZED" in each["sql"]]
+    [to_bridge] = re.findall(rf'href="({BRIDGE}[^"]*from=[^"]*)">The steps until then', page)
+    steps = asked(ann, unescape(to_bridge))
+    assert "+9.00" in steps
+    assert "Summer" in steps
     assert "Not in these figures" in page
     assert "99.00" in page
     assert "not approved" in page

@@ -46,10 +46,12 @@ def paid_by_client(client_id: int, since: datetime, upto: datetime) -> list[Paid
         cursor.execute(PAID, {"client": client_id, "since": since, "upto": upto})
         rows = cursor.fetchall()
     paid: dict[int, Decimal] = {}
-    totals = {since: Decimal(0)}
+    total = Decimal(0)
+    totals = {since: total}
     for id, at, price in rows:
+        total += price - paid.get(id, 0)
         paid[id] = price
-        totals[at] = sum(paid.values(), Decimal(0))
+        totals[at] = total
     steps: list[Paid] = []
     for at, amount in totals.items():
         if not steps or steps[-1].amount != amount:
