@@ -15,12 +15,7 @@ from django.views.decorators.http import require_safe
 
 from desk.page import desk_page, show
 from desk.then.asked import Asked, address, asked_for, not_there, number
-<<<<<<< HEAD
 from desk.then.moments import BadMoment, Month, in_address, in_field, moment
-from desk.then.steps import lines_of
-=======
-from desk.then.moments import BadMoment, Month, in_address, moment
->>>>>>> fast
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
@@ -64,13 +59,7 @@ def then(request: HttpRequest) -> HttpResponse:
     if query.get("subscription", "").strip():
         return _of_one(request, number(query, "subscription"), at, context)
     if is_later and request.user.has_perm(VIEW_CHANGE):
-<<<<<<< HEAD
-        found = bridge(now, at, asked.book_filter)
-        context["lines"] = lines_of(found.steps, changes_of(found, sees_clients))
         context["left_out"] = left_out(at, sees_clients)
-=======
-        context["left_out"] = left_out(at)
->>>>>>> fast
     context |= _figures(at, asked)
     context |= _list(at, asked, query.get("cursor", ""), in_address(at))
     return show(request, "then/then", _("Then and later"), **context)
