@@ -46,8 +46,10 @@ class Item:
 
 
 def items(user: Any) -> list[Item]:
-    """The changes that need a person, the most urgent first. Some eight queries, whatever the book's size;
-    up to six for each that waits for an approval, if limits are set.
+    """The changes that need a person, the most urgent first.
+
+    Some eight queries, whatever the book's size; up to six for each that waits for an approval,
+    if limits are set.
     """
     now = book_clock()
     failed = _failed(now)
