@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -515,7 +515,8 @@ class TestTheApiForPeople:
         anna.open("/api/subscriptions/").get_by_text('"total_amount"').wait_for()
 
 
-WAYS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 390)]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+WAYS = [(scheme, width) for scheme in SCHEMES for width in (1280, 390)]
 
 
 @pytest.mark.parametrize(

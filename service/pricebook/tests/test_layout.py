@@ -7,7 +7,7 @@ from pathlib import Path
 from django.apps import apps
 from django.conf import settings
 
-LONGEST, LONG = 400, 250  # lines
+LONGEST, LONG = 400, 270  # lines
 SHARE_OF_LONG = 0.1
 
 
