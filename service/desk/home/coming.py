@@ -24,7 +24,7 @@ from services.ledger.course import course
 DAYS = 180  # of ends and starts; scheduled changes are shown however far they are
 SHOWN = 12
 
-# Of each day, in the deployment's time zone: its last instant, and how many there are.
+# For each day, in the deployment's time zone: its last instant, and how many there are.
 ENDS_OF_LOCKS = """
 SELECT max(until) AS at, count(*)
   FROM (SELECT DISTINCT until, subscription_id FROM services_lockend

@@ -29,7 +29,7 @@ HAVING sum(followers + others) <> 0
 
 
 def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | None]:
-    """What was paid at each instant, past or future, by the ids of the services or plans (`by`).
+    """The totals paid at each instant, past or future, by the ids of the services or plans (`by`).
 
     None for an instant that no stored sums are near enough to: a worker is still making them, and
     a sum over the whole ledger would take too long for a page. Two queries, to be made in one
