@@ -46,8 +46,10 @@ class Item:
 
 
 def items(user: Any) -> list[Item]:
-    """What needs a person, the most urgent first. Some eight queries, whatever the book's size;
-    up to six for each that waits for an approval, if limits are set.
+    """The changes that need a person, the most urgent first.
+
+    Some eight queries, whatever the book's size; up to six for each that waits for an approval, if
+    limits are set.
     """
     now = book_clock()
     failed = _failed(now)
@@ -77,7 +79,7 @@ def _item(change: PriceChange, names: Names, user: Any, failed: int) -> Item | N
 
 
 def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
-    """What a change needs, why, and how urgent it is; empty if nothing."""
+    """The need of a change, why, and how urgent it is; empty if nothing."""
     if change.not_approved:
         return _("Not approved"), change.needs_another, "alarm"
     if change.status == Status.HELD:

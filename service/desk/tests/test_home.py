@@ -181,7 +181,7 @@ class TestHome:
 
 
 class TestInbox:
-    """What needs somebody, and whether the reader is one who can do it."""
+    """A change that needs somebody, and whether the reader is one who can do it."""
 
     def needs(self, user: Any) -> list[tuple[str, bool]]:
         return [(item.needs, item.mine) for item in inbox.items(user)]
