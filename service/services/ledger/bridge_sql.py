@@ -15,18 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from services.ledger.bridge_parts import (
-    COUNTED_PAIRS,
-    COUNTED_ROWS,
-    EVENTS,
-    MAY_HAVE_MOVED,
-    MOVED,
-    PARTS,
-    ROWS,
-    TOLD,
-    TOUCHED,
-    WALK,
-)
+from services.ledger import bridge_parts
 from services.ledger.last_move import cause_at
 from services.ledger.page import CANDIDATES, MOVED_OR_GONE
 from services.ledger.point_in_time import NOT_ASKED, OF_CLIENT, OF_THE_WALK, as_of, at_each
@@ -140,16 +129,18 @@ def parts_of(since: datetime, until: datetime, book_filter: BookFilter) -> dict[
         "" if client is None else f"WHERE subscription_id IN ({text_of((OF_CLIENT, (client,)))})"
     )
     return {
-        "touched": TOUCHED.format(**ends, of_client=of_client, moved_or_gone=MOVED_OR_GONE),
-        "told": TOLD.format(
+        "touched": bridge_parts.TOUCHED.format(
+            **ends, of_client=of_client, moved_or_gone=MOVED_OR_GONE
+        ),
+        "told": bridge_parts.TOLD.format(
             **ends, told=at_each("moment moment_of", more=OF_THE_WALK, rule=NOT_ASKED)
         ),
-        "walked": WALK,
-        "moved": MOVED.format(
+        "walked": bridge_parts.WALK,
+        "moved": bridge_parts.MOVED.format(
             **ends, cause=cause_at("moved.service_id", "moved.plan_id", "moved.at")
         ),
-        "events": EVENTS,
-        "parts": PARTS,
+        "events": bridge_parts.EVENTS,
+        "parts": bridge_parts.PARTS,
         "filtered": filtered_by(book_filter),
     }
 
@@ -171,7 +162,7 @@ def bridge_sql(
     """
     parts: dict[str, Any] = parts_of(since, until, book_filter)
     if nearest is None:
-        parts["counted"] = COUNTED_ROWS.format(rows=rows_at(since, book_filter))
+        parts["counted"] = bridge_parts.COUNTED_ROWS.format(rows=rows_at(since, book_filter))
         totals = [
             TOTAL_OF_ROWS.format(rows=rows)
             for rows in ("start_row", f"({rows_at(until, book_filter)})")
@@ -181,7 +172,9 @@ def bridge_sql(
         (first, holds_first), (last, holds_last) = (
             pairs_from(point, at) for point, at in zip(nearest, (since, until), strict=True)
         )
-        parts["counted"] = COUNTED_PAIRS.format(since=literal(since), pairs=text_of(first))
+        parts["counted"] = bridge_parts.COUNTED_PAIRS.format(
+            since=literal(since), pairs=text_of(first)
+        )
         totals = [
             TOTAL_OF_PAIRS.format(pairs=pairs, at=literal(at))
             for pairs, at in (("start_pair", since), (f"({text_of(last)})", until))
@@ -216,7 +209,7 @@ def filtered_by(book_filter: BookFilter) -> str:
 
 
 def rows_at(instant: datetime, book_filter: BookFilter) -> str:
-    return ROWS.format(rows=text_of(as_of(instant, book_filter)))
+    return bridge_parts.ROWS.format(rows=text_of(as_of(instant, book_filter)))
 
 
 def behind_sql(
@@ -244,10 +237,10 @@ def behind_sql(
     parts = parts_of(since, until, book_filter)
     return BEHIND.format(
         **parts,
-        counted=MAY_HAVE_MOVED.format(of_moves=of_moves, of_change=change),
+        counted=bridge_parts.MAY_HAVE_MOVED.format(of_moves=of_moves, of_change=change),
         of_step=f"kind = '{kind}' AND {change}",
         of_moves=f"{of_moves} AND {change}",
         after=literal(after),
         limit=literal(limit),
-        rows=ROWS.format(rows=text_of(rows)),
+        rows=bridge_parts.ROWS.format(rows=text_of(rows)),
     )
