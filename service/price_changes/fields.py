@@ -58,20 +58,21 @@ def field_of_plan(each: PlanField) -> forms.Field:
 def field_of_filter(name: str) -> forms.Field:
     """The field in which a set is given this filter."""
     each = FILTERS[name]
+    label, hint = str(each.label), str(each.hint)
     match each.kind.input:
         case Input.RECORD:
             field = record_field(record_of(name))
-            field.label, field.help_text = each.label, each.hint
+            field.label, field.help_text = label, hint
             return field
         case Input.AMOUNT:
-            return AmountField(label=each.label, required=False, help_text=each.hint)
+            return AmountField(label=label, required=False, help_text=hint)
         case Input.INSTANT:
-            return instant_field(each.label, each.hint)
+            return instant_field(label, hint)
         case Input.CHOICE:
-            return choice_field(each.label, list(each.kind.choices))
+            return choice_field(label, list(each.kind.choices))
         case _:
             length = each.kind.schema.get("maxLength", 50)
-            return line_field(each.label, length, help_text=each.hint)
+            return line_field(label, length, help_text=hint)
 
 
 def switch_field(label: str, help_text: str = "") -> forms.BooleanField:
