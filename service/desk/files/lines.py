@@ -97,9 +97,9 @@ class NewService:
 
 def new_services(job: Job) -> list[NewService]:
     """The services that a file would make, up to SERVICES_NAMED: most are misspelt. Two queries."""
-    parts = job.results.filter(kind="service", counts__has_key="created").order_by("first_line")
+    parts = job.results.filter(kind="services", counts__has_key="created").order_by("first_line")
     told = map(json.loads, (parts.values_list("results", flat=True).first() or "").splitlines())
-    names = [each["values"]["name"] for each in told if each["outcome"] == "created"]
+    names = sorted(each["values"]["name"] for each in told if each["outcome"] == "created")
     if not names:
         return []
     known = list(Service.objects.order_by("pk").values_list("name", flat=True)[:SERVICES_READ])

@@ -395,7 +395,9 @@ class TestCatalogue:
         assert "List price 30.00 USD" in said
         assert "Those that follow 1 27.00 USD" in said
         assert "Locked or negotiated 2 27.00 USD" in said
-        assert "Locked 1 20.00 Negotiated 1 7.00 Not begun 1 27.00 Ended 0 0.00" in said
+        assert (
+            "Locked ones 1 20.00 Negotiated ones 1 7.00 Not begun 1 27.00 Ended ones 0 0.00" in said
+        )
         assert "2031-01-01 00:00 UTC to come 40.00 USD" in said
         assert "from the first day 20.00 USD" in said
         plan = text_of(ann.get(reverse("desk:plan", args=[less.pk])))

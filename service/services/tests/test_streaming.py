@@ -111,9 +111,8 @@ VALUES = {
     "ended_to": lambda odd: "2027-01-02T00:00:00Z",
     "q": lambda odd: "Company",
 }
-assert VALUES.keys() == FILTERS.keys() - {
-    "pending"
-}  # what is pending: price_changes/tests/test_pending.py
+# What is pending, and what a change has skipped: price_changes/tests.
+assert VALUES.keys() == FILTERS.keys() - {"pending", "skipped_by"}
 
 
 @pytest.mark.django_db
