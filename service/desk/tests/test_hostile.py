@@ -66,9 +66,8 @@ SENT = {
     "upload": ["like", "kind", "mapping", "sheet", "encoding", "decimal", "dates"],
     "forget_mapping": ["name"],
     "do_import": ["do", "name", "column-0"],
-    **dict.fromkeys(
-        ("change_list_price", "change_discount"), ["value", *OF_QUESTION]
-    ),
+    "change_list_price": ["value", *OF_QUESTION],
+    "change_discount": ["value", *OF_QUESTION],
     "subscription_verb": [
         "price", "reason", "until_0", "until_1", "ended_at_0", "since_0", "service", "plan",
         *OF_QUESTION,
