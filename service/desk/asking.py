@@ -15,8 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from secrets import token_urlsafe
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -25,16 +24,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from rest_framework.request import Request
 
+from desk.once import TOKEN, new_token, say_done_before, sent_form
 from desk.page import show
-from pricebook.kit.access import identity
-from pricebook.kit.idempotency import SHAPE, sent_once
 from pricebook.kit.refusal import Refusal
 
-SEEN, TOKEN, CONFIRM, BACK = "_seen", "_token", "_confirm", "_back"
+SEEN, CONFIRM, BACK = "_seen", "_confirm", "_back"
 OWN = (SEEN, TOKEN, CONFIRM, BACK, "csrfmiddlewaretoken")
-LONGEST_TOKEN = 60
 
 Text = str | Promise
 
@@ -136,7 +132,7 @@ def answer(request: HttpRequest, asking: Asking) -> HttpResponse:
     except Refusal as refusal:
         return _refused(request, asking, form, refusal)
     if not is_first:
-        messages.info(request, _("That was done already, and was not done a second time."))
+        say_done_before(request)
     elif done.is_plan:
         messages.warning(request, done.says, extra_tags=asking.keep)
     else:
@@ -149,10 +145,9 @@ class _Otherwise(Exception):
 
 
 def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[Done, bool]:
-    token = request.POST.get(TOKEN, "")
-    if len(token) > LONGEST_TOKEN or not SHAPE.fullmatch(token):
+    sent = sent_form(request)
+    if sent is None:
         raise _Otherwise
-    sent = sent_once(identity(cast(Request, request)), token)
     if sent.done is not None:
         return Done("", sent.done), False
     asking.lock()
@@ -187,7 +182,7 @@ def _ask(
         moved=moved,
         has_fields=bool(form.fields),
         posted=[(name, value) for name, value in posted if name not in OWN],
-        token=token_urlsafe(16),
+        token=new_token(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_safe
 from desk.changes.counting import count_of
 from desk.changes.found import about_brake, change_or_404
 from desk.changes.plan_form import EFFECTS, DeskPlanForm, as_query
+from desk.once import new_token, say_done_before, sent_form
 from desk.page import desk_page, show
 from price_changes.forms import where
 from price_changes.kinds import TO_PLAN
@@ -62,11 +64,7 @@ def plan_change(request: HttpRequest, kind: str) -> HttpResponse:
         form.say_what_is_missing(request.user)
         if "count" in request.POST:
             counted = count_of(request.user, kind, form)
-        elif form.is_valid() and (change := form.planned_by(author(request.user))):
-            messages.success(
-                request, _("Planned. Nothing has moved: look at what it would do, and approve it.")
-            )
-            address = reverse("desk:change", args=[change.pk])
+        elif form.is_valid() and (address := _planned(request, form)):
             return HttpResponseRedirect(f"{address}?planned={KEPT}")
     else:
         form = DeskPlanForm.asked_of(planned, adjustment, request.GET)
@@ -82,8 +80,29 @@ def plan_change(request: HttpRequest, kind: str) -> HttpResponse:
         kind=kind,
         effects=_effects(request, adjustment) if kind == "set" else (),
         counted=counted,
+        token=new_token(),
         **about_brake(request.user),
     )
+
+
+def _planned(request: HttpRequest, form: DeskPlanForm) -> str:
+    """The address of the change that the form has planned, once; empty if it was refused."""
+    with transaction.atomic():
+        sent = sent_form(request)
+        if sent is not None and sent.done is not None:
+            say_done_before(request)
+            return sent.done
+        change = form.planned_by(author(request.user))
+        if change is None:
+            transaction.set_rollback(True)
+            return ""
+        address = reverse("desk:change", args=[change.pk])
+        if sent is not None:
+            sent.has_led_to(address)
+    messages.success(
+        request, _("Planned. Nothing has moved: look at what it would do, and approve it.")
+    )
+    return address
 
 
 def _effects(request: HttpRequest, adjustment: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from desk.clients.adding import Adding
 from desk.clients.forms import ClientForm, SubscriptionForm
 from desk.clients.standing import as_it_stands
 from desk.clients.verbs import VERBS, OneVerb, offered
+from desk.once import new_token, say_done_before, sent_form
 from desk.page import desk_page, show
 from pricebook.kit.access import author
 from pricebook.kit.book_admin import missing_for
@@ -126,7 +127,8 @@ def saved(
 ) -> HttpResponse:
     """The page of a form that moves no price: what was touched is saved at once.
 
-    A value that nobody touched is not written, so it stays what others have made of it meanwhile.
+    Sent twice, it is saved once, so two clicks add one record. A value that nobody touched is not
+    written, so it stays what others have made of it meanwhile.
     """
     if request.method == "POST" and form.is_valid():
         given = {
@@ -136,11 +138,17 @@ def saved(
         }
         try:
             with transaction.atomic():
+                sent = sent_form(request)
+                if sent is not None and sent.done is not None:
+                    say_done_before(request)
+                    return HttpResponseRedirect(sent.done)
                 to = save(given) if given else address
+                if sent is not None:
+                    sent.has_led_to(to)
         except Refusal as refusal:
             name = refusal.about.get("parameter")
             form.add_error(name if name in form.fields else None, refusal.detail)
         else:
             messages.success(request, _("Saved.") if given else _("Nothing differed."), keep)
             return HttpResponseRedirect(to)
-    return show(request, "edit", title, form=form, address=address, keep=keep)
+    return show(request, "edit", title, form=form, address=address, keep=keep, token=new_token())

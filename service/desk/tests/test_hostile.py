@@ -12,7 +12,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client as Browser
 from django.urls import reverse
 
+from clients.models import Client
 from desk.tests.test_rights import PAGES, Page, address, story  # noqa: F401 - a fixture
+from price_changes.models import PriceChange
 from services.reading.filters import FILTERS
 
 pytestmark = pytest.mark.django_db
@@ -129,7 +131,7 @@ def test_no_number_in_a_path_fails(root, story):  # noqa: F811
 
 def test_no_form_fails(root, story):  # noqa: F811
     wrong, values = [], cycle(VALUES)
-    for page in [each for each in PAGES if each.name in SENT]:
+    for page in [each for each in pages() if each.name in SENT]:
         path, names = address(page, story).partition("?")[0], SENT[page.name]
         good = {name: value.format(**story) for name, value in page.posted.items()}
         for name, value in zip(names, values, strict=False):
@@ -164,3 +166,19 @@ def test_a_list_is_taken_out_and_nothing_brought_in(root):
     path = reverse("desk:export", args=["clients"])
     answer = root.post(path, {"company_name": "New"}, content_type="application/json")
     assert answer.status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "given", "table"),
+    [
+        ("add_client", (), {"company_name": "New"}, Client),
+        ("plan_change", ("list_price",), {"service": "{service}", "new_value": "7"}, PriceChange),
+    ],
+)
+def test_two_clicks_make_one(root, story, name, args, given, table):  # noqa: F811
+    path, before = reverse(f"desk:{name}", args=args), table.objects.count()
+    token = root.get(path).context["token"]
+    sent = {each: value.format(**story) for each, value in given.items()} | {"_token": token}
+    first, second = root.post(path, sent), root.post(path, sent)
+    assert first["Location"] == second["Location"]
+    assert table.objects.count() == before + 1
