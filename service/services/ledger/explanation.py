@@ -17,12 +17,12 @@ from services.catalogue_subject import CatalogueSubject
 from services.catalogue_values import in_force
 from services.hooks import Change, PendingChange, price_changes
 from services.ledger.entries import OWN, REASON_NOW, Entry
+from services.ledger.explanation_words import arithmetic, at_said, decided, of_own_price
 from services.ledger.last_move import Asked, Move, last_move, last_moves
-from services.models import Repricing, Subscription
+from services.models import Repricing
 from services.sql import SQL
 
 MICROSECOND = timedelta(microseconds=1)
-PriceState = Subscription.PriceState
 
 
 def rule() -> str:
@@ -271,7 +271,7 @@ def _explained(
         rule=rule,
         in_line=in_line,
         known_at=known_at,
-        text=f"{_why(found, rule, in_line)} {_decided(found, change, author)}",
+        text=f"{_why(found, rule, in_line)} {decided(found, change, author)}",
     )
 
 
@@ -286,20 +286,6 @@ def describe_change(change_id: int) -> Change:
 def pending_changes(subscription_id: int) -> list[PendingChange]:
     """The changes scheduled for a subscription, by their instants. Queries: see the hooks."""
     return price_changes().pending(subscription_id)
-
-
-def arithmetic(list_price: Decimal, discount_percent: int, price: Decimal) -> str:
-    """The rule with its numbers, as people write it."""
-    exact = list_price * (100 - discount_percent) / 100
-    list_price, price = plain(list_price), plain(price)
-    sides = f"{list_price} × (100 − {discount_percent}) / 100"
-    if exact == price:
-        return f"{sides} = {price}"
-    return _("%(sides)s = %(exact)s, rounded half up to %(price)s") % {
-        "sides": sides,
-        "exact": f"{exact.normalize():f}",
-        "price": price,
-    }
 
 
 def _edit(subject: CatalogueSubject, found: Entry, known_at: datetime | None) -> Edit | None:
@@ -363,10 +349,10 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
     if found["correction_id"] is not None:
         return _("Its price was corrected to %(price)s%(reason)s, recorded %(at)s.") % {
             **said,
-            "at": _said(found["recorded_at"]),
+            "at": at_said(found["recorded_at"]),
         }
     if about(state).explained:
-        return _of_own_price(state, found["locked_until"]) % said
+        return of_own_price(state, found["locked_until"]) % said
     if rule is None:
         return (
             _("It followed the catalogue, at %(price)s; its service or plan was deleted since.")
@@ -378,37 +364,5 @@ def _why(found: Entry, rule: Rule | None, in_line: bool) -> str:
             if in_line
             else _("It ended at %(at)s, at a price of %(price)s.")
         )
-        return text % {**said, "at": _said(found["end_passed"])}
+        return text % {**said, "at": at_said(found["end_passed"])}
     return _("It follows the catalogue: %(rule)s.") % said
-
-
-def _of_own_price(state: str, until: datetime | None) -> str:
-    """A text about a locked or negotiated price, with places for the price and the reason."""
-    if state == PriceState.NEGOTIATED:
-        return _("Its price of %(price)s was negotiated%(reason)s.")
-    if until is None:
-        return _("Its price of %(price)s is locked until it is released%(reason)s.")
-    text = _("Its price of %%(price)s is locked until %(end)s%%(reason)s.")
-    return text % {"end": _said(until)}
-
-
-def _decided(found: Entry, change: Change | None, author: str) -> str:
-    since = {"since": _said(found["effective_at"]), "author": author}
-    if change is None:
-        text = (
-            _("So since %(since)s, written by %(author)s.")
-            if author
-            else _("So since %(since)s, written.")
-        )
-        return text % since
-    title = f" “{change.title}”" if change.title else ""
-    text = (
-        _("So since %(since)s, by price change %(number)s%(title)s, decided by %(author)s.")
-        if author
-        else _("So since %(since)s, by price change %(number)s%(title)s.")
-    )
-    return text % {**since, "number": change.id, "title": title}
-
-
-def _said(instant: datetime) -> str:
-    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
