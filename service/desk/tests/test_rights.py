@@ -204,7 +204,7 @@ class Person:
     posts: bool = False
 
     def asks_for(self, page: Page) -> bool:
-        """Of all but one permission: the pages that take this one, and those with secrets."""
+        """All but one permission: the pages that take this one, and those with secrets."""
         if self.name.startswith("only"):
             return page.lets_in(self.permissions)
         return self.lacks in ("", VIEW_CLIENT, VIEW_CHANGE) or self.lacks in page.asked

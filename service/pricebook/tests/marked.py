@@ -19,9 +19,10 @@ UNSEEN = ("script", "style", "template", "svg", "code", "kbd", "head")
 VOID = ("br", "hr", "img", "input", "link", "meta", "col", "source", "wbr")
 # Names of ours and of others, units, and codes that programs read too.
 NAMES = {"pricebook", "unfold", "api", "usd", "utc", "en", "ru", "english", "русский", "ctrl"}
-# Also the kinds of authors, which are stored.
+NAMES |= {"csv", "xlsx", "utf"}
+# Also the kinds of authors, and the plans of a preview, which are stored.
 OF_PROGRAMS = re.compile(
-    r"\((?:person|key) \d+\)|[a-z_]+(?:[.:/_-][a-z_*]+)+|https?://\S+|\S+@\S+|docs/\S+"
+    r"\((?:person|key) \d+\)|, full \d+ %|[a-z_]+(?:[.:/_-][a-z_*]+)+|https?://\S+|\S+@\S+|docs/\S+"
 )
 WORD = re.compile(r"[^\W\d_]{2,}")
 
