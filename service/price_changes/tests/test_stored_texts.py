@@ -139,7 +139,7 @@ def test_a_reason_that_a_statement_gives_is_known(module):
             assert CYRILLIC.search(said), told
 
 
-# --- What commands print ------------------------------------------------------------------------
+# --- Commands in Russian ------------------------------------------------------------------------
 
 
 def printed(*words):

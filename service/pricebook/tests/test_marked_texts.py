@@ -55,9 +55,7 @@ class Inputs(HTMLParser):
 
 
 # The subjects whose texts are not translated yet, by patterns of their addresses. It shrinks.
-NOT_YET = {
-    r"/": "the home page",
-}
+NOT_YET: dict[str, str] = {}
 # The records of the desk's pages, by the names of their addresses.
 OF = {
     "add_subscription": "client",

@@ -111,7 +111,7 @@ VALUES = {
     "ended_to": lambda odd: "2027-01-02T00:00:00Z",
     "q": lambda odd: "Company",
 }
-# What is pending, and what a change has skipped: price_changes/tests.
+# The pending ones, and those that a change has skipped: price_changes/tests.
 assert VALUES.keys() == FILTERS.keys() - {"pending", "skipped_by"}
 
 
