@@ -564,7 +564,7 @@ class TestAnEditBySQL:
         plan = price_decisions.decide("negotiate", book.follower.pk, ANN, price=900, reason="x")
         text = admin_client.get("/").content.decode()
         assert f"Subscription {book.follower.pk}: a price of 900.00 USD" in text
-        assert reverse("admin:price_changes_pricechange_change", args=[plan.id]) in text
+        assert reverse("desk:change", args=[plan.id]) in text
 
 
 class TestTheSettings:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import status_now
-from price_changes.planning.counting import PERCENT, PREVIEW, count
+from price_changes.planning.counting import BUCKET_OF_PERCENT, PERCENT, PREVIEW, count
 from price_changes.planning.preview import listed
 from price_changes.running import lifecycle, listing, outcomes
 from price_changes.tests.changes import (
@@ -192,7 +192,9 @@ class TestItsPreview:
         change = planned(kind="list_price", service=row.service_id, new_value=7)
         sql, params = rows_sql(change)
         with connection.cursor() as cursor:
-            preview = PREVIEW.format(rows=sql, change=change.pk, percent=PERCENT)
+            preview = PREVIEW.format(
+                rows=sql, change=change.pk, percent=PERCENT, percents=BUCKET_OF_PERCENT
+            )
             cursor.execute(f"EXPLAIN {preview}", params * 2)
             told = "\n".join(line for (line,) in cursor.fetchall())
         assert told.count("InitPlan") + told.count("SubPlan") < 200

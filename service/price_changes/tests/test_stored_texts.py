@@ -14,7 +14,7 @@ from django.utils import translation
 
 from price_changes import notes
 from price_changes.tests.changes import planned
-from price_changes.tests.doors import DOORS, outcome
+from price_changes.tests.doors import DOORS, Book, outcome
 from pricebook.words import stored
 from services.audit import book_check
 from services.past import statements
@@ -62,7 +62,7 @@ def test_no_door_stores_a_text_in_its_readers_language(settings, monkeypatch):
         settings.APPROVAL_LIMIT_AMOUNT = None  # while the book is made
         try:
             with translation.override("ru"), transaction.atomic():
-                outcomes.add(outcome(door, "amount", settings))
+                outcomes.add(outcome(door, "amount", settings, Book.made()))
                 found |= {(door.name, *each) for each in stored_texts()}
                 raise Undo
         except Undo:

@@ -552,7 +552,7 @@ class TestServed:
             assert access_path(BookFilter(**dict.fromkeys(names, 1)), ORDERINGS[order]).way == way
 
     def test_knows_of_each_filter_how_it_is_served(self):
-        residual = {"state", "price_state", "price_from", "price_to"}
+        residual = {"state", "price_state", "price_from", "price_to", "except_client"}
         assert set(FILTERS) == (
             access_paths.CATALOGUE
             | access_paths.FEW

@@ -65,6 +65,8 @@ PATHS = [
     "/api/subscriptions/{id}/explain/",
     "/api/subscriptions/{id}/ledger/",
     "/api/totals/",
+    "/api/totals/bridge/",
+    "/api/totals/bridge/rows/",
     "/api/webhooks/",
     "/api/webhooks/{id}/",
     "/api/webhooks/{id}/deliveries/",

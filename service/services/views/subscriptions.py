@@ -23,6 +23,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
+from pricebook.kit.language import in_english
 from pricebook.kit.scopes import (
     ADD_SUBSCRIPTION,
     CHANGE_SUBSCRIPTION,
@@ -256,10 +257,11 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         """Why a subscription pays what it pays, or paid what it paid."""
         parameters.refuse_unknown(request.query_params, ["at", "known_at"])
         instant, known_at = instants(request.query_params, "at")
-        explanation = ledger.explain(known_id(pk), instant, known_at)
-        if explanation is None:
-            raise nothing_then(pk, instant, known_at)
-        return Response(asdict(explanation) | {"currency": settings.CURRENCY})
+        with in_english():  # an answer is the same whoever reads it
+            explanation = ledger.explain(known_id(pk), instant, known_at)
+            if explanation is None:
+                raise nothing_then(pk, instant, known_at)
+            return Response(asdict(explanation) | {"currency": settings.CURRENCY})
 
     @verb(LockSerializer, DECIDED)
     def lock(self, request: Request, pk: str) -> Response:
