@@ -49,13 +49,13 @@ def test_somebody_finds_a_client_and_comes_back_to_the_list(visit):
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="Price", exact=True).click()
     expect(page.get_by_role("columnheader", name="Price")).to_have_attribute(
-        "aria-sort", "ascending"
+        "aria-sort", "descending"
     )
     here = page.url
-    assert here.endswith("/desk/subscriptions/?price_from=4.50&ordering=price")
+    assert here.endswith("/desk/subscriptions/?price_from=4.50&ordering=-price")
     row = page.get_by_role("rowheader").first.get_by_role("link").get_attribute("href")
     page = ann.open(f"/desk/search/?q=vhveg&back={row.partition('?back=')[2]}")
     page.get_by_role("link", name="Back to the list").click()
     assert page.url == here
     page.get_by_role("link", name="Price from: 4.50 USD").click()
-    page.wait_for_url("**/desk/subscriptions/?ordering=price")
+    page.wait_for_url("**/desk/subscriptions/?ordering=-price")
