@@ -175,7 +175,12 @@ def test_unfold_says_all_in_russian():
             found |= {*in_template(path.read_text(encoding="utf-8"))}
     texts = {each.key[1] for each in found if any(letter.isalpha() for letter in each.key[1])}
     with translation.override("ru"):
-        english = {text for text in texts if translation.gettext(text) == text}
+        # A singular that has a plural is found by ngettext alone in older releases of Python.
+        english = {
+            text
+            for text in texts
+            if text == translation.gettext(text) == translation.ngettext(text, text, 1)
+        }
     assert not english
     assert set(of_unfold.TEXTS) <= texts, "Unfold says these no more"
 
