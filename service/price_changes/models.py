@@ -21,11 +21,22 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext_lazy
 
 from price_changes import notes
+from price_changes.notice_models import AllTold, Told, ToTell
 from pricebook.words.stored import shown
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, Subscription
 from services.models.exact_fields import ExactDecimalField, is_exact
 
+__all__ = [
+    "AllTold",
+    "Brake",
+    "ListedRows",
+    "MovedAlone",
+    "PriceChange",
+    "SetMember",
+    "ToTell",
+    "Told",
+]
 AMOUNTS = ["old_value", "new_value", "floor", "ceiling", "rounding_step"]
 LONGEST_REASON = Subscription._meta.get_field("price_reason").max_length
 
@@ -107,6 +118,10 @@ class PriceChange(models.Model):
     # The person who decided that the instant stays, though the zone's rules give another one now.
     instant_kept_by = models.CharField(max_length=150, db_default="")
     when_moved = models.CharField(max_length=7, choices=WhenMoved, db_default="")
+    # All clients whose price it moves are to be told so many days before its instant, by this day
+    # (set at the approval); else it is held. NULL: nobody has to be. See `planning.noticed`.
+    notice_days = models.SmallIntegerField(null=True)
+    notice_by = models.DateField(null=True, editable=False)
     planned_by = models.CharField(max_length=150)
     planned_at = models.DateTimeField(db_default=Clock())
     preview = models.JSONField(null=True)

@@ -13,6 +13,7 @@ from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.named_chunks import START, of_chunks
 from price_changes.named_examples import a_change, a_list_price, a_set
+from price_changes.notices import lists, telling
 from price_changes.planning import counting, pending, preview
 from price_changes.planning.behind import rows_behind_sets
 from price_changes.running import drift, listing
@@ -30,7 +31,13 @@ APPROVAL = "approve (frozen), workers: start_due"
 def named_statements() -> list[NamedStatement]:
     """All named statements of price changes (5 queries)."""
     example = examples()
-    return [*_previews(example), *_starts(example), *of_chunks(example), *_shown(example)]
+    return [
+        *_previews(example),
+        *_starts(example),
+        *of_chunks(example),
+        *_notices(example),
+        *_shown(example),
+    ]
 
 
 def _previews(example: Examples) -> list[NamedStatement]:
@@ -114,6 +121,39 @@ def _starts(example: Examples) -> list[NamedStatement]:
             START,
             listing.STEPS,
             {"repricing": 0, "change": 0, "effective_at": example.middle.started_at},
+            writes=True,
+        ),
+    ]
+
+
+def _notices(example: Examples) -> list[NamedStatement]:
+    sql, params = rows_sql(a_list_price(example))
+    return [
+        NamedStatement(
+            "list the clients to be told",
+            "stores whose price the change moves, with what each pays before and after",
+            "approve (notice_days); GET /api/price-changes/ID/notices/, once",
+            lists.MAKE_LIST.format(rows=sql, change=0),
+            params,
+            writes=True,
+        ),
+        NamedStatement(
+            "record who was told",
+            "writes a fact for each client that did not stand so yet, and copies it to the list",
+            "POST /api/price-changes/ID/notices/, price_change notices --told",
+            telling.TELL,
+            {
+                "change": 0,
+                "approval": 0,
+                "clients": [example.middle.client_id],
+                "days": [None],
+                "notes": [""],
+                "way": "hand",
+                "author": "",
+                "now": example.middle.started_at,
+                "by": None,
+                "counts": True,
+            },
             writes=True,
         ),
     ]

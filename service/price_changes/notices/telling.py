@@ -1,0 +1,165 @@
+"""Who was told of a price change: facts, recorded by hand or by a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.translation import gettext as _
+
+from price_changes.errors import ChangeError
+from price_changes.kinds.values import parse_text
+from price_changes.models import PriceChange, Told, ToTell
+from price_changes.notices.lists import Standing, standing, to_tell
+from price_changes.planning import status_now
+from services.bounds import FIRST_DAY
+from services.models import book_clock
+
+Status = PriceChange.Status
+
+LONGEST_NOTE = 200
+NAMED = 10  # clients that a refusal names
+MAY_BE_TOLD = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED, Status.APPLIED)
+
+# A client whose latest fact says the same already is left alone. `in_time` follows only from facts
+# that are recorded before the instant.
+TELL = """
+WITH mark AS (
+    SELECT * FROM unnest(%(clients)s::bigint[], %(days)s::date[], %(notes)s::text[])
+        AS mark (client_id, told_on, note)
+), turned AS (
+    UPDATE price_changes_totell listed
+       SET told_on = mark.told_on, note = mark.note, told_at = %(now)s, told_by = %(author)s,
+           way = %(way)s,
+           in_time = CASE WHEN %(counts)s THEN coalesce(mark.told_on <= %(by)s, false)
+                          ELSE in_time END
+      FROM mark
+     WHERE change_id = %(change)s AND listed.client_id = mark.client_id
+       AND (listed.told_on, listed.note) IS DISTINCT FROM (mark.told_on, mark.note)
+    RETURNING listed.client_id, listed.told_on, listed.note
+)
+INSERT INTO price_changes_told
+       (change_id, approval, client_id, told_on, recorded_at, recorded_by, way, note)
+SELECT %(change)s, %(approval)s, client_id, told_on, %(now)s, %(author)s, %(way)s, note
+  FROM turned ORDER BY client_id
+"""
+
+Mark = tuple[int, date | None, str]  # a client, the day on which it was told, a note
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `tell` has done: `recorded` clients told or not told after all, `unchanged` ones that
+    stood so already, and the numbers of the change now."""
+
+    recorded: int
+    unchanged: int
+    standing: Standing
+
+
+def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> Outcome:
+    """Record the days on which clients were told of a change (None: not told after all), all or
+    none; raises ChangeError.
+
+    `way`: "hand" or "file". The change has to be approved, and neither held nor ended: it is locked
+    meanwhile. About ten queries, however many clients; one over its rows if it has no list yet.
+    """
+    marks = [(client, day, parse_text("note", note, LONGEST_NOTE)) for client, day, note in marks]
+    with transaction.atomic():
+        locked = PriceChange.objects.select_for_update().get(pk=change.pk)
+        now = book_clock()
+        _refuse_state(locked)
+        to_tell(locked)  # makes the list, if there is none
+        _refuse_marks(locked, marks, now)
+        recorded = _record(locked, marks, way, author, now)
+        return Outcome(recorded, len(marks) - recorded, standing(locked))
+
+
+def zone_of(change: PriceChange) -> ZoneInfo:
+    """The time zone of the days of a change: that in which its instant was given, else the
+    book's."""
+    return ZoneInfo(change.effective_zone or settings.TIME_ZONE)
+
+
+def _refuse_state(change: PriceChange) -> None:
+    status_now.refresh([change])
+    if change.status in MAY_BE_TOLD:
+        return
+    allowed = [state.value for state in MAY_BE_TOLD]
+    raise ChangeError(
+        "wrong_state",
+        _(
+            "Price change %(pk)s is %(status)s: clients are told of one that is approved, and is"
+            " neither held nor ended."
+        )
+        % {"pk": change.pk, "status": str(change.get_status_display()).lower()},
+        409,
+        state=change.status,
+        allowed=allowed,
+    )
+
+
+def _refuse_marks(change: PriceChange, marks: list[Mark], now: datetime) -> None:
+    given = [client for client, _day, _note in marks]
+    twice = {client for client in given if given.count(client) > 1} if _repeats(given) else set()
+    if twice:
+        raise _refusal("given_twice", _("Each client is given once; twice: %(clients)s."), twice)
+    listed = ToTell.objects.filter(change_id=change.pk, client_id__in=given)
+    unknown = set(given) - set(listed.values_list("client_id", flat=True))
+    if unknown:
+        text = _("The change moves no price of these clients: %(clients)s. Leave them out.")
+        raise _refusal("not_to_be_told", text, unknown)
+    today = now.astimezone(zone_of(change)).date()
+    for client, day, _note in marks:
+        if day is not None and not FIRST_DAY.date() <= day <= today:
+            raise ChangeError(
+                "not_told_yet",
+                _(
+                    "Client %(client)s can't have been told on %(day)s: give a day up to today,"
+                    " %(today)s, and not before %(first)s."
+                )
+                % {
+                    "client": client,
+                    "day": day.isoformat(),
+                    "today": today.isoformat(),
+                    "first": FIRST_DAY.date().isoformat(),
+                },
+                parameter="told_on",
+                value=day.isoformat(),
+                client=client,
+            )
+
+
+def _repeats(given: list[int]) -> bool:
+    return len(set(given)) < len(given)
+
+
+def _refusal(code: str, text: str, clients: set[int]) -> ChangeError:
+    named = sorted(clients)[:NAMED]
+    said = ", ".join(map(str, named)) + (", …" if len(clients) > len(named) else "")
+    return ChangeError(
+        code, text % {"clients": said}, parameter="client", value=str(named[0]), clients=named
+    )
+
+
+def _record(change: PriceChange, marks: list[Mark], way: str, author: str, now: datetime) -> int:
+    asked: dict[str, Any] = {
+        "change": change.pk,
+        "approval": change.approval,
+        "clients": [client for client, _day, _note in marks],
+        "days": [day for _client, day, _note in marks],
+        "notes": [note for _client, _day, note in marks],
+        "way": Told.Way(way).value,
+        "author": author,
+        "now": now,
+        "by": change.notice_by,
+        "counts": change.effective_at is not None and now < change.effective_at,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(TELL, asked)
+        return int(cursor.rowcount)

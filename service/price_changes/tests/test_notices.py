@@ -1,0 +1,115 @@
+"""The clients who are to be told of a price change: their list, and the facts of who was told.
+
+`test_oracle` plays the rule that holds a change in histories. Here are the list, the refusals, and
+the doors.
+"""
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from price_changes.errors import ChangeError
+from price_changes.models import Told, ToTell
+from price_changes.notices import NOT_TOLD, TOLD, standing, tell, to_tell
+from price_changes.tests.changes import approved, planned
+from price_changes.tests.timeline import Timeline
+from services.models import Subscription
+from services.tests.factories import a_client, a_service, a_subscription
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+class Book:
+    """Ann's two subscriptions and Bob's one follow the list price of 20.00; Cat's is her own."""
+
+    def __init__(self) -> None:
+        self.timeline = Timeline()
+        self.phone = a_service(20, "Phone")
+        self.ann, self.bob, self.cat = (a_client(name) for name in ("Ann", "Bob", "Cat"))
+        self.rows = [
+            a_subscription(service=self.phone, client=client)
+            for client in (self.ann, self.ann, self.bob, self.cat)
+        ]
+        Subscription.objects.filter(pk=self.rows[-1].pk).update(
+            price=7, price_state="negotiated", price_reason="an old friend"
+        )
+
+    def rises(self, days=40, **more):
+        at = self.timeline.now + days * DAY
+        plan = {"kind": "list_price", "service": self.phone.pk, "new_value": 24}
+        return approved(planned(**plan, effective_at=at, **more))
+
+    @property
+    def today(self):
+        return self.timeline.now.date()
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def test_names_the_clients_whose_price_moves(book):
+    change = book.rises()
+    listed = to_tell(change)
+    assert [(each.client_name, each.email, each.rows) for each in listed] == [
+        ("Ann", book.ann.user.email, 2),
+        ("Bob", book.bob.user.email, 1),
+    ]
+    assert [(each.old_total, each.new_total) for each in listed] == [(40, 48), (20, 24)]
+    a_subscription(service=book.phone, client=book.cat)
+    assert to_tell(change).count() == 2, "it stays as it was made"
+
+
+def test_records_who_was_told(book):
+    change = book.rises()
+    ann, bob = book.ann.pk, book.bob.pk
+    outcome = tell(change, [(ann, book.today, "by post"), (bob, None, "")], "hand", "carl")
+    assert (outcome.recorded, outcome.unchanged) == (1, 1)
+    assert (outcome.standing.told_in_time, outcome.standing.not_told) == (1, 1)
+    (told,) = to_tell(change, TOLD)
+    assert (told.client_id, told.told_on, told.told_by, told.way, told.note) == (
+        ann,
+        book.today,
+        "carl",
+        "hand",
+        "by post",
+    )
+    assert tell(change, [(ann, book.today, "by post")], "file", "dora").recorded == 0
+    assert tell(change, [(ann, None, "returned")], "hand", "dora").standing.not_told == 2
+    assert to_tell(change, NOT_TOLD).count() == 2
+    assert [(each.told_on, each.recorded_by) for each in Told.objects.order_by("pk")] == [
+        (book.today, "carl"),
+        (None, "dora"),
+    ]
+    with pytest.raises(DatabaseError, match="stays as it was written"), transaction.atomic():
+        Told.objects.update(told_on=None)
+
+
+@pytest.mark.parametrize(
+    ("mark", "code"),
+    [
+        (lambda book: (book.cat.pk, book.today, ""), "not_to_be_told"),
+        (lambda book: (book.bob.pk, book.today + DAY, ""), "not_told_yet"),
+        (lambda book: (book.ann.pk, None, ""), "given_twice"),
+        (lambda book: (book.bob.pk, book.today, "\0"), "bad_text"),
+    ],
+)
+def test_refuses_all_for_one_mark(book, mark, code):
+    change = book.rises()
+    with pytest.raises(ChangeError) as refused:
+        tell(change, [(book.ann.pk, book.today, ""), mark(book)], "hand", "carl")
+    assert refused.value.code == code
+    assert not Told.objects.exists()
+
+
+def test_has_no_list_before_the_approval_nor_after_the_instant(book):
+    change = planned(kind="list_price", service=book.phone.pk, new_value=24)
+    for asked in (to_tell, lambda change: tell(change, [], "hand", "carl")):
+        with pytest.raises(ChangeError) as refused:
+            asked(change)
+        assert refused.value.code == "wrong_state"
+    assert standing(change).total == ToTell.objects.count() == 0
