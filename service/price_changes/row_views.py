@@ -38,9 +38,9 @@ known_id = partial(paging.known_id, kind="price change")
 class RowViews(answering.Sheets):
     """The actions `rows` and `skips` of a view of price changes."""
 
-    sheet_actions = ("rows", "skips")
+    sheet_actions = ("rows", "skips", "notices")
     # They show subscriptions and what each pays.
-    needs_to_look = dict.fromkeys(sheet_actions, ((VIEW_CHANGE,), (VIEW_SUBSCRIPTION,)))
+    needs_to_look = dict.fromkeys(("rows", "skips"), ((VIEW_CHANGE,), (VIEW_SUBSCRIPTION,)))
 
     @extend_schema(
         parameters=[

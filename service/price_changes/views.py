@@ -24,6 +24,7 @@ from price_changes.bodies import (
 from price_changes.errors import MovedSincePreview
 from price_changes.kinds import values
 from price_changes.models import PriceChange
+from price_changes.notice_views import NoticeViews
 from price_changes.planning import status_now
 from price_changes.row_views import UNKNOWN, RowViews, change_of, known_id
 from price_changes.running.dry_runs import DryRun
@@ -120,13 +121,14 @@ def verb(
     return decorated
 
 
-class PriceChangeView(RowViews, ViewSet):
+class PriceChangeView(RowViews, NoticeViews, ViewSet):
     """Decisions to move prices."""
 
     lookup_value_regex = "[0-9]+"
     needs = {
         **dict.fromkeys(("list", "retrieve"), ((VIEW_CHANGE,),)),
         **RowViews.needs_to_look,
+        **NoticeViews.needs_of_notices,
         "create": ((PLAN,),),
         # The approver of a change that was held needs a new preview.
         "preview": ((PLAN, APPROVE),),

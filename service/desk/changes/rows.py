@@ -47,7 +47,7 @@ def change_rows(request: HttpRequest, pk: int) -> HttpResponse:
         if not kinds:
             return HttpResponseRedirect(reverse("desk:change", args=[pk]))
         return HttpResponseRedirect(reverse("desk:change_rows", args=[pk]))
-    clients = _clients(wanted) if wanted else None
+    clients = clients_like(wanted) if wanted else None
     found = page_of_rows(change, only, place, clients) if clients != [] else []
     names = Names.of(
         [*(row.service for row in found), change.service_id, (change.filter or {}).get("service")],
@@ -69,7 +69,7 @@ def change_rows(request: HttpRequest, pk: int) -> HttpResponse:
     )
 
 
-def _clients(words: str) -> list[int]:
+def clients_like(words: str) -> list[int]:
     """The clients with a name like these words, up to `CLIENTS`. One query."""
     sql, params = names_like(words)["client_id"]
     sql = f"SELECT id FROM ({sql}) named (id) LIMIT {CLIENTS}"  # noqa: S608 - ours

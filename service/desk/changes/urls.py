@@ -9,6 +9,7 @@ from desk.changes.page import change
 from desk.changes.plan import clone_change, new_change, plan_change, rest_of_change
 from desk.changes.rows import change_rows
 from desk.changes.verb_pages import change_verb
+from desk.notices.urls import urlpatterns as of_notices
 
 urlpatterns = [
     path("", changes, name="changes"),
@@ -21,5 +22,6 @@ urlpatterns = [
     path("<int:pk>/rows/", change_rows, name="change_rows"),
     path("<int:pk>/clone/", clone_change, name="clone_change"),
     path("<int:pk>/rest/", rest_of_change, name="rest_of_change"),
+    *of_notices,
     path("<int:pk>/<slug:verb>/", change_verb, name="change_verb"),
 ]

@@ -1,0 +1,119 @@
+"""The list of clients to be told as a file, and files that say who was told."""
+
+from __future__ import annotations
+
+import io
+from datetime import date
+
+import pytest
+from openpyxl import load_workbook
+
+from price_changes.models import Told
+from price_changes.notices import tell, to_tell
+from price_changes.notices.files import marks_of, reading_of, table_of
+from price_changes.tests.test_notices import Book
+from services.transfer.csv_file import BadBook
+from services.transfer.sheets import workbook
+from services.transfer.sheets.excel_csv import ExcelCSV
+from services.transfer.sheets.table import over_http
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def read(change, text, **reading):
+    file = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+    return marks_of(change, file, reading_of(reading))
+
+
+@pytest.mark.parametrize("form", ["xlsx", "csv"])
+def test_the_list_goes_out_and_comes_back_filled_in(book, form):
+    change = book.rises()
+    tell(change, [(book.ann.pk, book.today, "by post")], Told.Way.HAND, "carl")
+    file = io.BytesIO()
+    table = table_of(change, why="Spring")
+    if form == "xlsx":
+        workbook.write(table, file, over_http())
+        filled = load_workbook(file)
+        sheet = filled.worksheets[0]
+        names = [cell.value for cell in sheet[1]]
+        (row,) = (row for row in sheet.iter_rows(min_row=2) if row[1].value == "Bob")
+        assert [row[n].value for n in (3, 4, 5, 6)] == [1, 20, 24, "USD"]
+        row[names.index("told_on")].value = date(2026, 1, 31)
+        row[names.index("note")].value = "by phone"
+        file = io.BytesIO()
+        filled.save(file)
+        text = file.getvalue()
+    else:
+        ExcelCSV.of("ru").write(table, file, over_http())
+        lines = file.getvalue().decode("utf-8-sig").splitlines()
+        (n,) = (n for n, line in enumerate(lines) if "Bob" in line)
+        cells = lines[n].split(";")
+        names = lines[0].split(";")
+        cells[names.index("told_on")], cells[names.index("note")] = "31.01.2026", "by phone"
+        lines[n] = ";".join(cells)
+        text = "\r\n".join(lines)
+    assert sorted(read(change, text)) == [
+        (book.ann.pk, book.today, "by post"),
+        (book.bob.pk, date(2026, 1, 31), "by phone"),
+    ]
+
+
+def test_clients_may_be_named_by_their_e_mail_in_any_case(book):
+    change = book.rises()
+    text = f"email,told_on\n{book.bob.user.email.upper()},2026-01-05\n"
+    assert read(change, text) == [(book.bob.pk, date(2026, 1, 5), "")]
+
+
+def test_all_wrong_lines_are_named_at_once_and_nothing_is_marked(book):
+    change = book.rises()
+    ann, cat = book.ann.pk, book.cat.pk
+    lines = [
+        "client,email,told_on,note",
+        f"{ann},,2026-01-05,",
+        f"{ann},,2026-01-06,",
+        f"{cat},,2026-01-05,",
+        ",nobody@example.com,2026-01-05,",
+        f"{book.bob.pk},,2999-01-05,",
+        ",,2026-01-05,",
+        f"{cat},,,a line without a day says nothing",
+    ]
+    with pytest.raises(BadBook) as refused:
+        read(change, "\n".join(lines))
+    assert [(each.line, each.column) for each in refused.value.problems] == [
+        (3, "client"),
+        (4, "client"),
+        (5, "email"),
+        (6, "told_on"),
+        (7, "client"),
+    ]
+    assert not Told.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("told_on\n2026-01-05\n", "no column of clients"),
+        ("client\n1\n", "told_on"),
+        ("client,told_on\none,2026-01-05\n", "no id of a client"),
+        ("client,told_on\n1,2026-01-05T09:30\n", "not a day"),
+        ("client,told_on\n1,2026-02-30\n", "no such day"),
+        ("client,told_on,note\n1,2026-01-05," + "x" * 201 + "\n", "longer than 200"),
+        ("", "empty"),
+    ],
+)
+def test_a_file_that_can_not_be_read_says_why(book, text, says):
+    with pytest.raises(BadBook, match=says):
+        read(book.rises(), text)
+
+
+def test_reads_a_long_list_with_few_queries(book, django_assert_max_num_queries):
+    change = book.rises()
+    to_tell(change)
+    text = "client,told_on\n" + f"{book.ann.pk},2026-01-05\n{book.bob.pk},2026-01-05\n"
+    with django_assert_max_num_queries(6):
+        assert len(read(change, text)) == 2
