@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from django import forms
@@ -12,18 +13,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from desk.changes.found import change_or_404, name_of, state_of
 from desk.changes.rows import clients_like
 from desk.files.sheets import sheet
 from desk.files.uploading import choices_of, too_long
 from desk.numbers import whole_number
-from desk.page import desk_page, show
+from desk.page import View, desk_page, show
 from price_changes.errors import ChangeError
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange, Told, ToTell
-from price_changes.notices import NOT_TOLD, Mark, standing, tell, to_tell
+from price_changes.notices import NOT_TOLD, Mark, Outcome, Standing, standing, tell, to_tell
 from price_changes.notices.files import marks_of, reading_of, table_of
 from price_changes.notices.lists import WHICH, Which
 from price_changes.notices.telling import LONGEST_NOTE, MAY_BE_TOLD, zone_of
@@ -163,30 +164,36 @@ def _asked_for(request: HttpRequest) -> tuple[Which, int, str]:
     return "", 0, ""
 
 
-def _count(name: str, numbers: Any) -> int:
-    return {
-        "": numbers.total,
-        "not_told": numbers.not_told,
-        "late": numbers.told_late,
-        "told": numbers.total - numbers.not_told,
-    }[name]
+def _count(name: str, numbers: Standing) -> int:
+    counted = {"": numbers.total, "not_told": numbers.not_told, "late": numbers.told_late}
+    return counted.get(name, numbers.total - numbers.not_told)
 
 
 def _may_mark(user: Any) -> bool:
     return any(user.has_perm(each) for each in (PLAN, APPROVE))
 
 
-def _refuse_unless_may_mark(request: HttpRequest) -> None:
-    if not _may_mark(request.user):
-        raise PermissionDenied(_("You may not mark clients as told: that takes the right to plan."))
+def for_tellers(view: View) -> View:
+    """A view for those who may mark; it is posted to, and else leads to the list."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, pk: int) -> HttpResponseBase:
+        if not _may_mark(request.user):
+            raise PermissionDenied(
+                _("You may not mark clients as told: that takes the right to plan, or to approve.")
+            )
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse("desk:notices", args=[pk]))
+        return view(request, pk)
+
+    return guarded
 
 
 @desk_page(*NEEDS)
-@require_POST
+@for_tellers
 def mark(request: HttpRequest, pk: int) -> HttpResponse:
     """Mark the ticked clients, or all who were not told, as told on a day; or the ticked ones as
     not told after all. As `tell`, and two queries."""
-    _refuse_unless_may_mark(request)
     change = change_or_404(pk)
     form = MarkForm(request.POST)
     if not form.is_valid():
@@ -247,10 +254,9 @@ def _why(change: PriceChange) -> str:
 
 
 @desk_page(*NEEDS)
-@require_POST
+@for_tellers
 def upload(request: HttpRequest, pk: int) -> HttpResponse:
     """Read a file with the days on which clients were told: all lines or none."""
-    _refuse_unless_may_mark(request)
     change = change_or_404(pk)
     form = FileForm(request.POST, request.FILES)
     if not form.is_valid():
@@ -276,7 +282,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
     return _to_list(request, change)
 
 
-def _said(outcome: Any, *, not_told: bool = False) -> str:
+def _said(outcome: Outcome, *, not_told: bool = False) -> str:
     """The effect of marks, said back."""
     number = {"clients": grouped(outcome.recorded)}
     if not_told:

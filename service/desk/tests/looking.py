@@ -2,17 +2,19 @@
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 from django.urls import get_resolver, resolve
+from django.utils import timezone
 from playwright.sync_api import Page
 
 from desk.tests.test_files import forty
 from desk.tests.test_files import looked_at as looked_at_file
-from price_changes.tests.changes import applied, planned
+from price_changes.tests.changes import applied, approved, planned
 from pricebook.tests.test_browser import AXE
 from services.tests.factories import a_book, a_client, a_plan, a_service, a_subscription
 
@@ -53,6 +55,7 @@ PAGES = {
     "plan_change": ["changes/new/list_price/", "changes/new/set/?adjustment=percent"],
     "change": ["changes/{planned}/", "changes/{applied}/"],
     "change_rows": ["changes/{planned}/rows/"],
+    "notices": ["changes/{scheduled}/notices/"],
     "change_verb": ["changes/{planned}/approve/", "changes/{planned}/reject/"],
     "brake": ["changes/brake/"],
     "files": ["files/"],
@@ -67,7 +70,8 @@ PAGES = {
 # The others answer with a part of a page, a file, or the address of a page.
 NOT_PAGES = {
     "change_clients", "change_count", "clone_change", "do_import", "evidence_file", "export",
-    "forget_mapping", "import_problems", "language", "log_out", "rest_of_change", "upload",
+    "forget_mapping", "import_problems", "language", "log_out", "mark_told", "notices_file",
+    "rest_of_change", "upload", "upload_told",
 }  # fmt: skip
 
 
@@ -86,12 +90,16 @@ def a_book_with_all() -> dict[str, int]:
     before = planned(kind="list_price", service=phone.pk, new_value="24", title="Spring")
     applied(before)
     later = planned(kind="set", adjustment="percent", operand=10, title="Autumn")
+    scheduled = planned(kind="set", adjustment="percent", operand=5, title="Winter",
+                        effective_at=timezone.now() + timedelta(days=40))  # fmt: skip
+    approved(scheduled)
     browser = Browser()
     browser.force_login(User.objects.create_superuser("carol"))
     job = looked_at_file(browser, forty(F7=101, G12="31.11.2025"))
     return {
         "client": client.pk, "subscription": subscription.pk, "service": phone.pk, "plan": plan.pk,
-        "applied": before.pk, "planned": later.pk, "job": job.pk,
+        "applied": before.pk, "planned": later.pk, "scheduled": scheduled.pk,
+        "job": job.pk,
     }  # fmt: skip
 
 

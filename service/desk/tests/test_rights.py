@@ -105,6 +105,7 @@ VERBS = {
     "negotiate": SET_PRICE_STATE,
 }
 SET = {"where_client": "{client}", "adjustment": "percent", "operand": "5"}
+TOLD = {"does": "ticked", "client": "{client}", "told_on": "2026-01-05"}
 PAGES = [
     Page("home", opens=OPEN),
     Page("log_in", opens=OPEN),
@@ -162,6 +163,10 @@ PAGES = [
     Page("change", (VIEW_CHANGE,), ("of_client",)),
     Page("change", (VIEW_CHANGE,), ("titled",)),
     Page("change_rows", (VIEW_CHANGE, *OF_BOOK), ("of_client",)),
+    Page("notices", (VIEW_CHANGE, VIEW_CLIENT), ("scheduled",)),
+    Page("notices_file", (VIEW_CHANGE, VIEW_CLIENT), ("scheduled",)),
+    Page("mark_told", (VIEW_CHANGE, VIEW_CLIENT, (PLAN, APPROVE)), ("scheduled",), posted=TOLD),
+    Page("upload_told", (VIEW_CHANGE, VIEW_CLIENT, (PLAN, APPROVE)), ("scheduled",)),
     Page("clone_change", (VIEW_CHANGE, PLAN), ("of_client",)),
     Page("rest_of_change", (VIEW_CHANGE, PLAN), ("applied",)),
     Page("change_verb", (VIEW_CHANGE, APPROVE), ("of_client", "approve")),
@@ -248,8 +253,8 @@ def story() -> dict[str, Any]:
     approved(titled)
     approved(applied)
     repricing.reprice()
-    approved(planned(kind="set", adjustment="add", operand=1, filter={"client": client.pk},
-                     effective_at=later))  # fmt: skip
+    scheduled = approved(planned(kind="set", adjustment="add", operand=1,
+                                 filter={"client": client.pk}, effective_at=later))  # fmt: skip
     root = Browser()
     root.force_login(User.objects.create_superuser("root"))
     job = looked_at(root, of_service(), FILE)
@@ -261,6 +266,7 @@ def story() -> dict[str, Any]:
         "of_client": of_client.pk,
         "titled": titled.pk,
         "applied": applied.pk,
+        "scheduled": scheduled.pk,
         "job": job.pk,
         "later": (later + timedelta(days=1)).date().isoformat(),
         "month": f"{timezone.now():%Y-%m}",
@@ -277,7 +283,7 @@ def state_of_the_book() -> Any:
     tables = (
         "clients_client", "services_service", "services_plan", "services_subscription",
         "services_ledgerentry", "services_job", "price_changes_pricechange",
-        "price_changes_brake", "services_importmapping",
+        "price_changes_brake", "services_importmapping", "price_changes_told",
     )  # fmt: skip
     asked = " UNION ALL ".join(f"SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM {table} t"
                                for table in tables)  # fmt: skip

@@ -13,8 +13,10 @@ from rest_framework.test import APIClient
 from keys.tests.asking import with_key
 from keys.tests.making import a_key, a_member_of_staff
 from pricebook.kit.scopes import (
+    PLAN,
     SCOPES,
     VIEW_CHANGE,
+    VIEW_CLIENT,
     VIEW_SUBSCRIPTION,
     permissions_of,
     scopes_for,
@@ -120,6 +122,8 @@ def callers() -> list[Caller]:
         person("nothing"),
         *(person(f"person {n}", each) for n, each in enumerate(sorted(everything))),
         person("rows", VIEW_CHANGE, VIEW_SUBSCRIPTION),
+        person("notices", VIEW_CHANGE, VIEW_CLIENT),
+        person("teller", VIEW_CHANGE, VIEW_CLIENT, PLAN),
         Caller("superuser", root, everything),
         Caller("key without scopes", with_key(text)),
         Caller("key of somebody who is not there any more", with_key(of_gone)),
