@@ -12,6 +12,7 @@ from rest_framework import serializers
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.plan_fields import COMMON, PlanField
 from price_changes.models import PriceChange
+from price_changes.planning.notice_days import MOST
 from price_changes.running.brake import LONGEST_REASON
 from price_changes.running.rejecting import LONGEST
 from price_changes.shapes_of_filters import NewFilterField
@@ -51,6 +52,8 @@ def _field_of_plan(each: PlanField) -> serializers.Field:
             return serializers.DateTimeField(**more)
         case Input.CHOICE:
             return serializers.ChoiceField(list(each.choices), **more)
+        case Input.DAYS:
+            return serializers.IntegerField(min_value=0, max_value=MOST, **more)
         case Input.FLAG:
             return serializers.BooleanField(**more)
         case Input.FILTER:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
@@ -19,6 +20,7 @@ from unfold.widgets import (
 )
 
 from price_changes.kinds.plan_fields import PlanField
+from price_changes.planning.notice_days import MOST
 from pricebook.kit.amount_field import AmountField
 from services.models import Subscription
 from services.reading.filter_kinds import Input
@@ -43,6 +45,8 @@ def field_of_plan(each: PlanField) -> forms.Field:
             return instant_field(label, hint)
         case Input.CHOICE:
             return choice_field(label, list(each.choices), each.required)
+        case Input.DAYS:
+            return days_field(label, hint)
         case Input.FLAG:
             return switch_field(label, hint)
         case Input.TEXT:
@@ -81,6 +85,17 @@ def field_of_filter(name: str) -> forms.Field:
 def switch_field(label: str, help_text: str = "") -> forms.BooleanField:
     return forms.BooleanField(
         label=label, required=False, widget=UnfoldBooleanSwitchWidget, help_text=help_text
+    )
+
+
+def days_field(label: str, help_text: str = "") -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label,
+        required=False,
+        min_value=0,
+        max_value=MOST,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=help_text,
     )
 
 

@@ -21,22 +21,14 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext_lazy
 
 from price_changes import notes
-from price_changes.notice_models import AllTold, Told, ToTell
+from price_changes.notice_models import AllTold, Told, ToTell, Untold
 from pricebook.words.stored import shown
 from services.bounds import HIGHEST_PRICE
 from services.models import Clock, Plan, Service, Subscription
 from services.models.exact_fields import ExactDecimalField, is_exact
 
-__all__ = [
-    "AllTold",
-    "Brake",
-    "ListedRows",
-    "MovedAlone",
-    "PriceChange",
-    "SetMember",
-    "ToTell",
-    "Told",
-]
+__all__ = ["AllTold", "Brake", "ListedRows", "MovedAlone", "PriceChange", "SetMember", "ToTell"]
+__all__ += ["Told", "Untold"]
 AMOUNTS = ["old_value", "new_value", "floor", "ceiling", "rounding_step"]
 LONGEST_REASON = Subscription._meta.get_field("price_reason").max_length
 
@@ -160,8 +152,10 @@ class PriceChange(models.Model):
 
     # Set by `status_now.refresh`, and not stored: the brake that holds it, or will; and for a
     # scheduled change of the catalogue the value that it finds before it by what is known now.
-    # `will_be_held`: by either.
+    # `untold`: those of its clients who are still to be told in time (`planning.noticed`).
+    # `will_be_held`: by any of them.
     brake: "Brake | None" = None
+    untold: Untold | None = None
     finds: Decimal | None = None
     will_be_held = False
     has_come = False

@@ -14,6 +14,15 @@ HELD_BY_BRAKE = known(
         " again, and approve or cancel."
     )
 )
+HELD_BY_NOTICE = known(
+    gettext_noop(
+        "%(left)s of %(total)s clients were not told by %(by)s: preview it again, and approve or"
+        " cancel."
+    )
+)
+TOLD_CANT_COME = known(
+    gettext_noop("All its clients are told, and it can't come any more: %(refused)s.")
+)
 CANT_COME = known(gettext_noop("The brake was released, and it can't come any more: %(refused)s."))
 FOUND_ANOTHER = known(
     gettext_noop(

@@ -1,5 +1,8 @@
 """The clients who are to be told of a price change, and the facts of who was told."""
 
+from dataclasses import dataclass
+from datetime import date
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext as _
@@ -104,3 +107,16 @@ class AllTold(models.Model):
             "change_id": self.change_id,
             "all_told": self.all_told,
         }
+
+
+@dataclass(frozen=True)
+class Untold:
+    """The clients of a change who were not told in time, and the day by which they had to be."""
+
+    left: int
+    total: int
+    by: date | None
+
+    @property
+    def told(self) -> int:
+        return self.total - self.left

@@ -26,6 +26,7 @@ from price_changes.forms import PlanForm, where
 from price_changes.kinds.adjustments import ADJUSTMENTS, OF_MOVES
 from price_changes.kinds.kind import PlannedKind
 from price_changes.kinds.plan_fields import PlanField
+from price_changes.planning.notice_days import MOST
 from pricebook.kit.amount_field import AmountField
 from pricebook.kit.book_admin import missing_for, missing_to_pick
 from pricebook.kit.scopes import VIEW_CLIENT
@@ -141,6 +142,10 @@ def field_of(input: Input, name: str, label: Any, help_text: Any = "", **more: A
                 choices = [("", _("any")), *choices]
             return forms.ChoiceField(
                 label=label, choices=choices, required=more.get("required", False)
+            )
+        case Input.DAYS:
+            return forms.IntegerField(
+                label=label, required=False, min_value=0, max_value=MOST, help_text=help_text
             )
         case Input.FLAG:
             return forms.BooleanField(label=label, required=False, help_text=help_text)

@@ -99,5 +99,17 @@ COMMON = (
         " stored so",
         length=64,
     ),
+    PlanField(
+        "notice_days",
+        Input.DAYS,
+        help="All clients whose price it moves are to be told so many days before its instant, 0 to"
+        " 365; else it is held.",
+        label=_lazy("Days of notice"),
+        hint=_lazy("All its clients are to be told so many days before, else it is held."),
+        option="--notice-days",
+        metavar="DAYS",
+        option_help="all clients whose price it moves are to be told so many days before, else it"
+        " is held",
+    ),
 )
-WHEN_AND_WHY = (_lazy("When and why"), ("effective_at", "title", "reason"))
+WHEN_AND_WHY = (_lazy("When and why"), ("effective_at", "notice_days", "title", "reason"))

@@ -114,7 +114,7 @@ class SetOfSubscriptions(PlannedKind):
             _lazy("Their price"),
             ("adjustment", "operand", "rounding_step", "floor", "ceiling", "locked_until"),
         ),
-        (_lazy("When and why"), ("effective_at", "title", "reason", "comment")),
+        (_lazy("When and why"), ("effective_at", "notice_days", "title", "reason", "comment")),
     )
     may_be_empty = False
     is_judged_ahead = True

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
+from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
 from price_changes.models import PriceChange, Told, ToTell
+from price_changes.notices import holding
 from price_changes.notices.lists import Standing, standing, to_tell
 from price_changes.planning import status_now
+from price_changes.planning.notice_days import zone_of
 from services.bounds import FIRST_DAY
 from services.models import book_clock
 
@@ -67,23 +68,25 @@ def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> O
     none; raises ChangeError.
 
     `way`: "hand" or "file". The change has to be approved, and neither held nor ended: it is locked
-    meanwhile. About ten queries, however many clients; one over its rows if it has no list yet.
+    meanwhile. If it asks for a notice, and its instant is to come, it comes from now on once all
+    are told in time, and no longer comes if one was not told after all.
+    About ten queries, however many clients; one over its rows if it has no list yet.
     """
     marks = [(client, day, parse_text("note", note, LONGEST_NOTE)) for client, day, note in marks]
     with transaction.atomic():
         locked = PriceChange.objects.select_for_update().get(pk=change.pk)
+        if locked.notice_days is not None and is_of_catalogue(locked):
+            subject_of(locked).lock()  # as all who write its facts; the clock is read after that
         now = book_clock()
         _refuse_state(locked)
         to_tell(locked)  # makes the list, if there is none
         _refuse_marks(locked, marks, now)
-        recorded = _record(locked, marks, way, author, now)
+        assert locked.effective_at is not None
+        counts = now < locked.effective_at
+        recorded = _record(locked, marks, way, author, now, counts)
+        if counts and locked.notice_days is not None:
+            holding.turn(locked, now, author)
         return Outcome(recorded, len(marks) - recorded, standing(locked))
-
-
-def zone_of(change: PriceChange) -> ZoneInfo:
-    """The time zone of the days of a change: that in which its instant was given, else the
-    book's."""
-    return ZoneInfo(change.effective_zone or settings.TIME_ZONE)
 
 
 def _refuse_state(change: PriceChange) -> None:
@@ -114,7 +117,7 @@ def _refuse_marks(change: PriceChange, marks: list[Mark], now: datetime) -> None
     if unknown:
         text = _("The change moves no price of these clients: %(clients)s. Leave them out.")
         raise _refusal("not_to_be_told", text, unknown)
-    today = now.astimezone(zone_of(change)).date()
+    today = now.astimezone(zone_of(change.effective_zone)).date()
     for client, day, _note in marks:
         if day is not None and not FIRST_DAY.date() <= day <= today:
             raise ChangeError(
@@ -147,7 +150,9 @@ def _refusal(code: str, text: str, clients: set[int]) -> ChangeError:
     )
 
 
-def _record(change: PriceChange, marks: list[Mark], way: str, author: str, now: datetime) -> int:
+def _record(
+    change: PriceChange, marks: list[Mark], way: str, author: str, now: datetime, counts: bool
+) -> int:
     asked: dict[str, Any] = {
         "change": change.pk,
         "approval": change.approval,
@@ -158,7 +163,7 @@ def _record(change: PriceChange, marks: list[Mark], way: str, author: str, now: 
         "author": author,
         "now": now,
         "by": change.notice_by,
-        "counts": change.effective_at is not None and now < change.effective_at,
+        "counts": counts,
     }
     with connection.cursor() as cursor:
         cursor.execute(TELL, asked)

@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 
 from price_changes.kinds import OF_ROWS, is_of_catalogue, subject_of
 from price_changes.models import PriceChange
-from price_changes.planning.braked import is_braked
+from price_changes.planning.noticed import is_stopped
 from services.models import BookNow
 
 NAMES = ("service", "plan", "client", "subscription")
@@ -31,10 +31,10 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
     """The scheduled changes that may move its rows before it, if it came at `at` (None: now). One
     query.
 
-    By what is known now: none that the brake holds.
+    By what is known now: none that the brake or its notice holds.
     """
     others = PriceChange.objects.filter(
-        ~is_braked(), status=PriceChange.Status.SCHEDULED, effective_at__lte=at or BookNow()
+        ~is_stopped(), status=PriceChange.Status.SCHEDULED, effective_at__lte=at or BookNow()
     )
     return _may_share_rows(change, others)
 
@@ -68,7 +68,7 @@ def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:
     subject = subject_of(change)
     same: dict[str, Any] = {"kind": change.kind, subject.column: subject.id}
     later = PriceChange.objects.filter(
-        ~is_braked(), status=PriceChange.Status.SCHEDULED, **same
+        ~is_stopped(), status=PriceChange.Status.SCHEDULED, **same
     ).exclude(pk=change.pk)
     after = Q(effective_at__gt=at or BookNow())
     if change.approval is not None:

@@ -19,7 +19,7 @@ from price_changes.kinds.relations import SQL, STANDING, late_at, literal, relat
 from price_changes.kinds.rows import rows_sql
 from price_changes.models import PriceChange
 from price_changes.planning.around import counted_at
-from price_changes.planning.braked import is_braked
+from price_changes.planning.noticed import is_stopped
 from services.models import book_clock
 
 Status = PriceChange.Status
@@ -97,9 +97,9 @@ def few_rows_behind(
 def scheduled_sets() -> list[PriceChange]:
     """The scheduled sets, and reverts of sets, in the order in which they come. One query.
 
-    By what is known now: none that the brake holds.
+    By what is known now: none that the brake or its notice holds.
     """
-    sets = PriceChange.objects.filter(~is_braked(), status=Status.SCHEDULED, kind__in=OF_ROWS)
+    sets = PriceChange.objects.filter(~is_stopped(), status=Status.SCHEDULED, kind__in=OF_ROWS)
     return list(sets.select_related("reverts").order_by("effective_at", "approval"))
 
 

@@ -22,7 +22,9 @@ from price_changes.kinds.values import (
 )
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import said_instant
+from price_changes.planning.notice_days import day_of_notice, parse_days
 from pricebook.kit.points import at_point
+from services.models import book_clock
 
 TEXTS = [field for field in COMMON if field.name in ("title", "reason", "comment")]
 
@@ -61,6 +63,10 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
             _("time_zone is that of effective_at: give both, or neither for at once."),
             parameter="effective_at",
         )
+    if "notice_days" in given:
+        common["notice_days"] = days = parse_days(given["notice_days"])
+        if (at := common.get("effective_at")) is not None:
+            day_of_notice(at, common["effective_zone"], days, book_clock())
     if "locked_until" in given:
         common["locked_until"] = in_future("locked_until", given["locked_until"])
         refuse_lock_that_has_ended(common["locked_until"], common.get("effective_at"))

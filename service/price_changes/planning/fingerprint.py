@@ -56,6 +56,8 @@ def fingerprint(
     was approved by it is still compared by it.
     """
     definition = [*(getattr(change, name) for name in DEFINITION), digest, rows, moves]
+    if change.notice_days is not None:  # others keep the fingerprint that they have
+        definition.append(change.notice_days)
     if change.preview_seed is not None:
         definition += [total_before, total_after]
     plain = [str(each.normalize()) if isinstance(each, Decimal) else each for each in definition]

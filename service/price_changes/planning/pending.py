@@ -19,14 +19,14 @@ from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
 from price_changes.planning.around import NAMED
 from price_changes.planning.behind import few_rows_behind
-from price_changes.planning.braked import is_braked
+from price_changes.planning.noticed import is_stopped
 from services.hooks import WaitingChange
 from services.models import BookNow, Repricing
 
 MOVED = "SELECT {columns} FROM ({rows}) change_row WHERE reason IS NULL"
 
 # The earliest instant of the changes that have come and are not started: none of their rows is
-# written yet. A change that the brake held is among them until a worker has stored that.
+# written yet. A change that is held is among them until a worker has stored that.
 WAITING_SINCE = """
 SELECT min(effective_at) FROM price_changes_pricechange
  WHERE status = 'scheduled' AND effective_at <= (SELECT book_now())
@@ -38,7 +38,8 @@ A_SET_WAITS = f"""(
     EXISTS (SELECT FROM price_changes_pricechange
              WHERE status = 'scheduled' AND kind IN ({", ".join(f"'{kind}'" for kind in OF_ROWS)})
                AND effective_at <= (SELECT book_now())
-               AND NOT brake_holds(approved_at, effective_at))
+               AND NOT brake_holds(approved_at, effective_at)
+               AND (notice_days IS NULL OR NOT notice_holds(id, approval)))
 )
 """
 
@@ -52,7 +53,8 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
     """Changes of a set, and their reverts, due by an instant (now) and not in force. One query.
 
     With `known_at`, those that were not in force at that instant: approved by then, and neither
-    listed nor cancelled. A change that was held then counts as waiting, unless the brake held it.
+    listed nor cancelled. A change that was held then counts as waiting, unless the brake or its
+    notice held it.
     """
     waits = Q(status=Status.SCHEDULED)
     if known_at is not None:
@@ -62,7 +64,7 @@ def waiting_for(instant: datetime | None, known_at: datetime | None = None) -> l
         unfinished = Q(finished_at=None) | Q(finished_at__gt=known_at)
         waits = Q(~Exists(listed), unfinished, approved_at__lte=known_at)
     due = PriceChange.objects.filter(
-        waits, ~is_braked(known_at), kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
+        waits, ~is_stopped(known_at), kind__in=OF_ROWS, effective_at__lte=instant or BookNow()
     )
     return [
         WaitingChange(change.pk, change.title, change.effective_at)
@@ -85,12 +87,12 @@ def scheduled() -> QuerySet[PriceChange]:
     """The approved changes that have not begun, in the order in which they come.
 
     A change of the catalogue whose instant has come is left out: it is in force, though no worker
-    has begun it. So is one that the brake held at its instant. One that the brake will hold, unless
-    it is released before, is among them.
+    has begun it. So is one that the brake or its notice held at its instant. One that they
+    will hold, by what is known now, is among them.
     """
     changes = PriceChange.objects.filter(status=PriceChange.Status.SCHEDULED)
     changes = changes.exclude(kind__in=OF_CATALOGUE, effective_at__lte=BookNow())
-    changes = changes.exclude(is_braked(), effective_at__lte=BookNow())
+    changes = changes.exclude(is_stopped(), effective_at__lte=BookNow())
     return changes.select_related("reverts").order_by("effective_at", "approval")
 
 
@@ -117,20 +119,20 @@ def pending_of_each(
 ) -> list[tuple[PriceChange, int, Decimal]]:
     """The scheduled changes that would move these subscriptions, and each of those with the new
     price that it gives; `will_be_held` is set on a change that the brake will hold, unless it is
-    released before.
+    released before, or its notice, unless all are told before.
 
     Three queries, however much is scheduled; one if nothing is. TooManyScheduled if more than
     `most` changes may concern one of them.
     """
     ids = list(subscriptions)
     may_concern = RawSQL(MAY_CONCERN, (ids,), output_field=BooleanField())  # noqa: S611 - ours
-    braked = ExpressionWrapper(is_braked(), output_field=BooleanField())
-    found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_braked=braked)
+    stopped = ExpressionWrapper(is_stopped(), output_field=BooleanField())
+    found: QuerySet[Any] = scheduled().filter(Q(may_concern)).annotate(is_stopped=stopped)
     changes = {change.pk: change for change in (found if most is None else found[: most + 1])}
     if most is not None and len(changes) > most:
         raise TooManyScheduled
     for change in changes.values():
-        change.will_be_held = change.is_braked
+        change.will_be_held = change.is_stopped
     statements, params = [], []
     for change, (rows, given) in zip(
         changes.values(),

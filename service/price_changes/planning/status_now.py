@@ -14,9 +14,11 @@ from django.utils.translation import gettext as _
 
 from price_changes import notes
 from price_changes.kinds import is_of_catalogue
-from price_changes.models import Brake, PriceChange
+from price_changes.models import Brake, PriceChange, Untold
 from price_changes.planning.around import counted_at, scheduled_after, scheduled_before
 from price_changes.planning.braked import brake_of, brakes_of
+from price_changes.planning.noticed import untold
+from pricebook.kit.figures import day, grouped
 from services import held_values
 from services.held_values import Finds
 from services.models import BookNow, book_clock
@@ -36,29 +38,32 @@ def found_by(change: PriceChange) -> Finds | None:
 
 def is_held(change: PriceChange) -> bool:
     """Whether it is scheduled and held by its instant. Two queries for a change of the catalogue,
-    one or two for a set.
+    one or two for a set; one or two more if it asks for a notice.
     """
     if change.status != Status.SCHEDULED:
         return False
-    if brake_of(change) is not None:
+    if brake_of(change) is not None or untold([change]):
         return change.effective_at is not None and change.effective_at <= book_clock()
     found = found_by(change)
     return found is not None and found.is_held and found.has_come
 
 
 def refresh(changes: Iterable[PriceChange]) -> None:
-    """Set on scheduled changes what holds them or will: the brake, and for those of the catalogue
-    what they find; and the status held if they are.
+    """Set on scheduled changes what holds them or will: the brake, their notice, and for those of
+    the catalogue what they find; and the status held if they are.
 
-    Nothing is saved. One query if any is scheduled or held, one more if any of the catalogue is.
+    Nothing is saved. One query if any is scheduled or held, one more if any of the catalogue is;
+    up to three more if any asks for a notice.
     """
     changes = list(changes)
     _refresh_braked(changes)
+    _refresh_untold(changes)
     asked = {
         change.pk: change
         for change in changes
         if change.status == Status.SCHEDULED
         and change.brake is None
+        and change.untold is None
         and is_of_catalogue(change)
         and change.reverts_id is None
     }
@@ -84,6 +89,31 @@ def _refresh_braked(changes: list[PriceChange]) -> None:
         change.will_be_held, change.has_come = True, change.effective_at <= now
         if change.has_come:
             hold_by_brake(change, brake)
+
+
+def _refresh_untold(changes: list[PriceChange]) -> None:
+    """After `_refresh_braked`: a change that the brake holds has that reason alone."""
+    left = untold(change for change in changes if change.status == Status.SCHEDULED)
+    now = book_clock() if left else None
+    for change in changes:
+        found = change.untold = left.get(change.pk)
+        if found is None or change.brake is not None:
+            continue
+        assert change.effective_at is not None
+        assert now is not None
+        change.will_be_held, change.has_come = True, change.effective_at <= now
+        if change.has_come:
+            hold_by_notice(change, found)
+
+
+def hold_by_notice(change: PriceChange, found: Untold) -> None:
+    """Mark a change as held because not all its clients were told in time; not saved."""
+    change.status, change.started_at = Status.HELD, None
+    change.note = notes.HELD_BY_NOTICE % {
+        "left": found.left,
+        "total": found.total,
+        "by": found.by and found.by.isoformat(),
+    }
 
 
 def hold_by_brake(change: PriceChange, brake: Brake) -> None:
@@ -116,6 +146,14 @@ def warning(change: PriceChange) -> str:
             "The brake is on: %(pulled_by)s has pulled it. If nobody releases it before"
             " the change's instant, the change will be held."
         ) % {"pulled_by": change.brake.pulled_by}
+    if change.untold is not None:
+        return _(
+            "Told: %(told)s of %(total)s clients; by %(by)s all have to be, else it will be held."
+        ) % {
+            "told": grouped(change.untold.told),
+            "total": grouped(change.untold.total),
+            "by": day(change.untold.by),
+        }
     if not is_of_catalogue(change):
         return waits(change)
     if change.finds in (None, change.old_value):

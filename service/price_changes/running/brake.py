@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -23,9 +23,11 @@ from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue, subject_of
 from price_changes.kinds.values import parse_text
 from price_changes.models import Brake, PriceChange
+from price_changes.notices import holding
 from price_changes.planning.braked import brake_of, brake_on
+from price_changes.planning.noticed import untold
 from pricebook.kit.figures import instant
-from services import catalogue_values, held_values
+from services import catalogue_values
 from services.models import BookNow
 from services.repricing.locks import LockHeld, giving_way
 
@@ -59,13 +61,15 @@ def state() -> BrakeState:
     brake = brake_on()
     under_way = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED)
     changes: QuerySet[Any] = PriceChange.objects.filter(status__in=under_way)
-    changes = changes.only("status", "effective_at", "approved_at").annotate(asked_at=BookNow())
+    changes = changes.only(
+        "status", "effective_at", "approved_at", "notice_days", "notice_by"
+    ).annotate(asked_at=BookNow())
     to_come, begun = [], []
     for change in changes.order_by("effective_at", "approval"):
         comes = change.status == Status.SCHEDULED and change.effective_at > change.asked_at
         if comes:
             to_come.append(change.pk)
-        elif change.status != Status.SCHEDULED or brake_of(change) is None:
+        elif change.status != Status.SCHEDULED or not (brake_of(change) or untold([change])):
             begun.append(change.pk)
     return BrakeState(brake, to_come, begun)
 
@@ -95,7 +99,7 @@ def release(author: str, reason: Any) -> Brake:
     """Let changes start again from now on; raises ChangeError (`brake_is_off`).
 
     A change whose instant has come meanwhile is held. So is one that can't come any more, because
-    another plan has its discount by now.
+    another plan has its discount by now. One that its notice holds goes on being held by that.
     """
     reason = _reason(reason)
 
@@ -105,9 +109,10 @@ def release(author: str, reason: Any) -> Brake:
             raise ChangeError("brake_is_off", _("The brake is not on: nothing to release."), 409)
         brake.released_at, brake.released_by, brake.release_reason = now, author, reason
         brake.save(update_fields=["released_at", "released_by", "release_reason"])
+        left = untold(to_come)
         for change in to_come:
-            if is_of_catalogue(change):
-                _let_come(change, now, author)
+            if is_of_catalogue(change) and change.pk not in left:
+                holding.let_come(change, now, author, notes.CANT_COME)
         return brake
 
     return _alone(released)
@@ -180,18 +185,6 @@ def _reason(given: Any) -> str:
             parameter="reason",
         )
     return reason
-
-
-def _let_come(change: PriceChange, now: datetime, author: str) -> None:
-    try:
-        with transaction.atomic():
-            catalogue_values.let_come([change.pk], now, author)
-    except IntegrityError as error:
-        refused = str(error).partition("\n")[0]
-        note = notes.CANT_COME % {"refused": refused}
-        PriceChange.objects.filter(pk=change.pk).update(status=Status.HELD, note=note[:500])
-        held_values.judge(change.pk)
-        catalogue_values.started(change.pk)  # no worker has to come for it
 
 
 class _ApprovedMeanwhile(Exception):

@@ -15,10 +15,11 @@ from django.db import transaction
 from price_changes.errors import NeedsAnother
 from price_changes.kinds import is_of_catalogue
 from price_changes.models import PriceChange
+from price_changes.planning import notice_days, recount
 from price_changes.planning import preview as previews
-from price_changes.planning import recount
 from price_changes.planning.around import counted_at
 from price_changes.running import allowing, approval, brake, lifecycle, limits
+from services.models import book_clock
 from services.moves import ROWS_SHOWN, NeedsAnotherPerson
 
 
@@ -54,6 +55,7 @@ def of_approval(
         when = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
         brake.refuse_if_on(change, counted_at(change), None)
+        notice_days.of_change(change, book_clock())
         exactly = not is_of_catalogue(change) and when != PriceChange.WhenMoved.CURRENT
         recount.refuse_if_moved(change, exactly)
         found = DryRun.of(change, limits.why_not(change, author))

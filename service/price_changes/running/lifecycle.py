@@ -20,8 +20,9 @@ from price_changes.kinds import is_of_catalogue, kind_of, members, refuse_value,
 from price_changes.kinds.sets import refuse_filters
 from price_changes.kinds.values import refuse_lock_that_has_ended
 from price_changes.models import ListedRows, PriceChange
+from price_changes.notices import holding, lists
+from price_changes.planning import notice_days, recount
 from price_changes.planning import preview as previews
-from price_changes.planning import recount
 from price_changes.planning.around import counted_at
 from price_changes.planning.behind import rows_behind
 from price_changes.planning.catalogue_value import value_without
@@ -103,12 +104,16 @@ def _schedule(
             approval.refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
+    if change.notice_days is not None and change.effective_at is not None:
+        lists.make_list(change)
     now = _order(change)
+    change.notice_by = notice_days.of_change(change, now)
     on = brake.refuse_if_on(change, change.effective_at, now)
     recount.refuse_if_catalogue_moved(change, previewed_for)
     _decide(change, author)
     if on is not None:
         brake.hold_back(change, on, now)
+    holding.begin(change, now, author)
     change.status = Status.SCHEDULED
     change.approved_by, change.approved_at = author, now
     change.note = change.needs_another = ""
@@ -119,6 +124,7 @@ def _schedule(
             "effective_at",
             "effective_local",
             "effective_zone",
+            "notice_by",
             "approval",
             "has_members",
             "approved_by",

@@ -30,6 +30,7 @@ from price_changes.models import ListedRows, PriceChange
 from price_changes.planning import status_now
 from price_changes.planning.braked import brake_of
 from price_changes.planning.catalogue_value import value_now
+from price_changes.planning.noticed import untold
 from price_changes.running import cancelling, listing, refused_starts
 from price_changes.running.drift import drift
 from pricebook.kit.points import at_point
@@ -116,9 +117,10 @@ def _start_or_hold(change: PriceChange) -> None:
 
 def start(change: PriceChange) -> None:
     """Start a change whose instant has come, or hold it. Its row must be locked by the transaction:
-    so a brake that is being pulled has either found it scheduled, or waits for this commit.
+    so a brake that is being pulled, or a person who is telling clients, has found it scheduled, or
+    waits for this commit.
     """
-    if _held_by_brake(change):
+    if _is_stopped(change):
         return
     change.started_at = book_clock()
     change.status = Status.APPLYING
@@ -147,12 +149,15 @@ def start(change: PriceChange) -> None:
         change.save(update_fields=["status", "finished_at"])
 
 
-def _held_by_brake(change: PriceChange) -> bool:
-    """Hold a change if the brake was on at its instant; whether it did."""
-    brake = brake_of(change)
-    if brake is None:
+def _is_stopped(change: PriceChange) -> bool:
+    """Hold a change if the brake was on at its instant, or not all its clients were told in time;
+    whether it did."""
+    if (brake := brake_of(change)) is not None:
+        status_now.hold_by_brake(change, brake)
+    elif (left := untold([change]).get(change.pk)) is not None:
+        status_now.hold_by_notice(change, left)
+    else:
         return False
-    status_now.hold_by_brake(change, brake)
     if is_of_catalogue(change):
         held_values.judge(change.pk)
         catalogue_values.started(change.pk)

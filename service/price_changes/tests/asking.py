@@ -117,13 +117,13 @@ class Asking:
             if event.kind in SETS
             and oracle.by_number[change := self.telling.changes[event.number]].place[0] <= now
         }
-        braked = {number for number, change in due.items() if oracle.braked(change, known)}
-        if braked:
+        stopped = {number for number, change in due.items() if oracle.stopped(change, known)}
+        if stopped:
             named = {each.id for each in waiting_for(now, known_at)}
-            if wrong := named & {self.changes[number] for number in braked}:
+            if wrong := named & {self.changes[number] for number in stopped}:
                 about = f"of {self._said(now)}, known at {known_at}"
-                self._differs("waiting_for", "by the brake", about, wrong, "not these")
-        due = {number: change for number, change in due.items() if number not in braked}
+                self._differs("waiting_for", "by the brake or a notice", about, wrong, "not these")
+        due = {number: change for number, change in due.items() if number not in stopped}
         if not due:
             return {}
         pks = {self.changes[number]: number for number in due}

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from price_changes.tests.histories import (
+    ASKING,
     CATALOGUE,
     CLIENTS,
     DISCOUNTS,
@@ -18,6 +19,7 @@ from price_changes.tests.histories import (
     NEEDS,
     OF_BRAKE,
     OF_CHANGE,
+    OF_NOTICE,
     OPENED,
     PERCENTS,
     PRICES,
@@ -38,11 +40,15 @@ class Drawing:
         self.events: list[Event] = []
         self.minute = 1
         self.focus = random.choice(list(OPENED))
+        self.notices = False  # whether changes ask for notices
 
     def draw(self, kind: str, depth: int = 0) -> None:
         for again in range(8):
             self.pass_time()
-            event = Event(100 + len(self.events), self.minute, kind, self.about(kind))
+            about = self.about(kind)
+            if self.notices and kind in ASKING and "at" in about and self.often(0.8):
+                about["notice"] = True
+            event = Event(100 + len(self.events), self.minute, kind, about)
             if self.telling.allows(event):
                 self.telling.tell(event)
                 self.events.append(event)
@@ -85,7 +91,7 @@ class Drawing:
         choose = self.random.choice
         client, service, plan = OPENED[self.focus]
         subscriptions = self.telling.oracle.subscriptions
-        if kind in OF_CHANGE:
+        if kind in (*OF_CHANGE, *OF_NOTICE):
             changes = list(self.telling.changes) or [0]
             change = changes[-1] if self.often(0.7) else choose(changes)
             return {"change": change, "by": choose(["cancel", "revert"])}
@@ -192,6 +198,7 @@ def a_history(seed: object, meeting: tuple[str, str], more: int = 1) -> History:
     kinds = [*meeting, *random.choices(KINDS, k=random.randint(0, more))]
     if {*OF_BRAKE} & {*kinds}:
         kinds.append(random.choice(SCHEDULED))
+    drawing.notices = bool({*OF_NOTICE} & {*kinds})
     random.shuffle(kinds)
     for kind in kinds:
         drawing.draw(kind)

@@ -32,6 +32,7 @@ class Scheduled(Fact):
 
     effective_at: datetime
     hold: bool = True
+    notice: bool = False  # all whose price it moves are to be told before
 
     @property
     def place(self) -> Place:
@@ -78,6 +79,20 @@ class Pulled(Fact):
 @dataclass(frozen=True, kw_only=True)
 class Released(Fact):
     """The brake is off again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllTold(Fact):
+    """All whose price a change moves were told in time."""
+
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTold(Fact):
+    """One of them was not told after all."""
+
+    of: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from typing import Any
 from price_changes.tests import facts
 from price_changes.tests.facts import Place
 from price_changes.tests.oracle import AFTER, BEFORE, Oracle
+from price_changes.tests.standing import rule
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -117,6 +118,9 @@ SETS = ("set of prices", "set of states")
 SCHEDULED = (*SETS, *(kind for kind in CATALOGUE if "edited" not in kind))
 OF_CHANGE = ("cancelled", "taken back", "restored", "paused", "resumed")
 PULLED, RELEASED = OF_BRAKE = ("brake pulled", "brake released")
+TOLD, NOT_TOLD = OF_NOTICE = ("all told", "one not told after all")
+# Those that may ask for a notice.
+ASKING = ("list price changed", "discount changed", *SETS)
 OF_SUBSCRIPTION = (
     "started",
     "ended",
@@ -132,7 +136,7 @@ OF_SUBSCRIPTION = (
     "corrected",
     "deleted",
 )
-KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, *OF_BRAKE, "opened", *OF_SUBSCRIPTION)
+KINDS = (*CATALOGUE, *SETS, *OF_CHANGE, *OF_BRAKE, *OF_NOTICE, "opened", *OF_SUBSCRIPTION)
 # The events that must come before it.
 NEEDS = {
     "cancelled": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
@@ -140,6 +144,8 @@ NEEDS = {
     "restored": ["taken back"],
     "paused": ["list price changed", "discount changed", *FOR_NEW_ONLY, *SETS],
     "resumed": ["paused"],
+    TOLD: [*ASKING],
+    NOT_TOLD: [TOLD],
     PULLED: [RELEASED],
     RELEASED: [PULLED],
     "reopened": ["ended"],
@@ -188,6 +194,8 @@ class Telling:
             return about["change"] in self.changes and self._allows_verb(kind, about["change"])
         if kind in OF_BRAKE:
             return self._is_braked == (kind == RELEASED)
+        if kind in OF_NOTICE:
+            return about["change"] in self.changes and self._may_be_told(about["change"])
         if self._is_braked and kind in SCHEDULED and "at" not in about:
             return False
         later = about.get("at")
@@ -195,6 +203,8 @@ class Telling:
             return False
         until = about.get("until")
         if until is not None and instant(until) <= max(self.now, instant(later or 0)):
+            return False
+        if about.get("notice") and not self._would_tell(event):
             return False
         if kind in SETS:
             return self._would_move(event)
@@ -268,6 +278,48 @@ class Telling:
             for number in self.oracle.subscriptions
         )
 
+    def _may_be_told(self, event: int) -> bool:
+        """Whether it asks for a notice, and is still to come or has come."""
+        change = self.changes[event]
+        fact = self.oracle.by_number[change]
+        assert isinstance(fact, facts.Value | facts.Set)
+        if not fact.notice or self.oracle.undone_before(change, self._here):
+            return False
+        if fact.effective_at > self.now:
+            return True
+        if isinstance(fact, facts.Value):
+            return self.oracle.in_force(change, self._here)
+        return not self.oracle.stopped(change) and not self.oracle.held(change)
+
+    def _would_tell(self, event: Event) -> bool:
+        """Whether there is surely somebody whose price it moves: else it waits for nobody."""
+        trial = Oracle()
+        trial.facts, trial.by_number = list(self.oracle.facts), dict(self.oracle.by_number)
+        if event.kind in SETS:
+            change = trial.record(self.now, self._set(event))
+            return any(
+                trial.moves_price(change, row) for row in trial.approved_rows(change).values()
+            )
+        subject, value = (CATALOGUE[event.kind], event.about["of"]), Decimal(event.about["value"])
+        return any(
+            self._would_move_price(number, subject, value, place)
+            for number in self.oracle.subscriptions
+            if self.oracle.end(number) is None and not self.oracle.deleted(number, self._here)
+            for place in [(self._at(event.about), AFTER)]
+            if self._would_move_price(number, subject, value, self._here)
+        )
+
+    def _would_move_price(
+        self, number: int, subject: tuple[str, int], value: Decimal, place: Place
+    ) -> bool:
+        standing, price = self.oracle.standing(number, place)
+        services, plans = ("service", standing.service), ("plan", standing.plan)
+        if standing.state != "follows" or subject not in (services, plans):
+            return False
+        list_price = value if subject == services else self.oracle.value(services, place)
+        discount = value if subject == plans else self.oracle.value(plans, place)
+        return rule(list_price, discount) != price
+
     @property
     def _here(self) -> Place:
         return self.now, AFTER
@@ -299,6 +351,7 @@ class Telling:
         return facts.Set(
             effective_at=self._at(about),
             hold=about["when_moved"] == "hold",
+            notice=about.get("notice", False),
             frozen=about["when_moved"] == "frozen",
             filter=about["filter"],
             adjustment=about["adjustment"],
@@ -335,6 +388,9 @@ class Telling:
             self.paused.discard(about["change"])
         elif kind in OF_BRAKE:
             self._says(facts.Pulled() if kind == PULLED else facts.Released())
+        elif kind in OF_NOTICE:
+            change = self.changes[about["change"]]
+            self._says(facts.AllTold(of=change) if kind == TOLD else facts.NotTold(of=change))
         elif kind == "corrected":
             self._tell_correction(about)
         else:
@@ -373,6 +429,7 @@ class Telling:
             facts.Value(
                 effective_at=self._at(about),
                 hold=about.get("when_moved", "current") == "hold",
+                notice=about.get("notice", False),
                 subject=subject,
                 value=value,
                 for_new_only=event.kind in FOR_NEW_ONLY,
@@ -416,7 +473,7 @@ class Telling:
     def subjects(self, event: Event) -> frozenset[object]:
         """The subscriptions, services and plans that an event is about."""
         about = event.about
-        if event.kind in OF_CHANGE:
+        if event.kind in (*OF_CHANGE, *OF_NOTICE):
             of = next(other for other in self.told if other.number == about["change"])
             return self.subjects(of)
         if event.kind in OF_BRAKE:

@@ -19,6 +19,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from price_changes.tests.facts import (
+    AllTold,
     Corrected,
     Deleted,
     Ended,
@@ -27,6 +28,7 @@ from price_changes.tests.facts import (
     Locked,
     Moved,
     Negotiated,
+    NotTold,
     Opened,
     Own,
     Place,
@@ -105,7 +107,7 @@ class Oracle:
                     assert isinstance(of, Value)
                     undone.discard(event.of)
                     counting[event.of] = of
-            elif event.number not in undone and not self.braked(event.number, known):
+            elif event.number not in undone and not self.stopped(event.number, known):
                 now = max(counting.values(), key=lambda fact: fact.place).value
                 if not event.hold or now == self.seen(event.number):
                     counting[event.number] = event
@@ -292,7 +294,7 @@ class Oracle:
             kept = replace(now, state="locked", price=price, until=change.locked_until)
             told.says(kept, change.number)
 
-    # --- The brake
+    # --- The brake, and the notice that a change asks for
 
     def brake_is_on(self, place: Place, known: float = inf) -> bool:
         """Whether it was pulled before a place, and not released before it."""
@@ -313,10 +315,25 @@ class Oracle:
         assert isinstance(fact, Value | Set)
         return fact.effective_at > fact.recorded_at and self.brake_is_on(fact.place, known)
 
+    @kept_until_a_fact_comes
+    def noticed(self, change: int, known: float = inf) -> bool:
+        """Whether it asks for no notice, or all were told by what was recorded before its place."""
+        fact = self.by_number[change]
+        assert isinstance(fact, Value | Set)
+        told = [
+            each
+            for each in self._known(Fact, known)
+            if isinstance(each, AllTold | NotTold) and each.of == change and each.place < fact.place
+        ]
+        return not fact.notice or bool(told and isinstance(told[-1], AllTold))
+
+    def stopped(self, change: int, known: float = inf) -> bool:
+        return self.braked(change, known) or not self.noticed(change, known)
+
     # --- Sets
 
     def _move(self, told: Told, change: Set, opened: Opened, known: float) -> None:
-        if self.undone_before(change.number, change.place, known) or self.braked(
+        if self.undone_before(change.number, change.place, known) or self.stopped(
             change.number, known
         ):
             return
@@ -336,6 +353,13 @@ class Oracle:
                 told.says(becomes, change.number)
         elif row is not None and row.becomes is not None:
             told.says(row.becomes, change.number)
+
+    def moves_price(self, change: int, row: Row) -> bool:
+        """Whether a row of an approved set is to pay another price."""
+        fact = self.by_number[change]
+        return row.becomes is not None and (
+            self._price(row.becomes, fact.place, change) != row.price
+        )
 
     def has_last_word(self, change: int, subscription: int, place: Place) -> bool:
         """Whether nobody has touched the price of a row since the change has moved it."""

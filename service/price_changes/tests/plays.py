@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection, transaction
 
 from price_changes.errors import ChangeError
 from price_changes.models import PriceChange
+from price_changes.notices import tell, to_tell
 from price_changes.planning import definition
 from price_changes.running import allowing, brake, lifecycle, starting
 from price_changes.running.lifecycle import preview
@@ -134,6 +135,8 @@ class Play(Asking):
             self._verb(kind, about)
         elif kind in histories.OF_BRAKE:
             (brake.pull if kind == histories.PULLED else brake.release)("carl", "harm")
+        elif kind in histories.OF_NOTICE:
+            self._tell_clients(kind, about["change"])
         elif kind == "opened":
             self._open(event)
         elif kind == "deleted":
@@ -177,6 +180,8 @@ class Play(Asking):
         for name, given in (("effective_at", "at"), ("locked_until", "until")):
             if given in about:
                 values[name] = instant(about[given])
+        if about.get("notice"):
+            values["notice_days"] = 0
         if event.kind in SETS:
             names = ("adjustment", "operand", "floor", "ceiling", "rounding_step")
             values |= {name: about[name] for name in names if name in about}
@@ -196,6 +201,15 @@ class Play(Asking):
             when_moved = None  # the default
         lifecycle.approve(change.pk, change.fingerprint, "bob", when_moved)
         self.changes[event.number] = change.pk
+
+    def _tell_clients(self, kind: str, of: int) -> None:
+        change = PriceChange.objects.get(pk=self.changes[of])
+        clients = [each.client_id for each in to_tell(change)]
+        today = self.timeline.now.date()
+        if kind == histories.TOLD:
+            tell(change, [(client, today, "") for client in clients], "file", "carl")
+        else:
+            tell(change, [(clients[-1], None, "")], "hand", "carl")
 
     def _filter(self, given: dict[str, Any]) -> dict[str, Any]:
         ids = {

@@ -113,3 +113,27 @@ def test_has_no_list_before_the_approval_nor_after_the_instant(book):
             asked(change)
         assert refused.value.code == "wrong_state"
     assert standing(change).total == ToTell.objects.count() == 0
+
+
+class TestRule:
+    """A change with `notice_days` comes if all were told in time, and else is held."""
+
+    @pytest.fixture(params=["list_price", "set"])
+    def change(self, book, request):
+        """Ann and Bob are to be told 30 days before it comes, in 40 days."""
+        if request.param == "list_price":
+            return book.rises(notice_days=30)
+        at = book.timeline.now + 40 * DAY
+        plan = {"kind": "set", "adjustment": "add", "operand": 4, "filter": {"state": "follows"}}
+        return approved(planned(**plan, effective_at=at, notice_days=30))
+
+    def test_comes_if_all_were_told_in_time(self, book, change):
+        assert book.comes(change) == 20
+        book.tells(change, 9, book.ann)
+        book.tells(change, 10, book.bob)
+        assert book.comes(change) == 24
+
+    def test_is_held_if_one_was_told_too_late(self, book, change):
+        book.tells(change, 9, book.ann)
+        book.tells(change, 11, book.bob)
+        assert book.comes(change) == 20

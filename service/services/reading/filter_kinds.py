@@ -28,6 +28,7 @@ class Input(Enum):
     # These are fields of the plan of a price change alone.
     TEXT = auto()
     FLAG = auto()
+    DAYS = auto()  # a number of days, up to a year
     FILTER = auto()  # which subscriptions: a field for each filter
 
 
