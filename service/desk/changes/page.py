@@ -17,6 +17,7 @@ from price_changes.admin.figures import at_todays_value, moves_soon
 from price_changes.kinds import TO_PLAN
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
+from price_changes.notices import has_notices
 from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
 from price_changes.showing.progress import progress_of
@@ -79,6 +80,7 @@ def _page(request: HttpRequest, change: Any) -> HttpResponse:
         others={pk: name_of(each, names) for pk, each in others.items()},
         may_plan=user.has_perm(PLAN),
         can_clone=change.kind in TO_PLAN and not change.reverts_id and not change.for_one,
+        sees_clients_to_tell=user.has_perm(VIEW_CLIENT) and has_notices(change),
         sees_rows=user.has_perm(VIEW_SUBSCRIPTION) and user.has_perm(VIEW_CLIENT),
         sees_sheets=user.has_perm(VIEW_SUBSCRIPTION),
         **about_brake(user),

@@ -92,6 +92,8 @@ def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
         why = _("%(person)s has paused it.") % {"person": change.paused_by}
         return _("Paused"), why, "warn"
     if change.status == Status.SCHEDULED:
+        if change.untold is not None and change.brake is None:
+            return _("Clients to tell"), status_now.warning(change), "warn"
         why = status_now.warning(change) if change.will_be_held else zone_rules_differ(change)
         return (_("Will be held"), why, "warn") if why else ("", "", "")
     if change.status == Status.PLANNED:

@@ -27,8 +27,9 @@ from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices import NOT_TOLD, Mark, Outcome, Standing, standing, tell, to_tell
 from price_changes.notices.files import marks_of, reading_of, table_of
 from price_changes.notices.lists import WHICH, Which
-from price_changes.notices.telling import LONGEST_NOTE, MAY_BE_TOLD, zone_of
+from price_changes.notices.telling import LONGEST_NOTE, MAY_BE_TOLD
 from price_changes.planning import status_now
+from price_changes.planning.notice_days import zone_of
 from price_changes.showing.instants import in_force_from
 from pricebook.kit.access import author
 from pricebook.kit.figures import grouped
@@ -109,7 +110,7 @@ def _page(
     rows = list(listed[: PAGE + 1])
     numbers = standing(change)
     names = Names.of_changes([change], names_clients=True)
-    today = book_clock().astimezone(zone_of(change)).date()
+    today = book_clock().astimezone(zone_of(change.effective_zone)).date()
     return show(
         request,
         "notices/list",

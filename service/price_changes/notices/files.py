@@ -18,7 +18,8 @@ from django.utils.translation import pgettext
 from clients.models import Client
 from price_changes.models import PriceChange, ToTell
 from price_changes.notices.lists import ANY, Which, to_tell
-from price_changes.notices.telling import LONGEST_NOTE, Mark, zone_of
+from price_changes.notices.telling import LONGEST_NOTE, Mark
+from price_changes.planning.notice_days import zone_of
 from services import fields, parsing
 from services.bounds import FIRST_DAY
 from services.models import book_clock
@@ -132,7 +133,7 @@ class _Marks:
         self.table = open_table(file, reading)
         self.problems = BadBook()
         self.problems.about(self.table.problems)
-        self.today = book_clock().astimezone(zone_of(change)).date()
+        self.today = book_clock().astimezone(zone_of(change.effective_zone)).date()
         self.marks: list[Mark] = []
         self.line_of: dict[int, int] = {}
         if not {"client", "email"} & set(self.table.columns):

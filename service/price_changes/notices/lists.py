@@ -81,6 +81,15 @@ def to_tell(change: PriceChange, which: Which = ANY) -> QuerySet[ToTell]:
     )
 
 
+def has_notices(change: PriceChange) -> bool:
+    """Whether `to_tell` has a list of its clients: it is to come, or somebody has asked before.
+
+    `status_now.refresh` must have been called for the change. One query, none if it is to come.
+    """
+    is_to_come = change.status == Status.SCHEDULED and not change.has_come
+    return is_to_come or ToTell.objects.filter(change_id=change.pk).exists()
+
+
 def _make_list_if_scheduled(change_id: int) -> None:
     with transaction.atomic():
         change = PriceChange.objects.select_for_update().get(pk=change_id)
