@@ -84,8 +84,11 @@ def to_tell(change: PriceChange, which: Which = ANY) -> QuerySet[ToTell]:
 def has_notices(change: PriceChange) -> bool:
     """Whether `to_tell` has a list of its clients: it is to come, or somebody has asked before.
 
-    `status_now.refresh` must have been called for the change. One query, none if it is to come.
+    `status_now.refresh` must have been called for the change. One query, none if it is to come or was
+    never approved.
     """
+    if change.approved_at is None:
+        return False
     is_to_come = change.status == Status.SCHEDULED and not change.has_come
     return is_to_come or ToTell.objects.filter(change_id=change.pk).exists()
 
