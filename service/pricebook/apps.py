@@ -4,7 +4,11 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
-from pricebook.kit import letters, sql_log
+from pricebook.kit import (
+    idle,  # noqa: F401 - a log-in is noted from the first one on
+    letters,
+    sql_log,
+)
 from pricebook.words import model_names
 
 

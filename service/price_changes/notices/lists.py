@@ -84,8 +84,8 @@ def to_tell(change: PriceChange, which: Which = ANY) -> QuerySet[ToTell]:
 def has_notices(change: PriceChange) -> bool:
     """Whether `to_tell` has a list of its clients: it is to come, or somebody has asked before.
 
-    `status_now.refresh` must have been called for the change. One query, none if it is to come or was
-    never approved.
+    `status_now.refresh` must have been called for the change. One query, none if it is to come or
+    was never approved.
     """
     if change.approved_at is None:
         return False
