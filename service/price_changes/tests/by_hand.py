@@ -324,8 +324,8 @@ HISTORIES = [
         for marks in (
             [told(2), not_told(4)],
             [told(5), not_told(6)],
-            [told(3), pulled(4), released(5)],
-            [pulled(2), told(3), released(5)],
+            [told(3), pulled(4), not_told(4), released(5)],
+            [pulled(2), told(3)],
             [told(3), verb(7, "taken back"), verb(9, "restored")],
         )
     ),
@@ -334,8 +334,7 @@ HISTORIES = [
         for marks in (
             [],
             [told(2), not_told(3), told(5)],
-            [pulled(2), told(3)],
-            [told(3), pulled(4), not_told(4), released(5)],
+            [pulled(2), told(3), released(5)],
         )
     ),
     [listed(1, at=4, notice=True), listed(2, value=26, at=6, when_moved="hold"), told(3)],
