@@ -308,6 +308,17 @@ BEGIN
                       AND back.status <> 'cancelled' AND NOT is_taken_back(back.id));
 END $function$;
 
+CREATE OR REPLACE FUNCTION notice_holds(change bigint, approved bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+AS $function$
+BEGIN
+    RETURN NOT coalesce((SELECT all_told FROM price_changes_alltold
+                          WHERE change_id = change AND approval = approved
+                          ORDER BY id DESC LIMIT 1), false);
+END $function$;
+
 CREATE OR REPLACE FUNCTION notices_stay()
  RETURNS trigger
  LANGUAGE plpgsql

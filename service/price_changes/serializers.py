@@ -96,12 +96,22 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
     )
     will_be_held = serializers.BooleanField(
         read_only=True,
-        help_text="Its approver saw another value, or the brake is on: it will take no effect.",
+        help_text="Its approver saw another value, the brake is on, or not all its clients were"
+        " told: it will take no effect.",
     )
     brake = BrakeSerializer(
         allow_null=True,
         read_only=True,
         help_text="The brake that was on at its instant, or is on and will hold it; else null.",
+    )
+
+    notice_days = serializers.IntegerField(
+        allow_null=True,
+        help_text="All its clients are to be told so many days before; null: nobody has to be.",
+    )
+    notice_by = serializers.DateField(
+        allow_null=True,
+        help_text="The day by which they have to be, else it is held; null before the approval.",
     )
 
     # Empty for a change of the catalogue, and before the approval.
@@ -152,6 +162,8 @@ class PriceChangeSerializer(serializers.ModelSerializer[PriceChange]):
             "effective_by_zone_rules",
             "instant_kept_by",
             "when_moved",
+            "notice_days",
+            "notice_by",
             "note",
             "for_one",
             "needs_another",

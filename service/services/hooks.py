@@ -36,7 +36,7 @@ class PendingChange:
     title: str
     effective_at: datetime
     new_price: Decimal
-    will_be_held: bool  # by the brake that is on, unless it is released before
+    will_be_held: bool  # by the brake that is on, or a notice, by what is known now
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class PendingChangeSerializer(serializers.Serializer):
     effective_at = serializers.DateTimeField()
     new_price = serializers.DecimalField(max_digits=12, decimal_places=2)
     will_be_held = serializers.BooleanField(
-        help_text="The brake is on: it will not come, unless the brake is released before."
+        help_text="The brake is on, or not all who are to be told of it were: it will not come,"
+        " unless that changes before."
     )
 
 

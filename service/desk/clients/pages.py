@@ -164,7 +164,7 @@ def coming_of(row: Mapping[str, Any], pending: Iterable[PendingChange], now: dat
             "title": title,
         }
         if change.will_be_held:
-            says += _(" (the brake will hold it, unless that is released before)")
+            says += _(" (the brake or its notice will hold it, unless that changes before)")
         found.append((change.effective_at, says))
     if row["locked_until"] is not None and row["locked_until"] > now:
         found.append((row["locked_until"], _("its lock ends, and it follows the catalogue")))

@@ -26,6 +26,7 @@ def record(change: PriceChange) -> dict[str, Any]:
         "not_approved": change.not_approved,
         "finds": change.finds,
         "will_be_held": change.will_be_held,
+        "untold": None if change.untold is None else change.untold.left,
         "brake": change.brake and model_to_dict(change.brake),
         "preview": _exact(change.preview),
         "allowed": verbs.allowed(change),

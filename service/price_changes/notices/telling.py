@@ -74,7 +74,7 @@ def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> O
     """
     marks = [(client, day, parse_text("note", note, LONGEST_NOTE)) for client, day, note in marks]
     with transaction.atomic():
-        locked = PriceChange.objects.select_for_update().get(pk=change.pk)
+        locked = _locked(change)
         if locked.notice_days is not None and is_of_catalogue(locked):
             subject_of(locked).lock()  # as all who write its facts; the clock is read after that
         now = book_clock()
@@ -87,6 +87,11 @@ def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> O
         if counts and locked.notice_days is not None:
             holding.turn(locked, now, author)
         return Outcome(recorded, len(marks) - recorded, standing(locked))
+
+
+def _locked(change: PriceChange) -> PriceChange:
+    """The change, that nobody starts, undoes or tells of meanwhile."""
+    return PriceChange.objects.select_for_update().get(pk=change.pk)
 
 
 def _refuse_state(change: PriceChange) -> None:

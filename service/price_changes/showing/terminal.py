@@ -47,7 +47,7 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
     if change.title:
         yield _("does"), says
     if warning := status_now.warning(change):
-        yield _("has moved") if change.brake is None else _("the brake"), warning
+        yield _about(change), warning
     elif change.finds is None and (now := value_since(change)) is not None:
         yield (
             _("the catalogue says"),
@@ -99,6 +99,13 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
                 "state": state_of(back[1]),
             },
         )
+
+
+def _about(change: PriceChange) -> str:
+    """The subject of a warning."""
+    if change.brake is not None:
+        return _("the brake")
+    return _("has moved") if change.untold is None else _("notice")
 
 
 def dry_run_lines(dry_run: DryRun) -> Iterator[str]:

@@ -108,7 +108,7 @@ class TestAWorkerThatStarts:
         change = approved(change(clock() + HOUR))
         pull()
         shared_clock.passes(HOUR)
-        paused = Pause(monkeypatch, starting, "_held_by_brake")
+        paused = Pause(monkeypatch, starting, "_is_stopped")
         worker = in_background(starting.start_due)
         paused.until_reached()
         with connection.cursor() as cursor:

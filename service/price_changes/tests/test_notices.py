@@ -4,22 +4,28 @@
 the doors.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, transaction
 
 from price_changes.errors import ChangeError
-from price_changes.models import Told, ToTell
+from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices import NOT_TOLD, TOLD, standing, tell, to_tell
-from price_changes.tests.changes import approved, planned
+from price_changes.planning import status_now
+from price_changes.running import lifecycle
+from price_changes.running.lifecycle import preview
+from price_changes.tests.changes import approved, drained, planned
 from price_changes.tests.timeline import Timeline
+from services import ledger
 from services.models import Subscription
 from services.tests.factories import a_client, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
 
-DAY = timedelta(days=1)
+START = datetime(2027, 1, 1, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 class Book:
@@ -41,6 +47,23 @@ class Book:
         at = self.timeline.now + days * DAY
         plan = {"kind": "list_price", "service": self.phone.pk, "new_value": 24}
         return approved(planned(**plan, effective_at=at, **more))
+
+    def told(self, change, day, *clients):
+        """They are told on the day of this number, and that is recorded then."""
+        self.timeline.set(START + day * DAY)
+        return tell(change, [(client.pk, self.today, "") for client in clients], "hand", "carl")
+
+    def comes(self, change):
+        """The price of a row at the instant of the change, whether a worker has come or not."""
+        self.timeline.set(change.effective_at)
+        before, after = (self.price, drained() or self.price)
+        assert before == after or change.kind == "set"
+        change.refresh_from_db()
+        return after
+
+    @property
+    def price(self):
+        return Subscription.objects.in_force().get(pk=self.rows[0].pk).price
 
     @property
     def today(self):
@@ -124,16 +147,65 @@ class TestRule:
         if request.param == "list_price":
             return book.rises(notice_days=30)
         at = book.timeline.now + 40 * DAY
-        plan = {"kind": "set", "adjustment": "add", "operand": 4, "filter": {"state": "follows"}}
+        only = {"service": book.phone.pk, "price_state": "follows"}
+        plan = {"kind": "set", "adjustment": "add", "operand": 4, "filter": only}
         return approved(planned(**plan, effective_at=at, notice_days=30))
 
-    def test_comes_if_all_were_told_in_time(self, book, change):
-        assert book.comes(change) == 20
-        book.tells(change, 9, book.ann)
-        book.tells(change, 10, book.bob)
+    @pytest.mark.parametrize(("day", "price"), [(10, 24), (11, 20)])
+    def test_holds_it_if_one_was_told_too_late(self, book, change, day, price):
+        book.told(change, 9, book.ann)
+        book.told(change, day, book.bob)
+        status_now.refresh([change])
+        assert change.will_be_held == (price == 20)
+        assert ledger.total_as_of(change.effective_at).amount == (
+            3 * price + 7 if change.kind == "list_price" else 67
+        ), "a set is known by its rows"
+        assert book.comes(change) == price
+        assert change.status == ("applied" if price == 24 else "held")
+
+    def test_says_who_is_left(self, book, change):
+        book.told(change, 9, book.ann)
+        status_now.refresh([change])
+        assert status_now.warning(change) == (
+            "Told: 1 of 2 clients; by 2027-01-11 all have to be, else it will be held."
+        )
+        book.timeline.set(change.effective_at)
+        status_now.refresh([change])
+        assert (change.status, change.remark) == (
+            "held",
+            "1 of 2 clients were not told by 2027-01-11: preview it again, and approve or cancel.",
+        )
+        drained()
+        stored = PriceChange.objects.get(pk=change.pk)
+        assert (stored.status, stored.note) == ("held", change.note)
+
+    def test_asks_anew_for_another_instant(self, book, change):
+        book.told(change, 9, book.ann)
+        book.comes(change)
+        again = preview(change.pk)
+        at = book.timeline.now + 31 * DAY
+        change = lifecycle.approve(change.pk, again.fingerprint, "bob", effective_at=at)
+        assert standing(change).not_told == 2
+        assert change.notice_by == (book.timeline.now + DAY).date()
+        book.told(change, 41, book.ann, book.bob)
         assert book.comes(change) == 24
 
-    def test_is_held_if_one_was_told_too_late(self, book, change):
-        book.tells(change, 9, book.ann)
-        book.tells(change, 11, book.bob)
-        assert book.comes(change) == 20
+    def test_of_too_few_days_is_refused(self, book):
+        for days, code in ((40, "notice_too_short"), (41, None)):
+            change = planned(kind="list_price", service=book.phone.pk, new_value=24, notice_days=40)
+            at = book.timeline.now + days * DAY - HOUR
+            asked = partial(
+                lifecycle.approve, change.pk, change.fingerprint, "bob", effective_at=at
+            )
+            if code is None:
+                asked()
+                continue
+            with pytest.raises(ChangeError) as refused:
+                asked()
+            assert refused.value.code == code
+            assert refused.value.about["earliest"] == "2027-02-10T00:00:00+00:00"
+
+    def test_lets_come_what_moves_nobody(self, book):
+        change = book.rises(notice_days=30, for_new_only=True)
+        book.comes(change)
+        assert change.status == "applied"

@@ -17,9 +17,10 @@ from django.utils.translation import ngettext, pgettext
 from price_changes import verbs
 from price_changes.errors import ChangeError
 from price_changes.kinds.words import Names
-from price_changes.management import plan_options
+from price_changes.management import plan_options, telling
 from price_changes.management.following import Following, change_of
 from price_changes.management.record import record
+from price_changes.management.telling import Telling
 from price_changes.models import PriceChange
 from price_changes.planning import preview, status_now
 from price_changes.planning.braked import brake_on
@@ -46,6 +47,7 @@ VERBS = {
     "skips": "list the subscriptions that it did not move, and why",
     "approve": "approve what the preview showed",
     "reject": "end one that is planned or held, with a reason",
+    "notices": "list whom to tell of it, or record who was told",
     "accept": "approve what an edit by SQL has moved beyond a limit",
     "keep_instant": "keep its instant, though the rules of its time zone have changed",
     "watch": "follow the workers until it is applied",
@@ -59,6 +61,7 @@ DECIDED_BY = (
     "plan",
     "approve",
     "reject",
+    "notices",
     "accept",
     "keep_instant",
     "pause",
@@ -68,7 +71,7 @@ DECIDED_BY = (
 )
 
 
-class Command(Following, BaseCommand):
+class Command(Following, Telling, BaseCommand):
     help = (
         "Plan a price change, look at what it would do, approve it, watch it being applied, take "
         "it back. Each verb prints what to type next. The guide: docs/price-changes.md"
@@ -108,6 +111,7 @@ class Command(Following, BaseCommand):
         )
         plan_options.add_zone(approve)
         one["reject"].add_argument("--reason", required=True, help="its planner reads it")
+        telling.add_to(one["notices"])
         for verb in ("rows", "skips"):
             one[verb].add_argument("--after", type=int, default=0, metavar="ID")
             one[verb].add_argument("--limit", type=arguments.count, default=50)

@@ -1,0 +1,129 @@
+"""The verb `notices` of the command `price_change`: who is to be told, and who was."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from price_changes.management.following import change_of
+from price_changes.models import PriceChange, Told, ToTell
+from price_changes.notices import ANY, Standing, Which, standing, tell, to_tell
+from pricebook.kit.figures import day, grouped
+from services.management import arguments
+from services.management.table import shown_amount, table
+
+FIELDS = ("client_id", "client_name", "email", "rows", "old_total", "new_total")
+OF_FACTS = ("told_on", "told_at", "told_by", "way", "note", "in_time")
+
+
+def add_to(parser: ArgumentParser) -> None:
+    parser.add_argument("--only", choices=["told", "not_told"], help="those who were told, or not")
+    parser.add_argument(
+        "--after", type=int, default=0, metavar="ID", help="clients with a greater id"
+    )
+    parser.add_argument("--limit", type=arguments.count, default=50)
+    parser.add_argument(
+        "--client",
+        type=arguments.number,
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a client who was told; may be given again",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--on", type=_day, metavar="DATE", help="the day on which it was told")
+    how.add_argument("--not-told", action="store_true", help="it was not told after all")
+    parser.add_argument("--note", default="", metavar="TEXT", help="how it was told, or why not")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            _("a day, such as 2027-02-19; %(text)s is none") % {"text": repr(text[:40])}
+        ) from None
+
+
+class Telling(BaseCommand, ABC):
+    """A mixin of the command: `notices`."""
+
+    @abstractmethod
+    def write(self, lines: Iterable[str]) -> None:
+        """Print lines."""
+
+    @abstractmethod
+    def write_json(self, records: Iterable[dict[str, Any]]) -> None:
+        """Print records for programs."""
+
+    @abstractmethod
+    def next(self, words: str) -> None:
+        """Print the verb that goes on."""
+
+    def notices(self, *, number: int, client: list[int], json: bool, **options: Any) -> None:
+        change = change_of(number)
+        if client:
+            day_told = options["on"]
+            if day_told is None and not options["not_told"]:
+                raise CommandError(
+                    _("Say on which day they were told: --on DATE; or --not-told."), returncode=2
+                )
+            marks = [(each, day_told, options["note"]) for each in client]
+            tell(change, marks, Told.Way.HAND, options["author"])
+        elif options["on"] or options["not_told"] or options["note"]:
+            raise CommandError(_("Say which clients: --client ID."), returncode=2)
+        self._show(change, json, options["only"] or ANY, options["after"], options["limit"])
+
+    def _show(self, change: PriceChange, json: bool, which: Which, after: int, limit: int) -> None:
+        listed = to_tell(change, which).filter(client_id__gt=after)
+        found = list(listed[:limit])
+        if json:
+            return self.write_json(_records(found))
+        head = ("", _("client"), _("e-mail"), pgettext("price", "old"), "",
+                pgettext("price", "new"), _("told"), _("by"), _("note"))  # fmt: skip
+        self.write(table("><<><><<<", [head, *map(_line, found)]))
+        self.stdout.write(_said(standing(change)))
+        if len(found) == limit:
+            only = f" --only {which}" if which else ""
+            self.next(f"notices {change.pk}{only} --after {found[-1].client_id}")
+
+
+def _records(found: list[ToTell]) -> Iterator[dict[str, Any]]:
+    for each in found:
+        yield {name: getattr(each, name) for name in (*FIELDS, *OF_FACTS)}
+
+
+def _line(each: Any) -> tuple[str, ...]:
+    return (
+        str(each.client_id),
+        each.client_name or "",
+        each.email or "",
+        shown_amount(each.old_total),
+        "→",
+        shown_amount(each.new_total),
+        day(each.told_on) if each.told_on else "",
+        each.told_by,
+        each.note,
+    )
+
+
+def _said(numbers: Standing) -> str:
+    shown = {
+        "told": grouped(numbers.told_in_time),
+        "late": grouped(numbers.told_late),
+        "total": grouped(numbers.total),
+        "by": day(numbers.by),
+    }
+    if numbers.by is None:
+        return _("told: %(told)s of %(total)s") % shown
+    return (
+        _("told in time: %(told)s of %(total)s; too late: %(late)s; by %(by)s all have to be")
+        % shown
+    )
